@@ -1,0 +1,2 @@
+//! hostler: deploys revision bundles on this host.
+fn main() {}

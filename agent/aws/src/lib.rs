@@ -1,0 +1,1 @@
+//! The cloud: one file for each service. It never sees `hostler-host`.

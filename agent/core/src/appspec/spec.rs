@@ -1,0 +1,175 @@
+//! The appspec as it is meant: everything defaulted and checked, nothing left to interpret.
+//!
+//! Facts: specs/codedeploy.md §4.2 and
+//! <https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure.html>.
+
+use serde::{Deserialize, Serialize};
+
+/// Where something stands in a text: line and column, both from 1; the column counts characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// A whole appspec for EC2 on Linux.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppSpec {
+    /// What to copy, in the order written.
+    pub files: Vec<FileMapping>,
+    /// What to do with files that are there already; wins over the deployment's setting.
+    pub file_exists_behavior: Option<FileExistsBehavior>,
+    /// Permissions, in the order written.
+    pub permissions: Vec<Permission>,
+    /// Hooks, in the order written; each event once.
+    pub hooks: Vec<EventHooks>,
+    /// What stands under `hostler:`.
+    pub extension: Extension,
+}
+
+impl AppSpec {
+    /// The scripts of a lifecycle event; empty when there are none.
+    pub fn scripts(&self, event: &str) -> &[HookScript] {
+        self.hooks.iter().find(|h| h.event == event).map_or(&[], |h| &h.scripts)
+    }
+}
+
+/// One entry of `files`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMapping {
+    /// A file or directory of the bundle; `/` and `.` are the whole bundle.
+    pub source: String,
+    /// A directory on the host.
+    pub destination: String,
+    /// Where `source` stands.
+    pub source_at: Position,
+    /// Where `destination` stands.
+    pub destination_at: Position,
+}
+
+/// What happens to a file that exists already and was not installed by the last deployment of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FileExistsBehavior {
+    /// The deployment fails.
+    Disallow,
+    /// The bundle's file replaces it.
+    Overwrite,
+    /// It stays.
+    Retain,
+}
+
+/// One entry of `permissions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// A file that is installed, or a directory: then what is installed below it.
+    pub object: String,
+    /// `**` for every depth, else a pattern with `*` for one level.
+    pub pattern: String,
+    /// Patterns that are left out.
+    pub except: Vec<String>,
+    /// Whether it applies to files.
+    pub files: bool,
+    /// Whether it applies to directories.
+    pub directories: bool,
+    /// Owner by name.
+    pub owner: Option<String>,
+    /// Group by name.
+    pub group: Option<String>,
+    /// Permission bits, 0 to 0o7777.
+    pub mode: Option<u32>,
+    /// Access control list entries, in the order written.
+    pub acls: Vec<AclEntry>,
+    /// SELinux context.
+    pub context: Option<SelinuxContext>,
+    /// Where `object` stands.
+    pub at: Position,
+}
+
+/// One access control list entry, beyond the three base entries that `mode` sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclEntry {
+    /// Whether it is a default entry (for what is made in the directory later).
+    pub default: bool,
+    /// Whom it is for.
+    pub tag: AclTag,
+    /// Read 4, write 2, execute 1.
+    pub permissions: u8,
+}
+
+/// Whom an access control list entry is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AclTag {
+    /// The file's owner (only as a default entry).
+    UserOwner,
+    /// A user by name.
+    User(String),
+    /// The file's group (only as a default entry).
+    GroupOwner,
+    /// A group by name.
+    Group(String),
+    /// The mask.
+    Mask,
+    /// Everyone else (only as a default entry).
+    Other,
+}
+
+/// An SELinux context; the role is not supported by CodeDeploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelinuxContext {
+    /// SELinux user.
+    pub user: Option<String>,
+    /// Type.
+    pub context_type: String,
+    /// Sensitivity and categories, as written and checked.
+    pub range: Option<String>,
+}
+
+/// The scripts of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventHooks {
+    /// The event's name as written; not necessarily one that exists.
+    pub event: String,
+    /// The scripts in the order written.
+    pub scripts: Vec<HookScript>,
+    /// Where the name stands.
+    pub at: Position,
+}
+
+/// One script of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookScript {
+    /// Path of the script in the bundle, as written.
+    pub location: String,
+    /// Seconds until its deadline.
+    pub timeout_seconds: u64,
+    /// The user to run as; `None` is the agent's user.
+    pub runas: Option<String>,
+    /// Whether it runs as root whatever the agent's user.
+    pub sudo: bool,
+    /// hostler's own options for this script.
+    pub options: HookOptions,
+    /// Where `location` stands.
+    pub at: Position,
+}
+
+/// hostler's own options for a script.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookOptions {
+    /// May be run again after an interruption.
+    pub repeatable: bool,
+    /// Runs on one host of the fleet.
+    pub leader_only: bool,
+    /// Most processes and threads.
+    pub tasks_max: Option<u64>,
+}
+
+/// What stands under the top-level key `hostler:`, which the CodeDeploy agent ignores.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extension {
+    /// Facts of the host are checked only after BeforeInstall (`install: {recheck_after: BeforeInstall}`).
+    pub recheck_after_before_install: bool,
+}

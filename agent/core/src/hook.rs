@@ -1,0 +1,131 @@
+//! One run of one hook script: what its supervisor is told and what it answers.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DeploymentId, Sha256Digest};
+
+/// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRun {
+    /// Version of this document; a supervisor refuses one that it does not know.
+    pub version: u32,
+    /// The deployment for which it runs.
+    pub deployment: DeploymentId,
+    /// The lifecycle event, as the appspec names it.
+    pub event: String,
+    /// The script as the appspec writes it, for the logs.
+    pub location: String,
+    /// The directory of the unpacked bundle that the script must lie in, absolute.
+    pub archive: PathBuf,
+    /// The working directory, absolute.
+    pub working_directory: PathBuf,
+    /// The user to run as; `None` is the agent's own user.
+    pub user: Option<String>,
+    /// The whole environment, but for HOME, USER, LOGNAME and SHELL, which come from the user database.
+    pub environment: Vec<(String, String)>,
+    /// Whether the agent's own environment is passed too (`hooks.inherit_environment`).
+    pub inherit_environment: bool,
+    /// Seconds until the deadline.
+    pub timeout_seconds: u64,
+    /// Seconds between SIGTERM and SIGKILL at the deadline.
+    pub grace_seconds: u64,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Most processes and threads in the hook's control group; `None` is the system's limit.
+    pub tasks_max: Option<u64>,
+    /// `scripts.log` of the deployment, absolute.
+    pub scripts_log: PathBuf,
+    /// The log of all deployments, absolute; `None` where it is turned off.
+    pub deployments_log: Option<PathBuf>,
+    /// Most bytes of output of this run that are logged; what comes after is counted.
+    pub log_bytes: u64,
+    /// Most bytes of one line; longer lines are cut and marked.
+    pub line_bytes: usize,
+    /// Most lines in the result's tail.
+    pub tail_lines: usize,
+}
+
+/// The current version of [`HookRun`] and [`HookResult`].
+pub const HOOK_DOCUMENT_VERSION: u32 = 1;
+
+/// What the supervisor found, stored in the run directory as `result.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookResult {
+    /// Version of this document.
+    pub version: u32,
+    /// How it ended.
+    pub outcome: HookOutcome,
+    /// When the script was started, milliseconds since 1970.
+    pub started_ms: u64,
+    /// When it ended, milliseconds since 1970.
+    pub finished_ms: u64,
+    /// The last lines, as `[stdout]…` and `[stderr]…`.
+    pub tail: Vec<String>,
+    /// Bytes that the script wrote until it ended.
+    pub output_bytes: u64,
+    /// Lines that were not logged because a bound was reached.
+    pub dropped_lines: u64,
+    /// Digest of the output that was logged until the script ended.
+    pub output_digest: Option<Sha256Digest>,
+}
+
+/// How one run of a script ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum HookOutcome {
+    /// The script ended by itself.
+    Exited {
+        /// Its exit status.
+        code: i32,
+    },
+    /// A signal that did not come from the supervisor ended it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The deadline passed and everything in the hook's process group or control group was ended.
+    TimedOut {
+        /// The processes that did not end at SIGTERM, as `pid name`.
+        killed: Vec<String>,
+    },
+    /// The file is not in the bundle, or leads out of it.
+    ScriptMissing {
+        /// What was looked for and what was found.
+        message: String,
+    },
+    /// The script could not be started: no such user, bad interpreter, not executable …
+    CouldNotStart {
+        /// What failed and why.
+        message: String,
+    },
+    /// It was started and there is no result: the supervisor was killed or the host lost power.
+    Interrupted,
+    /// It was cancelled before the script started.
+    Cancelled,
+}
+
+impl HookOutcome {
+    /// Whether the event may go on.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Exited { code: 0 })
+    }
+}
+
+impl std::fmt::Display for HookOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "exit status {code}"),
+            Self::Signaled { signal } => write!(f, "ended by signal {signal}"),
+            Self::TimedOut { killed } if killed.is_empty() => write!(f, "timed out"),
+            Self::TimedOut { killed } => write!(f, "timed out; had to be killed: {}", killed.join(", ")),
+            Self::ScriptMissing { message } | Self::CouldNotStart { message } => f.write_str(message),
+            Self::Interrupted => write!(
+                f,
+                "interrupted: it was started and left no result (the host stopped, or its supervisor was killed)"
+            ),
+            Self::Cancelled => write!(f, "cancelled before it started"),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Names that cannot be mixed up: one type for each kind of identifier.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not an identifier of the kind that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {text:?} {problem}")]
+pub struct InvalidId {
+    /// What it should have been: "application name", "SHA-256 digest" …
+    pub kind: &'static str,
+    /// What was written.
+    pub text: String,
+    /// What is wrong with it and what is allowed.
+    pub problem: &'static str,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                match check(text) {
+                    Ok(()) => Ok(Self(text.to_owned())),
+                    Err(problem) => Err(InvalidId { kind: $kind, text: text.to_owned(), problem }),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+/// CodeDeploy's rule for application and deployment group names, less what would not be one safe path component.
+fn check_name(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > 100 {
+        return Err("must have 1 to 100 characters");
+    }
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+=,@-".contains(&b)) {
+        return Err("may hold only letters, digits and . _ + = , @ -");
+    }
+    if text.starts_with('.') {
+        return Err("must not begin with a dot");
+    }
+    Ok(())
+}
+
+fn check_component(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > 128 {
+        return Err("must have 1 to 128 characters");
+    }
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) || text.starts_with('.') {
+        return Err("may hold only letters, digits, dots, dashes and underscores, and must not begin with a dot");
+    }
+    Ok(())
+}
+
+text_id!(
+    /// The name of an application, by CodeDeploy's rule.
+    ApplicationName, "application name", check_name
+);
+text_id!(
+    /// The name of a deployment group, by CodeDeploy's rule.
+    GroupName, "deployment group name", check_name
+);
+text_id!(
+    /// One attempt to put one revision on this host: `d-` and nine characters.
+    DeploymentId, "deployment id", check_component
+);
+text_id!(
+    /// The name of this host: the EC2 instance id, or what the configuration says off EC2.
+    InstanceId, "instance id", check_component
+);
+
+/// An application and one of its deployment groups.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// The application.
+    pub application: ApplicationName,
+    /// The deployment group.
+    pub group: GroupName,
+}
+
+impl GroupKey {
+    /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component, unique because `~` is in neither name.
+    pub fn id(&self) -> String {
+        format!("{}~{}", self.application, self.group)
+    }
+}
+
+impl fmt::Display for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.application, self.group)
+    }
+}
+
+/// A SHA-256 digest; written as `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256Digest([u8; 32]);
+
+impl Sha256Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// A digest that was computed elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// 64 lower-case hexadecimal digits, without the prefix.
+    pub fn hex(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0)
+    }
+}
+
+impl FromStr for Sha256Digest {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        data_encoding::HEXLOWER_PERMISSIVE
+            .decode(hex.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(InvalidId {
+                kind: "SHA-256 digest",
+                text: text.to_owned(),
+                problem: "must be 64 hexadecimal digits, with or without sha256: before them",
+            })
+    }
+}
+
+impl TryFrom<String> for Sha256Digest {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Sha256Digest> for String {
+    fn from(digest: Sha256Digest) -> String {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_safe_path_component() {
+        for good in ["web", "Web-1.2_3+a=b,c@d", "x"] {
+            assert_eq!(good.parse::<ApplicationName>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", ".x", "a/b", "a b", "a~b", "ä", &"x".repeat(101)] {
+            assert!(bad.parse::<ApplicationName>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_read_with_and_without_its_prefix() {
+        let digest = Sha256Digest::of(b"");
+        assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(digest.hex().parse::<Sha256Digest>().unwrap(), digest);
+        assert_eq!(digest.to_string().parse::<Sha256Digest>().unwrap(), digest);
+        assert!("sha256:e3".parse::<Sha256Digest>().is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! Decides what hostler does. Pure: nothing in this crate opens a file, starts a process, reads a
+//! clock or an environment variable; all of that reaches it as arguments.
+//!
+//! ```text
+//! ids limits codes bundle hook        the words
+//!        ^
+//! appspec release config              documents: text in, meaning or diagnostics out
+//!        ^
+//! plan                                appspec + listing + last install + host -> ordered actions
+//!        ^
+//! machine                             step(state, event, now) -> (state, effects, deadline)
+//!        ^
+//! status history                      what is shown and what is remembered
+//! ```
+//!
+//! An arrow upward is an import; none goes downward.
+#![forbid(unsafe_code)]
+
+pub mod appspec;
+pub mod bundle;
+pub mod codes;
+pub mod hook;
+pub mod ids;
+pub mod limits;
+pub mod plan;

@@ -1,0 +1,71 @@
+//! Every bound, each with the accident or attack that it prevents.
+
+/// All bounds of the agent in one place. Bytes, counts and seconds as the field says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a bundle as stored. Prevents: a wrong key that names a database dump fills the disk.
+    pub bundle_bytes: u64,
+    /// Bytes of all files of an unpacked bundle. Prevents: archive bombs.
+    pub unpacked_bytes: u64,
+    /// Unpacked bytes for each stored byte, once `expansion_floor_bytes` are passed. Prevents: archive bombs
+    /// that stay below `unpacked_bytes`.
+    pub expansion_ratio: u64,
+    /// Unpacked bytes below which the expansion ratio is not looked at. Prevents: refusing a small, repetitive bundle.
+    pub expansion_floor_bytes: u64,
+    /// Entries of a bundle. Prevents: running out of inodes and of memory for the listing.
+    pub entries: u64,
+    /// Bytes of one path inside a bundle. Prevents: paths that the kernel or the next tool refuses half-way.
+    pub path_bytes: usize,
+    /// Directory levels of one path inside a bundle. Prevents: trees that nobody can delete again.
+    pub path_depth: usize,
+    /// Bytes of an appspec file. Prevents: parsing a video as YAML.
+    pub appspec_bytes: usize,
+    /// Nodes of a YAML document after aliases are expanded. Prevents: "billion laughs".
+    pub yaml_nodes: usize,
+    /// Nesting of a YAML document. Prevents: exhausting the stack.
+    pub yaml_depth: usize,
+    /// Bytes of a release document. Prevents: reading an arbitrary object into memory; also what KMS signs raw.
+    pub release_bytes: usize,
+    /// Bytes of a configuration file. Prevents: the same mistakes as `appspec_bytes`.
+    pub config_bytes: usize,
+    /// Bytes of one line of hook output that are kept. Prevents: a progress bar without newlines fills memory.
+    pub log_line_bytes: usize,
+    /// Bytes of one deployment's `scripts.log`. Prevents: a hook in a loop fills the disk.
+    pub hook_log_bytes: u64,
+    /// Lines of output that are kept with a failure. Prevents: a report that its reader cannot take.
+    pub tail_lines: usize,
+    /// Bytes of the ledger's state. Prevents: outgrowing the preallocated slots.
+    pub ledger_bytes: usize,
+    /// Bytes of one request or answer line on the local socket. Prevents: a local user exhausting memory.
+    pub socket_line_bytes: usize,
+    /// Seconds between SIGTERM and SIGKILL at a hook's deadline. Prevents: cutting off a script that cleans up.
+    pub kill_grace_seconds: u64,
+    /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
+    pub supervisor_start_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bundle_bytes: 20 << 30,
+            unpacked_bytes: 50 << 30,
+            expansion_ratio: 200,
+            expansion_floor_bytes: 256 << 20,
+            entries: 500_000,
+            path_bytes: 4000,
+            path_depth: 128,
+            appspec_bytes: 1 << 20,
+            yaml_nodes: 250_000,
+            yaml_depth: 128,
+            release_bytes: 4096,
+            config_bytes: 1 << 20,
+            log_line_bytes: 16 << 10,
+            hook_log_bytes: 64 << 20,
+            tail_lines: 20,
+            ledger_bytes: 1 << 20,
+            socket_line_bytes: 1 << 20,
+            kill_grace_seconds: 5,
+            supervisor_start_seconds: 30,
+        }
+    }
+}

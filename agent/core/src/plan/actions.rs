@@ -1,0 +1,122 @@
+//! The words of a plan. `hostler-host` carries them out; nothing in it decides.
+//!
+//! Destinations are absolute paths as the appspec means them; `--root` is put before them by whoever touches the host.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::appspec::spec::{AclEntry, SelinuxContext};
+
+/// An Install with no choices left, and what it will own afterwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In order: first what must make way (a file where a directory comes), then directories (parents first),
+    /// files and links, and last the leftovers of the last install (children before their directories).
+    pub actions: Vec<Action>,
+    /// Everything that the group owns after this plan, made by it or kept from the last install; ordered by path.
+    pub installed: Vec<InstalledEntry>,
+}
+
+/// One action of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Takes a path away: a leftover of the last install, or something that must make way.
+    Remove {
+        /// The path.
+        path: PathBuf,
+        /// What it is; anything else found there is left alone.
+        kind: InstalledKind,
+    },
+    /// Makes a directory whose parent exists or is made before.
+    MakeDirectory {
+        /// The path.
+        path: PathBuf,
+        /// What it gets.
+        attributes: Attributes,
+    },
+    /// An installed directory that is there already and gets attributes again (it belongs to the last install).
+    KeepDirectory {
+        /// The path.
+        path: PathBuf,
+        /// What it gets.
+        attributes: Attributes,
+    },
+    /// Puts a file of the bundle in place.
+    PutFile {
+        /// The file in the bundle, relative to its top.
+        source: PathBuf,
+        /// Where it goes.
+        path: PathBuf,
+        /// Whether something (a file or a link) is there now and is replaced.
+        replaces: bool,
+        /// What it gets; without a mode, the source's mode.
+        attributes: Attributes,
+    },
+    /// Puts a symbolic link in place.
+    PutLink {
+        /// The target, as it is in the bundle. Bytes that are not UTF-8 make the bundle refused, so text is enough.
+        target: String,
+        /// Where it goes.
+        path: PathBuf,
+        /// Whether something (a file or a link) is there now and is replaced.
+        replaces: bool,
+        /// Owner and group; a link has no mode.
+        attributes: Attributes,
+    },
+}
+
+impl Action {
+    /// The path on the host.
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Self::Remove { path, .. }
+            | Self::MakeDirectory { path, .. }
+            | Self::KeepDirectory { path, .. }
+            | Self::PutFile { path, .. }
+            | Self::PutLink { path, .. } => path,
+        }
+    }
+}
+
+/// Permissions by the appspec; what is `None` or empty is left as it comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Permission bits, applied after the owner so that setuid survives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// Numeric user id, resolved when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Numeric group id, resolved when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// Access control list entries with names; resolved when applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acls: Vec<AclEntry>,
+    /// SELinux context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<SelinuxContext>,
+}
+
+/// One path that the group owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledEntry {
+    /// The path on the host.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: InstalledKind,
+}
+
+/// What an installed path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstalledKind {
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// A directory; removed only when it is empty.
+    Directory,
+}

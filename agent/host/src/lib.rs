@@ -1,0 +1,3 @@
+//! This machine: files, archives, processes, users, cgroups, journal, sockets, probes.
+//!
+//! It carries out what `hostler-core` decided and never sees `hostler-aws`.

@@ -1,0 +1,1 @@
+//! Black-box tests: the built program against real parts.
