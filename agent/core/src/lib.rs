@@ -2,7 +2,7 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! ids limits codes bundle hook        the words
+//! ids limits codes bundle hook store  the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -19,7 +19,10 @@
 pub mod appspec;
 pub mod bundle;
 pub mod codes;
+pub mod history;
 pub mod hook;
 pub mod ids;
 pub mod limits;
 pub mod plan;
+pub mod release;
+pub mod store;

@@ -1,0 +1,419 @@
+//! The channel document `release.json`: which revision a deployment group shall run, and how the fleet gets there.
+//!
+//! ```text
+//! release.json   DSSE envelope   {payload, payloadType, signatures: [{keyid, sig}]}     envelope.rs
+//!   payload      manifest        {domain, format, application, group, sequence, …}      this file, policy.rs
+//! accept         may this host follow it: group, sequence, expiry                       accept.rs
+//! ```
+//!
+//! What is signed is the pre-authentication encoding of the exact payload bytes, at most [`Limits::release_bytes`], so
+//! that KMS can sign it raw. Reading is strict: an unknown domain, format, field or strategy, a key that comes twice
+//! and a release that wants a newer agent are refused by name. Signatures are kept and not verified here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::appspec::spec::FileExistsBehavior;
+use crate::bundle::BundleType;
+use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest};
+use crate::limits::Limits;
+use crate::store::{Content, Key};
+
+mod accept;
+mod envelope;
+mod policy;
+mod strict;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Acceptance, EXPIRY_TOLERANCE, Highest, Refusal, Terms, accept};
+pub use envelope::{Envelope, PAYLOAD_TYPE, Signature, Trust, pae, stored_bytes};
+pub use policy::{Amount, Canary, Policy, Strategy};
+
+/// What the manifest's `domain` must be: a signature over it can never be taken for one over another kind of document.
+pub const DOMAIN: &str = "hostler/release";
+/// The version of the manifest that this agent reads and writes.
+pub const FORMAT: u32 = 1;
+/// Sequences end here, where JSON tools still count exactly. A release at `u64::MAX` would close its channel for ever.
+pub const HIGHEST_SEQUENCE: u64 = (1 << 53) - 1;
+
+/// Why a release document cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The object is larger than an envelope can be.
+    #[error("the release document has {bytes} bytes and may have {at_most}; is this key really a release?")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        at_most: usize,
+    },
+    /// What would be signed is larger than what KMS signs.
+    #[error(
+        "the release's manifest has {bytes} bytes to be signed and may have {at_most}; shorten its policy or location"
+    )]
+    ManifestTooLarge {
+        /// The size of the pre-authentication encoding.
+        bytes: usize,
+        /// The bound.
+        at_most: usize,
+    },
+    /// A part is not the JSON that it should be.
+    #[error("{part}: {field}: {problem}")]
+    Malformed {
+        /// "release document" (the envelope) or "release manifest" (its payload).
+        part: &'static str,
+        /// The path of the field, as `policy.canary.count`.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A key comes twice in one object, and two readers could choose differently.
+    #[error("{part}: the key {key:?} comes twice in one object; publish it again with each key once")]
+    DuplicateKey {
+        /// "release document" or "release manifest".
+        part: &'static str,
+        /// The key.
+        key: String,
+    },
+    /// The envelope carries something else.
+    #[error("release document: payloadType is {found:?} and must be {PAYLOAD_TYPE:?}; is this key really a release?")]
+    PayloadType {
+        /// What it is.
+        found: String,
+    },
+    /// A document of another kind.
+    #[error("release manifest: domain is {found:?} and must be {DOMAIN:?}; is this key really a release?")]
+    Domain {
+        /// What it is.
+        found: String,
+    },
+    /// A version of the document that this agent does not know.
+    #[error("release manifest: format is {found}, and this agent reads format {FORMAT}; update the agent")]
+    Format {
+        /// What it is.
+        found: u64,
+    },
+    /// The publisher says that older agents must not follow it.
+    #[error(
+        "release manifest: minimum_agent_version is {wanted}, and this agent is {agent}; update the agent, or publish without it"
+    )]
+    AgentTooOld {
+        /// What the release wants.
+        wanted: AgentVersion,
+        /// What runs.
+        agent: AgentVersion,
+    },
+}
+
+/// A version of the agent: three numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AgentVersion {
+    /// Incompatible changes.
+    pub major: u32,
+    /// Additions.
+    pub minor: u32,
+    /// Repairs.
+    pub patch: u32,
+}
+
+impl AgentVersion {
+    /// The version of the program that this crate is part of.
+    ///
+    /// # Errors
+    /// The package's version is not three numbers, which a test of this crate rules out.
+    pub fn current() -> Result<Self, InvalidVersion> {
+        env!("CARGO_PKG_VERSION").parse()
+    }
+}
+
+/// A text that is no version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("version {0:?} must be three numbers, as 1.2.3")]
+pub struct InvalidVersion(String);
+
+impl FromStr for AgentVersion {
+    type Err = InvalidVersion;
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let mut numbers = text.split('.').map(|part| {
+            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            if digits { part.parse::<u32>().ok() } else { None }
+        });
+        match (numbers.next().flatten(), numbers.next().flatten(), numbers.next().flatten(), numbers.next()) {
+            (Some(major), Some(minor), Some(patch), None) => Ok(Self { major, minor, patch }),
+            _ => Err(InvalidVersion(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for AgentVersion {
+    type Error = InvalidVersion;
+    fn try_from(text: String) -> Result<Self, InvalidVersion> {
+        text.parse()
+    }
+}
+
+impl From<AgentVersion> for String {
+    fn from(version: AgentVersion) -> String {
+        version.to_string()
+    }
+}
+
+impl fmt::Display for AgentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// Where a revision's bundle is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevisionSource {
+    /// In the channel's own store.
+    Key(Key),
+    /// Elsewhere: an `s3://`, `https://` or `file:///` location.
+    Location(String),
+}
+
+/// A revision as a release names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenRevision", into = "WrittenRevision")]
+pub struct Revision {
+    /// Where its bundle is.
+    pub source: RevisionSource,
+    /// The S3 version that is meant, where the bucket has versions.
+    pub version_id: Option<String>,
+    /// What its bundle must be.
+    pub content: Content,
+    /// The bundle's form; never a directory.
+    pub bundle_type: BundleType,
+}
+
+/// [`Revision`] as it stands in the manifest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRevision {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version_id: Option<String>,
+    sha256: Sha256Digest,
+    size: u64,
+    #[serde(rename = "type")]
+    bundle_type: BundleType,
+}
+
+impl TryFrom<WrittenRevision> for Revision {
+    type Error = String;
+    fn try_from(written: WrittenRevision) -> Result<Self, String> {
+        let source = match (written.key, written.location) {
+            (Some(key), None) => RevisionSource::Key(key),
+            (None, Some(location)) => RevisionSource::Location(check_location(location)?),
+            (None, None) => return Err("needs a key (in this store) or a location (elsewhere)".to_owned()),
+            (Some(_), Some(_)) => return Err("has both a key and a location; leave one out".to_owned()),
+        };
+        if written.bundle_type == BundleType::Directory {
+            return Err("type is directory, which has no digest; publish a tar, tgz, tar.zst or zip".to_owned());
+        }
+        if written.size == 0 {
+            return Err("size is 0; no bundle is empty, so the publisher did not know it".to_owned());
+        }
+        Ok(Self {
+            source,
+            version_id: written.version_id,
+            content: Content { size: written.size, sha256: written.sha256 },
+            bundle_type: written.bundle_type,
+        })
+    }
+}
+
+impl From<Revision> for WrittenRevision {
+    fn from(revision: Revision) -> Self {
+        let (key, location) = match revision.source {
+            RevisionSource::Key(key) => (Some(key), None),
+            RevisionSource::Location(location) => (None, Some(location)),
+        };
+        Self {
+            key,
+            location,
+            version_id: revision.version_id,
+            sha256: revision.content.sha256,
+            size: revision.content.size,
+            bundle_type: revision.bundle_type,
+        }
+    }
+}
+
+fn check_location(location: String) -> Result<String, String> {
+    let rest = ["s3://", "https://", "file:///"].iter().find_map(|scheme| location.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !location.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+            Ok(location)
+        }
+        _ => {
+            Err(format!("location is {location:?} and must begin with s3://, https:// or file:/// and hold no spaces"))
+        }
+    }
+}
+
+/// What a release says. Serialised as it stands, it is the envelope's payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    domain: String,
+    format: u32,
+    /// The application that it is for.
+    pub application: ApplicationName,
+    /// The deployment group that it is for.
+    pub group: GroupName,
+    /// Rises with each release of the group, from 1; going back to an old revision is a higher sequence too.
+    pub sequence: u64,
+    /// When it was published.
+    pub created: Timestamp,
+    /// From when on nobody may accept it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// What the group shall run.
+    pub revision: Revision,
+    /// What a rollback of this release goes back to, fleet-wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Revision>,
+    /// Agents below it refuse the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_agent_version: Option<AgentVersion>,
+    /// How the fleet gets there.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What happens to files that are there already; the appspec's word wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_exists_behavior: Option<FileExistsBehavior>,
+    /// Whether a failed ApplicationStop of the old revision is passed over.
+    #[serde(default)]
+    pub ignore_application_stop_failures: bool,
+    /// Whether Install removes what the last one left and this one does not bring.
+    #[serde(default = "yes")]
+    pub cleanup: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Release {
+    /// A release with the defaults: no expiry, nothing to go back to, one host at a time, clean-up on.
+    pub fn new(group: GroupKey, sequence: u64, created: Timestamp, revision: Revision) -> Self {
+        Self {
+            domain: DOMAIN.to_owned(),
+            format: FORMAT,
+            application: group.application,
+            group: group.group,
+            sequence,
+            created,
+            expires: None,
+            revision,
+            previous: None,
+            minimum_agent_version: None,
+            policy: Policy::default(),
+            file_exists_behavior: None,
+            ignore_application_stop_failures: false,
+            cleanup: true,
+        }
+    }
+
+    /// The group that it is for.
+    pub fn group_key(&self) -> GroupKey {
+        GroupKey { application: self.application.clone(), group: self.group.clone() }
+    }
+
+    /// Puts the release into an envelope without signatures, after the same checks that reading makes.
+    ///
+    /// # Errors
+    /// A field contradicts another, or the manifest is too large to be signed.
+    pub fn seal(&self, limits: &Limits) -> Result<Envelope, ReleaseError> {
+        self.check(limits)?;
+        let payload = serde_json::to_vec(self).map_err(|e| malformed(MANIFEST, ".", &e))?;
+        Envelope::unsigned(payload, limits)
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), ReleaseError> {
+        if !(1..=HIGHEST_SEQUENCE).contains(&self.sequence) {
+            let problem = format!("is {} and must be 1 to {HIGHEST_SEQUENCE}", self.sequence);
+            return Err(malformed(MANIFEST, "sequence", &problem));
+        }
+        if let Some(expires) = self.expires
+            && expires <= self.created
+        {
+            let problem = format!("is {expires}, not after created ({}); publish with a later one", self.created);
+            return Err(malformed(MANIFEST, "expires", &problem));
+        }
+        for (field, revision) in [("revision.size", Some(&self.revision)), ("previous.size", self.previous.as_ref())] {
+            if let Some(size) = revision.map(|r| r.content.size)
+                && size > limits.bundle_bytes
+            {
+                let problem = format!("is {size} bytes, and a bundle may have {}", limits.bundle_bytes);
+                return Err(malformed(MANIFEST, field, &problem));
+            }
+        }
+        self.policy.check().map_err(|(field, problem)| malformed(MANIFEST, &format!("policy.{field}"), &problem))
+    }
+}
+
+/// A release document: what was published, byte for byte, and what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The envelope with its signatures.
+    pub envelope: Envelope,
+    /// What it says.
+    pub release: Release,
+    /// Digest of the exact payload: two releases with one sequence and different digests are not the same release.
+    pub digest: Sha256Digest,
+}
+
+/// What is read before the rest, so that a document of a later format is refused for that and not for its new fields.
+#[derive(Deserialize)]
+struct Head {
+    domain: String,
+    format: u64,
+    #[serde(default)]
+    minimum_agent_version: Option<AgentVersion>,
+}
+
+const MANIFEST: &str = "release manifest";
+
+fn malformed(part: &'static str, field: &str, problem: &dyn fmt::Display) -> ReleaseError {
+    let field = if field == "." { "document" } else { field };
+    ReleaseError::Malformed { part, field: field.to_owned(), problem: problem.to_string() }
+}
+
+impl Document {
+    /// Reads a stored release document. It says nothing about signatures, group, sequence or expiry: see [`accept`].
+    ///
+    /// # Errors
+    /// See [`ReleaseError`]: everything that this agent does not understand is refused by name.
+    pub fn parse(bytes: &[u8], limits: &Limits, agent: AgentVersion) -> Result<Self, ReleaseError> {
+        let envelope = Envelope::parse(bytes, limits)?;
+        let payload = envelope.payload();
+        strict::refuse_duplicate_keys(MANIFEST, payload)?;
+        let head: Head = strict::read(MANIFEST, payload)?;
+        if head.domain != DOMAIN {
+            return Err(ReleaseError::Domain { found: head.domain });
+        }
+        if head.format != u64::from(FORMAT) {
+            return Err(ReleaseError::Format { found: head.format });
+        }
+        if let Some(wanted) = head.minimum_agent_version
+            && wanted > agent
+        {
+            return Err(ReleaseError::AgentTooOld { wanted, agent });
+        }
+        let release: Release = strict::read(MANIFEST, payload)?;
+        release.check(limits)?;
+        let digest = Sha256Digest::of(payload);
+        Ok(Self { envelope, release, digest })
+    }
+}

@@ -1,0 +1,289 @@
+//! The words of a store: named objects with conditional writes, as S3 has them. Two implementations share them, a
+//! directory and S3, and nothing above them can tell which one it talks to.
+//!
+//! Facts (specs/rollout.md §1): a write of one key is atomic; `If-None-Match: *` creates once, `If-Match` swaps, and a
+//! condition that does not hold changes nothing; the same bytes have the same ETag, so whoever swaps puts a counter or
+//! nonce into the object; a write whose answer was lost may have happened.
+
+use std::fmt;
+use std::future::Future;
+use std::os::fd::BorrowedFd;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{GroupKey, InvalidId, Sha256Digest};
+
+mod layout;
+#[cfg(test)]
+mod tests;
+
+pub use layout::{
+    history_key, host_key, once_key, plan_key, release_key, report_key, revision_key, signing_policy_key,
+};
+
+/// The name of an object, below the store's own prefix: components joined by `/`, safe as S3 key and as relative path.
+///
+/// At most 900 bytes (S3 takes 1,024 with its prefix); a component has 1 to 200 bytes of letters, digits and
+/// `._+=,@:-`, and does not begin with a dot (those names are the directory store's own).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+impl Key {
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check_key(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > 900 {
+        return Err("must have 1 to 900 bytes");
+    }
+    for component in text.split('/') {
+        if component.is_empty() {
+            return Err("must not begin or end with a slash nor hold two in a row");
+        }
+        if component.len() > 200 {
+            return Err("must have at most 200 bytes between two slashes");
+        }
+        if component.starts_with('.') {
+            return Err("must not have a part that begins with a dot");
+        }
+        if !component.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+=,@:-".contains(&b)) {
+            return Err("may hold only letters, digits and . _ + = , @ : - between slashes");
+        }
+    }
+    Ok(())
+}
+
+impl FromStr for Key {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match check_key(text) {
+            Ok(()) => Ok(Self(text.to_owned())),
+            Err(problem) => Err(InvalidId { kind: "store key", text: text.to_owned(), problem }),
+        }
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        key.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What a store says about an object's content: equal for equal bytes, opaque otherwise; with the quotes that HTTP wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ETag(String);
+
+impl ETag {
+    /// An ETag exactly as the store wrote it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text as the store wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What must hold for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// Nothing: the last writer wins.
+    None,
+    /// The object does not exist (`If-None-Match: *`): create once.
+    IfAbsent,
+    /// The object exists with this ETag (`If-Match`): compare and swap.
+    IfMatch(&'a ETag),
+}
+
+/// What a conditional write did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object is stored and has this ETag.
+    Stored(ETag),
+    /// The condition did not hold and nothing was written. Also when the object that should match is gone, and when
+    /// the store could not decide a race: read again, then decide again.
+    PreconditionFailed,
+}
+
+/// What a conditional read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GetOutcome {
+    /// There is no such object; the store itself is there.
+    NotFound,
+    /// The object still has the ETag that the caller knows.
+    NotModified,
+    /// The object.
+    Found {
+        /// Its whole content.
+        bytes: Vec<u8>,
+        /// Its ETag.
+        etag: ETag,
+    },
+}
+
+/// What a conditional delete did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// It is gone now.
+    Deleted,
+    /// There was no such object.
+    NotFound,
+    /// It has another ETag and is still there.
+    PreconditionFailed,
+}
+
+/// What a big object has to be, known before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest of all bytes.
+    pub sha256: Sha256Digest,
+}
+
+/// What kind of failure it was: decides whether to try again, and whom to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The store refuses this caller; someone has to change permissions.
+    Denied,
+    /// The store, or the object that must be there, does not exist.
+    Absent,
+    /// The object is larger than the caller allows.
+    TooLarge,
+    /// Size or digest is not what was promised.
+    Mismatch,
+    /// No space is left for the object.
+    Full,
+    /// The store asks for fewer requests.
+    Throttled,
+    /// It may work in a moment: network, timeouts, another writer that holds the lock.
+    Transient,
+    /// It will not work by trying again.
+    Fatal,
+}
+
+impl StoreErrorKind {
+    /// Whether the same request may succeed later without anyone changing anything but free space.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Full | Self::Throttled | Self::Transient)
+    }
+}
+
+/// A request that a store did not carry out.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {location}: {problem}")]
+pub struct StoreError {
+    /// What was attempted: "read", "write", "create" …
+    pub operation: &'static str,
+    /// The store and key, as one place that a person can look at.
+    pub location: String,
+    /// The kind, for retry and for the exit code.
+    pub kind: StoreErrorKind,
+    /// What was wrong, and what to do where that can be said.
+    pub problem: String,
+    /// The error below, where there is one.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Objects with conditional writes. Every method may be repeated after an error: a write that did happen then shows as
+/// a condition that does not hold, and the caller finds its own nonce when it reads.
+///
+/// File handles are borrowed descriptors, so that core names them and cannot act on them; positions are explicit
+/// offsets from 0 (S3 downloads ranges in parallel), never the descriptor's own position.
+pub trait Store: Send + Sync {
+    /// Where an object is, for people: `s3://bucket/prefix/key` or a path.
+    fn location(&self, key: &Key) -> String;
+
+    /// Reads a small object whole, unless it still has the ETag that the caller knows.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::TooLarge`] if it has more than `at_most` bytes, [`StoreErrorKind::Absent`] if the store
+    /// itself is missing, or whatever the store says.
+    fn get(
+        &self,
+        key: &Key,
+        known: Option<&ETag>,
+        at_most: usize,
+    ) -> impl Future<Output = Result<GetOutcome, StoreError>> + Send;
+
+    /// Writes a small object if the condition holds; readers see the old bytes or all of the new ones.
+    ///
+    /// # Errors
+    /// Whatever the store says; the write may have happened nevertheless.
+    fn put(
+        &self,
+        key: &Key,
+        bytes: &[u8],
+        condition: Condition<'_>,
+    ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
+
+    /// Creates an object from a file, once: [`PutOutcome::PreconditionFailed`] if the key exists, whatever it holds.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Mismatch`] if the file is not what `content` says (nothing is stored then), or whatever the
+    /// store says.
+    fn put_file(
+        &self,
+        key: &Key,
+        from: BorrowedFd<'_>,
+        content: &Content,
+    ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
+
+    /// Writes an object into an empty file, checking size and digest on the way. The bytes are not yet synced. After
+    /// an error the file holds anything, and the caller throws it away.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Absent`], [`StoreErrorKind::Mismatch`], or whatever the store says.
+    fn download(
+        &self,
+        key: &Key,
+        into: BorrowedFd<'_>,
+        content: &Content,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The size of an object in bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    fn size(&self, key: &Key) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
+
+    /// Deletes an object if it has this ETag, or whatever it holds when none is given.
+    ///
+    /// # Errors
+    /// Whatever the store says; the object may be gone nevertheless.
+    fn delete(&self, key: &Key, known: Option<&ETag>)
+    -> impl Future<Output = Result<DeleteOutcome, StoreError>> + Send;
+}

@@ -1,0 +1,68 @@
+//! Where everything is in a store (specs/rollout.md §2).
+
+use super::{GroupKey, InvalidId, Key, Sha256Digest};
+
+fn in_group(group: &GroupKey, rest: &str) -> Key {
+    // The names are path components by their own rules, so this is a key by construction.
+    Key(format!("{}/{}/{rest}", group.application, group.group))
+}
+
+/// The group's published desired state.
+pub fn release_key(group: &GroupKey) -> Key {
+    in_group(group, "release.json")
+}
+
+/// The group's one rollout document.
+pub fn plan_key(group: &GroupKey) -> Key {
+    in_group(group, "plan.json")
+}
+
+/// A version of the group's signing policy.
+pub fn signing_policy_key(group: &GroupKey, version: u64) -> Key {
+    in_group(group, &format!("keys/{version}.json"))
+}
+
+/// What one host says about one release. `user` is `aws:userid`, or the instance id off EC2.
+///
+/// # Errors
+/// `user` cannot be part of a key.
+pub fn report_key(group: &GroupKey, sequence: u64, user: &str) -> Result<Key, InvalidId> {
+    in_group(group, &format!("reports/{sequence}/{}.json", component(user)?)).as_str().parse()
+}
+
+/// The claim and result of a hook that runs once in the fleet.
+///
+/// # Errors
+/// `hook` cannot be part of a key.
+pub fn once_key(group: &GroupKey, sequence: u64, hook: &str, attempt: u32) -> Result<Key, InvalidId> {
+    in_group(group, &format!("once/{sequence}/{}/{attempt}.json", component(hook)?)).as_str().parse()
+}
+
+/// A host's membership where no Auto Scaling group says it.
+///
+/// # Errors
+/// `user` cannot be part of a key.
+pub fn host_key(group: &GroupKey, user: &str) -> Result<Key, InvalidId> {
+    in_group(group, &format!("hosts/{}.json", component(user)?)).as_str().parse()
+}
+
+/// A bundle, at the top of the store: whoever pushes knows no group, and groups share revisions.
+pub fn revision_key(revision: &Sha256Digest) -> Key {
+    Key(format!("revisions/{}", revision.hex()))
+}
+
+/// One record (or one deployment's records) of a host's history chain, by the first sequence number in it.
+///
+/// # Errors
+/// `user` cannot be part of a key.
+pub fn history_key(user: &str, sequence: u64) -> Result<Key, InvalidId> {
+    format!("history/{}/{sequence:020}.json", component(user)?).parse()
+}
+
+/// A text that stays one component: without this, a slash in it would move the object to another host's prefix.
+fn component(text: &str) -> Result<&str, InvalidId> {
+    if text.contains('/') {
+        return Err(InvalidId { kind: "part of a store key", text: text.to_owned(), problem: "must not hold a slash" });
+    }
+    Ok(text)
+}
