@@ -1,0 +1,171 @@
+//! Files that are whole or not there: written beside, synced, renamed, and the directory synced.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A step of a durable change that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {}", path.display())]
+pub struct AtomicError {
+    /// What was attempted: "create", "write", "sync" …
+    pub step: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> AtomicError + 'a {
+    move |source| AtomicError { step, path: path.to_owned(), source }
+}
+
+/// Replaces (or creates) a file: at any moment, also after power loss, it has the old content or the new one.
+///
+/// One writer at a time: the temporary file beside it (`.NAME.new`) has a fixed name, so that what a crash leaves is
+/// overwritten by the next writer and never piles up.
+///
+/// # Errors
+/// The step that failed; the file is as it was, unless the last step (syncing the directory) failed.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(name.map_err(failed("write a file named", path))?);
+    beside.push(".new");
+    replace_by_way_of(&path.with_file_name(beside), path, bytes, mode)
+}
+
+/// Like [`replace`], with a temporary file of the caller's choice on the same file system.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_by_way_of(temporary: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
+    write_new(temporary, bytes, mode).inspect_err(|_| {
+        // The error that is reported is the first one; what stays is overwritten next time.
+        let _ = fs::remove_file(temporary);
+    })?;
+    put_in_place(temporary, path)
+}
+
+/// Renames a synced file to its name and syncs the directory.
+///
+/// # Errors
+/// The step that failed; the temporary file is gone then, unless it was renamed already.
+pub fn put_in_place(temporary: &Path, path: &Path) -> Result<(), AtomicError> {
+    fs::rename(temporary, path).map_err(failed("put in place", path)).inspect_err(|_| {
+        let _ = fs::remove_file(temporary);
+    })?;
+    sync_parent(path)
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
+    let options = &mut OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode).custom_flags(nix::libc::O_NOFOLLOW);
+    let mut file = options.open(path).map_err(failed("create", path))?;
+    file.write_all(bytes).map_err(failed("write", path))?;
+    file.sync_all().map_err(failed("sync", path))
+}
+
+/// Makes a name in a directory, or its removal, survive power loss.
+///
+/// # Errors
+/// The directory cannot be opened or synced.
+pub fn sync_parent(path: &Path) -> Result<(), AtomicError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(parent).map_err(failed("open the directory", parent))?;
+    directory.sync_all().map_err(failed("sync the directory", parent))
+}
+
+/// Makes a directory with its missing parents, each of them durable. What is there stays as it is.
+///
+/// # Errors
+/// One of them cannot be made, or something that is no directory is in the way.
+pub fn create_directories(path: &Path, mode: u32) -> Result<(), AtomicError> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_directories(parent, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => sync_parent(path),
+        // Someone else was faster: as good.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(source) => Err(failed("create the directory", path)(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_created_and_replaced_with_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        replace(&path, b"one", 0o600).unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(names(directory.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_leftover_of_a_crash_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        fs::write(directory.path().join(".a.new"), b"a much longer torn leftover").unwrap();
+        replace(&path, b"x", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        assert_eq!(names(directory.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_failure_leaves_the_old_content_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("child"), b"").unwrap();
+        let error = replace(&path, b"x", 0o600).unwrap_err();
+        assert!(error.to_string().contains("cannot put in place"), "{error}");
+        assert_eq!(names(directory.path()), ["a"]);
+        let error = replace(&directory.path().join("missing/a"), b"x", 0o600).unwrap_err();
+        assert!(error.to_string().contains("missing/.a.new"), "{error}");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_temporary_file_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, b"mine").unwrap();
+        std::os::unix::fs::symlink(&victim, directory.path().join(".a.new")).unwrap();
+        replace(&directory.path().join("a"), b"x", 0o600).unwrap_err();
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn directories_are_made_with_their_parents() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a/b/c");
+        create_directories(&deep, 0o755).unwrap();
+        create_directories(&deep, 0o755).unwrap();
+        assert!(deep.is_dir());
+        fs::write(directory.path().join("file"), b"").unwrap();
+        let error = create_directories(&directory.path().join("file/x"), 0o755).unwrap_err();
+        assert!(error.to_string().contains("cannot create the directory"), "{error}");
+    }
+}
