@@ -1,0 +1,195 @@
+//! What was done on this host: an append-only chain of records, each bound to the one before by its digest.
+//!
+//! ```text
+//! history.ndjson   one record a line: {domain, seq, prev_hash, host, boot_id, time_ms, agent_version, kind, …}
+//! hash             SHA-256(domain ‖ the line's exact bytes without its newline); the next record's prev_hash
+//! anchor           (seq, hash) kept somewhere else: what it covers cannot be edited or cut off unseen
+//! ```
+//!
+//! The order that makes it survive a crash: append to [`HistoryState`] → persist the ledger with it → write the line to
+//! the file → sync the file once a deployment → [`HistoryState::settled`]. At start [`reconcile`] brings file and ledger
+//! together. A number is never used twice.
+//!
+//! It proves that nobody changed records that an anchor covers, not that root told the truth (specs/signing.md, part C).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::ids::{InstanceId, Sha256Digest};
+
+mod kind;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use kind::{DeploymentOutcome, EventOutcome, Kind, Recovered, Requester, RequesterKind};
+pub use reconcile::{Reconciled, Scan, reconcile};
+pub use verify::{Anchor, Finding, Verifier, verify};
+
+/// What each record begins with, and what its hash begins with.
+pub const DOMAIN: &str = "hostler/history/1";
+
+/// Why a record cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// It cannot be written as JSON.
+    #[error("cannot write record {seq}")]
+    Write {
+        /// Its number.
+        seq: u64,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A line is not a record of this format.
+    #[error("this line is not a history record: {problem}")]
+    NotARecord {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Who writes a record, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// This host.
+    pub host: InstanceId,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// The agent's version.
+    pub agent_version: String,
+}
+
+/// A record as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Always [`DOMAIN`].
+    pub domain: String,
+    /// Its number: 0, 1, 2 … on each host.
+    pub seq: u64,
+    /// Hash of the record before; `None` for the first.
+    pub prev_hash: Option<Sha256Digest>,
+    /// The host.
+    pub host: InstanceId,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// The agent's version.
+    pub agent_version: String,
+    /// What was done.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+impl Entry {
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// It is not a record of this format.
+    pub fn parse(line: &[u8]) -> Result<Self, HistoryError> {
+        Link::parse(line)?;
+        serde_json::from_slice(line).map_err(|e| HistoryError::NotARecord { problem: e.to_string() })
+    }
+}
+
+/// The part of a record that makes the chain. Read alone, so that a chain can be verified whatever its records say.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Link {
+    domain: String,
+    seq: u64,
+    prev_hash: Option<Sha256Digest>,
+}
+
+impl Link {
+    fn parse(line: &[u8]) -> Result<Self, HistoryError> {
+        let link: Self =
+            serde_json::from_slice(line).map_err(|e| HistoryError::NotARecord { problem: e.to_string() })?;
+        if link.domain != DOMAIN {
+            let problem = format!("its domain is {:?} and must be {DOMAIN:?}", link.domain);
+            return Err(HistoryError::NotARecord { problem });
+        }
+        Ok(link)
+    }
+}
+
+/// The hash of a record, from the exact bytes of its line without the newline.
+pub fn hash(line: &[u8]) -> Sha256Digest {
+    Sha256Digest::from_bytes(Sha256::new().chain_update(DOMAIN).chain_update(line).finalize().into())
+}
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number.
+    pub seq: u64,
+    /// The line, without its newline.
+    pub line: String,
+}
+
+/// The end of a chain: all that is needed to append to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The number of the next record.
+    pub next_seq: u64,
+    /// Hash of the last record; `None` when there is none.
+    pub head: Option<Sha256Digest>,
+}
+
+impl Chain {
+    /// Makes the next record. On an error the chain is as it was.
+    ///
+    /// # Errors
+    /// The record cannot be written as JSON.
+    pub fn append(&mut self, context: &Context, kind: Kind) -> Result<Record, HistoryError> {
+        let seq = self.next_seq;
+        let entry = Entry {
+            domain: DOMAIN.to_owned(),
+            seq,
+            prev_hash: self.head,
+            host: context.host.clone(),
+            boot_id: context.boot_id.clone(),
+            time_ms: context.time_ms,
+            agent_version: context.agent_version.clone(),
+            kind,
+        };
+        let line = serde_json::to_string(&entry).map_err(|source| HistoryError::Write { seq, source })?;
+        *self = Self { next_seq: seq.saturating_add(1), head: Some(hash(line.as_bytes())) };
+        Ok(Record { seq, line })
+    }
+
+    /// What covers everything up to the last record; `None` when there is none.
+    pub fn anchor(&self) -> Option<Anchor> {
+        self.head.map(|hash| Anchor { seq: self.next_seq.saturating_sub(1), hash })
+    }
+}
+
+/// What the ledger keeps about the history: the end of the chain, and the records that the file may not hold yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryState {
+    /// The end of the chain, pending records included.
+    pub chain: Chain,
+    /// Records that were made and are not known to be synced, oldest first.
+    #[serde(default)]
+    pub pending: Vec<Record>,
+}
+
+impl HistoryState {
+    /// Makes a record and keeps it as pending. The ledger is persisted before the line goes to the file.
+    ///
+    /// # Errors
+    /// The record cannot be written as JSON.
+    pub fn append(&mut self, context: &Context, kind: Kind) -> Result<Record, HistoryError> {
+        let record = self.chain.append(context, kind)?;
+        self.pending.push(record.clone());
+        Ok(record)
+    }
+
+    /// Forgets the pending records after the file was synced with them.
+    pub fn settled(&mut self) {
+        self.pending.clear();
+    }
+}
