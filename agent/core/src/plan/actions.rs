@@ -11,11 +11,23 @@ use crate::appspec::spec::{AclEntry, SelinuxContext};
 /// An Install with no choices left, and what it will own afterwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In order: first what must make way (a file where a directory comes), then directories (parents first),
-    /// files and links, and last the leftovers of the last install (children before their directories).
+    /// In order: first what must make way (of the last install: a file or link where a directory comes, a directory
+    /// with its content where a file comes; children before their directories), then directories (parents first), files
+    /// and links, and last the leftovers of the last install (children before their directories).
     pub actions: Vec<Action>,
     /// Everything that the group owns after this plan, made by it or kept from the last install; ordered by path.
     pub installed: Vec<InstalledEntry>,
+    /// The symbolic links to directories that lead to destinations or leftovers and are followed, ordered. Every other
+    /// link on the way to a path of this plan was not there when it was made and must be refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<PathBuf>,
+    /// Wanted, but there already and retained: neither touched nor owned; ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<PathBuf>,
+    /// Of the last install, no longer wanted, and still there after this plan (clean-up is off, or the directory holds
+    /// what others put into it); ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<PathBuf>,
 }
 
 /// One action of a plan.
@@ -33,10 +45,11 @@ pub enum Action {
     MakeDirectory {
         /// The path.
         path: PathBuf,
-        /// What it gets.
+        /// What it gets; always with a mode. A mode that shuts the agent out is given after the files are in place.
         attributes: Attributes,
     },
-    /// An installed directory that is there already and gets attributes again (it belongs to the last install).
+    /// An installed directory that is there already and gets attributes again (it belongs to the last install). There
+    /// is no such action for one that permissions say nothing about.
     KeepDirectory {
         /// The path.
         path: PathBuf,

@@ -1,3 +1,32 @@
 //! The plan of an Install: ordered actions with no choices left, or all the reasons why not.
+//!
+//! ```text
+//! appspec + bundle listing + last install --wanted()--> Wanted: every destination with its source and permissions,
+//!                                                       and the paths and names of the host to look at
+//! Wanted + HostFacts                      --plan()----> Plan, or every Problem
+//! Plan + compared contents             --Summary::new-> what a person is shown
+//! ```
+//!
+//! What is promised: a plan touches the destinations that the appspec names, what is missing above them, and what the
+//! last install put there; nothing else. Below a destination no symbolic link is followed. What the group never
+//! installed is never removed, and a directory only if the group made it and nothing else is in it.
+//! How this differs from the CodeDeploy agent is listed in SEMANTICS-plan.md, which a test reads.
 
 pub mod actions;
+mod attributes;
+mod decide;
+mod facts;
+mod leftovers;
+mod needs;
+mod paths;
+mod permissions;
+mod problem;
+mod source;
+mod summary;
+mod wanted;
+
+pub use decide::plan;
+pub use facts::{AgentFact, DeviceFact, DirectoryFact, HostFacts, Leads, PathFact};
+pub use problem::{Fact, Problem, ProblemCode};
+pub use summary::{Change, ContentComparison, Summary, SummaryEntry};
+pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, wanted};

@@ -1,0 +1,328 @@
+//! The second half of a plan: what is wanted, measured against the host as it is.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::actions::{Action, Attributes, InstalledEntry, InstalledKind, Plan};
+use super::attributes::Givers;
+use super::facts::{DirectoryFact, HostFacts, Leads, PathFact};
+use super::leftovers::{self, Leftovers, Links};
+use super::needs::Needs;
+use super::permissions;
+use super::problem::{Problem, ProblemCode, shown};
+use super::wanted::{Wanted, WantedKind, WantedObject};
+use crate::appspec::spec::FileExistsBehavior;
+
+/// What a directory gets unless permissions say otherwise, whatever the agent's umask.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// Decides everything: the ordered actions, and what the group owns after them.
+///
+/// `behavior` is the deployment's; the appspec's wins. Without `cleanup`, what the last install has and this one does
+/// not stays on disk and is no longer owned.
+///
+/// # Errors
+/// Every reason why not.
+pub fn plan(
+    wanted: &Wanted,
+    facts: &HostFacts,
+    behavior: FileExistsBehavior,
+    cleanup: bool,
+) -> Result<Plan, Vec<Problem>> {
+    let links = Links::new(wanted, facts);
+    let mut needs = Needs::default();
+    let leftovers = leftovers::judge(wanted, facts, &links, cleanup, &mut needs);
+    let mut planner = Planner {
+        wanted,
+        facts,
+        behavior: wanted.file_exists_behavior.unwrap_or(behavior),
+        links,
+        leftovers,
+        needs,
+        givers: Givers::new(&wanted.permissions, facts),
+        directories: Vec::new(),
+        files: Vec::new(),
+        installed: Vec::new(),
+        plan: Plan::default(),
+        problems: Vec::new(),
+    };
+    planner.same_places();
+    planner.objects();
+    planner.finish()
+}
+
+struct Planner<'a> {
+    wanted: &'a Wanted,
+    facts: &'a HostFacts,
+    behavior: FileExistsBehavior,
+    links: Links,
+    leftovers: Leftovers,
+    needs: Needs,
+    givers: Givers<'a>,
+    directories: Vec<Action>,
+    files: Vec<Action>,
+    installed: Vec<InstalledEntry>,
+    plan: Plan,
+    problems: Vec<Problem>,
+}
+
+/// What becomes of the directory that an object is in.
+#[derive(Clone, Copy)]
+enum Parent {
+    /// It is there.
+    There(DirectoryFact),
+    /// It is made, on this device.
+    Made(Option<u64>),
+    /// It cannot be, and that was said.
+    Broken,
+}
+
+impl<'a> Planner<'a> {
+    /// Walks the objects from the top, each with what becomes of its directory.
+    fn objects(&mut self) {
+        let mut stack: Vec<(&'a Path, Parent)> = Vec::new();
+        let root = match self.facts.at(Path::new("/")) {
+            PathFact::Directory(fact) => Parent::There(*fact),
+            _ => Parent::Made(None),
+        };
+        let wanted = self.wanted;
+        for object in &wanted.objects {
+            while stack.last().is_some_and(|(above, _)| Some(*above) != object.path.parent()) {
+                stack.pop();
+            }
+            let parent = stack.last().map_or(root, |(_, parent)| *parent);
+            if let WantedKind::Directory { above } = object.kind {
+                let state = self.directory(object, above, parent);
+                stack.push((&object.path, state));
+            } else {
+                self.file(object, parent);
+            }
+        }
+    }
+
+    /// What is at an object's path once everything that makes way has gone.
+    fn fact(&self, object: &WantedObject, parent: Parent) -> &'a PathFact {
+        let facts = self.facts;
+        match parent {
+            Parent::Made(_) => &PathFact::Absent,
+            _ if self.leftovers.removed.contains(&object.path) => &PathFact::Absent,
+            _ => facts.at(&object.path),
+        }
+    }
+
+    fn directory(&mut self, object: &WantedObject, above: bool, parent: Parent) -> Parent {
+        if matches!(parent, Parent::Broken) {
+            return Parent::Broken;
+        }
+        match self.fact(object, parent) {
+            PathFact::Absent => return self.make_directory(object, parent),
+            PathFact::Directory(fact) => {
+                self.keep_directory(object);
+                return Parent::There(*fact);
+            }
+            PathFact::Symlink { leads: Leads::Directory { directory, .. }, .. } if above => {
+                return Parent::There(*directory);
+            }
+            PathFact::Symlink { target, leads } => self.link_for_directory(object, above, target, leads),
+            PathFact::File { .. } => {
+                let message = format!("{} is a file and must be a directory", shown(&object.path));
+                let hint = "move it away, or change the destination; a destination is always a directory";
+                self.problem(ProblemCode::FileInTheWay, object, message, hint);
+            }
+            PathFact::Other => self.special_file(object),
+            PathFact::Unreadable { reason } => self.unreadable(object, reason),
+        }
+        Parent::Broken
+    }
+
+    fn make_directory(&mut self, object: &WantedObject, parent: Parent) -> Parent {
+        if let (Some(first), Some(second)) = (object.rule, object.second_rule) {
+            self.problems.push(permissions::twice(&object.path, &self.wanted.permissions, first, second));
+        }
+        let mut attributes = self.attributes(object);
+        attributes.mode.get_or_insert(DIRECTORY_MODE);
+        let device = self.occupy(object, parent, 1);
+        self.directories.push(Action::MakeDirectory { path: object.path.clone(), attributes });
+        self.own(object, InstalledKind::Directory);
+        Parent::Made(device)
+    }
+
+    fn keep_directory(&mut self, object: &WantedObject) {
+        if self.owned(object) != Some(InstalledKind::Directory) {
+            return;
+        }
+        self.own(object, InstalledKind::Directory);
+        let attributes = self.attributes(object);
+        if attributes != Attributes::default() {
+            self.directories.push(Action::KeepDirectory { path: object.path.clone(), attributes });
+        }
+    }
+
+    fn link_for_directory(&mut self, object: &WantedObject, above: bool, target: &Path, leads: &Leads) {
+        let (path, target) = (shown(&object.path), shown(target));
+        let (code, message, hint) = match (above, leads) {
+            (true, Leads::OutOfRoot) => (
+                ProblemCode::LinkLeavesRoot,
+                format!("{path} is a symbolic link to {target}, which is not below the root prefix"),
+                "make it a relative link that stays below the prefix, or a directory",
+            ),
+            (true, _) => (
+                ProblemCode::LinkLeadsNowhere,
+                format!("{path} is a symbolic link to {target}, which is not a directory"),
+                "make the directory that it leads to, or remove the link",
+            ),
+            (false, _) => (
+                ProblemCode::LinkBelowDestination,
+                format!("{path} is a symbolic link to {target}, below a destination, where links are not followed"),
+                "give what goes there an entry of its own in files with the link or its target as destination",
+            ),
+        };
+        self.problem(code, object, message, hint);
+    }
+
+    fn file(&mut self, object: &WantedObject, parent: Parent) {
+        if matches!(parent, Parent::Broken) {
+            return;
+        }
+        let fact = self.fact(object, parent);
+        let owned = matches!(self.owned(object), Some(InstalledKind::File | InstalledKind::Link));
+        let retained = self.behavior == FileExistsBehavior::Retain && self.owned(object).is_none();
+        match fact {
+            PathFact::Absent => self.put(object, parent, false),
+            PathFact::Unreadable { reason } => self.unreadable(object, reason),
+            _ if retained => self.plan.retained.push(object.path.clone()),
+            PathFact::File { .. } | PathFact::Symlink { .. } => {
+                if owned || self.behavior == FileExistsBehavior::Overwrite {
+                    self.put(object, parent, true);
+                } else {
+                    let message = format!(
+                        "{} is there already and was not installed by the last deployment",
+                        shown(&object.path)
+                    );
+                    let hint = "remove it, or set file_exists_behavior to OVERWRITE or RETAIN";
+                    self.problem(ProblemCode::FileExists, object, message, hint);
+                }
+            }
+            PathFact::Directory(_) => self.directory_in_the_way(object),
+            PathFact::Other => self.special_file(object),
+        }
+    }
+
+    fn put(&mut self, object: &WantedObject, parent: Parent, replaces: bool) {
+        let mut attributes = self.attributes(object);
+        let path = object.path.clone();
+        match &object.kind {
+            WantedKind::File { source, size } => {
+                self.occupy(object, parent, *size);
+                self.files.push(Action::PutFile { source: source.clone(), path, replaces, attributes });
+                self.own(object, InstalledKind::File);
+            }
+            WantedKind::Link { target } => {
+                self.occupy(object, parent, 0);
+                // A link has none of these, and its target is not this plan's to change.
+                (attributes.mode, attributes.acls, attributes.context) = (None, Vec::new(), None);
+                self.files.push(Action::PutLink { target: target.clone(), path, replaces, attributes });
+                self.own(object, InstalledKind::Link);
+            }
+            WantedKind::Directory { .. } => {}
+        }
+    }
+
+    fn directory_in_the_way(&mut self, object: &WantedObject) {
+        let path = shown(&object.path);
+        let foreign = self.facts.listings.get(&object.path).and_then(|names| {
+            names.iter().map(|n| object.path.join(n)).find(|child| !self.leftovers.removed.contains(child))
+        });
+        let message = match foreign {
+            Some(child) => format!(
+                "{path} is a directory and must be a file, and {} in it was not installed by the last deployment",
+                shown(&child)
+            ),
+            None => format!("{path} is a directory and must be a file"),
+        };
+        self.problem(ProblemCode::DirectoryInTheWay, object, message, "move it away, or change the destination");
+    }
+
+    fn special_file(&mut self, object: &WantedObject) {
+        let message = format!("{} is a device, socket or named pipe", shown(&object.path));
+        self.problem(ProblemCode::SpecialFileInTheWay, object, message, "remove it, or change the destination");
+    }
+
+    fn unreadable(&mut self, object: &WantedObject, reason: &str) {
+        let message = format!("{} cannot be looked at: {reason}", shown(&object.path));
+        self.problem(ProblemCode::CannotLook, object, message, "let the agent's user enter the directories above it");
+    }
+
+    fn problem(&mut self, code: ProblemCode, object: &WantedObject, message: String, hint: &str) {
+        self.problems.push(Problem::new(code, message, hint).path(&object.path));
+    }
+
+    fn attributes(&mut self, object: &WantedObject) -> Attributes {
+        self.givers.attributes(object.rule, &object.path, &mut self.problems)
+    }
+
+    /// Counts an object that is made in its directory; says on which device, where that is known.
+    fn occupy(&mut self, object: &WantedObject, parent: Parent, bytes: u64) -> Option<u64> {
+        let device = match parent {
+            Parent::There(directory) => {
+                self.needs.change(&directory, &object.path);
+                Some(directory.device)
+            }
+            Parent::Made(device) => device,
+            Parent::Broken => None,
+        };
+        if let Some(device) = device {
+            self.needs.make(device, &object.path, bytes);
+        }
+        device
+    }
+
+    fn owned(&self, object: &WantedObject) -> Option<InstalledKind> {
+        if self.links.is_empty() {
+            return self.leftovers.owned.get(&object.path).copied();
+        }
+        self.leftovers.owned.get(&self.links.real(&object.path)).copied()
+    }
+
+    fn own(&mut self, object: &WantedObject, kind: InstalledKind) {
+        self.installed.push(InstalledEntry { path: object.path.clone(), kind });
+    }
+
+    /// Two wanted paths may be one place through a link; then they must be one existing directory.
+    fn same_places(&mut self) {
+        if self.links.is_empty() {
+            return;
+        }
+        let mut places: HashMap<_, &WantedObject> = HashMap::new();
+        for object in &self.wanted.objects {
+            let Some(other) = places.insert(self.links.real(&object.path), object) else { continue };
+            let both = object.kind.is_directory() && other.kind.is_directory();
+            if both && self.facts.directory(&object.path).is_some() {
+                continue;
+            }
+            let message =
+                format!("{} and {} are one place through a symbolic link", shown(&other.path), shown(&object.path));
+            let hint = "write all destinations through the link, or none";
+            self.problems.push(Problem::new(ProblemCode::SamePlace, message, hint).path(&object.path));
+        }
+    }
+
+    fn finish(mut self) -> Result<Plan, Vec<Problem>> {
+        self.needs.unmet(self.facts, &mut self.problems);
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        let mut plan = self.plan;
+        plan.links = self.links.paths();
+        plan.kept = self.leftovers.kept;
+        plan.kept.sort();
+        plan.actions = self.leftovers.make_way;
+        plan.actions.append(&mut self.directories);
+        plan.actions.append(&mut self.files);
+        plan.actions.append(&mut self.leftovers.removals);
+        self.installed.append(&mut self.leftovers.still_owned);
+        self.installed.sort_by(|a, b| a.path.cmp(&b.path));
+        plan.installed = self.installed;
+        Ok(plan)
+    }
+}

@@ -1,0 +1,123 @@
+//! The host as a plan needs to know it. `hostler-host` fills it in from the paths and names of a
+//! [`Wanted`](super::Wanted); tests make it up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Everything that was looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// What is at each path that was looked at; a path that is not listed is absent.
+    pub paths: HashMap<PathBuf, PathFact>,
+    /// The names in the directories of `Wanted::list` that exist and could be read.
+    pub listings: HashMap<PathBuf, Vec<OsString>>,
+    /// Users by name; a name that is not listed is unknown.
+    pub users: BTreeMap<String, u32>,
+    /// Groups by name; a name that is not listed is unknown.
+    pub groups: BTreeMap<String, u32>,
+    /// File systems by device id.
+    pub devices: BTreeMap<u64, DeviceFact>,
+    /// Whom the agent runs as.
+    pub agent: AgentFact,
+}
+
+impl HostFacts {
+    /// What is at this path.
+    pub fn at(&self, path: &Path) -> &PathFact {
+        self.paths.get(path).unwrap_or(&PathFact::Absent)
+    }
+
+    /// The directory at this path, be it directly or through a link that was followed.
+    pub fn directory(&self, path: &Path) -> Option<&DirectoryFact> {
+        match self.at(path) {
+            PathFact::Directory(fact) | PathFact::Symlink { leads: Leads::Directory { directory: fact, .. }, .. } => {
+                Some(fact)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is at a path, without following a link at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathFact {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// Permission bits (07777).
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// A directory.
+    Directory(DirectoryFact),
+    /// A symbolic link.
+    Symlink {
+        /// The target as it is written.
+        target: PathBuf,
+        /// What it leads to, where the link may be followed.
+        leads: Leads,
+    },
+    /// A device, socket or named pipe.
+    Other,
+    /// It could not be looked at.
+    Unreadable {
+        /// The system's error.
+        reason: String,
+    },
+}
+
+/// What a plan asks about a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectoryFact {
+    /// Permission bits (07777).
+    pub mode: u32,
+    /// Whether the agent may make and remove entries in it.
+    pub writable: bool,
+    /// The file system it is on; a key of [`HostFacts::devices`].
+    pub device: u64,
+}
+
+/// Where a symbolic link leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leads {
+    /// It was not to be followed.
+    NotFollowed,
+    /// To a directory.
+    Directory {
+        /// The directory.
+        directory: DirectoryFact,
+        /// Its path with all links resolved, without the root prefix.
+        real: PathBuf,
+    },
+    /// To something else than a directory, or to nothing.
+    Elsewhere,
+    /// Out of the root prefix.
+    OutOfRoot,
+}
+
+/// A file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceFact {
+    /// Bytes that the agent may still use.
+    pub free_bytes: u64,
+    /// Inodes that the agent may still use; `None` where the file system has no fixed number.
+    pub free_inodes: Option<u64>,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+/// Whom the agent runs as.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentFact {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective and supplementary group ids.
+    pub gids: Vec<u32>,
+}

@@ -1,0 +1,154 @@
+//! Why a bundle cannot be installed: one reason each, with a stable code, the place and what to do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::appspec::spec::Position;
+
+/// Whether a deployment can still succeed with the same bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// The bundle or its appspec is wrong; it fails on every host.
+    Bundle,
+    /// This host, as it is now, does not allow it; a hook may change that.
+    Host,
+}
+
+macro_rules! problem_codes {
+    ($($(#[$doc:meta])* $name:ident, $text:literal, $fact:ident;)*) => {
+        /// What kind of problem it is. The texts are stable: scripts may depend on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ProblemCode {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl ProblemCode {
+            /// The stable text.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Whose fact it is.
+            pub fn fact(self) -> Fact {
+                match self { $(Self::$name => Fact::$fact,)* }
+            }
+        }
+    };
+}
+
+problem_codes! {
+    /// A `source` that the bundle does not hold.
+    SourceMissing, "source_missing", Bundle;
+    /// A `source` that leads out of the bundle.
+    SourceEscapes, "source_escapes", Bundle;
+    /// A `source` that goes through a file, or a file written with a slash at its end.
+    SourceNotADirectory, "source_not_a_directory", Bundle;
+    /// A `source` through links that lead to each other.
+    SourceLinkLoop, "source_link_loop", Bundle;
+    /// A `destination` that names no place: `~`, a NUL, a name too long.
+    DestinationInvalid, "destination_invalid", Bundle;
+    /// An `object` of `permissions` that names no place.
+    ObjectInvalid, "object_invalid", Bundle;
+    /// Two files for one path.
+    TwoSources, "two_sources", Bundle;
+    /// A file and a directory for one path.
+    FileAndDirectory, "file_and_directory", Bundle;
+    /// One path that two entries of `permissions` match.
+    PermissionTwice, "permission_twice", Bundle;
+    /// `pattern` or `except` with an `object` that is a file.
+    PatternOnFile, "pattern_on_file", Bundle;
+    /// A default access control list entry for a file.
+    DefaultAclOnFile, "default_acl_on_file", Bundle;
+    /// A name in the bundle that is not UTF-8.
+    NameNotUtf8, "name_not_utf8", Bundle;
+    /// A path that is longer than the kernel takes.
+    PathTooLong, "path_too_long", Bundle;
+    /// A file that is there, was not installed by the last deployment, and must not be replaced.
+    FileExists, "file_exists", Host;
+    /// A directory where a file must go.
+    DirectoryInTheWay, "directory_in_the_way", Host;
+    /// A file where a directory must go.
+    FileInTheWay, "file_in_the_way", Host;
+    /// A device, socket or named pipe where something must go.
+    SpecialFileInTheWay, "special_file_in_the_way", Host;
+    /// A symbolic link where a directory below a destination must be.
+    LinkBelowDestination, "link_below_destination", Host;
+    /// A symbolic link above or at a destination that does not lead to a directory.
+    LinkLeadsNowhere, "link_leads_nowhere", Host;
+    /// A symbolic link above or at a destination that leads out of the root prefix.
+    LinkLeavesRoot, "link_leaves_root", Host;
+    /// Two destinations that are one place through a symbolic link.
+    SamePlace, "same_place", Host;
+    /// A directory in which the agent may not write.
+    NotWritable, "not_writable", Host;
+    /// A file system that is mounted read-only.
+    ReadOnlyFileSystem, "read_only_file_system", Host;
+    /// Not enough bytes free.
+    NoSpace, "no_space", Host;
+    /// Not enough inodes free.
+    NoInodes, "no_inodes", Host;
+    /// An owner, or a user of an access control list, that the host does not know.
+    UnknownUser, "unknown_user", Host;
+    /// A group that the host does not know.
+    UnknownGroup, "unknown_group", Host;
+    /// An owner or group that only root may give.
+    OwnerNotPermitted, "owner_not_permitted", Host;
+    /// A path that could not be looked at.
+    CannotLook, "cannot_look", Host;
+}
+
+/// One reason why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind it is.
+    pub code: ProblemCode,
+    /// Whose fact it is; always `code.fact()`.
+    pub fact: Fact,
+    /// What is wrong, with the names in it; one sentence without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// The path on the host, or of the source in the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The place in the appspec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Position>,
+}
+
+impl Problem {
+    pub(super) fn new(code: ProblemCode, message: String, hint: impl Into<String>) -> Self {
+        Self { code, fact: code.fact(), message, hint: hint.into(), path: None, at: None }
+    }
+
+    pub(super) fn path(mut self, path: &Path) -> Self {
+        self.path = Some(path.to_owned());
+        self
+    }
+
+    pub(super) fn at(mut self, at: Position) -> Self {
+        self.at = Some(at);
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = self.at {
+            write!(f, "line {}, column {}: ", at.line, at.column)?;
+        }
+        write!(f, "{} ({}); {}", self.message, self.code.as_str(), self.hint)
+    }
+}
+
+/// A path for people: control characters are escaped, so that a name cannot rewrite a terminal.
+pub(super) fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    for c in path.to_string_lossy().chars() {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
+}

@@ -1,0 +1,372 @@
+//! Looks at the host for a plan: what is at the paths it wants to know of, which users and groups exist, how much
+//! room there is. It changes nothing.
+//!
+//! Every directory is opened once, without following links, from the root prefix down; a link is followed only where
+//! the plan says so, and never out of the prefix. What is below an absent directory is not looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
+use hostler_core::bundle::BundleListing;
+use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
+use hostler_core::plan::{
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Follow, HostFacts, Leads, LookAt, PathFact, Problem,
+    Wanted, plan, wanted,
+};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{AccessFlags, Group, User, faccessat, getegid, geteuid, getgroups};
+
+/// Why the host could not be looked at, or a comparison not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The root prefix cannot be opened.
+    #[error("cannot open the root prefix {path}", path = .0.display())]
+    Root(PathBuf, #[source] io::Error),
+    /// A user or group could not be looked up; that it does not exist is no error.
+    #[error("cannot look up the {kind} {name:?}")]
+    Name {
+        /// "user" or "group".
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// Whom the agent runs as is not known.
+    #[error("cannot tell which groups the agent belongs to")]
+    Agent(#[source] io::Error),
+    /// A file that was to be compared cannot be read.
+    #[error("cannot read {path}", path = .0.display())]
+    Compare(PathBuf, #[source] io::Error),
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The bundle or the host does not allow it; all the reasons.
+    #[error("{} found that prevent the Install", count(.0.len()))]
+    Problems(Vec<Problem>),
+    /// The host could not be looked at.
+    #[error("the host could not be looked at")]
+    Observe(#[from] ObserveError),
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 { "1 problem was".into() } else { format!("{problems} problems were") }
+}
+
+/// Works out what is wanted, looks at the host below `root`, and plans.
+///
+/// # Errors
+/// All the problems of the bundle, or else all of the host; or that the host could not be looked at.
+pub fn observe_and_plan(
+    spec: &AppSpec,
+    listing: &BundleListing,
+    last: Option<&[InstalledEntry]>,
+    root: &Path,
+    behavior: FileExistsBehavior,
+    cleanup: bool,
+) -> Result<Plan, PlanError> {
+    let wanted = wanted(spec, listing, last).map_err(PlanError::Problems)?;
+    let facts = observe(&wanted, root)?;
+    plan(&wanted, &facts, behavior, cleanup).map_err(PlanError::Problems)
+}
+
+/// Looks at everything that `wanted` names, below `root`. Users and groups are this host's whatever the root.
+///
+/// # Errors
+/// When the root prefix cannot be opened or the user database not be asked. A path that cannot be looked at is a fact.
+pub fn observe(wanted: &Wanted, root: &Path) -> Result<HostFacts, ObserveError> {
+    let real_root = std::fs::canonicalize(root).map_err(|e| ObserveError::Root(root.to_owned(), e))?;
+    let top = openat(AT_FDCWD, &real_root, DIRECTORY, Mode::empty())
+        .map_err(|e| ObserveError::Root(root.to_owned(), e.into()))?;
+    let mut observer = Observer { real_root, uid: geteuid().as_raw(), facts: HostFacts::default() };
+    observer.facts.agent = agent()?;
+    observer.walk(wanted, top);
+    let mut facts = observer.facts;
+    facts.users = ids("user", &wanted.users, |name| Ok(User::from_name(name)?.map(|u| u.uid.as_raw())))?;
+    facts.groups = ids("group", &wanted.groups, |name| Ok(Group::from_name(name)?.map(|g| g.gid.as_raw())))?;
+    Ok(facts)
+}
+
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+struct Observer {
+    real_root: PathBuf,
+    uid: u32,
+    facts: HostFacts,
+}
+
+/// A directory on the way to the path that is looked at.
+struct Level<'a> {
+    path: &'a Path,
+    /// `None` where nothing can be below: absent, a file, a link that is not followed.
+    directory: Option<OwnedFd>,
+}
+
+impl Observer {
+    fn walk(&mut self, wanted: &Wanted, top: OwnedFd) {
+        let list: BTreeSet<&Path> = wanted.list.iter().map(PathBuf::as_path).collect();
+        if let Ok(fact) = self.directory(&top) {
+            self.facts.paths.insert("/".into(), PathFact::Directory(fact));
+        }
+        let mut levels = vec![Level { path: Path::new("/"), directory: Some(top) }];
+        for (index, look) in wanted.look_at.iter().enumerate() {
+            let path = look.path.as_path();
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            while levels.len() > 1 && levels.last().is_some_and(|level| level.path != parent) {
+                levels.pop();
+            }
+            let above = levels.last().filter(|level| level.path == parent).and_then(|level| level.directory.as_ref());
+            // Only what has children to look at, or names to list, is opened.
+            let children = wanted.look_at.get(index + 1).is_some_and(|next| next.path.parent() == Some(path));
+            let listed = list.contains(path);
+            let opened = above.and_then(|above| self.look(above, name, look, children || listed));
+            if listed && let Some(Ok(names)) = opened.as_ref().map(names) {
+                self.facts.listings.insert(path.to_owned(), names);
+            }
+            if children {
+                levels.push(Level { path, directory: opened });
+            }
+        }
+    }
+
+    /// Looks at one entry of a directory; returns it opened, if it is a directory and that was asked for.
+    fn look(&mut self, above: &OwnedFd, name: &OsStr, look: &LookAt, open: bool) -> Option<OwnedFd> {
+        let stat = match fstatat(above, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // Absent is what a path is that is not listed.
+            Err(Errno::ENOENT) => return None,
+            Err(error) => {
+                self.insert(look, PathFact::Unreadable { reason: error.desc().into() });
+                return None;
+            }
+        };
+        match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFREG => {
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                let mode = stat.st_mode & 0o7777;
+                self.insert(look, PathFact::File { size, mode, uid: stat.st_uid, gid: stat.st_gid });
+                None
+            }
+            SFlag::S_IFDIR => self.look_at_directory(above, name, look, open, &stat),
+            SFlag::S_IFLNK => self.look_at_link(above, name, look, &stat),
+            _ => {
+                self.insert(look, PathFact::Other);
+                None
+            }
+        }
+    }
+
+    fn look_at_directory(
+        &mut self,
+        above: &OwnedFd,
+        name: &OsStr,
+        look: &LookAt,
+        open: bool,
+        stat: &FileStat,
+    ) -> Option<OwnedFd> {
+        if !open {
+            let writable = may_write(above, name);
+            let fact = self.fact(stat, writable, || openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()));
+            self.insert(look, fact.map_or_else(unreadable, PathFact::Directory));
+            return None;
+        }
+        match openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Ok(directory) => {
+                let fact = self.directory(&directory);
+                self.insert(look, fact.map_or_else(unreadable, PathFact::Directory));
+                Some(directory)
+            }
+            Err(error) => {
+                self.insert(look, unreadable(error));
+                None
+            }
+        }
+    }
+
+    fn look_at_link(&mut self, above: &OwnedFd, name: &OsStr, look: &LookAt, stat: &FileStat) -> Option<OwnedFd> {
+        let target = match readlinkat(above, name) {
+            Ok(target) => PathBuf::from(target),
+            Err(error) => {
+                self.insert(look, unreadable(error));
+                return None;
+            }
+        };
+        let trusted = stat.st_uid == 0 || stat.st_uid == self.uid;
+        let follow = look.follow == Follow::Always || (look.follow == Follow::IfTrusted && trusted);
+        let (leads, opened) = if follow { self.follow(&look.path) } else { (Leads::NotFollowed, None) };
+        self.insert(look, PathFact::Symlink { target, leads });
+        opened
+    }
+
+    /// Follows a link to its end, if that is a directory below the root prefix.
+    fn follow(&mut self, path: &Path) -> (Leads, Option<OwnedFd>) {
+        let Ok(real) = std::fs::canonicalize(below(&self.real_root, path)) else { return (Leads::Elsewhere, None) };
+        let Ok(inside) = real.strip_prefix(&self.real_root) else { return (Leads::OutOfRoot, None) };
+        let inside = Path::new("/").join(inside);
+        // The path has no links any more; one that comes now is not followed at its end.
+        let Ok(opened) = openat(AT_FDCWD, &real, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) else {
+            return (Leads::Elsewhere, None);
+        };
+        match self.directory(&opened) {
+            Ok(directory) => (Leads::Directory { directory, real: inside }, Some(opened)),
+            Err(_) => (Leads::Elsewhere, None),
+        }
+    }
+
+    fn directory(&mut self, directory: &OwnedFd) -> nix::Result<DirectoryFact> {
+        let stat = fstat(directory)?;
+        self.fact(&stat, may_write(directory, OsStr::new(".")), || Ok(directory))
+    }
+
+    /// The fact of a directory; its file system is asked once for each device.
+    fn fact<D: AsFd>(
+        &mut self,
+        stat: &FileStat,
+        writable: bool,
+        open: impl FnOnce() -> nix::Result<D>,
+    ) -> nix::Result<DirectoryFact> {
+        let device = stat.st_dev;
+        if !self.facts.devices.contains_key(&device) {
+            let system = fstatvfs(open()?)?;
+            let free_inodes = (system.files() > 0).then(|| system.files_available());
+            let device_fact = DeviceFact {
+                free_bytes: system.blocks_available().saturating_mul(system.fragment_size()),
+                free_inodes,
+                read_only: system.flags().contains(FsFlags::ST_RDONLY),
+            };
+            self.facts.devices.insert(device, device_fact);
+        }
+        Ok(DirectoryFact { mode: stat.st_mode & 0o7777, writable, device })
+    }
+
+    fn insert(&mut self, look: &LookAt, fact: PathFact) {
+        self.facts.paths.insert(look.path.clone(), fact);
+    }
+}
+
+fn unreadable(error: Errno) -> PathFact {
+    PathFact::Unreadable { reason: error.desc().into() }
+}
+
+/// The agent is not a setuid program, so that its real user, whom the kernel asks about here, is its effective one.
+fn may_write(above: &OwnedFd, name: &OsStr) -> bool {
+    faccessat(above, name, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()).is_ok()
+}
+
+fn names(directory: &OwnedFd) -> nix::Result<Vec<OsString>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut names = Vec::new();
+    for entry in nix::dir::Dir::openat(directory, ".", flags, Mode::empty())?.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn agent() -> Result<AgentFact, ObserveError> {
+    let mut gids: Vec<u32> =
+        getgroups().map_err(|e| ObserveError::Agent(e.into()))?.into_iter().map(|gid| gid.as_raw()).collect();
+    gids.push(getegid().as_raw());
+    Ok(AgentFact { uid: geteuid().as_raw(), gids })
+}
+
+fn ids(
+    kind: &'static str,
+    names: &BTreeSet<String>,
+    find: impl Fn(&str) -> nix::Result<Option<u32>>,
+) -> Result<BTreeMap<String, u32>, ObserveError> {
+    let mut found = BTreeMap::new();
+    for name in names {
+        let id = find(name).map_err(|e| ObserveError::Name { kind, name: name.clone(), source: e.into() })?;
+        found.extend(id.map(|id| (name.clone(), id)));
+    }
+    Ok(found)
+}
+
+/// Compares what a plan replaces with what it puts there: size first, then bytes; of links the target.
+///
+/// `archive` is the unpacked bundle. Files that are not what they were when the plan was made count as different.
+///
+/// # Errors
+/// When a file exists and cannot be read.
+pub fn compare_contents(plan: &Plan, archive: &Path, root: &Path) -> Result<ContentComparison, ObserveError> {
+    let mut compared = ContentComparison::default();
+    for action in &plan.actions {
+        let (path, same) = match action {
+            Action::PutFile { source, path, replaces: true, .. } => {
+                (path, same_file(&archive.join(source), &below(root, path))?)
+            }
+            Action::PutLink { target, path, replaces: true, .. } => {
+                (path, std::fs::read_link(below(root, path)).is_ok_and(|there| there == Path::new(target)))
+            }
+            _ => continue,
+        };
+        if same {
+            compared.same.insert(path.clone())
+        } else {
+            compared.different.insert(path.clone())
+        };
+    }
+    Ok(compared)
+}
+
+fn same_file(new: &Path, old: &Path) -> Result<bool, ObserveError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ObserveError::Compare(path, error)
+    };
+    let size = std::fs::symlink_metadata(new).map_err(failed(new))?.len();
+    match std::fs::symlink_metadata(old) {
+        Ok(there) if !there.is_file() || there.len() != size => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(failed(old))?,
+    };
+    let mut new_file = File::open(new).map_err(failed(new))?;
+    let mut old_file = File::open(old).map_err(failed(old))?;
+    let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let filled = fill(&mut new_file, &mut one).map_err(failed(new))?;
+        if filled != fill(&mut old_file, &mut two).map_err(failed(old))? || one.get(..filled) != two.get(..filled) {
+            return Ok(false);
+        }
+        if filled < one.len() {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests;
