@@ -2,7 +2,7 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! ids limits codes bundle hook        the words
+//! ids limits codes bundle hook yaml   the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -23,3 +23,4 @@ pub mod hook;
 pub mod ids;
 pub mod limits;
 pub mod plan;
+pub mod yaml;
