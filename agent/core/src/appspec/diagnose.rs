@@ -148,9 +148,13 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
+/// Characters without a picture that change how a line is shown; three bytes each in UTF-8.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 fn visible(c: char) -> impl Iterator<Item = char> {
-    let hidden = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{200b}');
-    let (escaped, plain) = if hidden { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    let (escaped, plain) = if c.is_control() || is_hidden(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(plain)
 }
 
@@ -224,6 +228,9 @@ impl Source {
                 '\r' => '\n',
                 '\n' | '\t' => c,
                 c if c.is_ascii_control() => ' ',
+                // As long in UTF-8 as what they stand for.
+                c if c.is_control() => '\u{a0}',
+                c if is_hidden(c) => '\u{fffd}',
                 c => c,
             })
             .collect();

@@ -86,17 +86,19 @@ fn syntax(error: &YamlError, text: &str, findings: &mut Findings) {
         _ => error.problem.to_string(),
     };
     let found = findings.add(code, Some(error.at), message);
-    if code == Code::YamlSyntax {
-        match slip(text, error.at.line) {
-            Some((at, help)) => {
-                found.help(help);
-                if at.line != error.at.line {
-                    found.related(at, "probably here");
-                }
+    if code == Code::YamlLimit {
+        found.help("no appspec needs so much: check that it is the right file, and what its aliases stand for");
+        return;
+    }
+    match slip(text, error.at.line) {
+        Some((at, help)) => {
+            found.help(help);
+            if at.line != error.at.line {
+                found.related(at, "probably here");
             }
-            None => {
-                found.help("check the indentation and the quotes here and in the lines before");
-            }
+        }
+        None => {
+            found.help("check the indentation and the quotes here and in the lines before");
         }
     }
 }
