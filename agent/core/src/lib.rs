@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! ids limits codes bundle hook store  the words
+//! ids limits codes bundle hook yaml   the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -26,3 +27,4 @@ pub mod limits;
 pub mod plan;
 pub mod release;
 pub mod store;
+pub mod yaml;

@@ -22,8 +22,13 @@ pub struct Limits {
     pub appspec_bytes: usize,
     /// Nodes of a YAML document after aliases are expanded. Prevents: "billion laughs".
     pub yaml_nodes: usize,
+    /// Bytes of text of a YAML document after aliases are expanded. Prevents: one long text that aliases repeat.
+    pub yaml_bytes: usize,
     /// Nesting of a YAML document. Prevents: exhausting the stack.
     pub yaml_depth: usize,
+    /// Diagnostics of one document; what comes after is counted. Prevents: a report longer than anyone reads, and
+    /// memory for one mistake that a list repeats.
+    pub diagnostics: usize,
     /// Bytes of a release document. Prevents: reading an arbitrary object into memory; also what KMS signs raw.
     pub release_bytes: usize,
     /// Bytes of a configuration file. Prevents: the same mistakes as `appspec_bytes`.
@@ -56,7 +61,9 @@ impl Default for Limits {
             path_depth: 128,
             appspec_bytes: 1 << 20,
             yaml_nodes: 250_000,
+            yaml_bytes: 4 << 20,
             yaml_depth: 128,
+            diagnostics: 200,
             release_bytes: 4096,
             config_bytes: 1 << 20,
             log_line_bytes: 16 << 10,

@@ -5,14 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where something stands in a text: line and column, both from 1; the column counts characters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Position {
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
-}
+pub use super::extension::{Extension, HookOptions};
+pub use crate::yaml::Position;
 
 /// A whole appspec for EC2 on Linux.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,22 +148,4 @@ pub struct HookScript {
     pub options: HookOptions,
     /// Where `location` stands.
     pub at: Position,
-}
-
-/// hostler's own options for a script.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookOptions {
-    /// May be run again after an interruption.
-    pub repeatable: bool,
-    /// Runs on one host of the fleet.
-    pub leader_only: bool,
-    /// Most processes and threads.
-    pub tasks_max: Option<u64>,
-}
-
-/// What stands under the top-level key `hostler:`, which the CodeDeploy agent ignores.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Extension {
-    /// Facts of the host are checked only after BeforeInstall (`install: {recheck_after: BeforeInstall}`).
-    pub recheck_after_before_install: bool,
 }

@@ -1,0 +1,262 @@
+//! What is wrong with a document, where, and what to do: data first, text for people made from it.
+
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::Serialize;
+
+use super::codes::Code;
+use crate::yaml::Position;
+
+#[cfg(test)]
+mod tests;
+
+/// Whether a document can be used in spite of what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It cannot be used.
+    Error,
+    /// It can, and will probably surprise.
+    Warning,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// Stable name of the kind of finding.
+    pub code: Code,
+    /// What it means for the document.
+    pub severity: Severity,
+    /// The document: a name or path as the reader of the message knows it.
+    pub file: String,
+    /// Where; `None` where it is about the whole document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Position>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Other places that belong to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Related>,
+}
+
+/// Another place that belongs to a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// Where.
+    pub at: Position,
+    /// What is there.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// Adds what to do.
+    pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds another place.
+    pub fn related(&mut self, at: Position, message: impl Into<String>) -> &mut Self {
+        self.related.push(Related { at, message: message.into() });
+        self
+    }
+}
+
+/// Collects the findings of one document, no more than its limit.
+#[derive(Debug)]
+pub struct Findings {
+    file: String,
+    limit: usize,
+    list: Vec<Diagnostic>,
+    left_out: usize,
+    has_errors: bool,
+    /// What a finding beyond the limit is written to.
+    spare: Diagnostic,
+}
+
+impl Findings {
+    /// An empty collection for the document called `file`.
+    pub fn new(file: &str, limit: usize) -> Self {
+        Self {
+            file: file.to_owned(),
+            limit,
+            list: Vec::new(),
+            left_out: 0,
+            has_errors: false,
+            spare: Diagnostic {
+                code: Code::Empty,
+                severity: Severity::Error,
+                file: String::new(),
+                at: None,
+                message: String::new(),
+                help: None,
+                related: Vec::new(),
+            },
+        }
+    }
+
+    /// Adds a finding, and returns it so that help and related places can be added.
+    pub fn add(&mut self, code: Code, at: Option<Position>, message: impl Into<String>) -> &mut Diagnostic {
+        let severity = code.severity();
+        self.has_errors |= severity == Severity::Error;
+        let at = at.filter(|at| at.line > 0);
+        let finding = Diagnostic {
+            code,
+            severity,
+            file: self.file.clone(),
+            at,
+            message: message.into(),
+            help: None,
+            related: Vec::new(),
+        };
+        if self.list.len() >= self.limit {
+            self.left_out = self.left_out.saturating_add(1);
+            self.spare = finding;
+            return &mut self.spare;
+        }
+        self.list.push(finding);
+        // The element that was just pushed; the spare one only satisfies the type.
+        self.list.last_mut().unwrap_or(&mut self.spare)
+    }
+
+    /// Whether one of them is an error.
+    pub fn has_errors(&self) -> bool {
+        self.has_errors
+    }
+
+    /// The findings by position, those about the whole document first.
+    pub fn into_list(mut self) -> Vec<Diagnostic> {
+        self.list.sort_by_key(|finding| finding.at.map(|at| (at.line, at.column)));
+        if let (Some(last), true) = (self.list.last_mut(), self.left_out > 0) {
+            last.message = format!("{} (and {} more findings, which are left out)", last.message, self.left_out);
+        }
+        self.list
+    }
+}
+
+/// `text` for a message: in backticks, control characters escaped, long text cut.
+pub fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut shown: String = text.chars().take(SHOWN).flat_map(visible).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
+/// Characters without a picture that change how a line is shown; three bytes each in UTF-8.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn visible(c: char) -> impl Iterator<Item = char> {
+    let (escaped, plain) = if c.is_control() || is_hidden(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    escaped.into_iter().flatten().chain(plain)
+}
+
+/// The findings as text for people: severity, code, file, line, column, the line with carets, and what to do.
+///
+/// `source` is the document's text; where it is not at hand, an empty text leaves the lines out.
+pub fn render(diagnostics: &[Diagnostic], source: &str) -> String {
+    let source = Source::new(source);
+    let renderer = Renderer::plain();
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        render_one(diagnostic, &source, &renderer, &mut text);
+        text.push_str("\n\n");
+    }
+    text
+}
+
+fn render_one(diagnostic: &Diagnostic, source: &Source, renderer: &Renderer, text: &mut String) {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.name());
+    let range = diagnostic.at.and_then(|at| source.range(at));
+    let mut group = match (range, diagnostic.at) {
+        (Some(range), _) => {
+            let mut snippet = Snippet::source(source.text.as_str())
+                .path(diagnostic.file.as_str())
+                .annotation(AnnotationKind::Primary.span(range));
+            for related in &diagnostic.related {
+                if let Some(range) = source.range(related.at) {
+                    snippet =
+                        snippet.annotation(AnnotationKind::Context.span(range).label(related.message.as_str()));
+                }
+            }
+            title.element(snippet)
+        }
+        (None, at) => {
+            let mut origin = annotate_snippets::Origin::path(diagnostic.file.as_str());
+            if let Some(at) = at {
+                origin = origin.line(wide(at.line)).char_column(wide(at.column));
+            }
+            title.element(origin)
+        }
+    };
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    text.push_str(&renderer.render(&[group]));
+}
+
+fn wide(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// A text and where its lines begin.
+struct Source {
+    text: String,
+    lines: Vec<Range<usize>>,
+}
+
+impl Source {
+    fn new(text: &str) -> Self {
+        // A lone carriage return ends a line in YAML and must do so in the picture too; the lengths stay the same.
+        // So must every other character that a terminal would act on.
+        let without_mark = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text: String = without_mark
+            .replace("\r\n", " \n")
+            .chars()
+            .map(|c| match c {
+                '\r' => '\n',
+                '\n' | '\t' => c,
+                c if c.is_ascii_control() => ' ',
+                // As long in UTF-8 as what they stand for.
+                c if c.is_control() => '\u{a0}',
+                c if is_hidden(c) => '\u{fffd}',
+                c => c,
+            })
+            .collect();
+        let mut start = 0;
+        let lines = text
+            .split('\n')
+            .map(|line| {
+                let range = start..start + line.len();
+                start = range.end + 1;
+                range
+            })
+            .collect();
+        Self { text, lines }
+    }
+
+    /// The bytes of a position; at least one character, so that there is a caret.
+    fn range(&self, at: Position) -> Option<Range<usize>> {
+        let line = self.lines.get(wide(at.line).checked_sub(1)?)?;
+        let content = self.text.get(line.clone())?;
+        if self.text.is_empty() {
+            return None;
+        }
+        let mut edges = content.char_indices().map(|(offset, _)| line.start + offset).chain([line.end]);
+        let column = wide(at.column).saturating_sub(1);
+        let start = edges.nth(column).unwrap_or(line.end);
+        let end = edges.nth(wide(at.width.max(1)) - 1).unwrap_or(line.end);
+        Some(start..end.max(start))
+    }
+}

@@ -1,0 +1,96 @@
+//! The names that an appspec may use. The JSON Schema for editors lists the same ones, which a test holds it to.
+
+/// Keys at the top of an appspec.
+pub const TOP: &[&str] = &["version", "os", "files", "file_exists_behavior", "permissions", "hooks", "hostler"];
+/// Keys of an entry of `files`.
+pub const FILE: &[&str] = &["source", "destination"];
+/// Keys of a script.
+pub const SCRIPT: &[&str] = &["location", "timeout", "runas", "sudo"];
+/// Keys of an entry of `permissions`.
+pub const PERMISSION: &[&str] = &["object", "pattern", "except", "type", "owner", "group", "mode", "acls", "context"];
+/// Keys of an SELinux context; `user` is the documented one, `name` is what the CodeDeploy agent reads.
+pub const CONTEXT: &[&str] = &["user", "name", "type", "range"];
+
+/// Keys below `hostler`.
+pub const EXTENSION: &[&str] = &["install", "environment", "secrets", "hooks", "health", "traffic"];
+/// Keys below `hostler.install`.
+pub const INSTALL: &[&str] = &["recheck_after"];
+/// Keys of one script below `hostler.hooks`.
+pub const HOOK_OPTIONS: &[&str] = &["repeatable", "leader_only", "limits", "environment", "secrets"];
+/// Keys of `limits` of one script.
+pub const HOOK_LIMITS: &[&str] = &["tasks_max", "memory_max"];
+/// Keys of a health check.
+pub const HEALTH: &[&str] =
+    &["name", "http", "tcp", "command", "unit", "interval", "timeout", "successes", "failures", "deadline"];
+/// Keys of an HTTP check.
+pub const HEALTH_HTTP: &[&str] = &["url", "status"];
+/// Keys of a command check.
+pub const HEALTH_COMMAND: &[&str] = &["location", "runas"];
+/// Keys below `hostler.traffic`.
+pub const TRAFFIC: &[&str] = &["method", "target_groups", "drain_timeout", "healthy_timeout"];
+
+/// Lifecycle events whose hooks run.
+pub const EVENTS: &[&str] = &[
+    "BeforeBlockTraffic",
+    "AfterBlockTraffic",
+    "ApplicationStop",
+    "BeforeInstall",
+    "AfterInstall",
+    "ApplicationStart",
+    "ValidateService",
+    "BeforeAllowTraffic",
+    "AfterAllowTraffic",
+];
+/// Lifecycle events without hooks: the agent or the load balancer does their work.
+pub const EVENTS_WITHOUT_HOOKS: &[&str] = &["DownloadBundle", "Install", "BlockTraffic", "AllowTraffic"];
+
+/// The name nearest to `text`, if one is near enough to be what was meant.
+pub fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    const LONGEST: usize = 40;
+    let text: Vec<char> = text.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
+    if text.is_empty() || text.len() > LONGEST {
+        return None;
+    }
+    names
+        .iter()
+        .map(|name| (distance(&text, name), *name))
+        .filter(|(distance, name)| *distance <= (name.len().max(text.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein distance, one row at a time; case does not count.
+fn distance(text: &[char], name: &str) -> usize {
+    let mut row: Vec<usize> = (0..=text.len()).collect();
+    for (i, letter) in name.chars().flat_map(char::to_lowercase).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, of_text) in row.iter_mut().skip(1).zip(text) {
+            let substituted = diagonal + usize::from(letter != *of_text);
+            diagonal = *cell;
+            left = substituted.min(left + 1).min(diagonal + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_one_that_may_have_been_meant() {
+        assert_eq!(nearest("ApplicatiionStart", EVENTS), Some("ApplicationStart"));
+        assert_eq!(nearest("file", TOP), Some("files"));
+        assert_eq!(nearest("run_as", SCRIPT), Some("runas"));
+        assert_eq!(nearest("TIMEOUT", SCRIPT), Some("timeout"));
+        assert_eq!(nearest("x", SCRIPT), None);
+        assert_eq!(nearest("branch_config", TOP), None);
+        assert_eq!(nearest("", TOP), None);
+        assert_eq!(nearest(&"o".repeat(100_000), TOP), None);
+    }
+}

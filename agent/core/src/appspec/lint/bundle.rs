@@ -1,0 +1,233 @@
+//! Checks that need the bundle: its listing, and the first bytes of its scripts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::super::codes::Code;
+use super::super::diagnose::{Diagnostic, Findings, quoted};
+use super::super::spec::{AppSpec, FileMapping, HookScript, Permission};
+use super::paths::{bundle_path, host_path, matches};
+use super::script;
+use crate::bundle::{BundleListing, EntryKind};
+use crate::limits::Limits;
+
+/// Looks for what a bundle does to an appspec: absent sources and scripts (errors), and what will surprise (warnings).
+///
+/// `heads` holds, for each script by its path in the bundle, its whole text or its first 64 KiB; a script without one
+/// is checked by its listing alone. `name` is what the diagnostics call the appspec, whose lines they point at.
+pub fn lint_bundle(
+    name: &str,
+    spec: &AppSpec,
+    listing: &BundleListing,
+    heads: &BTreeMap<PathBuf, Vec<u8>>,
+    limits: &Limits,
+) -> Vec<Diagnostic> {
+    let mut findings = Findings::new(name, limits.diagnostics);
+    for file in &spec.files {
+        source(file, listing, &mut findings);
+    }
+    let mut checked = BTreeSet::new();
+    for script in spec.hooks.iter().flat_map(|hooks| &hooks.scripts) {
+        if let Some(path) = bundle_path(&script.location)
+            && checked.insert(path.clone())
+        {
+            self::script(script, &path, listing, heads, &mut findings);
+        }
+    }
+    if let Some(installed) = Installed::new(spec, listing) {
+        installed.permissions(&spec.permissions, &mut findings);
+    }
+    findings.into_list()
+}
+
+/// Whether the listing cannot tell what is at a path, because a link leads there.
+fn is_behind_link(path: &Path, listing: &BundleListing) -> bool {
+    path.ancestors()
+        .skip(1)
+        .filter_map(|ancestor| listing.get(ancestor))
+        .any(|entry| matches!(entry.kind, EntryKind::Symlink { .. }))
+}
+
+fn source(file: &FileMapping, listing: &BundleListing, findings: &mut Findings) {
+    let Some(path) = bundle_path(&file.source).filter(|path| !path.as_os_str().is_empty()) else { return };
+    let Some(entry) = listing.get(&path) else {
+        if !is_behind_link(&path, listing) {
+            let message = format!("the bundle holds no {}", quoted(&file.source));
+            let found = findings.add(Code::SourceAbsent, Some(file.source_at), message);
+            found.help(match similar(&path, listing) {
+                Some(other) => format!("did you mean {}?", quoted(&other)),
+                None => "pack it into the bundle, or correct the path, which begins at the bundle's top".to_owned(),
+            });
+        }
+        return;
+    };
+    let repeats = host_path(&file.destination).file_name().is_some_and(|name| Some(name) == path.file_name());
+    if repeats && entry.kind != EntryKind::Directory {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let inside = format!("{}/{name}", file.destination.trim_end_matches('/'));
+        let message = format!("the destination is a directory: the file becomes {}", quoted(&inside));
+        findings
+            .add(Code::DestinationRepeatsName, Some(file.destination_at), message)
+            .help("name the directory alone, without the name of the file");
+    }
+}
+
+/// A path of the bundle that differs in case alone, or has the same name elsewhere.
+fn similar(path: &Path, listing: &BundleListing) -> Option<String> {
+    let wanted = path.to_str()?.to_lowercase();
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let mut same_name = None;
+    for entry in listing.entries() {
+        let Some(text) = entry.path.as_path().to_str() else { continue };
+        let lower = text.to_lowercase();
+        if lower == wanted {
+            return Some(text.to_owned());
+        }
+        if same_name.is_none() && lower.rsplit('/').next() == Some(name.as_str()) {
+            same_name = Some(text.to_owned());
+        }
+    }
+    same_name
+}
+
+fn script(
+    script: &HookScript,
+    path: &Path,
+    listing: &BundleListing,
+    heads: &BTreeMap<PathBuf, Vec<u8>>,
+    findings: &mut Findings,
+) {
+    let location = quoted(&script.location);
+    let Some(entry) = listing.get(path) else {
+        if !path.as_os_str().is_empty() && is_behind_link(path, listing) {
+            return;
+        }
+        let found = findings.add(Code::ScriptAbsent, Some(script.at), format!("the bundle holds no script {location}"));
+        let command = script.location.split_whitespace().next().and_then(bundle_path);
+        let has_arguments = script.location.contains(char::is_whitespace)
+            && command.is_some_and(|command| listing.get(&command).is_some());
+        found.help(match similar(path, listing) {
+            _ if has_arguments => {
+                "`location` is a path and nothing else; put the arguments into a script of their own".to_owned()
+            }
+            Some(other) => format!("did you mean {}?", quoted(&other)),
+            None => "pack it into the bundle, or correct the path, which begins at the bundle's top".to_owned(),
+        });
+        return;
+    };
+    match entry.kind {
+        EntryKind::Directory => {
+            findings
+                .add(Code::ScriptAbsent, Some(script.at), format!("{location} is a directory of the bundle, not a script"))
+                .help("name the script in it");
+            return;
+        }
+        // What a link leads to has its own mode and text.
+        EntryKind::Symlink { .. } => return,
+        EntryKind::File { size: 0 } => {
+            findings
+                .add(Code::ScriptEmpty, Some(script.at), format!("the script {location} is empty"))
+                .help("remove the hook if it has nothing to do");
+            return;
+        }
+        EntryKind::File { .. } => {}
+    }
+    if entry.mode & 0o111 == 0 {
+        findings
+            .add(Code::ScriptNotExecutable, Some(script.at), format!("the script {location} is not executable in the bundle"))
+            .help("run `chmod +x` on it, or `git update-index --chmod=+x`, before the bundle is packed");
+    }
+    if let Some(head) = heads.get(path) {
+        script::check(script, head, findings);
+    }
+}
+
+/// What a spec installs from a bundle, ordered by path.
+struct Installed {
+    paths: Vec<(PathBuf, bool)>,
+}
+
+impl Installed {
+    /// `None` where it would be so much that a warning is not worth it.
+    fn new(spec: &AppSpec, listing: &BundleListing) -> Option<Self> {
+        const MOST: usize = 1_000_000;
+        if spec.permissions.is_empty() {
+            return Some(Self { paths: Vec::new() });
+        }
+        let mut paths = Vec::new();
+        for file in &spec.files {
+            let source = bundle_path(&file.source)?;
+            let destination = host_path(&file.destination);
+            let whole = source.as_os_str().is_empty();
+            let entries = listing.entries();
+            let start = if whole { 0 } else { entries.partition_point(|entry| entry.path.as_path() < source.as_path()) };
+            for entry in entries.iter().skip(start).take_while(|entry| entry.path.as_path().starts_with(&source)) {
+                if paths.len() >= MOST {
+                    return None;
+                }
+                let is_directory = entry.kind == EntryKind::Directory;
+                let below = entry.path.as_path().strip_prefix(&source).ok().filter(|below| !below.as_os_str().is_empty());
+                match (below, entry.path.as_path().file_name()) {
+                    (Some(below), _) => paths.push((destination.join(below), is_directory)),
+                    (None, Some(name)) if !is_directory => paths.push((destination.join(name), false)),
+                    (None, _) => {}
+                }
+            }
+            paths.push((destination, true));
+        }
+        paths.sort();
+        Some(Self { paths })
+    }
+
+    fn permissions(&self, permissions: &[Permission], findings: &mut Findings) {
+        /// Comparisons after which the rest goes unchecked: these are warnings only.
+        const MOST: usize = 5_000_000;
+        let mut compared = 0_usize;
+        for permission in permissions {
+            let object = host_path(&permission.object);
+            let start = self.paths.partition_point(|(path, _)| *path < object);
+            let mut anything = false;
+            let mut matched = false;
+            for (path, is_directory) in self.paths.iter().skip(start).take_while(|(path, _)| path.starts_with(&object)) {
+                compared = compared.saturating_add(1);
+                let is_object = *path == object;
+                if is_object && *is_directory {
+                    continue;
+                }
+                anything = true;
+                matched = (if *is_directory { permission.directories } else { permission.files })
+                    && (is_object || applies(permission, &object, path));
+                if matched || compared > MOST {
+                    break;
+                }
+            }
+            if compared > MOST {
+                return;
+            }
+            match (anything, matched) {
+                (_, true) => {}
+                (false, _) => {
+                    let message = format!("nothing is installed at or below {}", quoted(&permission.object));
+                    findings
+                        .add(Code::PermissionMatchesNothing, Some(permission.at), message)
+                        .help("only what this deployment installs is touched: write the destination, or a path below it");
+                }
+                // The text alone showed that, and it was said.
+                (true, false) if permission.pattern.contains('/') => {}
+                (true, false) => {
+                    let message = format!("no installed path below {} fits this entry", quoted(&permission.object));
+                    findings
+                        .add(Code::PatternMatchesNothing, Some(permission.at), message)
+                        .help("`pattern` and `except` are compared with names directly below `object`; `**` goes deeper; see `type` too");
+                }
+            }
+        }
+    }
+}
+
+fn applies(permission: &Permission, object: &Path, path: &Path) -> bool {
+    let direct = path.strip_prefix(object).ok().filter(|below| below.components().count() == 1);
+    let name = direct.and_then(|below| below.to_str());
+    let wanted = permission.pattern == "**" || name.is_some_and(|name| matches(name, &permission.pattern));
+    wanted && !name.is_some_and(|name| permission.except.iter().any(|except| matches(name, except)))
+}

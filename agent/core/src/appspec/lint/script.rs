@@ -1,0 +1,91 @@
+//! Checks of a hook script's text.
+
+use super::super::codes::Code;
+use super::super::diagnose::{Findings, quoted};
+use super::super::spec::HookScript;
+
+pub(super) fn check(script: &HookScript, head: &[u8], findings: &mut Findings) {
+    let location = quoted(&script.location);
+    let at = Some(script.at);
+    if head.starts_with(b"\x7fELF") {
+        return;
+    }
+    let Some(line) = interpreter_line(head) else {
+        let mark = head.starts_with(b"\xef\xbb\xbf#!");
+        let message = format!("the script {location} does not begin with `#!`, so it runs in sh");
+        findings.add(Code::ScriptWithoutInterpreter, at, message).help(if mark {
+            "save it without byte-order mark: the two signs must be the first bytes"
+        } else {
+            "begin it with `#!/bin/bash` or what it is written for"
+        });
+        background(script, head, findings);
+        return;
+    };
+    if line.ends_with('\r') {
+        let message = format!("the `#!` line of {location} ends in a carriage return: the interpreter will not be found");
+        findings
+            .add(Code::ScriptHasCarriageReturns, at, message)
+            .help("save it with Unix line ends, or write `*.sh text eol=lf` into .gitattributes");
+    }
+    let is_shell = interpreters(head)
+        .iter()
+        .any(|interpreter| matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh" | "ash")));
+    if is_shell {
+        background(script, head, findings);
+    }
+}
+
+/// What follows `#!` in the first line, as text.
+fn interpreter_line(head: &[u8]) -> Option<String> {
+    let rest = head.strip_prefix(b"#!")?;
+    let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+    Some(String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned())
+}
+
+/// The programs that a script's first line needs: a path, and after `env` a name to be found in PATH.
+pub(super) fn interpreters(head: &[u8]) -> Vec<String> {
+    let Some(line) = interpreter_line(head) else { return Vec::new() };
+    let mut words = line.split_whitespace();
+    let Some(program) = words.next() else { return Vec::new() };
+    let mut needed = vec![program.to_owned()];
+    if program.rsplit('/').next() == Some("env") {
+        needed.extend(words.find(|word| !word.starts_with('-') && !word.contains('=')).map(str::to_owned));
+    }
+    needed
+}
+
+/// Warns of the first process that is put into the background with the script's own output.
+fn background(script: &HookScript, head: &[u8], findings: &mut Findings) {
+    let text = String::from_utf8_lossy(head);
+    let mut command = String::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if command.is_empty() && line.starts_with('#') {
+            continue;
+        }
+        if let Some(part) = line.strip_suffix('\\') {
+            command.push_str(part);
+            continue;
+        }
+        command.push_str(line);
+        if keeps_output(&command) {
+            let message = format!(
+                "line {} of {} starts {} in the background with the hook's output",
+                index + 1,
+                quoted(&script.location),
+                quoted(command.trim())
+            );
+            findings
+                .add(Code::BackgroundKeepsOutput, Some(script.at), message)
+                .help("redirect it, `> /var/log/app.log 2>&1 < /dev/null &`, or let systemd run it: the CodeDeploy agent waits for it and fails the event");
+            return;
+        }
+        command.clear();
+    }
+}
+
+fn keeps_output(command: &str) -> bool {
+    let command = command.split(" #").next().unwrap_or_default().trim_end();
+    let Some(before) = command.strip_suffix('&') else { return false };
+    !before.ends_with(['&', '>', '<', '|']) && !before.trim().is_empty() && !before.contains('>')
+}
