@@ -232,7 +232,8 @@ mod tests {
     #[test]
     fn a_copy_that_is_not_what_was_promised_leaves_nothing() {
         let digest = Sha256Digest::of(b"good");
-        let cases: [(&[u8], u64, fn(&DigestError) -> bool); 4] = [
+        type IsRight = fn(&DigestError) -> bool;
+        let cases: [(&[u8], u64, IsRight); 4] = [
             (b"evil", 9, |e| matches!(e, DigestError::Mismatch { .. })),
             (b"goo", 9, |e| matches!(e, DigestError::Size { expected: 4, found: 3 })),
             (b"good!", 9, |e| matches!(e, DigestError::Size { expected: 4, .. })),

@@ -51,7 +51,7 @@ impl<'a> Beneath<'a> {
         for component in above.iter() {
             if self.open.get(depth).is_none_or(|(open, _)| open != component) {
                 self.open.truncate(depth);
-                let fd = self.descend(above, depth, component, &mut made)?;
+                let fd = self.descend(path, depth, component, &mut made)?;
                 self.open.push((component.to_owned(), fd));
             }
             depth += 1;
@@ -60,16 +60,16 @@ impl<'a> Beneath<'a> {
         Ok((self.open.last().map_or(self.root, |(_, fd)| fd.as_fd()), name))
     }
 
-    /// Opens, or makes and opens, one more level.
+    /// Opens, or makes and opens, one more level of the way to the entry.
     fn descend(
         &self,
-        above: &Path,
+        entry: &Path,
         depth: usize,
         component: &OsStr,
         made: &mut Option<&mut Vec<Item>>,
     ) -> Result<OwnedFd, ArchiveError> {
         let at = self.open.last().map_or(self.root, |(_, fd)| fd.as_fd());
-        let path = || above.iter().take(depth + 1).collect::<PathBuf>();
+        let path = || entry.iter().take(depth + 1).collect::<PathBuf>();
         let mut result = openat(at, component, DIRECTORY, Mode::empty());
         if let (Err(Errno::ENOENT), Some(made)) = (&result, made) {
             mkdirat(at, component, Mode::S_IRWXU).map_err(|e| self.host("make the directory", &path(), e))?;
@@ -79,7 +79,7 @@ impl<'a> Beneath<'a> {
         result.map_err(|errno| match errno {
             Errno::ENOTDIR | Errno::ELOOP => {
                 let ancestor = path().to_string_lossy().into_owned();
-                ArchiveError::at(above, EntryProblem::BelowNonDirectory { ancestor })
+                ArchiveError::at(entry, EntryProblem::BelowNonDirectory { ancestor })
             }
             errno => self.host("open the directory", &path(), errno),
         })

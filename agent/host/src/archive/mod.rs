@@ -27,6 +27,8 @@ mod pack;
 mod policy;
 mod staging;
 mod tar;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod walk;
 mod zip;

@@ -27,7 +27,7 @@ pub(super) struct Archive<'a> {
     pub(super) hasher: &'a RandomState,
 }
 
-/// Writes all files among the items; their directories exist. With several errors, that of the first item counts.
+/// Writes all files among the items and checks the directories, which exist. With several errors, that of the first item counts.
 pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) -> Result<(), ArchiveError> {
     let work = Work { archive, items, staging, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
     let first_error: Mutex<Option<(usize, ArchiveError)>> = Mutex::new(None);
@@ -72,17 +72,31 @@ impl Work<'_> {
                 break;
             }
             for (index, item) in self.items.iter().enumerate().skip(start).take(BATCH) {
-                self.file(item, &mut beneath, &mut decoder).map_err(|error| (index, error))?;
+                self.item(item, &mut beneath, &mut decoder).map_err(|error| (index, error))?;
             }
         }
         Ok(())
     }
 
-    fn file(&self, item: &Item, beneath: &mut Beneath<'_>, decoder: &mut Decoder<'_>) -> Result<(), ArchiveError> {
-        let (EntryKind::File { .. }, Some(record)) = (&item.entry.kind, self.archive.records.get(item.record as usize))
-        else {
-            return Ok(());
-        };
+    fn item(&self, item: &Item, beneath: &mut Beneath<'_>, decoder: &mut Decoder<'_>) -> Result<(), ArchiveError> {
+        let Some(record) = self.archive.records.get(item.record as usize) else { return Ok(()) };
+        match item.entry.kind {
+            EntryKind::File { .. } => self.file(item, record, beneath, decoder),
+            // It is there already, and its headers must agree like any other's.
+            EntryKind::Directory => {
+                decoder.decode(record, item.entry.path.as_path().as_os_str().as_encoded_bytes(), |_| Ok(()))
+            }
+            EntryKind::Symlink { .. } => Ok(()),
+        }
+    }
+
+    fn file(
+        &self,
+        item: &Item,
+        record: &Record,
+        beneath: &mut Beneath<'_>,
+        decoder: &mut Decoder<'_>,
+    ) -> Result<(), ArchiveError> {
         let path = &item.entry.path;
         let mut file = beneath.create_file(path, &mut Vec::new())?;
         let shown = || self.staging.path().join(path.as_path());
