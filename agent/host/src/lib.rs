@@ -5,3 +5,5 @@
 pub mod atomic;
 pub mod ledger;
 pub mod observe;
+pub mod archive;
+pub mod digest;

@@ -1,0 +1,232 @@
+//! Why a bundle was not unpacked, packed or listed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+/// Why a bundle was not unpacked, packed or listed. Nothing is left behind at the destination.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// One entry is something that is never accepted.
+    #[error("{entry:?} in the bundle {problem}")]
+    Entry {
+        /// The entry as the archive names it.
+        entry: String,
+        /// What is wrong with it, and what to do.
+        problem: EntryProblem,
+    },
+    /// The archive is cut short, corrupt or not what it says.
+    #[error("the bundle is damaged {place}: {problem}")]
+    Damaged {
+        /// Where: in or after which entry.
+        place: Place,
+        /// What was found there.
+        problem: String,
+        /// What the decompressor or the disk said.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The whole bundle is larger than what is accepted.
+    #[error("the bundle {what}, more than the limit of {limit}{entry}", entry = at_entry(entry))]
+    TooLarge {
+        /// What is too large, with its size.
+        what: String,
+        /// The limit.
+        limit: u64,
+        /// The entry at which this was found.
+        entry: Option<String>,
+    },
+    /// The file is none of the accepted archives.
+    #[error(
+        "the bundle is no archive that is known: it begins with {begins}; accepted are tar, tgz, tar.zst, zip and directories"
+    )]
+    UnknownType {
+        /// The first bytes in hexadecimal, or that there are none.
+        begins: String,
+    },
+    /// The destination cannot be used.
+    #[error("{path:?} cannot be the destination: {problem}")]
+    Destination {
+        /// The destination.
+        path: PathBuf,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// This host failed, not the bundle: no space, no permission, a broken disk.
+    #[error("could not {action} {path:?}")]
+    Host {
+        /// What was tried.
+        action: &'static str,
+        /// With which path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn at_entry(entry: &Option<String>) -> String {
+    entry.as_ref().map(|entry| format!(" (at {entry:?})")).unwrap_or_default()
+}
+
+/// What is wrong with one entry; completes a sentence that begins with the entry's name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryProblem {
+    /// See the message.
+    #[error("has an absolute path; pack with paths relative to the bundle's top")]
+    Absolute,
+    /// See the message.
+    #[error("has `..` in its path, which could lead out of the bundle")]
+    ParentComponent,
+    /// See the message.
+    #[error("has a name that is not UTF-8; rename it before packing")]
+    NotUtf8,
+    /// See the message.
+    #[error("has a NUL byte in its name")]
+    NulByte,
+    /// See the message.
+    #[error("has no name")]
+    NoName,
+    /// See the message.
+    #[error("has backslashes as separators; pack again with a tool that writes slashes")]
+    Backslashes,
+    /// The path is longer than the limit in bytes.
+    #[error("has a path longer than {limit} bytes")]
+    PathTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The path is deeper than the limit in levels.
+    #[error("lies deeper than {limit} directories")]
+    TooDeep {
+        /// The limit in levels.
+        limit: usize,
+    },
+    /// It lies below something that is not a directory.
+    #[error("lies below {ancestor:?}, which is not a directory but a file or a symbolic link")]
+    BelowNonDirectory {
+        /// The path that is no directory.
+        ancestor: String,
+    },
+    /// Two entries of one name are different things.
+    #[error("comes twice, first as {first} and then as {second}")]
+    KindChanges {
+        /// What it was first.
+        first: &'static str,
+        /// What it is later.
+        second: &'static str,
+    },
+    /// See the message.
+    #[error("has the setuid or setgid bit; remove it, or allow it in the agent's configuration")]
+    Setuid,
+    /// A device, fifo, socket or the like.
+    #[error("is {what}; a bundle may hold only files, directories and links")]
+    Unsupported {
+        /// What it is.
+        what: String,
+    },
+    /// A hard link to something that is not an earlier file of the bundle.
+    #[error("is a hard link to {target:?}, which {problem}")]
+    HardLink {
+        /// The target as the archive names it.
+        target: String,
+        /// What is wrong with the target.
+        problem: &'static str,
+    },
+    /// A symbolic link whose target cannot be one.
+    #[error("is a symbolic link with a target that {problem}")]
+    LinkTarget {
+        /// What is wrong with the target.
+        problem: &'static str,
+    },
+    /// The two headers of a zip entry differ.
+    #[error("has another {field} in its local header than in the central directory")]
+    HeadersDisagree {
+        /// The field that differs.
+        field: &'static str,
+    },
+    /// See the message.
+    #[error("is encrypted, and hostler has no password")]
+    Encrypted,
+    /// A compression method other than stored and deflate.
+    #[error("is compressed with method {method}; accepted are stored (0) and deflate (8)")]
+    Method {
+        /// The method's number in the zip specification.
+        method: u16,
+    },
+    /// See the message.
+    #[error("overlaps the data of another entry")]
+    Overlap,
+    /// The unpacked bytes are not as many as the header says.
+    #[error("does not unpack to the {expected} bytes that its header promises")]
+    Size {
+        /// Bytes promised.
+        expected: u64,
+    },
+    /// See the message.
+    #[error("has a wrong CRC-32: its content is damaged")]
+    Crc,
+    /// The compressed data make no sense.
+    #[error("cannot be decompressed: {message}")]
+    Compressed {
+        /// What the decompressor said.
+        message: String,
+    },
+    /// A sparse file's map makes no sense.
+    #[error("is a sparse file whose map {problem}")]
+    SparseMap {
+        /// What is wrong with the map.
+        problem: &'static str,
+    },
+    /// The file became something else while it was read.
+    #[error("changed while it was being read; pack or copy a tree that nothing writes to")]
+    Changed,
+}
+
+/// Where in an archive something was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Before any entry.
+    Beginning,
+    /// In this entry.
+    In(String),
+    /// Somewhere between this entry and the next one.
+    After(String),
+    /// In the table of contents or behind the last entry.
+    End,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Beginning => f.write_str("at its beginning"),
+            Self::In(entry) => write!(f, "in {entry:?}"),
+            Self::After(entry) => write!(f, "after {entry:?}"),
+            Self::End => f.write_str("at its end"),
+        }
+    }
+}
+
+impl ArchiveError {
+    pub(super) fn entry(entry: impl AsRef<[u8]>, problem: EntryProblem) -> Self {
+        Self::Entry { entry: String::from_utf8_lossy(entry.as_ref()).into_owned(), problem }
+    }
+
+    pub(super) fn at(path: &Path, problem: EntryProblem) -> Self {
+        Self::Entry { entry: path.to_string_lossy().into_owned(), problem }
+    }
+
+    pub(super) fn damaged(place: Place, problem: impl Into<String>) -> Self {
+        Self::Damaged { place, problem: problem.into(), source: None }
+    }
+
+    pub(super) fn host(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Host { action, path: path.to_owned(), source: source.into() }
+    }
+
+    /// For use in `map_err` after a system call on `path`.
+    pub(super) fn errno(action: &'static str, path: &Path) -> impl Fn(Errno) -> Self {
+        move |errno| Self::host(action, path, errno)
+    }
+}

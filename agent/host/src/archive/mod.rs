@@ -1,0 +1,141 @@
+//! Revision bundles: what kind of archive a file is, unpacking it safely, and packing one reproducibly.
+//!
+//! Promises, for every archive type:
+//! - The destination appears complete or not at all; after an error nothing is left of it. A crash leaves at most
+//!   `.NAME.partial` beside it, which the next unpack removes.
+//! - Nothing is written outside the destination, and nothing is ever written or hard-linked through a symbolic link.
+//!   A link that leads out of the bundle is content and is kept as it is.
+//! - Content is streamed. Memory holds the listing and some buffers, whatever the bundle's size.
+//! - Modes and modification times are kept (zero means the time of unpacking), the owner is the agent.
+//! - The same path twice: the last one counts, as with tar; if the two are different kinds of things, the bundle is
+//!   refused. Names that differ only in case or in Unicode normalisation are different names.
+//! - One directory alone at the top that holds a name with `appspec` in it (any case) is taken away, as the CodeDeploy
+//!   agent does; not for a bundle that is a directory.
+//!
+//! ```text
+//! policy   what an entry may be, how large a bundle may get      tree     entries -> settled listing
+//! beneath  writing below one descriptor                          staging  complete or not at all
+//! tar zip directory   read one form each, write through beneath  walk     a tree on disk, in order
+//! decode   the second thread of a compressed tar                  pack     the way back
+//! ```
+
+mod beneath;
+mod decode;
+mod directory;
+mod error;
+mod pack;
+mod policy;
+mod staging;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+mod zip;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use hostler_core::bundle::{BundleListing, BundleType};
+
+pub use error::{ArchiveError, EntryProblem, Place};
+pub use pack::{Packed, pack};
+pub use policy::UnpackOptions;
+
+use staging::Staging;
+
+/// Bytes of a bundle that tell its type: a tar header and one block more.
+const HEAD_BYTES: usize = 1024;
+
+/// What kind of bundle this is, by its content; the name plays no part. A directory is one by being opened as such.
+///
+/// # Errors
+/// It is none of the accepted types, or could not be read.
+pub fn detect(bundle: &File) -> Result<BundleType, ArchiveError> {
+    let read = |source| ArchiveError::host("read", Path::new("the bundle"), source);
+    if bundle.metadata().map_err(read)?.is_dir() {
+        return Ok(BundleType::Directory);
+    }
+    let mut head = [0; HEAD_BYTES];
+    let mut filled = 0;
+    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match bundle.read_at(rest, filled as u64).map_err(read)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    let head = head.get(..filled).unwrap_or_default();
+    detect_head(head).ok_or_else(|| ArchiveError::UnknownType { begins: begins(head) })
+}
+
+fn detect_head(head: &[u8]) -> Option<BundleType> {
+    match head {
+        [0x1f, 0x8b, ..] => Some(BundleType::Tgz),
+        // A frame, or a skippable frame before it.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(BundleType::TarZst),
+        // An entry, or the end of an archive without entries.
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(BundleType::Zip),
+        _ => is_tar(head).then_some(BundleType::Tar),
+    }
+}
+
+fn is_tar(head: &[u8]) -> bool {
+    let Some(block) = head.first_chunk() else { return false };
+    let is_header = ::tar::Header::from_byte_slice(block).cksum().is_ok_and(|sum| sum == tar::checksum(block));
+    is_header || head.len() == HEAD_BYTES && head.iter().all(|byte| *byte == 0)
+}
+
+fn begins(head: &[u8]) -> String {
+    match head.get(..head.len().min(8)) {
+        None | Some([]) => "nothing: it is empty".to_owned(),
+        Some(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Unpacks a bundle of the given type into `destination`, which does not exist yet or is an empty directory; its parent
+/// exists. The file's position is neither used nor moved. Nothing is fsynced; see [`sync_filesystem`].
+///
+/// # Errors
+/// The bundle is refused or damaged, or the host failed. Nothing is left behind.
+pub fn unpack(
+    bundle: &File,
+    kind: BundleType,
+    destination: &Path,
+    options: &UnpackOptions,
+) -> Result<BundleListing, ArchiveError> {
+    let metadata = bundle.metadata().map_err(|e| ArchiveError::host("read", Path::new("the bundle"), e))?;
+    policy::check_bundle_bytes(metadata.len(), &options.limits)?;
+    let staging = Staging::create(destination)?;
+    match kind {
+        BundleType::Tar | BundleType::Tgz | BundleType::TarZst => {
+            tar::unpack(bundle, metadata.len(), kind, staging, options)
+        }
+        BundleType::Zip => zip::unpack(bundle, metadata.len(), staging, options),
+        BundleType::Directory => directory::copy(bundle, staging, options),
+    }
+}
+
+/// The listing of a bundle that was unpacked before, from the disk.
+///
+/// # Errors
+/// Something in it is not what a bundle may hold, or could not be read.
+pub fn list(directory: &Path) -> Result<BundleListing, ArchiveError> {
+    let root = File::open(directory).map_err(|e| ArchiveError::host("open the directory", directory, e))?;
+    let mut entries = Vec::new();
+    walk::walk(&root, directory, &mut |found| {
+        entries.push(found.entry()?);
+        Ok(())
+    })?;
+    Ok(BundleListing::new(entries))
+}
+
+/// Writes everything that is cached of the filesystem under `path` to the disk: one call for a whole bundle instead of
+/// one for each file.
+///
+/// # Errors
+/// `path` cannot be opened, or the disk failed.
+pub fn sync_filesystem(path: &Path) -> Result<(), ArchiveError> {
+    let directory = File::open(path).map_err(|e| ArchiveError::host("open", path, e))?;
+    nix::unistd::syncfs(&directory).map_err(ArchiveError::errno("write to the disk", path))
+}

@@ -1,0 +1,413 @@
+//! From blocks to members: checks every header, joins the extension headers to the entry that they belong to, and
+//! insists on a proper end.
+
+use std::io::BufRead;
+
+use tar::{EntryType, Header};
+
+use super::pax::{self, Records};
+use super::sparse::{self, Map};
+use crate::archive::error::{ArchiveError, EntryProblem, Place};
+use crate::archive::policy::Meter;
+use crate::archive::tree::ModifiedTime;
+
+pub(super) const BLOCK_BYTES: usize = 512;
+/// A GNU long name: more than any limit on paths, and small enough to keep in memory.
+const LONG_NAME_BYTES: u64 = 64 << 10;
+/// The PAX records of one entry: names, times, and whatever extended attributes the packer had.
+const PAX_BYTES: u64 = 1 << 20;
+/// Extension headers before one entry: GNU has two kinds, PAX has two; nothing repeats them.
+const EXTENSIONS: u32 = 16;
+
+/// One entry with everything that its extension headers said.
+pub(super) struct Member {
+    /// The path as the archive has it, not checked.
+    pub(super) path: Vec<u8>,
+    pub(super) content: Content,
+    /// All bits of the header's mode field.
+    pub(super) mode: u32,
+    pub(super) modified: ModifiedTime,
+}
+
+pub(super) enum Content {
+    File {
+        /// Bytes in the archive.
+        stored_bytes: u64,
+        /// Where they belong, if the file has holes.
+        sparse: Option<Map>,
+    },
+    Directory,
+    Symlink {
+        target: Vec<u8>,
+    },
+    HardLink {
+        target: Vec<u8>,
+    },
+}
+
+impl Member {
+    /// The length of the file when it is unpacked; zero for anything else.
+    pub(super) fn unpacked_bytes(&self) -> u64 {
+        match &self.content {
+            Content::File { sparse: Some(map), .. } => map.size,
+            Content::File { stored_bytes, .. } => *stored_bytes,
+            _ => 0,
+        }
+    }
+}
+
+/// What extension headers have said about the entry to come.
+#[derive(Default)]
+struct Extensions {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    pax: Option<Records>,
+    count: u32,
+}
+
+/// A tar stream at an entry boundary, or inside the content of the last member.
+pub(super) struct Stream<'a, R: BufRead + ?Sized> {
+    input: &'a mut R,
+    pub(super) meter: Meter<'a>,
+    position: u64,
+    /// Bytes of the last member's content and padding that were not read yet.
+    unread: u64,
+    last_path: Vec<u8>,
+}
+
+impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
+    pub(super) fn new(input: &'a mut R, meter: Meter<'a>) -> Self {
+        Self { input, meter, position: 0, unread: 0, last_path: Vec::new() }
+    }
+
+    fn place(&self) -> Place {
+        match self.last_path.is_empty() {
+            true => Place::Beginning,
+            false => Place::After(String::from_utf8_lossy(&self.last_path).into_owned()),
+        }
+    }
+
+    fn damaged(&self, problem: impl Into<String>) -> ArchiveError {
+        ArchiveError::damaged(self.place(), problem)
+    }
+
+    /// Hands at most `limit` of the next bytes to `take`, and returns how many there were; none at the end of the stream.
+    fn advance(
+        &mut self,
+        limit: u64,
+        place: impl Fn() -> Place,
+        mut take: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
+    ) -> Result<u64, ArchiveError> {
+        let available = self.input.fill_buf().map_err(|source| ArchiveError::Damaged {
+            place: place(),
+            problem: "it could not be read or decompressed".to_owned(),
+            source: Some(source),
+        })?;
+        let count = usize::try_from(limit).unwrap_or(usize::MAX).min(available.len());
+        take(available.get(..count).unwrap_or_default())?;
+        self.input.consume(count);
+        self.position += count as u64;
+        self.meter.expansion(self.position, &self.last_path)?;
+        Ok(count as u64)
+    }
+
+    /// Exactly `bytes` bytes, in pieces.
+    fn exactly(
+        &mut self,
+        bytes: u64,
+        place: impl Fn() -> Place,
+        mut take: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        let mut left = bytes;
+        while left > 0 {
+            match self.advance(left, &place, &mut take)? {
+                0 => return Err(ArchiveError::damaged(place(), "the archive is cut short")),
+                count => left -= count,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next block; `None` at the end of the stream.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>, ArchiveError> {
+        let place = self.place();
+        let mut block = [0; BLOCK_BYTES];
+        let mut filled = 0;
+        while filled < BLOCK_BYTES {
+            let count = self.advance(
+                (BLOCK_BYTES - filled) as u64,
+                || place.clone(),
+                |bytes| {
+                    if let Some(to) = block.get_mut(filled..filled + bytes.len()) {
+                        to.copy_from_slice(bytes);
+                    }
+                    Ok(())
+                },
+            )?;
+            match count {
+                0 if filled == 0 => return Ok(None),
+                0 => return Err(self.damaged("the archive is cut short")),
+                count => filled += count as usize,
+            }
+        }
+        Ok(Some(block))
+    }
+
+    /// The next entry, after whatever is left of the last one. `None` after a proper end.
+    ///
+    /// The end mark (two blocks of zeros) must be there: without it a file that was cut between two entries would pass
+    /// for a whole one. Only zeros may follow it.
+    pub(super) fn next_member(&mut self) -> Result<Option<Member>, ArchiveError> {
+        let mut extensions = Extensions::default();
+        loop {
+            self.skip_rest()?;
+            let Some(block) = self.block()? else {
+                return Err(self.damaged("the archive is cut short: it has no end mark"));
+            };
+            if is_zero(&block) {
+                if extensions.count > 0 {
+                    return Err(self.damaged("an extension header is followed by no entry"));
+                }
+                self.end()?;
+                return Ok(None);
+            }
+            let header = self.checked(&block)?;
+            if let Some(member) = self.one_header(header, &mut extensions)? {
+                self.last_path.clone_from(&member.path);
+                self.meter.entry(&self.last_path)?;
+                return Ok(Some(member));
+            }
+            if extensions.count > EXTENSIONS {
+                return Err(self.damaged("one entry has too many extension headers"));
+            }
+        }
+    }
+
+    fn skip_rest(&mut self) -> Result<(), ArchiveError> {
+        let place = self.place();
+        let unread = std::mem::take(&mut self.unread);
+        self.exactly(unread, || place.clone(), |_| Ok(()))
+    }
+
+    fn end(&mut self) -> Result<(), ArchiveError> {
+        let Some(second) = self.block()? else {
+            return Err(self.damaged("the archive is cut short in its end mark"));
+        };
+        let mut only_zeros = is_zero(&second);
+        while only_zeros
+            && self.advance(
+                u64::MAX,
+                || Place::End,
+                |bytes| {
+                    only_zeros = bytes.iter().all(|byte| *byte == 0);
+                    Ok(())
+                },
+            )? > 0
+        {}
+        match only_zeros {
+            true => Ok(()),
+            false => Err(self.damaged("something follows the archive's end mark")),
+        }
+    }
+
+    fn checked<'b>(&self, block: &'b [u8; BLOCK_BYTES]) -> Result<&'b Header, ArchiveError> {
+        let header = Header::from_byte_slice(block);
+        match header.cksum() {
+            Ok(sum) if sum == checksum(block) => Ok(header),
+            _ => Err(self.damaged("a header with a right checksum should be here, and is not")),
+        }
+    }
+
+    /// Takes in one header: an entry, or an extension of the entry to come.
+    fn one_header(&mut self, header: &Header, extensions: &mut Extensions) -> Result<Option<Member>, ArchiveError> {
+        let size = header.entry_size().map_err(|_| self.damaged("a header has a size that is no number"))?;
+        match header.entry_type() {
+            EntryType::GNULongName => extensions.path = Some(self.long_name(size)?),
+            EntryType::GNULongLink => extensions.link = Some(self.long_name(size)?),
+            EntryType::XHeader => {
+                let records = self.small(size, PAX_BYTES, "a PAX header")?;
+                extensions.pax = Some(pax::parse(&records).map_err(|problem| self.damaged(problem))?);
+            }
+            EntryType::XGlobalHeader => {
+                let records = self.small(size, PAX_BYTES, "a PAX header")?;
+                let records = pax::parse(&records).map_err(|problem| self.damaged(problem))?;
+                if records.changes_entries() {
+                    return Err(self.damaged("a global PAX header gives every entry one name, size or map"));
+                }
+            }
+            // A volume label, as `tar --label` writes it.
+            other if other.as_byte() == b'V' => self.pad(size)?,
+            _ => return self.entry(header, size, std::mem::take(extensions)).map(Some),
+        }
+        extensions.count += 1;
+        Ok(None)
+    }
+
+    fn entry(&mut self, header: &Header, size: u64, extensions: Extensions) -> Result<Member, ArchiveError> {
+        let pax = extensions.pax.unwrap_or_default();
+        let path = pax.path.clone().or(extensions.path).unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = || pax.link.clone().or(extensions.link).or_else(|| header.link_name_bytes().map(|l| l.into_owned()));
+        let in_entry = |what: &str| {
+            let place = Place::In(String::from_utf8_lossy(&path).into_owned());
+            ArchiveError::damaged(place, format!("its header has a {what} that is no number"))
+        };
+        let mode = header.mode().map_err(|_| in_entry("mode"))?;
+        let modified = match pax.modified {
+            Some(modified) => modified,
+            // A negative time is written in two's complement, which this turns back.
+            None => ModifiedTime { seconds: header.mtime().map_err(|_| in_entry("time"))? as i64, nanoseconds: 0 },
+        };
+        let size = pax.size.unwrap_or(size);
+        let content = match header.entry_type() {
+            EntryType::Link => Content::HardLink { target: link().unwrap_or_default() },
+            EntryType::Symlink => Content::Symlink { target: link().unwrap_or_default() },
+            EntryType::Directory => Content::Directory,
+            // Before the type flag of a directory was invented, a slash at the end said it.
+            EntryType::Regular if path.ends_with(b"/") => Content::Directory,
+            EntryType::Regular | EntryType::Continuous => {
+                let (sparse, map_bytes) = self.pax_sparse(&pax, &path, size)?;
+                let stored_bytes = size - map_bytes;
+                Content::File { stored_bytes, sparse }
+            }
+            EntryType::GNUSparse => {
+                let map = self.gnu_sparse(header, &path, size)?;
+                Content::File { stored_bytes: size, sparse: Some(map) }
+            }
+            other => {
+                let what = unsupported(other);
+                return Err(ArchiveError::entry(&path, EntryProblem::Unsupported { what }));
+            }
+        };
+        // GNU tar, too, takes it that a hard link has no content, whatever its size says.
+        let data_bytes = match &content {
+            Content::File { stored_bytes, .. } => *stored_bytes,
+            Content::HardLink { .. } => 0,
+            Content::Directory | Content::Symlink { .. } => size,
+        };
+        let padded = data_bytes.checked_next_multiple_of(BLOCK_BYTES as u64);
+        self.unread = padded.ok_or_else(|| in_entry("size"))?;
+        let path = pax.sparse.name.unwrap_or(path);
+        Ok(Member { path, content, mode, modified })
+    }
+
+    /// Hands the content of the member that was returned last to `write`, in pieces.
+    pub(super) fn content(
+        &mut self,
+        member: &Member,
+        write: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        let Content::File { stored_bytes, .. } = member.content else { return Ok(()) };
+        let place = || Place::In(String::from_utf8_lossy(&member.path).into_owned());
+        self.exactly(stored_bytes, place, write)?;
+        self.unread -= stored_bytes;
+        Ok(())
+    }
+
+    fn gnu_sparse(&mut self, header: &Header, path: &[u8], stored: u64) -> Result<Map, ArchiveError> {
+        let refuse = |problem| ArchiveError::entry(path, EntryProblem::SparseMap { problem });
+        let gnu = header.as_gnu().ok_or_else(|| refuse("is missing"))?;
+        let size = gnu.real_size().map_err(|_| refuse("has a size that is no number"))?;
+        let mut map = Map::new(size);
+        let add = |map: &mut Map, extents: &[tar::GnuSparseHeader]| {
+            for extent in extents.iter().filter(|extent| !extent.is_empty()) {
+                let (Ok(offset), Ok(length)) = (extent.offset(), extent.length()) else {
+                    return Err(refuse("has something that is no number"));
+                };
+                map.push(offset, length).map_err(refuse)?;
+            }
+            Ok(())
+        };
+        add(&mut map, &gnu.sparse)?;
+        let mut more = gnu.is_extended();
+        while more {
+            let block = self.block()?.ok_or_else(|| self.damaged("the archive is cut short in a sparse map"))?;
+            let mut extension = tar::GnuExtSparseHeader::new();
+            extension.as_mut_bytes().copy_from_slice(&block);
+            add(&mut map, extension.sparse())?;
+            more = extension.is_extended();
+        }
+        map.check(stored).map_err(refuse)?;
+        Ok(map)
+    }
+
+    /// The map of a sparse file in PAX form 1.0, which is the beginning of its content, and how long that is.
+    fn pax_sparse(&mut self, pax: &Records, path: &[u8], size: u64) -> Result<(Option<Map>, u64), ArchiveError> {
+        let refuse = |problem| ArchiveError::entry(path, EntryProblem::SparseMap { problem });
+        if !pax.sparse.is_used() {
+            return Ok((None, 0));
+        }
+        if (pax.sparse.major, pax.sparse.minor) != (Some(1), Some(0)) {
+            return Err(refuse(
+                "is of another version than 1.0; pack with `--sparse-version=1.0` or without `--sparse`",
+            ));
+        }
+        let mut parser = sparse::Parser::new(pax.sparse.real_size.ok_or_else(|| refuse("has no size"))?);
+        let mut map_bytes = 0;
+        loop {
+            if map_bytes + BLOCK_BYTES as u64 > size {
+                return Err(refuse("is longer than the content"));
+            }
+            let block = self.block()?.ok_or_else(|| self.damaged("the archive is cut short in a sparse map"))?;
+            map_bytes += BLOCK_BYTES as u64;
+            if let Some(map) = parser.block(&block).map_err(refuse)? {
+                map.check(size - map_bytes).map_err(refuse)?;
+                return Ok((Some(map), map_bytes));
+            }
+        }
+    }
+
+    fn pad(&mut self, size: u64) -> Result<(), ArchiveError> {
+        let padded = size.checked_next_multiple_of(BLOCK_BYTES as u64);
+        self.unread = padded.ok_or_else(|| self.damaged("a header has a size that is too large"))?;
+        Ok(())
+    }
+
+    /// The content of an extension header.
+    fn small(&mut self, size: u64, limit: u64, what: &str) -> Result<Vec<u8>, ArchiveError> {
+        if size > limit {
+            return Err(self.damaged(format!("{what} has {size} bytes; {limit} are accepted")));
+        }
+        let place = self.place();
+        let mut content = Vec::new();
+        self.exactly(
+            size,
+            || place.clone(),
+            |bytes| {
+                content.extend_from_slice(bytes);
+                Ok(())
+            },
+        )?;
+        self.pad(size)?;
+        self.unread -= size;
+        Ok(content)
+    }
+
+    fn long_name(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
+        let mut name = self.small(size, LONG_NAME_BYTES, "a long name")?;
+        // GNU tar writes it with a NUL at the end, others without.
+        if let Some(end) = name.iter().position(|byte| *byte == 0) {
+            name.truncate(end);
+        }
+        Ok(name)
+    }
+}
+
+fn is_zero(block: &[u8; BLOCK_BYTES]) -> bool {
+    block.iter().all(|byte| *byte == 0)
+}
+
+/// The sum of a header's bytes with the checksum's own field taken as spaces.
+pub(in crate::archive) fn checksum(block: &[u8; BLOCK_BYTES]) -> u32 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    let field = block.get(148..156).unwrap_or_default();
+    sum(block) - sum(field) + 8 * u32::from(b' ')
+}
+
+fn unsupported(kind: EntryType) -> String {
+    match kind {
+        EntryType::Char => "a character device".to_owned(),
+        EntryType::Block => "a block device".to_owned(),
+        EntryType::Fifo => "a fifo".to_owned(),
+        other => format!("of the tar type {:?}", char::from(other.as_byte())),
+    }
+}

@@ -1,0 +1,8 @@
+//! Bundles of every form, good and hostile.
+
+mod hostile_tar;
+mod hostile_zip;
+mod packing;
+mod real_tools;
+mod support;
+mod truncation;

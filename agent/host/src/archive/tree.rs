@@ -1,0 +1,215 @@
+//! The tree that a list of entries makes: one entry a path, a directory above each, one order.
+
+use std::cmp::Ordering;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+
+use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+
+use super::error::{ArchiveError, EntryProblem};
+
+/// The mode of a directory that no entry names.
+pub(super) const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
+
+/// A time of last modification. Zero is what a reproducible packer writes and means "the time of unpacking".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ModifiedTime {
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: u32,
+}
+
+impl ModifiedTime {
+    pub(super) fn is_unset(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// One entry on its way into the listing.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) entry: BundleEntry,
+    pub(super) modified: ModifiedTime,
+    /// For a zip: which record of the central directory it is.
+    pub(super) record: u32,
+}
+
+impl Item {
+    pub(super) fn new(path: BundlePath, kind: EntryKind, mode: u32, modified: ModifiedTime) -> Self {
+        Self { entry: BundleEntry { path, kind, mode }, modified, record: u32::MAX }
+    }
+
+    pub(super) fn implied_directory(path: BundlePath) -> Self {
+        Self::new(path, EntryKind::Directory, IMPLIED_DIRECTORY_MODE, ModifiedTime::default())
+    }
+
+    fn path(&self) -> &Path {
+        self.entry.path.as_path()
+    }
+}
+
+/// What an entry is, in words.
+pub(super) fn kind_name(kind: &EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File { .. } => "a file",
+        EntryKind::Directory => "a directory",
+        EntryKind::Symlink { .. } => "a symbolic link",
+    }
+}
+
+/// The order of [`BundleListing`], that is by components; on bytes, since `Path` is slow at it.
+fn path_order(a: &Path, b: &Path) -> Ordering {
+    let (a, b) = (a.as_os_str().as_bytes(), b.as_os_str().as_bytes());
+    let rank = |byte: Option<&u8>| byte.map_or(0, |byte| if *byte == b'/' { 1 } else { u16::from(*byte) + 2 });
+    match a.iter().zip(b).position(|(x, y)| x != y) {
+        Some(at) => rank(a.get(at)).cmp(&rank(b.get(at))),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Sorts the entries (given in archive order), keeps the last of those that share a path, and adds the directories that
+/// none names.
+///
+/// # Errors
+/// A path that comes twice as different things, or an entry below something that is not a directory.
+pub(super) fn settle(mut items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
+    items.sort_by(|a, b| path_order(a.path(), b.path()));
+    let mut problem = None;
+    items.dedup_by(|later, kept| {
+        if later.path() != kept.path() {
+            return false;
+        }
+        if std::mem::discriminant(&later.entry.kind) != std::mem::discriminant(&kept.entry.kind) {
+            let (first, second) = (kind_name(&kept.entry.kind), kind_name(&later.entry.kind));
+            problem.get_or_insert(ArchiveError::at(later.path(), EntryProblem::KindChanges { first, second }));
+        }
+        // `dedup_by` drops the later one, and the later one is what counts.
+        std::mem::swap(later, kept);
+        true
+    });
+    match problem {
+        Some(error) => Err(error),
+        None => with_parents(items),
+    }
+}
+
+fn with_parents(items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
+    let mut missing = Vec::new();
+    let mut above: Vec<(&BundlePath, bool)> = Vec::new();
+    for item in &items {
+        // In this order everything below a path follows it at once.
+        while above.last().is_some_and(|(path, _)| !item.path().starts_with(path.as_path())) {
+            above.pop();
+        }
+        if let Some((ancestor, false)) = above.last() {
+            let ancestor = ancestor.as_path().to_string_lossy().into_owned();
+            return Err(ArchiveError::at(item.path(), EntryProblem::BelowNonDirectory { ancestor }));
+        }
+        let nearest = above.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new(""));
+        let unnamed = item.path().ancestors().skip(1).take_while(|path| *path != nearest);
+        missing.extend(unnamed.filter_map(BundlePath::new));
+        above.push((&item.entry.path, matches!(item.entry.kind, EntryKind::Directory)));
+    }
+    if missing.is_empty() {
+        return Ok(items);
+    }
+    missing.sort_by(|a, b| path_order(a.as_path(), b.as_path()));
+    missing.dedup();
+    let mut items = items;
+    items.extend(missing.into_iter().map(Item::implied_directory));
+    items.sort_by(|a, b| path_order(a.path(), b.path()));
+    Ok(items)
+}
+
+/// The single directory at the top that is taken away: the only entry there, with a child whose name holds `appspec` in
+/// any case (as the CodeDeploy agent has it). The items are settled.
+pub(super) fn leading_directory(items: &[Item]) -> Option<OsString> {
+    let top = items.first().filter(|item| matches!(item.entry.kind, EntryKind::Directory))?.path();
+    let rest = items.get(1..)?;
+    if !rest.iter().all(|item| item.path().starts_with(top)) {
+        return None;
+    }
+    let names_appspec = |item: &Item| {
+        let mut below = item.path().components().skip(1);
+        match (below.next(), below.next()) {
+            (Some(Component::Normal(name)), None) => name.to_string_lossy().to_lowercase().contains("appspec"),
+            _ => false,
+        }
+    };
+    rest.iter().any(names_appspec).then(|| top.as_os_str().to_owned())
+}
+
+/// The listing of settled items, as seen from within the leading directory if there is one.
+pub(super) fn listing(items: Vec<Item>, leading: Option<&OsString>) -> BundleListing {
+    let entries = items.into_iter().filter_map(|item| match leading {
+        None => Some(item.entry),
+        Some(top) => {
+            let below = item.entry.path.as_path().strip_prefix(top).ok()?.to_owned();
+            Some(BundleEntry { path: BundlePath::new(below)?, ..item.entry })
+        }
+    });
+    BundleListing::new(entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(path: &str, kind: EntryKind) -> Item {
+        Item::new(BundlePath::new(path).unwrap(), kind, 0o644, ModifiedTime::default())
+    }
+
+    fn file(path: &str, size: u64) -> Item {
+        item(path, EntryKind::File { size })
+    }
+
+    fn paths(items: &[Item]) -> Vec<&str> {
+        items.iter().map(|i| i.path().to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn parents_are_added_and_the_order_is_that_of_the_listing() {
+        let items = settle(vec![file("b/c/d", 1), file("a-b", 1), file("a/x", 1), file("a.b", 1), file("b/c.d", 1)]);
+        let items = items.unwrap();
+        assert_eq!(paths(&items), ["a", "a/x", "a-b", "a.b", "b", "b/c", "b/c/d", "b/c.d"]);
+        let mut by_path = paths(&items);
+        by_path.sort_by(|a, b| Path::new(a).cmp(Path::new(b)));
+        assert_eq!(by_path, paths(&items));
+    }
+
+    #[test]
+    fn the_last_of_two_files_counts_and_kinds_may_not_change() {
+        let items = settle(vec![file("a", 1), file("b", 5), file("a", 2), file("a", 3)]).unwrap();
+        assert_eq!(items[0].entry.kind, EntryKind::File { size: 3 });
+        assert_eq!(items.len(), 2);
+        for (first, second) in [
+            (file("a", 1), item("a", EntryKind::Directory)),
+            (item("a", EntryKind::Symlink { target: "/".into() }), file("a", 1)),
+        ] {
+            assert!(matches!(
+                settle(vec![first, second]),
+                Err(ArchiveError::Entry { problem: EntryProblem::KindChanges { .. }, .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn nothing_lies_below_a_file_or_a_link() {
+        for upper in [file("a", 1), item("a", EntryKind::Symlink { target: "/".into() })] {
+            let error = settle(vec![file("a/b/c", 1), upper]).unwrap_err();
+            assert!(error.to_string().contains("a/b/c"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_directory_with_an_appspec_is_leading() {
+        let leads = |items: Vec<Item>| leading_directory(&settle(items).unwrap()).is_some();
+        assert!(leads(vec![file("top/AppSpec.yml", 1), file("top/x/y", 1)]));
+        assert!(leads(vec![file("top/my-appspec-old", 1)]));
+        assert!(!leads(vec![file("top/x/appspec.yml", 1)]));
+        assert!(!leads(vec![file("top/appspec.yml", 1), file("other", 1)]));
+        assert!(!leads(vec![file("top/appspec.yml", 1), file("top2/x", 1)]));
+        assert!(!leads(vec![file("appspec.yml", 1)]));
+        assert!(!leads(vec![]));
+    }
+}

@@ -1,0 +1,108 @@
+//! Decompresses and writes the files of a zip archive, on all processors.
+
+use std::fs::File;
+use std::hash::RandomState;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use hostler_core::bundle::EntryKind;
+
+use super::Record;
+use super::local::Decoder;
+use crate::archive::beneath::{Beneath, finish_file};
+use crate::archive::error::ArchiveError;
+use crate::archive::staging::Staging;
+use crate::archive::tree::Item;
+
+/// Files that a thread takes at once: enough to stay in one directory for a while, few enough to share fairly.
+const BATCH: usize = 16;
+/// Each thread has half a megabyte of buffers, and more of them gain little on the disks of small hosts.
+const MOST_THREADS: usize = 4;
+
+pub(super) struct Archive<'a> {
+    pub(super) bundle: &'a File,
+    pub(super) records: &'a [Record],
+    pub(super) hasher: &'a RandomState,
+}
+
+/// Writes all files among the items and checks the directories, which exist. With several errors, that of the first item counts.
+pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) -> Result<(), ArchiveError> {
+    let work = Work { archive, items, staging, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+    let first_error: Mutex<Option<(usize, ArchiveError)>> = Mutex::new(None);
+    let run = || {
+        if let Err((index, error)) = work.run() {
+            work.stop.store(true, Ordering::Relaxed);
+            let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.as_ref().is_none_or(|(earlier, _)| index < *earlier) {
+                *first = Some((index, error));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        for _ in 1..processors.min(MOST_THREADS).min(items.len().div_ceil(BATCH)) {
+            // This thread does all the work if no other can be started.
+            let _ = thread::Builder::new().name("unzip".to_owned()).spawn_scoped(scope, run);
+        }
+        run();
+    });
+    match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+struct Work<'a> {
+    archive: &'a Archive<'a>,
+    items: &'a [Item],
+    staging: &'a Staging,
+    next: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<(), (usize, ArchiveError)> {
+        let mut beneath = Beneath::new(self.staging.root(), self.staging.path());
+        let mut decoder = Decoder::new(self.archive.bundle, self.archive.hasher);
+        while !self.stop.load(Ordering::Relaxed) {
+            let start = self.next.fetch_add(BATCH, Ordering::Relaxed);
+            if start >= self.items.len() {
+                break;
+            }
+            for (index, item) in self.items.iter().enumerate().skip(start).take(BATCH) {
+                self.item(item, &mut beneath, &mut decoder).map_err(|error| (index, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn item(&self, item: &Item, beneath: &mut Beneath<'_>, decoder: &mut Decoder<'_>) -> Result<(), ArchiveError> {
+        let Some(record) = self.archive.records.get(item.record as usize) else { return Ok(()) };
+        match item.entry.kind {
+            EntryKind::File { .. } => self.file(item, record, beneath, decoder),
+            // It is there already, and its headers must agree like any other's.
+            EntryKind::Directory => {
+                decoder.decode(record, item.entry.path.as_path().as_os_str().as_encoded_bytes(), |_| Ok(()))
+            }
+            EntryKind::Symlink { .. } => Ok(()),
+        }
+    }
+
+    fn file(
+        &self,
+        item: &Item,
+        record: &Record,
+        beneath: &mut Beneath<'_>,
+        decoder: &mut Decoder<'_>,
+    ) -> Result<(), ArchiveError> {
+        let path = &item.entry.path;
+        let mut file = beneath.create_file(path, &mut Vec::new())?;
+        let shown = || self.staging.path().join(path.as_path());
+        decoder.decode(record, path.as_path().as_os_str().as_encoded_bytes(), |bytes| {
+            file.write_all(bytes).map_err(|e| ArchiveError::host("write", &shown(), e))
+        })?;
+        finish_file(&file, item.entry.mode, item.modified, path.as_path())
+    }
+}
