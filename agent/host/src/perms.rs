@@ -251,14 +251,17 @@ pub fn record(file: impl AsFd) -> Result<Recorded, PermissionError> {
     })
 }
 
-/// Puts back what [`record`] read. Settings that are as recorded are not touched, so that whoever may not change
-/// them may still put the others back.
+/// Puts back what [`record`] read. Where everything is as recorded nothing is touched, so that somebody else's
+/// directory is no fault.
 ///
 /// # Errors
 /// The first setting that fails.
 pub fn put_back(file: impl AsFd, recorded: &Recorded) -> Result<(), PermissionError> {
     let file = file.as_fd();
     let now = record(file)?;
+    if now == *recorded {
+        return Ok(());
+    }
     if (now.uid, now.gid) != (recorded.uid, recorded.gid) {
         rustix::fs::fchown(file, Some(Uid::from_raw(recorded.uid)), Some(Gid::from_raw(recorded.gid)))
             .map_err(set("owner"))?;

@@ -4,14 +4,16 @@
 //! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists the inodes of the
 //! staged files that replace something; by them the way back tells what was swapped already.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufReader, BufWriter};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::plan::actions::Plan;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::InstallError;
@@ -57,18 +59,19 @@ impl Phase {
 
 /// The journal's document.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct Record<'a> {
     pub version: u32,
     pub deployment: DeploymentId,
-    pub plan: Plan,
+    pub plan: Cow<'a, Plan>,
     /// The directories that everything else is reached from without following links.
     pub anchors: Vec<AnchorRecord>,
-    /// Existing directories as they were, those first whose attributes the plan changes.
+    /// Existing directories as they were, ordered by path.
     pub directories: Vec<DirectoryRecord>,
 }
 
-impl Record {
-    pub fn new(deployment: DeploymentId, plan: Plan) -> Self {
+impl<'a> Record<'a> {
+    pub fn new(deployment: DeploymentId, plan: &'a Plan) -> Self {
+        let plan = Cow::Borrowed(plan);
         Self { version: VERSION, deployment, plan, anchors: Vec::new(), directories: Vec::new() }
     }
 }
@@ -120,9 +123,9 @@ impl Journal {
         Ok(None)
     }
 
-    pub fn read(&self, phase: Phase) -> Result<Record, InstallError> {
+    pub fn read(&self, phase: Phase) -> Result<Record<'static>, InstallError> {
         let path = self.path.join(phase.file());
-        let record: Record = read_json(&path)?;
+        let record: Record<'static> = read_json(&path)?;
         if record.version != VERSION {
             let problem = format!("has version {}, and this hostler knows version {VERSION}", record.version);
             return Err(InstallError::JournalContent { path, problem });
@@ -131,15 +134,24 @@ impl Journal {
     }
 
     /// Begins a run: the record is on disk, in phase staging, when this returns.
-    pub fn begin(&self, record: &Record, steps: &impl Steps) -> Result<(), InstallError> {
+    pub fn begin(&self, record: &Record<'_>, steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Record)?;
-        std::fs::create_dir_all(&self.path).map_err(|source| failed("create", &self.path, source))?;
+        self.make_directory()?;
         let new = self.path.join(NEW);
         let begun = write_json(&new, record).and_then(|()| self.publish(&new, steps));
         begun.inspect_err(|_| {
             // What could not be written must not hold the space that the next try needs.
             let _ = std::fs::remove_file(&new);
         })
+    }
+
+    fn make_directory(&self) -> Result<(), InstallError> {
+        match std::fs::create_dir(&self.path) {
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            made => made.map_err(|source| failed("create", &self.path, source))?,
+        }
+        // A journal whose directory is not on disk is not there.
+        sync_directory(self.path.parent().unwrap_or(&self.path))
     }
 
     fn publish(&self, new: &Path, steps: &impl Steps) -> Result<(), InstallError> {
@@ -173,9 +185,13 @@ impl Journal {
     }
 
     fn sync(&self) -> Result<(), InstallError> {
-        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| failed("synchronise", &self.path, source))
+        sync_directory(&self.path)
     }
+}
+
+fn sync_directory(path: &Path) -> Result<(), InstallError> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| failed("synchronise", path, source))
 }
 
 fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
@@ -186,22 +202,23 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
     }
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, InstallError> {
-    let bytes = std::fs::read(path).map_err(|source| failed("read", path, source))?;
-    serde_json::from_slice(&bytes).map_err(|error| InstallError::JournalContent {
-        path: path.to_owned(),
-        problem: format!("is damaged: {error}"),
+// Both stream: a document of half a million entries is not held in memory a second time.
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
+    let file = File::open(path).map_err(|source| failed("read", path, source))?;
+    serde_json::from_reader(BufReader::new(file)).map_err(|error| match error.is_io() {
+        true => failed("read", path, error.into()),
+        false => InstallError::JournalContent { path: path.to_owned(), problem: format!("is damaged: {error}") },
     })
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), InstallError> {
-    let bytes = serde_json::to_vec(value).map_err(|error| failed("write", path, error.into()))?;
     let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(&bytes)?;
-        file.sync_all()
+        let mut writer = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        serde_json::to_writer(&mut writer, value)?;
+        writer.into_inner()?.sync_all()
     };
-    write().map_err(|source| failed("write", path, source))
+    write().map_err(|source: io::Error| failed("write", path, source))
 }
 
 /// The names under which one deployment's content waits and its backups are kept.

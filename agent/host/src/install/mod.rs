@@ -30,6 +30,7 @@ mod swap;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -56,7 +57,7 @@ pub struct InstallRequest<'a> {
     pub archive: &'a Path,
     /// What is put before the plan's paths; `/` on a host that runs.
     pub root: &'a Path,
-    /// The journal's directory, of this deployment only; it is made if need be.
+    /// The journal's directory, of this deployment only; it is made if need be, its parent exists.
     pub journal: &'a Path,
     /// The destinations of the appspec. Links in the way to them are followed, below them never; without any, the
     /// same holds for the topmost directories that the plan works in.
@@ -160,7 +161,7 @@ fn run_with<S: Steps>(request: &InstallRequest<'_>, steps: &S) -> Result<Install
         }
         match phase {
             Phase::Installed | Phase::Committing | Phase::Committed => {
-                return Ok(Installed { entries: record.plan.installed, already: true });
+                return Ok(Installed { entries: record.plan.into_owned().installed, already: true });
             }
             Phase::Staging | Phase::Swapping => drop(undo_from(&journal, phase, steps)?),
             Phase::Undone => {}
@@ -186,7 +187,7 @@ fn undo_after<S: Steps>(cause: InstallError, journal: &Journal, steps: &S) -> In
 }
 
 fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S) -> Result<(), InstallError> {
-    let mut record = Record::new(request.deployment.clone(), request.plan.clone());
+    let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
     let mut directories = layout.existing_parents();
     directories.extend(request.destinations.iter().map(PathBuf::as_path));
@@ -229,6 +230,7 @@ fn record_directories(
         }
         let removes = matches!(action, Action::Remove { .. });
         wanted.entry(place(action.path()).0).or_default().0 |= !removes;
+        refuse_taken_name(layout, &directories, number, action)?;
         if let Action::KeepDirectory { path, attributes } = action {
             let entry = wanted.entry(path).or_default();
             *entry = (true, entry.1 || *attributes != Attributes::default());
@@ -253,6 +255,23 @@ fn record_directories(
         records.push(DirectoryRecord { path: path.to_owned(), modified, attributes });
     }
     Ok(records)
+}
+
+/// A temporary name that is taken is not ours to delete: its journal is gone, or somebody else made it.
+fn refuse_taken_name(
+    layout: &Layout<'_>,
+    directories: &Directories<'_>,
+    number: usize,
+    action: &Action,
+) -> Result<(), InstallError> {
+    let parent = place(action.path()).0;
+    // A directory that is not there is an error or none by the action's kind, which is looked at next.
+    let Ok(Some(directory)) = directories.find(parent) else { return Ok(()) };
+    let name = layout.names.name(number);
+    match places::look(directory.as_fd(), &*name).map_err(host("look at", action.path()))? {
+        Some(_) => Err(InstallError::Occupied { path: parent.join(name) }),
+        None => Ok(()),
+    }
 }
 
 /// Gives what has no context of its own the policy's, where the host has SELinux and its tools.
@@ -329,7 +348,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     Ok(Committed { left })
 }
 
-fn touched(record: &Record, anchors: &Anchors) -> Result<FileSystems, InstallError> {
+fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, InstallError> {
     let directories = Directories::new(anchors);
     let mut file_systems = FileSystems::default();
     for directory in &record.directories {
@@ -423,7 +442,7 @@ pub fn installed(journal: &Path) -> Result<Vec<InstalledEntry>, InstallError> {
     let journal = Journal::at(journal);
     match journal.phase()? {
         Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => {
-            Ok(journal.read(phase)?.plan.installed)
+            Ok(journal.read(phase)?.plan.into_owned().installed)
         }
         _ => Err(refused(&journal, "holds no finished install")),
     }

@@ -79,6 +79,9 @@ pub(super) fn is_file(stat: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
 }
 
+/// As [`KEPT`], for the whole run.
+const MOST_ANCHORS: usize = 128;
+
 #[derive(Debug)]
 struct Anchor {
     directory: OwnedFd,
@@ -97,11 +100,7 @@ impl Anchors {
     pub fn resolve(root: &Path, directories: &BTreeSet<&Path>) -> Result<Self, InstallError> {
         let top = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(host("open", root))?;
         let mut anchors = Self::default();
-        for path in directories {
-            // The set is ordered and a directory comes before what it holds.
-            if anchors.above(path).is_some() {
-                continue;
-            }
+        for path in topmost(directories) {
             let relative = path.strip_prefix("/").unwrap_or(path);
             let directory = match open_in_root(&top, root, relative) {
                 Ok(directory) => directory,
@@ -154,6 +153,25 @@ impl Anchors {
 
     fn above(&self, path: &Path) -> Option<&Anchor> {
         path.ancestors().find_map(|ancestor| self.by_path.get(ancestor))
+    }
+}
+
+/// No more than can be held open: where the plan works in more places that have nothing above them in common, their
+/// parents are taken, below which links are refused as well.
+fn topmost<'p>(directories: &BTreeSet<&'p Path>) -> BTreeSet<&'p Path> {
+    let mut all = directories.clone();
+    loop {
+        let mut top: BTreeSet<&Path> = BTreeSet::new();
+        for path in &all {
+            // The set is ordered, and a directory comes before what it holds.
+            if !path.ancestors().any(|ancestor| top.contains(ancestor)) {
+                top.insert(path);
+            }
+        }
+        if top.len() <= MOST_ANCHORS {
+            return top;
+        }
+        all = top.iter().map(|path| path.parent().unwrap_or(path)).collect();
     }
 }
 

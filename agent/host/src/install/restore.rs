@@ -22,7 +22,7 @@ use crate::perms;
 /// temporary name again.
 pub(super) fn take_back<S: Steps>(
     work: &Work<'_, S>,
-    record: &Record,
+    record: &Record<'_>,
     inodes: &[u64],
 ) -> Result<Vec<Left>, InstallError> {
     let directories = Directories::new(work.anchors);
@@ -205,8 +205,10 @@ impl<S: Steps> One<'_, S> {
         Ok(true)
     }
 
-    fn restore_attributes(&self, record: &Record) -> Result<Why, InstallError> {
-        let recorded = record.directories.iter().find(|directory| directory.path == self.path);
+    fn restore_attributes(&self, record: &Record<'_>) -> Result<Why, InstallError> {
+        // They are in the order of their paths.
+        let found = record.directories.binary_search_by(|directory| directory.path.as_path().cmp(self.path));
+        let recorded = found.ok().and_then(|at| record.directories.get(at));
         let Some(attributes) = recorded.and_then(|directory| directory.attributes.as_ref()) else { return Ok(None) };
         match self.directories.find(self.path) {
             Ok(Some(directory)) => {

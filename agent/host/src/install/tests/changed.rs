@@ -101,6 +101,7 @@ fn a_taken_temporary_name_is_named_and_stays() {
     world.old_file("/srv/app/.hostler-d-TEST1~9", "somebody's");
     let error = world.run(&Faulty::never()).unwrap_err();
     assert!(error.to_string().contains("/srv/app/.hostler-d-TEST1~9 exists now"), "{error}");
+    assert_eq!(world.read("/srv/app/.hostler-d-TEST1~9"), "somebody's");
 }
 
 #[test]

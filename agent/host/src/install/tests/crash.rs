@@ -30,17 +30,9 @@ fn a_failure_at_any_step_leaves_the_old_state_and_the_next_run_succeeds() {
             assert_same(&world.tree(), &before, &when);
             assert!(matches!(world.state(), JournalState::None | JournalState::Undone), "{when}: {:?}", world.state());
             world.run(&Faulty { exchange, ..Faulty::never() }).unwrap();
-            assert_eq!(contents_of_files(&world.tree()), contents_of_files_in(&after), "{when}, second run");
+            assert_eq!(contents(&world.tree()), after, "{when}, second run");
         }
     }
-}
-
-fn contents_of_files(tree: &Tree) -> BTreeMap<PathBuf, String> {
-    tree.iter().map(|(path, seen)| (path.clone(), seen.what.clone())).collect()
-}
-
-fn contents_of_files_in(tree: &BTreeMap<PathBuf, (String, u32, Option<(i64, i64)>)>) -> BTreeMap<PathBuf, String> {
-    tree.iter().map(|(path, seen)| (path.clone(), seen.0.clone())).collect()
 }
 
 #[test]
@@ -96,7 +88,7 @@ fn an_undo_or_a_commit_that_is_killed_at_any_step_is_completed() {
         let reference = World::update();
         count(&reference, exchange);
         commit(&reference.journal()).unwrap();
-        let after = contents_of_files(&reference.tree());
+        let after = contents(&reference.tree());
         for at in 0.. {
             let world = World::update();
             count(&world, exchange);
@@ -105,7 +97,7 @@ fn an_undo_or_a_commit_that_is_killed_at_any_step_is_completed() {
                 Settled::Installed => assert_eq!(at, 0, "a commit that began is not forgotten"),
                 Settled::Committed(committed) => {
                     assert_eq!(committed, Committed::default());
-                    assert_eq!(contents_of_files(&world.tree()), after, "commit killed at step {at}");
+                    assert_eq!(contents(&world.tree()), after, "commit killed at step {at}");
                 }
                 other => panic!("{other:?}"),
             }

@@ -6,10 +6,10 @@ use super::*;
 fn an_update_brings_everything_that_the_plan_says() {
     let world = World::update();
     let before = world.tree();
-    let installed = world.run(&Faulty::never()).unwrap();
-    assert_eq!((installed.entries.as_slice(), installed.already), (world.plan.installed.as_slice(), false));
+    let done = world.run(&Faulty::never()).unwrap();
+    assert_eq!((done.entries.as_slice(), done.already), (world.plan.installed.as_slice(), false));
     assert_eq!(world.state(), JournalState::Installed);
-    assert_eq!(super::super::installed(&world.journal()).unwrap(), world.plan.installed);
+    assert_eq!(installed(&world.journal()).unwrap(), world.plan.installed);
     commit(&world.journal()).unwrap();
     assert_eq!(world.state(), JournalState::Committed);
     let after = world.tree();
@@ -58,7 +58,7 @@ fn undo_puts_everything_back_and_may_be_repeated() {
             assert_eq!(world.state(), JournalState::Undone);
         }
         assert!(commit(&world.journal()).is_err());
-        assert!(super::super::installed(&world.journal()).is_err());
+        assert!(installed(&world.journal()).is_err());
         // An undone deployment may be tried again.
         assert!(!world.run(&Faulty::never()).unwrap().already);
         assert_eq!(world.state(), JournalState::Installed);

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use hostler_core::plan::actions::InstalledKind;
+use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use super::*;
 
@@ -256,13 +257,9 @@ pub(super) fn tree(top: &Path) -> Tree {
         .collect()
 }
 
-/// A tree without what differs between two installs of one thing: inodes, and the times of directories and links.
-pub(super) fn contents(tree: &Tree) -> BTreeMap<PathBuf, (String, u32, Option<(i64, i64)>)> {
-    let what = |seen: &Seen| {
-        let modified = seen.what.starts_with("file ").then_some(seen.modified);
-        (seen.what.clone(), seen.mode, modified)
-    };
-    tree.iter().map(|(path, seen)| (path.clone(), what(seen))).collect()
+/// A tree without what differs between two installs of one thing: inodes and times.
+pub(super) fn contents(tree: &Tree) -> BTreeMap<PathBuf, String> {
+    tree.iter().map(|(path, seen)| (path.clone(), format!("{:o} {}", seen.mode, seen.what))).collect()
 }
 
 #[track_caller]
@@ -321,5 +318,3 @@ impl Steps for Faulty {
         self.exchange
     }
 }
-
-use rustix::fs::{AtFlags, Timespec, Timestamps};

@@ -79,9 +79,9 @@ fn any_selection_of_swaps_may_be_lost() {
             // What makes way and what comes in its place are one directory entry's history: they are lost in order,
             // which the exhaustive kills show.
             let single = world.plan.actions.iter().filter(|other| other.path() == action.path()).count() == 1;
-            let alone = layout.standing(number) != layout::Standing::Inside(0);
+            let inside = matches!(layout.standing(number), layout::Standing::Inside(_));
             let lost = (selection.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (number % 61)) & 1 == 1;
-            if !(single && alone && lost) {
+            if inside || !single || !lost {
                 continue;
             }
             let target = world.host(&action.path().to_string_lossy());
@@ -91,12 +91,6 @@ fn any_selection_of_swaps_may_be_lost() {
                     renameat_with(CWD, &temporary, CWD, &target, RenameFlags::EXCHANGE).unwrap();
                 }
                 Action::PutFile { .. } | Action::PutLink { .. } | Action::MakeDirectory { .. } => {
-                    if layout.standing(number) != layout::Standing::Alone
-                        && layout.staged(number, action).0 != place(action.path()).0
-                        || matches!(layout.standing(number), layout::Standing::Inside(_))
-                    {
-                        continue;
-                    }
                     rustix::fs::rename(&target, &temporary).unwrap();
                 }
                 Action::Remove { .. } if temporary.symlink_metadata().is_ok() => {

@@ -35,6 +35,10 @@ fn plan(archive: &Path, update: bool) -> Plan {
     plan
 }
 
+fn succeed(command: &mut Command) {
+    assert!(command.status().unwrap().success());
+}
+
 fn timed(mut what: impl FnMut()) -> Duration {
     let start = Instant::now();
     what();
@@ -66,7 +70,7 @@ fn speed_of_5000_small_files() {
     let cp = best(|| {
         let world = World::empty();
         bundle(&world.archive(), "one ");
-        timed(|| drop(Command::new("cp").arg("-a").arg(world.archive()).arg(world.host("/app")).status().unwrap()))
+        timed(|| succeed(Command::new("cp").arg("-a").arg(world.archive()).arg(world.host("/app"))))
     });
     let update = best(|| {
         let world = World::empty();
@@ -84,11 +88,11 @@ fn speed_of_5000_small_files() {
     let rsync = best(|| {
         let world = World::empty();
         bundle(&world.archive(), "one ");
-        Command::new("cp").arg("-a").arg(world.archive()).arg(world.host("/app")).status().unwrap();
+        succeed(Command::new("cp").arg("-a").arg(world.archive()).arg(world.host("/app")));
         let second = world.dir.path().join("second");
         bundle(&second, "other");
         let from = format!("{}/", second.display());
-        timed(|| drop(Command::new("rsync").args(["-a", "--delete", &from]).arg(world.host("/app")).status().unwrap()))
+        timed(|| succeed(Command::new("rsync").args(["-a", "--delete", &from]).arg(world.host("/app"))))
     });
     println!("rsync -a --delete {rsync:?}");
 }
