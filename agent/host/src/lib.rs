@@ -7,3 +7,5 @@ pub mod ledger;
 pub mod observe;
 pub mod archive;
 pub mod digest;
+pub mod install;
+pub mod perms;

@@ -1,0 +1,167 @@
+//! Why an Install, or its way back, did not work.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hostler_core::ids::DeploymentId;
+use hostler_core::plan::actions::InstalledKind;
+use rustix::io::Errno;
+
+use crate::perms::PermissionError;
+
+/// Why an Install, or its way back, did not work.
+///
+/// After an error of [`run`](super::run) the host is as it was before, unless it is [`InstallError::NotUndone`].
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// An operation on the host failed.
+    #[error("cannot {what} {}", path.display())]
+    Host {
+        /// What was tried: "write", "rename" …
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file system is full.
+    #[error("no space left for {}: free space or inodes on its file system, then deploy again", path.display())]
+    NoSpace {
+        /// What could not be written.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the unpacked bundle could not be read.
+    #[error("cannot read {} of the unpacked bundle", path.display())]
+    Source {
+        /// The file, relative to the bundle's top.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Something appeared where nothing was when the plan was made.
+    #[error("{} exists now, and did not when the install was planned: it is left alone; remove it or let file_exists_behavior decide, then deploy again", path.display())]
+    Occupied {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something that the plan counts on is gone.
+    #[error("{} is gone since the install was planned: deploy again", path.display())]
+    Vanished {
+        /// What is gone.
+        path: PathBuf,
+    },
+    /// Something else stands there than when the plan was made.
+    #[error("{} is a {found} now, and was a {planned} when the install was planned: it is left alone; look what changed it, then deploy again", path.display())]
+    Changed {
+        /// Where.
+        path: PathBuf,
+        /// What the plan says it is.
+        planned: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A directory below a destination is, or lies behind, a symbolic link.
+    #[error("{} is reached through a symbolic link below a destination, and links are not followed there: replace the link by a directory, or name its target as destination", path.display())]
+    LinkInTheWay {
+        /// The directory that was to be opened.
+        path: PathBuf,
+    },
+    /// Owner, mode, access control list or SELinux context.
+    #[error("cannot give {} its permissions", path.display())]
+    Permissions {
+        /// Of what.
+        path: PathBuf,
+        /// Which and why.
+        #[source]
+        source: PermissionError,
+    },
+    /// The journal could not be read or written.
+    #[error("cannot {what} the install journal {}", path.display())]
+    Journal {
+        /// "read", "write", "mark" …
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal does not hold what hostler wrote, or was written by a later hostler.
+    #[error("the install journal {} {problem}: it was changed by hand or written by another version of hostler", path.display())]
+    JournalContent {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The journal belongs to another deployment.
+    #[error("the install journal {} belongs to deployment {found}, not to {wanted}: give each deployment its own directory", path.display())]
+    OtherDeployment {
+        /// The journal's directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: DeploymentId,
+        /// For whom it was opened.
+        wanted: DeploymentId,
+    },
+    /// The journal's state does not allow this.
+    #[error("the install journal {} {problem}", path.display())]
+    State {
+        /// The journal's directory.
+        path: PathBuf,
+        /// Which state, and what that means.
+        problem: &'static str,
+    },
+    /// A directory in which the install worked is another one now.
+    #[error("{} is not the directory any more in which the install worked: move that one back, then start hostler again", path.display())]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// The install failed, and so did undoing it: the journal stays open, and the next start tries again.
+    #[error("{cause}; and it could not be undone yet, which is tried again at the next start")]
+    NotUndone {
+        /// Why the install failed.
+        cause: Box<InstallError>,
+        /// Why it could not be undone.
+        #[source]
+        source: Box<InstallError>,
+    },
+    /// A test stopped the run as if the process had been killed.
+    #[cfg(test)]
+    #[error("killed by a test")]
+    Killed,
+}
+
+/// Names what failed; a full file system gets its own error, because its remedy differs.
+pub(super) fn host(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> InstallError {
+    let path = path.to_owned();
+    move |errno| match errno {
+        Errno::NOSPC | Errno::DQUOT => InstallError::NoSpace { path, source: errno.into() },
+        Errno::LOOP => InstallError::LinkInTheWay { path },
+        errno => InstallError::Host { what, path, source: errno.into() },
+    }
+}
+
+pub(super) fn permissions(path: &Path) -> impl FnOnce(PermissionError) -> InstallError {
+    let path = path.to_owned();
+    move |source| match source {
+        PermissionError::Set { source, .. } if source.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
+            InstallError::NoSpace { path, source }
+        }
+        source => InstallError::Permissions { path, source },
+    }
+}
+
+pub(super) fn kind_name(kind: InstalledKind) -> &'static str {
+    match kind {
+        InstalledKind::File => "file",
+        InstalledKind::Link => "symbolic link",
+        InstalledKind::Directory => "directory",
+    }
+}

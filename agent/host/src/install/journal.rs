@@ -1,0 +1,254 @@
+//! The journal of one Install: one document, whose file name carries the phase.
+//!
+//! `install.<phase>.json` holds everything that undoing needs; it is written and fsynced before the host is touched.
+//! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists the inodes of the
+//! staged files that replace something; by them the way back tells what was swapped already.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use hostler_core::ids::DeploymentId;
+use hostler_core::plan::actions::Plan;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::InstallError;
+use super::steps::{Step, Steps};
+use crate::perms::Recorded;
+
+const VERSION: u32 = 1;
+const NEW: &str = "install.new.json";
+const STAGED: &str = "install.staged.json";
+
+/// How far an Install is. What holds in each phase is all that recovery knows; the rest it finds by looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing has taken effect; whatever has a temporary name is to be deleted.
+    Staging,
+    /// Everything is staged and on disk; any of the actions may have taken effect.
+    Swapping,
+    /// All actions have taken effect and are on disk; backups have temporary names.
+    Installed,
+    /// As before, but backups are being deleted: there is no way back.
+    Committing,
+    /// The new state stands alone.
+    Committed,
+    /// The old state stands alone.
+    Undone,
+}
+
+impl Phase {
+    const ALL: [Self; 6] =
+        [Self::Staging, Self::Swapping, Self::Installed, Self::Committing, Self::Committed, Self::Undone];
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Staging => "install.staging.json",
+            Self::Swapping => "install.swapping.json",
+            Self::Installed => "install.installed.json",
+            Self::Committing => "install.committing.json",
+            Self::Committed => "install.committed.json",
+            Self::Undone => "install.undone.json",
+        }
+    }
+}
+
+/// The journal's document.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record<'a> {
+    pub version: u32,
+    pub deployment: DeploymentId,
+    pub plan: Cow<'a, Plan>,
+    /// The directories that everything else is reached from without following links.
+    pub anchors: Vec<AnchorRecord>,
+    /// Existing directories as they were, ordered by path.
+    pub directories: Vec<DirectoryRecord>,
+}
+
+impl<'a> Record<'a> {
+    pub fn new(deployment: DeploymentId, plan: &'a Plan) -> Self {
+        let plan = Cow::Borrowed(plan);
+        Self { version: VERSION, deployment, plan, anchors: Vec::new(), directories: Vec::new() }
+    }
+}
+
+/// Where a directory that things are reached from really is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AnchorRecord {
+    /// As the plan names it.
+    pub path: PathBuf,
+    /// Where it is on this host, all links resolved.
+    pub real: PathBuf,
+    /// Its inode, to know it again.
+    pub inode: u64,
+}
+
+/// An existing directory as it was before the run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DirectoryRecord {
+    pub path: PathBuf,
+    /// Modification time: seconds and nanoseconds since 1970.
+    pub modified: (i64, i64),
+    /// Only where the plan changes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Recorded>,
+}
+
+/// The directory that holds a journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+}
+
+impl Journal {
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn phase(&self) -> Result<Option<Phase>, InstallError> {
+        for phase in Phase::ALL {
+            let path = self.path.join(phase.file());
+            if path.try_exists().map_err(|source| failed("read", &path, source))? {
+                return Ok(Some(phase));
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn read(&self, phase: Phase) -> Result<Record<'static>, InstallError> {
+        let path = self.path.join(phase.file());
+        let record: Record<'static> = read_json(&path)?;
+        if record.version != VERSION {
+            let problem = format!("has version {}, and this hostler knows version {VERSION}", record.version);
+            return Err(InstallError::JournalContent { path, problem });
+        }
+        Ok(record)
+    }
+
+    /// Begins a run: the record is on disk, in phase staging, when this returns.
+    pub fn begin(&self, record: &Record<'_>, steps: &impl Steps) -> Result<(), InstallError> {
+        steps.before(Step::Record)?;
+        self.make_directory()?;
+        let new = self.path.join(NEW);
+        let begun = write_json(&new, record).and_then(|()| self.publish(&new, steps));
+        begun.inspect_err(|_| {
+            // What could not be written must not hold the space that the next try needs.
+            let _ = std::fs::remove_file(&new);
+        })
+    }
+
+    fn make_directory(&self) -> Result<(), InstallError> {
+        match std::fs::create_dir(&self.path) {
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            made => made.map_err(|source| failed("create", &self.path, source))?,
+        }
+        // A journal whose directory is not on disk is not there.
+        sync_directory(self.path.parent().unwrap_or(&self.path))
+    }
+
+    fn publish(&self, new: &Path, steps: &impl Steps) -> Result<(), InstallError> {
+        for old in [self.path.join(Phase::Undone.file()), self.path.join(STAGED)] {
+            match std::fs::remove_file(&old) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("write", &old, source)),
+                _ => {}
+            }
+        }
+        let staging = self.path.join(Phase::Staging.file());
+        steps.before(Step::Mark(Phase::Staging))?;
+        std::fs::rename(new, &staging).map_err(|source| failed("write", &staging, source))?;
+        self.sync()
+    }
+
+    pub fn mark(&self, from: Phase, to: Phase, steps: &impl Steps) -> Result<(), InstallError> {
+        steps.before(Step::Mark(to))?;
+        let (from, to) = (self.path.join(from.file()), self.path.join(to.file()));
+        std::fs::rename(&from, &to).map_err(|source| failed("mark", &to, source))?;
+        self.sync()
+    }
+
+    pub fn write_staged(&self, inodes: &[u64], steps: &impl Steps) -> Result<(), InstallError> {
+        steps.before(Step::Staged)?;
+        write_json(&self.path.join(STAGED), &inodes)?;
+        self.sync()
+    }
+
+    pub fn read_staged(&self) -> Result<Vec<u64>, InstallError> {
+        read_json(&self.path.join(STAGED))
+    }
+
+    fn sync(&self) -> Result<(), InstallError> {
+        sync_directory(&self.path)
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), InstallError> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| failed("synchronise", path, source))
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => InstallError::NoSpace { path, source },
+        _ => InstallError::Journal { what, path, source },
+    }
+}
+
+// Both stream: a document of half a million entries is not held in memory a second time.
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
+    let file = File::open(path).map_err(|source| failed("read", path, source))?;
+    serde_json::from_reader(BufReader::new(file)).map_err(|error| match error.is_io() {
+        true => failed("read", path, error.into()),
+        false => InstallError::JournalContent { path: path.to_owned(), problem: format!("is damaged: {error}") },
+    })
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), InstallError> {
+    let write = || {
+        let mut writer = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        serde_json::to_writer(&mut writer, value)?;
+        writer.into_inner()?.sync_all()
+    };
+    write().map_err(|source: io::Error| failed("write", path, source))
+}
+
+/// The names under which one deployment's content waits and its backups are kept.
+#[derive(Debug)]
+pub(super) struct TemporaryNames {
+    prefix: String,
+}
+
+impl TemporaryNames {
+    pub fn of(deployment: &DeploymentId) -> Self {
+        // `~` is in no deployment id, so that no deployment's prefix is the beginning of another's.
+        Self { prefix: format!(".hostler-{deployment}~") }
+    }
+
+    /// Staged content of an action, and its backup once it has taken effect.
+    pub fn name(&self, action: usize) -> String {
+        format!("{}{action}", self.prefix)
+    }
+
+    /// The backup where names cannot be exchanged.
+    pub fn old(&self, action: usize) -> String {
+        format!("{}{action}.old", self.prefix)
+    }
+
+    /// A backup whose place is taken by something that must not be deleted.
+    pub fn saved(&self, action: usize) -> String {
+        format!(".saved{}{action}", self.prefix)
+    }
+
+    pub fn is_one(&self, name: &OsStr) -> bool {
+        name.as_bytes().starts_with(self.prefix.as_bytes())
+    }
+}

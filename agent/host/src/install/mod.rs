@@ -1,0 +1,456 @@
+//! Carries out a plan as one transaction: afterwards the host is as planned or as it was, never between.
+//!
+//! ```text
+//! write the journal   the plan, and all that undoing needs       phase staging
+//! stage               everything new under temporary names
+//! syncfs                                                         phase swapping
+//! swap                one rename for each action
+//! syncfs                                                         phase installed
+//! commit              the backups are deleted                    phase committed
+//! undo                swaps taken back, staged things deleted    phases swapping, staging, undone
+//! ```
+//!
+//! An existing target and its replacement exchange their names, so that the old file, the very inode, becomes the
+//! backup. A new directory is staged with all that comes into it and takes effect by one rename. A removal is a rename
+//! to a temporary name. Temporary names are made of the deployment's id and the action's number: recovery finds what is
+//! there by the plan alone, and no step needs a record of its own.
+//!
+//! Below an anchor (`places`) no link is followed, whoever swaps directories for links meanwhile. One run at a time:
+//! the caller holds the lock.
+
+mod copy;
+mod error;
+mod journal;
+mod layout;
+mod places;
+mod restore;
+mod stage;
+mod steps;
+mod swap;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use hostler_core::ids::DeploymentId;
+use hostler_core::plan::actions::{Action, Attributes, InstalledEntry, Plan};
+use rustix::fs::{Mode, OFlags};
+
+pub use error::InstallError;
+use error::{host, permissions};
+use journal::{DirectoryRecord, Journal, Phase, Record};
+use layout::{Layout, place};
+use places::{Anchors, Directories, FileSystems};
+use steps::{Step, Steps, Straight};
+
+use crate::perms::{self, Names};
+
+/// One Install.
+#[derive(Debug, Clone, Copy)]
+pub struct InstallRequest<'a> {
+    /// The deployment it belongs to; part of all temporary names.
+    pub deployment: &'a DeploymentId,
+    /// The top of the unpacked bundle, which nobody else may write to.
+    pub archive: &'a Path,
+    /// What is put before the plan's paths; `/` on a host that runs.
+    pub root: &'a Path,
+    /// The journal's directory, of this deployment only; it is made if need be, its parent exists.
+    pub journal: &'a Path,
+    /// The destinations of the appspec. Links in the way to them are followed, below them never; without any, the
+    /// same holds for the topmost directories that the plan works in.
+    pub destinations: &'a [PathBuf],
+    /// What to do.
+    pub plan: &'a Plan,
+}
+
+/// An Install that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// What the deployment group owns now, ordered by path.
+    pub entries: Vec<InstalledEntry>,
+    /// Whether the journal said so already, and nothing was done.
+    pub already: bool,
+}
+
+/// Something that is not as an undo or commit would have it, because it is not ours to touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Where.
+    pub path: PathBuf,
+    /// What is there and why.
+    pub why: String,
+}
+
+impl Left {
+    fn new(path: &Path, why: &str) -> Self {
+        Self { path: path.to_owned(), why: why.to_owned() }
+    }
+}
+
+/// An Install that was undone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// What could not be put back as it was; empty but for interference.
+    pub left: Vec<Left>,
+}
+
+/// An Install whose backups are deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Backups that were not deleted; empty but for interference.
+    pub left: Vec<Left>,
+}
+
+/// The end to which [`settle`] brought a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// There was no Install.
+    None,
+    /// The old state stands.
+    Undone(Undone),
+    /// The new state stands, and can be undone.
+    Installed,
+    /// The new state stands.
+    Committed(Committed),
+}
+
+/// What a journal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalState {
+    /// No Install began.
+    None,
+    /// An Install or an undo was interrupted: [`settle`] is needed.
+    Open,
+    /// The new state stands; the backups are kept.
+    Installed,
+    /// The new state stands for good.
+    Committed,
+    /// The old state stands.
+    Undone,
+}
+
+/// Everything that one pass over a plan needs.
+struct Work<'a, S> {
+    layout: Layout<'a>,
+    anchors: &'a Anchors,
+    names: Names,
+    steps: &'a S,
+}
+
+/// Carries out the plan, or leaves the host as it was.
+///
+/// Where the journal says that this deployment is installed, nothing is done. An interrupted run is undone first.
+///
+/// # Errors
+/// The host differs from the plan, a file system is full, a permission is refused …; all of it undone, but for
+/// [`InstallError::NotUndone`], whose journal stays open for [`settle`].
+pub fn run(request: &InstallRequest<'_>) -> Result<Installed, InstallError> {
+    run_with(request, &Straight)
+}
+
+fn run_with<S: Steps>(request: &InstallRequest<'_>, steps: &S) -> Result<Installed, InstallError> {
+    let journal = Journal::at(request.journal);
+    if let Some(phase) = journal.phase()? {
+        let record = journal.read(phase)?;
+        if record.deployment != *request.deployment {
+            let (path, found, wanted) = (journal.path().to_owned(), record.deployment, request.deployment.clone());
+            return Err(InstallError::OtherDeployment { path, found, wanted });
+        }
+        match phase {
+            Phase::Installed | Phase::Committing | Phase::Committed => {
+                return Ok(Installed { entries: record.plan.into_owned().installed, already: true });
+            }
+            Phase::Staging | Phase::Swapping => drop(undo_from(&journal, phase, steps)?),
+            Phase::Undone => {}
+        }
+    }
+    match forward(request, &journal, steps) {
+        Ok(()) => Ok(Installed { entries: request.plan.installed.clone(), already: false }),
+        #[cfg(test)]
+        Err(InstallError::Killed) => Err(InstallError::Killed),
+        Err(cause) => Err(undo_after(cause, &journal, steps)),
+    }
+}
+
+fn undo_after<S: Steps>(cause: InstallError, journal: &Journal, steps: &S) -> InstallError {
+    let undone = journal.phase().and_then(|phase| match phase {
+        Some(phase @ (Phase::Staging | Phase::Swapping)) => undo_from(journal, phase, steps).map(drop),
+        _ => Ok(()),
+    });
+    match undone {
+        Ok(()) => cause,
+        Err(source) => InstallError::NotUndone { cause: Box::new(cause), source: Box::new(source) },
+    }
+}
+
+fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S) -> Result<(), InstallError> {
+    let mut record = Record::new(request.deployment.clone(), request.plan);
+    let layout = Layout::new(request.deployment, request.plan);
+    let mut directories = layout.existing_parents();
+    directories.extend(request.destinations.iter().map(PathBuf::as_path));
+    let anchors = Anchors::resolve(request.root, &directories)?;
+    let mut file_systems = FileSystems::default();
+    record.anchors = anchors.records();
+    record.directories = record_directories(&layout, &anchors, &mut file_systems)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let archive = rustix::fs::open(request.archive, flags, Mode::empty()).map_err(host("open", request.archive))?;
+    journal.begin(&record, steps)?;
+
+    let work = Work { layout, anchors: &anchors, names: Names::default(), steps };
+    let inodes = stage::stage(&work, &archive)?;
+    steps.before(Step::Sync)?;
+    file_systems.sync()?;
+    journal.write_staged(&inodes, steps)?;
+    journal.mark(Phase::Staging, Phase::Swapping, steps)?;
+
+    swap::swap(&work)?;
+    if request.root == Path::new("/") {
+        restore_contexts(request.plan);
+    }
+    steps.before(Step::Sync)?;
+    file_systems.sync()?;
+    journal.mark(Phase::Swapping, Phase::Installed, steps)
+}
+
+/// Looks at every existing directory that the plan works in, before anything is touched.
+fn record_directories(
+    layout: &Layout<'_>,
+    anchors: &Anchors,
+    file_systems: &mut FileSystems,
+) -> Result<Vec<DirectoryRecord>, InstallError> {
+    let directories = Directories::new(anchors);
+    // Whether it must exist, and whether its attributes change.
+    let mut wanted: BTreeMap<&Path, (bool, bool)> = BTreeMap::new();
+    for (number, action) in layout.actions() {
+        if matches!(layout.standing(number), layout::Standing::Inside(_)) {
+            continue;
+        }
+        let removes = matches!(action, Action::Remove { .. });
+        wanted.entry(place(action.path()).0).or_default().0 |= !removes;
+        refuse_taken_name(layout, &directories, number, action)?;
+        if let Action::KeepDirectory { path, attributes } = action {
+            let entry = wanted.entry(path).or_default();
+            *entry = (true, entry.1 || *attributes != Attributes::default());
+        }
+    }
+    let mut records = Vec::with_capacity(wanted.len());
+    for (path, (must_exist, changes)) in wanted {
+        let directory = match must_exist {
+            true => directories.expect(path)?,
+            false => match directories.find(path)? {
+                Some(directory) => directory,
+                None => continue,
+            },
+        };
+        let stat = rustix::fs::fstat(&*directory).map_err(host("read", path))?;
+        let attributes = match changes {
+            true => Some(perms::record(&*directory).map_err(permissions(path))?),
+            false => None,
+        };
+        file_systems.add(path, &directory)?;
+        let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        records.push(DirectoryRecord { path: path.to_owned(), modified, attributes });
+    }
+    Ok(records)
+}
+
+/// A temporary name that is taken is not ours to delete: its journal is gone, or somebody else made it.
+fn refuse_taken_name(
+    layout: &Layout<'_>,
+    directories: &Directories<'_>,
+    number: usize,
+    action: &Action,
+) -> Result<(), InstallError> {
+    let parent = place(action.path()).0;
+    // A directory that is not there is an error or none by the action's kind, which is looked at next.
+    let Ok(Some(directory)) = directories.find(parent) else { return Ok(()) };
+    let name = layout.names.name(number);
+    match places::look(directory.as_fd(), &*name).map_err(host("look at", action.path()))? {
+        Some(_) => Err(InstallError::Occupied { path: parent.join(name) }),
+        None => Ok(()),
+    }
+}
+
+/// Gives what has no context of its own the policy's, where the host has SELinux and its tools.
+fn restore_contexts(plan: &Plan) {
+    let tool = ["/usr/sbin/restorecon", "/sbin/restorecon"].into_iter().find(|path| Path::new(path).exists());
+    let Some(tool) = tool.filter(|_| perms::selinux_is_on()) else { return };
+    let mut list = Vec::new();
+    for action in &plan.actions {
+        match action {
+            Action::MakeDirectory { path, attributes }
+            | Action::PutFile { path, attributes, .. }
+            | Action::PutLink { path, attributes, .. }
+                if attributes.context.is_none() =>
+            {
+                list.extend_from_slice(path.as_os_str().as_bytes());
+                list.push(0);
+            }
+            _ => {}
+        }
+    }
+    let label = || {
+        let mut child =
+            Command::new(tool).args(["-i", "-0", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(&list));
+        let status = child.wait()?;
+        written?;
+        if status.success() { Ok(()) } else { Err(std::io::Error::other(format!("{tool}: {status}"))) }
+    };
+    if let Err(error) = label() {
+        // The files are in place and readable by whoever made them; a label can be set again by hand.
+        log::warn!(error:%; "could not restore SELinux contexts of installed files");
+    }
+}
+
+/// Undoes an interrupted or finished run from the phase that its journal is in.
+fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result<Undone, InstallError> {
+    let record = journal.read(phase)?;
+    let anchors = Anchors::reopen(&record.anchors)?;
+    let layout = Layout::new(&record.deployment, &record.plan);
+    let work = Work { layout, anchors: &anchors, names: Names::default(), steps };
+    let file_systems = touched(&record, &anchors)?;
+    let mut undone = Undone::default();
+    if phase == Phase::Installed {
+        journal.mark(phase, Phase::Swapping, steps)?;
+        phase = Phase::Swapping;
+    }
+    if phase == Phase::Swapping {
+        undone.left = restore::take_back(&work, &record, &journal.read_staged()?)?;
+        steps.before(Step::Sync)?;
+        file_systems.sync()?;
+        journal.mark(phase, Phase::Staging, steps)?;
+    }
+    restore::delete_staged(&work)?;
+    restore::restore_times(&work, &record.directories)?;
+    steps.before(Step::Sync)?;
+    file_systems.sync()?;
+    journal.mark(Phase::Staging, Phase::Undone, steps)?;
+    Ok(undone)
+}
+
+fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<Committed, InstallError> {
+    let record = journal.read(phase)?;
+    if phase == Phase::Installed {
+        journal.mark(phase, Phase::Committing, steps)?;
+    }
+    let anchors = Anchors::reopen(&record.anchors)?;
+    let layout = Layout::new(&record.deployment, &record.plan);
+    let work = Work { layout, anchors: &anchors, names: Names::default(), steps };
+    let file_systems = touched(&record, &anchors)?;
+    let left = restore::delete_backups(&work)?;
+    steps.before(Step::Sync)?;
+    file_systems.sync()?;
+    journal.mark(Phase::Committing, Phase::Committed, steps)?;
+    Ok(Committed { left })
+}
+
+fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, InstallError> {
+    let directories = Directories::new(anchors);
+    let mut file_systems = FileSystems::default();
+    for directory in &record.directories {
+        // What cannot be reached any more is not written to either.
+        if let Ok(Some(open)) = directories.find(&directory.path) {
+            file_systems.add(&directory.path, &open)?;
+        }
+    }
+    Ok(file_systems)
+}
+
+/// Puts everything back as it was before [`run`]: content, mode, owner, attributes, times, the very inodes. Idempotent.
+///
+/// # Errors
+/// There is no Install or it is committed; or the host refuses, and the journal stays open for another try.
+pub fn undo(journal: &Path) -> Result<Undone, InstallError> {
+    undo_with(journal, &Straight)
+}
+
+fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Installed)) => undo_from(&journal, phase, steps),
+        Some(Phase::Undone) => Ok(Undone::default()),
+        Some(Phase::Committing | Phase::Committed) => {
+            Err(refused(&journal, "is committed: its backups are deleted, so that only another deployment leads back"))
+        }
+        None => Err(refused(&journal, "does not exist: there is nothing to undo")),
+    }
+}
+
+/// Deletes the backups: the deployment succeeded. Idempotent.
+///
+/// # Errors
+/// The Install does not stand; or the host refuses, and another try goes on where this one stopped.
+pub fn commit(journal: &Path) -> Result<Committed, InstallError> {
+    commit_with(journal, &Straight)
+}
+
+fn commit_with<S: Steps>(journal: &Path, steps: &S) -> Result<Committed, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Installed | Phase::Committing)) => commit_from(&journal, phase, steps),
+        Some(Phase::Committed) => Ok(Committed::default()),
+        Some(Phase::Staging | Phase::Swapping) => Err(refused(&journal, "is open: settle it before it is committed")),
+        Some(Phase::Undone) => Err(refused(&journal, "is undone: there is nothing to commit")),
+        None => Err(refused(&journal, "does not exist: there is nothing to commit")),
+    }
+}
+
+/// Brings an interrupted Install, undo or commit to its end. For the start of the agent and the host; idempotent, and
+/// may itself be interrupted any number of times.
+///
+/// # Errors
+/// The host refuses; the journal stays as it is for another try.
+pub fn settle(journal: &Path) -> Result<Settled, InstallError> {
+    settle_with(journal, &Straight)
+}
+
+fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled, InstallError> {
+    let journal = Journal::at(journal);
+    Ok(match journal.phase()? {
+        None => Settled::None,
+        Some(phase @ (Phase::Staging | Phase::Swapping)) => Settled::Undone(undo_from(&journal, phase, steps)?),
+        Some(Phase::Undone) => Settled::Undone(Undone::default()),
+        Some(Phase::Installed) => Settled::Installed,
+        Some(phase @ Phase::Committing) => Settled::Committed(commit_from(&journal, phase, steps)?),
+        Some(Phase::Committed) => Settled::Committed(Committed::default()),
+    })
+}
+
+/// What the journal says, without touching anything.
+///
+/// # Errors
+/// The journal's directory cannot be read.
+pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
+    Ok(match Journal::at(journal).phase()? {
+        None => JournalState::None,
+        Some(Phase::Staging | Phase::Swapping) => JournalState::Open,
+        Some(Phase::Installed) => JournalState::Installed,
+        Some(Phase::Committing | Phase::Committed) => JournalState::Committed,
+        Some(Phase::Undone) => JournalState::Undone,
+    })
+}
+
+/// What the deployment group owns by an Install that stands, ordered by path.
+///
+/// # Errors
+/// The Install does not stand, or its journal cannot be read.
+pub fn installed(journal: &Path) -> Result<Vec<InstalledEntry>, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => {
+            Ok(journal.read(phase)?.plan.into_owned().installed)
+        }
+        _ => Err(refused(&journal, "holds no finished install")),
+    }
+}
+
+fn refused(journal: &Journal, problem: &'static str) -> InstallError {
+    InstallError::State { path: journal.path().to_owned(), problem }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Directories on the host, opened so that nobody who may write below a destination can lead the agent elsewhere.
+//!
+//! Links are followed once, at the start, and only in the way to an *anchor*: a directory above everything that the
+//! plan touches there. Below an anchor no link is followed ever.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::InstallError;
+use super::error::host;
+use super::journal::AnchorRecord;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Opens a path below `base` without following any link, the last component included.
+pub(super) fn open_below(base: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(base, path, flags, Mode::empty(), resolve) {
+        // Kernels before 5.6, and system call filters that do not know it yet; and the last component is "not a
+        // directory" when it is a link, which has to be told apart.
+        Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => walk(base, path, flags),
+        opened => opened,
+    }
+}
+
+fn walk(base: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let names: Vec<_> = path.components().filter(|c| *c != Component::CurDir).collect();
+    if names.iter().any(|name| !matches!(name, Component::Normal(_))) {
+        return Err(Errno::XDEV);
+    }
+    let Some((last, parents)) = names.split_last() else {
+        return rustix::fs::openat(base, ".", flags, Mode::empty());
+    };
+    let mut at: Option<OwnedFd> = None;
+    for name in parents {
+        let from = at.as_ref().map_or(base, AsFd::as_fd);
+        let next = rustix::fs::openat(from, name.as_os_str(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+        at = Some(next.map_err(|errno| link_or(errno, from, name.as_os_str().as_ref()))?);
+    }
+    let from = at.as_ref().map_or(base, AsFd::as_fd);
+    rustix::fs::openat(from, last.as_os_str(), flags, Mode::empty())
+        .map_err(|errno| link_or(errno, from, last.as_os_str().as_ref()))
+}
+
+/// With `O_DIRECTORY` the kernel calls a link "not a directory"; openat2 calls it a loop, and so does this.
+fn link_or(errno: Errno, parent: BorrowedFd<'_>, name: &Path) -> Errno {
+    match look(parent, name) {
+        Ok(Some(stat)) if errno == Errno::NOTDIR && is_link(&stat) => Errno::LOOP,
+        _ => errno,
+    }
+}
+
+/// What stands under a name of an open directory; `None` for nothing.
+pub(super) fn look(directory: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(super) fn is_link(stat: &Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink()
+}
+
+pub(super) fn is_directory(stat: &Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()
+}
+
+pub(super) fn is_file(stat: &Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+}
+
+/// As [`KEPT`], for the whole run.
+const MOST_ANCHORS: usize = 128;
+
+#[derive(Debug)]
+struct Anchor {
+    directory: OwnedFd,
+    record: AnchorRecord,
+}
+
+/// The open directories from which everything else is reached.
+#[derive(Debug, Default)]
+pub(super) struct Anchors {
+    by_path: HashMap<PathBuf, Anchor>,
+}
+
+impl Anchors {
+    /// Resolves the topmost of these directories under the root, links included: those are the administrator's. An
+    /// absolute link means the root's tree. Directories that do not exist are left out.
+    pub fn resolve(root: &Path, directories: &BTreeSet<&Path>) -> Result<Self, InstallError> {
+        let top = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(host("open", root))?;
+        let mut anchors = Self::default();
+        for path in topmost(directories) {
+            let relative = path.strip_prefix("/").unwrap_or(path);
+            let directory = match open_in_root(&top, root, relative) {
+                Ok(directory) => directory,
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(host("open", path)(errno)),
+            };
+            let real = real_path(&directory).map_err(|source| InstallError::Host {
+                what: "resolve",
+                path: path.to_path_buf(),
+                source,
+            })?;
+            let inode = rustix::fs::fstat(&directory).map_err(host("read", path))?.st_ino;
+            let record = AnchorRecord { path: path.to_path_buf(), real, inode };
+            anchors.by_path.insert(record.path.clone(), Anchor { directory, record });
+        }
+        Ok(anchors)
+    }
+
+    /// Opens the directories of an earlier run again. Those that do not exist are left out.
+    ///
+    /// # Errors
+    /// Another directory stands there now: what an undo would do there could hit what is not ours.
+    pub fn reopen(records: &[AnchorRecord]) -> Result<Self, InstallError> {
+        let top = rustix::fs::open("/", DIRECTORY, Mode::empty()).map_err(host("open", Path::new("/")))?;
+        let mut anchors = Self::default();
+        for record in records {
+            let relative = match record.real.strip_prefix("/") {
+                Ok(relative) if !relative.as_os_str().is_empty() => relative,
+                _ => Path::new("."),
+            };
+            let directory = match open_below(top.as_fd(), relative, DIRECTORY) {
+                Ok(directory) => directory,
+                Err(Errno::NOENT) => continue,
+                Err(Errno::LOOP | Errno::NOTDIR) => return Err(InstallError::Moved { path: record.real.clone() }),
+                Err(errno) => return Err(host("open", &record.real)(errno)),
+            };
+            if rustix::fs::fstat(&directory).map_err(host("read", &record.real))?.st_ino != record.inode {
+                return Err(InstallError::Moved { path: record.real.clone() });
+            }
+            anchors.by_path.insert(record.path.clone(), Anchor { directory, record: record.clone() });
+        }
+        Ok(anchors)
+    }
+
+    pub fn records(&self) -> Vec<AnchorRecord> {
+        let mut records: Vec<_> = self.by_path.values().map(|anchor| anchor.record.clone()).collect();
+        records.sort_by(|a, b| a.path.cmp(&b.path));
+        records
+    }
+
+    fn above(&self, path: &Path) -> Option<&Anchor> {
+        path.ancestors().find_map(|ancestor| self.by_path.get(ancestor))
+    }
+}
+
+/// No more than can be held open: where the plan works in more places that have nothing above them in common, their
+/// parents are taken, below which links are refused as well.
+fn topmost<'p>(directories: &BTreeSet<&'p Path>) -> BTreeSet<&'p Path> {
+    let mut all = directories.clone();
+    loop {
+        let mut top: BTreeSet<&Path> = BTreeSet::new();
+        for path in &all {
+            // The set is ordered, and a directory comes before what it holds.
+            if !path.ancestors().any(|ancestor| top.contains(ancestor)) {
+                top.insert(path);
+            }
+        }
+        if top.len() <= MOST_ANCHORS {
+            return top;
+        }
+        all = top.iter().map(|path| path.parent().unwrap_or(path)).collect();
+    }
+}
+
+fn open_in_root(top: &OwnedFd, root: &Path, relative: &Path) -> Result<OwnedFd, Errno> {
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(top, relative, DIRECTORY, Mode::empty(), resolve) {
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(root.join(relative), DIRECTORY, Mode::empty()),
+        opened => opened,
+    }
+}
+
+fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+}
+
+/// Open directories by the path that the plan gives them. Kept while there is room: opening the parent again for
+/// each file costs more than the file.
+pub(super) struct Directories<'a> {
+    anchors: &'a Anchors,
+    open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
+}
+
+/// Well below the common limit of 1024 open files, with several threads.
+const KEPT: usize = 128;
+
+impl<'a> Directories<'a> {
+    pub fn new(anchors: &'a Anchors) -> Self {
+        Self { anchors, open: RefCell::default() }
+    }
+
+    /// Opens a directory below its anchor, without following links.
+    pub fn open(&self, path: &Path) -> Result<Rc<OwnedFd>, Errno> {
+        if let Some(known) = self.open.borrow().get(path) {
+            return Ok(Rc::clone(known));
+        }
+        let anchor = self.anchors.above(path).ok_or(Errno::NOENT)?;
+        let below = path.strip_prefix(&anchor.record.path).unwrap_or(path);
+        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        let directory = Rc::new(open_below(anchor.directory.as_fd(), below, DIRECTORY)?);
+        let mut open = self.open.borrow_mut();
+        if open.len() >= KEPT {
+            open.clear();
+        }
+        open.insert(path.to_owned(), Rc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// As [`open`](Self::open), with an error that says what is wrong with the directory.
+    pub fn expect(&self, path: &Path) -> Result<Rc<OwnedFd>, InstallError> {
+        self.open(path).map_err(|errno| match errno {
+            Errno::NOENT => InstallError::Vanished { path: path.to_owned() },
+            Errno::NOTDIR => {
+                InstallError::Changed { path: path.to_owned(), planned: "directory", found: "file or other object" }
+            }
+            errno => host("open", path)(errno),
+        })
+    }
+
+    /// As [`expect`](Self::expect); `None` where it does not exist.
+    pub fn find(&self, path: &Path) -> Result<Option<Rc<OwnedFd>>, InstallError> {
+        match self.expect(path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(InstallError::Vanished { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes what is kept: a directory of one of these paths was or will be renamed.
+    pub fn forget(&self) {
+        self.open.borrow_mut().clear();
+    }
+}
+
+/// The file systems that are touched, each once.
+#[derive(Debug, Default)]
+pub(super) struct FileSystems {
+    by_device: HashMap<u64, (PathBuf, OwnedFd)>,
+}
+
+impl FileSystems {
+    pub fn add(&mut self, path: &Path, directory: &OwnedFd) -> Result<(), InstallError> {
+        let device = rustix::fs::fstat(directory).map_err(host("read", path))?.st_dev;
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.by_device.entry(device) {
+            // Kept from now on, because an error of writing back is told only to those who had it open then.
+            let kept = rustix::io::fcntl_dupfd_cloexec(directory, 0).map_err(host("keep open", path))?;
+            vacant.insert((path.to_owned(), kept));
+        }
+        Ok(())
+    }
+
+    pub fn sync(&self) -> Result<(), InstallError> {
+        for (path, directory) in self.by_device.values() {
+            rustix::fs::syncfs(directory).map_err(host("synchronise the file system of", path))?;
+        }
+        Ok(())
+    }
+}

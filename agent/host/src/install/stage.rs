@@ -1,0 +1,198 @@
+//! Staging: everything new is made complete under temporary names, before anything takes effect.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hostler_core::plan::actions::{Action, Attributes};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::copy::Copier;
+use super::error::{host, permissions};
+use super::layout::{Standing, place};
+use super::places::{Directories, is_file, is_link, open_below};
+use super::steps::{Step, Steps};
+use super::{InstallError, Work};
+use crate::perms::{self, Object};
+
+/// From this many files on a second thread pays.
+const THREADED: usize = 256;
+const THREADS: usize = 2;
+
+/// Makes everything new under temporary names. The inodes of what will replace something are returned by number of
+/// action; they are zero for the others.
+pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<Vec<u64>, InstallError> {
+    let directories = Directories::new(work.anchors);
+    make_directories(work, &directories)?;
+    let mut inodes = vec![0; work.layout.plan.actions.len()];
+    let puts: Vec<usize> = work
+        .layout
+        .actions()
+        .filter(|(_, action)| matches!(action, Action::PutFile { .. } | Action::PutLink { .. }))
+        .map(|(number, _)| number)
+        .collect();
+    for (number, inode) in put_all(work, archive, &puts)? {
+        if let Some(slot) = inodes.get_mut(number) {
+            *slot = inode;
+        }
+    }
+    // Last, and children first: nobody gets into a staged directory before it is complete.
+    finish_directories(work, &directories)?;
+    Ok(inodes)
+}
+
+fn make_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
+    for (number, action) in work.layout.actions() {
+        let Action::MakeDirectory { path, .. } = action else { continue };
+        let (parent, name) = work.layout.staged(number, action);
+        let parent = directories.expect(&parent)?;
+        work.steps.before(Step::Make(number))?;
+        rustix::fs::mkdirat(&*parent, &*name, Mode::RWXU).map_err(cannot_create(path, &name))?;
+    }
+    Ok(())
+}
+
+fn finish_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
+    for (number, action) in work.layout.actions().rev() {
+        let Action::MakeDirectory { path, attributes } = action else { continue };
+        let (parent, name) = work.layout.staged(number, action);
+        let directory = directories.expect(&parent.join(&name))?;
+        work.steps.before(Step::Finish(number))?;
+        // A directory inherits setgid from its parent, and so its files' group: that is the parent's owner's will.
+        let inherited = rustix::fs::fstat(&*directory).map_err(host("read", path))?.st_mode & 0o2000;
+        perms::apply(directory.as_fd(), Object::Directory, 0o755 | inherited, attributes, &work.names)
+            .map_err(permissions(path))?;
+    }
+    Ok(())
+}
+
+fn put_all<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd, puts: &[usize]) -> Result<Vec<(usize, u64)>, InstallError> {
+    if puts.len() < THREADED {
+        return put_some(work, archive, puts, &AtomicBool::new(false));
+    }
+    let stop = AtomicBool::new(false);
+    let parts = std::thread::scope(|scope| {
+        let threads: Vec<_> = puts
+            .chunks(puts.len().div_ceil(THREADS))
+            .map(|part| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    put_some(work, archive, part, stop).inspect_err(|_| stop.store(true, Ordering::Relaxed))
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
+    });
+    let mut inodes = Vec::with_capacity(puts.len());
+    for part in parts {
+        match part {
+            Ok(part) => inodes.extend(part?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    Ok(inodes)
+}
+
+fn put_some<S: Steps>(
+    work: &Work<'_, S>,
+    archive: &OwnedFd,
+    puts: &[usize],
+    stop: &AtomicBool,
+) -> Result<Vec<(usize, u64)>, InstallError> {
+    let directories = Directories::new(work.anchors);
+    let mut copier = Copier::default();
+    let mut inodes = Vec::new();
+    for number in puts {
+        // Another thread failed: its error is the run's.
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let Some(action) = work.layout.plan.actions.get(*number) else { continue };
+        let alone = work.layout.standing(*number) == Standing::Alone;
+        let inode = match action {
+            Action::PutFile { .. } => put_file(work, archive, &directories, &mut copier, *number, action)?,
+            Action::PutLink { .. } => put_link(work, &directories, *number, action)?,
+            Action::Remove { .. } | Action::MakeDirectory { .. } | Action::KeepDirectory { .. } => None,
+        };
+        if let (true, Some(inode)) = (alone, inode) {
+            inodes.push((*number, inode));
+        }
+    }
+    Ok(inodes)
+}
+
+fn put_file<S: Steps>(
+    work: &Work<'_, S>,
+    archive: &OwnedFd,
+    directories: &Directories<'_>,
+    copier: &mut Copier,
+    number: usize,
+    action: &Action,
+) -> Result<Option<u64>, InstallError> {
+    let Action::PutFile { source, path, replaces, attributes } = action else { return Ok(None) };
+    let unreadable = |errno: Errno| InstallError::Source { path: source.clone(), source: errno.into() };
+    let from = open_below(archive.as_fd(), source, OFlags::RDONLY | OFlags::NONBLOCK).map_err(unreadable)?;
+    let stat = rustix::fs::fstat(&from).map_err(unreadable)?;
+    if !is_file(&stat) {
+        let found = std::io::Error::other("it is not a regular file any more");
+        return Err(InstallError::Source { path: source.clone(), source: found });
+    }
+    let (parent, name) = work.layout.staged(number, action);
+    let parent = directories.expect(&parent)?;
+    work.steps.before(Step::Make(number))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let to =
+        rustix::fs::openat(&*parent, &*name, flags, Mode::RUSR | Mode::WUSR).map_err(cannot_create(path, &name))?;
+    work.steps.before(Step::Write(number))?;
+    copier.copy(&from, &to, &stat).map_err(|failure| failure.named(source, path))?;
+    work.steps.before(Step::Finish(number))?;
+    perms::apply(to.as_fd(), Object::File, stat.st_mode & 0o7777, attributes, &work.names)
+        .map_err(permissions(path))?;
+    let modified = Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ };
+    let times = Timestamps { last_access: modified, last_modification: modified };
+    rustix::fs::futimens(&to, &times).map_err(host("set the time of", path))?;
+    match replaces {
+        true => Ok(Some(rustix::fs::fstat(&to).map_err(host("read", path))?.st_ino)),
+        false => Ok(None),
+    }
+}
+
+fn put_link<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+    number: usize,
+    action: &Action,
+) -> Result<Option<u64>, InstallError> {
+    let Action::PutLink { target, path, attributes, .. } = action else { return Ok(None) };
+    let (parent, name) = work.layout.staged(number, action);
+    let parent = directories.expect(&parent)?;
+    work.steps.before(Step::Make(number))?;
+    rustix::fs::symlinkat(&**target, &*parent, &*name).map_err(cannot_create(path, &name))?;
+    work.steps.before(Step::Finish(number))?;
+    // By descriptor: the name may be somebody else's file by now, where somebody else may write.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let link = rustix::fs::openat(&*parent, &*name, flags, Mode::empty()).map_err(host("open", path))?;
+    let stat = rustix::fs::fstat(&link).map_err(host("read", path))?;
+    if !is_link(&stat) {
+        return Err(InstallError::Changed {
+            path: place(path).0.join(name),
+            planned: "symbolic link",
+            found: "other object",
+        });
+    }
+    let Attributes { uid, gid, .. } = attributes;
+    if uid.is_some() || gid.is_some() {
+        perms::apply_to_link(link.as_fd(), attributes).map_err(permissions(path))?;
+    }
+    Ok(Some(stat.st_ino))
+}
+
+fn cannot_create(path: &Path, name: &OsStr) -> impl FnOnce(Errno) -> InstallError {
+    move |errno| match errno {
+        // A temporary name is taken: a journal was deleted while its install was open.
+        Errno::EXIST => InstallError::Occupied { path: place(path).0.join(name) },
+        errno => host("create", path)(errno),
+    }
+}

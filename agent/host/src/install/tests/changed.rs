@@ -1,0 +1,137 @@
+//! The host differs from what the plan was made for: nothing is clobbered, and everything is undone.
+
+use std::os::unix::fs::FileTypeExt;
+
+use super::*;
+
+/// Changes the host of an update and expects an error that names this path.
+fn refused(change: impl FnOnce(&World), path: &str) -> InstallError {
+    let world = World::update();
+    change(&world);
+    let before = world.tree();
+    let error = world.run(&Faulty::never()).unwrap_err();
+    assert!(error.to_string().contains(path), "{error} does not name {path}");
+    assert_same(&world.tree(), &before, &error.to_string());
+    error
+}
+
+#[test]
+fn what_appeared_is_not_clobbered() {
+    for path in ["/srv/app/new", "/srv/app/new-link", "/srv/app/conf.d/other"] {
+        let error = refused(|world| world.old_file(path, "somebody's"), path);
+        assert!(matches!(error, InstallError::Occupied { .. }), "{error}");
+        let error = refused(|world| world.old_link(path, "somewhere"), path);
+        assert!(matches!(error, InstallError::Occupied { .. }), "{error}");
+        let error = refused(|world| world.old_directory(path), path);
+        assert!(matches!(error, InstallError::Occupied { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_vanished_or_changed_its_kind_is_named() {
+    let delete = |path: &'static str| move |world: &World| std::fs::remove_file(world.host(path)).unwrap();
+    let error = refused(delete("/srv/app/index.html"), "/srv/app/index.html");
+    assert!(matches!(error, InstallError::Vanished { .. }), "{error}");
+    let error = refused(|world| std::fs::remove_dir_all(world.host("/srv/app/conf.d")).unwrap(), "/srv/app/conf.d");
+    assert!(matches!(error, InstallError::Vanished { .. }), "{error}");
+    let become_directory = |path: &'static str| {
+        move |world: &World| {
+            std::fs::remove_file(world.host(path)).unwrap();
+            world.old_file(&format!("{path}/inside"), "somebody's");
+        }
+    };
+    for path in ["/srv/app/index.html", "/srv/app/gone", "/srv/app/link"] {
+        let error = refused(become_directory(path), path);
+        assert!(matches!(error, InstallError::Changed { found: "directory", .. }), "{error}");
+    }
+    let error = refused(
+        |world| {
+            std::fs::remove_file(world.host("/srv/app/gone")).unwrap();
+            nix::unistd::mkfifo(&world.host("/srv/app/gone"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let made = std::fs::symlink_metadata(world.host("/srv/app/gone")).unwrap();
+            assert!(made.file_type().is_fifo());
+            std::fs::remove_file(world.host("/srv/app/gone")).unwrap();
+            world.old_link("/srv/app/gone", "elsewhere");
+        },
+        "/srv/app/gone",
+    );
+    assert!(matches!(error, InstallError::Changed { found: "symbolic link", .. }), "{error}");
+}
+
+#[test]
+fn what_was_to_be_removed_and_is_gone_is_no_fault() {
+    let world = World::update();
+    std::fs::remove_file(world.host("/srv/app/gone")).unwrap();
+    std::fs::remove_dir_all(world.host("/srv/app/gone.d")).unwrap();
+    let before = world.tree();
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(undo(&world.journal()).unwrap(), Undone::default());
+    let after = world.tree();
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_missing_source_and_an_unknown_name_are_found_before_anything_takes_effect() {
+    let world = World::update();
+    std::fs::remove_file(world.archive().join("s9")).unwrap();
+    let before = world.tree();
+    let error = world.run(&Faulty::never()).unwrap_err();
+    assert!(matches!(&error, InstallError::Source { path, .. } if path == Path::new("s9")), "{error}");
+    assert_same(&world.tree(), &before, "a source is missing");
+
+    let mut world = World::update();
+    for action in &mut world.plan.actions {
+        if let Action::PutFile { attributes, .. } = action {
+            attributes.acls = vec![hostler_core::appspec::spec::AclEntry {
+                default: false,
+                tag: hostler_core::appspec::spec::AclTag::User("nobody-has-this-name".to_owned()),
+                permissions: 4,
+            }];
+        }
+    }
+    let before = world.tree();
+    let error = world.run(&Faulty::never()).unwrap_err();
+    assert!(matches!(error, InstallError::Permissions { .. }), "{error}");
+    assert_same(&world.tree(), &before, "an unknown user");
+}
+
+#[test]
+fn a_taken_temporary_name_is_named_and_stays() {
+    let world = World::update();
+    world.old_file("/srv/app/.hostler-d-TEST1~9", "somebody's");
+    let error = world.run(&Faulty::never()).unwrap_err();
+    assert!(error.to_string().contains("/srv/app/.hostler-d-TEST1~9 exists now"), "{error}");
+    assert_eq!(world.read("/srv/app/.hostler-d-TEST1~9"), "somebody's");
+}
+
+#[test]
+fn undo_leaves_what_others_made_meanwhile() {
+    let world = World::update();
+    world.run(&Faulty::never()).unwrap();
+    // The application writes into a directory that was installed, rewrites a file, and takes a removed one's place.
+    world.old_file("/srv/app/new/deep/log", "application's log");
+    std::fs::write(world.host("/srv/app/rewritten"), "edited").unwrap();
+    std::fs::rename(world.host("/srv/app/rewritten"), world.host("/srv/app/index.html")).unwrap();
+    world.old_file("/srv/app/gone.d/b/c/d", "in the way");
+    let undone = undo(&world.journal()).unwrap();
+    assert_eq!(world.read("/srv/app/index.html"), "old index");
+    assert_eq!(world.read("/srv/app/new/deep/log"), "application's log");
+    assert!(!world.host("/srv/app/new/deep/file").exists(), "what was installed is gone");
+    assert_eq!(world.read("/srv/app/gone.d/b/c/d"), "in the way");
+    let left: Vec<_> = undone.left.iter().map(|left| left.path.display().to_string()).collect();
+    assert_eq!(left, ["/srv/app/gone.d", "/srv/app/new"]);
+    let saved = paths(&world.root()).into_iter().filter(|path| path.to_string_lossy().contains(".saved.hostler"));
+    assert!(saved.count() > 0, "the old content is kept");
+    assert_eq!(world.state(), JournalState::Undone);
+}
+
+#[test]
+fn a_replaced_anchor_is_not_touched() {
+    let world = World::update();
+    world.run(&Faulty::never()).unwrap();
+    std::fs::rename(world.host("/srv"), world.host("/moved")).unwrap();
+    world.old_file("/srv/app/conf.d/other", "another tree's");
+    let error = undo(&world.journal()).unwrap_err();
+    assert!(matches!(error, InstallError::Moved { .. }), "{error}");
+    assert_eq!(world.read("/srv/app/conf.d/other"), "another tree's");
+}
