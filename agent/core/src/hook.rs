@@ -38,6 +38,8 @@ pub struct HookRun {
     pub timeout_seconds: u64,
     /// Seconds between SIGTERM and SIGKILL at the deadline.
     pub grace_seconds: u64,
+    /// Seconds for the supervisor to come up; one that is later finds itself cancelled.
+    pub start_seconds: u64,
     /// File mode creation mask.
     pub umask: u32,
     /// Most processes and threads in the hook's control group; `None` is the system's limit.

@@ -1,3 +1,6 @@
 //! This machine: files, archives, processes, users, cgroups, journal, sockets, probes.
 //!
 //! It carries out what `hostler-core` decided and never sees `hostler-aws`.
+
+pub mod hooks;
+pub mod users;
