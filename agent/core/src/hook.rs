@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeploymentId, Sha256Digest};
 
+mod environment;
+pub mod output;
+
+pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit};
+
 /// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRun {
@@ -15,6 +20,8 @@ pub struct HookRun {
     pub deployment: DeploymentId,
     /// The lifecycle event, as the appspec names it.
     pub event: String,
+    /// Whether it is the first script of its event, before which the logs name the event.
+    pub first_of_event: bool,
     /// The script as the appspec writes it, for the logs.
     pub location: String,
     /// The directory of the unpacked bundle that the script must lie in, absolute.
@@ -31,6 +38,8 @@ pub struct HookRun {
     pub timeout_seconds: u64,
     /// Seconds between SIGTERM and SIGKILL at the deadline.
     pub grace_seconds: u64,
+    /// Seconds for the supervisor to come up; one that is later finds itself cancelled.
+    pub start_seconds: u64,
     /// File mode creation mask.
     pub umask: u32,
     /// Most processes and threads in the hook's control group; `None` is the system's limit.
@@ -41,6 +50,8 @@ pub struct HookRun {
     pub deployments_log: Option<PathBuf>,
     /// Most bytes of output of this run that are logged; what comes after is counted.
     pub log_bytes: u64,
+    /// Most bytes of output that are logged in a second, on average; 0 is no such bound.
+    pub log_bytes_per_second: u64,
     /// Most bytes of one line; longer lines are cut and marked.
     pub line_bytes: usize,
     /// Most lines in the result's tail.
@@ -100,10 +111,31 @@ pub enum HookOutcome {
         /// What failed and why.
         message: String,
     },
+    /// The operator asked for its end while it ran, and everything in its process group or control group was ended.
+    Aborted {
+        /// The processes that did not end at SIGTERM, as `pid name`.
+        killed: Vec<String>,
+    },
     /// It was started and there is no result: the supervisor was killed or the host lost power.
     Interrupted,
     /// It was cancelled before the script started.
     Cancelled,
+}
+
+impl HookResult {
+    /// A result of a script that wrote nothing that is known; both times in milliseconds since 1970.
+    pub fn without_output(outcome: HookOutcome, started_ms: u64, finished_ms: u64) -> Self {
+        Self {
+            version: HOOK_DOCUMENT_VERSION,
+            outcome,
+            started_ms,
+            finished_ms,
+            tail: Vec::new(),
+            output_bytes: 0,
+            dropped_lines: 0,
+            output_digest: None,
+        }
+    }
 }
 
 impl HookOutcome {
@@ -120,6 +152,8 @@ impl std::fmt::Display for HookOutcome {
             Self::Signaled { signal } => write!(f, "ended by signal {signal}"),
             Self::TimedOut { killed } if killed.is_empty() => write!(f, "timed out"),
             Self::TimedOut { killed } => write!(f, "timed out; had to be killed: {}", killed.join(", ")),
+            Self::Aborted { killed } if killed.is_empty() => write!(f, "aborted on request"),
+            Self::Aborted { killed } => write!(f, "aborted on request; had to be killed: {}", killed.join(", ")),
             Self::ScriptMissing { message } | Self::CouldNotStart { message } => f.write_str(message),
             Self::Interrupted => write!(
                 f,

@@ -37,6 +37,9 @@ pub struct Limits {
     pub log_line_bytes: usize,
     /// Bytes of one deployment's `scripts.log`. Prevents: a hook in a loop fills the disk.
     pub hook_log_bytes: u64,
+    /// Bytes of a hook's output that are logged in a second, on average. Prevents: a hook in a loop takes the disk
+    /// and the log shipping away from everything else.
+    pub hook_log_bytes_per_second: u64,
     /// Lines of output that are kept with a failure. Prevents: a report that its reader cannot take.
     pub tail_lines: usize,
     /// Bytes of the ledger's state. Prevents: outgrowing the preallocated slots.
@@ -68,6 +71,7 @@ impl Default for Limits {
             config_bytes: 1 << 20,
             log_line_bytes: 16 << 10,
             hook_log_bytes: 64 << 20,
+            hook_log_bytes_per_second: 8 << 20,
             tail_lines: 20,
             ledger_bytes: 1 << 20,
             socket_line_bytes: 1 << 20,

@@ -9,3 +9,5 @@ pub mod archive;
 pub mod digest;
 pub mod install;
 pub mod perms;
+pub mod hooks;
+pub mod users;

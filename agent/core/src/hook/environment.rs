@@ -1,0 +1,179 @@
+//! What a hook finds in its environment.
+
+use crate::ids::{DeploymentId, InstanceId};
+
+/// The search path of a hook whose configuration names none: what a root login on the supported distributions has.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where the revision came from; it decides which `BUNDLE_` variables exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BundleOrigin {
+    /// An object in S3.
+    S3 {
+        /// `BUNDLE_BUCKET`.
+        bucket: String,
+        /// `BUNDLE_KEY`.
+        key: String,
+        /// `BUNDLE_VERSION`, if the object was named with its version.
+        version: Option<String>,
+        /// `BUNDLE_ETAG`, if the object was named with its ETag.
+        etag: Option<String>,
+    },
+    /// A commit on GitHub.
+    GitHub {
+        /// `BUNDLE_COMMIT`.
+        commit: String,
+    },
+    /// A file or directory of this host, or anything else: no `BUNDLE_` variables.
+    Other,
+}
+
+/// What a hook is told about its deployment.
+#[derive(Debug, Clone)]
+pub struct HookFacts<'a> {
+    /// `LIFECYCLE_EVENT`.
+    pub event: &'a str,
+    /// `DEPLOYMENT_ID`.
+    pub deployment: &'a DeploymentId,
+    /// `APPLICATION_NAME`.
+    pub application: &'a str,
+    /// `DEPLOYMENT_GROUP_NAME`.
+    pub group: &'a str,
+    /// `DEPLOYMENT_GROUP_ID`.
+    pub group_id: &'a str,
+    /// The `BUNDLE_` variables.
+    pub bundle: &'a BundleOrigin,
+    /// `HOSTLER_INSTANCE_ID`.
+    pub instance: &'a InstanceId,
+    /// `HOSTLER_REVISION`: the revision's digest, or its location where no digest is known.
+    pub revision: &'a str,
+    /// `HOSTLER_DEADLINE`: seconds that the script has.
+    pub timeout_seconds: u64,
+}
+
+/// The environment of a hook, less HOME, USER, LOGNAME and SHELL, which come from the user database of the host.
+///
+/// The first group is CodeDeploy's (AppSpec reference, "Environment variable availability for hooks"); a value that
+/// does not exist is left out, not empty.
+pub fn environment(facts: &HookFacts<'_>) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("PATH", DEFAULT_PATH.to_owned()),
+        ("LIFECYCLE_EVENT", facts.event.to_owned()),
+        ("DEPLOYMENT_ID", facts.deployment.to_string()),
+        ("APPLICATION_NAME", facts.application.to_owned()),
+        ("DEPLOYMENT_GROUP_NAME", facts.group.to_owned()),
+        ("DEPLOYMENT_GROUP_ID", facts.group_id.to_owned()),
+    ];
+    match facts.bundle {
+        BundleOrigin::S3 { bucket, key, version, etag } => {
+            variables.push(("BUNDLE_BUCKET", bucket.clone()));
+            variables.push(("BUNDLE_KEY", key.clone()));
+            variables.extend(version.clone().map(|version| ("BUNDLE_VERSION", version)));
+            variables.extend(etag.clone().map(|etag| ("BUNDLE_ETAG", etag)));
+        }
+        BundleOrigin::GitHub { commit } => variables.push(("BUNDLE_COMMIT", commit.clone())),
+        BundleOrigin::Other => {}
+    }
+    variables.push(("HOSTLER_INSTANCE_ID", facts.instance.to_string()));
+    variables.push(("HOSTLER_REVISION", facts.revision.to_owned()));
+    variables.push(("HOSTLER_DEADLINE", facts.timeout_seconds.to_string()));
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Whether a variable of the agent may reach a hook when `hooks.inherit_environment` is on.
+///
+/// Never: the agent's AWS credentials, whatever changes how programs are loaded (`LD_`), and what the service manager
+/// said to the agent alone (a hook that inherits NOTIFY_SOCKET can report the agent as ready, or as stopping).
+pub fn may_inherit(name: &str) -> bool {
+    const AWS_THAT_IS_NO_SECRET: [&str; 6] = [
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_DEFAULT_OUTPUT",
+        "AWS_CA_BUNDLE",
+        "AWS_STS_REGIONAL_ENDPOINTS",
+        "AWS_USE_DUALSTACK_ENDPOINT",
+    ];
+    const OF_THE_SERVICE_MANAGER: [&str; 18] = [
+        "NOTIFY_SOCKET",
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "SYSTEMD_EXEC_PID",
+        "MAINPID",
+        "MANAGERPID",
+        "CREDENTIALS_DIRECTORY",
+        "STATE_DIRECTORY",
+        "LOGS_DIRECTORY",
+        "CACHE_DIRECTORY",
+        "RUNTIME_DIRECTORY",
+        "CONFIGURATION_DIRECTORY",
+        "MEMORY_PRESSURE_WATCH",
+    ];
+    if name.starts_with("AWS_") {
+        return AWS_THAT_IS_NO_SECRET.contains(&name);
+    }
+    !name.starts_with("LD_") && !OF_THE_SERVICE_MANAGER.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(bundle: &BundleOrigin) -> Vec<String> {
+        let facts = HookFacts {
+            event: "AfterInstall",
+            deployment: &"d-ABCDEFGHI".parse().unwrap(),
+            application: "shop",
+            group: "prod",
+            group_id: "0f1e",
+            bundle,
+            instance: &"i-0123".parse().unwrap(),
+            revision: "sha256:00",
+            timeout_seconds: 30,
+        };
+        let environment = environment(&facts);
+        assert!(environment.contains(&("DEPLOYMENT_GROUP_ID".into(), "0f1e".into())), "{environment:?}");
+        assert!(environment.contains(&("HOSTLER_DEADLINE".into(), "30".into())), "{environment:?}");
+        environment.into_iter().map(|(name, _)| name).filter(|name| name.starts_with("BUNDLE_")).collect()
+    }
+
+    #[test]
+    fn bundle_variables_exist_only_for_what_is_known() {
+        let s3 = |version: Option<&str>, etag: Option<&str>| BundleOrigin::S3 {
+            bucket: "b".into(),
+            key: "k".into(),
+            version: version.map(Into::into),
+            etag: etag.map(Into::into),
+        };
+        assert_eq!(names(&s3(Some("1"), Some("2"))), ["BUNDLE_BUCKET", "BUNDLE_KEY", "BUNDLE_VERSION", "BUNDLE_ETAG"]);
+        assert_eq!(names(&s3(None, None)), ["BUNDLE_BUCKET", "BUNDLE_KEY"]);
+        assert_eq!(names(&BundleOrigin::GitHub { commit: "c".into() }), ["BUNDLE_COMMIT"]);
+        assert!(names(&BundleOrigin::Other).is_empty());
+    }
+
+    #[test]
+    fn credentials_and_the_service_managers_words_are_not_inherited() {
+        for secret in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_ACCESS_KEY",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SECRET_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "NOTIFY_SOCKET",
+        ] {
+            assert!(!may_inherit(secret), "{secret}");
+        }
+        for plain in ["AWS_REGION", "HTTP_PROXY", "PATH", "LANG", "LDAP_URL"] {
+            assert!(may_inherit(plain), "{plain}");
+        }
+    }
+}

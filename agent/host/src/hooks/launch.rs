@@ -1,0 +1,249 @@
+//! How a supervisor is brought up so that it outlives the agent.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use hostler_core::hook::HookRun;
+
+use super::SUPERVISOR_VERB;
+use super::directory::{RunDirectory, SUPERVISOR_LOG};
+use crate::hooks::clock;
+
+/// What a unit of a supervisor is called before the part that makes it unique.
+pub(super) const UNIT_PREFIX: &str = "hostler-hook-";
+
+/// The first systemd that knows OOMPolicy.
+const OOM_POLICY_SINCE: u32 = 243;
+
+/// Who is asked to start a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Launcher {
+    /// systemd, as a transient service: a control group of its own, none of the agent's hardening, and no part of the
+    /// agent's unit that stops or restarts with it.
+    Systemd {
+        /// systemd's version, which decides which properties it knows.
+        version: u32,
+    },
+    /// This process: fork and a session of its own. Descendants are found by the process table.
+    Plain,
+}
+
+/// Why a supervisor could not be launched. It may come up nevertheless, and is told then that it was cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A program could not be run.
+    #[error("cannot run {program}")]
+    Run {
+        /// The program.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// systemd did not take the service.
+    #[error("systemd did not start the hook's supervisor: {message}")]
+    Refused {
+        /// What systemd-run said.
+        message: String,
+    },
+}
+
+impl Launcher {
+    /// Finds out whether systemd manages this host and takes transient services from this process.
+    ///
+    /// Asks systemd for a service that does nothing; blocks for as long as it takes to answer, so ask once, at start.
+    pub fn detect() -> Self {
+        // The test that sd_booted(3) documents.
+        let booted = Path::new("/run/systemd/system").is_dir();
+        if !booted || !nix::unistd::Uid::effective().is_root() {
+            return Self::Plain;
+        }
+        let version = Command::new("systemd-run").arg("--version").stdin(Stdio::null()).output();
+        let Some(version) = version.ok().and_then(|output| parse_version(&output.stdout)) else { return Self::Plain };
+        let unit = format!("--unit=hostler-probe-{}-{}", std::process::id(), clock::now_ms());
+        let probe = Command::new("systemd-run")
+            .args(["--quiet", "--no-block", "--collect", &unit, "--", "/bin/true"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if probe.is_ok_and(|status| status.success()) { Self::Systemd { version } } else { Self::Plain }
+    }
+
+    /// Starts a supervisor on a run directory and does not wait for it. Blocks while systemd answers.
+    pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<(), LaunchError> {
+        match self {
+            Self::Systemd { version } => {
+                let unit = unit_name(run, clock::now_ms());
+                launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))
+            }
+            Self::Plain => launch_here(program, directory)
+                .map_err(|source| LaunchError::Run { program: program.display().to_string(), source }),
+        }
+    }
+}
+
+/// The version in the first line of `systemd-run --version`: `systemd 252 (252.39-1~deb12u1)`.
+fn parse_version(output: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(output);
+    let number = text.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?;
+    number.parse().ok()
+}
+
+/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it.
+fn unit_name(run: &HookRun, now_ms: u64) -> String {
+    let event: String = run.event.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+    format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{:x}.service", run.deployment, std::process::id())
+}
+
+/// The arguments of systemd-run that bring up a supervisor.
+fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &Path, run: &HookRun) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
+        "--quiet",
+        "--no-block",
+        // Also when it failed: nobody resets the state of these units.
+        "--collect",
+        &format!("--unit={unit}"),
+        &format!("--description=hostler: {} of deployment {}", printable(&run.event), run.deployment),
+        // What a finished hook left running is left running, also when the host's unit is stopped.
+        "--property=KillMode=process",
+        // The script gets a group below the supervisor's, so that killing it spares the one who reports it.
+        "--property=Delegate=yes",
+        // At SIGTERM the supervisor ends the script, which may take the grace and more.
+        &format!("--property=TimeoutStopSec={}", run.grace_seconds.saturating_add(15)),
+    ]
+    .map(OsString::from)
+    .into();
+    if version >= OOM_POLICY_SINCE {
+        // One process that ran out of memory is the script's business; the default would stop the supervisor.
+        arguments.push("--property=OOMPolicy=continue".into());
+    }
+    if let Some(most) = run.tasks_max {
+        arguments.push(format!("--property=TasksMax={most}").into());
+    }
+    arguments.extend([
+        "--".into(),
+        program.into(),
+        SUPERVISOR_VERB.into(),
+        without_expansion(run_directory.as_os_str()),
+    ]);
+    arguments
+}
+
+/// systemd expands `$` in the arguments of a service, and `$$` to `$`.
+fn without_expansion(argument: &OsStr) -> OsString {
+    let doubled = argument.as_bytes().iter().flat_map(|b| if *b == b'$' { vec![b'$'; 2] } else { vec![*b] });
+    OsString::from_vec(doubled.collect())
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(64).collect()
+}
+
+fn launch_by_systemd(arguments: &[OsString]) -> Result<(), LaunchError> {
+    let output = Command::new("systemd-run")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| LaunchError::Run { program: "systemd-run".into(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(LaunchError::Refused { message: format!("{} ({})", said.trim(), output.status) })
+}
+
+#[allow(unsafe_code)]
+fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<()> {
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(directory.file(SUPERVISOR_LOG))?;
+    let mut command = Command::new(program);
+    command.arg(SUPERVISOR_VERB).arg(directory.path()).env_clear();
+    // The log's local time is the agent's.
+    command.envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)));
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // Two forks: the supervisor is nobody's child, so neither the agent nor a later one has to reap it.
+    let leave = || {
+        // SAFETY: only fork, _exit and setsid are called, all safe between fork and exec; the parent of the second
+        // fork ends without running destructors, so nothing of the agent's memory is used twice.
+        unsafe {
+            match nix::libc::fork() {
+                -1 => return Err(io::Error::last_os_error()),
+                0 => {}
+                _ => nix::libc::_exit(0),
+            }
+            if nix::libc::setsid() == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: see above; the closure neither allocates nor takes locks.
+    unsafe { command.pre_exec(leave) };
+    command.spawn()?.wait().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> HookRun {
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "deployment": "d-ABCDEFGHI", "event": "AfterInstall", "first_of_event": true,
+            "location": "a.sh", "archive": "/a", "working_directory": "/", "user": null, "environment": [],
+            "inherit_environment": false, "timeout_seconds": 60, "grace_seconds": 5, "start_seconds": 30, "umask": 18,
+            "tasks_max": 4096, "scripts_log": "/l", "deployments_log": null, "log_bytes": 1,
+            "log_bytes_per_second": 0, "line_bytes": 1, "tail_lines": 1
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_command_line_for_systemd() {
+        let unit = unit_name(&run(), 0xabc);
+        assert!(unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-"), "{unit}");
+        let arguments =
+            systemd_arguments(252, "U.service", Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run());
+        let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+        assert_eq!(
+            arguments,
+            [
+                "--quiet",
+                "--no-block",
+                "--collect",
+                "--unit=U.service",
+                "--description=hostler: AfterInstall of deployment d-ABCDEFGHI",
+                "--property=KillMode=process",
+                "--property=Delegate=yes",
+                "--property=TimeoutStopSec=20",
+                "--property=OOMPolicy=continue",
+                "--property=TasksMax=4096",
+                "--",
+                "/usr/bin/hostler",
+                "hook-supervisor",
+                "/run/a $$HOME",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
+        let run = HookRun { tasks_max: None, ..run() };
+        let arguments = systemd_arguments(239, "U.service", Path::new("/h"), Path::new("/r"), &run);
+        let known = |name: &str| arguments.iter().any(|argument| argument.to_string_lossy().contains(name));
+        assert!(!known("OOMPolicy") && !known("TasksMax") && known("KillMode"), "{arguments:?}");
+    }
+
+    #[test]
+    fn the_version_of_systemd_is_read() {
+        assert_eq!(parse_version(b"systemd 252 (252.39-1~deb12u1)\n+PAM"), Some(252));
+        assert_eq!(parse_version(b"systemd 239\n"), Some(239));
+        assert_eq!(parse_version(b"systemd 257.9-1.amzn2023 (x)"), Some(257));
+        assert_eq!(parse_version(b""), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! Hooks that outlive the agent: each script runs under a supervisor process of its own, and what happens to it is
+//! found in its run directory by whatever agent lives then.
+//!
+//! # The run directory (version 1)
+//!
+//! One directory for one run of one script, mode 0700, never used for a second run.
+//!
+//! | file | written by | how | means |
+//! |---|---|---|---|
+//! | `launch` | agents | flock only | the agent that holds it is launching the supervisor |
+//! | `environment` | agent | renamed | what the script inherits of the agent's environment, mode 0600 |
+//! | `run.json` | agent | renamed | a launch was attempted: [`HookRun`], mode 0600 |
+//! | `lock` | supervisor; agents to look | flock only | held: a supervisor lives. Liveness is this lock, never a pid |
+//! | `cancelled` | agent | created once, synced | the script never started and never will: a [`HookResult`] |
+//! | `started` | supervisor | created once, synced with the directory | the script is about to be executed, or was |
+//! | `processes.json` | supervisor | renamed | whom to end if the supervisor dies: pids, start times, boot id |
+//! | `cancel` | [`cancel`] | created | somebody wants the run to end |
+//! | `result.json` | supervisor | renamed, synced | a [`HookResult`]; stands above all other files |
+//! | `result.json.new` | supervisor | preallocated | room for the result, so that a full disk cannot lose it |
+//! | `supervisor.log` | supervisor | appended | its standard error, where it is not the journal's |
+//!
+//! Who reads it asks in this order: `result.json` → that result. `lock` held → running. Then, holding `lock` for the
+//! length of the look: `result.json` again; `cancelled` → its result; `started` → interrupted; none of them → nothing
+//! has begun.
+//!
+//! A script cannot run twice, nor after it was declared cancelled:
+//!
+//! 1. `started` and `cancelled` are only created by who holds `lock` and, still holding it, saw that neither of them
+//!    nor a result exists. So at most one of the two ever exists, and it never goes away.
+//! 2. The script is executed only by the process that created `started`, after it is on disk, once.
+//! 3. An agent launches only while it holds `launch` and there is no `run.json`, and writes `run.json` first. A second
+//!    agent that meets `run.json`, no lock and no `started` waits while somebody holds `launch`; if nobody does, the
+//!    launching agent died or gave up, and it writes `cancelled`. A supervisor that comes up later finds it and leaves.
+//! 4. After a power loss nothing is running. `started` was on disk before the script was executed, so its absence
+//!    means that the script did not run. (The directory itself is made by the agent just before; journaling file
+//!    systems have it on disk no later than what was synced inside it.)
+//!
+//! Three syncs a run: `started`, its directory, the result.
+//!
+//! # What the script gets
+//!
+//! A session, a process group and, under systemd, a control group of its own; the user's groups; an environment of
+//! what [`HookRun`] says and HOME, USER, LOGNAME and SHELL; `/dev/null` and two pipes that the user owns; default
+//! signal dispositions; no other descriptor. It is executed by its path, never through a shell, but for a file without
+//! `#!`, which `/bin/sh` reads. It dies with its supervisor.
+//!
+//! At the deadline, and on request, its processes get SIGTERM and SIGCONT, after the grace SIGKILL. They are the
+//! descendants of the supervisor (a subreaper, so double forks and new sessions do not get away) and all of the control
+//! group. When the script ends by itself, what it left running is left alone: the result is written with what is in the
+//! pipes at that moment, the lock is let go, and the supervisor stays as the pipes' reader until they are closed.
+
+mod clock;
+mod directory;
+mod launch;
+mod log;
+mod output;
+mod processes;
+mod script;
+mod spawn;
+mod supervisor;
+mod wait;
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hostler_core::hook::{HookOutcome, HookResult, HookRun};
+
+use directory::{Lock, RunDirectory, Started, State};
+pub use launch::{LaunchError, Launcher};
+pub use supervisor::supervise;
+use wait::Watch;
+
+/// The hidden verb that makes the program a supervisor: `hostler hook-supervisor RUN_DIR`.
+pub const SUPERVISOR_VERB: &str = "hook-supervisor";
+
+/// Runs a script, or finds out what became of it: for any number of calls on one run directory, by any agents, one
+/// after another or at once, the script is executed at most once and all get the same outcome.
+///
+/// `program` is the `hostler` binary, absolute. `run_directory` is made if it does not exist; its parent must be
+/// durable. A result that says [`HookOutcome::Cancelled`] proves that the script did not run and will not: it may be
+/// run again in another directory. Dropping the future leaves the hook running.
+///
+/// Never fails: what goes wrong before the script starts is [`HookOutcome::CouldNotStart`]; while it cannot be said
+/// whether it started (the directory cannot be read), it is asked again.
+pub async fn run(launcher: &Launcher, program: &Path, run_directory: &Path, run: &HookRun) -> HookResult {
+    let began = clock::now_ms();
+    let attempt = Attempt { launcher: *launcher, program, run, directory: RunDirectory::new(run_directory) };
+    attempt.run().await.unwrap_or_else(|error| {
+        let message = format!("cannot prepare the hook's run directory {}: {error}", run_directory.display());
+        HookResult::without_output(HookOutcome::CouldNotStart { message }, began, clock::now_ms())
+    })
+}
+
+/// Asks for the end of a run: one that runs is ended as at its deadline ([`HookOutcome::Aborted`]), one that has not
+/// started does not. Whoever waits in [`run`] gets the outcome.
+///
+/// # Errors
+/// When the request cannot be written to the run directory.
+pub fn cancel(run_directory: &Path) -> io::Result<()> {
+    RunDirectory::new(run_directory).request_cancel()
+}
+
+struct Attempt<'a> {
+    launcher: Launcher,
+    program: &'a Path,
+    run: &'a HookRun,
+    directory: RunDirectory,
+}
+
+/// A launch that this agent made.
+struct Launched {
+    _lock: Lock,
+    until: Instant,
+    failure: Option<LaunchError>,
+}
+
+impl Attempt<'_> {
+    /// An error means that the script certainly does not run.
+    async fn run(&self) -> io::Result<HookResult> {
+        self.directory.create()?;
+        let mut watch = Watch::new(self.directory.path());
+        let mut launched: Option<Launched> = None;
+        loop {
+            match self.step(&mut launched).await {
+                Ok(Some(result)) => return Ok(result),
+                Ok(None) => {}
+                Err(error) if launched.is_none() && self.directory.has_run().is_ok_and(|has| !has) => {
+                    return Err(error);
+                }
+                Err(error) => ::log::warn!(
+                    directory = self.directory.path().display().to_string(), error = error.to_string();
+                    "the state of a hook cannot be read, asking again"
+                ),
+            }
+            watch.wait().await;
+        }
+    }
+
+    async fn step(&self, launched: &mut Option<Launched>) -> io::Result<Option<HookResult>> {
+        let idle = match self.directory.inspect()? {
+            State::Finished(result) | State::Cancelled(result) => return Ok(Some(result)),
+            State::Running => return Ok(None),
+            State::Interrupted(started) => return Ok(Some(self.interrupted(started))),
+            State::Idle(lock) => lock,
+        };
+        if let Some(launched) = launched {
+            return self.give_up_if_late(&idle, launched);
+        }
+        let Some(launch) = self.directory.try_launch_lock()? else { return Ok(None) };
+        if self.directory.has_run()? {
+            let now = clock::now_ms();
+            let result = HookResult::without_output(HookOutcome::Cancelled, now, now);
+            self.directory.write_cancelled(&idle, &result)?;
+            return Ok(Some(result));
+        }
+        // A supervisor can only come up after this, so nobody misses the lock.
+        drop(idle);
+        let inherited = self.run.inherit_environment.then(spawn::inheritable);
+        self.directory.write_run(self.run, inherited.as_deref())?;
+        *launched = Some(self.launch(launch).await);
+        Ok(None)
+    }
+
+    async fn launch(&self, lock: Lock) -> Launched {
+        let patience = Duration::from_secs(self.run.start_seconds);
+        let began = Instant::now();
+        let (launcher, program) = (self.launcher, self.program.to_owned());
+        let (directory, run) = (self.directory.clone(), self.run.clone());
+        // systemd may take its time, and the loop that called has other things to do.
+        let task = tokio::task::spawn_blocking(move || launcher.launch(&program, &directory, &run));
+        let (failure, until) = match tokio::time::timeout(patience, task).await {
+            Ok(Ok(Err(failure))) => (Some(failure), began),
+            // Launched, or not answered yet: the supervisor has the rest of its time.
+            _ => (None, began + patience),
+        };
+        Launched { _lock: lock, until, failure }
+    }
+
+    fn give_up_if_late(&self, idle: &Lock, launched: &Launched) -> io::Result<Option<HookResult>> {
+        if Instant::now() < launched.until {
+            return Ok(None);
+        }
+        let why = match &launched.failure {
+            Some(failure) => chain(failure),
+            None => format!("its supervisor did not come up in {} seconds", self.run.start_seconds),
+        };
+        let said = std::fs::read_to_string(self.directory.file(directory::SUPERVISOR_LOG)).unwrap_or_default();
+        let said = said.trim().lines().last().map(|line| format!("; it said: {line}")).unwrap_or_default();
+        let message = format!("cannot start {:?}: {why}{said}", self.run.location);
+        let now = clock::now_ms();
+        let result = HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
+        self.directory.write_cancelled(idle, &result)?;
+        Ok(Some(result))
+    }
+
+    fn interrupted(&self, started: Option<Started>) -> HookResult {
+        match self.directory.read_processes() {
+            Ok(Some(processes)) => processes::end_leftovers(&processes),
+            Ok(None) => {}
+            Err(error) => ::log::warn!(
+                directory = self.directory.path().display().to_string(), error = error.to_string();
+                "what an interrupted hook left running is not known"
+            ),
+        }
+        let now = clock::now_ms();
+        HookResult::without_output(HookOutcome::Interrupted, started.map_or(now, |started| started.started_ms), now)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,111 @@
+//! The output of a script on its way to the logs and into the result.
+
+use std::io;
+use std::time::Duration;
+
+use hostler_core::hook::output::{LineSplitter, OutputBudget, Stream, Tail, note_entry, redact};
+use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
+use hostler_core::ids::Sha256Digest;
+use sha2::Digest as _;
+
+use super::clock::now_ms;
+use super::log::LogWriter;
+
+/// How long the result waits for the log to be written.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the script writes, on its way to the logs.
+pub(super) struct Output {
+    log: LogWriter,
+    budget: OutputBudget,
+    splitters: [LineSplitter; 2],
+    tail: Tail,
+    digest: sha2::Sha256,
+    bytes: u64,
+}
+
+impl Output {
+    pub fn start(run: &HookRun) -> io::Result<Self> {
+        Ok(Self {
+            log: LogWriter::start(&run.scripts_log, run.deployments_log.as_deref(), &run.deployment)?,
+            budget: OutputBudget::new(run.log_bytes, run.log_bytes_per_second, now_ms()),
+            splitters: [LineSplitter::new(run.line_bytes), LineSplitter::new(run.line_bytes)],
+            tail: Tail::new(run.tail_lines),
+            digest: sha2::Sha256::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Writes an entry that is not the script's, outside of its budget.
+    pub fn log(&mut self, entry: String) {
+        self.log.write(entry);
+    }
+
+    pub fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let now = now_ms();
+        let Self { log, budget, splitters, tail, digest, .. } = self;
+        splitters[stream as usize].push(bytes, |line| take_line(log, budget, tail, digest, stream, line, now));
+    }
+
+    /// Logs what has no newline yet.
+    pub fn finish_lines(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(line) = self.splitters[stream as usize].finish() {
+                let Self { log, budget, tail, digest, .. } = self;
+                take_line(log, budget, tail, digest, stream, line, now_ms());
+            }
+        }
+    }
+
+    /// Says in the log how many lines are missing from it, and waits a moment until it is written.
+    pub fn settle(&mut self) {
+        self.budget.lost(self.log.lost());
+        let new = self.budget.newly_dropped();
+        if new > 0 {
+            self.log(note_entry(&format!("{new} lines were dropped: more output than is logged")));
+        }
+        self.log.flush(LOG_PATIENCE);
+        self.budget.lost(self.log.lost());
+    }
+
+    /// What came of the script, with its output until now.
+    pub fn result(&mut self, outcome: HookOutcome, started_ms: u64) -> HookResult {
+        HookResult {
+            version: HOOK_DOCUMENT_VERSION,
+            outcome,
+            started_ms,
+            finished_ms: now_ms(),
+            tail: self.tail.take(),
+            output_bytes: self.bytes,
+            dropped_lines: self.budget.dropped(),
+            output_digest: Some(Sha256Digest::from_bytes(self.digest.finalize_reset().into())),
+        }
+    }
+
+    /// Keeps no last lines from now on: nobody will ask for them.
+    pub fn forget_tail(&mut self) {
+        self.tail = Tail::new(0);
+    }
+}
+
+fn take_line(
+    log: &mut LogWriter,
+    budget: &mut OutputBudget,
+    tail: &mut Tail,
+    digest: &mut sha2::Sha256,
+    stream: Stream,
+    line: String,
+    now: u64,
+) {
+    let entry = stream.entry(&redact(line));
+    tail.push(&entry);
+    if !budget.admit(entry.len() + 1, now) {
+        return;
+    }
+    digest.update(entry.as_bytes());
+    digest.update(b"\n");
+    if !log.write(entry) {
+        budget.lost(1);
+    }
+}

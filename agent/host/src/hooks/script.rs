@@ -1,0 +1,173 @@
+//! From a location in an appspec to a file that may be executed, and nothing outside the bundle.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+
+/// Why a location is no script.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScriptError {
+    /// It is not in the bundle.
+    #[error("script {location:?} is not in the bundle ({problem}); looked for {path}")]
+    Missing { location: String, path: PathBuf, problem: String },
+    /// It is there and could not be made executable.
+    #[error("script {location:?} is not executable and could not be made so ({path}): {source}")]
+    NotExecutable { location: String, path: PathBuf, source: io::Error },
+}
+
+/// The path to execute. A script without the executable bit gets it, as CodeDeploy's agent does.
+pub(super) fn prepare(archive: &Path, location: &str) -> Result<PathBuf, ScriptError> {
+    let relative = Path::new(location.trim_start_matches('/'));
+    let path = archive.join(relative);
+    let missing = |problem: String| ScriptError::Missing { location: location.to_owned(), path: path.clone(), problem };
+    if relative.as_os_str().is_empty() {
+        return Err(missing("it is empty".into()));
+    }
+    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(missing("it leads out of the bundle by `..`".into()));
+    }
+    let file = open_beneath(archive, relative).map_err(|error| missing(describe(error)))?;
+    let file = File::from(file);
+    let metadata = file.metadata().map_err(|error| missing(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(missing("it is not a regular file".into()));
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o111 == 0 {
+        // On the descriptor: what is changed is what was checked.
+        let changed = file.set_permissions(PermissionsExt::from_mode((mode | 0o111) & 0o7777));
+        changed.map_err(|source| ScriptError::NotExecutable {
+            location: location.to_owned(),
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(path)
+}
+
+fn describe(error: nix::Error) -> String {
+    match error {
+        nix::Error::EXDEV => "a symbolic link leads out of it".into(),
+        nix::Error::ENOENT => "there is no such file".into(),
+        error => error.desc().into(),
+    }
+}
+
+/// Opens a file below a directory, wherever links may point. Not blocking: it could be a FIFO.
+fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let top = open(archive, OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match openat2(top.as_fd(), relative, how) {
+        // Kernels before 5.6, and sandboxes that do not know the call.
+        Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
+            let errno = |error: io::Error| nix::Error::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
+            let top = archive.canonicalize().map_err(errno)?;
+            let real = top.join(relative).canonicalize().map_err(errno)?;
+            if !real.starts_with(&top) {
+                return Err(nix::Error::EXDEV);
+            }
+            open(&real, flags | OFlag::O_NOFOLLOW, Mode::empty())
+        }
+        other => other,
+    }
+}
+
+/// Says why the kernel did not execute a script that is there.
+pub(super) fn explain(path: &Path, user: &str, error: &io::Error) -> String {
+    let path_shown = path.display();
+    let Some(interpreter) = interpreter(path) else {
+        return format!("cannot execute {path_shown} as user {user}: {error}");
+    };
+    match error.kind() {
+        io::ErrorKind::NotFound if interpreter.ends_with('\r') => format!(
+            "cannot execute {path_shown}: its first line ends in a carriage return, so the interpreter {:?} does not \
+             exist; save the script with Unix line ends",
+            interpreter
+        ),
+        io::ErrorKind::NotFound => {
+            format!("cannot execute {path_shown}: its interpreter {interpreter:?} does not exist on this host")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "cannot execute {path_shown} as user {user}: {error}; the user must be allowed to enter every directory \
+             above it and to run its interpreter {interpreter:?}, and the file system must not be mounted noexec"
+        ),
+        _ => format!("cannot execute {path_shown} as user {user} with interpreter {interpreter:?}: {error}"),
+    }
+}
+
+/// What follows `#!`, less arguments.
+fn interpreter(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    line.trim_start_matches([' ', '\t']).split([' ', '\t']).next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn bundle() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("scripts")).unwrap();
+        fs::write(directory.path().join("scripts/a b.sh"), "#!/bin/sh\n").unwrap();
+        directory
+    }
+
+    #[test]
+    fn a_script_is_made_executable() {
+        let bundle = bundle();
+        for location in ["scripts/a b.sh", "/scripts/a b.sh", "./scripts//a b.sh"] {
+            let path = prepare(bundle.path(), location).unwrap();
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o111, 0o111);
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_bundle_is_a_script() {
+        let bundle = bundle();
+        let top = bundle.path();
+        symlink("/bin/sh", top.join("absolute")).unwrap();
+        symlink("../../../../bin/sh", top.join("relative")).unwrap();
+        symlink("/bin", top.join("directory")).unwrap();
+        symlink("scripts/a b.sh", top.join("inside")).unwrap();
+        nix::unistd::mkfifo(&top.join("fifo"), Mode::from_bits_truncate(0o755)).unwrap();
+        for (location, problem) in [
+            ("../x", "`..`"),
+            ("scripts/../scripts/a b.sh", "`..`"),
+            ("absolute", "leads out"),
+            ("relative", "leads out"),
+            ("directory/sh", "leads out"),
+            ("none.sh", "no such file"),
+            ("scripts", "not a regular file"),
+            ("fifo", "not a regular file"),
+            ("", "empty"),
+            ("/", "empty"),
+        ] {
+            let error = prepare(top, location).unwrap_err().to_string();
+            assert!(error.contains(problem), "{location:?}: {error}");
+        }
+        prepare(top, "inside").unwrap();
+    }
+
+    #[test]
+    fn the_reason_names_the_interpreter() {
+        let bundle = bundle();
+        let script = bundle.path().join("x");
+        let not_found = io::Error::from_raw_os_error(nix::libc::ENOENT);
+        fs::write(&script, "#! /bin/bash\r\necho\r\n").unwrap();
+        assert!(explain(&script, "root", &not_found).contains("carriage return"));
+        fs::write(&script, "#!/no/such -x\n").unwrap();
+        assert!(explain(&script, "root", &not_found).contains("\"/no/such\" does not exist"));
+    }
+}

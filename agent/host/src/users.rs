@@ -1,0 +1,124 @@
+//! Users and groups of this host, by the system's own lookup (NSS), so that directory services count too.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Uid};
+
+/// A user as a process needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The login name; the number as text where the user database has no entry.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// All group ids, the primary one among them.
+    pub groups: Vec<u32>,
+    /// Home directory; `/` where the user database has no entry.
+    pub home: PathBuf,
+    /// Login shell, which may well be one that refuses logins; `/bin/sh` where the user database has no entry.
+    pub shell: PathBuf,
+}
+
+/// Why a user cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// Nobody has this name.
+    #[error("there is no user {name:?} on this host; create it before, or name another one")]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The user database did not answer.
+    #[error("cannot look up user {name:?}")]
+    Lookup {
+        /// The name that was asked for.
+        name: String,
+        /// What it said.
+        #[source]
+        source: nix::Error,
+    },
+}
+
+/// Finds a user by name, or by number where no user has that name.
+///
+/// A number needs no entry in the user database: without one it is its own group, as containers use it.
+///
+/// # Errors
+/// [`UserError::Unknown`] for a name that nobody has, [`UserError::Lookup`] when the database fails.
+pub fn lookup(name: &str) -> Result<User, UserError> {
+    let failed = |source| UserError::Lookup { name: name.to_owned(), source };
+    if let Some(user) = nix::unistd::User::from_name(name).map_err(failed)? {
+        return with_groups(user).map_err(failed);
+    }
+    // The last number is -1, which means "leave as it is" to setuid's relatives.
+    match name.parse::<u32>() {
+        Ok(uid) if uid != u32::MAX && name.bytes().all(|b| b.is_ascii_digit()) => by_id(uid).map_err(failed),
+        _ => Err(UserError::Unknown { name: name.to_owned() }),
+    }
+}
+
+/// The user that this process runs as (effective).
+///
+/// # Errors
+/// [`UserError::Lookup`] when the database fails.
+pub fn current() -> Result<User, UserError> {
+    let uid = Uid::effective().as_raw();
+    by_id(uid).map_err(|source| UserError::Lookup { name: uid.to_string(), source })
+}
+
+fn by_id(uid: u32) -> nix::Result<User> {
+    match nix::unistd::User::from_uid(Uid::from_raw(uid))? {
+        Some(user) => with_groups(user),
+        None => Ok(User {
+            name: uid.to_string(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            home: PathBuf::from("/"),
+            shell: PathBuf::from("/bin/sh"),
+        }),
+    }
+}
+
+fn with_groups(user: nix::unistd::User) -> nix::Result<User> {
+    let login = CString::new(user.name.as_str()).map_err(|_| nix::Error::EINVAL)?;
+    let groups = nix::unistd::getgrouplist(&login, user.gid)?;
+    Ok(User {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+        home: user.dir,
+        shell: if user.shell.as_os_str().is_empty() { PathBuf::from("/bin/sh") } else { user.shell },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_by_number() {
+        let root = lookup("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.groups.contains(&0), "{root:?}");
+        assert_eq!(lookup("0").unwrap(), root);
+    }
+
+    #[test]
+    fn a_number_without_an_entry_is_its_own_group() {
+        let user = lookup("3987654321").unwrap();
+        assert_eq!((user.uid, user.gid, user.groups), (3_987_654_321, 3_987_654_321, vec![3_987_654_321]));
+    }
+
+    #[test]
+    fn what_is_nobody_is_refused_by_name() {
+        for name in ["no-such-user", "", "-1", "+5", "4294967295", "4294967296", "ro\0ot"] {
+            let error = lookup(name).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name:?}")), "{name:?}: {error}");
+        }
+    }
+}
