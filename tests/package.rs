@@ -184,3 +184,46 @@ fn program(directory: &Path) -> PathBuf {
     fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
     stand_in
 }
+
+/// What an install does to a host, and how the daemon starts and ends hooks. Printed: the step that failed.
+const AS_THE_DAEMON: &str = r#"#!/bin/sh
+set -ex
+mkdir -p /usr/local/app /lib/modules/app
+cd /usr/local/app
+echo old > one; echo new > two
+chown games:games one; chmod 4755 one; setfacl --modify user:games:r one
+sync --file-system one
+python3 - <<'END'
+import ctypes, os
+libc, here, exchange = ctypes.CDLL(None, use_errno=True), -100, 2
+if libc.renameat2(here, b"one", here, b"two", exchange):
+    raise OSError(ctypes.get_errno(), "renameat2")
+os.setxattr("one", "user.checked", b"yes")
+END
+echo there > /tmp/visible; echo there > /home/visible; echo there > /lib/modules/app/visible
+setpriv --reuid=games --regid=games --init-groups id
+systemd-run --quiet --wait sudo -n -u games true
+systemd-run --quiet --wait unshare --mount true
+systemd-run --quiet --unit=overdue sleep infinity
+echo 1 > /sys/fs/cgroup/system.slice/overdue.service/cgroup.kill
+! unshare --mount true
+"#;
+
+#[test]
+fn the_unit_lets_the_daemon_do_its_work_and_hardens_nothing_but_the_daemon() {
+    let Some(packages) = Packages::build() else { return };
+    let Some(host) = packages.host("hardened") else { return };
+    host.sh(&format!("{INSTALL} /root/old.deb"));
+    host.sh(&format!("cat > /usr/local/bin/as-the-daemon <<'SCRIPT'\n{AS_THE_DAEMON}SCRIPT\n"));
+    host.sh("mkdir /etc/systemd/system/hostler.service.d; chmod 755 /usr/local/bin/as-the-daemon");
+    host.sh("printf '[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart=/usr/local/bin/as-the-daemon\n' > /etc/systemd/system/hostler.service.d/test.conf");
+    host.sh("systemctl daemon-reload; systemctl start hostler || { journalctl --no-pager --unit=hostler; false; }");
+    assert_eq!(host.sh("cat /tmp/visible /home/visible /lib/modules/app/visible"), "there\nthere\nthere");
+    let files =
+        host.sh("cd /usr/local/app; cat one two; stat -c '%A %U' two; getfacl --omit-header two | grep user:games");
+    assert_eq!(files, "new\nold\n-rwsr-xr-x games\nuser:games:r--");
+    eventually("the overdue hook is gone", Duration::from_secs(10), || match state(&host, "overdue") {
+        state if state == "active" => Err(state),
+        _ => Ok(()),
+    });
+}
