@@ -1,1 +1,8 @@
 //! Black-box tests: the built program against real parts.
+// A test says what is wrong by panicking, and why it was skipped by printing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod examples;
+mod machine;
+mod package;
+mod support;

@@ -1,0 +1,229 @@
+//! The Debian package on a booted host: what it puts where, and what installing, upgrading, removing and
+//! purging do to the daemon, to hooks in progress and to state.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::eventually;
+use crate::support::machine::{Layout, Machine};
+
+const INSTALL: &str = "dpkg --force-unsafe-io --force-confold --install";
+
+/// A daemon that is ready at once, and a recovery that takes its time.
+const STAND_IN: &str = r#"#!/bin/sh
+case "$*" in
+"run --recover") exec sleep 1 ;;
+run) systemd-notify --pid=$$ --ready --status="stand-in" && exec sleep infinity ;;
+esac
+exit 2
+"#;
+
+#[test]
+fn installing_upgrading_and_removing() {
+    let Some(packages) = Packages::build() else { return };
+    let Some(host) = packages.host("package") else { return };
+
+    host.sh(&format!("{INSTALL} /root/old.deb"));
+    check_layout(&host);
+    assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
+    assert_eq!(state(&host, "hostler"), "inactive", "it waits for its configuration");
+    assert_eq!(host.sh("systemd-analyze verify hostler.service hostler-recover.service 2>&1"), "");
+
+    host.sh("systemctl start hostler");
+    let first = main_pid(&host);
+    // What a hook looks like to systemd.
+    host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
+    host.sh(
+        "echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/ledger; echo x > /var/log/hostler/log",
+    );
+
+    host.sh(&format!("{INSTALL} /root/new.deb"));
+    let second = eventually("the new daemon runs", Duration::from_secs(20), || match main_pid(&host) {
+        pid if pid != first && state(&host, "hostler") == "active" => Ok(pid),
+        pid => Err(format!("process {pid}, {}", state(&host, "hostler"))),
+    });
+    assert_eq!(state(&host, "hook"), "active", "an upgrade leaves hooks alone");
+    assert_eq!(host.sh("tail -n 1 /etc/hostler/config.yaml"), "# by hand");
+
+    host.sh(&format!("kill -KILL {second}"));
+    eventually("the killed daemon runs again", Duration::from_secs(20), || match main_pid(&host) {
+        pid if pid != second && state(&host, "hostler") == "active" => Ok(()),
+        pid => Err(format!("process {pid}, {}", state(&host, "hostler"))),
+    });
+
+    host.sh("dpkg --force-unsafe-io --remove hostler");
+    assert_ne!(state(&host, "hostler"), "active");
+    assert_eq!(state(&host, "hook"), "active", "removing the agent leaves hooks alone");
+    let kept = "/etc/hostler/config.yaml\n/var/lib/hostler/ledger\n/var/log/hostler/log";
+    assert_eq!(host.sh("ls -d /usr/bin/hostler /etc/hostler/* /var/lib/hostler/* /var/log/hostler/* || true"), kept);
+
+    host.sh(&format!("{INSTALL} /root/new.deb"));
+    assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
+    host.sh("systemctl start hostler");
+
+    host.sh("dpkg --force-unsafe-io --purge hostler");
+    assert_ne!(state(&host, "hostler"), "active");
+    assert_eq!(state(&host, "hook"), "active");
+    assert_eq!(host.sh("find / -xdev -name '*hostler*' -not -path '/proc/*' -not -path '/var/log/journal/*'"), "");
+    assert!(host.sh("getent group hostler").starts_with("hostler:x:"), "files may still belong to the group");
+}
+
+#[test]
+fn an_upgrade_does_not_start_a_stopped_daemon_or_enable_a_disabled_one() {
+    let Some(packages) = Packages::build() else { return };
+    let Some(host) = packages.host("stopped") else { return };
+    host.sh(&format!("{INSTALL} /root/old.deb; systemctl disable hostler; {INSTALL} /root/new.deb"));
+    assert_eq!(state(&host, "hostler"), "inactive");
+    assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover || true"), "disabled\nenabled");
+}
+
+#[test]
+fn an_interrupted_install_is_settled_at_boot_before_applications_start() {
+    let Some(packages) = Packages::build() else { return };
+    let Some(mut host) = packages.host("recover") else { return };
+    host.sh(&format!("{INSTALL} /root/old.deb"));
+    host.sh("mkdir -p /var/lib/hostler/state; systemctl disable hostler");
+    host.sh("printf '[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n' > /etc/systemd/system/application.service");
+    host.sh("systemctl enable application; sync");
+
+    host.power_cut();
+    host.start_again();
+
+    let show = |unit: &str, property: &str| host.sh(&format!("systemctl show --value --property={property} {unit}"));
+    assert_eq!(show("hostler-recover", "Result"), "success");
+    let settled: u64 = show("hostler-recover", "ExecMainExitTimestampMonotonic").parse().unwrap();
+    let started: u64 = show("application", "ExecMainStartTimestampMonotonic").parse().unwrap();
+    assert!(0 < settled && settled <= started, "settled at {settled}, the application started at {started} (µs)");
+}
+
+fn check_layout(host: &Machine) {
+    let places = [
+        "755 root:root /usr/bin/hostler",
+        "644 root:root /etc/hostler/config.yaml",
+        "644 root:root /usr/lib/systemd/system/hostler.service",
+        "644 root:root /usr/lib/systemd/system/hostler-recover.service",
+        "644 root:root /usr/lib/sysusers.d/hostler.conf",
+        "644 root:root /usr/lib/tmpfiles.d/hostler.conf",
+        "750 root:hostler /run/hostler",
+        "711 root:hostler /var/lib/hostler",
+        "750 root:hostler /var/log/hostler",
+    ];
+    for place in places {
+        let path = place.rsplit(' ').next().unwrap();
+        assert_eq!(host.sh(&format!("stat -c '%a %U:%G %n' {path}")), place);
+    }
+    let conffiles = host.sh("dpkg-query --show --showformat='${Conffiles}' hostler");
+    assert!(conffiles.contains("/etc/hostler/config.yaml"), "{conffiles}");
+}
+
+fn state(host: &Machine, unit: &str) -> String {
+    host.sh(&format!("systemctl is-active {unit} || true"))
+}
+
+fn main_pid(host: &Machine) -> String {
+    host.sh("systemctl show --value --property=MainPID hostler")
+}
+
+/// An older and a newer package of the same program.
+struct Packages {
+    directory: TempDir,
+}
+
+impl Packages {
+    /// `None`, with the reason printed, where packages cannot be built.
+    fn build() -> Option<Self> {
+        if Command::new("cargo-deb").arg("--version").output().is_err() {
+            let required = std::env::var_os("HOSTLER_TEST_REQUIRE_MACHINES").is_some();
+            assert!(!required, "HOSTLER_TEST_REQUIRE_MACHINES is set, and cargo-deb is missing");
+            eprintln!("skipped: cargo-deb is missing (cargo install --locked cargo-deb)");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let program = program(directory.path());
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/build-deb");
+        for (name, version) in [("old", "0.0.1-1"), ("new", "0.0.2-1")] {
+            let place = directory.path().join(name);
+            let output = Command::new(&build)
+                .arg(&place)
+                .env("HOSTLER_BINARY", &program)
+                .env("HOSTLER_DEB_VERSION", version)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let deb = fs::read_dir(&place).unwrap().next().expect("a package").unwrap().path();
+            fs::rename(deb, directory.path().join(format!("{name}.deb"))).unwrap();
+        }
+        Some(Self { directory })
+    }
+
+    /// A host with both packages in `/root`.
+    fn host(&self, name: &str) -> Option<Machine> {
+        let host = Machine::named(name, Layout::Unified).boot()?;
+        for package in ["old.deb", "new.deb"] {
+            host.copy_in(&self.directory.path().join(package), &format!("/root/{package}"));
+        }
+        Some(host)
+    }
+}
+
+/// The built program, or a stand-in for as long as it has no `run`.
+fn program(directory: &Path) -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_hostler"));
+    let help = Command::new(&built).args(["run", "--help"]).output().unwrap();
+    if help.status.success() && !help.stdout.is_empty() {
+        return built;
+    }
+    eprintln!("`hostler run` is not built yet: a stand-in is packaged");
+    let stand_in = directory.join("hostler");
+    fs::write(&stand_in, STAND_IN).unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    stand_in
+}
+
+/// What an install does to a host, and how the daemon starts and ends hooks. Printed: the step that failed.
+const AS_THE_DAEMON: &str = r#"#!/bin/sh
+set -ex
+mkdir -p /usr/local/app /lib/modules/app
+cd /usr/local/app
+echo old > one; echo new > two
+chown games:games one; chmod 4755 one; setfacl --modify user:games:r one
+sync --file-system one
+python3 - <<'END'
+import ctypes, os
+libc, here, exchange = ctypes.CDLL(None, use_errno=True), -100, 2
+if libc.renameat2(here, b"one", here, b"two", exchange):
+    raise OSError(ctypes.get_errno(), "renameat2")
+os.setxattr("one", "user.checked", b"yes")
+END
+echo there > /tmp/visible; echo there > /home/visible; echo there > /lib/modules/app/visible
+setpriv --reuid=games --regid=games --init-groups id
+systemd-run --quiet --wait sudo -n -u games true
+systemd-run --quiet --wait unshare --mount true
+systemd-run --quiet --unit=overdue sleep infinity
+echo 1 > /sys/fs/cgroup/system.slice/overdue.service/cgroup.kill
+! unshare --mount true
+"#;
+
+#[test]
+fn the_unit_lets_the_daemon_do_its_work_and_hardens_nothing_but_the_daemon() {
+    let Some(packages) = Packages::build() else { return };
+    let Some(host) = packages.host("hardened") else { return };
+    host.sh(&format!("{INSTALL} /root/old.deb"));
+    host.sh(&format!("cat > /usr/local/bin/as-the-daemon <<'SCRIPT'\n{AS_THE_DAEMON}SCRIPT\n"));
+    host.sh("mkdir /etc/systemd/system/hostler.service.d; chmod 755 /usr/local/bin/as-the-daemon");
+    host.sh("printf '[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart=/usr/local/bin/as-the-daemon\n' > /etc/systemd/system/hostler.service.d/test.conf");
+    host.sh("systemctl daemon-reload; systemctl start hostler || { journalctl --no-pager --unit=hostler; false; }");
+    assert_eq!(host.sh("cat /tmp/visible /home/visible /lib/modules/app/visible"), "there\nthere\nthere");
+    let files =
+        host.sh("cd /usr/local/app; cat one two; stat -c '%A %U' two; getfacl --omit-header two | grep user:games");
+    assert_eq!(files, "new\nold\n-rwsr-xr-x games\nuser:games:r--");
+    eventually("the overdue hook is gone", Duration::from_secs(10), || match state(&host, "overdue") {
+        state if state == "active" => Err(state),
+        _ => Ok(()),
+    });
+}
