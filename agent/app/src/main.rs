@@ -1,17 +1,35 @@
-//! hostler: deploys revision bundles on this host.
+//! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the rooms.
 
-use std::path::Path;
+mod cli;
+mod config_files;
+mod daemon;
+mod door;
+mod engine;
+mod failure;
+mod log_output;
+mod output;
+mod ports;
+mod progress;
+mod session;
+mod setup;
+mod sources;
+mod verbs;
+mod work;
+
 use std::process::ExitCode;
 
-use hostler_host::hooks;
-
 fn main() -> ExitCode {
-    // Before anything else: a supervisor must stay small, so it sees neither the argument parser nor the runtime.
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let [verb, run_directory] = &arguments[..]
-        && verb == hooks::SUPERVISOR_VERB
-    {
-        return hooks::supervise(Path::new(run_directory));
+    // A hook's supervisor is this same program; it must start nothing else.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|a| a == "hook-supervisor") {
+        let directory = arguments.next().unwrap_or_default();
+        return hostler_host::hooks::supervise(std::path::Path::new(&directory));
     }
-    ExitCode::SUCCESS
+    match verbs::run(<cli::Cli as clap::Parser>::parse()) {
+        Ok(code) => ExitCode::from(code as u8),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code as u8)
+        }
+    }
 }

@@ -2,8 +2,7 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! ids limits codes bundle hook store  the words
-//! ids limits codes bundle hook yaml   the words
+//! ids limits codes bundle hook store yaml     the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -20,11 +19,15 @@
 pub mod appspec;
 pub mod bundle;
 pub mod codes;
+pub mod config;
+pub mod event_order;
 pub mod history;
 pub mod hook;
 pub mod ids;
 pub mod limits;
+pub mod machine;
 pub mod plan;
 pub mod release;
+pub mod status;
 pub mod store;
 pub mod yaml;

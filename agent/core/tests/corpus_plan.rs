@@ -75,7 +75,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn spec(parsed: &Value) -> AppSpec {
-    let at = |index: usize| Position { line: index as u32 + 1, column: 1 };
+    let at = |index: usize| Position { line: index as u32 + 1, column: 1, ..Position::default() };
     let files = list(&parsed["files"]).iter().enumerate().map(|(i, f)| FileMapping {
         source: text(&f["source"]).unwrap(),
         destination: text(&f["destination"]).unwrap(),

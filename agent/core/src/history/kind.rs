@@ -115,10 +115,10 @@ pub enum Kind {
     InstallFinished {
         /// The deployment.
         deployment: DeploymentId,
-        /// Digest of the plan that was carried out.
-        plan_digest: Sha256Digest,
-        /// Actions of the plan.
-        actions: u64,
+        /// Paths that the group owns now.
+        entries: u64,
+        /// Digest of the list of those paths with their kinds.
+        entries_digest: Sha256Digest,
     },
     /// An Install was undone.
     InstallUndone {
@@ -144,8 +144,11 @@ pub enum Kind {
         failed: Option<DeploymentId>,
         /// The application and group.
         group: GroupKey,
-        /// The revision to go back to.
-        to: Sha256Digest,
+        /// The deployment whose revision is put back.
+        to: DeploymentId,
+        /// That revision; a directory has no digest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<Sha256Digest>,
         /// Who asked.
         requested: Requester,
     },

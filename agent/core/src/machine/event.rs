@@ -1,0 +1,263 @@
+//! What goes into the state machine and what comes out of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::appspec::spec::EventHooks;
+use crate::event_order::LifecycleEvent;
+use crate::hook::HookResult;
+use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::machine::state::{Outcome, Request, Revision, StepStatus};
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Somebody asks for a deployment. The id was made from fresh randomness.
+    Deploy {
+        /// Id of the deployment, if it is accepted.
+        id: DeploymentId,
+        /// What is asked for.
+        request: Box<Request>,
+    },
+    /// A rollback by hand: to the last good revision, or to the one that a named deployment put on the host.
+    Rollback {
+        /// Id of the deployment, if it is accepted.
+        id: DeploymentId,
+        /// The group.
+        key: GroupKey,
+        /// The deployment to return to; `None` is the last good one.
+        to: Option<DeploymentId>,
+        /// Who asked.
+        asked_by: String,
+        /// How it is done.
+        policy: Box<crate::machine::state::Policy>,
+    },
+    /// Follow the channel again after a rollback by hand.
+    Resume {
+        /// The group.
+        key: GroupKey,
+        /// Who asked.
+        asked_by: String,
+    },
+    /// An effect ended.
+    Finished {
+        /// The effect's number.
+        effect: u64,
+        /// What came of it.
+        result: Box<WorkResult>,
+    },
+    /// The agent starts or goes on: begin what can be begun.
+    Proceed,
+}
+
+/// One thing to do outside, with the number under which its end is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Unique on this host.
+    pub number: u64,
+    /// What to do.
+    pub work: Work,
+    /// When it began, milliseconds since 1970.
+    pub begun_ms: u64,
+}
+
+/// What is done outside. Each may be started again after a crash: see the method `after_a_crash`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// Fetch, verify, unpack and check the bundle (the event DownloadBundle).
+    Prepare,
+    /// Run one script.
+    RunHook {
+        /// The event.
+        event: LifecycleEvent,
+        /// Which of the event's scripts, from 0.
+        index: usize,
+        /// Which attempt, from 1; each has a run directory of its own.
+        attempt: u32,
+    },
+    /// Plan again on the host as it is now and put the files in place.
+    Install,
+    /// Settle the install journal and delete old revisions.
+    Finish {
+        /// Whether the replaced files are given up (the deployment succeeded) or stay beside for a rollback.
+        commit: bool,
+        /// Deployments whose directories are kept.
+        keep: Vec<DeploymentId>,
+    },
+}
+
+/// What may be done with an effect that was going on when the agent went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterACrash {
+    /// Starting it again does no harm: its parts replace what an earlier try left.
+    Repeat,
+    /// It has a record of its own outside the ledger that says how far it came; starting it again looks there first.
+    LookFirst,
+}
+
+impl Work {
+    /// How the effect is taken up again at the next start.
+    pub fn after_a_crash(&self) -> AfterACrash {
+        match self {
+            Self::Prepare | Self::Finish { .. } => AfterACrash::Repeat,
+            Self::RunHook { .. } | Self::Install => AfterACrash::LookFirst,
+        }
+    }
+
+    /// Whether only one of this kind may go on at a time on a host: two deployments must not change files at once.
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self, Self::Install)
+    }
+}
+
+/// What came of an effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkResult {
+    /// Of `Prepare`.
+    Prepared(Result<Prepared, WorkFailure>),
+    /// Of `RunHook`.
+    Hook(HookResult),
+    /// Of `Install`.
+    Installed(Result<InstallReport, WorkFailure>),
+    /// Of `Finish`: what could not be cleaned up.
+    Finished {
+        /// What people should know.
+        warnings: Vec<String>,
+    },
+}
+
+/// What is known once a bundle was fetched and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// The revision, now with digest, size and type.
+    pub revision: Revision,
+    /// The new revision's hooks.
+    pub hooks: Vec<EventHooks>,
+    /// The hooks of the revision that is on the host; empty when there is none.
+    pub old_hooks: Vec<EventHooks>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// What an Install did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallReport {
+    /// Paths that the group owns now.
+    pub entries: u64,
+    /// Digest of the list of those paths with their kinds.
+    pub entries_digest: Sha256Digest,
+}
+
+/// Why an effect failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkFailure {
+    /// What, where and what to do; several lines where there are several problems.
+    pub message: String,
+    /// Whether a digest, size or signature did not match.
+    pub verification: bool,
+}
+
+/// A request that is not allowed in this state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// One deployment of a group at a time.
+    #[error("deployment {active} of {key} is going on ({event}); wait for its end (hostler logs -f) and ask again")]
+    DeploymentActive {
+        /// The one that is going on.
+        active: DeploymentId,
+        /// The group.
+        key: GroupKey,
+        /// Where it is.
+        event: &'static str,
+    },
+    /// There is nothing to return to.
+    #[error("{key} has no good revision to return to; `hostler history` shows what was deployed")]
+    NoGoodRevision {
+        /// The group.
+        key: GroupKey,
+    },
+    /// The deployment to return to is not known, or its bundle is gone.
+    #[error("{key} has no revision of deployment {deployment} on this host; `hostler status` lists those that it has")]
+    NotKept {
+        /// The group.
+        key: GroupKey,
+        /// The deployment that was named.
+        deployment: DeploymentId,
+    },
+    /// Nothing is held.
+    #[error("{key} follows its channel already")]
+    NotHeld {
+        /// The group.
+        key: GroupKey,
+    },
+}
+
+/// What people who watch a deployment are told, as it happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// A deployment was accepted.
+    Started {
+        /// Its id.
+        deployment: DeploymentId,
+        /// The group.
+        group: GroupKey,
+        /// What is deployed.
+        revision: Revision,
+        /// Who asked.
+        asked_by: String,
+        /// The failed deployment that it makes good.
+        rolls_back: Option<DeploymentId>,
+    },
+    /// A lifecycle event began.
+    EventStarted {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The event.
+        event: LifecycleEvent,
+    },
+    /// A lifecycle event ended.
+    EventFinished {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The event.
+        event: LifecycleEvent,
+        /// How.
+        status: StepStatus,
+        /// How long it took.
+        milliseconds: u64,
+    },
+    /// Something that people should know and that did not stop it.
+    Warning {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// What.
+        message: String,
+    },
+    /// The deployment ended.
+    Finished {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// How.
+        outcome: Outcome,
+        /// Why it failed.
+        failure: Option<crate::machine::state::Failure>,
+        /// How long it took.
+        milliseconds: u64,
+        /// The deployment that follows by itself.
+        rollback: Option<DeploymentId>,
+    },
+}
+
+impl Progress {
+    /// The deployment that it is about.
+    pub fn deployment(&self) -> &DeploymentId {
+        match self {
+            Self::Started { deployment, .. }
+            | Self::EventStarted { deployment, .. }
+            | Self::EventFinished { deployment, .. }
+            | Self::Warning { deployment, .. }
+            | Self::Finished { deployment, .. } => deployment,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The deployment state machine: one function, `step(state, event, now) -> (state, effects)`.
+//!
+//! ```text
+//!             Deploy                  all steps done
+//!   (idle) ------------> active  -------------------------> succeeded
+//!                       |  ^  |
+//!        effect begins  |  |  |  a step failed
+//!                       v  |  +------------------> failed, with or without a rollback deployment after it
+//!                    in flight
+//! ```
+//!
+//! The shell persists the new state, which names each effect that begins, before it starts any of them. After a crash
+//! the same effects are started again from the persisted state: each is written so that starting it twice is safe
+//! (a hook is attached to, an install journal is settled, a fetch is repeated).
+
+pub mod event;
+pub mod follow;
+pub mod resume;
+mod retention;
+mod rollback;
+pub mod state;
+mod step;
+
+pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
+pub use resume::resume;
+pub use state::State;
+pub use step::{Context, Stepped, step};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! What is taken up again when the agent starts.
+
+use crate::machine::event::Effect;
+use crate::machine::state::State;
+
+/// The effects that were going on when the state was last persisted. A stop, a crash and a power loss all end here:
+/// each effect is started again and finds out by itself how far it came ([`crate::machine::event::AfterACrash`]).
+pub fn resume(state: &State) -> Vec<Effect> {
+    state.all_active().filter_map(|(_, deployment)| deployment.in_flight.clone()).collect()
+}

@@ -1,0 +1,76 @@
+//! Which revision a group returns to, and how much has to be done for it (design §4.4).
+
+use crate::event_order::LifecycleEvent;
+use crate::ids::DeploymentId;
+use crate::machine::event::Refusal;
+use crate::machine::state::{
+    Creator, Deployment, Group, Installed, Outcome, Policy, Request, RollbackExtent, RollsBack, Source,
+};
+
+/// The rollback that follows a failed deployment by itself; `None` when nothing was touched, when there is nothing to
+/// return to, when the policy is off, and after a failed rollback, which holds still.
+pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
+    failed.failure.as_ref()?;
+    if !failed.request.policy.rollback || failed.request.creator == Creator::Rollback {
+        return None;
+    }
+    let good = group.last_good.as_ref()?;
+    let extent = extent(group, failed, good)?;
+    let policy = Policy { ignore_application_stop_failures: true, ..failed.request.policy.clone() };
+    let rolls_back = Some(RollsBack { deployment: failed.id.clone(), extent });
+    Some(Request { rolls_back, ..request(group, good, format!("failure of {}", failed.id), policy) })
+}
+
+fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<RollbackExtent> {
+    if failed.installed {
+        let started = failed.began(LifecycleEvent::ApplicationStart);
+        return Some(if started { RollbackExtent::StopAndReinstall } else { RollbackExtent::Reinstall });
+    }
+    let touched = failed.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some());
+    let good_is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == good.archive);
+    (touched && good_is_in_place).then_some(RollbackExtent::Restart)
+}
+
+/// A rollback that a person asks for: to the revision that the named deployment brought, or to the newest good one
+/// that is not on the host now.
+pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: Policy) -> Result<Request, Refusal> {
+    let key = || group.key.clone();
+    let target = match to {
+        Some(id) => {
+            let deployment = group.finished.iter().find(|d| d.id == id && d.request.revision.bundle_type.is_some());
+            deployment.ok_or_else(|| Refusal::NotKept { key: key(), deployment: id })?
+        }
+        None => good_elsewhere(group).ok_or_else(|| Refusal::NoGoodRevision { key: key() })?,
+    };
+    let installed = Installed {
+        deployment: target.id.clone(),
+        archive: target.archive().clone(),
+        revision: target.request.revision.clone(),
+        sequence: target.request.sequence(),
+        at_ms: target.started_ms,
+    };
+    Ok(request(group, &installed, asked_by.to_owned(), policy))
+}
+
+/// The newest deployment that succeeded and whose revision is not the one on the host.
+fn good_elsewhere(group: &Group) -> Option<&Deployment> {
+    let current = group.installed.as_ref().map(|i| &i.archive);
+    group
+        .finished
+        .iter()
+        .rev()
+        .find(|d| d.outcome == Some(Outcome::Succeeded) && d.installed && Some(d.archive()) != current)
+}
+
+fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) -> Request {
+    Request {
+        key: group.key.clone(),
+        creator: Creator::Rollback,
+        asked_by,
+        source: Source::Kept { deployment: target.archive.clone() },
+        revision: target.revision.clone(),
+        release: None,
+        rolls_back: None,
+        policy,
+    }
+}

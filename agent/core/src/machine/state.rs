@@ -1,0 +1,431 @@
+//! What the ledger holds. Everything that is shown is derived from it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::appspec::spec::{FileExistsBehavior, HookScript};
+use crate::bundle::BundleType;
+use crate::event_order::LifecycleEvent;
+use crate::history::HistoryState;
+use crate::hook::HookOutcome;
+use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::machine::event::Effect;
+use crate::release::Highest;
+
+/// The current version of [`State`].
+pub const STATE_VERSION: u32 = 1;
+
+/// Deployments that are remembered for each group after they ended; older ones are in the history only.
+pub const REMEMBERED_DEPLOYMENTS: usize = 10;
+
+/// The agent's whole persisted state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Version of this document.
+    pub version: u32,
+    /// The host that it belongs to.
+    pub instance: Option<InstanceId>,
+    /// Number of the next effect.
+    pub next_effect: u64,
+    /// The end of the history's hash chain, with the records that may not be in its file yet.
+    pub history: HistoryState,
+    /// The deployment groups by their id.
+    pub groups: BTreeMap<String, Group>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            version: STATE_VERSION,
+            instance: None,
+            next_effect: 1,
+            history: HistoryState::default(),
+            groups: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// The deployment with this id that is active, with its group.
+    pub fn active(&self, id: &DeploymentId) -> Option<(&Group, &Deployment)> {
+        self.groups.values().find_map(|group| group.active.as_ref().filter(|d| &d.id == id).map(|d| (group, d)))
+    }
+
+    /// All active deployments.
+    pub fn all_active(&self) -> impl Iterator<Item = (&Group, &Deployment)> {
+        self.groups.values().filter_map(|group| group.active.as_ref().map(|d| (group, d)))
+    }
+}
+
+/// One deployment group on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its names.
+    pub key: GroupKey,
+    /// Whose files are on the host: the last Install that succeeded.
+    pub installed: Option<Installed>,
+    /// What was on the host before it; its files are there again when that Install is undone.
+    pub installed_before: Option<Installed>,
+    /// The last deployment that succeeded as a whole.
+    pub last_good: Option<Installed>,
+    /// How it follows its channel.
+    pub following: Following,
+    /// The deployment that is going on.
+    pub active: Option<Deployment>,
+    /// Deployments that ended, newest last.
+    pub finished: Vec<Deployment>,
+}
+
+impl Group {
+    /// A group that has not been deployed to.
+    pub fn new(key: GroupKey) -> Self {
+        Self {
+            key,
+            installed: None,
+            installed_before: None,
+            last_good: None,
+            following: Following::default(),
+            active: None,
+            finished: Vec::new(),
+        }
+    }
+
+    /// The name of the appspec file in the bundle that a deployment unpacked, where it was deployed with a name of its
+    /// own.
+    pub fn appspec_name_of(&self, archive: &DeploymentId) -> Option<&str> {
+        let deployment = self.finished.iter().find(|d| &d.id == archive)?;
+        deployment.request.policy.appspec_name.as_deref()
+    }
+
+    /// Adds a deployment that ended, and forgets the oldest: what retention needs and people ask for stays.
+    pub(crate) fn remember(&mut self, deployment: Deployment) {
+        let revisions = usize::try_from(deployment.request.policy.max_revisions).unwrap_or(usize::MAX);
+        let most = REMEMBERED_DEPLOYMENTS.max(revisions.min(100));
+        self.finished.push(deployment);
+        let surplus = self.finished.len().saturating_sub(most);
+        self.finished.drain(..surplus);
+    }
+}
+
+/// A revision that was put on the host by a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The deployment that put it there; its directory holds the install journal.
+    pub deployment: DeploymentId,
+    /// The deployment whose directory holds the unpacked bundle; another one after a rollback.
+    pub archive: DeploymentId,
+    /// The revision.
+    pub revision: Revision,
+    /// Sequence of the release that asked for it.
+    pub sequence: Option<u64>,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// How far a group has followed its channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Following {
+    /// The highest release that was accepted; a lower one is refused.
+    pub highest: Option<Highest>,
+    /// The sequence that was deployed or tried last; it is not tried again by itself.
+    pub tried_sequence: u64,
+    /// Why releases up to `highest` are not followed, after a rollback by hand; `resume` clears it.
+    pub held: Option<String>,
+}
+
+/// A revision by its content, or by its place where the content is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Where it comes from, as text for people.
+    pub location: String,
+    /// SHA-256 of the bundle; `None` for a directory.
+    pub digest: Option<Sha256Digest>,
+    /// Bytes of the bundle; `None` for a directory.
+    pub size: Option<u64>,
+    /// Its form; `None` until it was looked at.
+    pub bundle_type: Option<BundleType>,
+}
+
+impl Request {
+    /// The sequence of the release that asks for it.
+    pub fn sequence(&self) -> Option<u64> {
+        self.release.map(|release| release.sequence)
+    }
+}
+
+/// Who asked for a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Creator {
+    /// A release in the group's channel.
+    Channel,
+    /// `hostler deploy`.
+    Cli,
+    /// A rollback, by hand or automatic.
+    Rollback,
+}
+
+/// Where a bundle is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// An object of a store.
+    Store {
+        /// The store as configured.
+        store: String,
+        /// The object's key.
+        key: String,
+    },
+    /// A file or directory on this host.
+    Path {
+        /// Absolute path.
+        path: PathBuf,
+    },
+    /// The unpacked bundle of an earlier deployment of the group.
+    Kept {
+        /// That deployment.
+        deployment: DeploymentId,
+    },
+}
+
+/// What was asked for; it does not change while the deployment goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The group.
+    pub key: GroupKey,
+    /// Who asked.
+    pub creator: Creator,
+    /// Who asked, in words: a user, a release.
+    pub asked_by: String,
+    /// Where the bundle is.
+    pub source: Source,
+    /// The revision as far as it is known.
+    pub revision: Revision,
+    /// The release that asks for it, as it is accepted.
+    pub release: Option<Highest>,
+    /// The failure that this one makes good, for a rollback that nobody asked for by hand.
+    pub rolls_back: Option<RollsBack>,
+    /// How it is done.
+    pub policy: Policy,
+}
+
+/// The failed deployment that an automatic rollback follows, and what has to be put right after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollsBack {
+    /// The deployment that failed.
+    pub deployment: DeploymentId,
+    /// How much of the failed deployment has to be undone.
+    pub extent: RollbackExtent,
+}
+
+/// How much of a failed deployment has to be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackExtent {
+    /// The old files are in place: the old application is only started again.
+    Restart,
+    /// The new files are in place and the new application was not started.
+    Reinstall,
+    /// The new application was started, so its ApplicationStop runs first.
+    StopAndReinstall,
+}
+
+/// How a deployment is done: the group's settings with the deployment's own on top.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic.
+    pub ignore_application_stop_failures: bool,
+    /// Remove what the last deployment installed and this one does not.
+    pub cleanup: bool,
+    /// What to do with files that are there and were not installed by the last deployment.
+    pub file_exists_behavior: FileExistsBehavior,
+    /// Return to the last good revision when an event fails.
+    pub rollback: bool,
+    /// Revisions that are kept on the host, the current and the last good among them; at least 2.
+    pub max_revisions: u32,
+    /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
+    pub appspec_name: Option<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            ignore_application_stop_failures: false,
+            cleanup: true,
+            file_exists_behavior: FileExistsBehavior::Disallow,
+            rollback: true,
+            max_revisions: 5,
+            appspec_name: None,
+        }
+    }
+}
+
+/// One attempt to put one revision on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// What was asked for.
+    pub request: Request,
+    /// When it began, milliseconds since 1970.
+    pub started_ms: u64,
+    /// When it ended.
+    pub finished_ms: Option<u64>,
+    /// Its lifecycle events in order.
+    pub steps: Vec<Step>,
+    /// The effect that is going on; at most one.
+    pub in_flight: Option<Effect>,
+    /// Whether Install put its files in place (and it was not undone).
+    pub installed: bool,
+    /// Things that people should know and that did not stop it.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl Deployment {
+    /// The deployment whose directory holds the unpacked bundle: an earlier one for a rollback.
+    pub fn archive(&self) -> &DeploymentId {
+        match &self.request.source {
+            Source::Kept { deployment } => deployment,
+            Source::Store { .. } | Source::Path { .. } => &self.id,
+        }
+    }
+
+    /// The first event that has neither ended nor been skipped.
+    pub fn current(&self) -> Option<&Step> {
+        self.steps.iter().find(|s| !s.status.is_final())
+    }
+
+    pub(crate) fn current_mut(&mut self) -> Option<&mut Step> {
+        self.steps.iter_mut().find(|s| !s.status.is_final())
+    }
+
+    /// The step of an event; a rollback deployment or a restart of the old revision has not all of them.
+    pub fn step(&self, event: LifecycleEvent) -> Option<&Step> {
+        self.steps.iter().find(|s| s.event == event)
+    }
+
+    /// Whether this event has begun.
+    pub fn began(&self, event: LifecycleEvent) -> bool {
+        self.step(event).is_some_and(|s| s.started_ms.is_some())
+    }
+}
+
+/// One lifecycle event of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which event.
+    pub event: LifecycleEvent,
+    /// How far it is.
+    pub status: StepStatus,
+    /// When it began, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_ms: Option<u64>,
+    /// Its scripts, known once the bundle was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<Script>,
+}
+
+/// How far an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// Not begun.
+    Pending,
+    /// Going on.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Failed.
+    Failed,
+    /// Failed, and the policy says to go on.
+    Ignored,
+    /// Nothing to do, or not reached.
+    Skipped,
+}
+
+impl StepStatus {
+    /// Whether nothing more happens to it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// One script of an event in this deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// The deployment whose unpacked bundle holds it.
+    pub archive: DeploymentId,
+    /// Path in that bundle, as the appspec writes it.
+    pub location: String,
+    /// Seconds until its deadline.
+    pub timeout_seconds: u64,
+    /// The user to run as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runas: Option<String>,
+    /// Whether it runs as root.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sudo: bool,
+    /// Whether it may be run again after an interruption.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeatable: bool,
+    /// Most processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_max: Option<u64>,
+    /// How often it was begun.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<HookOutcome>,
+}
+
+impl Script {
+    /// A script of a bundle that was unpacked by `archive`, not begun.
+    pub fn new(archive: DeploymentId, hook: &HookScript) -> Self {
+        Self {
+            archive,
+            location: hook.location.clone(),
+            timeout_seconds: hook.timeout_seconds,
+            runas: hook.runas.clone(),
+            sudo: hook.sudo,
+            repeatable: hook.options.repeatable,
+            tasks_max: hook.options.tasks_max,
+            attempts: 0,
+            outcome: None,
+        }
+    }
+}
+
+/// Why a deployment failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The event that failed.
+    pub event: LifecycleEvent,
+    /// The script, as the appspec writes it.
+    pub script: Option<String>,
+    /// What went wrong and, where it is known, what to do.
+    pub message: String,
+    /// The last lines of output.
+    pub tail: Vec<String>,
+    /// Whether a digest or size did not match.
+    pub verification: bool,
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every event succeeded.
+    Succeeded,
+    /// An event failed.
+    Failed,
+}

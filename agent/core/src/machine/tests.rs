@@ -1,0 +1,401 @@
+//! Properties of the real `step`, driven by a simulated host that crashes at every persisted point.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::appspec::spec::{EventHooks, HookOptions, HookScript, Position};
+use crate::event_order::LifecycleEvent;
+use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
+use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::machine::event::{InstallReport, Prepared, WorkFailure};
+use crate::machine::follow::{Follow, follow};
+use crate::release::Highest;
+use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, Source, StepStatus};
+
+fn key(name: &str) -> GroupKey {
+    GroupKey { application: "web".parse().unwrap(), group: name.parse().unwrap() }
+}
+
+fn id(number: u64) -> DeploymentId {
+    format!("d-{number}").parse().unwrap()
+}
+
+fn context(now_ms: u64) -> Context {
+    Context {
+        now_ms,
+        fresh: id(1_000_000 + now_ms),
+        host: "i-1".parse().unwrap(),
+        boot_id: "boot".to_owned(),
+        agent_version: "0".to_owned(),
+        draining: false,
+    }
+}
+
+fn revision() -> Revision {
+    Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None }
+}
+
+fn request(group: &str, sequence: Option<u64>) -> Request {
+    Request {
+        key: key(group),
+        creator: if sequence.is_some() { Creator::Channel } else { Creator::Cli },
+        asked_by: "test".to_owned(),
+        source: Source::Path { path: "/bundle".into() },
+        revision: revision(),
+        release: sequence.map(|sequence| Highest { sequence, digest: None }),
+        rolls_back: None,
+        policy: Policy::default(),
+    }
+}
+
+fn hooks(events: &[LifecycleEvent], repeatable: bool) -> Vec<EventHooks> {
+    let script = |event: &LifecycleEvent| HookScript {
+        location: format!("scripts/{event}.sh"),
+        timeout_seconds: 60,
+        runas: None,
+        sudo: false,
+        options: HookOptions { repeatable, ..HookOptions::default() },
+        at: Position::default(),
+    };
+    events
+        .iter()
+        .map(|event| EventHooks {
+            event: event.name().to_owned(),
+            scripts: vec![script(event)],
+            at: Position::default(),
+        })
+        .collect()
+}
+
+fn hook_result(outcome: HookOutcome) -> HookResult {
+    HookResult {
+        version: HOOK_DOCUMENT_VERSION,
+        outcome,
+        started_ms: 0,
+        finished_ms: 0,
+        tail: vec![],
+        output_bytes: 0,
+        dropped_lines: 0,
+        output_digest: None,
+    }
+}
+
+/// A host that carries out effects, remembers which scripts it ran, and fails where it is told to.
+#[derive(Default)]
+struct Host {
+    state: State,
+    now: u64,
+    fail_at: Option<LifecycleEvent>,
+    /// Each script run: (archive, event).
+    ran: Vec<(DeploymentId, LifecycleEvent)>,
+    done: BTreeMap<u64, WorkResult>,
+    most_active: usize,
+}
+
+impl Host {
+    /// Takes an event in; returns the effects and panics if an invariant is broken.
+    fn step(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
+        self.now += 1;
+        let stepped = step(self.state.clone(), event, &context(self.now));
+        // What is not in the persisted document is lost at a crash.
+        let text = serde_json::to_string(&stepped.state).unwrap();
+        self.state = serde_json::from_str(&text).unwrap();
+        assert_eq!(self.state, stepped.state, "the state does not survive being written");
+        self.check_invariants();
+        // The shell does so when a deployment has ended and its records are in the file.
+        self.state.history.settled();
+        stepped.reply.map(|()| stepped.effects)
+    }
+
+    fn check_invariants(&mut self) {
+        let in_flight: Vec<&Effect> = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref()).collect();
+        let exclusive = in_flight.iter().filter(|e| e.work.is_exclusive()).count();
+        assert!(exclusive <= 1, "two Installs at once: {in_flight:?}");
+        for (_, deployment) in self.state.all_active() {
+            let waits_for_install = deployment.current().is_some_and(|s| s.event == LifecycleEvent::Install);
+            assert!(
+                deployment.in_flight.is_some() || (waits_for_install && exclusive == 1),
+                "{} waits for nothing that has a name",
+                deployment.id
+            );
+        }
+        self.most_active = self.most_active.max(in_flight.len());
+    }
+
+    /// Does the work once per effect number; a second start of the same effect finds the first one's result, as hooks
+    /// and install journals do.
+    fn perform(&mut self, effect: &Effect) -> WorkResult {
+        if let Some(result) = self.done.get(&effect.number) {
+            return result.clone();
+        }
+        let (_, deployment) = self
+            .state
+            .all_active()
+            .find(|(_, d)| d.in_flight.as_ref().map(|e| e.number) == Some(effect.number))
+            .expect("an effect belongs to an active deployment");
+        let rollback = deployment.request.creator == Creator::Rollback;
+        let fails = |event| !rollback && self.fail_at == Some(event);
+        let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false };
+        let result = match &effect.work {
+            Work::Prepare if fails(LifecycleEvent::DownloadBundle) => WorkResult::Prepared(Err(failure())),
+            Work::Prepare => WorkResult::Prepared(Ok(Prepared {
+                revision: revision(),
+                hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
+                old_hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
+                warnings: vec![],
+            })),
+            Work::RunHook { event, index, .. } => {
+                let script = &deployment.step(*event).unwrap().scripts[*index];
+                self.ran.push((script.archive.clone(), *event));
+                let code = i32::from(fails(*event));
+                WorkResult::Hook(hook_result(HookOutcome::Exited { code }))
+            }
+            Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
+            Work::Install => WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") })),
+            Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
+        };
+        self.done.insert(effect.number, result.clone());
+        result
+    }
+
+    /// Runs everything to its end. After each persisted state for which `crash` says so, the effects that were begun
+    /// are forgotten and taken up again from the state alone.
+    fn run(&mut self, mut effects: Vec<Effect>, mut crash: impl FnMut() -> bool) {
+        for _ in 0..500 {
+            if crash() {
+                effects = resume(&self.state);
+            }
+            let Some(effect) = effects.pop() else { return };
+            let result = self.perform(&effect);
+            if crash() {
+                // The work was done and the agent died before it wrote the result down.
+                effects = resume(&self.state);
+                continue;
+            }
+            effects.extend(self.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap());
+        }
+        panic!("no end after 500 steps: {:?}", self.state);
+    }
+
+    fn deploy(&mut self, number: u64, request: Request) -> Result<Vec<Effect>, Refusal> {
+        self.step(Event::Deploy { id: id(number), request: Box::new(request) })
+    }
+
+    fn outcomes(&self, group: &str) -> Vec<(DeploymentId, Option<Outcome>)> {
+        self.state.groups[&key(group).id()].finished.iter().map(|d| (d.id.clone(), d.outcome)).collect()
+    }
+}
+
+fn never() -> bool {
+    false
+}
+
+#[test]
+fn a_deployment_runs_its_events_in_order_with_the_hooks_of_the_right_revision() {
+    let mut host = Host::default();
+    for number in [1, 2] {
+        let effects = host.deploy(number, request("prod", None)).unwrap();
+        host.run(effects, never);
+    }
+    let expected: Vec<_> = LifecycleEvent::ORDER
+        .into_iter()
+        .filter(|e| e.has_scripts())
+        .map(|e| (if e.runs_old_revision() { id(1) } else { id(2) }, e))
+        .collect();
+    let first = host.ran.iter().filter(|(_, e)| e.runs_old_revision()).count();
+    assert_eq!(first, 3, "the first deployment has no old revision");
+    assert_eq!(host.ran[host.ran.len() - expected.len()..], expected[..]);
+}
+
+#[test]
+fn a_second_deployment_of_an_active_group_is_refused_by_name() {
+    let mut host = Host::default();
+    host.deploy(1, request("prod", None)).unwrap();
+    let refusal = host.deploy(2, request("prod", None)).unwrap_err();
+    assert!(matches!(&refusal, Refusal::DeploymentActive { active, .. } if active == &id(1)), "{refusal:?}");
+}
+
+#[test]
+fn a_failure_after_start_stops_the_new_application_and_puts_the_good_revision_back() {
+    let mut host = Host::default();
+    let effects = host.deploy(1, request("prod", Some(1))).unwrap();
+    host.run(effects, never);
+    host.fail_at = Some(LifecycleEvent::ValidateService);
+    host.ran.clear();
+    let effects = host.deploy(2, request("prod", Some(2))).unwrap();
+    host.run(effects, never);
+    let group = &host.state.groups[&key("prod").id()];
+    assert_eq!(group.installed.as_ref().unwrap().archive, id(1));
+    assert_eq!(group.last_good.as_ref().unwrap().archive, id(1));
+    let stop = host.ran.iter().rposition(|r| r == &(id(2), LifecycleEvent::ApplicationStop)).unwrap();
+    let start = host.ran.iter().rposition(|r| r == &(id(1), LifecycleEvent::ApplicationStart)).unwrap();
+    assert!(stop < start, "{:?}", host.ran);
+    assert_eq!(follow(Some(group), 2), Follow::Failed, "a failed release is not tried again by itself");
+    assert_eq!(follow(Some(group), 3), Follow::Deploy);
+}
+
+#[test]
+fn a_failure_before_install_only_starts_the_old_application_again() {
+    let mut host = Host::default();
+    let effects = host.deploy(1, request("prod", None)).unwrap();
+    host.run(effects, never);
+    host.fail_at = Some(LifecycleEvent::BeforeInstall);
+    let effects = host.deploy(2, request("prod", None)).unwrap();
+    host.run(effects, never);
+    let group = &host.state.groups[&key("prod").id()];
+    let rollback = group.finished.last().unwrap();
+    assert_eq!(rollback.request.creator, Creator::Rollback);
+    assert!(rollback.step(LifecycleEvent::Install).is_none(), "the old files were never replaced");
+    assert_eq!(rollback.step(LifecycleEvent::ApplicationStart).unwrap().status, StepStatus::Succeeded);
+    assert_eq!(rollback.outcome, Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_bundle_that_is_refused_touches_nothing_and_needs_no_rollback() {
+    let mut host = Host::default();
+    let effects = host.deploy(1, request("prod", None)).unwrap();
+    host.run(effects, never);
+    let ran = host.ran.len();
+    host.fail_at = Some(LifecycleEvent::DownloadBundle);
+    let effects = host.deploy(2, request("prod", None)).unwrap();
+    host.run(effects, never);
+    assert_eq!(host.ran.len(), ran, "no script may run for a bundle that was refused");
+    assert_eq!(host.outcomes("prod"), [(id(1), Some(Outcome::Succeeded)), (id(2), Some(Outcome::Failed))]);
+}
+
+#[test]
+fn an_old_stop_script_that_fails_blocks_only_without_the_policy() {
+    let mut host = Host::default();
+    let effects = host.deploy(1, request("prod", None)).unwrap();
+    host.run(effects, never);
+    host.fail_at = Some(LifecycleEvent::ApplicationStop);
+    let effects = host.deploy(2, request("prod", None)).unwrap();
+    host.run(effects, never);
+    let mut lenient = request("prod", None);
+    lenient.policy.ignore_application_stop_failures = true;
+    let effects = host.deploy(3, lenient).unwrap();
+    host.run(effects, never);
+    let group = &host.state.groups[&key("prod").id()];
+    let third = group.finished.last().unwrap();
+    assert_eq!((&third.id, third.outcome), (&id(3), Some(Outcome::Succeeded)));
+    assert_eq!(third.step(LifecycleEvent::ApplicationStop).unwrap().status, StepStatus::Ignored);
+}
+
+#[test]
+fn a_rollback_by_hand_holds_the_sequence_until_a_higher_one_or_resume() {
+    let mut host = Host::default();
+    for sequence in [1, 2] {
+        let effects = host.deploy(sequence, request("prod", Some(sequence))).unwrap();
+        host.run(effects, never);
+    }
+    let rollback = Event::Rollback {
+        id: id(3),
+        key: key("prod"),
+        to: None,
+        asked_by: "root".to_owned(),
+        policy: Box::default(),
+    };
+    let effects = host.step(rollback).unwrap();
+    host.run(effects, never);
+    let group = |host: &Host| host.state.groups[&key("prod").id()].clone();
+    assert_eq!(group(&host).installed.unwrap().archive, id(1));
+    assert!(matches!(follow(Some(&group(&host)), 2), Follow::Held(_)));
+    assert_eq!(follow(Some(&group(&host)), 3), Follow::Deploy);
+    host.step(Event::Resume { key: key("prod"), asked_by: "root".to_owned() }).unwrap();
+    assert_eq!(follow(Some(&group(&host)), 2), Follow::Deploy);
+}
+
+#[test]
+fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable() {
+    for repeatable in [false, true] {
+        let mut host = Host::default();
+        let mut effects = host.deploy(1, request("prod", None)).unwrap();
+        let prepared = Prepared {
+            revision: revision(),
+            hooks: hooks(&[LifecycleEvent::BeforeInstall], repeatable),
+            old_hooks: vec![],
+            warnings: vec![],
+        };
+        let result = Box::new(WorkResult::Prepared(Ok(prepared)));
+        effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+        let result = Box::new(WorkResult::Hook(hook_result(HookOutcome::Interrupted)));
+        effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+        match &effects[0].work {
+            Work::RunHook { attempt, .. } => assert!(repeatable && *attempt == 2),
+            Work::Finish { commit, .. } => assert!(!repeatable && !commit),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+fn any_failure() -> impl Strategy<Value = Option<LifecycleEvent>> {
+    prop::option::of(prop::sample::select(LifecycleEvent::ORDER.to_vec()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Crashes after each persisted point lead to the end that a run without crashes has, and run no script twice.
+    #[test]
+    fn crashes_do_not_change_the_end(
+        failures in prop::collection::vec(any_failure(), 1..4),
+        crashes in prop::collection::vec(any::<bool>(), 400),
+    ) {
+        let play = |crashes: &mut dyn FnMut() -> bool| {
+            let mut host = Host::default();
+            for (number, fail_at) in failures.iter().enumerate() {
+                host.fail_at = *fail_at;
+                let number = u64::try_from(number).unwrap() + 1;
+                let mut r = request("prod", Some(number));
+                r.policy.ignore_application_stop_failures = number % 2 == 0;
+                let effects = host.deploy(number, r).unwrap();
+                host.run(effects, &mut *crashes);
+            }
+            host
+        };
+        let plain = play(&mut never);
+        let mut plan = crashes.into_iter();
+        let crashed = play(&mut || plan.next().unwrap_or(false));
+        prop_assert_eq!(&plain.ran, &crashed.ran);
+        prop_assert_eq!(plain.outcomes("prod"), crashed.outcomes("prod"));
+        prop_assert_eq!(&plain.state.groups, &crashed.state.groups);
+    }
+
+    /// Deployments of several groups interleave in any order; each group has one at a time and Installs never overlap
+    /// (checked after every step).
+    #[test]
+    fn groups_go_on_side_by_side(order in prop::collection::vec(0..3_usize, 1..80)) {
+        let mut host = Host::default();
+        let names = ["a", "b", "c"];
+        let mut waiting: Vec<Effect> = Vec::new();
+        let mut number = 0;
+        for pick in order {
+            number += 1;
+            if let Ok(effects) = host.deploy(number, request(names[pick], None)) {
+                waiting.extend(effects);
+            }
+            if !waiting.is_empty() {
+                let effect = waiting.remove(pick % waiting.len());
+                let result = Box::new(host.perform(&effect));
+                waiting.extend(host.step(Event::Finished { effect: effect.number, result }).unwrap());
+            }
+        }
+        host.run(waiting, never);
+        prop_assert_eq!(host.state.all_active().count(), 0);
+    }
+
+    /// A result that comes twice, or for an effect that nobody waits for, changes nothing.
+    #[test]
+    fn late_results_change_nothing(effect in any::<u64>()) {
+        let mut host = Host::default();
+        let effects = host.deploy(1, request("prod", None)).unwrap();
+        prop_assume!(effect != effects[0].number);
+        let before = host.state.clone();
+        let result = Box::new(WorkResult::Finished { warnings: vec![] });
+        let begun = host.step(Event::Finished { effect, result }).unwrap();
+        prop_assert!(begun.is_empty());
+        prop_assert_eq!(before, host.state);
+    }
+}

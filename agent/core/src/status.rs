@@ -1,0 +1,200 @@
+//! What is shown: a versioned document, derived from the state in one place.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event_order::LifecycleEvent;
+use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::machine::event::Work;
+use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, State, StepStatus};
+
+/// The current version of [`Status`].
+pub const STATUS_VERSION: u32 = 1;
+
+/// What `hostler status --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this document.
+    pub version: u32,
+    /// The host.
+    pub instance: Option<InstanceId>,
+    /// Whether a daemon answers; without one this is what the ledger says.
+    pub daemon: Option<Daemon>,
+    /// The deployment groups, by name.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// The daemon that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its version.
+    pub agent_version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, milliseconds since 1970.
+    pub started_ms: u64,
+}
+
+/// One deployment group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its names.
+    #[serde(flatten)]
+    pub key: GroupKey,
+    /// In one word.
+    pub condition: Condition,
+    /// What is on the host.
+    pub installed: Option<Installed>,
+    /// The last revision whose deployment succeeded as a whole.
+    pub last_good: Option<Installed>,
+    /// Whether what is on the host came from a signed release; signatures are not checked yet.
+    pub signature: Signature,
+    /// The highest sequence of the channel that was accepted.
+    pub highest_sequence: Option<u64>,
+    /// Why the channel is not followed.
+    pub held: Option<String>,
+    /// The deployment that is going on.
+    pub active: Option<DeploymentStatus>,
+    /// The one that ended last.
+    pub last: Option<DeploymentStatus>,
+}
+
+/// A group's condition in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Nothing was deployed yet.
+    Empty,
+    /// The last deployment succeeded.
+    Good,
+    /// A deployment is going on.
+    Deploying,
+    /// The last deployment failed and nothing made it good.
+    Failed,
+    /// The last deployment failed and the last good revision was put back.
+    RolledBack,
+    /// A rollback by hand holds the channel's release.
+    Held,
+}
+
+/// How the revision was authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signature {
+    /// No keys are configured.
+    Unsigned,
+}
+
+/// One deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStatus {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Who asked for it.
+    pub creator: Creator,
+    /// Who asked for it, in words.
+    pub asked_by: String,
+    /// Where the bundle comes from.
+    pub location: String,
+    /// SHA-256 of the bundle.
+    pub revision: Option<Sha256Digest>,
+    /// Sequence of the release.
+    pub sequence: Option<u64>,
+    /// When it began, milliseconds since 1970.
+    pub started_ms: u64,
+    /// When it ended.
+    pub finished_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The event that is going on.
+    pub event: Option<LifecycleEvent>,
+    /// The script that is going on.
+    pub script: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    /// The events and how they ended.
+    pub events: Vec<EventStatus>,
+}
+
+/// One lifecycle event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// Which.
+    pub event: LifecycleEvent,
+    /// How far.
+    pub status: StepStatus,
+    /// How long it took or takes, so far as it is known.
+    pub milliseconds: Option<u64>,
+}
+
+/// The status document of a state.
+pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
+    Status {
+        version: STATUS_VERSION,
+        instance: state.instance.clone(),
+        daemon,
+        groups: state.groups.values().map(|group| group_status(group, now_ms)).collect(),
+    }
+}
+
+fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
+    GroupStatus {
+        key: group.key.clone(),
+        condition: condition(group),
+        installed: group.installed.clone(),
+        last_good: group.last_good.clone(),
+        signature: Signature::Unsigned,
+        highest_sequence: group.following.highest.map(|h| h.sequence),
+        held: group.following.held.clone(),
+        active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
+        last: group.finished.last().map(|d| deployment_status(d, now_ms)),
+    }
+}
+
+fn condition(group: &Group) -> Condition {
+    if group.active.is_some() {
+        return Condition::Deploying;
+    }
+    let Some(last) = group.finished.last() else { return Condition::Empty };
+    match (last.outcome, last.request.creator) {
+        _ if group.following.held.is_some() => Condition::Held,
+        (Some(Outcome::Failed), _) => Condition::Failed,
+        (_, Creator::Rollback) => Condition::RolledBack,
+        _ => Condition::Good,
+    }
+}
+
+/// One deployment as it is shown.
+pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStatus {
+    let request = &deployment.request;
+    let current = deployment.current().filter(|s| s.status == StepStatus::Running);
+    let script = match deployment.in_flight.as_ref().map(|effect| &effect.work) {
+        Some(Work::RunHook { index, .. }) => current.and_then(|s| s.scripts.get(*index)).map(|s| s.location.clone()),
+        _ => None,
+    };
+    DeploymentStatus {
+        id: deployment.id.clone(),
+        creator: request.creator,
+        asked_by: request.asked_by.clone(),
+        location: request.revision.location.clone(),
+        revision: request.revision.digest,
+        sequence: request.sequence(),
+        started_ms: deployment.started_ms,
+        finished_ms: deployment.finished_ms,
+        outcome: deployment.outcome,
+        event: current.map(|s| s.event),
+        script,
+        failure: deployment.failure.clone(),
+        warnings: deployment.warnings.clone(),
+        events: deployment
+            .steps
+            .iter()
+            .map(|step| EventStatus {
+                event: step.event,
+                status: step.status,
+                milliseconds: step.started_ms.map(|from| step.finished_ms.unwrap_or(now_ms).saturating_sub(from)),
+            })
+            .collect(),
+    }
+}
