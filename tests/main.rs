@@ -1,1 +1,3 @@
 //! Black-box tests: the built program against real parts.
+
+mod hooks;
