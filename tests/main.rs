@@ -6,3 +6,5 @@ mod examples;
 mod machine;
 mod package;
 mod support;
+
+mod hooks;
