@@ -193,8 +193,11 @@ fn plain(spec: &AppSpec) -> Value {
 }
 
 fn plain_permission(permission: &Permission) -> Value {
-    let types: Vec<&str> =
-        [("directory", permission.directories), ("file", permission.files)].iter().filter(|t| t.1).map(|t| t.0).collect();
+    let types: Vec<&str> = [("directory", permission.directories), ("file", permission.files)]
+        .iter()
+        .filter(|t| t.1)
+        .map(|t| t.0)
+        .collect();
     json!({
         "object": permission.object,
         "pattern": permission.pattern,

@@ -293,7 +293,8 @@ fn seconds(mapping: &Mapping, key: &str, otherwise: u64, findings: &mut Findings
     match seconds.filter(|seconds| *seconds <= MOST) {
         Some(seconds) => seconds,
         None => {
-            invalid(entry, "not a duration of up to 30 days", findings).help("write `30s`, `5m`, `1h` or plain seconds");
+            invalid(entry, "not a duration of up to 30 days", findings)
+                .help("write `30s`, `5m`, `1h` or plain seconds");
             otherwise
         }
     }
@@ -341,7 +342,8 @@ fn variable(entry: &Entry, findings: &mut Findings) {
         let message = format!("{} is not the name of an environment variable", quoted(&entry.key.text));
         findings
             .add(Code::InvalidExtension, Some(entry.key_at), message)
-            .help("use letters, digits and underscores, a letter first");
+            .help("use letters, digits and underscores, a letter first")
+            .conceal();
     }
 }
 
@@ -354,7 +356,11 @@ fn environment(parent: &Mapping, findings: &mut Findings) -> Vec<(String, String
         variable(entry, findings);
         let Some(value) = scalar_text(entry, findings) else { continue };
         if value.contains('\0') {
-            invalid(entry, "which holds a zero byte", findings).help("no environment variable can");
+            let message = format!("the value of {} holds a zero byte", quoted(&entry.key.text));
+            findings
+                .add(Code::InvalidExtension, Some(entry.key_at), message)
+                .help("no environment variable can hold one")
+                .conceal();
         }
         plain_secret(entry, &value, findings);
         variables.push((entry.key.text.clone(), value));
@@ -363,7 +369,18 @@ fn environment(parent: &Mapping, findings: &mut Findings) -> Vec<(String, String
 }
 
 fn plain_secret(entry: &Entry, value: &str, findings: &mut Findings) {
-    const WORDS: &[&str] = &["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "API_KEY", "PRIVATE_KEY", "ACCESS_KEY", "CREDENTIAL"];
+    const WORDS: &[&str] = &[
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "SECRET",
+        "TOKEN",
+        "APIKEY",
+        "API_KEY",
+        "PRIVATE_KEY",
+        "ACCESS_KEY",
+        "CREDENTIAL",
+    ];
     const HARMLESS: &[&str] = &["_FILE", "_PATH", "_DIR", "_ARN", "_NAME", "_URL", "_TTL", "_TIMEOUT"];
     const MARKS: &[&str] = &["-----BEGIN ", "AKIA", "ASIA", "ghp_", "github_pat_", "xoxb-", "sk_live_"];
     let name = entry.key.text.to_ascii_uppercase();
@@ -378,7 +395,7 @@ fn plain_secret(entry: &Entry, value: &str, findings: &mut Findings) {
         let message = format!("{} looks like a secret in clear text", quoted(&entry.key.text));
         let help = format!("move it to the Parameter Store and write `{}: ssm:/path` below `secrets:`", entry.key.text);
         // The value itself is not repeated: diagnostics end up in build logs.
-        findings.add(Code::PlainSecret, Some(entry.key_at), message).help(help);
+        findings.add(Code::PlainSecret, Some(entry.key_at), message).help(help).conceal();
     }
 }
 
@@ -397,7 +414,8 @@ fn secrets(parent: &Mapping, findings: &mut Findings) -> Vec<Secret> {
                 let message = format!("the value of {} is no reference to a secret", quoted(&entry.key.text));
                 findings
                     .add(Code::InvalidExtension, Some(entry.key_at), message)
-                    .help("write `ssm:/path[:version]` or `secretsmanager:id[#json-key][@version]`");
+                    .help("write `ssm:/path[:version]` or `secretsmanager:id[#json-key][@version]`")
+                    .conceal();
             }
         }
     }
@@ -467,7 +485,8 @@ fn health(parent: &Mapping, findings: &mut Findings) -> Vec<HealthCheck> {
     match entry.value.as_sequence() {
         Some(items) => items.iter().filter_map(|item| health_check(item, findings)).collect(),
         None => {
-            invalid(entry, "not a list of checks", findings).help("begin each check with `- http:`, `- tcp:`, `- command:` or `- unit:`");
+            invalid(entry, "not a list of checks", findings)
+                .help("begin each check with `- http:`, `- tcp:`, `- command:` or `- unit:`");
             Vec::new()
         }
     }
@@ -480,8 +499,7 @@ fn health_check(node: &Node, findings: &mut Findings) -> Option<HealthCheck> {
         return None;
     };
     known_keys(check, keys::HEALTH, "health", findings);
-    let probes: Vec<&Entry> =
-        ["http", "tcp", "command", "unit"].iter().filter_map(|key| check.get(key)).collect();
+    let probes: Vec<&Entry> = ["http", "tcp", "command", "unit"].iter().filter_map(|key| check.get(key)).collect();
     let probe = match probes.as_slice() {
         [entry] => probe(entry, findings),
         several => {

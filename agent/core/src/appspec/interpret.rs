@@ -50,7 +50,11 @@ fn decode<'b>(bytes: &'b [u8], limits: &Limits, findings: &mut Findings) -> Opti
     let content = bytes.strip_prefix(b"\xef\xbb\xbf");
     if content.is_some() {
         findings
-            .add(Code::ByteOrderMark, None, "the file begins with a byte-order mark, with which the CodeDeploy agent refuses it")
+            .add(
+                Code::ByteOrderMark,
+                None,
+                "the file begins with a byte-order mark, with which the CodeDeploy agent refuses it",
+            )
             .help("save it as UTF-8 without byte-order mark");
     }
     let content = content.unwrap_or(bytes);
@@ -124,6 +128,9 @@ fn slip(text: &str, line: u32) -> Option<(Position, String)> {
             return Some((at, "remove the mark of a PowerShell here-string".into()));
         }
         let item = trimmed.trim_start_matches("- ");
+        if item.split_once(": ").is_some_and(|(_, value)| value.trim_start().starts_with('*')) {
+            return Some((at, "quote a value that begins with `*`: bare, it names an anchor".into()));
+        }
         if let Some((key, value)) = glued(item) {
             return Some((at, format!("write a blank after the colon: `{key}: {}`", quoted(value).trim_matches('`'))));
         }
@@ -154,7 +161,9 @@ fn notes(document: &Document, findings: &mut Findings) {
             }
             Note::Alias(at) => {
                 let message = "anchors and aliases: the CodeDeploy agent refuses them on Ruby 3.1 and later";
-                findings.add(Code::Aliases, Some(*at), message).help("write the values out if that agent reads the file too");
+                findings
+                    .add(Code::Aliases, Some(*at), message)
+                    .help("write the values out if that agent reads the file too");
             }
             Note::AnotherDocument(at) => {
                 let message = "only the first document of the file is read";
@@ -289,9 +298,7 @@ fn top_keys(top: &Mapping, findings: &mut Findings) {
         let key = entry.key.text.as_str();
         if is_event(key) {
             let message = format!("{} stands outside of `hooks`, so its scripts never run", quoted(key));
-            findings
-                .add(Code::MisplacedEvent, Some(entry.key_at), message)
-                .help("indent it below `hooks:`");
+            findings.add(Code::MisplacedEvent, Some(entry.key_at), message).help("indent it below `hooks:`");
         } else {
             unknown_key(entry, keys::TOP, "an appspec", findings);
         }
@@ -372,9 +379,7 @@ pub(super) fn required_text(
         Some(entry) => text(entry, findings).map(|text| (text, entry.value.at)),
         None => {
             let at = mapping.entries().first().map_or(node.at, |entry| entry.key_at);
-            findings
-                .add(missing, Some(at), format!("this entry has no `{key}`"))
-                .help(format!("add `{key}: …` to it"));
+            findings.add(missing, Some(at), format!("this entry has no `{key}`")).help(format!("add `{key}: …` to it"));
             None
         }
     }
@@ -393,9 +398,10 @@ pub(super) fn text(entry: &Entry, findings: &mut Findings) -> Option<String> {
         && let Some((key, _)) = scalar.text.split_whitespace().skip(1).find_map(glued_or_bare)
     {
         let message = format!("the value of {} goes on with what looks like the key `{key}`", quoted(&entry.key.text));
-        findings
-            .add(Code::KeyInValue, Some(entry.value.at), message)
-            .help(format!("put `{key}` on a line of its own, a blank after the colon, indented like `{}`", entry.key.text));
+        findings.add(Code::KeyInValue, Some(entry.value.at), message).help(format!(
+            "put `{key}` on a line of its own, a blank after the colon, indented like `{}`",
+            entry.key.text
+        ));
     }
     Some(scalar.text.clone())
 }
