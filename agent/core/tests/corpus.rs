@@ -1,5 +1,12 @@
 //! Every verdict of the CodeDeploy agent in the corpus of appspec files is met, or SEMANTICS-appspec.md says why not.
 #![allow(clippy::disallowed_methods, reason = "a test reads its corpus")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are test code too, which clippy does not see in this kind of crate"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -193,8 +200,11 @@ fn plain(spec: &AppSpec) -> Value {
 }
 
 fn plain_permission(permission: &Permission) -> Value {
-    let types: Vec<&str> =
-        [("directory", permission.directories), ("file", permission.files)].iter().filter(|t| t.1).map(|t| t.0).collect();
+    let types: Vec<&str> = [("directory", permission.directories), ("file", permission.files)]
+        .iter()
+        .filter(|t| t.1)
+        .map(|t| t.0)
+        .collect();
     json!({
         "object": permission.object,
         "pattern": permission.pattern,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::codes::Code;
@@ -41,6 +41,9 @@ pub struct Diagnostic {
     /// Other places that belong to it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<Related>,
+    /// Whether the rest of the line may be a secret, which a picture must not show: pictures end up in build logs.
+    #[serde(skip)]
+    pub conceal: bool,
 }
 
 /// Another place that belongs to a finding.
@@ -56,6 +59,12 @@ impl Diagnostic {
     /// Adds what to do.
     pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Lets the picture show nothing of the line but the place itself.
+    pub fn conceal(&mut self) -> &mut Self {
+        self.conceal = true;
         self
     }
 
@@ -95,6 +104,7 @@ impl Findings {
                 message: String::new(),
                 help: None,
                 related: Vec::new(),
+                conceal: false,
             },
         }
     }
@@ -112,6 +122,7 @@ impl Findings {
             message: message.into(),
             help: None,
             related: Vec::new(),
+            conceal: false,
         };
         if self.list.len() >= self.limit {
             self.left_out = self.left_out.saturating_add(1);
@@ -154,7 +165,8 @@ fn is_hidden(c: char) -> bool {
 }
 
 fn visible(c: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) = if c.is_control() || is_hidden(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    let (escaped, plain) =
+        if c.is_control() || is_hidden(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(plain)
 }
 
@@ -178,28 +190,21 @@ fn render_one(diagnostic: &Diagnostic, source: &Source, renderer: &Renderer, tex
         Severity::Warning => Level::WARNING,
     };
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.name());
-    let range = diagnostic.at.and_then(|at| source.range(at));
-    let mut group = match (range, diagnostic.at) {
-        (Some(range), _) => {
-            let mut snippet = Snippet::source(source.text.as_str())
-                .path(diagnostic.file.as_str())
-                .annotation(AnnotationKind::Primary.span(range));
-            for related in &diagnostic.related {
-                if let Some(range) = source.range(related.at) {
-                    snippet =
-                        snippet.annotation(AnnotationKind::Context.span(range).label(related.message.as_str()));
-                }
-            }
-            title.element(snippet)
-        }
-        (None, at) => {
-            let mut origin = annotate_snippets::Origin::path(diagnostic.file.as_str());
-            if let Some(at) = at {
-                origin = origin.line(wide(at.line)).char_column(wide(at.column));
-            }
-            title.element(origin)
-        }
+    let path = diagnostic.file.as_str();
+    let picture = diagnostic.at.and_then(|at| source.picture(at, diagnostic.conceal));
+    let mut group = match (&picture, diagnostic.at) {
+        (Some(picture), _) => title.element(picture.snippet(path, AnnotationKind::Primary, None)),
+        (None, None) => title.element(Origin::path(path)),
+        (None, Some(at)) => title.element(Origin::path(path).line(wide(at.line)).char_column(wide(at.column))),
     };
+    let related: Vec<(Picture, &Related)> = diagnostic
+        .related
+        .iter()
+        .filter_map(|related| Some((source.picture(related.at, diagnostic.conceal)?, related)))
+        .collect();
+    for (picture, related) in &related {
+        group = group.element(picture.snippet(path, AnnotationKind::Context, Some(related.message.as_str())));
+    }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
@@ -246,17 +251,43 @@ impl Source {
         Self { text, lines }
     }
 
-    /// The bytes of a position; at least one character, so that there is a caret.
-    fn range(&self, at: Position) -> Option<Range<usize>> {
+    /// One line and a place in it; `None` where there is no such line, or one too long to be looked at.
+    fn picture(&self, at: Position, conceal: bool) -> Option<Picture> {
+        const LONGEST: usize = 2000;
         let line = self.lines.get(wide(at.line).checked_sub(1)?)?;
         let content = self.text.get(line.clone())?;
-        if self.text.is_empty() {
+        if self.text.is_empty() || content.len() > LONGEST {
             return None;
         }
-        let mut edges = content.char_indices().map(|(offset, _)| line.start + offset).chain([line.end]);
-        let column = wide(at.column).saturating_sub(1);
-        let start = edges.nth(column).unwrap_or(line.end);
-        let end = edges.nth(wide(at.width.max(1)) - 1).unwrap_or(line.end);
-        Some(start..end.max(start))
+        let mut edges = content.char_indices().map(|(offset, _)| offset).chain([content.len()]);
+        let start = edges.nth(wide(at.column).saturating_sub(1)).unwrap_or(content.len());
+        let end = edges.nth(wide(at.width.max(1)) - 1).unwrap_or(content.len()).max(start);
+        let text = if conceal {
+            let before = content.get(..start).unwrap_or_default();
+            let shown = content.get(start..end).unwrap_or_default();
+            format!("{}{shown}: …", " ".repeat(before.len()))
+        } else {
+            content.to_owned()
+        };
+        Some(Picture { line: wide(at.line), text, range: start..end })
+    }
+}
+
+/// One line of a document and the bytes that are marked in it.
+struct Picture {
+    line: usize,
+    text: String,
+    range: Range<usize>,
+}
+
+impl Picture {
+    fn snippet<'p>(
+        &'p self,
+        path: &'p str,
+        kind: AnnotationKind,
+        label: Option<&'p str>,
+    ) -> Snippet<'p, annotate_snippets::Annotation<'p>> {
+        let annotation = kind.span(self.range.clone()).label(label);
+        Snippet::source(self.text.as_str()).path(path).line_start(self.line).annotation(annotation)
     }
 }

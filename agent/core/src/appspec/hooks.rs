@@ -40,8 +40,13 @@ fn event_hooks(entry: &Entry, findings: &mut Findings) -> Option<EventHooks> {
         Value::Scalar(scalar) if matches!(resolve(scalar), Resolved::Null | Resolved::Bool(false)) => return None,
         Value::Scalar(_) | Value::Mapping(_) => {
             let message = format!("{} is {}, not a list of scripts", quoted(&entry.key.text), entry.value.kind());
-            let glued = entry.value.as_mapping().is_some_and(|m| m.entries().iter().any(|e| e.key.text.starts_with('-')));
-            let help = if glued { "write a blank after the dash: `- location: …`" } else { "begin each script with `- location: …`" };
+            let glued =
+                entry.value.as_mapping().is_some_and(|m| m.entries().iter().any(|e| e.key.text.starts_with('-')));
+            let help = if glued {
+                "write a blank after the dash: `- location: …`"
+            } else {
+                "begin each script with `- location: …`"
+            };
             findings.add(Code::WrongType, Some(entry.key_at), message).help(help);
             return None;
         }
@@ -109,20 +114,24 @@ fn timeout(mapping: &Mapping, findings: &mut Findings) -> Option<u64> {
     let written = scalar.map_or_else(|| entry.value.kind().to_owned(), |scalar| quoted(&scalar.text));
     let Some(seconds) = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0) else {
         let message = format!("`timeout` is {written}, not a number of seconds above 0");
-        findings.add(Code::InvalidTimeout, Some(place(entry)), message).help("write whole seconds, such as `timeout: 300`");
+        findings
+            .add(Code::InvalidTimeout, Some(place(entry)), message)
+            .help("write whole seconds, such as `timeout: 300`");
         return None;
     };
     // A deadline beyond a century would overflow clocks; nobody waits for it.
     let seconds = seconds.min(u64::from(u32::MAX));
     if scalar.is_none_or(|scalar| scalar.text.trim() != seconds.to_string()) {
         let message = format!("the timeout {written} is read as {seconds} seconds, as the CodeDeploy agent does");
-        findings.add(Code::AmbiguousTimeout, Some(place(entry)), message).help(format!("write `timeout: {seconds}` if that is meant"));
+        findings
+            .add(Code::AmbiguousTimeout, Some(place(entry)), message)
+            .help(format!("write `timeout: {seconds}` if that is meant"));
     }
     if seconds > HOUR {
         let message = format!("a timeout of {seconds} seconds is above one hour");
         findings
             .add(Code::LongTimeout, Some(place(entry)), message)
-            .help("CodeDeploy ends an event after 3600 seconds, whatever its scripts' timeouts");
+            .help("CodeDeploy documents 3600 seconds as the most for all scripts of one event");
     }
     Some(seconds)
 }
@@ -132,7 +141,11 @@ fn runas(mapping: &Mapping, findings: &mut Findings) -> Option<String> {
     let user = text(entry, findings)?.trim_matches(BLANKS).to_owned();
     if user.is_empty() {
         findings
-            .add(Code::UnlikelyUser, Some(place(entry)), "`runas` is empty: the script runs as the agent's user, which is root")
+            .add(
+                Code::UnlikelyUser,
+                Some(place(entry)),
+                "`runas` is empty: the script runs as the agent's user, which is root",
+            )
             .help("name a user, or remove the key");
         return None;
     }

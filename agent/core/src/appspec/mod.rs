@@ -1,8 +1,8 @@
 //! The appspec file: text in, [`spec::AppSpec`] or diagnostics out.
 //!
 //! ```text
-//! yaml (nodes as written) -> interpret, hooks, permissions, extension -> spec
-//!                                    \-> diagnose (findings) <- lint (spec + bundle + host)
+//! source, yaml (nodes as written) -> interpret, hooks, permissions, extension -> spec
+//!                                            \-> diagnose (findings) <- lint (spec + bundle + host)
 //! ```
 //!
 //! [`read`] needs only the text. [`lint::lint_bundle`] and [`lint::lint_host`] look for what the text alone cannot
@@ -18,6 +18,7 @@ pub mod keys;
 pub mod lint;
 mod permissions;
 mod scalar;
+mod source;
 pub mod spec;
 
 #[cfg(test)]

@@ -42,10 +42,8 @@ pub(super) fn permission(node: &Rc<Node>, findings: &mut Findings) -> Option<Per
 /// A key's value, unless it is absent, null or false.
 fn present<'m>(mapping: &'m Mapping, key: &str) -> Option<&'m Entry> {
     let entry = mapping.get(key)?;
-    let absent = entry
-        .value
-        .as_scalar()
-        .is_some_and(|scalar| matches!(resolve(scalar), Resolved::Null | Resolved::Bool(false)));
+    let absent =
+        entry.value.as_scalar().is_some_and(|scalar| matches!(resolve(scalar), Resolved::Null | Resolved::Bool(false)));
     (!absent).then_some(entry)
 }
 
@@ -172,9 +170,9 @@ fn acls(mapping: &Mapping, findings: &mut Findings) -> Vec<AclEntry> {
             Ok(acl) => entries.push(acl),
             Err(problem) => {
                 let shown = text.map_or_else(|| item.kind().to_owned(), quoted);
-                findings
-                    .add(Code::InvalidAcl, Some(item.at), format!("`acls` holds {shown}: {problem}"))
-                    .help("write [default:]user|group|mask|other:name:permissions, such as `user:deploy:rw-` or `d:g:web:5`");
+                findings.add(Code::InvalidAcl, Some(item.at), format!("`acls` holds {shown}: {problem}")).help(
+                    "write [default:]user|group|mask|other:name:permissions, such as `user:deploy:rw-` or `d:g:web:5`",
+                );
             }
         }
     }
@@ -244,7 +242,9 @@ fn context(mapping: &Mapping, findings: &mut Findings) -> Option<SelinuxContext>
     let entry = mapping.get("context").filter(|entry| !entry.value.is_null())?;
     let Value::Mapping(context) = &entry.value.value else {
         let message = format!("`context` is {}, not a mapping", entry.value.kind());
-        findings.add(Code::InvalidContext, Some(place(entry)), message).help("write `type:` below it, and `user:` and `range:`");
+        findings
+            .add(Code::InvalidContext, Some(place(entry)), message)
+            .help("write `type:` below it, and `user:` and `range:`");
         return None;
     };
     for key in context.entries() {
@@ -270,7 +270,11 @@ fn context(mapping: &Mapping, findings: &mut Findings) -> Option<SelinuxContext>
 fn range(context: &Mapping, parent: &Entry, findings: &mut Findings) -> Option<String> {
     let Some(entry) = context.get("range").filter(|entry| !entry.value.is_null()) else {
         findings
-            .add(Code::ContextDiffers, Some(parent.key_at), "without `range` the CodeDeploy agent fails the Install event")
+            .add(
+                Code::ContextDiffers,
+                Some(parent.key_at),
+                "without `range` the CodeDeploy agent fails the Install event",
+            )
             .help("write `range: s0` if that agent reads the file too");
         return None;
     };
@@ -335,7 +339,20 @@ mod tests {
         assert_eq!(acl("d:o:r"), entry(true, AclTag::Other, 4));
         assert_eq!(acl("default:group::x"), entry(true, AclTag::GroupOwner, 1));
         assert_eq!(acl("default:u::-"), entry(true, AclTag::UserOwner, 0));
-        for bad in ["rw", "d:u:x:y:r", "u::rw", "g::r", "o:r", "o::r", "d:d:x:r", "x:u:a:r", "z:a:r", "m:x:r", "u:a:8", "u:a:rz"] {
+        for bad in [
+            "rw",
+            "d:u:x:y:r",
+            "u::rw",
+            "g::r",
+            "o:r",
+            "o::r",
+            "d:d:x:r",
+            "x:u:a:r",
+            "z:a:r",
+            "m:x:r",
+            "u:a:8",
+            "u:a:rz",
+        ] {
             assert!(acl(bad).is_err(), "{bad}");
         }
     }
@@ -345,7 +362,21 @@ mod tests {
         for good in ["s0", "s0-s15", "s0:c0", "s0-s0:c0.c1023", "s1:c1,c3.c5,c9"] {
             assert_eq!(check_range(good), Ok(()), "{good}");
         }
-        for bad in ["", "0", "s", "s2-s1", "s0:", "s0-", "s0:c1024", "s0:c1,c1", "s0:c5.c3", "s0:c1.c3,c2", "s0:c1:c2", "sx", "s0:c99999999999999999999"] {
+        for bad in [
+            "",
+            "0",
+            "s",
+            "s2-s1",
+            "s0:",
+            "s0-",
+            "s0:c1024",
+            "s0:c1,c1",
+            "s0:c5.c3",
+            "s0:c1.c3,c2",
+            "s0:c1:c2",
+            "sx",
+            "s0:c99999999999999999999",
+        ] {
             assert!(check_range(bad).is_err(), "{bad}");
         }
     }

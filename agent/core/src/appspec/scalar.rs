@@ -49,8 +49,8 @@ fn sexagesimal(text: &str) -> Option<Resolved> {
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
     let parts: Vec<&str> = whole.split(':').collect();
     let (first, rest) = parts.split_first()?;
-    let first_ok = first.starts_with(|c: char| c.is_ascii_digit())
-        && first.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let first_ok =
+        first.starts_with(|c: char| c.is_ascii_digit()) && first.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     let rest_ok = (1..=2).contains(&rest.len())
         && rest.iter().all(|part| {
             part.bytes().all(|b| b.is_ascii_digit())
@@ -223,9 +223,16 @@ mod tests {
 
     #[test]
     fn text_is_read_up_to_what_is_no_digit() {
-        for (text, expected) in
-            [("90 seconds", 90), ("300s", 300), ("1e3", 1), ("forever", 0), (" 7", 7), ("-3x", -3), ("1_0", 10), ("1__0", 1)]
-        {
+        for (text, expected) in [
+            ("90 seconds", 90),
+            ("300s", 300),
+            ("1e3", 1),
+            ("forever", 0),
+            (" 7", 7),
+            ("-3x", -3),
+            ("1_0", 10),
+            ("1__0", 1),
+        ] {
             assert_eq!(leading_integer(text), expected, "{text:?}");
         }
     }

@@ -23,21 +23,31 @@ pub fn lint_bundle(
     limits: &Limits,
 ) -> Vec<Diagnostic> {
     let mut findings = Findings::new(name, limits.diagnostics);
+    let mut names = Names { listing, searches_left: SEARCHES };
     for file in &spec.files {
-        source(file, listing, &mut findings);
+        source(file, &mut names, &mut findings);
     }
     let mut checked = BTreeSet::new();
     for script in spec.hooks.iter().flat_map(|hooks| &hooks.scripts) {
         if let Some(path) = bundle_path(&script.location)
             && checked.insert(path.clone())
         {
-            self::script(script, &path, listing, heads, &mut findings);
+            self::script(script, &path, &mut names, heads, &mut findings);
         }
     }
     if let Some(installed) = Installed::new(spec, listing) {
         installed.permissions(&spec.permissions, &mut findings);
     }
     findings.into_list()
+}
+
+/// Most searches of the whole listing for a similar name: they are a help, and must not cost minutes.
+const SEARCHES: usize = 20;
+
+/// The listing, and how often it may still be searched.
+struct Names<'l> {
+    listing: &'l BundleListing,
+    searches_left: usize,
 }
 
 /// Whether the listing cannot tell what is at a path, because a link leads there.
@@ -48,13 +58,14 @@ fn is_behind_link(path: &Path, listing: &BundleListing) -> bool {
         .any(|entry| matches!(entry.kind, EntryKind::Symlink { .. }))
 }
 
-fn source(file: &FileMapping, listing: &BundleListing, findings: &mut Findings) {
+fn source(file: &FileMapping, names: &mut Names, findings: &mut Findings) {
+    let listing = names.listing;
     let Some(path) = bundle_path(&file.source).filter(|path| !path.as_os_str().is_empty()) else { return };
     let Some(entry) = listing.get(&path) else {
         if !is_behind_link(&path, listing) {
             let message = format!("the bundle holds no {}", quoted(&file.source));
             let found = findings.add(Code::SourceAbsent, Some(file.source_at), message);
-            found.help(match similar(&path, listing) {
+            found.help(match names.similar(&path) {
                 Some(other) => format!("did you mean {}?", quoted(&other)),
                 None => "pack it into the bundle, or correct the path, which begins at the bundle's top".to_owned(),
             });
@@ -72,31 +83,35 @@ fn source(file: &FileMapping, listing: &BundleListing, findings: &mut Findings) 
     }
 }
 
-/// A path of the bundle that differs in case alone, or has the same name elsewhere.
-fn similar(path: &Path, listing: &BundleListing) -> Option<String> {
-    let wanted = path.to_str()?.to_lowercase();
-    let name = path.file_name()?.to_str()?.to_lowercase();
-    let mut same_name = None;
-    for entry in listing.entries() {
-        let Some(text) = entry.path.as_path().to_str() else { continue };
-        let lower = text.to_lowercase();
-        if lower == wanted {
-            return Some(text.to_owned());
+impl Names<'_> {
+    /// A path of the bundle that differs in case alone, or has the same name elsewhere.
+    fn similar(&mut self, path: &Path) -> Option<String> {
+        self.searches_left = self.searches_left.checked_sub(1)?;
+        let wanted = path.to_str()?.to_lowercase();
+        let name = path.file_name()?.to_str()?.to_lowercase();
+        let mut same_name = None;
+        for entry in self.listing.entries() {
+            let Some(text) = entry.path.as_path().to_str() else { continue };
+            let lower = text.to_lowercase();
+            if lower == wanted {
+                return Some(text.to_owned());
+            }
+            if same_name.is_none() && lower.rsplit('/').next() == Some(name.as_str()) {
+                same_name = Some(text.to_owned());
+            }
         }
-        if same_name.is_none() && lower.rsplit('/').next() == Some(name.as_str()) {
-            same_name = Some(text.to_owned());
-        }
+        same_name
     }
-    same_name
 }
 
 fn script(
     script: &HookScript,
     path: &Path,
-    listing: &BundleListing,
+    names: &mut Names,
     heads: &BTreeMap<PathBuf, Vec<u8>>,
     findings: &mut Findings,
 ) {
+    let listing = names.listing;
     let location = quoted(&script.location);
     let Some(entry) = listing.get(path) else {
         if !path.as_os_str().is_empty() && is_behind_link(path, listing) {
@@ -106,7 +121,7 @@ fn script(
         let command = script.location.split_whitespace().next().and_then(bundle_path);
         let has_arguments = script.location.contains(char::is_whitespace)
             && command.is_some_and(|command| listing.get(&command).is_some());
-        found.help(match similar(path, listing) {
+        found.help(match names.similar(path) {
             _ if has_arguments => {
                 "`location` is a path and nothing else; put the arguments into a script of their own".to_owned()
             }
@@ -118,7 +133,11 @@ fn script(
     match entry.kind {
         EntryKind::Directory => {
             findings
-                .add(Code::ScriptAbsent, Some(script.at), format!("{location} is a directory of the bundle, not a script"))
+                .add(
+                    Code::ScriptAbsent,
+                    Some(script.at),
+                    format!("{location} is a directory of the bundle, not a script"),
+                )
                 .help("name the script in it");
             return;
         }
@@ -134,7 +153,11 @@ fn script(
     }
     if entry.mode & 0o111 == 0 {
         findings
-            .add(Code::ScriptNotExecutable, Some(script.at), format!("the script {location} is not executable in the bundle"))
+            .add(
+                Code::ScriptNotExecutable,
+                Some(script.at),
+                format!("the script {location} is not executable in the bundle"),
+            )
             .help("run `chmod +x` on it, or `git update-index --chmod=+x`, before the bundle is packed");
     }
     if let Some(head) = heads.get(path) {
@@ -160,13 +183,15 @@ impl Installed {
             let destination = host_path(&file.destination);
             let whole = source.as_os_str().is_empty();
             let entries = listing.entries();
-            let start = if whole { 0 } else { entries.partition_point(|entry| entry.path.as_path() < source.as_path()) };
+            let start =
+                if whole { 0 } else { entries.partition_point(|entry| entry.path.as_path() < source.as_path()) };
             for entry in entries.iter().skip(start).take_while(|entry| entry.path.as_path().starts_with(&source)) {
                 if paths.len() >= MOST {
                     return None;
                 }
                 let is_directory = entry.kind == EntryKind::Directory;
-                let below = entry.path.as_path().strip_prefix(&source).ok().filter(|below| !below.as_os_str().is_empty());
+                let below =
+                    entry.path.as_path().strip_prefix(&source).ok().filter(|below| !below.as_os_str().is_empty());
                 match (below, entry.path.as_path().file_name()) {
                     (Some(below), _) => paths.push((destination.join(below), is_directory)),
                     (None, Some(name)) if !is_directory => paths.push((destination.join(name), false)),
@@ -188,8 +213,9 @@ impl Installed {
             let start = self.paths.partition_point(|(path, _)| *path < object);
             let mut anything = false;
             let mut matched = false;
-            for (path, is_directory) in self.paths.iter().skip(start).take_while(|(path, _)| path.starts_with(&object)) {
-                compared = compared.saturating_add(1);
+            for (path, is_directory) in self.paths.iter().skip(start).take_while(|(path, _)| path.starts_with(&object))
+            {
+                compared = compared.saturating_add(permission.except.len()).saturating_add(1);
                 let is_object = *path == object;
                 if is_object && *is_directory {
                     continue;
@@ -208,9 +234,9 @@ impl Installed {
                 (_, true) => {}
                 (false, _) => {
                     let message = format!("nothing is installed at or below {}", quoted(&permission.object));
-                    findings
-                        .add(Code::PermissionMatchesNothing, Some(permission.at), message)
-                        .help("only what this deployment installs is touched: write the destination, or a path below it");
+                    findings.add(Code::PermissionMatchesNothing, Some(permission.at), message).help(
+                        "only what this deployment installs is touched: write the destination, or a path below it",
+                    );
                 }
                 // The text alone showed that, and it was said.
                 (true, false) if permission.pattern.contains('/') => {}

@@ -36,15 +36,17 @@ pub(super) fn lint_spec(spec: &AppSpec, findings: &mut Findings) {
 fn inside_bundle(key: &str, path: &str, at: Position, findings: &mut Findings) {
     if bundle_path(path).is_none() {
         let message = format!("the {key} {} leads out of the bundle", quoted(path));
-        findings
-            .add(Code::LeavesBundle, Some(at), message)
-            .help("only what the bundle holds can be used; put the file into it and write its path from the bundle's top");
+        findings.add(Code::LeavesBundle, Some(at), message).help(
+            "only what the bundle holds can be used; put the file into it and write its path from the bundle's top",
+        );
     }
 }
 
 fn source(file: &FileMapping, findings: &mut Findings) {
     inside_bundle("source", &file.source, file.source_at, findings);
-    if let Some(sign) = file.source.chars().find(|c| matches!(c, '*' | '$' | '~')).filter(|c| *c != '~' || file.source.starts_with('~')) {
+    if let Some(sign) =
+        file.source.chars().find(|c| matches!(c, '*' | '$' | '~')).filter(|c| *c != '~' || file.source.starts_with('~'))
+    {
         let message = format!("`{sign}` in the source {} is taken literally", quoted(&file.source));
         findings
             .add(Code::NotExpanded, Some(file.source_at), message)
@@ -54,14 +56,17 @@ fn source(file: &FileMapping, findings: &mut Findings) {
 
 fn destination(file: &FileMapping, findings: &mut Findings) {
     let destination = &file.destination;
-    let literal = destination.chars().find(|c| matches!(c, '*' | '$')).or_else(|| destination.chars().next().filter(|c| *c == '~'));
+    let literal = destination
+        .chars()
+        .find(|c| matches!(c, '*' | '$'))
+        .or_else(|| destination.chars().next().filter(|c| *c == '~'));
     if let Some(sign) = literal {
         let message = format!("`{sign}` in the destination {} is taken literally", quoted(destination));
         findings
             .add(Code::NotExpanded, Some(file.destination_at), message)
             .help("write the whole path; home directories, patterns and variables are not expanded");
     }
-    if !destination.starts_with('/') {
+    if !destination.starts_with(['/', '~', '$']) {
         let message = format!("the destination {} is not absolute; it is taken from `/`", quoted(destination));
         findings
             .add(Code::RelativeDestination, Some(file.destination_at), message)

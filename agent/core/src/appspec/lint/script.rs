@@ -22,14 +22,15 @@ pub(super) fn check(script: &HookScript, head: &[u8], findings: &mut Findings) {
         return;
     };
     if line.ends_with('\r') {
-        let message = format!("the `#!` line of {location} ends in a carriage return: the interpreter will not be found");
+        let message =
+            format!("the `#!` line of {location} ends in a carriage return: the interpreter will not be found");
         findings
             .add(Code::ScriptHasCarriageReturns, at, message)
             .help("save it with Unix line ends, or write `*.sh text eol=lf` into .gitattributes");
     }
-    let is_shell = interpreters(head)
-        .iter()
-        .any(|interpreter| matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh" | "ash")));
+    let is_shell = interpreters(head).iter().any(|interpreter| {
+        matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh" | "ash"))
+    });
     if is_shell {
         background(script, head, findings);
     }

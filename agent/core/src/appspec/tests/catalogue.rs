@@ -116,7 +116,7 @@ fn listing(files: &[(&str, u32, &str)]) -> BundleListing {
     BundleListing::new(entries)
 }
 
-fn findings(case: &Case) -> Vec<diagnose::Diagnostic> {
+fn findings(case: &Case) -> Vec<Diagnostic> {
     let limits = Limits { appspec_bytes: 512, yaml_nodes: 200, ..Limits::default() };
     let Reading { spec, mut diagnostics } = read("appspec.yml", case.text, &limits);
     let Some(spec) = spec else { return diagnostics };
@@ -180,7 +180,11 @@ fn what_is_right_is_not_warned_of() {
         &[
             ("app/run.sh", 0o755, "x"),
             ("conf/app.conf", 0o644, "x"),
-            ("scripts/start.sh", 0o755, "#!/bin/bash\n# runs it &\njava -jar app.jar > /var/log/app.log 2>&1 &\ntrue && true\nexec 3>&1\n"),
+            (
+                "scripts/start.sh",
+                0o755,
+                "#!/bin/bash\n# runs it &\njava -jar app.jar > /var/log/app.log 2>&1 &\ntrue && true\nexec 3>&1\n",
+            ),
         ],
     );
     assert_eq!(findings(&case), []);
@@ -191,6 +195,8 @@ fn what_links_hide_is_not_judged() {
     let mut entries = vec![entry("current", 0o777, EntryKind::Symlink { target: "v1".into() })];
     entries.push(entry("v1", 0o755, EntryKind::Directory));
     let listing = BundleListing::new(entries);
-    let spec = spec("files:\n  - source: current/app\n    destination: /srv\nhooks:\n  BeforeInstall:\n    - location: current/a.sh\n");
+    let spec = spec(
+        "files:\n  - source: current/app\n    destination: /srv\nhooks:\n  BeforeInstall:\n    - location: current/a.sh\n",
+    );
     assert_eq!(lint_bundle("appspec.yml", &spec, &listing, &BTreeMap::new(), &Limits::default()), []);
 }

@@ -1,0 +1,289 @@
+//! The sections below `hostler:`.
+
+use std::collections::HashSet;
+
+use super::super::codes::Code;
+use super::super::diagnose::{Findings, quoted};
+use super::super::keys;
+use super::values::{
+    any_mapping, boolean, bytes, invalid, known_keys, mapping, number, required, scalar_text, seconds, texts,
+};
+use super::{Extension, HealthCheck, HookEntry, HookOptions, Probe, Secret, SecretReference, Traffic, TrafficMethod};
+use crate::yaml::{Entry, Mapping, Node};
+
+pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extension {
+    let mut extension = Extension::default();
+    let Some(mapping) = mapping(entry, keys::EXTENSION, findings) else { return extension };
+    if let Some(install) = mapping.get("install").and_then(|entry| self::mapping(entry, keys::INSTALL, findings)) {
+        extension.recheck_after_before_install = recheck_after(install, findings);
+    }
+    extension.environment = environment(mapping, findings);
+    extension.secrets = secrets(mapping, findings);
+    extension.hooks = hooks(mapping, &extension.secrets, findings);
+    extension.health = health(mapping, findings);
+    if let Some(traffic) = mapping.get("traffic").and_then(|entry| self::mapping(entry, keys::TRAFFIC, findings)) {
+        extension.traffic = self::traffic(traffic, findings);
+    }
+    extension
+}
+
+fn recheck_after(install: &Mapping, findings: &mut Findings) -> bool {
+    let Some(entry) = install.get("recheck_after") else { return false };
+    let is_event = entry.value.as_scalar().is_some_and(|scalar| scalar.text == "BeforeInstall");
+    if !is_event {
+        invalid(entry, "which is no event after which the host can be checked", findings)
+            .help("write `recheck_after: BeforeInstall`, or remove it");
+    }
+    is_event
+}
+
+/// Names that a shell can use.
+fn is_variable(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}
+
+fn variable(entry: &Entry, findings: &mut Findings) {
+    if !is_variable(&entry.key.text) {
+        let message = format!("{} is not the name of an environment variable", quoted(&entry.key.text));
+        findings
+            .add(Code::InvalidExtension, Some(entry.key_at), message)
+            .help("use letters, digits and underscores, a letter first")
+            .conceal();
+    }
+}
+
+fn environment(parent: &Mapping, findings: &mut Findings) -> Vec<(String, String)> {
+    let Some(mapping) = parent.get("environment").and_then(|entry| any_mapping(entry, findings)) else {
+        return Vec::new();
+    };
+    let mut variables = Vec::new();
+    for entry in mapping.entries() {
+        variable(entry, findings);
+        let Some(value) = scalar_text(entry, findings) else { continue };
+        if value.contains('\0') {
+            let message = format!("the value of {} holds a zero byte", quoted(&entry.key.text));
+            findings
+                .add(Code::InvalidExtension, Some(entry.key_at), message)
+                .help("no environment variable can hold one")
+                .conceal();
+        }
+        plain_secret(entry, &value, findings);
+        variables.push((entry.key.text.clone(), value));
+    }
+    variables
+}
+
+fn plain_secret(entry: &Entry, value: &str, findings: &mut Findings) {
+    const WORDS: &[&str] = &[
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "SECRET",
+        "TOKEN",
+        "APIKEY",
+        "API_KEY",
+        "PRIVATE_KEY",
+        "ACCESS_KEY",
+        "CREDENTIAL",
+    ];
+    const HARMLESS: &[&str] = &["_FILE", "_PATH", "_DIR", "_ARN", "_NAME", "_URL", "_TTL", "_TIMEOUT"];
+    const MARKS: &[&str] = &["-----BEGIN ", "AKIA", "ASIA", "ghp_", "github_pat_", "xoxb-", "sk_live_"];
+    let name = entry.key.text.to_ascii_uppercase();
+    let by_name = WORDS.iter().any(|word| name.contains(word)) && !HARMLESS.iter().any(|end| name.ends_with(end));
+    let by_value = MARKS.iter().any(|mark| value.starts_with(mark));
+    // user:password@ in the address of a database or broker.
+    let in_url = value
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.contains(':') && !user.ends_with(':'));
+    if !value.is_empty() && (by_name || by_value || in_url) {
+        let message = format!("{} looks like a secret in clear text", quoted(&entry.key.text));
+        let help = format!("move it to the Parameter Store and write `{}: ssm:/path` below `secrets:`", entry.key.text);
+        // The value itself is not repeated: diagnostics end up in build logs.
+        findings.add(Code::PlainSecret, Some(entry.key_at), message).help(help).conceal();
+    }
+}
+
+fn secrets(parent: &Mapping, findings: &mut Findings) -> Vec<Secret> {
+    let Some(mapping) = parent.get("secrets").and_then(|entry| any_mapping(entry, findings)) else {
+        return Vec::new();
+    };
+    let mut secrets = Vec::new();
+    for entry in mapping.entries() {
+        variable(entry, findings);
+        let Some(text) = scalar_text(entry, findings) else { continue };
+        match secret_reference(&text) {
+            Some(reference) => secrets.push(Secret { name: entry.key.text.clone(), reference, at: entry.value.at }),
+            None => {
+                // The text may be the secret itself, so it is not repeated.
+                let message = format!("the value of {} is no reference to a secret", quoted(&entry.key.text));
+                findings
+                    .add(Code::InvalidExtension, Some(entry.key_at), message)
+                    .help("write `ssm:/path[:version]` or `secretsmanager:id[#json-key][@version]`")
+                    .conceal();
+            }
+        }
+    }
+    secrets
+}
+
+fn secret_reference(text: &str) -> Option<SecretReference> {
+    let sane = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
+    if let Some(rest) = text.strip_prefix("ssm:") {
+        let (name, version) = if rest.starts_with("arn:") {
+            (rest, None)
+        } else {
+            rest.split_once(':').map_or((rest, None), |(name, version)| (name, Some(version)))
+        };
+        let fits = sane(name) && version.is_none_or(sane);
+        return fits.then(|| SecretReference::Parameter { name: name.to_owned(), version: version.map(str::to_owned) });
+    }
+    let rest = text.strip_prefix("secretsmanager:")?;
+    let (rest, version) = rest.rsplit_once('@').map_or((rest, None), |(rest, version)| (rest, Some(version)));
+    let (id, json_key) = rest.split_once('#').map_or((rest, None), |(id, key)| (id, Some(key)));
+    let fits = sane(id) && version.is_none_or(sane) && json_key.is_none_or(|key| !key.is_empty());
+    fits.then(|| SecretReference::Secret {
+        id: id.to_owned(),
+        json_key: json_key.map(str::to_owned),
+        version: version.map(str::to_owned),
+    })
+}
+
+fn hooks(parent: &Mapping, secrets: &[Secret], findings: &mut Findings) -> Vec<HookEntry> {
+    let Some(events) = parent.get("hooks").and_then(|entry| any_mapping(entry, findings)) else { return Vec::new() };
+    let known: HashSet<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
+    let mut entries = Vec::new();
+    for event in events.entries() {
+        let Some(scripts) = any_mapping(event, findings) else { continue };
+        for script in scripts.entries() {
+            let Some(options) = mapping(script, keys::HOOK_OPTIONS, findings) else { continue };
+            let options = hook_options(options, &known, findings);
+            let (event, location) = (event.key.text.clone(), script.key.text.clone());
+            entries.push(HookEntry { event, location, options, at: script.key_at });
+        }
+    }
+    entries
+}
+
+fn hook_options(options: &Mapping, known: &HashSet<&str>, findings: &mut Findings) -> HookOptions {
+    let limits = options.get("limits").and_then(|entry| mapping(entry, keys::HOOK_LIMITS, findings));
+    let mut secrets = Vec::new();
+    for (name, at) in texts(options, "secrets", findings) {
+        if !known.contains(name.as_str()) {
+            let message = format!("{} is not declared below `hostler.secrets`", quoted(&name));
+            findings.add(Code::InvalidExtension, Some(at), message).help("declare it there, with its reference");
+        }
+        secrets.push(name);
+    }
+    HookOptions {
+        repeatable: boolean(options, "repeatable", findings),
+        leader_only: boolean(options, "leader_only", findings),
+        tasks_max: limits.and_then(|limits| number(limits, "tasks_max", findings)),
+        memory_max: limits.and_then(|limits| bytes(limits, "memory_max", findings)),
+        environment: environment(options, findings),
+        secrets,
+    }
+}
+
+fn health(parent: &Mapping, findings: &mut Findings) -> Vec<HealthCheck> {
+    let Some(entry) = parent.get("health").filter(|entry| !entry.value.is_null()) else { return Vec::new() };
+    match entry.value.as_sequence() {
+        Some(items) => items.iter().filter_map(|item| health_check(item, findings)).collect(),
+        None => {
+            invalid(entry, "not a list of checks", findings)
+                .help("begin each check with `- http:`, `- tcp:`, `- command:` or `- unit:`");
+            Vec::new()
+        }
+    }
+}
+
+fn health_check(node: &Node, findings: &mut Findings) -> Option<HealthCheck> {
+    const HELP: &str = "a check has exactly one of `http`, `tcp`, `command` and `unit`";
+    let Some(check) = node.as_mapping() else {
+        findings.add(Code::InvalidExtension, Some(node.at), format!("a health check is {}", node.kind())).help(HELP);
+        return None;
+    };
+    known_keys(check, keys::HEALTH, "health", findings);
+    let probes: Vec<&Entry> = ["http", "tcp", "command", "unit"].iter().filter_map(|key| check.get(key)).collect();
+    let probe = match probes.as_slice() {
+        [entry] => probe(entry, findings),
+        several => {
+            let at = check.entries().first().map_or(node.at, |entry| entry.key_at);
+            let message = format!("this health check has {} probes", several.len());
+            findings.add(Code::InvalidExtension, Some(at), message).help(HELP);
+            None
+        }
+    };
+    let name = check.get("name").and_then(|entry| scalar_text(entry, findings));
+    let (interval_seconds, timeout_seconds) =
+        (seconds(check, "interval", 5, findings), seconds(check, "timeout", 5, findings));
+    let successes = number(check, "successes", findings).unwrap_or(2);
+    let failures = number(check, "failures", findings).unwrap_or(3);
+    let deadline_seconds = seconds(check, "deadline", 300, findings);
+    let probe = probe?;
+    let name = name.unwrap_or_else(|| probe.target().to_owned());
+    let at = check.entries().first().map_or(node.at, |entry| entry.key_at);
+    Some(HealthCheck { name, probe, interval_seconds, timeout_seconds, successes, failures, deadline_seconds, at })
+}
+
+fn probe(entry: &Entry, findings: &mut Findings) -> Option<Probe> {
+    match entry.key.text.as_str() {
+        "http" => {
+            let http = mapping(entry, keys::HEALTH_HTTP, findings)?;
+            let url = required(http, entry, "url", findings)?;
+            let (text, url_entry) = url;
+            if !text.starts_with("http://") && !text.starts_with("https://") {
+                invalid(url_entry, "not an address", findings).help("begin it with http:// or https://");
+            }
+            let status = number(http, "status", findings);
+            let code = status.and_then(|status| u16::try_from(status).ok()).filter(|code| (100..600).contains(code));
+            if let (Some(_), None, Some(entry)) = (status, code, http.get("status")) {
+                invalid(entry, "not an HTTP status", findings).help("write a number from 100 to 599");
+            }
+            Some(Probe::Http { url: text, status: code })
+        }
+        "tcp" => {
+            let address = scalar_text(entry, findings)?;
+            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+            if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+                invalid(entry, "not host:port", findings).help("write `tcp: 127.0.0.1:8080`");
+            }
+            Some(Probe::Tcp { address })
+        }
+        "command" => {
+            let command = mapping(entry, keys::HEALTH_COMMAND, findings)?;
+            let (location, _) = required(command, entry, "location", findings)?;
+            let runas = command.get("runas").and_then(|entry| scalar_text(entry, findings));
+            Some(Probe::Command { location, runas })
+        }
+        _ => Some(Probe::Unit { unit: scalar_text(entry, findings)? }),
+    }
+}
+
+fn traffic(mapping: &Mapping, findings: &mut Findings) -> Traffic {
+    let method = mapping.get("method").and_then(|entry| {
+        let method = match entry.value.as_scalar().map(|scalar| scalar.text.as_str()) {
+            Some("none") => Some(TrafficMethod::None),
+            Some("standby") => Some(TrafficMethod::Standby),
+            Some("target-groups") => Some(TrafficMethod::TargetGroups),
+            _ => None,
+        };
+        if method.is_none() {
+            invalid(entry, "no way out of service", findings).help("write `standby`, `target-groups` or `none`");
+        }
+        method
+    });
+    let otherwise = Traffic::default();
+    let target_groups = texts(mapping, "target_groups", findings);
+    for (arn, at) in target_groups.iter().filter(|(arn, _)| !arn.starts_with("arn:")) {
+        let message = format!("{} is not the ARN of a target group", quoted(arn));
+        findings.add(Code::InvalidExtension, Some(*at), message).help("it begins with `arn:`");
+    }
+    Traffic {
+        method,
+        target_groups: target_groups.into_iter().map(|(arn, _)| arn).collect(),
+        drain_timeout_seconds: seconds(mapping, "drain_timeout", otherwise.drain_timeout_seconds, findings),
+        healthy_timeout_seconds: seconds(mapping, "healthy_timeout", otherwise.healthy_timeout_seconds, findings),
+    }
+}

@@ -1,0 +1,139 @@
+//! Before the meaning: bytes to text, and what the YAML reader has to say about it.
+
+use super::codes::Code;
+use super::diagnose::{Findings, quoted};
+use super::keys;
+use crate::limits::Limits;
+use crate::yaml::{Document, Note, Position, YamlError, YamlProblem};
+
+pub(super) fn decode<'b>(bytes: &'b [u8], limits: &Limits, findings: &mut Findings) -> Option<&'b str> {
+    if bytes.len() > limits.appspec_bytes {
+        let message = format!("the appspec has {} bytes; {} are allowed", bytes.len(), limits.appspec_bytes);
+        findings.add(Code::TooLarge, None, message).help("check that it is the right file");
+        return None;
+    }
+    let content = bytes.strip_prefix(b"\xef\xbb\xbf");
+    if content.is_some() {
+        findings
+            .add(
+                Code::ByteOrderMark,
+                None,
+                "the file begins with a byte-order mark, with which the CodeDeploy agent refuses it",
+            )
+            .help("save it as UTF-8 without byte-order mark");
+    }
+    let content = content.unwrap_or(bytes);
+    match std::str::from_utf8(content) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let before = content.get(..error.valid_up_to()).unwrap_or_default();
+            let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
+            let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count();
+            let line = before.iter().filter(|b| **b == b'\n').count();
+            let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
+            let at = Position { line: number(line), column: number(column), width: 1 };
+            let utf16 = content.starts_with(&[0xfe, 0xff]) || content.starts_with(&[0xff, 0xfe]);
+            let (what, help) = if utf16 {
+                ("the file is UTF-16, not UTF-8", "save it as UTF-8")
+            } else {
+                ("the file is not UTF-8", "save it as UTF-8; older editors write Latin-1")
+            };
+            findings.add(Code::NotUtf8, Some(at), what).help(help);
+            None
+        }
+    }
+}
+
+/// Says what the parser says, and looks for the slips that are behind most such errors.
+pub(super) fn syntax(error: &YamlError, text: &str, findings: &mut Findings) {
+    let code = match &error.problem {
+        YamlProblem::Syntax(_) | YamlProblem::AliasInsideItself => Code::YamlSyntax,
+        YamlProblem::TooDeep(_) | YamlProblem::TooManyNodes(_) | YamlProblem::TooMuchText(_) => Code::YamlLimit,
+    };
+    let message = match code {
+        Code::YamlSyntax => format!("this is not YAML: {}", error.problem),
+        _ => error.problem.to_string(),
+    };
+    let found = findings.add(code, Some(error.at), message);
+    if code == Code::YamlLimit {
+        found.help("no appspec needs so much: check that it is the right file, and what its aliases stand for");
+        return;
+    }
+    match slip(text, error.at.line) {
+        Some((at, help)) => {
+            found.help(help);
+            if at.line != error.at.line {
+                found.related(at, "probably here");
+            }
+        }
+        None => {
+            found.help("check the indentation and the quotes here and in the lines before");
+        }
+    }
+}
+
+/// The likeliest slip at or a few lines before the line of a syntax error.
+fn slip(text: &str, line: u32) -> Option<(Position, String)> {
+    const BEFORE: usize = 4;
+    let line = usize::try_from(line).ok()?;
+    let lines = text.lines().enumerate().skip(line.saturating_sub(BEFORE)).take(BEFORE.min(line));
+    let candidates: Vec<(usize, &str)> = lines.collect();
+    for (index, content) in candidates.into_iter().rev() {
+        let trimmed = content.trim_start();
+        let indent = content.chars().count() - trimmed.chars().count();
+        let at = Position {
+            line: u32::try_from(index + 1).unwrap_or(u32::MAX),
+            column: u32::try_from(indent + 1).unwrap_or(u32::MAX),
+            width: u32::try_from(trimmed.trim_end().chars().count()).unwrap_or(u32::MAX),
+        };
+        if content.chars().take(indent).any(|c| c == '\t') {
+            return Some((at, "indent with blanks: YAML allows no tabs there".into()));
+        }
+        if trimmed.starts_with("@'") || trimmed.starts_with("@\"") {
+            return Some((at, "remove the mark of a PowerShell here-string".into()));
+        }
+        let item = trimmed.trim_start_matches("- ");
+        if item.split_once(": ").is_some_and(|(_, value)| value.trim_start().starts_with('*')) {
+            return Some((at, "quote a value that begins with `*`: bare, it names an anchor".into()));
+        }
+        if let Some((key, value)) = glued(item) {
+            return Some((at, format!("write a blank after the colon: `{key}: {}`", quoted(value).trim_matches('`'))));
+        }
+    }
+    None
+}
+
+/// A known key whose colon has no blank behind it: `runas:root`.
+pub(super) fn glued(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split_once(':')?;
+    let known = [keys::TOP, keys::FILE, keys::SCRIPT, keys::PERMISSION].iter().any(|names| names.contains(&key));
+    (known && value.starts_with(|c: char| !c.is_whitespace())).then_some((key, value))
+}
+
+pub(super) fn notes(document: &Document, findings: &mut Findings) {
+    for note in &document.notes {
+        match note {
+            Note::DuplicateKey { key, first, again } => {
+                let message = format!("the key {} is written twice; the last one counts", quoted(key));
+                findings
+                    .add(Code::DuplicateKey, Some(*again), message)
+                    .help("remove one of them")
+                    .related(*first, "this one is ignored");
+            }
+            Note::KeyIsNotText(at) => {
+                let message = "a list or mapping stands where a key is expected; it is ignored with its value";
+                findings.add(Code::KeyIsNotText, Some(*at), message).help("quote it if it is meant as text");
+            }
+            Note::Alias(at) => {
+                let message = "anchors and aliases: the CodeDeploy agent refuses them on Ruby 3.1 and later";
+                findings
+                    .add(Code::Aliases, Some(*at), message)
+                    .help("write the values out if that agent reads the file too");
+            }
+            Note::AnotherDocument(at) => {
+                let message = "only the first document of the file is read";
+                findings.add(Code::AnotherDocument, Some(*at), message).help("remove everything from here on");
+            }
+        }
+    }
+}
