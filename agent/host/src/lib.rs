@@ -2,12 +2,16 @@
 //!
 //! It carries out what `hostler-core` decided and never sees `hostler-aws`.
 
-pub mod atomic;
-pub mod ledger;
-pub mod observe;
 pub mod archive;
+pub mod atomic;
+pub mod clock;
 pub mod digest;
-pub mod install;
-pub mod perms;
 pub mod hooks;
+pub mod install;
+pub mod layout;
+pub mod ledger;
+pub mod notify;
+pub mod observe;
+pub mod perms;
+pub mod socket;
 pub mod users;

@@ -1,0 +1,47 @@
+//! The only caller of the system's clock, and of its randomness for ids.
+
+use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hostler_core::ids::DeploymentId;
+
+/// Milliseconds since 1970; 0 on a clock before that.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The time.
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// The name of this host as the kernel has it.
+pub fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The id of this boot, as the kernel gives it; `unknown` where /proc is missing.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or("unknown".to_owned(), |s| s.trim().to_owned())
+}
+
+/// Random bytes from the kernel.
+///
+/// # Errors
+/// When /dev/urandom cannot be read.
+pub fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A fresh deployment id as CodeDeploy writes them: `d-` and nine capital letters and digits.
+///
+/// # Errors
+/// When there is no randomness.
+pub fn fresh_deployment_id() -> std::io::Result<DeploymentId> {
+    const SIGNS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let signs = random_bytes::<9>()?.map(|b| char::from(SIGNS[usize::from(b % 32)]));
+    let text: String = ['d', '-'].into_iter().chain(signs).collect();
+    text.parse().map_err(std::io::Error::other)
+}

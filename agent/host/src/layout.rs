@@ -1,0 +1,96 @@
+//! Where everything lies: the CodeDeploy agent's on-disk layout (specs/codedeploy.md §3.1) below the state directory.
+
+use std::path::{Path, PathBuf};
+
+use hostler_core::event_order::LifecycleEvent;
+use hostler_core::ids::{DeploymentId, GroupKey};
+
+/// The paths of one agent: its root prefix and its state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+    state: PathBuf,
+    socket: PathBuf,
+}
+
+impl Layout {
+    /// The default state directory and socket lie below the root; a state directory of its own brings its own socket,
+    /// so that the door always leads to the agent that holds that state.
+    pub fn new(root: &Path, state_dir: Option<&Path>) -> Self {
+        let (state, socket) = match state_dir {
+            Some(dir) => (dir.to_owned(), dir.join("hostler.sock")),
+            None => (root.join("var/lib/hostler"), root.join("run/hostler/hostler.sock")),
+        };
+        Self { root: root.to_owned(), state, socket }
+    }
+
+    /// The prefix of every destination.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The ledger, the lock and the history lie here.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The local socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn deployment_root(&self) -> PathBuf {
+        self.state.join("deployment-root")
+    }
+
+    /// All deployments of a group that are kept.
+    pub fn group(&self, key: &GroupKey) -> PathBuf {
+        self.deployment_root().join(key.id())
+    }
+
+    /// The log of all deployments.
+    pub fn deployments_log(&self) -> PathBuf {
+        self.deployment_root().join("deployment-logs/codedeploy-agent-deployments.log")
+    }
+
+    /// One deployment.
+    pub fn deployment(&self, key: &GroupKey, id: &DeploymentId) -> DeploymentPaths {
+        DeploymentPaths(self.group(key).join(id.as_str()))
+    }
+}
+
+/// The paths of one deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentPaths(PathBuf);
+
+impl DeploymentPaths {
+    /// The deployment's directory.
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
+    /// The bundle as it was fetched; the name does not say its type.
+    pub fn bundle(&self) -> PathBuf {
+        self.0.join("bundle.tar")
+    }
+
+    /// The unpacked bundle.
+    pub fn archive(&self) -> PathBuf {
+        self.0.join("deployment-archive")
+    }
+
+    /// The output of its hooks.
+    pub fn scripts_log(&self) -> PathBuf {
+        self.0.join("logs/scripts.log")
+    }
+
+    /// The journal of its Install.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("install-journal")
+    }
+
+    /// The run directory of one attempt of one script.
+    pub fn run(&self, event: LifecycleEvent, index: usize, attempt: u32) -> PathBuf {
+        self.0.join("hook-runs").join(format!("{event}-{}-{attempt}", index + 1))
+    }
+}

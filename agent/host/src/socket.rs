@@ -1,0 +1,133 @@
+//! The local socket: one request line in, answer lines out, all JSON. Who speaks is known from the kernel.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
+use tokio::net::{UnixListener, UnixStream};
+
+/// What can go wrong with the local socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The socket cannot be made.
+    #[error("cannot listen on {path}")]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The other side sent something that is not one line of JSON within the bound.
+    #[error("the peer sent no request line of at most {limit} bytes")]
+    Line {
+        /// Most bytes of a line.
+        limit: usize,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The other side is gone.
+    #[error("the connection broke")]
+    Broken(#[source] std::io::Error),
+}
+
+/// A socket address of any length: the kernel takes 108 bytes, so the directory is named by its descriptor.
+struct Address {
+    path: PathBuf,
+    _directory: OwnedFd,
+}
+
+fn address(path: &Path) -> std::io::Result<Address> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC)
+        .open(directory)?;
+    let descriptor = OwnedFd::from(file);
+    let mut short = OsString::from(format!("/proc/self/fd/{}/", descriptor.as_raw_fd()));
+    short.push(path.file_name().unwrap_or_default());
+    Ok(Address { path: short.into(), _directory: descriptor })
+}
+
+/// Listens on `path`. Its directory is made if it is missing. A socket that is there already is replaced: the caller
+/// holds the state's lock, so nobody listens on it. Everyone may connect; what a peer may do is decided by its uid.
+///
+/// # Errors
+/// When the directory or the socket cannot be made.
+pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    let bind = || {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(address(path)?.path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(listener)
+    };
+    bind().map_err(|source| SocketError::Listen { path: path.to_owned(), source })
+}
+
+/// Connects to the daemon; `None` when nobody listens.
+pub async fn connect(path: &Path) -> Option<Connection> {
+    let address = address(path).ok()?;
+    let stream = UnixStream::connect(&address.path).await.ok()?;
+    Connection::new(stream).ok()
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub struct Connection {
+    peer: UCred,
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl Connection {
+    /// Takes a stream that was accepted or connected.
+    ///
+    /// # Errors
+    /// When the kernel does not say who the peer is.
+    pub fn new(stream: UnixStream) -> std::io::Result<Self> {
+        let peer = stream.peer_cred()?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self { peer, reader: BufReader::new(reader), writer })
+    }
+
+    /// The peer's user id.
+    pub fn peer_uid(&self) -> u32 {
+        self.peer.uid()
+    }
+
+    /// The next line without its end; `None` at the end of the conversation.
+    ///
+    /// # Errors
+    /// When the line is longer than `limit` bytes or the connection breaks.
+    pub async fn read_line(&mut self, limit: usize) -> Result<Option<String>, SocketError> {
+        let mut line = String::new();
+        let bound = u64::try_from(limit).unwrap_or(u64::MAX);
+        let read = (&mut self.reader).take(bound).read_line(&mut line).await;
+        let count = read.map_err(|source| SocketError::Line { limit, source })?;
+        match (count, line.pop()) {
+            (0, _) => Ok(None),
+            (_, Some('\n')) => Ok(Some(line)),
+            _ => Err(SocketError::Line { limit, source: std::io::ErrorKind::InvalidData.into() }),
+        }
+    }
+
+    /// Sends one line; `line` holds no line end.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub async fn write_line(&mut self, line: &str) -> Result<(), SocketError> {
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.push(b'\n');
+        self.writer.write_all(&bytes).await.map_err(SocketError::Broken)
+    }
+}
