@@ -3,4 +3,5 @@
 //! It carries out what `hostler-core` decided and never sees `hostler-aws`.
 
 pub mod atomic;
+pub mod history_file;
 pub mod ledger;
