@@ -5,3 +5,4 @@
 pub mod atomic;
 pub mod history_file;
 pub mod ledger;
+pub mod store_dir;
