@@ -15,3 +15,6 @@ pub mod observe;
 pub mod perms;
 pub mod socket;
 pub mod users;
+pub mod history_file;
+pub mod ledger;
+pub mod store_dir;

@@ -66,9 +66,10 @@ impl<'a> Scan<'a> {
         self.tail = Some(Tail { good_to: self.complete, chain, matched: 0, beyond: 0, diverged: false });
     }
 
-    /// Takes the next complete line, without its newline.
-    pub fn line(&mut self, bytes: &[u8]) {
-        self.complete += bytes.len() as u64 + 1;
+    /// Takes the next complete line: its bytes without the newline, and its length in the file with it. (Of a line
+    /// that is longer than any record, the beginning is enough: it is no record.)
+    pub fn line(&mut self, bytes: &[u8], length: u64) {
+        self.complete += length;
         let link = Link::parse(bytes).ok();
         let own = hash(bytes);
         if let Some(link) = &link {

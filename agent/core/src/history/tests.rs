@@ -262,7 +262,7 @@ fn reconcile_bytes(file: &[u8], state: Option<&HistoryState>) -> Reconciled {
     let mut scan = Scan::new(state);
     for line in file.split_inclusive(|b| *b == b'\n') {
         if let Some(line) = line.strip_suffix(b"\n") {
-            scan.line(line);
+            scan.line(line, line.len() as u64 + 1);
         }
     }
     reconcile(scan, file.len() as u64, &context(77)).unwrap()
