@@ -28,7 +28,6 @@ mod lock;
 mod tests;
 
 pub use lock::StateLock;
-pub(crate) use lock::is_still_at;
 
 const MAGIC: &[u8; 8] = b"hostlerL";
 /// The version of what is inside that this agent reads and writes.

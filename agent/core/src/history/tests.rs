@@ -357,6 +357,20 @@ fn unsynced_pages_that_came_back_as_zeros_are_cut_and_written_again() {
 }
 
 #[test]
+fn a_record_in_the_place_of_a_pending_one_is_cut_and_the_pending_one_written() {
+    let (settled, state) = settled_and_pending(4, 2);
+    let head = Entry::parse(state.pending[0].line.as_bytes()).unwrap().prev_hash;
+    let mut forger = Chain { next_seq: 4, head };
+    let mut forged = settled.clone();
+    write(&mut forged, &forger.append(&context(99), event(99)).unwrap());
+    let plan = reconcile_bytes(&forged, Some(&state));
+    assert_eq!(plan.keep_bytes, settled.len() as u64);
+    assert_eq!(plan.append[..2], state.pending);
+    apply(&mut forged, &plan);
+    assert_eq!(findings(&forged, &plan.state), []);
+}
+
+#[test]
 fn records_that_the_ledger_forgot_are_taken_over() {
     let (mut file, mut state) = settled_and_pending(4, 0);
     let old = state.clone();

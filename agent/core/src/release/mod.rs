@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! release.json   DSSE envelope   {payload, payloadType, signatures: [{keyid, sig}]}     envelope.rs
-//!   payload      manifest        {domain, format, application, group, sequence, …}      this file, policy.rs
+//!   payload      manifest        {domain, format, application, group, sequence, …}      this file, revision.rs, policy.rs
 //! accept         may this host follow it: group, sequence, expiry                       accept.rs
 //! ```
 //!
@@ -11,27 +11,28 @@
 //! and a release that wants a newer agent are refused by name. Signatures are kept and not verified here.
 
 use std::fmt;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::FileExistsBehavior;
-use crate::bundle::BundleType;
 use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest};
 use crate::limits::Limits;
-use crate::store::{Content, Key};
 
 mod accept;
 mod envelope;
 mod policy;
+mod revision;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use accept::{Acceptance, EXPIRY_TOLERANCE, Highest, Refusal, Terms, accept};
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature, Trust, pae, stored_bytes};
 pub use policy::{Amount, Canary, Policy, Strategy};
+pub use revision::{Revision, RevisionSource};
+pub use version::{AgentVersion, InvalidVersion};
 
 /// What the manifest's `domain` must be: a signature over it can never be taken for one over another kind of document.
 pub const DOMAIN: &str = "hostler/release";
@@ -107,158 +108,6 @@ pub enum ReleaseError {
         /// What runs.
         agent: AgentVersion,
     },
-}
-
-/// A version of the agent: three numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AgentVersion {
-    /// Incompatible changes.
-    pub major: u32,
-    /// Additions.
-    pub minor: u32,
-    /// Repairs.
-    pub patch: u32,
-}
-
-impl AgentVersion {
-    /// The version of the program that this crate is part of.
-    ///
-    /// # Errors
-    /// The package's version is not three numbers, which a test of this crate rules out.
-    pub fn current() -> Result<Self, InvalidVersion> {
-        env!("CARGO_PKG_VERSION").parse()
-    }
-}
-
-/// A text that is no version.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("version {0:?} must be three numbers, as 1.2.3")]
-pub struct InvalidVersion(String);
-
-impl FromStr for AgentVersion {
-    type Err = InvalidVersion;
-    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
-        let mut numbers = text.split('.').map(|part| {
-            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            if digits { part.parse::<u32>().ok() } else { None }
-        });
-        match (numbers.next().flatten(), numbers.next().flatten(), numbers.next().flatten(), numbers.next()) {
-            (Some(major), Some(minor), Some(patch), None) => Ok(Self { major, minor, patch }),
-            _ => Err(InvalidVersion(text.to_owned())),
-        }
-    }
-}
-
-impl TryFrom<String> for AgentVersion {
-    type Error = InvalidVersion;
-    fn try_from(text: String) -> Result<Self, InvalidVersion> {
-        text.parse()
-    }
-}
-
-impl From<AgentVersion> for String {
-    fn from(version: AgentVersion) -> String {
-        version.to_string()
-    }
-}
-
-impl fmt::Display for AgentVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
-
-/// Where a revision's bundle is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RevisionSource {
-    /// In the channel's own store.
-    Key(Key),
-    /// Elsewhere: an `s3://`, `https://` or `file:///` location.
-    Location(String),
-}
-
-/// A revision as a release names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "WrittenRevision", into = "WrittenRevision")]
-pub struct Revision {
-    /// Where its bundle is.
-    pub source: RevisionSource,
-    /// The S3 version that is meant, where the bucket has versions.
-    pub version_id: Option<String>,
-    /// What its bundle must be.
-    pub content: Content,
-    /// The bundle's form; never a directory.
-    pub bundle_type: BundleType,
-}
-
-/// [`Revision`] as it stands in the manifest.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenRevision {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<Key>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    location: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    version_id: Option<String>,
-    sha256: Sha256Digest,
-    size: u64,
-    #[serde(rename = "type")]
-    bundle_type: BundleType,
-}
-
-impl TryFrom<WrittenRevision> for Revision {
-    type Error = String;
-    fn try_from(written: WrittenRevision) -> Result<Self, String> {
-        let source = match (written.key, written.location) {
-            (Some(key), None) => RevisionSource::Key(key),
-            (None, Some(location)) => RevisionSource::Location(check_location(location)?),
-            (None, None) => return Err("needs a key (in this store) or a location (elsewhere)".to_owned()),
-            (Some(_), Some(_)) => return Err("has both a key and a location; leave one out".to_owned()),
-        };
-        if written.bundle_type == BundleType::Directory {
-            return Err("type is directory, which has no digest; publish a tar, tgz, tar.zst or zip".to_owned());
-        }
-        if written.size == 0 {
-            return Err("size is 0; no bundle is empty, so the publisher did not know it".to_owned());
-        }
-        Ok(Self {
-            source,
-            version_id: written.version_id,
-            content: Content { size: written.size, sha256: written.sha256 },
-            bundle_type: written.bundle_type,
-        })
-    }
-}
-
-impl From<Revision> for WrittenRevision {
-    fn from(revision: Revision) -> Self {
-        let (key, location) = match revision.source {
-            RevisionSource::Key(key) => (Some(key), None),
-            RevisionSource::Location(location) => (None, Some(location)),
-        };
-        Self {
-            key,
-            location,
-            version_id: revision.version_id,
-            sha256: revision.content.sha256,
-            size: revision.content.size,
-            bundle_type: revision.bundle_type,
-        }
-    }
-}
-
-fn check_location(location: String) -> Result<String, String> {
-    let rest = ["s3://", "https://", "file:///"].iter().find_map(|scheme| location.strip_prefix(scheme));
-    match rest {
-        Some(rest) if !rest.is_empty() && !location.chars().any(|c| c.is_whitespace() || c.is_control()) => {
-            Ok(location)
-        }
-        _ => {
-            Err(format!("location is {location:?} and must begin with s3://, https:// or file:/// and hold no spaces"))
-        }
-    }
 }
 
 /// What a release says. Serialised as it stands, it is the envelope's payload.

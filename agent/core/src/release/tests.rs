@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::{Strategy, *};
+use crate::bundle::BundleType;
+use crate::store::Content;
 
 const AGENT: AgentVersion = AgentVersion { major: 1, minor: 2, patch: 3 };
 

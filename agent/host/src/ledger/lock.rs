@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::LedgerError;
 
-/// The exclusive lock of a state directory, held until it is dropped or the process ends, however it ends.
+/// The exclusive lock of a state directory, held until it is dropped or the process ends, however it ends. Nobody ever
+/// removes the lock file: a lock on a removed file would keep nobody out.
 ///
 /// Functions that write into the state directory take a reference to it as proof.
 #[derive(Debug)]
@@ -28,25 +29,17 @@ impl StateLock {
             let path = path.clone();
             move |source| LedgerError::Io { step, path, source }
         };
-        loop {
-            let options = &mut OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let mut file = options.custom_flags(nix::libc::O_NOFOLLOW).open(&path).map_err(failed("open"))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(LedgerError::LockHeld { holder: holder(&mut file), path });
-                }
-                Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
-            }
-            // Whoever removed the file meanwhile took the lock's name away: two processes could hold two files.
-            if !is_still_at(&file, &path).map_err(failed("look at"))? {
-                continue;
-            }
-            // On a full disk the note may fail, and the lock is held all the same.
-            let _ = note_holder(&mut file);
-            return Ok(Self { _file: file, directory: directory.to_owned() });
+        let options = &mut OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.custom_flags(nix::libc::O_NOFOLLOW).open(&path).map_err(failed("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::LockHeld { holder: holder(&mut file), path }),
+            Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
+        // On a full disk the note may fail, and the lock is held all the same.
+        let _ = note_holder(&mut file);
+        Ok(Self { _file: file, directory: directory.to_owned() })
     }
 
     /// The state directory.
@@ -66,13 +59,4 @@ fn holder(file: &mut File) -> String {
 fn note_holder(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     writeln!(file, "{}", std::process::id())
-}
-
-pub(crate) fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match std::fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
 }

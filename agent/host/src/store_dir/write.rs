@@ -11,7 +11,7 @@ use hostler_core::ids::Sha256Digest;
 use hostler_core::store::{Condition, Content, DeleteOutcome, ETag, Key, PutOutcome, StoreError, StoreErrorKind};
 
 use super::{DirectoryStore, copy, digest_of, etag_of, parent_of};
-use crate::{atomic, ledger};
+use crate::atomic;
 
 /// Between two tries to get the lock. A change takes a few milliseconds, most of them for syncing.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
@@ -165,11 +165,10 @@ impl DirectoryStore {
             let file = options.read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
             let file = file.map_err(&failed)?;
             match file.try_lock() {
-                Ok(()) if ledger::is_still_at(&file, &path).map_err(&failed)? => {
+                Ok(()) => {
                     self.remove_leftovers().map_err(&failed)?;
                     return Ok(WriteLock { _file: file });
                 }
-                Ok(()) => {}
                 Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
             }

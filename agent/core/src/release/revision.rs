@@ -1,0 +1,99 @@
+//! A revision as a release names it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::BundleType;
+use crate::ids::Sha256Digest;
+use crate::store::{Content, Key};
+
+/// Where a revision's bundle is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevisionSource {
+    /// In the channel's own store.
+    Key(Key),
+    /// Elsewhere: an `s3://`, `https://` or `file:///` location.
+    Location(String),
+}
+
+/// A revision as a release names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenRevision", into = "WrittenRevision")]
+pub struct Revision {
+    /// Where its bundle is.
+    pub source: RevisionSource,
+    /// The S3 version that is meant, where the bucket has versions.
+    pub version_id: Option<String>,
+    /// What its bundle must be.
+    pub content: Content,
+    /// The bundle's form; never a directory.
+    pub bundle_type: BundleType,
+}
+
+/// [`Revision`] as it stands in the manifest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRevision {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version_id: Option<String>,
+    sha256: Sha256Digest,
+    size: u64,
+    #[serde(rename = "type")]
+    bundle_type: BundleType,
+}
+
+impl TryFrom<WrittenRevision> for Revision {
+    type Error = String;
+    fn try_from(written: WrittenRevision) -> Result<Self, String> {
+        let source = match (written.key, written.location) {
+            (Some(key), None) => RevisionSource::Key(key),
+            (None, Some(location)) => RevisionSource::Location(check_location(location)?),
+            (None, None) => return Err("needs a key (in this store) or a location (elsewhere)".to_owned()),
+            (Some(_), Some(_)) => return Err("has both a key and a location; leave one out".to_owned()),
+        };
+        if written.bundle_type == BundleType::Directory {
+            return Err("type is directory, which has no digest; publish a tar, tgz, tar.zst or zip".to_owned());
+        }
+        if written.size == 0 {
+            return Err("size is 0; no bundle is empty, so the publisher did not know it".to_owned());
+        }
+        Ok(Self {
+            source,
+            version_id: written.version_id,
+            content: Content { size: written.size, sha256: written.sha256 },
+            bundle_type: written.bundle_type,
+        })
+    }
+}
+
+impl From<Revision> for WrittenRevision {
+    fn from(revision: Revision) -> Self {
+        let (key, location) = match revision.source {
+            RevisionSource::Key(key) => (Some(key), None),
+            RevisionSource::Location(location) => (None, Some(location)),
+        };
+        Self {
+            key,
+            location,
+            version_id: revision.version_id,
+            sha256: revision.content.sha256,
+            size: revision.content.size,
+            bundle_type: revision.bundle_type,
+        }
+    }
+}
+
+fn check_location(location: String) -> Result<String, String> {
+    let rest = ["s3://", "https://", "file:///"].iter().find_map(|scheme| location.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !location.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+            Ok(location)
+        }
+        _ => {
+            Err(format!("location is {location:?} and must begin with s3://, https:// or file:/// and hold no spaces"))
+        }
+    }
+}
