@@ -19,7 +19,7 @@ mod layout;
 mod tests;
 
 pub use layout::{
-    history_key, host_key, once_key, plan_key, release_key, report_key, revision_key, signing_policy_key,
+    history_key, host_key, once_key, plan_key, release_key, report_key, revision_key, revisions_key, signing_policy_key,
 };
 
 /// The name of an object, below the store's own prefix: components joined by `/`, safe as S3 key and as relative path.
@@ -279,6 +279,23 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Whatever the store says.
     fn size(&self, key: &Key) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
+
+    /// The first bytes of an object, at most `count` of them, and its size in bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    fn head(&self, key: &Key, count: usize) -> impl Future<Output = Result<Option<(Vec<u8>, u64)>, StoreError>> + Send;
+
+    /// The keys that are `directory`, a slash and a name that begins with `prefix`, in order, at most `at_most` of them.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    fn list(
+        &self,
+        directory: &Key,
+        prefix: &str,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<Key>, StoreError>> + Send;
 
     /// Deletes an object if it has this ETag, or whatever it holds when none is given.
     ///

@@ -182,8 +182,8 @@ fn specs() -> impl Strategy<Value = AppSpec> {
     let mapping = (source, destination, 1..9u32).prop_map(|(source, destination, line)| FileMapping {
         source,
         destination,
-        source_at: Position { line, column: 1 },
-        destination_at: Position { line, column: 2 },
+        source_at: Position { line, column: 1, ..Position::default() },
+        destination_at: Position { line, column: 2, ..Position::default() },
     });
     let permission = (
         "(/[abc]){0,3}",

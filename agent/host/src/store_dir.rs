@@ -147,6 +147,35 @@ impl DirectoryStore {
         Ok(self.open_object("look at", key)?.map(|(_, size)| size))
     }
 
+    fn head_now(&self, key: &Key, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+        let Some((file, size)) = self.open_object("look at", key)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(count as u64).read_to_end(&mut bytes).map_err(self.failed("look at", key))?;
+        Ok(Some((bytes, size)))
+    }
+
+    fn list_now(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        let entries = match std::fs::read_dir(self.path(directory)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound || e.kind() == ErrorKind::NotADirectory => {
+                self.check_root()?;
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(self.failed("list", directory)(e)),
+        };
+        let mut keys = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(self.failed("list", directory))?;
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            let name = entry.file_name().into_string().ok().filter(|name| is_file && name.starts_with(prefix));
+            // What is no key was not put here by a store.
+            keys.extend(name.and_then(|name| format!("{directory}/{name}").parse::<Key>().ok()));
+        }
+        keys.sort();
+        keys.truncate(at_most);
+        Ok(keys)
+    }
+
     /// Runs file work where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -196,6 +225,15 @@ impl Store for DirectoryStore {
 
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         self.blocking("look at", key, Self::size_now).await
+    }
+
+    async fn head(&self, key: &Key, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+        self.blocking("look at", key, move |store, key| store.head_now(key, count)).await
+    }
+
+    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.blocking("list", directory, move |store, key| store.list_now(key, &prefix, at_most)).await
     }
 
     async fn delete(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {

@@ -1,8 +1,9 @@
 //! Users and groups of this host, by the system's own lookup (NSS), so that directory services count too.
 
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use hostler_core::hook::DEFAULT_PATH;
 use nix::unistd::{Gid, Uid};
 
 /// A user as a process needs it.
@@ -67,6 +68,35 @@ pub fn lookup(name: &str) -> Result<User, UserError> {
 pub fn current() -> Result<User, UserError> {
     let uid = Uid::effective().as_raw();
     by_id(uid).map_err(|source| UserError::Lookup { name: uid.to_string(), source })
+}
+
+/// The effective user id of this process.
+pub fn own_uid() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// A user in words, for logs and the history: the name, or the number where it has none.
+pub fn describe(uid: u32) -> String {
+    by_id(uid).map_or_else(|_| format!("user {uid}"), |user| format!("user {}", user.name))
+}
+
+/// Whether a user belongs to a group; false where one of the two does not exist.
+pub fn is_member(uid: u32, group: &str) -> bool {
+    let Ok(Some(group)) = nix::unistd::Group::from_name(group) else { return false };
+    by_id(uid).is_ok_and(|user| user.groups.contains(&group.gid.as_raw()))
+}
+
+/// Whether a group of this name exists.
+pub fn group_exists(name: &str) -> bool {
+    matches!(nix::unistd::Group::from_name(name), Ok(Some(_)))
+}
+
+/// Whether a program exists: a path as it is, a name in the search path that hooks have.
+pub fn program_exists(name: &str) -> bool {
+    if name.contains('/') {
+        return Path::new(name).is_file();
+    }
+    DEFAULT_PATH.split(':').any(|directory| Path::new(directory).join(name).is_file())
 }
 
 fn by_id(uid: u32) -> nix::Result<User> {

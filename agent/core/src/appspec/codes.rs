@@ -80,6 +80,10 @@ codes! {
     SourceAbsent "source-absent" Error,
     /// A hook whose script the bundle does not hold.
     ScriptAbsent "script-absent" Error,
+    /// A key that the agent's configuration does not have.
+    UnknownConfigurationKey "unknown-configuration-key" Error,
+    /// A value of the agent's configuration that is missing or cannot be used.
+    InvalidConfiguration "invalid-configuration" Error,
 
     /// The file begins with a byte-order mark.
     ByteOrderMark "byte-order-mark" Warning,

@@ -170,6 +170,19 @@ fn visible(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
+/// One finding in one line, for places that have no room for more: `file:line:column: message; help`.
+pub fn one_line(diagnostic: &Diagnostic) -> String {
+    let mut text = diagnostic.file.clone();
+    if let Some(at) = diagnostic.at {
+        text.push_str(&format!(":{}:{}", at.line, at.column));
+    }
+    text.push_str(&format!(": {}", diagnostic.message));
+    if let Some(help) = &diagnostic.help {
+        text.push_str(&format!("; {help}"));
+    }
+    text
+}
+
 /// The findings as text for people: severity, code, file, line, column, the line with carets, and what to do.
 ///
 /// `source` is the document's text; where it is not at hand, an empty text leaves the lines out.

@@ -25,7 +25,9 @@ pub fn follow(group: Option<&Group>, sequence: u64) -> Follow {
         return Follow::Busy;
     }
     match &following.held {
-        Some(why) if following.highest.is_some_and(|highest| sequence <= highest.sequence) => return Follow::Held(why.clone()),
+        Some(why) if following.highest.is_some_and(|highest| sequence <= highest.sequence) => {
+            return Follow::Held(why.clone());
+        }
         _ => {}
     }
     if sequence != following.tried_sequence {

@@ -11,8 +11,8 @@ use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::follow::{Follow, follow};
-use crate::release::Highest;
 use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, Source, StepStatus};
+use crate::release::Highest;
 
 fn key(name: &str) -> GroupKey {
     GroupKey { application: "web".parse().unwrap(), group: name.parse().unwrap() }
@@ -153,7 +153,9 @@ impl Host {
                 WorkResult::Hook(hook_result(HookOutcome::Exited { code }))
             }
             Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
-            Work::Install => WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") })),
+            Work::Install => {
+                WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
+            }
             Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
         };
         self.done.insert(effect.number, result.clone());
@@ -290,13 +292,8 @@ fn a_rollback_by_hand_holds_the_sequence_until_a_higher_one_or_resume() {
         let effects = host.deploy(sequence, request("prod", Some(sequence))).unwrap();
         host.run(effects, never);
     }
-    let rollback = Event::Rollback {
-        id: id(3),
-        key: key("prod"),
-        to: None,
-        asked_by: "root".to_owned(),
-        policy: Box::default(),
-    };
+    let rollback =
+        Event::Rollback { id: id(3), key: key("prod"), to: None, asked_by: "root".to_owned(), policy: Box::default() };
     let effects = host.step(rollback).unwrap();
     host.run(effects, never);
     let group = |host: &Host| host.state.groups[&key("prod").id()].clone();

@@ -46,6 +46,11 @@ pub fn host_key(group: &GroupKey, user: &str) -> Result<Key, InvalidId> {
     in_group(group, &format!("hosts/{}.json", component(user)?)).as_str().parse()
 }
 
+/// Below which all bundles lie.
+pub fn revisions_key() -> Key {
+    Key("revisions".to_owned())
+}
+
 /// A bundle, at the top of the store: whoever pushes knows no group, and groups share revisions.
 pub fn revision_key(revision: &Sha256Digest) -> Key {
     Key(format!("revisions/{}", revision.hex()))

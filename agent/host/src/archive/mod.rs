@@ -46,7 +46,7 @@ pub use policy::UnpackOptions;
 use staging::Staging;
 
 /// Bytes of a bundle that tell its type: a tar header and one block more.
-const HEAD_BYTES: usize = 1024;
+pub const HEAD_BYTES: usize = 1024;
 
 /// What kind of bundle this is, by its content; the name plays no part. A directory is one by being opened as such.
 ///
@@ -69,7 +69,8 @@ pub fn detect(bundle: &File) -> Result<BundleType, ArchiveError> {
     detect_head(head).ok_or_else(|| ArchiveError::UnknownType { begins: begins(head) })
 }
 
-fn detect_head(head: &[u8]) -> Option<BundleType> {
+/// What kind of bundle begins with these bytes, of which [`HEAD_BYTES`] are enough; `None` if it is none.
+pub fn detect_head(head: &[u8]) -> Option<BundleType> {
     match head {
         [0x1f, 0x8b, ..] => Some(BundleType::Tgz),
         // A frame, or a skippable frame before it.

@@ -93,6 +93,22 @@ fn conditions_are_those_of_s3() {
 }
 
 #[test]
+fn heads_and_names_can_be_looked_at_without_reading_everything() {
+    let (_directory, store) = new_store();
+    for name in ["r/abc", "r/abd", "r/b", "r/deeper/abe"] {
+        put(&store, name, b"0123456789", Condition::None);
+    }
+    assert_eq!(wait(store.head(&key("r/abc"), 4)).unwrap(), Some((b"0123".to_vec(), 10)));
+    assert_eq!(wait(store.head(&key("r/abc"), 99)).unwrap(), Some((b"0123456789".to_vec(), 10)));
+    assert_eq!(wait(store.head(&key("r/none"), 4)).unwrap(), None);
+    let names = |prefix: &str, at_most| wait(store.list(&key("r"), prefix, at_most)).unwrap();
+    assert_eq!(names("ab", 9), [key("r/abc"), key("r/abd")]);
+    assert_eq!(names("ab", 1), [key("r/abc")]);
+    assert_eq!(names("", 9).len(), 3, "what lies deeper is not listed");
+    assert_eq!(wait(store.list(&key("none"), "", 9)).unwrap(), []);
+}
+
+#[test]
 fn prefixes_are_not_objects() {
     let (_directory, store) = new_store();
     put(&store, "a/b", b"x", Condition::None);

@@ -151,7 +151,11 @@ fn each_kind_of_finding_is_shown_with_its_place_and_what_to_do() {
 #[test]
 fn each_kind_is_in_the_catalogue_once() {
     let shown: Vec<Code> = CASES.iter().map(|case| case.code).collect();
-    assert_eq!(shown, Code::ALL);
+    // The configuration's findings are shown by its own tests.
+    let of_appspecs = Code::ALL
+        .iter()
+        .filter(|code| !code.name().ends_with("configuration") && !code.name().ends_with("configuration-key"));
+    assert_eq!(shown, of_appspecs.copied().collect::<Vec<_>>());
     let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     assert_eq!(names.len(), Code::ALL.len());
 }

@@ -1,0 +1,226 @@
+//! The command line: types only. The verbs are in `verbs/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
+
+/// Deploys revision bundles on this host.
+#[derive(Debug, Parser)]
+#[command(name = "hostler", version, about, long_about = None, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Flags of all verbs.
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// Flags of all verbs.
+#[derive(Debug, Clone, Args)]
+pub struct Shared {
+    /// Configuration file [default: ROOT/etc/hostler/config.yaml, and config.d/*.yaml beside it]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Prefix of destinations, state and configuration
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// State directory [default: ROOT/var/lib/hostler]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Application [default: the configuration's, where it names one group]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub application: Option<ApplicationName>,
+    /// Deployment group
+    #[arg(long, global = true, value_name = "NAME")]
+    pub group: Option<GroupName>,
+    /// Store with the group's channel: file:///DIR or a path
+    #[arg(long, global = true, value_name = "STORE")]
+    pub channel: Option<String>,
+    /// Print JSON, one document or one document a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Follow the channels and deploy what they say (the daemon)
+    Run(RunArgs),
+    /// Deploy a directory or a bundle file now
+    Deploy(DeployArgs),
+    /// Return to the last good revision and hold the channel's release
+    Rollback(RollbackArgs),
+    /// Follow the channel again after a rollback or a failed release
+    Resume,
+    /// Drain and stop the daemon
+    Stop,
+    /// Show what runs on this host, since when and from where
+    Status,
+    /// Show what was done on this host
+    History(HistoryArgs),
+    /// Show the output of a deployment's hooks
+    Logs(LogsArgs),
+    /// Check a bundle, appspec file, configuration or release document
+    Validate(ValidateArgs),
+    /// Show what a deployment would do on this host as it is
+    Plan(PlanArgs),
+    /// Pack a directory reproducibly, store it under its SHA-256 and print the revision
+    Push(PushArgs),
+    /// Publish the revision that a deployment group shall run
+    Release(ReleaseArgs),
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Finish what the ledger holds, do what the channels say, and exit with the outcome
+    #[arg(long)]
+    pub once: bool,
+    /// Only bring an interrupted Install to an end (used at boot)
+    #[arg(long, conflicts_with = "once")]
+    pub recover: bool,
+    /// Time between looks at the channel, for example 60s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub poll: Option<u64>,
+    /// Name of this host [default: its host name]
+    #[arg(long, value_name = "ID")]
+    pub instance_id: Option<InstanceId>,
+    /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
+    #[arg(long)]
+    pub ignore_application_stop_failures: bool,
+}
+
+/// What to do with files that are there already.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum FileExists {
+    /// Fail
+    Disallow,
+    /// Replace them
+    Overwrite,
+    /// Leave them
+    Retain,
+}
+
+/// Flags of `deploy`.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip file
+    pub what: PathBuf,
+    /// What to do with files that are there and that the last deployment did not install
+    #[arg(short = 'b', long, value_enum, ignore_case = true)]
+    pub file_exists_behavior: Option<FileExists>,
+    /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
+    #[arg(short = 'A', long, value_name = "NAME")]
+    pub appspec_filename: Option<String>,
+    /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
+    #[arg(long)]
+    pub ignore_application_stop_failures: bool,
+    /// Leave what the last deployment installed and this one does not
+    #[arg(long)]
+    pub no_cleanup: bool,
+    /// Do not return to the last good revision when an event fails
+    #[arg(long)]
+    pub no_rollback: bool,
+}
+
+/// Flags of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Return to the revision of this deployment [default: the newest good one that is not on the host]
+    #[arg(long, value_name = "DEPLOYMENT")]
+    pub to: Option<DeploymentId>,
+}
+
+/// Flags of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Check the hash chain for edited, removed and reordered records
+    #[arg(long)]
+    pub verify: bool,
+    /// Show the newest so many records
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub newest: Option<usize>,
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The deployment [default: the newest one]
+    pub deployment: Option<DeploymentId>,
+    /// Go on showing what is written until the deployment ends
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// Flags of `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// A bundle (directory or file), an appspec file, a configuration file or a release document
+    pub path: PathBuf,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
+    #[arg(short = 'A', long, value_name = "NAME")]
+    pub appspec_filename: Option<String>,
+}
+
+/// Flags of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip file
+    pub what: PathBuf,
+    /// What to do with files that are there and that the last deployment did not install
+    #[arg(short = 'b', long, value_enum, ignore_case = true)]
+    pub file_exists_behavior: Option<FileExists>,
+    /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
+    #[arg(short = 'A', long, value_name = "NAME")]
+    pub appspec_filename: Option<String>,
+}
+
+/// Form of a packed bundle.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum PackType {
+    /// tar in gzip; every CodeDeploy agent reads it
+    Tgz,
+    /// Plain tar
+    Tar,
+    /// tar in Zstandard
+    #[value(name = "tar.zst")]
+    TarZst,
+    /// zip
+    Zip,
+}
+
+/// Flags of `push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// The directory to pack; its appspec file lies at its top
+    pub directory: PathBuf,
+    /// Where to put it: file:///DIR or a path
+    pub store: String,
+    /// Form of the bundle
+    #[arg(short = 't', long = "type", value_enum, default_value = "tgz")]
+    pub bundle_type: PackType,
+}
+
+/// Flags of `release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// The store: file:///DIR or a path
+    pub store: String,
+    /// The revision that `push` printed: sha256:… (a unique beginning is enough)
+    pub revision: String,
+    /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
+    #[arg(long)]
+    pub ignore_application_stop_failures: bool,
+    /// What to do with files that are there and that the last deployment did not install
+    #[arg(short = 'b', long, value_enum, ignore_case = true)]
+    pub file_exists_behavior: Option<FileExists>,
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    hostler_core::config::duration::seconds(text).map_err(|e| e.to_string())
+}

@@ -1,0 +1,115 @@
+//! The one door to a running daemon's state: what is asked and answered on the local socket, a line of JSON each.
+
+pub mod client;
+pub mod server;
+
+use std::path::PathBuf;
+
+use hostler_core::appspec::spec::FileExistsBehavior;
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::Progress;
+use hostler_core::machine::state::Policy;
+use hostler_core::status::Status;
+use serde::{Deserialize, Serialize};
+
+/// Version of the words on the socket; a daemon refuses one that it does not know.
+pub const DOOR_VERSION: u32 = 1;
+
+/// What is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Question {
+    /// Version of these words.
+    pub version: u32,
+    /// What.
+    #[serde(flatten)]
+    pub ask: Ask,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// The status document.
+    Status,
+    /// A deployment; its progress follows.
+    Deploy(DeployWish),
+    /// A rollback; its progress follows.
+    Rollback {
+        /// The group.
+        key: GroupKey,
+        /// The deployment to return to.
+        to: Option<DeploymentId>,
+    },
+    /// Follow the channel again.
+    Resume {
+        /// The group.
+        key: GroupKey,
+    },
+    /// Drain and stop.
+    Stop,
+}
+
+impl Ask {
+    /// Whether it changes something, so that not everyone may ask it.
+    pub fn acts(&self) -> bool {
+        !matches!(self, Self::Status)
+    }
+}
+
+/// A deployment by hand, as it is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeployWish {
+    /// The group.
+    pub key: GroupKey,
+    /// A directory or bundle file, absolute.
+    pub path: PathBuf,
+    /// Wins over the group's setting.
+    pub file_exists_behavior: Option<FileExistsBehavior>,
+    /// Name of the appspec file.
+    pub appspec_name: Option<String>,
+    /// Go on when an old script fails.
+    pub ignore_application_stop_failures: bool,
+    /// Leave the last deployment's files.
+    pub no_cleanup: bool,
+    /// Do not return to the last good revision.
+    pub no_rollback: bool,
+}
+
+impl DeployWish {
+    /// The group's policy with this deployment's wishes on top.
+    pub fn policy(&self, group: Policy) -> Policy {
+        Policy {
+            ignore_application_stop_failures: group.ignore_application_stop_failures
+                || self.ignore_application_stop_failures,
+            cleanup: group.cleanup && !self.no_cleanup,
+            rollback: group.rollback && !self.no_rollback,
+            file_exists_behavior: self.file_exists_behavior.unwrap_or(group.file_exists_behavior),
+            appspec_name: self.appspec_name.clone().or(group.appspec_name),
+            max_revisions: group.max_revisions,
+        }
+    }
+}
+
+/// What is answered; a deployment is followed by its progress, everything ends with `Done`, `Status` or `Refused`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// The status document.
+    Status(Box<Status>),
+    /// The deployment was accepted.
+    Accepted {
+        /// Its id.
+        deployment: DeploymentId,
+    },
+    /// What happens.
+    Progress(Box<Progress>),
+    /// It was done.
+    Done,
+    /// It was not done.
+    Refused {
+        /// The exit code that it means.
+        code: u8,
+        /// Why.
+        message: String,
+    },
+}

@@ -1,0 +1,175 @@
+//! The daemon's side of the door: who may ask what, and the answers.
+
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::DeploymentId;
+use hostler_core::limits::Limits;
+use hostler_core::machine::{Event, Progress};
+use hostler_core::status::{Daemon, status};
+use hostler_host::clock;
+use hostler_host::socket::{Connection, SocketError};
+use hostler_host::users;
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::door::{Answer, Ask, DOOR_VERSION, Question};
+use crate::engine::{AskError, Handle};
+use crate::session;
+use crate::setup::Setup;
+
+/// Members of this group may do what root may.
+const SERVICE_GROUP: &str = "hostler";
+
+/// Answers questions until it is dropped.
+#[derive(Debug, Clone)]
+pub struct Server {
+    handle: Handle,
+    setup: Arc<Setup>,
+    daemon: Daemon,
+    stop: Option<Arc<Notify>>,
+}
+
+impl Server {
+    /// A server for this engine. `stop` is told when somebody asks the daemon to stop.
+    pub fn new(handle: Handle, setup: Arc<Setup>, stop: Option<Arc<Notify>>) -> Self {
+        let agent_version = env!("CARGO_PKG_VERSION").to_owned();
+        let daemon = Daemon { agent_version, pid: std::process::id(), started_ms: clock::now_ms() };
+        Self { handle, setup, daemon, stop }
+    }
+
+    /// Takes connections; each is served by a task of its own.
+    pub async fn serve(self, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let server = self.clone();
+                    tokio::spawn(async move { server.converse(stream).await });
+                }
+                Err(error) => {
+                    log::warn!(error:%; "the local socket took no connection");
+                    // Out of descriptors, as a rule: a busy loop would not free any.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn converse(&self, stream: tokio::net::UnixStream) {
+        let limit = Limits::default().socket_line_bytes;
+        let Ok(mut connection) = Connection::new(stream) else { return };
+        // A peer that went away in the middle has detached; the deployment goes on.
+        let _ = async {
+            let Some(line) = connection.read_line(limit).await? else { return Ok(()) };
+            self.answer(&mut connection, &line).await
+        }
+        .await
+        .map_err(|error: SocketError| log::debug!(error:%; "a conversation on the local socket ended early"));
+    }
+
+    async fn answer(&self, connection: &mut Connection, line: &str) -> Result<(), SocketError> {
+        let question = match serde_json::from_str::<Question>(line) {
+            Ok(question) if question.version == DOOR_VERSION => question,
+            Ok(question) => {
+                let message = format!("this daemon speaks version {DOOR_VERSION}, not {}", question.version);
+                return refuse(connection, ExitCode::Usage, message).await;
+            }
+            Err(error) => return refuse(connection, ExitCode::Usage, format!("not a question: {error}")).await,
+        };
+        let uid = connection.peer_uid();
+        if question.ask.acts() && !may_act(uid) {
+            let message = format!("user id {uid} may only look; root and members of the group {SERVICE_GROUP} may act");
+            return refuse(connection, ExitCode::Refused, message).await;
+        }
+        let asked_by = users::describe(uid);
+        match question.ask {
+            Ask::Status => {
+                let document = status(&self.handle.state().borrow(), Some(self.daemon.clone()), clock::now_ms());
+                send(connection, &Answer::Status(Box::new(document))).await
+            }
+            Ask::Deploy(wish) => {
+                let policy = wish.policy(self.setup.settings.policy(&wish.key));
+                let request = session::deploy_request(wish, policy, asked_by);
+                self.deploy(connection, |id| Event::Deploy { id, request: Box::new(request) }).await
+            }
+            Ask::Rollback { key, to } => {
+                let policy = Box::new(self.setup.settings.policy(&key));
+                self.deploy(connection, |id| Event::Rollback { id, key, to, asked_by, policy }).await
+            }
+            Ask::Resume { key } => match self.handle.ask(Event::Resume { key, asked_by }).await {
+                Ok(()) => send(connection, &Answer::Done).await,
+                Err(error) => refuse_ask(connection, &error).await,
+            },
+            Ask::Stop => match &self.stop {
+                Some(stop) => {
+                    stop.notify_one();
+                    send(connection, &Answer::Done).await
+                }
+                None => {
+                    let message = "no daemon runs; a deployment by hand is going on and ends by itself".to_owned();
+                    refuse(connection, ExitCode::Refused, message).await
+                }
+            },
+        }
+    }
+
+    async fn deploy(
+        &self,
+        connection: &mut Connection,
+        event: impl FnOnce(DeploymentId) -> Event,
+    ) -> Result<(), SocketError> {
+        let mut progress = self.handle.progress();
+        let id = match clock::fresh_deployment_id() {
+            Ok(id) => id,
+            Err(error) => return refuse(connection, ExitCode::Failed, format!("no randomness: {error}")).await,
+        };
+        if let Err(error) = self.handle.ask(event(id.clone())).await {
+            return refuse_ask(connection, &error).await;
+        }
+        send(connection, &Answer::Accepted { deployment: id.clone() }).await?;
+        self.follow(connection, &mut progress, id).await
+    }
+
+    async fn follow(
+        &self,
+        connection: &mut Connection,
+        progress: &mut Receiver<Progress>,
+        mut id: DeploymentId,
+    ) -> Result<(), SocketError> {
+        loop {
+            let piece = match progress.recv().await {
+                Ok(piece) => piece,
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return send(connection, &Answer::Done).await,
+            };
+            if piece.deployment() != &id {
+                continue;
+            }
+            send(connection, &Answer::Progress(Box::new(piece.clone()))).await?;
+            if let Progress::Finished { rollback, .. } = piece {
+                match rollback {
+                    Some(next) => id = next,
+                    None => return send(connection, &Answer::Done).await,
+                }
+            }
+        }
+    }
+}
+
+fn may_act(uid: u32) -> bool {
+    uid == 0 || uid == users::own_uid() || users::is_member(uid, SERVICE_GROUP)
+}
+
+async fn refuse_ask(connection: &mut Connection, error: &AskError) -> Result<(), SocketError> {
+    refuse(connection, ExitCode::Refused, error.to_string()).await
+}
+
+async fn refuse(connection: &mut Connection, code: ExitCode, message: String) -> Result<(), SocketError> {
+    send(connection, &Answer::Refused { code: code as u8, message }).await
+}
+
+async fn send(connection: &mut Connection, answer: &Answer) -> Result<(), SocketError> {
+    let line = serde_json::to_string(answer).map_err(|e| SocketError::Broken(e.into()))?;
+    connection.write_line(&line).await
+}

@@ -1,0 +1,231 @@
+//! The engine loop: the only writer of state.
+//!
+//! It waits for one event, steps, persists, and only then starts the effects and tells the watchers.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::ids::InstanceId;
+use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State};
+use hostler_host::clock;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::ports::{Job, Keeper, Worker};
+
+/// Progress that a slow watcher may be behind before it misses some.
+const PROGRESS_BACKLOG: usize = 256;
+
+enum Message {
+    Event(Box<Event>, oneshot::Sender<Result<(), Refusal>>),
+    Drain,
+    LeaveWhenIdle,
+}
+
+/// The door to a running engine.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    inbox: mpsc::Sender<Message>,
+    state: watch::Receiver<Arc<State>>,
+    progress: broadcast::Sender<Progress>,
+}
+
+/// A request that did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The state machine said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The engine is gone.
+    #[error("the agent is stopping and takes no requests")]
+    Stopping,
+}
+
+impl Handle {
+    /// Puts a request to the engine; it is accepted or refused once the state that says so is durable.
+    ///
+    /// # Errors
+    /// When it is refused or the engine has ended.
+    pub async fn ask(&self, event: Event) -> Result<(), AskError> {
+        let (answer, wait) = oneshot::channel();
+        let sent = self.inbox.send(Message::Event(Box::new(event), answer)).await;
+        sent.map_err(|_| AskError::Stopping)?;
+        Ok(wait.await.map_err(|_| AskError::Stopping)??)
+    }
+
+    /// Ends the engine once the effects that are going on and are not hooks have ended. Hooks outlive it.
+    pub async fn drain(&self) {
+        // An engine that has ended needs no draining.
+        let _ = self.inbox.send(Message::Drain).await;
+    }
+
+    /// Ends the engine as soon as no deployment is active; until then it goes on as before.
+    pub async fn leave_when_idle(&self) {
+        // An engine that has ended has left.
+        let _ = self.inbox.send(Message::LeaveWhenIdle).await;
+    }
+
+    /// The state as it is now and as it changes.
+    pub fn state(&self) -> watch::Receiver<Arc<State>> {
+        self.state.clone()
+    }
+
+    /// What happens from now on.
+    pub fn progress(&self) -> broadcast::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+}
+
+/// Who acts: part of every history record.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// This host.
+    pub host: InstanceId,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// The agent's version.
+    pub agent_version: String,
+}
+
+/// The loop with everything that it owns.
+pub struct Engine<K, W> {
+    state: State,
+    keeper: K,
+    worker: Arc<W>,
+    identity: Identity,
+    inbox: mpsc::Receiver<Message>,
+    finished: mpsc::Receiver<(u64, machine::WorkResult)>,
+    results: mpsc::Sender<(u64, machine::WorkResult)>,
+    watchers: watch::Sender<Arc<State>>,
+    progress: broadcast::Sender<Progress>,
+    draining: bool,
+    leave_when_idle: bool,
+    /// Effects that are going on and end by themselves soon: all but hooks.
+    busy: usize,
+}
+
+impl<K: Keeper, W: Worker> Engine<K, W> {
+    /// An engine that has not begun, and the handle to it.
+    pub fn new(state: State, keeper: K, worker: Arc<W>, identity: Identity) -> (Self, Handle) {
+        let (inbox_sender, inbox) = mpsc::channel(16);
+        let (results, finished) = mpsc::channel(16);
+        let (watchers, watcher) = watch::channel(Arc::new(state.clone()));
+        let (progress, _) = broadcast::channel(PROGRESS_BACKLOG);
+        let handle = Handle { inbox: inbox_sender, state: watcher, progress: progress.clone() };
+        let engine = Self {
+            state,
+            keeper,
+            worker,
+            identity,
+            inbox,
+            finished,
+            results,
+            watchers,
+            progress,
+            draining: false,
+            leave_when_idle: false,
+            busy: 0,
+        };
+        (engine, handle)
+    }
+
+    /// Takes up what the ledger holds and runs until it is drained or its handles are gone.
+    ///
+    /// # Errors
+    /// When the state cannot be persisted. Nothing is begun that is not in the ledger.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        for effect in machine::resume(&self.state) {
+            log::info!(deployment = self.owner(&effect).as_str(), work:? = effect.work; "taken up again");
+            self.start(effect);
+        }
+        self.step(Event::Proceed, None)?;
+        loop {
+            tokio::select! {
+                Some((effect, result)) = self.finished.recv() => {
+                    self.busy = self.busy.saturating_sub(usize::from(!matches!(result, machine::WorkResult::Hook(_))));
+                    self.step(Event::Finished { effect, result: Box::new(result) }, None)?;
+                }
+                message = self.inbox.recv() => match message {
+                    // Dropping the answer says that the agent is stopping.
+                    Some(Message::Event(..)) if self.draining => {}
+                    Some(Message::Event(event, answer)) => self.step(*event, Some(answer))?,
+                    Some(Message::LeaveWhenIdle) => self.leave_when_idle = true,
+                    Some(Message::Drain) | None => self.draining = true,
+                },
+            }
+            let idle = self.state.all_active().next().is_none();
+            if (self.draining && self.busy == 0) || (self.leave_when_idle && idle) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event, answer: Option<oneshot::Sender<Result<(), Refusal>>>) -> anyhow::Result<()> {
+        let context = machine::Context {
+            now_ms: clock::now_ms(),
+            fresh: clock::fresh_deployment_id().context("no randomness for a deployment id")?,
+            host: self.identity.host.clone(),
+            boot_id: self.identity.boot_id.clone(),
+            agent_version: self.identity.agent_version.clone(),
+            draining: self.draining,
+        };
+        let stepped = machine::step(self.state.clone(), event, &context);
+        if stepped.state != self.state {
+            self.state = stepped.state;
+            let settled = stepped.progress.iter().any(|p| matches!(p, Progress::Finished { .. }));
+            self.keeper.persist(&mut self.state, settled)?;
+            self.watchers.send_replace(Arc::new(self.state.clone()));
+        }
+        for progress in stepped.progress {
+            log_progress(&progress);
+            // Nobody has to watch.
+            let _ = self.progress.send(progress);
+        }
+        for effect in stepped.effects {
+            self.start(effect);
+        }
+        if let Some(answer) = answer {
+            // Whoever asked may have gone away.
+            let _ = answer.send(stepped.reply);
+        }
+        Ok(())
+    }
+
+    fn owner(&self, effect: &Effect) -> String {
+        let owner = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == Some(effect));
+        owner.map_or_else(String::new, |(_, d)| d.id.to_string())
+    }
+
+    fn start(&mut self, effect: Effect) {
+        let found = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == Some(&effect));
+        let Some((group, deployment)) = found else { return };
+        let job = Job { deployment: deployment.clone(), group: group.clone(), effect };
+        self.busy += usize::from(!matches!(job.effect.work, machine::Work::RunHook { .. }));
+        let (worker, results) = (Arc::clone(&self.worker), self.results.clone());
+        tokio::spawn(async move {
+            let number = job.effect.number;
+            let result = worker.perform(job).await;
+            // When the engine has ended, the next one takes the effect up again.
+            let _ = results.send((number, result)).await;
+        });
+    }
+}
+
+fn log_progress(progress: &Progress) {
+    let deployment = progress.deployment().as_str();
+    match progress {
+        Progress::Started { group, revision, asked_by, .. } => {
+            log::info!(deployment, group:%, asked_by = asked_by.as_str(); "deployment of {} started", revision.location);
+        }
+        Progress::EventStarted { event, .. } => log::info!(deployment, event:%; "lifecycle event started"),
+        Progress::EventFinished { event, status, milliseconds, .. } => {
+            log::info!(deployment, event:%, status:?, milliseconds = *milliseconds; "lifecycle event ended");
+        }
+        Progress::Warning { message, .. } => log::warn!(deployment; "{message}"),
+        Progress::Finished { outcome, failure: None, milliseconds, .. } => {
+            log::info!(deployment, outcome:?, milliseconds = *milliseconds; "deployment ended");
+        }
+        Progress::Finished { failure: Some(failure), .. } => {
+            log::error!(deployment, event:% = failure.event; "deployment failed: {}", failure.message);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! How an error reaches people: `error:`, one `caused by:` for each cause, `hint:`; and the exit code that goes with it.
+
+use std::io::Write;
+
+use hostler_core::codes::ExitCode;
+
+/// An error with the exit code that it means.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the process ends with.
+    pub code: ExitCode,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+/// The result of a verb.
+pub type Outcome = Result<ExitCode, Failure>;
+
+impl Failure {
+    /// An error with its exit code.
+    pub fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into(), hint: None }
+    }
+
+    /// An error that has no error below it.
+    pub fn say(code: ExitCode, message: impl std::fmt::Display) -> Self {
+        Self::new(code, anyhow::anyhow!("{message}"))
+    }
+
+    /// Adds what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The whole chain in one line, for places that have only one.
+    pub fn one_line(&self) -> String {
+        self.error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
+    /// Prints it on standard error.
+    pub fn print(&self) {
+        let mut text = format!("error: {}\n", self.error);
+        for cause in self.error.chain().skip(1) {
+            text.push_str(&format!("caused by: {cause}\n"));
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        // Nobody is left to tell when standard error is gone.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(ExitCode::Failed, error)
+    }
+}

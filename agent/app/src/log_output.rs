@@ -1,0 +1,44 @@
+//! Where the agent's own log goes: standard error, one line a record, with the record's key/values behind the message.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use log::kv::{Error, Key, Value, VisitSource};
+use log::{LevelFilter, Log, Metadata, Record};
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            let mut line = format!("{} {}", record.level().as_str().to_ascii_lowercase(), record.args());
+            let mut fields = Fields(&mut line);
+            // A field that cannot be shown must not cost the message.
+            let _ = record.key_values().visit(&mut fields);
+            line.push('\n');
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+struct Fields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        write!(self.0, " {key}={value}").map_err(Error::from)
+    }
+}
+
+/// Starts logging; the daemon logs what it does, other verbs only what is wrong.
+pub fn start(level: LevelFilter) {
+    // A second logger in one process would be a mistake of ours; the first one stays.
+    if log::set_logger(&Stderr).is_ok() {
+        log::set_max_level(level);
+    }
+}

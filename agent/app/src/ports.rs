@@ -1,0 +1,32 @@
+//! What the engine needs from outside, named from its side.
+
+use std::future::Future;
+
+use hostler_core::machine::state::{Deployment, Group};
+use hostler_core::machine::{Effect, State, WorkResult};
+
+/// Keeps the state. One writer: the engine.
+pub trait Keeper {
+    /// Makes the state durable; when it returns, a crash cannot lose it.
+    ///
+    /// # Errors
+    /// When the state could not be written; nothing may be begun then.
+    fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()>;
+}
+
+/// One effect with the deployment and the group as they were when it began.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What to do.
+    pub effect: Effect,
+    /// The deployment.
+    pub deployment: Deployment,
+    /// Its group, as of the same moment.
+    pub group: Group,
+}
+
+/// Does what effects say. Starting the same effect again after a crash is safe.
+pub trait Worker: Send + Sync + 'static {
+    /// Does it and says what came of it; every failure is part of the result.
+    fn perform(&self, job: Job) -> impl Future<Output = WorkResult> + Send;
+}

@@ -1,0 +1,116 @@
+//! Live progress: one line for each lifecycle event, the failing hook's last lines, and the outcome.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::DeploymentId;
+use hostler_core::machine::Progress;
+use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Shows a deployment, and the rollback that follows it, to whoever waits for its end.
+#[derive(Debug)]
+pub struct Printer {
+    json: bool,
+    terminal: bool,
+    /// The deployment to wait for; a rollback takes its place.
+    waiting: DeploymentId,
+    code: Option<ExitCode>,
+}
+
+impl Printer {
+    /// A printer for one deployment.
+    pub fn new(json: bool, deployment: DeploymentId) -> Self {
+        Self { json, terminal: std::io::stdout().is_terminal(), waiting: deployment, code: None }
+    }
+
+    /// Shows one piece of progress; the exit code once everything has ended.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn show(&mut self, progress: &Progress) -> Result<Option<ExitCode>, Failure> {
+        if progress.deployment() != &self.waiting {
+            return Ok(None);
+        }
+        if self.json {
+            output::json(progress)?;
+        } else {
+            output::text(&self.line(progress))?;
+        }
+        let Progress::Finished { outcome, failure, rollback, .. } = progress else { return Ok(None) };
+        // The first deployment's outcome counts: a rollback that succeeds does not make it good.
+        let code = *self.code.get_or_insert(exit_code(*outcome, failure.as_ref()));
+        match rollback {
+            Some(next) => self.waiting = next.clone(),
+            None => return Ok(Some(code)),
+        }
+        Ok(None)
+    }
+
+    fn line(&self, progress: &Progress) -> String {
+        match progress {
+            Progress::Started { deployment, group, revision, asked_by, rolls_back } => {
+                let what = if rolls_back.is_some() { "rollback" } else { "deployment" };
+                let digest = revision.digest.map_or_else(String::new, |d| format!("{d} from "));
+                format!("{what} {deployment} of {group}: {digest}{} ({asked_by})\n", revision.location)
+            }
+            // A line that is overwritten by the event's end.
+            Progress::EventStarted { event, .. } if self.terminal => format!("  {:<20} …\r", event.name()),
+            Progress::EventStarted { .. } => String::new(),
+            Progress::EventFinished { event, status, milliseconds, .. } => {
+                format!("  {:<20} {:<9} {:>8}\n", event.name(), status_word(*status), seconds(*milliseconds))
+            }
+            Progress::Warning { message, .. } => format!("  warning: {}\n", indent(message)),
+            Progress::Finished { deployment, outcome, failure, milliseconds, rollback } => {
+                let word = if *outcome == Outcome::Succeeded { "succeeded" } else { "failed" };
+                let mut text = failure.as_ref().map_or_else(String::new, failure_text);
+                let _ = writeln!(text, "{deployment} {word} after {}", seconds(*milliseconds));
+                if let Some(next) = rollback {
+                    let _ = writeln!(text, "returning to the last good revision ({next})");
+                }
+                text
+            }
+        }
+    }
+}
+
+fn exit_code(outcome: Outcome, failure: Option<&DeploymentFailure>) -> ExitCode {
+    match (outcome, failure) {
+        (Outcome::Succeeded, _) => ExitCode::Ok,
+        (Outcome::Failed, Some(failure)) if failure.verification => ExitCode::VerificationFailed,
+        (Outcome::Failed, _) => ExitCode::Failed,
+    }
+}
+
+/// What failed and the last lines of output, indented.
+pub fn failure_text(failure: &DeploymentFailure) -> String {
+    let mut text = format!("  {} failed: {}\n", failure.event, indent(&failure.message));
+    for line in &failure.tail {
+        let _ = writeln!(text, "    | {line}");
+    }
+    text
+}
+
+/// How an event ended, in one word.
+pub fn status_word(status: StepStatus) -> &'static str {
+    match status {
+        StepStatus::Pending => "pending",
+        StepStatus::Running => "running",
+        StepStatus::Succeeded => "ok",
+        StepStatus::Failed => "FAILED",
+        StepStatus::Ignored => "ignored",
+        StepStatus::Skipped => "-",
+    }
+}
+
+/// Milliseconds as seconds with as many digits as people read.
+pub fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:02} s", milliseconds / 1000, milliseconds % 1000 / 10)
+}
+
+fn indent(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}

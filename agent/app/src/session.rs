@@ -1,0 +1,230 @@
+//! An engine in this process: the ledger opened and locked, the worker and the loop started.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::codes::ExitCode;
+use hostler_core::history;
+use hostler_core::ids::DeploymentId;
+use hostler_core::limits::Limits;
+use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
+use hostler_core::machine::{Event, State};
+use hostler_host::history_file::{self, HistoryFile};
+use hostler_host::ledger::{Ledger, LedgerError};
+use hostler_host::{clock, socket};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::door::DeployWish;
+use crate::door::server::Server;
+use crate::engine::{AskError, Engine, Handle, Identity};
+use crate::failure::{Failure, Outcome};
+use crate::ports::Keeper;
+use crate::progress::Printer;
+use crate::setup::Setup;
+use crate::work::HostWorker;
+
+/// A running engine in this process. It holds the state's lock until it is closed.
+#[derive(Debug)]
+pub struct Session {
+    /// The door to it.
+    pub handle: Handle,
+    engine: JoinHandle<anyhow::Result<()>>,
+    door: JoinHandle<()>,
+}
+
+impl Session {
+    /// Takes the lock, reads the state, starts the engine and opens the door; what was interrupted goes on at once.
+    /// `stop` is told when somebody asks for the daemon's end; a session that ends by itself has none.
+    ///
+    /// # Errors
+    /// Lock held when another process has the state; failed when the ledger is damaged.
+    pub fn open(setup: &Arc<Setup>, stop: Option<Arc<Notify>>) -> Result<Self, Failure> {
+        let instance = setup.instance()?;
+        let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+        let mut state = read_state(&ledger.current().state)?;
+        state.instance = Some(instance.clone());
+        let identity = Identity {
+            host: instance.clone(),
+            boot_id: clock::boot_id(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
+        let worker = HostWorker::new(Arc::clone(setup), instance)?;
+        let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
+        let listener = socket::listen(setup.layout.socket())?;
+        let server = Server::new(handle.clone(), Arc::clone(setup), stop);
+        let door = tokio::spawn(server.serve(listener));
+        Ok(Self { handle, engine: tokio::spawn(engine.run()), door })
+    }
+
+    /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
+    ///
+    /// # Errors
+    /// When the engine had ended because the state could not be persisted.
+    pub async fn drain(self) -> Result<(), Failure> {
+        self.handle.drain().await;
+        self.close().await
+    }
+
+    /// Ends the engine once every deployment has ended, those included that came in through the door meanwhile.
+    ///
+    /// # Errors
+    /// When the engine had ended because the state could not be persisted.
+    pub async fn leave(self) -> Result<(), Failure> {
+        self.handle.leave_when_idle().await;
+        self.close().await
+    }
+
+    async fn close(self) -> Result<(), Failure> {
+        let ended = self.engine.await.context("the engine panicked");
+        self.door.abort();
+        Ok(ended??)
+    }
+
+    /// Waits until the engine ends by itself, which it does only when it cannot go on.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn ended(&mut self) -> Result<(), Failure> {
+        Ok((&mut self.engine).await.context("the engine panicked")??)
+    }
+
+    /// Waits until no deployment is active.
+    ///
+    /// # Errors
+    /// When the engine ends before.
+    pub async fn settle(&mut self) -> Result<(), Failure> {
+        let mut state = self.handle.state();
+        let settled = state.wait_for(|s| s.all_active().next().is_none());
+        if settled.await.is_err() {
+            self.ended().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a deployment and shows it, and the rollback that may follow it, to its end.
+    ///
+    /// # Errors
+    /// When it is refused, or when the engine ends before it.
+    pub async fn deploy(&mut self, json: bool, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
+        let id = clock::fresh_deployment_id().context("no randomness for a deployment id")?;
+        let mut progress = self.handle.progress();
+        match self.handle.ask(event(id.clone())).await {
+            Ok(()) => {}
+            Err(AskError::Refused(refusal)) => return Err(Failure::new(ExitCode::Refused, refusal)),
+            Err(AskError::Stopping) => {
+                self.ended().await?;
+                return Err(Failure::say(ExitCode::Failed, "the engine ended"));
+            }
+        }
+        let mut printer = Printer::new(json, id);
+        loop {
+            tokio::select! {
+                piece = progress.recv() => match piece {
+                    Ok(piece) => {
+                        if let Some(code) = printer.show(&piece)? {
+                            return Ok(code);
+                        }
+                    }
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => self.ended().await?,
+                },
+                ended = &mut self.engine => {
+                    ended.context("the engine panicked")??;
+                    return Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"));
+                }
+            }
+        }
+    }
+}
+
+/// The ledger and the history, written in this order: what the history lacks after a crash, the ledger still holds.
+struct Books {
+    ledger: Ledger,
+    history: HistoryFile,
+    /// How many of the state's pending records are in the file already.
+    appended: usize,
+}
+
+impl Books {
+    /// Brings history and ledger together after whatever happened before.
+    fn open(mut ledger: Ledger, state: &mut State, identity: &Identity, limits: &Limits) -> anyhow::Result<Self> {
+        let context = history::Context {
+            host: identity.host.clone(),
+            boot_id: identity.boot_id.clone(),
+            time_ms: clock::now_ms(),
+            agent_version: identity.agent_version.clone(),
+        };
+        let fresh = ledger.current().state.is_empty();
+        let known = (!fresh).then_some(&state.history);
+        let reconciled = history_file::survey(ledger.lock(), known, &context, limits)?;
+        state.history.clone_from(&reconciled.state);
+        if !fresh || !state.history.pending.is_empty() {
+            ledger.persist(&serde_json::to_vec(state)?)?;
+        }
+        let history = HistoryFile::open(ledger.lock(), &reconciled)?;
+        state.history.settled();
+        Ok(Self { ledger, history, appended: 0 })
+    }
+}
+
+impl Keeper for Books {
+    fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
+        self.ledger.persist(&serde_json::to_vec(state)?)?;
+        for record in state.history.pending.iter().skip(self.appended) {
+            self.history.append(record).context("cannot write the history")?;
+            self.appended += 1;
+        }
+        if settled {
+            self.history.sync().context("cannot write the history")?;
+            state.history.settled();
+            self.appended = 0;
+        }
+        Ok(())
+    }
+}
+
+/// The state as the ledger holds it; a fresh ledger holds nothing.
+///
+/// # Errors
+/// When a newer agent wrote it.
+pub fn read_state(bytes: &[u8]) -> Result<State, Failure> {
+    if bytes.is_empty() {
+        return Ok(State::default());
+    }
+    let state: State =
+        serde_json::from_slice(bytes).context("the ledger holds a state that this version cannot read")?;
+    if state.version != STATE_VERSION {
+        let message = format!("the ledger's state has version {} and this agent knows {STATE_VERSION}", state.version);
+        return Err(Failure::say(ExitCode::Failed, message).hint("install the version of hostler that wrote it"));
+    }
+    Ok(state)
+}
+
+/// The exit code that a ledger error means.
+pub fn ledger_failure(error: LedgerError) -> Failure {
+    match error {
+        LedgerError::LockHeld { .. } => Failure::new(ExitCode::LockHeld, error),
+        other => Failure::new(ExitCode::Failed, other),
+    }
+}
+
+/// A deployment by hand as the state machine takes it.
+pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Request {
+    Request {
+        revision: unknown_revision(&wish.path),
+        key: wish.key,
+        creator: Creator::Cli,
+        asked_by,
+        source: Source::Path { path: wish.path },
+        release: None,
+        rolls_back: None,
+        policy,
+    }
+}
+
+fn unknown_revision(path: &Path) -> Revision {
+    Revision { location: path.display().to_string(), digest: None, size: None, bundle_type: None }
+}

@@ -1,0 +1,157 @@
+//! A group's channel: what it says and what follows from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::GroupSettings;
+use hostler_core::ids::GroupKey;
+use hostler_core::machine::follow::{Follow, follow};
+use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
+use hostler_core::machine::{Event, State};
+use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Terms};
+use hostler_core::store::{ETag, GetOutcome, Store as _, release_key};
+use hostler_host::clock;
+
+use crate::engine::{AskError, Handle};
+use crate::failure::Failure;
+use crate::setup::Setup;
+use crate::sources::store;
+
+/// What a look at the channel found.
+#[derive(Debug)]
+pub enum Look {
+    /// Nothing has been released.
+    Empty,
+    /// The document is the one that was seen last time.
+    Unchanged,
+    /// A release, and what it means for the group.
+    Release {
+        /// Its sequence.
+        sequence: u64,
+        /// What follows.
+        follow: Follow,
+        /// The deployment that it asks for.
+        request: Box<Request>,
+        /// The document's ETag.
+        etag: ETag,
+    },
+}
+
+/// Reads the channel once.
+///
+/// # Errors
+/// When the store cannot be read or the release must not be followed.
+pub async fn look(
+    setup: &Setup,
+    group: &GroupSettings,
+    channel: &str,
+    state: &State,
+    known: Option<&ETag>,
+) -> Result<Look, Failure> {
+    let store = store::open(channel)?;
+    let key = release_key(&group.key);
+    let at_most = release::stored_bytes(&setup.limits);
+    let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(store::failure)? {
+        GetOutcome::NotFound => return Ok(Look::Empty),
+        GetOutcome::NotModified => return Ok(Look::Unchanged),
+        GetOutcome::Found { bytes, etag } => (bytes, etag),
+    };
+    let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?)
+        .with_context(|| format!("cannot use {}", store.location(&key)))?;
+    let known_group = state.groups.get(&group.key.id());
+    let terms = Terms { group: &group.key, highest: known_group.and_then(|g| g.following.highest), now: clock::now() };
+    release::accept(&document, &terms)
+        .map_err(|e| Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e)))?;
+    let sequence = document.release.sequence;
+    let request = Box::new(request(&group.key, group.policy.clone(), channel, &document)?);
+    Ok(Look::Release { sequence, follow: follow(known_group, sequence), request, etag })
+}
+
+fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -> Result<Request, Failure> {
+    let release = &document.release;
+    let source = match &release.revision.source {
+        RevisionSource::Key(key) => Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() },
+        RevisionSource::Location(location) => {
+            let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
+            return Err(Failure::say(ExitCode::Failed, message).hint("push the bundle into the channel's store"));
+        }
+    };
+    Ok(Request {
+        key: key.clone(),
+        creator: Creator::Channel,
+        asked_by: format!("release {} in {channel}", release.sequence),
+        source,
+        revision: Revision {
+            location: channel.to_owned(),
+            digest: Some(release.revision.content.sha256),
+            size: Some(release.revision.content.size),
+            bundle_type: Some(release.revision.bundle_type),
+        },
+        release: Some(release::Highest { sequence: release.sequence, digest: Some(document.digest) }),
+        rolls_back: None,
+        policy: Policy {
+            ignore_application_stop_failures: policy.ignore_application_stop_failures
+                || release.ignore_application_stop_failures,
+            cleanup: policy.cleanup && release.cleanup,
+            file_exists_behavior: release.file_exists_behavior.unwrap_or(policy.file_exists_behavior),
+            ..policy
+        },
+    })
+}
+
+/// Follows the channel for as long as it is polled.
+pub async fn watch(setup: Arc<Setup>, group: GroupSettings, channel: String, handle: Handle) {
+    let mut known: Option<ETag> = None;
+    let mut last_problem: Option<String> = None;
+    loop {
+        let state = handle.state().borrow().clone();
+        match look(&setup, &group, &channel, &state, known.as_ref()).await {
+            Ok(found) => {
+                if last_problem.take().is_some() {
+                    log::info!(group:% = group.key, channel = channel.as_str(); "the channel can be read again");
+                }
+                known = take(&handle, &group.key, found, known).await;
+            }
+            Err(failure) => {
+                let problem = failure.one_line();
+                // Once for each problem: a channel that is away for a night must not fill the log.
+                if last_problem.as_ref() != Some(&problem) {
+                    log::warn!(group:% = group.key, channel = channel.as_str(); "the channel is not followed: {problem}");
+                }
+                last_problem = Some(problem);
+            }
+        }
+        tokio::time::sleep(jittered(group.poll_seconds)).await;
+    }
+}
+
+/// Acts on what was found; the ETag is kept only when nothing is left to do about the document, so that it is read
+/// again until then.
+async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>) -> Option<ETag> {
+    match found {
+        Look::Empty => None,
+        Look::Unchanged => known,
+        Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
+            if let Err(error) = deploy(handle, *request).await {
+                log::warn!(group:% = key, sequence; "the release is not deployed: {error}");
+            }
+            None
+        }
+        Look::Release { follow: Follow::Busy | Follow::Held(_) | Follow::Failed, .. } => None,
+        Look::Release { follow: Follow::UpToDate, etag, .. } => Some(etag),
+    }
+}
+
+async fn deploy(handle: &Handle, request: Request) -> Result<(), AskError> {
+    let id = clock::fresh_deployment_id().map_err(|_| AskError::Stopping)?;
+    handle.ask(Event::Deploy { id, request: Box::new(request) }).await
+}
+
+/// Nine tenths to eleven tenths of the interval: a fleet that booted together must not poll together.
+fn jittered(seconds: u64) -> Duration {
+    let milliseconds = seconds.saturating_mul(1000);
+    let byte = clock::random_bytes::<1>().map_or(128, |[b]| u64::from(b));
+    Duration::from_millis(milliseconds * 9 / 10 + milliseconds / 5 * byte / 255)
+}

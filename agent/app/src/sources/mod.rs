@@ -1,0 +1,4 @@
+//! Where wishes come from: channels now, others later.
+
+pub mod channel;
+pub mod store;

@@ -1,0 +1,39 @@
+//! `hostler deploy WHAT`: deploy a directory or bundle file now.
+
+use std::sync::Arc;
+
+use hostler_core::ids::GroupKey;
+use hostler_core::machine::Event;
+use hostler_host::users;
+
+use crate::cli::{DeployArgs, Shared};
+use crate::door::{Ask, DeployWish};
+use crate::failure::{Failure, Outcome};
+use crate::session::deploy_request;
+use crate::setup::{Setup, existing};
+
+pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
+    let setup = Arc::new(Setup::new(shared)?);
+    let wish = DeployWish {
+        key: group(&setup, shared)?,
+        path: existing(&arguments.what)?,
+        file_exists_behavior: arguments.file_exists_behavior.map(Into::into),
+        appspec_name: arguments.appspec_filename,
+        ignore_application_stop_failures: arguments.ignore_application_stop_failures,
+        no_cleanup: arguments.no_cleanup,
+        no_rollback: arguments.no_rollback,
+    };
+    super::block_on(async {
+        let policy = wish.policy(setup.settings.policy(&wish.key));
+        let request = deploy_request(wish.clone(), policy, users::describe(users::own_uid()));
+        super::deploy_by(&setup, Ask::Deploy(wish), |id| Event::Deploy { id, request: Box::new(request) }).await
+    })
+}
+
+/// Where nothing names a group, bundles tried by hand have one of their own.
+fn group(setup: &Setup, shared: &Shared) -> Result<GroupKey, Failure> {
+    if shared.application.is_none() && shared.group.is_none() && setup.settings.groups.is_empty() {
+        return Ok(GroupKey { application: "local".parse()?, group: "local".parse()? });
+    }
+    setup.group(shared)
+}

@@ -1,0 +1,123 @@
+//! `hostler history`: what was done on this host, and whether the record of it is whole.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::history::{DeploymentOutcome, Entry, EventOutcome, Finding, Kind, Recovered, Requester};
+use hostler_host::{clock, history_file, ledger};
+
+use crate::cli::{HistoryArgs, Shared};
+use crate::failure::Outcome;
+use crate::output;
+use crate::session::{ledger_failure, read_state};
+use crate::setup::Setup;
+
+pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
+    let setup = Setup::new(shared)?;
+    if arguments.verify {
+        return verify(&setup);
+    }
+    let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
+    let most = arguments.newest.unwrap_or(usize::MAX);
+    history_file::read(setup.layout.state(), &setup.limits, |line| {
+        lines.push_back(line.to_vec());
+        if lines.len() > most {
+            lines.pop_front();
+        }
+    })?;
+    for line in lines {
+        if setup.json {
+            output::text(&format!("{}\n", String::from_utf8_lossy(&line)))?;
+        } else {
+            output::text(&text(&line))?;
+        }
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The ledger's own end of the chain is the anchor that is always there: it shows a cut tail.
+fn verify(setup: &Setup) -> Outcome {
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+    let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
+    let settled = state.history.pending.first().map_or(state.history.chain.next_seq, |record| record.seq);
+    let anchors = state.history.chain.anchor().filter(|_| settled == state.history.chain.next_seq);
+    let findings: Vec<Finding> = history_file::verify(setup.layout.state(), anchors, &setup.limits)?;
+    if setup.json {
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        output::json(&serde_json::json!({ "version": 1, "whole": findings.is_empty(), "findings": shown }))?;
+    } else if findings.is_empty() {
+        output::text(&format!("the history is whole: {} records\n", state.history.chain.next_seq))?;
+    } else {
+        for finding in &findings {
+            output::text(&format!("{finding}\n"))?;
+        }
+    }
+    Ok(if findings.is_empty() { ExitCode::Ok } else { ExitCode::VerificationFailed })
+}
+
+fn text(line: &[u8]) -> String {
+    match Entry::parse(line) {
+        Ok(entry) => format!("{} {}\n", clock::local_time(entry.time_ms), kind_text(&entry.kind)),
+        Err(error) => format!("(not a record: {error})\n"),
+    }
+}
+
+fn kind_text(kind: &Kind) -> String {
+    match kind {
+        Kind::DeploymentStarted { deployment, group, revision, location, sequence, requested, .. } => {
+            let mut text = format!("{deployment} deployment of {group} started{}", by(requested));
+            if let Some(sequence) = sequence {
+                let _ = write!(text, ", release {sequence}");
+            }
+            let what = revision.map_or_else(|| location.clone(), |digest| digest.to_string());
+            format!("{text}: {what}")
+        }
+        Kind::EventFinished { deployment, event, outcome, message } => {
+            let word = match outcome {
+                EventOutcome::Succeeded => "ok",
+                EventOutcome::Failed => "FAILED",
+                EventOutcome::FailedAndIgnored => "failed, ignored",
+                EventOutcome::Skipped => "nothing to do",
+            };
+            let message = message.as_ref().map_or_else(String::new, |m| format!(": {}", m.replace('\n', " ")));
+            format!("{deployment}   {event}: {word}{message}")
+        }
+        Kind::HookFinished { deployment, event, location, outcome, started_ms, finished_ms, .. } => {
+            let took = crate::progress::seconds(finished_ms.saturating_sub(*started_ms));
+            format!("{deployment}   {event}: {location}: {outcome} after {took}")
+        }
+        Kind::InstallFinished { deployment, entries, .. } => {
+            format!("{deployment}   Install: {entries} paths are the group's now")
+        }
+        Kind::InstallUndone { deployment, reason } => format!("{deployment}   Install was undone: {reason}"),
+        Kind::DeploymentFinished { deployment, outcome, .. } => {
+            let word = match outcome {
+                DeploymentOutcome::Succeeded => "succeeded",
+                DeploymentOutcome::Failed => "FAILED",
+                DeploymentOutcome::Stopped => "stopped",
+            };
+            format!("{deployment} {word}")
+        }
+        Kind::Rollback { failed, group, to, requested, .. } => {
+            let why = failed.as_ref().map_or_else(|| by(requested), |id| format!(" because {id} failed"));
+            format!("{group} returns to the revision of {to}{why}")
+        }
+        Kind::Hold { group, sequence, requested } => format!("{group} is held at release {sequence}{}", by(requested)),
+        Kind::Resume { group, requested } => format!("{group} follows its channel again{}", by(requested)),
+        Kind::Removed { group, requested } => format!("{group} was removed from this host{}", by(requested)),
+        Kind::Recovered(recovered) => recovered_text(recovered),
+        Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),
+    }
+}
+
+fn by(requested: &Requester) -> String {
+    requested.name.as_ref().map_or_else(String::new, |name| format!(" by {name}"))
+}
+
+fn recovered_text(recovered: &Recovered) -> String {
+    format!(
+        "the history was repaired after a crash: {} bytes cut, {} records unknown to the ledger",
+        recovered.lost_bytes, recovered.unknown_to_ledger
+    )
+}

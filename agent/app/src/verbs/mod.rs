@@ -1,0 +1,110 @@
+//! The verbs, one file each. What they share is here.
+
+mod deploy;
+mod history;
+mod logs;
+mod plan;
+mod push;
+mod release;
+mod resume;
+mod rollback;
+mod run;
+mod status;
+mod stop;
+mod validate;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::DeploymentId;
+use hostler_core::machine::Event;
+
+use crate::cli::{Cli, Verb};
+use crate::door::Ask;
+use crate::door::client::Client;
+use crate::failure::{Failure, Outcome};
+use crate::session::Session;
+use crate::setup::Setup;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever went wrong, with its exit code.
+pub fn run(cli: Cli) -> Outcome {
+    let level = if matches!(cli.verb, Verb::Run(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
+    crate::log_output::start(level);
+    let shared = cli.shared;
+    match cli.verb {
+        Verb::Run(arguments) => run::run(&shared, arguments),
+        Verb::Deploy(arguments) => deploy::run(&shared, arguments),
+        Verb::Rollback(arguments) => rollback::run(&shared, arguments),
+        Verb::Resume => resume::run(&shared),
+        Verb::Stop => stop::run(&shared),
+        Verb::Status => status::run(&shared),
+        Verb::History(arguments) => history::run(&shared, &arguments),
+        Verb::Logs(arguments) => logs::run(&shared, &arguments),
+        Verb::Validate(arguments) => validate::run(&shared, &arguments),
+        Verb::Plan(arguments) => plan::run(&shared, &arguments),
+        Verb::Push(arguments) => push::run(&shared, &arguments),
+        Verb::Release(arguments) => release::run(&shared, &arguments),
+    }
+}
+
+/// Runs a verb that waits for things, on one thread; blocking work gets threads of its own, few and small.
+///
+/// # Errors
+/// Whatever the verb's work says.
+pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
+    runtime.block_on(work)
+}
+
+/// How long a verb waits for a daemon that is just starting or stopping.
+const DOOR_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who has the state: a daemon that answers, or from now on this process.
+pub enum Way {
+    /// The daemon.
+    Door(Client),
+    /// This process holds the lock.
+    Here(Session),
+}
+
+/// Finds the way to the state. A daemon that holds the lock and does not answer yet is waited for.
+///
+/// # Errors
+/// Lock held when somebody has the state and does not open the door in time.
+pub async fn way(setup: &Arc<Setup>) -> Result<Way, Failure> {
+    let deadline = tokio::time::Instant::now() + DOOR_PATIENCE;
+    loop {
+        if let Some(client) = Client::connect(setup).await {
+            return Ok(Way::Door(client));
+        }
+        match Session::open(setup, None) {
+            Ok(session) => return Ok(Way::Here(session)),
+            Err(failure) if failure.code == ExitCode::LockHeld && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Has a deployment done through the door, or here, and shows it to its end.
+///
+/// # Errors
+/// When it is refused or cannot be shown to its end.
+pub async fn deploy_by(setup: &Arc<Setup>, ask: Ask, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
+    match way(setup).await? {
+        Way::Door(mut client) => client.deploy(ask, setup.json).await,
+        Way::Here(mut session) => {
+            session.settle().await?;
+            let outcome = session.deploy(setup.json, event).await;
+            session.leave().await?;
+            outcome
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `hostler resume`: follow the channel again.
+
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::machine::Event;
+use hostler_host::users;
+
+use crate::cli::Shared;
+use crate::door::Ask;
+use crate::engine::AskError;
+use crate::failure::{Failure, Outcome};
+use crate::setup::Setup;
+use crate::verbs::Way;
+
+pub fn run(shared: &Shared) -> Outcome {
+    let setup = Arc::new(Setup::new(shared)?);
+    let key = setup.group(shared)?;
+    super::block_on(async {
+        match super::way(&setup).await? {
+            Way::Door(mut client) => client.command(Ask::Resume { key }).await,
+            Way::Here(session) => {
+                let asked_by = users::describe(users::own_uid());
+                let asked = session.handle.ask(Event::Resume { key, asked_by }).await;
+                session.leave().await?;
+                match asked {
+                    Ok(()) => Ok(ExitCode::Ok),
+                    Err(AskError::Refused(refusal)) => Err(Failure::new(ExitCode::Refused, refusal)),
+                    Err(error @ AskError::Stopping) => Err(Failure::new(ExitCode::Failed, error)),
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,22 @@
+//! `hostler rollback`: return to the last good (or the named) revision, and hold the channel's release.
+
+use std::sync::Arc;
+
+use hostler_core::machine::Event;
+use hostler_host::users;
+
+use crate::cli::{RollbackArgs, Shared};
+use crate::door::Ask;
+use crate::failure::Outcome;
+use crate::setup::Setup;
+
+pub fn run(shared: &Shared, arguments: RollbackArgs) -> Outcome {
+    let setup = Arc::new(Setup::new(shared)?);
+    let key = setup.group(shared)?;
+    super::block_on(async {
+        let policy = Box::new(setup.settings.policy(&key));
+        let asked_by = users::describe(users::own_uid());
+        let (to, ask) = (arguments.to.clone(), Ask::Rollback { key: key.clone(), to: arguments.to });
+        super::deploy_by(&setup, ask, |id| Event::Rollback { id, key, to, asked_by, policy }).await
+    })
+}

@@ -1,0 +1,128 @@
+//! `hostler run`: the daemon; `--once`: one pass; `--recover`: only bring an interrupted Install to an end.
+
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::machine::Event;
+use hostler_core::machine::follow::Follow;
+use hostler_core::machine::state::{Deployment, Outcome as DeploymentOutcome};
+
+use crate::cli::{RunArgs, Shared};
+use crate::daemon;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::progress::failure_text;
+use crate::session::Session;
+use crate::setup::Setup;
+use crate::sources::channel::{Look, look};
+
+pub fn run(shared: &Shared, arguments: RunArgs) -> Outcome {
+    let mut setup = Setup::new(shared)?;
+    if let Some(id) = arguments.instance_id {
+        setup.settings.instance_id = Some(id);
+    }
+    for group in &mut setup.settings.groups {
+        group.poll_seconds = arguments.poll.unwrap_or(group.poll_seconds);
+        group.policy.ignore_application_stop_failures |= arguments.ignore_application_stop_failures;
+    }
+    let setup = Arc::new(setup);
+    match (arguments.once, arguments.recover) {
+        (_, true) => recover(&setup),
+        (true, _) => {
+            log::set_max_level(log::LevelFilter::Warn);
+            super::block_on(once(setup))
+        }
+        (false, false) => super::block_on(daemon::run(setup)),
+    }
+}
+
+/// Finishes what the ledger holds, does what the channels say, and ends with the worst outcome.
+async fn once(setup: Arc<Setup>) -> Outcome {
+    let mut session = Session::open(&setup, None)?;
+    let mut code = finish_interrupted(&setup, &mut session).await?;
+    for group in setup.settings.groups.clone() {
+        let Some(channel) = &group.channel else { continue };
+        let state = session.handle.state().borrow().clone();
+        let this = match look(&setup, &group, channel, &state, None).await? {
+            Look::Empty => {
+                let message = format!("{channel} holds no release for {}", group.key);
+                return Err(Failure::say(ExitCode::NotFound, message)
+                    .hint("publish one: hostler release STORE --application A --group G REVISION"));
+            }
+            Look::Release { follow: Follow::Deploy, request, .. } => {
+                session.deploy(setup.json, |id| Event::Deploy { id, request }).await?
+            }
+            Look::Release { sequence, follow, .. } => say_why_not(&setup, &group.key.to_string(), sequence, &follow)?,
+            Look::Unchanged => ExitCode::Ok,
+        };
+        code = worse(code, this);
+    }
+    session.leave().await?;
+    Ok(code)
+}
+
+/// Waits for the deployments that were interrupted and says what became of them.
+async fn finish_interrupted(setup: &Setup, session: &mut Session) -> Outcome {
+    let before = session.handle.state().borrow().clone();
+    let interrupted: Vec<_> = before.all_active().map(|(group, d)| (group.key.clone(), d.id.clone())).collect();
+    session.settle().await?;
+    let after = session.handle.state().borrow().clone();
+    let mut code = ExitCode::Ok;
+    for (key, id) in interrupted {
+        let finished = after.groups.get(&key.id()).and_then(|g| g.finished.iter().find(|d| d.id == id));
+        if let Some(deployment) = finished {
+            if !setup.json {
+                output::text(&found_text(deployment))?;
+            }
+            if deployment.outcome == Some(DeploymentOutcome::Failed) {
+                code = ExitCode::Failed;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn found_text(deployment: &Deployment) -> String {
+    let word = match deployment.outcome {
+        Some(DeploymentOutcome::Succeeded) => "succeeded",
+        Some(DeploymentOutcome::Failed) | None => "failed",
+    };
+    let mut text =
+        format!("{} of {} was interrupted; taken up again, it {word}\n", deployment.id, deployment.request.key);
+    if let Some(failure) = &deployment.failure {
+        text.push_str(&failure_text(failure));
+    }
+    text
+}
+
+fn say_why_not(setup: &Setup, group: &str, sequence: u64, follow: &Follow) -> Outcome {
+    let (code, text) = match follow {
+        Follow::UpToDate | Follow::Deploy => (ExitCode::Ok, format!("{group} runs release {sequence}")),
+        Follow::Failed => (
+            ExitCode::Failed,
+            format!(
+                "release {sequence} of {group} was tried and failed; it is not tried again by itself: publish a higher \
+                 one, or `hostler resume` to try it again"
+            ),
+        ),
+        Follow::Held(why) => {
+            (ExitCode::Refused, format!("{group} is held ({why}); `hostler resume` follows release {sequence} again"))
+        }
+        Follow::Busy => (ExitCode::Refused, format!("a deployment of {group} is going on")),
+    };
+    if !setup.json {
+        output::text(&format!("{text}\n"))?;
+    }
+    Ok(code)
+}
+
+fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
+    if a == ExitCode::Ok { b } else { a }
+}
+
+/// Brings every open install journal to an end, before application units start.
+fn recover(setup: &Setup) -> Outcome {
+    let settled = crate::work::recover::settle_all(setup)?;
+    output::text(&settled)?;
+    Ok(ExitCode::Ok)
+}

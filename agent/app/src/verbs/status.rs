@@ -1,0 +1,124 @@
+//! `hostler status`: what runs on this host, since when, from where, and what failed.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, status};
+use hostler_host::clock;
+use hostler_host::ledger;
+
+use crate::cli::Shared;
+use crate::door::client::Client;
+use crate::failure::Outcome;
+use crate::output;
+use crate::progress::failure_text;
+use crate::session::{ledger_failure, read_state};
+use crate::setup::Setup;
+
+pub fn run(shared: &Shared) -> Outcome {
+    let setup = Arc::new(Setup::new(shared)?);
+    super::block_on(async {
+        let mut document = match Client::connect(&setup).await {
+            Some(mut client) => client.status().await?,
+            None => from_ledger(&setup)?,
+        };
+        let named = |group: &GroupStatus| {
+            shared.application.as_ref().is_none_or(|a| a == &group.key.application)
+                && shared.group.as_ref().is_none_or(|g| g == &group.key.group)
+        };
+        document.groups.retain(named);
+        if setup.json {
+            output::json(&document)?;
+        } else {
+            output::text(&text(&document))?;
+        }
+        Ok(ExitCode::Ok)
+    })
+}
+
+fn from_ledger(setup: &Setup) -> Result<Status, crate::failure::Failure> {
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+    let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
+    Ok(status(&state, None, clock::now_ms()))
+}
+
+fn text(document: &Status) -> String {
+    let mut text = String::new();
+    match &document.daemon {
+        Some(daemon) => {
+            let since = clock::local_time(daemon.started_ms);
+            let _ = writeln!(text, "hostler {} runs (pid {}) since {since}", daemon.agent_version, daemon.pid);
+        }
+        None => text.push_str("no daemon runs\n"),
+    }
+    if document.groups.is_empty() {
+        text.push_str("nothing was deployed on this host\n");
+    }
+    for group in &document.groups {
+        group_text(&mut text, group);
+    }
+    text
+}
+
+fn group_text(text: &mut String, group: &GroupStatus) {
+    let _ = writeln!(text, "\n{}: {}", group.key, condition_word(group.condition));
+    if let Some(why) = &group.held {
+        let _ = writeln!(text, "  held:      {why}; `hostler resume` follows the channel again");
+    }
+    if let Some(installed) = &group.installed {
+        let what = installed.revision.digest.map_or_else(|| installed.revision.location.clone(), |d| d.to_string());
+        let since = clock::local_time(installed.at_ms);
+        let _ = writeln!(text, "  installed: {what} (unsigned)");
+        let _ = writeln!(
+            text,
+            "             since {since} by {}, from {}",
+            installed.deployment, installed.revision.location
+        );
+    }
+    match (&group.installed, &group.last_good) {
+        (Some(installed), Some(good)) if installed.deployment != good.deployment => {
+            let what = good.revision.digest.map_or_else(|| good.revision.location.clone(), |d| d.to_string());
+            let _ = writeln!(text, "  last good: {what} ({})", good.deployment);
+        }
+        _ => {}
+    }
+    if let Some(active) = &group.active {
+        let _ = writeln!(text, "  deploying: {}", deployment_text(active));
+    }
+    if let Some(last) = &group.last {
+        let _ = writeln!(text, "  last:      {}", deployment_text(last));
+        for line in last.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
+            let _ = writeln!(text, "           {line}");
+        }
+    }
+}
+
+fn deployment_text(deployment: &DeploymentStatus) -> String {
+    let mut text = format!("{} ({})", deployment.id, deployment.asked_by);
+    match (deployment.event, &deployment.script, deployment.finished_ms) {
+        (Some(event), Some(script), _) => {
+            let _ = write!(text, " is in {event}, {script}, since {}", clock::local_time(deployment.started_ms));
+        }
+        (Some(event), None, _) => {
+            let _ = write!(text, " is in {event}, since {}", clock::local_time(deployment.started_ms));
+        }
+        (None, _, Some(at)) => {
+            let word = if deployment.failure.is_some() { "failed" } else { "succeeded" };
+            let _ = write!(text, " {word} at {}", clock::local_time(at));
+        }
+        (None, ..) => {}
+    }
+    text
+}
+
+fn condition_word(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Empty => "nothing deployed",
+        Condition::Good => "good",
+        Condition::Deploying => "deploying",
+        Condition::Failed => "FAILED",
+        Condition::RolledBack => "rolled back",
+        Condition::Held => "held",
+    }
+}

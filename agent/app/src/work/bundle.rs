@@ -1,0 +1,222 @@
+//! What a bundle says and what it would do on this host: shared by deployments, `validate` and `plan`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hostler_core::appspec::diagnose::{self, Diagnostic, Severity};
+use hostler_core::appspec::lint::{HostKnowledge, host_path, host_questions, lint_bundle, lint_host};
+use hostler_core::appspec::spec::AppSpec;
+use hostler_core::appspec::{self, appspec_names};
+use hostler_core::bundle::{BundleListing, EntryKind};
+use hostler_core::limits::Limits;
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::{Group, Policy};
+use hostler_core::plan::actions::{InstalledEntry, Plan};
+use hostler_core::plan::{Fact, Problem, plan, wanted};
+use hostler_host::install::{self, InstallError, JournalState};
+use hostler_host::observe::{self, PlanError};
+use hostler_host::users;
+
+use crate::setup::Setup;
+use crate::work::{chain, fail};
+
+/// Bytes of a script that are looked at; whole scripts, as a rule.
+const HEAD_BYTES: u64 = 64 << 10;
+
+/// An appspec that can be used, and what was found in it.
+#[derive(Debug, Clone)]
+pub struct ReadAppspec {
+    /// What it means.
+    pub spec: AppSpec,
+    /// Its name in the bundle.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// What was found; warnings only.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Finds the appspec of an unpacked bundle, reads it, and checks it against the bundle.
+///
+/// # Errors
+/// There is none, or it is wrong; the message shows the lines.
+pub fn read_appspec(
+    archive: &Path,
+    listing: &BundleListing,
+    custom: Option<&str>,
+    limits: &Limits,
+) -> Result<ReadAppspec, WorkFailure> {
+    let Diagnosed { diagnostics, text, name, spec } = diagnose_bundle(archive, listing, custom, limits)?;
+    match spec {
+        Some(spec) => Ok(ReadAppspec { spec, name, text, diagnostics }),
+        None => Err(fail(diagnose::render(&diagnostics, &text))),
+    }
+}
+
+/// An appspec and everything that it and its bundle show.
+#[derive(Debug, Clone)]
+pub struct Diagnosed {
+    /// What was found.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The appspec's text.
+    pub text: String,
+    /// Its name in the bundle.
+    pub name: String,
+    /// What it means; `None` when something that was found is an error.
+    pub spec: Option<AppSpec>,
+}
+
+/// Everything that the bundle alone shows.
+///
+/// # Errors
+/// There is no appspec, or it cannot be read.
+pub fn diagnose_bundle(
+    archive: &Path,
+    listing: &BundleListing,
+    custom: Option<&str>,
+    limits: &Limits,
+) -> Result<Diagnosed, WorkFailure> {
+    let names = appspec_names(custom);
+    let is_file =
+        |name: &&String| matches!(listing.get(Path::new(name)).map(|e| &e.kind), Some(EntryKind::File { .. }));
+    let Some(name) = names.iter().find(is_file) else {
+        return Err(fail(no_appspec(listing, &names)));
+    };
+    let bytes = head(&archive.join(name), limits.appspec_bytes as u64 + 1)
+        .map_err(|e| fail(format!("cannot read {name} of the bundle: {e}")))?;
+    let reading = appspec::read(name, &bytes, limits);
+    let (mut diagnostics, mut spec) = (reading.diagnostics, reading.spec);
+    if let Some(read) = &spec {
+        let heads = script_heads(archive, read, listing);
+        diagnostics.extend(lint_bundle(name, read, listing, &heads, limits));
+        if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            spec = None;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Diagnosed { diagnostics, text, name: name.clone(), spec })
+}
+
+fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
+    let elsewhere = listing.entries().iter().find(|e| {
+        let name = e.path.as_path().file_name().and_then(|n| n.to_str());
+        name.is_some_and(|n| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(n)))
+    });
+    let hint = elsewhere.map_or_else(String::new, |entry| {
+        format!(
+            "; there is {}: put it at the top, spelled like that, or pack the directory that it is in",
+            entry.path.as_path().display()
+        )
+    });
+    format!("the bundle has no {} at its top{hint}", names.join(" or "))
+}
+
+/// What of the host will surprise: users, groups and interpreters that it does not have.
+pub fn diagnose_host(archive: &Path, read: &ReadAppspec, listing: &BundleListing, limits: &Limits) -> Vec<Diagnostic> {
+    let heads = script_heads(archive, &read.spec, listing);
+    let questions = host_questions(&read.spec, &heads);
+    let answer = |names: std::collections::BTreeSet<String>, exists: fn(&str) -> bool| -> BTreeMap<String, bool> {
+        names.into_iter().map(|name| (name.clone(), exists(&name))).collect()
+    };
+    let knowledge = HostKnowledge {
+        users: answer(questions.users, |name| users::lookup(name).is_ok()),
+        groups: answer(questions.groups, users::group_exists),
+        interpreters: answer(questions.interpreters, users::program_exists),
+    };
+    lint_host(&read.name, &read.spec, &heads, &knowledge, limits)
+}
+
+/// The first bytes of every script that is a plain file of the bundle.
+fn script_heads(archive: &Path, spec: &AppSpec, listing: &BundleListing) -> BTreeMap<PathBuf, Vec<u8>> {
+    let scripts = spec.hooks.iter().flat_map(|hooks| &hooks.scripts);
+    let paths = scripts.filter_map(|s| hostler_core::bundle::BundlePath::new(s.location.trim_start_matches('/')));
+    let files =
+        paths.filter(|path| matches!(listing.get(path.as_path()).map(|e| &e.kind), Some(EntryKind::File { .. })));
+    files
+        .filter_map(|path| {
+            let bytes = head(&archive.join(path.as_path()), HEAD_BYTES).ok()?;
+            Some((path.as_path().to_owned(), bytes))
+        })
+        .collect()
+}
+
+fn head(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A plan with what carrying it out needs besides.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What to do.
+    pub plan: Plan,
+    /// The destinations that the appspec names.
+    pub destinations: Vec<PathBuf>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Plans an Install on this host as it is.
+///
+/// # Errors
+/// All the reasons why not, or that the host could not be looked at.
+pub fn plan_install(
+    setup: &Setup,
+    spec: &AppSpec,
+    listing: &BundleListing,
+    last: Option<&[InstalledEntry]>,
+    policy: &Policy,
+) -> Result<Planned, PlanError> {
+    let wanted = wanted(spec, listing, last).map_err(PlanError::Problems)?;
+    let facts = observe::observe(&wanted, setup.layout.root())?;
+    let plan = plan(&wanted, &facts, policy.file_exists_behavior, policy.cleanup).map_err(PlanError::Problems)?;
+    let destinations = spec.files.iter().map(|file| host_path(&file.destination)).collect();
+    Ok(Planned { plan, destinations, warnings: wanted.warnings })
+}
+
+/// Whether all of it may be gone once BeforeInstall has run.
+pub fn may_change(error: &PlanError) -> bool {
+    match error {
+        PlanError::Problems(problems) => problems.iter().all(|p| p.fact == Fact::Host),
+        PlanError::Observe(_) => false,
+    }
+}
+
+/// Why there is no plan, one reason a line.
+pub fn plan_error_text(error: &PlanError) -> String {
+    match error {
+        PlanError::Problems(problems) => problems_text(problems),
+        PlanError::Observe(_) => chain(error),
+    }
+}
+
+/// Problems for people, one a line.
+pub fn problems_text(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// What the group's last Install put on this host; `None` for a group that has not been installed.
+///
+/// # Errors
+/// When its journal cannot be read.
+pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
+    // After an undone Install the one before it is on the host.
+    for installed in [&group.installed, &group.installed_before].into_iter().flatten() {
+        let journal = setup.layout.deployment(&group.key, &installed.deployment).journal();
+        let read = || -> Result<Option<Vec<InstalledEntry>>, InstallError> {
+            match install::state(&journal)? {
+                JournalState::Installed | JournalState::Committed => install::installed(&journal).map(Some),
+                JournalState::None | JournalState::Open | JournalState::Undone => Ok(None),
+            }
+        };
+        if let Some(entries) = read().map_err(|e| chain(&e))? {
+            return Ok(Some(entries));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,66 @@
+//! The effect RunHook: one script of one event, under its supervisor.
+
+use hostler_core::event_order::LifecycleEvent;
+use hostler_core::hook::{
+    BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment,
+};
+use hostler_core::machine::state::Script;
+use hostler_host::clock;
+use hostler_host::hooks;
+
+use crate::ports::Job;
+use crate::work::HostWorker;
+
+/// Starts the script or attaches to the run that was started before.
+pub async fn run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, attempt: u32) -> HookResult {
+    let Some(script) = job.deployment.step(event).and_then(|s| s.scripts.get(index)) else {
+        let message = format!("a fault in hostler: {event} has no script number {}", index + 1);
+        let now = clock::now_ms();
+        return HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
+    };
+    let paths = worker.setup.layout.deployment(&job.group.key, &job.deployment.id);
+    let run = hook_run(worker, job, event, index, script);
+    hooks::run(&worker.launcher, &worker.program, &paths.run(event, index, attempt), &run).await
+}
+
+fn hook_run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, script: &Script) -> HookRun {
+    let (setup, request) = (&worker.setup, &job.deployment.request);
+    let layout = &setup.layout;
+    let paths = layout.deployment(&job.group.key, &job.deployment.id);
+    let archive = layout.deployment(&job.group.key, &script.archive).archive();
+    let revision = request.revision.digest.map_or_else(|| request.revision.location.clone(), |d| d.to_string());
+    let facts = HookFacts {
+        event: event.name(),
+        deployment: &job.deployment.id,
+        application: request.key.application.as_str(),
+        group: request.key.group.as_str(),
+        group_id: &request.key.id(),
+        bundle: &BundleOrigin::Other,
+        instance: &worker.instance,
+        revision: &revision,
+        timeout_seconds: script.timeout_seconds,
+    };
+    HookRun {
+        version: HOOK_DOCUMENT_VERSION,
+        deployment: job.deployment.id.clone(),
+        event: event.name().to_owned(),
+        first_of_event: index == 0,
+        location: script.location.clone(),
+        working_directory: setup.settings.hooks.working_directory.clone().unwrap_or_else(|| archive.clone()),
+        archive,
+        user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },
+        environment: environment(&facts),
+        inherit_environment: setup.settings.hooks.inherit_environment,
+        timeout_seconds: script.timeout_seconds,
+        grace_seconds: setup.limits.kill_grace_seconds,
+        start_seconds: setup.limits.supervisor_start_seconds,
+        umask: 0o022,
+        tasks_max: script.tasks_max,
+        scripts_log: paths.scripts_log(),
+        deployments_log: Some(layout.deployments_log()),
+        log_bytes: setup.limits.hook_log_bytes,
+        log_bytes_per_second: setup.limits.hook_log_bytes_per_second,
+        line_bytes: setup.limits.log_line_bytes,
+        tail_lines: setup.limits.tail_lines,
+    }
+}

@@ -1,0 +1,66 @@
+//! The effect Install: plan again on the host as it is now, and put the files in place in one transaction.
+
+use hostler_core::ids::Sha256Digest;
+use hostler_core::machine::event::{InstallReport, WorkFailure};
+use hostler_core::machine::state::Creator;
+use hostler_core::plan::actions::InstalledEntry;
+use hostler_host::archive;
+use hostler_host::install::{self, InstallRequest, JournalState, Settled};
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::work::bundle::{self, last_install, plan_error_text};
+use crate::work::{chain, fail};
+
+/// Installs, or leaves the host as it was.
+pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
+    let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+    let journal = paths.journal();
+    // An Install that was interrupted is brought to an end first; one that stands is not done again.
+    match install::settle(&journal).map_err(|e| fail(chain(&e)))? {
+        Settled::Installed | Settled::Committed(_) => {
+            let entries = install::installed(&journal).map_err(|e| fail(chain(&e)))?;
+            return report(&entries);
+        }
+        Settled::None | Settled::Undone(_) => {}
+    }
+    settle_the_last_install(setup, job)?;
+    let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
+    // Hooks may have changed the bundle (a build, a download), so it is listed again.
+    let listing = archive::list(&archive).map_err(|e| fail(chain(&e)))?;
+    let policy = &job.deployment.request.policy;
+    let read = bundle::read_appspec(&archive, &listing, policy.appspec_name.as_deref(), &setup.limits)?;
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    let planned = bundle::plan_install(setup, &read.spec, &listing, last.as_deref(), policy)
+        .map_err(|error| fail(plan_error_text(&error)))?;
+    let request = InstallRequest {
+        deployment: &job.deployment.id,
+        archive: &archive,
+        root: setup.layout.root(),
+        journal: &journal,
+        destinations: &planned.destinations,
+        plan: &planned.plan,
+    };
+    report(&install::run(&request).map_err(|e| fail(chain(&e)))?.entries)
+}
+
+fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
+    let list = serde_json::to_vec(entries).map_err(fail)?;
+    Ok(InstallReport { entries: entries.len() as u64, entries_digest: Sha256Digest::of(&list) })
+}
+
+/// The last Install of the group may still have the files that it replaced beside its own, because its deployment
+/// failed. A rollback takes it back, which also restores files that were not the group's; anything else accepts it.
+fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
+    let Some(installed) = &job.group.installed else { return Ok(()) };
+    let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();
+    if install::state(&journal).map_err(|e| fail(chain(&e)))? != JournalState::Installed {
+        return Ok(());
+    }
+    if job.deployment.request.creator == Creator::Rollback {
+        install::undo(&journal).map_err(|e| fail(chain(&e)))?;
+    } else {
+        install::commit(&journal).map_err(|e| fail(chain(&e)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What effects do on this host. Each may be started again after a crash (`Work::after_a_crash`).
+
+pub mod bundle;
+mod finish;
+mod hook;
+mod install;
+mod prepare;
+pub mod recover;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::ids::InstanceId;
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::{Work, WorkResult};
+use hostler_host::hooks::Launcher;
+
+use crate::failure::Failure;
+use crate::ports::{Job, Worker};
+use crate::setup::Setup;
+
+/// The worker of a real host.
+#[derive(Debug)]
+pub struct HostWorker {
+    setup: Arc<Setup>,
+    instance: InstanceId,
+    launcher: Launcher,
+    /// This program, which is started again as each hook's supervisor.
+    program: PathBuf,
+}
+
+impl HostWorker {
+    /// Finds out how hooks are started here.
+    ///
+    /// # Errors
+    /// When this program's own file is not known.
+    pub fn new(setup: Arc<Setup>, instance: InstanceId) -> Result<Self, Failure> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        Ok(Self { setup, instance, launcher: Launcher::detect(), program })
+    }
+}
+
+impl Worker for HostWorker {
+    async fn perform(&self, job: Job) -> WorkResult {
+        match job.effect.work.clone() {
+            Work::Prepare => {
+                let setup = Arc::clone(&self.setup);
+                WorkResult::Prepared(prepare::prepare(setup, job).await)
+            }
+            Work::RunHook { event, index, attempt } => {
+                WorkResult::Hook(hook::run(self, &job, event, index, attempt).await)
+            }
+            Work::Install => {
+                let setup = Arc::clone(&self.setup);
+                WorkResult::Installed(blocking(move || install::install(&setup, &job)).await)
+            }
+            Work::Finish { commit, keep } => {
+                let setup = Arc::clone(&self.setup);
+                let done = blocking(move || Ok(finish::finish(&setup, &job, commit, &keep))).await;
+                let warnings = done.unwrap_or_else(|failure: WorkFailure| vec![failure.message]);
+                WorkResult::Finished { warnings }
+            }
+        }
+    }
+}
+
+/// Work that blocks, on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
+) -> Result<T, WorkFailure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(fail(format!("a fault in hostler: {error}"))),
+    }
+}
+
+/// A failure that is not about digests.
+fn fail(message: impl std::fmt::Display) -> WorkFailure {
+    WorkFailure { message: message.to_string(), verification: false }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

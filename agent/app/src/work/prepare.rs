@@ -1,0 +1,149 @@
+//! The effect Prepare (the event DownloadBundle): fetch, verify, unpack, and check everything that can be known before
+//! the host is touched.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use hostler_core::appspec::diagnose;
+use hostler_core::appspec::spec::EventHooks;
+use hostler_core::bundle::{BundleListing, BundleType};
+use hostler_core::machine::event::{Prepared, WorkFailure};
+use hostler_core::machine::state::{Revision, Source};
+use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
+use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::digest::digest_file;
+use hostler_host::layout::DeploymentPaths;
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::sources::store;
+use crate::work::bundle::{diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec};
+use crate::work::{blocking, chain, fail};
+
+/// Makes a deployment ready, or says everything that is wrong with it.
+pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
+    let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+    fs::create_dir_all(paths.directory())
+        .map_err(|e| fail(format!("cannot make {}: {e}", paths.directory().display())))?;
+    if let Source::Store { store, key } = &job.deployment.request.source {
+        fetch(store, key, &job.deployment.request.revision, &paths).await?;
+    }
+    blocking(move || {
+        let (revision, listing) = unpacked(&setup, &job, &paths)?;
+        check(&setup, &job, revision, &listing)
+    })
+    .await
+}
+
+/// Brings the bundle of a release here. What an earlier try brought completely is not fetched again.
+async fn fetch(store: &str, key: &str, revision: &Revision, paths: &DeploymentPaths) -> Result<(), WorkFailure> {
+    let (Some(sha256), Some(size)) = (revision.digest, revision.size) else {
+        return Err(fail("the release does not say what the bundle must be"));
+    };
+    let key: Key = key.parse().map_err(fail)?;
+    let store = store::open(store).map_err(|f| fail(f.one_line()))?;
+    let bundle = paths.bundle();
+    if let Ok(file) = File::open(&bundle)
+        && digest_file(&file).is_ok_and(|found| found == (size, sha256))
+    {
+        return Ok(());
+    }
+    let file = File::create(&bundle).map_err(|e| fail(format!("cannot write {}: {e}", bundle.display())))?;
+    let fetched = store.download(&key, file.as_fd(), &Content { size, sha256 }).await;
+    fetched.map_err(|error| {
+        // Nothing of a bundle that is not what the release says stays here.
+        let _ = fs::remove_file(&bundle);
+        WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(&error) }
+    })
+}
+
+/// The unpacked bundle, and what the revision turned out to be.
+fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revision, BundleListing), WorkFailure> {
+    let revision = job.deployment.request.revision.clone();
+    match &job.deployment.request.source {
+        Source::Kept { deployment } => {
+            let archive = setup.layout.deployment(&job.group.key, deployment).archive();
+            let listing = archive::list(&archive)
+                .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
+            Ok((revision, listing))
+        }
+        Source::Store { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
+        Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
+    }
+}
+
+fn unpack(
+    setup: &Setup,
+    bundle: &Path,
+    revision: Revision,
+    archive: &Path,
+) -> Result<(Revision, BundleListing), WorkFailure> {
+    let open = |e| fail(format!("cannot open the bundle {}: {e}", bundle.display()));
+    let file = File::open(bundle).map_err(open)?;
+    let found = archive::detect(&file).map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
+    if let Some(promised) = revision.bundle_type.filter(|promised| *promised != found) {
+        let message = format!("the release says {} and the bundle is {}", promised.name(), found.name());
+        return Err(WorkFailure { message, verification: true });
+    }
+    let revision = match (found, revision.digest) {
+        (BundleType::Directory, _) | (_, Some(_)) => revision,
+        (_, None) => {
+            let (size, digest) = digest_file(&file).map_err(open)?;
+            Revision { size: Some(size), digest: Some(digest), ..revision }
+        }
+    };
+    // What an earlier try unpacked is complete (it appears as a whole) but may be of other bytes.
+    match fs::remove_dir_all(archive) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(fail(format!("cannot clear {}: {e}", archive.display())));
+        }
+        _ => {}
+    }
+    let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
+    let listing = archive::unpack(&file, found, archive, &options)
+        .map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
+    Ok((Revision { bundle_type: Some(found), ..revision }, listing))
+}
+
+/// Everything that can be known now: the appspec, the scripts, the plan on this host.
+fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) -> Result<Prepared, WorkFailure> {
+    let policy = &job.deployment.request.policy;
+    let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
+    let read = read_appspec(&archive, listing, policy.appspec_name.as_deref(), &setup.limits)?;
+    let mut findings = read.diagnostics.clone();
+    findings.extend(diagnose_host(&archive, &read, listing, &setup.limits));
+    let mut warnings: Vec<String> = findings.iter().map(diagnose::one_line).collect();
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    match plan_install(setup, &read.spec, listing, last.as_deref(), policy) {
+        Ok(planned) => warnings.extend(planned.warnings.iter().map(ToString::to_string)),
+        Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
+            let text = plan_error_text(&error);
+            warnings.push(format!("{text}\n(checked again after BeforeInstall, as the appspec says)"));
+        }
+        Err(error) => return Err(fail(plan_error_text(&error))),
+    }
+    let (old_hooks, old_warning) = old_hooks(setup, job);
+    warnings.extend(old_warning);
+    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, warnings })
+}
+
+/// The hooks of the revision that is on the host. That its bundle is gone or broken must not block every later
+/// release: its scripts cannot run, and people are told.
+fn old_hooks(setup: &Setup, job: &Job) -> (Vec<EventHooks>, Option<String>) {
+    let Some(installed) = &job.group.installed else { return (Vec::new(), None) };
+    let archive = setup.layout.deployment(&job.group.key, &installed.archive).archive();
+    let read = archive::list(&archive).map_err(|e| chain(&e)).and_then(|listing| {
+        let custom = job.group.appspec_name_of(&installed.archive);
+        read_appspec(&archive, &listing, custom, &setup.limits).map_err(|f| f.message)
+    });
+    match read {
+        Ok(read) => (read.spec.hooks, None),
+        Err(problem) => {
+            let message =
+                format!("the old revision's ApplicationStop is left out: its bundle cannot be read: {problem}");
+            (Vec::new(), Some(message))
+        }
+    }
+}

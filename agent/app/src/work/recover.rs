@@ -1,0 +1,38 @@
+//! At boot, before application units start: an Install that a power loss interrupted is undone or completed.
+
+use hostler_core::codes::ExitCode;
+use hostler_core::machine::Work;
+use hostler_host::install::{self, Settled};
+use hostler_host::ledger::Ledger;
+
+use crate::failure::Failure;
+use crate::session::{ledger_failure, read_state};
+use crate::setup::Setup;
+use crate::work::chain;
+
+/// Settles the journal of every Install that the ledger has in flight; what was done, as text.
+///
+/// # Errors
+/// Lock held when a daemon runs (it settles them itself), failed when a journal cannot be settled.
+pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
+    let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+    let state = read_state(&ledger.current().state)?;
+    let mut text = String::new();
+    for (group, deployment) in state.all_active() {
+        if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
+            continue;
+        }
+        let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
+        let settled = install::settle(&journal).map_err(|e| {
+            let message = format!("the Install of {} cannot be brought to an end: {}", deployment.id, chain(&e));
+            Failure::say(ExitCode::Failed, message)
+        })?;
+        let word = match settled {
+            Settled::None => "had not begun",
+            Settled::Undone(_) => "was undone; the old files are in place",
+            Settled::Installed | Settled::Committed(_) => "is complete",
+        };
+        text.push_str(&format!("the interrupted Install of {} ({}) {word}\n", deployment.id, group.key));
+    }
+    Ok(text)
+}

@@ -1,0 +1,265 @@
+//! What the configuration files say: every key checked, the later file's value over the earlier one's.
+
+use crate::appspec::codes::Code;
+use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
+use crate::appspec::keys::nearest;
+use crate::appspec::spec::FileExistsBehavior;
+use crate::config::duration;
+use crate::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, HookSettings, Settings};
+use crate::ids::GroupKey;
+use crate::limits::Limits;
+use crate::machine::state::Policy;
+use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
+
+/// Keys at the top.
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks"];
+/// Keys of an entry of `groups`.
+const GROUP: &[&str] = &[
+    "application",
+    "group",
+    "channel",
+    "poll",
+    "ignore_application_stop_failures",
+    "cleanup",
+    "file_exists_behavior",
+    "rollback",
+    "max_revisions",
+];
+/// Keys below `hooks`.
+const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
+
+/// Reads configuration files, each with its name; a later file's values win. A group is the same group when application
+/// and group are.
+///
+/// # Errors
+/// Everything that is wrong, with its place.
+pub fn read(files: &[(String, String)], limits: &Limits) -> Result<Settings, Vec<Diagnostic>> {
+    let mut reader = Reader { settings: Settings::default(), poll: None, wrong: Vec::new() };
+    for (name, text) in files {
+        let mut findings = Findings::new(name, limits.diagnostics);
+        reader.file(text, limits, &mut findings);
+        reader.wrong.extend(findings.into_list());
+    }
+    if !reader.wrong.is_empty() {
+        return Err(reader.wrong);
+    }
+    let poll = reader.poll.unwrap_or(DEFAULT_POLL_SECONDS);
+    for group in reader.settings.groups.iter_mut().filter(|g| g.poll_seconds == 0) {
+        group.poll_seconds = poll;
+    }
+    Ok(reader.settings)
+}
+
+/// Whether a text is more likely a configuration than an appspec: it has a key that only a configuration has.
+pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
+    let Ok(document) = yaml::parse(text, limits) else { return false };
+    let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
+    let has = |key: &&str| top.get(key).is_some();
+    ["instance_id", "poll", "groups"].iter().any(has) || (has(&"hooks") && !has(&"version") && !has(&"os"))
+}
+
+struct Reader {
+    settings: Settings,
+    poll: Option<u64>,
+    wrong: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn file(&mut self, text: &str, limits: &Limits, findings: &mut Findings) {
+        let document = match yaml::parse(text, limits) {
+            Ok(document) => document,
+            Err(error) => {
+                let code = match error.problem {
+                    YamlProblem::Syntax(_) | YamlProblem::AliasInsideItself => Code::YamlSyntax,
+                    YamlProblem::TooDeep(_) | YamlProblem::TooManyNodes(_) | YamlProblem::TooMuchText(_) => {
+                        Code::YamlLimit
+                    }
+                };
+                findings.add(code, Some(error.at), format!("this is not YAML: {}", error.problem));
+                return;
+            }
+        };
+        // A file of comments alone says nothing.
+        let Some(root) = document.root.filter(|root| !root.is_null()) else { return };
+        let Some(top) = mapping(&root, "the configuration", findings) else { return };
+        for entry in known(top, TOP, "", findings) {
+            match entry.key.text.as_str() {
+                "instance_id" => set(&mut self.settings.instance_id, parsed(entry, findings)),
+                "poll" => set(&mut self.poll, seconds(entry, findings)),
+                "groups" => self.groups(&entry.value, findings),
+                _ => hooks(&mut self.settings.hooks, &entry.value, findings),
+            }
+        }
+    }
+
+    fn groups(&mut self, node: &Node, findings: &mut Findings) {
+        let Some(list) = node.as_sequence() else {
+            wrong_type(node, "groups", "a list", findings);
+            return;
+        };
+        for item in list {
+            let Some(entries) = mapping(item, "a group", findings) else { continue };
+            self.group(item, entries, findings);
+        }
+    }
+
+    fn group(&mut self, item: &Node, entries: &Mapping, findings: &mut Findings) {
+        let name = |key: &str, findings: &mut Findings| {
+            if entries.get(key).is_none() {
+                findings
+                    .add(Code::InvalidConfiguration, Some(item.at), format!("this group has no {key}"))
+                    .help("name application and group as the channel does");
+            }
+        };
+        name("application", findings);
+        name("group", findings);
+        let application = entries.get("application").and_then(|entry| parsed(entry, findings));
+        let group = entries.get("group").and_then(|entry| parsed(entry, findings));
+        let (Some(application), Some(group)) = (application, group) else {
+            known(entries, GROUP, "groups", findings);
+            return;
+        };
+        let key = GroupKey { application, group };
+        let settings = self.entry(key);
+        for entry in known(entries, GROUP, "groups", findings) {
+            let policy = &mut settings.policy;
+            match entry.key.text.as_str() {
+                "channel" => set(&mut settings.channel, text(entry, findings).map(str::to_owned)),
+                "poll" => settings.poll_seconds = seconds(entry, findings).unwrap_or(settings.poll_seconds),
+                "ignore_application_stop_failures" => {
+                    flag(&mut policy.ignore_application_stop_failures, entry, findings);
+                }
+                "cleanup" => flag(&mut policy.cleanup, entry, findings),
+                "rollback" => flag(&mut policy.rollback, entry, findings),
+                "file_exists_behavior" => {
+                    policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
+                }
+                "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                _ => {}
+            }
+        }
+    }
+
+    fn entry(&mut self, key: GroupKey) -> &mut GroupSettings {
+        let groups = &mut self.settings.groups;
+        let at = groups.iter().position(|g| g.key == key).unwrap_or_else(|| {
+            groups.push(GroupSettings { key, channel: None, poll_seconds: 0, policy: Policy::default() });
+            groups.len() - 1
+        });
+        &mut groups[at]
+    }
+}
+
+fn hooks(settings: &mut HookSettings, node: &Node, findings: &mut Findings) {
+    let Some(entries) = mapping(node, "hooks", findings) else { return };
+    for entry in known(entries, HOOKS, "hooks", findings) {
+        match entry.key.text.as_str() {
+            "inherit_environment" => flag(&mut settings.inherit_environment, entry, findings),
+            _ => match text(entry, findings) {
+                Some(path) if path.starts_with('/') => settings.working_directory = Some(path.into()),
+                Some(path) => invalid(entry, format!("{} is not an absolute path", quoted(path)), findings),
+                None => {}
+            },
+        }
+    }
+}
+
+fn set<T>(target: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *target = value;
+    }
+}
+
+fn mapping<'n>(node: &'n Node, what: &str, findings: &mut Findings) -> Option<&'n Mapping> {
+    let found = node.as_mapping();
+    if found.is_none() {
+        wrong_type(node, what, "keys with values", findings);
+    }
+    found
+}
+
+fn wrong_type(node: &Node, what: &str, wanted: &str, findings: &mut Findings) {
+    findings.add(Code::WrongType, Some(node.at), format!("{what} must be {wanted}, and this is {}", node.kind()));
+}
+
+/// The entries whose keys are known; every other key is an error with the nearest known one.
+fn known<'n>(entries: &'n Mapping, keys: &[&str], below: &str, findings: &mut Findings) -> Vec<&'n Entry> {
+    let (good, bad): (Vec<&Entry>, Vec<&Entry>) =
+        entries.entries().iter().partition(|entry| keys.contains(&entry.key.text.as_str()));
+    for entry in bad {
+        let place = if below.is_empty() { String::new() } else { format!(" below {below}") };
+        let message = format!("the configuration has no key {}{place}", quoted(&entry.key.text));
+        let help = match nearest(&entry.key.text, keys) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("the keys are {}", keys.join(", ")),
+        };
+        findings.add(Code::UnknownConfigurationKey, Some(entry.key_at), message).help(help);
+    }
+    good
+}
+
+fn scalar<'n>(entry: &'n Entry, findings: &mut Findings) -> Option<&'n Scalar> {
+    let found = entry.value.as_scalar().filter(|scalar| !scalar.is_null());
+    if found.is_none() {
+        wrong_type(&entry.value, &entry.key.text, "one value", findings);
+    }
+    found
+}
+
+fn text<'n>(entry: &'n Entry, findings: &mut Findings) -> Option<&'n str> {
+    scalar(entry, findings).map(|scalar| scalar.text.as_str())
+}
+
+fn invalid(entry: &Entry, message: String, findings: &mut Findings) {
+    findings.add(Code::InvalidConfiguration, Some(entry.value.at), format!("{}: {message}", entry.key.text));
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(entry: &Entry, findings: &mut Findings) -> Option<T> {
+    match text(entry, findings)?.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            invalid(entry, error.to_string(), findings);
+            None
+        }
+    }
+}
+
+fn seconds(entry: &Entry, findings: &mut Findings) -> Option<u64> {
+    match duration::seconds(text(entry, findings)?) {
+        Ok(seconds) => Some(seconds),
+        Err(error) => {
+            invalid(entry, error.to_string(), findings);
+            None
+        }
+    }
+}
+
+fn flag(target: &mut bool, entry: &Entry, findings: &mut Findings) {
+    match text(entry, findings) {
+        Some("true") => *target = true,
+        Some("false") => *target = false,
+        Some(other) => invalid(entry, format!("{} is neither true nor false", quoted(other)), findings),
+        None => {}
+    }
+}
+
+fn behavior(entry: &Entry, findings: &mut Findings) -> Option<FileExistsBehavior> {
+    match text(entry, findings)? {
+        "DISALLOW" => Some(FileExistsBehavior::Disallow),
+        "OVERWRITE" => Some(FileExistsBehavior::Overwrite),
+        "RETAIN" => Some(FileExistsBehavior::Retain),
+        other => {
+            invalid(entry, format!("{} is none of DISALLOW, OVERWRITE, RETAIN", quoted(other)), findings);
+            None
+        }
+    }
+}
+
+fn revisions(entry: &Entry, findings: &mut Findings) -> Option<u32> {
+    let found = text(entry, findings)?.parse().ok().filter(|n| (2..=1000).contains(n));
+    if found.is_none() {
+        let message = "must be 2 to 1000: the revision on the host and one to return to".to_owned();
+        invalid(entry, message, findings);
+    }
+    found
+}

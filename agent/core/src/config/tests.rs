@@ -1,0 +1,83 @@
+use super::*;
+use crate::appspec::diagnose::render;
+use crate::appspec::spec::FileExistsBehavior;
+use crate::limits::Limits;
+
+fn read_one(text: &str) -> Result<settings::Settings, String> {
+    let files = [("config.yaml".to_owned(), text.to_owned())];
+    read(&files, &Limits::default()).map_err(|wrong| render(&wrong, text))
+}
+
+#[test]
+fn no_configuration_at_all_is_the_defaults() {
+    assert_eq!(read(&[], &Limits::default()).unwrap(), settings::Settings::default());
+    assert_eq!(read_one("# nothing but a comment\n").unwrap(), settings::Settings::default());
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = "\
+instance_id: i-1
+poll: 5m
+groups:
+  - application: web
+    group: prod
+    channel: file:///srv/channel
+    poll: 10s
+    ignore_application_stop_failures: true
+    cleanup: false
+    file_exists_behavior: OVERWRITE
+    rollback: false
+    max_revisions: 7
+  - {application: web, group: test}
+hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
+";
+    let settings = read_one(text).unwrap();
+    assert_eq!(settings.instance_id.unwrap().as_str(), "i-1");
+    let prod = &settings.groups[0];
+    assert_eq!((prod.channel.as_deref(), prod.poll_seconds), (Some("file:///srv/channel"), 10));
+    assert!(prod.policy.ignore_application_stop_failures && !prod.policy.cleanup && !prod.policy.rollback);
+    assert_eq!(prod.policy.file_exists_behavior, FileExistsBehavior::Overwrite);
+    assert_eq!(prod.policy.max_revisions, 7);
+    assert_eq!(settings.groups[1].poll_seconds, 300, "the poll at the top is the default of all groups");
+    assert!(settings.hooks.inherit_environment);
+    assert_eq!(settings.hooks.working_directory.unwrap(), std::path::Path::new("/opt/codedeploy-agent"));
+}
+
+#[test]
+fn a_later_file_wins_value_by_value() {
+    let first = "groups: [{application: web, group: prod, channel: /a, max_revisions: 3}]";
+    let second = "groups: [{application: web, group: prod, channel: /b}]";
+    let files = [("a".to_owned(), first.to_owned()), ("b".to_owned(), second.to_owned())];
+    let settings = read(&files, &Limits::default()).unwrap();
+    assert_eq!(settings.groups.len(), 1);
+    assert_eq!(settings.groups[0].channel.as_deref(), Some("/b"));
+    assert_eq!(settings.groups[0].policy.max_revisions, 3);
+}
+
+#[test]
+fn everything_that_is_wrong_is_shown_with_its_place_and_what_to_do() {
+    let text = "\
+instance: i-1
+groups:
+  - application: web
+    chanel: /a
+  - application: web/x
+    group: prod
+    poll: soon
+    cleanup: maybe
+    max_revisions: 1
+    file_exists_behavior: overwrite
+hooks: [a]
+";
+    insta::assert_snapshot!(read_one(text).unwrap_err());
+}
+
+#[test]
+fn a_configuration_is_told_from_an_appspec() {
+    let limits = Limits::default();
+    assert!(looks_like_configuration("poll: 5s", &limits));
+    assert!(looks_like_configuration("hooks: {inherit_environment: true}", &limits));
+    assert!(!looks_like_configuration("version: 0.0\nos: linux\nhooks: {}", &limits));
+    assert!(!looks_like_configuration("[", &limits));
+}
