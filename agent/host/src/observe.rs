@@ -124,13 +124,20 @@ impl Observer {
         for (index, look) in wanted.look_at.iter().enumerate() {
             let path = look.path.as_path();
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            while levels.len() > 1 && levels.last().is_some_and(|level| level.path != parent) {
+            while levels.len() > 1 && levels.last().is_some_and(|level| level.path.as_os_str() != parent.as_os_str()) {
                 levels.pop();
             }
-            let above = levels.last().filter(|level| level.path == parent).and_then(|level| level.directory.as_ref());
+            let above = levels
+                .last()
+                .filter(|level| level.path.as_os_str() == parent.as_os_str())
+                .and_then(|level| level.directory.as_ref());
             // Only what has children to look at, or names to list, is opened.
-            let children = wanted.look_at.get(index + 1).is_some_and(|next| next.path.parent() == Some(path));
-            let listed = list.contains(path);
+            let children = wanted
+                .look_at
+                .get(index + 1)
+                .and_then(|next| next.path.parent())
+                .is_some_and(|next| next.as_os_str() == path.as_os_str());
+            let listed = !list.is_empty() && list.contains(path);
             let opened = above.and_then(|above| self.look(above, name, look, children || listed));
             if listed && let Some(Ok(names)) = opened.as_ref().map(names) {
                 self.facts.listings.insert(path.to_owned(), names);
