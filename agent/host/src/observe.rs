@@ -4,6 +4,7 @@
 //! Every directory is opened once, without following links, from the root prefix down; a link is followed only where
 //! the plan says so, and never out of the prefix. What is below an absent directory is not looked at.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -245,15 +246,14 @@ impl Observer {
         open: impl FnOnce() -> nix::Result<D>,
     ) -> nix::Result<DirectoryFact> {
         let device = stat.st_dev;
-        if !self.facts.devices.contains_key(&device) {
+        if let Entry::Vacant(unknown) = self.facts.devices.entry(device) {
             let system = fstatvfs(open()?)?;
             let free_inodes = (system.files() > 0).then(|| system.files_available());
-            let device_fact = DeviceFact {
+            unknown.insert(DeviceFact {
                 free_bytes: system.blocks_available().saturating_mul(system.fragment_size()),
                 free_inodes,
                 read_only: system.flags().contains(FsFlags::ST_RDONLY),
-            };
-            self.facts.devices.insert(device, device_fact);
+            });
         }
         Ok(DirectoryFact { mode: stat.st_mode & 0o7777, writable, device })
     }

@@ -3,7 +3,7 @@
 //! The rules are the incumbent's (specs/codedeploy.md, Install): an object that is a file that is put in place, or a
 //! directory and then what is put in place strictly below it; `**` at any depth, other patterns for one level.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::paths;
 use super::problem::{Problem, ProblemCode, shown};
@@ -106,7 +106,7 @@ fn give(
 }
 
 /// The problem that two entries match one object.
-pub(super) fn twice(path: &PathBuf, all: &[Permission], first: usize, second: usize) -> Problem {
+pub(super) fn twice(path: &Path, all: &[Permission], first: usize, second: usize) -> Problem {
     let at = |i: usize| all.get(i).map(|p| p.at).unwrap_or_default();
     let message =
         format!("permissions for {} are given twice, in lines {} and {}", shown(path), at(first).line, at(second).line);

@@ -193,6 +193,25 @@ fn a_removal_is_not_redirected_by_a_link_below_what_was_installed() {
 }
 
 #[test]
+fn a_link_that_somebody_else_made_does_not_redirect_a_removal() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can make another user's link");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("data")).unwrap();
+    fs::create_dir(root.path().join("srv")).unwrap();
+    fs::write(root.path().join("data/x"), "").unwrap();
+    let link = root.path().join("srv/app");
+    symlink("../data", &link).unwrap();
+    let last = [file("/srv/app/x")];
+    let removals = || actions(&make(root.path(), &spec(&[]), &listing(&[]), &last).unwrap());
+    assert_eq!(removals(), ["remove /srv/app/x"]);
+    std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+    assert_eq!(removals(), Vec::<String>::new());
+}
+
+#[test]
 fn a_directory_in_which_the_agent_may_not_write_is_a_problem() {
     if geteuid().is_root() {
         println!("skipped: root may write everywhere");
