@@ -4,6 +4,7 @@
 //! Every directory is opened once, without following links, from the root prefix down; a link is followed only where
 //! the plan says so, and never out of the prefix. What is below an absent directory is not looked at.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -124,13 +125,20 @@ impl Observer {
         for (index, look) in wanted.look_at.iter().enumerate() {
             let path = look.path.as_path();
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            while levels.len() > 1 && levels.last().is_some_and(|level| level.path != parent) {
+            while levels.len() > 1 && levels.last().is_some_and(|level| level.path.as_os_str() != parent.as_os_str()) {
                 levels.pop();
             }
-            let above = levels.last().filter(|level| level.path == parent).and_then(|level| level.directory.as_ref());
+            let above = levels
+                .last()
+                .filter(|level| level.path.as_os_str() == parent.as_os_str())
+                .and_then(|level| level.directory.as_ref());
             // Only what has children to look at, or names to list, is opened.
-            let children = wanted.look_at.get(index + 1).is_some_and(|next| next.path.parent() == Some(path));
-            let listed = list.contains(path);
+            let children = wanted
+                .look_at
+                .get(index + 1)
+                .and_then(|next| next.path.parent())
+                .is_some_and(|next| next.as_os_str() == path.as_os_str());
+            let listed = !list.is_empty() && list.contains(path);
             let opened = above.and_then(|above| self.look(above, name, look, children || listed));
             if listed && let Some(Ok(names)) = opened.as_ref().map(names) {
                 self.facts.listings.insert(path.to_owned(), names);
@@ -238,15 +246,14 @@ impl Observer {
         open: impl FnOnce() -> nix::Result<D>,
     ) -> nix::Result<DirectoryFact> {
         let device = stat.st_dev;
-        if !self.facts.devices.contains_key(&device) {
+        if let Entry::Vacant(unknown) = self.facts.devices.entry(device) {
             let system = fstatvfs(open()?)?;
             let free_inodes = (system.files() > 0).then(|| system.files_available());
-            let device_fact = DeviceFact {
+            unknown.insert(DeviceFact {
                 free_bytes: system.blocks_available().saturating_mul(system.fragment_size()),
                 free_inodes,
                 read_only: system.flags().contains(FsFlags::ST_RDONLY),
-            };
-            self.facts.devices.insert(device, device_fact);
+            });
         }
         Ok(DirectoryFact { mode: stat.st_mode & 0o7777, writable, device })
     }

@@ -87,7 +87,8 @@ impl<'a> Planner<'a> {
         };
         let wanted = self.wanted;
         for object in &wanted.objects {
-            while stack.last().is_some_and(|(above, _)| Some(*above) != object.path.parent()) {
+            let above = object.path.parent().map(Path::as_os_str);
+            while stack.last().is_some_and(|(path, _)| Some(path.as_os_str()) != above) {
                 stack.pop();
             }
             let parent = stack.last().map_or(root, |(_, parent)| *parent);
@@ -295,7 +296,14 @@ impl<'a> Planner<'a> {
         }
         let mut places: HashMap<_, &WantedObject> = HashMap::new();
         for object in &self.wanted.objects {
-            let Some(other) = places.insert(self.links.real(&object.path), object) else { continue };
+            let real = self.links.real(&object.path);
+            if self.links.hold(&real) {
+                let message =
+                    format!("{} would take the place of a symbolic link that leads to it", shown(&object.path));
+                let hint = "make the link lead to a directory that it is not in";
+                self.problems.push(Problem::new(ProblemCode::SamePlace, message, hint).path(&object.path));
+            }
+            let Some(other) = places.insert(real, object) else { continue };
             let both = object.kind.is_directory() && other.kind.is_directory();
             if both && self.facts.directory(&object.path).is_some() {
                 continue;

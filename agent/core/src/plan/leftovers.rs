@@ -35,6 +35,14 @@ impl Links {
         self.followed.is_empty()
     }
 
+    /// Whether something at this resolved path would take the place of a link that is followed.
+    pub(super) fn hold(&self, real: &Path) -> bool {
+        self.followed.iter().any(|(link, _)| {
+            let parent = link.parent().map(|parent| self.real(parent));
+            parent.as_deref() == real.parent() && link.file_name() == real.file_name()
+        })
+    }
+
     /// The links themselves, ordered.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         self.followed.iter().map(|(path, _)| path.clone()).collect()
@@ -89,6 +97,8 @@ pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: 
         let makes_way = match object {
             Some(object) if replaced_by(object) => true,
             Some(_) => continue,
+            // Another name for a link that the appspec names as a directory now.
+            None if links.hold(&real) => continue,
             None => below_a_file(),
         };
         dispose(entry, makes_way, cleanup, facts, needs, &mut result);

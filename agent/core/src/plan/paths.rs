@@ -35,7 +35,8 @@ pub(super) fn check_length(path: &Path) -> Result<(), &'static str> {
     if path.as_os_str().len() > PATH_BYTES {
         return Err("has more than 4095 bytes");
     }
-    if path.components().any(|c| c.as_os_str().len() > NAME_BYTES) {
+    // Hardly any path is longer than one name may be.
+    if path.as_os_str().len() > NAME_BYTES && path.components().any(|c| c.as_os_str().len() > NAME_BYTES) {
         return Err("has a name of more than 255 bytes");
     }
     Ok(())

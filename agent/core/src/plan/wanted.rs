@@ -229,7 +229,7 @@ fn candidate<'a>(
 fn merge(mut candidates: Vec<Candidate<'_>>, problems: &mut Vec<Problem>) -> Vec<WantedObject> {
     candidates.sort_by(|a, b| a.path.cmp(&b.path));
     let mut objects = Vec::with_capacity(candidates.len());
-    for group in candidates.chunk_by(|a, b| a.path == b.path) {
+    for group in candidates.chunk_by(|a, b| a.path.as_os_str() == b.path.as_os_str()) {
         let Some(first) = group.first() else { continue };
         let file = group.iter().find(|c| !c.kind.is_directory());
         if let (Some(file), Some(other)) = (file, group.iter().find(|c| c.kind.is_directory())) {
@@ -313,24 +313,26 @@ fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
         LookAt { path: object.path.clone(), follow: if follow { Follow::Always } else { Follow::Never } }
     }));
     let mut known: BTreeSet<&Path> = BTreeSet::new();
+    let mut before: Option<&Path> = None;
     for entry in last {
-        if find(objects, &entry.path).is_none() {
-            all.push(LookAt { path: entry.path.clone(), follow: Follow::Never });
+        all.push(LookAt { path: entry.path.clone(), follow: Follow::Never });
+        // Most entries are in the directory of the one before, whose ancestors are known.
+        let parent = entry.path.parent();
+        if before.map(Path::as_os_str) == parent.map(Path::as_os_str) {
+            continue;
         }
-        // From the entry up, until an ancestor whose own ancestors are known.
+        before = parent;
         for path in entry.path.ancestors().skip(1).filter(|p| p.parent().is_some()) {
             if !known.insert(path) {
                 break;
-            }
-            if find(objects, path).is_some() || last_kind(path).is_some() {
-                continue;
             }
             let owned_above = path.ancestors().any(|p| last_kind(p).is_some());
             let follow = if owned_above { Follow::Never } else { Follow::IfTrusted };
             all.push(LookAt { path: path.to_owned(), follow });
         }
     }
+    // The sort is stable: of several for one path the first stays, and what is wanted comes first.
     all.sort_by(|a, b| a.path.cmp(&b.path));
-    all.dedup_by(|a, b| a.path == b.path);
+    all.dedup_by(|a, b| a.path.as_os_str() == b.path.as_os_str());
     all
 }

@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::time::Instant;
+use std::time::Duration;
 
 use hostler_core::appspec::spec::{FileMapping, Permission, Position};
 use hostler_core::bundle::{BundleEntry, BundlePath, EntryKind};
@@ -193,6 +193,25 @@ fn a_removal_is_not_redirected_by_a_link_below_what_was_installed() {
 }
 
 #[test]
+fn a_link_that_somebody_else_made_does_not_redirect_a_removal() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can make another user's link");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("data")).unwrap();
+    fs::create_dir(root.path().join("srv")).unwrap();
+    fs::write(root.path().join("data/x"), "").unwrap();
+    let link = root.path().join("srv/app");
+    symlink("../data", &link).unwrap();
+    let last = [file("/srv/app/x")];
+    let removals = || actions(&make(root.path(), &spec(&[]), &listing(&[]), &last).unwrap());
+    assert_eq!(removals(), ["remove /srv/app/x"]);
+    std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+    assert_eq!(removals(), Vec::<String>::new());
+}
+
+#[test]
 fn a_directory_in_which_the_agent_may_not_write_is_a_problem() {
     if geteuid().is_root() {
         println!("skipped: root may write everywhere");
@@ -281,15 +300,27 @@ fn five_thousand_files_are_planned_quickly() {
     let bundle = listing(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let spec = spec(&[("/", "/srv/app")]);
     let last: Vec<_> = names.iter().map(|name| file(&format!("/srv/app/{name}"))).collect();
-    let best = (0..10)
-        .map(|_| {
-            let start = Instant::now();
-            assert_eq!(make(root.path(), &spec, &bundle, &last).unwrap().actions.len(), 5000);
-            start.elapsed()
-        })
-        .min()
-        .unwrap();
-    println!("observe and plan, 5,000 files there: best of ten {best:?}");
-    // Far above the promise (50 ms, optimised), so that only a change of order is found here and not a busy machine.
-    assert!(best.as_millis() < 2000, "took {best:?}");
+    // Processor time of this thread, so that a busy machine does not count.
+    let used = || {
+        let line = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        Duration::from_nanos(line.split(' ').next().unwrap().parse().unwrap())
+    };
+    let mut best = [Duration::MAX; 3];
+    for _ in 0..10 {
+        let start = used();
+        let wanted = wanted(&spec, &bundle, Some(&last)).unwrap();
+        let want = used();
+        let facts = observe(&wanted, root.path()).unwrap();
+        let look = used();
+        let plan = plan(&wanted, &facts, FileExistsBehavior::Disallow, true).unwrap();
+        let all = used();
+        assert_eq!(plan.actions.len(), 5000);
+        for (best, now) in best.iter_mut().zip([want - start, look - want, all - look]) {
+            *best = now.min(*best);
+        }
+    }
+    let sum: Duration = best.iter().sum();
+    println!("5,000 files that are there: wanted, observe, plan {best:?}, together {sum:?} (best of ten)");
+    // The promise is 50 ms, optimised. Without optimisation only a change of order can be found.
+    assert!(sum.as_millis() < if cfg!(debug_assertions) { 500 } else { 50 }, "took {sum:?}");
 }
