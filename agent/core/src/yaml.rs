@@ -199,6 +199,9 @@ pub enum YamlProblem {
     /// It is not YAML; what the parser says.
     #[error("{0}")]
     Syntax(String),
+    /// A line that is indented with a tab.
+    #[error("a tab indents this line")]
+    Tab,
     /// More nesting than allowed.
     #[error("nested deeper than {0} levels")]
     TooDeep(usize),

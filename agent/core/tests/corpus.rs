@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::codes::Code;
+use hostler_core::appspec::lint::{bundle_path, lint_bundle};
 use hostler_core::appspec::spec::{AclEntry, AclTag, AppSpec, FileExistsBehavior, HookScript, Permission};
 use hostler_core::appspec::{self, Reading};
+use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
 use hostler_core::limits::Limits;
 use serde_json::{Value, json};
 
@@ -87,6 +89,105 @@ fn an_error_means_no_spec_and_no_error_means_one() {
     }
 }
 
+#[test]
+fn what_a_bundle_lacks_is_found_where_the_agents_plan_fails_to_copy_it() {
+    let Some(corpus) = corpus() else { return };
+    let (mut compared, mut with_absent, mut with_permissions) = (0, 0, 0);
+    for (id, directory) in directories(&corpus) {
+        let Ok(plan) = std::fs::read(directory.join("install-plan.json")) else { continue };
+        let plan: Value = serde_json::from_slice(&plan).unwrap();
+        let file = ["appspec.yml", "appspec.yaml"].iter().find_map(|name| std::fs::read(directory.join(name)).ok());
+        let Some(spec) = file.and_then(|file| appspec::read("appspec.yml", &file, &Limits::default()).spec) else {
+            continue;
+        };
+        let listing = listing(&directory);
+        let findings = lint_bundle("appspec.yml", &spec, &listing, &BTreeMap::new(), &Limits::default());
+
+        let absent_at: BTreeSet<_> = findings
+            .iter()
+            .filter(|finding| finding.code == Code::SourceAbsent)
+            .filter_map(|finding| finding.at)
+            .collect();
+        let ours: BTreeSet<_> = spec
+            .files
+            .iter()
+            .filter(|file| absent_at.contains(&file.source_at))
+            .map(|file| bundle_path(&file.source).unwrap())
+            .collect();
+        // A plan that failed has nothing to compare with.
+        let Some(absent) = plan["copy_sources_that_do_not_exist"].as_array() else { continue };
+        let theirs: BTreeSet<_> = absent
+            .iter()
+            .map(|path| bundle_path(path.as_str().unwrap().strip_prefix("{archive}").unwrap()).unwrap())
+            .collect();
+        assert_eq!(ours, theirs, "{id}");
+        compared += 1;
+        with_absent += usize::from(!ours.is_empty());
+
+        if plan["error"].is_null() && plan["instructions"].is_array() && !spec.permissions.is_empty() && ours.is_empty()
+        {
+            let idle = [Code::PermissionMatchesNothing, Code::PatternMatchesNothing];
+            let warned = findings.iter().filter(|finding| idle.contains(&finding.code)).count();
+            let touched = plan["instructions"].as_array().unwrap().iter().any(|instruction| {
+                ["chmod", "chown", "setfacl", "semanage"].contains(&instruction["command"].as_str().unwrap())
+            });
+            let settles = |p: &Permission| {
+                p.mode.is_some() || p.owner.is_some() || p.group.is_some() || !p.acls.is_empty() || p.context.is_some()
+            };
+            if spec.permissions.iter().all(settles) {
+                assert_eq!(warned == spec.permissions.len(), !touched, "{id}: {findings:#?}");
+                with_permissions += 1;
+            }
+        }
+    }
+    assert!(
+        compared >= 80 && with_absent >= 10 && with_permissions >= 10,
+        "{compared} {with_absent} {with_permissions}"
+    );
+}
+
+/// The bundle of a case: what lies below its `bundle_root`.
+fn listing(case: &Path) -> BundleListing {
+    let source = std::fs::read_to_string(case.join("source.txt")).unwrap();
+    let root = source.lines().find_map(|line| line.strip_prefix("bundle_root: ")).unwrap_or(".").trim();
+    let below = |path: &str| {
+        let path = path.replace("\\t", "\t").replace("\\n", "\n").replace("\\\\", "\\");
+        let path = if root == "." {
+            Some(path.as_str())
+        } else {
+            path.strip_prefix(root).and_then(|path| path.strip_prefix('/'))
+        };
+        path.and_then(BundlePath::new)
+    };
+    let lines = |name: &str| std::fs::read_to_string(case.join(name)).unwrap_or_default();
+    let links: BTreeMap<String, String> = lines("symlinks.tsv")
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(path, target)| (path.to_owned(), target.to_owned()))
+        .collect();
+    let mut entries = BTreeMap::new();
+    for line in lines("manifest.tsv").lines() {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let [path, mode, size] = cells.as_slice() else { panic!("{line:?} is no line of a manifest") };
+        let Some(bundle_path) = below(path) else { continue };
+        for parent in bundle_path.as_path().ancestors().skip(1).filter_map(BundlePath::new) {
+            entries.entry(parent.clone()).or_insert(BundleEntry {
+                path: parent,
+                kind: EntryKind::Directory,
+                mode: 0o755,
+            });
+        }
+        let kind = match (links.get(*path), *mode) {
+            (Some(target), _) => EntryKind::Symlink { target: target.into() },
+            (None, "160000") => EntryKind::Directory,
+            (None, _) => EntryKind::File { size: size.parse().unwrap_or(1) },
+        };
+        let mode = u32::from_str_radix(mode, 8).unwrap() & 0o7777;
+        entries.insert(bundle_path.clone(), BundleEntry { path: bundle_path, kind, mode });
+    }
+    BundleListing::new(entries.into_values().collect())
+}
+
 /// The rows of the table: id of the row, and the cases that need it.
 fn table() -> Vec<(String, BTreeSet<String>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS-appspec.md");
@@ -122,22 +223,33 @@ fn corpus() -> Option<PathBuf> {
     Some(corpus)
 }
 
+/// Every case: its id and its directory.
+fn directories(corpus: &Path) -> Vec<(String, PathBuf)> {
+    let children = |path: &Path| {
+        std::fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect::<Vec<_>>()
+    };
+    let cases = children(corpus).into_iter().flat_map(|set| children(&set));
+    cases.map(|case| (case.file_name().unwrap().to_str().unwrap().to_owned(), case)).collect()
+}
+
 /// Every case: its id, the file, and what the agent makes of it.
 fn cases(corpus: &Path) -> Vec<(String, Vec<u8>, Value)> {
-    let mut cases = Vec::new();
-    for set in std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
-        for case in std::fs::read_dir(&set).unwrap().map(|entry| entry.unwrap().path()) {
-            let Ok(expected) = std::fs::read(case.join("expected.json")) else { continue };
-            let id = case.file_name().unwrap().to_str().unwrap().to_owned();
+    directories(corpus)
+        .into_iter()
+        .map(|(id, case)| {
+            let expected = std::fs::read(case.join("expected.json")).unwrap();
             let file = ["appspec.yml", "appspec.yaml", "appspec.json"]
                 .iter()
                 .find_map(|name| std::fs::read(case.join(name)).ok())
                 .or_else(|| generated(&id))
                 .unwrap_or_else(|| panic!("{id} has no appspec"));
-            cases.push((id, file, serde_json::from_slice(&expected).unwrap()));
-        }
-    }
-    cases
+            (id, file, serde_json::from_slice(&expected).unwrap())
+        })
+        .collect()
 }
 
 /// The large cases, which the corpus does not store.

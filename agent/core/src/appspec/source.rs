@@ -47,7 +47,7 @@ pub(super) fn decode<'b>(bytes: &'b [u8], limits: &Limits, findings: &mut Findin
 /// Says what the parser says, and looks for the slips that are behind most such errors.
 pub(super) fn syntax(error: &YamlError, text: &str, findings: &mut Findings) {
     let code = match &error.problem {
-        YamlProblem::Syntax(_) | YamlProblem::AliasInsideItself => Code::YamlSyntax,
+        YamlProblem::Syntax(_) | YamlProblem::Tab | YamlProblem::AliasInsideItself => Code::YamlSyntax,
         YamlProblem::TooDeep(_) | YamlProblem::TooManyNodes(_) | YamlProblem::TooMuchText(_) => Code::YamlLimit,
     };
     let message = match code {

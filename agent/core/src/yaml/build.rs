@@ -1,6 +1,8 @@
 //! From parser events to nodes, on a stack of its own, so that nesting costs no call depth.
 
-use serde_yaml::granit_parser::{self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
+use serde_yaml::granit_parser::{
+    self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle,
+};
 
 use super::*;
 
@@ -31,6 +33,7 @@ enum Collection {
 struct Frame {
     at: Position,
     anchor: usize,
+    is_flow: bool,
     cost: Cost,
     collection: Collection,
 }
@@ -45,6 +48,8 @@ pub(super) struct Builder<'t> {
     total: Cost,
     notes: Vec<Note>,
     alias_seen: bool,
+    /// First and last lines of what may hold tabs at the beginning of a line: quoted and block text, flow collections.
+    tabs_allowed: Vec<(usize, usize)>,
 }
 
 impl<'t> Builder<'t> {
@@ -63,6 +68,7 @@ impl<'t> Builder<'t> {
             total: Cost::default(),
             notes: Vec::new(),
             alias_seen: false,
+            tabs_allowed: Vec::new(),
         }
     }
 
@@ -71,7 +77,8 @@ impl<'t> Builder<'t> {
             let (event, span) = event.map_err(|error| self.syntax(&error))?;
             match event {
                 Event::DocumentEnd => {
-                    self.look_for_another();
+                    let another = self.look_for_another();
+                    self.refuse_tabs(if another { span.start.line() } else { usize::MAX })?;
                     break;
                 }
                 Event::StreamEnd => break,
@@ -82,13 +89,44 @@ impl<'t> Builder<'t> {
     }
 
     /// Only the first document counts, and what follows may even be broken.
-    fn look_for_another(&mut self) {
+    fn look_for_another(&mut self) -> bool {
         let at = match self.parser.next_event() {
-            None | Some(Ok((Event::StreamEnd, _))) => return,
+            None | Some(Ok((Event::StreamEnd, _))) => return false,
             Some(Ok((_, span))) => self.position(&span),
             Some(Err(error)) => self.point(error.marker()),
         };
         self.notes.push(Note::AnotherDocument(at));
+        true
+    }
+
+    /// The parser reads some lines that are indented with tabs, and not as they look: `\ttimeout: 3` goes on with the
+    /// value before it. YAML forbids them, and libyaml, which the CodeDeploy agent uses, refuses them.
+    fn refuse_tabs(&mut self, end: usize) -> Result<(), YamlError> {
+        self.tabs_allowed.sort_unstable();
+        let mut allowed = self.tabs_allowed.iter().peekable();
+        let mut allowed_to = 0;
+        for (index, line) in self.text.split('\n').enumerate().take(end.saturating_sub(1)) {
+            let number = index + 1;
+            while let Some((_, last)) = allowed.next_if(|(first, _)| *first < number) {
+                allowed_to = allowed_to.max(*last);
+            }
+            let content = line.trim_start_matches([' ', '\t', '\r']);
+            let indent = line.get(..line.len() - content.len()).unwrap_or_default();
+            // After blanks, a tab is allowed where nothing follows that it could indent.
+            let counts = line.starts_with('\t') || !(content.is_empty() || content.starts_with('#'));
+            if number > allowed_to && counts && indent.contains('\t') {
+                let at = Position { line: count(number), column: 1, width: count(indent.chars().count()) };
+                return Err(YamlError { at, problem: YamlProblem::Tab });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes lines in which tabs may begin a line: those after the first of what stands at `span`.
+    fn allow_tabs(&mut self, first: usize, last: usize) {
+        if last > first {
+            self.tabs_allowed.push((first, last));
+        }
     }
 
     fn accept(&mut self, event: Event<'t>, span: &Span) -> Result<(), YamlError> {
@@ -104,18 +142,27 @@ impl<'t> Builder<'t> {
                     },
                     tag: tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix())),
                 };
+                if scalar.style != Style::Plain {
+                    self.allow_tabs(span.start.line(), span.end.line());
+                }
+                if at.width == 0 && self.is_missing_key(span) {
+                    let problem = YamlProblem::Syntax("a key is missing before the colon".to_owned());
+                    return Err(YamlError { at: Position { width: 1, ..at }, problem });
+                }
                 let cost = Cost { nodes: 1, bytes: scalar.text.len(), height: 0 };
                 self.charge(cost, at)?;
                 self.finish(Built { node: Rc::new(Node { at, value: Value::Scalar(scalar) }), cost }, anchor);
                 Ok(())
             }
-            Event::SequenceStart(_, anchor, _) => self.open(at, anchor, Collection::Sequence(Vec::new())),
-            Event::MappingStart(_, anchor, _) => {
+            Event::SequenceStart(style, anchor, _) => {
+                self.open(at, anchor, style == StructureStyle::Flow, Collection::Sequence(Vec::new()))
+            }
+            Event::MappingStart(style, anchor, _) => {
                 let empty = Collection::Mapping { entries: Vec::new(), index: HashMap::new(), pending: None };
-                self.open(at, anchor, empty)
+                self.open(at, anchor, style == StructureStyle::Flow, empty)
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                self.close();
+                self.close(span);
                 Ok(())
             }
             Event::Alias(anchor) => self.alias(anchor, at),
@@ -124,15 +171,27 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn open(&mut self, at: Position, anchor: usize, collection: Collection) -> Result<(), YamlError> {
+    /// Whether a bare colon stands where a block mapping needs a key; libyaml refuses that, and a slip is behind it.
+    fn is_missing_key(&self, span: &Span) -> bool {
+        let awaits_key = self.stack.last().is_some_and(|frame| {
+            !frame.is_flow && matches!(frame.collection, Collection::Mapping { pending: None, .. })
+        });
+        let rest = span.start.byte_offset().and_then(|offset| self.text.get(offset..));
+        awaits_key && rest.is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    fn open(&mut self, at: Position, anchor: usize, is_flow: bool, collection: Collection) -> Result<(), YamlError> {
         let cost = Cost { nodes: 1, bytes: 0, height: 1 };
         self.charge(cost, at)?;
-        self.stack.push(Frame { at, anchor, cost, collection });
+        self.stack.push(Frame { at, anchor, is_flow, cost, collection });
         Ok(())
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, span: &Span) {
         let Some(frame) = self.stack.pop() else { return };
+        if frame.is_flow {
+            self.allow_tabs(usize::try_from(frame.at.line).unwrap_or(usize::MAX), span.end.line());
+        }
         let value = match frame.collection {
             Collection::Sequence(items) => Value::Sequence(items),
             Collection::Mapping { entries, .. } => Value::Mapping(merged(entries)),

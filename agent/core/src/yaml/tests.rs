@@ -95,6 +95,44 @@ fn many_keys_take_no_quadratic_time() {
 }
 
 #[test]
+fn tabs_do_not_indent() {
+    for bad in [
+        "\ta: 1\n",
+        "a: 1\n\tb: 2\n",
+        "a:\n \tb: 2\n",
+        "a: x\n\ty\n",
+        "a: 1\n\t\nb: 2\n",
+        "a: 1\n\t# c\n",
+        "a: 1\n\t\n",
+    ] {
+        let error = parse(bad, &Limits::default()).unwrap_err();
+        assert!(matches!(error.problem, YamlProblem::Tab | YamlProblem::Syntax(_)), "{bad:?}: {error:?}");
+    }
+    for good in [
+        "a:\t1\n",
+        "a: [1,\n\t2]\n",
+        "{\n\ta: 1\n}\n",
+        "a: 'x\n  \ty'\n",
+        "a: |\n  x\n  \ty\n",
+        "a: 1\n  \t\nb: 2\n",
+        "a: 1 \t\n",
+        "a: 1\n---\n\tb: 1\n",
+    ] {
+        assert!(parse(good, &Limits::default()).is_ok(), "{good:?}");
+    }
+}
+
+#[test]
+fn a_colon_needs_a_key_before_it() {
+    for bad in ["a: 1\n:\n", "a: 1\n: 2\n", "a:\n  - b: 1\n    :\n"] {
+        assert!(parse(bad, &Limits::default()).unwrap_err().to_string().contains("a key is missing"), "{bad:?}");
+    }
+    for good in ["{: 1}\n", "~: 1\n"] {
+        assert!(parse(good, &Limits::default()).is_ok(), "{good:?}");
+    }
+}
+
+#[test]
 fn syntax_errors_name_their_place() {
     let error = parse("a: 1\nb: [1,\n", &Limits::default()).unwrap_err();
     assert!(matches!(error.problem, YamlProblem::Syntax(_)));
