@@ -1,0 +1,37 @@
+//! The figures that the README states, each measured beside the usual tool in the same run.
+//!
+//! `cargo bench -p hostler --bench figures` runs all, `cargo bench -p hostler --bench figures -- unpack` one. A figure
+//! that misses its bound makes the run fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
+mod unpack;
+
+use std::process::ExitCode;
+
+/// One figure by its name; true if it is within its bounds.
+type Figure = fn() -> bool;
+
+const FIGURES: &[(&str, Figure)] = &[("unpack", unpack::run)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    // A measured child: this program again, so that its memory is its own.
+    if let [child, rest @ ..] = arguments.as_slice()
+        && child == support::CHILD
+    {
+        return support::child(rest);
+    }
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
+    for unknown in arguments.iter().filter(|argument| FIGURES.iter().all(|(name, _)| name != argument)) {
+        let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no figure {unknown:?}; there are {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut within = true;
+    for (name, figure) in FIGURES.iter().filter(|(name, _)| wanted(name)) {
+        println!("== {name}");
+        within &= figure();
+    }
+    if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
