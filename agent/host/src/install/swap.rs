@@ -17,7 +17,7 @@ use crate::perms::{self, Object};
 
 /// Lets every action take effect, in order.
 pub(super) fn swap<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     for (number, action) in work.layout.actions() {
         match action {
             Action::Remove { path, kind } => remove(work, &directories, number, path, *kind)?,

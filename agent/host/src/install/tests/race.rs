@@ -37,13 +37,13 @@ fn world() -> World {
     world
 }
 
-fn request<'a>(world: &'a World, deployment: &'a DeploymentId, places: &'a [PathBuf; 4]) -> InstallRequest<'a> {
-    let [archive, root, journal, _] = places;
-    InstallRequest { deployment, archive, root, journal, destinations: &places[3..], plan: &world.plan }
+fn request<'a>(world: &'a World, deployment: &'a DeploymentId, places: &'a [PathBuf; 3]) -> InstallRequest<'a> {
+    let [archive, root, journal] = places;
+    InstallRequest { deployment, archive, root, journal, links: &[], plan: &world.plan }
 }
 
-fn places(world: &World, journal: &str) -> [PathBuf; 4] {
-    [world.archive(), world.root(), world.dir.path().join(journal), "/srv/app".into()]
+fn places(world: &World, journal: &str) -> [PathBuf; 3] {
+    [world.archive(), world.root(), world.dir.path().join(journal)]
 }
 
 /// Every directory of the application becomes a link, and its link the directory.
