@@ -27,7 +27,11 @@ pub(super) fn take_back<S: Steps>(
 ) -> Result<Vec<Left>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);
     let mut left = Vec::new();
-    for (number, action) in work.layout.actions().rev() {
+    // Attributes first, because they may shut the agent out; then the rest, from the last to the first.
+    let keeps = |action: &Action| matches!(action, Action::KeepDirectory { .. });
+    let attributes = work.layout.actions().filter(|(_, action)| keeps(action));
+    let others = work.layout.actions().rev().filter(|(_, action)| !keeps(action));
+    for (number, action) in attributes.chain(others) {
         if matches!(work.layout.standing(number), Standing::Inside(_)) {
             continue;
         }

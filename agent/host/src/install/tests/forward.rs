@@ -189,3 +189,19 @@ fn a_link_that_the_plan_does_not_follow_is_refused() {
     let error = world.run(&Faulty::never()).unwrap_err();
     assert!(matches!(error, InstallError::LinkInTheWay { .. }), "{error}");
 }
+
+#[test]
+fn a_mode_that_shuts_the_agent_out_comes_last_and_is_taken_back_first() {
+    let mut world = World::empty();
+    world.old_file("/srv/app/sub/x", "old");
+    world.age();
+    world.keep("/srv/app", 0o500);
+    world.keep("/srv/app/sub", 0o500);
+    world.put("/srv/app/sub/x", "new", true);
+    world.put("/srv/app/y", "new", false);
+    let before = world.tree();
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(world.tree()[Path::new("srv/app/sub")].mode & 0o7777, 0o500);
+    undo(&world.journal()).unwrap();
+    assert_same(&world.tree(), &before, "undone");
+}
