@@ -63,7 +63,7 @@ pub(super) struct Record<'a> {
     pub version: u32,
     pub deployment: DeploymentId,
     pub plan: Cow<'a, Plan>,
-    /// The directories that everything else is reached from without following links.
+    /// The root, and what the links lead to that are followed.
     pub anchors: Vec<AnchorRecord>,
     /// Existing directories as they were, ordered by path.
     pub directories: Vec<DirectoryRecord>,
@@ -76,7 +76,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Where a directory that things are reached from really is.
+/// Where a directory from which things are reached really is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AnchorRecord {
     /// As the plan names it.
@@ -91,6 +91,8 @@ pub(super) struct AnchorRecord {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DirectoryRecord {
     pub path: PathBuf,
+    /// Its inode, to know it again.
+    pub inode: u64,
     /// Modification time: seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
     /// Only where the plan changes them.

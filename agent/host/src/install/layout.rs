@@ -1,6 +1,6 @@
 //! Where each action of a plan happens: under which directory and name it is staged, and where it goes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -80,14 +80,6 @@ impl<'a> Layout<'a> {
             }
         }
     }
-
-    /// The existing directories that actions work in, each once.
-    pub fn existing_parents(&self) -> BTreeSet<&'a Path> {
-        self.actions()
-            .filter(|(number, _)| !matches!(self.standing(*number), Standing::Inside(_)))
-            .map(|(_, action)| place(action.path()).0)
-            .collect()
-    }
 }
 
 /// A path's directory and name.
@@ -133,7 +125,5 @@ mod tests {
                 "/etc/.hostler-d-1~4"
             ]
         );
-        let parents: Vec<_> = layout.existing_parents().into_iter().collect();
-        assert_eq!(parents, [Path::new("/etc"), Path::new("/opt"), Path::new("/srv")]);
     }
 }

@@ -15,8 +15,8 @@
 //! to a temporary name. Temporary names are made of the deployment's id and the action's number: recovery finds what is
 //! there by the plan alone, and no step needs a record of its own.
 //!
-//! Below an anchor (`places`) no link is followed, whoever swaps directories for links meanwhile. One run at a time:
-//! the caller holds the lock.
+//! No link is followed but those that the plan names, resolved once (`places`), whoever swaps directories for links
+//! meanwhile. One run at a time: the caller holds the lock.
 
 mod copy;
 mod error;
@@ -59,9 +59,9 @@ pub struct InstallRequest<'a> {
     pub root: &'a Path,
     /// The journal's directory, of this deployment only; it is made if need be, its parent exists.
     pub journal: &'a Path,
-    /// The destinations of the appspec. Links in the way to them are followed, below them never; without any, the
-    /// same holds for the topmost directories that the plan works in.
-    pub destinations: &'a [PathBuf],
+    /// The symbolic links to directories that the plan follows in the way to its paths. They are resolved once, at the
+    /// start; every other link is refused.
+    pub links: &'a [PathBuf],
     /// What to do.
     pub plan: &'a Plan,
 }
@@ -136,6 +136,8 @@ pub enum JournalState {
 struct Work<'a, S> {
     layout: Layout<'a>,
     anchors: &'a Anchors,
+    /// The existing directories that the plan works in.
+    known: &'a [DirectoryRecord],
     names: Names,
     steps: &'a S,
 }
@@ -189,9 +191,7 @@ fn undo_after<S: Steps>(cause: InstallError, journal: &Journal, steps: &S) -> In
 fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S) -> Result<(), InstallError> {
     let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
-    let mut directories = layout.existing_parents();
-    directories.extend(request.destinations.iter().map(PathBuf::as_path));
-    let anchors = Anchors::resolve(request.root, &directories)?;
+    let anchors = Anchors::resolve(request.root, request.links)?;
     let mut file_systems = FileSystems::default();
     record.anchors = anchors.records();
     record.directories = record_directories(&layout, &anchors, &mut file_systems)?;
@@ -199,7 +199,7 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
     let archive = rustix::fs::open(request.archive, flags, Mode::empty()).map_err(host("open", request.archive))?;
     journal.begin(&record, steps)?;
 
-    let work = Work { layout, anchors: &anchors, names: Names::default(), steps };
+    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
     let inodes = stage::stage(&work, &archive)?;
     steps.before(Step::Sync)?;
     file_systems.sync()?;
@@ -221,7 +221,7 @@ fn record_directories(
     anchors: &Anchors,
     file_systems: &mut FileSystems,
 ) -> Result<Vec<DirectoryRecord>, InstallError> {
-    let directories = Directories::new(anchors);
+    let directories = Directories::new(anchors, &[]);
     // Whether it must exist, and whether its attributes change.
     let mut wanted: BTreeMap<&Path, (bool, bool)> = BTreeMap::new();
     for (number, action) in layout.actions() {
@@ -252,7 +252,7 @@ fn record_directories(
         };
         file_systems.add(path, &directory)?;
         let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-        records.push(DirectoryRecord { path: path.to_owned(), modified, attributes });
+        records.push(DirectoryRecord { path: path.to_owned(), inode: stat.st_ino, modified, attributes });
     }
     Ok(records)
 }
@@ -311,7 +311,7 @@ fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result
     let record = journal.read(phase)?;
     let anchors = Anchors::reopen(&record.anchors)?;
     let layout = Layout::new(&record.deployment, &record.plan);
-    let work = Work { layout, anchors: &anchors, names: Names::default(), steps };
+    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
     let file_systems = touched(&record, &anchors)?;
     let mut undone = Undone::default();
     if phase == Phase::Installed {
@@ -339,7 +339,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     }
     let anchors = Anchors::reopen(&record.anchors)?;
     let layout = Layout::new(&record.deployment, &record.plan);
-    let work = Work { layout, anchors: &anchors, names: Names::default(), steps };
+    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
     let file_systems = touched(&record, &anchors)?;
     let left = restore::delete_backups(&work)?;
     steps.before(Step::Sync)?;
@@ -349,7 +349,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
 }
 
 fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, InstallError> {
-    let directories = Directories::new(anchors);
+    let directories = Directories::new(anchors, &record.directories);
     let mut file_systems = FileSystems::default();
     for directory in &record.directories {
         // What cannot be reached any more is not written to either.

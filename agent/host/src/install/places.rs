@@ -1,12 +1,14 @@
 //! Directories on the host, opened so that nobody who may write below a destination can lead the agent elsewhere.
 //!
-//! Links are followed once, at the start, and only in the way to an *anchor*: a directory above everything that the
-//! plan touches there. Below an anchor no link is followed ever.
+//! Links are followed once, at the start, and only those that the plan follows. The root and what those links lead to
+//! are the *anchors*: everything is reached from the nearest of them, and no other link is followed ever.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -15,7 +17,8 @@ use rustix::io::Errno;
 
 use super::InstallError;
 use super::error::host;
-use super::journal::AnchorRecord;
+use super::journal::{AnchorRecord, DirectoryRecord};
+use super::layout::place;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -79,9 +82,6 @@ pub(super) fn is_file(stat: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
 }
 
-/// As [`KEPT`], for the whole run.
-const MOST_ANCHORS: usize = 128;
-
 #[derive(Debug)]
 struct Anchor {
     directory: OwnedFd,
@@ -95,28 +95,54 @@ pub(super) struct Anchors {
 }
 
 impl Anchors {
-    /// Resolves the topmost of these directories under the root, links included: those are the administrator's. An
-    /// absolute link means the root's tree. Directories that do not exist are left out.
-    pub fn resolve(root: &Path, directories: &BTreeSet<&Path>) -> Result<Self, InstallError> {
+    /// Opens the root, and the directories that these links lead to within it, each link once. An absolute link
+    /// means the root's tree. A link that is a directory by now, or gone, needs nothing of its own.
+    pub fn resolve(root: &Path, links: &[PathBuf]) -> Result<Self, InstallError> {
         let top = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(host("open", root))?;
+        let real_root = real_path(&top).map_err(cannot_resolve(root))?;
         let mut anchors = Self::default();
-        for path in topmost(directories) {
-            let relative = path.strip_prefix("/").unwrap_or(path);
-            let directory = match open_in_root(&top, root, relative) {
-                Ok(directory) => directory,
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(host("open", path)(errno)),
-            };
-            let real = real_path(&directory).map_err(|source| InstallError::Host {
-                what: "resolve",
-                path: path.to_path_buf(),
-                source,
-            })?;
-            let inode = rustix::fs::fstat(&directory).map_err(host("read", path))?.st_ino;
-            let record = AnchorRecord { path: path.to_path_buf(), real, inode };
-            anchors.by_path.insert(record.path.clone(), Anchor { directory, record });
+        anchors.insert(PathBuf::from("/"), top, real_root.clone())?;
+        // A link comes before those that are reached through it.
+        let links: BTreeSet<&PathBuf> = links.iter().collect();
+        for link in links {
+            let (parent, name) = place(link);
+            let opened = Directories::new(&anchors, &[]).open(parent).and_then(|parent| {
+                let Some(target) = target(&parent, name)? else { return Ok(None) };
+                let from = real_path(&parent).map_err(|_| Errno::NOENT)?;
+                let from = from.strip_prefix(&real_root).map_err(|_| Errno::XDEV)?.to_owned();
+                anchors.open_in_root(&real_root, &from.join(target)).map(Some)
+            });
+            match opened {
+                Ok(Some(directory)) => {
+                    let real = real_path(&directory).map_err(cannot_resolve(link))?;
+                    anchors.insert(link.clone(), directory, real)?;
+                }
+                Ok(None) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(host("open", link)(errno)),
+            }
         }
         Ok(anchors)
+    }
+
+    fn insert(&mut self, path: PathBuf, directory: OwnedFd, real: PathBuf) -> Result<(), InstallError> {
+        let inode = rustix::fs::fstat(&directory).map_err(host("read", &path))?.st_ino;
+        let record = AnchorRecord { path: path.clone(), real, inode };
+        self.by_path.insert(path, Anchor { directory, record });
+        Ok(())
+    }
+
+    /// Opens a directory of the root's tree, following links; `path` is absolute or relative to the root.
+    fn open_in_root(&self, root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+        let top = self.by_path.get(Path::new("/")).ok_or(Errno::NOENT)?;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        match rustix::fs::openat2(&top.directory, path, DIRECTORY, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let within = path.strip_prefix("/").unwrap_or(path);
+                rustix::fs::open(root.join(within), DIRECTORY, Mode::empty())
+            }
+            opened => opened,
+        }
     }
 
     /// Opens the directories of an earlier run again. Those that do not exist are left out.
@@ -151,36 +177,23 @@ impl Anchors {
         records
     }
 
+    /// The nearest anchor above a path, or at it.
     fn above(&self, path: &Path) -> Option<&Anchor> {
         path.ancestors().find_map(|ancestor| self.by_path.get(ancestor))
     }
 }
 
-/// No more than can be held open: where the plan works in more places that have nothing above them in common, their
-/// parents are taken, below which links are refused as well.
-fn topmost<'p>(directories: &BTreeSet<&'p Path>) -> BTreeSet<&'p Path> {
-    let mut all = directories.clone();
-    loop {
-        let mut top: BTreeSet<&Path> = BTreeSet::new();
-        for path in &all {
-            // The set is ordered, and a directory comes before what it holds.
-            if !path.ancestors().any(|ancestor| top.contains(ancestor)) {
-                top.insert(path);
-            }
-        }
-        if top.len() <= MOST_ANCHORS {
-            return top;
-        }
-        all = top.iter().map(|path| path.parent().unwrap_or(path)).collect();
-    }
+fn cannot_resolve(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
+    let path = path.to_owned();
+    move |source| InstallError::Host { what: "resolve", path, source }
 }
 
-fn open_in_root(top: &OwnedFd, root: &Path, relative: &Path) -> Result<OwnedFd, Errno> {
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(top, relative, DIRECTORY, Mode::empty(), resolve) {
-        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(root.join(relative), DIRECTORY, Mode::empty()),
-        opened => opened,
+/// What a link says; `None` where there is no link.
+fn target(parent: &OwnedFd, name: &OsStr) -> Result<Option<PathBuf>, Errno> {
+    match rustix::fs::readlinkat(parent, name, Vec::new()) {
+        Ok(target) => Ok(Some(PathBuf::from(OsString::from_vec(target.into_bytes())))),
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -192,6 +205,8 @@ fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
 /// each file costs more than the file.
 pub(super) struct Directories<'a> {
     anchors: &'a Anchors,
+    /// Those that must be the very directories they were when the run began; ordered by path.
+    known: &'a [DirectoryRecord],
     open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
@@ -199,11 +214,11 @@ pub(super) struct Directories<'a> {
 const KEPT: usize = 128;
 
 impl<'a> Directories<'a> {
-    pub fn new(anchors: &'a Anchors) -> Self {
-        Self { anchors, open: RefCell::default() }
+    pub fn new(anchors: &'a Anchors, known: &'a [DirectoryRecord]) -> Self {
+        Self { anchors, known, open: RefCell::default() }
     }
 
-    /// Opens a directory below its anchor, without following links.
+    /// Opens a directory below its anchor, without following links. `ESTALE`: it is another one than it was.
     pub fn open(&self, path: &Path) -> Result<Rc<OwnedFd>, Errno> {
         if let Some(known) = self.open.borrow().get(path) {
             return Ok(Rc::clone(known));
@@ -212,6 +227,12 @@ impl<'a> Directories<'a> {
         let below = path.strip_prefix(&anchor.record.path).unwrap_or(path);
         let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
         let directory = Rc::new(open_below(anchor.directory.as_fd(), below, DIRECTORY)?);
+        if let Ok(at) = self.known.binary_search_by(|known| known.path.as_path().cmp(path)) {
+            let inode = rustix::fs::fstat(&*directory)?.st_ino;
+            if self.known.get(at).is_some_and(|known| known.inode != inode) {
+                return Err(Errno::STALE);
+            }
+        }
         let mut open = self.open.borrow_mut();
         if open.len() >= KEPT {
             open.clear();
@@ -224,6 +245,7 @@ impl<'a> Directories<'a> {
     pub fn expect(&self, path: &Path) -> Result<Rc<OwnedFd>, InstallError> {
         self.open(path).map_err(|errno| match errno {
             Errno::NOENT => InstallError::Vanished { path: path.to_owned() },
+            Errno::STALE => InstallError::Moved { path: path.to_owned() },
             Errno::NOTDIR => {
                 InstallError::Changed { path: path.to_owned(), planned: "directory", found: "file or other object" }
             }

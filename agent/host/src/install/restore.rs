@@ -25,9 +25,13 @@ pub(super) fn take_back<S: Steps>(
     record: &Record<'_>,
     inodes: &[u64],
 ) -> Result<Vec<Left>, InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     let mut left = Vec::new();
-    for (number, action) in work.layout.actions().rev() {
+    // Attributes first, because they may shut the agent out; then the rest, from the last to the first.
+    let keeps = |action: &Action| matches!(action, Action::KeepDirectory { .. });
+    let attributes = work.layout.actions().filter(|(_, action)| keeps(action));
+    let others = work.layout.actions().rev().filter(|(_, action)| !keeps(action));
+    for (number, action) in attributes.chain(others) {
         if matches!(work.layout.standing(number), Standing::Inside(_)) {
             continue;
         }
@@ -37,7 +41,7 @@ pub(super) fn take_back<S: Steps>(
             Ok(Some(directory)) => directory,
             // With its directory gone there is nothing to take back, and nowhere to put a backup.
             Ok(None) => continue,
-            Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. }) => {
+            Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
                 left.push(Left::new(path, "its directory was replaced by something else"));
                 continue;
             }
@@ -216,7 +220,8 @@ impl<S: Steps> One<'_, S> {
                 perms::put_back(&*directory, attributes).map_err(permissions(self.path))?;
                 Ok(None)
             }
-            Ok(None) | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. }) => {
+            Ok(None)
+            | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
                 Ok(Some("it is not there any more, so its attributes could not be put back"))
             }
             Err(error) => Err(error),
@@ -226,7 +231,7 @@ impl<S: Steps> One<'_, S> {
 
 /// Deletes what was staged (phase staging).
 pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     for (number, action) in work.layout.actions() {
         let stands_alone = !matches!(work.layout.standing(number), Standing::Inside(_));
         let stages = !matches!(action, Action::Remove { .. } | Action::KeepDirectory { .. });
@@ -243,7 +248,7 @@ pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallE
 
 /// Deletes the backups (phase committing).
 pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>) -> Result<Vec<Left>, InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     let mut left = Vec::new();
     for (number, action) in work.layout.actions() {
         let backups = match action {
@@ -284,7 +289,10 @@ fn delete<S: Steps>(
     let path = action.path();
     let parent = match directories.find(place(path).0) {
         Ok(Some(parent)) => parent,
-        Ok(None) | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. }) => return Ok(true),
+        Ok(None)
+        | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
+            return Ok(true);
+        }
         Err(error) => return Err(error),
     };
     delete_below(work, number, parent.as_fd(), OsStr::new(name), ours).map_err(|error| match error {
@@ -335,7 +343,7 @@ fn delete_below<S: Steps>(
 
 /// Puts back when the directories that were worked in were last changed.
 pub(super) fn restore_times<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     work.steps.before(Step::Times)?;
     for record in records {
         // A directory that is gone or has become a link has no time to put back.

@@ -24,7 +24,7 @@ const THREADS: usize = 2;
 /// Makes everything new under temporary names. The inodes of what will replace something are returned by number of
 /// action; they are zero for the others.
 pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<Vec<u64>, InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     make_directories(work, &directories)?;
     let mut inodes = vec![0; work.layout.plan.actions.len()];
     let puts: Vec<usize> = work
@@ -101,7 +101,7 @@ fn put_some<S: Steps>(
     puts: &[usize],
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, u64)>, InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     let mut copier = Copier::default();
     let mut inodes = Vec::new();
     for number in puts {

@@ -15,18 +15,24 @@ use super::steps::{Step, Steps};
 use super::{InstallError, Work};
 use crate::perms::{self, Object};
 
-/// Lets every action take effect, in order.
+/// Lets every action take effect: in order, but that existing directories get their attributes last, children first.
+/// A mode that shuts an agent out that is not root must not do so before its work is done.
 pub(super) fn swap<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
-    let directories = Directories::new(work.anchors);
+    let directories = Directories::new(work.anchors, work.known);
     for (number, action) in work.layout.actions() {
         match action {
             Action::Remove { path, kind } => remove(work, &directories, number, path, *kind)?,
-            Action::KeepDirectory { path, attributes } => keep(work, &directories, number, path, attributes)?,
+            Action::KeepDirectory { .. } => {}
             Action::MakeDirectory { path, .. } => place_new(work, &directories, number, path)?,
             Action::PutFile { path, replaces, .. } | Action::PutLink { path, replaces, .. } => match replaces {
                 true => replace(work, &directories, number, path)?,
                 false => place_new(work, &directories, number, path)?,
             },
+        }
+    }
+    for (number, action) in work.layout.actions().rev() {
+        if let Action::KeepDirectory { path, attributes } = action {
+            keep(work, &directories, number, path, attributes)?;
         }
     }
     Ok(())

@@ -119,19 +119,35 @@ fn undo_leaves_what_others_made_meanwhile() {
     assert!(!world.host("/srv/app/new/deep/file").exists(), "what was installed is gone");
     assert_eq!(world.read("/srv/app/gone.d/b/c/d"), "in the way");
     let left: Vec<_> = undone.left.iter().map(|left| left.path.display().to_string()).collect();
-    assert_eq!(left, ["/srv/app/gone.d", "/srv/app/new"]);
+    let gone = ["/srv/app/gone.d", "/srv/app/gone.d/a", "/srv/app/gone.d/b", "/srv/app/gone.d/b/c"];
+    assert_eq!(left, [gone.as_slice(), &["/srv/app/new"]].concat());
     let saved = paths(&world.root()).into_iter().filter(|path| path.to_string_lossy().contains(".saved.hostler"));
     assert!(saved.count() > 0, "the old content is kept");
     assert_eq!(world.state(), JournalState::Undone);
 }
 
 #[test]
-fn a_replaced_anchor_is_not_touched() {
+fn a_directory_that_is_another_one_now_is_not_touched() {
     let world = World::update();
     world.run(&Faulty::never()).unwrap();
-    std::fs::rename(world.host("/srv"), world.host("/moved")).unwrap();
-    world.old_file("/srv/app/conf.d/other", "another tree's");
-    let error = undo(&world.journal()).unwrap_err();
-    assert!(matches!(error, InstallError::Moved { .. }), "{error}");
-    assert_eq!(world.read("/srv/app/conf.d/other"), "another tree's");
+    std::fs::rename(world.host("/srv/app/conf.d"), world.host("/srv/app/moved")).unwrap();
+    world.old_file("/srv/app/conf.d/other", "another directory's");
+    world.old_file("/srv/app/conf.d/site", "another directory's");
+    let undone = undo(&world.journal()).unwrap();
+    let left: Vec<_> = undone.left.iter().map(|left| left.path.display().to_string()).collect();
+    assert_eq!(left, ["/srv/app/conf.d/other", "/srv/app/conf.d/site"]);
+    assert_eq!(world.read("/srv/app/conf.d/other"), "another directory's");
+    assert_eq!(world.read("/srv/app/conf.d/site"), "another directory's");
+    assert_eq!(world.read("/srv/app/index.html"), "old index");
+}
+
+#[test]
+fn a_root_that_is_another_one_now_is_not_touched() {
+    let world = World::update();
+    world.run(&Faulty::never()).unwrap();
+    std::fs::rename(world.root(), world.dir.path().join("moved")).unwrap();
+    world.old_file("/srv/app/conf.d/other", "another root's");
+    assert!(matches!(undo(&world.journal()), Err(InstallError::Moved { .. })));
+    assert_eq!(world.read("/srv/app/conf.d/other"), "another root's");
+    assert_eq!(world.state(), JournalState::Installed);
 }

@@ -141,43 +141,67 @@ fn a_staged_tree_gets_permissions_with_everything_in_it() {
 }
 
 #[test]
-fn links_above_a_destination_are_followed_within_the_root() {
+fn links_that_the_plan_follows_are_followed_within_the_root_and_only_once() {
     let mut world = World::empty();
-    world.old_directory("/data/srv");
+    world.old_directory("/disk/srv/real");
+    world.old_link("/data", "disk");
     world.old_link("/srv", "/data/srv");
-    world.make("/srv/app");
-    world.put("/srv/app/x", "x", false);
+    world.old_link("/disk/srv/app", "../srv/./real");
+    world.links = vec!["/srv/app".into(), "/srv".into(), "/not/there".into()];
+    world.put("/srv/x", "x", false);
+    world.make("/srv/app/new");
+    world.put("/srv/app/new/y", "y", false);
+    let before = world.tree();
     world.run(&Faulty::never()).unwrap();
-    assert_eq!(world.read("/data/srv/app/x"), "x");
+    assert_eq!((world.read("/disk/srv/x"), world.read("/disk/srv/real/new/y")), ("x".to_owned(), "y".to_owned()));
     // Whoever turns the link meanwhile does not turn the undo.
     std::fs::remove_file(world.host("/srv")).unwrap();
     world.old_link("/srv", "/elsewhere");
     undo(&world.journal()).unwrap();
-    assert!(!world.host("/data/srv/app").exists());
+    let after = world.tree();
+    for path in ["disk", "disk/srv", "disk/srv/real"] {
+        assert_eq!(after[Path::new(path)], before[Path::new(path)]);
+    }
+    assert!(!world.host("/disk/srv/x").exists() && !world.host("/disk/srv/real/new").exists());
 }
 
 #[test]
-fn links_below_a_destination_are_refused() {
+fn a_link_that_the_plan_does_not_follow_is_refused() {
+    for through in ["/srv/app/sub/x", "/srv/app/sub/deep/x"] {
+        let mut world = World::empty();
+        world.old_directory("/outside/deep");
+        world.old_directory("/srv/app");
+        world.old_link("/srv/app/sub", "/outside");
+        world.put("/srv/app/y", "y", false);
+        world.put(through, "x", false);
+        let before = world.tree();
+        let error = world.run(&Faulty::never()).unwrap_err();
+        assert!(matches!(error, InstallError::LinkInTheWay { .. }), "{error}");
+        assert_same(&world.tree(), &before, "nothing was done");
+    }
+    // Nor is one on the way to a link that is followed.
     let mut world = World::empty();
-    world.old_directory("/outside");
-    world.old_directory("/srv/app");
-    world.old_link("/srv/app/sub", "/outside");
-    world.put("/srv/app/sub/x", "x", false);
-    world.put("/srv/app/y", "y", false);
-    let before = world.tree();
+    world.old_directory("/outside/real");
+    world.old_link("/srv", "outside");
+    world.old_link("/outside/app", "real");
+    world.links = vec!["/srv/app".into()];
+    world.put("/srv/app/x", "x", false);
     let error = world.run(&Faulty::never()).unwrap_err();
     assert!(matches!(error, InstallError::LinkInTheWay { .. }), "{error}");
-    assert_same(&world.tree(), &before, "nothing was done");
-    // Without a second path above it, only the caller knows that /srv/app is a destination.
-    world.plan.actions.truncate(1);
-    let (archive, root, journal) = (world.archive(), world.root(), world.journal());
-    let request = InstallRequest {
-        deployment: &world.deployment,
-        archive: &archive,
-        root: &root,
-        journal: &journal,
-        destinations: &["/srv/app".into()],
-        plan: &world.plan,
-    };
-    assert!(matches!(run(&request), Err(InstallError::LinkInTheWay { .. })));
+}
+
+#[test]
+fn a_mode_that_shuts_the_agent_out_comes_last_and_is_taken_back_first() {
+    let mut world = World::empty();
+    world.old_file("/srv/app/sub/x", "old");
+    world.age();
+    world.keep("/srv/app", 0o500);
+    world.keep("/srv/app/sub", 0o500);
+    world.put("/srv/app/sub/x", "new", true);
+    world.put("/srv/app/y", "new", false);
+    let before = world.tree();
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(world.tree()[Path::new("srv/app/sub")].mode & 0o7777, 0o500);
+    undo(&world.journal()).unwrap();
+    assert_same(&world.tree(), &before, "undone");
 }

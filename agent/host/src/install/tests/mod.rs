@@ -25,6 +25,7 @@ pub(super) struct World {
     pub dir: tempfile::TempDir,
     pub deployment: DeploymentId,
     pub plan: Plan,
+    pub links: Vec<PathBuf>,
 }
 
 /// One entry of a tree: kind and content, mode, owner, group, modification time, inode.
@@ -48,7 +49,8 @@ pub(super) fn temporary() -> tempfile::TempDir {
 
 impl World {
     pub fn empty() -> Self {
-        let world = Self { dir: temporary(), deployment: "d-TEST1".parse().unwrap(), plan: Plan::default() };
+        let world =
+            Self { dir: temporary(), deployment: "d-TEST1".parse().unwrap(), plan: Plan::default(), links: Vec::new() };
         std::fs::create_dir(world.root()).unwrap();
         std::fs::create_dir(world.archive()).unwrap();
         world
@@ -138,7 +140,7 @@ impl World {
             archive: &archive,
             root: &root,
             journal: &journal,
-            destinations: &[],
+            links: &self.links,
             plan: &self.plan,
         };
         run_with(&request, steps)

@@ -6,8 +6,8 @@ use rustix::fs::RenameFlags;
 
 use super::*;
 
-#[test]
-fn nothing_outside_is_touched_while_directories_are_swapped_for_links() {
+/// Four directories of an application, each with a link to a place outside beside it, and a plan for all of them.
+fn world() -> World {
     let mut world = World::empty();
     for n in 0..4 {
         for file in ["x", "y", "gone"] {
@@ -34,6 +34,72 @@ fn nothing_outside_is_touched_while_directories_are_swapped_for_links() {
         world.put(&format!("/srv/app/d{n}/made/z"), "new", false);
         world.remove(&format!("/srv/app/d{n}/gone"), InstalledKind::File);
     }
+    world
+}
+
+fn request<'a>(world: &'a World, deployment: &'a DeploymentId, places: &'a [PathBuf; 3]) -> InstallRequest<'a> {
+    let [archive, root, journal] = places;
+    InstallRequest { deployment, archive, root, journal, links: &[], plan: &world.plan }
+}
+
+fn places(world: &World, journal: &str) -> [PathBuf; 3] {
+    [world.archive(), world.root(), world.dir.path().join(journal)]
+}
+
+/// Every directory of the application becomes a link, and its link the directory.
+fn swap_all(world: &World) {
+    let app = std::fs::File::open(world.host("/srv/app")).unwrap();
+    for n in 0..4 {
+        rustix::fs::renameat_with(&app, format!("d{n}"), &app, format!("swap{n}"), RenameFlags::EXCHANGE).unwrap();
+    }
+}
+
+/// Swaps before one step, and back before another.
+struct Swaps<'a> {
+    world: &'a World,
+    at: usize,
+    back: usize,
+    seen: Mutex<usize>,
+}
+
+impl Steps for Swaps<'_> {
+    fn before(&self, _: Step) -> Result<(), InstallError> {
+        let mut seen = self.seen.lock().unwrap();
+        if *seen == self.at || *seen == self.back {
+            swap_all(self.world);
+        }
+        *seen += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_outside_is_touched_whichever_step_meets_the_links() {
+    let reference = world();
+    let all = Faulty::never();
+    reference.run(&all).unwrap();
+    let steps = all.steps().len();
+    for at in 0..steps {
+        for back in [usize::MAX, at + 1, at + 7] {
+            let world = world();
+            let outside = tree(&world.host("/outside"));
+            let places = places(&world, "journal");
+            let swaps = Swaps { world: &world, at, back, seen: Mutex::default() };
+            let done = run_with(&request(&world, &world.deployment, &places), &swaps);
+            assert_eq!(tree(&world.host("/outside")), outside, "install, links at step {at}, back at {back}");
+            if done.is_ok() {
+                let swaps = Swaps { world: &world, at: at / 2, back: back / 2, seen: Mutex::default() };
+                // What it could not reach it leaves; only that nothing outside changes is promised here.
+                let _ = undo_with(&places[2], &swaps);
+            }
+            assert_eq!(tree(&world.host("/outside")), outside, "undo, links at step {at}, back at {back}");
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_is_touched_while_directories_are_swapped_for_links() {
+    let world = world();
     let outside = tree(&world.host("/outside"));
     let stop = AtomicBool::new(false);
     let (swaps, refused, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -41,6 +107,10 @@ fn nothing_outside_is_touched_while_directories_are_swapped_for_links() {
         scope.spawn(|| {
             let app = std::fs::File::open(world.host("/srv/app")).unwrap();
             while !stop.load(Ordering::Relaxed) {
+                // Long enough between swaps that a run gets somewhere.
+                for _ in 0..400 {
+                    app.metadata().unwrap();
+                }
                 let n = swaps.fetch_add(1, Ordering::Relaxed) % 4;
                 let (a, b) = (format!("d{n}"), format!("swap{n}"));
                 rustix::fs::renameat_with(&app, a, &app, b, RenameFlags::EXCHANGE).unwrap();
@@ -48,19 +118,10 @@ fn nothing_outside_is_touched_while_directories_are_swapped_for_links() {
         });
         let _stop = StopAtEnd(&stop);
         for round in 0..300 {
-            let journal = world.dir.path().join(format!("journal{round}"));
             let deployment = format!("d-{round}").parse().unwrap();
-            let (archive, root) = (world.archive(), world.root());
-            let request = InstallRequest {
-                deployment: &deployment,
-                archive: &archive,
-                root: &root,
-                journal: &journal,
-                destinations: &["/srv/app".into()],
-                plan: &world.plan,
-            };
-            match run(&request) {
-                Ok(_) => drop((done.fetch_add(1, Ordering::Relaxed), undo(&journal))),
+            let places = places(&world, &format!("journal{round}"));
+            match run(&request(&world, &deployment, &places)) {
+                Ok(_) => drop((done.fetch_add(1, Ordering::Relaxed), undo(&places[2]))),
                 Err(_) => drop(refused.fetch_add(1, Ordering::Relaxed)),
             }
             assert_eq!(tree(&world.host("/outside")), outside, "round {round}");

@@ -54,7 +54,7 @@ fn a_full_disk_at_any_page_leaves_the_old_state() {
             archive: &archive,
             root: &root,
             journal: &journal,
-            destinations: &[],
+            links: &[],
             plan: &world.plan,
         };
         match run(&request) {

@@ -51,8 +51,7 @@ fn best(round: impl Fn() -> Duration) -> Duration {
 
 fn install(world: &World, id: &str, archive: &Path, plan: &Plan) -> Duration {
     let (root, journal, deployment) = (world.root(), world.dir.path().join(id), id.parse().unwrap());
-    let request =
-        InstallRequest { deployment: &deployment, archive, root: &root, journal: &journal, destinations: &[], plan };
+    let request = InstallRequest { deployment: &deployment, archive, root: &root, journal: &journal, links: &[], plan };
     timed(|| {
         run(&request).unwrap();
         commit(&journal).unwrap();
