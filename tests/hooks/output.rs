@@ -142,7 +142,8 @@ fn a_full_disk_costs_lines_and_no_outcome() {
     ));
     let free = nix::sys::statvfs::statvfs(&small).unwrap().blocks_free();
     nix::mount::umount2(&small, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    assert_eq!(free, 0, "the disk was not full");
+    // What was set aside for the result is given back.
+    assert!(free <= 32, "the disk was not full: {free} blocks");
     assert_eq!(result.outcome, HookOutcome::Exited { code: 4 });
     assert!(result.dropped_lines > 100_000, "{result:?}");
     assert_eq!(result.tail.last().map(String::as_str), Some("[stdout]300000"));
