@@ -199,6 +199,13 @@ fn late_supervisors_and_cancelling_agents_race_and_one_wins() {
 }
 
 #[test]
+fn bounds_without_end_are_bounds() {
+    let mut bench = Bench::new(COUNT);
+    (bench.run.timeout_seconds, bench.run.grace_seconds, bench.run.start_seconds) = (u64::MAX, u64::MAX, u64::MAX);
+    assert_eq!(bench.result().outcome, SUCCESS);
+}
+
+#[test]
 fn a_document_of_another_version_is_refused() {
     let mut bench = Bench::new(COUNT);
     bench.run.version = 99;
