@@ -134,12 +134,7 @@ fn a_full_disk_costs_lines_and_no_outcome() {
     bench.run.scripts_log = small.join("scripts.log");
     bench.run.deployments_log = None;
     let run = small.join("run");
-    let result = super::block_on(hostler_host::hooks::run(
-        &hostler_host::hooks::Launcher::Plain,
-        &bench.program,
-        &run,
-        &bench.run,
-    ));
+    let result = super::block_on(hostler_host::hooks::run(&super::launcher(), &bench.program, &run, &bench.run));
     let free = nix::sys::statvfs::statvfs(&small).unwrap().blocks_free();
     nix::mount::umount2(&small, nix::mount::MntFlags::MNT_DETACH).unwrap();
     // What was set aside for the result is given back.
