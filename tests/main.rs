@@ -7,4 +7,6 @@ mod machine;
 mod package;
 mod support;
 
+// As test code, so that it may panic and print.
+#[cfg(test)]
 mod hooks;

@@ -10,6 +10,8 @@ use std::fs;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookResult, HookRun};
@@ -17,6 +19,12 @@ use hostler_host::hooks::{self, Launcher};
 
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler");
+
+/// As this host would have it: under systemd where that manages the host and this is root.
+fn launcher() -> Launcher {
+    static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
+    *LAUNCHER.get_or_init(Launcher::detect)
+}
 
 /// A bundle with one script, a place for its run and its logs.
 struct Bench {
@@ -87,13 +95,22 @@ impl Bench {
     }
 
     async fn attach(&self) -> HookResult {
-        hooks::run(&Launcher::Plain, &self.program, &self.run_directory(), &self.run).await
+        hooks::run(&launcher(), &self.program, &self.run_directory(), &self.run).await
+    }
+
+    /// Another process that runs the hook, as an agent that can be killed.
+    fn agent_process(&self) -> Command {
+        fs::write(self.path("wanted.json"), serde_json::to_vec(&self.run).unwrap()).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "hooks::protocol::agent_process"]).stdout(Stdio::null());
+        command.env("HOOKS_TEST_AGENT_DIRECTORY", self.directory.path());
+        command
     }
 
     /// Attaches in a thread of its own, as another agent would.
     fn in_background(&self) -> std::thread::JoinHandle<HookResult> {
         let (program, directory, run) = (self.program.clone(), self.run_directory(), self.run.clone());
-        std::thread::spawn(move || block_on(hooks::run(&Launcher::Plain, &program, &directory, &run)))
+        std::thread::spawn(move || block_on(hooks::run(&launcher(), &program, &directory, &run)))
     }
 
     /// Begins the run and leaves it, as an agent that is stopped.

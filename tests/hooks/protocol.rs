@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use hostler_core::hook::HookOutcome;
-use hostler_host::hooks::{self, Launcher};
+use hostler_host::hooks;
 
 use super::{Bench, await_end, eventually, kill_hard, lives, pid_in, write_script};
 
@@ -54,19 +54,13 @@ fn agent_process() {
     let directory = std::path::PathBuf::from(directory);
     let run = serde_json::from_slice(&fs::read(directory.join("wanted.json")).unwrap()).unwrap();
     let run_directory = directory.join("run");
-    super::block_on(hooks::run(&Launcher::Plain, super::PROGRAM.as_ref(), &run_directory, &run));
+    super::block_on(hooks::run(&super::launcher(), super::PROGRAM.as_ref(), &run_directory, &run));
 }
 
 #[test]
 fn an_agent_that_is_killed_leaves_its_hook_running() {
     let bench = Bench::new(&format!("{COUNT}; while [ ! -e $(dirname $0)/go ]; do sleep 0.02; done; exit 6"));
-    fs::write(bench.path("wanted.json"), serde_json::to_vec(&bench.run).unwrap()).unwrap();
-    let mut agent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hooks::protocol::agent_process"])
-        .env("HOOKS_TEST_AGENT_DIRECTORY", bench.directory.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut agent = bench.agent_process().spawn().unwrap();
     let supervisor = bench.supervisor();
     agent.kill().unwrap();
     agent.wait().unwrap();
@@ -196,6 +190,13 @@ fn late_supervisors_and_cancelling_agents_race_and_one_wins() {
         assert!(wanted == 1 || outcomes[0] == HookOutcome::Cancelled, "{outcomes:?}");
         assert_eq!(executions(&bench), wanted);
     }
+}
+
+#[test]
+fn bounds_without_end_are_bounds() {
+    let mut bench = Bench::new(COUNT);
+    (bench.run.timeout_seconds, bench.run.grace_seconds, bench.run.start_seconds) = (u64::MAX, u64::MAX, u64::MAX);
+    assert_eq!(bench.result().outcome, SUCCESS);
 }
 
 #[test]

@@ -41,15 +41,26 @@ fn the_environment_is_what_the_run_says_and_nothing_else() {
 
 #[test]
 fn an_inherited_environment_has_no_credentials() {
-    // The test's own environment is the agent's; `cargo test` sets CARGO_PKG_NAME, and nothing can be added safely.
     let mut bench = Bench::new("env");
     bench.run.inherit_environment = true;
     bench.run.environment.push(("OVER".into(), "run".into()));
+    let secret = "value-of-a-secret";
+    let mut agent = bench.agent_process();
+    agent.env("PLAIN", "agent").env("OVER", "agent").envs(
+        ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "LD_UNUSED"]
+            .map(|name| (name, secret)),
+    );
+    assert!(agent.status().unwrap().success());
     assert_eq!(bench.result().outcome, SUCCESS);
     let shown = bench.stdout();
-    assert!(shown.contains(&format!("CARGO_PKG_NAME={}", env!("CARGO_PKG_NAME"))), "{shown:?}");
-    assert!(shown.contains(&"OVER=run".to_owned()), "{shown:?}");
-    assert!(!shown.iter().any(|line| line.starts_with("LD_")), "{shown:?}");
+    for wanted in ["PLAIN=agent", "OVER=run"] {
+        assert!(shown.contains(&wanted.to_owned()), "{shown:?}");
+    }
+    for file in fs::read_dir(bench.run_directory()).unwrap() {
+        let path = file.unwrap().path();
+        assert!(!String::from_utf8_lossy(&fs::read(&path).unwrap()).contains(secret), "in {}", path.display());
+    }
+    assert!(!shown.iter().any(|line| line.contains(secret)), "{shown:?}");
     let saved = fs::metadata(bench.run_directory().join("environment")).unwrap();
     assert_eq!(saved.permissions().mode() & 0o777, 0o600);
 }
@@ -126,7 +137,7 @@ fn what_is_not_in_the_bundle_is_missing() {
     for (at, location) in ["../outside", "link", "none.sh"].into_iter().enumerate() {
         bench.run.location = location.into();
         let result = super::block_on(hostler_host::hooks::run(
-            &hostler_host::hooks::Launcher::Plain,
+            &super::launcher(),
             &bench.program,
             &bench.path(&format!("run{at}")),
             &bench.run,
@@ -217,7 +228,7 @@ fn only_root_changes_the_user() {
         for (user, allowed) in [("root", false), ("daemon", true)] {
             bench.run.user = Some(user.into());
             let result = super::block_on(hostler_host::hooks::run(
-                &hostler_host::hooks::Launcher::Plain,
+                &super::launcher(),
                 &bench.program,
                 &runs.join(user),
                 &bench.run,

@@ -14,3 +14,8 @@ pub(super) fn now_ms() -> u64 {
 pub(super) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
+
+/// A duration of so many seconds, at most a hundred years: what is added to a clock must not overflow.
+pub(super) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(100 * 366 * 24 * 3600))
+}

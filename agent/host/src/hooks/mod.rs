@@ -57,12 +57,13 @@ mod output;
 mod processes;
 mod script;
 mod spawn;
+mod supervision;
 mod supervisor;
 mod wait;
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hostler_core::hook::{HookOutcome, HookResult, HookRun};
 
@@ -163,7 +164,7 @@ impl Attempt<'_> {
     }
 
     async fn launch(&self, lock: Lock) -> Launched {
-        let patience = Duration::from_secs(self.run.start_seconds);
+        let patience = clock::seconds(self.run.start_seconds);
         let began = Instant::now();
         let (launcher, program) = (self.launcher, self.program.to_owned());
         let (directory, run) = (self.directory.clone(), self.run.clone());

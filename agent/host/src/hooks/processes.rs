@@ -227,9 +227,7 @@ fn send(process: &Process, signal: Signal) {
 /// What it had moved to a session of its own outside of systemd cannot be told from a service that it started, and
 /// is left alone.
 pub(super) fn end_leftovers(processes: &Processes) {
-    if boot_id().ok().as_ref() != Some(&processes.boot_id)
-        || identify(processes.supervisor.pid) == Some(processes.supervisor)
-    {
+    if boot_id().ok().as_ref() != Some(&processes.boot_id) {
         return;
     }
     if let Some(path) = &processes.control_group {

@@ -223,14 +223,17 @@ fn check(answer: i32) -> io::Result<i32> {
 /// Every signal as a fresh process has it: none ignored, none blocked.
 #[allow(unsafe_code)]
 fn reset_signals() {
-    // SAFETY: signal and sigprocmask are safe between fork and exec; what cannot be reset (SIGKILL, SIGSTOP) is refused.
+    // Not by signal(3): the C library refuses the numbers that it keeps for threads, which may be inherited ignored.
+    // All zero is the default action, no flags and an empty mask; it is larger than the kernel's structure anywhere.
+    let default = [0_u64; 8];
+    let none = [0_u64; 1];
+    // SAFETY: system calls that read memory of the stack; what cannot be reset (SIGKILL, SIGSTOP) is refused.
     unsafe {
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+        for signal in 1..=64 {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8_usize);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        let no_answer = std::ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, none.as_ptr(), no_answer, 8_usize);
     }
 }
 

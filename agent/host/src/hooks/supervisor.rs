@@ -2,42 +2,29 @@
 
 use std::fs::{File, read_dir};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hostler_core::hook::output::{Stream, event_entry, note_entry, script_entry};
+use hostler_core::hook::output::{event_entry, note_entry, script_entry};
 use hostler_core::hook::{HookOutcome, HookResult, HookRun};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
 
-use super::clock::{now_ms, since_boot};
+use super::clock::now_ms;
 use super::directory::{Lock, ProcessId, Processes, RunDirectory, Started};
 use super::output::Output;
-use super::processes::{self, ControlGroup, Ended, Family};
+use super::processes::{self, ControlGroup, Family};
 use super::script::{self, ScriptError};
 use super::spawn::{self, Spawned};
+use super::supervision::Supervision;
 use crate::users::{self, User};
-
-/// How often the processes are looked at while they are being ended.
-const LOOK: Duration = Duration::from_millis(25);
-
-/// How long processes may take to disappear after SIGKILL (one that waits for a device cannot be killed) before the
-/// outcome is reported with them alive.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a result that could not be written is tried again.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
-
-/// How often the request to cancel is looked for where inotify is not to be had.
-const CANCEL_POLL: u16 = 1000;
 
 /// Runs the script of a run directory to its end; what `hostler hook-supervisor RUN_DIR` does.
 ///
@@ -55,6 +42,8 @@ pub fn supervise(run_directory: &Path) -> ExitCode {
 
 fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
     close_inherited();
+    // Whatever the agent's is, the logs are as readable as the CodeDeploy agent's; private files say so themselves.
+    umask(Mode::from_bits_truncate(0o022));
     let signals = block_signals()?;
     let lock = directory.lock()?;
     if directory.is_settled()? {
@@ -78,7 +67,7 @@ fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
     match start(directory, &lock, &run, &mut output) {
         Ok((spawned, family, started)) => {
             let supervision = Supervision::new(directory, &run, signals, spawned, family, started, output)?;
-            supervision.supervise_script(lock, &reserved)
+            supervision.watch_to_the_end(lock, &reserved)
         }
         Err(outcome) => {
             output.log(note_entry(&outcome.to_string()));
@@ -191,294 +180,17 @@ fn note_processes(directory: &RunDirectory, own: i32, script: i32, control_group
 }
 
 /// Tries until it is written: with the room set aside before the script started, a full disk is no obstacle.
-fn write_result(directory: &RunDirectory, reserved: &File, result: &HookResult) {
+pub(super) fn write_result(directory: &RunDirectory, reserved: &File, result: &HookResult) {
     let mut said = false;
     while let Err(error) = directory.write_result(reserved, result) {
+        if !directory.path().exists() {
+            // Somebody took it away: nobody will ask.
+            return;
+        }
         if !said {
             let _ = writeln!(io::stderr(), "cannot write the result, trying again every second: {error}");
             said = true;
         }
         std::thread::sleep(RESULT_RETRY);
     }
-}
-
-/// Why the script's processes are being ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    Deadline,
-    Request,
-    /// Somebody stops the supervisor: the host goes down, or an operator stops its unit.
-    Stopped,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Running,
-    /// SIGTERM was sent; at this time since boot SIGKILL follows.
-    Terminating(Reason, Duration),
-    /// SIGKILL was sent because of these; at this time since boot the rest is given up.
-    Killing(Reason, Vec<String>, Duration),
-}
-
-struct Supervision<'a> {
-    directory: &'a RunDirectory,
-    run: &'a HookRun,
-    signals: SignalFd,
-    timer: TimerFd,
-    requests: Option<Inotify>,
-    pipes: [Option<OwnedFd>; 2],
-    family: Family,
-    script: i32,
-    ended: Option<Ended>,
-    started: Started,
-    phase: Phase,
-    output: Output,
-}
-
-impl<'a> Supervision<'a> {
-    fn new(
-        directory: &'a RunDirectory,
-        run: &'a HookRun,
-        signals: SignalFd,
-        spawned: Spawned,
-        family: Family,
-        started: Started,
-        output: Output,
-    ) -> io::Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        // Not earlier than a nanosecond: zero would turn the timer off.
-        let timeout = Duration::from_secs(run.timeout_seconds).max(Duration::from_nanos(1));
-        timer.set(Expiration::OneShot(TimeSpec::from_duration(timeout)), TimerSetTimeFlags::empty())?;
-        Ok(Self {
-            directory,
-            run,
-            signals,
-            timer,
-            requests: watch_requests(directory).ok(),
-            pipes: [Some(spawned.stdout), Some(spawned.stderr)],
-            family,
-            script: spawned.pid,
-            ended: None,
-            started,
-            phase: Phase::Running,
-            output,
-        })
-    }
-
-    /// Waits for the script, writes the result, lets the lock go, and reads on for whoever still holds the pipes.
-    fn supervise_script(mut self, lock: Lock, reserved: &File) -> io::Result<()> {
-        // A request may have come before it was watched for.
-        let mut look_for_request = true;
-        let outcome = loop {
-            if (look_for_request || self.requests.is_none()) && self.directory.cancel_requested() {
-                self.end(Reason::Request)?;
-            }
-            if let Some(outcome) = self.outcome()? {
-                break outcome;
-            }
-            let patience = if self.requests.is_some() { PollTimeout::NONE } else { CANCEL_POLL.into() };
-            let ready = self.wait(patience)?;
-            self.read_pipes(ready.pipes);
-            if ready.signal && self.take_signals() {
-                self.end(Reason::Stopped)?;
-            }
-            if ready.timer {
-                // Emptied, so that it is quiet until the next time.
-                let _ = self.timer.wait();
-                self.end(Reason::Deadline)?;
-            }
-            look_for_request = ready.request;
-            if let Some(requests) = self.requests.as_ref().filter(|_| ready.request) {
-                let _ = requests.read_events();
-            }
-        };
-        self.drain();
-        self.output.finish_lines();
-        self.note_outcome(&outcome);
-        self.output.settle();
-        write_result(self.directory, reserved, &self.output.result(outcome, self.started.started_ms));
-        drop(lock);
-        self.read_on()
-    }
-
-    /// What the script came to, once that is certain.
-    fn outcome(&mut self) -> io::Result<Option<HookOutcome>> {
-        let now = since_boot();
-        match &mut self.phase {
-            Phase::Running => Ok(self.ended.map(|ended| match ended {
-                Ended::Exited(code) => HookOutcome::Exited { code },
-                Ended::Signaled(signal) => HookOutcome::Signaled { signal },
-            })),
-            Phase::Terminating(reason, until) => {
-                let living = self.family.living();
-                if living.is_empty() && self.ended.is_some() {
-                    return Ok(Some(ended_because(*reason, Vec::new())));
-                }
-                if now >= *until {
-                    let reason = *reason;
-                    self.family.kill();
-                    self.phase = Phase::Killing(reason, living, now + KILL_PATIENCE);
-                }
-                Ok(None)
-            }
-            Phase::Killing(reason, killed, until) => {
-                let living = self.family.living();
-                if living.is_empty() && self.ended.is_some() {
-                    return Ok(Some(ended_because(*reason, std::mem::take(killed))));
-                }
-                if now >= *until {
-                    let mut killed = std::mem::take(killed);
-                    killed.extend(living.into_iter().map(|process| format!("{process} (still there)")));
-                    return Ok(Some(ended_because(*reason, killed)));
-                }
-                self.family.kill();
-                Ok(None)
-            }
-        }
-    }
-
-    /// Begins to end the script's processes, unless that has begun.
-    fn end(&mut self, reason: Reason) -> io::Result<()> {
-        // One that has just ended by itself has its own outcome.
-        if !matches!(self.phase, Phase::Running) || self.ended.is_some() {
-            return Ok(());
-        }
-        self.phase = Phase::Terminating(reason, since_boot() + Duration::from_secs(self.run.grace_seconds));
-        self.family.terminate();
-        let look = TimeSpec::from_duration(LOOK);
-        Ok(self.timer.set(Expiration::Interval(look), TimerSetTimeFlags::empty())?)
-    }
-
-    fn wait(&self, patience: PollTimeout) -> io::Result<Ready> {
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut waiting = vec![readable(self.signals.as_fd()), readable(self.timer.as_fd())];
-        waiting.extend(self.requests.as_ref().map(|requests| readable(requests.as_fd())));
-        let before_pipes = waiting.len();
-        waiting.extend(self.pipes.iter().flatten().map(|pipe| readable(pipe.as_fd())));
-        match poll(&mut waiting, patience) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let is_ready = |at: usize| waiting.get(at).and_then(PollFd::any).unwrap_or(false);
-        let mut next = before_pipes;
-        let pipes = [0, 1].map(|stream: usize| {
-            let open = self.pipes[stream].is_some();
-            next += usize::from(open);
-            open && is_ready(next - 1)
-        });
-        Ok(Ready { signal: is_ready(0), timer: is_ready(1), request: before_pipes > 2 && is_ready(2), pipes })
-    }
-
-    fn read_pipes(&mut self, ready: [bool; 2]) {
-        for (at, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
-            if ready[at] {
-                self.read_pipe(at, stream);
-            }
-        }
-    }
-
-    /// Reads what is there, at most one pipe's worth; gives how much it was.
-    fn read_pipe(&mut self, at: usize, stream: Stream) -> usize {
-        let Some(pipe) = &self.pipes[at] else { return 0 };
-        let mut buffer = [0; 16 << 10];
-        match nix::unistd::read(pipe, &mut buffer) {
-            Ok(0) => {
-                self.pipes[at] = None;
-                0
-            }
-            Ok(count) => {
-                self.output.take(stream, &buffer[..count]);
-                count
-            }
-            Err(nix::Error::EAGAIN | nix::Error::EINTR) => 0,
-            Err(_) => {
-                self.pipes[at] = None;
-                0
-            }
-        }
-    }
-
-    /// Reads what is in the pipes at this moment, and no more: a child that goes on writing must not hold the event.
-    fn drain(&mut self) {
-        for (at, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
-            let mut left = self.pipes[at].as_ref().map_or(0, bytes_in_pipe);
-            while left > 0 {
-                match self.read_pipe(at, stream) {
-                    0 => break,
-                    count => left = left.saturating_sub(count),
-                }
-            }
-        }
-    }
-
-    /// Reaps whoever ended; whether somebody wants the supervisor to stop.
-    fn take_signals(&mut self) -> bool {
-        let mut stop = false;
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
-        }
-        for (pid, ended) in processes::reap() {
-            if pid == self.script && self.ended.is_none() {
-                self.ended = Some(ended);
-            }
-        }
-        stop
-    }
-
-    fn note_outcome(&mut self, outcome: &HookOutcome) {
-        let note = match outcome {
-            HookOutcome::TimedOut { .. } => format!("{outcome}, after {} seconds", self.run.timeout_seconds),
-            HookOutcome::Exited { .. } => return,
-            outcome => outcome.to_string(),
-        };
-        self.output.log(note_entry(&note));
-    }
-
-    /// Logs for children of the finished script until they close its pipes. They are left alone whatever they do.
-    fn read_on(mut self) -> io::Result<()> {
-        self.requests = None;
-        self.timer.unset()?;
-        self.output.forget_tail();
-        while self.pipes.iter().any(Option::is_some) {
-            let ready = self.wait(PollTimeout::NONE)?;
-            self.read_pipes(ready.pipes);
-            if ready.signal && self.take_signals() {
-                break;
-            }
-        }
-        self.output.finish_lines();
-        self.output.settle();
-        Ok(())
-    }
-}
-
-/// What can be dealt with without waiting.
-#[derive(Debug)]
-struct Ready {
-    signal: bool,
-    timer: bool,
-    request: bool,
-    pipes: [bool; 2],
-}
-
-fn ended_because(reason: Reason, killed: Vec<String>) -> HookOutcome {
-    match reason {
-        Reason::Deadline => HookOutcome::TimedOut { killed },
-        Reason::Request => HookOutcome::Aborted { killed },
-        Reason::Stopped => HookOutcome::Interrupted,
-    }
-}
-
-fn watch_requests(directory: &RunDirectory) -> io::Result<Inotify> {
-    let requests = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    requests.add_watch(directory.path(), AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)?;
-    Ok(requests)
-}
-
-#[allow(unsafe_code)]
-fn bytes_in_pipe(pipe: &OwnedFd) -> usize {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is open, and FIONREAD writes one int to the address that it gets.
-    let answer = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
-    if answer == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
