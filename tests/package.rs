@@ -1,5 +1,5 @@
-//! The Debian package on a booted host: what it puts where, and what installing, upgrading, removing and
-//! purging do to the daemon, to hooks in progress and to state.
+//! The packages on a booted host: what they put where, and what installing, upgrading, removing and purging
+//! do to the daemon, to hooks in progress and to state.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,12 +24,14 @@ exit 2
 "#;
 
 #[test]
-fn installing_upgrading_and_removing() {
-    let Some(packages) = Packages::build() else { return };
+fn the_deb_installs_upgrades_and_removes() {
+    let Some(packages) = Packages::build(Kind::Deb) else { return };
     let Some(host) = packages.host("package") else { return };
 
     host.sh(&format!("{INSTALL} /root/old.deb"));
     check_layout(&host);
+    let conffiles = host.sh("dpkg-query --show --showformat='${Conffiles}' hostler");
+    assert!(conffiles.contains("/etc/hostler/config.yaml"), "{conffiles}");
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
     assert_eq!(state(&host, "hostler"), "inactive", "it waits for its configuration");
     assert_eq!(host.sh("systemd-analyze verify hostler.service hostler-recover.service 2>&1"), "");
@@ -43,18 +45,12 @@ fn installing_upgrading_and_removing() {
     );
 
     host.sh(&format!("{INSTALL} /root/new.deb"));
-    let second = eventually("the new daemon runs", Duration::from_secs(20), || match main_pid(&host) {
-        pid if pid != first && state(&host, "hostler") == "active" => Ok(pid),
-        pid => Err(format!("process {pid}, {}", state(&host, "hostler"))),
-    });
+    let second = wait_for_another_daemon(&host, &first);
     assert_eq!(state(&host, "hook"), "active", "an upgrade leaves hooks alone");
     assert_eq!(host.sh("tail -n 1 /etc/hostler/config.yaml"), "# by hand");
 
     host.sh(&format!("kill -KILL {second}"));
-    eventually("the killed daemon runs again", Duration::from_secs(20), || match main_pid(&host) {
-        pid if pid != second && state(&host, "hostler") == "active" => Ok(()),
-        pid => Err(format!("process {pid}, {}", state(&host, "hostler"))),
-    });
+    wait_for_another_daemon(&host, &second);
 
     host.sh("dpkg --force-unsafe-io --remove hostler");
     assert_ne!(state(&host, "hostler"), "active");
@@ -74,8 +70,39 @@ fn installing_upgrading_and_removing() {
 }
 
 #[test]
+fn the_rpm_installs_upgrades_and_removes() {
+    let Some(packages) = Packages::build(Kind::Rpm) else { return };
+    let Some(host) = packages.host("rpm") else { return };
+
+    // Debian's rpm knows none of the packages that are there.
+    host.sh("rpm --install --nodeps /root/old.rpm");
+    check_layout(&host);
+    assert_eq!(host.sh("rpm --query --configfiles hostler"), "/etc/hostler/config.yaml");
+    assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
+    assert_eq!(state(&host, "hostler"), "inactive", "it waits for its configuration");
+
+    host.sh("systemctl start hostler; systemctl disable --quiet hostler-recover");
+    let first = main_pid(&host);
+    host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
+    host.sh("echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/ledger");
+
+    host.sh("rpm --upgrade --nodeps /root/new.rpm");
+    wait_for_another_daemon(&host, &first);
+    assert_eq!(state(&host, "hook"), "active", "an upgrade leaves hooks alone");
+    assert_eq!(host.sh("tail -n 1 /etc/hostler/config.yaml"), "# by hand");
+    assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover || true"), "enabled\ndisabled");
+
+    host.sh("rpm --erase hostler");
+    assert_ne!(state(&host, "hostler"), "active");
+    assert_eq!(state(&host, "hook"), "active", "removing the agent leaves hooks alone");
+    let kept = "/etc/hostler/config.yaml.rpmsave\n/var/lib/hostler/ledger";
+    assert_eq!(host.sh("ls -d /usr/bin/hostler /etc/hostler/* /var/lib/hostler/* || true"), kept);
+    assert_eq!(host.sh("find /etc/systemd -name '*hostler*'"), "");
+}
+
+#[test]
 fn an_upgrade_does_not_start_a_stopped_daemon_or_enable_a_disabled_one() {
-    let Some(packages) = Packages::build() else { return };
+    let Some(packages) = Packages::build(Kind::Deb) else { return };
     let Some(host) = packages.host("stopped") else { return };
     host.sh(&format!("{INSTALL} /root/old.deb; systemctl disable hostler; {INSTALL} /root/new.deb"));
     assert_eq!(state(&host, "hostler"), "inactive");
@@ -84,7 +111,7 @@ fn an_upgrade_does_not_start_a_stopped_daemon_or_enable_a_disabled_one() {
 
 #[test]
 fn an_interrupted_install_is_settled_at_boot_before_applications_start() {
-    let Some(packages) = Packages::build() else { return };
+    let Some(packages) = Packages::build(Kind::Deb) else { return };
     let Some(mut host) = packages.host("recover") else { return };
     host.sh(&format!("{INSTALL} /root/old.deb"));
     host.sh("mkdir -p /var/lib/hostler/state; systemctl disable hostler");
@@ -117,8 +144,6 @@ fn check_layout(host: &Machine) {
         let path = place.rsplit(' ').next().unwrap();
         assert_eq!(host.sh(&format!("stat -c '%a %U:%G %n' {path}")), place);
     }
-    let conffiles = host.sh("dpkg-query --show --showformat='${Conffiles}' hostler");
-    assert!(conffiles.contains("/etc/hostler/config.yaml"), "{conffiles}");
 }
 
 fn state(host: &Machine, unit: &str) -> String {
@@ -129,43 +154,66 @@ fn main_pid(host: &Machine) -> String {
     host.sh("systemctl show --value --property=MainPID hostler")
 }
 
+/// Waits until a daemon runs that is not the process `before`, and returns which it is.
+fn wait_for_another_daemon(host: &Machine, before: &str) -> String {
+    eventually("another daemon runs", Duration::from_secs(30), || match main_pid(host) {
+        pid if pid != before && state(host, "hostler") == "active" => Ok(pid),
+        pid => Err(format!("process {pid}, {}", state(host, "hostler"))),
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Deb,
+    Rpm,
+}
+
+impl Kind {
+    /// The file name's end, the script that builds it, and the tool that the script needs.
+    fn facts(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Deb => ("deb", "packaging/build-deb", "cargo-deb"),
+            Self::Rpm => ("rpm", "packaging/build-rpm", "cargo-generate-rpm"),
+        }
+    }
+}
+
 /// An older and a newer package of the same program.
 struct Packages {
     directory: TempDir,
+    kind: Kind,
 }
 
 impl Packages {
     /// `None`, with the reason printed, where packages cannot be built.
-    fn build() -> Option<Self> {
-        if Command::new("cargo-deb").arg("--version").output().is_err() {
+    fn build(kind: Kind) -> Option<Self> {
+        let (end, script, tool) = kind.facts();
+        if Command::new(tool).arg("--help").output().is_err() {
             let required = std::env::var_os("HOSTLER_TEST_REQUIRE_MACHINES").is_some();
-            assert!(!required, "HOSTLER_TEST_REQUIRE_MACHINES is set, and cargo-deb is missing");
-            eprintln!("skipped: cargo-deb is missing (cargo install --locked cargo-deb)");
+            assert!(!required, "HOSTLER_TEST_REQUIRE_MACHINES is set, and {tool} is missing");
+            eprintln!("skipped: {tool} is missing (cargo install --locked {tool})");
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
         let program = program(directory.path());
-        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/build-deb");
-        for (name, version) in [("old", "0.0.1-1"), ("new", "0.0.2-1")] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(script);
+        for (name, version) in [("old", "0.0.1"), ("new", "0.0.2")] {
             let place = directory.path().join(name);
-            let output = Command::new(&build)
-                .arg(&place)
-                .env("HOSTLER_BINARY", &program)
-                .env("HOSTLER_DEB_VERSION", version)
-                .output()
-                .unwrap();
+            let environment = [("HOSTLER_BINARY", program.as_os_str()), ("HOSTLER_VERSION", version.as_ref())];
+            let output = Command::new(&script).arg(&place).envs(environment).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let deb = fs::read_dir(&place).unwrap().next().expect("a package").unwrap().path();
-            fs::rename(deb, directory.path().join(format!("{name}.deb"))).unwrap();
+            let package = fs::read_dir(&place).unwrap().next().expect("a package").unwrap().path();
+            fs::rename(package, directory.path().join(format!("{name}.{end}"))).unwrap();
         }
-        Some(Self { directory })
+        Some(Self { directory, kind })
     }
 
     /// A host with both packages in `/root`.
     fn host(&self, name: &str) -> Option<Machine> {
         let host = Machine::named(name, Layout::Unified).boot()?;
-        for package in ["old.deb", "new.deb"] {
-            host.copy_in(&self.directory.path().join(package), &format!("/root/{package}"));
+        for version in ["old", "new"] {
+            let package = format!("{version}.{}", self.kind.facts().0);
+            host.copy_in(&self.directory.path().join(&package), &format!("/root/{package}"));
         }
         Some(host)
     }
@@ -211,7 +259,7 @@ echo 1 > /sys/fs/cgroup/system.slice/overdue.service/cgroup.kill
 
 #[test]
 fn the_unit_lets_the_daemon_do_its_work_and_hardens_nothing_but_the_daemon() {
-    let Some(packages) = Packages::build() else { return };
+    let Some(packages) = Packages::build(Kind::Deb) else { return };
     let Some(host) = packages.host("hardened") else { return };
     host.sh(&format!("{INSTALL} /root/old.deb"));
     host.sh(&format!("cat > /usr/local/bin/as-the-daemon <<'SCRIPT'\n{AS_THE_DAEMON}SCRIPT\n"));

@@ -9,9 +9,9 @@ use std::process::Command;
 use super::machine::SYSTEM_PATH;
 
 /// Raise the number when the packages change, so that cached trees are made again.
-const NAME: &str = "bookworm-2";
+const NAME: &str = "bookworm-3";
 const PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,ca-certificates,iproute2,procps,sudo,acl,curl,python3-minimal,libpython3-stdlib";
+    "systemd,systemd-sysv,dbus,ca-certificates,iproute2,procps,sudo,acl,curl,python3-minimal,libpython3-stdlib,rpm";
 
 /// The cache directory, held so that no other test changes it.
 pub struct Cache {
