@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity};
-use hostler_core::appspec::lint::{HostKnowledge, host_path, host_questions, lint_bundle, lint_host};
+use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_bundle, lint_host};
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::appspec::{self, appspec_names};
 use hostler_core::bundle::{BundleListing, EntryKind};
@@ -150,13 +150,11 @@ fn head(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A plan with what carrying it out needs besides.
+/// A plan, and what people should know about it.
 #[derive(Debug, Clone)]
 pub struct Planned {
     /// What to do.
     pub plan: Plan,
-    /// The destinations that the appspec names.
-    pub destinations: Vec<PathBuf>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -175,8 +173,7 @@ pub fn plan_install(
     let wanted = wanted(spec, listing, last).map_err(PlanError::Problems)?;
     let facts = observe::observe(&wanted, setup.layout.root())?;
     let plan = plan(&wanted, &facts, policy.file_exists_behavior, policy.cleanup).map_err(PlanError::Problems)?;
-    let destinations = spec.files.iter().map(|file| host_path(&file.destination)).collect();
-    Ok(Planned { plan, destinations, warnings: wanted.warnings })
+    Ok(Planned { plan, warnings: wanted.warnings })
 }
 
 /// Whether all of it may be gone once BeforeInstall has run.

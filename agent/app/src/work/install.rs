@@ -38,7 +38,7 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
         archive: &archive,
         root: setup.layout.root(),
         journal: &journal,
-        destinations: &planned.destinations,
+        links: &planned.plan.links,
         plan: &planned.plan,
     };
     report(&install::run(&request).map_err(|e| fail(chain(&e)))?.entries)

@@ -70,7 +70,7 @@ impl Reader {
             Ok(document) => document,
             Err(error) => {
                 let code = match error.problem {
-                    YamlProblem::Syntax(_) | YamlProblem::AliasInsideItself => Code::YamlSyntax,
+                    YamlProblem::Syntax(_) | YamlProblem::Tab | YamlProblem::AliasInsideItself => Code::YamlSyntax,
                     YamlProblem::TooDeep(_) | YamlProblem::TooManyNodes(_) | YamlProblem::TooMuchText(_) => {
                         Code::YamlLimit
                     }
