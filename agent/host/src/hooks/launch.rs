@@ -18,6 +18,9 @@ use crate::hooks::clock;
 /// What a unit of a supervisor is called before the part that makes it unique.
 pub(super) const UNIT_PREFIX: &str = "hostler-hook-";
 
+/// The first systemd that appends output to a file.
+const APPEND_SINCE: u32 = 240;
+
 /// The first systemd that knows OOMPolicy.
 const OOM_POLICY_SINCE: u32 = 243;
 
@@ -116,13 +119,19 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         // The script gets a group below the supervisor's, so that killing it spares the one who reports it.
         "--property=Delegate=yes",
         // At SIGTERM the supervisor ends the script, which may take the grace and more.
-        &format!("--property=TimeoutStopSec={}", run.grace_seconds.saturating_add(15)),
+        &format!("--property=TimeoutStopSec={}", clock::seconds(run.grace_seconds).as_secs() + 15),
     ]
     .map(OsString::from)
     .into();
     if version >= OOM_POLICY_SINCE {
         // One process that ran out of memory is the script's business; the default would stop the supervisor.
         arguments.push("--property=OOMPolicy=continue".into());
+    }
+    if version >= APPEND_SINCE {
+        // Where whoever waits for the supervisor finds why it did not come up; elsewhere it is in the journal.
+        let mut log = OsString::from("--property=StandardError=append:");
+        log.push(run_directory.join(SUPERVISOR_LOG));
+        arguments.push(log);
     }
     if let Some(most) = run.tasks_max {
         arguments.push(format!("--property=TasksMax={most}").into());
@@ -222,6 +231,7 @@ mod tests {
                 "--property=Delegate=yes",
                 "--property=TimeoutStopSec=20",
                 "--property=OOMPolicy=continue",
+                "--property=StandardError=append:/run/a $HOME/supervisor.log",
                 "--property=TasksMax=4096",
                 "--",
                 "/usr/bin/hostler",
@@ -236,7 +246,7 @@ mod tests {
         let run = HookRun { tasks_max: None, ..run() };
         let arguments = systemd_arguments(239, "U.service", Path::new("/h"), Path::new("/r"), &run);
         let known = |name: &str| arguments.iter().any(|argument| argument.to_string_lossy().contains(name));
-        assert!(!known("OOMPolicy") && !known("TasksMax") && known("KillMode"), "{arguments:?}");
+        assert!(!known("OOMPolicy") && !known("append") && !known("TasksMax") && known("KillMode"), "{arguments:?}");
     }
 
     #[test]
