@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hostler_core::hook::HookRun;
 
@@ -83,7 +84,8 @@ impl Launcher {
     pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<(), LaunchError> {
         match self {
             Self::Systemd { version } => {
-                let unit = unit_name(run, clock::now_ms());
+                static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+                let unit = unit_name(run, clock::now_ms(), LAUNCHES.fetch_add(1, Ordering::Relaxed));
                 launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))
             }
             Self::Plain => launch_here(program, directory)
@@ -99,10 +101,12 @@ fn parse_version(output: &[u8]) -> Option<u32> {
     number.parse().ok()
 }
 
-/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it.
-fn unit_name(run: &HookRun, now_ms: u64) -> String {
+/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it. It is
+/// unique by the time, this process and the number of its launches.
+fn unit_name(run: &HookRun, now_ms: u64, launches: u64) -> String {
     let event: String = run.event.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-    format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{:x}.service", run.deployment, std::process::id())
+    let process = std::process::id();
+    format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{process:x}-{launches:x}.service", run.deployment)
 }
 
 /// The arguments of systemd-run that bring up a supervisor.
@@ -214,8 +218,11 @@ mod tests {
 
     #[test]
     fn the_command_line_for_systemd() {
-        let unit = unit_name(&run(), 0xabc);
-        assert!(unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-"), "{unit}");
+        let unit = unit_name(&run(), 0xabc, 7);
+        assert!(
+            unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-") && unit.ends_with("-7.service"),
+            "{unit}"
+        );
         let arguments =
             systemd_arguments(252, "U.service", Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run());
         let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
