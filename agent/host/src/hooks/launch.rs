@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hostler_core::hook::HookRun;
 
@@ -17,6 +18,9 @@ use crate::hooks::clock;
 
 /// What a unit of a supervisor is called before the part that makes it unique.
 pub(super) const UNIT_PREFIX: &str = "hostler-hook-";
+
+/// The first systemd that appends output to a file.
+const APPEND_SINCE: u32 = 240;
 
 /// The first systemd that knows OOMPolicy.
 const OOM_POLICY_SINCE: u32 = 243;
@@ -80,7 +84,8 @@ impl Launcher {
     pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<(), LaunchError> {
         match self {
             Self::Systemd { version } => {
-                let unit = unit_name(run, clock::now_ms());
+                static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+                let unit = unit_name(run, clock::now_ms(), LAUNCHES.fetch_add(1, Ordering::Relaxed));
                 launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))
             }
             Self::Plain => launch_here(program, directory)
@@ -96,10 +101,12 @@ fn parse_version(output: &[u8]) -> Option<u32> {
     number.parse().ok()
 }
 
-/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it.
-fn unit_name(run: &HookRun, now_ms: u64) -> String {
+/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it. It is
+/// unique by the time, this process and the number of its launches.
+fn unit_name(run: &HookRun, now_ms: u64, launches: u64) -> String {
     let event: String = run.event.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-    format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{:x}.service", run.deployment, std::process::id())
+    let process = std::process::id();
+    format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{process:x}-{launches:x}.service", run.deployment)
 }
 
 /// The arguments of systemd-run that bring up a supervisor.
@@ -116,13 +123,19 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         // The script gets a group below the supervisor's, so that killing it spares the one who reports it.
         "--property=Delegate=yes",
         // At SIGTERM the supervisor ends the script, which may take the grace and more.
-        &format!("--property=TimeoutStopSec={}", run.grace_seconds.saturating_add(15)),
+        &format!("--property=TimeoutStopSec={}", clock::seconds(run.grace_seconds).as_secs() + 15),
     ]
     .map(OsString::from)
     .into();
     if version >= OOM_POLICY_SINCE {
         // One process that ran out of memory is the script's business; the default would stop the supervisor.
         arguments.push("--property=OOMPolicy=continue".into());
+    }
+    if version >= APPEND_SINCE {
+        // Where whoever waits for the supervisor finds why it did not come up; elsewhere it is in the journal.
+        let mut log = OsString::from("--property=StandardError=append:");
+        log.push(run_directory.join(SUPERVISOR_LOG));
+        arguments.push(log);
     }
     if let Some(most) = run.tasks_max {
         arguments.push(format!("--property=TasksMax={most}").into());
@@ -205,8 +218,11 @@ mod tests {
 
     #[test]
     fn the_command_line_for_systemd() {
-        let unit = unit_name(&run(), 0xabc);
-        assert!(unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-"), "{unit}");
+        let unit = unit_name(&run(), 0xabc, 7);
+        assert!(
+            unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-") && unit.ends_with("-7.service"),
+            "{unit}"
+        );
         let arguments =
             systemd_arguments(252, "U.service", Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run());
         let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
@@ -222,6 +238,7 @@ mod tests {
                 "--property=Delegate=yes",
                 "--property=TimeoutStopSec=20",
                 "--property=OOMPolicy=continue",
+                "--property=StandardError=append:/run/a $HOME/supervisor.log",
                 "--property=TasksMax=4096",
                 "--",
                 "/usr/bin/hostler",
@@ -236,7 +253,7 @@ mod tests {
         let run = HookRun { tasks_max: None, ..run() };
         let arguments = systemd_arguments(239, "U.service", Path::new("/h"), Path::new("/r"), &run);
         let known = |name: &str| arguments.iter().any(|argument| argument.to_string_lossy().contains(name));
-        assert!(!known("OOMPolicy") && !known("TasksMax") && known("KillMode"), "{arguments:?}");
+        assert!(!known("OOMPolicy") && !known("append") && !known("TasksMax") && known("KillMode"), "{arguments:?}");
     }
 
     #[test]

@@ -51,6 +51,7 @@
 
 mod clock;
 mod directory;
+mod follow;
 mod launch;
 mod log;
 mod output;
@@ -68,6 +69,7 @@ use std::time::Instant;
 use hostler_core::hook::{HookOutcome, HookResult, HookRun};
 
 use directory::{Lock, RunDirectory, Started, State};
+pub use follow::LogFollower;
 pub use launch::{LaunchError, Launcher};
 pub use supervisor::supervise;
 use wait::Watch;
