@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         return support::child(rest);
     }
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
-    for unknown in arguments.iter().filter(|argument| FIGURES.iter().all(|(name, _)| name != argument)) {
+    if let Some(unknown) = arguments.iter().find(|argument| FIGURES.iter().all(|(name, _)| name != argument)) {
         let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
         eprintln!("there is no figure {unknown:?}; there are {}", known.join(", "));
         return ExitCode::from(2);

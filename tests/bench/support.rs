@@ -38,7 +38,8 @@ impl std::fmt::Display for Measured {
 }
 
 /// Runs the command to its end; it must succeed.
-#[allow(unsafe_code)]
+// `wait4` below is the wait; the lint knows only that of std.
+#[allow(unsafe_code, clippy::zombie_processes)]
 pub fn measure(command: &mut Command) -> Measured {
     let start = Instant::now();
     let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -46,8 +46,10 @@ const PEERS: &[Peer] = &[
     },
 ];
 
+type Fill = fn(&Path);
+
 /// Trees that bring out one cost each, and one that is like an application.
-const TREES: &[(&str, fn(&Path))] =
+const TREES: &[(&str, Fill)] =
     &[("application (6,000 files, 120 MB)", application), ("large files (500 MB)", large), ("100,000 files", many)];
 
 pub fn run() -> bool {

@@ -11,8 +11,8 @@ use hostler_core::bundle::BundleType;
 use super::error::ArchiveError;
 
 const CHUNK_BYTES: usize = 128 << 10;
-/// Chunks between the two threads: enough that neither waits for the other at every file, and half a megabyte.
-const CHUNKS_AHEAD: usize = 4;
+/// Chunks between the two threads, two megabytes: enough that on a busy host neither waits for the other at every turn.
+const CHUNKS_AHEAD: usize = 16;
 /// 32 MiB: what `zstd -20` needs. Without a bound a frame can ask for 128 MiB and more.
 const ZSTD_WINDOW_LOG: u32 = 25;
 

@@ -73,17 +73,32 @@ pub(super) struct Stream<'a, R: BufRead + ?Sized> {
     /// Bytes of the last member's content and padding that were not read yet.
     unread: u64,
     last_path: Vec<u8>,
+    position_kind: PositionKind,
+}
+
+/// Where the stream stands, for messages.
+#[derive(Clone, Copy)]
+enum PositionKind {
+    /// At or in the headers that follow the last member.
+    Headers,
+    /// In the last member's content.
+    Content,
+    /// Behind the end mark.
+    End,
 }
 
 impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     pub(super) fn new(input: &'a mut R, meter: Meter<'a>) -> Self {
-        Self { input, meter, position: 0, unread: 0, last_path: Vec::new() }
+        Self { input, meter, position: 0, unread: 0, last_path: Vec::new(), position_kind: PositionKind::Headers }
     }
 
     fn place(&self) -> Place {
-        match self.last_path.is_empty() {
-            true => Place::Beginning,
-            false => Place::After(String::from_utf8_lossy(&self.last_path).into_owned()),
+        let last = || String::from_utf8_lossy(&self.last_path).into_owned();
+        match self.position_kind {
+            PositionKind::Headers if self.last_path.is_empty() => Place::Beginning,
+            PositionKind::Headers => Place::After(last()),
+            PositionKind::Content => Place::In(last()),
+            PositionKind::End => Place::End,
         }
     }
 
@@ -95,14 +110,15 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     fn advance(
         &mut self,
         limit: u64,
-        place: impl Fn() -> Place,
         mut take: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
     ) -> Result<u64, ArchiveError> {
-        let available = self.input.fill_buf().map_err(|source| ArchiveError::Damaged {
-            place: place(),
-            problem: "it could not be read or decompressed".to_owned(),
-            source: Some(source),
-        })?;
+        let available = match self.input.fill_buf() {
+            Ok(available) => available,
+            Err(source) => {
+                let problem = "it could not be read or decompressed".to_owned();
+                return Err(ArchiveError::Damaged { place: self.place(), problem, source: Some(source) });
+            }
+        };
         let count = usize::try_from(limit).unwrap_or(usize::MAX).min(available.len());
         take(available.get(..count).unwrap_or_default())?;
         self.input.consume(count);
@@ -115,13 +131,12 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     fn exactly(
         &mut self,
         bytes: u64,
-        place: impl Fn() -> Place,
         mut take: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
         let mut left = bytes;
         while left > 0 {
-            match self.advance(left, &place, &mut take)? {
-                0 => return Err(ArchiveError::damaged(place(), "the archive is cut short")),
+            match self.advance(left, &mut take)? {
+                0 => return Err(self.damaged("the archive is cut short")),
                 count => left -= count,
             }
         }
@@ -130,20 +145,15 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
 
     /// The next block; `None` at the end of the stream.
     fn block(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>, ArchiveError> {
-        let place = self.place();
         let mut block = [0; BLOCK_BYTES];
         let mut filled = 0;
         while filled < BLOCK_BYTES {
-            let count = self.advance(
-                (BLOCK_BYTES - filled) as u64,
-                || place.clone(),
-                |bytes| {
-                    if let Some(to) = block.get_mut(filled..filled + bytes.len()) {
-                        to.copy_from_slice(bytes);
-                    }
-                    Ok(())
-                },
-            )?;
+            let count = self.advance((BLOCK_BYTES - filled) as u64, |bytes| {
+                if let Some(to) = block.get_mut(filled..filled + bytes.len()) {
+                    to.copy_from_slice(bytes);
+                }
+                Ok(())
+            })?;
             match count {
                 0 if filled == 0 => return Ok(None),
                 0 => return Err(self.damaged("the archive is cut short")),
@@ -184,29 +194,28 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), ArchiveError> {
-        let place = self.place();
         let unread = std::mem::take(&mut self.unread);
-        self.exactly(unread, || place.clone(), |_| Ok(()))
+        self.exactly(unread, |_| Ok(()))
     }
 
     fn end(&mut self) -> Result<(), ArchiveError> {
         let Some(second) = self.block()? else {
             return Err(self.damaged("the archive is cut short in its end mark"));
         };
+        self.position_kind = PositionKind::End;
         let mut only_zeros = is_zero(&second);
         while only_zeros
-            && self.advance(
-                u64::MAX,
-                || Place::End,
-                |bytes| {
-                    only_zeros = bytes.iter().all(|byte| *byte == 0);
-                    Ok(())
-                },
-            )? > 0
+            && self.advance(u64::MAX, |bytes| {
+                only_zeros = bytes.iter().all(|byte| *byte == 0);
+                Ok(())
+            })? > 0
         {}
         match only_zeros {
             true => Ok(()),
-            false => Err(self.damaged("something follows the archive's end mark")),
+            false => {
+                self.position_kind = PositionKind::Headers;
+                Err(self.damaged("something follows the archive's end mark"))
+            }
         }
     }
 
@@ -297,8 +306,9 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         write: impl FnMut(&[u8]) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
         let Content::File { stored_bytes, .. } = member.content else { return Ok(()) };
-        let place = || Place::In(String::from_utf8_lossy(&member.path).into_owned());
-        self.exactly(stored_bytes, place, write)?;
+        self.position_kind = PositionKind::Content;
+        self.exactly(stored_bytes, write)?;
+        self.position_kind = PositionKind::Headers;
         self.unread -= stored_bytes;
         Ok(())
     }
@@ -367,16 +377,11 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         if size > limit {
             return Err(self.damaged(format!("{what} has {size} bytes; {limit} are accepted")));
         }
-        let place = self.place();
         let mut content = Vec::new();
-        self.exactly(
-            size,
-            || place.clone(),
-            |bytes| {
-                content.extend_from_slice(bytes);
-                Ok(())
-            },
-        )?;
+        self.exactly(size, |bytes| {
+            content.extend_from_slice(bytes);
+            Ok(())
+        })?;
         self.pad(size)?;
         self.unread -= size;
         Ok(content)
