@@ -2,7 +2,10 @@
 // A test says what is wrong by panicking, and why it was skipped by printing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod checks;
+mod corpus;
 mod examples;
+mod fuzzing;
 mod machine;
 mod package;
 mod support;
