@@ -136,7 +136,10 @@ fn check_files(host: &Host, case: &Case) {
         (fs::read_to_string(host.path("passwd")).unwrap(), fs::read_to_string(host.path("group")).unwrap());
     let id = |text: &str, name: &str| -> u32 {
         let line = text.lines().find(|line| line.starts_with(&format!("{name}:")));
-        line.and_then(|line| line.split(':').nth(2)).unwrap_or_else(|| panic!("{}: who is {name}?", case.id)).parse().unwrap()
+        line.and_then(|line| line.split(':').nth(2))
+            .unwrap_or_else(|| panic!("{}: who is {name}?", case.id))
+            .parse()
+            .unwrap()
     };
     let plan = case.plan();
     let mut copies = 0;
@@ -162,7 +165,11 @@ fn check_files(host: &Host, case: &Case) {
             "chown" => {
                 let (owner, of_group) = (metadata("file").uid(), metadata("file").gid());
                 assert!(text("owner").is_empty() || owner == id(&passwd, text("owner")), "{}: {instruction}", case.id);
-                assert!(text("group").is_empty() || of_group == id(&group, text("group")), "{}: {instruction}", case.id);
+                assert!(
+                    text("group").is_empty() || of_group == id(&group, text("group")),
+                    "{}: {instruction}",
+                    case.id
+                );
             }
             other => panic!("{}: no check for {other}", case.id),
         }

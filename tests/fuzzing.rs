@@ -64,7 +64,9 @@ fn damaged(seeds: &[Vec<u8>], times: usize, check: impl Fn(&[u8])) {
 #[test]
 fn damaged_appspecs() {
     let mut seeds: Vec<Vec<u8>> = examples().iter().map(|e| fs::read(e.join("appspec.yml")).unwrap()).collect();
-    seeds.push(b"instance_id: i-1\npoll: 60s\ngroups:\n  - application: a\n    group: b\n    max_revisions: 3\n".to_vec());
+    seeds.push(
+        b"instance_id: i-1\npoll: 60s\ngroups:\n  - application: a\n    group: b\n    max_revisions: 3\n".to_vec(),
+    );
     damaged(&seeds, 1500, targets::appspec);
 }
 

@@ -32,7 +32,10 @@ const SCRIPT: &str = "#!/bin/sh\ntrue\n";
 /// A host with the bundle `good`.
 fn host_with_good() -> Host {
     let host = Host::new();
-    host.bundle("good", &[("appspec.yml", GOOD), ("site/index.html", "<title>1</title>\n"), ("hooks/after.sh", SCRIPT)]);
+    host.bundle(
+        "good",
+        &[("appspec.yml", GOOD), ("site/index.html", "<title>1</title>\n"), ("hooks/after.sh", SCRIPT)],
+    );
     host
 }
 

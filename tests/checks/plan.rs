@@ -21,7 +21,8 @@ fn planned(host: &Host, name: &str, arguments: &[&str]) -> i32 {
     }
     let after = host.tree("");
     // The directory for temporary files is as empty as before.
-    let changed: Vec<_> = before.iter().filter(|(path, was)| !path.ends_with("tmp") && after.get(*path) != Some(*was)).collect();
+    let changed: Vec<_> =
+        before.iter().filter(|(path, was)| !path.ends_with("tmp") && after.get(*path) != Some(*was)).collect();
     assert!(changed.is_empty(), "{changed:#?}");
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     output.code
@@ -114,7 +115,10 @@ files:
 #[test]
 fn links_of_the_host_stay_links() {
     let host = Host::new();
-    host.bundle("good", &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/index.html", "1\n")]);
+    host.bundle(
+        "good",
+        &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/index.html", "1\n")],
+    );
     host.bundle("good", &[("site/deep/page.html", "2\n")]);
     // Above and at a destination a link to a directory is followed and stays.
     fs::create_dir_all(host.path("root/data/site")).unwrap();
@@ -125,7 +129,10 @@ fn links_of_the_host_stay_links() {
     assert_eq!(fs::read_to_string(host.path("root/data/site/deep/page.html")).unwrap(), "2\n");
     // Below it nothing is followed.
     let other = Host::new();
-    other.bundle("good", &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/deep/page.html", "2\n")]);
+    other.bundle(
+        "good",
+        &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/deep/page.html", "2\n")],
+    );
     fs::create_dir_all(other.path("root/srv/site")).unwrap();
     fs::create_dir_all(other.path("root/elsewhere")).unwrap();
     symlink("/elsewhere", other.path("root/srv/site/deep")).unwrap();

@@ -11,7 +11,8 @@ use crate::support::scratch::{GROUP, Host, Output, golden};
 /// A host with a bundle that anybody can deploy.
 fn host() -> Host {
     let host = Host::new();
-    let files = [("appspec.yml", good_for_anybody()), ("hooks/after.sh", SCRIPT.into()), ("site/index.html", "1\n".into())];
+    let files =
+        [("appspec.yml", good_for_anybody()), ("hooks/after.sh", SCRIPT.into()), ("site/index.html", "1\n".into())];
     files.iter().for_each(|(name, content)| drop(host.write(PathBuf::from("good").join(name), content)));
     host
 }
@@ -94,7 +95,10 @@ fn a_revision_whose_bytes_are_others() {
 #[test]
 fn a_configuration_with_an_unknown_key() {
     let host = host();
-    host.write("root/etc/hostler/config.yaml", "groups:\n  - application: shop\n    group: web\n    chanel: /srv/store\n");
+    host.write(
+        "root/etc/hostler/config.yaml",
+        "groups:\n  - application: shop\n    group: web\n    chanel: /srv/store\n",
+    );
     refused(&host, "configuration-unknown-key", 2, host.hostler(&["status"]));
     refused(&host, "configuration-absent", 2, host.hostler(&["status", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
@@ -115,7 +119,8 @@ fn a_release_of_a_revision_that_is_not_there() {
         host.write("good/site/index.html", format!("{number}\n"));
         host.push("good");
     }
-    let names = fs::read_dir(host.path("store/revisions")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let names =
+        fs::read_dir(host.path("store/revisions")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     let mut first: Vec<char> = names.map(|name| name.chars().next().unwrap()).collect();
     first.sort();
     let twice = first.windows(2).find(|pair| pair[0] == pair[1]).unwrap()[0];
@@ -206,7 +211,9 @@ fn every_exit_code() {
     assert!(output.stderr.contains("lock"), "{}", output.stderr);
     drop(lock);
     // 2: the command line.
-    for wrong in [&["deploi"][..], &["run", "--pol", "5m"], &["run", "--poll", "often"], &["status", "--group", "a b"], &[]] {
+    for wrong in
+        [&["deploi"][..], &["run", "--pol", "5m"], &["run", "--poll", "often"], &["status", "--group", "a b"], &[]]
+    {
         host.hostler(wrong).ends(2);
     }
     host.hostler(&["run", "--once", "--channel", "store"]).ends(2);

@@ -122,6 +122,10 @@ impl Case {
             let mode = if columns[1] == "100755" { 0o755 } else { 0o644 };
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
+        for name in ["appspec.yml", "appspec.yaml"] {
+            // One that stood beside the case's own, which had another name.
+            let _ = fs::remove_file(bundle.join(name));
+        }
         for name in ["appspec.yml", "appspec.yaml", "appspec.json"] {
             if let Ok(appspec) = fs::read(self.directory.join(name)) {
                 fs::write(bundle.join(name.replace("json", "yml")), appspec).unwrap();
@@ -140,15 +144,19 @@ impl Case {
     pub fn complete(&self, bundle: &Path, script: &str, asked: bool) -> Vec<String> {
         let mut missing = Vec::new();
         let scripts = self.locations();
-        let sources = self.files().filter_map(|file| file["source"].as_str()).map(plain);
+        let sources: Vec<&str> = self.files().filter_map(|file| file["source"].as_str()).collect();
+        let directories: BTreeSet<String> = sources.iter().filter(|s| s.ends_with('/')).map(|s| plain(s)).collect();
+        let sources = sources.iter().map(|source| plain(source));
         for path in sources.chain(scripts.iter().cloned()).filter(|path| !path.is_empty()) {
             if fs::metadata(bundle.join(&path)).is_ok() || missing.contains(&path) {
                 continue;
             }
             missing.push(path.clone());
             if !asked {
-                fs::create_dir_all(bundle.join(&path).parent().unwrap()).unwrap();
-                fs::write(bundle.join(&path), if scripts.contains(&path) { script } else { "built\n" }).unwrap();
+                let is_directory = directories.contains(&path);
+                let file = if is_directory { bundle.join(&path).join("built") } else { bundle.join(&path) };
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, if scripts.contains(&path) { script } else { "built\n" }).unwrap();
             }
         }
         missing

@@ -83,7 +83,8 @@ fn unpack(data: &[u8], kind: BundleType) {
     bundle.write_all(data).expect("writing the bundle");
     let destination = above.join("in/bundle");
     fs::create_dir(above.join("in")).expect("the place for the bundle");
-    let unpacked = archive::unpack(&bundle, kind, &destination, &UnpackOptions { limits: small(), allow_setuid: false });
+    let unpacked =
+        archive::unpack(&bundle, kind, &destination, &UnpackOptions { limits: small(), allow_setuid: false });
     match unpacked {
         Ok(listing) => {
             assert_eq!(names(&above.join("in")), ["bundle"]);

@@ -266,8 +266,6 @@ pub fn golden(name: &str, actual: &str) {
     let expected = fs::read_to_string(&path).unwrap_or_default();
     if expected != actual {
         let line = expected.lines().zip(actual.lines()).take_while(|(a, b)| a == b).count() + 1;
-        panic!(
-            "tests/golden/{name} differs from line {line} on; HOSTLER_GOLDEN=write makes it what follows\n{actual}"
-        );
+        panic!("tests/golden/{name} differs from line {line} on; HOSTLER_GOLDEN=write makes it what follows\n{actual}");
     }
 }

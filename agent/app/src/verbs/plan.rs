@@ -81,7 +81,7 @@ fn examine(
     let listing = archive::list(directory)?;
     let custom = arguments.appspec_filename.as_deref();
     let found = diagnose_bundle(directory, &listing, custom, &setup.limits)
-        .map_err(|f| Failure::say(ExitCode::Failed, f.message))?;
+        .map_err(|f| Failure::say(ExitCode::Failed, format!("{}: {}", arguments.what.display(), f.message)))?;
     let mut document = Document {
         version: 1,
         deployable: false,
@@ -185,7 +185,9 @@ fn text(document: &Document) -> String {
         let of_fact: Vec<_> = document.problems.iter().filter(|p| p.fact == fact).collect();
         if !of_fact.is_empty() {
             let _ = writeln!(text, "{title}");
-            of_fact.iter().for_each(|problem| drop(writeln!(text, "  {problem}")));
+            for problem in of_fact {
+                let _ = writeln!(text, "  {problem}");
+            }
         }
     }
     if document.checked_again {
@@ -200,7 +202,8 @@ fn text(document: &Document) -> String {
     for hook in &document.hooks {
         let user = hook.user.as_deref().unwrap_or("the agent's user");
         let whose = if hook.of_installed { " of the installed revision" } else { "" };
-        let _ = writeln!(text, "{}: {}{whose} as {user}, at most {} s", hook.event, hook.location, hook.timeout_seconds);
+        let _ =
+            writeln!(text, "{}: {}{whose} as {user}, at most {} s", hook.event, hook.location, hook.timeout_seconds);
     }
     text
 }

@@ -32,6 +32,12 @@ impl From<PackType> for BundleType {
 pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let directory = existing(&arguments.directory)?;
+    if !directory.is_dir() {
+        let message = format!("{} is not a directory", arguments.directory.display());
+        return Err(
+            Failure::say(ExitCode::Failed, message).hint("name the directory to pack, with the appspec at its top")
+        );
+    }
     check(&setup, &directory, &arguments.directory)?;
     let store = store::open(&arguments.store)?;
     let bundle_type = BundleType::from(arguments.bundle_type);

@@ -102,7 +102,9 @@ fn examine(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, F
     }
     if !metadata.is_file() {
         let message = format!("{} is neither a file nor a directory", path.display());
-        return Err(Failure::say(ExitCode::Failed, message).hint("name a bundle, an appspec, a configuration or a release"));
+        return Err(
+            Failure::say(ExitCode::Failed, message).hint("name a bundle, an appspec, a configuration or a release")
+        );
     }
     if archive::detect(&file).is_ok() {
         return packed(setup, &file, custom);

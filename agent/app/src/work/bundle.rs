@@ -34,8 +34,6 @@ pub struct ReadAppspec {
     pub spec: AppSpec,
     /// Its name in the bundle.
     pub name: String,
-    /// Its text.
-    pub text: String,
     /// What was found; warnings only.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -56,7 +54,7 @@ pub fn read_appspec(
     }
     let Diagnosed { diagnostics, text, name, spec } = found;
     match spec {
-        Some(spec) => Ok(ReadAppspec { spec, name, text, diagnostics }),
+        Some(spec) => Ok(ReadAppspec { spec, name, diagnostics }),
         None => Err(fail(diagnose::render(&diagnostics, &text))),
     }
 }

@@ -251,11 +251,8 @@ fn render_one(view: &View<'_>, source: &Source, renderer: &Renderer, text: &mut 
         (None, None) => title.element(Origin::path(path)),
         (None, Some(at)) => title.element(Origin::path(path).line(wide(at.line)).char_column(wide(at.column))),
     };
-    let related: Vec<(Picture, &Related)> = view
-        .related
-        .iter()
-        .filter_map(|related| Some((source.picture(related.at, view.conceal)?, related)))
-        .collect();
+    let related: Vec<(Picture, &Related)> =
+        view.related.iter().filter_map(|related| Some((source.picture(related.at, view.conceal)?, related))).collect();
     for (picture, related) in &related {
         group = group.element(picture.snippet(path, AnnotationKind::Context, Some(related.message.as_str())));
     }
