@@ -147,7 +147,8 @@ impl Case {
         let sources: Vec<&str> = self.files().filter_map(|file| file["source"].as_str()).collect();
         let directories: BTreeSet<String> = sources.iter().filter(|s| s.ends_with('/')).map(|s| plain(s)).collect();
         let sources = sources.iter().map(|source| plain(source));
-        for path in sources.chain(scripts.iter().cloned()).filter(|path| !path.is_empty()) {
+        // Scripts first: they may be in a source that is missing as a whole.
+        for path in scripts.iter().cloned().chain(sources).filter(|path| !path.is_empty()) {
             if fs::metadata(bundle.join(&path)).is_ok() || missing.contains(&path) {
                 continue;
             }
@@ -155,7 +156,8 @@ impl Case {
             if !asked {
                 let is_directory = directories.contains(&path);
                 let file = if is_directory { bundle.join(&path).join("built") } else { bundle.join(&path) };
-                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                let made = fs::create_dir_all(file.parent().unwrap());
+                made.unwrap_or_else(|e| panic!("{}: {}: {e}", self.id, file.display()));
                 fs::write(file, if scripts.contains(&path) { script } else { "built\n" }).unwrap();
             }
         }

@@ -48,8 +48,8 @@ impl Output {
 /// A scratch host. Everything is below one temporary directory that every user can enter, and goes with it.
 pub struct Host {
     directory: TempDir,
-    /// Users that exist for the program alone, as lines of passwd and group.
-    users: Option<()>,
+    /// Whether the program runs in a mount namespace of its own, with the files `passwd` and `group` of the directory.
+    own_users: bool,
 }
 
 impl Host {
@@ -61,7 +61,7 @@ impl Host {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         fs::set_permissions(directory.path().join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-        Self { directory, users: None }
+        Self { directory, own_users: false }
     }
 
     /// A host on which these users exist, each with a group of its name, and where everything outside of the scratch
@@ -82,7 +82,7 @@ impl Host {
         }
         host.write("passwd", &passwd);
         host.write("group", &group);
-        host.users = Some(());
+        host.own_users = true;
         let probe = host.command(OsStr::new("true"), &[]).output();
         match probe {
             Ok(output) if output.status.success() => Some(host),
@@ -127,15 +127,11 @@ impl Host {
     }
 
     fn command(&self, program: &OsStr, arguments: &[&str]) -> Command {
-        let mut command = match self.users {
-            Some(()) => {
-                let mut command = Command::new("unshare");
-                command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"]);
-                command.arg(self.directory.path()).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = Command::new(if self.own_users { OsStr::new("unshare") } else { program });
+        if self.own_users {
+            command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"]);
+            command.arg(self.directory.path()).arg(program);
+        }
         command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
         command.env_clear().env("PATH", SYSTEM_PATH).env("TZ", "UTC").env("TMPDIR", self.path("tmp"));
         command
