@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::Settings;
 use hostler_core::history;
-use hostler_core::ids::DeploymentId;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
@@ -221,7 +222,18 @@ pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Req
         source: Source::Path { path: wish.path },
         release: None,
         rolls_back: None,
+        removes: false,
         policy,
+    }
+}
+
+/// How a group is removed: by its own policy, and what the command says about a failing ApplicationStop.
+pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_stop_failures: bool) -> Policy {
+    let policy = settings.policy(key);
+    Policy {
+        ignore_application_stop_failures: policy.ignore_application_stop_failures || ignore_application_stop_failures,
+        cleanup: true,
+        ..policy
     }
 }
 

@@ -1,9 +1,13 @@
 //! The effect Install: plan again on the host as it is now, and put the files in place in one transaction.
 
+use std::path::Path;
+
+use hostler_core::appspec::spec::AppSpec;
+use hostler_core::bundle::BundleListing;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::{InstallReport, WorkFailure};
 use hostler_core::machine::state::Creator;
-use hostler_core::plan::actions::InstalledEntry;
+use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_host::archive;
 use hostler_host::install::{self, InstallRequest, JournalState, Settled};
 
@@ -26,22 +30,37 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
     }
     settle_the_last_install(setup, job)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    // Hooks may have changed the bundle (a build, a download), so it is listed again.
-    let listing = archive::list(&archive).map_err(|e| fail(chain(&e)))?;
-    let policy = &job.deployment.request.policy;
-    let read = bundle::read_appspec(&archive, &listing, policy.appspec_name.as_deref(), &setup.limits)?;
-    let last = last_install(setup, &job.group).map_err(fail)?;
-    let planned = bundle::plan_install(setup, &read.spec, &listing, last.as_deref(), policy)
-        .map_err(|error| fail(plan_error_text(&error)))?;
+    let plan = plan(setup, job, &archive)?;
     let request = InstallRequest {
         deployment: &job.deployment.id,
         archive: &archive,
         root: setup.layout.root(),
         journal: &journal,
-        links: &planned.plan.links,
-        plan: &planned.plan,
+        links: &plan.links,
+        plan: &plan,
     };
     report(&install::run(&request).map_err(|e| fail(chain(&e)))?.entries)
+}
+
+/// What is done on the host as it is now. A removal is the plan of a bundle that holds nothing.
+fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<Plan, WorkFailure> {
+    let policy = &job.deployment.request.policy;
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    let (spec, listing) = if job.deployment.request.removes {
+        (AppSpec::default(), BundleListing::default())
+    } else {
+        bundle_as_it_is(setup, job, archive)?
+    };
+    let planned = bundle::plan_install(setup, &spec, &listing, last.as_deref(), policy);
+    Ok(planned.map_err(|error| fail(plan_error_text(&error)))?.plan)
+}
+
+fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec, BundleListing), WorkFailure> {
+    // Hooks may have changed the bundle (a build, a download), so it is listed again.
+    let listing = archive::list(archive).map_err(|e| fail(chain(&e)))?;
+    let appspec_name = job.deployment.request.policy.appspec_name.as_deref();
+    let read = bundle::read_appspec(archive, &listing, appspec_name, &setup.limits)?;
+    Ok((read.spec, listing))
 }
 
 fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {

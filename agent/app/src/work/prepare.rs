@@ -31,6 +31,11 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         fetch(store, key, &job.deployment.request.revision, &paths).await?;
     }
     blocking(move || {
+        if job.deployment.request.removes {
+            let (old_hooks, warning) = old_hooks(&setup, &job);
+            let revision = job.deployment.request.revision.clone();
+            return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
+        }
         let (revision, listing) = unpacked(&setup, &job, &paths)?;
         check(&setup, &job, revision, &listing)
     })
