@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod architecture;
+mod checks;
+mod corpus;
 mod examples;
+mod fuzzing;
 mod machine;
 mod package;
 mod support;

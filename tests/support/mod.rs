@@ -1,6 +1,7 @@
 //! What black-box tests share.
 
 pub mod machine;
+pub mod scratch;
 mod tree;
 
 use std::time::{Duration, Instant};

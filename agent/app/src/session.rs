@@ -114,7 +114,7 @@ impl Session {
         let mut progress = self.handle.progress();
         match self.handle.ask(event(id.clone())).await {
             Ok(()) => {}
-            Err(AskError::Refused(refusal)) => return Err(Failure::new(ExitCode::Refused, refusal)),
+            Err(AskError::Refused(refusal)) => return Err(Failure::new(refusal.exit_code(), refusal)),
             Err(AskError::Stopping) => {
                 self.ended().await?;
                 return Err(Failure::say(ExitCode::Failed, "the engine ended"));

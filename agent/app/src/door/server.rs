@@ -167,7 +167,11 @@ fn may_act(uid: u32) -> bool {
 }
 
 async fn refuse_ask(connection: &mut Connection, error: &AskError) -> Result<(), SocketError> {
-    refuse(connection, ExitCode::Refused, error.to_string()).await
+    let code = match error {
+        AskError::Refused(refusal) => refusal.exit_code(),
+        AskError::Stopping => ExitCode::Refused,
+    };
+    refuse(connection, code, error.to_string()).await
 }
 
 async fn refuse(connection: &mut Connection, code: ExitCode, message: String) -> Result<(), SocketError> {

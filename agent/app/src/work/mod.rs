@@ -4,7 +4,7 @@ pub mod bundle;
 mod finish;
 mod hook;
 mod install;
-mod prepare;
+pub mod prepare;
 mod reboot;
 pub mod recover;
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::EventHooks;
+use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
@@ -215,6 +216,16 @@ pub enum Refusal {
         /// The group.
         key: GroupKey,
     },
+}
+
+impl Refusal {
+    /// What a command that is refused for it ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotKept { .. } => ExitCode::NotFound,
+            Self::DeploymentActive { .. } | Self::NoGoodRevision { .. } | Self::NotHeld { .. } => ExitCode::Refused,
+        }
+    }
 }
 
 /// What people who watch a deployment are told, as it happens.
