@@ -1,5 +1,6 @@
 //! What black-box tests share.
 
+pub mod crash_support;
 pub mod machine;
 mod tree;
 

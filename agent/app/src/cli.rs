@@ -128,7 +128,7 @@ pub struct DeployArgs {
 /// Flags of `rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// Return to the revision of this deployment [default: the newest good one that is not on the host]
+    /// Return to the revision of this deployment [default: the newest good one that does not run now]
     #[arg(long, value_name = "DEPLOYMENT")]
     pub to: Option<DeploymentId>,
 }

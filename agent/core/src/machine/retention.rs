@@ -3,7 +3,7 @@
 use crate::ids::DeploymentId;
 use crate::machine::state::{Deployment, Group, Outcome};
 
-/// The deployment itself, what is on the host, the last good one, and then the newest good and the newest others, as
+/// The deployment itself, what is on the host and was before, the last good one, and then the newest good and the newest others, as
 /// many as the policy's `max_revisions` allows. What is in use stays even where that is more.
 pub fn kept_deployments(group: &Group, deployment: &Deployment) -> Vec<DeploymentId> {
     let mut keep: Vec<DeploymentId> = Vec::new();
@@ -14,7 +14,8 @@ pub fn kept_deployments(group: &Group, deployment: &Deployment) -> Vec<Deploymen
     };
     add(&deployment.id);
     add(deployment.archive());
-    for installed in group.installed.iter().chain(&group.last_good) {
+    // What was there before comes to light again when the last Install is taken back; its journal says what it is.
+    for installed in group.installed.iter().chain(&group.installed_before).chain(&group.last_good) {
         add(&installed.deployment);
         add(&installed.archive);
     }
