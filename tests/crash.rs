@@ -227,7 +227,7 @@ fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
     }
     let mut killed = Killed::new();
     killed.deploy(0, |killed| Some(Ended::of(killed.once())));
-    for (first, revision) in (1..).step_by(3).zip([1, 2, 0, 2].into_iter().cycle()) {
+    for (first, revision) in (1..).zip([1, 2, 0, 2].into_iter().cycle()) {
         let before = killed.kills;
         // Later ones are met by the same deployment when it is taken up again.
         let mut number = first;
@@ -237,7 +237,7 @@ fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
             command.arg(format!("inject=fsync,fdatasync:signal=KILL:when={number}"));
             let once = killed.once();
             command.arg(HOSTLER).args(once.get_args()).current_dir("/");
-            number += 5;
+            number += 4;
             let ended = Ended::of(command);
             assert!(!ended.err.contains("strace:"), "{ended:?}");
             (ended.code != Some(137) && ended.code.is_some()).then_some(ended)
@@ -247,7 +247,7 @@ fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
             break;
         }
     }
-    assert!(killed.kills > 20, "{}", killed.kills);
+    assert!(killed.kills > 15, "{}", killed.kills);
     killed.check_the_record();
 }
 
@@ -257,7 +257,7 @@ fn full_or_fine(ended: &Ended, places: &[&Path]) -> bool {
         Some(0) => true,
         Some(1) => {
             let said = format!("{}{}", ended.out, ended.err);
-            let space = ["no space left", "bytes are free"].iter().any(|text| said.to_lowercase().contains(text));
+            let space = ["no space left", "(no_space)"].iter().any(|text| said.to_lowercase().contains(text));
             assert!(space, "no word of space: {ended:?}");
             let place = places.iter().any(|place| said.contains(place.to_str().unwrap()));
             assert!(place, "no place is named: {ended:?}");
@@ -422,7 +422,7 @@ fn a_destination_that_is_not_writable_is_named_and_nothing_is_touched() {
     let state = host.path("state");
     let bundle = Bundle::new(&host, "v1").content("y", "y").files("y", "/opt").app().write();
     let ended = host.deploy(&bundle, &["--state-dir", state.to_str().unwrap()]).with_code(1);
-    ended.saying(&["/srv", "ermission"]);
+    ended.saying(&["may not write in /srv", "user "]);
     assert_eq!(tree(&host.at("srv")), Tree::new());
     assert_eq!(tree(&host.at("opt")), Tree::new(), "half of it is there");
 }

@@ -321,7 +321,6 @@ pub struct Bundle {
     files: String,
     permissions: String,
     hooks: BTreeMap<String, Vec<String>>,
-    top: String,
 }
 
 impl Bundle {
@@ -339,7 +338,6 @@ impl Bundle {
             files: String::new(),
             permissions: String::new(),
             hooks: BTreeMap::new(),
-            top: String::new(),
         }
     }
 
@@ -377,12 +375,6 @@ impl Bundle {
         self
     }
 
-    /// A line at the top of the appspec.
-    pub fn top(mut self, line: &str) -> Self {
-        let _ = writeln!(self.top, "{line}");
-        self
-    }
-
     /// A hook that writes its line and then does this.
     pub fn hook(mut self, event: &str, body: &str) -> Self {
         let scripts = self.hooks.entry(event.to_owned()).or_default();
@@ -407,7 +399,7 @@ impl Bundle {
 
     /// Writes the appspec and returns the directory.
     pub fn write(self) -> PathBuf {
-        let mut text = format!("version: 0.0\nos: linux\n{}", self.top);
+        let mut text = "version: 0.0\nos: linux\n".to_owned();
         for (key, lines) in [("files", &self.files), ("permissions", &self.permissions)] {
             if !lines.is_empty() {
                 let _ = write!(text, "{key}:\n{lines}");
