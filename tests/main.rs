@@ -5,6 +5,9 @@
 mod architecture;
 mod checks;
 mod corpus;
+mod crash;
+mod daemon;
+mod deploy;
 mod examples;
 mod fuzzing;
 mod machine;

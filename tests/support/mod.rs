@@ -1,5 +1,6 @@
 //! What black-box tests share.
 
+pub mod crash_support;
 pub mod machine;
 pub mod scratch;
 mod tree;

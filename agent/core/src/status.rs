@@ -56,6 +56,9 @@ pub struct GroupStatus {
     pub active: Option<DeploymentStatus>,
     /// The one that ended last.
     pub last: Option<DeploymentStatus>,
+    /// The failed one that `last`, a rollback, made good or tried to.
+    #[serde(default)]
+    pub failed: Option<DeploymentStatus>,
 }
 
 /// A group's condition in one word.
@@ -149,7 +152,13 @@ fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
         held: group.following.held.clone(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
+        failed: made_good(group).map(|d| deployment_status(d, now_ms)),
     }
+}
+
+fn made_good(group: &Group) -> Option<&Deployment> {
+    let rolls_back = group.finished.last()?.request.rolls_back.as_ref()?;
+    group.finished.iter().find(|d| d.id == rolls_back.deployment)
 }
 
 fn condition(group: &Group) -> Condition {

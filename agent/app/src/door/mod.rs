@@ -111,8 +111,10 @@ pub enum Answer {
     },
     /// What happens.
     Progress(Box<Progress>),
-    /// It was done.
+    /// It was done; of a deployment: there is no more to follow.
     Done,
+    /// It was not done: the daemon takes no requests any more. Ask again, or do it yourself once it is gone.
+    Stopping,
     /// It was not done.
     Refused {
         /// The exit code that it means.

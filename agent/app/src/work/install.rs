@@ -70,16 +70,26 @@ fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
 
 /// The last Install of the group may still have the files that it replaced beside its own, because its deployment
 /// failed. A rollback takes it back, which also restores files that were not the group's; anything else accepts it.
+/// Taking back and accepting may themselves have been interrupted, and are brought to an end first.
 fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();
-    if install::state(&journal).map_err(|e| fail(chain(&e)))? != JournalState::Installed {
+    if install::settle(&journal).map_err(|e| fail(chain(&e)))? != Settled::Installed {
         return Ok(());
     }
-    if job.deployment.request.creator == Creator::Rollback {
+    if job.deployment.request.creator == Creator::Rollback && knows_what_was_before(setup, job)? {
         install::undo(&journal).map_err(|e| fail(chain(&e)))?;
     } else {
         install::commit(&journal).map_err(|e| fail(chain(&e)))?;
     }
     Ok(())
+}
+
+/// Whether the files that taking back the last Install brings to light are known to be the group's. They are not where
+/// the Install before was itself taken back; then the last one stays and its files are replaced.
+fn knows_what_was_before(setup: &Setup, job: &Job) -> Result<bool, WorkFailure> {
+    let Some(before) = &job.group.installed_before else { return Ok(true) };
+    let journal = setup.layout.deployment(&job.group.key, &before.deployment).journal();
+    let state = install::state(&journal).map_err(|e| fail(chain(&e)))?;
+    Ok(matches!(state, JournalState::Installed | JournalState::Committed))
 }

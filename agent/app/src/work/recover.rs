@@ -1,6 +1,7 @@
 //! At boot, before application units start: an Install that a power loss interrupted is undone or completed.
 
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Work;
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
@@ -22,11 +23,18 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
             continue;
         }
-        let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
-        let settled = install::settle(&journal).map_err(|e| {
-            let message = format!("the Install of {} cannot be brought to an end: {}", deployment.id, chain(&e));
-            Failure::say(ExitCode::Failed, message)
-        })?;
+        let settle = |id: &DeploymentId| {
+            let journal = setup.layout.deployment(&group.key, id).journal();
+            install::settle(&journal).map_err(|e| {
+                let message = format!("the Install of {id} cannot be brought to an end: {}", chain(&e));
+                Failure::say(ExitCode::Failed, message)
+            })
+        };
+        let settled = settle(&deployment.id)?;
+        // A rollback takes the last Install back before its own begins.
+        if let Some(last) = &group.installed {
+            settle(&last.deployment)?;
+        }
         let word = match settled {
             Settled::None => "had not begun",
             Settled::Undone(_) => "was undone; the old files are in place",

@@ -222,7 +222,7 @@ impl Refusal {
     /// What a command that is refused for it ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotKept { .. } => ExitCode::NotFound,
+            Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
             Self::DeploymentActive { .. } | Self::NoGoodRevision { .. } | Self::NotHeld { .. } => ExitCode::Refused,
         }
     }

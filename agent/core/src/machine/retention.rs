@@ -16,12 +16,14 @@ pub struct Kept {
     pub most_bytes: Option<u64>,
 }
 
-/// The deployment itself, what is on the host and the last good one always; then the newest good and the newest others,
+/// The deployment itself, what is on the host and was before, and the last good one always; then the newest good and the newest others,
 /// as many as the policy's `max_revisions` allows.
 pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let mut always: Vec<DeploymentId> = Vec::new();
     let own = [&deployment.id, deployment.archive()];
-    let installed = group.installed.iter().chain(&group.last_good).flat_map(|i| [&i.deployment, &i.archive]);
+    // What was there before comes to light again when the last Install is taken back; its journal says what it is.
+    let in_use = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
+    let installed = in_use.flat_map(|i| [&i.deployment, &i.archive]);
     for id in own.into_iter().chain(installed) {
         if !always.contains(id) {
             always.push(id.clone());
