@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod examples;
+mod hosts_hooks;
 mod machine;
 mod package;
 mod support;

@@ -1,6 +1,7 @@
 //! What black-box tests share.
 
 pub mod machine;
+pub mod packages;
 mod tree;
 
 use std::time::{Duration, Instant};

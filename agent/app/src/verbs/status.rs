@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, status};
+use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -62,7 +62,7 @@ fn text(document: &Status) -> String {
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {
-    let _ = writeln!(text, "\n{}: {}", group.key, condition_word(group.condition));
+    let _ = writeln!(text, "\n{}: {}", group.key, group.condition.word());
     if let Some(why) = &group.held {
         let _ = writeln!(text, "  held:      {why}; `hostler resume` follows the channel again");
     }
@@ -86,9 +86,10 @@ fn group_text(text: &mut String, group: &GroupStatus) {
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));
     }
-    if let Some(last) = &group.last {
-        let _ = writeln!(text, "  last:      {}", deployment_text(last));
-        for line in last.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
+    for (word, deployment) in [("last:  ", &group.last), ("failed:", &group.rolled_back)] {
+        let Some(deployment) = deployment else { continue };
+        let _ = writeln!(text, "  {word}    {}", deployment_text(deployment));
+        for line in deployment.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
             let _ = writeln!(text, "           {line}");
         }
     }
@@ -110,15 +111,4 @@ fn deployment_text(deployment: &DeploymentStatus) -> String {
         (None, ..) => {}
     }
     text
-}
-
-fn condition_word(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Empty => "nothing deployed",
-        Condition::Good => "good",
-        Condition::Deploying => "deploying",
-        Condition::Failed => "FAILED",
-        Condition::RolledBack => "rolled back",
-        Condition::Held => "held",
-    }
 }

@@ -58,6 +58,8 @@ pub struct Effect {
     pub work: Work,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,
+    /// The kernel's boot in which it began; another one means that the host went down in its middle.
+    pub boot_id: String,
 }
 
 /// What is done outside. Each may be started again after a crash: see the method `after_a_crash`.

@@ -12,7 +12,7 @@ use crate::machine::state::{
     StepStatus,
 };
 
-/// How often a repeatable script is begun again after interruptions before the event fails.
+/// How often a script is begun again that was interrupted and is repeatable, or was cancelled before it started.
 const MOST_ATTEMPTS: u32 = 5;
 
 /// What the outside contributes to a step.
@@ -248,8 +248,13 @@ impl Turn<'_> {
         let (event, last) = (step.event, index + 1 == step.scripts.len());
         let Some(script) = step.scripts.get_mut(index) else { return };
         let location = script.location.clone();
-        let again =
-            matches!(result.outcome, HookOutcome::Interrupted) && script.repeatable && script.attempts < MOST_ATTEMPTS;
+        let may_run_again = match result.outcome {
+            // It certainly did not run: the agent went down between asking for its supervisor and its start.
+            HookOutcome::Cancelled => true,
+            HookOutcome::Interrupted => script.repeatable,
+            _ => false,
+        };
+        let again = may_run_again && script.attempts < MOST_ATTEMPTS;
         script.outcome = (!again).then(|| result.outcome.clone());
         self.record(Kind::HookFinished {
             deployment: id,
@@ -386,7 +391,8 @@ impl Turn<'_> {
                 script.attempts = attempt;
             }
         }
-        let effect = Effect { number: self.state.next_effect, work, begun_ms: now };
+        let effect =
+            Effect { number: self.state.next_effect, work, begun_ms: now, boot_id: self.context.boot_id.clone() };
         self.state.next_effect += 1;
         deployment.in_flight = Some(effect.clone());
         self.effects.push(effect);

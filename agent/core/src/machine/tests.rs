@@ -327,6 +327,25 @@ fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable() {
     }
 }
 
+#[test]
+fn a_script_that_was_cancelled_before_it_started_is_run_again() {
+    let mut host = Host::default();
+    let mut effects = host.deploy(1, request("prod", None)).unwrap();
+    let hooks = hooks(&[LifecycleEvent::BeforeInstall], false);
+    let prepared = Prepared { revision: revision(), hooks, old_hooks: vec![], warnings: vec![] };
+    let result = Box::new(WorkResult::Prepared(Ok(prepared)));
+    effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+    for attempt in 2..=6 {
+        let result = Box::new(WorkResult::Hook(hook_result(HookOutcome::Cancelled)));
+        effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+        match &effects[0].work {
+            Work::RunHook { attempt: begun, .. } => assert_eq!(*begun, attempt),
+            Work::Finish { commit: false, .. } => assert_eq!(attempt, 6, "it fails in the end"),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
 fn any_failure() -> impl Strategy<Value = Option<LifecycleEvent>> {
     prop::option::of(prop::sample::select(LifecycleEvent::ORDER.to_vec()))
 }
