@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
 
-use super::{bundle, code, ended, group, host, lives, main_pid};
+use super::{bundle, code, ended, group, host, lives, main_pid, wait_for_mark};
 use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
 
@@ -66,6 +66,32 @@ hooks:
     assert_eq!(host.sh("cat /srv/marks/web"), "web:web audio games /home/web web web /bin/sh");
     assert_eq!(host.sh("cat /srv/marks/root.sudo /srv/marks/web.sudo"), "games\ngames");
     the_deadline_ends_everything(&host);
+    a_killed_supervisor_leaves_nothing(&host);
+}
+
+/// A script whose child leaves its session.
+const WAITING: &str = "setsid sleep 7003 & echo $! > /srv/marks/left; while :; do sleep 1; done";
+
+fn a_killed_supervisor_leaves_nothing(host: &Machine) {
+    let appspec = "
+version: 0.0
+os: linux
+hooks:
+  BeforeInstall: [{location: waiting.sh, timeout: 300}]
+";
+    let place = bundle(host, "waiting", &[("appspec.yml", appspec), ("waiting.sh", WAITING)]);
+    host.sh(&format!("systemd-run --quiet --unit=deploy hostler deploy {place}"));
+    let child = wait_for_mark(host, "left");
+    let deployment = group(host).unwrap().active.unwrap().id;
+    host.sh(&format!("systemctl kill --signal=KILL --kill-who=main 'hostler-hook-{deployment}-*'"));
+    let failed = eventually("the deployment's end", Duration::from_secs(60), || match group(host)? {
+        group if group.active.is_none() => Ok(group.rolled_back.unwrap()),
+        group => Err(format!("{group:?}")),
+    });
+    assert_eq!(failed.id, deployment);
+    let failure = failed.failure.unwrap();
+    assert!(failure.message.starts_with("waiting.sh: interrupted"), "{failure:?}");
+    assert!(!lives(host, &child), "the child is ended before anything else is done");
 }
 
 /// A script that does not want to end, with children that leave its session, its process group and its parent.
