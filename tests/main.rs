@@ -10,6 +10,7 @@ mod daemon;
 mod deploy;
 mod examples;
 mod fuzzing;
+mod hosts_hooks;
 mod machine;
 mod package;
 mod support;

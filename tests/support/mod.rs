@@ -2,6 +2,7 @@
 
 pub mod crash_support;
 pub mod machine;
+pub mod packages;
 pub mod scratch;
 mod tree;
 

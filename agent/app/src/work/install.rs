@@ -9,6 +9,7 @@ use hostler_core::machine::event::{InstallReport, WorkFailure};
 use hostler_core::machine::state::Creator;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_host::archive;
+use hostler_host::clock;
 use hostler_host::install::{self, InstallRequest, JournalState, Settled};
 
 use crate::ports::Job;
@@ -28,6 +29,7 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
         }
         Settled::None | Settled::Undone(_) => {}
     }
+    refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
     let plan = plan(setup, job, &archive)?;
@@ -63,6 +65,15 @@ fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec,
     Ok((read.spec, listing))
 }
 
+/// Since the host went down, its boot has started whatever the old files start, which ApplicationStop had stopped: new
+/// files must not be put below a running application. A rollback goes on all the same, since nothing follows it.
+fn refuse_after_a_reboot(job: &Job) -> Result<(), WorkFailure> {
+    if job.effect.boot_id == clock::boot_id() || job.deployment.request.creator == Creator::Rollback {
+        return Ok(());
+    }
+    Err(fail("interrupted: the host went down before the new files were in place; the old ones are"))
+}
+
 fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
     let list = serde_json::to_vec(entries).map_err(fail)?;
     Ok(InstallReport { entries: entries.len() as u64, entries_digest: Sha256Digest::of(&list) })
@@ -74,6 +85,7 @@ fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
 fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();
+    // Taking it back may have been interrupted too.
     if install::settle(&journal).map_err(|e| fail(chain(&e)))? != Settled::Installed {
         return Ok(());
     }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use hostler_core::machine::event::WorkFailure;
 use hostler_host::{clock, power};
 
+use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::{blocking, chain, fail};
 
 /// How long the host may take to go down.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Restarts the host, or says that it has been restarted since `boot_id`.
-pub async fn reboot(setup: &Setup, boot_id: &str) -> Result<(), WorkFailure> {
-    if clock::boot_id() != boot_id {
+/// Restarts the host, or says that it has been restarted since the effect began.
+pub async fn reboot(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
+    if clock::boot_id() != job.effect.boot_id {
         return Ok(());
     }
     if setup.layout.root() != Path::new("/") {

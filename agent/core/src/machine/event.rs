@@ -71,6 +71,8 @@ pub struct Effect {
     pub work: Work,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,
+    /// The kernel's boot in which it began; another one means that the host went down in its middle.
+    pub boot_id: String,
 }
 
 /// What is done outside. Each may be started again after a crash: see the method `after_a_crash`.
@@ -90,11 +92,9 @@ pub enum Work {
     },
     /// Plan again on the host as it is now and put the files in place.
     Install,
-    /// Restart the host, because a script asked for it with exit status 194.
-    Reboot {
-        /// The boot in which the script asked; in any other one the host has been restarted.
-        boot_id: String,
-    },
+    /// Restart the host, because a script asked for it with exit status 194. In any boot but the one in which the effect
+    /// began it has been done.
+    Reboot,
     /// Settle the install journal and delete old revisions.
     Finish {
         /// Whether the replaced files are given up (the deployment succeeded) or stay beside for a rollback.
@@ -118,7 +118,7 @@ impl Work {
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
             Self::Prepare | Self::Finish { .. } => AfterACrash::Repeat,
-            Self::RunHook { .. } | Self::Install | Self::Reboot { .. } => AfterACrash::LookFirst,
+            Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
         }
     }
 

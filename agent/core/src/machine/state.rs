@@ -307,9 +307,9 @@ pub struct Deployment {
     pub steps: Vec<Step>,
     /// The effect that is going on; at most one.
     pub in_flight: Option<Effect>,
-    /// The boot in which a script asked for a reboot that has not happened yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rebooting: Option<String>,
+    /// Whether a script asked for a reboot that has not happened yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebooting: bool,
     /// Whether Install put its files in place (and it was not undone).
     pub installed: bool,
     /// Things that people should know and that did not stop it.

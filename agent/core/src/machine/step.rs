@@ -179,7 +179,7 @@ impl Turn<'_> {
             (Work::Prepare, WorkResult::Prepared(result)) => self.prepared(&group, &mut deployment, result),
             (Work::RunHook { index, .. }, WorkResult::Hook(result)) => self.hook_ended(&mut deployment, index, result),
             (Work::Install, WorkResult::Installed(result)) => self.installed(&group, &mut deployment, result),
-            (Work::Reboot { .. }, WorkResult::Rebooted(result)) => self.rebooted(&mut deployment, result),
+            (Work::Reboot, WorkResult::Rebooted(result)) => self.rebooted(&mut deployment, result),
             (Work::Finish { .. }, WorkResult::Finished { warnings }) => {
                 self.warn(&mut deployment, warnings);
                 return self.conclude(&key, deployment);
@@ -261,8 +261,8 @@ impl Turn<'_> {
         let (event, last) = (step.event, index + 1 == step.scripts.len());
         let Some(script) = step.scripts.get_mut(index) else { return };
         let location = script.location.clone();
-        // A run that was cancelled is one that did not happen: the agent died between two of its own steps.
         let may_run_again = match result.outcome {
+            // It certainly did not run: the agent went down between asking for its supervisor and its start.
             HookOutcome::Cancelled => true,
             HookOutcome::Interrupted => script.repeatable,
             _ => false,
@@ -284,7 +284,7 @@ impl Turn<'_> {
             }
         } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) {
             // The event goes on in the next boot, after this script.
-            deployment.rebooting = Some(self.context.boot_id.clone());
+            deployment.rebooting = true;
         } else if !again {
             let message = format!("{location}: {}", result.outcome);
             if event.failure_may_be_ignored() && deployment.request.policy.ignore_application_stop_failures {
@@ -297,7 +297,7 @@ impl Turn<'_> {
     }
 
     fn rebooted(&mut self, deployment: &mut Deployment, result: Result<(), WorkFailure>) {
-        deployment.rebooting = None;
+        deployment.rebooting = false;
         if let Err(failure) = result {
             return self.fail(deployment, None, failure, Vec::new());
         }
@@ -423,7 +423,8 @@ impl Turn<'_> {
                 script.attempts = attempt;
             }
         }
-        let effect = Effect { number: self.state.next_effect, work, begun_ms: now };
+        let effect =
+            Effect { number: self.state.next_effect, work, begun_ms: now, boot_id: self.context.boot_id.clone() };
         self.state.next_effect += 1;
         deployment.in_flight = Some(effect.clone());
         self.effects.push(effect);
@@ -432,8 +433,8 @@ impl Turn<'_> {
 
 /// What a deployment that waits for nothing does next.
 fn next_work(group: &Group, deployment: &Deployment) -> Work {
-    if let Some(boot_id) = &deployment.rebooting {
-        return Work::Reboot { boot_id: boot_id.clone() };
+    if deployment.rebooting {
+        return Work::Reboot;
     }
     let Some(step) = deployment.current() else {
         let commit = deployment.failure.is_none();
@@ -490,7 +491,7 @@ fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment
         started_ms: now_ms,
         finished_ms: None,
         in_flight: None,
-        rebooting: None,
+        rebooting: false,
         installed: false,
         warnings: Vec::new(),
         failure: None,

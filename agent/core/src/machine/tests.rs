@@ -157,7 +157,7 @@ impl Host {
             Work::Install => {
                 WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
             }
-            Work::Reboot { .. } => WorkResult::Rebooted(Ok(())),
+            Work::Reboot => WorkResult::Rebooted(Ok(())),
             Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
         };
         self.done.insert(effect.number, result.clone());
@@ -348,7 +348,7 @@ fn a_script_may_ask_for_a_reboot_and_the_event_goes_on_after_it() {
     let report = InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") };
     effects = finish(&mut host, &effects, WorkResult::Installed(Ok(report)));
     effects = finish(&mut host, &effects, WorkResult::Hook(hook_result(HookOutcome::Exited { code: 194 })));
-    assert_eq!(effects[0].work, Work::Reboot { boot_id: "boot".to_owned() });
+    assert_eq!(effects[0].work, Work::Reboot);
     assert_eq!(resume(&host.state), effects, "the reboot itself is found in flight in the next boot");
     effects = finish(&mut host, &effects, WorkResult::Rebooted(Ok(())));
     assert!(matches!(effects[0].work, Work::RunHook { index: 1, .. }), "{effects:?}");
@@ -392,6 +392,25 @@ fn a_rollback_follows_only_the_events_that_the_policy_names() {
         host.run(effects, never);
         let group = &host.state.groups[&key("prod").id()];
         assert_eq!(group.finished.last().unwrap().request.creator == Creator::Rollback, follows, "{named}");
+    }
+}
+
+#[test]
+fn a_script_that_was_cancelled_before_it_started_is_run_again() {
+    let mut host = Host::default();
+    let mut effects = host.deploy(1, request("prod", None)).unwrap();
+    let hooks = hooks(&[LifecycleEvent::BeforeInstall], false);
+    let prepared = Prepared { revision: revision(), hooks, old_hooks: vec![], warnings: vec![] };
+    let result = Box::new(WorkResult::Prepared(Ok(prepared)));
+    effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+    for attempt in 2..=6 {
+        let result = Box::new(WorkResult::Hook(hook_result(HookOutcome::Cancelled)));
+        effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+        match &effects[0].work {
+            Work::RunHook { attempt: begun, .. } => assert_eq!(*begun, attempt),
+            Work::Finish { commit: false, .. } => assert_eq!(attempt, 6, "it fails in the end"),
+            other => panic!("unexpected {other:?}"),
+        }
     }
 }
 
