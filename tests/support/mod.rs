@@ -1,6 +1,8 @@
 //! What black-box tests share.
 
+pub mod crash_support;
 pub mod machine;
+pub mod packages;
 pub mod scratch;
 mod tree;
 

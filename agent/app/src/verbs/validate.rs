@@ -13,6 +13,7 @@ use hostler_core::config;
 use hostler_core::plan::Problem;
 use hostler_core::release::{AgentVersion, Document, stored_bytes};
 use hostler_host::archive::{self, UnpackOptions};
+use nix::libc::O_NONBLOCK;
 use serde::Serialize;
 
 use crate::cli::{Shared, ValidateArgs};
@@ -94,7 +95,7 @@ fn counted(number: usize, word: &str) -> String {
 fn examine(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, Failure> {
     // Whatever is there, opening it must not wait.
     let mut options = std::fs::File::options();
-    let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+    let file = options.read(true).custom_flags(O_NONBLOCK).open(path);
     let file = file.with_context(|| format!("cannot read {}", path.display()))?;
     let metadata = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_dir() {
