@@ -212,10 +212,8 @@ fn a_failure_in_any_event_brings_the_old_revision_back() {
     let before = tree(&host.at("srv"));
     for event in EVENTS_WITH_HOOKS {
         let version = format!("v2-{event}");
-        let mut new = Bundle::new(&host, &version)
-            .app()
-            .content("settings", "from the bundle")
-            .files("settings", "/srv/other");
+        let mut new =
+            Bundle::new(&host, &version).app().content("settings", "from the bundle").files("settings", "/srv/other");
         if EVENTS_WITH_HOOKS[..3].contains(&event) {
             write(&break_old, event);
         } else {
@@ -223,9 +221,11 @@ fn a_failure_in_any_event_brings_the_old_revision_back() {
         }
         let new = new.all_hooks().write();
         host.clear_hook_lines();
-        host.deploy(&new, &["-b", "overwrite"])
-            .with_code(1)
-            .saying(&[&format!("{event} failed"), "returning to the last good revision", "succeeded"]);
+        host.deploy(&new, &["-b", "overwrite"]).with_code(1).saying(&[
+            &format!("{event} failed"),
+            "returning to the last good revision",
+            "succeeded",
+        ]);
         let _ = fs::remove_file(&break_old);
         assert_eq!(tree(&host.at("srv")), before, "after a failure in {event}");
         assert_eq!(host.hook_lines(), lines_of_failure_and_rollback(event, &version), "{event}");
@@ -288,13 +288,16 @@ fn rollbacks_know_the_files_of_revisions_that_failed_and_stayed() {
     let host = Host::new();
     host.configure("groups:\n  - application: shop\n    group: web\n    max_revisions: 2\n");
     first(&host);
-    let before = tree(&host.at("srv"));
+    let before = tree(&host.at("srv/app"));
     let stays = Bundle::new(&host, "v2").app().hook("ValidateService", "exit 1").write();
     host.deploy(&stays, &["--no-rollback"]).with_code(1);
     assert!(host.at("srv/app/only-v2").exists());
-    let next = Bundle::new(&host, "v3").app().hook("ValidateService", "exit 1").write();
-    host.deploy(&next, &[]).with_code(1).saying(&["returning to the last good revision", "succeeded"]);
-    assert_eq!(tree(&host.at("srv")), before);
+    write(&host.at("srv/other/settings"), "by hand");
+    let next = Bundle::new(&host, "v3").app().content("settings", "new").files("settings", "/srv/other");
+    let next = next.hook("ValidateService", "exit 1").write();
+    host.deploy(&next, &["-b", "overwrite"]).with_code(1).saying(&["returning to the last good revision", "succeeded"]);
+    assert_eq!(tree(&host.at("srv/app")), before);
+    assert_eq!(fs::read_to_string(host.at("srv/other/settings")).unwrap(), "by hand");
 }
 
 #[test]
@@ -361,7 +364,8 @@ fn a_history_that_somebody_changed_does_not_verify() {
     let good = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     let middle = lines.len() / 2;
-    let without = |at: usize| lines.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, l)| format!("{l}\n")).collect();
+    let without =
+        |at: usize| lines.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, l)| format!("{l}\n")).collect();
     let mut swapped = lines.clone();
     swapped.swap(middle, middle + 1);
     let changes: [(&str, String); 7] = [

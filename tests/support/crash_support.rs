@@ -380,7 +380,8 @@ impl Bundle {
         let scripts = self.hooks.entry(event.to_owned()).or_default();
         let name = format!("hooks/{event}-{}.sh", scripts.len() + 1);
         let lines = self.lines.display();
-        let script = format!("#!/bin/sh\necho \"{} $LIFECYCLE_EVENT $DEPLOYMENT_ID\" >> {lines}\n{body}\n", self.version);
+        let script =
+            format!("#!/bin/sh\necho \"{} $LIFECYCLE_EVENT $DEPLOYMENT_ID\" >> {lines}\n{body}\n", self.version);
         write(&self.directory.join(&name), script);
         fs::set_permissions(self.directory.join(&name), Permissions::from_mode(0o755)).unwrap();
         scripts.push(name);

@@ -11,9 +11,9 @@ use hostler_host::clock;
 use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users;
 use tokio::net::UnixListener;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};

@@ -20,7 +20,9 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store;
-use crate::work::bundle::{ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec};
+use crate::work::bundle::{
+    ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec,
+};
 use crate::work::{blocking, chain, fail};
 
 /// Makes a deployment ready, or says everything that is wrong with it.

@@ -45,7 +45,8 @@ impl StateLock {
                 Err(TryLockError::WouldBlock) => {
                     let holder = holder(&mut file);
                     if holder.is_none_or(is_alive) || Instant::now() > deadline {
-                        let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                        let holder =
+                            holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                         return Err(LedgerError::LockHeld { holder, path });
                     }
                     thread::sleep(Duration::from_millis(5));
