@@ -19,6 +19,7 @@ use hostler_core::plan::{Fact, Problem, plan, wanted};
 use hostler_host::install::{self, InstallError, JournalState};
 use hostler_host::observe::{self, PlanError};
 use hostler_host::users;
+use nix::libc;
 
 use crate::setup::Setup;
 use crate::work::{chain, fail};
@@ -144,7 +145,7 @@ fn script_heads(archive: &Path, spec: &AppSpec, listing: &BundleListing) -> BTre
 }
 
 fn head(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
+    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
