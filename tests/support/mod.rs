@@ -2,6 +2,8 @@
 
 pub mod crash_support;
 pub mod machine;
+pub mod packages;
+pub mod scratch;
 mod tree;
 
 use std::time::{Duration, Instant};

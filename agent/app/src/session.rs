@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::Settings;
 use hostler_core::history;
-use hostler_core::ids::DeploymentId;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
@@ -125,7 +126,7 @@ impl Session {
         let mut progress = self.handle.progress();
         match self.handle.ask(event(id.clone())).await {
             Ok(()) => {}
-            Err(AskError::Refused(refusal)) => return Err(Failure::new(ExitCode::Refused, refusal)),
+            Err(AskError::Refused(refusal)) => return Err(Failure::new(refusal.exit_code(), refusal)),
             Err(AskError::Stopping) => {
                 self.ended().await?;
                 return Err(Failure::say(ExitCode::Failed, "the engine ended"));
@@ -268,7 +269,18 @@ pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Req
         source: Source::Path { path: wish.path },
         release: None,
         rolls_back: None,
+        removes: false,
         policy,
+    }
+}
+
+/// How a group is removed: by its own policy, and what the command says about a failing ApplicationStop.
+pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_stop_failures: bool) -> Policy {
+    let policy = settings.policy(key);
+    Policy {
+        ignore_application_stop_failures: policy.ignore_application_stop_failures || ignore_application_stop_failures,
+        cleanup: true,
+        ..policy
     }
 }
 

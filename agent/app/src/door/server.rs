@@ -116,6 +116,11 @@ impl Server {
                 let policy = Box::new(self.setup.settings.policy(&key));
                 self.deploy(connection, |id| Event::Rollback { id, key, to, asked_by, policy }).await
             }
+            Ask::Remove { key, ignore_application_stop_failures } => {
+                let policy = session::removal_policy(&self.setup.settings, &key, ignore_application_stop_failures);
+                let policy = Box::new(policy);
+                self.deploy(connection, |id| Event::Remove { id, key, asked_by, policy }).await
+            }
             Ask::Resume { key } => match self.handle.ask(Event::Resume { key, asked_by }).await {
                 Ok(()) => send(connection, &Answer::Done).await,
                 Err(error) => refuse_ask(connection, &error).await,
@@ -189,7 +194,7 @@ fn may_act(uid: u32) -> bool {
 
 async fn refuse_ask(connection: &mut Connection, error: &AskError) -> Result<(), SocketError> {
     match error {
-        AskError::Refused(refusal) => refuse(connection, ExitCode::Refused, refusal.to_string()).await,
+        AskError::Refused(refusal) => refuse(connection, refusal.exit_code(), refusal.to_string()).await,
         AskError::Stopping => send(connection, &Answer::Stopping).await,
     }
 }

@@ -6,6 +6,7 @@ mod logs;
 mod plan;
 mod push;
 mod release;
+mod remove;
 mod resume;
 mod rollback;
 mod run;
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Deploy(arguments) => deploy::run(&shared, arguments),
         Verb::Rollback(arguments) => rollback::run(&shared, arguments),
         Verb::Resume => resume::run(&shared),
+        Verb::Remove(arguments) => remove::run(&shared, &arguments),
         Verb::Stop => stop::run(&shared),
         Verb::Status => status::run(&shared),
         Verb::History(arguments) => history::run(&shared, &arguments),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, status};
+use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -68,7 +68,7 @@ fn text(document: &Status) -> String {
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {
-    let _ = writeln!(text, "\n{}: {}", group.key, condition_word(group.condition));
+    let _ = writeln!(text, "\n{}: {}", group.key, group.condition.word());
     if let Some(why) = &group.held {
         let _ = writeln!(text, "  held:      {why}; `hostler resume` follows the channel again");
     }
@@ -117,15 +117,4 @@ fn deployment_text(deployment: &DeploymentStatus) -> String {
         (None, ..) => {}
     }
     text
-}
-
-fn condition_word(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Empty => "nothing deployed",
-        Condition::Good => "good",
-        Condition::Deploying => "deploying",
-        Condition::Failed => "FAILED",
-        Condition::RolledBack => "rolled back",
-        Condition::Held => "held",
-    }
 }

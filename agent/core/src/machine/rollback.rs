@@ -1,4 +1,4 @@
-//! Which revision a group returns to, and how much has to be done for it (design §4.4).
+//! Which revision a group returns to, and how much has to be done for it (design §4.4); and how it is removed.
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
@@ -10,8 +10,9 @@ use crate::machine::state::{
 /// The rollback that follows a failed deployment by itself; `None` when nothing was touched, when there is nothing to
 /// return to, when the policy is off, and after a failed rollback, which holds still.
 pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
-    failed.failure.as_ref()?;
-    if !failed.request.policy.rollback || failed.request.creator == Creator::Rollback {
+    let event = failed.failure.as_ref()?.event;
+    let by_itself = failed.request.policy.rollback.covers(event);
+    if !by_itself || failed.request.removes || failed.request.creator == Creator::Rollback {
         return None;
     }
     let good = group.last_good.as_ref()?;
@@ -69,6 +70,12 @@ fn newest_good(group: &Group) -> Option<&Deployment> {
         .find(|d| d.outcome == Some(Outcome::Succeeded) && d.installed && Some(d.archive()) != current)
 }
 
+/// The deployment that takes a group's files off the host.
+pub fn removal(group: &Group, asked_by: String, policy: Policy) -> Result<Request, Refusal> {
+    let installed = group.installed.as_ref().ok_or_else(|| Refusal::NotInstalled { key: group.key.clone() })?;
+    Ok(Request { creator: Creator::Cli, removes: true, ..request(group, installed, asked_by, policy) })
+}
+
 fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) -> Request {
     Request {
         key: group.key.clone(),
@@ -78,6 +85,7 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         revision: target.revision.clone(),
         release: None,
         rolls_back: None,
+        removes: false,
         policy,
     }
 }
