@@ -218,37 +218,62 @@ fn killed_at_any_time_the_agent_loses_nothing_and_repeats_nothing() {
     killed.check_the_record();
 }
 
+/// Kills the agent as it is about to make a system call for the so-and-so-many-th time: `None` when it was killed.
+fn kill_before(killed: &Killed, strace: &[&str], calls: &str, number: u32) -> Option<Ended> {
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o", "/dev/null"]).args(strace).args(["-e", &format!("trace={calls}"), "-e"]);
+    command.arg(format!("inject={calls}:signal=KILL:when={number}"));
+    command.arg(HOSTLER).args(killed.once().get_args()).current_dir("/");
+    let ended = Ended::of(command);
+    assert!(!ended.err.contains("strace:"), "{ended:?}");
+    ended.code.is_some().then_some(ended)
+}
+
+fn strace_or_skip() -> bool {
+    let there = Command::new("strace").arg("-V").output().is_ok();
+    if !there {
+        eprintln!("skipped: there is no strace");
+    }
+    there
+}
+
 /// The thread that owns the state syncs for each state that it persists and for the history. It is killed as it is
-/// about to make the first of these system calls, the second, and so on.
+/// about to do that for the first time, the second, and so on.
 #[test]
 fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: there is no strace");
+    if !strace_or_skip() {
         return;
     }
     let mut killed = Killed::new();
     killed.deploy(0, |killed| Some(Ended::of(killed.once())));
     for (first, revision) in (1..).zip([1, 2, 0, 2].into_iter().cycle()) {
         let before = killed.kills;
-        // Later ones are met by the same deployment when it is taken up again.
-        let mut number = first;
-        killed.deploy(revision, |killed| {
-            let mut command = Command::new("strace");
-            command.args(["-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e"]);
-            command.arg(format!("inject=fsync,fdatasync:signal=KILL:when={number}"));
-            let once = killed.once();
-            command.arg(HOSTLER).args(once.get_args()).current_dir("/");
-            number += 4;
-            let ended = Ended::of(command);
-            assert!(!ended.err.contains("strace:"), "{ended:?}");
-            (ended.code != Some(137) && ended.code.is_some()).then_some(ended)
-        });
+        // Later syncs are met by the same deployment when it is taken up again.
+        let mut numbers = (first..).step_by(4);
+        killed.deploy(revision, |killed| kill_before(killed, &[], "fsync,fdatasync", numbers.next().unwrap()));
         if killed.kills == before {
-            eprintln!("{} kills in {} deployments", killed.kills, killed.deployments);
             break;
         }
     }
+    eprintln!("{} kills in {} deployments", killed.kills, killed.deployments);
     assert!(killed.kills > 15, "{}", killed.kills);
+    killed.check_the_record();
+}
+
+/// In the middle of an Install, of taking it back, and of the Install of the rollback.
+#[test]
+fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
+    if !strace_or_skip() {
+        return;
+    }
+    let mut killed = Killed::new();
+    killed.deploy(0, |killed| Some(Ended::of(killed.once())));
+    for (first, revision) in [(2, 2), (9, 1), (17, 2)] {
+        let mut numbers = (first..).step_by(23);
+        killed.deploy(revision, |killed| kill_before(killed, &["-f"], "renameat2", numbers.next().unwrap()));
+    }
+    eprintln!("{} kills in {} deployments", killed.kills, killed.deployments);
+    assert!(killed.kills > 10, "{}", killed.kills);
     killed.check_the_record();
 }
 
@@ -371,6 +396,29 @@ fn a_destination_that_fills_up_before_install_is_noticed_and_undone() {
     assert_eq!(host.status()["condition"], "rolled_back");
     let back = hook_lines_of(None, "v1").split_off(2);
     assert_eq!(host.hook_lines(), [hook_lines_of(Some("v1"), "v2")[..4].to_vec(), back].concat());
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
+    let host = Host::new();
+    host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);
+    host.clear_hook_lines();
+    let next = Bundle::new(&host, "v2").app().all_hooks().write();
+    // The second slot lies behind what this process may write.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$@\"", "sh", HOSTLER, "deploy"]).arg(&next);
+    limited.args(["--application", "shop", "--group", "web", "--root"]).arg(host.root());
+    let ended = Ended::of(limited).with_code(1);
+    let ledger = host.state().join("ledger");
+    let ended = ended.saying(&["error: cannot write", ledger.to_str().unwrap(), "File too large"]);
+    assert!(!ended.err.contains("panicked"), "{ended:?}");
+    assert_eq!(host.hook_lines(), Vec::<String>::new());
+    // What was accepted goes on at the next start; what was not did not happen.
+    host.ok(&["run", "--once"]);
+    host.deploy(&next, &[]).with_code(0);
+    let expected = hook_lines_of(Some("v1"), "v2");
+    assert!(host.hook_lines().starts_with(&expected), "{:?}", host.hook_lines());
+    host.ok(&["history", "--verify"]);
 }
 
 /// A host that is used by a user who is not root, or `None` with a printed reason.

@@ -80,7 +80,12 @@ fn commands_go_through_the_door_and_their_progress_is_streamed() {
     assert_eq!(pieces.first().unwrap()["progress"], "started", "{lines}");
     assert_eq!(pieces.last().unwrap()["outcome"], "succeeded", "{lines}");
     let bad = Bundle::new(&host, "v3").app().hook("AfterInstall", "echo sorry; exit 5").write();
-    host.deploy(&bad, &[]).with_code(1).saying(&["AfterInstall failed", "| sorry", "returning to", "succeeded"]);
+    host.deploy(&bad, &[]).with_code(1).saying(&[
+        "AfterInstall failed",
+        "| [stdout]sorry",
+        "returning to",
+        "succeeded",
+    ]);
     host.ok(&["rollback"]).saying(&["succeeded"]);
     assert_eq!(version(&host), "v1\n");
     assert_eq!(host.status()["condition"], "held");

@@ -288,13 +288,16 @@ fn rollbacks_know_the_files_of_revisions_that_failed_and_stayed() {
     let host = Host::new();
     host.configure("groups:\n  - application: shop\n    group: web\n    max_revisions: 2\n");
     first(&host);
-    let before = tree(&host.at("srv"));
+    let before = tree(&host.at("srv/app"));
     let stays = Bundle::new(&host, "v2").app().hook("ValidateService", "exit 1").write();
     host.deploy(&stays, &["--no-rollback"]).with_code(1);
     assert!(host.at("srv/app/only-v2").exists());
-    let next = Bundle::new(&host, "v3").app().hook("ValidateService", "exit 1").write();
-    host.deploy(&next, &[]).with_code(1).saying(&["returning to the last good revision", "succeeded"]);
-    assert_eq!(tree(&host.at("srv")), before);
+    write(&host.at("srv/other/settings"), "by hand");
+    let next = Bundle::new(&host, "v3").app().content("settings", "new").files("settings", "/srv/other");
+    let next = next.hook("ValidateService", "exit 1").write();
+    host.deploy(&next, &["-b", "overwrite"]).with_code(1).saying(&["returning to the last good revision", "succeeded"]);
+    assert_eq!(tree(&host.at("srv/app")), before);
+    assert_eq!(fs::read_to_string(host.at("srv/other/settings")).unwrap(), "by hand");
 }
 
 #[test]
@@ -322,7 +325,7 @@ fn a_rollback_by_hand_holds_the_channel_until_resume() {
     host.ok(&["rollback"]);
     host.ok(&["rollback", "--to", &second]);
     assert_eq!(version(), "v2\n");
-    host.run(&["rollback", "--to", "d-NOBODY"]).with_code(3).saying(&["d-NOBODY"]);
+    host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&["d-NOBODY"]);
     // A higher release ends the hold by itself.
     host.release(&Bundle::new(&host, "v3").app().all_hooks().write(), &[]);
     host.ok(&once);

@@ -32,7 +32,8 @@ use crate::work::HostWorker;
 pub struct Session {
     /// The door to it.
     pub handle: Handle,
-    engine: JoinHandle<anyhow::Result<()>>,
+    /// `None` once its end was seen.
+    engine: Option<JoinHandle<anyhow::Result<()>>>,
     door: JoinHandle<()>,
     /// Ends with the last conversation at the door.
     conversations: mpsc::Receiver<()>,
@@ -63,7 +64,7 @@ impl Session {
         let listener = socket::listen(setup.layout.socket())?;
         let (server, conversations) = Server::new(handle.clone(), Arc::clone(setup), stop);
         let door = tokio::spawn(server.serve(listener));
-        Ok(Self { handle, engine: tokio::spawn(engine.run()), door, conversations })
+        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door, conversations })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
@@ -85,19 +86,22 @@ impl Session {
     }
 
     async fn close(mut self) -> Result<(), Failure> {
-        let ended = self.engine.await.context("the engine panicked");
+        let ended = self.ended().await;
         self.door.abort();
         // Whoever has not listened by then has gone to sleep.
         let _ = tokio::time::timeout(LAST_WORDS, self.conversations.recv()).await;
-        Ok(ended??)
+        ended
     }
 
     /// Waits until the engine ends by itself, which it does only when it cannot go on.
     ///
     /// # Errors
-    /// Why it ended.
+    /// Why it ended, the first time that somebody asks.
     pub async fn ended(&mut self) -> Result<(), Failure> {
-        Ok((&mut self.engine).await.context("the engine panicked")??)
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let ended = engine.await.context("the engine panicked");
+        self.engine = None;
+        Ok(ended??)
     }
 
     /// Waits until no deployment is active.
@@ -138,14 +142,15 @@ impl Session {
                         }
                     }
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => self.ended().await?,
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
                 },
-                ended = &mut self.engine => {
-                    ended.context("the engine panicked")??;
-                    return Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"));
+                ended = self.ended() => {
+                    ended?;
+                    break;
                 }
             }
         }
+        Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"))
     }
 }
 
