@@ -84,7 +84,7 @@ fn settled(host: &Machine, sequence: u64) -> GroupStatus {
 /// Waits until a hook has made its mark.
 fn wait_for_mark(host: &Machine, name: &str) -> String {
     eventually(&format!("the mark {name}"), Duration::from_secs(60), || {
-        let output = host.try_sh(&format!("test -s /srv/marks/{name} || { hostler status; false; }"))?;
+        let output = host.try_sh(&format!("test -s /srv/marks/{name} || {{ hostler status; false; }}"))?;
         match output.status.success() {
             true => Ok(host.sh(&format!("cat /srv/marks/{name}"))),
             false => Err(format!("{output:?}")),
