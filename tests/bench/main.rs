@@ -4,15 +4,28 @@
 //! that misses its bound makes the run fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod deployment;
+mod hooks;
+mod plan;
 mod support;
+mod syncs;
 mod unpack;
+mod update;
 
 use std::process::ExitCode;
 
 /// One figure by its name; true if it is within its bounds.
 type Figure = fn() -> bool;
 
-const FIGURES: &[(&str, Figure)] = &[("unpack", unpack::run)];
+const FIGURES: &[(&str, Figure)] = &[
+    ("tiny", deployment::tiny),
+    ("syncs", syncs::run),
+    ("small-files", deployment::small_files),
+    ("plan", plan::run),
+    ("unpack", unpack::run),
+    ("update", update::run),
+    ("hooks", hooks::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

@@ -1,6 +1,8 @@
 //! A directory in memory, and commands measured by what the kernel says of them.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -87,3 +89,109 @@ pub fn has(tool: &str) -> bool {
 pub fn fastest(runs: &[Measured]) -> Measured {
     *runs.iter().min_by_key(|run| run.wall).expect("at least one run")
 }
+
+/// Prints a figure with its bound; whether it is within.
+pub fn verdict(what: &str, found: f64, unit: &str, within: bool, bound: &str) -> bool {
+    let word = if within { "ok" } else { "MISSED" };
+    println!("  {what}: {found:.2} {unit}, bound {bound}: {word}");
+    within
+}
+
+/// `hostler VERB` as it was built for this run.
+pub fn hostler(verb: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hostler"));
+    command.arg(verb).stdin(Stdio::null());
+    command
+}
+
+/// `hostler VERB` for the group of these figures on the host below `root`.
+pub fn hostler_at(root: &Path, verb: &str) -> Command {
+    let mut command = hostler(verb);
+    command.args(["--application", "figures", "--group", "bench", "--root"]).arg(root);
+    command
+}
+
+/// Pushes a directory and releases it, as a publisher does.
+pub fn publish(bundle: &Path, store: &Path) {
+    let revision = output(hostler("push").arg(bundle).arg(store));
+    output(hostler_at(Path::new("/"), "release").arg(store).arg(revision.trim()));
+}
+
+/// Standard output of a command that must succeed.
+pub fn output(command: &mut Command) -> String {
+    let output = command.stderr(Stdio::inherit()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
+    text
+}
+
+/// Writes a script that anybody may execute.
+pub fn script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir_all(path.parent().expect("its directory")).expect("its directory");
+    fs::write(path, text).expect("a script");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
+}
+
+/// Files of the bundle of many small files.
+pub const SMALL_FILES: usize = 5000;
+
+/// A bundle of [`SMALL_FILES`] files of 0.2 to 16 KB without hooks; other content of the same sizes for each seed.
+pub fn small_files(bundle: &Path, seed: u64) -> PathBuf {
+    for file in 0..SMALL_FILES {
+        let directory = bundle.join(format!("app/lib-{}", file / 50));
+        if file % 50 == 0 {
+            fs::create_dir_all(&directory).expect("a directory");
+        }
+        let bytes = 200 + file * 7919 % 16_000;
+        write(&directory.join(format!("module-{file}.js")), bytes, seed << 32 | file as u64);
+    }
+    let appspec = "version: 0.0\nos: linux\nfiles:\n  - source: app\n    destination: /srv/app\n";
+    fs::write(bundle.join("appspec.yml"), appspec).expect("the appspec");
+    bundle.join("app")
+}
+
+/// Content that compresses about as well as text and code do.
+pub fn write(path: &Path, bytes: usize, seed: u64) {
+    let mut file = BufWriter::with_capacity(64 << 10, File::create(path).expect("a file"));
+    let mut state = seed | 1;
+    let mut left = bytes;
+    while left > 0 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let word = WORDS[(state >> 33) as usize % WORDS.len()];
+        let number = (state >> 40) as u16;
+        let mut piece = [0_u8; 32];
+        let length = {
+            let mut rest = &mut piece[..];
+            write!(rest, "{word} {number:x} ").expect("a short piece");
+            32 - rest.len()
+        };
+        let count = length.min(left);
+        file.write_all(&piece[..count]).expect("content");
+        left -= count;
+    }
+    file.flush().expect("content");
+}
+
+const WORDS: &[&str] = &[
+    "return",
+    "function",
+    "const",
+    "the",
+    "deployment",
+    "= {",
+    "});",
+    "import",
+    "self.",
+    "value",
+    "if (",
+    "\n    ",
+    "\n",
+    "error",
+    "public class",
+    "</div>",
+    "index",
+    "null",
+    "require",
+    "string",
+];

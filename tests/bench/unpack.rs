@@ -1,13 +1,12 @@
 //! Unpacking beside `tar` and `unzip`: the same bundle, the same directory in memory, turn by turn.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
 
 use hostler_host::archive::{UnpackOptions, detect, unpack};
 
-use crate::support::{Measured, fastest, has, measure, memory_directory, this_program};
+use crate::support::{Measured, fastest, has, measure, memory_directory, this_program, write};
 
 const ROUNDS: usize = 5;
 const PEAK_KIB: i64 = 48 << 10;
@@ -102,51 +101,6 @@ pub fn child(bundle: &Path, destination: &Path) {
     let kind = detect(&bundle).expect("its type");
     unpack(&bundle, kind, destination, &UnpackOptions::default()).expect("unpacking");
 }
-
-/// Content that compresses about as well as text and code do.
-fn write(path: &Path, bytes: usize, seed: u64) {
-    let mut file = BufWriter::with_capacity(64 << 10, File::create(path).expect("a file"));
-    let mut state = seed | 1;
-    let mut left = bytes;
-    while left > 0 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let word = WORDS[(state >> 33) as usize % WORDS.len()];
-        let number = (state >> 40) as u16;
-        let mut piece = [0_u8; 32];
-        let length = {
-            let mut rest = &mut piece[..];
-            write!(rest, "{word} {number:x} ").expect("a short piece");
-            32 - rest.len()
-        };
-        let count = length.min(left);
-        file.write_all(&piece[..count]).expect("content");
-        left -= count;
-    }
-    file.flush().expect("content");
-}
-
-const WORDS: &[&str] = &[
-    "return",
-    "function",
-    "const",
-    "the",
-    "deployment",
-    "= {",
-    "});",
-    "import",
-    "self.",
-    "value",
-    "if (",
-    "\n    ",
-    "\n",
-    "error",
-    "public class",
-    "</div>",
-    "index",
-    "null",
-    "require",
-    "string",
-];
 
 fn application(tree: &Path) {
     for file in 0..6000 {

@@ -84,7 +84,7 @@ fn a_power_cut_leaves_the_old_files_or_the_new_ones_and_says_what_failed() {
     let group = settled(&host, 3);
     assert_eq!(group.condition, Condition::RolledBack, "{group:?}");
     assert_eq!(group.installed.unwrap().revision, good.installed.unwrap().revision);
-    let failure = group.rolled_back.unwrap().failure.unwrap();
+    let failure = group.failed.unwrap().failure.unwrap();
     assert_eq!(failure.event, LifecycleEvent::Install);
     assert!(failure.message.contains("interrupted: the host went down"), "{failure:?}");
     let shown = host.sh("hostler status");

@@ -85,7 +85,7 @@ hooks:
     let deployment = group(host).unwrap().active.unwrap().id;
     host.sh(&format!("systemctl kill --signal=KILL --kill-who=main 'hostler-hook-{deployment}-*'"));
     let failed = eventually("the deployment's end", Duration::from_secs(60), || match group(host)? {
-        group if group.active.is_none() => Ok(group.rolled_back.unwrap()),
+        group if group.active.is_none() => Ok(group.failed.unwrap()),
         group => Err(format!("{group:?}")),
     });
     assert_eq!(failed.id, deployment);
@@ -158,12 +158,12 @@ hostler:
     assert!(counted.ends_with("\n40\n"), "the most at once: {counted}");
     let group = eventually("the deployment's end", Duration::from_secs(60), || {
         let group = group(host)?;
-        match &group.rolled_back {
+        match &group.failed {
             Some(failed) if failed.location == place && group.active.is_none() => Ok(group),
             _ => Err(format!("{group:?}")),
         }
     });
-    let failure = group.rolled_back.unwrap().failure.unwrap();
+    let failure = group.failed.unwrap().failure.unwrap();
     assert!(failure.message.starts_with("bomb.sh: timed out"), "{failure:?}");
     assert_eq!(main_pid(host), daemon);
     assert_eq!(host.sh("pgrep -c bomb.sh || true"), "0");

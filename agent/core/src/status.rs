@@ -56,9 +56,9 @@ pub struct GroupStatus {
     pub active: Option<DeploymentStatus>,
     /// The one that ended last.
     pub last: Option<DeploymentStatus>,
-    /// The failed one that the last one, a rollback, makes good.
+    /// The failed one that `last`, a rollback, made good or tried to.
     #[serde(default)]
-    pub rolled_back: Option<DeploymentStatus>,
+    pub failed: Option<DeploymentStatus>,
 }
 
 /// A group's condition in one word.
@@ -216,13 +216,13 @@ fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
         held: group.following.held.clone(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
-        rolled_back: rolled_back(group).map(|d| deployment_status(d, now_ms)),
+        failed: made_good(group).map(|d| deployment_status(d, now_ms)),
     }
 }
 
-fn rolled_back(group: &Group) -> Option<&Deployment> {
-    let failed = &group.finished.last()?.request.rolls_back.as_ref()?.deployment;
-    group.finished.iter().find(|d| &d.id == failed)
+fn made_good(group: &Group) -> Option<&Deployment> {
+    let rolls_back = group.finished.last()?.request.rolls_back.as_ref()?;
+    group.finished.iter().find(|d| d.id == rolls_back.deployment)
 }
 
 fn condition(group: &Group) -> Condition {

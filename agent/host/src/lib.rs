@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod notify;
 pub mod observe;
 pub mod perms;
+pub mod power;
 pub mod socket;
 pub mod store_dir;
 pub mod users;

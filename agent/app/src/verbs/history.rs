@@ -40,9 +40,7 @@ pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
 fn verify(setup: &Setup) -> Outcome {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    let settled = state.history.pending.first().map_or(state.history.chain.next_seq, |record| record.seq);
-    let anchors = state.history.chain.anchor().filter(|_| settled == state.history.chain.next_seq);
-    let findings: Vec<Finding> = history_file::verify(setup.layout.state(), anchors, &setup.limits)?;
+    let findings: Vec<Finding> = history_file::verify(setup.layout.state(), state.history.anchor(), &setup.limits)?;
     if setup.json {
         let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
         output::json(&serde_json::json!({ "version": 1, "whole": findings.is_empty(), "findings": shown }))?;

@@ -19,8 +19,14 @@ use crate::setup::Setup;
 pub fn run(shared: &Shared) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
     super::block_on(async {
-        let mut document = match Client::connect(&setup).await {
-            Some(mut client) => client.status().await?,
+        let asked = match Client::connect(&setup).await {
+            Some(mut client) => Some(client.status().await),
+            None => None,
+        };
+        let mut document = match asked {
+            // The daemon has just stopped.
+            Some(Err(failure)) if failure.code == ExitCode::LockHeld => from_ledger(&setup)?,
+            Some(answer) => answer?,
             None => from_ledger(&setup)?,
         };
         let named = |group: &GroupStatus| {
@@ -86,9 +92,9 @@ fn group_text(text: &mut String, group: &GroupStatus) {
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));
     }
-    for (word, deployment) in [("last:  ", &group.last), ("failed:", &group.rolled_back)] {
+    for (label, deployment) in [("failed:", &group.failed), ("last:", &group.last)] {
         let Some(deployment) = deployment else { continue };
-        let _ = writeln!(text, "  {word}    {}", deployment_text(deployment));
+        let _ = writeln!(text, "  {label:<10} {}", deployment_text(deployment));
         for line in deployment.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
             let _ = writeln!(text, "           {line}");
         }

@@ -40,6 +40,7 @@ impl Host {
             revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
             release: None,
             rolls_back: None,
+            removes: false,
             policy: Policy::default(),
         };
         let id = format!("d-{group}{number}").parse().unwrap();
@@ -94,6 +95,6 @@ fn a_rollback_shows_the_failure_that_it_made_good() {
     host.finish(WorkResult::Finished { warnings: vec![] });
     let shown = status(&host.state, None, 0).groups.remove(0);
     assert_eq!(shown.condition, Condition::RolledBack);
-    assert_eq!(shown.rolled_back.unwrap().failure.unwrap().message, "no");
+    assert_eq!(shown.failed.unwrap().failure.unwrap().message, "no");
     assert_eq!(one_line(&host.state), "web/a: rolled back, sha256:7c9fa136d441");
 }
