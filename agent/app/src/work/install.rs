@@ -85,7 +85,6 @@ fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
 fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();
-    // Taking it back may have been interrupted too.
     if install::settle(&journal).map_err(|e| fail(chain(&e)))? != Settled::Installed {
         return Ok(());
     }
