@@ -14,7 +14,7 @@ use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VER
 use hostler_core::machine::{Event, State};
 use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
 use hostler_host::ledger::{Ledger, LedgerError};
-use hostler_host::{clock, socket};
+use hostler_host::{clock, journal, socket};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -217,6 +217,9 @@ impl Books {
             self.history.sync()?;
             state.history.settled();
             self.appended = 0;
+            if let Some(anchor) = state.history.chain.anchor() {
+                journal::send_anchor(self.ledger.lock().directory(), &anchor);
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod history_file;
 pub mod hooks;
 pub mod install;
+pub mod journal;
 pub mod layout;
 pub mod ledger;
 pub mod notify;
