@@ -1,5 +1,6 @@
 //! `hostler validate PATH`: everything that can be known about a bundle, an appspec, a configuration or a release
-//! document without looking at the host; `plan` does that.
+//! document without changing anything. What this host lacks (users, groups, interpreters) is shown too and never makes a
+//! bundle invalid: it is usually checked on another machine than the one that it is for.
 
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,7 +21,7 @@ use crate::cli::{Shared, ValidateArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
-use crate::work::bundle::diagnose_bundle;
+use crate::work::bundle::{diagnose_bundle, diagnose_host};
 
 /// What was found, for people and for `--json`.
 #[derive(Debug, Default, Serialize)]
@@ -42,6 +43,8 @@ struct Report {
     suspicious: Vec<Problem>,
     /// What has no place in a text, as a damaged archive. Errors.
     other: Vec<String>,
+    /// What this host lacks. Not among the warnings that are counted and denied.
+    on_this_host: Vec<Diagnostic>,
     /// The name and text that the places are of.
     #[serde(skip)]
     name: String,
@@ -73,7 +76,8 @@ fn text(report: &Report, path: &Path) -> String {
     let diagnostics = report.diagnostics.iter().map(View::from);
     let warnings = report.suspicious.iter().map(|p| p.view(Severity::Warning, &report.name));
     let errors = report.problems.iter().map(|p| p.view(Severity::Error, &report.name));
-    let mut text = diagnose::render_all(diagnostics.chain(warnings).chain(errors), &report.text);
+    let on_host = report.on_this_host.iter().map(View::from);
+    let mut text = diagnose::render_all(diagnostics.chain(warnings).chain(errors).chain(on_host), &report.text);
     for other in &report.other {
         text.push_str(&format!("error: {other}\n\n"));
     }
@@ -84,7 +88,11 @@ fn text(report: &Report, path: &Path) -> String {
         _ => "must not be used",
     };
     let (errors, warnings) = (counted(report.errors, "error"), counted(report.warnings, "warning"));
-    text.push_str(&format!("{} {}: {verdict} ({errors}, {warnings})\n", report.kind, path.display()));
+    let on_host = match report.on_this_host.len() {
+        0 => String::new(),
+        number => format!(", and {} about this host alone", counted(number, "warning")),
+    };
+    text.push_str(&format!("{} {}: {verdict} ({errors}, {warnings}{on_host})\n", report.kind, path.display()));
     text
 }
 
@@ -173,8 +181,12 @@ fn bundle(setup: &Setup, directory: &Path, custom: Option<&str>) -> Result<Repor
         Err(failure) => return Ok(broken(failure.message)),
     };
     let in_plan = found.in_plan(&listing);
+    let spec = found.spec.as_ref();
+    let on_this_host =
+        spec.map(|spec| diagnose_host(directory, &found.name, spec, &listing, &setup.limits)).unwrap_or_default();
     Ok(Report {
         kind: "bundle",
+        on_this_host,
         diagnostics: found.diagnostics,
         problems: in_plan.errors,
         suspicious: in_plan.warnings,
