@@ -13,6 +13,7 @@ mod fuzzing;
 mod hosts_hooks;
 mod machine;
 mod package;
+mod quickstart;
 mod support;
 
 // As test code, so that it may panic and print.

@@ -95,7 +95,8 @@ permissions:
 #[test]
 fn what_this_host_lacks_is_shown_and_never_denied() {
     let host = Host::new();
-    let appspec = "version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - {location: run.sh, runas: nobody-has-this-name}\n";
+    let appspec =
+        "version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - {location: run.sh, runas: nobody-has-this-name}\n";
     host.bundle("elsewhere", &[("appspec.yml", appspec), ("run.sh", "#!/no/such/interpreter\n")]);
     assert_eq!(validated(&host, "host-lacks", &["elsewhere"]), 0);
     host.hostler(&["validate", "elsewhere", "--deny-warnings"]).ends(0);

@@ -1,0 +1,58 @@
+//! The first command of the README, as a new user runs it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Runs the quickstart with the built program; `who` is what the command line begins with.
+fn run(who: &[&str], program: &Path, top: &Path, scratch: &Path) -> String {
+    let mut command = Command::new("env");
+    command.args(["-i", "PATH=/usr/local/bin:/usr/bin:/bin"]);
+    command.arg(format!("HOSTLER={}", program.display())).arg(format!("SCRATCH={}", scratch.display()));
+    let output = command.args(who).arg(top.join("hooks-examples/quickstart")).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+fn check(text: &str, scratch: &Path) {
+    for expected in
+        ["release 1 of hello/demo", "release 2 of hello/demo", "hello/demo: good", "ValidateService      ok"]
+    {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+    // The second deployment stops the application with the first revision's script.
+    assert_eq!(text.matches("ApplicationStop      ok").count(), 1, "{text}");
+    assert!(scratch.join("host/srv/hello/second.html").is_file(), "{text}");
+}
+
+#[test]
+fn the_quickstart_deploys_and_updates() {
+    let scratch = tempfile::tempdir().unwrap();
+    let text = run(&[], Path::new(env!("CARGO_BIN_EXE_hostler")), Path::new(TOP), scratch.path());
+    check(&text, scratch.path());
+}
+
+#[test]
+fn the_quickstart_needs_no_root() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: only root can become another user; the other test runs it without root already");
+        return;
+    }
+    // Where the checkout and the program lie, another user may have no access.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("hostler");
+    fs::copy(env!("CARGO_BIN_EXE_hostler"), &program).unwrap();
+    let copied = Command::new("cp").arg("-r").arg(Path::new(TOP).join("hooks-examples")).arg(place.path()).status();
+    assert!(copied.unwrap().success());
+    let scratch = place.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o777)).unwrap();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    check(&run(&nobody, &program, place.path(), &scratch), &scratch);
+}
