@@ -2,7 +2,15 @@
 // A test says what is wrong by panicking, and why it was skipped by printing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod architecture;
+mod checks;
+mod corpus;
+mod crash;
+mod daemon;
+mod deploy;
 mod examples;
+mod fuzzing;
+mod hosts_hooks;
 mod machine;
 mod package;
 mod support;

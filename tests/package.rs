@@ -1,32 +1,16 @@
 //! The packages on a booted host: what they put where, and what installing, upgrading, removing and purging
 //! do to the daemon, to hooks in progress and to state.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
-
-use tempfile::TempDir;
 
 use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
-
-const INSTALL: &str = "dpkg --force-unsafe-io --force-confold --install";
-
-/// A daemon that is ready at once, and a recovery that takes its time.
-const STAND_IN: &str = r#"#!/bin/sh
-case "$*" in
-"run --recover") exec sleep 1 ;;
-run) systemd-notify --pid=$$ --ready --status="stand-in" && exec sleep infinity ;;
-esac
-exit 2
-"#;
+use crate::support::packages::{INSTALL, Kind, Packages, main_pid, state, wait_for_another_daemon};
 
 #[test]
 fn the_deb_installs_upgrades_and_removes() {
-    let Some(packages) = Packages::build(Kind::Deb) else { return };
-    let Some(host) = packages.host("package") else { return };
+    let Some(packages) = Packages::build(Kind::Deb, &["old", "new"]) else { return };
+    let Some(host) = packages.host("package", Layout::Unified) else { return };
 
     host.sh(&format!("{INSTALL} /root/old.deb"));
     check_layout(&host);
@@ -41,7 +25,7 @@ fn the_deb_installs_upgrades_and_removes() {
     // What a hook looks like to systemd.
     host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
     host.sh(
-        "echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/ledger; echo x > /var/log/hostler/log",
+        "echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/kept; echo x > /var/log/hostler/log",
     );
 
     host.sh(&format!("{INSTALL} /root/new.deb"));
@@ -55,8 +39,8 @@ fn the_deb_installs_upgrades_and_removes() {
     host.sh("dpkg --force-unsafe-io --remove hostler");
     assert_ne!(state(&host, "hostler"), "active");
     assert_eq!(state(&host, "hook"), "active", "removing the agent leaves hooks alone");
-    let kept = "/etc/hostler/config.yaml\n/var/lib/hostler/ledger\n/var/log/hostler/log";
-    assert_eq!(host.sh("ls -d /usr/bin/hostler /etc/hostler/* /var/lib/hostler/* /var/log/hostler/* || true"), kept);
+    let kept = "/etc/hostler/config.yaml\n/var/lib/hostler/kept\n/var/log/hostler/log";
+    assert_eq!(host.sh("ls -d /usr/bin/hostler /etc/hostler/* /var/lib/hostler/kept /var/log/hostler/* || true"), kept);
 
     host.sh(&format!("{INSTALL} /root/new.deb"));
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
@@ -71,8 +55,8 @@ fn the_deb_installs_upgrades_and_removes() {
 
 #[test]
 fn the_rpm_installs_upgrades_and_removes() {
-    let Some(packages) = Packages::build(Kind::Rpm) else { return };
-    let Some(host) = packages.host("rpm") else { return };
+    let Some(packages) = Packages::build(Kind::Rpm, &["old", "new"]) else { return };
+    let Some(host) = packages.host("rpm", Layout::Unified) else { return };
 
     // Debian's rpm knows none of the packages that are there.
     host.sh("rpm --install --nodeps /root/old.rpm");
@@ -84,7 +68,7 @@ fn the_rpm_installs_upgrades_and_removes() {
     host.sh("systemctl start hostler; systemctl disable --quiet hostler-recover");
     let first = main_pid(&host);
     host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
-    host.sh("echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/ledger");
+    host.sh("echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/kept");
 
     host.sh("rpm --upgrade --nodeps /root/new.rpm");
     wait_for_another_daemon(&host, &first);
@@ -95,15 +79,15 @@ fn the_rpm_installs_upgrades_and_removes() {
     host.sh("rpm --erase hostler");
     assert_ne!(state(&host, "hostler"), "active");
     assert_eq!(state(&host, "hook"), "active", "removing the agent leaves hooks alone");
-    let kept = "/etc/hostler/config.yaml.rpmsave\n/var/lib/hostler/ledger";
-    assert_eq!(host.sh("ls -d /usr/bin/hostler /etc/hostler/* /var/lib/hostler/* || true"), kept);
+    let kept = "/etc/hostler/config.yaml.rpmsave\n/var/lib/hostler/kept";
+    assert_eq!(host.sh("ls -d /usr/bin/hostler /etc/hostler/* /var/lib/hostler/kept || true"), kept);
     assert_eq!(host.sh("find /etc/systemd -name '*hostler*'"), "");
 }
 
 #[test]
 fn an_upgrade_does_not_start_a_stopped_daemon_or_enable_a_disabled_one() {
-    let Some(packages) = Packages::build(Kind::Deb) else { return };
-    let Some(host) = packages.host("stopped") else { return };
+    let Some(packages) = Packages::build(Kind::Deb, &["old", "new"]) else { return };
+    let Some(host) = packages.host("stopped", Layout::Unified) else { return };
     host.sh(&format!("{INSTALL} /root/old.deb; systemctl disable hostler; {INSTALL} /root/new.deb"));
     assert_eq!(state(&host, "hostler"), "inactive");
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover || true"), "disabled\nenabled");
@@ -111,8 +95,8 @@ fn an_upgrade_does_not_start_a_stopped_daemon_or_enable_a_disabled_one() {
 
 #[test]
 fn an_interrupted_install_is_settled_at_boot_before_applications_start() {
-    let Some(packages) = Packages::build(Kind::Deb) else { return };
-    let Some(mut host) = packages.host("recover") else { return };
+    let Some(packages) = Packages::build(Kind::Deb, &["old"]) else { return };
+    let Some(mut host) = packages.host("recover", Layout::Unified) else { return };
     host.sh(&format!("{INSTALL} /root/old.deb"));
     host.sh("mkdir -p /var/lib/hostler/state; systemctl disable hostler");
     host.sh("printf '[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n' > /etc/systemd/system/application.service");
@@ -136,7 +120,7 @@ fn check_layout(host: &Machine) {
         "644 root:root /usr/lib/systemd/system/hostler-recover.service",
         "644 root:root /usr/lib/sysusers.d/hostler.conf",
         "644 root:root /usr/lib/tmpfiles.d/hostler.conf",
-        "750 root:hostler /run/hostler",
+        "755 root:hostler /run/hostler",
         "711 root:hostler /var/lib/hostler",
         "750 root:hostler /var/log/hostler",
     ];
@@ -144,93 +128,6 @@ fn check_layout(host: &Machine) {
         let path = place.rsplit(' ').next().unwrap();
         assert_eq!(host.sh(&format!("stat -c '%a %U:%G %n' {path}")), place);
     }
-}
-
-fn state(host: &Machine, unit: &str) -> String {
-    host.sh(&format!("systemctl is-active {unit} || true"))
-}
-
-fn main_pid(host: &Machine) -> String {
-    host.sh("systemctl show --value --property=MainPID hostler")
-}
-
-/// Waits until a daemon runs that is not the process `before`, and returns which it is.
-fn wait_for_another_daemon(host: &Machine, before: &str) -> String {
-    eventually("another daemon runs", Duration::from_secs(30), || match main_pid(host) {
-        pid if pid != before && state(host, "hostler") == "active" => Ok(pid),
-        pid => Err(format!("process {pid}, {}", state(host, "hostler"))),
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Deb,
-    Rpm,
-}
-
-impl Kind {
-    /// The file name's end, the script that builds it, and the tool that the script needs.
-    fn facts(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Deb => ("deb", "packaging/build-deb", "cargo-deb"),
-            Self::Rpm => ("rpm", "packaging/build-rpm", "cargo-generate-rpm"),
-        }
-    }
-}
-
-/// An older and a newer package of the same program.
-struct Packages {
-    directory: TempDir,
-    kind: Kind,
-}
-
-impl Packages {
-    /// `None`, with the reason printed, where packages cannot be built.
-    fn build(kind: Kind) -> Option<Self> {
-        let (end, script, tool) = kind.facts();
-        if Command::new(tool).arg("--help").output().is_err() {
-            let required = std::env::var_os("HOSTLER_TEST_REQUIRE_MACHINES").is_some();
-            assert!(!required, "HOSTLER_TEST_REQUIRE_MACHINES is set, and {tool} is missing");
-            eprintln!("skipped: {tool} is missing (cargo install --locked {tool})");
-            return None;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let program = program(directory.path());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(script);
-        for (name, version) in [("old", "0.0.1"), ("new", "0.0.2")] {
-            let place = directory.path().join(name);
-            let environment = [("HOSTLER_BINARY", program.as_os_str()), ("HOSTLER_VERSION", version.as_ref())];
-            let output = Command::new(&script).arg(&place).envs(environment).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let package = fs::read_dir(&place).unwrap().next().expect("a package").unwrap().path();
-            fs::rename(package, directory.path().join(format!("{name}.{end}"))).unwrap();
-        }
-        Some(Self { directory, kind })
-    }
-
-    /// A host with both packages in `/root`.
-    fn host(&self, name: &str) -> Option<Machine> {
-        let host = Machine::named(name, Layout::Unified).boot()?;
-        for version in ["old", "new"] {
-            let package = format!("{version}.{}", self.kind.facts().0);
-            host.copy_in(&self.directory.path().join(&package), &format!("/root/{package}"));
-        }
-        Some(host)
-    }
-}
-
-/// The built program, or a stand-in for as long as it has no `run`.
-fn program(directory: &Path) -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_hostler"));
-    let help = Command::new(&built).args(["run", "--help"]).output().unwrap();
-    if help.status.success() && !help.stdout.is_empty() {
-        return built;
-    }
-    eprintln!("`hostler run` is not built yet: a stand-in is packaged");
-    let stand_in = directory.join("hostler");
-    fs::write(&stand_in, STAND_IN).unwrap();
-    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
-    stand_in
 }
 
 /// What an install does to a host, and how the daemon starts and ends hooks. Printed: the step that failed.
@@ -259,8 +156,8 @@ echo 1 > /sys/fs/cgroup/system.slice/overdue.service/cgroup.kill
 
 #[test]
 fn the_unit_lets_the_daemon_do_its_work_and_hardens_nothing_but_the_daemon() {
-    let Some(packages) = Packages::build(Kind::Deb) else { return };
-    let Some(host) = packages.host("hardened") else { return };
+    let Some(packages) = Packages::build(Kind::Deb, &["old"]) else { return };
+    let Some(host) = packages.host("hardened", Layout::Unified) else { return };
     host.sh(&format!("{INSTALL} /root/old.deb"));
     host.sh(&format!("cat > /usr/local/bin/as-the-daemon <<'SCRIPT'\n{AS_THE_DAEMON}SCRIPT\n"));
     host.sh("mkdir /etc/systemd/system/hostler.service.d; chmod 755 /usr/local/bin/as-the-daemon");

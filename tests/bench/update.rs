@@ -67,9 +67,9 @@ fn sync_over(first: &Path, second: &Path, root: &Path) -> Measured {
 
 /// How long an event took, by the lines that `--json` prints.
 fn event(progress: &str, name: &str) -> Duration {
-    let pieces = progress.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let mut pieces = progress.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let ended = |piece: &serde_json::Value| piece["progress"] == "event_finished" && piece["event"] == name;
-    let piece = pieces.filter(ended).next_back().expect("the event's end");
+    let piece = pieces.rfind(ended).expect("the event's end");
     Duration::from_millis(piece["milliseconds"].as_u64().expect("a number"))
 }
 

@@ -87,9 +87,24 @@ fn a_supervisor_that_is_killed_takes_its_script_along_and_the_hook_is_interrupte
 }
 
 #[test]
+fn a_supervisor_that_comes_after_the_interruption_changes_nothing() {
+    let bench = Bench::new(&format!("{COUNT}; sleep 1000"));
+    bench.begin();
+    let script = bench.process("script");
+    kill_hard(bench.supervisor());
+    assert_eq!(bench.result().outcome, HookOutcome::Interrupted);
+    await_end(script);
+    let executed = executions(&bench);
+    let late = std::process::Command::new(super::PROGRAM).arg("hook-supervisor").arg(bench.run_directory()).status();
+    assert!(late.unwrap().success());
+    assert_eq!(bench.result().outcome, HookOutcome::Interrupted);
+    assert_eq!(executions(&bench), executed);
+}
+
+#[test]
 fn killed_at_any_moment_a_supervisor_never_lets_a_script_run_twice() {
     let mut outcomes = Vec::new();
-    for round in 0..40u64 {
+    for round in 0..24u64 {
         let mut bench = Bench::new(&format!("{COUNT}; sleep 0.01"));
         bench.run.start_seconds = 1;
         // The program writes down its number before it becomes the supervisor.
@@ -100,7 +115,7 @@ fn killed_at_any_moment_a_supervisor_never_lets_a_script_run_twice() {
         let waiting = bench.in_background();
         let supervisor = pid_in(&bench.path("pid"));
         // A different moment in each round, from before the supervisor is itself until after the script's end.
-        std::thread::park_timeout(Duration::from_micros(round * 700));
+        std::thread::park_timeout(Duration::from_micros(round * 1200));
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL);
         let outcome = waiting.join().unwrap().outcome;
         let again = bench.result().outcome;

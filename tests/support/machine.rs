@@ -193,6 +193,31 @@ impl Machine {
         assert!(status.expect("starting nsenter").success(), "copying {} to {to}", from.display());
     }
 
+    /// Has systemd bound the number of a service's processes on a host with control groups of version 1, which is
+    /// given its counting hierarchy for reading only.
+    pub fn enforce_process_limits(&self) {
+        self.sh("mount -o remount,bind,rw /sys/fs/cgroup/pids; systemctl daemon-reexec");
+    }
+
+    /// Where a file that the host wrote lies on this machine.
+    pub fn on_disk(&self, path: &str) -> PathBuf {
+        self.disk.join("upper").join(path.trim_start_matches('/'))
+    }
+
+    /// The number on this machine of one of the host's processes.
+    pub fn outer_pid(&self, pid: &str) -> Pid {
+        let init = self.init().expect("a running host");
+        let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let is_it = |outer: &Pid| {
+            let status = fs::read_to_string(format!("/proc/{outer}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            numbers.and_then(|n| n.split_whitespace().next_back()) == Some(pid) && namespace(*outer) == namespace(init)
+        };
+        let entries = fs::read_dir("/proc").expect("the process table").flatten();
+        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+        pids.find(is_it).unwrap_or_else(|| panic!("the host has no process {pid}"))
+    }
+
     /// Ends every process of the host at once. What it wrote to its disk stays; `start_again` boots from it.
     ///
     /// Writes that were not synced stay too: this machine's page cache keeps its power.
@@ -293,13 +318,13 @@ fn children(parent: Pid) -> Vec<Pid> {
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
-/// A control group for the host in each hierarchy that systemd keeps processes in.
+/// A control group for the host in each hierarchy that systemd keeps processes in, and in the one that counts them.
 fn cgroups(machine: &str) -> Vec<PathBuf> {
     let root = Path::new(CGROUPS);
     let hierarchies = if root.join("cgroup.controllers").exists() {
         vec![root.to_owned()]
     } else {
-        ["systemd", "unified"].map(|name| root.join(name)).into_iter().filter(|path| path.exists()).collect()
+        ["systemd", "unified", "pids"].map(|name| root.join(name)).into_iter().filter(|path| path.exists()).collect()
     };
     hierarchies.into_iter().map(|hierarchy| hierarchy.join(format!("hostler-test-{machine}"))).collect()
 }

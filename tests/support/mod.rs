@@ -1,6 +1,9 @@
 //! What black-box tests share.
 
+pub mod crash_support;
 pub mod machine;
+pub mod packages;
+pub mod scratch;
 mod tree;
 
 use std::time::{Duration, Instant};

@@ -52,8 +52,10 @@ pub enum Verb {
     Deploy(DeployArgs),
     /// Return to the last good revision and hold the channel's release
     Rollback(RollbackArgs),
-    /// Follow the channel again after a rollback or a failed release
+    /// Follow the channel again after a rollback, a removal or a failed release
     Resume,
+    /// Run the group's ApplicationStop and take its files off this host
+    Remove(RemoveArgs),
     /// Drain and stop the daemon
     Stop,
     /// Show what runs on this host, since when and from where
@@ -128,9 +130,17 @@ pub struct DeployArgs {
 /// Flags of `rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// Return to the revision of this deployment [default: the newest good one that is not on the host]
+    /// Return to the revision of this deployment [default: the newest good one that does not run now]
     #[arg(long, value_name = "DEPLOYMENT")]
     pub to: Option<DeploymentId>,
+}
+
+/// Flags of `remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Go on when a script of ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic fails
+    #[arg(long)]
+    pub ignore_application_stop_failures: bool,
 }
 
 /// Flags of `history`.

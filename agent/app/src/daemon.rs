@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::machine::State;
+use hostler_core::status::one_line;
 use hostler_host::notify;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -28,6 +30,7 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
             watchers.push(tokio::spawn(channel::watch(Arc::clone(&setup), group, channel, session.handle.clone())));
         }
     }
+    watchers.push(tokio::spawn(show_state(session.handle.state())));
     notify::ready();
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
@@ -43,4 +46,19 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
     log::info!("hostler stops; hooks that are running go on");
     session.drain().await?;
     Ok(ExitCode::Ok)
+}
+
+/// Keeps the line that `systemctl status` shows true.
+async fn show_state(mut state: watch::Receiver<Arc<State>>) {
+    let mut shown = String::new();
+    loop {
+        let line = one_line(&state.borrow_and_update());
+        if line != shown {
+            notify::status(&line);
+            shown = line;
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
 }

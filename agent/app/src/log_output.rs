@@ -1,10 +1,12 @@
-//! Where the agent's own log goes: standard error, one line a record, with the record's key/values behind the message.
+//! Where the agent's own log goes: the journal with the record's key/values as fields, where standard error is connected
+//! to it; else standard error, one line a record, with the key/values behind the message.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 struct Stderr;
 
@@ -38,7 +40,11 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
 /// Starts logging; the daemon logs what it does, other verbs only what is wrong.
 pub fn start(level: LevelFilter) {
     // A second logger in one process would be a mistake of ours; the first one stays.
-    if log::set_logger(&Stderr).is_ok() {
+    let installed = match JournalLog::new() {
+        Ok(journal) if connected_to_journal() => journal.with_syslog_identifier("hostler".to_owned()).install().is_ok(),
+        _ => log::set_logger(&Stderr).is_ok(),
+    };
+    if installed {
         log::set_max_level(level);
     }
 }

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::Settings;
 use hostler_core::history;
-use hostler_core::ids::DeploymentId;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
-use hostler_host::history_file::{self, HistoryFile};
+use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
 use hostler_host::ledger::{Ledger, LedgerError};
-use hostler_host::{clock, socket};
-use tokio::sync::Notify;
+use hostler_host::{clock, journal, socket};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::door::DeployWish;
@@ -30,9 +32,15 @@ use crate::work::HostWorker;
 pub struct Session {
     /// The door to it.
     pub handle: Handle,
-    engine: JoinHandle<anyhow::Result<()>>,
+    /// `None` once its end was seen.
+    engine: Option<JoinHandle<anyhow::Result<()>>>,
     door: JoinHandle<()>,
+    /// Ends with the last conversation at the door.
+    conversations: mpsc::Receiver<()>,
 }
+
+/// How long people at the door may take to hear the end of what they asked for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Session {
     /// Takes the lock, reads the state, starts the engine and opens the door; what was interrupted goes on at once.
@@ -54,9 +62,9 @@ impl Session {
         let worker = HostWorker::new(Arc::clone(setup), instance)?;
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
         let listener = socket::listen(setup.layout.socket())?;
-        let server = Server::new(handle.clone(), Arc::clone(setup), stop);
+        let (server, conversations) = Server::new(handle.clone(), Arc::clone(setup), stop);
         let door = tokio::spawn(server.serve(listener));
-        Ok(Self { handle, engine: tokio::spawn(engine.run()), door })
+        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door, conversations })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
@@ -77,18 +85,23 @@ impl Session {
         self.close().await
     }
 
-    async fn close(self) -> Result<(), Failure> {
-        let ended = self.engine.await.context("the engine panicked");
+    async fn close(mut self) -> Result<(), Failure> {
+        let ended = self.ended().await;
         self.door.abort();
-        Ok(ended??)
+        // Whoever has not listened by then has gone to sleep.
+        let _ = tokio::time::timeout(LAST_WORDS, self.conversations.recv()).await;
+        ended
     }
 
     /// Waits until the engine ends by itself, which it does only when it cannot go on.
     ///
     /// # Errors
-    /// Why it ended.
+    /// Why it ended, the first time that somebody asks.
     pub async fn ended(&mut self) -> Result<(), Failure> {
-        Ok((&mut self.engine).await.context("the engine panicked")??)
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let ended = engine.await.context("the engine panicked");
+        self.engine = None;
+        Ok(ended??)
     }
 
     /// Waits until no deployment is active.
@@ -113,7 +126,7 @@ impl Session {
         let mut progress = self.handle.progress();
         match self.handle.ask(event(id.clone())).await {
             Ok(()) => {}
-            Err(AskError::Refused(refusal)) => return Err(Failure::new(ExitCode::Refused, refusal)),
+            Err(AskError::Refused(refusal)) => return Err(Failure::new(refusal.exit_code(), refusal)),
             Err(AskError::Stopping) => {
                 self.ended().await?;
                 return Err(Failure::say(ExitCode::Failed, "the engine ended"));
@@ -129,23 +142,27 @@ impl Session {
                         }
                     }
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => self.ended().await?,
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
                 },
-                ended = &mut self.engine => {
-                    ended.context("the engine panicked")??;
-                    return Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"));
+                ended = self.ended() => {
+                    ended?;
+                    break;
                 }
             }
         }
+        Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"))
     }
 }
 
-/// The ledger and the history, written in this order: what the history lacks after a crash, the ledger still holds.
+/// The ledger and the history, written in this order: what the history lacks after a crash or for want of space, the
+/// ledger still holds.
 struct Books {
     ledger: Ledger,
     history: HistoryFile,
     /// How many of the state's pending records are in the file already.
     appended: usize,
+    /// Whether people were told that the history cannot be written.
+    told: bool,
 }
 
 impl Books {
@@ -165,22 +182,56 @@ impl Books {
             ledger.persist(&serde_json::to_vec(state)?)?;
         }
         let history = HistoryFile::open(ledger.lock(), &reconciled)?;
-        state.history.settled();
-        Ok(Self { ledger, history, appended: 0 })
+        let appended = state.history.pending.len().saturating_sub(reconciled.append.len());
+        let mut books = Self { ledger, history, appended, told: false };
+        books.write_history(state, true)?;
+        Ok(books)
+    }
+
+    /// Brings the file up to date. On a full disk the records stay in the ledger, which has its room, and are written
+    /// when there is space again: neither an outcome nor the deployment is lost for them.
+    fn write_history(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
+        match self.append_and_sync(state, settled) {
+            Err(error) if error.is_full() => {
+                if !self.told {
+                    let error = anyhow::Error::new(error);
+                    log::warn!("the ledger keeps the newest records of the history until there is space: {error:#}");
+                }
+                self.told = true;
+                Ok(())
+            }
+            Err(error) => Err(anyhow::Error::new(error).context("cannot write the history")),
+            Ok(()) => {
+                self.told = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn append_and_sync(&mut self, state: &mut State, settled: bool) -> Result<(), HistoryFileError> {
+        for record in state.history.pending.iter().skip(self.appended) {
+            self.history.append(record)?;
+            self.appended += 1;
+        }
+        if settled && !state.history.pending.is_empty() {
+            self.history.sync()?;
+            state.history.settled();
+            self.appended = 0;
+            if let Some(anchor) = state.history.chain.anchor() {
+                journal::send_anchor(self.ledger.lock().directory(), &anchor);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Keeper for Books {
     fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
         self.ledger.persist(&serde_json::to_vec(state)?)?;
-        for record in state.history.pending.iter().skip(self.appended) {
-            self.history.append(record).context("cannot write the history")?;
-            self.appended += 1;
-        }
+        self.write_history(state, settled)?;
         if settled {
-            self.history.sync().context("cannot write the history")?;
-            state.history.settled();
-            self.appended = 0;
+            // The ledger alone says then how far the file goes, which shows a tail that somebody cuts off.
+            self.ledger.persist(&serde_json::to_vec(state)?)?;
         }
         Ok(())
     }
@@ -221,7 +272,18 @@ pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Req
         source: Source::Path { path: wish.path },
         release: None,
         rolls_back: None,
+        removes: false,
         policy,
+    }
+}
+
+/// How a group is removed: by its own policy, and what the command says about a failing ApplicationStop.
+pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_stop_failures: bool) -> Policy {
+    let policy = settings.policy(key);
+    Policy {
+        ignore_application_stop_failures: policy.ignore_application_stop_failures || ignore_application_stop_failures,
+        cleanup: true,
+        ..policy
     }
 }
 

@@ -46,6 +46,12 @@ pub struct Limits {
     pub ledger_bytes: usize,
     /// Bytes of one request or answer line on the local socket. Prevents: a local user exhausting memory.
     pub socket_line_bytes: usize,
+    /// Seconds until a peer on the local socket has sent its question. Prevents: connections that nobody uses taking all
+    /// descriptors.
+    pub socket_question_seconds: u64,
+    /// Conversations on the local socket with users who may only look, at a time; each has `socket_question_seconds`.
+    /// Prevents: the same, by a local user on purpose.
+    pub socket_onlookers: usize,
     /// Seconds between SIGTERM and SIGKILL at a hook's deadline. Prevents: cutting off a script that cleans up.
     pub kill_grace_seconds: u64,
     /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
@@ -75,6 +81,8 @@ impl Default for Limits {
             tail_lines: 20,
             ledger_bytes: 1 << 20,
             socket_line_bytes: 1 << 20,
+            socket_question_seconds: 5,
+            socket_onlookers: 32,
             kill_grace_seconds: 5,
             supervisor_start_seconds: 30,
         }

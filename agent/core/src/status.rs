@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event_order::LifecycleEvent;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::machine::event::Work;
-use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, State, StepStatus};
+use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
@@ -56,6 +56,9 @@ pub struct GroupStatus {
     pub active: Option<DeploymentStatus>,
     /// The one that ended last.
     pub last: Option<DeploymentStatus>,
+    /// The failed one that `last`, a rollback, made good or tried to.
+    #[serde(default)]
+    pub failed: Option<DeploymentStatus>,
 }
 
 /// A group's condition in one word.
@@ -74,6 +77,20 @@ pub enum Condition {
     RolledBack,
     /// A rollback by hand holds the channel's release.
     Held,
+}
+
+impl Condition {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "nothing deployed",
+            Self::Good => "good",
+            Self::Deploying => "deploying",
+            Self::Failed => "FAILED",
+            Self::RolledBack => "rolled back",
+            Self::Held => "held",
+        }
+    }
 }
 
 /// How the revision was authenticated.
@@ -128,6 +145,56 @@ pub struct EventStatus {
     pub milliseconds: Option<u64>,
 }
 
+/// Groups that [`one_line`] names one by one.
+const NAMED_GROUPS: usize = 3;
+
+/// The state in one line of at most a few hundred characters, for `systemctl status`: what is going on and what is
+/// wrong before what is good.
+pub fn one_line(state: &State) -> String {
+    if state.groups.is_empty() {
+        return "nothing was deployed on this host".to_owned();
+    }
+    let mut groups: Vec<(Condition, &Group)> = state.groups.values().map(|g| (condition(g), g)).collect();
+    groups.sort_by_key(|(condition, _)| match condition {
+        Condition::Deploying => 0,
+        Condition::Failed => 1,
+        Condition::RolledBack | Condition::Held => 2,
+        Condition::Good | Condition::Empty => 3,
+    });
+    let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| group_line(*condition, group));
+    let mut parts: Vec<String> = named.collect();
+    if groups.len() > NAMED_GROUPS {
+        parts.push(format!("{} more", groups.len() - NAMED_GROUPS));
+    }
+    parts.join("; ")
+}
+
+fn group_line(condition: Condition, group: &Group) -> String {
+    let key = &group.key;
+    let serves = || group.installed.as_ref().map_or_else(|| "nothing".to_owned(), |i| short_name(&i.revision));
+    match (condition, &group.active, group.finished.last()) {
+        (_, Some(active), _) => {
+            let shown = deployment_status(active, active.started_ms);
+            let event = shown.event.map_or_else(String::new, |event| format!(": {event}"));
+            let script = shown.script.map_or_else(String::new, |script| format!(", {script}"));
+            format!("{key}: deploying {} ({}){event}{script}", short_name(&active.request.revision), active.id)
+        }
+        (Condition::Failed, None, Some(last)) => {
+            let event = last.failure.as_ref().map_or_else(String::new, |failure| format!(" in {}", failure.event));
+            format!("{key}: {} failed{event}; {} is installed", last.id, serves())
+        }
+        (condition, None, _) => format!("{key}: {}, {}", condition.word(), serves()),
+    }
+}
+
+/// A revision as people tell it from another: the digest's beginning, or the place where there is no digest.
+fn short_name(revision: &Revision) -> String {
+    match revision.digest {
+        Some(digest) => format!("sha256:{}", digest.hex().chars().take(12).collect::<String>()),
+        None => revision.location.clone(),
+    }
+}
+
 /// The status document of a state.
 pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
     Status {
@@ -149,7 +216,13 @@ fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
         held: group.following.held.clone(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
+        failed: made_good(group).map(|d| deployment_status(d, now_ms)),
     }
+}
+
+fn made_good(group: &Group) -> Option<&Deployment> {
+    let rolls_back = group.finished.last()?.request.rolls_back.as_ref()?;
+    group.finished.iter().find(|d| d.id == rolls_back.deployment)
 }
 
 fn condition(group: &Group) -> Condition {
@@ -198,3 +271,6 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

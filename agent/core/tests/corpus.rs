@@ -1,4 +1,4 @@
-//! Every verdict of the CodeDeploy agent in the corpus of appspec files is met, or SEMANTICS-appspec.md says why not.
+//! Every verdict of the CodeDeploy agent in the corpus of appspec files is met, or SEMANTICS.md says why not.
 #![allow(clippy::disallowed_methods, reason = "a test reads its corpus")]
 #![allow(
     clippy::unwrap_used,
@@ -190,10 +190,8 @@ fn listing(case: &Path) -> BundleListing {
 
 /// The rows of the table: id of the row, and the cases that need it.
 fn table() -> Vec<(String, BTreeSet<String>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS-appspec.md");
-    let text = std::fs::read_to_string(&path)
-        .or_else(|_| std::fs::read_to_string(path.with_file_name("SEMANTICS.md")))
-        .expect("the file with the table");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS.md");
+    let text = std::fs::read_to_string(&path).expect("the file with the table");
     let section = text.split_once(TABLE).expect("the section with the table").1;
     let section = section.split("\n## ").next().unwrap();
     let rows: Vec<_> = section

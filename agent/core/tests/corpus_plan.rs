@@ -1,5 +1,5 @@
 //! The plans of the corpus: what the CodeDeploy agent's installer would do for real appspec files, compared with
-//! hostler's plan. Every difference is a row of SEMANTICS-plan.md, and every row is needed.
+//! hostler's plan. Every difference is a row of SEMANTICS.md, and every row is needed.
 // The lint's exception for tests does not reach helper functions of a test file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 // The tests of core read files; core does not.
@@ -379,9 +379,9 @@ fn check_order(id: &str, plan: &Plan) {
     }
 }
 
-/// id -> cases, of SEMANTICS-plan.md.
+/// id -> cases, of SEMANTICS.md.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS-plan.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let mut rows = BTreeMap::new();
     for line in document.lines().filter(|l| l.starts_with("| P-")) {
@@ -423,11 +423,11 @@ fn plans_are_the_incumbents_but_for_the_deviations_listed() {
     for (id, cases) in &found {
         let listed = table.get(id).cloned().unwrap_or_default();
         let missing: Vec<_> = cases.difference(&listed).map(String::as_str).collect();
-        assert!(missing.is_empty(), "{id}: not in SEMANTICS-plan.md: {}", missing.join(", "));
+        assert!(missing.is_empty(), "{id}: not in SEMANTICS.md: {}", missing.join(", "));
     }
     for (id, cases) in &table {
         let found = found.get(id).cloned().unwrap_or_default();
         let idle: Vec<_> = cases.difference(&found).map(String::as_str).collect();
-        assert!(idle.is_empty(), "{id}: in SEMANTICS-plan.md, and no deviation: {}", idle.join(", "));
+        assert!(idle.is_empty(), "{id}: in SEMANTICS.md, and no deviation: {}", idle.join(", "));
     }
 }

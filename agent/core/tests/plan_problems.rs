@@ -17,8 +17,8 @@ fn spec(files: &[(&str, &str)]) -> AppSpec {
     let mapping = |(line, (source, destination)): (usize, &(&str, &str))| FileMapping {
         source: (*source).into(),
         destination: (*destination).into(),
-        source_at: Position { line: line as u32 + 1, column: 5 },
-        destination_at: Position { line: line as u32 + 1, column: 20 },
+        source_at: Position { line: line as u32 + 1, column: 5, ..Position::default() },
+        destination_at: Position { line: line as u32 + 1, column: 20, ..Position::default() },
     };
     AppSpec { files: files.iter().enumerate().map(mapping).collect(), ..AppSpec::default() }
 }
@@ -35,7 +35,7 @@ fn permission(object: &str) -> Permission {
         mode: None,
         acls: Vec::new(),
         context: None,
-        at: Position { line: 9, column: 3 },
+        at: Position { line: 9, column: 3, ..Position::default() },
     }
 }
 

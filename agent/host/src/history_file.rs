@@ -1,7 +1,8 @@
 //! `STATE/history.ndjson`: the history as lines that are only ever appended.
 //!
 //! ```text
-//! survey  (reads)  → the caller persists Reconciled::state in the ledger → HistoryFile::open (cuts, appends, syncs)
+//! survey  (reads)  → the caller persists Reconciled::state in the ledger → HistoryFile::open (cuts)
+//! then the records that the file lacks are appended and synced
 //! then, for each record:  HistoryState::append → ledger persisted → HistoryFile::append
 //! and once a deployment:  HistoryFile::sync → HistoryState::settled
 //! ```
@@ -48,6 +49,14 @@ pub enum HistoryFileError {
         #[source]
         source: HistoryError,
     },
+}
+
+impl HistoryFileError {
+    /// Whether the file system has no space, or this user none on it.
+    pub fn is_full(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
 }
 
 fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> HistoryFileError + 'a {
@@ -187,9 +196,8 @@ pub struct HistoryFile {
 }
 
 impl HistoryFile {
-    /// Does what [`survey`] decided, and syncs: afterwards the file holds every pending record of
-    /// [`Reconciled::state`], which the caller persisted in the ledger before and now settles. Makes the file if it is
-    /// missing.
+    /// Cuts what [`survey`] found torn; the caller, who persisted [`Reconciled::state`] in the ledger before, appends
+    /// [`Reconciled::append`], syncs and settles. Makes the file if it is missing.
     ///
     /// # Errors
     /// The disk failed; it may be tried again after a new survey.
@@ -198,12 +206,8 @@ impl HistoryFile {
         let options = &mut OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
         let file = options.open(&path).map_err(failed("open", &path))?;
-        let mut history = Self { file, path, end: reconciled.keep_bytes, syncs: 0 };
+        let history = Self { file, path, end: reconciled.keep_bytes, syncs: 0 };
         history.file.set_len(history.end).map_err(failed("cut the torn end of", &history.path))?;
-        for record in &reconciled.append {
-            history.append(record)?;
-        }
-        history.sync()?;
         atomic::sync_parent(&history.path)?;
         Ok(history)
     }

@@ -1,9 +1,12 @@
 //! The verbs' side of the door.
 
+use std::io::ErrorKind;
+
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::DeploymentId;
 use hostler_core::limits::Limits;
 use hostler_core::status::Status;
-use hostler_host::socket::{self, Connection};
+use hostler_host::socket::{self, Connection, SocketError};
 
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::failure::{Failure, Outcome};
@@ -20,18 +23,25 @@ impl Client {
         socket::connect(setup.layout.socket()).await.map(Self)
     }
 
-    async fn ask(&mut self, ask: Ask) -> Result<(), Failure> {
+    /// Asks, and hears the first answer. Lock held means that the daemon is stopping and that nothing was done.
+    async fn ask(&mut self, ask: Ask) -> Result<Answer, Failure> {
         let question = Question { version: DOOR_VERSION, ask };
-        Ok(self.0.write_line(&serde_json::to_string(&question)?).await?)
+        let asked = self.0.write_line(&serde_json::to_string(&question)?).await;
+        asked.map_err(|error| Failure::new(ExitCode::LockHeld, error))?;
+        match self.answer().await.map_err(unanswered)? {
+            Some(Answer::Refused { code, message }) => Err(Failure::say(code_of(code), message)),
+            Some(Answer::Stopping) => Err(Failure::say(ExitCode::LockHeld, "the daemon is stopping")),
+            Some(answer) => Ok(answer),
+            None => Err(Failure::say(ExitCode::Failed, "the daemon ended the conversation without an answer")
+                .hint("`hostler status` shows whether it has done it")),
+        }
     }
 
-    async fn answer(&mut self) -> Result<Answer, Failure> {
+    /// The next answer; `None` at the end of the conversation.
+    async fn answer(&mut self) -> Result<Option<Answer>, SocketError> {
         let line = self.0.read_line(Limits::default().socket_line_bytes).await?;
-        let line = line.ok_or_else(|| Failure::say(ExitCode::Failed, "the daemon ended the conversation"))?;
-        match serde_json::from_str(&line)? {
-            Answer::Refused { code, message } => Err(Failure::say(code_of(code), message)),
-            answer => Ok(answer),
-        }
+        let parse = |line: String| serde_json::from_str(&line).map_err(|e| SocketError::Broken(e.into()));
+        line.map(parse).transpose()
     }
 
     /// The daemon's status document.
@@ -39,8 +49,7 @@ impl Client {
     /// # Errors
     /// When the daemon goes away or answers something else.
     pub async fn status(&mut self) -> Result<Status, Failure> {
-        self.ask(Ask::Status).await?;
-        match self.answer().await? {
+        match self.ask(Ask::Status).await? {
             Answer::Status(status) => Ok(*status),
             other => Err(unexpected(&other)),
         }
@@ -49,40 +58,46 @@ impl Client {
     /// Asks for something that is done at once.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When it is refused; lock held when the daemon is stopping and did nothing.
     pub async fn command(&mut self, ask: Ask) -> Outcome {
-        self.ask(ask).await?;
-        match self.answer().await? {
+        match self.ask(ask).await? {
             Answer::Done => Ok(ExitCode::Ok),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Asks for a deployment and shows it to its end. Interrupting only detaches: the deployment goes on.
+    /// Asks for a deployment; its id once it is accepted.
     ///
     /// # Errors
-    /// When it is refused or the daemon goes away before its end.
-    pub async fn deploy(&mut self, ask: Ask, json: bool) -> Outcome {
-        self.ask(ask).await?;
-        let Answer::Accepted { deployment } = self.answer().await? else {
-            return Err(Failure::say(ExitCode::Failed, "the daemon did not say whether it accepted the deployment"));
-        };
-        let mut printer = Printer::new(json, deployment.clone());
-        loop {
-            match self.answer().await? {
-                Answer::Progress(progress) => {
-                    if let Some(code) = printer.show(&progress)? {
-                        return Ok(code);
-                    }
-                }
-                _ => {
-                    let message =
-                        format!("the daemon stopped before the end of {deployment}; it goes on at the next start");
-                    return Err(Failure::say(ExitCode::Failed, message));
-                }
-            }
+    /// When it is refused; lock held when the daemon is stopping and did nothing.
+    pub async fn deploy(&mut self, ask: Ask) -> Result<DeploymentId, Failure> {
+        match self.ask(ask).await? {
+            Answer::Accepted { deployment } => Ok(deployment),
+            other => Err(unexpected(&other)),
         }
     }
+
+    /// Shows a deployment that was accepted to its end. Interrupting only detaches: the deployment goes on.
+    ///
+    /// # Errors
+    /// When the daemon goes away before its end.
+    pub async fn follow(&mut self, deployment: DeploymentId, json: bool) -> Outcome {
+        let mut printer = Printer::new(json, deployment.clone());
+        // A daemon that was killed breaks the connection instead of taking leave.
+        while let Ok(Some(Answer::Progress(progress))) = self.answer().await {
+            if let Some(code) = printer.show(&progress)? {
+                return Ok(code);
+            }
+        }
+        let message = format!("the daemon stopped before the end of {deployment}; it goes on at the next start");
+        Err(Failure::say(ExitCode::Failed, message))
+    }
+}
+
+/// A daemon that closes its door before it has read the question breaks the connection.
+fn unanswered(error: SocketError) -> Failure {
+    let unread = matches!(&error, SocketError::Line { source, .. } if source.kind() == ErrorKind::ConnectionReset);
+    Failure::new(if unread { ExitCode::LockHeld } else { ExitCode::Failed }, error)
 }
 
 fn unexpected(answer: &Answer) -> Failure {

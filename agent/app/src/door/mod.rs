@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Progress;
-use hostler_core::machine::state::Policy;
+use hostler_core::machine::state::{Policy, RollbackPolicy};
 use hostler_core::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,13 @@ pub enum Ask {
         key: GroupKey,
         /// The deployment to return to.
         to: Option<DeploymentId>,
+    },
+    /// The removal of a group; its progress follows.
+    Remove {
+        /// The group.
+        key: GroupKey,
+        /// Go on when its ApplicationStop fails.
+        ignore_application_stop_failures: bool,
     },
     /// Follow the channel again.
     Resume {
@@ -82,10 +89,11 @@ impl DeployWish {
             ignore_application_stop_failures: group.ignore_application_stop_failures
                 || self.ignore_application_stop_failures,
             cleanup: group.cleanup && !self.no_cleanup,
-            rollback: group.rollback && !self.no_rollback,
+            rollback: if self.no_rollback { RollbackPolicy::Never } else { group.rollback },
             file_exists_behavior: self.file_exists_behavior.unwrap_or(group.file_exists_behavior),
             appspec_name: self.appspec_name.clone().or(group.appspec_name),
             max_revisions: group.max_revisions,
+            max_revision_bytes: group.max_revision_bytes,
         }
     }
 }
@@ -103,8 +111,10 @@ pub enum Answer {
     },
     /// What happens.
     Progress(Box<Progress>),
-    /// It was done.
+    /// It was done; of a deployment: there is no more to follow.
     Done,
+    /// It was not done: the daemon takes no requests any more. Ask again, or do it yourself once it is gone.
+    Stopping,
     /// It was not done.
     Refused {
         /// The exit code that it means.

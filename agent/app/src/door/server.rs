@@ -1,18 +1,19 @@
 //! The daemon's side of the door: who may ask what, and the answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
-use hostler_core::limits::Limits;
 use hostler_core::machine::{Event, Progress};
 use hostler_core::status::{Daemon, status};
 use hostler_host::clock;
 use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users;
 use tokio::net::UnixListener;
-use tokio::sync::Notify;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
@@ -29,14 +30,21 @@ pub struct Server {
     setup: Arc<Setup>,
     daemon: Daemon,
     stop: Option<Arc<Notify>>,
+    /// Places for users who may only look.
+    onlookers: Arc<Semaphore>,
+    /// Every conversation holds one until its end.
+    _going_on: mpsc::Sender<()>,
 }
 
 impl Server {
-    /// A server for this engine. `stop` is told when somebody asks the daemon to stop.
-    pub fn new(handle: Handle, setup: Arc<Setup>, stop: Option<Arc<Notify>>) -> Self {
+    /// A server for this engine. `stop` is told when somebody asks the daemon to stop. The receiver sees the channel's
+    /// end when the server is gone and all conversations have ended.
+    pub fn new(handle: Handle, setup: Arc<Setup>, stop: Option<Arc<Notify>>) -> (Self, mpsc::Receiver<()>) {
+        let (going_on, ended) = mpsc::channel(1);
         let agent_version = env!("CARGO_PKG_VERSION").to_owned();
         let daemon = Daemon { agent_version, pid: std::process::id(), started_ms: clock::now_ms() };
-        Self { handle, setup, daemon, stop }
+        let onlookers = Arc::new(Semaphore::new(setup.limits.socket_onlookers));
+        (Self { handle, setup, daemon, stop, onlookers, _going_on: going_on }, ended)
     }
 
     /// Takes connections; each is served by a task of its own.
@@ -50,22 +58,33 @@ impl Server {
                 Err(error) => {
                     log::warn!(error:%; "the local socket took no connection");
                     // Out of descriptors, as a rule: a busy loop would not free any.
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
     }
 
     async fn converse(&self, stream: tokio::net::UnixStream) {
-        let limit = Limits::default().socket_line_bytes;
-        let Ok(mut connection) = Connection::new(stream) else { return };
-        // A peer that went away in the middle has detached; the deployment goes on.
-        let _ = async {
-            let Some(line) = connection.read_line(limit).await? else { return Ok(()) };
-            self.answer(&mut connection, &line).await
+        let Ok(connection) = Connection::new(stream) else { return };
+        let patience = Duration::from_secs(self.setup.limits.socket_question_seconds);
+        let ended = if may_act(connection.peer_uid()) {
+            self.hear_and_answer(connection, patience).await
+        } else {
+            let Ok(_place) = self.onlookers.try_acquire() else { return };
+            // The whole conversation, so that one that does not read its answer keeps no place either.
+            timeout(patience, self.hear_and_answer(connection, patience)).await.unwrap_or(Ok(()))
+        };
+        if let Err(error) = ended {
+            // A peer that went away in the middle has detached; the deployment goes on.
+            log::debug!(error:%; "a conversation on the local socket ended early");
         }
-        .await
-        .map_err(|error: SocketError| log::debug!(error:%; "a conversation on the local socket ended early"));
+    }
+
+    async fn hear_and_answer(&self, mut connection: Connection, patience: Duration) -> Result<(), SocketError> {
+        let limit = self.setup.limits.socket_line_bytes;
+        let question = timeout(patience, connection.read_line(limit)).await.unwrap_or(Ok(None))?;
+        let Some(line) = question else { return Ok(()) };
+        self.answer(&mut connection, &line).await
     }
 
     async fn answer(&self, connection: &mut Connection, line: &str) -> Result<(), SocketError> {
@@ -96,6 +115,11 @@ impl Server {
             Ask::Rollback { key, to } => {
                 let policy = Box::new(self.setup.settings.policy(&key));
                 self.deploy(connection, |id| Event::Rollback { id, key, to, asked_by, policy }).await
+            }
+            Ask::Remove { key, ignore_application_stop_failures } => {
+                let policy = session::removal_policy(&self.setup.settings, &key, ignore_application_stop_failures);
+                let policy = Box::new(policy);
+                self.deploy(connection, |id| Event::Remove { id, key, asked_by, policy }).await
             }
             Ask::Resume { key } => match self.handle.ask(Event::Resume { key, asked_by }).await {
                 Ok(()) => send(connection, &Answer::Done).await,
@@ -137,8 +161,15 @@ impl Server {
         progress: &mut Receiver<Progress>,
         mut id: DeploymentId,
     ) -> Result<(), SocketError> {
+        let mut state = self.handle.state();
         loop {
-            let piece = match progress.recv().await {
+            let piece = tokio::select! {
+                // What happened before the engine ended is passed on first.
+                biased;
+                piece = progress.recv() => piece,
+                _ = state.wait_for(|_| false) => Err(RecvError::Closed),
+            };
+            let piece = match piece {
                 Ok(piece) => piece,
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return send(connection, &Answer::Done).await,
@@ -162,7 +193,10 @@ fn may_act(uid: u32) -> bool {
 }
 
 async fn refuse_ask(connection: &mut Connection, error: &AskError) -> Result<(), SocketError> {
-    refuse(connection, ExitCode::Refused, error.to_string()).await
+    match error {
+        AskError::Refused(refusal) => refuse(connection, refusal.exit_code(), refusal.to_string()).await,
+        AskError::Stopping => send(connection, &Answer::Stopping).await,
+    }
 }
 
 async fn refuse(connection: &mut Connection, code: ExitCode, message: String) -> Result<(), SocketError> {

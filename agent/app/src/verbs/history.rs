@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::history::{DeploymentOutcome, Entry, EventOutcome, Finding, Kind, Recovered, Requester};
-use hostler_host::{clock, history_file, ledger};
+use hostler_host::{clock, history_file, journal, ledger};
 
 use crate::cli::{HistoryArgs, Shared};
 use crate::failure::Outcome;
@@ -36,12 +36,12 @@ pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-/// The ledger's own end of the chain is the anchor that is always there: it shows a cut tail.
+/// The ledger's own end of the chain is the anchor that is always there: it shows a cut tail. Those in the journal show
+/// one that was cut together with the ledger.
 fn verify(setup: &Setup) -> Outcome {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    let settled = state.history.pending.first().map_or(state.history.chain.next_seq, |record| record.seq);
-    let anchors = state.history.chain.anchor().filter(|_| settled == state.history.chain.next_seq);
+    let anchors = state.history.anchor().into_iter().chain(journal::anchors(setup.layout.state()));
     let findings: Vec<Finding> = history_file::verify(setup.layout.state(), anchors, &setup.limits)?;
     if setup.json {
         let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();

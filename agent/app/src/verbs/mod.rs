@@ -6,6 +6,7 @@ mod logs;
 mod plan;
 mod push;
 mod release;
+mod remove;
 mod resume;
 mod rollback;
 mod run;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Event;
+
+use tokio::time::Instant;
 
 use crate::cli::{Cli, Verb};
 use crate::door::Ask;
@@ -41,6 +44,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Deploy(arguments) => deploy::run(&shared, arguments),
         Verb::Rollback(arguments) => rollback::run(&shared, arguments),
         Verb::Resume => resume::run(&shared),
+        Verb::Remove(arguments) => remove::run(&shared, &arguments),
         Verb::Stop => stop::run(&shared),
         Verb::Status => status::run(&shared),
         Verb::History(arguments) => history::run(&shared, &arguments),
@@ -73,22 +77,40 @@ pub enum Way {
     Here(Session),
 }
 
+/// With daemons that are starting or stopping.
+pub struct Patience(Instant);
+
+impl Patience {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(Instant::now() + DOOR_PATIENCE)
+    }
+
+    /// Waits a moment after a failure that says that somebody else has the state for now.
+    ///
+    /// # Errors
+    /// The failure itself when it is another one, or when it has gone on for too long.
+    pub async fn after(&self, failure: Failure) -> Result<(), Failure> {
+        if failure.code != ExitCode::LockHeld || Instant::now() > self.0 {
+            return Err(failure);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(())
+    }
+}
+
 /// Finds the way to the state. A daemon that holds the lock and does not answer yet is waited for.
 ///
 /// # Errors
 /// Lock held when somebody has the state and does not open the door in time.
-pub async fn way(setup: &Arc<Setup>) -> Result<Way, Failure> {
-    let deadline = tokio::time::Instant::now() + DOOR_PATIENCE;
+pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<Way, Failure> {
     loop {
         if let Some(client) = Client::connect(setup).await {
             return Ok(Way::Door(client));
         }
         match Session::open(setup, None) {
             Ok(session) => return Ok(Way::Here(session)),
-            Err(failure) if failure.code == ExitCode::LockHeld && tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Err(failure) => return Err(failure),
+            Err(failure) => patience.after(failure).await?,
         }
     }
 }
@@ -98,13 +120,18 @@ pub async fn way(setup: &Arc<Setup>) -> Result<Way, Failure> {
 /// # Errors
 /// When it is refused or cannot be shown to its end.
 pub async fn deploy_by(setup: &Arc<Setup>, ask: Ask, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
-    match way(setup).await? {
-        Way::Door(mut client) => client.deploy(ask, setup.json).await,
-        Way::Here(mut session) => {
-            session.settle().await?;
-            let outcome = session.deploy(setup.json, event).await;
-            session.leave().await?;
-            outcome
+    let patience = Patience::new();
+    let mut session = loop {
+        match way(setup, &patience).await? {
+            Way::Door(mut client) => match client.deploy(ask.clone()).await {
+                Ok(deployment) => return client.follow(deployment, setup.json).await,
+                Err(failure) => patience.after(failure).await?,
+            },
+            Way::Here(session) => break session,
         }
-    }
+    };
+    session.settle().await?;
+    let outcome = session.deploy(setup.json, event).await;
+    session.leave().await?;
+    outcome
 }

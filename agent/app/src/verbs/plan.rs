@@ -1,12 +1,16 @@
 //! `hostler plan WHAT`: what a deployment would do on this host as it is. Nothing is changed.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
+use hostler_core::appspec::spec::EventHooks;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
-use hostler_core::plan::{Problem, Summary};
+use hostler_core::plan::{Fact, Problem, Summary};
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
@@ -17,22 +21,37 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
-use crate::work::bundle::{last_install, plan_install, problems_text, read_appspec};
+use crate::work::bundle::{diagnose_bundle, diagnose_host, last_install, may_change, plan_install, untold};
+use crate::work::prepare::old_hooks;
 
 #[derive(Debug, Serialize)]
 struct Document {
     version: u32,
-    /// Whether it can be deployed.
+    /// Whether a deployment would go as far as its hooks.
     deployable: bool,
+    /// Whether `problems` are warnings, because the appspec has them checked again after BeforeInstall.
+    checked_again: bool,
+    /// What was found in the appspec, in the bundle, and of what they need on this host.
+    diagnostics: Vec<Diagnostic>,
+    /// Why it cannot be installed: facts of the bundle, then facts of this host.
     problems: Vec<Problem>,
+    /// What is allowed and probably not meant.
+    suspicious: Vec<Problem>,
     files: Option<Summary>,
     hooks: Vec<PlannedHook>,
+    /// The appspec's name and text.
+    #[serde(skip)]
+    name: String,
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
 struct PlannedHook {
     event: &'static str,
     location: String,
+    /// Whether it is the installed revision's script.
+    of_installed: bool,
     user: Option<String>,
     timeout_seconds: u64,
 }
@@ -40,27 +59,10 @@ struct PlannedHook {
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let what = existing(&arguments.what)?;
-    let scratch = tempfile::tempdir()?;
-    let directory = unpacked(&setup, &what, scratch.path())?;
-    let listing = archive::list(&directory)?;
-    let read = read_appspec(&directory, &listing, arguments.appspec_filename.as_deref(), &setup.limits)
-        .map_err(|f| Failure::say(ExitCode::Failed, f.message))?;
     let (group, policy) = group(&setup, shared, arguments)?;
-    let last = match &group {
-        Some(group) => last_install(&setup, group).map_err(|e| Failure::say(ExitCode::Failed, e))?,
-        None => None,
-    };
-    let planned = plan_install(&setup, &read.spec, &listing, last.as_deref(), &policy);
-    let hooks = hooks(&read.spec);
-    let document = match planned {
-        Ok(planned) => {
-            let compared = compare_contents(&planned.plan, &directory, setup.layout.root())?;
-            let files = Some(Summary::new(&planned.plan, &compared));
-            Document { version: 1, deployable: true, problems: vec![], files, hooks }
-        }
-        Err(PlanError::Problems(problems)) => Document { version: 1, deployable: false, problems, files: None, hooks },
-        Err(error @ PlanError::Observe(_)) => return Err(Failure::from(error)),
-    };
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
+    let directory = unpacked(&setup, &what, scratch.path())?;
+    let document = examine(&setup, arguments, group.as_ref(), &policy, &directory)?;
     if setup.json {
         output::json(&document)?;
     } else {
@@ -69,14 +71,70 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     Ok(if document.deployable { ExitCode::Ok } else { ExitCode::Failed })
 }
 
+fn examine(
+    setup: &Setup,
+    arguments: &PlanArgs,
+    group: Option<&Group>,
+    policy: &Policy,
+    directory: &Path,
+) -> Result<Document, Failure> {
+    let listing = archive::list(directory)?;
+    let custom = arguments.appspec_filename.as_deref();
+    let found = diagnose_bundle(directory, &listing, custom, &setup.limits)
+        .map_err(|f| Failure::say(ExitCode::Failed, format!("{}: {}", arguments.what.display(), f.message)))?;
+    let mut document = Document {
+        version: 1,
+        deployable: false,
+        checked_again: false,
+        diagnostics: found.diagnostics.clone(),
+        problems: Vec::new(),
+        suspicious: Vec::new(),
+        files: None,
+        hooks: Vec::new(),
+        name: found.name.clone(),
+        text: found.text.clone(),
+    };
+    let Some(spec) = found.spec.as_ref().filter(|_| !found.has_errors()) else {
+        document.problems = found.in_plan(&listing).errors;
+        return Ok(document);
+    };
+    document.diagnostics.extend(diagnose_host(directory, &found.name, spec, &listing, &setup.limits));
+    let (old_hooks, old_problem) = group.map(|group| old_hooks(setup, group)).unwrap_or_default();
+    if let Some(problem) = old_problem {
+        // Nobody is left to tell when standard error is gone.
+        let _ = writeln!(std::io::stderr().lock(), "warning: {problem}");
+    }
+    document.hooks = hooks(&old_hooks, &spec.hooks);
+    let last = group.map(|group| last_install(setup, group)).transpose();
+    let last = last.map_err(|e| Failure::say(ExitCode::Failed, e))?.flatten();
+    match plan_install(setup, spec, &listing, last.as_deref(), policy) {
+        Ok(planned) => {
+            let compared = compare_contents(&planned.plan, directory, setup.layout.root())?;
+            document.files = Some(Summary::new(&planned.plan, &compared));
+            document.suspicious = untold(planned.warnings, &found.diagnostics);
+            document.deployable = true;
+        }
+        Err(error) => {
+            document.checked_again = may_change(&error) && spec.extension.recheck_after_before_install;
+            document.deployable = document.checked_again;
+            let PlanError::Problems(mut problems) = error else { return Err(Failure::from(error)) };
+            problems.sort_by_key(|problem| problem.fact);
+            document.problems = problems;
+        }
+    }
+    Ok(document)
+}
+
 fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
     if what.is_dir() {
         return Ok(what.to_owned());
     }
-    let file = std::fs::File::open(what)?;
+    let failed = || format!("cannot use {}", what.display());
+    let file = std::fs::File::open(what).with_context(failed)?;
     let target = scratch.join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
-    archive::unpack(&file, archive::detect(&file)?, &target, &options)?;
+    let kind = archive::detect(&file).with_context(failed)?;
+    archive::unpack(&file, kind, &target, &options).with_context(failed)?;
     Ok(target)
 }
 
@@ -97,13 +155,19 @@ fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Option
     Ok((state.groups.get(&key.id()).cloned(), policy))
 }
 
-fn hooks(spec: &hostler_core::appspec::spec::AppSpec) -> Vec<PlannedHook> {
-    let events = LifecycleEvent::ORDER.into_iter().filter(|event| event.has_scripts() && !event.runs_old_revision());
-    events
-        .flat_map(|event| spec.scripts(event.name()).iter().map(move |script| (event, script)))
+/// Every script in the order in which they would run.
+fn hooks(old: &[EventHooks], new: &[EventHooks]) -> Vec<PlannedHook> {
+    let events = LifecycleEvent::ORDER.into_iter().filter(|event| event.has_scripts());
+    let scripts = events.flat_map(|event| {
+        let hooks = if event.runs_old_revision() { old } else { new };
+        let of_event = hooks.iter().filter(move |hooks| hooks.event == event.name());
+        of_event.flat_map(|hooks| &hooks.scripts).map(move |script| (event, script))
+    });
+    scripts
         .map(|(event, script)| PlannedHook {
             event: event.name(),
             location: script.location.clone(),
+            of_installed: event.runs_old_revision(),
             user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },
             timeout_seconds: script.timeout_seconds,
         })
@@ -111,9 +175,25 @@ fn hooks(spec: &hostler_core::appspec::spec::AppSpec) -> Vec<PlannedHook> {
 }
 
 fn text(document: &Document) -> String {
-    let mut text = String::new();
-    if !document.problems.is_empty() {
-        let _ = writeln!(text, "this cannot be deployed:\n{}", problems_text(&document.problems));
+    let suspicious = document.suspicious.iter().map(|p| p.view(Severity::Warning, &document.name));
+    let views = document.diagnostics.iter().map(View::from).chain(suspicious);
+    let mut text = diagnose::render_all(views, &document.text);
+    for (fact, title) in [
+        (Fact::Bundle, "this bundle cannot be installed on any host:"),
+        (Fact::Host, "this host, as it is, does not allow it:"),
+    ] {
+        let of_fact: Vec<_> = document.problems.iter().filter(|p| p.fact == fact).collect();
+        if !of_fact.is_empty() {
+            let _ = writeln!(text, "{title}");
+            for problem in of_fact {
+                let _ = writeln!(text, "  {problem}");
+            }
+        }
+    }
+    if document.checked_again {
+        text.push_str("(checked again after BeforeInstall, as the appspec says)\n");
+    } else if !document.deployable {
+        text.push_str("this must not be deployed\n");
         return text;
     }
     if let Some(files) = &document.files {
@@ -121,7 +201,9 @@ fn text(document: &Document) -> String {
     }
     for hook in &document.hooks {
         let user = hook.user.as_deref().unwrap_or("the agent's user");
-        let _ = writeln!(text, "{}: {} as {user}, at most {} s", hook.event, hook.location, hook.timeout_seconds);
+        let whose = if hook.of_installed { " of the installed revision" } else { "" };
+        let _ =
+            writeln!(text, "{}: {}{whose} as {user}, at most {} s", hook.event, hook.location, hook.timeout_seconds);
     }
     text
 }

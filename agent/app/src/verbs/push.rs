@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::Context as _;
-use hostler_core::appspec::diagnose;
+use hostler_core::appspec::diagnose::{self, Severity, View};
 use hostler_core::bundle::BundleType;
 use hostler_core::codes::ExitCode;
-use hostler_core::plan::wanted;
 use hostler_core::store::{Content, PutOutcome, Store as _, revision_key};
 use hostler_host::archive;
 
@@ -16,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
 use crate::sources::store;
-use crate::work::bundle::{problems_text, read_appspec};
+use crate::work::bundle::diagnose_bundle;
 
 impl From<PackType> for BundleType {
     fn from(pack: PackType) -> Self {
@@ -32,7 +32,13 @@ impl From<PackType> for BundleType {
 pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let directory = existing(&arguments.directory)?;
-    check(&setup, &directory)?;
+    if !directory.is_dir() {
+        let message = format!("{} is not a directory", arguments.directory.display());
+        return Err(
+            Failure::say(ExitCode::Failed, message).hint("name the directory to pack, with the appspec at its top")
+        );
+    }
+    check(&setup, &directory, &arguments.directory)?;
     let store = store::open(&arguments.store)?;
     let bundle_type = BundleType::from(arguments.bundle_type);
     let mut packed_file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
@@ -67,13 +73,16 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
 }
 
 /// Refuses what would be refused on every host; says what will surprise.
-fn check(setup: &Setup, directory: &std::path::Path) -> Result<(), Failure> {
+fn check(setup: &Setup, directory: &Path, shown: &Path) -> Result<(), Failure> {
+    let wrong = |why: &str| Failure::say(ExitCode::Failed, format!("{} must not be deployed\n{why}", shown.display()));
     let listing = archive::list(directory)?;
-    let wrong = |message: String| Failure::say(ExitCode::Failed, message);
-    let read = read_appspec(directory, &listing, None, &setup.limits).map_err(|f| wrong(f.message))?;
-    let wanted = wanted(&read.spec, &listing, None).map_err(|problems| wrong(problems_text(&problems)))?;
-    let mut warnings = diagnose::render(&read.diagnostics, &read.text);
-    warnings.push_str(&problems_text(&wanted.warnings));
+    let found = diagnose_bundle(directory, &listing, None, &setup.limits).map_err(|f| wrong(&f.message))?;
+    let in_plan = found.in_plan(&listing);
+    if found.has_errors() || !in_plan.errors.is_empty() {
+        return Err(wrong(&found.render(&in_plan.errors)));
+    }
+    let warnings = in_plan.warnings.iter().map(|problem| problem.view(Severity::Warning, &found.name));
+    let warnings = diagnose::render_all(found.diagnostics.iter().map(View::from).chain(warnings), &found.text);
     // Standard output is the revision alone, so that a script can take it.
     let _ = std::io::stderr().lock().write_all(warnings.as_bytes());
     Ok(())

@@ -11,24 +11,29 @@ use crate::door::Ask;
 use crate::engine::AskError;
 use crate::failure::{Failure, Outcome};
 use crate::setup::Setup;
-use crate::verbs::Way;
+use crate::verbs::{Patience, Way};
 
 pub fn run(shared: &Shared) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
     let key = setup.group(shared)?;
     super::block_on(async {
-        match super::way(&setup).await? {
-            Way::Door(mut client) => client.command(Ask::Resume { key }).await,
-            Way::Here(session) => {
-                let asked_by = users::describe(users::own_uid());
-                let asked = session.handle.ask(Event::Resume { key, asked_by }).await;
-                session.leave().await?;
-                match asked {
-                    Ok(()) => Ok(ExitCode::Ok),
-                    Err(AskError::Refused(refusal)) => Err(Failure::new(ExitCode::Refused, refusal)),
-                    Err(error @ AskError::Stopping) => Err(Failure::new(ExitCode::Failed, error)),
-                }
+        let patience = Patience::new();
+        let session = loop {
+            match super::way(&setup, &patience).await? {
+                Way::Door(mut client) => match client.command(Ask::Resume { key: key.clone() }).await {
+                    Err(failure) => patience.after(failure).await?,
+                    done => return done,
+                },
+                Way::Here(session) => break session,
             }
+        };
+        let asked_by = users::describe(users::own_uid());
+        let asked = session.handle.ask(Event::Resume { key, asked_by }).await;
+        session.leave().await?;
+        match asked {
+            Ok(()) => Ok(ExitCode::Ok),
+            Err(AskError::Refused(refusal)) => Err(Failure::new(ExitCode::Refused, refusal)),
+            Err(error @ AskError::Stopping) => Err(Failure::new(ExitCode::Failed, error)),
         }
     })
 }

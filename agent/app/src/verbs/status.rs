@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, status};
+use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -19,8 +19,14 @@ use crate::setup::Setup;
 pub fn run(shared: &Shared) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
     super::block_on(async {
-        let mut document = match Client::connect(&setup).await {
-            Some(mut client) => client.status().await?,
+        let asked = match Client::connect(&setup).await {
+            Some(mut client) => Some(client.status().await),
+            None => None,
+        };
+        let mut document = match asked {
+            // The daemon has just stopped.
+            Some(Err(failure)) if failure.code == ExitCode::LockHeld => from_ledger(&setup)?,
+            Some(answer) => answer?,
             None => from_ledger(&setup)?,
         };
         let named = |group: &GroupStatus| {
@@ -62,7 +68,7 @@ fn text(document: &Status) -> String {
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {
-    let _ = writeln!(text, "\n{}: {}", group.key, condition_word(group.condition));
+    let _ = writeln!(text, "\n{}: {}", group.key, group.condition.word());
     if let Some(why) = &group.held {
         let _ = writeln!(text, "  held:      {why}; `hostler resume` follows the channel again");
     }
@@ -86,9 +92,10 @@ fn group_text(text: &mut String, group: &GroupStatus) {
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));
     }
-    if let Some(last) = &group.last {
-        let _ = writeln!(text, "  last:      {}", deployment_text(last));
-        for line in last.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
+    for (label, deployment) in [("failed:", &group.failed), ("last:", &group.last)] {
+        let Some(deployment) = deployment else { continue };
+        let _ = writeln!(text, "  {label:<10} {}", deployment_text(deployment));
+        for line in deployment.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
             let _ = writeln!(text, "           {line}");
         }
     }
@@ -110,15 +117,4 @@ fn deployment_text(deployment: &DeploymentStatus) -> String {
         (None, ..) => {}
     }
     text
-}
-
-fn condition_word(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Empty => "nothing deployed",
-        Condition::Good => "good",
-        Condition::Deploying => "deploying",
-        Condition::Failed => "FAILED",
-        Condition::RolledBack => "rolled back",
-        Condition::Held => "held",
-    }
 }

@@ -1,21 +1,26 @@
 //! `hostler validate PATH`: everything that can be known about a bundle, an appspec, a configuration or a release
-//! document without touching the host.
+//! document without looking at the host; `plan` does that.
 
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use hostler_core::appspec::diagnose::{self, Diagnostic, Severity};
+use anyhow::Context as _;
+use hostler_core::appspec;
+use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::codes::ExitCode;
 use hostler_core::config;
-use hostler_core::release::{AgentVersion, Document};
-use hostler_core::{appspec, plan};
+use hostler_core::plan::Problem;
+use hostler_core::release::{AgentVersion, Document, stored_bytes};
 use hostler_host::archive::{self, UnpackOptions};
+use nix::libc::O_NONBLOCK;
 use serde::Serialize;
 
 use crate::cli::{Shared, ValidateArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
-use crate::work::bundle::{ReadAppspec, diagnose_bundle, diagnose_host, problems_text};
+use crate::work::bundle::diagnose_bundle;
 
 /// What was found, for people and for `--json`.
 #[derive(Debug, Default, Serialize)]
@@ -25,10 +30,21 @@ struct Report {
     kind: &'static str,
     /// Whether it may be deployed.
     valid: bool,
+    /// How many errors were found.
+    errors: usize,
+    /// How many warnings were found.
+    warnings: usize,
     /// What was found at a place of a text.
     diagnostics: Vec<Diagnostic>,
-    /// What has no place in a text: a damaged archive, two sources for one destination.
-    problems: Vec<String>,
+    /// What shows only when every file gets its place: two sources for one destination, and the like. Errors.
+    problems: Vec<Problem>,
+    /// As `problems`, and it may be deployed.
+    suspicious: Vec<Problem>,
+    /// What has no place in a text, as a damaged archive. Errors.
+    other: Vec<String>,
+    /// The name and text that the places are of.
+    #[serde(skip)]
+    name: String,
     #[serde(skip)]
     text: String,
 }
@@ -37,24 +53,14 @@ pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let path = existing(&arguments.path)?;
     let mut report = examine(&setup, &path, arguments.appspec_filename.as_deref())?;
-    let errors = report.problems.len() + count(&report.diagnostics, Severity::Error);
-    let warnings = count(&report.diagnostics, Severity::Warning);
     report.version = 1;
-    report.valid = errors == 0 && !(arguments.deny_warnings && warnings > 0);
+    report.errors = report.problems.len() + report.other.len() + count(&report.diagnostics, Severity::Error);
+    report.warnings = report.suspicious.len() + count(&report.diagnostics, Severity::Warning);
+    report.valid = report.errors == 0 && !(arguments.deny_warnings && report.warnings > 0);
     if setup.json {
         output::json(&report)?;
     } else {
-        let mut text = diagnose::render(&report.diagnostics, &report.text);
-        for problem in &report.problems {
-            text.push_str(&format!("error: {problem}\n"));
-        }
-        let verdict = if report.valid { "may deploy" } else { "must not be deployed" };
-        text.push_str(&format!(
-            "{} {}: {verdict} ({errors} errors, {warnings} warnings)\n",
-            report.kind,
-            path.display()
-        ));
-        output::text(&text)?;
+        output::text(&text(&report, &arguments.path))?;
     }
     Ok(if report.valid { ExitCode::Ok } else { ExitCode::Failed })
 }
@@ -63,80 +69,117 @@ fn count(diagnostics: &[Diagnostic], severity: Severity) -> usize {
     diagnostics.iter().filter(|d| d.severity == severity).count()
 }
 
-fn examine(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, Failure> {
-    if path.is_dir() {
-        return bundle(setup, path, custom);
+fn text(report: &Report, path: &Path) -> String {
+    let diagnostics = report.diagnostics.iter().map(View::from);
+    let warnings = report.suspicious.iter().map(|p| p.view(Severity::Warning, &report.name));
+    let errors = report.problems.iter().map(|p| p.view(Severity::Error, &report.name));
+    let mut text = diagnose::render_all(diagnostics.chain(warnings).chain(errors), &report.text);
+    for other in &report.other {
+        text.push_str(&format!("error: {other}\n\n"));
     }
-    let file = std::fs::File::open(path)?;
-    if archive::detect(&file).is_ok() {
-        return packed(setup, path, custom);
-    }
-    let bytes = bounded(path, setup.limits.appspec_bytes)?;
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("appspec.yml");
-    if bytes.trim_ascii_start().starts_with(b"{") {
-        return Ok(release(setup, &bytes));
-    }
-    let appspec = appspec::read(name, &bytes, &setup.limits);
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    // A configuration has keys that no appspec has, and the other way round.
-    if config::looks_like_configuration(&text, &setup.limits) {
-        let diagnostics = config::read(&[(name.to_owned(), text.clone())], &setup.limits).err().unwrap_or_default();
-        return Ok(Report { kind: "configuration", diagnostics, text, ..Report::default() });
-    }
-    Ok(Report { kind: "appspec", diagnostics: appspec.diagnostics, text, ..Report::default() })
+    let verdict = match report.kind {
+        "bundle" | "appspec" if report.valid => "may be deployed",
+        "bundle" | "appspec" => "must not be deployed",
+        _ if report.valid => "is good",
+        _ => "must not be used",
+    };
+    let (errors, warnings) = (counted(report.errors, "error"), counted(report.warnings, "warning"));
+    text.push_str(&format!("{} {}: {verdict} ({errors}, {warnings})\n", report.kind, path.display()));
+    text
 }
 
-fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
+fn counted(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+fn examine(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, Failure> {
+    // Whatever is there, opening it must not wait.
+    let mut options = std::fs::File::options();
+    let file = options.read(true).custom_flags(O_NONBLOCK).open(path);
+    let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+    let metadata = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+    if metadata.is_dir() {
+        return bundle(setup, path, custom);
+    }
+    if !metadata.is_file() {
+        let message = format!("{} is neither a file nor a directory", path.display());
+        return Err(
+            Failure::say(ExitCode::Failed, message).hint("name a bundle, an appspec, a configuration or a release")
+        );
+    }
+    if archive::detect(&file).is_ok() {
+        return packed(setup, &file, custom);
+    }
+    let most = setup.limits.appspec_bytes.max(setup.limits.config_bytes).max(stored_bytes(&setup.limits));
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file.take(most as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
+    if looks_like_a_release(&bytes) {
+        return Ok(release(setup, &bytes));
+    }
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if config::looks_like_configuration(&text, &setup.limits) {
+        return Ok(configuration(setup, name, text, bytes.len()));
+    }
+    let diagnostics = appspec::read(&name, &bytes, &setup.limits).diagnostics;
+    Ok(Report { kind: "appspec", diagnostics, name, text, ..Report::default() })
+}
+
+/// An appspec may be JSON too, but has no such keys.
+fn looks_like_a_release(bytes: &[u8]) -> bool {
+    let head = bytes.trim_ascii_start();
+    let has = |key: &[u8]| head.windows(key.len()).any(|window| window == key);
+    head.starts_with(b"{") && (has(b"\"payload\"") || has(b"\"payloadType\"") || has(b"\"sequence\""))
+}
+
+fn configuration(setup: &Setup, name: String, text: String, bytes: usize) -> Report {
+    if bytes > setup.limits.config_bytes {
+        let other = format!("it has {bytes} bytes; a configuration has at most {}", setup.limits.config_bytes);
+        return Report { kind: "configuration", other: vec![other], ..Report::default() };
+    }
+    let diagnostics = config::read(&[(name.clone(), text.clone())], &setup.limits).err().unwrap_or_default();
+    Report { kind: "configuration", diagnostics, name, text, ..Report::default() }
 }
 
 fn release(setup: &Setup, bytes: &[u8]) -> Report {
     let parsed = AgentVersion::current()
         .map_err(|e| e.to_string())
         .and_then(|agent| Document::parse(bytes, &setup.limits, agent).map_err(|e| crate::work::chain(&e)));
-    Report { kind: "release", problems: parsed.err().into_iter().collect(), ..Report::default() }
+    Report { kind: "release", other: parsed.err().into_iter().collect(), ..Report::default() }
 }
 
 /// A packed bundle is unpacked into a directory that is gone afterwards.
-fn packed(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, Failure> {
-    let scratch = tempfile::tempdir()?;
-    let file = std::fs::File::open(path)?;
-    let kind = archive::detect(&file)?;
+fn packed(setup: &Setup, file: &std::fs::File, custom: Option<&str>) -> Result<Report, Failure> {
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     let target = scratch.path().join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
-    match archive::unpack(&file, kind, &target, &options) {
+    match archive::unpack(file, archive::detect(file)?, &target, &options) {
         Ok(_) => bundle(setup, &target, custom),
-        Err(error) => Ok(Report { kind: "bundle", problems: vec![crate::work::chain(&error)], ..Report::default() }),
+        Err(error) => Ok(broken(crate::work::chain(&error))),
     }
 }
 
+fn broken(problem: String) -> Report {
+    Report { kind: "bundle", other: vec![problem], ..Report::default() }
+}
+
 fn bundle(setup: &Setup, directory: &Path, custom: Option<&str>) -> Result<Report, Failure> {
-    let mut report = Report { kind: "bundle", ..Report::default() };
     let listing = match archive::list(directory) {
         Ok(listing) => listing,
-        Err(error) => {
-            report.problems.push(crate::work::chain(&error));
-            return Ok(report);
-        }
+        Err(error) => return Ok(broken(crate::work::chain(&error))),
     };
     let found = match diagnose_bundle(directory, &listing, custom, &setup.limits) {
         Ok(found) => found,
-        Err(failure) => {
-            report.problems.push(failure.message);
-            return Ok(report);
-        }
+        Err(failure) => return Ok(broken(failure.message)),
     };
-    report.diagnostics = found.diagnostics;
-    report.text.clone_from(&found.text);
-    if let Some(spec) = found.spec {
-        if let Err(problems) = plan::wanted(&spec, &listing, None) {
-            report.problems.extend(problems_text(&problems).lines().map(str::to_owned));
-        }
-        let read = ReadAppspec { spec, name: found.name, text: found.text, diagnostics: Vec::new() };
-        report.diagnostics.extend(diagnose_host(directory, &read, &listing, &setup.limits));
-    }
-    Ok(report)
+    let in_plan = found.in_plan(&listing);
+    Ok(Report {
+        kind: "bundle",
+        diagnostics: found.diagnostics,
+        problems: in_plan.errors,
+        suspicious: in_plan.warnings,
+        name: found.name,
+        text: found.text,
+        ..Report::default()
+    })
 }

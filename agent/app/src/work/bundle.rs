@@ -6,7 +6,8 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use hostler_core::appspec::diagnose::{self, Diagnostic, Severity};
+use hostler_core::appspec::codes::Code;
+use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_bundle, lint_host};
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::appspec::{self, appspec_names};
@@ -19,6 +20,7 @@ use hostler_core::plan::{Fact, Problem, plan, wanted};
 use hostler_host::install::{self, InstallError, JournalState};
 use hostler_host::observe::{self, PlanError};
 use hostler_host::users;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::setup::Setup;
 use crate::work::{chain, fail};
@@ -33,8 +35,6 @@ pub struct ReadAppspec {
     pub spec: AppSpec,
     /// Its name in the bundle.
     pub name: String,
-    /// Its text.
-    pub text: String,
     /// What was found; warnings only.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -49,9 +49,13 @@ pub fn read_appspec(
     custom: Option<&str>,
     limits: &Limits,
 ) -> Result<ReadAppspec, WorkFailure> {
-    let Diagnosed { diagnostics, text, name, spec } = diagnose_bundle(archive, listing, custom, limits)?;
+    let found = diagnose_bundle(archive, listing, custom, limits)?;
+    if found.has_errors() {
+        return Err(fail(found.render(&found.in_plan(listing).errors)));
+    }
+    let Diagnosed { diagnostics, text, name, spec } = found;
     match spec {
-        Some(spec) => Ok(ReadAppspec { spec, name, text, diagnostics }),
+        Some(spec) => Ok(ReadAppspec { spec, name, diagnostics }),
         None => Err(fail(diagnose::render(&diagnostics, &text))),
     }
 }
@@ -65,8 +69,51 @@ pub struct Diagnosed {
     pub text: String,
     /// Its name in the bundle.
     pub name: String,
-    /// What it means; `None` when something that was found is an error.
+    /// What it means; `None` when it cannot be read. The bundle may still lack what it names.
     pub spec: Option<AppSpec>,
+}
+
+impl Diagnosed {
+    /// Whether something was found that makes it unusable on every host.
+    pub fn has_errors(&self) -> bool {
+        self.spec.is_none() || self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// What shows only when every file gets its place, and was not said yet.
+    pub fn in_plan(&self, listing: &BundleListing) -> InPlan {
+        let Some(spec) = &self.spec else { return InPlan::default() };
+        match wanted(spec, listing, None) {
+            Ok(wanted) => InPlan { errors: Vec::new(), warnings: untold(wanted.warnings, &self.diagnostics) },
+            Err(problems) => InPlan { errors: untold(problems, &self.diagnostics), warnings: Vec::new() },
+        }
+    }
+
+    /// Everything for people, with the lines of the appspec; `problems` are errors that are not in it.
+    pub fn render(&self, problems: &[Problem]) -> String {
+        let errors = problems.iter().map(|problem| problem.view(Severity::Error, &self.name));
+        diagnose::render_all(self.diagnostics.iter().map(View::from).chain(errors), &self.text).trim_end().to_owned()
+    }
+}
+
+/// What a plan shows of a bundle, on whichever host.
+#[derive(Debug, Clone, Default)]
+pub struct InPlan {
+    /// It can be installed nowhere.
+    pub errors: Vec<Problem>,
+    /// It is allowed and probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Leaves out what diagnostics say already, of the same place in the appspec.
+pub fn untold(mut problems: Vec<Problem>, diagnostics: &[Diagnostic]) -> Vec<Problem> {
+    let same = |code: Code| {
+        matches!(
+            code,
+            Code::SourceAbsent | Code::LeavesBundle | Code::PermissionMatchesNothing | Code::PatternMatchesNothing
+        )
+    };
+    problems.retain(|p| p.at.is_none() || !diagnostics.iter().any(|d| d.at == p.at && same(d.code)));
+    problems
 }
 
 /// Everything that the bundle alone shows.
@@ -88,13 +135,11 @@ pub fn diagnose_bundle(
     let bytes = head(&archive.join(name), limits.appspec_bytes as u64 + 1)
         .map_err(|e| fail(format!("cannot read {name} of the bundle: {e}")))?;
     let reading = appspec::read(name, &bytes, limits);
-    let (mut diagnostics, mut spec) = (reading.diagnostics, reading.spec);
+    let (mut diagnostics, spec) = (reading.diagnostics, reading.spec);
     if let Some(read) = &spec {
         let heads = script_heads(archive, read, listing);
         diagnostics.extend(lint_bundle(name, read, listing, &heads, limits));
-        if diagnostics.iter().any(|d| d.severity == Severity::Error) {
-            spec = None;
-        }
+        diagnostics.sort_by_key(|d| d.at.map(|at| (at.line, at.column)));
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok(Diagnosed { diagnostics, text, name: name.clone(), spec })
@@ -115,9 +160,15 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
 }
 
 /// What of the host will surprise: users, groups and interpreters that it does not have.
-pub fn diagnose_host(archive: &Path, read: &ReadAppspec, listing: &BundleListing, limits: &Limits) -> Vec<Diagnostic> {
-    let heads = script_heads(archive, &read.spec, listing);
-    let questions = host_questions(&read.spec, &heads);
+pub fn diagnose_host(
+    archive: &Path,
+    name: &str,
+    spec: &AppSpec,
+    listing: &BundleListing,
+    limits: &Limits,
+) -> Vec<Diagnostic> {
+    let heads = script_heads(archive, spec, listing);
+    let questions = host_questions(spec, &heads);
     let answer = |names: std::collections::BTreeSet<String>, exists: fn(&str) -> bool| -> BTreeMap<String, bool> {
         names.into_iter().map(|name| (name.clone(), exists(&name))).collect()
     };
@@ -126,7 +177,7 @@ pub fn diagnose_host(archive: &Path, read: &ReadAppspec, listing: &BundleListing
         groups: answer(questions.groups, users::group_exists),
         interpreters: answer(questions.interpreters, users::program_exists),
     };
-    lint_host(&read.name, &read.spec, &heads, &knowledge, limits)
+    lint_host(name, spec, &heads, &knowledge, limits)
 }
 
 /// The first bytes of every script that is a plain file of the bundle.
@@ -144,7 +195,7 @@ fn script_heads(archive: &Path, spec: &AppSpec, listing: &BundleListing) -> BTre
 }
 
 fn head(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
+    let file = File::options().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)

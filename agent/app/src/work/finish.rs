@@ -1,8 +1,12 @@
 //! The effect Finish: the install journal is settled and old revisions are deleted. Nothing here fails a deployment.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use hostler_core::ids::DeploymentId;
+use hostler_core::machine::retention::Kept;
 use hostler_host::install::{self, JournalState};
 
 use crate::ports::Job;
@@ -10,12 +14,20 @@ use crate::setup::Setup;
 use crate::work::chain;
 
 /// Settles and cleans up; what could not be done is returned for people to know.
-pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &[DeploymentId]) -> Vec<String> {
+pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
     let mut warnings = Vec::new();
     if commit {
         warnings.extend(commit_install(setup, job));
     }
-    warnings.extend(delete_others(setup, job, keep));
+    // The unpacked bundle is what hooks and rollbacks use; the packed one would only take the same room again.
+    let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
+    match fs::remove_file(&packed) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            warnings.push(format!("the packed bundle {} could not be deleted: {error}", packed.display()));
+        }
+        _ => {}
+    }
+    warnings.extend(delete_others(setup, job, &within_room(setup, job, keep)));
     warnings
 }
 
@@ -35,6 +47,36 @@ fn commit_install(setup: &Setup, job: &Job) -> Vec<String> {
             .collect(),
         Err(error) => vec![format!("the replaced files were not deleted: {}", chain(&error))],
     }
+}
+
+/// The deployments that stay: those in use, and the others as long as all together fit in the room that they have.
+fn within_room(setup: &Setup, job: &Job, kept: &Kept) -> Vec<DeploymentId> {
+    let mut keep = kept.always.clone();
+    let Some(most) = kept.most_bytes else {
+        keep.extend(kept.while_room.iter().cloned());
+        return keep;
+    };
+    let size = |id: &DeploymentId| bytes_below(setup.layout.deployment(&job.group.key, id).directory());
+    let mut bytes: u64 = kept.always.iter().map(size).sum();
+    for id in &kept.while_room {
+        bytes += size(id);
+        if bytes > most {
+            break;
+        }
+        keep.push(id.clone());
+    }
+    keep
+}
+
+/// Bytes on disk of everything below a directory; what cannot be read counts nothing.
+fn bytes_below(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
 }
 
 fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String> {

@@ -1,10 +1,15 @@
 //! The effect Install: plan again on the host as it is now, and put the files in place in one transaction.
 
+use std::path::Path;
+
+use hostler_core::appspec::spec::AppSpec;
+use hostler_core::bundle::BundleListing;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::{InstallReport, WorkFailure};
 use hostler_core::machine::state::Creator;
-use hostler_core::plan::actions::InstalledEntry;
+use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_host::archive;
+use hostler_host::clock;
 use hostler_host::install::{self, InstallRequest, JournalState, Settled};
 
 use crate::ports::Job;
@@ -24,24 +29,49 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
         }
         Settled::None | Settled::Undone(_) => {}
     }
+    refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    // Hooks may have changed the bundle (a build, a download), so it is listed again.
-    let listing = archive::list(&archive).map_err(|e| fail(chain(&e)))?;
-    let policy = &job.deployment.request.policy;
-    let read = bundle::read_appspec(&archive, &listing, policy.appspec_name.as_deref(), &setup.limits)?;
-    let last = last_install(setup, &job.group).map_err(fail)?;
-    let planned = bundle::plan_install(setup, &read.spec, &listing, last.as_deref(), policy)
-        .map_err(|error| fail(plan_error_text(&error)))?;
+    let plan = plan(setup, job, &archive)?;
     let request = InstallRequest {
         deployment: &job.deployment.id,
         archive: &archive,
         root: setup.layout.root(),
         journal: &journal,
-        links: &planned.plan.links,
-        plan: &planned.plan,
+        links: &plan.links,
+        plan: &plan,
     };
     report(&install::run(&request).map_err(|e| fail(chain(&e)))?.entries)
+}
+
+/// What is done on the host as it is now. A removal is the plan of a bundle that holds nothing.
+fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<Plan, WorkFailure> {
+    let policy = &job.deployment.request.policy;
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    let (spec, listing) = if job.deployment.request.removes {
+        (AppSpec::default(), BundleListing::default())
+    } else {
+        bundle_as_it_is(setup, job, archive)?
+    };
+    let planned = bundle::plan_install(setup, &spec, &listing, last.as_deref(), policy);
+    Ok(planned.map_err(|error| fail(plan_error_text(&error)))?.plan)
+}
+
+fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec, BundleListing), WorkFailure> {
+    // Hooks may have changed the bundle (a build, a download), so it is listed again.
+    let listing = archive::list(archive).map_err(|e| fail(chain(&e)))?;
+    let appspec_name = job.deployment.request.policy.appspec_name.as_deref();
+    let read = bundle::read_appspec(archive, &listing, appspec_name, &setup.limits)?;
+    Ok((read.spec, listing))
+}
+
+/// Since the host went down, its boot has started whatever the old files start, which ApplicationStop had stopped: new
+/// files must not be put below a running application. A rollback goes on all the same, since nothing follows it.
+fn refuse_after_a_reboot(job: &Job) -> Result<(), WorkFailure> {
+    if job.effect.boot_id == clock::boot_id() || job.deployment.request.creator == Creator::Rollback {
+        return Ok(());
+    }
+    Err(fail("interrupted: the host went down before the new files were in place; the old ones are"))
 }
 
 fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
@@ -51,16 +81,26 @@ fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
 
 /// The last Install of the group may still have the files that it replaced beside its own, because its deployment
 /// failed. A rollback takes it back, which also restores files that were not the group's; anything else accepts it.
+/// Taking back and accepting may themselves have been interrupted, and are brought to an end first.
 fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();
-    if install::state(&journal).map_err(|e| fail(chain(&e)))? != JournalState::Installed {
+    if install::settle(&journal).map_err(|e| fail(chain(&e)))? != Settled::Installed {
         return Ok(());
     }
-    if job.deployment.request.creator == Creator::Rollback {
+    if job.deployment.request.creator == Creator::Rollback && knows_what_was_before(setup, job)? {
         install::undo(&journal).map_err(|e| fail(chain(&e)))?;
     } else {
         install::commit(&journal).map_err(|e| fail(chain(&e)))?;
     }
     Ok(())
+}
+
+/// Whether the files that taking back the last Install brings to light are known to be the group's. They are not where
+/// the Install before was itself taken back; then the last one stays and its files are replaced.
+fn knows_what_was_before(setup: &Setup, job: &Job) -> Result<bool, WorkFailure> {
+    let Some(before) = &job.group.installed_before else { return Ok(true) };
+    let journal = setup.layout.deployment(&job.group.key, &before.deployment).journal();
+    let state = install::state(&journal).map_err(|e| fail(chain(&e)))?;
+    Ok(matches!(state, JournalState::Installed | JournalState::Committed))
 }

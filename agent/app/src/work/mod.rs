@@ -4,7 +4,8 @@ pub mod bundle;
 mod finish;
 mod hook;
 mod install;
-mod prepare;
+pub mod prepare;
+mod reboot;
 pub mod recover;
 
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ impl Worker for HostWorker {
                 let setup = Arc::clone(&self.setup);
                 WorkResult::Installed(blocking(move || install::install(&setup, &job)).await)
             }
+            Work::Reboot => WorkResult::Rebooted(reboot::reboot(&self.setup, &job).await),
             Work::Finish { commit, keep } => {
                 let setup = Arc::clone(&self.setup);
                 let done = blocking(move || Ok(finish::finish(&setup, &job, commit, &keep))).await;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use hostler_core::appspec::diagnose;
 use hostler_core::appspec::spec::EventHooks;
 use hostler_core::bundle::{BundleListing, BundleType};
+use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::event::{Prepared, WorkFailure};
-use hostler_core::machine::state::{Revision, Source};
+use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::digest::digest_file;
@@ -19,7 +20,9 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store;
-use crate::work::bundle::{diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec};
+use crate::work::bundle::{
+    ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
+};
 use crate::work::{blocking, chain, fail};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
@@ -31,6 +34,11 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         fetch(store, key, &job.deployment.request.revision, &paths).await?;
     }
     blocking(move || {
+        if job.deployment.request.removes {
+            let (old_hooks, warning) = old_hooks(&setup, &job.group);
+            let revision = job.deployment.request.revision.clone();
+            return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
+        }
         let (revision, listing) = unpacked(&setup, &job, &paths)?;
         check(&setup, &job, revision, &listing)
     })
@@ -103,7 +111,7 @@ fn unpack(
     }
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     let listing = archive::unpack(&file, found, archive, &options)
-        .map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
+        .map_err(|e| fail(format!("cannot unpack {} into {}: {}", bundle.display(), archive.display(), chain(&e))))?;
     Ok((Revision { bundle_type: Some(found), ..revision }, listing))
 }
 
@@ -113,29 +121,44 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
     let read = read_appspec(&archive, listing, policy.appspec_name.as_deref(), &setup.limits)?;
     let mut findings = read.diagnostics.clone();
-    findings.extend(diagnose_host(&archive, &read, listing, &setup.limits));
+    findings.extend(diagnose_host(&archive, &read.name, &read.spec, listing, &setup.limits));
     let mut warnings: Vec<String> = findings.iter().map(diagnose::one_line).collect();
-    let last = last_install(setup, &job.group).map_err(fail)?;
-    match plan_install(setup, &read.spec, listing, last.as_deref(), policy) {
-        Ok(planned) => warnings.extend(planned.warnings.iter().map(ToString::to_string)),
-        Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
-            let text = plan_error_text(&error);
-            warnings.push(format!("{text}\n(checked again after BeforeInstall, as the appspec says)"));
-        }
-        Err(error) => return Err(fail(plan_error_text(&error))),
+    // A rollback that only starts the old application again installs nothing.
+    if job.deployment.step(LifecycleEvent::Install).is_some() {
+        warnings.extend(check_install(setup, job, &read, listing)?);
     }
-    let (old_hooks, old_warning) = old_hooks(setup, job);
+    let (old_hooks, old_warning) = old_hooks(setup, &job.group);
     warnings.extend(old_warning);
     Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, warnings })
 }
 
+/// Whether the files can be put in place on the host as it is, as far as that must be so already.
+fn check_install(
+    setup: &Setup,
+    job: &Job,
+    read: &ReadAppspec,
+    listing: &BundleListing,
+) -> Result<Vec<String>, WorkFailure> {
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    match plan_install(setup, &read.spec, listing, last.as_deref(), &job.deployment.request.policy) {
+        Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
+        // The failed Install is taken back first, which changes what is in the way and gives its space back.
+        Err(error) if may_change(&error) && job.deployment.request.rolls_back.is_some() => Ok(Vec::new()),
+        Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
+            let text = plan_error_text(&error);
+            Ok(vec![format!("{text}\n(checked again after BeforeInstall, as the appspec says)")])
+        }
+        Err(error) => Err(fail(plan_error_text(&error))),
+    }
+}
+
 /// The hooks of the revision that is on the host. That its bundle is gone or broken must not block every later
 /// release: its scripts cannot run, and people are told.
-fn old_hooks(setup: &Setup, job: &Job) -> (Vec<EventHooks>, Option<String>) {
-    let Some(installed) = &job.group.installed else { return (Vec::new(), None) };
-    let archive = setup.layout.deployment(&job.group.key, &installed.archive).archive();
+pub fn old_hooks(setup: &Setup, group: &Group) -> (Vec<EventHooks>, Option<String>) {
+    let Some(installed) = &group.installed else { return (Vec::new(), None) };
+    let archive = setup.layout.deployment(&group.key, &installed.archive).archive();
     let read = archive::list(&archive).map_err(|e| chain(&e)).and_then(|listing| {
-        let custom = job.group.appspec_name_of(&installed.archive);
+        let custom = group.appspec_name_of(&installed.archive);
         read_appspec(&archive, &listing, custom, &setup.limits).map_err(|f| f.message)
     });
     match read {

@@ -1,6 +1,7 @@
 //! At boot, before application units start: an Install that a power loss interrupted is undone or completed.
 
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Work;
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
@@ -22,11 +23,11 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
             continue;
         }
-        let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
-        let settled = install::settle(&journal).map_err(|e| {
-            let message = format!("the Install of {} cannot be brought to an end: {}", deployment.id, chain(&e));
-            Failure::say(ExitCode::Failed, message)
-        })?;
+        // A rollback's Install takes the one before it back first, and may have been interrupted there.
+        if let Some(installed) = &group.installed {
+            settle(setup, &group.key, &installed.deployment)?;
+        }
+        let settled = settle(setup, &group.key, &deployment.id)?;
         let word = match settled {
             Settled::None => "had not begun",
             Settled::Undone(_) => "was undone; the old files are in place",
@@ -35,4 +36,11 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         text.push_str(&format!("the interrupted Install of {} ({}) {word}\n", deployment.id, group.key));
     }
     Ok(text)
+}
+
+fn settle(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<Settled, Failure> {
+    install::settle(&setup.layout.deployment(key, deployment).journal()).map_err(|e| {
+        let message = format!("the Install of {deployment} cannot be brought to an end: {}", chain(&e));
+        Failure::say(ExitCode::Failed, message)
+    })
 }

@@ -115,7 +115,7 @@ codes! {
     RelativeDestination "relative-destination" Warning,
     /// `~`, `$` or `*` where they mean nothing.
     NotExpanded "not-expanded" Warning,
-    /// A destination inside another one.
+    /// A destination inside another one, whose permissions reach into it.
     NestedDestination "nested-destination" Warning,
     /// A destination that ends in the name of the file that it receives.
     DestinationRepeatsName "destination-repeats-name" Warning,

@@ -187,39 +187,77 @@ pub fn one_line(diagnostic: &Diagnostic) -> String {
 ///
 /// `source` is the document's text; where it is not at hand, an empty text leaves the lines out.
 pub fn render(diagnostics: &[Diagnostic], source: &str) -> String {
+    render_all(diagnostics.iter().map(View::from), source)
+}
+
+/// What text for people shows of a finding, whichever kind it is of.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'f> {
+    /// What it means for the document.
+    pub severity: Severity,
+    /// Stable name of the kind of finding.
+    pub code: &'f str,
+    /// The document.
+    pub file: &'f str,
+    /// Where; `None` where it is about the whole document.
+    pub at: Option<Position>,
+    /// What is wrong.
+    pub message: &'f str,
+    /// What to do.
+    pub help: Option<&'f str>,
+    /// Other places that belong to it.
+    pub related: &'f [Related],
+    /// See [`Diagnostic::conceal`].
+    pub conceal: bool,
+}
+
+impl<'f> From<&'f Diagnostic> for View<'f> {
+    fn from(diagnostic: &'f Diagnostic) -> Self {
+        Self {
+            severity: diagnostic.severity,
+            code: diagnostic.code.name(),
+            file: &diagnostic.file,
+            at: diagnostic.at,
+            message: &diagnostic.message,
+            help: diagnostic.help.as_deref(),
+            related: &diagnostic.related,
+            conceal: diagnostic.conceal,
+        }
+    }
+}
+
+/// As [`render`], for findings of any kind in one document.
+pub fn render_all<'f>(views: impl Iterator<Item = View<'f>>, source: &str) -> String {
     let source = Source::new(source);
     let renderer = Renderer::plain();
     let mut text = String::new();
-    for diagnostic in diagnostics {
-        render_one(diagnostic, &source, &renderer, &mut text);
+    for view in views {
+        render_one(&view, &source, &renderer, &mut text);
         text.push_str("\n\n");
     }
     text
 }
 
-fn render_one(diagnostic: &Diagnostic, source: &Source, renderer: &Renderer, text: &mut String) {
-    let level = match diagnostic.severity {
+fn render_one(view: &View<'_>, source: &Source, renderer: &Renderer, text: &mut String) {
+    let level = match view.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.name());
-    let path = diagnostic.file.as_str();
-    let picture = diagnostic.at.and_then(|at| source.picture(at, diagnostic.conceal));
-    let mut group = match (&picture, diagnostic.at) {
+    let title = level.primary_title(view.message).id(view.code);
+    let path = view.file;
+    let picture = view.at.and_then(|at| source.picture(at, view.conceal));
+    let mut group = match (&picture, view.at) {
         (Some(picture), _) => title.element(picture.snippet(path, AnnotationKind::Primary, None)),
         (None, None) => title.element(Origin::path(path)),
         (None, Some(at)) => title.element(Origin::path(path).line(wide(at.line)).char_column(wide(at.column))),
     };
-    let related: Vec<(Picture, &Related)> = diagnostic
-        .related
-        .iter()
-        .filter_map(|related| Some((source.picture(related.at, diagnostic.conceal)?, related)))
-        .collect();
+    let related: Vec<(Picture, &Related)> =
+        view.related.iter().filter_map(|related| Some((source.picture(related.at, view.conceal)?, related))).collect();
     for (picture, related) in &related {
         group = group.element(picture.snippet(path, AnnotationKind::Context, Some(related.message.as_str())));
     }
-    if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+    if let Some(help) = view.help {
+        group = group.element(Level::HELP.message(help));
     }
     text.push_str(&renderer.render(&[group]));
 }

@@ -6,9 +6,10 @@ use crate::appspec::keys::nearest;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::config::duration;
 use crate::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, HookSettings, Settings};
+use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::limits::Limits;
-use crate::machine::state::Policy;
+use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 /// Keys at the top.
@@ -24,6 +25,7 @@ const GROUP: &[&str] = &[
     "file_exists_behavior",
     "rollback",
     "max_revisions",
+    "max_revision_bytes",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -130,11 +132,12 @@ impl Reader {
                     flag(&mut policy.ignore_application_stop_failures, entry, findings);
                 }
                 "cleanup" => flag(&mut policy.cleanup, entry, findings),
-                "rollback" => flag(&mut policy.rollback, entry, findings),
+                "rollback" => policy.rollback = rollback(entry, findings).unwrap_or(policy.rollback.clone()),
                 "file_exists_behavior" => {
                     policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
                 }
                 "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
             }
         }
@@ -241,6 +244,32 @@ fn flag(target: &mut bool, entry: &Entry, findings: &mut Findings) {
         Some(other) => invalid(entry, format!("{} is neither true nor false", quoted(other)), findings),
         None => {}
     }
+}
+
+/// `true`, `false`, or the events whose failure is followed by a rollback.
+fn rollback(entry: &Entry, findings: &mut Findings) -> Option<RollbackPolicy> {
+    let Some(list) = entry.value.as_sequence() else {
+        let mut on = true;
+        flag(&mut on, entry, findings);
+        return Some(if on { RollbackPolicy::Always } else { RollbackPolicy::Never });
+    };
+    let mut events = Vec::new();
+    for node in list {
+        let name = node.as_scalar().map_or("", |scalar| scalar.text.as_str());
+        match LifecycleEvent::ORDER.into_iter().find(|event| event.name() == name) {
+            Some(event) => events.push(event),
+            None => {
+                let names = LifecycleEvent::ORDER.map(LifecycleEvent::name);
+                let help = match nearest(name, &names) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the events are {}", names.join(", ")),
+                };
+                let message = format!("rollback: {} is not a lifecycle event", quoted(name));
+                findings.add(Code::InvalidConfiguration, Some(node.at), message).help(help);
+            }
+        }
+    }
+    Some(RollbackPolicy::Events(events))
 }
 
 fn behavior(entry: &Entry, findings: &mut Findings) -> Option<FileExistsBehavior> {

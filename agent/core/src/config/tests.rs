@@ -1,7 +1,9 @@
 use super::*;
 use crate::appspec::diagnose::render;
 use crate::appspec::spec::FileExistsBehavior;
+use crate::event_order::LifecycleEvent;
 use crate::limits::Limits;
+use crate::machine::state::RollbackPolicy;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];
@@ -29,14 +31,19 @@ groups:
     file_exists_behavior: OVERWRITE
     rollback: false
     max_revisions: 7
-  - {application: web, group: test}
+    max_revision_bytes: 1000000
+  - {application: web, group: test, rollback: [ValidateService]}
 hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
 ";
     let settings = read_one(text).unwrap();
     assert_eq!(settings.instance_id.unwrap().as_str(), "i-1");
     let prod = &settings.groups[0];
     assert_eq!((prod.channel.as_deref(), prod.poll_seconds), (Some("file:///srv/channel"), 10));
-    assert!(prod.policy.ignore_application_stop_failures && !prod.policy.cleanup && !prod.policy.rollback);
+    assert!(prod.policy.ignore_application_stop_failures && !prod.policy.cleanup);
+    assert_eq!(prod.policy.rollback, RollbackPolicy::Never);
+    assert_eq!(prod.policy.max_revision_bytes, Some(1_000_000));
+    let test = &settings.groups[1];
+    assert_eq!(test.policy.rollback, RollbackPolicy::Events(vec![LifecycleEvent::ValidateService]));
     assert_eq!(prod.policy.file_exists_behavior, FileExistsBehavior::Overwrite);
     assert_eq!(prod.policy.max_revisions, 7);
     assert_eq!(settings.groups[1].poll_seconds, 300, "the poll at the top is the default of all groups");
@@ -67,6 +74,7 @@ groups:
     poll: soon
     cleanup: maybe
     max_revisions: 1
+    rollback: [ValidateServices]
     file_exists_behavior: overwrite
 hooks: [a]
 ";

@@ -188,6 +188,13 @@ impl HistoryState {
         Ok(record)
     }
 
+    /// What covers everything that the file must hold, whatever happened: all before the first pending record.
+    pub fn anchor(&self) -> Option<Anchor> {
+        let Some(first) = self.pending.first() else { return self.chain.anchor() };
+        let link = Link::parse(first.line.as_bytes()).ok()?;
+        Some(Anchor { seq: link.seq.checked_sub(1)?, hash: link.prev_hash? })
+    }
+
     /// Forgets the pending records after the file was synced with them.
     pub fn settled(&mut self) {
         self.pending.clear();

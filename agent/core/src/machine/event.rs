@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::EventHooks;
+use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
 
 /// Something happened.
@@ -26,6 +28,17 @@ pub enum Event {
         key: GroupKey,
         /// The deployment to return to; `None` is the last good one.
         to: Option<DeploymentId>,
+        /// Who asked.
+        asked_by: String,
+        /// How it is done.
+        policy: Box<crate::machine::state::Policy>,
+    },
+    /// Take the group's files off this host, after its ApplicationStop, and hold its channel.
+    Remove {
+        /// Id of the deployment, if it is accepted.
+        id: DeploymentId,
+        /// The group.
+        key: GroupKey,
         /// Who asked.
         asked_by: String,
         /// How it is done.
@@ -58,6 +71,8 @@ pub struct Effect {
     pub work: Work,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,
+    /// The kernel's boot in which it began; another one means that the host went down in its middle.
+    pub boot_id: String,
 }
 
 /// What is done outside. Each may be started again after a crash: see the method `after_a_crash`.
@@ -77,12 +92,15 @@ pub enum Work {
     },
     /// Plan again on the host as it is now and put the files in place.
     Install,
+    /// Restart the host, because a script asked for it with exit status 194. In any boot but the one in which the effect
+    /// began it has been done.
+    Reboot,
     /// Settle the install journal and delete old revisions.
     Finish {
         /// Whether the replaced files are given up (the deployment succeeded) or stay beside for a rollback.
         commit: bool,
-        /// Deployments whose directories are kept.
-        keep: Vec<DeploymentId>,
+        /// What stays on the host.
+        keep: Kept,
     },
 }
 
@@ -100,7 +118,7 @@ impl Work {
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
             Self::Prepare | Self::Finish { .. } => AfterACrash::Repeat,
-            Self::RunHook { .. } | Self::Install => AfterACrash::LookFirst,
+            Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
         }
     }
 
@@ -119,6 +137,8 @@ pub enum WorkResult {
     Hook(HookResult),
     /// Of `Install`.
     Installed(Result<InstallReport, WorkFailure>),
+    /// Of `Reboot`: in the boot after it.
+    Rebooted(Result<(), WorkFailure>),
     /// Of `Finish`: what could not be cleaned up.
     Finished {
         /// What people should know.
@@ -184,12 +204,28 @@ pub enum Refusal {
         /// The deployment that was named.
         deployment: DeploymentId,
     },
+    /// There is nothing to remove.
+    #[error("nothing of {key} is installed on this host")]
+    NotInstalled {
+        /// The group.
+        key: GroupKey,
+    },
     /// Nothing is held.
     #[error("{key} follows its channel already")]
     NotHeld {
         /// The group.
         key: GroupKey,
     },
+}
+
+impl Refusal {
+    /// What a command that is refused for it ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
+            Self::DeploymentActive { .. } | Self::NoGoodRevision { .. } | Self::NotHeld { .. } => ExitCode::Refused,
+        }
+    }
 }
 
 /// What people who watch a deployment are told, as it happens.

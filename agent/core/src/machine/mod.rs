@@ -16,7 +16,7 @@
 pub mod event;
 pub mod follow;
 pub mod resume;
-mod retention;
+pub mod retention;
 mod rollback;
 pub mod state;
 mod step;

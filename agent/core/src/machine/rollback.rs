@@ -1,4 +1,4 @@
-//! Which revision a group returns to, and how much has to be done for it (design §4.4).
+//! Which revision a group returns to, and how much has to be done for it (design §4.4); and how it is removed.
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
@@ -10,8 +10,9 @@ use crate::machine::state::{
 /// The rollback that follows a failed deployment by itself; `None` when nothing was touched, when there is nothing to
 /// return to, when the policy is off, and after a failed rollback, which holds still.
 pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
-    failed.failure.as_ref()?;
-    if !failed.request.policy.rollback || failed.request.creator == Creator::Rollback {
+    let event = failed.failure.as_ref()?.event;
+    let by_itself = failed.request.policy.rollback.covers(event);
+    if !by_itself || failed.request.removes || failed.request.creator == Creator::Rollback {
         return None;
     }
     let good = group.last_good.as_ref()?;
@@ -26,13 +27,17 @@ fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<Rollba
         let started = failed.began(LifecycleEvent::ApplicationStart);
         return Some(if started { RollbackExtent::StopAndReinstall } else { RollbackExtent::Reinstall });
     }
-    let touched = failed.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some());
     let good_is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == good.archive);
-    (touched && good_is_in_place).then_some(RollbackExtent::Restart)
+    (touched(failed) && good_is_in_place).then_some(RollbackExtent::Restart)
+}
+
+/// Whether a deployment came further than fetching and checking.
+fn touched(deployment: &Deployment) -> bool {
+    deployment.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
 }
 
 /// A rollback that a person asks for: to the revision that the named deployment brought, or to the newest good one
-/// that is not on the host now.
+/// that does not run now.
 pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: Policy) -> Result<Request, Refusal> {
     let key = || group.key.clone();
     let target = match to {
@@ -40,7 +45,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
             let deployment = group.finished.iter().find(|d| d.id == id && d.request.revision.bundle_type.is_some());
             deployment.ok_or_else(|| Refusal::NotKept { key: key(), deployment: id })?
         }
-        None => good_elsewhere(group).ok_or_else(|| Refusal::NoGoodRevision { key: key() })?,
+        None => newest_good(group).ok_or_else(|| Refusal::NoGoodRevision { key: key() })?,
     };
     let installed = Installed {
         deployment: target.id.clone(),
@@ -52,14 +57,23 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
     Ok(request(group, &installed, asked_by.to_owned(), policy))
 }
 
-/// The newest deployment that succeeded and whose revision is not the one on the host.
-fn good_elsewhere(group: &Group) -> Option<&Deployment> {
-    let current = group.installed.as_ref().map(|i| &i.archive);
+/// The newest deployment that succeeded and whose revision is not the one that runs. After a failure that touched the
+/// host it is not known to run, even where its files are in place.
+fn newest_good(group: &Group) -> Option<&Deployment> {
+    let last = group.finished.iter().rev().find(|d| touched(d));
+    let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
+    let current = group.installed.as_ref().map(|i| &i.archive).filter(|_| runs);
     group
         .finished
         .iter()
         .rev()
         .find(|d| d.outcome == Some(Outcome::Succeeded) && d.installed && Some(d.archive()) != current)
+}
+
+/// The deployment that takes a group's files off the host.
+pub fn removal(group: &Group, asked_by: String, policy: Policy) -> Result<Request, Refusal> {
+    let installed = group.installed.as_ref().ok_or_else(|| Refusal::NotInstalled { key: group.key.clone() })?;
+    Ok(Request { creator: Creator::Cli, removes: true, ..request(group, installed, asked_by, policy) })
 }
 
 fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) -> Request {
@@ -71,6 +85,7 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         revision: target.revision.clone(),
         release: None,
         rolls_back: None,
+        removes: false,
         policy,
     }
 }

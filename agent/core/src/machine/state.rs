@@ -207,6 +207,9 @@ pub struct Request {
     pub release: Option<Highest>,
     /// The failure that this one makes good, for a rollback that nobody asked for by hand.
     pub rolls_back: Option<RollsBack>,
+    /// Whether the group's files are taken off the host, with nothing in their place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removes: bool,
     /// How it is done.
     pub policy: Policy,
 }
@@ -241,12 +244,38 @@ pub struct Policy {
     pub cleanup: bool,
     /// What to do with files that are there and were not installed by the last deployment.
     pub file_exists_behavior: FileExistsBehavior,
-    /// Return to the last good revision when an event fails.
-    pub rollback: bool,
+    /// When an event fails, return to the last good revision.
+    pub rollback: RollbackPolicy,
     /// Revisions that are kept on the host, the current and the last good among them; at least 2.
     pub max_revisions: u32,
+    /// Bytes that the kept revisions may take; what is on the host and the last good one stay whatever they take.
+    #[serde(default)]
+    pub max_revision_bytes: Option<u64>,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
+}
+
+/// After which failures the last good revision is put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackPolicy {
+    /// Never.
+    Never,
+    /// After the failure of any event that touched the host.
+    Always,
+    /// After the failure of one of these.
+    Events(Vec<LifecycleEvent>),
+}
+
+impl RollbackPolicy {
+    /// Whether the failure of this event is followed by a rollback.
+    pub fn covers(&self, event: LifecycleEvent) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Events(events) => events.contains(&event),
+        }
+    }
 }
 
 impl Default for Policy {
@@ -255,8 +284,9 @@ impl Default for Policy {
             ignore_application_stop_failures: false,
             cleanup: true,
             file_exists_behavior: FileExistsBehavior::Disallow,
-            rollback: true,
+            rollback: RollbackPolicy::Always,
             max_revisions: 5,
+            max_revision_bytes: None,
             appspec_name: None,
         }
     }
@@ -277,6 +307,9 @@ pub struct Deployment {
     pub steps: Vec<Step>,
     /// The effect that is going on; at most one.
     pub in_flight: Option<Effect>,
+    /// Whether a script asked for a reboot that has not happened yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebooting: bool,
     /// Whether Install put its files in place (and it was not undone).
     pub installed: bool,
     /// Things that people should know and that did not stop it.

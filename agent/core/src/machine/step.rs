@@ -5,15 +5,19 @@ use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, Req
 use crate::hook::{HookOutcome, HookResult};
 use crate::ids::{DeploymentId, InstanceId};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
-use crate::machine::retention::kept_deployments;
+use crate::machine::retention::kept;
 use crate::machine::rollback;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, Outcome, Request, RollbackExtent, Script, Source, State, Step,
     StepStatus,
 };
 
-/// How often a repeatable script is begun again after interruptions before the event fails.
+/// How often a script is begun before interruptions fail its event.
 const MOST_ATTEMPTS: u32 = 5;
+
+/// The exit status with which a script asks for a reboot, as in Run Command
+/// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/send-commands-reboot.html>).
+const REBOOT_STATUS: i32 = 194;
 
 /// What the outside contributes to a step.
 #[derive(Debug, Clone)]
@@ -87,6 +91,14 @@ impl Turn<'_> {
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
             }
+            Event::Remove { id, key, asked_by, policy } => {
+                let group = self.group(&key);
+                refuse_while_active(group)?;
+                let request = rollback::removal(group, asked_by.clone(), *policy)?;
+                group.following.held = Some(format!("{asked_by} removed it"));
+                self.start(new_deployment(id, request, self.context.now_ms));
+                Ok(())
+            }
             Event::Resume { key, asked_by } => {
                 let group = self.group(&key);
                 if group.following.held.is_none() && group.following.tried_sequence == 0 {
@@ -124,7 +136,7 @@ impl Turn<'_> {
     fn start(&mut self, deployment: Deployment) {
         let request = &deployment.request;
         let requested = requester(request);
-        if let Source::Kept { deployment: to } = &request.source {
+        if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes) {
             self.record(Kind::Rollback {
                 failed: request.rolls_back.as_ref().map(|r| r.deployment.clone()),
                 group: request.key.clone(),
@@ -167,6 +179,7 @@ impl Turn<'_> {
             (Work::Prepare, WorkResult::Prepared(result)) => self.prepared(&group, &mut deployment, result),
             (Work::RunHook { index, .. }, WorkResult::Hook(result)) => self.hook_ended(&mut deployment, index, result),
             (Work::Install, WorkResult::Installed(result)) => self.installed(&group, &mut deployment, result),
+            (Work::Reboot, WorkResult::Rebooted(result)) => self.rebooted(&mut deployment, result),
             (Work::Finish { .. }, WorkResult::Finished { warnings }) => {
                 self.warn(&mut deployment, warnings);
                 return self.conclude(&key, deployment);
@@ -217,9 +230,9 @@ impl Turn<'_> {
         match result {
             Ok(report) => {
                 deployment.installed = true;
-                let installed = self.installed_revision(deployment);
+                let installed = (!deployment.request.removes).then(|| self.installed_revision(deployment));
                 if let Some(group) = self.state.groups.get_mut(&group.key.id()) {
-                    group.installed_before = group.installed.replace(installed);
+                    group.installed_before = std::mem::replace(&mut group.installed, installed);
                 }
                 self.record(Kind::InstallFinished {
                     deployment: deployment.id.clone(),
@@ -248,8 +261,13 @@ impl Turn<'_> {
         let (event, last) = (step.event, index + 1 == step.scripts.len());
         let Some(script) = step.scripts.get_mut(index) else { return };
         let location = script.location.clone();
-        let again =
-            matches!(result.outcome, HookOutcome::Interrupted) && script.repeatable && script.attempts < MOST_ATTEMPTS;
+        let may_run_again = match result.outcome {
+            // It certainly did not run: the agent went down between asking for its supervisor and its start.
+            HookOutcome::Cancelled => true,
+            HookOutcome::Interrupted => script.repeatable,
+            _ => false,
+        };
+        let again = may_run_again && script.attempts < MOST_ATTEMPTS;
         script.outcome = (!again).then(|| result.outcome.clone());
         self.record(Kind::HookFinished {
             deployment: id,
@@ -264,6 +282,9 @@ impl Turn<'_> {
             if last {
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
+        } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) {
+            // The event goes on in the next boot, after this script.
+            deployment.rebooting = true;
         } else if !again {
             let message = format!("{location}: {}", result.outcome);
             if event.failure_may_be_ignored() && deployment.request.policy.ignore_application_stop_failures {
@@ -272,6 +293,17 @@ impl Turn<'_> {
             } else {
                 self.fail(deployment, Some(location), WorkFailure { message, verification: false }, result.tail);
             }
+        }
+    }
+
+    fn rebooted(&mut self, deployment: &mut Deployment, result: Result<(), WorkFailure>) {
+        deployment.rebooting = false;
+        if let Err(failure) = result {
+            return self.fail(deployment, None, failure, Vec::new());
+        }
+        let done = deployment.current().is_some_and(|step| step.scripts.iter().all(|s| s.outcome.is_some()));
+        if done {
+            self.end_step(deployment, StepStatus::Succeeded, None);
         }
     }
 
@@ -329,10 +361,15 @@ impl Turn<'_> {
             },
             message: deployment.failure.as_ref().map(|f| format!("{}: {}", f.event, f.message)),
         });
-        let good =
-            (outcome == Outcome::Succeeded && deployment.installed).then(|| self.installed_revision(&deployment));
+        let succeeded = outcome == Outcome::Succeeded;
+        let removed = succeeded && deployment.request.removes;
+        if removed {
+            let requested = requester(&deployment.request);
+            self.record(Kind::Removed { group: deployment.request.key.clone(), requested });
+        }
+        let good = (succeeded && deployment.installed && !removed).then(|| self.installed_revision(&deployment));
         let Some(group) = self.state.groups.get_mut(key) else { return };
-        if good.is_some() {
+        if good.is_some() || removed {
             group.last_good = good;
         }
         let rollback = rollback::after_failure(group, &deployment)
@@ -386,7 +423,8 @@ impl Turn<'_> {
                 script.attempts = attempt;
             }
         }
-        let effect = Effect { number: self.state.next_effect, work, begun_ms: now };
+        let effect =
+            Effect { number: self.state.next_effect, work, begun_ms: now, boot_id: self.context.boot_id.clone() };
         self.state.next_effect += 1;
         deployment.in_flight = Some(effect.clone());
         self.effects.push(effect);
@@ -395,9 +433,12 @@ impl Turn<'_> {
 
 /// What a deployment that waits for nothing does next.
 fn next_work(group: &Group, deployment: &Deployment) -> Work {
+    if deployment.rebooting {
+        return Work::Reboot;
+    }
     let Some(step) = deployment.current() else {
         let commit = deployment.failure.is_none();
-        return Work::Finish { commit, keep: kept_deployments(group, deployment) };
+        return Work::Finish { commit, keep: kept(group, deployment) };
     };
     match step.event {
         LifecycleEvent::DownloadBundle => Work::Prepare,
@@ -438,13 +479,11 @@ fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment
             *event == LifecycleEvent::DownloadBundle || *event >= LifecycleEvent::ApplicationStart
         }
     };
-    let steps = LifecycleEvent::ORDER.into_iter().filter(wanted).map(|event| Step {
-        event,
-        status: StepStatus::Pending,
-        started_ms: None,
-        finished_ms: None,
-        scripts: Vec::new(),
-    });
+    let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
+    let steps =
+        LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e)).map(|event| {
+            Step { event, status: StepStatus::Pending, started_ms: None, finished_ms: None, scripts: Vec::new() }
+        });
     Deployment {
         id,
         steps: steps.collect(),
@@ -452,6 +491,7 @@ fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment
         started_ms: now_ms,
         finished_ms: None,
         in_flight: None,
+        rebooting: false,
         installed: false,
         warnings: Vec::new(),
         failure: None,

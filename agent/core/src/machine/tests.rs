@@ -11,7 +11,7 @@ use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::follow::{Follow, follow};
-use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, Source, StepStatus};
+use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus};
 use crate::release::Highest;
 
 fn key(name: &str) -> GroupKey {
@@ -46,6 +46,7 @@ fn request(group: &str, sequence: Option<u64>) -> Request {
         revision: revision(),
         release: sequence.map(|sequence| Highest { sequence, digest: None }),
         rolls_back: None,
+        removes: false,
         policy: Policy::default(),
     }
 }
@@ -156,6 +157,7 @@ impl Host {
             Work::Install => {
                 WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
             }
+            Work::Reboot => WorkResult::Rebooted(Ok(())),
             Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
         };
         self.done.insert(effect.number, result.clone());
@@ -305,8 +307,12 @@ fn a_rollback_by_hand_holds_the_sequence_until_a_higher_one_or_resume() {
 }
 
 #[test]
-fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable() {
-    for repeatable in [false, true] {
+fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable_and_a_cancelled_one_always() {
+    for (repeatable, outcome, again) in [
+        (false, HookOutcome::Interrupted, false),
+        (true, HookOutcome::Interrupted, true),
+        (false, HookOutcome::Cancelled, true),
+    ] {
         let mut host = Host::default();
         let mut effects = host.deploy(1, request("prod", None)).unwrap();
         let prepared = Prepared {
@@ -317,11 +323,92 @@ fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable() {
         };
         let result = Box::new(WorkResult::Prepared(Ok(prepared)));
         effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
-        let result = Box::new(WorkResult::Hook(hook_result(HookOutcome::Interrupted)));
+        let result = Box::new(WorkResult::Hook(hook_result(outcome)));
         effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
         match &effects[0].work {
-            Work::RunHook { attempt, .. } => assert!(repeatable && *attempt == 2),
-            Work::Finish { commit, .. } => assert!(!repeatable && !commit),
+            Work::RunHook { attempt, .. } => assert!(again && *attempt == 2),
+            Work::Finish { commit, .. } => assert!(!again && !commit),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_script_may_ask_for_a_reboot_and_the_event_goes_on_after_it() {
+    let mut host = Host::default();
+    let mut effects = host.deploy(1, request("prod", None)).unwrap();
+    let mut two = hooks(&[LifecycleEvent::AfterInstall], false);
+    let second = HookScript { location: "second.sh".to_owned(), ..two[0].scripts[0].clone() };
+    two[0].scripts.push(second);
+    let prepared = Prepared { revision: revision(), hooks: two, old_hooks: vec![], warnings: vec![] };
+    let finish = |host: &mut Host, effects: &[Effect], result| {
+        host.step(Event::Finished { effect: effects[0].number, result: Box::new(result) }).unwrap()
+    };
+    effects = finish(&mut host, &effects, WorkResult::Prepared(Ok(prepared)));
+    let report = InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") };
+    effects = finish(&mut host, &effects, WorkResult::Installed(Ok(report)));
+    effects = finish(&mut host, &effects, WorkResult::Hook(hook_result(HookOutcome::Exited { code: 194 })));
+    assert_eq!(effects[0].work, Work::Reboot);
+    assert_eq!(resume(&host.state), effects, "the reboot itself is found in flight in the next boot");
+    effects = finish(&mut host, &effects, WorkResult::Rebooted(Ok(())));
+    assert!(matches!(effects[0].work, Work::RunHook { index: 1, .. }), "{effects:?}");
+    effects = finish(&mut host, &effects, WorkResult::Hook(hook_result(HookOutcome::Exited { code: 194 })));
+    effects = finish(&mut host, &effects, WorkResult::Rebooted(Ok(())));
+    assert!(matches!(effects[0].work, Work::Finish { commit: true, .. }), "{effects:?}");
+}
+
+#[test]
+fn a_removal_stops_the_application_takes_its_files_away_and_holds_the_channel() {
+    let mut host = Host::default();
+    let remove = |number| Event::Remove {
+        id: id(number),
+        key: key("prod"),
+        asked_by: "root".to_owned(),
+        policy: Box::default(),
+    };
+    assert!(matches!(host.step(remove(1)), Err(Refusal::NotInstalled { .. })));
+    let effects = host.deploy(2, request("prod", Some(1))).unwrap();
+    host.run(effects, never);
+    host.ran.clear();
+    let effects = host.step(remove(3)).unwrap();
+    host.run(effects, never);
+    let events: Vec<_> = host.ran.iter().map(|(_, event)| *event).collect();
+    assert!(events.iter().all(|e| e.runs_old_revision()) && events.contains(&LifecycleEvent::ApplicationStop));
+    let group = &host.state.groups[&key("prod").id()];
+    assert_eq!((&group.installed, &group.last_good), (&None, &None));
+    assert!(matches!(follow(Some(group), 1), Follow::Held(_)));
+}
+
+#[test]
+fn a_rollback_follows_only_the_events_that_the_policy_names() {
+    for (named, follows) in [(LifecycleEvent::ValidateService, true), (LifecycleEvent::AfterInstall, false)] {
+        let mut host = Host::default();
+        let effects = host.deploy(1, request("prod", None)).unwrap();
+        host.run(effects, never);
+        host.fail_at = Some(LifecycleEvent::ValidateService);
+        let mut wish = request("prod", None);
+        wish.policy.rollback = RollbackPolicy::Events(vec![named]);
+        let effects = host.deploy(2, wish).unwrap();
+        host.run(effects, never);
+        let group = &host.state.groups[&key("prod").id()];
+        assert_eq!(group.finished.last().unwrap().request.creator == Creator::Rollback, follows, "{named}");
+    }
+}
+
+#[test]
+fn a_script_that_was_cancelled_before_it_started_is_run_again() {
+    let mut host = Host::default();
+    let mut effects = host.deploy(1, request("prod", None)).unwrap();
+    let hooks = hooks(&[LifecycleEvent::BeforeInstall], false);
+    let prepared = Prepared { revision: revision(), hooks, old_hooks: vec![], warnings: vec![] };
+    let result = Box::new(WorkResult::Prepared(Ok(prepared)));
+    effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+    for attempt in 2..=6 {
+        let result = Box::new(WorkResult::Hook(hook_result(HookOutcome::Cancelled)));
+        effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+        match &effects[0].work {
+            Work::RunHook { attempt: begun, .. } => assert_eq!(*begun, attempt),
+            Work::Finish { commit: false, .. } => assert_eq!(attempt, 6, "it fails in the end"),
             other => panic!("unexpected {other:?}"),
         }
     }

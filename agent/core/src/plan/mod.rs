@@ -10,7 +10,7 @@
 //! What is promised: a plan touches the destinations that the appspec names, what is missing above them, and what the
 //! last install put there; nothing else. Below a destination no symbolic link is followed. What the group never
 //! installed is never removed, and a directory only if the group made it and nothing else is in it.
-//! How this differs from the CodeDeploy agent is listed in SEMANTICS-plan.md, which a test reads.
+//! How this differs from the CodeDeploy agent is listed in SEMANTICS.md, whose table a test reads.
 
 pub mod actions;
 mod attributes;

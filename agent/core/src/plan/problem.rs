@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::appspec::diagnose::{Severity, View};
 use crate::appspec::spec::Position;
 
 /// Whether a deployment can still succeed with the same bundle.
@@ -122,6 +123,20 @@ pub struct Problem {
 impl Problem {
     pub(super) fn new(code: ProblemCode, message: String, hint: impl Into<String>) -> Self {
         Self { code, fact: code.fact(), message, hint: hint.into(), path: None, at: None }
+    }
+
+    /// What text for people shows of it; `file` is the appspec's name.
+    pub fn view<'f>(&'f self, severity: Severity, file: &'f str) -> View<'f> {
+        View {
+            severity,
+            code: self.code.as_str(),
+            file,
+            at: self.at,
+            message: &self.message,
+            help: Some(&self.hint),
+            related: &[],
+            conceal: false,
+        }
     }
 
     pub(super) fn path(mut self, path: &Path) -> Self {

@@ -39,7 +39,11 @@ impl Host {
             Some(&ledger.current().state).filter(|s| !s.is_empty()).map(|s| serde_json::from_slice(s).unwrap());
         let reconciled = survey(ledger.lock(), saved.as_ref(), &context(), &limits()).unwrap();
         ledger.persist(&serde_json::to_vec(&reconciled.state).unwrap()).unwrap();
-        let file = HistoryFile::open(ledger.lock(), &reconciled).unwrap();
+        let mut file = HistoryFile::open(ledger.lock(), &reconciled).unwrap();
+        for record in &reconciled.append {
+            file.append(record).unwrap();
+        }
+        file.sync().unwrap();
         let mut state = reconciled.state;
         state.settled();
         Self { ledger, state, file, recovered: reconciled.recovered.is_some() }

@@ -91,12 +91,11 @@ mod tests {
         let mut follower = LogFollower::new(&path, 0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lines = runtime.block_on(async {
-            let write = async {
-                tokio::task::yield_now().await;
-                std::fs::write(&path, "x\n").unwrap();
-            };
-            tokio::join!(follower.next_lines(), write).0
+            let waiting = tokio::spawn(async move { follower.next_lines().await });
+            tokio::task::yield_now().await;
+            std::fs::write(&path, "x\n").unwrap();
+            waiting.await
         });
-        assert_eq!(lines.unwrap(), ["x"]);
+        assert_eq!(lines.unwrap().unwrap(), ["x"]);
     }
 }

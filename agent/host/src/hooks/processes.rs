@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -16,9 +17,8 @@ use nix::unistd::Pid;
 use super::directory::{ProcessId, Processes};
 use super::launch::UNIT_PREFIX;
 
-/// Rounds of stopping everything before everything is killed: processes that fork faster than they are found lose,
-/// because each round stops more of those that fork.
-const STOP_ROUNDS: usize = 30;
+/// How long processes that fork faster than they are stopped are chased before they are killed as found.
+const CHASE: Duration = Duration::from_secs(2);
 
 /// One line of the process table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,16 +187,49 @@ impl Family {
         if let Some(group) = &self.control_group {
             group.kill();
         }
-        let mut stopped = HashSet::new();
-        for _ in 0..STOP_ROUNDS {
-            let fresh: Vec<_> = self.members().into_iter().filter(|member| stopped.insert(member.pid)).collect();
-            if fresh.is_empty() {
-                break;
-            }
-            self.signal(Signal::SIGSTOP, &fresh);
-        }
+        let caught = self.stop();
         self.signal(Signal::SIGKILL, &self.members());
+        for pid in caught {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
+
+    /// Stops every member, so that none forks while it is killed, until nobody new is found; gives who was found.
+    ///
+    /// Each process is stopped before its children are listed: one that forked before is caught through them, and one
+    /// that is stopped forks no more. A look at the whole process table takes longer than a fork, and would lose.
+    fn stop(&self) -> HashSet<i32> {
+        let begun = Instant::now();
+        let mut before = HashSet::new();
+        loop {
+            let mut open = match children(self.supervisor) {
+                Some(children) => children,
+                None => self.members().iter().map(|member| member.pid).collect(),
+            };
+            open.extend(self.control_group.iter().flat_map(ControlGroup::members));
+            let mut found = HashSet::new();
+            while let Some(pid) = open.pop() {
+                if pid != self.supervisor && found.insert(pid) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+                    open.extend(children(pid).unwrap_or_default());
+                }
+            }
+            if found == before || begun.elapsed() > CHASE {
+                return found;
+            }
+            before = found;
+        }
+    }
+}
+
+/// The children of a process; `None` if there is no such process, or on kernels that do not list them.
+fn children(pid: i32) -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let listed = fs::read_to_string(thread.ok()?.path().join("children")).ok()?;
+        children.extend(listed.split_ascii_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+    }
+    Some(children)
 }
 
 /// Everything that descends from a process, itself left out.

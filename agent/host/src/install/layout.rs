@@ -106,7 +106,7 @@ mod tests {
             attributes: Attributes::default(),
         };
         let actions = vec![make("/srv/app"), make("/srv/app/a"), make("/opt/b"), put("/srv/app/a/x"), put("/etc/x")];
-        let plan = Plan { actions, installed: Vec::new() };
+        let plan = Plan { actions, ..Plan::default() };
         let layout = Layout::new(&"d-1".parse().unwrap(), &plan);
         let staged: Vec<_> = layout
             .actions()

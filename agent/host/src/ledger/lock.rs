@@ -1,11 +1,17 @@
 //! Who may write the state directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::LedgerError;
+
+/// How long a lock is waited for whose holder is dead: a child that it was just starting has the descriptor, and with it
+/// the lock, until it has executed its program.
+const AFTER_A_DEATH: Duration = Duration::from_secs(2);
 
 /// The exclusive lock of a state directory, held until it is dropped or the process ends, however it ends. Nobody ever
 /// removes the lock file: a lock on a removed file would keep nobody out.
@@ -32,10 +38,21 @@ impl StateLock {
         let options = &mut OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.custom_flags(nix::libc::O_NOFOLLOW).open(&path).map_err(failed("open"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::LockHeld { holder: holder(&mut file), path }),
-            Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+        let deadline = Instant::now() + AFTER_A_DEATH;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = holder(&mut file);
+                    if holder.is_none_or(is_alive) || Instant::now() > deadline {
+                        let holder =
+                            holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                        return Err(LedgerError::LockHeld { holder, path });
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+            }
         }
         // On a full disk the note may fail, and the lock is held all the same.
         let _ = note_holder(&mut file);
@@ -48,12 +65,16 @@ impl StateLock {
     }
 }
 
-fn holder(file: &mut File) -> String {
+/// The process that noted itself, if the note can be read.
+fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    match file.take(20).read_to_string(&mut text).ok().and_then(|_| text.trim().parse::<u32>().ok()) {
-        Some(pid) => format!("process {pid}"),
-        None => "another process".to_owned(),
-    }
+    file.rewind().ok()?;
+    file.take(20).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 fn note_holder(file: &mut File) -> io::Result<()> {

@@ -74,7 +74,10 @@ fn destination(file: &FileMapping, findings: &mut Findings) {
     }
 }
 
+/// A destination inside another one is common and works, unless permissions reach from the outer one into it.
 fn nested_destinations(spec: &AppSpec, findings: &mut Findings) {
+    let deep: Vec<PathBuf> =
+        spec.permissions.iter().filter(|p| p.pattern == "**").map(|p| host_path(&p.object)).collect();
     let mut destinations: Vec<(PathBuf, &FileMapping)> =
         spec.files.iter().map(|file| (host_path(&file.destination), file)).collect();
     destinations.sort_by(|one, other| one.0.cmp(&other.0));
@@ -83,11 +86,14 @@ fn nested_destinations(spec: &AppSpec, findings: &mut Findings) {
         while outer.pop_if(|candidate| !inner.0.starts_with(&candidate.0)).is_some() {}
         match outer.last() {
             Some((path, file)) if *path != inner.0 => {
-                let message = format!("the destination {} lies inside of another one", quoted(&inner.1.destination));
-                findings
-                    .add(Code::NestedDestination, Some(inner.1.destination_at), message)
-                    .help("check that both do not bring the same file, and that permissions of the outer one fit the inner one")
-                    .related(file.destination_at, "the outer one");
+                if deep.iter().any(|object| inner.0.starts_with(object) && *object != inner.0) {
+                    let destination = quoted(&inner.1.destination);
+                    let message = format!("the destination {destination} lies inside of another one with permissions");
+                    findings
+                        .add(Code::NestedDestination, Some(inner.1.destination_at), message)
+                        .help("check that the permissions with the pattern `**` above it are meant for it too")
+                        .related(file.destination_at, "the outer one");
+                }
                 outer.push(inner);
             }
             Some(_) => {}

@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
     alone(Code::KeyInValue, "version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - location: start.sh\n        runas:root\n"),
     alone(Code::RelativeDestination, "version: 0.0\nos: linux\nfiles:\n  - source: /\n    destination: srv/app\n"),
     alone(Code::NotExpanded, "version: 0.0\nos: linux\nfiles:\n  - source: build/*.jar\n    destination: ~/app\n"),
-    alone(Code::NestedDestination, "version: 0.0\nos: linux\nfiles:\n  - source: conf\n    destination: /srv/app/conf\n  - source: app\n    destination: /srv/app/\n"),
+    alone(Code::NestedDestination, "version: 0.0\nos: linux\nfiles:\n  - source: conf\n    destination: /srv/app/conf\n  - source: app\n    destination: /srv/app/\npermissions:\n  - object: /srv/app\n    mode: 644\n"),
     with(Code::DestinationRepeatsName, FILES, &[("conf/app.conf", 0o644, "x")]),
     alone(Code::AmbiguousMode, "version: 0.0\nos: linux\npermissions:\n  - object: /srv\n    mode: 0644\n  - object: /opt\n    mode: 0755\n"),
     alone(Code::AmbiguousTimeout, "version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - location: a.sh\n      timeout: 1:30\n"),

@@ -1,0 +1,24 @@
+//! `hostler remove`: ApplicationStop, then take the group's files off this host.
+
+use std::sync::Arc;
+
+use hostler_core::machine::Event;
+use hostler_host::users;
+
+use crate::cli::{RemoveArgs, Shared};
+use crate::door::Ask;
+use crate::failure::Outcome;
+use crate::session::removal_policy;
+use crate::setup::Setup;
+
+pub fn run(shared: &Shared, arguments: &RemoveArgs) -> Outcome {
+    let setup = Arc::new(Setup::new(shared)?);
+    let key = setup.group(shared)?;
+    let ignore_application_stop_failures = arguments.ignore_application_stop_failures;
+    super::block_on(async {
+        let policy = Box::new(removal_policy(&setup.settings, &key, ignore_application_stop_failures));
+        let asked_by = users::describe(users::own_uid());
+        let ask = Ask::Remove { key: key.clone(), ignore_application_stop_failures };
+        super::deploy_by(&setup, ask, |id| Event::Remove { id, key, asked_by, policy }).await
+    })
+}

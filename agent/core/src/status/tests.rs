@@ -1,0 +1,100 @@
+use super::*;
+use crate::machine::event::{InstallReport, Prepared, WorkFailure};
+use crate::machine::state::{Policy, Request, Source};
+use crate::machine::{Context, Effect, Event, WorkResult, step};
+
+struct Host {
+    state: State,
+    effects: Vec<Effect>,
+    now_ms: u64,
+}
+
+impl Host {
+    fn take(&mut self, event: Event) {
+        self.now_ms += 1;
+        let context = Context {
+            now_ms: self.now_ms,
+            fresh: format!("d-ROLLBACK{}", self.now_ms).parse().unwrap(),
+            host: "i-1".parse().unwrap(),
+            boot_id: "boot".to_owned(),
+            agent_version: "0".to_owned(),
+            draining: false,
+        };
+        let stepped = step(std::mem::take(&mut self.state), event, &context);
+        stepped.reply.unwrap();
+        (self.state, self.effects) = (stepped.state, stepped.effects);
+    }
+
+    fn finish(&mut self, result: WorkResult) {
+        let effect = self.effects[0].number;
+        self.take(Event::Finished { effect, result: Box::new(result) });
+    }
+
+    fn deploy(&mut self, group: &str, number: u64) {
+        let content = Sha256Digest::of(&number.to_le_bytes());
+        let request = Request {
+            key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
+            creator: Creator::Cli,
+            asked_by: "test".to_owned(),
+            source: Source::Path { path: "/bundle".into() },
+            revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
+            release: None,
+            rolls_back: None,
+            removes: false,
+            policy: Policy::default(),
+        };
+        let id = format!("d-{group}{number}").parse().unwrap();
+        self.take(Event::Deploy { id, request: Box::new(request) });
+    }
+
+    fn prepare(&mut self) {
+        let deployment = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == self.effects.first());
+        let revision = deployment.unwrap().1.request.revision.clone();
+        let prepared = Prepared { revision, hooks: vec![], old_hooks: vec![], warnings: vec![] };
+        self.finish(WorkResult::Prepared(Ok(prepared)));
+    }
+
+    fn install(&mut self, fails: bool) {
+        self.prepare();
+        let report = InstallReport { entries: 0, entries_digest: Sha256Digest::of(b"") };
+        let failure = WorkFailure { message: "no".to_owned(), verification: false };
+        self.finish(WorkResult::Installed(if fails { Err(failure) } else { Ok(report) }));
+        self.finish(WorkResult::Finished { warnings: vec![] });
+    }
+}
+
+#[test]
+fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
+    let mut host = Host { state: State::default(), effects: Vec::new(), now_ms: 0 };
+    let line = |host: &Host| one_line(&host.state);
+    assert_eq!(line(&host), "nothing was deployed on this host");
+    host.deploy("a", 1);
+    assert_eq!(line(&host), "web/a: deploying sha256:7c9fa136d441 (d-a1): DownloadBundle");
+    host.install(false);
+    assert_eq!(line(&host), "web/a: good, sha256:7c9fa136d441");
+    host.deploy("b", 2);
+    host.install(true);
+    assert_eq!(line(&host), "web/b: d-b2 failed in Install; nothing is installed; web/a: good, sha256:7c9fa136d441");
+    for group in ["c", "d"] {
+        host.deploy(group, 1);
+        host.install(false);
+    }
+    host.deploy("d", 3);
+    let begin = "web/d: deploying sha256:35be322d094f (d-d3): DownloadBundle; web/b: d-b2 failed in Install; ";
+    assert_eq!(line(&host), format!("{begin}nothing is installed; web/a: good, sha256:7c9fa136d441; 1 more"));
+}
+
+#[test]
+fn a_rollback_shows_the_failure_that_it_made_good() {
+    let mut host = Host { state: State::default(), effects: Vec::new(), now_ms: 0 };
+    host.deploy("a", 1);
+    host.install(false);
+    host.deploy("a", 2);
+    host.install(true);
+    host.prepare();
+    host.finish(WorkResult::Finished { warnings: vec![] });
+    let shown = status(&host.state, None, 0).groups.remove(0);
+    assert_eq!(shown.condition, Condition::RolledBack);
+    assert_eq!(shown.failed.unwrap().failure.unwrap().message, "no");
+    assert_eq!(one_line(&host.state), "web/a: rolled back, sha256:7c9fa136d441");
+}

@@ -1,0 +1,23 @@
+//! `--help` of every verb, as it was reviewed.
+
+use crate::support::scratch::{Host, golden};
+
+#[test]
+fn help_is_as_it_was_reviewed() {
+    let host = Host::new();
+    let whole = host.hostler(&["--help"]).ends(0).stdout;
+    golden("help/hostler.txt", &whole);
+    let verbs = whole.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.len() >= 12, "{verbs:?}");
+    for verb in verbs {
+        let help = host.hostler(&[verb, "--help"]).ends(0).stdout;
+        golden(&format!("help/{verb}.txt"), &help);
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let version = Host::new().hostler(&["--version"]).ends(0).stdout;
+    assert_eq!(version, format!("hostler {}\n", env!("CARGO_PKG_VERSION")));
+}

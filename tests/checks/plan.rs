@@ -1,0 +1,149 @@
+//! `hostler plan`: what a deployment would do, and nothing done.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::{SCRIPT, good_for_anybody, host_with_good};
+use crate::support::scratch::{GROUP, Host, golden};
+
+/// Plans a bundle for the group, compares the text with the golden one, proves that nothing changed, and returns the
+/// exit code.
+fn planned(host: &Host, name: &str, arguments: &[&str]) -> i32 {
+    let before = host.tree("");
+    let output = host.hostler(&[&["plan"], arguments, &GROUP].concat());
+    golden(&format!("plan/{name}.txt"), &host.plain(&format!("{}{}", output.stdout, output.stderr)));
+    let json = host.hostler(&[&["plan", "--json"], arguments, &GROUP].concat());
+    assert_eq!(json.code, output.code);
+    if !json.stdout.is_empty() {
+        let document = json.json();
+        assert_eq!(document["version"], 1);
+        assert_eq!(document["deployable"].as_bool(), Some(output.code == 0));
+    }
+    let after = host.tree("");
+    // The directory for temporary files is as empty as before.
+    let changed: Vec<_> =
+        before.iter().filter(|(path, was)| !path.ends_with("tmp") && after.get(*path) != Some(*was)).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    output.code
+}
+
+fn deploy(host: &Host, bundle: &str) {
+    let revision = host.push(bundle);
+    host.release(&revision);
+    host.run_once().ends(0);
+}
+
+#[test]
+fn a_first_deployment() {
+    let host = host_with_good();
+    assert_eq!(planned(&host, "first", &["good"]), 0);
+    let json = host.hostler(&["plan", "good", "--json"]).ends(0).stdout;
+    golden("plan/first.json", &host.plain(&json));
+}
+
+#[test]
+fn every_change_of_a_second_deployment() {
+    let host = Host::new();
+    let appspec = "\
+version: 0.0
+os: linux
+files:
+  - source: site
+    destination: /srv/site
+hooks:
+  ApplicationStop:
+    - location: hooks/stop.sh
+      timeout: 10
+  ApplicationStart:
+    - location: hooks/start.sh
+      timeout: 20
+    - location: hooks/start.sh
+";
+    let files =
+        [("appspec.yml", appspec), ("hooks/stop.sh", SCRIPT), ("hooks/start.sh", SCRIPT), ("site/same.txt", "same\n")];
+    host.bundle("one", &[&files[..], &[("site/old/gone.txt", "gone\n"), ("site/new.txt", "1\n")]].concat());
+    host.bundle("two", &[&files[..], &[("site/more.txt", "more\n"), ("site/new.txt", "2\n")]].concat());
+    deploy(&host, "one");
+    assert_eq!(planned(&host, "second", &["two"]), 0);
+    // Without the clean-up, what is left over is kept.
+    host.write("config.yaml", "groups:\n  - application: shop\n    group: web\n    cleanup: false\n");
+    assert_eq!(planned(&host, "second-without-cleanup", &["two", "--config", "config.yaml"]), 0);
+    // Somebody else's file in a directory that would go.
+    host.write("root/srv/site/old/foreign.txt", "foreign\n");
+    assert_eq!(planned(&host, "second-with-foreign-file", &["two"]), 0);
+}
+
+#[test]
+fn files_that_are_there_already() {
+    let host = host_with_good();
+    host.write("root/srv/site/index.html", "somebody's\n");
+    assert_eq!(planned(&host, "conflict-disallow", &["good"]), 1);
+    assert_eq!(planned(&host, "conflict-overwrite", &["good", "-b", "overwrite"]), 0);
+    assert_eq!(planned(&host, "conflict-retain", &["good", "-b", "RETAIN"]), 0);
+    let recheck = format!("{}hostler:\n  install:\n    recheck_after: BeforeInstall\n", super::GOOD);
+    host.bundle("good", &[("appspec.yml", &recheck)]);
+    assert_eq!(planned(&host, "conflict-checked-again", &["good"]), 0);
+}
+
+#[test]
+fn facts_of_the_bundle_come_before_facts_of_the_host() {
+    let host = Host::new();
+    let appspec = "\
+version: 0.0
+os: linux
+files:
+  - source: a
+    destination: /srv
+  - source: b
+    destination: /srv
+";
+    host.bundle("bad", &[("appspec.yml", appspec), ("a/x", "1"), ("b/x", "2")]);
+    host.write("root/srv/x", "3");
+    assert_eq!(planned(&host, "bundle-facts", &["bad"]), 1);
+    fs::remove_file(host.path("bad/b/x")).unwrap();
+    host.bundle("bad", &[("b/y", "2")]);
+    fs::create_dir(host.path("root/srv/y")).unwrap();
+    let with_owner = format!("{appspec}permissions:\n  - object: /srv\n    owner: nobody-knows-them\n");
+    host.bundle("bad", &[("appspec.yml", &with_owner)]);
+    assert_eq!(planned(&host, "host-facts", &["bad"]), 1);
+    fs::write(host.path("bad/appspec.yml"), "version: 0.0\nos: linux\nfiles: nothing\n").unwrap();
+    assert_eq!(planned(&host, "unreadable-appspec", &["bad"]), 1);
+    assert_eq!(planned(&host, "no-bundle", &["root"]), 1);
+}
+
+#[test]
+fn links_of_the_host_stay_links() {
+    let host = Host::new();
+    host.bundle(
+        "good",
+        &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/index.html", "1\n")],
+    );
+    host.bundle("good", &[("site/deep/page.html", "2\n")]);
+    // Above and at a destination a link to a directory is followed and stays.
+    fs::create_dir_all(host.path("root/data/site")).unwrap();
+    symlink("data", host.path("root/srv")).unwrap();
+    assert_eq!(planned(&host, "link-above", &["good"]), 0);
+    deploy(&host, "good");
+    assert_eq!(fs::read_link(host.path("root/srv")).unwrap().to_str(), Some("data"));
+    assert_eq!(fs::read_to_string(host.path("root/data/site/deep/page.html")).unwrap(), "2\n");
+    // Below it nothing is followed.
+    let other = Host::new();
+    other.bundle(
+        "good",
+        &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/deep/page.html", "2\n")],
+    );
+    fs::create_dir_all(other.path("root/srv/site")).unwrap();
+    fs::create_dir_all(other.path("root/elsewhere")).unwrap();
+    symlink("/elsewhere", other.path("root/srv/site/deep")).unwrap();
+    assert_eq!(planned(&other, "link-below", &["good"]), 1);
+    assert_eq!(other.tree("root/elsewhere").len(), 1);
+}
+
+#[test]
+fn links_of_the_bundle_are_put_as_links() {
+    let host = host_with_good();
+    symlink("deep", host.path("good/site/current")).unwrap();
+    host.bundle("good", &[("site/deep/page.html", "2\n")]);
+    assert_eq!(planned(&host, "links-of-the-bundle", &["good"]), 0);
+}

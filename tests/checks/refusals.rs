@@ -1,0 +1,224 @@
+//! Bad input and bad places: refused with the exit code that goes with it, a message that says what and where, and
+//! nothing changed on the host.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::{SCRIPT, good_for_anybody};
+use crate::support::scratch::{GROUP, Host, Output, golden};
+
+/// A host with a bundle that anybody can deploy.
+fn host() -> Host {
+    let host = Host::new();
+    let files =
+        [("appspec.yml", good_for_anybody()), ("hooks/after.sh", SCRIPT.into()), ("site/index.html", "1\n".into())];
+    files.iter().for_each(|(name, content)| drop(host.write(PathBuf::from("good").join(name), content)));
+    host
+}
+
+fn refused(host: &Host, name: &str, code: i32, output: Output) {
+    let output = output.ends(code);
+    golden(&format!("refusals/{name}.txt"), &host.plain(&format!("{}{}", output.stdout, output.stderr)));
+}
+
+/// Nothing but the agent's own state is on the host.
+fn untouched(host: &Host) {
+    let made = host.tree("root").into_keys().filter(|path| !path.starts_with("var") && !path.starts_with("run"));
+    assert_eq!(made.filter(|path| path.as_os_str() != "").collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+fn release_document(host: &Host) -> PathBuf {
+    let revision = host.push("good");
+    let released = host.hostler_for_group(&["release", "store", &revision, "--json"]).ends(0).json();
+    released["location"].as_str().unwrap().trim_start_matches("file://").into()
+}
+
+#[test]
+fn a_bundle_that_cannot_be_pushed() {
+    let host = host();
+    host.bundle("empty", &[("readme.txt", "no appspec")]);
+    refused(&host, "push-without-appspec", 1, host.hostler(&["push", "empty", "store"]));
+    refused(&host, "push-absent", 5, host.hostler(&["push", "absent", "store"]));
+    refused(&host, "push-file", 1, host.hostler(&["push", "good/appspec.yml", "store"]));
+    refused(&host, "push-store-missing", 5, host.hostler(&["push", "good", "nowhere"]));
+    refused(&host, "push-store-is-file", 1, host.hostler(&["push", "good", "good/appspec.yml"]));
+    refused(&host, "push-store-unknown-kind", 2, host.hostler(&["push", "good", "s4://bucket/prefix"]));
+    assert_eq!(host.tree("store").len(), 1, "{:?}", host.tree("store"));
+}
+
+#[test]
+fn a_store_that_cannot_be_written() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: becoming another user needs root");
+        return;
+    }
+    let host = host();
+    refused(&host, "push-store-not-writable", 1, host.hostler_as_nobody(&["push", "good", "store"]));
+    assert_eq!(host.tree("store").len(), 1, "{:?}", host.tree("store"));
+    let revision = host.push("good");
+    let again = host.hostler_as_nobody(&["push", "good", "store"]);
+    // What is there already needs no writing; if it is refused, then for the permission.
+    assert!(again.code == 0 && again.stdout.trim() == revision || again.stderr.contains("ermission"), "{again:?}");
+}
+
+#[test]
+fn a_revision_whose_bytes_are_others() {
+    let host = host();
+    let revision = host.push("good");
+    host.release(&revision);
+    let stored = host.path("store/revisions").join(revision.trim_start_matches("sha256:"));
+    let mut bytes = fs::read(&stored).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::set_permissions(&stored, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&stored, &bytes).unwrap();
+    let output = host.run_once().ends(6);
+    let found = hostler_core::ids::Sha256Digest::of(&bytes);
+    for digest in [revision.as_str(), &found.to_string()] {
+        assert!(output.stdout.contains(digest), "no word of {digest}: {}", output.stdout);
+    }
+    untouched(&host);
+    // Cut short: the size is wrong before the digest is known.
+    fs::write(&stored, &bytes[..middle]).unwrap();
+    host.hostler_for_group(&["resume"]).ends(0);
+    host.run_once().ends(6);
+    untouched(&host);
+    // Gone altogether.
+    fs::remove_file(&stored).unwrap();
+    host.hostler_for_group(&["resume"]).ends(0);
+    let output = host.run_once().ends(1);
+    assert!(output.stdout.contains(revision.trim_start_matches("sha256:")), "{}", output.stdout);
+    untouched(&host);
+}
+
+#[test]
+fn a_configuration_with_an_unknown_key() {
+    let host = host();
+    host.write(
+        "root/etc/hostler/config.yaml",
+        "groups:\n  - application: shop\n    group: web\n    chanel: /srv/store\n",
+    );
+    refused(&host, "configuration-unknown-key", 2, host.hostler(&["status"]));
+    refused(&host, "configuration-absent", 2, host.hostler(&["status", "--config", "absent.yaml"]));
+    host.write("root/etc/hostler/config.yaml", "groups: [\n");
+    refused(&host, "configuration-syntax", 2, host.hostler(&["run", "--once"]));
+    assert!(!host.path("root/var").exists(), "nothing is made for a wrong configuration");
+}
+
+#[test]
+fn a_release_of_a_revision_that_is_not_there() {
+    let host = host();
+    let absent = format!("sha256:{}", "0".repeat(64));
+    refused(&host, "release-absent", 5, host.hostler_for_group(&["release", "store", &absent]));
+    refused(&host, "release-absent-prefix", 5, host.hostler_for_group(&["release", "store", "sha256:00"]));
+    refused(&host, "release-not-a-revision", 2, host.hostler_for_group(&["release", "store", "main"]));
+    refused(&host, "release-without-group", 2, host.hostler(&["release", "store", &absent]));
+    // So many revisions that two begin alike.
+    for number in 0..17 {
+        host.write("good/site/index.html", format!("{number}\n"));
+        host.push("good");
+    }
+    let names =
+        fs::read_dir(host.path("store/revisions")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut first: Vec<char> = names.map(|name| name.chars().next().unwrap()).collect();
+    first.sort();
+    let twice = first.windows(2).find(|pair| pair[0] == pair[1]).unwrap()[0];
+    let output = host.hostler_for_group(&["release", "store", &twice.to_string()]).ends(2);
+    assert!(output.stderr.contains(&format!("several revisions begin with {twice}")), "{}", output.stderr);
+    // A file that is no bundle.
+    let digest = "1".repeat(64);
+    host.write(PathBuf::from("store/revisions").join(&digest), "no bundle");
+    refused(&host, "release-no-bundle", 6, host.hostler_for_group(&["release", "store", &digest]));
+}
+
+#[test]
+fn a_release_document_that_is_wrong() {
+    let host = host();
+    let path = release_document(&host);
+    let good = fs::read_to_string(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    for (name, text) in [("cut", &good[..good.len() - 9]), ("other-json", "{\"version\": 1}"), ("text", "hello\n")] {
+        fs::write(&path, text).unwrap();
+        refused(&host, &format!("document-{name}"), 1, host.run_once());
+        // Nor may the publisher go over it in silence.
+        let revision = host.push("good");
+        host.hostler_for_group(&["release", "store", &revision]).ends(1);
+    }
+    untouched(&host);
+    fs::write(&path, &good).unwrap();
+    host.run_once().ends(0);
+}
+
+#[test]
+fn a_release_for_another_group() {
+    let host = host();
+    let path = release_document(&host);
+    let other = path.display().to_string().replace("/web/", "/batch/");
+    assert_ne!(other, path.display().to_string(), "the group is part of the key");
+    fs::create_dir_all(PathBuf::from(&other).parent().unwrap()).unwrap();
+    fs::copy(&path, &other).unwrap();
+    let group = ["--application", "shop", "--group", "batch", "--channel", "store", "--instance-id", "i-test"];
+    refused(&host, "document-other-group", 6, host.hostler(&[&["run", "--once"], &group[..]].concat()));
+    untouched(&host);
+}
+
+#[test]
+fn a_channel_that_goes_back() {
+    let host = host();
+    let path = release_document(&host);
+    let first = fs::read(&path).unwrap();
+    host.write("good/site/index.html", "2\n");
+    release_document(&host);
+    host.run_once().ends(0);
+    let before = host.tree("root/srv");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&path, &first).unwrap();
+    refused(&host, "document-older", 6, host.run_once());
+    // The same number, and another content.
+    let revision = host.push("good");
+    host.hostler_for_group(&["release", "store", &revision, "-b", "retain"]).ends(0);
+    let output = host.run_once().ends(6);
+    assert!(output.stderr.contains("sequence 2 like the one accepted before, and other content"), "{}", output.stderr);
+    assert_eq!(host.tree("root/srv"), before);
+}
+
+#[test]
+fn every_exit_code() {
+    let host = host();
+    let revision = host.push("good");
+    // 5: nothing is released yet.
+    refused(&host, "channel-empty", 5, host.run_once());
+    host.release(&revision);
+    host.run_once().ends(0);
+    // 1: a hook fails, and the deployment is rolled back.
+    host.write("good/hooks/after.sh", "#!/bin/sh\necho no luck\nexit 3\n");
+    host.release(&host.push("good"));
+    let output = host.run_once().ends(1);
+    assert!(output.stdout.contains("no luck"), "{}", output.stdout);
+    // 1: it is not tried again by itself.
+    host.run_once().ends(1);
+    // 3: by hand, and the channel is held.
+    host.write("good/hooks/after.sh", SCRIPT);
+    host.release(&host.push("good"));
+    host.run_once().ends(0);
+    host.hostler_for_group(&["rollback"]).ends(0);
+    host.run_once().ends(3);
+    // 4: somebody else has the state.
+    let lock = fs::File::options().write(true).open(host.path("root/var/lib/hostler/lock")).unwrap();
+    lock.lock().unwrap();
+    let output = host.run_once().ends(4);
+    assert!(output.stderr.contains("lock"), "{}", output.stderr);
+    drop(lock);
+    // 2: the command line.
+    for wrong in
+        [&["deploi"][..], &["run", "--pol", "5m"], &["run", "--poll", "often"], &["status", "--group", "a b"], &[]]
+    {
+        host.hostler(wrong).ends(2);
+    }
+    host.hostler(&["run", "--once", "--channel", "store"]).ends(2);
+    // 5: no such deployment.
+    host.hostler(&["logs", "d-AAAAAAAAA"]).ends(5);
+    host.hostler(&[&["rollback", "--to", "d-AAAAAAAAA"], &GROUP[..]].concat()).ends(5);
+    // 6 and the rest: the other tests here.
+}
