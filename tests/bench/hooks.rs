@@ -42,10 +42,10 @@ impl Round {
         fs::write(bundle.join("appspec.yml"), appspec).expect("the appspec");
         let mut deploy = hostler_at(&root, "deploy").arg(&bundle).stdout(Stdio::null()).spawn().expect("hostler");
         let supervisor = supervisor(&root);
-        let beside_agent_kib = private_kib(supervisor);
+        let beside_agent_kib = at_rest_kib(supervisor);
         deploy.kill().expect("the agent");
         deploy.wait().expect("the agent");
-        let alone_kib = private_kib(supervisor);
+        let alone_kib = at_rest_kib(supervisor);
 
         let start = Instant::now();
         let mut agent = hostler_at(&root, "run").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("hostler");
@@ -89,6 +89,17 @@ fn find(directory: &Path, name: &str) -> Option<PathBuf> {
     let entries: Vec<_> = fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path()).collect();
     let here = entries.iter().find(|path| path.file_name().is_some_and(|n| n == name)).cloned();
     here.or_else(|| entries.iter().filter(|path| path.is_dir()).find_map(|inner| find(inner, name)))
+}
+
+/// The private memory of a process that has come to rest: the least that was seen in a while.
+fn at_rest_kib(pid: u32) -> u64 {
+    let begun = Instant::now();
+    let mut least = u64::MAX;
+    while begun.elapsed() < Duration::from_secs(2) {
+        least = least.min(private_kib(pid));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    least
 }
 
 /// What no other process shares.

@@ -144,7 +144,11 @@ pub fn small_files(bundle: &Path, seed: u64) -> PathBuf {
             fs::create_dir_all(&directory).expect("a directory");
         }
         let bytes = 200 + file * 7919 % 16_000;
-        write(&directory.join(format!("module-{file}.js")), bytes, seed << 32 | file as u64);
+        let path = directory.join(format!("module-{file}.js"));
+        write(&path, bytes, seed << 32 | file as u64);
+        // Revisions are made on different days, by which rsync tells what it has to look at.
+        let made = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seed * 86_400);
+        File::options().append(true).open(&path).and_then(|file| file.set_modified(made)).expect("its time");
     }
     let appspec = "version: 0.0\nos: linux\nfiles:\n  - source: app\n    destination: /srv/app\n";
     fs::write(bundle.join("appspec.yml"), appspec).expect("the appspec");

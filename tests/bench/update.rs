@@ -60,7 +60,9 @@ fn sync_over(first: &Path, second: &Path, root: &Path) -> Measured {
     let target = root.join("app");
     output(Command::new("cp").arg("-a").arg(first.join("app")).arg(&target));
     let from = format!("{}/", second.join("app").display());
-    measure(Command::new("rsync").args(["-a", "--delete", &from]).arg(&target))
+    let measured = measure(Command::new("rsync").args(["-a", "--delete", &from]).arg(&target));
+    output(Command::new("diff").arg("-rq").arg(second.join("app")).arg(&target));
+    measured
 }
 
 /// How long an event took, by the lines that `--json` prints.

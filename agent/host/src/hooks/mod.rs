@@ -54,6 +54,7 @@ mod directory;
 mod follow;
 mod launch;
 mod log;
+mod memory;
 mod output;
 mod processes;
 mod script;

@@ -17,6 +17,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::clock::{seconds, since_boot};
 use super::directory::{Lock, RunDirectory, Started};
+use super::memory;
 use super::output::Output;
 use super::processes::{self, Ended, Family};
 use super::spawn::Spawned;
@@ -28,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(25);
 /// How long processes may take to disappear after SIGKILL (one that waits for a device cannot be killed) before the
 /// outcome is reported with them alive.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Milliseconds without an event after which the supervisor gives up the memory that it needs to deal with one.
+const QUIET: u16 = 500;
 
 /// How often the request to cancel is looked for where inotify is not to be had.
 const CANCEL_POLL: u16 = 1000;
@@ -186,7 +190,15 @@ impl<'a> Supervision<'a> {
         waiting.extend(self.requests.as_ref().map(|requests| readable(requests.as_fd())));
         let before_pipes = waiting.len();
         waiting.extend(self.pipes.iter().flatten().map(|pipe| readable(pipe.as_fd())));
-        match poll(&mut waiting, patience) {
+        let found = match poll(&mut waiting, QUIET) {
+            // It may be hours until something happens.
+            Ok(0) => {
+                memory::forget_program_pages();
+                poll(&mut waiting, patience)
+            }
+            found => found,
+        };
+        match found {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -9,10 +9,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
-use hostler_core::plan::actions::Plan;
+use hostler_core::plan::actions::{InstalledEntry, Plan};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -128,11 +129,25 @@ impl Journal {
     pub fn read(&self, phase: Phase) -> Result<Record<'static>, InstallError> {
         let path = self.path.join(phase.file());
         let record: Record<'static> = read_json(&path)?;
-        if record.version != VERSION {
-            let problem = format!("has version {}, and this hostler knows version {VERSION}", record.version);
-            return Err(InstallError::JournalContent { path, problem });
-        }
+        check_version(record.version, path)?;
         Ok(record)
+    }
+
+    /// What the group owns by this Install; the rest of the record is skipped, not kept.
+    pub fn read_installed(&self, phase: Phase) -> Result<Vec<InstalledEntry>, InstallError> {
+        #[derive(Deserialize)]
+        struct Document {
+            version: u32,
+            plan: Part,
+        }
+        #[derive(Deserialize)]
+        struct Part {
+            installed: Vec<InstalledEntry>,
+        }
+        let path = self.path.join(phase.file());
+        let document: Document = read_json(&path)?;
+        check_version(document.version, path)?;
+        Ok(document.plan.installed)
     }
 
     /// Begins a run: the record is on disk, in phase staging, when this returns.
@@ -140,7 +155,9 @@ impl Journal {
         steps.before(Step::Record)?;
         self.make_directory()?;
         let new = self.path.join(NEW);
-        let begun = write_json(&new, record).and_then(|()| self.publish(&new, steps));
+        let written =
+            write_json(&new, record).and_then(|file| file.sync_all().map_err(|source| failed("write", &new, source)));
+        let begun = written.and_then(|()| self.publish(&new, steps));
         begun.inspect_err(|_| {
             // What could not be written must not hold the space that the next try needs.
             let _ = std::fs::remove_file(&new);
@@ -157,12 +174,14 @@ impl Journal {
     }
 
     fn publish(&self, new: &Path, steps: &impl Steps) -> Result<(), InstallError> {
-        for old in [self.path.join(Phase::Undone.file()), self.path.join(STAGED)] {
-            match std::fs::remove_file(&old) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("write", &old, source)),
-                _ => {}
-            }
+        let undone = self.path.join(Phase::Undone.file());
+        match std::fs::remove_file(&undone) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("write", &undone, source)),
+            _ => {}
         }
+        // Its name is on disk with the record's; later its content is all that has to follow.
+        let staged = self.path.join(STAGED);
+        File::create(&staged).map_err(|source| failed("write", &staged, source))?;
         let staging = self.path.join(Phase::Staging.file());
         steps.before(Step::Mark(Phase::Staging))?;
         std::fs::rename(new, &staging).map_err(|source| failed("write", &staging, source))?;
@@ -170,16 +189,32 @@ impl Journal {
     }
 
     pub fn mark(&self, from: Phase, to: Phase, steps: &impl Steps) -> Result<(), InstallError> {
-        steps.before(Step::Mark(to))?;
-        let (from, to) = (self.path.join(from.file()), self.path.join(to.file()));
-        std::fs::rename(&from, &to).map_err(|source| failed("mark", &to, source))?;
+        self.mark_unsynced(from, to, steps)?;
         self.sync()
     }
 
+    /// Marks a phase that means no more than the one before: after a power loss either may be found.
+    pub fn mark_unsynced(&self, from: Phase, to: Phase, steps: &impl Steps) -> Result<(), InstallError> {
+        steps.before(Step::Mark(to))?;
+        let (from, to) = (self.path.join(from.file()), self.path.join(to.file()));
+        std::fs::rename(&from, &to).map_err(|source| failed("mark", &to, source))
+    }
+
+    /// Not on disk yet when this returns: [`sync_staged`](Self::sync_staged), or a sync of the whole file system.
     pub fn write_staged(&self, inodes: &[u64], steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Staged)?;
-        write_json(&self.path.join(STAGED), &inodes)?;
-        self.sync()
+        write_json(&self.path.join(STAGED), &inodes).map(drop)
+    }
+
+    pub fn sync_staged(&self) -> Result<(), InstallError> {
+        let path = self.path.join(STAGED);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(|source| failed("synchronise", &path, source))
+    }
+
+    /// The file system that the journal is on.
+    pub fn device(&self) -> Result<u64, InstallError> {
+        let found = std::fs::metadata(&self.path).map(|directory| directory.dev());
+        found.map_err(|source| failed("read", &self.path, source))
     }
 
     pub fn read_staged(&self) -> Result<Vec<u64>, InstallError> {
@@ -189,6 +224,14 @@ impl Journal {
     fn sync(&self) -> Result<(), InstallError> {
         sync_directory(&self.path)
     }
+}
+
+fn check_version(version: u32, path: PathBuf) -> Result<(), InstallError> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let problem = format!("has version {version}, and this hostler knows version {VERSION}");
+    Err(InstallError::JournalContent { path, problem })
 }
 
 fn sync_directory(path: &Path) -> Result<(), InstallError> {
@@ -214,11 +257,11 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
     })
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), InstallError> {
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<File, InstallError> {
     let write = || {
         let mut writer = BufWriter::with_capacity(1 << 16, File::create(path)?);
         serde_json::to_writer(&mut writer, value)?;
-        writer.into_inner()?.sync_all()
+        Ok(writer.into_inner()?)
     };
     write().map_err(|source: io::Error| failed("write", path, source))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! write the journal   the plan, and all that undoing needs       phase staging
-//! stage               everything new under temporary names
+//! stage               everything new under temporary names, and a list of its inodes
 //! syncfs                                                         phase swapping
 //! swap                one rename for each action
 //! syncfs                                                         phase installed
@@ -201,9 +201,12 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
 
     let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
     let inodes = stage::stage(&work, &archive)?;
+    journal.write_staged(&inodes, steps)?;
     steps.before(Step::Sync)?;
     file_systems.sync()?;
-    journal.write_staged(&inodes, steps)?;
+    if !file_systems.have(journal.device()?) {
+        journal.sync_staged()?;
+    }
     journal.mark(Phase::Staging, Phase::Swapping, steps)?;
 
     swap::swap(&work)?;
@@ -335,6 +338,10 @@ fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result
 fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<Committed, InstallError> {
     let record = journal.read(phase)?;
     if phase == Phase::Installed {
+        if !record.plan.actions.iter().any(restore::leaves_backup) {
+            journal.mark(phase, Phase::Committed, steps)?;
+            return Ok(Committed::default());
+        }
         journal.mark(phase, Phase::Committing, steps)?;
     }
     let anchors = Anchors::reopen(&record.anchors)?;
@@ -344,7 +351,8 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     let left = restore::delete_backups(&work)?;
     steps.before(Step::Sync)?;
     file_systems.sync()?;
-    journal.mark(Phase::Committing, Phase::Committed, steps)?;
+    // Both say that there is no way back, and what was deleted is on disk.
+    journal.mark_unsynced(Phase::Committing, Phase::Committed, steps)?;
     Ok(Committed { left })
 }
 
@@ -441,9 +449,7 @@ pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
 pub fn installed(journal: &Path) -> Result<Vec<InstalledEntry>, InstallError> {
     let journal = Journal::at(journal);
     match journal.phase()? {
-        Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => {
-            Ok(journal.read(phase)?.plan.into_owned().installed)
-        }
+        Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => journal.read_installed(phase),
         _ => Err(refused(&journal, "holds no finished install")),
     }
 }

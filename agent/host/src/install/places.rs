@@ -285,6 +285,10 @@ impl FileSystems {
         Ok(())
     }
 
+    pub fn have(&self, device: u64) -> bool {
+        self.by_device.contains_key(&device)
+    }
+
     pub fn sync(&self) -> Result<(), InstallError> {
         for (path, directory) in self.by_device.values() {
             rustix::fs::syncfs(directory).map_err(host("synchronise the file system of", path))?;

@@ -246,6 +246,14 @@ pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallE
     Ok(())
 }
 
+/// Whether something is kept under a temporary name once the action has taken effect.
+pub(super) fn leaves_backup(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Remove { .. } | Action::PutFile { replaces: true, .. } | Action::PutLink { replaces: true, .. }
+    )
+}
+
 /// Deletes the backups (phase committing).
 pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>) -> Result<Vec<Left>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);

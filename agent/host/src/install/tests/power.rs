@@ -18,7 +18,7 @@ fn each_phase_is_marked_only_when_what_it_says_is_on_disk() {
     let forward = Faulty::never();
     world.run(&forward).unwrap();
     let steps = forward.steps();
-    let stages = |step: &Step| matches!(step, Step::Make(_) | Step::Write(_) | Step::Finish(_));
+    let stages = |step: &Step| matches!(step, Step::Make(_) | Step::Write(_) | Step::Finish(_) | Step::Staged);
     let swaps = |step: &Step| matches!(step, Step::Swap(_) | Step::SwapRest(_));
     assert_synced_before(&steps, Phase::Swapping, stages);
     assert_synced_before(&steps, Phase::Installed, swaps);
