@@ -5,6 +5,7 @@ mod door;
 mod history;
 mod outlive;
 mod power;
+mod reboot;
 mod surroundings;
 
 use std::fs;

@@ -226,7 +226,12 @@ impl Machine {
         self.keeper.wait().expect("waiting for the host's end");
     }
 
-    /// Boots again from the same disk after a power cut, and waits until everything runs.
+    /// Waits until the host has gone down by itself, as for a reboot: systemd-nspawn does not boot it again here.
+    pub fn wait_until_down(&mut self) {
+        assert!(self.ended_within(Duration::from_secs(60)), "the host has not gone down: {}", self.console());
+    }
+
+    /// Boots again from the same disk after the host has gone down, and waits until everything runs.
     pub fn start_again(&mut self) {
         remove_cgroups(&self.blueprint.name);
         self.keeper = launch(&self.blueprint, &self.disk, &self.tree);

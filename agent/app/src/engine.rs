@@ -99,8 +99,6 @@ pub struct Engine<K, W> {
     progress: broadcast::Sender<Progress>,
     draining: bool,
     leave_when_idle: bool,
-    /// Effects that are going on and end by themselves soon: all but hooks.
-    busy: usize,
 }
 
 impl<K: Keeper, W: Worker> Engine<K, W> {
@@ -123,7 +121,6 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
             progress,
             draining: false,
             leave_when_idle: false,
-            busy: 0,
         };
         (engine, handle)
     }
@@ -141,7 +138,6 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
         loop {
             tokio::select! {
                 Some((effect, result)) = self.finished.recv() => {
-                    self.busy = self.busy.saturating_sub(usize::from(!matches!(result, machine::WorkResult::Hook(_))));
                     self.step(Event::Finished { effect, result: Box::new(result) }, None)?;
                 }
                 message = self.inbox.recv() => match message {
@@ -153,7 +149,9 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
                 },
             }
             let idle = self.state.all_active().next().is_none();
-            if (self.draining && self.busy == 0) || (self.leave_when_idle && idle) {
+            let mut in_flight = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref());
+            let drained = in_flight.all(|effect| effect.work.outlives_the_agent());
+            if (self.draining && drained) || (self.leave_when_idle && idle) {
                 return Ok(());
             }
         }
@@ -199,7 +197,6 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
         let found = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == Some(&effect));
         let Some((group, deployment)) = found else { return };
         let job = Job { deployment: deployment.clone(), group: group.clone(), effect };
-        self.busy += usize::from(!matches!(job.effect.work, machine::Work::RunHook { .. }));
         let (worker, results) = (Arc::clone(&self.worker), self.results.clone());
         tokio::spawn(async move {
             let number = job.effect.number;

@@ -122,6 +122,11 @@ impl Work {
         }
     }
 
+    /// Whether a stopping agent leaves it to the next one: it ends without the agent, and maybe not soon.
+    pub fn outlives_the_agent(&self) -> bool {
+        matches!(self, Self::RunHook { .. } | Self::Reboot)
+    }
+
     /// Whether only one of this kind may go on at a time on a host: two deployments must not change files at once.
     pub fn is_exclusive(&self) -> bool {
         matches!(self, Self::Install)
