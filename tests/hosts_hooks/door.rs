@@ -2,20 +2,13 @@
 
 use hostler_core::codes::ExitCode;
 
-use super::{bundle, code, ended, host, main_pid};
+use super::{ONE_HOOK, bundle, code, ended, host, main_pid};
 use crate::support::machine::Layout;
-
-const APPSPEC: &str = "
-version: 0.0
-os: linux
-hooks:
-  AfterInstall: [{location: hook.sh, timeout: 60}]
-";
 
 #[test]
 fn there_is_one_agent_and_it_knows_who_asks() {
     let Some(host) = host("door", Layout::Unified) else { return };
-    let place = bundle(&host, "any", &[("appspec.yml", APPSPEC), ("hook.sh", "echo done")]);
+    let place = bundle(&host, "any", &[("appspec.yml", ONE_HOOK), ("hook.sh", "echo done")]);
     let daemon = main_pid(&host);
 
     let (status, said) = ended(&host, "hostler run");

@@ -2,20 +2,13 @@
 
 use hostler_core::codes::ExitCode;
 
-use super::{bundle, code, ended, host};
+use super::{ONE_HOOK, bundle, code, ended, host};
 use crate::support::machine::Layout;
-
-const APPSPEC: &str = "
-version: 0.0
-os: linux
-hooks:
-  AfterInstall: [{location: hook.sh, timeout: 60}]
-";
 
 #[test]
 fn a_history_that_was_cut_together_with_the_ledger_is_found_by_the_journal() {
     let Some(host) = host("history", Layout::Unified) else { return };
-    let place = bundle(&host, "any", &[("appspec.yml", APPSPEC), ("hook.sh", "echo done")]);
+    let place = bundle(&host, "any", &[("appspec.yml", ONE_HOOK), ("hook.sh", "echo done")]);
     let state = "/var/lib/hostler";
     host.sh(&format!("hostler deploy {place}"));
     host.sh(&format!("systemctl stop hostler; cp -a {state} /root/before"));

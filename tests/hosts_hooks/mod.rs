@@ -29,6 +29,14 @@ systemctl daemon-reload
 systemctl start hostler
 "#;
 
+/// An appspec with one hook, `hook.sh`.
+const ONE_HOOK: &str = "
+version: 0.0
+os: linux
+hooks:
+  AfterInstall: [{location: hook.sh, timeout: 60}]
+";
+
 /// A host with the agent installed and running.
 fn host(name: &str, layout: Layout) -> Option<Machine> {
     host_with(&["agent"], name, layout)

@@ -4,12 +4,11 @@ use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
 use crate::hook::{HookOutcome, HookResult};
 use crate::ids::{DeploymentId, InstanceId};
+use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
-use crate::machine::retention::kept;
 use crate::machine::rollback;
 use crate::machine::state::{
-    Creator, Deployment, Failure, Group, Installed, Outcome, Request, RollbackExtent, Script, Source, State, Step,
-    StepStatus,
+    Creator, Deployment, Failure, Group, Installed, Outcome, Request, Script, Source, State, StepStatus,
 };
 
 /// How often a script is begun before interruptions fail its event.
@@ -431,26 +430,6 @@ impl Turn<'_> {
     }
 }
 
-/// What a deployment that waits for nothing does next.
-fn next_work(group: &Group, deployment: &Deployment) -> Work {
-    if deployment.rebooting {
-        return Work::Reboot;
-    }
-    let Some(step) = deployment.current() else {
-        let commit = deployment.failure.is_none();
-        return Work::Finish { commit, keep: kept(group, deployment) };
-    };
-    match step.event {
-        LifecycleEvent::DownloadBundle => Work::Prepare,
-        LifecycleEvent::Install => Work::Install,
-        event => {
-            let index = step.scripts.iter().position(|s| s.outcome.is_none()).unwrap_or_default();
-            let attempt = step.scripts.get(index).map_or(1, |s| s.attempts + 1);
-            Work::RunHook { event, index, attempt }
-        }
-    }
-}
-
 fn requester(request: &Request) -> Requester {
     let by = match request.creator {
         Creator::Channel => RequesterKind::Channel,
@@ -468,33 +447,5 @@ fn refuse_while_active(group: &Group) -> Result<(), Refusal> {
             key: group.key.clone(),
             event: active.current().map_or("finishing", |s| s.event.name()),
         }),
-    }
-}
-
-fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment {
-    let wanted = |event: &LifecycleEvent| match request.rolls_back.as_ref().map(|r| r.extent) {
-        None | Some(RollbackExtent::StopAndReinstall) => true,
-        Some(RollbackExtent::Reinstall) => !event.runs_old_revision(),
-        Some(RollbackExtent::Restart) => {
-            *event == LifecycleEvent::DownloadBundle || *event >= LifecycleEvent::ApplicationStart
-        }
-    };
-    let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
-    let steps =
-        LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e)).map(|event| {
-            Step { event, status: StepStatus::Pending, started_ms: None, finished_ms: None, scripts: Vec::new() }
-        });
-    Deployment {
-        id,
-        steps: steps.collect(),
-        request,
-        started_ms: now_ms,
-        finished_ms: None,
-        in_flight: None,
-        rebooting: false,
-        installed: false,
-        warnings: Vec::new(),
-        failure: None,
-        outcome: None,
     }
 }
