@@ -301,6 +301,21 @@ fn rollbacks_know_the_files_of_revisions_that_failed_and_stayed() {
 }
 
 #[test]
+fn one_groups_broken_channel_does_not_keep_the_others_from_theirs() {
+    let host = Host::new();
+    let store = host.store();
+    let group =
+        |name: &str, channel: &str| format!("  - application: shop\n    group: {name}\n    channel: {channel}\n");
+    let (missing, here) = (store.join("missing"), store.to_str().unwrap().to_owned());
+    host.configure(&format!("groups:\n{}{}", group("first", missing.to_str().unwrap()), group("web", &here)));
+    let bundle = Bundle::new(&host, "v1").app().write();
+    let revision = host.ok(&["push", bundle.to_str().unwrap(), &here]).out;
+    host.ok(&["release", &here, revision.trim(), "--application", "shop", "--group", "web"]);
+    host.run(&["run", "--once"]).with_code(5).saying(&["missing", "does not exist", "shop/web", "succeeded"]);
+    assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
+}
+
+#[test]
 fn a_rollback_by_hand_holds_the_channel_until_resume() {
     let host = Host::new();
     let store = host.store();

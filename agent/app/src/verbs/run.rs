@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::GroupSettings;
 use hostler_core::machine::Event;
 use hostler_core::machine::follow::Follow;
 use hostler_core::machine::state::{Deployment, Outcome as DeploymentOutcome};
@@ -42,23 +43,32 @@ async fn once(setup: Arc<Setup>) -> Outcome {
     let mut code = finish_interrupted(&setup, &mut session).await?;
     for group in setup.settings.groups.clone() {
         let Some(channel) = &group.channel else { continue };
-        let state = session.handle.state().borrow().clone();
-        let this = match look(&setup, &group, channel, &state, None).await? {
-            Look::Empty => {
-                let message = format!("{channel} holds no release for {}", group.key);
-                return Err(Failure::say(ExitCode::NotFound, message)
-                    .hint("publish one: hostler release STORE --application A --group G REVISION"));
-            }
-            Look::Release { follow: Follow::Deploy, request, .. } => {
-                session.deploy(setup.json, |id| Event::Deploy { id, request }).await?
-            }
-            Look::Release { sequence, follow, .. } => say_why_not(&setup, &group.key.to_string(), sequence, &follow)?,
-            Look::Unchanged => ExitCode::Ok,
-        };
+        // One group's broken channel is no reason to leave the others as they are.
+        let this = follow_once(&setup, &group, channel, &mut session).await.unwrap_or_else(|failure| {
+            failure.print();
+            failure.code
+        });
         code = worse(code, this);
     }
     session.leave().await?;
     Ok(code)
+}
+
+/// Does what one channel says, now.
+async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
+    let state = session.handle.state().borrow().clone();
+    match look(setup, group, channel, &state, None).await? {
+        Look::Empty => {
+            let message = format!("{channel} holds no release for {}", group.key);
+            Err(Failure::say(ExitCode::NotFound, message)
+                .hint("publish one: hostler release STORE --application A --group G REVISION"))
+        }
+        Look::Release { follow: Follow::Deploy, request, .. } => {
+            session.deploy(setup.json, |id| Event::Deploy { id, request }).await
+        }
+        Look::Release { sequence, follow, .. } => say_why_not(setup, &group.key.to_string(), sequence, &follow),
+        Look::Unchanged => Ok(ExitCode::Ok),
+    }
 }
 
 /// Waits for the deployments that were interrupted and says what became of them.
