@@ -31,3 +31,10 @@ pub mod release;
 pub mod status;
 pub mod store;
 pub mod yaml;
+
+// The tests from outside, which use the crate by its name.
+#[cfg(test)]
+extern crate self as hostler_core;
+#[cfg(test)]
+#[path = "../tests/main.rs"]
+mod outside;

@@ -450,7 +450,7 @@ proptest! {
     /// Deployments of several groups interleave in any order; each group has one at a time and Installs never overlap
     /// (checked after every step).
     #[test]
-    fn groups_go_on_side_by_side(order in prop::collection::vec(0..3_usize, 1..48)) {
+    fn groups_go_on_side_by_side(order in prop::collection::vec(0..3_usize, 1..40)) {
         let mut host = Host::default();
         let names = ["a", "b", "c"];
         let mut waiting: Vec<Effect> = Vec::new();
