@@ -153,10 +153,10 @@ impl Journal {
     /// Begins a run: the record is on disk, in phase staging, when this returns.
     pub fn begin(&self, record: &Record<'_>, steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Record)?;
-        self.make_directory()?;
+        self.make_directory(steps)?;
         let new = self.path.join(NEW);
         let written =
-            write_json(&new, record).and_then(|file| file.sync_all().map_err(|source| failed("write", &new, source)));
+            write_json(&new, record).and_then(|file| steps.sync(&file).map_err(|source| failed("write", &new, source)));
         let begun = written.and_then(|()| self.publish(&new, steps));
         begun.inspect_err(|_| {
             // What could not be written must not hold the space that the next try needs.
@@ -164,13 +164,13 @@ impl Journal {
         })
     }
 
-    fn make_directory(&self) -> Result<(), InstallError> {
+    fn make_directory(&self, steps: &impl Steps) -> Result<(), InstallError> {
         match std::fs::create_dir(&self.path) {
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             made => made.map_err(|source| failed("create", &self.path, source))?,
         }
         // A journal whose directory is not on disk is not there.
-        sync_directory(self.path.parent().unwrap_or(&self.path))
+        sync_directory(self.path.parent().unwrap_or(&self.path), steps)
     }
 
     fn publish(&self, new: &Path, steps: &impl Steps) -> Result<(), InstallError> {
@@ -185,12 +185,12 @@ impl Journal {
         let staging = self.path.join(Phase::Staging.file());
         steps.before(Step::Mark(Phase::Staging))?;
         std::fs::rename(new, &staging).map_err(|source| failed("write", &staging, source))?;
-        self.sync()
+        self.sync(steps)
     }
 
     pub fn mark(&self, from: Phase, to: Phase, steps: &impl Steps) -> Result<(), InstallError> {
         self.mark_unsynced(from, to, steps)?;
-        self.sync()
+        self.sync(steps)
     }
 
     /// Marks a phase that means no more than the one before: after a power loss either may be found.
@@ -206,9 +206,9 @@ impl Journal {
         write_json(&self.path.join(STAGED), &inodes).map(drop)
     }
 
-    pub fn sync_staged(&self) -> Result<(), InstallError> {
+    pub fn sync_staged(&self, steps: &impl Steps) -> Result<(), InstallError> {
         let path = self.path.join(STAGED);
-        File::open(&path).and_then(|file| file.sync_all()).map_err(|source| failed("synchronise", &path, source))
+        File::open(&path).and_then(|file| steps.sync(&file)).map_err(|source| failed("synchronise", &path, source))
     }
 
     /// The file system that the journal is on.
@@ -221,8 +221,8 @@ impl Journal {
         read_json(&self.path.join(STAGED))
     }
 
-    fn sync(&self) -> Result<(), InstallError> {
-        sync_directory(&self.path)
+    fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
+        sync_directory(&self.path, steps)
     }
 }
 
@@ -234,8 +234,8 @@ fn check_version(version: u32, path: PathBuf) -> Result<(), InstallError> {
     Err(InstallError::JournalContent { path, problem })
 }
 
-fn sync_directory(path: &Path) -> Result<(), InstallError> {
-    let synced = File::open(path).and_then(|directory| directory.sync_all());
+fn sync_directory(path: &Path, steps: &impl Steps) -> Result<(), InstallError> {
+    let synced = File::open(path).and_then(|directory| steps.sync(&directory));
     synced.map_err(|source| failed("synchronise", path, source))
 }
 

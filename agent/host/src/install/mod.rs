@@ -203,9 +203,9 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
     let inodes = stage::stage(&work, &archive)?;
     journal.write_staged(&inodes, steps)?;
     steps.before(Step::Sync)?;
-    file_systems.sync()?;
+    file_systems.sync(steps)?;
     if !file_systems.have(journal.device()?) {
-        journal.sync_staged()?;
+        journal.sync_staged(steps)?;
     }
     journal.mark(Phase::Staging, Phase::Swapping, steps)?;
 
@@ -214,7 +214,7 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
         restore_contexts(request.plan);
     }
     steps.before(Step::Sync)?;
-    file_systems.sync()?;
+    file_systems.sync(steps)?;
     journal.mark(Phase::Swapping, Phase::Installed, steps)
 }
 
@@ -324,13 +324,13 @@ fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result
     if phase == Phase::Swapping {
         undone.left = restore::take_back(&work, &record, &journal.read_staged()?)?;
         steps.before(Step::Sync)?;
-        file_systems.sync()?;
+        file_systems.sync(steps)?;
         journal.mark(phase, Phase::Staging, steps)?;
     }
     restore::delete_staged(&work)?;
     restore::restore_times(&work, &record.directories)?;
     steps.before(Step::Sync)?;
-    file_systems.sync()?;
+    file_systems.sync(steps)?;
     journal.mark(Phase::Staging, Phase::Undone, steps)?;
     Ok(undone)
 }
@@ -350,7 +350,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     let file_systems = touched(&record, &anchors)?;
     let left = restore::delete_backups(&work)?;
     steps.before(Step::Sync)?;
-    file_systems.sync()?;
+    file_systems.sync(steps)?;
     // Both say that there is no way back, and what was deleted is on disk.
     journal.mark_unsynced(Phase::Committing, Phase::Committed, steps)?;
     Ok(Committed { left })

@@ -19,6 +19,7 @@ use super::InstallError;
 use super::error::host;
 use super::journal::{AnchorRecord, DirectoryRecord};
 use super::layout::place;
+use super::steps::Steps;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -289,9 +290,10 @@ impl FileSystems {
         self.by_device.contains_key(&device)
     }
 
-    pub fn sync(&self) -> Result<(), InstallError> {
+    pub fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
         for (path, directory) in self.by_device.values() {
-            rustix::fs::syncfs(directory).map_err(host("synchronise the file system of", path))?;
+            let synced = steps.sync_file_system(directory.as_fd());
+            synced.map_err(host("synchronise the file system of", path))?;
         }
         Ok(())
     }

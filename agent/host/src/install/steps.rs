@@ -1,4 +1,11 @@
-//! The seam at which tests stop or fail a run: it is told each step before it is taken.
+//! The seam at which tests stop or fail a run: it is told each step before it is taken, and it is what synchronises, so
+//! that a test knows what a power loss could take.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
 
 use super::InstallError;
 use super::journal::Phase;
@@ -42,6 +49,16 @@ pub(super) trait Steps: Sync {
     /// Whether the file systems can exchange two names; tests say no to take the other way.
     fn can_exchange(&self) -> bool {
         true
+    }
+
+    /// A file or directory is on disk when this returns. There is no other way to it in an install.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    /// The whole file system of this directory is on disk when this returns.
+    fn sync_file_system(&self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+        rustix::fs::syncfs(directory)
     }
 }
 

@@ -3,8 +3,10 @@
 
 mod changed;
 mod crash;
+mod disk;
 mod forward;
 mod power;
+mod power_loss;
 mod properties;
 mod race;
 mod space;

@@ -1,0 +1,476 @@
+//! A disk that keeps for certain only what was synchronised: what an install does is looked at before each of its
+//! steps and synchronisations, and any selection of what is not on disk yet can be taken away.
+//!
+//! Objects have numbers that stay the same in every copy, so that "the very same file" can be asked for in a copy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use serde_json::Value as Json;
+
+use super::*;
+
+pub(super) type Id = usize;
+
+/// One thing that reaches the disk by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cell {
+    Entry(Id, OsString),
+    Data(Id),
+    Mode(Id),
+    Modified(Id),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Value {
+    Entry(Option<Id>),
+    Data(Arc<[u8]>),
+    Mode(u32),
+    Modified(i64, i64),
+}
+
+type State = BTreeMap<Cell, Value>;
+
+/// What an object is from its birth on, and the attributes it has while others are not on disk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Object {
+    kind: Kind,
+    mode: u32,
+    modified: (i64, i64),
+    device: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    File,
+    Directory,
+    Link(PathBuf),
+}
+
+/// What is on disk together or not at all: a rename changes two names.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub items: Vec<(Cell, Value)>,
+}
+
+impl Change {
+    /// Whether this one is not on disk without the other, earlier one: the history of one name, and of one object's
+    /// content or mode, is in order.
+    pub fn follows(&self, earlier: &Self) -> bool {
+        let ordered = |cell: &Cell| !matches!(cell, Cell::Modified(_));
+        self.items.iter().any(|(cell, _)| ordered(cell) && earlier.items.iter().any(|(other, _)| other == cell))
+    }
+
+    pub fn has_data(&self) -> bool {
+        self.items.iter().any(|(cell, _)| matches!(cell, Cell::Data(_)))
+    }
+
+    /// The same with half of each content.
+    pub fn truncated(&self) -> Self {
+        let half = |value: &Value| match value {
+            Value::Data(bytes) => Value::Data(bytes[..bytes.len() / 2].into()),
+            other => other.clone(),
+        };
+        Self { items: self.items.iter().map(|(cell, value)| (cell.clone(), half(value))).collect() }
+    }
+}
+
+/// A moment at which the power may fail.
+#[derive(Debug, Clone)]
+pub(super) struct Point {
+    pub when: String,
+    durable: State,
+    pub pending: Vec<Change>,
+}
+
+/// All that can be reached from the tops, in a form that compares.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Image {
+    nodes: BTreeMap<Id, Node>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Node {
+    object: Object,
+    data: Arc<[u8]>,
+    entries: BTreeMap<OsString, Id>,
+}
+
+/// The directories that are looked at: the root of the install (object 0), and the journal's parent (object 1).
+pub(super) type Tops = [PathBuf; 2];
+
+/// Takes the place of the file system's synchronisation, and takes notes.
+pub(super) struct Disk {
+    tops: Tops,
+    exchange: bool,
+    /// Whether it takes notes at all.
+    watched: bool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    ids: HashMap<(u64, u64), Id>,
+    objects: Vec<Object>,
+    /// Open, so that no inode number is given to another object.
+    held: Vec<OwnedFd>,
+    encoded: HashMap<Vec<u8>, Arc<[u8]>>,
+    now: State,
+    durable: State,
+    pending: Vec<Change>,
+    points: Vec<Point>,
+}
+
+impl Disk {
+    /// All that is there is on disk.
+    pub fn new(tops: &Tops, exchange: bool) -> Self {
+        Self::begin(tops, exchange, true, Inner::default())
+    }
+
+    fn begin(tops: &Tops, exchange: bool, watched: bool, mut inner: Inner) -> Self {
+        inner.now = inner.look(tops);
+        inner.durable = inner.now.clone();
+        Self { tops: tops.clone(), exchange, watched, inner: Mutex::new(inner) }
+    }
+
+    /// Makes a copy of a state of this disk elsewhere, as a disk of its own.
+    pub fn copy(&self, image: &Image, tops: &Tops, watched: bool) -> Self {
+        let objects = self.inner.lock().unwrap().objects.clone();
+        let ids = image.write(tops);
+        Self::begin(tops, self.exchange, watched, Inner { ids, objects, ..Inner::default() })
+    }
+
+    fn observe(&self, when: String) {
+        if !self.watched {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap();
+        let next = inner.look(&self.tops);
+        let changes = inner.changes(&next);
+        inner.pending.extend(changes);
+        inner.now = next;
+        let point = Point { when, durable: inner.durable.clone(), pending: inner.pending.clone() };
+        inner.points.push(point);
+    }
+
+    fn keep(&self, covers: impl Fn(&Cell, &[Object]) -> bool) {
+        let mut inner = self.inner.lock().unwrap();
+        let Inner { pending, durable, objects, .. } = &mut *inner;
+        for change in pending.iter_mut() {
+            let (kept, rest) =
+                std::mem::take(&mut change.items).into_iter().partition(|(cell, _)| covers(cell, objects));
+            let kept: Vec<_> = kept;
+            durable.extend(kept);
+            change.items = rest;
+        }
+        pending.retain(|change| !change.items.is_empty());
+    }
+
+    /// All moments so far; the last one is now.
+    pub fn points(&self) -> Vec<Point> {
+        self.observe("the end".to_owned());
+        std::mem::take(&mut self.inner.lock().unwrap().points)
+    }
+
+    /// What is there now, whether on disk or not.
+    pub fn image(&self) -> Image {
+        let mut inner = self.inner.lock().unwrap();
+        let now = inner.look(&self.tops);
+        inner.image(&now)
+    }
+
+    /// What a power loss at this moment leaves if these of its changes are on disk.
+    pub fn after<'a>(&self, point: &Point, kept: impl Iterator<Item = &'a Change>) -> Image {
+        let mut state = point.durable.clone();
+        state.extend(kept.flat_map(|change| change.items.iter().cloned()));
+        self.inner.lock().unwrap().image(&state)
+    }
+}
+
+impl Steps for Disk {
+    fn before(&self, step: Step) -> Result<(), InstallError> {
+        self.observe(format!("{step:?}"));
+        Ok(())
+    }
+
+    fn can_exchange(&self) -> bool {
+        self.exchange
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.observe("a file or directory is synchronised".to_owned());
+        if !self.watched {
+            return Ok(());
+        }
+        let meta = file.metadata()?;
+        let id = self.inner.lock().unwrap().ids[&(meta.dev(), meta.ino())];
+        self.keep(|cell, _| cell.object() == id);
+        Ok(())
+    }
+
+    fn sync_file_system(&self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.observe("a file system is synchronised".to_owned());
+        let device = rustix::fs::fstat(directory)?.st_dev;
+        self.keep(|cell, objects| objects[cell.object()].device == device);
+        Ok(())
+    }
+}
+
+impl Cell {
+    fn object(&self) -> Id {
+        match self {
+            Self::Entry(id, _) | Self::Data(id) | Self::Mode(id) | Self::Modified(id) => *id,
+        }
+    }
+}
+
+impl Inner {
+    fn look(&mut self, tops: &Tops) -> State {
+        // They have the first two numbers.
+        for (number, top) in tops.iter().enumerate() {
+            assert_eq!(self.number(top, &std::fs::symlink_metadata(top).unwrap()), number, "{}", top.display());
+        }
+        let mut state = State::new();
+        for top in tops {
+            self.look_at(top, &mut state);
+        }
+        // Only now all objects have numbers.
+        for id in 0..self.objects.len() {
+            let Some(Value::Data(bytes)) = state.get(&Cell::Data(id)) else { continue };
+            let encoded = self.encode(&bytes.clone(), &tops[0]);
+            state.insert(Cell::Data(id), Value::Data(encoded));
+        }
+        state
+    }
+
+    fn number(&mut self, path: &Path, meta: &std::fs::Metadata) -> Id {
+        if let Some(id) = self.ids.get(&(meta.dev(), meta.ino())) {
+            return *id;
+        }
+        let kind = match meta {
+            meta if meta.is_symlink() => Kind::Link(std::fs::read_link(path).unwrap()),
+            meta if meta.is_dir() => Kind::Directory,
+            _ => Kind::File,
+        };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.held.push(rustix::fs::open(path, flags, Mode::empty()).unwrap());
+        let (mode, modified) = (meta.permissions().mode() & 0o7777, (meta.mtime(), meta.mtime_nsec()));
+        self.objects.push(Object { kind, mode, modified, device: meta.dev() });
+        self.ids.insert((meta.dev(), meta.ino()), self.objects.len() - 1);
+        self.objects.len() - 1
+    }
+
+    fn look_at(&mut self, path: &Path, state: &mut State) -> Id {
+        let meta = std::fs::symlink_metadata(path).unwrap();
+        let (mode, modified) = (meta.permissions().mode() & 0o7777, (meta.mtime(), meta.mtime_nsec()));
+        let id = self.number(path, &meta);
+        state.insert(Cell::Mode(id), Value::Mode(mode));
+        state.insert(Cell::Modified(id), Value::Modified(modified.0, modified.1));
+        match self.objects[id].kind {
+            Kind::File => drop(state.insert(Cell::Data(id), Value::Data(std::fs::read(path).unwrap().into()))),
+            Kind::Link(_) => {}
+            Kind::Directory => {
+                for entry in std::fs::read_dir(path).unwrap() {
+                    let name = entry.unwrap().file_name();
+                    let child = self.look_at(&path.join(&name), state);
+                    state.insert(Cell::Entry(id, name), Value::Entry(Some(child)));
+                }
+            }
+        }
+        id
+    }
+
+    /// A journal with the objects' numbers instead of their inodes.
+    fn encode(&mut self, bytes: &[u8], root: &Path) -> Arc<[u8]> {
+        if let Some(known) = self.encoded.get(bytes) {
+            return Arc::clone(known);
+        }
+        let device = self.objects[0].device;
+        let number = |inode: u64| self.ids.get(&(device, inode)).map_or(inode | UNKNOWN, |id| *id as u64 + 1);
+        let encoded: Arc<[u8]> = translate(bytes, number, &root.to_string_lossy(), ROOT).into();
+        self.encoded.insert(bytes.to_owned(), Arc::clone(&encoded));
+        encoded
+    }
+
+    fn value(&self, state: &State, cell: &Cell) -> Option<Value> {
+        let born = |id: Id| self.objects.get(id);
+        state.get(cell).cloned().or_else(|| match cell {
+            Cell::Entry(..) => Some(Value::Entry(None)),
+            Cell::Data(_) => Some(Value::Data([].into())),
+            Cell::Mode(id) => born(*id).map(|object| Value::Mode(object.mode)),
+            Cell::Modified(id) => born(*id).map(|object| Value::Modified(object.modified.0, object.modified.1)),
+        })
+    }
+
+    /// What happened since the last look.
+    fn changes(&self, next: &State) -> Vec<Change> {
+        let gone = self.now.keys().filter(|cell| matches!(cell, Cell::Entry(..)) && !next.contains_key(cell));
+        let gone = gone.map(|cell| (cell.clone(), Value::Entry(None)));
+        let differs = |(cell, value): &(&Cell, &Value)| self.value(&self.now, cell).as_ref() != Some(*value);
+        let changed = next.iter().filter(differs).map(|(cell, value)| (cell.clone(), value.clone()));
+        let mut names: Vec<Change> = Vec::new();
+        let mut objects: BTreeMap<Id, Change> = BTreeMap::new();
+        for (cell, value) in gone.chain(changed) {
+            let Cell::Entry(directory, _) = cell else {
+                objects.entry(cell.object()).or_insert_with(|| Change { items: Vec::new() }).items.push((cell, value));
+                continue;
+            };
+            // One rename: names of one directory that the same object left and got.
+            let one = |other: &Change| {
+                other.items.iter().any(|(known, new)| {
+                    let before = [self.value(&self.now, known), Some(new.clone())];
+                    let shared = [self.value(&self.now, &cell), Some(value.clone())];
+                    let moved = |value: &Option<Value>| *value != Some(Value::Entry(None)) && shared.contains(value);
+                    known.object() == directory && before.iter().any(moved)
+                })
+            };
+            let (together, mut rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|change| one(change));
+            let mut items: Vec<_> = together.into_iter().flat_map(|change| change.items).collect();
+            items.push((cell, value));
+            rest.push(Change { items });
+            names = rest;
+        }
+        for change in &mut names {
+            // A directory's time is on disk with its names.
+            let Some(directory) = change.items.first().map(|(cell, _)| cell.object()) else { continue };
+            if let Some(own) = objects.get(&directory) {
+                change.items.extend(own.items.iter().filter(|(cell, _)| matches!(cell, Cell::Modified(_))).cloned());
+            }
+        }
+        let named: Vec<Id> = names.iter().map(|change| change.items[0].0.object()).collect();
+        for id in named {
+            if let Some(own) = objects.get_mut(&id) {
+                own.items.retain(|(cell, _)| !matches!(cell, Cell::Modified(_)));
+            }
+        }
+        names.extend(objects.into_values().filter(|change| !change.items.is_empty()));
+        names
+    }
+
+    fn image(&self, state: &State) -> Image {
+        let mut nodes = BTreeMap::new();
+        let mut open: Vec<Id> = vec![0, 1];
+        while let Some(id) = open.pop() {
+            if nodes.contains_key(&id) {
+                continue;
+            }
+            let mut object = self.objects[id].clone();
+            if let Some(Value::Mode(mode)) = self.value(state, &Cell::Mode(id)) {
+                object.mode = mode;
+            }
+            if let Some(Value::Modified(seconds, nanoseconds)) = self.value(state, &Cell::Modified(id)) {
+                object.modified = (seconds, nanoseconds);
+            }
+            let Some(Value::Data(data)) = self.value(state, &Cell::Data(id)) else { unreachable!() };
+            let mut entries = BTreeMap::new();
+            for (cell, value) in state.range(Cell::Entry(id, OsString::new())..) {
+                match (cell, value) {
+                    (Cell::Entry(directory, name), Value::Entry(child)) if *directory == id => {
+                        entries.extend(child.map(|child| (name.clone(), child)));
+                    }
+                    _ => break,
+                }
+            }
+            open.extend(entries.values());
+            nodes.insert(id, Node { object, data, entries });
+        }
+        Image { nodes }
+    }
+}
+
+const UNKNOWN: u64 = 1 << 52;
+const ROOT: &str = "/the-root";
+
+/// Inodes and the root's path in a journal, from one host's to another's. Anything else stays as it is.
+fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, from: &str, to: &str) -> Vec<u8> {
+    let change = |inode: &mut Json| match inode.as_u64() {
+        Some(known) if known > 0 => *inode = number(known).into(),
+        _ => {}
+    };
+    let Ok(mut document) = serde_json::from_slice::<Json>(bytes) else { return bytes.to_owned() };
+    match &mut document {
+        Json::Array(inodes) => inodes.iter_mut().for_each(change),
+        Json::Object(_) => {
+            for part in ["anchors", "directories"] {
+                for record in document[part].as_array_mut().into_iter().flatten() {
+                    change(&mut record["inode"]);
+                    if let Some(real) = record.get_mut("real") {
+                        *real = real.as_str().unwrap().replacen(from, to, 1).into();
+                    }
+                }
+            }
+        }
+        _ => return bytes.to_owned(),
+    }
+    serde_json::to_vec(&document).unwrap()
+}
+
+impl Image {
+    /// The tree below the root alone, by path: what an install is about.
+    pub fn root(&self) -> BTreeMap<PathBuf, String> {
+        let mut tree = BTreeMap::new();
+        let mut open = vec![(PathBuf::from("/"), 0)];
+        while let Some((path, id)) = open.pop() {
+            let Node { object, data, entries } = &self.nodes[&id];
+            let (Object { kind, mode, modified, .. }, data) = (object, String::from_utf8_lossy(data));
+            open.extend(entries.iter().map(|(name, child)| (path.join(name), *child)));
+            tree.insert(path, format!("object {id}: {kind:?} {mode:o} {modified:?} {data}"));
+        }
+        tree
+    }
+
+    /// Makes the image on this machine's file systems; says which object is which inode.
+    fn write(&self, tops: &Tops) -> HashMap<(u64, u64), Id> {
+        let mut made: BTreeMap<Id, PathBuf> = BTreeMap::new();
+        for (id, top) in tops.iter().enumerate() {
+            self.make(id, top, &mut made);
+        }
+        let inode = |path: &PathBuf| {
+            let meta = std::fs::symlink_metadata(path).unwrap();
+            (meta.dev(), meta.ino())
+        };
+        let inodes: BTreeMap<Id, (u64, u64)> = made.iter().map(|(id, path)| (*id, inode(path))).collect();
+        let number = |id: u64| inodes.get(&(id as Id - 1)).map_or(id | UNKNOWN, |(_, inode)| *inode);
+        for (id, path) in &made {
+            if self.nodes[id].object.kind == Kind::File {
+                let bytes = translate(&self.nodes[id].data, number, ROOT, &tops[0].to_string_lossy());
+                std::fs::write(path, bytes).unwrap();
+            }
+        }
+        // Children after their parents in the order of paths: so the other way round.
+        let mut paths: Vec<_> = made.iter().collect();
+        paths.sort_by(|a, b| b.1.cmp(a.1));
+        for (id, path) in paths {
+            let object = &self.nodes[id].object;
+            if !matches!(object.kind, Kind::Link(_)) {
+                std::fs::set_permissions(path, PermissionsExt::from_mode(object.mode)).unwrap();
+            }
+            let time = Timespec { tv_sec: object.modified.0, tv_nsec: object.modified.1 as _ };
+            let times = Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
+        inodes.into_iter().map(|(id, inode)| (inode, id)).collect()
+    }
+
+    fn make(&self, id: Id, path: &Path, made: &mut BTreeMap<Id, PathBuf>) {
+        let node = &self.nodes[&id];
+        if let Some(first) = made.get(&id) {
+            return std::fs::hard_link(first, path).unwrap();
+        }
+        match &node.object.kind {
+            Kind::File => std::fs::write(path, b"").unwrap(),
+            Kind::Link(target) => symlink(target, path).unwrap(),
+            Kind::Directory => std::fs::create_dir(path).unwrap(),
+        }
+        made.insert(id, path.to_owned());
+        for (name, child) in &node.entries {
+            self.make(*child, &path.join(name), made);
+        }
+    }
+}
