@@ -165,15 +165,7 @@ impl Trial {
         self.check_end(doing, moment, &settled, &disk, &places, when);
     }
 
-    fn check_end(
-        &mut self,
-        doing: Doing,
-        moment: Moment,
-        settled: &Settled,
-        disk: &Disk,
-        places: &Places,
-        when: &str,
-    ) {
+    fn check_end(&mut self, doing: Doing, moment: Moment, settled: &Settled, disk: &Disk, places: &Places, when: &str) {
         let journal = places.journal();
         let image = disk.image();
         let name = match (doing, moment, settled) {
