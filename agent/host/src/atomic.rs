@@ -65,7 +65,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
     options.write(true).create(true).truncate(true).mode(mode).custom_flags(nix::libc::O_NOFOLLOW);
     let mut file = options.open(path).map_err(failed("create", path))?;
     file.write_all(bytes).map_err(failed("write", path))?;
-    file.sync_all().map_err(failed("sync", path))
+    sync(&file, File::sync_all).map_err(failed("sync", path))
 }
 
 /// Makes a name in a directory, or its removal, survive power loss.
@@ -78,7 +78,43 @@ pub fn sync_parent(path: &Path) -> Result<(), AtomicError> {
         _ => Path::new("."),
     };
     let directory = File::open(parent).map_err(failed("open the directory", parent))?;
-    directory.sync_all().map_err(failed("sync the directory", parent))
+    sync(&directory, File::sync_all).map_err(failed("sync the directory", parent))
+}
+
+/// Makes a file survive power loss in one of the two ways that there are. All that the state directory promises goes
+/// through here, so that tests see what they may take away.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn sync(file: &File, how: fn(&File) -> io::Result<()>) -> io::Result<()> {
+    #[cfg(test)]
+    watch::tell(file);
+    how(file)
+}
+
+/// Who is told of this thread's synchronisations.
+#[cfg(test)]
+pub(crate) mod watch {
+    use std::cell::RefCell;
+    use std::fs::File;
+
+    type Observer = Box<dyn FnMut(&File)>;
+
+    thread_local! {
+        static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn set(observer: Observer) {
+        OBSERVER.set(Some(observer));
+    }
+
+    pub(crate) fn clear() {
+        OBSERVER.set(None);
+    }
+
+    pub(super) fn tell(file: &File) {
+        OBSERVER.with_borrow_mut(|observer| observer.iter_mut().for_each(|observer| observer(file)));
+    }
 }
 
 /// Makes a directory with its missing parents, each of them durable. What is there stays as it is.

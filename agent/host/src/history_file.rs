@@ -234,7 +234,7 @@ impl HistoryFile {
     /// The disk failed; the records stay pending.
     pub fn sync(&mut self) -> Result<(), HistoryFileError> {
         self.syncs += 1;
-        self.file.sync_data().map_err(failed("sync", &self.path))
+        atomic::sync(&self.file, File::sync_data).map_err(failed("sync", &self.path))
     }
 
     /// How often this process has asked the disk to sync the history, for metrics.

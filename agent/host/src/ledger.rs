@@ -198,7 +198,7 @@ impl Ledger {
         };
         self.file.write_all_at(&frame, slot_offset(slot, self.room)).map_err(failed("write"))?;
         self.syncs += 1;
-        self.file.sync_data().map_err(failed("sync"))?;
+        atomic::sync(&self.file, File::sync_data).map_err(failed("sync"))?;
         self.current = Snapshot { generation, state: state.to_vec() };
         self.slot = slot;
         Ok(())

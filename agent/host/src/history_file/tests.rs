@@ -2,10 +2,12 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use hostler_core::history::{Entry, EventOutcome, Kind};
+use hostler_core::history::{Entry, EventOutcome, Kind, Recovered};
 
 use super::*;
 use crate::ledger::Ledger;
+
+mod power;
 
 fn limits() -> Limits {
     Limits { ledger_bytes: 64 << 10, ..Limits::default() }
@@ -34,10 +36,14 @@ struct Host {
 
 impl Host {
     fn start(directory: &Path) -> Self {
-        let mut ledger = Ledger::open(directory, &limits()).unwrap();
+        Self::start_with(directory, &limits())
+    }
+
+    fn start_with(directory: &Path, limits: &Limits) -> Self {
+        let mut ledger = Ledger::open(directory, limits).unwrap();
         let saved: Option<HistoryState> =
             Some(&ledger.current().state).filter(|s| !s.is_empty()).map(|s| serde_json::from_slice(s).unwrap());
-        let reconciled = survey(ledger.lock(), saved.as_ref(), &context(), &limits()).unwrap();
+        let reconciled = survey(ledger.lock(), saved.as_ref(), &context(), limits).unwrap();
         ledger.persist(&serde_json::to_vec(&reconciled.state).unwrap()).unwrap();
         let mut file = HistoryFile::open(ledger.lock(), &reconciled).unwrap();
         for record in &reconciled.append {
@@ -72,8 +78,12 @@ impl Host {
 }
 
 fn entries(directory: &Path) -> Vec<Entry> {
+    entries_with(directory, &limits())
+}
+
+fn entries_with(directory: &Path, limits: &Limits) -> Vec<Entry> {
     let mut entries = Vec::new();
-    read(directory, &limits(), |line| entries.push(Entry::parse(line).unwrap())).unwrap();
+    read(directory, limits, |line| entries.push(Entry::parse(line).unwrap())).unwrap();
     entries
 }
 
