@@ -331,6 +331,18 @@ fn power_fails_everywhere(exchange: bool, two_file_systems: bool) {
 }
 
 #[test]
+fn a_journal_directory_that_a_killed_run_left_is_made_durable_by_the_next() {
+    let trial = Trial::new(true, None);
+    std::fs::create_dir(trial.tops[1].join("journal")).unwrap();
+    trial.run();
+    let points = trial.disk.points();
+    let lost = trial.disk.after(points.last().unwrap(), std::iter::empty());
+    let places = Places::new(false);
+    let disk = trial.disk.copy(&lost, &places.tops, false);
+    assert_eq!(settle_with(&places.journal(), &disk).unwrap(), Settled::Installed);
+}
+
+#[test]
 fn power_fails_everywhere_where_names_are_exchanged() {
     power_fails_everywhere(true, false);
 }
