@@ -14,6 +14,7 @@ use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
 use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::atomic;
 use hostler_host::digest::digest_file;
 use hostler_host::layout::DeploymentPaths;
 
@@ -28,8 +29,8 @@ use crate::work::{blocking, chain, fail};
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    fs::create_dir_all(paths.directory())
-        .map_err(|e| fail(format!("cannot make {}: {e}", paths.directory().display())))?;
+    // On disk with its parents: the journal of the install and the traces of the hooks are reached through it.
+    atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)))?;
     if let Source::Store { store, key } = &job.deployment.request.source {
         fetch(store, key, &job.deployment.request.revision, &paths).await?;
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use hostler_core::history::{Entry, EventOutcome, Kind, Recovered};
 
 use super::*;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 
 mod power;
 
@@ -40,7 +40,14 @@ impl Host {
     }
 
     fn start_with(directory: &Path, limits: &Limits) -> Self {
-        let mut ledger = Ledger::open(directory, limits).unwrap();
+        // A process that another test is just starting has this one's lock until it executes its program.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let mut ledger = loop {
+            match Ledger::open(directory, limits) {
+                Err(LedgerError::LockHeld { .. }) if std::time::Instant::now() < until => std::thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
         let saved: Option<HistoryState> =
             Some(&ledger.current().state).filter(|s| !s.is_empty()).map(|s| serde_json::from_slice(s).unwrap());
         let reconciled = survey(ledger.lock(), saved.as_ref(), &context(), limits).unwrap();

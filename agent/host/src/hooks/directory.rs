@@ -1,9 +1,9 @@
 //! The run directory: its files, and what they mean together (the format is specified in the parent module).
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
@@ -11,6 +11,8 @@ use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::atomic;
 
 pub(super) const CANCEL: &str = "cancel";
 pub(super) const SUPERVISOR_LOG: &str = "supervisor.log";
@@ -90,9 +92,12 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// Makes the directory, readable only to the agent: the environment of a hook may hold secrets.
+    /// Makes the directory, readable only to the agent: the environment of a hook may hold secrets. Its name is on disk
+    /// when this returns: a directory that a power loss takes away would have its script run a second time.
     pub fn create(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)
+        atomic::create_directories(&self.path, 0o700).map_err(|error| io::Error::new(error.source.kind(), error))?;
+        // Whoever made it may have been killed before it was on disk.
+        atomic::sync_parent(&self.path).map_err(|error| io::Error::new(error.source.kind(), error))
     }
 
     /// What the files say now.
@@ -194,8 +199,8 @@ impl RunDirectory {
     fn create_once(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file(name))?;
         file.write_all(bytes)?;
-        file.sync_all()?;
-        File::open(&self.path)?.sync_all()
+        atomic::sync(&file, File::sync_all)?;
+        atomic::sync(&File::open(&self.path)?, File::sync_all)
     }
 
     pub fn write_processes(&self, processes: &Processes) -> io::Result<()> {
@@ -285,4 +290,36 @@ fn to_json(value: &impl Serialize) -> io::Result<Vec<u8>> {
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::os::unix::fs::MetadataExt;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn a_script_that_starts_has_left_its_trace_on_disk_up_to_the_directorys_parents() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("hooks/run-1");
+        let synced = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&synced);
+        atomic::watch::set(Box::new(move |file| seen.borrow_mut().push(file.metadata().unwrap().ino())));
+        let directory = RunDirectory::new(&path);
+        directory.create().unwrap();
+        let made = std::mem::take(&mut *synced.borrow_mut());
+        let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+        for parent in [top.path().to_owned(), top.path().join("hooks")] {
+            assert!(made.contains(&inode(&parent)), "{} is not synchronised", parent.display());
+        }
+        let lock = directory.lock().unwrap();
+        directory.write_started(&lock, &Started { started_ms: 1 }).unwrap();
+        assert_eq!(*synced.borrow(), [inode(&path.join(STARTED)), inode(&path)]);
+        synced.borrow_mut().clear();
+        directory.create().unwrap();
+        assert_eq!(*synced.borrow(), [inode(&top.path().join("hooks"))], "another agent may not have got that far");
+        atomic::watch::clear();
+    }
 }

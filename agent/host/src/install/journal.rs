@@ -166,7 +166,8 @@ impl Journal {
 
     fn make_directory(&self, steps: &impl Steps) -> Result<(), InstallError> {
         match std::fs::create_dir(&self.path) {
-            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            // Whoever made it may have been killed before it was on disk.
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|source| failed("create", &self.path, source))?,
         }
         // A journal whose directory is not on disk is not there.

@@ -11,7 +11,7 @@ use super::*;
 const FILES: [&str; 2] = ["ledger", "history.ndjson"];
 /// What a disk writes at once.
 const SECTOR: usize = 512;
-const ROOM: usize = 6 << 10;
+const ROOM: usize = 4 << 10;
 
 type Files = BTreeMap<&'static str, Vec<u8>>;
 

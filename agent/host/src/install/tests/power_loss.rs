@@ -10,7 +10,7 @@ use super::*;
 const SELECTIONS: u64 = 4;
 const SEED: u64 = 0x5eed_0021;
 /// With at most so many changes that are not on disk, each pair of them is lost and kept.
-const PAIRS: usize = 8;
+const PAIRS: usize = 6;
 
 const ALL_LOST: &str = "all is lost";
 const NOTHING_LOST: &str = "nothing is lost";
@@ -328,6 +328,22 @@ fn power_fails_everywhere(exchange: bool, two_file_systems: bool) {
         eprintln!("{states} states on disk: {:?}", trial.settled);
         assert!(states > 50, "{states}");
     }
+}
+
+#[test]
+fn a_journal_directory_that_a_killed_run_left_is_made_durable_by_the_next() {
+    let Some(elsewhere) = on_another_file_system() else {
+        eprintln!("skipped: there are no two file systems for temporary files here");
+        return;
+    };
+    let trial = Trial::new(true, Some(elsewhere));
+    std::fs::create_dir(trial.tops[1].join("journal")).unwrap();
+    trial.run();
+    let points = trial.disk.points();
+    let lost = trial.disk.after(points.last().unwrap(), std::iter::empty());
+    let places = Places::new(true);
+    let disk = trial.disk.copy(&lost, &places.tops, false);
+    assert_eq!(settle_with(&places.journal(), &disk).unwrap(), Settled::Installed);
 }
 
 #[test]

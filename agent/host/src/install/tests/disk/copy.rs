@@ -1,0 +1,97 @@
+//! States of a disk on this machine's file systems: each object is made anew, and the journal is told of its inode.
+
+use rustix::fs::CWD;
+use serde_json::Value as Json;
+
+use super::*;
+
+pub(super) const UNKNOWN: u64 = 1 << 52;
+pub(super) const ROOT: &str = "/the-root";
+
+/// Inodes and the root's path in a journal, from one host's to another's. Anything else stays as it is.
+pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, from: &str, to: &str) -> Vec<u8> {
+    let change = |inode: &mut Json| match inode.as_u64() {
+        Some(known) if known > 0 => *inode = number(known).into(),
+        _ => {}
+    };
+    let Ok(mut document) = serde_json::from_slice::<Json>(bytes) else { return bytes.to_owned() };
+    match &mut document {
+        Json::Array(inodes) => inodes.iter_mut().for_each(change),
+        Json::Object(_) => {
+            for part in ["anchors", "directories"] {
+                for record in document[part].as_array_mut().into_iter().flatten() {
+                    change(&mut record["inode"]);
+                    if let Some(real) = record.get_mut("real") {
+                        *real = real.as_str().unwrap().replacen(from, to, 1).into();
+                    }
+                }
+            }
+        }
+        _ => return bytes.to_owned(),
+    }
+    serde_json::to_vec(&document).unwrap()
+}
+
+impl Image {
+    /// The tree below the root alone, by path: what an install is about.
+    pub fn root(&self) -> BTreeMap<PathBuf, String> {
+        let mut tree = BTreeMap::new();
+        let mut open = vec![(PathBuf::from("/"), 0)];
+        while let Some((path, id)) = open.pop() {
+            let Node { object, data, entries } = &self.nodes[&id];
+            let (Object { kind, mode, modified, .. }, data) = (object, String::from_utf8_lossy(data));
+            open.extend(entries.iter().map(|(name, child)| (path.join(name), *child)));
+            tree.insert(path, format!("object {id}: {kind:?} {mode:o} {modified:?} {data}"));
+        }
+        tree
+    }
+
+    /// Makes the image on this machine's file systems; says which object is which inode.
+    pub(super) fn write(&self, tops: &Tops) -> HashMap<(u64, u64), Id> {
+        let mut made: BTreeMap<Id, PathBuf> = BTreeMap::new();
+        for (id, top) in tops.iter().enumerate() {
+            self.make(id, top, &mut made);
+        }
+        let inode = |path: &PathBuf| {
+            let meta = std::fs::symlink_metadata(path).unwrap();
+            (meta.dev(), meta.ino())
+        };
+        let inodes: BTreeMap<Id, (u64, u64)> = made.iter().map(|(id, path)| (*id, inode(path))).collect();
+        let number = |id: u64| inodes.get(&(id as Id - 1)).map_or(id | UNKNOWN, |(_, inode)| *inode);
+        for (id, path) in &made {
+            if self.nodes[id].object.kind == Kind::File {
+                let bytes = translate(&self.nodes[id].data, number, ROOT, &tops[0].to_string_lossy());
+                std::fs::write(path, bytes).unwrap();
+            }
+        }
+        // Children after their parents in the order of paths: so the other way round.
+        let mut paths: Vec<_> = made.iter().collect();
+        paths.sort_by(|a, b| b.1.cmp(a.1));
+        for (id, path) in paths {
+            let object = &self.nodes[id].object;
+            if !matches!(object.kind, Kind::Link(_)) {
+                std::fs::set_permissions(path, PermissionsExt::from_mode(object.mode)).unwrap();
+            }
+            let time = Timespec { tv_sec: object.modified.0, tv_nsec: object.modified.1 as _ };
+            let times = Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
+        inodes.into_iter().map(|(id, inode)| (inode, id)).collect()
+    }
+
+    fn make(&self, id: Id, path: &Path, made: &mut BTreeMap<Id, PathBuf>) {
+        let node = &self.nodes[&id];
+        if let Some(first) = made.get(&id) {
+            return std::fs::hard_link(first, path).unwrap();
+        }
+        match &node.object.kind {
+            Kind::File => std::fs::write(path, b"").unwrap(),
+            Kind::Link(target) => symlink(target, path).unwrap(),
+            Kind::Directory => std::fs::create_dir(path).unwrap(),
+        }
+        made.insert(id, path.to_owned());
+        for (name, child) in &node.entries {
+            self.make(*child, &path.join(name), made);
+        }
+    }
+}
