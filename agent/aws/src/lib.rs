@@ -1,1 +1,3 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
+
+pub mod imds;
