@@ -26,6 +26,8 @@ pub mod hook;
 pub mod ids;
 pub mod limits;
 pub mod machine;
+pub mod metrics;
+pub mod notable;
 pub mod plan;
 pub mod release;
 pub mod retry;

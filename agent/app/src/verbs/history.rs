@@ -106,6 +106,10 @@ fn kind_text(kind: &Kind) -> String {
         Kind::Hold { group, sequence, requested } => format!("{group} is held at release {sequence}{}", by(requested)),
         Kind::Resume { group, requested } => format!("{group} follows its channel again{}", by(requested)),
         Kind::Removed { group, requested } => format!("{group} was removed from this host{}", by(requested)),
+        Kind::Sealed { former: Some(former), .. } => {
+            format!("the history begins: this host was started from an image of {former}")
+        }
+        Kind::Sealed { former: None, .. } => "the history begins: this host was started from a sealed image".to_owned(),
         Kind::Recovered(recovered) => recovered_text(recovered),
         Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),
     }
