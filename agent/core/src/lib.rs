@@ -23,6 +23,7 @@ pub mod config;
 pub mod event_order;
 pub mod history;
 pub mod hook;
+pub mod identity;
 pub mod ids;
 pub mod limits;
 pub mod machine;
