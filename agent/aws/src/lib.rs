@@ -1,1 +1,4 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
+
+pub mod clients;
+pub mod fault;
