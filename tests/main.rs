@@ -12,6 +12,7 @@ mod examples;
 mod fuzzing;
 mod hosts_hooks;
 mod http_support;
+mod identity;
 mod imds;
 mod machine;
 mod package;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
 use hostler_core::machine::State;
 use hostler_core::notable::Notable;
 use hostler_core::status::one_line;
@@ -41,7 +42,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     notify::ready();
     let instance = {
         let _alive = watchdog::keep(None, &channels);
-        match find_out(&configuration, &door, &mut ears).await? {
+        match find_out(&configuration, hold.state.instance.as_ref(), &door, &mut ears).await? {
             Some(instance) => instance,
             None => return Ok(ExitCode::Ok),
         }
@@ -63,11 +64,12 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
 /// Asks which host this is until it is known; `None` when the daemon is asked to end before.
 async fn find_out<R: Fn() -> Result<Setup, Failure>>(
     configuration: &Configuration<R>,
+    known: Option<&InstanceId>,
     door: &Door,
     ears: &mut Ears,
-) -> Result<Option<hostler_core::ids::InstanceId>, Failure> {
+) -> Result<Option<InstanceId>, Failure> {
     loop {
-        let imds = match identity::find(&configuration.live.now())? {
+        let imds = match identity::find(&configuration.live.now(), known)? {
             Way::Known(instance) => return Ok(Some(instance)),
             Way::Ask(imds) => imds,
         };

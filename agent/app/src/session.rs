@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
+use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
 use hostler_host::clock;
@@ -53,8 +54,10 @@ impl Hold {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn replace(&mut self, state: State) -> anyhow::Result<()> {
-        let bytes = serde_json::to_vec(&state)?;
+    pub fn replace(&mut self, state: State, limits: &Limits) -> anyhow::Result<()> {
+        let mut bytes = serde_json::to_vec(&state)?;
+        // The old state may have been longer; JSON ends with as many blanks as one likes.
+        bytes.resize(bytes.len().max(limits.ledger_bytes), b' ');
         self.ledger.persist(&bytes)?;
         self.ledger.persist(&bytes)?;
         self.state = state;
@@ -84,7 +87,7 @@ impl Session {
         let hold = Hold::take(setup)?;
         let live = Live::fixed(Arc::clone(setup));
         let door = Door::open(&hold, &live, Desk::default())?;
-        let instance = match identity::find(setup)? {
+        let instance = match identity::find(setup, hold.state.instance.as_ref())? {
             Way::Known(instance) => instance,
             Way::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?,
         };

@@ -56,14 +56,23 @@ impl Setup {
     /// # Errors
     /// A usage failure for a configuration that is wrong and for flags that do not fit together.
     pub fn new(shared: &Shared) -> Result<Self, Failure> {
+        let mut setup = Self::of_flags(shared)?;
+        setup.settings = crate::config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
+        add_group_of_flags(&mut setup.settings, shared)?;
+        Ok(setup)
+    }
+
+    /// Without the configuration, for verbs that only look at the state or talk to the daemon: they work when it is wrong.
+    ///
+    /// # Errors
+    /// A usage failure for a directory that is no path.
+    pub fn of_flags(shared: &Shared) -> Result<Self, Failure> {
         let absolute =
             |path: &Path| std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()));
         let root = absolute(&shared.root)?;
         let state_dir = shared.state_dir.as_deref().map(absolute).transpose()?;
-        let limits = Limits::default();
-        let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
-        add_group_of_flags(&mut settings, shared)?;
-        Ok(Self { layout: Layout::new(&root, state_dir.as_deref()), settings, limits, json: shared.json })
+        let layout = Layout::new(&root, state_dir.as_deref());
+        Ok(Self { layout, settings: Settings::default(), limits: Limits::default(), json: shared.json })
     }
 
     /// The group that the flags or the configuration name.

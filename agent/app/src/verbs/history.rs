@@ -14,7 +14,7 @@ use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
-    let setup = Setup::new(shared)?;
+    let setup = Setup::of_flags(shared)?;
     if arguments.verify {
         return verify(&setup);
     }
