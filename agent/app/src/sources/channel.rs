@@ -62,7 +62,8 @@ pub async fn look(
         GetOutcome::Found { bytes, etag } => (bytes, etag),
     };
     let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?)
-        .with_context(|| format!("cannot use {}", store.location(&key)))?;
+        .with_context(|| format!("cannot use {}", store.location(&key)))
+        .map_err(|error| Failure::new(ExitCode::VerificationFailed, error))?;
     let known_group = state.groups.get(&group.key.id());
     let terms = Terms { group: &group.key, highest: known_group.and_then(|g| g.following.highest), now: clock::now() };
     release::accept(&document, &terms)
