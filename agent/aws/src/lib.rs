@@ -2,3 +2,4 @@
 
 pub mod clients;
 pub mod fault;
+pub mod store_s3;
