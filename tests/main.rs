@@ -17,6 +17,7 @@ mod imds;
 mod machine;
 mod package;
 mod quickstart;
+mod s3;
 mod support;
 
 // As test code, so that it may panic and print.

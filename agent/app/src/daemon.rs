@@ -162,12 +162,17 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
     }
 
     fn replace(&self, named: bool) -> Result<Arc<Setup>, Failure> {
-        let setup = Arc::new((self.read)()?);
+        let mut setup = (self.read)()?;
         let before = self.live.now();
         // History, ledger and hooks carry the name: it cannot change under them.
         if named && setup.settings.instance_id != before.settings.instance_id {
             return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
         }
+        // The way to AWS and its certificates are read again only where they are others.
+        if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
+            setup.stores = Arc::clone(&before.stores);
+        }
+        let setup = Arc::new(setup);
         self.setups.send_replace(Arc::clone(&setup));
         Ok(setup)
     }

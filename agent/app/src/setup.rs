@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::cli::Shared;
 use crate::failure::Failure;
+use crate::sources::store::Stores;
 
 /// Paths, settings and bounds of this run.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether JSON is printed.
     pub json: bool,
+    /// The stores that are in use, and the way to AWS.
+    pub stores: Arc<Stores>,
 }
 
 /// The setup that is in force, which a reload replaces.
@@ -59,6 +62,7 @@ impl Setup {
         let mut setup = Self::of_flags(shared)?;
         setup.settings = crate::config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
         add_group_of_flags(&mut setup.settings, shared)?;
+        setup.stores = Arc::new(Stores::new(&setup.settings, &setup.limits));
         Ok(setup)
     }
 
@@ -71,8 +75,10 @@ impl Setup {
             |path: &Path| std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()));
         let root = absolute(&shared.root)?;
         let state_dir = shared.state_dir.as_deref().map(absolute).transpose()?;
-        let layout = Layout::new(&root, state_dir.as_deref());
-        Ok(Self { layout, settings: Settings::default(), limits: Limits::default(), json: shared.json })
+        let (layout, limits) = (Layout::new(&root, state_dir.as_deref()), Limits::default());
+        let settings = Settings::default();
+        let stores = Arc::new(Stores::new(&settings, &limits));
+        Ok(Self { layout, settings, limits, json: shared.json, stores })
     }
 
     /// The group that the flags or the configuration name.

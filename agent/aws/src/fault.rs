@@ -237,7 +237,7 @@ fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The words of the error that has no cause: those above it say only where they were.
-fn deepest(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;

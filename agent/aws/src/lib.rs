@@ -3,3 +3,4 @@
 pub mod clients;
 pub mod fault;
 pub mod imds;
+pub mod store_s3;
