@@ -589,3 +589,48 @@ fn a_second_signal_hurries_and_the_step_is_taken_up_by_the_next_start() {
     host.status_when("it is taken up again", |s| s["condition"] == "good");
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
 }
+
+/// Looks at the channel since the daemon started.
+fn looks(host: &Host) -> u64 {
+    let document = host.ok(&["status", "--json"]).json();
+    document["daemon"]["channels"][0]["looks"].as_u64().unwrap_or_default()
+}
+
+#[test]
+fn a_look_that_finds_nothing_new_writes_nothing() {
+    let host = Host::new();
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    let daemon = host.daemon(&[]);
+    host.status_when("release 1 is deployed", |s| s["condition"] == "good");
+    // The look after the deployment is the first that finds nothing new.
+    let settled = looks(&host);
+    eventually("it was looked once more", PATIENCE, || {
+        if looks(&host) > settled { Ok(()) } else { Err("no look".to_owned()) }
+    });
+    let log = host.path("calls");
+    let mut traced = std::process::Command::new("strace");
+    let calls =
+        "trace=fsync,fdatasync,syncfs,sync_file_range,msync,sync,pwrite64,ftruncate,rename,renameat2,unlink,openat";
+    traced.args(["-f", "-qq", "-y", "-e", calls, "-o"]).arg(&log).args(["-p", &daemon.pid().to_string()]);
+    let tracer = host.start_command(traced);
+    let said = daemon.err();
+    let before = looks(&host);
+    eventually("it has looked three times more", PATIENCE, || match looks(&host) {
+        now if now >= before + 3 => Ok(()),
+        now => Err(format!("{now}: {}", tracer.said())),
+    });
+    tracer.signal(Signal::SIGINT);
+    tracer.end();
+    let calls = fs::read_to_string(&log).unwrap();
+    let looked = calls.lines().filter(|call| call.contains("release.json")).count();
+    assert!(looked >= 3, "it was traced: {calls}");
+    // Whoever connects is looked up in the user database; everything else only reads the store.
+    let writes: Vec<&str> = calls
+        .lines()
+        .filter(|call| {
+            !call.contains("openat") || call.contains("O_WRONLY") || call.contains("O_RDWR") || call.contains("O_CREAT")
+        })
+        .collect();
+    assert_eq!(writes, [""; 0]);
+    assert_eq!(daemon.err(), said, "nothing is logged");
+}

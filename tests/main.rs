@@ -8,6 +8,7 @@ mod corpus;
 mod crash;
 mod daemon;
 mod deploy;
+mod doctor;
 mod examples;
 mod fuzzing;
 mod hosts_hooks;

@@ -74,6 +74,8 @@ pub enum Verb {
     Push(PushArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
+    /// Show what is wrong with this host's set-up and what to do about it
+    Doctor(DoctorArgs),
     /// Forget this instance before an image is made of its disk
     Seal,
 }
@@ -156,6 +158,14 @@ pub struct StatusArgs {
     /// Print only what is wrong; exit 1 if anything is
     #[arg(long, conflicts_with = "metrics")]
     pub health: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also write, and delete, scratch objects in the stores to see whether conditions are kept
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// Flags of `history`.

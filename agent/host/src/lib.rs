@@ -9,6 +9,7 @@ pub mod digest;
 pub mod firmware;
 pub mod history_file;
 pub mod hooks;
+pub mod inspect;
 pub mod install;
 pub mod journal;
 pub mod layout;
