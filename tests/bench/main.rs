@@ -6,7 +6,17 @@
 
 mod deployment;
 mod hooks;
+#[allow(dead_code)]
+#[path = "../support/http_server.rs"]
+mod http_server;
+mod idle;
 mod plan;
+#[allow(dead_code)]
+#[path = "../support/s3_front.rs"]
+mod s3_front;
+#[allow(dead_code)]
+#[path = "../support/sigv4.rs"]
+mod sigv4;
 mod support;
 mod syncs;
 mod unpack;
@@ -25,6 +35,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("unpack", unpack::run),
     ("update", update::run),
     ("hooks", hooks::run),
+    ("idle", idle::run),
 ];
 
 fn main() -> ExitCode {
