@@ -96,7 +96,7 @@ impl S3Object {
         }
     }
 
-    /// Writes ranges of the object into a file, each where it is in the object. Nothing is checked but that all ranges
+    /// Writes ranges of the object into a file that becomes as long as the object, each where it belongs. Nothing is checked but that all ranges
     /// are of the content that `facts` pins.
     ///
     /// # Errors
@@ -109,6 +109,7 @@ impl S3Object {
         settings: &DownloadSettings,
     ) -> Result<(), StoreError> {
         let file = Arc::new(self.own(file)?);
+        room::reserve(&file, facts.size).map_err(|shortage| self.full(shortage))?;
         let source = self.source(&file, facts, settings).await;
         let most = self.limits.download_part_bytes;
         let pieces = ranges.iter().flat_map(|range| {
