@@ -4,6 +4,7 @@ pub mod crash_support;
 pub mod machine;
 pub mod packages;
 pub mod scratch;
+pub mod syncs;
 mod tree;
 
 use std::time::{Duration, Instant};

@@ -203,8 +203,7 @@ impl Journal {
 
     fn write_record(&self, path: &Path, record: &Record<'_>, steps: &impl Steps) -> Result<(), InstallError> {
         let written = write_json(path, record);
-        let synced =
-            written.and_then(|file| steps.sync(&file).map_err(|source| failed("write", path, source)));
+        let synced = written.and_then(|file| steps.sync(&file).map_err(|source| failed("write", path, source)));
         synced.inspect_err(|_| {
             // What could not be written must not hold the space that the next try needs.
             let _ = File::create(path);
