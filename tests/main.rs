@@ -16,6 +16,7 @@ mod machine;
 mod package;
 mod quickstart;
 mod support;
+mod syncs;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod machine;
 pub mod packages;
 pub mod scratch;
 pub mod sigv4;
+pub mod syncs;
 mod tree;
 
 use std::time::{Duration, Instant};

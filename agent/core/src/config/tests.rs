@@ -4,6 +4,7 @@ use crate::appspec::spec::FileExistsBehavior;
 use crate::event_order::LifecycleEvent;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
+use crate::outside::golden::assert_golden;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];
@@ -78,7 +79,7 @@ groups:
     file_exists_behavior: overwrite
 hooks: [a]
 ";
-    insta::assert_snapshot!(read_one(text).unwrap_err());
+    assert_golden("configuration", &read_one(text).unwrap_err().to_string());
 }
 
 #[test]
