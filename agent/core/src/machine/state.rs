@@ -178,6 +178,11 @@ pub enum Source {
         /// The object's key.
         key: String,
     },
+    /// An object of S3 that is in no store of ours: `s3://bucket/key?versionId=…`.
+    Location {
+        /// Where it is.
+        location: String,
+    },
     /// A file or directory on this host.
     Path {
         /// Absolute path.
@@ -251,8 +256,15 @@ pub struct Policy {
     /// Bytes that the kept revisions may take; what is on the host and the last good one stay whatever they take.
     #[serde(default)]
     pub max_revision_bytes: Option<u64>,
+    /// Keep the bundle of the last deployment packed, where there is room, so that the next one fetches less.
+    #[serde(default = "yes")]
+    pub keep_bundle: bool,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// After which failures the last good revision is put back.
@@ -287,6 +299,7 @@ impl Default for Policy {
             rollback: RollbackPolicy::Always,
             max_revisions: 5,
             max_revision_bytes: None,
+            keep_bundle: true,
             appspec_name: None,
         }
     }
@@ -325,7 +338,7 @@ impl Deployment {
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
             Source::Kept { deployment } => deployment,
-            Source::Store { .. } | Source::Path { .. } => &self.id,
+            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } => &self.id,
         }
     }
 
