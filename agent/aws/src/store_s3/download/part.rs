@@ -13,7 +13,7 @@ use hostler_core::store::ETag;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::store_s3::object::S3Object;
+use crate::store_s3::object::{Ranged, S3Object};
 
 /// Before a broken connection is replaced.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -42,9 +42,10 @@ pub(super) async fn fetch(source: Arc<Source>, range: Range<u64>) -> Result<(), 
     while at < range.end {
         let before = at;
         // What the SDK gives up after its own tries is not tried again here.
-        let body = source.object.range(&source.client, &source.etag, at, range.end).await.map_err(PartError::Fault)?;
+        let answer =
+            source.object.range(&source.client, &source.etag, at, range.end).await.map_err(PartError::Fault)?;
         let mut piece = Piece { source: &source, at: &mut at, end: range.end, held: Vec::new(), bytes: 0 };
-        match piece.read(body).await {
+        match piece.read(answer).await {
             Ok(()) => {}
             Err(PartError::Fault(fault)) => {
                 piece.write().await?;
@@ -70,7 +71,8 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    async fn read(&mut self, mut body: aws_sdk_s3::primitives::ByteStream) -> Result<(), PartError> {
+    async fn read(&mut self, answer: Ranged) -> Result<(), PartError> {
+        let mut body = answer.body().map_err(PartError::Fault)?;
         let limits = Arc::clone(&self.source.object.limits);
         let patience = Duration::from_secs(limits.download_stall_seconds);
         let (mut waited, mut brought) = (Duration::ZERO, 0);
