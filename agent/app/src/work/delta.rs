@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use hostler_aws::store_s3::{Facts, S3Object};
@@ -94,7 +95,7 @@ impl Rebuild<'_> {
     async fn fetch_table(&self) -> Result<Option<u64>, WorkFailure> {
         let size = self.facts.size;
         let tail = size.saturating_sub(self.setup.limits.delta_tail_bytes);
-        if !self.fetch(&[tail..size]).await? {
+        if !self.fetch(from_ref(&(tail..size))).await? {
             return Ok(None);
         }
         let new = Arc::clone(&self.new);
@@ -103,7 +104,7 @@ impl Rebuild<'_> {
         if directory >= tail {
             return Ok(Some(tail));
         }
-        Ok(self.fetch(&[directory..tail]).await?.then_some(directory))
+        Ok(self.fetch(from_ref(&(directory..tail))).await?.then_some(directory))
     }
 
     /// `false` when there is no room, or the object is being replaced: the whole download says so.

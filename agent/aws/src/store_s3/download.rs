@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::object::{Facts, S3Object};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::FaultKind;
 
 mod note;
 mod part;
@@ -221,7 +221,7 @@ impl S3Object {
                 );
                 self.wrong(OPERATION, StoreErrorKind::Mismatch, problem)
             }
-            PartError::Fault(fault) => self.failed(OPERATION, fault),
+            PartError::Fault(fault) => self.failed(OPERATION, *fault),
             PartError::Write(error) => self.io(error),
         }
     }
@@ -240,12 +240,6 @@ impl S3Object {
         };
         let problem = "the file that it goes to cannot be written".to_owned();
         StoreError { operation: OPERATION, location: self.location(), kind, problem, source: Some(error.into()) }
-    }
-}
-
-impl PartError {
-    fn broken(error: tokio::task::JoinError) -> Self {
-        Self::Fault(Fault::broken(error))
     }
 }
 

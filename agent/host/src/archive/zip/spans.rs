@@ -64,7 +64,7 @@ impl ZipSpans {
         let time = header.last_modified_dos();
         let date =
             u32::from(time.year().saturating_sub(1980)) << 9 | u32::from(time.month()) << 5 | u32::from(time.day());
-        let clock = u32::from(time.hour()) << 11 | u32::from(time.minute()) << 5 | u32::from(time.second()) / 2;
+        let clock = u32::from(time.hour()) << 11 | u32::from(time.minute()) << 5 | (u32::from(time.second()) / 2);
         let mut extra = self.0.build_hasher();
         for (id, data) in header.extra_fields().filter(|(id, _)| id.as_u16() != ZIP64) {
             (id.as_u16(), data).hash(&mut extra);
