@@ -6,19 +6,22 @@
 
 mod deployment;
 mod hooks;
-#[allow(dead_code)]
 #[path = "../support/http_server.rs"]
+#[allow(dead_code)]
 mod http_server;
 mod idle;
 mod plan;
-#[allow(dead_code)]
+mod s3;
 #[path = "../support/s3_front.rs"]
-mod s3_front;
 #[allow(dead_code)]
+mod s3_front;
 #[path = "../support/sigv4.rs"]
+#[allow(dead_code)]
 mod sigv4;
 mod support;
 mod syncs;
+#[path = "../support/syncs.rs"]
+mod trace;
 mod unpack;
 mod update;
 
@@ -36,6 +39,8 @@ const FIGURES: &[(&str, Figure)] = &[
     ("update", update::run),
     ("hooks", hooks::run),
     ("idle", idle::run),
+    ("download", s3::download),
+    ("delta", s3::delta),
 ];
 
 fn main() -> ExitCode {

@@ -109,7 +109,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
             match deployment {
                 Some(deployment) if stay.contains(&deployment) => {
                     let paths = setup.layout.deployment(&group.key, &deployment);
-                    for of_instance in [paths.logs(), paths.runs(), paths.bundle()] {
+                    for of_instance in [paths.logs(), paths.hook_runs(), paths.bundle()] {
                         remove(&of_instance, &mut removed)?;
                     }
                 }

@@ -23,7 +23,7 @@ use crate::identity::{self, Way};
 use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
-use crate::work::HostWorker;
+use crate::work::{HostWorker, recover};
 
 /// The state, held: nobody else can write it, and nothing has begun.
 #[derive(Debug)]
@@ -99,6 +99,7 @@ impl Session {
     /// When the state cannot be read or written.
     pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
         let setup = live.now();
+        recover::confirm_all(&setup, &hold.state)?;
         let identity = Identity {
             host: instance.clone(),
             boot_id: clock::boot_id(),

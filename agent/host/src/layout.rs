@@ -95,18 +95,18 @@ impl DeploymentPaths {
         self.0.join("logs")
     }
 
-    /// The run directories of its scripts.
-    pub fn runs(&self) -> PathBuf {
-        self.0.join("hook-runs")
-    }
-
     /// The journal of its Install.
     pub fn journal(&self) -> PathBuf {
         self.0.join("install-journal")
     }
 
+    /// The run directories of its hooks.
+    pub fn hook_runs(&self) -> PathBuf {
+        self.0.join("hook-runs")
+    }
+
     /// The run directory of one attempt of one script.
     pub fn run(&self, event: LifecycleEvent, index: usize, attempt: u32) -> PathBuf {
-        self.runs().join(format!("{event}-{}-{attempt}", index + 1))
+        self.hook_runs().join(format!("{event}-{}-{attempt}", index + 1))
     }
 }
