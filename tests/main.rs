@@ -12,6 +12,7 @@ mod examples;
 mod fuzzing;
 mod hosts_hooks;
 mod machine;
+mod old_kernel;
 mod package;
 mod quickstart;
 mod support;
