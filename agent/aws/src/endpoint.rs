@@ -3,8 +3,6 @@
 //! The rule is `prefix[-fips].region.suffix`, with the partition's suffix or its dual-stack suffix (partitions.json of
 //! AWS's SDKs; "AWS service endpoints" in the General Reference).
 
-use std::collections::BTreeMap;
-
 use aws_config::Region;
 use reqwest::Url;
 
@@ -17,8 +15,6 @@ pub struct EndpointChoice {
     pub dual_stack: bool,
     /// One URL for every service (`AWS_ENDPOINT_URL`): an emulator, or a gateway of one's own.
     pub url: Option<Url>,
-    /// URLs for single services, by endpoint prefix: a VPC endpoint without private DNS.
-    pub service_urls: BTreeMap<String, Url>,
 }
 
 /// There is no URL for a service.
@@ -53,7 +49,7 @@ const PARTITIONS: [Partition; 7] = [
 /// # Errors
 /// The region is not a host name's part.
 pub fn endpoint(prefix: &str, region: &Region, choice: &EndpointChoice) -> Result<Url, InvalidEndpoint> {
-    if let Some(url) = choice.service_urls.get(prefix).or(choice.url.as_ref()) {
+    if let Some(url) = &choice.url {
         return Ok(url.clone());
     }
     let invalid =
@@ -96,15 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn a_url_of_ones_own_wins_and_one_for_the_service_more_so() {
-        let choice = EndpointChoice {
-            fips: true,
-            url: Some("http://127.0.0.1:5000".parse().unwrap()),
-            service_urls: [("kms".to_owned(), "https://vpce-1.example.com/".parse().unwrap())].into(),
-            ..EndpointChoice::default()
-        };
+    fn a_url_of_ones_own_wins() {
+        let url = Some("http://127.0.0.1:5000".parse().unwrap());
+        let choice = EndpointChoice { fips: true, url, ..EndpointChoice::default() };
         assert_eq!(of("sqs", "eu-central-1", &choice), "http://127.0.0.1:5000/");
-        assert_eq!(of("kms", "eu-central-1", &choice), "https://vpce-1.example.com/");
     }
 
     #[test]

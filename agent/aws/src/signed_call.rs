@@ -25,12 +25,14 @@ use crate::fault::{Fault, FaultKind, deepest};
 mod answer;
 mod credentials;
 mod http_client;
+mod set_up;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, element_text};
 use credentials::KeptCredentials;
 pub use http_client::{HttpClientError, HttpSettings, ProxyChoice, http_client};
+pub use set_up::SignedCallsError;
 
 /// A service by its two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
