@@ -271,6 +271,7 @@ pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Req
         asked_by,
         source: Source::Path { path: wish.path },
         release: None,
+        trust: Trust::Unsigned,
         rolls_back: None,
         removes: false,
         policy,

@@ -144,7 +144,9 @@ impl FromStr for PublicKey {
         if text.contains("PRIVATE KEY") {
             return Err(InvalidKey::Private);
         }
-        let der = from_pem("PUBLIC KEY", text).or_else(|| BASE64.decode(text.trim().as_bytes()).ok()).filter(|der| !der.is_empty());
+        let der = from_pem("PUBLIC KEY", text)
+            .or_else(|| BASE64.decode(text.trim().as_bytes()).ok())
+            .filter(|der| !der.is_empty());
         Self::from_der(&der.ok_or(InvalidKey::NotBase64)?)
     }
 }
