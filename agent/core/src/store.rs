@@ -19,7 +19,8 @@ mod layout;
 mod tests;
 
 pub use layout::{
-    history_key, host_key, once_key, plan_key, release_key, report_key, revision_key, revisions_key, signing_policy_key,
+    history_key, host_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key, revisions_key,
+    signing_policy_key,
 };
 
 /// The name of an object, below the store's own prefix: components joined by `/`, safe as S3 key and as relative path.

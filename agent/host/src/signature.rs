@@ -139,7 +139,7 @@ impl PrivateKey {
             return Err(KeyError::Exists { path: public.to_owned() });
         }
         create(private, 0o600, &to_pem("PRIVATE KEY", der.as_ref()))?;
-        create(public, 0o644, &self.public.to_pem())
+        write_public(public, &self.public)
     }
 
     /// Reads a private key: PKCS #8 in PEM, which nobody but its owner may read.
@@ -173,6 +173,14 @@ fn what_it_is(text: &str) -> &'static str {
     } else {
         "it is not PEM (-----BEGIN PRIVATE KEY-----); `hostler keygen` makes one"
     }
+}
+
+/// Writes a public key as a PEM file, mode 0644.
+///
+/// # Errors
+/// [`KeyError::Exists`] if the file is there; [`KeyError::Io`].
+pub fn write_public(path: &Path, key: &PublicKey) -> Result<(), KeyError> {
+    create(path, 0o644, &key.to_pem())
 }
 
 /// Reads a public key from a PEM file.

@@ -80,6 +80,9 @@ pub struct DeployWish {
     pub no_cleanup: bool,
     /// Do not return to the last good revision.
     pub no_rollback: bool,
+    /// The signed release document that came with the bundle, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
 }
 
 impl DeployWish {
@@ -94,6 +97,7 @@ impl DeployWish {
             appspec_name: self.appspec_name.clone().or(group.appspec_name),
             max_revisions: group.max_revisions,
             max_revision_bytes: group.max_revision_bytes,
+            keep_bundle: group.keep_bundle,
         }
     }
 }

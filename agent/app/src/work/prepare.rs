@@ -2,6 +2,7 @@
 //! the host is touched.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::store;
+use crate::sources::{signatures, store};
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
@@ -31,8 +32,11 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // On disk with its parents: the journal of the install and the traces of the hooks are reached through it.
     atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)))?;
-    if let Source::Store { store, key } = &job.deployment.request.source {
-        fetch(store, key, &job.deployment.request.revision, &paths).await?;
+    let request = &job.deployment.request;
+    signatures::admit(&setup.settings, request.creator, &request.trust)
+        .map_err(|message| WorkFailure { message, verification: true })?;
+    if let Source::Store { store, key } = &request.source {
+        fetch(store, key, &request.revision, &paths).await?;
     }
     blocking(move || {
         if job.deployment.request.removes {
@@ -79,8 +83,28 @@ fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revisi
             Ok((revision, listing))
         }
         Source::Store { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
-        Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
+        Source::Path { path } => match (revision.digest, revision.size) {
+            (Some(sha256), Some(size)) => {
+                bring(path, &paths.bundle(), &Content { size, sha256 })?;
+                unpack(setup, &paths.bundle(), revision, &paths.archive())
+            }
+            _ => unpack(setup, path, revision, &paths.archive()),
+        },
     }
+}
+
+/// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
+fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
+    let failed = |e: std::io::Error| fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()));
+    let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
+    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(failed)?;
+    std::io::copy(&mut source, &mut copy).map_err(failed)?;
+    let (size, sha256) = digest_file(&copy).map_err(failed)?;
+    if (size, sha256) != (content.size, content.sha256) {
+        let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
+        return Err(WorkFailure { message, verification: true });
+    }
+    Ok(())
 }
 
 fn unpack(
