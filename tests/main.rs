@@ -15,6 +15,7 @@ mod http_support;
 mod machine;
 mod package;
 mod quickstart;
+mod s3;
 mod support;
 
 // As test code, so that it may panic and print.

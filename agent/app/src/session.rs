@@ -267,9 +267,8 @@ pub fn ledger_failure(error: LedgerError) -> Failure {
 /// # Errors
 /// Verification failed when what is deployed by hand must be signed on this host and is not.
 pub fn deploy_request(setup: &Setup, wish: DeployWish, policy: Policy, asked_by: String) -> Result<Request, Failure> {
-    let location = wish.path.display().to_string();
-    let (revision, trust) = signatures::by_hand(setup, &wish.key, location, wish.release.as_deref())?;
-    if revision.digest.is_some() && wish.path.is_dir() {
+    let (revision, trust) = signatures::by_hand(setup, &wish.key, location(&wish.source), wish.release.as_deref())?;
+    if revision.digest.is_some() && matches!(&wish.source, Source::Path { path } if path.is_dir()) {
         let message = "a directory has no digest that a release could name";
         return Err(Failure::say(ExitCode::Usage, message).hint("give the bundle file that was released"));
     }
@@ -278,7 +277,7 @@ pub fn deploy_request(setup: &Setup, wish: DeployWish, policy: Policy, asked_by:
         key: wish.key,
         creator: Creator::Cli,
         asked_by,
-        source: Source::Path { path: wish.path },
+        source: wish.source,
         release: None,
         trust,
         rolls_back: None,
@@ -294,5 +293,14 @@ pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_st
         ignore_application_stop_failures: policy.ignore_application_stop_failures || ignore_application_stop_failures,
         cleanup: true,
         ..policy
+    }
+}
+
+fn location(source: &Source) -> String {
+    match source {
+        Source::Path { path } => path.display().to_string(),
+        Source::Location { location } => location.clone(),
+        Source::Store { store, key } => format!("{store}/{key}"),
+        Source::Kept { deployment } => deployment.to_string(),
     }
 }

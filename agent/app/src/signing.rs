@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use hostler_aws::clients::Clients;
 use hostler_aws::kms::KmsKey;
 use hostler_aws::signed_call::SignedCalls;
 use hostler_core::codes::ExitCode;
@@ -62,7 +61,7 @@ pub async fn signers(setup: &Setup, arguments: &SigningArgs) -> Result<Vec<Signe
 /// # Errors
 /// A usage failure for what is wrong in the configuration.
 pub async fn signed_calls(setup: &Setup) -> Result<SignedCalls, Failure> {
-    let clients = Clients::new(setup.settings.aws.clone()).map_err(|e| Failure::new(ExitCode::Usage, e))?;
+    let clients = setup.stores.clients()?;
     SignedCalls::of_clients(&clients).await.map_err(|e| Failure::new(ExitCode::Usage, e))
 }
 

@@ -5,3 +5,4 @@ pub mod endpoint;
 pub mod fault;
 pub mod kms;
 pub mod signed_call;
+pub mod store_s3;

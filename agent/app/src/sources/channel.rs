@@ -10,7 +10,7 @@ use hostler_core::machine::Event;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
-use hostler_core::store::{ETag, GetOutcome, Store as _, release_key};
+use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
 
 use crate::engine::{AskError, Handle};
@@ -49,7 +49,7 @@ pub async fn look(
     handle: &Handle,
     known: Option<&ETag>,
 ) -> Result<Look, Failure> {
-    let store = store::open(channel)?;
+    let store = setup.stores.open(channel)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
     let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(store::failure)? {
@@ -95,22 +95,32 @@ fn request(
     let release = &document.release;
     let source = match &release.revision.source {
         RevisionSource::Key(key) => Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() },
-        RevisionSource::Location(location) => {
-            let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
-            return Err(Failure::say(ExitCode::Failed, message).hint("push the bundle into the channel's store"));
-        }
+        RevisionSource::Location(location) => match location.parse::<S3Location>() {
+            Ok(place) => {
+                let place = S3Location { version_id: release.revision.version_id.clone(), ..place };
+                Source::Location { location: place.to_string() }
+            }
+            Err(_) => {
+                let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
+                return Err(Failure::say(ExitCode::Failed, message)
+                    .hint("release an object of S3, or push the bundle into the channel's store"));
+            }
+        },
     };
     Ok(Request {
         key: key.clone(),
         creator: Creator::Channel,
         asked_by: format!("release {} in {channel}", release.sequence),
-        source,
         revision: Revision {
-            location: channel.to_owned(),
+            location: match &source {
+                Source::Location { location } => location.clone(),
+                _ => channel.to_owned(),
+            },
             digest: Some(release.revision.content.sha256),
             size: Some(release.revision.content.size),
             bundle_type: Some(release.revision.bundle_type),
         },
+        source,
         release: Some(Highest { sequence: release.sequence, digest: Some(document.digest) }),
         trust,
         rolls_back: None,

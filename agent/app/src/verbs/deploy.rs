@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::Event;
+use hostler_core::machine::state::Source;
 use hostler_core::release::stored_bytes;
 use hostler_host::users;
 
@@ -15,12 +16,13 @@ use crate::door::{Ask, DeployWish};
 use crate::failure::{Failure, Outcome};
 use crate::session::deploy_request;
 use crate::setup::{Setup, existing};
+use crate::sources::store;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
     let wish = DeployWish {
         key: group(&setup, shared)?,
-        path: existing(&arguments.what)?,
+        source: source(&arguments.what)?,
         file_exists_behavior: arguments.file_exists_behavior.map(Into::into),
         appspec_name: arguments.appspec_filename,
         ignore_application_stop_failures: arguments.ignore_application_stop_failures,
@@ -43,6 +45,14 @@ fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
         Ok(text)
     };
     Ok(read().with_context(|| format!("cannot read {}", path.display()))?)
+}
+
+/// What is deployed: a place in S3, or what lies at a path.
+fn source(what: &Path) -> Result<Source, Failure> {
+    match store::s3_place(what)? {
+        Some(place) => Ok(Source::Location { location: place.to_string() }),
+        None => Ok(Source::Path { path: existing(what)? }),
+    }
 }
 
 /// Where nothing names a group, bundles tried by hand have one of their own.

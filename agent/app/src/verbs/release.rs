@@ -1,22 +1,20 @@
 //! `hostler release STORE REVISION`: publish what a deployment group shall run.
 
+use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
-use hostler_core::codes::ExitCode;
 use hostler_core::ids::{GroupKey, Sha256Digest};
 use hostler_core::machine::State;
-use hostler_core::release::{Release, Revision, RevisionSource};
-use hostler_core::store::{Content, Store as _, revision_key, revisions_key};
-use hostler_host::store_dir::DirectoryStore;
-use hostler_host::{archive, clock};
+use hostler_core::release::{Release, Revision};
+use hostler_host::clock;
 use jiff::SignedDuration;
 
 use crate::cli::{FileExists, ReleaseArgs, Shared};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
 use crate::signing;
 use crate::sources::signatures::channel_keys;
-use crate::sources::store;
+use crate::sources::store::{self, AnyStore};
 
 impl From<FileExists> for FileExistsBehavior {
     fn from(word: FileExists) -> Self {
@@ -28,16 +26,22 @@ impl From<FileExists> for FileExistsBehavior {
     }
 }
 
+mod revision;
+
 /// How often a lost race with another publisher is run again.
 const ATTEMPTS: u32 = 5;
 
 pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let key = setup.group(shared)?;
-    let store = store::open(&arguments.store)?;
+    let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
+        if let AnyStore::S3(store) = &store {
+            let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
+            check_conditions(store, &nonce).await.map_err(store::failure)?;
+        }
         let signers = signing::signers(&setup, &arguments.signing).await?;
-        let revision = find_revision(&store, &arguments.revision).await?;
+        let revision = revision::find(&setup, &store, &arguments.revision).await?;
         let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
         for _ in 0..ATTEMPTS {
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
@@ -72,38 +76,4 @@ fn next(key: &GroupKey, revision: &Revision, arguments: &ReleaseArgs, current: O
     release.ignore_application_stop_failures = arguments.ignore_application_stop_failures;
     release.file_exists_behavior = arguments.file_exists_behavior.map(Into::into);
     release
-}
-
-/// The stored bundle whose digest is, or begins, as written.
-async fn find_revision(store: &DirectoryStore, text: &str) -> Result<Revision, Failure> {
-    let digest = match text.parse::<Sha256Digest>() {
-        Ok(digest) => digest,
-        Err(_) => by_prefix(store, text).await?,
-    };
-    let key = revision_key(&digest);
-    let Some((head, size)) = store.head(&key, archive::HEAD_BYTES).await.map_err(store::failure)? else {
-        return Err(Failure::say(ExitCode::NotFound, format!("{} does not exist", store.location(&key)))
-            .hint("push it first: hostler push DIR STORE"));
-    };
-    let bundle_type = archive::detect_head(&head).ok_or_else(|| {
-        Failure::say(ExitCode::VerificationFailed, format!("{} is not a bundle", store.location(&key)))
-    })?;
-    let content = Content { size, sha256: digest };
-    Ok(Revision { source: RevisionSource::Key(key), version_id: None, content, bundle_type })
-}
-
-async fn by_prefix(store: &DirectoryStore, text: &str) -> Result<Sha256Digest, Failure> {
-    let prefix = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
-    if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let message = format!("{text:?} is not a revision");
-        return Err(Failure::say(ExitCode::Usage, message).hint("write sha256: and the digits that `push` printed"));
-    }
-    let found = store.list(&revisions_key(), &prefix, 2).await.map_err(store::failure)?;
-    match found.as_slice() {
-        [one] => Ok(one.as_str().rsplit('/').next().unwrap_or_default().parse()?),
-        [] => Err(Failure::say(ExitCode::NotFound, format!("the store holds no revision that begins with {prefix}"))
-            .hint("push it first: hostler push DIR STORE")),
-        _ => Err(Failure::say(ExitCode::Usage, format!("several revisions begin with {prefix}"))
-            .hint("write more of its digits")),
-    }
 }

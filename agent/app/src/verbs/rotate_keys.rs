@@ -19,7 +19,7 @@ use crate::sources::store;
 pub fn run(shared: &Shared, arguments: &RotateKeysArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let group = setup.group(shared)?;
-    let store = store::open(&arguments.store)?;
+    let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
         let Some(current) = channel_keys(&setup, &store, &group, &State::default()).await?.policy else {
             let message = "no keys are configured here, so that nothing can follow them";

@@ -13,7 +13,6 @@ use crate::publication::{self, Publication};
 use crate::setup::Setup;
 use crate::signing;
 use crate::sources::signatures::channel_keys;
-use crate::sources::store;
 
 /// How often a lost race with another signer is run again.
 const ATTEMPTS: u32 = 5;
@@ -21,7 +20,7 @@ const ATTEMPTS: u32 = 5;
 pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let key = setup.group(shared)?;
-    let store = store::open(&arguments.store)?;
+    let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
         let signers = signing::signers(&setup, &arguments.signing).await?;
         let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;

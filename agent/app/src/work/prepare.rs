@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
-use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
+use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
@@ -21,10 +20,11 @@ use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::{signatures, store};
+use crate::sources::signatures;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
+use crate::work::fetch::fetch;
 use crate::work::{blocking, chain, fail};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
@@ -35,46 +35,25 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, request.creator, &request.trust)
         .map_err(|message| WorkFailure { message, verification: true })?;
-    if let Source::Store { store, key } = &request.source {
-        fetch(store, key, &request.revision, &paths).await?;
-    }
+    let revision = fetch(&setup, &job, &paths).await?;
     blocking(move || {
         if job.deployment.request.removes {
             let (old_hooks, warning) = old_hooks(&setup, &job.group);
-            let revision = job.deployment.request.revision.clone();
             return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
         }
-        let (revision, listing) = unpacked(&setup, &job, &paths)?;
+        let (revision, listing) = unpacked(&setup, &job, revision, &paths)?;
         check(&setup, &job, revision, &listing)
     })
     .await
 }
 
-/// Brings the bundle of a release here. What an earlier try brought completely is not fetched again.
-async fn fetch(store: &str, key: &str, revision: &Revision, paths: &DeploymentPaths) -> Result<(), WorkFailure> {
-    let (Some(sha256), Some(size)) = (revision.digest, revision.size) else {
-        return Err(fail("the release does not say what the bundle must be"));
-    };
-    let key: Key = key.parse().map_err(fail)?;
-    let store = store::open(store).map_err(|f| fail(f.one_line()))?;
-    let bundle = paths.bundle();
-    if let Ok(file) = File::open(&bundle)
-        && digest_file(&file).is_ok_and(|found| found == (size, sha256))
-    {
-        return Ok(());
-    }
-    let file = File::create(&bundle).map_err(|e| fail(format!("cannot write {}: {e}", bundle.display())))?;
-    let fetched = store.download(&key, file.as_fd(), &Content { size, sha256 }).await;
-    fetched.map_err(|error| {
-        // Nothing of a bundle that is not what the release says stays here.
-        let _ = fs::remove_file(&bundle);
-        WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(&error) }
-    })
-}
-
 /// The unpacked bundle, and what the revision turned out to be.
-fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revision, BundleListing), WorkFailure> {
-    let revision = job.deployment.request.revision.clone();
+fn unpacked(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> Result<(Revision, BundleListing), WorkFailure> {
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
@@ -82,7 +61,7 @@ fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revisi
                 .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
             Ok((revision, listing))
         }
-        Source::Store { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
+        Source::Store { .. } | Source::Location { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
         Source::Path { path } => match (revision.digest, revision.size) {
             (Some(sha256), Some(size)) => {
                 bring(path, &paths.bundle(), &Content { size, sha256 })?;
