@@ -17,6 +17,7 @@ mod package;
 mod quickstart;
 mod s3;
 mod support;
+mod syncs;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod packages;
 pub mod s3_front;
 pub mod scratch;
 pub mod sigv4;
+pub mod syncs;
 mod tree;
 
 use std::time::{Duration, Instant};

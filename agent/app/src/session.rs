@@ -25,7 +25,7 @@ use crate::ports::Keeper;
 use crate::progress::Printer;
 use crate::setup::Setup;
 use crate::sources::signatures;
-use crate::work::HostWorker;
+use crate::work::{HostWorker, recover};
 
 /// A running engine in this process. It holds the state's lock until it is closed.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ impl Session {
         let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
         let mut state = read_state(&ledger.current().state)?;
         state.instance = Some(instance.clone());
+        recover::confirm_all(setup, &state)?;
         let identity = Identity {
             host: instance.clone(),
             boot_id: clock::boot_id(),

@@ -1,6 +1,6 @@
 //! Keys that sign from the command line: files, and keys in KMS.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use hostler_aws::kms::KmsKey;
 use hostler_aws::signed_call::SignedCalls;
@@ -65,7 +65,7 @@ pub async fn signed_calls(setup: &Setup) -> Result<SignedCalls, Failure> {
     SignedCalls::of_clients(&clients).await.map_err(|e| Failure::new(ExitCode::Usage, e))
 }
 
-fn private(path: &PathBuf) -> Result<PrivateKey, Failure> {
+fn private(path: &Path) -> Result<PrivateKey, Failure> {
     PrivateKey::read(path).map_err(|e| Failure::new(ExitCode::Usage, e))
 }
 

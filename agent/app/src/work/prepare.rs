@@ -1,8 +1,9 @@
 //! The effect Prepare (the event DownloadBundle): fetch, verify, unpack, and check everything that can be known before
 //! the host is touched.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
+use hostler_host::install;
 use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
@@ -30,21 +32,44 @@ use crate::work::{blocking, chain, fail};
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    // On disk with its parents: the journal of the install and the traces of the hooks are reached through it.
-    atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)))?;
+    make_directories(&paths)?;
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, request.creator, &request.trust)
         .map_err(|message| WorkFailure { message, verification: true })?;
     let revision = fetch(&setup, &job, &paths).await?;
     blocking(move || {
-        if job.deployment.request.removes {
-            let (old_hooks, warning) = old_hooks(&setup, &job.group);
-            return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
-        }
-        let (revision, listing) = unpacked(&setup, &job, revision, &paths)?;
-        check(&setup, &job, revision, &listing)
+        let prepared = unpack_and_check(&setup, &job, revision, &paths)?;
+        // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
+        // directories through which their traces and the journal are reached are there.
+        atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
+        Ok(prepared)
     })
     .await
+}
+
+/// Makes what the later events put their records into.
+fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
+    let make = |path: &Path, mode: u32| {
+        let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+        made.map_err(|e| fail(format!("cannot create the directory {}: {e}", path.display())))
+    };
+    make(paths.directory(), 0o755)?;
+    make(&paths.hook_runs(), 0o700)?;
+    install::prepare(&paths.journal()).map_err(|e| fail(chain(&e)))
+}
+
+fn unpack_and_check(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> Result<Prepared, WorkFailure> {
+    if job.deployment.request.removes {
+        let (old_hooks, warning) = old_hooks(setup, &job.group);
+        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
+    }
+    let (revision, listing) = unpacked(setup, job, revision, paths)?;
+    check(setup, job, revision, &listing)
 }
 
 /// The unpacked bundle, and what the revision turned out to be.
