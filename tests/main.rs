@@ -16,6 +16,7 @@ mod http_support;
 mod identity;
 mod imds;
 mod machine;
+mod old_kernel;
 mod package;
 mod quickstart;
 mod s3;
