@@ -11,10 +11,12 @@ mod deploy;
 mod examples;
 mod fuzzing;
 mod hosts_hooks;
+mod http_support;
 mod machine;
 mod old_kernel;
 mod package;
 mod quickstart;
+mod s3;
 mod support;
 mod syncs;
 

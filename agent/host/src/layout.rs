@@ -48,6 +48,11 @@ impl Layout {
         self.deployment_root().join(key.id())
     }
 
+    /// The packed bundles of a group: the one that is kept, and the one that is being fetched.
+    pub fn bundles(&self, key: &GroupKey) -> PathBuf {
+        self.group(key).join("bundles")
+    }
+
     /// The log of all deployments.
     pub fn deployments_log(&self) -> PathBuf {
         self.deployment_root().join("deployment-logs/codedeploy-agent-deployments.log")
