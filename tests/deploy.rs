@@ -77,7 +77,7 @@ fn limits_that_cannot_be_enforced_are_said() {
     let text = fs::read_to_string(&appspec).unwrap();
     let script = text.split("location: ").nth(1).unwrap().split_whitespace().next().unwrap();
     let limits = format!("hostler: {{hooks: {{AfterInstall: {{{script}: {{limits: {{tasks_max: 40}}}}}}}}}}\n");
-    write(&appspec, &format!("{text}{limits}"));
+    write(&appspec, format!("{text}{limits}"));
     host.deploy(&bundle, &[]).with_code(0).saying(&[script, "limits are not enforced"]);
 }
 
