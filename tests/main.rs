@@ -16,6 +16,7 @@ mod machine;
 mod package;
 mod quickstart;
 mod s3;
+mod signing;
 mod support;
 mod syncs;
 

@@ -56,8 +56,7 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
 /// Whether the next bundle and its files fit beside this one, by the size of this one.
 fn has_room(packed: &Path) -> bool {
     let size = fs::metadata(packed).map(|metadata| metadata.len());
-    let free =
-        nix::sys::statvfs::statvfs(packed).map(|found| found.blocks_available() as u64 * found.fragment_size() as u64);
+    let free = nix::sys::statvfs::statvfs(packed).map(|found| found.blocks_available() * found.fragment_size());
     matches!((size, free), (Ok(size), Ok(free)) if free / 3 >= size)
 }
 
