@@ -160,3 +160,78 @@ fn a_bundle_that_is_here_is_not_fetched_again() {
     let reads = front.objects().reads[before..].to_vec();
     assert!(reads.iter().filter(bundle).count() > 0, "without keep_bundle nothing is kept");
 }
+
+/// A bundle of many files, one of which has this content.
+fn many_files(host: &S3Host, version: &str, changed: &[u8]) -> std::path::PathBuf {
+    let mut bundle = host.bundle(version);
+    for number in 0..20 {
+        bundle = bundle.content(&format!("app/data/{number}"), noise(MIB, number + 1));
+    }
+    bundle.content("app/data/changed", changed).write()
+}
+
+/// Bytes of the bundle that were sent for a deployment.
+fn moved(front: &Front, host: &S3Host, location: &str) -> u64 {
+    let sent = front.server().body_bytes_sent();
+    host.ok(&["release", &store(), location]);
+    let released = front.server().body_bytes_sent();
+    host.once().with_code(0);
+    assert!(released - sent > 0);
+    front.server().body_bytes_sent() - released
+}
+
+#[test]
+fn of_a_zip_only_what_the_kept_one_lacks_is_fetched() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let place = |name: &str| format!("s3://own-bucket/{name}");
+    let mut sizes = Vec::new();
+    // By `push`, and by zip as build jobs use it, which stores times.
+    for (version, changed, by_push) in [("v1", 1, true), ("v2", 2, true), ("v3", 3, false), ("v4", 4, false)] {
+        let directory = many_files(&host, version, &noise(300_000, changed + 100));
+        let zip = host.host.path(format!("{version}.zip"));
+        if by_push {
+            let local = host.host.store();
+            let pushed = host.ok(&["push", directory.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
+            let hex = pushed.out.trim().strip_prefix("sha256:").unwrap();
+            std::fs::copy(local.join("revisions").join(hex), &zip).unwrap();
+        } else {
+            let mut command = std::process::Command::new("zip");
+            let packed = command.args(["-q", "-r"]).arg(&zip).arg(".").current_dir(&directory).status();
+            assert!(packed.unwrap().success());
+        }
+        front.put(&format!("{version}.zip"), std::fs::read(&zip).unwrap());
+        sizes.push((moved(&front, &host, &place(&format!("{version}.zip"))), std::fs::metadata(&zip).unwrap().len()));
+        assert_eq!(host.version(), version);
+        assert_eq!(std::fs::read(host.host.at("srv/app/data/changed")).unwrap(), noise(300_000, changed + 100));
+    }
+    let share = |at: usize| sizes[at].0 as f64 / sizes[at].1 as f64;
+    assert!(share(0) > 0.99, "{sizes:?}");
+    assert!(share(1) < 0.06, "one of 21 files, and the table of contents: {sizes:?}");
+    // All times differ, so all headers are fetched, and what is copied is data.
+    assert!(share(3) < 0.2, "{sizes:?}");
+}
+
+#[test]
+fn a_kept_bundle_that_misleads_costs_a_whole_fetch_and_nothing_else() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let zip_of = |version: &str, changed: u64| {
+        let directory = many_files(&host, version, &noise(100_000, changed));
+        let local = host.host.store();
+        let pushed = host.ok(&["push", directory.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
+        std::fs::read(local.join("revisions").join(pushed.out.trim().strip_prefix("sha256:").unwrap())).unwrap()
+    };
+    front.put("v1.zip", zip_of("v1", 50));
+    moved(&front, &host, "s3://own-bucket/v1.zip");
+    // One bit of an entry that both have is another one on this disk.
+    let kept = std::fs::read_dir(host.host.state().join("deployment-root/shop~web/bundles")).unwrap().next().unwrap();
+    let kept = kept.unwrap().path();
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[5 * MIB] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    let second = zip_of("v2", 51);
+    front.put("v2.zip", second.clone());
+    assert!(moved(&front, &host, "s3://own-bucket/v2.zip") > second.len() as u64);
+    assert_eq!(host.version(), "v2");
+}

@@ -20,6 +20,7 @@ pub mod appspec;
 pub mod bundle;
 pub mod codes;
 pub mod config;
+pub mod delta;
 pub mod event_order;
 pub mod history;
 pub mod hook;

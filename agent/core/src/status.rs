@@ -24,6 +24,17 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
 }
 
+impl Status {
+    /// Takes out what scripts printed, for those who may not read their log either.
+    pub fn leave_out_hook_output(&mut self) {
+        for group in &mut self.groups {
+            for deployment in [&mut group.active, &mut group.last, &mut group.failed].into_iter().flatten() {
+                deployment.failure.iter_mut().for_each(|failure| failure.tail.clear());
+            }
+        }
+    }
+}
+
 /// The daemon that answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Daemon {

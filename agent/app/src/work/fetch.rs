@@ -126,7 +126,7 @@ async fn from_s3(
     Ok(Revision { location, digest: Some(sha256), size: Some(size), ..revision.clone() })
 }
 
-fn store_failure(error: &StoreError) -> WorkFailure {
+pub(super) fn store_failure(error: &StoreError) -> WorkFailure {
     WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(error) }
 }
 
@@ -217,6 +217,11 @@ impl Partial {
         fs::rename(&self.path, bundle).map_err(|e| cannot_write(bundle, &e))?;
         let _ = fs::remove_file(&self.note_path);
         Ok(())
+    }
+
+    /// Whether an earlier try has brought parts of it.
+    pub fn is_begun(&self) -> bool {
+        self.note.metadata().is_ok_and(|note| note.len() > 0)
     }
 
     fn remove(&self) {
