@@ -20,6 +20,7 @@ mod old_kernel;
 mod package;
 mod quickstart;
 mod s3;
+mod signing;
 mod support;
 mod syncs;
 
