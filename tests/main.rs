@@ -13,6 +13,7 @@ mod fuzzing;
 mod hosts_hooks;
 mod http_support;
 mod machine;
+mod old_kernel;
 mod package;
 mod quickstart;
 mod s3;

@@ -80,6 +80,11 @@ impl Fault {
         Self { kind, status, code, message, request_id, extended_request_id }
     }
 
+    /// A fault without an answer from AWS.
+    pub(crate) fn without_answer(kind: FaultKind, message: impl fmt::Display) -> Self {
+        Self::new(kind, None, None, message.to_string())
+    }
+
     /// A fault of the connection while an answer came.
     pub fn broken(message: impl fmt::Display) -> Self {
         Self::new(FaultKind::Transient, None, None, message.to_string())
@@ -144,7 +149,7 @@ impl fmt::Display for Fault {
 impl Error for Fault {}
 
 /// What is taken from an answer besides its body.
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     region: Option<String>,
     request_id: Option<String>,
@@ -164,7 +169,12 @@ impl Answer {
 }
 
 /// By AWS's name for it first, then by the status.
-fn sort(status: Option<u16>, code: Option<&str>, action: &'static str, answer: Option<&Answer>) -> FaultKind {
+pub(crate) fn sort(
+    status: Option<u16>,
+    code: Option<&str>,
+    action: &'static str,
+    answer: Option<&Answer>,
+) -> FaultKind {
     let region = || answer.and_then(|a| a.region.clone());
     match code.unwrap_or_default() {
         "NoSuchKey" | "NoSuchBucket" | "NoSuchVersion" | "NoSuchUpload" | "NotFound" => return FaultKind::Absent,
@@ -173,6 +183,11 @@ fn sort(status: Option<u16>, code: Option<&str>, action: &'static str, answer: O
         "InvalidAccessKeyId"
         | "InvalidToken"
         | "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "AuthFailure"
         | "UnrecognizedClientException"
         | "InvalidClientTokenId" => return FaultKind::NoCredentials,
         "SlowDown"
@@ -181,6 +196,9 @@ fn sort(status: Option<u16>, code: Option<&str>, action: &'static str, answer: O
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
         | "RequestThrottled"
+        | "RequestThrottledException"
+        | "ThrottledException"
+        | "ProvisionedThroughputExceededException"
         | "PriorRequestNotComplete" => return FaultKind::Throttled,
         "PreconditionFailed" => return FaultKind::Condition,
         "ConditionalRequestConflict" | "OperationAborted" => return FaultKind::Conflict,
@@ -188,8 +206,18 @@ fn sort(status: Option<u16>, code: Option<&str>, action: &'static str, answer: O
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException" => return FaultKind::Elsewhere(region()),
-        "RequestTimeout" | "InternalError" | "ServiceUnavailable" => return FaultKind::Transient,
-        "AccessDenied" | "AllAccessDisabled" => return FaultKind::Denied(action),
+        "RequestTimeout"
+        | "RequestTimeoutException"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InternalServerException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => return FaultKind::Transient,
+        "AccessDenied" | "AllAccessDisabled" | "AccessDeniedException" | "UnauthorizedOperation" | "OptInRequired" => {
+            return FaultKind::Denied(action);
+        }
+        code if names_something_absent(code) => return FaultKind::Absent,
         _ => {}
     }
     match status {
@@ -208,6 +236,11 @@ fn sort(status: Option<u16>, code: Option<&str>, action: &'static str, answer: O
         Some(200..=299) => FaultKind::Transient,
         _ => FaultKind::Fatal,
     }
+}
+
+/// JSON services answer 400 for what does not exist, and say so in the code only.
+fn names_something_absent(code: &str) -> bool {
+    code.ends_with("NotFoundException") || code.contains("DoesNotExist") || code.contains("NonExistent")
 }
 
 fn dispatch(failure: &aws_smithy_runtime_api::client::result::DispatchFailure) -> FaultKind {

@@ -2,6 +2,7 @@
 //! the host is touched.
 
 use std::fs::{self, DirBuilder, File};
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
+use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
@@ -20,6 +22,7 @@ use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
+use crate::sources::signatures;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
@@ -30,6 +33,9 @@ use crate::work::{blocking, chain, fail};
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     make_directories(&paths)?;
+    let request = &job.deployment.request;
+    signatures::admit(&setup.settings, request.creator, &request.trust)
+        .map_err(|message| WorkFailure { message, verification: true })?;
     let brought = fetch(&setup, &job, &paths).await?;
     blocking(move || {
         let prepared = unpack_and_check(&setup, &job, brought, &paths)?;
@@ -95,7 +101,13 @@ fn unpacked(
             }
             Ok(found)
         }
-        Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
+        Source::Path { path } => match (revision.digest, revision.size) {
+            (Some(sha256), Some(size)) => {
+                bring(path, &paths.bundle(), &Content { size, sha256 })?;
+                unpack(setup, &paths.bundle(), revision, &paths.archive())
+            }
+            _ => unpack(setup, path, revision, &paths.archive()),
+        },
     }
 }
 
@@ -106,6 +118,20 @@ fn note_fingerprint(paths: &DeploymentPaths) {
         Ok(Err(error)) => log::debug!("the unpacked bundle's fingerprint is not noted: {error}"),
         Err(error) => log::debug!("the unpacked bundle has no fingerprint: {error}"),
     }
+}
+
+/// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
+fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
+    let failed = |e: std::io::Error| fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()));
+    let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
+    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(failed)?;
+    std::io::copy(&mut source, &mut copy).map_err(failed)?;
+    let (size, sha256) = digest_file(&copy).map_err(failed)?;
+    if (size, sha256) != (content.size, content.sha256) {
+        let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
+        return Err(WorkFailure { message, verification: true });
+    }
+    Ok(())
 }
 
 fn unpack(
@@ -186,6 +212,16 @@ fn check_install(
         }
         Err(error) => Err(fail(plan_error_text(&error))),
     }
+}
+
+/// Where systemd does not start the hooks, nobody counts their processes and memory.
+pub fn warn_of_limits(prepared: &mut Prepared) {
+    let scripts = prepared.hooks.iter().chain(&prepared.old_hooks).flat_map(|hooks| &hooks.scripts);
+    let limited = scripts.filter(|script| script.options.tasks_max.is_some() || script.options.memory_max.is_some());
+    let warnings = limited.map(|script| {
+        format!("{}: its limits are not enforced, because systemd does not start the hooks here", script.location)
+    });
+    prepared.warnings.extend(warnings.collect::<Vec<_>>());
 }
 
 /// The hooks of the revision that is on the host. That its bundle is gone or broken must not block every later
