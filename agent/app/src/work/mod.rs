@@ -49,7 +49,11 @@ impl Worker for HostWorker {
         match job.effect.work.clone() {
             Work::Prepare => {
                 let setup = Arc::clone(&self.setup);
-                WorkResult::Prepared(prepare::prepare(setup, job).await)
+                let mut prepared = prepare::prepare(setup, job).await;
+                if let (Launcher::Plain, Ok(prepared)) = (self.launcher, &mut prepared) {
+                    prepare::warn_of_limits(prepared);
+                }
+                WorkResult::Prepared(prepared)
             }
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run(self, &job, event, index, attempt).await)
