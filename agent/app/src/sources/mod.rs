@@ -3,3 +3,4 @@
 pub mod channel;
 pub mod signatures;
 pub mod store;
+pub mod wake_up;
