@@ -1,8 +1,10 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 
 pub mod clients;
+pub mod credentials;
 pub mod endpoint;
 pub mod fault;
+pub mod imds;
 pub mod kms;
 pub mod signed_call;
 pub mod sqs;

@@ -39,7 +39,8 @@ impl Layout {
         &self.socket
     }
 
-    fn deployment_root(&self) -> PathBuf {
+    /// Everything that deployments leave.
+    pub fn deployment_root(&self) -> PathBuf {
         self.state.join("deployment-root")
     }
 
@@ -91,7 +92,12 @@ impl DeploymentPaths {
 
     /// The output of its hooks.
     pub fn scripts_log(&self) -> PathBuf {
-        self.0.join("logs/scripts.log")
+        self.logs().join("scripts.log")
+    }
+
+    /// Everything that is logged of it.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
     }
 
     /// The journal of its Install.
