@@ -24,6 +24,7 @@ mod s3;
 mod signing;
 mod support;
 mod syncs;
+mod wake_up;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]
