@@ -25,6 +25,7 @@ pub mod history;
 pub mod hook;
 pub mod ids;
 pub mod limits;
+pub mod logs;
 pub mod machine;
 pub mod plan;
 pub mod release;
