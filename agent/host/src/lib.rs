@@ -18,4 +18,5 @@ pub mod perms;
 pub mod power;
 pub mod socket;
 pub mod store_dir;
+pub mod tail;
 pub mod users;

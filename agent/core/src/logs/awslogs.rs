@@ -67,12 +67,12 @@ fn sections(text: &str) -> Result<Vec<Section>, AwslogsError> {
         let Some(section) = sections.last_mut() else {
             return Err(AwslogsError { line, message: "there is no [section] above it".to_owned() });
         };
-        if raw.starts_with([' ', '\t']) {
-            if let Some((_, value)) = last_key.as_ref().and_then(|key| section.keys.get_mut(key)) {
-                value.push('\n');
-                value.push_str(trimmed);
-                continue;
-            }
+        if raw.starts_with([' ', '\t'])
+            && let Some((_, value)) = last_key.as_ref().and_then(|key| section.keys.get_mut(key))
+        {
+            value.push('\n');
+            value.push_str(trimmed);
+            continue;
         }
         let Some(at) = trimmed.find(['=', ':']) else {
             return Err(AwslogsError { line, message: format!("{trimmed:?} is neither [section] nor key = value") });

@@ -50,10 +50,10 @@ pub fn compare(known: Known<'_>, found: Found<'_>) -> Sameness {
     if has_content_of(known, found) { Sameness::Same } else { Sameness::Rewritten }
 }
 
-/// Whether a file, whatever its inode, begins with what was read of the known one: a copy (`copytruncate`), or what was
-/// unpacked from a compressed one. Nothing is said to be a copy of a file of which nothing was read.
+/// Whether a file, whatever its inode, begins with what was seen and read of the known one: a copy (`copytruncate`), or what
+/// was unpacked from a compressed one. Nothing is said to be a copy of a file that was empty.
 pub fn is_copy(known: Known<'_>, found: Found<'_>) -> bool {
-    known.identity.head.bytes > 0 && known.offset > 0 && has_content_of(known, found)
+    known.identity.head.bytes > 0 && has_content_of(known, found)
 }
 
 fn has_content_of(known: Known<'_>, found: Found<'_>) -> bool {

@@ -299,8 +299,9 @@ fn a_file_is_told_from_its_successors_and_copies() {
     let copy = Found { inode: 9, born_ns: 9, ..found };
     assert_eq!((compare(known, copy), is_copy(known, copy)), (Sameness::Other, true));
     assert!(!is_copy(known, Found { inode: 9, ..found_regrown }));
-    let untouched = Known { offset: 0, trail: Fingerprint::default(), ..known };
-    assert!(!is_copy(untouched, copy), "nothing was read that could be compared");
+    let empty = Identity { head: Fingerprint::default(), ..identity.clone() };
+    let unseen = Known { identity: &empty, offset: 0, trail: Fingerprint::default() };
+    assert!(!is_copy(unseen, copy), "nothing was seen that could be compared");
 }
 
 #[test]
