@@ -15,7 +15,9 @@ mod http_support;
 mod machine;
 mod package;
 mod quickstart;
+mod s3;
 mod support;
+mod syncs;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod hooks;
 mod plan;
 mod support;
 mod syncs;
+#[path = "../support/syncs.rs"]
+mod trace;
 mod unpack;
 mod update;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
+use hostler_core::release::AgentVersion;
 
 /// Deploys revision bundles on this host.
 #[derive(Debug, Parser)]
@@ -35,7 +36,7 @@ pub struct Shared {
     /// Deployment group
     #[arg(long, global = true, value_name = "NAME")]
     pub group: Option<GroupName>,
-    /// Store with the group's channel: file:///DIR or a path
+    /// Store with the group's channel: s3://BUCKET/PREFIX, file:///DIR or a path
     #[arg(long, global = true, value_name = "STORE")]
     pub channel: Option<String>,
     /// Print JSON, one document or one document a line
@@ -48,7 +49,7 @@ pub struct Shared {
 pub enum Verb {
     /// Follow the channels and deploy what they say (the daemon)
     Run(RunArgs),
-    /// Deploy a directory or a bundle file now
+    /// Deploy a directory, a bundle file or an object of S3 now
     Deploy(DeployArgs),
     /// Return to the last good revision and hold the channel's release
     Rollback(RollbackArgs),
@@ -72,6 +73,12 @@ pub enum Verb {
     Push(PushArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
+    /// Add a signature to a proposed release, and publish it with the last one that is missing
+    Sign(SignArgs),
+    /// Make a pair of keys that signs releases
+    Keygen(KeygenArgs),
+    /// Publish which keys sign a group's releases from now on
+    RotateKeys(RotateKeysArgs),
 }
 
 /// Flags of `run`.
@@ -108,7 +115,7 @@ pub enum FileExists {
 /// Flags of `deploy`.
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip file
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file or s3://BUCKET/KEY[?versionId=ID]
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -125,6 +132,9 @@ pub struct DeployArgs {
     /// Do not return to the last good revision when an event fails
     #[arg(long)]
     pub no_rollback: bool,
+    /// Signed release document that says what the bundle file must be
+    #[arg(long, value_name = "FILE")]
+    pub release: Option<PathBuf>,
 }
 
 /// Flags of `rollback`.
@@ -175,12 +185,15 @@ pub struct ValidateArgs {
     /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
     #[arg(short = 'A', long, value_name = "NAME")]
     pub appspec_filename: Option<String>,
+    /// Public key that must have signed a release document; all that are given must [default: the configuration's]
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Vec<PathBuf>,
 }
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip file
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file or s3://BUCKET/KEY[?versionId=ID]
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -209,7 +222,7 @@ pub enum PackType {
 pub struct PushArgs {
     /// The directory to pack; its appspec file lies at its top
     pub directory: PathBuf,
-    /// Where to put it: file:///DIR or a path
+    /// Where to put it: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// Form of the bundle
     #[arg(short = 't', long = "type", value_enum, default_value = "tgz")]
@@ -219,9 +232,10 @@ pub struct PushArgs {
 /// Flags of `release`.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
-    /// The store: file:///DIR or a path
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
-    /// The revision that `push` printed: sha256:… (a unique beginning is enough)
+    /// The revision that `push` printed: sha256:… (a unique beginning is enough); or a bundle that others have put there:
+    /// s3://BUCKET/KEY[?versionId=ID], or a file in a directory store
     pub revision: String,
     /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
     #[arg(long)]
@@ -229,6 +243,82 @@ pub struct ReleaseArgs {
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
     pub file_exists_behavior: Option<FileExists>,
+    /// No host takes the release up after this time, for example 30d
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub expires_in: Option<u64>,
+    /// Agents below this version refuse the release
+    #[arg(long, value_name = "VERSION")]
+    pub minimum_agent_version: Option<AgentVersion>,
+    /// What signs it
+    #[command(flatten)]
+    pub signing: SigningArgs,
+    /// Put it beside the channel, where others sign it with `hostler sign` before any host sees it
+    #[arg(long)]
+    pub propose: bool,
+}
+
+/// What signs.
+#[derive(Debug, Args)]
+pub struct SigningArgs {
+    /// Private key that signs; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Key in KMS that signs: id, ARN or alias/NAME; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub kms_key: Vec<String>,
+}
+
+/// Flags of `sign`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
+pub struct SignArgs {
+    /// The store: file:///DIR or a path
+    pub store: String,
+    /// The revision that the proposed release must be of: sha256:… (a beginning is enough)
+    pub revision: String,
+    /// What signs it
+    #[command(flatten)]
+    pub signing: SigningArgs,
+}
+
+/// Kind of a new key.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum KeyAlgorithm {
+    /// Ed25519
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+}
+
+/// Flags of `keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArgs {
+    /// File for the private key; the public one goes beside it as FILE.pub. With --kms-key: file for the public key
+    pub file: PathBuf,
+    /// Kind of key
+    #[arg(long, value_enum, default_value = "ed25519")]
+    pub algorithm: KeyAlgorithm,
+    /// Make no key, and fetch the public half of this one in KMS: id, ARN or alias/NAME
+    #[arg(long, value_name = "KEY", conflicts_with = "algorithm")]
+    pub kms_key: Option<String>,
+}
+
+/// Flags of `rotate-keys`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
+pub struct RotateKeysArgs {
+    /// The store: file:///DIR or a path
+    pub store: String,
+    /// Public key that may sign from now on; given once for each
+    #[arg(long, value_name = "FILE", required = true)]
+    pub public_key: Vec<PathBuf>,
+    /// How many of them must sign
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub threshold: u32,
+    /// What signs it: enough of the keys before, and enough of the new ones
+    #[command(flatten)]
+    pub signing: SigningArgs,
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

@@ -1,6 +1,7 @@
 //! What every verb starts from: the flags and the configuration, turned into paths and settings.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
@@ -12,6 +13,7 @@ use hostler_host::layout::Layout;
 
 use crate::cli::Shared;
 use crate::failure::Failure;
+use crate::sources::store::Stores;
 
 /// Paths, settings and bounds of this run.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether JSON is printed.
     pub json: bool,
+    /// The stores that are in use, and the way to AWS.
+    pub stores: Arc<Stores>,
 }
 
 impl Setup {
@@ -39,7 +43,8 @@ impl Setup {
         let limits = Limits::default();
         let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
         add_group_of_flags(&mut settings, shared)?;
-        Ok(Self { layout: Layout::new(&root, state_dir.as_deref()), settings, limits, json: shared.json })
+        let stores = Arc::new(Stores::new(&settings, &limits));
+        Ok(Self { layout: Layout::new(&root, state_dir.as_deref()), settings, limits, json: shared.json, stores })
     }
 
     /// The name of this host: the configuration's, else its host name.
@@ -96,6 +101,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             key,
             channel: Some(channel.clone()),
             poll_seconds: DEFAULT_POLL_SECONDS,
+            minimum_sequence: None,
             policy: Policy::default(),
         }),
     }

@@ -1,1 +1,8 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
+
+pub mod clients;
+pub mod endpoint;
+pub mod fault;
+pub mod kms;
+pub mod signed_call;
+pub mod store_s3;

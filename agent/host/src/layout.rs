@@ -48,6 +48,11 @@ impl Layout {
         self.deployment_root().join(key.id())
     }
 
+    /// The packed bundles of a group: the one that is kept, and the one that is being fetched.
+    pub fn bundles(&self, key: &GroupKey) -> PathBuf {
+        self.group(key).join("bundles")
+    }
+
     /// The log of all deployments.
     pub fn deployments_log(&self) -> PathBuf {
         self.deployment_root().join("deployment-logs/codedeploy-agent-deployments.log")
@@ -89,8 +94,13 @@ impl DeploymentPaths {
         self.0.join("install-journal")
     }
 
+    /// The run directories of its hooks.
+    pub fn hook_runs(&self) -> PathBuf {
+        self.0.join("hook-runs")
+    }
+
     /// The run directory of one attempt of one script.
     pub fn run(&self, event: LifecycleEvent, index: usize, attempt: u32) -> PathBuf {
-        self.0.join("hook-runs").join(format!("{event}-{}-{attempt}", index + 1))
+        self.hook_runs().join(format!("{event}-{}-{attempt}", index + 1))
     }
 }

@@ -109,8 +109,10 @@ impl Server {
             }
             Ask::Deploy(wish) => {
                 let policy = wish.policy(self.setup.settings.policy(&wish.key));
-                let request = session::deploy_request(wish, policy, asked_by);
-                self.deploy(connection, |id| Event::Deploy { id, request: Box::new(request) }).await
+                match session::deploy_request(&self.setup, wish, policy, asked_by) {
+                    Ok(request) => self.deploy(connection, |id| Event::Deploy { id, request: Box::new(request) }).await,
+                    Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
+                }
             }
             Ask::Rollback { key, to } => {
                 let policy = Box::new(self.setup.settings.policy(&key));

@@ -4,6 +4,7 @@ use crate::appspec::spec::FileExistsBehavior;
 use crate::event_order::LifecycleEvent;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
+use crate::outside::golden::assert_golden;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];
@@ -32,6 +33,7 @@ groups:
     rollback: false
     max_revisions: 7
     max_revision_bytes: 1000000
+    keep_bundle: false
   - {application: web, group: test, rollback: [ValidateService]}
 hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
 ";
@@ -42,7 +44,9 @@ hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
     assert!(prod.policy.ignore_application_stop_failures && !prod.policy.cleanup);
     assert_eq!(prod.policy.rollback, RollbackPolicy::Never);
     assert_eq!(prod.policy.max_revision_bytes, Some(1_000_000));
+    assert!(!prod.policy.keep_bundle);
     let test = &settings.groups[1];
+    assert!(test.policy.keep_bundle);
     assert_eq!(test.policy.rollback, RollbackPolicy::Events(vec![LifecycleEvent::ValidateService]));
     assert_eq!(prod.policy.file_exists_behavior, FileExistsBehavior::Overwrite);
     assert_eq!(prod.policy.max_revisions, 7);
@@ -78,7 +82,7 @@ groups:
     file_exists_behavior: overwrite
 hooks: [a]
 ";
-    insta::assert_snapshot!(read_one(text).unwrap_err());
+    assert_golden("configuration", &read_one(text).unwrap_err().to_string());
 }
 
 #[test]
@@ -88,4 +92,82 @@ fn a_configuration_is_told_from_an_appspec() {
     assert!(looks_like_configuration("hooks: {inherit_environment: true}", &limits));
     assert!(!looks_like_configuration("version: 0.0\nos: linux\nhooks: {}", &limits));
     assert!(!looks_like_configuration("[", &limits));
+}
+
+#[test]
+fn how_aws_is_reached_is_read_and_merged() {
+    let first = "\
+aws:
+  region: eu-west-1
+  endpoint_url: https://vpce.example
+  use_fips_endpoint: true
+  use_dualstack_endpoint: false
+  ca_bundle: /etc/ssl/own.pem
+  proxy: http://user:secret@proxy:3128
+  no_proxy: [.internal, 10.0.0.0/8]
+  s3: {endpoint_url: 'http://127.0.0.1:9000', addressing_style: path, proxy: direct}
+downloads: {max_bytes_per_second: 20000000}
+";
+    let second = "aws: {region: eu-west-2, s3: {addressing_style: virtual}}";
+    let files = [("a".to_owned(), first.to_owned()), ("b".to_owned(), second.to_owned())];
+    let settings = read(&files, &Limits::default()).unwrap();
+    let aws = settings.aws;
+    assert_eq!(aws.region.as_deref(), Some("eu-west-2"));
+    assert_eq!(aws.endpoint_url.as_deref(), Some("https://vpce.example"));
+    assert_eq!((aws.use_fips_endpoint, aws.use_dualstack_endpoint), (Some(true), Some(false)));
+    assert_eq!(aws.ca_bundle.unwrap(), std::path::Path::new("/etc/ssl/own.pem"));
+    assert_eq!(aws.proxy, Some(settings::Proxy::Url("http://user:secret@proxy:3128".to_owned())));
+    assert_eq!(aws.no_proxy, [".internal", "10.0.0.0/8"]);
+    assert_eq!(aws.s3.endpoint_url.as_deref(), Some("http://127.0.0.1:9000"));
+    assert_eq!(aws.s3.addressing_style, settings::AddressingStyle::Virtual);
+    assert_eq!(aws.s3.proxy, Some(settings::Proxy::Direct));
+    assert_eq!(settings.downloads.max_bytes_per_second, Some(20_000_000));
+}
+
+#[test]
+fn what_is_wrong_about_aws_is_shown_with_its_place() {
+    let text = "\
+aws:
+  region: eu west
+  endpoint: https://x
+  endpoint_url: ftp://x
+  use_fips_endpoint: 1
+  ca_bundle: own.pem
+  proxy: socks5://proxy
+  no_proxy: .internal
+  s3: {path_style: true, addressing_style: dns}
+downloads: {max_bytes_per_second: 0}
+";
+    assert_golden("configuration_aws", &read_one(text).unwrap_err().to_string());
+}
+
+const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+#[test]
+fn signing_policies_are_read_on_one_line_or_as_pem_and_merged() {
+    let pem = KEY.parse::<crate::release::PublicKey>().unwrap().to_pem().replace('\n', "\n      ");
+    let first = format!("signatures:\n  channel:\n    keys:\n    - |\n      {pem}\n  cli: {{keys: [{KEY}]}}\n");
+    let files = [("a".to_owned(), first), ("b".to_owned(), "signatures: {channel: {version: 3}}".to_owned())];
+    let settings = read(&files, &Limits::default()).unwrap();
+    let (channel, cli) = (settings.signatures.channel.unwrap(), settings.signatures.cli.unwrap());
+    assert_eq!((channel.version, channel.threshold, &channel.keys), (3, 1, &cli.keys));
+    assert_eq!(settings.signatures.codedeploy, None);
+    let floor = read_one("groups: [{application: web, group: prod, minimum_sequence: 40}]").unwrap();
+    assert_eq!(floor.groups[0].minimum_sequence, Some(40));
+}
+
+#[test]
+fn a_signing_policy_that_would_guard_nothing_is_refused() {
+    for (text, expected) in [
+        ("signatures: {channel: {threshold: 1}}".to_owned(), "keys are missing"),
+        ("signatures: {cli: {keys: []}}".to_owned(), "keys are 0"),
+        (format!("signatures: {{channel: {{threshold: 2, keys: [{KEY}]}}}}"), "threshold is 2"),
+        (format!("signatures: {{channel: {{threshold: 0, keys: [{KEY}]}}}}"), "threshold is 0"),
+        (format!("signatures: {{channel: {{keys: [{KEY}, {KEY}]}}}}"), "twice"),
+        ("signatures: {channel: {keys: [MCow]}}".to_owned(), "not an Ed25519 or P-256"),
+        (format!("signatures: {{chanel: {{keys: [{KEY}]}}}}"), "did you mean `channel`"),
+    ] {
+        let wrong = read_one(&text).unwrap_err();
+        assert!(wrong.contains(expected), "{text}: {wrong}");
+    }
 }

@@ -5,7 +5,7 @@
 //! identity rotation                    which bytes belong to which file, whatever its name is now
 //! lines timestamp encoding redact      bytes of a file to the text and time of an event
 //! batch service                        events to one request that the service takes
-//! answer turns                         what an answer means, and whose turn it is
+//! answer turns                         which events were not kept, and whose turn it is
 //! lag                                  what `hostler logs --lag` shows
 //! ```
 //!

@@ -22,10 +22,6 @@ pub const DEFAULT_DELETED_BYTES: u64 = 256 << 20;
 /// Everything about shipping logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// The Region; `None` is the host's.
-    pub region: Option<String>,
-    /// Where the service is, for a VPC endpoint of one's own; `None` is the Region's endpoint.
-    pub endpoint: Option<String>,
     /// Seconds that the end of the daemon waits for what is not shipped yet.
     pub flush_seconds: u64,
     /// Bytes of deleted files that are kept for reading; what is beyond is skipped, oldest first, and counted.
@@ -47,8 +43,6 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            region: None,
-            endpoint: None,
             flush_seconds: DEFAULT_FLUSH_SECONDS,
             deleted_bytes: DEFAULT_DELETED_BYTES,
             deployments: Some(Target::new(

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::answer::{Rejected, Verdict, accepted, refused};
+use super::answer::{Rejected, accepted};
 use super::awslogs;
 use super::batch::{Added, Batch};
 use super::encoding::Encoding;
@@ -247,26 +247,12 @@ fn names_are_made_of_placeholders_and_of_what_the_service_takes() {
 }
 
 #[test]
-fn answers_are_sorted_once() {
+fn rejected_events_are_counted_once() {
     assert_eq!(accepted(b"{}", 10), Rejected::default());
     assert_eq!(accepted(b"not json", 10), Rejected::default());
     let body = br#"{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":2,"expiredLogEventEndIndex":3,"tooNewLogEventStartIndex":9}}"#;
     let rejected = accepted(body, 10);
     assert_eq!((rejected, rejected.all()), (Rejected { too_old: 2, expired: 1, too_new: 1 }, 4));
-    for (status, error, wanted) in [
-        (400, "ThrottlingException", Verdict::Slower),
-        (400, "ResourceNotFoundException", Verdict::Missing),
-        (400, "InvalidParameterException", Verdict::Refused),
-        (400, "ExpiredTokenException", Verdict::Again),
-        (400, "AccessDeniedException", Verdict::Denied),
-        (400, "DataAlreadyAcceptedException", Verdict::Accepted(Rejected::default())),
-        (503, "ServiceUnavailableException", Verdict::Again),
-        (500, "", Verdict::Again),
-        (404, "", Verdict::Again),
-        (413, "", Verdict::Refused),
-    ] {
-        assert_eq!(refused(status, error), wanted, "{status} {error}");
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
+use crate::release::AcceptedKeys;
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,13 @@ pub enum Event {
         key: GroupKey,
         /// Who asked.
         asked_by: String,
+    },
+    /// The store leads to a new key policy of the group, by the keys before it.
+    KeysAccepted {
+        /// The group.
+        key: GroupKey,
+        /// The policy.
+        keys: Box<AcceptedKeys>,
     },
     /// An effect ended.
     Finished {

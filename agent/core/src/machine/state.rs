@@ -12,7 +12,7 @@ use crate::history::HistoryState;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::machine::event::Effect;
-use crate::release::Highest;
+use crate::release::{AcceptedKeys, Highest, Trust};
 
 /// The current version of [`State`].
 pub const STATE_VERSION: u32 = 1;
@@ -120,6 +120,9 @@ pub struct Installed {
     pub revision: Revision,
     /// Sequence of the release that asked for it.
     pub sequence: Option<u64>,
+    /// Who signed it.
+    #[serde(default)]
+    pub trust: Trust,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -131,6 +134,9 @@ pub struct Following {
     pub highest: Option<Highest>,
     /// The sequence that was deployed or tried last; it is not tried again by itself.
     pub tried_sequence: u64,
+    /// The highest key policy of the channel that was accepted, where one beyond the configured one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<AcceptedKeys>,
     /// Why releases up to `highest` are not followed, after a rollback by hand; `resume` clears it.
     pub held: Option<String>,
 }
@@ -178,6 +184,11 @@ pub enum Source {
         /// The object's key.
         key: String,
     },
+    /// An object of S3 that is in no store of ours: `s3://bucket/key?versionId=…`.
+    Location {
+        /// Where it is.
+        location: String,
+    },
     /// A file or directory on this host.
     Path {
         /// Absolute path.
@@ -205,6 +216,9 @@ pub struct Request {
     pub revision: Revision,
     /// The release that asks for it, as it is accepted.
     pub release: Option<Highest>,
+    /// Who signed it; a rollback keeps the word for the revision that it returns to.
+    #[serde(default)]
+    pub trust: Trust,
     /// The failure that this one makes good, for a rollback that nobody asked for by hand.
     pub rolls_back: Option<RollsBack>,
     /// Whether the group's files are taken off the host, with nothing in their place.
@@ -251,8 +265,15 @@ pub struct Policy {
     /// Bytes that the kept revisions may take; what is on the host and the last good one stay whatever they take.
     #[serde(default)]
     pub max_revision_bytes: Option<u64>,
+    /// Keep the bundle of the last deployment packed, where there is room, so that the next one fetches less.
+    #[serde(default = "yes")]
+    pub keep_bundle: bool,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// After which failures the last good revision is put back.
@@ -287,6 +308,7 @@ impl Default for Policy {
             rollback: RollbackPolicy::Always,
             max_revisions: 5,
             max_revision_bytes: None,
+            keep_bundle: true,
             appspec_name: None,
         }
     }
@@ -325,7 +347,7 @@ impl Deployment {
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
             Source::Kept { deployment } => deployment,
-            Source::Store { .. } | Source::Path { .. } => &self.id,
+            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } => &self.id,
         }
     }
 

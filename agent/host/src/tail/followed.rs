@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use hostler_core::logs::identity::{Fingerprint, Identity, TRAIL_BYTES};
+use hostler_core::logs::identity::{Fingerprint, HEAD_BYTES, Identity, TRAIL_BYTES};
 use hostler_core::logs::rotation::{Known, Sameness, compare};
 
 use super::medium::{Facts, Medium, Sample, open};
@@ -171,6 +171,14 @@ impl Followed {
         let Medium::Plain(file) = &self.medium else { return Ok(true) };
         if Facts::of_file(file)?.size < offset {
             return Ok(false);
+        }
+        if offset < HEAD_BYTES as u64 {
+            // Little or nothing is before it; what was seen of the file has to be there too.
+            let mut head = vec![0; self.identity.head.bytes];
+            let count = self.medium.read_at(&mut head, 0)?;
+            if !self.identity.head.begins(&head[..count]) {
+                return Ok(false);
+            }
         }
         let mut before = vec![0; window.bytes.len()];
         let start = offset - before.len() as u64;
