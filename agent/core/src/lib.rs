@@ -29,6 +29,7 @@ pub mod logs;
 pub mod machine;
 pub mod plan;
 pub mod release;
+pub mod retry;
 pub mod status;
 pub mod store;
 pub mod yaml;

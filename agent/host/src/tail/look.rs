@@ -135,6 +135,11 @@ impl Tail {
             let Ok(facts) = Facts::of_path(path) else { continue };
             if file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
                 file.path = (*path).clone();
+                let is_same = matches!(file.open_at_path(), Ok(true)) && open_facts(file).is_some();
+                if !is_same {
+                    self.rewritten(id, now_ms);
+                    return true;
+                }
                 file.seen(&facts, now_ms);
                 let record = file.record();
                 self.positions.note(Record::File(record));
@@ -194,6 +199,12 @@ impl Tail {
         let sample = Sample::read(&mut file.medium, file.position.offset).ok()?;
         let sameness = compare(file.known(), sample.found(facts, facts.size));
         if sameness == Sameness::Same {
+            // What was written since may have been copied away, and the file be as short as before.
+            let may_be_emptied = file.identity.head.bytes == 0 || file.size == facts.size;
+            if may_be_emptied && file.changed_ns != facts.changed_ns {
+                self.follow_between(id, now_ms);
+            }
+            let file = self.files.get_mut(&id)?;
             let learned = file.learn_head(&sample);
             file.seen(facts, now_ms);
             if learned {
@@ -431,7 +442,11 @@ fn open_facts(file: &mut Followed) -> Option<Facts> {
     let Medium::Plain(open) = &file.medium else { return None };
     let facts = Facts::of_file(open).ok()?;
     let sample = Sample::read(&mut file.medium, file.position.offset).ok()?;
-    (compare(file.known(), sample.found(&facts, facts.size)) == Sameness::Same).then_some(facts)
+    if compare(file.known(), sample.found(&facts, facts.size)) != Sameness::Same {
+        return None;
+    }
+    file.learn_head(&sample);
+    Some(facts)
 }
 
 /// Looks for a file's rest in its directory.
