@@ -12,6 +12,7 @@ mod examples;
 mod fuzzing;
 mod hosts_hooks;
 mod http_support;
+mod logs;
 mod machine;
 mod package;
 mod quickstart;

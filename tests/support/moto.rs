@@ -73,6 +73,23 @@ impl Moto {
         answer
     }
 
+    /// Calls an operation of CloudWatch Logs in eu-west-1, whatever comes of it; the whole answer.
+    pub fn logs(&self, operation: &str, input: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\nX-Amz-Target: Logs_20140328.{operation}\r\n\
+             Content-Type: application/x-amz-json-1.1\r\n{}\r\n",
+            self.address,
+            input.len(),
+            OWNER.replace("us-east-1/s3", "eu-west-1/logs"),
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(input.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     /// Makes a bucket, with versions where they are wanted.
     pub fn make_bucket(&self, name: &str, versions: bool) {
         self.request("PUT", &format!("/{name}"), b"");

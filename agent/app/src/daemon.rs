@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::failure::Outcome;
 use crate::session::Session;
 use crate::setup::Setup;
+use crate::shipping::Shipping;
 use crate::sources::channel;
 
 /// Runs until somebody asks for its end, or until the state cannot be persisted any more.
@@ -24,6 +25,10 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut session = Session::open(&setup, Some(Arc::clone(&stop)))?;
     log::info!(state:% = setup.layout.state().display(), groups = setup.settings.groups.len(); "hostler runs");
+    let shipping = Shipping::start(&setup, session.handle.state()).await?;
+    if let Some(shipping) = &shipping {
+        session.shipping.get_or_init(|| shipping.handle());
+    }
     let mut watchers = Vec::new();
     for group in setup.settings.groups.clone() {
         if let Some(channel) = group.channel.clone() {
@@ -44,6 +49,10 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
     ended?;
     notify::stopping();
     log::info!("hostler stops; hooks that are running go on");
+    // The door is closed once the logs are shipped: whoever said `stop` waits for that.
+    if let Some(shipping) = shipping {
+        shipping.finish().await;
+    }
     session.drain().await?;
     Ok(ExitCode::Ok)
 }

@@ -13,6 +13,7 @@ mod progress;
 mod publication;
 mod session;
 mod setup;
+mod shipping;
 mod signing;
 mod sources;
 mod verbs;

@@ -1,6 +1,6 @@
 //! An engine in this process: the ledger opened and locked, the worker and the loop started.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,6 +24,7 @@ use crate::failure::{Failure, Outcome};
 use crate::ports::Keeper;
 use crate::progress::Printer;
 use crate::setup::Setup;
+use crate::shipping::ShippingHandle;
 use crate::sources::signatures;
 use crate::work::{HostWorker, recover};
 
@@ -32,6 +33,8 @@ use crate::work::{HostWorker, recover};
 pub struct Session {
     /// The door to it.
     pub handle: Handle,
+    /// For the door; set by the daemon once it ships logs.
+    pub shipping: Arc<OnceLock<ShippingHandle>>,
     /// `None` once its end was seen.
     engine: Option<JoinHandle<anyhow::Result<()>>>,
     door: JoinHandle<()>,
@@ -63,9 +66,10 @@ impl Session {
         let worker = HostWorker::new(Arc::clone(setup), instance)?;
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
         let listener = socket::listen(setup.layout.socket())?;
-        let (server, conversations) = Server::new(handle.clone(), Arc::clone(setup), stop);
+        let shipping = Arc::default();
+        let (server, conversations) = Server::new(handle.clone(), Arc::clone(setup), stop, Arc::clone(&shipping));
         let door = tokio::spawn(server.serve(listener));
-        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door, conversations })
+        Ok(Self { handle, shipping, engine: Some(tokio::spawn(engine.run())), door, conversations })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.

@@ -4,5 +4,6 @@ pub mod clients;
 pub mod endpoint;
 pub mod fault;
 pub mod kms;
+pub mod logs;
 pub mod signed_call;
 pub mod store_s3;

@@ -5,6 +5,7 @@ pub mod server;
 
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::logs::lag::LogsReport;
 use hostler_core::machine::Progress;
 use hostler_core::machine::state::{Policy, RollbackPolicy, Source};
 use hostler_core::status::Status;
@@ -50,6 +51,8 @@ pub enum Ask {
         /// The group.
         key: GroupKey,
     },
+    /// How far the logs are shipped.
+    Logs,
     /// Drain and stop.
     Stop,
 }
@@ -57,7 +60,7 @@ pub enum Ask {
 impl Ask {
     /// Whether it changes something, so that not everyone may ask it.
     pub fn acts(&self) -> bool {
-        !matches!(self, Self::Status)
+        !matches!(self, Self::Status | Self::Logs)
     }
 }
 
@@ -106,6 +109,8 @@ impl DeployWish {
 pub enum Answer {
     /// The status document.
     Status(Box<Status>),
+    /// How far the logs are shipped; nothing when they are not.
+    Logs(Option<Box<LogsReport>>),
     /// The deployment was accepted.
     Accepted {
         /// Its id.

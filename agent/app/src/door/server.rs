@@ -1,6 +1,6 @@
 //! The daemon's side of the door: who may ask what, and the answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
@@ -19,6 +19,7 @@ use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
 use crate::session;
 use crate::setup::Setup;
+use crate::shipping::ShippingHandle;
 
 /// Members of this group may do what root may.
 const SERVICE_GROUP: &str = "hostler";
@@ -30,6 +31,8 @@ pub struct Server {
     setup: Arc<Setup>,
     daemon: Daemon,
     stop: Option<Arc<Notify>>,
+    /// Set once the daemon ships logs.
+    shipping: Arc<OnceLock<ShippingHandle>>,
     /// Places for users who may only look.
     onlookers: Arc<Semaphore>,
     /// Every conversation holds one until its end.
@@ -39,12 +42,17 @@ pub struct Server {
 impl Server {
     /// A server for this engine. `stop` is told when somebody asks the daemon to stop. The receiver sees the channel's
     /// end when the server is gone and all conversations have ended.
-    pub fn new(handle: Handle, setup: Arc<Setup>, stop: Option<Arc<Notify>>) -> (Self, mpsc::Receiver<()>) {
+    pub fn new(
+        handle: Handle,
+        setup: Arc<Setup>,
+        stop: Option<Arc<Notify>>,
+        shipping: Arc<OnceLock<ShippingHandle>>,
+    ) -> (Self, mpsc::Receiver<()>) {
         let (going_on, ended) = mpsc::channel(1);
         let agent_version = env!("CARGO_PKG_VERSION").to_owned();
         let daemon = Daemon { agent_version, pid: std::process::id(), started_ms: clock::now_ms() };
         let onlookers = Arc::new(Semaphore::new(setup.limits.socket_onlookers));
-        (Self { handle, setup, daemon, stop, onlookers, _going_on: going_on }, ended)
+        (Self { handle, setup, daemon, stop, shipping, onlookers, _going_on: going_on }, ended)
     }
 
     /// Takes connections; each is served by a task of its own.
@@ -106,6 +114,14 @@ impl Server {
             Ask::Status => {
                 let document = status(&self.handle.state().borrow(), Some(self.daemon.clone()), clock::now_ms());
                 send(connection, &Answer::Status(Box::new(document))).await
+            }
+            Ask::Logs => {
+                let shipping = self.shipping.get();
+                let report = match shipping {
+                    Some(shipping) => shipping.report().await.map(Box::new),
+                    None => None,
+                };
+                send(connection, &Answer::Logs(report)).await
             }
             Ask::Deploy(wish) => {
                 let policy = wish.policy(self.setup.settings.policy(&wish.key));

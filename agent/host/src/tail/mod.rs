@@ -5,10 +5,11 @@
 //! built when it can be sent, straight from the read buffer, and what it is made of is written down before: after a crash or
 //! a lost answer the same batch is built again, byte by byte.
 //!
-//! [`Tail`] blocks on nothing but the disk and waits for nothing: whoever owns it calls [`Tail::look`] when the descriptor of
-//! [`Tail::descriptor`] is readable or [`Tail::due_ms`] has come, takes batches with [`Tail::next`], and says what became of
+//! [`Tail`] blocks on nothing but the disk and waits for nothing: whoever owns it calls [`Tail::look`] when
+//! [`Tail::changes`] tells or [`Tail::watch_due_ms`] has come, takes batches with [`Tail::next`], and says what became of
 //! them. At most one batch of a stream is out at a time.
 
+mod changes;
 mod disk;
 mod fill;
 mod followed;
@@ -24,7 +25,6 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use hostler_core::logs::batch::Batch;
@@ -32,6 +32,7 @@ use hostler_core::logs::redact::Redactor;
 use hostler_core::logs::settings::GroupWish;
 use hostler_core::logs::turns::Turns;
 
+pub use changes::Changes;
 use followed::{Files, Followed};
 pub use journal::JournalSource;
 use positions::{Intent, Positions, Record};
@@ -208,9 +209,12 @@ impl Tail {
         self.sweep(now_ms);
     }
 
-    /// Becomes readable when there is something to look at; `None` where the kernel tells nothing.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.descriptor()
+    /// Tells when there is something to look at; `None` where the kernel tells nothing.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn changes(&self) -> io::Result<Option<Changes>> {
+        self.watch.descriptor().map(Changes::new).transpose()
     }
 
     /// Keeps the positions safe from power loss, at most once a second.

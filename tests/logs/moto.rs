@@ -1,0 +1,25 @@
+//! A round trip by a service that others wrote.
+
+use super::{APP, Agent};
+use crate::support::crash_support::{Host, PATIENCE};
+use crate::support::eventually;
+use crate::support::moto::Moto;
+
+#[test]
+fn what_was_shipped_can_be_read_back() {
+    let Some(moto) = Moto::start_or_skip() else { return };
+    let agent = Agent::at(Host::new(), &moto.url(), None, APP);
+    let daemon = agent.start();
+    agent.append("app.log", "one\nzw\u{f6}lf \"quoted\" \\ \t end\n");
+    eventually("moto has the lines", PATIENCE, || {
+        let input = r#"{"logGroupName":"/app","logStreamName":"app","startFromHead":true}"#;
+        let answer = moto.logs("GetLogEvents", input);
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let found: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let events = found["events"].as_array().cloned().unwrap_or_default();
+        let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
+        if messages == ["one", "zw\u{f6}lf \"quoted\" \\ \t end"] { Ok(()) } else { Err(answer) }
+    });
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}
