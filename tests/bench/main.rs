@@ -6,6 +6,9 @@
 
 mod deployment;
 mod hooks;
+#[path = "../support/http_server.rs"]
+mod http_server;
+mod logs;
 mod plan;
 mod support;
 mod syncs;
@@ -27,6 +30,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("unpack", unpack::run),
     ("update", update::run),
     ("hooks", hooks::run),
+    ("logs", logs::run),
 ];
 
 fn main() -> ExitCode {

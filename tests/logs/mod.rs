@@ -101,7 +101,7 @@ fn lines_arrive_in_a_group_that_is_made_as_it_was_wished() {
     // hostler's own records, with their times.
     eventually("the agent's own records", PATIENCE, || {
         let messages = service.messages("i-1").join("\n");
-        if messages.contains("hostler runs") { Ok(()) } else { Err(messages) }
+        if messages.contains("info logs are shipped") { Ok(()) } else { Err(messages) }
     });
     agent.host.ok(&["stop"]);
     daemon.end().with_code(0);

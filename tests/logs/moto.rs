@@ -8,7 +8,8 @@ use crate::support::moto::Moto;
 #[test]
 fn what_was_shipped_can_be_read_back() {
     let Some(moto) = Moto::start_or_skip() else { return };
-    let agent = Agent::at(Host::new(), &moto.url(), None, APP);
+    // moto takes no compressed requests; the real service does, as both of AWS's agents send them.
+    let agent = Agent::at(Host::new(), &moto.url(), None, &format!("  compress: false\n{APP}"));
     let daemon = agent.start();
     agent.append("app.log", "one\nzw\u{f6}lf \"quoted\" \\ \t end\n");
     eventually("moto has the lines", PATIENCE, || {
@@ -18,7 +19,11 @@ fn what_was_shipped_can_be_read_back() {
         let found: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
         let events = found["events"].as_array().cloned().unwrap_or_default();
         let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
-        if messages == ["one", "zw\u{f6}lf \"quoted\" \\ \t end"] { Ok(()) } else { Err(answer) }
+        if messages == ["one", "zw\u{f6}lf \"quoted\" \\ \t end"] {
+            Ok(())
+        } else {
+            Err(format!("{answer}\n{}", agent.lag()))
+        }
     });
     agent.host.ok(&["stop"]);
     daemon.end().with_code(0);

@@ -58,17 +58,19 @@ impl CloudWatchLogs {
         Self { calls }
     }
 
-    /// Puts a batch of so many events; `body` is the request's JSON in gzip.
-    pub async fn put(&self, body: Bytes, events: usize) -> Put {
+    /// Puts a batch of so many events; `body` is the request's JSON, perhaps in gzip.
+    pub async fn put(&self, body: Bytes, is_gzip: bool, events: usize) -> Put {
         let url = match self.calls.endpoint(&PUT) {
             Ok(url) => url,
             Err(fault) => return Put::Failed(fault),
         };
-        let headers = HeaderMap::from_iter([
+        let mut headers = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1")),
-            (CONTENT_ENCODING, HeaderValue::from_static("gzip")),
             (HeaderName::from_static("x-amz-target"), HeaderValue::from_static("Logs_20140328.PutLogEvents")),
         ]);
+        if is_gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         let call = Call { operation: PUT, method: Method::POST, url, headers, body };
         match self.calls.send(&call).await {
             Ok(answer) => Put::Accepted(accepted(&answer.body, events)),

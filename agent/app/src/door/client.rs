@@ -62,7 +62,7 @@ impl Client {
     /// When the daemon goes away or answers something else.
     pub async fn logs(&mut self) -> Result<Option<LogsReport>, Failure> {
         match self.ask(Ask::Logs).await? {
-            Answer::Logs(report) => Ok(report.map(|report| *report)),
+            Answer::Logs { report } => Ok(report.map(|report| *report)),
             other => Err(unexpected(&other)),
         }
     }

@@ -109,8 +109,11 @@ impl DeployWish {
 pub enum Answer {
     /// The status document.
     Status(Box<Status>),
-    /// How far the logs are shipped; nothing when they are not.
-    Logs(Option<Box<LogsReport>>),
+    /// How far the logs are shipped.
+    Logs {
+        /// Nothing when they are not.
+        report: Option<Box<LogsReport>>,
+    },
     /// The deployment was accepted.
     Accepted {
         /// Its id.

@@ -121,7 +121,7 @@ impl Server {
                     Some(shipping) => shipping.report().await.map(Box::new),
                     None => None,
                 };
-                send(connection, &Answer::Logs(report)).await
+                send(connection, &Answer::Logs { report }).await
             }
             Ask::Deploy(wish) => {
                 let policy = wish.policy(self.setup.settings.policy(&wish.key));

@@ -41,16 +41,16 @@ pub struct Wait {
 
 /// Sends a batch; makes its group and stream if they do not exist.
 pub async fn send(service: &CloudWatchLogs, outgoing: Outgoing) -> Sent {
-    let Outgoing { name, body, events, .. } = outgoing;
+    let Outgoing { name, body, is_gzip, events, .. } = outgoing;
     let body = Bytes::from(body);
     let mut retention_of = None;
-    let mut put = service.put(body.clone(), events).await;
+    let mut put = service.put(body.clone(), is_gzip, events).await;
     if matches!(put, Put::Missing) {
         match service.create(&name.group, &name.stream, &name.wish).await {
             Ok(is_new) => retention_of = retention(&name.group, &name.wish, is_new),
             Err(fault) => return Sent::Failed(fault),
         }
-        put = service.put(body, events).await;
+        put = service.put(body, is_gzip, events).await;
     }
     match put {
         Put::Accepted(rejected) => Sent::Accepted { rejected, events, retention_of },

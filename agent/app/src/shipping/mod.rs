@@ -89,10 +89,14 @@ impl Shipping {
         let directory = setup.layout.state();
         let mut tail = Tail::open(directory, redactor, settings.deleted_bytes)
             .with_context(|| format!("cannot open the logs' positions in {}", directory.display()))?;
+        if !settings.compress {
+            tail.do_not_compress();
+        }
         let names = sources::host_names(setup)?;
         let wake = Arc::new(Notify::new());
         sources::follow_configured(&mut tail, setup, settings, &names, &wake)?;
         let changes = tail.changes()?;
+        log::info!(files = settings.files.len(), journals = settings.journal.len(); "logs are shipped");
         // The groups that are there already.
         state.mark_changed();
         let (sender, requests) = mpsc::channel(8);

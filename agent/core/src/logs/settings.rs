@@ -22,6 +22,8 @@ pub const DEFAULT_DELETED_BYTES: u64 = 256 << 20;
 /// Everything about shipping logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
+    /// Whether requests are compressed. The service takes both; emulators may not take gzip.
+    pub compress: bool,
     /// Seconds that the end of the daemon waits for what is not shipped yet.
     pub flush_seconds: u64,
     /// Bytes of deleted files that are kept for reading; what is beyond is skipped, oldest first, and counted.
@@ -43,6 +45,7 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
+            compress: true,
             flush_seconds: DEFAULT_FLUSH_SECONDS,
             deleted_bytes: DEFAULT_DELETED_BYTES,
             deployments: Some(Target::new(

@@ -37,7 +37,7 @@ impl Tail {
             keep
         });
         let most = getrlimit(Resource::RLIMIT_NOFILE)
-            .map_or(OPEN_FILES, |(soft, _)| OPEN_FILES.max(usize::try_from(soft / 2).unwrap_or(OPEN_FILES)).min(4096));
+            .map_or(OPEN_FILES, |(soft, _)| OPEN_FILES.min(usize::try_from(soft / 2).unwrap_or(OPEN_FILES)));
         let is_open = |file: &&mut Followed| matches!(file.medium, Medium::Plain(_)) && file.place == Place::Current;
         let mut open: Vec<&mut Followed> = self.files.values_mut().filter(is_open).collect();
         let excess = open.len().saturating_sub(most);
@@ -71,7 +71,7 @@ impl Tail {
 fn is_disk_short(file: &Followed) -> bool {
     let Medium::Plain(open) = &file.medium else { return false };
     fstatvfs(open).is_ok_and(|disk| {
-        let (free, all) = (u64::from(disk.blocks_available()), u64::from(disk.blocks()));
+        let (free, all) = (disk.blocks_available(), disk.blocks());
         free.saturating_mul(100) < all.saturating_mul(FREE_PERCENT)
     })
 }

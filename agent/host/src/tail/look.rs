@@ -38,6 +38,7 @@ impl Tail {
             for path in std::mem::take(&mut self.written) {
                 self.look_at_written(&path, now_ms);
             }
+            self.close_idle();
         } else {
             return;
         }

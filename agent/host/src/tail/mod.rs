@@ -46,8 +46,9 @@ const ROTATED_QUIET_MS: u64 = 60_000;
 /// Finished files of one path that are remembered, to know their copies.
 const FINISHED_KEPT: usize = 8;
 
-/// Files that are open at a time, but for those that could not be found again. Prevents: running out of descriptors.
-const OPEN_FILES: usize = 256;
+/// Files that are open at a time, but for those that could not be found again; half of what the process may open if that is
+/// less. Prevents: running out of descriptors.
+const OPEN_FILES: usize = 512;
 
 /// A stream of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,7 @@ pub struct Tail {
     lost_bytes: u64,
     losses: Losses,
     deleted_bytes: u64,
+    compress: bool,
     /// Everything is sent at once: somebody waits for the end.
     flushing: bool,
     written: Vec<PathBuf>,
@@ -166,6 +168,7 @@ impl Tail {
             lost_bytes: 0,
             losses: Losses::default(),
             deleted_bytes,
+            compress: true,
             flushing: false,
             written: Vec::new(),
             look_wanted: true,
@@ -175,6 +178,11 @@ impl Tail {
             first_sweep: true,
             next_id,
         })
+    }
+
+    /// Gives batches as they are, for a service that takes no gzip.
+    pub fn do_not_compress(&mut self) {
+        self.compress = false;
     }
 
     /// Follows one more pattern; one that is followed already stays as it is. Files of earlier runs go on where they were

@@ -116,7 +116,7 @@ pub(super) fn find_between(
             let packing = rotated_name(&base, &name_of(&path))?;
             let mut medium = match packing {
                 Packing::Plain => Medium::Plain(open(&path).ok()?),
-                _ if facts.born_ns == 0 || facts.changed_ns <= facts.born_ns => {
+                _ if facts.born_ns == 0 || facts.changed_ns < facts.born_ns => {
                     Medium::Packed(Packed::open(&path, packing).ok()??)
                 }
                 _ => return None,

@@ -318,7 +318,7 @@ fn read_slot(slot: &File) -> io::Result<Option<(u64, Book, u64)>> {
     let Some((generation, snapshot)) = read_header(&bytes) else { return Ok(None) };
     let mut book = Book::default();
     let mut at = HEADER_BYTES;
-    while let Some(end) = bytes.get(at..).and_then(|rest| memchr(rest)) {
+    while let Some(end) = bytes.get(at..).and_then(line_end) {
         let Some(record) = read_line(&bytes[at..at + end], generation) else { break };
         book.apply(record);
         at += end + 1;
@@ -326,7 +326,7 @@ fn read_slot(slot: &File) -> io::Result<Option<(u64, Book, u64)>> {
     Ok((at >= HEADER_BYTES + snapshot).then_some((generation, book, at as u64)))
 }
 
-fn memchr(bytes: &[u8]) -> Option<usize> {
+fn line_end(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
 }
 

@@ -47,8 +47,10 @@ pub struct Outgoing {
     pub ticket: Ticket,
     /// Where to.
     pub name: StreamName,
-    /// The request's body, compressed with gzip.
+    /// The request's body.
     pub body: Vec<u8>,
+    /// It is compressed with gzip.
+    pub is_gzip: bool,
     /// Its events.
     pub events: usize,
     /// It was sent before, and the service may have taken it.
@@ -181,13 +183,14 @@ impl Tail {
         }
         let name = stream.name.clone();
         let events = stream.events;
-        let body =
-            compress(self.batch.finish()).inspect_err(|error| log::error!(error:%; "a batch was not packed")).ok()?;
+        let body = self.batch.finish();
+        let body = if self.compress { compress(body) } else { Ok(body.to_vec()) };
+        let body = body.inspect_err(|error| log::error!(error:%; "a batch was not packed")).ok()?;
         stream.out = Some(intent.clone());
         if !is_again {
             self.positions.note(Record::Intent { stream: key.to_owned(), intent });
         }
-        Some(Outgoing { ticket: Ticket(key.to_owned()), name, body, events, is_again })
+        Some(Outgoing { ticket: Ticket(key.to_owned()), name, body, is_gzip: self.compress, events, is_again })
     }
 
     /// Fills the batch with what is due.
@@ -299,9 +302,9 @@ impl Tail {
     fn was_rewritten(&mut self, id: u64) {
         self.look_wanted = true;
         let now_ms = self.looked_ms;
-        match self.files.get(&id).map(|file| file.place) {
-            Some(Place::Current | Place::Rotated) => self.rewritten(id, now_ms),
-            _ => {}
+        let is_followed = |file: &Followed| matches!(file.place, Place::Current | Place::Rotated);
+        if self.files.get(&id).is_some_and(is_followed) {
+            self.rewritten(id, now_ms);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::{Entry, Findings, Mapping, Node, invalid, known, mapping, parsed, quoted, seconds, set, text, wrong_type};
+use super::{
+    Entry, Findings, Mapping, Node, flag, invalid, known, mapping, parsed, quoted, seconds, set, text, wrong_type,
+};
 use crate::appspec::codes::Code;
 use crate::logs::placeholders::{OF_DEPLOYMENT, OF_FILE, OF_HOST, unknown};
 use crate::logs::redact;
@@ -20,6 +22,7 @@ const LOGS: &[&str] = &[
     "journal",
     "redact",
     "awslogs_config",
+    "compress",
     "flush",
     "deleted_bytes",
     "retention_in_days",
@@ -69,6 +72,7 @@ pub(super) fn read(settings: &mut Option<LogSettings>, node: &Node, findings: &m
             }),
             "redact" => settings.redact.extend(patterns(entry, findings)),
             "awslogs_config" => settings.awslogs_config.extend(paths(entry, findings)),
+            "compress" => flag(&mut settings.compress, entry, findings),
             "flush" => settings.flush_seconds = seconds(entry, findings).unwrap_or(settings.flush_seconds),
             "deleted_bytes" => settings.deleted_bytes = parsed(entry, findings).unwrap_or(settings.deleted_bytes),
             _ => {}
