@@ -8,17 +8,23 @@ mod corpus;
 mod crash;
 mod daemon;
 mod deploy;
+mod doctor;
 mod examples;
 mod fuzzing;
 mod hosts_hooks;
 mod http_support;
+mod identity;
+mod imds;
 mod logs;
 mod machine;
+mod old_kernel;
 mod package;
 mod quickstart;
 mod s3;
+mod signing;
 mod support;
 mod syncs;
+mod wake_up;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl Agent {
         fs::create_dir(host.path("logs")).unwrap();
         let agent = Self { host, endpoint: endpoint.to_owned(), certificate };
         let logs = logs.replace("LOGS", agent.log("").to_str().unwrap().trim_end_matches('/'));
-        agent.host.configure(&format!("instance_id: i-1\naws: {{region: eu-west-1}}\nlogs:\n{logs}"));
+        agent.host.configure(&format!("instance_id: i-1\naws: {{region: us-east-1}}\nlogs:\n{logs}"));
         agent
     }
 

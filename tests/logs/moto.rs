@@ -13,16 +13,14 @@ fn what_was_shipped_can_be_read_back() {
     let daemon = agent.start();
     agent.append("app.log", "one\nzw\u{f6}lf \"quoted\" \\ \t end\n");
     eventually("moto has the lines", PATIENCE, || {
-        let input = r#"{"logGroupName":"/app","logStreamName":"app","startFromHead":true}"#;
-        let answer = moto.logs("GetLogEvents", input);
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let found: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let input = serde_json::json!({"logGroupName": "/app", "logStreamName": "app", "startFromHead": true});
+        let found = moto.json("logs", "Logs_20140328.GetLogEvents", &input)?;
         let events = found["events"].as_array().cloned().unwrap_or_default();
         let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
         if messages == ["one", "zw\u{f6}lf \"quoted\" \\ \t end"] {
             Ok(())
         } else {
-            Err(format!("{answer}\n{}", agent.lag()))
+            Err(format!("{found}\n{}", agent.lag()))
         }
     });
     agent.host.ok(&["stop"]);

@@ -59,8 +59,10 @@ pub enum Verb {
     Remove(RemoveArgs),
     /// Drain and stop the daemon
     Stop,
+    /// Have the daemon read its configuration again
+    Reload,
     /// Show what runs on this host, since when and from where
-    Status,
+    Status(StatusArgs),
     /// Show what was done on this host
     History(HistoryArgs),
     /// Show the output of a deployment's hooks
@@ -79,6 +81,10 @@ pub enum Verb {
     Keygen(KeygenArgs),
     /// Publish which keys sign a group's releases from now on
     RotateKeys(RotateKeysArgs),
+    /// Show what is wrong with this host's set-up and what to do about it
+    Doctor(DoctorArgs),
+    /// Forget this instance before an image is made of its disk
+    Seal,
 }
 
 /// Flags of `run`.
@@ -151,6 +157,25 @@ pub struct RemoveArgs {
     /// Go on when a script of ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic fails
     #[arg(long)]
     pub ignore_application_stop_failures: bool,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print the daemon's metrics as OpenMetrics text
+    #[arg(long, conflicts_with = "json")]
+    pub metrics: bool,
+    /// Print only what is wrong; exit 1 if anything is
+    #[arg(long, conflicts_with = "metrics")]
+    pub health: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also write, and delete, scratch objects in the stores to see whether conditions are kept
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// Flags of `history`.

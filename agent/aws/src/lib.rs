@@ -1,9 +1,12 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 
 pub mod clients;
+pub mod credentials;
 pub mod endpoint;
 pub mod fault;
+pub mod imds;
 pub mod kms;
 pub mod logs;
 pub mod signed_call;
+pub mod sqs;
 pub mod store_s3;

@@ -31,6 +31,8 @@ pub struct Limits {
     pub diagnostics: usize,
     /// Bytes of a release document. Prevents: reading an arbitrary object into memory; also what KMS signs raw.
     pub release_bytes: usize,
+    /// Signatures of one release document. Prevents: a host that checks thousands of them at every look at its channel.
+    pub release_signatures: usize,
     /// Bytes of a configuration file. Prevents: the same mistakes as `appspec_bytes`.
     pub config_bytes: usize,
     /// Bytes of one line of hook output that are kept. Prevents: a progress bar without newlines fills memory.
@@ -52,6 +54,9 @@ pub struct Limits {
     /// Conversations on the local socket with users who may only look, at a time; each has `socket_question_seconds`.
     /// Prevents: the same, by a local user on purpose.
     pub socket_onlookers: usize,
+    /// Seconds that a stopping daemon gives the step that it is in. Prevents: a shutdown that waits for a download; less
+    /// than the unit's TimeoutStopSec, so that the daemon's own last words are heard.
+    pub drain_seconds: u64,
     /// Connections of one download. Prevents: taking the whole network from the application that still serves.
     pub download_connections: usize,
     /// Bytes that one request of a download asks for. Prevents: losing more than that when a connection breaks.
@@ -65,6 +70,12 @@ pub struct Limits {
     pub download_floor_bytes: u64,
     /// Broken connections in a row that brought nothing. Prevents: trying for ever.
     pub download_fruitless_tries: u32,
+    /// Bytes at the end of a zip that are fetched first; its table of contents is there. Prevents: a request more for
+    /// each bundle.
+    pub delta_tail_bytes: u64,
+    /// Bytes that are copied from the kept bundle rather than fetched, between two ranges that are. Prevents: more
+    /// requests than bytes.
+    pub delta_copy_bytes: u64,
     /// Bytes of one part of an upload, and of the largest object that is uploaded in one request. Prevents: memory that
     /// grows with the bundle. S3 wants at least 5 MiB.
     pub upload_part_bytes: u64,
@@ -92,6 +103,7 @@ impl Default for Limits {
             yaml_depth: 128,
             diagnostics: 200,
             release_bytes: 4096,
+            release_signatures: 32,
             config_bytes: 1 << 20,
             log_line_bytes: 16 << 10,
             hook_log_bytes: 64 << 20,
@@ -101,12 +113,15 @@ impl Default for Limits {
             socket_line_bytes: 1 << 20,
             socket_question_seconds: 5,
             socket_onlookers: 32,
+            drain_seconds: 25,
             download_connections: 6,
             download_part_bytes: 8 << 20,
             download_write_bytes: 1 << 20,
             download_stall_seconds: 30,
             download_floor_bytes: 64 << 10,
             download_fruitless_tries: 4,
+            delta_tail_bytes: 128 << 10,
+            delta_copy_bytes: 64 << 10,
             upload_part_bytes: 16 << 20,
             upload_connections: 2,
             kill_grace_seconds: 5,

@@ -39,7 +39,8 @@ impl Layout {
         &self.socket
     }
 
-    fn deployment_root(&self) -> PathBuf {
+    /// Everything that deployments leave.
+    pub fn deployment_root(&self) -> PathBuf {
         self.state.join("deployment-root")
     }
 
@@ -89,9 +90,19 @@ impl DeploymentPaths {
         self.0.join("deployment-archive")
     }
 
+    /// The fingerprint of the unpacked bundle as it was unpacked.
+    pub fn fingerprint(&self) -> PathBuf {
+        self.0.join("deployment-archive.fingerprint")
+    }
+
     /// The output of its hooks.
     pub fn scripts_log(&self) -> PathBuf {
-        self.0.join("logs/scripts.log")
+        self.logs().join("scripts.log")
+    }
+
+    /// Everything that is logged of it.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
     }
 
     /// The journal of its Install.

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use hostler_aws::logs::CloudWatchLogs;
 use hostler_aws::signed_call::SignedCalls;
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
 use hostler_core::logs::lag::{LOGS_REPORT_VERSION, LogsReport, Totals};
 use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::redact::Redactor;
@@ -80,7 +81,11 @@ impl Shipping {
     ///
     /// # Errors
     /// A usage failure for a source that cannot be followed, and when it is not known where AWS is.
-    pub async fn start(setup: &Setup, mut state: watch::Receiver<Arc<State>>) -> Result<Option<Self>, Failure> {
+    pub async fn start(
+        setup: &Setup,
+        instance: &InstanceId,
+        mut state: watch::Receiver<Arc<State>>,
+    ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &setup.settings.logs else { return Ok(None) };
         let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
         let clients = setup.stores.clients()?;
@@ -92,7 +97,7 @@ impl Shipping {
         if !settings.compress {
             tail.do_not_compress();
         }
-        let names = sources::host_names(setup)?;
+        let names = sources::host_names(instance);
         let wake = Arc::new(Notify::new());
         sources::follow_configured(&mut tail, setup, settings, &names, &wake)?;
         let changes = tail.changes()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
 use hostler_core::logs::awslogs;
 use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::settings::{FileSettings, LogSettings, Target};
@@ -24,9 +25,9 @@ const SCRIPTS_LOG_TIME: &str = "%Y-%m-%d %H:%M:%S";
 const AGENT_LOG_TIME: &str = "%Y-%m-%dT%H:%M:%S.%f%z";
 
 /// What the host's placeholders stand for.
-pub fn host_names(setup: &Setup) -> Result<Names, Failure> {
-    let names = Names::default().with("instance_id", setup.instance()?.as_str()).with("hostname", clock::host_name());
-    Ok(names.with("ip_address", ip_address()))
+pub fn host_names(instance: &InstanceId) -> Names {
+    let names = Names::default().with("instance_id", instance.as_str()).with("hostname", clock::host_name());
+    names.with("ip_address", ip_address())
 }
 
 /// The address by which this host reaches others. Nothing is sent: the kernel is asked for its route.

@@ -1,5 +1,7 @@
 //! Where wishes come from: channels now, others later.
 
 pub mod channel;
+pub mod followers;
 pub mod signatures;
 pub mod store;
+pub mod wake_up;

@@ -85,7 +85,8 @@ pub fn open(
                 ExitCode::VerificationFailed,
                 Some("sign it (hostler release --key, hostler sign), or correct `signatures` in the configuration"),
             ),
-            OpenError::Unreadable(_) => (ExitCode::Failed, None),
+            // What cannot be read verifies nothing.
+            OpenError::Unreadable(_) => (ExitCode::VerificationFailed, None),
         };
         let failure = Failure::new(code, anyhow::Error::new(error).context(format!("cannot use {place}")));
         match hint {

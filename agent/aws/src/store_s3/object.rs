@@ -36,14 +36,14 @@ pub(super) struct Ranged {
 
 impl Ranged {
     /// Its body, if it is as long as what was asked for.
-    pub(super) fn body(self) -> Result<ByteStream, Fault> {
+    pub(super) fn body(self) -> Result<ByteStream, Box<Fault>> {
         match self.offered {
             Some(offered) if offered == self.wanted => Ok(self.body),
-            offered => Err(Fault::broken(format!(
+            offered => Err(Box::new(Fault::broken(format!(
                 "asked for {} bytes and offered {}: the server, or a proxy, does not know ranges",
                 self.wanted,
                 offered.map_or("some".to_owned(), |n| n.to_string())
-            ))),
+            )))),
         }
     }
 }
@@ -113,7 +113,7 @@ impl S3Object {
         }
         let end = facts.size.min(count as u64);
         let read = self.bucket.call(async |client| {
-            let mut body = self.range(&client, &facts.etag, 0, end).await?.body()?;
+            let mut body = self.range(&client, &facts.etag, 0, end).await?.body().map_err(|fault| *fault)?;
             let mut bytes = Vec::new();
             while let Some(chunk) = body.try_next().await.map_err(Fault::broken)? {
                 bytes.extend_from_slice(&chunk);
