@@ -16,6 +16,7 @@ mod hosts_hooks;
 mod http_support;
 mod identity;
 mod imds;
+mod logs;
 mod machine;
 mod old_kernel;
 mod package;

@@ -28,6 +28,7 @@ pub mod hook;
 pub mod identity;
 pub mod ids;
 pub mod limits;
+pub mod logs;
 pub mod machine;
 pub mod metrics;
 pub mod notable;

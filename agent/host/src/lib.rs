@@ -21,4 +21,5 @@ pub mod power;
 pub mod signature;
 pub mod socket;
 pub mod store_dir;
+pub mod tail;
 pub mod users;

@@ -1,6 +1,6 @@
 //! The door's frame: it is open before it is known which host this is, and leads to the engine from then on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hostler_core::machine::State;
@@ -14,6 +14,7 @@ use crate::engine::Handle;
 use crate::failure::Failure;
 use crate::session::Hold;
 use crate::setup::Live;
+use crate::shipping::ShippingHandle;
 use crate::sources::followers::Channels;
 
 /// A reload that somebody asked for at the door, and where its outcome goes.
@@ -28,6 +29,8 @@ pub struct Desk {
     pub reload: Option<mpsc::Sender<ReloadAnswer>>,
     /// How the looks at the channels go.
     pub channels: Channels,
+    /// Set once logs are shipped.
+    pub shipping: Arc<OnceLock<ShippingHandle>>,
 }
 
 /// What is behind the door.

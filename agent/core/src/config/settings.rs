@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::ids::{GroupKey, InstanceId};
+use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
 use crate::release::SigningPolicy;
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// How bundles are fetched.
     pub downloads: DownloadSettings,
+    /// What is shipped to CloudWatch Logs; `None` is nothing.
+    pub logs: Option<LogSettings>,
 }
 
 impl Settings {
