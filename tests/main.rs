@@ -10,6 +10,7 @@ mod daemon;
 mod deploy;
 mod examples;
 mod fuzzing;
+mod health;
 mod hosts_hooks;
 mod http_support;
 mod machine;

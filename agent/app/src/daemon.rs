@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::machine::State;
-use hostler_core::status::one_line;
+use hostler_core::status::{Health, one_line};
 use hostler_host::notify;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use crate::failure::Outcome;
+use crate::health;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::channel;
@@ -30,7 +31,12 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
             watchers.push(tokio::spawn(channel::watch(Arc::clone(&setup), group, channel, session.handle.clone())));
         }
     }
-    watchers.push(tokio::spawn(show_state(session.handle.state())));
+    watchers.push(tokio::spawn(show_state(session.handle.state(), session.board.watch())));
+    watchers.push(tokio::spawn(health::monitor(Arc::clone(&setup), session.handle.state(), session.board.clone())));
+    if let Some(address) = setup.settings.health_listener {
+        watchers
+            .push(health::listen(address, Arc::clone(&setup), session.handle.state(), session.board.watch()).await?);
+    }
     notify::ready();
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
@@ -49,15 +55,19 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
 }
 
 /// Keeps the line that `systemctl status` shows true.
-async fn show_state(mut state: watch::Receiver<Arc<State>>) {
+async fn show_state(mut state: watch::Receiver<Arc<State>>, mut health: watch::Receiver<Health>) {
     let mut shown = String::new();
     loop {
-        let line = one_line(&state.borrow_and_update());
+        let line = one_line(&state.borrow_and_update(), &health.borrow_and_update());
         if line != shown {
             notify::status(&line);
             shown = line;
         }
-        if state.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = state.changed() => changed,
+            changed = health.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

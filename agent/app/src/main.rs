@@ -6,6 +6,7 @@ mod daemon;
 mod door;
 mod engine;
 mod failure;
+mod health;
 mod log_output;
 mod output;
 mod ports;

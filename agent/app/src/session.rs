@@ -22,6 +22,7 @@ use crate::door::DeployWish;
 use crate::door::server::Server;
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
+use crate::health::Board;
 use crate::ports::Keeper;
 use crate::progress::Printer;
 use crate::setup::Setup;
@@ -32,6 +33,8 @@ use crate::work::HostWorker;
 pub struct Session {
     /// The door to it.
     pub handle: Handle,
+    /// What the health checks say.
+    pub board: Board,
     /// `None` once its end was seen.
     engine: Option<JoinHandle<anyhow::Result<()>>>,
     door: JoinHandle<()>,
@@ -59,12 +62,13 @@ impl Session {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
-        let worker = HostWorker::new(Arc::clone(setup), instance)?;
+        let board = Board::default();
+        let worker = HostWorker::new(Arc::clone(setup), instance, board.clone())?;
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
         let listener = socket::listen(setup.layout.socket())?;
-        let (server, conversations) = Server::new(handle.clone(), Arc::clone(setup), stop);
+        let (server, conversations) = Server::new(handle.clone(), board.clone(), Arc::clone(setup), stop);
         let door = tokio::spawn(server.serve(listener));
-        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door, conversations })
+        Ok(Self { handle, board, engine: Some(tokio::spawn(engine.run())), door, conversations })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.

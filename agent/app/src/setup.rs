@@ -97,6 +97,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             channel: Some(channel.clone()),
             poll_seconds: DEFAULT_POLL_SECONDS,
             policy: Policy::default(),
+            health: Vec::new(),
         }),
     }
     Ok(())

@@ -6,7 +6,7 @@
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
-//! plan                                appspec + listing + last install + host -> ordered actions
+//! plan health                         appspec + listing + last install + host -> ordered actions; probes' answers -> verdicts
 //!        ^
 //! machine                             step(state, event, now) -> (state, effects, deadline)
 //!        ^
@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod codes;
 pub mod config;
 pub mod event_order;
+pub mod health;
 pub mod history;
 pub mod hook;
 pub mod ids;

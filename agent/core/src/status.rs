@@ -1,14 +1,20 @@
 //! What is shown: a versioned document, derived from the state in one place.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event_order::LifecycleEvent;
+use crate::health::HealthReport;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
+
+/// What the health checks say, by the groups' ids.
+pub type Health = BTreeMap<String, HealthReport>;
 
 /// What `hostler status --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +58,9 @@ pub struct GroupStatus {
     pub highest_sequence: Option<u64>,
     /// Why the channel is not followed.
     pub held: Option<String>,
+    /// What the health checks of what is on the host say; `None` without checks and without a daemon.
+    #[serde(default)]
+    pub health: Option<HealthReport>,
     /// The deployment that is going on.
     pub active: Option<DeploymentStatus>,
     /// The one that ended last.
@@ -150,7 +159,7 @@ const NAMED_GROUPS: usize = 3;
 
 /// The state in one line of at most a few hundred characters, for `systemctl status`: what is going on and what is
 /// wrong before what is good.
-pub fn one_line(state: &State) -> String {
+pub fn one_line(state: &State, health: &Health) -> String {
     if state.groups.is_empty() {
         return "nothing was deployed on this host".to_owned();
     }
@@ -161,12 +170,23 @@ pub fn one_line(state: &State) -> String {
         Condition::RolledBack | Condition::Held => 2,
         Condition::Good | Condition::Empty => 3,
     });
-    let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| group_line(*condition, group));
+    let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| {
+        let line = group_line(*condition, group);
+        match health.get(&group.key.id()).filter(|report| !report.is_healthy() && group.active.is_none()) {
+            Some(report) => format!("{line}, {}", unhealthy_line(report)),
+            None => line,
+        }
+    });
     let mut parts: Vec<String> = named.collect();
     if groups.len() > NAMED_GROUPS {
         parts.push(format!("{} more", groups.len() - NAMED_GROUPS));
     }
     parts.join("; ")
+}
+
+fn unhealthy_line(report: &HealthReport) -> String {
+    let causes = report.causes.join("; ");
+    if causes.is_empty() { report.colour.word().to_owned() } else { format!("{}: {causes}", report.colour.word()) }
 }
 
 fn group_line(condition: Condition, group: &Group) -> String {
@@ -196,16 +216,16 @@ fn short_name(revision: &Revision) -> String {
 }
 
 /// The status document of a state.
-pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
+pub fn status(state: &State, health: &Health, daemon: Option<Daemon>, now_ms: u64) -> Status {
     Status {
         version: STATUS_VERSION,
         instance: state.instance.clone(),
         daemon,
-        groups: state.groups.values().map(|group| group_status(group, now_ms)).collect(),
+        groups: state.groups.values().map(|group| group_status(group, health, now_ms)).collect(),
     }
 }
 
-fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
+fn group_status(group: &Group, health: &Health, now_ms: u64) -> GroupStatus {
     GroupStatus {
         key: group.key.clone(),
         condition: condition(group),
@@ -214,6 +234,7 @@ fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
         signature: Signature::Unsigned,
         highest_sequence: group.following.highest.map(|h| h.sequence),
         held: group.following.held.clone(),
+        health: health.get(&group.key.id()).cloned(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
+use crate::health::Board;
 use crate::session;
 use crate::setup::Setup;
 
@@ -27,6 +28,7 @@ const SERVICE_GROUP: &str = "hostler";
 #[derive(Debug, Clone)]
 pub struct Server {
     handle: Handle,
+    board: Board,
     setup: Arc<Setup>,
     daemon: Daemon,
     stop: Option<Arc<Notify>>,
@@ -39,12 +41,17 @@ pub struct Server {
 impl Server {
     /// A server for this engine. `stop` is told when somebody asks the daemon to stop. The receiver sees the channel's
     /// end when the server is gone and all conversations have ended.
-    pub fn new(handle: Handle, setup: Arc<Setup>, stop: Option<Arc<Notify>>) -> (Self, mpsc::Receiver<()>) {
+    pub fn new(
+        handle: Handle,
+        board: Board,
+        setup: Arc<Setup>,
+        stop: Option<Arc<Notify>>,
+    ) -> (Self, mpsc::Receiver<()>) {
         let (going_on, ended) = mpsc::channel(1);
         let agent_version = env!("CARGO_PKG_VERSION").to_owned();
         let daemon = Daemon { agent_version, pid: std::process::id(), started_ms: clock::now_ms() };
         let onlookers = Arc::new(Semaphore::new(setup.limits.socket_onlookers));
-        (Self { handle, setup, daemon, stop, onlookers, _going_on: going_on }, ended)
+        (Self { handle, board, setup, daemon, stop, onlookers, _going_on: going_on }, ended)
     }
 
     /// Takes connections; each is served by a task of its own.
@@ -104,7 +111,9 @@ impl Server {
         let asked_by = users::describe(uid);
         match question.ask {
             Ask::Status => {
-                let document = status(&self.handle.state().borrow(), Some(self.daemon.clone()), clock::now_ms());
+                let (state, health) = (self.handle.state(), self.board.watch());
+                let daemon = Some(self.daemon.clone());
+                let document = status(&state.borrow(), &health.borrow(), daemon, clock::now_ms());
                 send(connection, &Answer::Status(Box::new(document))).await
             }
             Ask::Deploy(wish) => {

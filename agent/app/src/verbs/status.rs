@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
+use hostler_core::status::{DeploymentStatus, GroupStatus, Health, Status, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -46,7 +46,7 @@ pub fn run(shared: &Shared) -> Outcome {
 fn from_ledger(setup: &Setup) -> Result<Status, crate::failure::Failure> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    Ok(status(&state, None, clock::now_ms()))
+    Ok(status(&state, &Health::new(), None, clock::now_ms()))
 }
 
 fn text(document: &Status) -> String {
@@ -88,6 +88,12 @@ fn group_text(text: &mut String, group: &GroupStatus) {
             let _ = writeln!(text, "  last good: {what} ({})", good.deployment);
         }
         _ => {}
+    }
+    if let Some(health) = &group.health {
+        let _ = writeln!(text, "  health:    {} since {}", health.colour.word(), clock::local_time(health.since_ms));
+        for cause in &health.causes {
+            let _ = writeln!(text, "             {cause}");
+        }
     }
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));

@@ -5,6 +5,7 @@ mod finish;
 mod hook;
 mod install;
 pub mod prepare;
+mod probe;
 mod reboot;
 pub mod recover;
 
@@ -18,6 +19,7 @@ use hostler_core::machine::{Work, WorkResult};
 use hostler_host::hooks::Launcher;
 
 use crate::failure::Failure;
+use crate::health::Board;
 use crate::ports::{Job, Worker};
 use crate::setup::Setup;
 
@@ -27,6 +29,7 @@ pub struct HostWorker {
     setup: Arc<Setup>,
     instance: InstanceId,
     launcher: Launcher,
+    board: Board,
     /// This program, which is started again as each hook's supervisor.
     program: PathBuf,
 }
@@ -36,9 +39,9 @@ impl HostWorker {
     ///
     /// # Errors
     /// When this program's own file is not known.
-    pub fn new(setup: Arc<Setup>, instance: InstanceId) -> Result<Self, Failure> {
+    pub fn new(setup: Arc<Setup>, instance: InstanceId, board: Board) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        Ok(Self { setup, instance, launcher: Launcher::detect(), program })
+        Ok(Self { setup, instance, launcher: Launcher::detect(), board, program })
     }
 }
 
@@ -56,6 +59,7 @@ impl Worker for HostWorker {
                 let setup = Arc::clone(&self.setup);
                 WorkResult::Installed(blocking(move || install::install(&setup, &job)).await)
             }
+            Work::Probe { phase } => WorkResult::Probed(probe::probe(self, &job, phase).await),
             Work::Reboot => WorkResult::Rebooted(reboot::reboot(&self.setup, &job).await),
             Work::Finish { commit, keep } => {
                 let setup = Arc::clone(&self.setup);

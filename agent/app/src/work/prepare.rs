@@ -7,9 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hostler_core::appspec::diagnose;
-use hostler_core::appspec::spec::EventHooks;
+use hostler_core::appspec::spec::{AppSpec, EventHooks};
 use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::health::Check;
+use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
@@ -38,7 +40,14 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         if job.deployment.request.removes {
             let (old_hooks, warning) = old_hooks(&setup, &job.group);
             let revision = job.deployment.request.revision.clone();
-            return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
+            let warnings = warning.into_iter().collect();
+            return Ok(Prepared {
+                revision,
+                hooks: Vec::new(),
+                old_hooks,
+                health: PreparedHealth::default(),
+                warnings,
+            });
         }
         let (revision, listing) = unpacked(&setup, &job, &paths)?;
         check(&setup, &job, revision, &listing)
@@ -130,7 +139,17 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     }
     let (old_hooks, old_warning) = old_hooks(setup, &job.group);
     warnings.extend(old_warning);
-    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, warnings })
+    let health = health(setup, job, &read.spec);
+    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, health, warnings })
+}
+
+fn health(setup: &Setup, job: &Job, spec: &AppSpec) -> PreparedHealth {
+    let checks: Vec<Check> = spec.extension.health.iter().map(|check| check.check.clone()).collect();
+    PreparedHealth {
+        any: !checks.is_empty() || !setup.settings.health(&job.group.key).is_empty(),
+        checks,
+        bake_seconds: spec.extension.bake_seconds.unwrap_or(job.deployment.request.policy.bake_seconds),
+    }
 }
 
 /// Whether the files can be put in place on the host as it is, as far as that must be so already.

@@ -2,6 +2,7 @@
 
 use crate::appspec::codes::Code;
 use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
+use crate::appspec::extension;
 use crate::appspec::keys::nearest;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::config::duration;
@@ -13,7 +14,7 @@ use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks"];
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "health_listener"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -26,6 +27,8 @@ const GROUP: &[&str] = &[
     "rollback",
     "max_revisions",
     "max_revision_bytes",
+    "health",
+    "bake_time",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -57,7 +60,8 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups"].iter().any(has) || (has(&"hooks") && !has(&"version") && !has(&"os"))
+    ["instance_id", "poll", "groups", "health_listener"].iter().any(has)
+        || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
 struct Reader {
@@ -89,6 +93,7 @@ impl Reader {
                 "instance_id" => set(&mut self.settings.instance_id, parsed(entry, findings)),
                 "poll" => set(&mut self.poll, seconds(entry, findings)),
                 "groups" => self.groups(&entry.value, findings),
+                "health_listener" => set(&mut self.settings.health_listener, parsed(entry, findings)),
                 _ => hooks(&mut self.settings.hooks, &entry.value, findings),
             }
         }
@@ -137,6 +142,11 @@ impl Reader {
                     policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
                 }
                 "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                "health" => {
+                    let checks = extension::health(entries, extension::Scripts::OfHost, findings);
+                    settings.health = checks.into_iter().map(|check| check.check).collect();
+                }
+                "bake_time" => policy.bake_seconds = seconds(entry, findings).unwrap_or(policy.bake_seconds),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
             }
@@ -146,7 +156,13 @@ impl Reader {
     fn entry(&mut self, key: GroupKey) -> &mut GroupSettings {
         let groups = &mut self.settings.groups;
         let at = groups.iter().position(|g| g.key == key).unwrap_or_else(|| {
-            groups.push(GroupSettings { key, channel: None, poll_seconds: 0, policy: Policy::default() });
+            groups.push(GroupSettings {
+                key,
+                channel: None,
+                poll_seconds: 0,
+                policy: Policy::default(),
+                health: Vec::new(),
+            });
             groups.len() - 1
         });
         &mut groups[at]

@@ -1,5 +1,8 @@
 //! What the configuration means: defaulted and checked.
 
+use std::net::SocketAddr;
+
+use crate::health::Check;
 use crate::ids::{GroupKey, InstanceId};
 use crate::machine::state::Policy;
 
@@ -15,12 +18,19 @@ pub struct Settings {
     pub groups: Vec<GroupSettings>,
     /// How hooks are run.
     pub hooks: HookSettings,
+    /// Where a load balancer's health check is answered; `None` is nowhere.
+    pub health_listener: Option<SocketAddr>,
 }
 
 impl Settings {
     /// The settings of a group; those of a group that is not configured are the defaults.
     pub fn policy(&self, key: &GroupKey) -> Policy {
         self.groups.iter().find(|g| &g.key == key).map_or_else(Policy::default, |g| g.policy.clone())
+    }
+
+    /// The health checks that the configuration has for a group.
+    pub fn health(&self, key: &GroupKey) -> &[Check] {
+        self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
     }
 }
 
@@ -35,6 +45,8 @@ pub struct GroupSettings {
     pub poll_seconds: u64,
     /// How deployments are done.
     pub policy: Policy,
+    /// Health checks beside those of the appspec.
+    pub health: Vec<Check>,
 }
 
 /// How hooks are run.

@@ -89,3 +89,29 @@ fn a_configuration_is_told_from_an_appspec() {
     assert!(!looks_like_configuration("version: 0.0\nos: linux\nhooks: {}", &limits));
     assert!(!looks_like_configuration("[", &limits));
 }
+
+#[test]
+fn health_checks_and_their_listener_are_read() {
+    let text = "\
+health_listener: 127.0.0.1:8645
+groups:
+  - application: web
+    group: prod
+    bake_time: 2m
+    health:
+      - {http: {url: 'https://127.0.0.1/', tls_name: web.example, headers: {Host: web.example}}, interval: 10s, grace: 1m}
+      - process: {name: nginx}
+";
+    let settings = read_one(text).unwrap();
+    assert_eq!(settings.health_listener, Some("127.0.0.1:8645".parse().unwrap()));
+    let group = &settings.groups[0];
+    assert_eq!(group.policy.bake_seconds, 120);
+    let [http, process] = settings.health(&group.key) else { panic!("{group:?}") };
+    assert_eq!((http.interval_seconds, http.grace_seconds, http.deadline_seconds), (10, 60, 300));
+    assert_eq!(process.probe.target(), "nginx");
+    let wrong = "groups: [{application: a, group: b, health: [{command: {location: check.sh}}, {tcp: x}, {http: {url: 'http://x', tls_name: y}}]}]\nhealth_listener: 8080\n";
+    let said = read_one(wrong).unwrap_err();
+    for part in ["not an absolute path", "not host:port", "only an address with https:// uses", "health_listener"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -7,6 +7,7 @@ use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
 
@@ -92,6 +93,11 @@ pub enum Work {
     },
     /// Plan again on the host as it is now and put the files in place.
     Install,
+    /// Ask the health checks until they let the deployment go on, or not.
+    Probe {
+        /// What they have to show.
+        phase: ProbePhase,
+    },
     /// Restart the host, because a script asked for it with exit status 194. In any boot but the one in which the effect
     /// began it has been done.
     Reboot,
@@ -117,14 +123,15 @@ impl Work {
     /// How the effect is taken up again at the next start.
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
-            Self::Prepare | Self::Finish { .. } => AfterACrash::Repeat,
+            Self::Prepare | Self::Probe { .. } | Self::Finish { .. } => AfterACrash::Repeat,
             Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
         }
     }
 
-    /// Whether a stopping agent leaves it to the next one: it ends without the agent, and maybe not soon.
+    /// Whether a stopping agent leaves it to the next one: it ends without the agent or is begun again, and may take
+    /// long.
     pub fn outlives_the_agent(&self) -> bool {
-        matches!(self, Self::RunHook { .. } | Self::Reboot)
+        matches!(self, Self::RunHook { .. } | Self::Probe { .. } | Self::Reboot)
     }
 
     /// Whether only one of this kind may go on at a time on a host: two deployments must not change files at once.
@@ -142,6 +149,8 @@ pub enum WorkResult {
     Hook(HookResult),
     /// Of `Install`.
     Installed(Result<InstallReport, WorkFailure>),
+    /// Of `Probe`.
+    Probed(Result<(), WorkFailure>),
     /// Of `Reboot`: in the boot after it.
     Rebooted(Result<(), WorkFailure>),
     /// Of `Finish`: what could not be cleaned up.
@@ -160,6 +169,8 @@ pub struct Prepared {
     pub hooks: Vec<EventHooks>,
     /// The hooks of the revision that is on the host; empty when there is none.
     pub old_hooks: Vec<EventHooks>,
+    /// How the new revision is found healthy.
+    pub health: PreparedHealth,
     /// What people should know.
     pub warnings: Vec<String>,
 }

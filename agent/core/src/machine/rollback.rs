@@ -28,12 +28,7 @@ fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<Rollba
         return Some(if started { RollbackExtent::StopAndReinstall } else { RollbackExtent::Reinstall });
     }
     let good_is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == good.archive);
-    (touched(failed) && good_is_in_place).then_some(RollbackExtent::Restart)
-}
-
-/// Whether a deployment came further than fetching and checking.
-fn touched(deployment: &Deployment) -> bool {
-    deployment.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
+    (failed.has_touched_the_host() && good_is_in_place).then_some(RollbackExtent::Restart)
 }
 
 /// A rollback that a person asks for: to the revision that the named deployment brought, or to the newest good one
@@ -53,6 +48,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
         revision: target.request.revision.clone(),
         sequence: target.request.sequence(),
         at_ms: target.started_ms,
+        health: target.health.clone(),
     };
     Ok(request(group, &installed, asked_by.to_owned(), policy))
 }
@@ -60,7 +56,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
 /// The newest deployment that succeeded and whose revision is not the one that runs. After a failure that touched the
 /// host it is not known to run, even where its files are in place.
 fn newest_good(group: &Group) -> Option<&Deployment> {
-    let last = group.finished.iter().rev().find(|d| touched(d));
+    let last = group.finished.iter().rev().find(|d| d.has_touched_the_host());
     let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
     let current = group.installed.as_ref().map(|i| &i.archive).filter(|_| runs);
     group

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::appspec::spec::{FileExistsBehavior, HookScript};
 use crate::bundle::BundleType;
 use crate::event_order::LifecycleEvent;
+use crate::health::Check;
 use crate::history::HistoryState;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::machine::checks::ProbePhase;
 use crate::machine::event::Effect;
 use crate::release::Highest;
 
@@ -122,6 +124,9 @@ pub struct Installed {
     pub sequence: Option<u64>,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
+    /// The health checks of its appspec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
 }
 
 /// How far a group has followed its channel.
@@ -253,6 +258,10 @@ pub struct Policy {
     pub max_revision_bytes: Option<u64>,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
+    /// Seconds after the host is back in service in which its health checks must stay healthy, unless the appspec says
+    /// otherwise; 0 is none.
+    #[serde(default)]
+    pub bake_seconds: u64,
 }
 
 /// After which failures the last good revision is put back.
@@ -288,6 +297,7 @@ impl Default for Policy {
             max_revisions: 5,
             max_revision_bytes: None,
             appspec_name: None,
+            bake_seconds: 0,
         }
     }
 }
@@ -312,6 +322,9 @@ pub struct Deployment {
     pub rebooting: bool,
     /// Whether Install put its files in place (and it was not undone).
     pub installed: bool,
+    /// The health checks of its appspec, known once the bundle was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
     /// Things that people should know and that did not stop it.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -343,6 +356,11 @@ impl Deployment {
         self.steps.iter().find(|s| s.event == event)
     }
 
+    /// Whether it came further than fetching and checking.
+    pub fn has_touched_the_host(&self) -> bool {
+        self.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
+    }
+
     /// Whether this event has begun.
     pub fn began(&self, event: LifecycleEvent) -> bool {
         self.step(event).is_some_and(|s| s.started_ms.is_some())
@@ -365,6 +383,9 @@ pub struct Step {
     /// Its scripts, known once the bundle was looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<Script>,
+    /// What the health checks have to show after the scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbePhase>,
 }
 
 /// How far an event is.

@@ -4,6 +4,7 @@ use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
 use crate::hook::{HookOutcome, HookResult};
 use crate::ids::{DeploymentId, InstanceId};
+use crate::machine::checks;
 use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
@@ -178,6 +179,12 @@ impl Turn<'_> {
             (Work::Prepare, WorkResult::Prepared(result)) => self.prepared(&group, &mut deployment, result),
             (Work::RunHook { index, .. }, WorkResult::Hook(result)) => self.hook_ended(&mut deployment, index, result),
             (Work::Install, WorkResult::Installed(result)) => self.installed(&group, &mut deployment, result),
+            (Work::Probe { .. }, WorkResult::Probed(Ok(()))) => {
+                self.end_step(&mut deployment, StepStatus::Succeeded, None);
+            }
+            (Work::Probe { .. }, WorkResult::Probed(Err(failure))) => {
+                self.fail(&mut deployment, None, failure, Vec::new());
+            }
             (Work::Reboot, WorkResult::Rebooted(result)) => self.rebooted(&mut deployment, result),
             (Work::Finish { .. }, WorkResult::Finished { warnings }) => {
                 self.warn(&mut deployment, warnings);
@@ -205,6 +212,7 @@ impl Turn<'_> {
         };
         self.warn(deployment, prepared.warnings);
         deployment.request.revision = prepared.revision;
+        checks::plan(deployment, prepared.health);
         let new_archive = deployment.archive().clone();
         let old_archive = group.installed.as_ref().map(|i| i.archive.clone());
         for step in &mut deployment.steps {
@@ -217,7 +225,8 @@ impl Turn<'_> {
                 let scripts = hooks.iter().find(|h| h.event == step.event.name()).map_or(&[][..], |h| &h.scripts);
                 step.scripts = scripts.iter().map(|hook| Script::new(archive.clone(), hook)).collect();
             }
-            let nothing_to_do = step.scripts.is_empty() && step.event != LifecycleEvent::Install;
+            let nothing_to_do =
+                step.scripts.is_empty() && step.probe.is_none() && step.event != LifecycleEvent::Install;
             if step.status == StepStatus::Pending && nothing_to_do {
                 step.status = StepStatus::Skipped;
             }
@@ -251,6 +260,7 @@ impl Turn<'_> {
             revision: deployment.request.revision.clone(),
             sequence: deployment.request.sequence(),
             at_ms: self.context.now_ms,
+            health: deployment.health.clone(),
         }
     }
 
@@ -278,7 +288,7 @@ impl Turn<'_> {
             output_digest: result.output_digest,
         });
         if result.outcome.is_success() {
-            if last {
+            if last && step.probe.is_none() {
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
         } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) {
@@ -300,7 +310,7 @@ impl Turn<'_> {
         if let Err(failure) = result {
             return self.fail(deployment, None, failure, Vec::new());
         }
-        let done = deployment.current().is_some_and(|step| step.scripts.iter().all(|s| s.outcome.is_some()));
+        let done = deployment.current().is_some_and(|step| step.probe.is_none() && checks::scripts_are_done(step));
         if done {
             self.end_step(deployment, StepStatus::Succeeded, None);
         }

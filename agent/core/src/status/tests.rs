@@ -1,4 +1,5 @@
 use super::*;
+use crate::machine::checks::PreparedHealth;
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::state::{Policy, Request, Source};
 use crate::machine::{Context, Effect, Event, WorkResult, step};
@@ -50,7 +51,13 @@ impl Host {
     fn prepare(&mut self) {
         let deployment = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == self.effects.first());
         let revision = deployment.unwrap().1.request.revision.clone();
-        let prepared = Prepared { revision, hooks: vec![], old_hooks: vec![], warnings: vec![] };
+        let prepared = Prepared {
+            revision,
+            hooks: vec![],
+            old_hooks: vec![],
+            health: PreparedHealth::default(),
+            warnings: vec![],
+        };
         self.finish(WorkResult::Prepared(Ok(prepared)));
     }
 
@@ -66,7 +73,7 @@ impl Host {
 #[test]
 fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
     let mut host = Host { state: State::default(), effects: Vec::new(), now_ms: 0 };
-    let line = |host: &Host| one_line(&host.state);
+    let line = |host: &Host| one_line(&host.state, &Health::new());
     assert_eq!(line(&host), "nothing was deployed on this host");
     host.deploy("a", 1);
     assert_eq!(line(&host), "web/a: deploying sha256:7c9fa136d441 (d-a1): DownloadBundle");
@@ -93,8 +100,8 @@ fn a_rollback_shows_the_failure_that_it_made_good() {
     host.install(true);
     host.prepare();
     host.finish(WorkResult::Finished { warnings: vec![] });
-    let shown = status(&host.state, None, 0).groups.remove(0);
+    let shown = status(&host.state, &Health::new(), None, 0).groups.remove(0);
     assert_eq!(shown.condition, Condition::RolledBack);
     assert_eq!(shown.failed.unwrap().failure.unwrap().message, "no");
-    assert_eq!(one_line(&host.state), "web/a: rolled back, sha256:7c9fa136d441");
+    assert_eq!(one_line(&host.state, &Health::new()), "web/a: rolled back, sha256:7c9fa136d441");
 }
