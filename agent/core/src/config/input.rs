@@ -13,8 +13,10 @@ use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
+mod aws;
+
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "health_listener"];
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "health_listener", "aws", "downloads"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -29,6 +31,7 @@ const GROUP: &[&str] = &[
     "max_revision_bytes",
     "health",
     "bake_time",
+    "keep_bundle",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -60,7 +63,7 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "health_listener"].iter().any(has)
+    ["instance_id", "poll", "groups", "health_listener", "aws", "downloads"].iter().any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
@@ -94,7 +97,9 @@ impl Reader {
                 "poll" => set(&mut self.poll, seconds(entry, findings)),
                 "groups" => self.groups(&entry.value, findings),
                 "health_listener" => set(&mut self.settings.health_listener, parsed(entry, findings)),
-                _ => hooks(&mut self.settings.hooks, &entry.value, findings),
+                "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
+                "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
+                _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }
         }
     }
@@ -147,6 +152,7 @@ impl Reader {
                     settings.health = checks.into_iter().map(|check| check.check).collect();
                 }
                 "bake_time" => policy.bake_seconds = seconds(entry, findings).unwrap_or(policy.bake_seconds),
+                "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
             }

@@ -256,12 +256,19 @@ pub struct Policy {
     /// Bytes that the kept revisions may take; what is on the host and the last good one stay whatever they take.
     #[serde(default)]
     pub max_revision_bytes: Option<u64>,
+    /// Keep the bundle of the last deployment packed, where there is room, so that the next one fetches less.
+    #[serde(default = "yes")]
+    pub keep_bundle: bool,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
     /// Seconds after the host is back in service in which its health checks must stay healthy, unless the appspec says
     /// otherwise; 0 is none.
     #[serde(default)]
     pub bake_seconds: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// After which failures the last good revision is put back.
@@ -296,6 +303,7 @@ impl Default for Policy {
             rollback: RollbackPolicy::Always,
             max_revisions: 5,
             max_revision_bytes: None,
+            keep_bundle: true,
             appspec_name: None,
             bake_seconds: 0,
         }
