@@ -13,6 +13,7 @@ mod fuzzing;
 mod health;
 mod hosts_hooks;
 mod http_support;
+mod imds;
 mod machine;
 mod package;
 mod quickstart;

@@ -2,6 +2,7 @@
 
 pub mod crash_support;
 pub mod http_server;
+pub mod imds;
 pub mod machine;
 pub mod packages;
 pub mod scratch;

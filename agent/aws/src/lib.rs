@@ -3,4 +3,5 @@
 pub mod clients;
 pub mod endpoint;
 pub mod fault;
+pub mod imds;
 pub mod signed_call;

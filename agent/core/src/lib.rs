@@ -2,7 +2,7 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! ids limits codes bundle hook store yaml     the words
+//! ids limits codes bundle hook store yaml retry   the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -29,6 +29,7 @@ pub mod limits;
 pub mod machine;
 pub mod plan;
 pub mod release;
+pub mod retry;
 pub mod status;
 pub mod store;
 pub mod yaml;

@@ -95,6 +95,7 @@ impl DeployWish {
             max_revisions: group.max_revisions,
             max_revision_bytes: group.max_revision_bytes,
             bake_seconds: group.bake_seconds,
+            keep_bundle: group.keep_bundle,
         }
     }
 }
