@@ -58,8 +58,10 @@ pub enum Verb {
     Remove(RemoveArgs),
     /// Drain and stop the daemon
     Stop,
+    /// Have the daemon read its configuration again
+    Reload,
     /// Show what runs on this host, since when and from where
-    Status,
+    Status(StatusArgs),
     /// Show what was done on this host
     History(HistoryArgs),
     /// Show the output of a deployment's hooks
@@ -72,6 +74,8 @@ pub enum Verb {
     Push(PushArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
+    /// Forget this instance before an image is made of its disk
+    Seal,
 }
 
 /// Flags of `run`.
@@ -141,6 +145,17 @@ pub struct RemoveArgs {
     /// Go on when a script of ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic fails
     #[arg(long)]
     pub ignore_application_stop_failures: bool,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print the daemon's metrics as OpenMetrics text
+    #[arg(long, conflicts_with = "json")]
+    pub metrics: bool,
+    /// Print only what is wrong; exit 1 if anything is
+    #[arg(long, conflicts_with = "metrics")]
+    pub health: bool,
 }
 
 /// Flags of `history`.

@@ -1,57 +1,188 @@
-//! The daemon, in phases: take the lock, open the door, follow the channels, wait for the end, drain.
+//! The daemon, in phases: take the lock, open the door, find out which host this is, follow the channels, wait for the
+//! end, drain.
+
+mod ears;
+mod watchdog;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::machine::State;
+use hostler_core::notable::Notable;
 use hostler_core::status::{Health, one_line};
 use hostler_host::notify;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 
-use crate::failure::Outcome;
+use crate::daemon::ears::{Ears, Heard};
+use crate::door::desk::{Desk, Door, ReloadAnswer};
+use crate::failure::{Failure, Outcome};
 use crate::health;
-use crate::session::Session;
-use crate::setup::Setup;
-use crate::sources::channel;
+use crate::identity::{self, Way};
+use crate::log_output::notable;
+use crate::session::{Hold, Session};
+use crate::setup::{Live, Setup};
+use crate::sources::followers::{Channels, Followers};
 
-/// Runs until somebody asks for its end, or until the state cannot be persisted any more.
+/// Runs until somebody asks for its end, or until the state cannot be persisted any more. `read` reads the configuration
+/// again.
 ///
 /// # Errors
 /// Lock held when another agent has the state; otherwise whatever stopped it.
-pub async fn run(setup: Arc<Setup>) -> Outcome {
+pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Outcome {
     let stop = Arc::new(Notify::new());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut session = Session::open(&setup, Some(Arc::clone(&stop)))?;
-    log::info!(state:% = setup.layout.state().display(), groups = setup.settings.groups.len(); "hostler runs");
-    let mut watchers = Vec::new();
-    for group in setup.settings.groups.clone() {
-        if let Some(channel) = group.channel.clone() {
-            watchers.push(tokio::spawn(channel::watch(Arc::clone(&setup), group, channel, session.handle.clone())));
+    let (reload, reloads) = mpsc::channel(4);
+    let channels = Channels::default();
+    let desk = Desk {
+        stop: Some(Arc::clone(&stop)),
+        reload: Some(reload),
+        channels: channels.clone(),
+        board: health::Board::default(),
+    };
+    let mut ears = Ears::new(stop, reloads)?;
+    let hold = Hold::take(&setup)?;
+    let (setups, live) = Live::new(Arc::new(setup));
+    let configuration = Configuration { read, setups, live: live.clone() };
+    let door = Door::open(&hold, &live, desk)?;
+    notify::ready();
+    let instance = {
+        let _alive = watchdog::keep(None, &channels);
+        match find_out(&configuration, &door, &mut ears).await? {
+            Some(instance) => instance,
+            None => return Ok(ExitCode::Ok),
+        }
+    };
+    let session = Session::start(hold, door, &live, instance)?;
+    let setup = live.now();
+    log::info!(
+        hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
+        "hostler runs"
+    );
+    let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
+    let mut watchers = vec![
+        tokio::spawn(show_state(session.handle.state(), session.board.watch())),
+        tokio::spawn(health::monitor(live.clone(), session.handle.state(), session.board.clone())),
+    ];
+    if let Some(address) = setup.settings.health_listener {
+        let (state, board) = (session.handle.state(), session.board.watch());
+        watchers.push(health::listen(address, live.clone(), state, board).await?);
+    }
+    let followers = Followers::new(live.clone(), session.handle.clone(), channels);
+    let ended = serve(session, followers, &configuration, &mut ears).await;
+    watchers.iter().for_each(JoinHandle::abort);
+    ended
+}
+
+/// Asks which host this is until it is known; `None` when the daemon is asked to end before.
+async fn find_out<R: Fn() -> Result<Setup, Failure>>(
+    configuration: &Configuration<R>,
+    door: &Door,
+    ears: &mut Ears,
+) -> Result<Option<hostler_core::ids::InstanceId>, Failure> {
+    loop {
+        let imds = match identity::find(&configuration.live.now())? {
+            Way::Known(instance) => return Ok(Some(instance)),
+            Way::Ask(imds) => imds,
+        };
+        let tell = |why: &str| {
+            door.wait_for(why);
+            notify::status(why);
+        };
+        let asking = "waiting for the instance metadata service";
+        tell(asking);
+        tokio::select! {
+            instance = identity::wait(&imds, tell) => return Ok(Some(instance)),
+            heard = ears.next() => match heard {
+                Heard::Stop => {
+                    notify::stopping();
+                    return Ok(None);
+                }
+                // It may name the host.
+                Heard::Reload(answer) => configuration.reload(answer, None),
+            },
         }
     }
-    watchers.push(tokio::spawn(show_state(session.handle.state(), session.board.watch())));
-    watchers.push(tokio::spawn(health::monitor(Arc::clone(&setup), session.handle.state(), session.board.clone())));
-    if let Some(address) = setup.settings.health_listener {
-        watchers
-            .push(health::listen(address, Arc::clone(&setup), session.handle.state(), session.board.watch()).await?);
+}
+
+/// Follows the channels until the end, and drains.
+async fn serve<R: Fn() -> Result<Setup, Failure>>(
+    mut session: Session,
+    mut followers: Followers,
+    configuration: &Configuration<R>,
+    ears: &mut Ears,
+) -> Outcome {
+    followers.follow(&configuration.live.now().settings.groups);
+    loop {
+        tokio::select! {
+            heard = ears.next() => match heard {
+                Heard::Stop => break,
+                Heard::Reload(answer) => configuration.reload(answer, Some(&mut followers)),
+            },
+            ended = session.ended() => {
+                if let Err(failure) = ended {
+                    notable!(Error, Notable::StateNotPersistable; "the state cannot be kept: {}", failure.one_line());
+                    return Err(failure);
+                }
+                break;
+            }
+        }
     }
-    notify::ready();
-    let ended = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = stop.notified() => Ok(()),
-        ended = session.ended() => ended,
-    };
-    for watcher in watchers {
-        watcher.abort();
-    }
-    ended?;
+    drop(followers);
     notify::stopping();
-    log::info!("hostler stops; hooks that are running go on");
-    session.drain().await?;
+    log::info!(hostler_event = "stopping"; "hostler stops; hooks that are running go on");
+    let deadline = Duration::from_secs(configuration.live.now().limits.drain_seconds);
+    tokio::select! {
+        drained = session.drain() => drained?,
+        () = tokio::time::sleep(deadline) => {
+            log::warn!("the step that is going on has not ended within {deadline:?}; the next start takes it up");
+        }
+        () = ears.hurry() => log::warn!("told twice to stop: the step that is going on is left to the next start"),
+    }
     Ok(ExitCode::Ok)
+}
+
+/// The configuration that is in force and how it is read again.
+struct Configuration<R> {
+    read: R,
+    setups: watch::Sender<Arc<Setup>>,
+    live: Live,
+}
+
+impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
+    /// Puts the configuration on disk in force, whole or not at all.
+    fn reload(&self, answer: Option<ReloadAnswer>, followers: Option<&mut Followers>) {
+        notify::reloading();
+        let outcome = self.replace(followers.is_some());
+        match &outcome {
+            Ok(setup) => {
+                if let Some(followers) = followers {
+                    followers.follow(&setup.settings.groups);
+                }
+                log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again");
+            }
+            Err(failure) => {
+                notable!(Error, Notable::ConfigurationRefused;
+                    "the configuration was read again and is refused, the one before stays in force: {}", failure.one_line());
+            }
+        }
+        notify::ready();
+        if let Some(answer) = answer {
+            // Whoever asked may have gone away.
+            let _ = answer.send(outcome.map(|_| ()).map_err(|failure| (failure.code as u8, failure.one_line())));
+        }
+    }
+
+    fn replace(&self, named: bool) -> Result<Arc<Setup>, Failure> {
+        let setup = Arc::new((self.read)()?);
+        let before = self.live.now();
+        // History, ledger and hooks carry the name: it cannot change under them.
+        if named && setup.settings.instance_id != before.settings.instance_id {
+            return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
+        }
+        self.setups.send_replace(Arc::clone(&setup));
+        Ok(setup)
+    }
 }
 
 /// Keeps the line that `systemctl status` shows true.

@@ -33,9 +33,28 @@ struct Fields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        // It says nothing to people that the message does not say.
+        if key.as_str() == "message_id" {
+            return Ok(());
+        }
         write!(self.0, " {key}={value}").map_err(Error::from)
     }
 }
+
+/// Writes one of the records that operators alert on, with its name and message id as fields of the journal.
+macro_rules! notable {
+    ($level:ident, $notable:expr $(, $key:ident = $value:expr)*; $($message:tt)+) => {{
+        let notable: hostler_core::notable::Notable = $notable;
+        log::log!(
+            log::Level::$level,
+            message_id = notable.message_id(),
+            hostler_event = notable.name()
+            $(, $key:% = $value)*;
+            $($message)+
+        );
+    }};
+}
+pub(crate) use notable;
 
 /// Starts logging; the daemon logs what it does, other verbs only what is wrong.
 pub fn start(level: LevelFilter) {

@@ -1,5 +1,6 @@
 //! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the rooms.
 
+mod books;
 mod cli;
 mod config_files;
 mod daemon;
@@ -7,10 +8,12 @@ mod door;
 mod engine;
 mod failure;
 mod health;
+mod identity;
 mod log_output;
 mod output;
 mod ports;
 mod progress;
+mod seal;
 mod session;
 mod setup;
 mod sources;

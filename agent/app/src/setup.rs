@@ -1,14 +1,16 @@
 //! What every verb starts from: the flags and the configuration, turned into paths and settings.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, Settings};
-use hostler_core::ids::{GroupKey, InstanceId};
+use hostler_core::ids::GroupKey;
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::Policy;
 use hostler_host::layout::Layout;
+use tokio::sync::watch;
 
 use crate::cli::Shared;
 use crate::failure::Failure;
@@ -26,6 +28,35 @@ pub struct Setup {
     pub json: bool,
 }
 
+/// The setup that is in force, which a reload replaces.
+#[derive(Debug, Clone)]
+pub struct Live(watch::Receiver<Arc<Setup>>);
+
+impl Live {
+    /// A setup that the sender replaces.
+    pub fn new(setup: Arc<Setup>) -> (watch::Sender<Arc<Setup>>, Self) {
+        let (sender, receiver) = watch::channel(setup);
+        (sender, Self(receiver))
+    }
+
+    /// A setup that stays.
+    pub fn fixed(setup: Arc<Setup>) -> Self {
+        Self::new(setup).1
+    }
+
+    /// The setup as it is now.
+    pub fn now(&self) -> Arc<Setup> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Waits until it is replaced; for ever where it stays.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Setup {
     /// Reads the configuration and puts the flags on top. Nothing is made or changed.
     ///
@@ -40,21 +71,6 @@ impl Setup {
         let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
         add_group_of_flags(&mut settings, shared)?;
         Ok(Self { layout: Layout::new(&root, state_dir.as_deref()), settings, limits, json: shared.json })
-    }
-
-    /// The name of this host: the configuration's, else its host name.
-    ///
-    /// # Errors
-    /// A usage failure when the host name is no identifier.
-    pub fn instance(&self) -> Result<InstanceId, Failure> {
-        if let Some(id) = &self.settings.instance_id {
-            return Ok(id.clone());
-        }
-        let name = hostler_host::clock::host_name();
-        name.parse().map_err(|e| {
-            Failure::new(ExitCode::Usage, anyhow::Error::new(e).context("the host name cannot name this host"))
-                .hint("give it a name with --instance-id or instance_id in the configuration")
-        })
     }
 
     /// The group that the flags or the configuration name.

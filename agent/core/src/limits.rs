@@ -52,6 +52,9 @@ pub struct Limits {
     /// Conversations on the local socket with users who may only look, at a time; each has `socket_question_seconds`.
     /// Prevents: the same, by a local user on purpose.
     pub socket_onlookers: usize,
+    /// Seconds that a stopping daemon gives the step that it is in. Prevents: a shutdown that waits for a download; less
+    /// than the unit's TimeoutStopSec, so that the daemon's own last words are heard.
+    pub drain_seconds: u64,
     /// Seconds between SIGTERM and SIGKILL at a hook's deadline. Prevents: cutting off a script that cleans up.
     pub kill_grace_seconds: u64,
     /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
@@ -83,6 +86,7 @@ impl Default for Limits {
             socket_line_bytes: 1 << 20,
             socket_question_seconds: 5,
             socket_onlookers: 32,
+            drain_seconds: 25,
             kill_grace_seconds: 5,
             supervisor_start_seconds: 30,
         }

@@ -23,7 +23,7 @@ impl Backoff {
 /// Nine tenths to eleven tenths of an interval, by `random`: a fleet that booted together must not poll together.
 pub fn jittered_ms(interval_ms: u64, random: u64) -> u64 {
     let tenth = interval_ms / 10;
-    interval_ms - tenth + within(tenth.saturating_mul(2), random)
+    (interval_ms - tenth).saturating_add(within(tenth.saturating_mul(2), random))
 }
 
 /// A number from 0 to `bound`, both included.
@@ -56,7 +56,7 @@ mod tests {
         fn jitter_stays_within_a_tenth(interval: u64, random: u64) {
             let found = jittered_ms(interval, random);
             let tenth = interval / 10;
-            prop_assert!(found >= interval - tenth && found - (interval - tenth) <= tenth * 2);
+            prop_assert!(found >= interval - tenth && found - (interval - tenth) <= tenth * 2, "{found}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event_order::LifecycleEvent;
-use crate::health::HealthReport;
+use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
@@ -38,6 +38,64 @@ pub struct Daemon {
     pub pid: u32,
     /// When it started, milliseconds since 1970.
     pub started_ms: u64,
+    /// What it waits for before it does anything; it answers questions meanwhile.
+    #[serde(default)]
+    pub waiting: Option<String>,
+    /// How the looks at the channels went, by the groups' names.
+    #[serde(default)]
+    pub channels: Vec<ChannelStatus>,
+    /// What the health checks say; shown with each group.
+    #[serde(skip)]
+    pub health: Health,
+}
+
+/// How the looks at a group's channel went since the daemon started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// The group.
+    #[serde(flatten)]
+    pub key: GroupKey,
+    /// The store.
+    pub channel: String,
+    /// Seconds between two looks.
+    pub poll_seconds: u64,
+    /// When it was looked at last, milliseconds since 1970.
+    pub last_look_ms: Option<u64>,
+    /// When that went well last.
+    pub last_success_ms: Option<u64>,
+    /// Looks so far.
+    pub looks: u64,
+    /// Looks that failed.
+    pub errors: u64,
+    /// What was wrong with the last look.
+    pub error: Option<String>,
+}
+
+impl ChannelStatus {
+    /// Whether it is so long since a look went well that somebody should know: three intervals, and five minutes at
+    /// least. `since_ms` is when looking began.
+    pub fn is_stale(&self, since_ms: u64, now_ms: u64) -> bool {
+        let patience_ms = self.poll_seconds.saturating_mul(3000).max(300_000);
+        now_ms.saturating_sub(self.last_success_ms.unwrap_or(since_ms)) > patience_ms
+    }
+}
+
+/// What is wrong now; nothing of it means that the daemon is healthy. A deployment that goes on is no problem.
+pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
+    let Some(daemon) = &status.daemon else { return vec!["no daemon runs".to_owned()] };
+    let waiting = daemon.waiting.iter().cloned();
+    let failed = status.groups.iter().filter(|group| group.condition == Condition::Failed);
+    let failed = failed.map(|group| format!("{}: the last deployment failed", group.key));
+    let stale = daemon.channels.iter().filter(|channel| channel.is_stale(daemon.started_ms, now_ms));
+    let stale = stale.map(|channel| {
+        let why = channel.error.as_deref().unwrap_or("no look has ended");
+        format!("{}: {} has not been read for too long: {why}", channel.key, channel.channel)
+    });
+    let unhealthy = status.groups.iter().filter_map(|group| {
+        let report = group.health.as_ref().filter(|report| report.colour == Colour::Red)?;
+        Some(format!("{}: unhealthy: {}", group.key, report.causes.join("; ")))
+    });
+    waiting.chain(failed).chain(unhealthy).chain(stale).collect()
 }
 
 /// One deployment group.
@@ -216,16 +274,12 @@ fn short_name(revision: &Revision) -> String {
 }
 
 /// The status document of a state.
-pub fn status(state: &State, health: &Health, daemon: Option<Daemon>, now_ms: u64) -> Status {
-    Status {
-        version: STATUS_VERSION,
-        instance: state.instance.clone(),
-        daemon,
-        groups: state.groups.values().map(|group| group_status(group, health, now_ms)).collect(),
-    }
+pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
+    let groups = state.groups.values().map(|group| group_status(group, daemon.as_ref(), now_ms)).collect();
+    Status { version: STATUS_VERSION, instance: state.instance.clone(), daemon, groups }
 }
 
-fn group_status(group: &Group, health: &Health, now_ms: u64) -> GroupStatus {
+fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupStatus {
     GroupStatus {
         key: group.key.clone(),
         condition: condition(group),
@@ -234,7 +288,7 @@ fn group_status(group: &Group, health: &Health, now_ms: u64) -> GroupStatus {
         signature: Signature::Unsigned,
         highest_sequence: group.following.highest.map(|h| h.sequence),
         held: group.following.held.clone(),
-        health: health.get(&group.key.id()).cloned(),
+        health: daemon.and_then(|daemon| daemon.health.get(&group.key.id())).cloned(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),
@@ -246,7 +300,8 @@ fn made_good(group: &Group) -> Option<&Deployment> {
     group.finished.iter().find(|d| d.id == rolls_back.deployment)
 }
 
-fn condition(group: &Group) -> Condition {
+/// A group in one word.
+pub(crate) fn condition(group: &Group) -> Condition {
     if group.active.is_some() {
         return Condition::Deploying;
     }
@@ -294,4 +349,4 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -39,7 +39,8 @@ impl Layout {
         &self.socket
     }
 
-    fn deployment_root(&self) -> PathBuf {
+    /// Everything that deployments leave.
+    pub fn deployment_root(&self) -> PathBuf {
         self.state.join("deployment-root")
     }
 
@@ -81,7 +82,17 @@ impl DeploymentPaths {
 
     /// The output of its hooks.
     pub fn scripts_log(&self) -> PathBuf {
-        self.0.join("logs/scripts.log")
+        self.logs().join("scripts.log")
+    }
+
+    /// Everything that is logged of it.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// The run directories of its scripts.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("hook-runs")
     }
 
     /// The journal of its Install.
@@ -91,6 +102,6 @@ impl DeploymentPaths {
 
     /// The run directory of one attempt of one script.
     pub fn run(&self, event: LifecycleEvent, index: usize, attempt: u32) -> PathBuf {
-        self.0.join("hook-runs").join(format!("{event}-{}-{attempt}", index + 1))
+        self.runs().join(format!("{event}-{}-{attempt}", index + 1))
     }
 }

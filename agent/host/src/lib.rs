@@ -6,6 +6,7 @@ pub mod archive;
 pub mod atomic;
 pub mod clock;
 pub mod digest;
+pub mod firmware;
 pub mod health_listener;
 pub mod history_file;
 pub mod hooks;

@@ -86,6 +86,11 @@ pub fn is_member(uid: u32, group: &str) -> bool {
     by_id(uid).is_ok_and(|user| user.groups.contains(&group.gid.as_raw()))
 }
 
+/// The number of a group; `None` where it does not exist.
+pub fn group_id(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
 /// Whether a group of this name exists.
 pub fn group_exists(name: &str) -> bool {
     matches!(nix::unistd::Group::from_name(name), Ok(Some(_)))

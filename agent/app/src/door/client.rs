@@ -55,6 +55,28 @@ impl Client {
         }
     }
 
+    /// The daemon's metrics, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When the daemon goes away or answers something else.
+    pub async fn metrics(&mut self) -> Result<String, Failure> {
+        match self.ask(Ask::Metrics).await? {
+            Answer::Metrics { text } => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What is wrong with the daemon; nothing when it is healthy.
+    ///
+    /// # Errors
+    /// When the daemon goes away or answers something else.
+    pub async fn health(&mut self) -> Result<Vec<String>, Failure> {
+        match self.ask(Ask::Health).await? {
+            Answer::Health { problems } => Ok(problems),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Asks for something that is done at once.
     ///
     /// # Errors

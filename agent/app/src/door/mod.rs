@@ -1,6 +1,8 @@
 //! The one door to a running daemon's state: what is asked and answered on the local socket, a line of JSON each.
 
 pub mod client;
+pub mod desk;
+mod scrape;
 pub mod server;
 
 use std::path::PathBuf;
@@ -31,6 +33,12 @@ pub struct Question {
 pub enum Ask {
     /// The status document.
     Status,
+    /// The metrics as OpenMetrics text.
+    Metrics,
+    /// What is wrong now.
+    Health,
+    /// Read the configuration again.
+    Reload,
     /// A deployment; its progress follows.
     Deploy(DeployWish),
     /// A rollback; its progress follows.
@@ -59,7 +67,7 @@ pub enum Ask {
 impl Ask {
     /// Whether it changes something, so that not everyone may ask it.
     pub fn acts(&self) -> bool {
-        !matches!(self, Self::Status)
+        !matches!(self, Self::Status | Self::Metrics | Self::Health)
     }
 }
 
@@ -100,12 +108,22 @@ impl DeployWish {
     }
 }
 
-/// What is answered; a deployment is followed by its progress, everything ends with `Done`, `Status` or `Refused`.
+/// What is answered; a deployment is followed by its progress, everything else has one answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
     /// The status document.
     Status(Box<Status>),
+    /// The metrics.
+    Metrics {
+        /// OpenMetrics text.
+        text: String,
+    },
+    /// What is wrong; nothing when the daemon is healthy.
+    Health {
+        /// One text for each.
+        problems: Vec<String>,
+    },
     /// The deployment was accepted.
     Accepted {
         /// Its id.

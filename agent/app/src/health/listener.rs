@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::setup::{Live, Setup};
 
 /// Opens the address and answers there until the task is aborted.
 ///
@@ -20,7 +20,7 @@ use crate::setup::Setup;
 /// When the address cannot be listened on.
 pub async fn listen(
     address: SocketAddr,
-    setup: Arc<Setup>,
+    mut live: Live,
     mut state: watch::Receiver<Arc<State>>,
     mut health: watch::Receiver<Health>,
 ) -> Result<JoinHandle<()>, Failure> {
@@ -28,7 +28,7 @@ pub async fn listen(
     let listener = listener.with_context(|| format!("cannot answer health checks on {address} (health_listener)"))?;
     // The port as the kernel gave it, where none is configured.
     log::info!("health checks are answered on {}", listener.local_addr()?);
-    let first = answer(&setup, &state.borrow_and_update(), &health.borrow_and_update());
+    let first = answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update());
     let (send, answers) = watch::channel(first);
     Ok(tokio::spawn(async move {
         let keep = async {
@@ -36,11 +36,12 @@ pub async fn listen(
                 let changed = tokio::select! {
                     changed = state.changed() => changed,
                     changed = health.changed() => changed,
+                    () = live.changed() => Ok(()),
                 };
                 if changed.is_err() {
                     return;
                 }
-                send.send_replace(answer(&setup, &state.borrow_and_update(), &health.borrow_and_update()));
+                send.send_replace(answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update()));
             }
         };
         tokio::join!(keep, health_listener::serve(listener, answers));

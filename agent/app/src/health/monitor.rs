@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::health::{Board, Checkup, Start};
-use crate::setup::Setup;
+use crate::setup::{Live, Setup};
 
 /// What is asked for one group; another one begins the asking anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,15 @@ struct Subject {
     key: GroupKey,
     archive: PathBuf,
     checks: Vec<Check>,
+    of_host: Vec<Check>,
 }
 
 /// Goes on until it is dropped.
-pub async fn monitor(setup: Arc<Setup>, mut state: watch::Receiver<Arc<State>>, board: Board) {
+pub async fn monitor(mut live: Live, mut state: watch::Receiver<Arc<State>>, board: Board) {
     let mut asked: BTreeMap<String, (Subject, JoinSet<()>)> = BTreeMap::new();
     let mut just_started = true;
     loop {
-        let now = Arc::clone(&state.borrow_and_update());
+        let (setup, now) = (live.now(), Arc::clone(&state.borrow_and_update()));
         let subjects: BTreeMap<String, Subject> =
             now.groups.values().filter_map(|group| Some((group.key.id(), subject(&setup, group)?))).collect();
         // What ends here is aborted; its report goes with it, unless a deployment's own checks have put up theirs.
@@ -51,7 +52,12 @@ pub async fn monitor(setup: Arc<Setup>, mut state: watch::Receiver<Arc<State>>, 
             });
         }
         just_started = false;
-        if state.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = state.changed() => changed,
+            // Other checks may be configured now.
+            () = live.changed() => Ok(()),
+        };
+        if changed.is_err() {
             return;
         }
     }
@@ -61,11 +67,13 @@ pub async fn monitor(setup: Arc<Setup>, mut state: watch::Receiver<Arc<State>>, 
 fn subject(setup: &Setup, group: &Group) -> Option<Subject> {
     let installed = group.installed.as_ref()?;
     let busy = group.active.as_ref().is_some_and(|d| d.has_touched_the_host() || d.request.rolls_back.is_some());
-    let any = !installed.health.is_empty() || !setup.settings.health(&group.key).is_empty();
+    let of_host = setup.settings.health(&group.key).to_vec();
+    let any = !installed.health.is_empty() || !of_host.is_empty();
     (any && !busy).then(|| Subject {
         key: group.key.clone(),
         archive: setup.layout.deployment(&group.key, &installed.archive).archive(),
         checks: installed.health.clone(),
+        of_host,
     })
 }
 

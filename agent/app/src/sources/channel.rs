@@ -1,6 +1,5 @@
 //! A group's channel: what it says and what follows from it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,13 +9,17 @@ use hostler_core::ids::GroupKey;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::machine::{Event, State};
+use hostler_core::notable::Notable;
 use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Terms};
+use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, Store as _, release_key};
 use hostler_host::clock;
 
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::log_output::notable;
+use crate::setup::{Live, Setup};
+use crate::sources::followers::Channels;
 use crate::sources::store;
 
 /// What a look at the channel found.
@@ -102,29 +105,59 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -
     })
 }
 
-/// Follows the channel for as long as it is polled.
-pub async fn watch(setup: Arc<Setup>, group: GroupSettings, channel: String, handle: Handle) {
+/// After failures: soon at first, and never so rarely that a role that is attached late is not noticed within two minutes.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 110_000 };
+
+/// Follows the channel for as long as it is polled. A look that finds nothing new changes nothing on this host.
+pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Handle, channels: Channels) {
     let mut known: Option<ETag> = None;
     let mut last_problem: Option<String> = None;
+    let mut failures = 0;
     loop {
         let state = handle.state().borrow().clone();
-        match look(&setup, &group, &channel, &state, known.as_ref()).await {
+        match look(&live.now(), &group, &channel, &state, known.as_ref()).await {
             Ok(found) => {
+                failures = 0;
+                channels.note(&group.key, None);
                 if last_problem.take().is_some() {
-                    log::info!(group:% = group.key, channel = channel.as_str(); "the channel can be read again");
+                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel = channel.as_str(); "the channel can be read again");
                 }
                 known = take(&handle, &group.key, found, known).await;
             }
             Err(failure) => {
+                failures += 1;
                 let problem = failure.one_line();
+                channels.note(&group.key, Some(&problem));
                 // Once for each problem: a channel that is away for a night must not fill the log.
                 if last_problem.as_ref() != Some(&problem) {
-                    log::warn!(group:% = group.key, channel = channel.as_str(); "the channel is not followed: {problem}");
+                    tell(&group.key, &channel, failure.code, &problem);
                 }
                 last_problem = Some(problem);
             }
         }
-        tokio::time::sleep(jittered(group.poll_seconds)).await;
+        tokio::time::sleep(Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()))).await;
+    }
+}
+
+fn tell(key: &GroupKey, channel: &str, code: ExitCode, problem: &str) {
+    if code == ExitCode::VerificationFailed {
+        notable!(Error, Notable::ChannelRefused, group = key, channel = channel; "the channel is not followed: {problem}");
+    } else {
+        log::warn!(hostler_event = "channel-unreadable", group:% = key, channel; "the channel is not followed: {problem}");
+    }
+}
+
+/// Until the next look: the interval, and after failures a time that grows to a bound; nobody in a fleet at the same time.
+fn wait_ms(poll_seconds: u64, failures: u32, random: u64) -> u64 {
+    let interval = poll_seconds.saturating_mul(1000);
+    match failures {
+        0 => jittered_ms(interval, random),
+        _ => {
+            // Who polls often wants to hear soon that a store is back, too.
+            let first_ms = AFTER_FAILURES.first_ms.min(interval);
+            let most_ms = AFTER_FAILURES.most_ms.min(interval.saturating_mul(8));
+            Backoff { first_ms, most_ms }.wait_ms(failures, random)
+        }
     }
 }
 
@@ -150,9 +183,18 @@ async fn deploy(handle: &Handle, request: Request) -> Result<(), AskError> {
     handle.ask(Event::Deploy { id, request: Box::new(request) }).await
 }
 
-/// Nine tenths to eleven tenths of the interval: a fleet that booted together must not poll together.
-fn jittered(seconds: u64) -> Duration {
-    let milliseconds = seconds.saturating_mul(1000);
-    let byte = clock::random_bytes::<1>().map_or(128, |[b]| u64::from(b));
-    Duration::from_millis(milliseconds * 9 / 10 + milliseconds / 5 * byte / 255)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_waited_out_longer_and_never_for_two_minutes() {
+        for poll in [1, 10, 60, 3600] {
+            assert!(wait_ms(poll, 0, 7) >= poll * 900);
+            let waits: Vec<u64> = (1..100).map(|failures| wait_ms(poll, failures, u64::MAX)).collect();
+            assert!(waits[0] <= 5000 && waits[0] <= poll * 1000, "{waits:?}");
+            assert!(waits.iter().all(|wait| *wait < 120_000), "{waits:?}");
+            assert!(waits[98] >= (poll * 4000).min(55_000), "{waits:?}");
+        }
+    }
 }

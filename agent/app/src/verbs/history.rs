@@ -41,7 +41,8 @@ pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
 fn verify(setup: &Setup) -> Outcome {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    let anchors = state.history.anchor().into_iter().chain(journal::anchors(setup.layout.state()));
+    let sent = state.instance.as_ref().map(|host| journal::anchors(setup.layout.state(), host));
+    let anchors = state.history.anchor().into_iter().chain(sent.into_iter().flatten());
     let findings: Vec<Finding> = history_file::verify(setup.layout.state(), anchors, &setup.limits)?;
     if setup.json {
         let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
@@ -106,6 +107,10 @@ fn kind_text(kind: &Kind) -> String {
         Kind::Hold { group, sequence, requested } => format!("{group} is held at release {sequence}{}", by(requested)),
         Kind::Resume { group, requested } => format!("{group} follows its channel again{}", by(requested)),
         Kind::Removed { group, requested } => format!("{group} was removed from this host{}", by(requested)),
+        Kind::Sealed { former: Some(former), .. } => {
+            format!("the history begins: this host was started from an image of {former}")
+        }
+        Kind::Sealed { former: None, .. } => "the history begins: this host was started from a sealed image".to_owned(),
         Kind::Recovered(recovered) => recovered_text(recovered),
         Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),
     }

@@ -6,10 +6,12 @@ mod logs;
 mod plan;
 mod push;
 mod release;
+mod reload;
 mod remove;
 mod resume;
 mod rollback;
 mod run;
+mod seal;
 mod status;
 mod stop;
 mod validate;
@@ -40,13 +42,15 @@ pub fn run(cli: Cli) -> Outcome {
     crate::log_output::start(level);
     let shared = cli.shared;
     match cli.verb {
-        Verb::Run(arguments) => run::run(&shared, arguments),
+        Verb::Run(arguments) => run::run(&shared, &arguments),
         Verb::Deploy(arguments) => deploy::run(&shared, arguments),
         Verb::Rollback(arguments) => rollback::run(&shared, arguments),
         Verb::Resume => resume::run(&shared),
         Verb::Remove(arguments) => remove::run(&shared, &arguments),
         Verb::Stop => stop::run(&shared),
-        Verb::Status => status::run(&shared),
+        Verb::Reload => reload::run(&shared),
+        Verb::Seal => seal::run(&shared),
+        Verb::Status(arguments) => status::run(&shared, &arguments),
         Verb::History(arguments) => history::run(&shared, &arguments),
         Verb::Logs(arguments) => logs::run(&shared, &arguments),
         Verb::Validate(arguments) => validate::run(&shared, &arguments),
@@ -63,7 +67,10 @@ pub fn run(cli: Cli) -> Outcome {
 pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
-    runtime.block_on(work)
+    let outcome = runtime.block_on(work);
+    // A step that blocks is not waited for once its outcome is not either; the next start takes it up.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// How long a verb waits for a daemon that is just starting or stopping.
@@ -108,7 +115,7 @@ pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<Way, Failure
         if let Some(client) = Client::connect(setup).await {
             return Ok(Way::Door(client));
         }
-        match Session::open(setup, None) {
+        match Session::open(setup).await {
             Ok(session) => return Ok(Way::Here(session)),
             Err(failure) => patience.after(failure).await?,
         }

@@ -9,22 +9,37 @@ use hostler_host::clock;
 use hostler_host::hooks;
 
 use crate::ports::Job;
+use crate::setup::Setup;
 use crate::work::HostWorker;
 
 /// Starts the script or attaches to the run that was started before.
-pub async fn run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, attempt: u32) -> HookResult {
+pub async fn run(
+    worker: &HostWorker,
+    setup: &Setup,
+    job: &Job,
+    event: LifecycleEvent,
+    index: usize,
+    attempt: u32,
+) -> HookResult {
     let Some(script) = job.deployment.step(event).and_then(|s| s.scripts.get(index)) else {
         let message = format!("a fault in hostler: {event} has no script number {}", index + 1);
         let now = clock::now_ms();
         return HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
     };
-    let paths = worker.setup.layout.deployment(&job.group.key, &job.deployment.id);
-    let run = hook_run(worker, job, event, index, script);
+    let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+    let run = hook_run(worker, setup, job, event, index, script);
     hooks::run(&worker.launcher, &worker.program, &paths.run(event, index, attempt), &run).await
 }
 
-fn hook_run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, script: &Script) -> HookRun {
-    let (setup, request) = (&worker.setup, &job.deployment.request);
+fn hook_run(
+    worker: &HostWorker,
+    setup: &Setup,
+    job: &Job,
+    event: LifecycleEvent,
+    index: usize,
+    script: &Script,
+) -> HookRun {
+    let request = &job.deployment.request;
     let layout = &setup.layout;
     let paths = layout.deployment(&job.group.key, &job.deployment.id);
     let archive = layout.deployment(&job.group.key, &script.archive).archive();

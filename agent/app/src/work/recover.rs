@@ -3,6 +3,7 @@
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Work;
+use hostler_core::machine::state::Group;
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
 
@@ -23,11 +24,7 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
             continue;
         }
-        // A rollback's Install takes the one before it back first, and may have been interrupted there.
-        if let Some(installed) = &group.installed {
-            settle(setup, &group.key, &installed.deployment)?;
-        }
-        let settled = settle(setup, &group.key, &deployment.id)?;
+        let settled = settle_install(setup, group, &deployment.id)?;
         let word = match settled {
             Settled::None => "had not begun",
             Settled::Undone(_) => "was undone; the old files are in place",
@@ -36,6 +33,18 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         text.push_str(&format!("the interrupted Install of {} ({}) {word}\n", deployment.id, group.key));
     }
     Ok(text)
+}
+
+/// Brings the Install of a group's active deployment to an end.
+///
+/// # Errors
+/// When its journal cannot be settled.
+pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -> Result<Settled, Failure> {
+    // A rollback's Install takes the one before it back first, and may have been interrupted there.
+    if let Some(installed) = &group.installed {
+        settle(setup, &group.key, &installed.deployment)?;
+    }
+    settle(setup, &group.key, deployment)
 }
 
 fn settle(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<Settled, Failure> {
