@@ -237,6 +237,7 @@ pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Req
         release: None,
         rolls_back: None,
         removes: false,
+        stops: None,
         policy,
     }
 }

@@ -26,6 +26,7 @@ pub mod history;
 pub mod hook;
 pub mod identity;
 pub mod ids;
+pub mod lifecycle;
 pub mod limits;
 pub mod machine;
 pub mod metrics;

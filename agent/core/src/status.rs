@@ -144,6 +144,8 @@ pub enum Condition {
     RolledBack,
     /// A rollback by hand holds the channel's release.
     Held,
+    /// The application was stopped because the host leaves service.
+    Stopped,
 }
 
 impl Condition {
@@ -156,6 +158,7 @@ impl Condition {
             Self::Failed => "FAILED",
             Self::RolledBack => "rolled back",
             Self::Held => "held",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -225,7 +228,7 @@ pub fn one_line(state: &State, health: &Health) -> String {
     groups.sort_by_key(|(condition, _)| match condition {
         Condition::Deploying => 0,
         Condition::Failed => 1,
-        Condition::RolledBack | Condition::Held => 2,
+        Condition::RolledBack | Condition::Held | Condition::Stopped => 2,
         Condition::Good | Condition::Empty => 3,
     });
     let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| {
@@ -309,6 +312,7 @@ pub(crate) fn condition(group: &Group) -> Condition {
     match (last.outcome, last.request.creator) {
         _ if group.following.held.is_some() => Condition::Held,
         (Some(Outcome::Failed), _) => Condition::Failed,
+        (_, Creator::Lifecycle) => Condition::Stopped,
         (_, Creator::Rollback) => Condition::RolledBack,
         _ => Condition::Good,
     }

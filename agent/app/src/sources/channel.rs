@@ -95,6 +95,7 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -
         release: Some(release::Highest { sequence: release.sequence, digest: Some(document.digest) }),
         rolls_back: None,
         removes: false,
+        stops: None,
         policy: Policy {
             ignore_application_stop_failures: policy.ignore_application_stop_failures
                 || release.ignore_application_stop_failures,

@@ -37,7 +37,7 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         fetch(store, key, &job.deployment.request.revision, &paths).await?;
     }
     blocking(move || {
-        if job.deployment.request.removes {
+        if job.deployment.request.removes || job.deployment.request.stops.is_some() {
             let (old_hooks, warning) = old_hooks(&setup, &job.group);
             let revision = job.deployment.request.revision.clone();
             let warnings = warning.into_iter().collect();

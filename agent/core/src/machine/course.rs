@@ -4,6 +4,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::Work;
 use crate::machine::retention::kept;
+use crate::machine::service;
 use crate::machine::state::{Deployment, Group, Request, RollbackExtent, Step, StepStatus};
 
 /// A deployment that has not begun, with the events that what it is for has.
@@ -16,17 +17,15 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         }
     };
     let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
-    let steps =
-        LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e)).map(|event| {
-            Step {
-                event,
-                status: StepStatus::Pending,
-                started_ms: None,
-                finished_ms: None,
-                scripts: Vec::new(),
-                probe: None,
-            }
-        });
+    let steps = LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e));
+    let steps = steps.filter(|event| request.stops.is_none() || service::of_stop(*event)).map(|event| Step {
+        event,
+        status: StepStatus::Pending,
+        started_ms: None,
+        finished_ms: None,
+        scripts: Vec::new(),
+        probe: None,
+    });
     Deployment {
         id,
         steps: steps.collect(),

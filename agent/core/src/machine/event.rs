@@ -7,6 +7,7 @@ use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::lifecycle::Change;
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
@@ -52,6 +53,17 @@ pub enum Event {
         /// Who asked.
         asked_by: String,
     },
+    /// Stop a group's application, for the open lifecycle action.
+    Stop {
+        /// Id of the deployment, if it is accepted.
+        id: DeploymentId,
+        /// The group.
+        key: GroupKey,
+        /// How it is done.
+        policy: Box<crate::machine::state::Policy>,
+    },
+    /// The journal of the instance's lifecycle changes.
+    Lifecycle(Change),
     /// An effect ended.
     Finished {
         /// The effect's number.
@@ -226,6 +238,12 @@ pub enum Refusal {
         /// The group.
         key: GroupKey,
     },
+    /// The Auto Scaling group or EC2 takes the host out of service.
+    #[error("the host is {why}; nothing new is deployed")]
+    OutOfService {
+        /// In words.
+        why: &'static str,
+    },
     /// Nothing is held.
     #[error("{key} follows its channel already")]
     NotHeld {
@@ -239,7 +257,10 @@ impl Refusal {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
-            Self::DeploymentActive { .. } | Self::NoGoodRevision { .. } | Self::NotHeld { .. } => ExitCode::Refused,
+            Self::OutOfService { .. }
+            | Self::DeploymentActive { .. }
+            | Self::NoGoodRevision { .. }
+            | Self::NotHeld { .. } => ExitCode::Refused,
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod resume;
 pub mod retention;
 mod rollback;
 pub mod seal;
+mod service;
 pub mod state;
 mod step;
 

@@ -12,7 +12,11 @@ use crate::machine::state::{
 pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
     let event = failed.failure.as_ref()?.event;
     let by_itself = failed.request.policy.rollback.covers(event);
-    if !by_itself || failed.request.removes || failed.request.creator == Creator::Rollback {
+    if !by_itself
+        || failed.request.removes
+        || failed.request.stops.is_some()
+        || failed.request.creator == Creator::Rollback
+    {
         return None;
     }
     let good = group.last_good.as_ref()?;
@@ -82,6 +86,7 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         release: None,
         rolls_back: None,
         removes: false,
+        stops: None,
         policy,
     }
 }

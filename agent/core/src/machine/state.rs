@@ -12,6 +12,7 @@ use crate::health::Check;
 use crate::history::HistoryState;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::lifecycle::Lifecycle;
 use crate::machine::checks::ProbePhase;
 use crate::machine::event::Effect;
 use crate::release::Highest;
@@ -35,6 +36,9 @@ pub struct State {
     pub history: HistoryState,
     /// The deployment groups by their id.
     pub groups: BTreeMap<String, Group>,
+    /// What the Auto Scaling group wants of this host, and what was done about it.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for State {
@@ -45,6 +49,7 @@ impl Default for State {
             next_effect: 1,
             history: HistoryState::default(),
             groups: BTreeMap::new(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -208,6 +213,8 @@ pub enum Creator {
     Cli,
     /// A rollback, by hand or automatic.
     Rollback,
+    /// The Auto Scaling group or EC2.
+    Lifecycle,
 }
 
 /// Where a bundle is fetched from.
@@ -253,8 +260,20 @@ pub struct Request {
     /// Whether the group's files are taken off the host, with nothing in their place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removes: bool,
+    /// Whether the application is only stopped, for the lifecycle action with this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<Stop>,
     /// How it is done.
     pub policy: Policy,
+}
+
+/// Why and by when an application is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Number of the lifecycle action.
+    pub entry: u64,
+    /// When its scripts must have ended, milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
 }
 
 /// The failed deployment that an automatic rollback follows, and what has to be put right after it.

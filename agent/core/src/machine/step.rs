@@ -4,10 +4,12 @@ use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
 use crate::hook::{HookOutcome, HookResult};
 use crate::ids::{DeploymentId, InstanceId};
+use crate::lifecycle::ends_deployments;
 use crate::machine::checks;
 use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
+use crate::machine::service;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, Outcome, Request, Script, Source, State, StepStatus,
 };
@@ -70,6 +72,7 @@ impl Turn<'_> {
     fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::Deploy { id, request } => {
+                service::admit(&self.state.lifecycle, request.creator)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
                 if let Some(release) = request.release {
@@ -81,6 +84,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::Rollback { id, key, to, asked_by, policy } => {
+                service::admit(&self.state.lifecycle, Creator::Rollback)?;
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::by_hand(group, to, &asked_by, *policy)?;
@@ -110,6 +114,19 @@ impl Turn<'_> {
                 self.record(Kind::Resume { group: key, requested });
                 Ok(())
             }
+            Event::Stop { id, key, policy } => {
+                let lifecycle = self.state.lifecycle.clone();
+                let group = self.group(&key);
+                refuse_while_active(group)?;
+                let request = service::stop(&lifecycle, group, *policy);
+                let request = request.ok_or_else(|| Refusal::NotInstalled { key: key.clone() })?;
+                self.start(new_deployment(id, request, self.context.now_ms));
+                Ok(())
+            }
+            Event::Lifecycle(change) => {
+                service::take(&mut self.state, change, self.context.now_ms);
+                Ok(())
+            }
             Event::Finished { effect, result } => {
                 self.finished(effect, *result);
                 Ok(())
@@ -136,7 +153,8 @@ impl Turn<'_> {
     fn start(&mut self, deployment: Deployment) {
         let request = &deployment.request;
         let requested = requester(request);
-        if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes) {
+        if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes || request.stops.is_some())
+        {
             self.record(Kind::Rollback {
                 failed: request.rolls_back.as_ref().map(|r| r.deployment.clone()),
                 group: request.key.clone(),
@@ -381,7 +399,9 @@ impl Turn<'_> {
         if good.is_some() || removed {
             group.last_good = good;
         }
+        let leaving = ends_deployments(&self.state.lifecycle);
         let rollback = rollback::after_failure(group, &deployment)
+            .filter(|_| !leaving)
             .map(|request| new_deployment(self.context.fresh.clone(), request, now));
         self.progress.push(Progress::Finished {
             deployment: deployment.id.clone(),
@@ -403,6 +423,10 @@ impl Turn<'_> {
         for key in keys {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
             if deployment.in_flight.is_none() {
+                if service::shall_end(&self.state.lifecycle, &deployment) {
+                    let message = "the host is on its way out of service".to_owned();
+                    self.fail(&mut deployment, None, WorkFailure { message, verification: false }, Vec::new());
+                }
                 let work = next_work(&group, &deployment);
                 if !(exclusive && work.is_exclusive()) {
                     exclusive |= work.is_exclusive();
@@ -445,6 +469,7 @@ fn requester(request: &Request) -> Requester {
         Creator::Channel => RequesterKind::Channel,
         Creator::Cli => RequesterKind::Cli,
         Creator::Rollback => RequesterKind::Rollback,
+        Creator::Lifecycle => RequesterKind::Lifecycle,
     };
     Requester { by, name: Some(request.asked_by.clone()) }
 }

@@ -48,6 +48,7 @@ fn request(group: &str, sequence: Option<u64>) -> Request {
         release: sequence.map(|sequence| Highest { sequence, digest: None }),
         rolls_back: None,
         removes: false,
+        stops: None,
         policy: Policy::default(),
     }
 }

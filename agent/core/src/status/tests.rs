@@ -2,7 +2,7 @@ use super::*;
 use crate::machine::checks::PreparedHealth;
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::state::{Policy, Request, Source};
-use crate::machine::{Context, Effect, Event, WorkResult, step};
+use crate::machine::{Context, Effect, Event, Refusal, WorkResult, step};
 
 pub(crate) struct Host {
     pub(crate) state: State,
@@ -17,17 +17,28 @@ impl Host {
 
     pub(crate) fn take(&mut self, event: Event) {
         self.now_ms += 1;
-        let context = Context {
+        let context = self.context();
+        let stepped = step(std::mem::take(&mut self.state), event, &context);
+        stepped.reply.unwrap();
+        (self.state, self.effects) = (stepped.state, stepped.effects);
+    }
+
+    fn context(&self) -> Context {
+        Context {
             now_ms: self.now_ms,
             fresh: format!("d-ROLLBACK{}", self.now_ms).parse().unwrap(),
             host: "i-1".parse().unwrap(),
             boot_id: "boot".to_owned(),
             agent_version: "0".to_owned(),
             draining: false,
-        };
-        let stepped = step(std::mem::take(&mut self.state), event, &context);
-        stepped.reply.unwrap();
-        (self.state, self.effects) = (stepped.state, stepped.effects);
+        }
+    }
+
+    /// What a release in the channel is answered; nothing changes.
+    pub(crate) fn asked_by_channel(&self, group: &str, number: u64) -> Result<(), Refusal> {
+        let request = Request { creator: Creator::Channel, ..request(group, number) };
+        let event = Event::Deploy { id: "d-CHANNEL".parse().unwrap(), request: Box::new(request) };
+        step(self.state.clone(), event, &self.context()).reply
     }
 
     pub(crate) fn finish(&mut self, result: WorkResult) {
@@ -36,20 +47,8 @@ impl Host {
     }
 
     pub(crate) fn deploy(&mut self, group: &str, number: u64) {
-        let content = Sha256Digest::of(&number.to_le_bytes());
-        let request = Request {
-            key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
-            creator: Creator::Cli,
-            asked_by: "test".to_owned(),
-            source: Source::Path { path: "/bundle".into() },
-            revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
-            release: None,
-            rolls_back: None,
-            removes: false,
-            policy: Policy::default(),
-        };
         let id = format!("d-{group}{number}").parse().unwrap();
-        self.take(Event::Deploy { id, request: Box::new(request) });
+        self.take(Event::Deploy { id, request: Box::new(request(group, number)) });
     }
 
     pub(crate) fn prepare(&mut self) {
@@ -71,6 +70,22 @@ impl Host {
         let failure = WorkFailure { message: "no".to_owned(), verification: false };
         self.finish(WorkResult::Installed(if fails { Err(failure) } else { Ok(report) }));
         self.finish(WorkResult::Finished { warnings: vec![] });
+    }
+}
+
+fn request(group: &str, number: u64) -> Request {
+    let content = Sha256Digest::of(&number.to_le_bytes());
+    Request {
+        key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
+        creator: Creator::Cli,
+        asked_by: "test".to_owned(),
+        source: Source::Path { path: "/bundle".into() },
+        revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
+        release: None,
+        rolls_back: None,
+        removes: false,
+        stops: None,
+        policy: Policy::default(),
     }
 }
 
