@@ -14,6 +14,7 @@ mod health;
 mod hosts_hooks;
 mod http_support;
 mod imds;
+mod lifecycle;
 mod machine;
 mod package;
 mod quickstart;

@@ -20,10 +20,14 @@ use crate::door::desk::{Desk, Door, ReloadAnswer};
 use crate::failure::{Failure, Outcome};
 use crate::health;
 use crate::identity::{self, Way};
+use crate::lifecycle::Attendant;
 use crate::log_output::notable;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
 use crate::sources::followers::{Channels, Followers};
+
+/// How long the start waits for the group's word before the channels are followed.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
 
 /// Runs until somebody asks for its end, or until the state cannot be persisted any more. `read` reads the configuration
 /// again.
@@ -53,7 +57,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
             None => return Ok(ExitCode::Ok),
         }
     };
-    let session = Session::start(hold, door, &live, instance)?;
+    let session = Session::start(hold, door, &live, instance.clone())?;
     let setup = live.now();
     log::info!(
         hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
@@ -67,6 +71,13 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     if let Some(address) = setup.settings.health_listener {
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);
+    }
+    if let Some(mut attendant) =
+        Attendant::new(live.clone(), session.handle.clone(), session.board.clone(), instance).await?
+    {
+        // What cannot be seen in this time leaves the host as the journal has it.
+        let _ = tokio::time::timeout(FIRST_LOOK, attendant.first_turn()).await;
+        watchers.push(tokio::spawn(attendant.attend()));
     }
     let followers = Followers::new(live.clone(), session.handle.clone(), channels);
     let ended = serve(session, followers, &configuration, &mut ears).await;

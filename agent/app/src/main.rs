@@ -9,6 +9,7 @@ mod engine;
 mod failure;
 mod health;
 mod identity;
+mod lifecycle;
 mod log_output;
 mod output;
 mod ports;

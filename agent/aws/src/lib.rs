@@ -1,5 +1,6 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 
+pub mod asg;
 pub mod clients;
 pub mod endpoint;
 pub mod fault;

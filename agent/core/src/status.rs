@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::lifecycle::{Lifecycle, Posture};
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
 
@@ -27,6 +28,9 @@ pub struct Status {
     pub daemon: Option<Daemon>,
     /// The deployment groups, by name.
     pub groups: Vec<GroupStatus>,
+    /// What the Auto Scaling group wants of this host, and what was done about it.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 /// The daemon that answers.
@@ -221,6 +225,31 @@ const NAMED_GROUPS: usize = 3;
 /// The state in one line of at most a few hundred characters, for `systemctl status`: what is going on and what is
 /// wrong before what is good.
 pub fn one_line(state: &State, health: &Health) -> String {
+    let groups = groups_line(state, health);
+    match lifecycle_line(&state.lifecycle) {
+        Some(lifecycle) => format!("{lifecycle}; {groups}"),
+        None => groups,
+    }
+}
+
+/// What the Auto Scaling group wants, in a few words; `None` for a host that is simply free to serve.
+pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
+    let posture = match lifecycle.posture {
+        Posture::Free => None,
+        Posture::Pooled => Some("in the warm pool"),
+        Posture::Parked => Some("in Standby"),
+        Posture::Leaving => Some("leaving"),
+    };
+    let action = lifecycle.action.as_ref().or(lifecycle.last.as_ref().filter(|_| posture.is_some()).map(|l| &l.action));
+    let action = action.map(|action| match &action.decided {
+        None => action.kind.words().to_owned(),
+        Some(decided) => format!("{}, {}: {}", action.kind.words(), decided.result.word(), decided.why),
+    });
+    let words: Vec<String> = posture.map(str::to_owned).into_iter().chain(action).collect();
+    (!words.is_empty()).then(|| format!("auto scaling: {}", words.join("; ")))
+}
+
+fn groups_line(state: &State, health: &Health) -> String {
     if state.groups.is_empty() {
         return "nothing was deployed on this host".to_owned();
     }
@@ -279,7 +308,8 @@ fn short_name(revision: &Revision) -> String {
 /// The status document of a state.
 pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
     let groups = state.groups.values().map(|group| group_status(group, daemon.as_ref(), now_ms)).collect();
-    Status { version: STATUS_VERSION, instance: state.instance.clone(), daemon, groups }
+    let lifecycle = state.lifecycle.clone();
+    Status { version: STATUS_VERSION, instance: state.instance.clone(), daemon, groups, lifecycle }
 }
 
 fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupStatus {

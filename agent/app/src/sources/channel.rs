@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
+use hostler_core::lifecycle::Posture;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::machine::{Event, State};
@@ -168,6 +169,10 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
     match found {
         Look::Empty => None,
         Look::Unchanged => known,
+        // The lifecycle's log says why, once.
+        Look::Release { follow: Follow::Deploy, .. } if handle.state().borrow().lifecycle.posture != Posture::Free => {
+            None
+        }
         Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
             if let Err(error) = deploy(handle, *request).await {
                 log::warn!(group:% = key, sequence; "the release is not deployed: {error}");

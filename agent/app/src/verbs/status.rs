@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
+use hostler_core::status::{DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -88,6 +88,9 @@ fn text(document: &Status) -> String {
             }
         }
         None => text.push_str("no daemon runs\n"),
+    }
+    if let Some(lifecycle) = lifecycle_line(&document.lifecycle) {
+        let _ = writeln!(text, "{lifecycle}");
     }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");

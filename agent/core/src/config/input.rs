@@ -13,10 +13,11 @@ use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
+mod auto_scaling;
 mod aws;
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "health_listener", "aws", "downloads"];
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "health_listener", "auto_scaling", "aws", "downloads"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -63,7 +64,7 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "health_listener", "aws", "downloads"].iter().any(has)
+    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads"].iter().any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
@@ -98,6 +99,7 @@ impl Reader {
                 "groups" => self.groups(&entry.value, findings),
                 "health_listener" => set(&mut self.settings.health_listener, parsed(entry, findings)),
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
+                "auto_scaling" => auto_scaling::read(&mut self.settings.auto_scaling, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::health::Check;
 use crate::ids::{GroupKey, InstanceId};
+use crate::lifecycle::WithoutRelease;
 use crate::machine::state::Policy;
 
 /// Seconds between two looks at a channel, unless the configuration says otherwise (specs/rollout.md §3 rule 6).
@@ -21,6 +22,8 @@ pub struct Settings {
     pub hooks: HookSettings,
     /// Where a load balancer's health check is answered; `None` is nowhere.
     pub health_listener: Option<SocketAddr>,
+    /// How the Auto Scaling group is obeyed; `None` is not at all.
+    pub auto_scaling: Option<AutoScalingSettings>,
     /// How AWS is reached.
     pub aws: AwsSettings,
     /// How bundles are fetched.
@@ -36,6 +39,37 @@ impl Settings {
     /// The health checks that the configuration has for a group.
     pub fn health(&self, key: &GroupKey) -> &[Check] {
         self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
+    }
+}
+
+/// How the Auto Scaling group is obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoScalingSettings {
+    /// The launch hooks that this agent completes.
+    pub launch_hooks: Vec<String>,
+    /// The termination hooks that this agent completes.
+    pub terminate_hooks: Vec<String>,
+    /// Seconds until a launch that is not ready is given up.
+    pub launch_timeout_seconds: u64,
+    /// What is done with a launch when nothing was released yet.
+    pub without_release: WithoutRelease,
+    /// Complete a termination hook with ABANDON when a script of the shutdown failed.
+    pub abandon_failed_shutdown: bool,
+    /// Seconds between two looks at the metadata service.
+    pub poll_seconds: u64,
+}
+
+impl Default for AutoScalingSettings {
+    fn default() -> Self {
+        Self {
+            launch_hooks: Vec::new(),
+            terminate_hooks: Vec::new(),
+            launch_timeout_seconds: 1800,
+            without_release: WithoutRelease::Continue,
+            abandon_failed_shutdown: false,
+            // As AWS advises for the spot notice.
+            poll_seconds: 5,
+        }
     }
 }
 

@@ -165,3 +165,27 @@ downloads: {max_bytes_per_second: 0}
 ";
     insta::assert_snapshot!(read_one(text).unwrap_err());
 }
+
+#[test]
+fn how_the_auto_scaling_group_is_obeyed_is_read() {
+    let text = "\
+auto_scaling:
+  launch_hooks: [hostler-launch]
+  terminate_hooks: [hostler/terminate]
+  launch_timeout: 20m
+  without_release: wait
+  abandon_failed_shutdown: true
+";
+    let found = read_one(text).unwrap().auto_scaling.unwrap();
+    assert_eq!(
+        (found.launch_hooks, found.terminate_hooks),
+        (vec!["hostler-launch".into()], vec!["hostler/terminate".into()])
+    );
+    assert_eq!((found.launch_timeout_seconds, found.poll_seconds, found.abandon_failed_shutdown), (1200, 5, true));
+    assert_eq!(found.without_release, crate::lifecycle::WithoutRelease::Wait);
+    assert_eq!(read_one("poll: 5s").unwrap().auto_scaling, None, "off where nothing is said");
+    let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, hooks: []}").unwrap_err();
+    for part in ["not the name of a lifecycle hook", "none of continue, wait, abandon", "no key `hooks`"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

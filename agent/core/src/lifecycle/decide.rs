@@ -69,7 +69,7 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
         // What goes on goes on; nothing is opened, closed or completed for a state that is not known.
         return if journal.action.is_some() { Next::Work } else { Next::Rest };
     };
-    let wanted = wanted(journal, look, current);
+    let wanted = wanted(look, current);
     if let (Some(action), Some(kind)) = (&journal.action, wanted)
         && action.kind != kind
     {
@@ -82,7 +82,7 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
     match (&journal.action, wanted) {
         (None, Some(kind)) => Next::OpenForHooks(kind),
         (None, None) => Next::Rest,
-        (Some(action), Some(_)) if action.kind.stops() && action.group.is_none() && look.group.is_some() => {
+        (Some(action), Some(_)) if action.group.is_none() && look.group.is_some() => {
             // Opened for a notice; now a hook waits too.
             if action.decided.is_some() {
                 Next::Change(Change::Close(action.entry, "stopped for the notice; a hook waits now".to_owned()))
@@ -96,14 +96,11 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
 }
 
 /// What the hook that waits is for; `None` where none waits.
-fn wanted(journal: &Lifecycle, look: &Look, current: &Current) -> Option<ActionKind> {
+fn wanted(look: &Look, current: &Current) -> Option<ActionKind> {
     match current {
         // It is taken away before it came into service: a deployment would be for nothing.
         Current::PendingWait | Current::WarmedPendingWait if look.target == Some(Target::Terminated) => None,
         Current::PendingWait => Some(ActionKind::Launch),
-        Current::WarmedPendingWait if journal.served || is_open(journal, ActionKind::ReturnToPool) => {
-            Some(ActionKind::ReturnToPool)
-        }
         Current::WarmedPendingWait => Some(ActionKind::Prepare),
         Current::TerminatingWait if look.target == Some(Target::Warmed) => Some(ActionKind::ReturnToPool),
         Current::TerminatingWait | Current::WarmedTerminatingWait => Some(ActionKind::Shutdown),

@@ -56,6 +56,8 @@ pub struct Action {
     pub begun_ms: u64,
     /// When the work must have ended, milliseconds since 1970.
     pub deadline_ms: Option<u64>,
+    /// Whether applications are stopped for it.
+    pub stops: bool,
     /// What came of the work.
     pub decided: Option<Decided>,
 }
@@ -66,7 +68,7 @@ pub struct Action {
 pub enum ActionKind {
     /// Deploy the desired revision and prove that it is healthy.
     Launch,
-    /// Into the warm pool for the first time: nothing is started.
+    /// Into the warm pool: nothing is started, and what still runs is stopped.
     Prepare,
     /// Stop the applications: the instance ends.
     Shutdown,
@@ -83,11 +85,6 @@ impl ActionKind {
             Self::Shutdown => "shutdown",
             Self::ReturnToPool => "return to the warm pool",
         }
-    }
-
-    /// Whether applications are stopped for it.
-    pub fn stops(self) -> bool {
-        matches!(self, Self::Shutdown | Self::ReturnToPool)
     }
 }
 
@@ -252,6 +249,12 @@ impl Lifecycle {
             hooks: opening.hooks,
             begun_ms: now_ms,
             deadline_ms: opening.deadline_ms,
+            stops: match opening.kind {
+                ActionKind::Launch => false,
+                ActionKind::Shutdown | ActionKind::ReturnToPool => true,
+                // What never served runs nothing yet.
+                ActionKind::Prepare => self.served,
+            },
             decided: None,
         });
     }

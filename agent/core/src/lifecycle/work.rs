@@ -3,7 +3,7 @@
 use super::journal::{Action, ActionKind, Decided, HookOutcome, Lifecycle};
 use crate::ids::GroupKey;
 use crate::machine::State;
-use crate::machine::state::{Group, Outcome};
+use crate::machine::state::{Group, Outcome, StepStatus};
 
 /// What a launch found of one deployment group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub enum Stopping {
 /// `abandon_failed`: a script that failed makes the result ABANDON, which keeps the instance where the group's instance
 /// lifecycle policy says so.
 pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stopping {
+    if !action.stops {
+        let why = "nothing runs here that was started for the group".to_owned();
+        return Stopping::Ended(Decided { result: HookOutcome::Continue, why });
+    }
     let mut begin = Vec::new();
     let mut failed = Vec::new();
     let mut waiting = false;
@@ -99,12 +103,15 @@ pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stoppin
     Stopping::Ended(Decided { result, why })
 }
 
-/// How the group's application was stopped, if that was the last thing done with it.
+/// How the group's application was stopped, if that was the last thing done with it. A script whose failure did not
+/// keep the others from running has failed all the same.
 pub fn stopped(group: &Group) -> Option<Outcome> {
-    group.finished.last().filter(|deployment| deployment.request.stops.is_some())?.outcome
+    let last = group.finished.last().filter(|deployment| deployment.request.stops.is_some())?;
+    let ignored = last.steps.iter().any(|step| step.status == StepStatus::Ignored);
+    if ignored { Some(Outcome::Failed) } else { last.outcome }
 }
 
 /// Whether deployments that go on shall end at their next step, because the host is on its way out.
 pub fn ends_deployments(journal: &Lifecycle) -> bool {
-    journal.action.as_ref().is_some_and(|action| action.kind.stops() && action.decided.is_none())
+    journal.action.as_ref().is_some_and(|action| action.stops && action.decided.is_none())
 }

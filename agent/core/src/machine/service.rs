@@ -32,7 +32,7 @@ pub fn take(state: &mut State, change: Change, now_ms: u64) {
 
 /// The deployment that only stops what is installed; `None` when nothing is, or no action that stops is open.
 pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Request> {
-    let action = lifecycle.action.as_ref().filter(|action| action.kind.stops())?;
+    let action = lifecycle.action.as_ref().filter(|action| action.stops)?;
     let installed = group.installed.as_ref()?;
     Some(Request {
         key: group.key.clone(),

@@ -116,8 +116,9 @@ fn out_of_the_pool_what_was_stopped_is_deployed_again_and_in_it_nothing_is() {
     host.deploy("a", 1);
     run(&mut host);
     host.state.groups.values_mut().next().unwrap().following.tried_sequence = 7;
-    for _ in 0..2 {
-        let action = begin(&mut host, ActionKind::ReturnToPool);
+    for kind in [ActionKind::ReturnToPool, ActionKind::Prepare] {
+        host.state.lifecycle.served = true;
+        let action = begin(&mut host, kind);
         if !matches!(stopping(&action, &host.state, false), Stopping::Ended(_)) {
             host.take(stop());
             run(&mut host);

@@ -227,7 +227,9 @@ impl World {
         wait.result = Some(result);
         match self.current {
             "Pending:Wait" if result == HookOutcome::Continue => prop_assert!(self.runs, "in service and not deployed"),
-            "Terminating:Wait" | "Warmed:Terminating:Wait" => prop_assert!(!self.runs, "ended before it was stopped"),
+            "Terminating:Wait" | "Warmed:Terminating:Wait" | "Warmed:Pending:Wait" => {
+                prop_assert!(!self.runs, "ended before it was stopped")
+            }
             _ => {}
         }
         self.leave(result);
@@ -319,7 +321,7 @@ impl Agent {
         }
         let fails = std::mem::take(&mut world.work_fails);
         let launch = action.kind == ActionKind::Launch;
-        if action.kind != ActionKind::Prepare {
+        if launch || action.stops {
             world.runs = launch && !fails;
         }
         let result = if launch && fails { HookOutcome::Abandon } else { HookOutcome::Continue };
