@@ -8,17 +8,21 @@ mod corpus;
 mod crash;
 mod daemon;
 mod deploy;
+mod doctor;
 mod examples;
 mod fuzzing;
 mod health;
 mod hosts_hooks;
 mod http_support;
+mod identity;
 mod imds;
 mod lifecycle;
 mod machine;
 mod package;
 mod quickstart;
+mod s3;
 mod support;
+mod syncs;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::http_server::{Reply, Request, Server};
+use super::s3_front::{ACCESS_KEY, SECRET_KEY};
 
 /// How the service misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +202,7 @@ fn document(instance: &Instance) -> String {
 fn credentials() -> String {
     let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(6);
     serde_json::json!({
-        "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "ASIATEST", "SecretAccessKey": "secret",
+        "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY,
         "Token": "session", "LastUpdated": "2026-11-01T00:00:00Z",
         "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     })

@@ -5,9 +5,12 @@ pub mod crash_support;
 pub mod http_server;
 pub mod imds;
 pub mod machine;
+pub mod moto;
 pub mod packages;
+pub mod s3_front;
 pub mod scratch;
 pub mod sigv4;
+pub mod syncs;
 mod tree;
 
 use std::time::{Duration, Instant};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
 use hostler_core::machine::State;
 use hostler_core::notable::Notable;
 use hostler_core::status::{Health, one_line};
@@ -52,7 +53,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     notify::ready();
     let instance = {
         let _alive = watchdog::keep(None, &channels);
-        match find_out(&configuration, &door, &mut ears).await? {
+        match find_out(&configuration, hold.state.instance.as_ref(), &door, &mut ears).await? {
             Some(instance) => instance,
             None => return Ok(ExitCode::Ok),
         }
@@ -88,11 +89,12 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
 /// Asks which host this is until it is known; `None` when the daemon is asked to end before.
 async fn find_out<R: Fn() -> Result<Setup, Failure>>(
     configuration: &Configuration<R>,
+    known: Option<&InstanceId>,
     door: &Door,
     ears: &mut Ears,
-) -> Result<Option<hostler_core::ids::InstanceId>, Failure> {
+) -> Result<Option<InstanceId>, Failure> {
     loop {
-        let imds = match identity::find(&configuration.live.now())? {
+        let imds = match identity::find(&configuration.live.now(), known)? {
             Way::Known(instance) => return Ok(Some(instance)),
             Way::Ask(imds) => imds,
         };
@@ -185,12 +187,17 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
     }
 
     fn replace(&self, named: bool) -> Result<Arc<Setup>, Failure> {
-        let setup = Arc::new((self.read)()?);
+        let mut setup = (self.read)()?;
         let before = self.live.now();
         // History, ledger and hooks carry the name: it cannot change under them.
         if named && setup.settings.instance_id != before.settings.instance_id {
             return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
         }
+        // The way to AWS and its certificates are read again only where they are others.
+        if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
+            setup.stores = Arc::clone(&before.stores);
+        }
+        let setup = Arc::new(setup);
         self.setups.send_replace(Arc::clone(&setup));
         Ok(setup)
     }

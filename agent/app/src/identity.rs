@@ -29,11 +29,12 @@ pub enum Way {
     Ask(Arc<Imds>),
 }
 
-/// Finds the way, without a word to the network: hosts off EC2 never wait for a service that is not there.
+/// Finds the way, without a word to the network: hosts off EC2 never wait for a service that is not there. The host name is
+/// only a first name: it may change, so the one in the ledger (`known`) is kept then.
 ///
 /// # Errors
 /// A usage failure for a name or an address that cannot be used.
-pub fn find(setup: &Setup) -> Result<Way, Failure> {
+pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<Way, Failure> {
     if let Some(id) = &setup.settings.instance_id {
         return Ok(Way::Known(id.clone()));
     }
@@ -46,6 +47,9 @@ pub fn find(setup: &Setup) -> Result<Way, Failure> {
             Err(ImdsFault::Disabled) => {}
             Err(fault) => return Err(Failure::new(ExitCode::Usage, fault.clone()).hint(fault.remedy())),
         }
+    }
+    if let Some(known) = known {
+        return Ok(Way::Known(known.clone()));
     }
     named(&clock::host_name(), "the host name cannot name this host").map(Way::Known)
 }

@@ -4,6 +4,7 @@ mod books;
 mod cli;
 mod config_files;
 mod daemon;
+mod doctor;
 mod door;
 mod engine;
 mod failure;

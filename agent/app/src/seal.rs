@@ -46,7 +46,7 @@ pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) 
         // Before the ledger: a chain that the ledger does not know any more would be taken for a part of the new one.
         history_file::put_aside(hold.lock(), former.as_str())?;
     }
-    hold.replace(state)?;
+    hold.replace(state, &setup.limits)?;
     let was = former.map_or_else(|| "a sealed image".to_owned(), |former| format!("an image of {former}"));
     notable!(
         Warn, Notable::InstanceChanged;
@@ -94,7 +94,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
     let former = hold.state.instance.clone();
     let Sealed { state, .. } = seal(hold.state.clone(), &[], clock::now_ms());
     let mut removed = Removed { version: 1, former, removed: Vec::new(), warnings: Vec::new() };
-    hold.replace(state)?;
+    hold.replace(state, &setup.limits)?;
     let directory = setup.layout.state();
     for path in entries(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -109,7 +109,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
             match deployment {
                 Some(deployment) if stay.contains(&deployment) => {
                     let paths = setup.layout.deployment(&group.key, &deployment);
-                    for of_instance in [paths.logs(), paths.runs(), paths.bundle()] {
+                    for of_instance in [paths.logs(), paths.hook_runs(), paths.bundle()] {
                         remove(&of_instance, &mut removed)?;
                     }
                 }

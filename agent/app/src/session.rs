@@ -1,6 +1,5 @@
 //! An engine in this process: the ledger opened and locked, the worker and the loop started.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
+use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
 use hostler_host::clock;
@@ -24,7 +24,7 @@ use crate::identity::{self, Way};
 use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
-use crate::work::HostWorker;
+use crate::work::{HostWorker, recover};
 
 /// The state, held: nobody else can write it, and nothing has begun.
 #[derive(Debug)]
@@ -54,8 +54,10 @@ impl Hold {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn replace(&mut self, state: State) -> anyhow::Result<()> {
-        let bytes = serde_json::to_vec(&state)?;
+    pub fn replace(&mut self, state: State, limits: &Limits) -> anyhow::Result<()> {
+        let mut bytes = serde_json::to_vec(&state)?;
+        // The old state may have been longer; JSON ends with as many blanks as one likes.
+        bytes.resize(bytes.len().max(limits.ledger_bytes), b' ');
         self.ledger.persist(&bytes)?;
         self.ledger.persist(&bytes)?;
         self.state = state;
@@ -87,7 +89,7 @@ impl Session {
         let hold = Hold::take(setup)?;
         let live = Live::fixed(Arc::clone(setup));
         let door = Door::open(&hold, &live, Desk::default())?;
-        let instance = match identity::find(setup)? {
+        let instance = match identity::find(setup, hold.state.instance.as_ref())? {
             Way::Known(instance) => instance,
             Way::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?,
         };
@@ -100,6 +102,7 @@ impl Session {
     /// When the state cannot be read or written.
     pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
         let setup = live.now();
+        recover::confirm_all(&setup, &hold.state)?;
         let identity = Identity {
             host: instance.clone(),
             boot_id: clock::boot_id(),
@@ -229,11 +232,11 @@ pub fn ledger_failure(error: LedgerError) -> Failure {
 /// A deployment by hand as the state machine takes it.
 pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Request {
     Request {
-        revision: unknown_revision(&wish.path),
+        revision: unknown_revision(&wish.source),
         key: wish.key,
         creator: Creator::Cli,
         asked_by,
-        source: Source::Path { path: wish.path },
+        source: wish.source,
         release: None,
         rolls_back: None,
         removes: false,
@@ -252,6 +255,12 @@ pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_st
     }
 }
 
-fn unknown_revision(path: &Path) -> Revision {
-    Revision { location: path.display().to_string(), digest: None, size: None, bundle_type: None }
+fn unknown_revision(source: &Source) -> Revision {
+    let location = match source {
+        Source::Path { path } => path.display().to_string(),
+        Source::Location { location } => location.clone(),
+        Source::Store { store, key } => format!("{store}/{key}"),
+        Source::Kept { deployment } => deployment.to_string(),
+    };
+    Revision { location, digest: None, size: None, bundle_type: None }
 }

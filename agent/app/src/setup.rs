@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::cli::Shared;
 use crate::failure::Failure;
+use crate::sources::store::Stores;
 
 /// Paths, settings and bounds of this run.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether JSON is printed.
     pub json: bool,
+    /// The stores that are in use, and the way to AWS.
+    pub stores: Arc<Stores>,
 }
 
 /// The setup that is in force, which a reload replaces.
@@ -63,14 +66,26 @@ impl Setup {
     /// # Errors
     /// A usage failure for a configuration that is wrong and for flags that do not fit together.
     pub fn new(shared: &Shared) -> Result<Self, Failure> {
+        let mut setup = Self::of_flags(shared)?;
+        setup.settings = crate::config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
+        add_group_of_flags(&mut setup.settings, shared)?;
+        setup.stores = Arc::new(Stores::new(&setup.settings, &setup.limits));
+        Ok(setup)
+    }
+
+    /// Without the configuration, for verbs that only look at the state or talk to the daemon: they work when it is wrong.
+    ///
+    /// # Errors
+    /// A usage failure for a directory that is no path.
+    pub fn of_flags(shared: &Shared) -> Result<Self, Failure> {
         let absolute =
             |path: &Path| std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()));
         let root = absolute(&shared.root)?;
         let state_dir = shared.state_dir.as_deref().map(absolute).transpose()?;
-        let limits = Limits::default();
-        let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
-        add_group_of_flags(&mut settings, shared)?;
-        Ok(Self { layout: Layout::new(&root, state_dir.as_deref()), settings, limits, json: shared.json })
+        let (layout, limits) = (Layout::new(&root, state_dir.as_deref()), Limits::default());
+        let settings = Settings::default();
+        let stores = Arc::new(Stores::new(&settings, &limits));
+        Ok(Self { layout, settings, limits, json: shared.json, stores })
     }
 
     /// The group that the flags or the configuration name.

@@ -2,7 +2,9 @@
 
 pub mod asg;
 pub mod clients;
+pub mod credentials;
 pub mod endpoint;
 pub mod fault;
 pub mod imds;
 pub mod signed_call;
+pub mod store_s3;

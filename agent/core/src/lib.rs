@@ -20,6 +20,8 @@ pub mod appspec;
 pub mod bundle;
 pub mod codes;
 pub mod config;
+pub mod delta;
+pub mod doctor;
 pub mod event_order;
 pub mod health;
 pub mod history;

@@ -55,6 +55,30 @@ pub struct Limits {
     /// Seconds that a stopping daemon gives the step that it is in. Prevents: a shutdown that waits for a download; less
     /// than the unit's TimeoutStopSec, so that the daemon's own last words are heard.
     pub drain_seconds: u64,
+    /// Connections of one download. Prevents: taking the whole network from the application that still serves.
+    pub download_connections: usize,
+    /// Bytes that one request of a download asks for. Prevents: losing more than that when a connection breaks.
+    pub download_part_bytes: u64,
+    /// Bytes of a download that each connection holds before they are written. Prevents: memory that grows with the bundle.
+    pub download_write_bytes: usize,
+    /// Seconds of waiting within which a connection must bring `download_floor_bytes`. Prevents: hanging on a peer that
+    /// sends a byte now and then.
+    pub download_stall_seconds: u64,
+    /// Bytes that a connection must bring in `download_stall_seconds`. Prevents: the same.
+    pub download_floor_bytes: u64,
+    /// Broken connections in a row that brought nothing. Prevents: trying for ever.
+    pub download_fruitless_tries: u32,
+    /// Bytes at the end of a zip that are fetched first; its table of contents is there. Prevents: a request more for
+    /// each bundle.
+    pub delta_tail_bytes: u64,
+    /// Bytes that are copied from the kept bundle rather than fetched, between two ranges that are. Prevents: more
+    /// requests than bytes.
+    pub delta_copy_bytes: u64,
+    /// Bytes of one part of an upload, and of the largest object that is uploaded in one request. Prevents: memory that
+    /// grows with the bundle. S3 wants at least 5 MiB.
+    pub upload_part_bytes: u64,
+    /// Parts of one upload that are on their way at a time, each in memory. Prevents: the same.
+    pub upload_connections: usize,
     /// Seconds between SIGTERM and SIGKILL at a hook's deadline. Prevents: cutting off a script that cleans up.
     pub kill_grace_seconds: u64,
     /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
@@ -87,6 +111,16 @@ impl Default for Limits {
             socket_question_seconds: 5,
             socket_onlookers: 32,
             drain_seconds: 25,
+            download_connections: 6,
+            download_part_bytes: 8 << 20,
+            download_write_bytes: 1 << 20,
+            download_stall_seconds: 30,
+            download_floor_bytes: 64 << 10,
+            download_fruitless_tries: 4,
+            delta_tail_bytes: 128 << 10,
+            delta_copy_bytes: 64 << 10,
+            upload_part_bytes: 16 << 20,
+            upload_connections: 2,
             kill_grace_seconds: 5,
             supervisor_start_seconds: 30,
         }

@@ -47,7 +47,7 @@ pub fn send_anchor(state: &Path, host: &InstanceId, anchor: &Anchor) {
 struct Sent {
     #[serde(rename = "HISTORY_STATE")]
     state: String,
-    #[serde(rename = "HISTORY_HOST")]
+    #[serde(rename = "HISTORY_HOST", default)]
     host: String,
     #[serde(rename = "HISTORY_SEQ")]
     seq: String,
@@ -55,10 +55,10 @@ struct Sent {
     hash: String,
 }
 
-/// The anchors of a state directory that the journal still has of this host: an image may hold those of another one, whose
-/// chain is another. Only those count that the directory's owner sent: the
+/// The anchors of a state directory that the journal still has of this host, or of any: an image may hold those of
+/// another one, whose chain is another. Only those count that the directory's owner sent: the
 /// journal itself writes down the sender, so nobody else can forge one. None where there is no journal.
-pub fn anchors(state: &Path, host: &InstanceId) -> Vec<Anchor> {
+pub fn anchors(state: &Path, host: Option<&InstanceId>) -> Vec<Anchor> {
     let Ok(owner) = state.metadata().map(|metadata| metadata.uid()) else { return Vec::new() };
     let output = Command::new("journalctl")
         .args([
@@ -74,7 +74,7 @@ pub fn anchors(state: &Path, host: &InstanceId) -> Vec<Anchor> {
     let Ok(output) = output else { return Vec::new() };
     let state = state.display().to_string();
     let sent = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Sent>(line).ok());
-    sent.filter(|sent| sent.state == state && sent.host == host.as_str())
+    sent.filter(|sent| sent.state == state && host.is_none_or(|host| sent.host == host.as_str()))
         .filter_map(|sent| Some(Anchor { seq: sent.seq.parse().ok()?, hash: sent.hash.parse().ok()? }))
         .collect()
 }

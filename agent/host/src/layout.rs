@@ -49,6 +49,11 @@ impl Layout {
         self.deployment_root().join(key.id())
     }
 
+    /// The packed bundles of a group: the one that is kept, and the one that is being fetched.
+    pub fn bundles(&self, key: &GroupKey) -> PathBuf {
+        self.group(key).join("bundles")
+    }
+
     /// The log of all deployments.
     pub fn deployments_log(&self) -> PathBuf {
         self.deployment_root().join("deployment-logs/codedeploy-agent-deployments.log")
@@ -90,18 +95,18 @@ impl DeploymentPaths {
         self.0.join("logs")
     }
 
-    /// The run directories of its scripts.
-    pub fn runs(&self) -> PathBuf {
-        self.0.join("hook-runs")
-    }
-
     /// The journal of its Install.
     pub fn journal(&self) -> PathBuf {
         self.0.join("install-journal")
     }
 
+    /// The run directories of its hooks.
+    pub fn hook_runs(&self) -> PathBuf {
+        self.0.join("hook-runs")
+    }
+
     /// The run directory of one attempt of one script.
     pub fn run(&self, event: LifecycleEvent, index: usize, attempt: u32) -> PathBuf {
-        self.runs().join(format!("{event}-{}-{attempt}", index + 1))
+        self.hook_runs().join(format!("{event}-{}-{attempt}", index + 1))
     }
 }

@@ -10,6 +10,7 @@ pub mod firmware;
 pub mod health_listener;
 pub mod history_file;
 pub mod hooks;
+pub mod inspect;
 pub mod install;
 pub mod journal;
 pub mod layout;

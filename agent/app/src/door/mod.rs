@@ -5,12 +5,10 @@ pub mod desk;
 mod scrape;
 pub mod server;
 
-use std::path::PathBuf;
-
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Progress;
-use hostler_core::machine::state::{Policy, RollbackPolicy};
+use hostler_core::machine::state::{Policy, RollbackPolicy, Source};
 use hostler_core::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +74,8 @@ impl Ask {
 pub struct DeployWish {
     /// The group.
     pub key: GroupKey,
-    /// A directory or bundle file, absolute.
-    pub path: PathBuf,
+    /// A directory or bundle file, or an object of S3.
+    pub source: Source,
     /// Wins over the group's setting.
     pub file_exists_behavior: Option<FileExistsBehavior>,
     /// Name of the appspec file.

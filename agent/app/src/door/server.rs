@@ -24,7 +24,7 @@ use crate::session;
 use crate::setup::Live;
 
 /// Members of this group may do what root may.
-const SERVICE_GROUP: &str = "hostler";
+pub const SERVICE_GROUP: &str = "hostler";
 
 /// Answers questions until it is dropped.
 #[derive(Debug, Clone)]

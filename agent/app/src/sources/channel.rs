@@ -13,7 +13,7 @@ use hostler_core::machine::{Event, State};
 use hostler_core::notable::Notable;
 use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Terms};
 use hostler_core::retry::{Backoff, jittered_ms};
-use hostler_core::store::{ETag, GetOutcome, Store as _, release_key};
+use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
 
 use crate::engine::{AskError, Handle};
@@ -54,7 +54,7 @@ pub async fn look(
     state: &State,
     known: Option<&ETag>,
 ) -> Result<Look, Failure> {
-    let store = store::open(channel)?;
+    let store = setup.stores.open(channel)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
     let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(store::failure)? {
@@ -63,7 +63,8 @@ pub async fn look(
         GetOutcome::Found { bytes, etag } => (bytes, etag),
     };
     let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?)
-        .with_context(|| format!("cannot use {}", store.location(&key)))?;
+        .with_context(|| format!("cannot use {}", store.location(&key)))
+        .map_err(|error| Failure::new(ExitCode::VerificationFailed, error))?;
     let known_group = state.groups.get(&group.key.id());
     let terms = Terms { group: &group.key, highest: known_group.and_then(|g| g.following.highest), now: clock::now() };
     release::accept(&document, &terms)
@@ -77,22 +78,32 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -
     let release = &document.release;
     let source = match &release.revision.source {
         RevisionSource::Key(key) => Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() },
-        RevisionSource::Location(location) => {
-            let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
-            return Err(Failure::say(ExitCode::Failed, message).hint("push the bundle into the channel's store"));
-        }
+        RevisionSource::Location(location) => match location.parse::<S3Location>() {
+            Ok(place) => {
+                let place = S3Location { version_id: release.revision.version_id.clone(), ..place };
+                Source::Location { location: place.to_string() }
+            }
+            Err(_) => {
+                let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
+                return Err(Failure::say(ExitCode::Failed, message)
+                    .hint("release an object of S3, or push the bundle into the channel's store"));
+            }
+        },
     };
     Ok(Request {
         key: key.clone(),
         creator: Creator::Channel,
         asked_by: format!("release {} in {channel}", release.sequence),
-        source,
         revision: Revision {
-            location: channel.to_owned(),
+            location: match &source {
+                Source::Location { location } => location.clone(),
+                _ => channel.to_owned(),
+            },
             digest: Some(release.revision.content.sha256),
             size: Some(release.revision.content.size),
             bundle_type: Some(release.revision.bundle_type),
         },
+        source,
         release: Some(release::Highest { sequence: release.sequence, digest: Some(document.digest) }),
         rolls_back: None,
         removes: false,
@@ -131,7 +142,7 @@ pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Ha
                 let problem = failure.one_line();
                 channels.note(&group.key, Some(&problem));
                 // Once for each problem: a channel that is away for a night must not fill the log.
-                if last_problem.as_ref() != Some(&problem) {
+                if last_problem.as_deref().map(without_request_id) != Some(without_request_id(&problem)) {
                     tell(&group.key, &channel, failure.code, &problem);
                 }
                 last_problem = Some(problem);
@@ -139,6 +150,11 @@ pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Ha
         }
         tokio::time::sleep(Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()))).await;
     }
+}
+
+/// A problem's text without what is another one each time.
+fn without_request_id(problem: &str) -> &str {
+    problem.split("request id").next().unwrap_or(problem)
 }
 
 fn tell(key: &GroupKey, channel: &str, code: ExitCode, problem: &str) {

@@ -1,6 +1,7 @@
 //! The verbs, one file each. What they share is here.
 
 mod deploy;
+mod doctor;
 mod history;
 mod logs;
 mod plan;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Stop => stop::run(&shared),
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
+        Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
         Verb::Status(arguments) => status::run(&shared, &arguments),
         Verb::History(arguments) => history::run(&shared, &arguments),
         Verb::Logs(arguments) => logs::run(&shared, &arguments),

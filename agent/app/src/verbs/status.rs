@@ -17,7 +17,7 @@ use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::of_flags(shared)?);
     if arguments.metrics {
         return super::block_on(metrics(&setup));
     }

@@ -1,6 +1,8 @@
 //! What effects do on this host. Each may be started again after a crash (`Work::after_a_crash`).
 
 pub mod bundle;
+mod delta;
+mod fetch;
 mod finish;
 mod hook;
 mod install;

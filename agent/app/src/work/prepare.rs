@@ -1,8 +1,8 @@
 //! The effect Prepare (the event DownloadBundle): fetch, verify, unpack, and check everything that can be known before
 //! the host is touched.
 
-use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,72 +14,68 @@ use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
-use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
+use hostler_host::install;
 use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::store;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
+use crate::work::fetch::fetch;
 use crate::work::{blocking, chain, fail};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    // On disk with its parents: the journal of the install and the traces of the hooks are reached through it.
-    atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)))?;
-    if let Source::Store { store, key } = &job.deployment.request.source {
-        fetch(store, key, &job.deployment.request.revision, &paths).await?;
-    }
+    make_directories(&paths)?;
+    let revision = fetch(&setup, &job, &paths).await?;
     blocking(move || {
-        if job.deployment.request.removes || job.deployment.request.stops.is_some() {
-            let (old_hooks, warning) = old_hooks(&setup, &job.group);
-            let revision = job.deployment.request.revision.clone();
-            let warnings = warning.into_iter().collect();
-            return Ok(Prepared {
-                revision,
-                hooks: Vec::new(),
-                old_hooks,
-                health: PreparedHealth::default(),
-                warnings,
-            });
-        }
-        let (revision, listing) = unpacked(&setup, &job, &paths)?;
-        check(&setup, &job, revision, &listing)
+        let prepared = unpack_and_check(&setup, &job, revision, &paths)?;
+        // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
+        // directories through which their traces and the journal are reached are there.
+        atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
+        Ok(prepared)
     })
     .await
 }
 
-/// Brings the bundle of a release here. What an earlier try brought completely is not fetched again.
-async fn fetch(store: &str, key: &str, revision: &Revision, paths: &DeploymentPaths) -> Result<(), WorkFailure> {
-    let (Some(sha256), Some(size)) = (revision.digest, revision.size) else {
-        return Err(fail("the release does not say what the bundle must be"));
+/// Makes what the later events put their records into.
+fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
+    let make = |path: &Path, mode: u32| {
+        let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+        made.map_err(|e| fail(format!("cannot create the directory {}: {e}", path.display())))
     };
-    let key: Key = key.parse().map_err(fail)?;
-    let store = store::open(store).map_err(|f| fail(f.one_line()))?;
-    let bundle = paths.bundle();
-    if let Ok(file) = File::open(&bundle)
-        && digest_file(&file).is_ok_and(|found| found == (size, sha256))
-    {
-        return Ok(());
+    make(paths.directory(), 0o755)?;
+    make(&paths.hook_runs(), 0o700)?;
+    install::prepare(&paths.journal()).map_err(|e| fail(chain(&e)))
+}
+
+fn unpack_and_check(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> Result<Prepared, WorkFailure> {
+    if job.deployment.request.removes || job.deployment.request.stops.is_some() {
+        let (old_hooks, warning) = old_hooks(setup, &job.group);
+        let (health, warnings) = (PreparedHealth::default(), warning.into_iter().collect());
+        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, health, warnings });
     }
-    let file = File::create(&bundle).map_err(|e| fail(format!("cannot write {}: {e}", bundle.display())))?;
-    let fetched = store.download(&key, file.as_fd(), &Content { size, sha256 }).await;
-    fetched.map_err(|error| {
-        // Nothing of a bundle that is not what the release says stays here.
-        let _ = fs::remove_file(&bundle);
-        WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(&error) }
-    })
+    let (revision, listing) = unpacked(setup, job, revision, paths)?;
+    check(setup, job, revision, &listing)
 }
 
 /// The unpacked bundle, and what the revision turned out to be.
-fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revision, BundleListing), WorkFailure> {
-    let revision = job.deployment.request.revision.clone();
+fn unpacked(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> Result<(Revision, BundleListing), WorkFailure> {
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
@@ -87,7 +83,7 @@ fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revisi
                 .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
             Ok((revision, listing))
         }
-        Source::Store { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
+        Source::Store { .. } | Source::Location { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
         Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
     }
 }

@@ -2,8 +2,8 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
-use hostler_core::machine::Work;
 use hostler_core::machine::state::Group;
+use hostler_core::machine::{State, Work};
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
 
@@ -19,6 +19,7 @@ use crate::work::chain;
 pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
+    confirm_all(setup, &state)?;
     let mut text = String::new();
     for (group, deployment) in state.all_active() {
         if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
@@ -45,6 +46,25 @@ pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -
         settle(setup, &group.key, &installed.deployment)?;
     }
     settle(setup, &group.key, deployment)
+}
+
+/// Tells the journals of every Install that stands by the ledger that it does: a power loss may have taken their own
+/// mark. To be done before anything else is asked of them.
+///
+/// # Errors
+/// Failed when a journal cannot be read or written.
+pub fn confirm_all(setup: &Setup, state: &State) -> Result<(), Failure> {
+    for group in state.groups.values() {
+        let active = group.active.as_ref().filter(|deployment| deployment.installed).map(|deployment| &deployment.id);
+        let before = [&group.installed, &group.installed_before].into_iter().flatten();
+        for deployment in active.into_iter().chain(before.map(|installed| &installed.deployment)) {
+            install::confirm(&setup.layout.deployment(&group.key, deployment).journal()).map_err(|e| {
+                let message = format!("the Install of {deployment} cannot be confirmed: {}", chain(&e));
+                Failure::say(ExitCode::Failed, message)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn settle(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<Settled, Failure> {

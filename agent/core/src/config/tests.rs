@@ -4,6 +4,7 @@ use crate::appspec::spec::FileExistsBehavior;
 use crate::event_order::LifecycleEvent;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
+use crate::outside::golden::assert_golden;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];
@@ -81,7 +82,7 @@ groups:
     file_exists_behavior: overwrite
 hooks: [a]
 ";
-    insta::assert_snapshot!(read_one(text).unwrap_err());
+    assert_golden("configuration", &read_one(text).unwrap_err().to_string());
 }
 
 #[test]
@@ -163,7 +164,7 @@ aws:
   s3: {path_style: true, addressing_style: dns}
 downloads: {max_bytes_per_second: 0}
 ";
-    insta::assert_snapshot!(read_one(text).unwrap_err());
+    assert_golden("configuration_aws", &read_one(text).unwrap_err().to_string());
 }
 
 #[test]

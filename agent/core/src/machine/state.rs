@@ -228,6 +228,11 @@ pub enum Source {
         /// The object's key.
         key: String,
     },
+    /// An object of S3 that is in no store of ours: `s3://bucket/key?versionId=…`.
+    Location {
+        /// Where it is.
+        location: String,
+    },
     /// A file or directory on this host.
     Path {
         /// Absolute path.
@@ -403,7 +408,7 @@ impl Deployment {
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
             Source::Kept { deployment } => deployment,
-            Source::Store { .. } | Source::Path { .. } => &self.id,
+            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } => &self.id,
         }
     }
 

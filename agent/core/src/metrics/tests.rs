@@ -1,4 +1,5 @@
 use super::*;
+use crate::outside::golden::assert_golden;
 use crate::status::tests::Host;
 
 #[test]
@@ -30,5 +31,5 @@ fn a_scrape_shows_what_the_state_holds() {
         channels: vec![channel],
         health: Health::new(),
     };
-    insta::assert_snapshot!(text(&host.state, &daemon));
+    assert_golden("metrics", &text(&host.state, &daemon));
 }
