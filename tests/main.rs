@@ -21,6 +21,7 @@ mod machine;
 mod package;
 mod quickstart;
 mod s3;
+mod signal;
 mod support;
 mod syncs;
 

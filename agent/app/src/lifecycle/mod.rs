@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_aws::asg::{Answer, AutoScaling};
-use hostler_aws::clients::Clients;
 use hostler_aws::fault::FaultKind;
 use hostler_aws::imds::{Imds, ImdsSettings};
 use hostler_core::config::settings::AutoScalingSettings;
@@ -64,7 +63,7 @@ impl Attendant {
         if setup.settings.auto_scaling.is_none() {
             return Ok(None);
         }
-        let clients = Clients::new(setup.settings.aws.clone()).map_err(anyhow::Error::new)?;
+        let clients = setup.stores.clients()?;
         let group = AutoScaling::of_clients(&clients).await;
         let variable = |name: &str| std::env::var(name).ok();
         let imds = match ImdsSettings::from_environment(variable).and_then(Imds::new) {

@@ -13,6 +13,7 @@ mod resume;
 mod rollback;
 mod run;
 mod seal;
+mod signal;
 mod status;
 mod stop;
 mod validate;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
+        Verb::Signal(arguments) => signal::run(&shared, arguments),
         Verb::Status(arguments) => status::run(&shared, &arguments),
         Verb::History(arguments) => history::run(&shared, &arguments),
         Verb::Logs(arguments) => logs::run(&shared, &arguments),
