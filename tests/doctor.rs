@@ -106,7 +106,7 @@ fn one_fault_hides_no_other_and_a_daemon_is_no_obstacle() {
     let (_, report) = examine(doctor(&host));
     found(&report, Code::StoreReachable, Severity::Ok, "directory");
     found(&report, Code::StoreRead, Severity::Ok, "can be read");
-    found(&report, Code::SignaturePolicy, Severity::Warning, "not signed");
+    found(&report, Code::SignaturePolicy, Severity::Warning, "no keys are configured");
     found(&report, Code::StoreConditions, Severity::Info, "--write");
     let mut writes = doctor(&host);
     writes.arg("--write");
@@ -141,6 +141,20 @@ fn one_fault_hides_no_other_and_a_daemon_is_no_obstacle() {
     ledger.truncate(100);
     fs::write(host.state().join("ledger"), ledger).unwrap();
     found(&examine(doctor(&host)).1, Code::Ledger, Severity::Error, "damaged");
+}
+
+#[test]
+fn a_release_that_the_configured_keys_did_not_sign_is_found() {
+    let host = Host::new();
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    let channel = format!("groups: [{{application: shop, group: web, channel: {}}}]\n", host.store().display());
+    let made = host.command(&["keygen", "ci"]).current_dir(host.path("")).output().unwrap();
+    let said = String::from_utf8(made.stdout).unwrap();
+    let keys = said.split_once("signatures:").unwrap_or_else(|| panic!("{said}")).1;
+    host.configure(&format!("{channel}signatures:{keys}"));
+    let (_, report) = examine(doctor(&host));
+    found(&report, Code::SignaturePolicy, Severity::Error, "release.json");
+    found(&report, Code::StoreRead, Severity::Ok, "can be read");
 }
 
 #[test]

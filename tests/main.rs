@@ -18,6 +18,7 @@ mod identity;
 mod imds;
 mod lifecycle;
 mod machine;
+mod old_kernel;
 mod package;
 mod quickstart;
 mod s3;

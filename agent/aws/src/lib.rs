@@ -7,5 +7,6 @@ pub mod credentials;
 pub mod endpoint;
 pub mod fault;
 pub mod imds;
+pub mod kms;
 pub mod signed_call;
 pub mod store_s3;

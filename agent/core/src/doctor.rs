@@ -74,7 +74,7 @@ codes! {
     StoreRead "store-read" "The release can be read (s3:GetObject).",
     StoreList "store-list" "What is absent is told from what is denied (s3:ListBucket).",
     StoreConditions "store-conditions" "The store keeps the conditions of writes (only with --write).",
-    SignaturePolicy "signature-policy" "Releases are signed.",
+    SignaturePolicy "signature-policy" "Keys are configured, and the release is signed with them.",
     ServiceGroup "service-group" "The group hostler exists.",
     HookSupervision "hook-supervision" "How hooks are run, and whether all their processes can be ended at once.",
     Unit "unit" "The service is installed, enabled and not failed.",

@@ -20,6 +20,7 @@ pub mod observe;
 pub mod perms;
 pub mod power;
 pub mod probe;
+pub mod signature;
 pub mod socket;
 pub mod store_dir;
 pub mod users;

@@ -86,9 +86,13 @@ pub fn is_member(uid: u32, group: &str) -> bool {
     by_id(uid).is_ok_and(|user| user.groups.contains(&group.gid.as_raw()))
 }
 
-/// The number of a group; `None` where it does not exist.
-pub fn group_id(name: &str) -> Option<u32> {
-    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+/// The group whose members may ask the daemon for what root may, and read what hooks printed.
+pub const SERVICE_GROUP: &str = "hostler";
+
+/// The number of [`SERVICE_GROUP`]; `None` where nobody has made it.
+pub fn service_group() -> Option<u32> {
+    let group = nix::unistd::Group::from_name(SERVICE_GROUP).ok()??;
+    Some(group.gid.as_raw())
 }
 
 /// Whether a group of this name exists.

@@ -17,6 +17,7 @@ use hostler_host::{clock, ledger};
 use crate::identity::{self, Way};
 use crate::session::read_state;
 use crate::setup::Setup;
+use crate::sources::signatures;
 use crate::sources::store::AnyStore;
 
 /// Everything about the cloud that the configuration uses.
@@ -24,11 +25,11 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     who(setup, findings).await;
     let groups: Vec<(&GroupSettings, &str)> =
         setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
-    if !groups.is_empty() {
+    if !groups.is_empty() && setup.settings.signatures.channel.is_none() {
         findings.push(Finding::warning(
             Code::SignaturePolicy,
-            "releases are not signed: who can write the store decides what this host runs",
-            "let only the pipeline write the store",
+            "no keys are configured: who can write the store decides what this host runs",
+            "hostler keygen, and signatures: channel: in the configuration",
         ));
     }
     if groups.iter().any(|(_, channel)| channel.starts_with("s3://")) {
@@ -212,11 +213,12 @@ async fn conditions(store: &AnyStore, channel: &str) -> Finding {
 async fn release_of(setup: &Setup, group: &GroupSettings, store: &AnyStore, findings: &mut Vec<Finding>) {
     let key = release_key(&group.key);
     let place = store.location(&key);
-    findings.push(match store.get(&key, None, release::stored_bytes(&setup.limits)).await {
-        Ok(GetOutcome::Found { .. } | GetOutcome::NotModified) => {
+    let read = match store.get(&key, None, release::stored_bytes(&setup.limits)).await {
+        Ok(GetOutcome::Found { bytes, .. }) => {
+            findings.extend(signature_of(setup, group, store, &place, &bytes).await);
             Finding::ok(Code::StoreRead, format!("{place} can be read"))
         }
-        Ok(GetOutcome::NotFound) => {
+        Ok(GetOutcome::NotModified | GetOutcome::NotFound) => {
             let remedy = "publish one: hostler push, hostler release";
             Finding::warning(Code::StoreRead, format!("{place} does not exist: nothing was released yet"), remedy)
         }
@@ -229,5 +231,30 @@ async fn release_of(setup: &Setup, group: &GroupSettings, store: &AnyStore, find
             };
             Finding::error(Code::StoreRead, crate::work::chain(&error), remedy)
         }
-    });
+    };
+    findings.push(read);
+}
+
+/// Whether the release is signed as the configuration wants it; without keys there is nothing to hold it to.
+async fn signature_of(
+    setup: &Setup,
+    group: &GroupSettings,
+    store: &AnyStore,
+    place: &str,
+    bytes: &[u8],
+) -> Option<Finding> {
+    setup.settings.signatures.channel.as_ref()?;
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
+    let state = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).unwrap_or_default();
+    let verified = match signatures::channel_keys(setup, store, &group.key, &state).await {
+        Ok(keys) => signatures::open(bytes, place, &setup.limits, keys.policy.as_ref()).map(|_| ()),
+        Err(failure) => Err(failure),
+    };
+    Some(match verified {
+        Ok(()) => Finding::ok(Code::SignaturePolicy, format!("{place} is signed as the configuration wants it")),
+        Err(failure) => {
+            let remedy = "sign it with keys that the configuration names, or correct the keys";
+            Finding::error(Code::SignaturePolicy, failure.one_line(), remedy)
+        }
+    })
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::{Code, Finding, hardening, room};
 use hostler_host::hooks::Launcher;
+use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{inspect, ledger, users};
 
-use crate::door::server::SERVICE_GROUP;
 use crate::session::{Hold, ledger_failure, read_state};
 use crate::setup::Setup;
 

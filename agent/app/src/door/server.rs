@@ -10,7 +10,7 @@ use hostler_core::metrics;
 use hostler_core::status::{Daemon, Health, problems};
 use hostler_host::clock;
 use hostler_host::socket::{Connection, SocketError};
-use hostler_host::users;
+use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -22,9 +22,6 @@ use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
 use crate::session;
 use crate::setup::Live;
-
-/// Members of this group may do what root may.
-pub const SERVICE_GROUP: &str = "hostler";
 
 /// Answers questions until it is dropped.
 #[derive(Debug, Clone)]
@@ -137,7 +134,10 @@ impl Server {
         }
         match question.ask {
             Ask::Status => {
-                let document = self.front.borrow().status(&self.daemon, &self.desk);
+                let mut document = self.front.borrow().status(&self.daemon, &self.desk);
+                if !may_act(connection) {
+                    document.leave_out_hook_output();
+                }
                 send(connection, &Answer::Status(Box::new(document))).await
             }
             Ask::Metrics => send(connection, &Answer::Metrics { text: self.metrics() }).await,
@@ -168,8 +168,12 @@ impl Server {
         match ask {
             Ask::Deploy(wish) => {
                 let policy = wish.policy(setup.settings.policy(&wish.key));
-                let request = session::deploy_request(wish, policy, asked_by);
-                deploy(connection, handle, |id| Event::Deploy { id, request: Box::new(request) }).await
+                match session::deploy_request(&setup, wish, policy, asked_by) {
+                    Ok(request) => {
+                        deploy(connection, handle, |id| Event::Deploy { id, request: Box::new(request) }).await
+                    }
+                    Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
+                }
             }
             Ask::Rollback { key, to } => {
                 let policy = Box::new(setup.settings.policy(&key));
@@ -265,7 +269,7 @@ async fn follow(
 
 fn may_act(connection: &Connection) -> bool {
     let uid = connection.peer_uid();
-    let service = || users::group_id(SERVICE_GROUP).is_some_and(|gid| connection.peer_has_group(gid));
+    let service = || users::service_group().is_some_and(|gid| connection.peer_has_group(gid));
     uid == 0 || uid == users::own_uid() || service() || users::is_member(uid, SERVICE_GROUP)
 }
 

@@ -59,7 +59,7 @@ impl Attendant {
             return Launched::Waiting;
         }
         let Some(channel) = &group.channel else { return self.healthy(setup, known) };
-        let follow = match channel::look(setup, group, channel, &state, None).await {
+        let follow = match channel::look(setup, group, channel, &self.handle, None).await {
             Ok(Look::Release { follow: Follow::Deploy, request, .. }) => {
                 let Ok(id) = clock::fresh_deployment_id() else { return Launched::Waiting };
                 if let Err(error) = self.ask(Event::Deploy { id, request }).await {

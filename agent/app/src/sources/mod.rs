@@ -2,4 +2,5 @@
 
 pub mod channel;
 pub mod followers;
+pub mod signatures;
 pub mod store;

@@ -3,6 +3,7 @@
 mod deploy;
 mod doctor;
 mod history;
+mod keygen;
 mod logs;
 mod plan;
 mod push;
@@ -11,8 +12,10 @@ mod reload;
 mod remove;
 mod resume;
 mod rollback;
+mod rotate_keys;
 mod run;
 mod seal;
+mod sign;
 mod signal;
 mod status;
 mod stop;
@@ -61,6 +64,9 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Plan(arguments) => plan::run(&shared, &arguments),
         Verb::Push(arguments) => push::run(&shared, &arguments),
         Verb::Release(arguments) => release::run(&shared, &arguments),
+        Verb::Sign(arguments) => sign::run(&shared, &arguments),
+        Verb::Keygen(arguments) => keygen::run(&shared, &arguments),
+        Verb::RotateKeys(arguments) => rotate_keys::run(&shared, &arguments),
     }
 }
 

@@ -2,6 +2,7 @@
 //! the host is touched.
 
 use std::fs::{self, DirBuilder, File};
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
+use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
@@ -22,6 +24,7 @@ use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
+use crate::sources::signatures;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
@@ -32,6 +35,9 @@ use crate::work::{blocking, chain, fail};
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     make_directories(&paths)?;
+    let request = &job.deployment.request;
+    signatures::admit(&setup.settings, request.creator, &request.trust)
+        .map_err(|message| WorkFailure { message, verification: true })?;
     let revision = fetch(&setup, &job, &paths).await?;
     blocking(move || {
         let prepared = unpack_and_check(&setup, &job, revision, &paths)?;
@@ -84,8 +90,28 @@ fn unpacked(
             Ok((revision, listing))
         }
         Source::Store { .. } | Source::Location { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
-        Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
+        Source::Path { path } => match (revision.digest, revision.size) {
+            (Some(sha256), Some(size)) => {
+                bring(path, &paths.bundle(), &Content { size, sha256 })?;
+                unpack(setup, &paths.bundle(), revision, &paths.archive())
+            }
+            _ => unpack(setup, path, revision, &paths.archive()),
+        },
     }
+}
+
+/// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
+fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
+    let failed = |e: std::io::Error| fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()));
+    let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
+    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(failed)?;
+    std::io::copy(&mut source, &mut copy).map_err(failed)?;
+    let (size, sha256) = digest_file(&copy).map_err(failed)?;
+    if (size, sha256) != (content.size, content.sha256) {
+        let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
+        return Err(WorkFailure { message, verification: true });
+    }
+    Ok(())
 }
 
 fn unpack(

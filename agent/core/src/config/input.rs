@@ -15,9 +15,11 @@ use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
 mod aws;
+mod signatures;
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "health_listener", "auto_scaling", "aws", "downloads"];
+const TOP: &[&str] =
+    &["instance_id", "poll", "groups", "hooks", "health_listener", "auto_scaling", "aws", "downloads", "signatures"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -33,6 +35,7 @@ const GROUP: &[&str] = &[
     "health",
     "bake_time",
     "keep_bundle",
+    "minimum_sequence",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -43,15 +46,16 @@ const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
 /// # Errors
 /// Everything that is wrong, with its place.
 pub fn read(files: &[(String, String)], limits: &Limits) -> Result<Settings, Vec<Diagnostic>> {
-    let mut reader = Reader { settings: Settings::default(), poll: None, wrong: Vec::new() };
+    let mut reader = Reader::default();
     for (name, text) in files {
         let mut findings = Findings::new(name, limits.diagnostics);
-        reader.file(text, limits, &mut findings);
+        reader.file(name, text, limits, &mut findings);
         reader.wrong.extend(findings.into_list());
     }
     if !reader.wrong.is_empty() {
         return Err(reader.wrong);
     }
+    reader.settings.signatures = reader.signatures.finish(limits)?;
     let poll = reader.poll.unwrap_or(DEFAULT_POLL_SECONDS);
     for group in reader.settings.groups.iter_mut().filter(|g| g.poll_seconds == 0) {
         group.poll_seconds = poll;
@@ -64,18 +68,22 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads"].iter().any(has)
+    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures"]
+        .iter()
+        .any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
+#[derive(Default)]
 struct Reader {
     settings: Settings,
     poll: Option<u64>,
+    signatures: signatures::Sources,
     wrong: Vec<Diagnostic>,
 }
 
 impl Reader {
-    fn file(&mut self, text: &str, limits: &Limits, findings: &mut Findings) {
+    fn file(&mut self, name: &str, text: &str, limits: &Limits, findings: &mut Findings) {
         let document = match yaml::parse(text, limits) {
             Ok(document) => document,
             Err(error) => {
@@ -101,6 +109,7 @@ impl Reader {
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
                 "auto_scaling" => auto_scaling::read(&mut self.settings.auto_scaling, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
+                "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }
         }
@@ -154,6 +163,7 @@ impl Reader {
                     settings.health = checks.into_iter().map(|check| check.check).collect();
                 }
                 "bake_time" => policy.bake_seconds = seconds(entry, findings).unwrap_or(policy.bake_seconds),
+                "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
@@ -168,6 +178,7 @@ impl Reader {
                 key,
                 channel: None,
                 poll_seconds: 0,
+                minimum_sequence: None,
                 policy: Policy::default(),
                 health: Vec::new(),
             });

@@ -49,6 +49,7 @@ fn every_kind_is_read_as_it_was_written() {
             location: "s3://b/k".to_owned(),
             sequence: Some(u64::MAX),
             release_digest: None,
+            signature: crate::release::Trust::Unsigned,
             requested: requested.clone(),
         },
         event(1),

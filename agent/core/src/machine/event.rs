@@ -11,6 +11,7 @@ use crate::lifecycle::Change;
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
+use crate::release::AcceptedKeys;
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +65,13 @@ pub enum Event {
     },
     /// The journal of the instance's lifecycle changes.
     Lifecycle(Change),
+    /// The store leads to a new key policy of the group, by the keys before it.
+    KeysAccepted {
+        /// The group.
+        key: GroupKey,
+        /// The policy.
+        keys: Box<AcceptedKeys>,
+    },
     /// An effect ended.
     Finished {
         /// The effect's number.

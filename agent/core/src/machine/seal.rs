@@ -7,7 +7,8 @@ use crate::machine::state::{Deployment, Following, Group, Installed, State};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sealed {
     /// What is on the disk: per group the revision whose files are there, what was before it, and the last good one. The
-    /// highest sequence stays too, so that an old release is no more accepted on a new instance than on the old one.
+    /// highest sequence and the accepted keys stay too, so that an old release, or one that a withdrawn key signed, is no
+    /// more accepted on a new instance than on the old one.
     pub state: State,
     /// Deployments that were going on in the image. Nobody continues them.
     pub given_up: Vec<(GroupKey, DeploymentId)>,
@@ -27,9 +28,10 @@ pub fn seal(state: State, complete: &[DeploymentId], now_ms: u64) -> Sealed {
         }
         let of_use = in_use(&group);
         group.finished.retain(|d| of_use.contains(&d.id));
-        group.following = Following { highest: group.following.highest, ..Following::default() };
+        let Following { highest, keys, .. } = group.following;
+        group.following = Following { highest, keys, ..Following::default() };
         group.totals = crate::machine::state::Totals::default();
-        if !of_use.is_empty() || group.following.highest.is_some() {
+        if !of_use.is_empty() || group.following.highest.is_some() || group.following.keys.is_some() {
             sealed.state.groups.insert(id, group);
         }
     }
@@ -48,6 +50,7 @@ fn installed_by(deployment: &Deployment, now_ms: u64) -> Installed {
         archive: deployment.archive().clone(),
         revision: deployment.request.revision.clone(),
         sequence: deployment.request.sequence(),
+        trust: deployment.request.trust.clone(),
         at_ms: now_ms,
         health: deployment.health.clone(),
     }
@@ -78,6 +81,7 @@ mod tests {
             highest: Some(Highest { sequence: 4, digest: None }),
             tried_sequence: 4,
             held: Some("x".to_owned()),
+            ..Following::default()
         };
         let sealed = seal(before.clone(), &[], 99);
         assert_eq!(sealed.given_up, []);

@@ -41,6 +41,7 @@ pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Requ
         source: crate::machine::state::Source::Kept { deployment: installed.archive.clone() },
         revision: installed.revision.clone(),
         release: None,
+        trust: installed.trust.clone(),
         rolls_back: None,
         removes: false,
         stops: Some(Stop { entry: action.entry, deadline_ms: action.deadline_ms }),

@@ -82,6 +82,7 @@ fn request(group: &str, number: u64) -> Request {
         source: Source::Path { path: "/bundle".into() },
         revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
         release: None,
+        trust: Default::default(),
         rolls_back: None,
         removes: false,
         stops: None,

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use hostler_core::appspec::spec::{AclEntry, AclTag};
+
 use super::disk::{Change, Disk, Image, Point, Tops};
 use super::*;
 
@@ -81,7 +83,33 @@ fn small() -> World {
     world.put("/srv/app/now-a-file", "a file", false);
     world.put_link("/srv/app/link", "new-target", true);
     world.remove("/srv/app/gone", File);
+    give_permissions(&mut world);
     world
+}
+
+/// Everything gets an owner, if the test may give one, and a list, where the file system has them.
+fn give_permissions(world: &mut World) {
+    let entry = |default| AclEntry { default, tag: AclTag::User("root".to_owned()), permissions: 7 };
+    let mut lists = vec![entry(false), entry(true)];
+    let top = std::fs::File::open(world.archive()).unwrap();
+    let attributes = Attributes { acls: lists.clone(), ..Attributes::default() };
+    if perms::apply(top.as_fd(), perms::Object::Directory, 0o755, &attributes, &Names::default()).is_err() {
+        eprintln!("there are no access control lists here: tried without");
+        lists.clear();
+    }
+    let owner = nix::unistd::Uid::effective().is_root().then_some(12);
+    for action in &mut world.plan.actions {
+        let (attributes, wanted) = match action {
+            Action::KeepDirectory { attributes, .. } | Action::MakeDirectory { attributes, .. } => {
+                (attributes, &lists[..])
+            }
+            Action::PutFile { attributes, .. } => (attributes, &lists[..lists.len().min(1)]),
+            Action::PutLink { attributes, .. } => (attributes, &[][..]),
+            Action::Remove { .. } => continue,
+        };
+        attributes.acls = wanted.to_vec();
+        (attributes.uid, attributes.gid) = (owner, owner.map(|_| 34));
+    }
 }
 
 fn on_another_file_system() -> Option<tempfile::TempDir> {
