@@ -14,6 +14,7 @@ mod fuzzing;
 mod health;
 mod hosts_hooks;
 mod http_support;
+mod iam;
 mod identity;
 mod imds;
 mod lifecycle;

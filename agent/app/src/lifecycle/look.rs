@@ -1,11 +1,17 @@
 //! What is seen: IMDS each time, the group itself only while something goes on.
 
+use std::time::Duration;
+
 use hostler_core::lifecycle::{Current, Look, Target, needs_description};
+use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Attendant, BETWEEN_QUESTIONS};
+
+/// Between questions to a metadata service that does not answer.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
 
 /// `spot/instance-action`
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
@@ -35,10 +41,17 @@ impl Attendant {
     }
 
     async fn target(&mut self) -> Option<Target> {
-        let imds = self.imds.as_ref()?;
+        let imds = self.imds.as_ref().filter(|_| self.imds_rests_until.is_none_or(|at| Instant::now() >= at))?;
         match imds.target_lifecycle_state().await {
-            Ok(word) => word.map(|word| Target::read(&word)),
+            Ok(word) => {
+                (self.imds_failures, self.imds_rests_until) = (0, None);
+                word.map(|word| Target::read(&word))
+            }
             Err(fault) => {
+                // Switched off, or out of reach in a container: it is not asked for ever at full speed.
+                self.imds_failures = self.imds_failures.saturating_add(1);
+                let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
+                self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
                 let text = format!("the instance metadata service does not say what the group wants: {fault}");
                 self.tell(&text);
                 None
@@ -47,8 +60,8 @@ impl Attendant {
     }
 
     async fn interruption(&mut self) -> Option<(u64, String)> {
-        let imds = self.imds.as_ref()?;
-        // An error is told by the question before this one.
+        // A service that does not answer was told of by the question before this one.
+        let imds = self.imds.as_ref().filter(|_| self.imds_rests_until.is_none())?;
         let text = imds.get("meta-data/spot/instance-action").await.ok().flatten()?;
         let notice: InstanceAction = serde_json::from_str(&text).ok()?;
         let at_ms = u64::try_from(notice.time.as_millisecond()).ok()?;

@@ -14,7 +14,8 @@ use hostler_aws::imds::{Imds, ImdsSettings};
 use hostler_core::config::settings::AutoScalingSettings;
 use hostler_core::ids::InstanceId;
 use hostler_core::lifecycle::{
-    Action, ActionKind, Change, Current, Hook, Lifecycle, MARGIN_MS, Next, Opening, Target, decide, heartbeat_is_due,
+    Action, ActionKind, Change, Current, Hook, Lifecycle, MARGIN_MS, Next, Opening, Posture, Target, decide,
+    heartbeat_is_due,
 };
 use hostler_core::machine::Event;
 use hostler_core::retry::{Backoff, jittered_ms};
@@ -51,6 +52,8 @@ pub struct Attendant {
     completions: u32,
     complete_after: Option<Instant>,
     told: Option<String>,
+    imds_failures: u32,
+    imds_rests_until: Option<Instant>,
 }
 
 impl Attendant {
@@ -61,6 +64,7 @@ impl Attendant {
     pub async fn new(live: Live, handle: Handle, board: Board, instance: InstanceId) -> Result<Option<Self>, Failure> {
         let setup = live.now();
         if setup.settings.auto_scaling.is_none() {
+            forget(&handle).await;
             return Ok(None);
         }
         let clients = setup.stores.clients()?;
@@ -86,6 +90,8 @@ impl Attendant {
             completions: 0,
             complete_after: None,
             told: None,
+            imds_failures: 0,
+            imds_rests_until: None,
         }))
     }
 
@@ -267,6 +273,17 @@ impl Attendant {
 
     async fn ask(&self, event: Event) -> Result<(), AskError> {
         self.handle.ask(event).await
+    }
+}
+
+/// What a group wanted once holds nobody back when it is not obeyed any more.
+async fn forget(handle: &Handle) {
+    let journal = handle.state().borrow().lifecycle.clone();
+    let close = journal.action.map(|action| Change::Close(action.entry, "auto_scaling was turned off".to_owned()));
+    let free = (journal.posture != Posture::Free).then_some(Change::Found(Posture::Free, None));
+    for change in close.into_iter().chain(free) {
+        // An engine that is gone asks again at its next start.
+        let _ = handle.ask(Event::Lifecycle(change)).await;
     }
 }
 
