@@ -4,6 +4,7 @@
 
 mod architecture;
 mod checks;
+mod citizen;
 mod corpus;
 mod crash;
 mod daemon;
@@ -24,6 +25,7 @@ mod package;
 mod quickstart;
 mod s3;
 mod signal;
+mod signing;
 mod support;
 mod syncs;
 

@@ -71,6 +71,7 @@ fn hook_run(
         start_seconds: setup.limits.supervisor_start_seconds,
         umask: 0o022,
         tasks_max: script.tasks_max,
+        memory_max: script.memory_max,
         scripts_log: paths.scripts_log(),
         deployments_log: Some(layout.deployments_log()),
         log_bytes: setup.limits.hook_log_bytes,

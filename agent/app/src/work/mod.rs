@@ -50,7 +50,13 @@ impl Worker for HostWorker {
     async fn perform(&self, job: Job) -> WorkResult {
         let setup = self.live.now();
         match job.effect.work.clone() {
-            Work::Prepare => WorkResult::Prepared(prepare::prepare(setup, job).await),
+            Work::Prepare => {
+                let mut prepared = prepare::prepare(setup, job).await;
+                if let (Launcher::Plain, Ok(prepared)) = (self.launcher, &mut prepared) {
+                    prepare::warn_of_limits(prepared);
+                }
+                WorkResult::Prepared(prepared)
+            }
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run(self, &setup, &job, event, index, attempt).await)
             }

@@ -194,6 +194,16 @@ fn check_install(
     }
 }
 
+/// Where systemd does not start the hooks, nobody counts their processes and memory.
+pub fn warn_of_limits(prepared: &mut Prepared) {
+    let scripts = prepared.hooks.iter().chain(&prepared.old_hooks).flat_map(|hooks| &hooks.scripts);
+    let limited = scripts.filter(|script| script.options.tasks_max.is_some() || script.options.memory_max.is_some());
+    let warnings = limited.map(|script| {
+        format!("{}: its limits are not enforced, because systemd does not start the hooks here", script.location)
+    });
+    prepared.warnings.extend(warnings.collect::<Vec<_>>());
+}
+
 /// The hooks of the revision that is on the host. That its bundle is gone or broken must not block every later
 /// release: its scripts cannot run, and people are told.
 pub fn old_hooks(setup: &Setup, group: &Group) -> (Vec<EventHooks>, Option<String>) {
