@@ -28,6 +28,7 @@ mod signal;
 mod signing;
 mod support;
 mod syncs;
+mod wake_up;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

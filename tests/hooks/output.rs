@@ -184,7 +184,7 @@ fn a_script_that_closes_its_outputs_is_waited_for() {
 }
 
 #[test]
-fn the_supervisor_is_small_and_syncs_three_times() {
+fn the_supervisor_is_small_and_syncs_twice() {
     let bench = Bench::new("echo x; while [ ! -e $(dirname $0)/go ]; do sleep 0.05; done");
     bench.begin();
     let supervisor = bench.supervisor();

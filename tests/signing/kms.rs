@@ -1,7 +1,5 @@
 //! Keys in KMS: against a server of our own that speaks the two operations and checks who asks, and against moto.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -184,22 +182,6 @@ fn moto_signs_with_what_it_has() {
 }
 
 fn create_key(moto: &Moto, spec: &str) -> Option<String> {
-    let body = json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" }).to_string();
-    let address = moto.url().trim_start_matches("http://").to_owned();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    let credential = "AKIDEXAMPLE/20260101/us-east-1/kms/aws4_request";
-    let head = format!(
-        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\
-         Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: TrentService.CreateKey\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let document: Value = serde_json::from_str(body).unwrap_or_default();
-    let id = document["KeyMetadata"]["KeyId"].as_str().map(str::to_owned);
-    assert!(id.is_some() || head.contains(" 400 "), "{answer}");
-    id
+    let answer = moto.json("kms", "TrentService.CreateKey", &json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" }));
+    answer.ok().map(|answer| answer["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned())
 }

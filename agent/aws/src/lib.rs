@@ -9,4 +9,5 @@ pub mod fault;
 pub mod imds;
 pub mod kms;
 pub mod signed_call;
+pub mod sqs;
 pub mod store_s3;

@@ -38,6 +38,7 @@ pub mod release;
 pub mod retry;
 pub mod status;
 pub mod store;
+pub mod wake_up;
 pub mod yaml;
 
 // The tests from outside, which use the crate by its name.

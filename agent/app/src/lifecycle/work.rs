@@ -69,8 +69,8 @@ impl Attendant {
             }
             Ok(Look::Release { follow, .. }) => follow,
             Ok(Look::Empty | Look::Unchanged) => return Launched::NoRelease,
-            Err(failure) => {
-                self.tell(&format!("{channel} cannot be read: {}", failure.one_line()));
+            Err(error) => {
+                self.tell(&format!("{channel} cannot be followed: {}", error.into_failure().one_line()));
                 return Launched::Waiting;
             }
         };

@@ -14,13 +14,14 @@ use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trus
 use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
+use tokio::sync::Notify;
 
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
 use crate::log_output::notable;
 use crate::setup::{Live, Setup};
 use crate::sources::followers::Channels;
-use crate::sources::{signatures, store};
+use crate::sources::{signatures, store, wake_up};
 
 /// What a look at the channel found.
 #[derive(Debug)]
@@ -165,26 +166,46 @@ fn request(
 /// After failures: soon at first, and never so rarely that a role that is attached late is not noticed within two minutes.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 110_000 };
 
-/// Follows the channel for as long as it is polled. A look that finds nothing new changes nothing on this host.
+/// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed. A look
+/// that finds nothing new changes nothing on this host.
 pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Handle, channels: Channels) {
+    let changed = Notify::new();
+    let polls = poll(&live, &group, &channel, &handle, &channels, &changed);
+    match &group.wake_up_queue {
+        None => polls.await,
+        Some(url) => {
+            let setup = live.now();
+            tokio::join!(polls, wake_up::listen(&setup, &group.key, url, &changed));
+        }
+    }
+}
+
+async fn poll(
+    live: &Live,
+    group: &GroupSettings,
+    channel: &str,
+    handle: &Handle,
+    channels: &Channels,
+    changed: &Notify,
+) {
     let mut known: Option<ETag> = None;
     let mut last_problem: Option<String> = None;
     let mut failures = 0;
     if live.now().settings.signatures.channel.is_none() {
         log::warn!(
-            hostler_event = "unsigned", group:% = group.key, channel = channel.as_str();
+            hostler_event = "unsigned", group:% = group.key, channel;
             "releases are followed unsigned: no keys are configured"
         );
     }
     loop {
-        match look(&live.now(), &group, &channel, &handle, known.as_ref()).await {
+        match look(&live.now(), group, channel, handle, known.as_ref()).await {
             Ok(found) => {
                 failures = 0;
                 channels.note(&group.key, None);
                 if last_problem.take().is_some() {
-                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel = channel.as_str(); "the channel can be read again");
+                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "the channel can be read again");
                 }
-                known = take(&handle, &group.key, found, known).await;
+                known = take(handle, &group.key, found, known).await;
             }
             Err(error) => {
                 failures += 1;
@@ -193,12 +214,16 @@ pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Ha
                 channels.note(&group.key, Some(&problem));
                 // Once for each problem: a channel that is away for a night must not fill the log.
                 if last_problem.as_deref().map(without_request_id) != Some(without_request_id(&problem)) {
-                    tell(&group.key, &channel, refused, &problem);
+                    tell(&group.key, channel, refused, &problem);
                 }
                 last_problem = Some(problem);
             }
         }
-        tokio::time::sleep(Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()))).await;
+        let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changed.notified() => {}
+        }
     }
 }
 

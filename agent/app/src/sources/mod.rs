@@ -4,3 +4,4 @@ pub mod channel;
 pub mod followers;
 pub mod signatures;
 pub mod store;
+pub mod wake_up;

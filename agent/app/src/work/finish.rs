@@ -7,13 +7,12 @@ use std::path::Path;
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
-use hostler_core::machine::state::Source;
 use hostler_host::install::{self, JournalState};
 
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::chain;
-use crate::work::fetch::Bundles;
+use crate::work::fetch::{Bundles, is_remote};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -31,12 +30,7 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
 fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
     let request = &job.deployment.request;
-    let remote = match &request.source {
-        Source::Store { store, .. } => store.starts_with("s3://"),
-        Source::Location { .. } => true,
-        Source::Path { .. } | Source::Kept { .. } => false,
-    };
-    let digest = request.revision.digest.filter(|_| remote && packed.exists());
+    let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
     let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
     if !request.policy.keep_bundle {
         bundles.give_up_kept();

@@ -36,6 +36,7 @@ const GROUP: &[&str] = &[
     "bake_time",
     "keep_bundle",
     "minimum_sequence",
+    "wake_up_queue",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -163,6 +164,13 @@ impl Reader {
                     settings.health = checks.into_iter().map(|check| check.check).collect();
                 }
                 "bake_time" => policy.bake_seconds = seconds(entry, findings).unwrap_or(policy.bake_seconds),
+                "wake_up_queue" => match text(entry, findings) {
+                    Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
+                        settings.wake_up_queue = Some(url.to_owned());
+                    }
+                    Some(url) => invalid(entry, format!("{} is not the URL of a queue", quoted(url)), findings),
+                    None => {}
+                },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
@@ -178,6 +186,7 @@ impl Reader {
                 key,
                 channel: None,
                 poll_seconds: 0,
+                wake_up_queue: None,
                 minimum_sequence: None,
                 policy: Policy::default(),
                 health: Vec::new(),
