@@ -320,6 +320,7 @@ pub struct Bundle {
     lines: PathBuf,
     files: String,
     permissions: String,
+    extension: String,
     hooks: BTreeMap<String, Vec<String>>,
 }
 
@@ -337,6 +338,7 @@ impl Bundle {
             lines: host.hook_lines_file(),
             files: String::new(),
             permissions: String::new(),
+            extension: String::new(),
             hooks: BTreeMap::new(),
         }
     }
@@ -375,6 +377,12 @@ impl Bundle {
         self
     }
 
+    /// Lines below `hostler`.
+    pub fn extension(mut self, lines: &str) -> Self {
+        self.extension.push_str(lines);
+        self
+    }
+
     /// A hook that writes its line and then does this.
     pub fn hook(mut self, event: &str, body: &str) -> Self {
         let scripts = self.hooks.entry(event.to_owned()).or_default();
@@ -401,7 +409,8 @@ impl Bundle {
     /// Writes the appspec and returns the directory.
     pub fn write(self) -> PathBuf {
         let mut text = "version: 0.0\nos: linux\n".to_owned();
-        for (key, lines) in [("files", &self.files), ("permissions", &self.permissions)] {
+        let sections = [("files", &self.files), ("permissions", &self.permissions), ("hostler", &self.extension)];
+        for (key, lines) in sections {
             if !lines.is_empty() {
                 let _ = write!(text, "{key}:\n{lines}");
             }

@@ -44,6 +44,8 @@ pub struct Instance {
     pub region: String,
     pub tags: Option<BTreeMap<String, String>>,
     pub target_state: Option<String>,
+    /// `spot/instance-action`.
+    pub spot: Option<String>,
     /// The role whose credentials the instance gets.
     pub role: Option<String>,
     pub fault: Option<Fault>,
@@ -68,6 +70,7 @@ impl Imds {
             region: "eu-central-1".to_owned(),
             tags: None,
             target_state: None,
+            spot: None,
             role: None,
             fault: None,
             token_seconds: 21_600,
@@ -166,6 +169,7 @@ fn data(instance: &Instance, path: &str) -> Reply {
         "meta-data/placement/region" => text(&instance.region),
         "meta-data/placement/availability-zone" => text(&format!("{}a", instance.region)),
         "meta-data/autoscaling/target-lifecycle-state" => instance.target_state.as_deref().map_or_else(absent, text),
+        "meta-data/spot/instance-action" => instance.spot.as_deref().map_or_else(absent, text),
         "dynamic/instance-identity/document" => text(&document(instance)),
         "meta-data/iam/security-credentials/" | "meta-data/iam/security-credentials" => {
             instance.role.as_deref().map_or_else(absent, text)

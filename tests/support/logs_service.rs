@@ -39,6 +39,9 @@ pub enum Fault {
 
 /// A batch that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
+/// Retention in days, class, tags.
+type GroupFacts = (Option<u64>, Option<String>, BTreeMap<String, String>);
+
 pub struct Batch {
     pub group: String,
     pub stream: String,
@@ -137,7 +140,7 @@ impl LogsService {
     }
 
     /// A group's retention, class and tags; `None` when it was not made.
-    pub fn group(&self, name: &str) -> Option<(Option<u64>, Option<String>, BTreeMap<String, String>)> {
+    pub fn group(&self, name: &str) -> Option<GroupFacts> {
         let state = self.state();
         state.groups.get(name).map(|group| (group.retention, group.class.clone(), group.tags.clone()))
     }

@@ -83,6 +83,8 @@ pub enum Verb {
     RotateKeys(RotateKeysArgs),
     /// Show what is wrong with this host's set-up and what to do about it
     Doctor(DoctorArgs),
+    /// Tell CloudFormation that this host is ready, or that it failed (as cfn-signal does)
+    Signal(SignalArgs),
     /// Forget this instance before an image is made of its disk
     Seal,
 }
@@ -176,6 +178,39 @@ pub struct DoctorArgs {
     /// Also write, and delete, scratch objects in the stores to see whether conditions are kept
     #[arg(long)]
     pub write: bool,
+}
+
+/// Flags of `signal`; short ones are those of cfn-signal.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("outcome").args(["exit_code", "success"]))]
+pub struct SignalArgs {
+    /// The presigned URL of a wait condition handle
+    #[arg(required_unless_present = "stack", conflicts_with_all = ["stack", "resource"])]
+    pub url: Option<String>,
+    /// Name or id of the stack that waits
+    #[arg(long, value_name = "STACK", requires = "resource")]
+    pub stack: Option<String>,
+    /// Logical id of the resource that waits
+    #[arg(long, value_name = "ID", requires = "stack")]
+    pub resource: Option<String>,
+    /// Region of the stack [default: the configuration's, else this host's]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Exit status of what was done: 0 signals success, anything else failure
+    #[arg(short, long, value_name = "STATUS", allow_negative_numbers = true)]
+    pub exit_code: Option<i64>,
+    /// true signals success, false failure [default: true]
+    #[arg(short, long, value_name = "BOOLEAN")]
+    pub success: Option<bool>,
+    /// Why, in words; a wait condition keeps them
+    #[arg(short, long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// What a wait condition gives to the template
+    #[arg(short, long, value_name = "TEXT")]
+    pub data: Option<String>,
+    /// Who signals; a second signal of the same one changes nothing [default: this instance]
+    #[arg(short, long, value_name = "ID")]
+    pub id: Option<String>,
 }
 
 /// Flags of `history`.

@@ -11,19 +11,25 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::InstanceId;
 use hostler_core::machine::State;
 use hostler_core::notable::Notable;
-use hostler_core::status::one_line;
+use hostler_core::status::{Health, one_line};
 use hostler_host::notify;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::daemon::ears::{Ears, Heard};
 use crate::door::desk::{Desk, Door, ReloadAnswer};
 use crate::failure::{Failure, Outcome};
+use crate::health;
 use crate::identity::{self, Way};
+use crate::lifecycle::Attendant;
 use crate::log_output::notable;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
 use crate::shipping::Shipping;
 use crate::sources::followers::{Channels, Followers};
+
+/// How long the start waits for the group's word before the channels are followed.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
 
 /// Runs until somebody asks for its end, or until the state cannot be persisted any more. `read` reads the configuration
 /// again.
@@ -61,10 +67,24 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         "hostler runs"
     );
     let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
-    let shown = tokio::spawn(show_state(session.handle.state()));
+    let mut watchers = vec![
+        tokio::spawn(show_state(session.handle.state(), session.board.watch())),
+        tokio::spawn(health::monitor(live.clone(), session.handle.state(), session.board.clone())),
+    ];
+    if let Some(address) = setup.settings.health_listener {
+        let (state, board) = (session.handle.state(), session.board.watch());
+        watchers.push(health::listen(address, live.clone(), state, board).await?);
+    }
+    if let Some(mut attendant) =
+        Attendant::new(live.clone(), session.handle.clone(), session.board.clone(), instance).await?
+    {
+        // What cannot be seen in this time leaves the host as the journal has it.
+        let _ = tokio::time::timeout(FIRST_LOOK, attendant.first_turn()).await;
+        watchers.push(tokio::spawn(attendant.attend()));
+    }
     let followers = Followers::new(live.clone(), session.handle.clone(), channels);
     let ended = serve(session, followers, shipping, &configuration, &mut ears).await;
-    shown.abort();
+    watchers.iter().for_each(JoinHandle::abort);
     ended
 }
 
@@ -194,15 +214,19 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
 }
 
 /// Keeps the line that `systemctl status` shows true.
-async fn show_state(mut state: watch::Receiver<Arc<State>>) {
+async fn show_state(mut state: watch::Receiver<Arc<State>>, mut health: watch::Receiver<Health>) {
     let mut shown = String::new();
     loop {
-        let line = one_line(&state.borrow_and_update());
+        let line = one_line(&state.borrow_and_update(), &health.borrow_and_update());
         if line != shown {
             notify::status(&line);
             shown = line;
         }
-        if state.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = state.changed() => changed,
+            changed = health.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

@@ -19,6 +19,7 @@ use crate::door::DeployWish;
 use crate::door::desk::{Desk, Door};
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
+use crate::health::Board;
 use crate::identity::{self, Way};
 use crate::progress::Printer;
 use crate::seal;
@@ -70,6 +71,8 @@ impl Hold {
 pub struct Session {
     /// The door to it.
     pub handle: Handle,
+    /// What the health checks say.
+    pub board: Board,
     /// `None` once its end was seen.
     engine: Option<JoinHandle<anyhow::Result<()>>>,
     door: Door,
@@ -110,10 +113,11 @@ impl Session {
         let Hold { ledger, mut state } = hold;
         state.instance = Some(instance.clone());
         let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
-        let worker = HostWorker::new(live.clone(), instance)?;
+        let board = door.board.clone();
+        let worker = HostWorker::new(live.clone(), instance, board.clone())?;
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
         door.lead_to(handle.clone());
-        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door })
+        Ok(Self { handle, board, engine: Some(tokio::spawn(engine.run())), door })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
@@ -246,6 +250,7 @@ pub fn deploy_request(setup: &Setup, wish: DeployWish, policy: Policy, asked_by:
         trust,
         rolls_back: None,
         removes: false,
+        stops: None,
         policy,
     })
 }

@@ -51,6 +51,13 @@ impl Live {
     pub fn now(&self) -> Arc<Setup> {
         Arc::clone(&self.0.borrow())
     }
+
+    /// Waits until it is replaced; for ever where it stays.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Setup {
@@ -123,6 +130,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             wake_up_queue: None,
             minimum_sequence: None,
             policy: Policy::default(),
+            health: Vec::new(),
         }),
     }
     Ok(())

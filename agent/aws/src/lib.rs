@@ -1,5 +1,7 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 
+pub mod asg;
+pub mod cfn;
 pub mod clients;
 pub mod credentials;
 pub mod endpoint;

@@ -32,7 +32,7 @@ mod tests;
 pub use answer::{Answer, element_text};
 use credentials::KeptCredentials;
 pub use http_client::{HttpClientError, HttpSettings, ProxyChoice, http_client};
-pub use set_up::SignedCallsError;
+pub use set_up::{SignedCallsError, http_client_of};
 
 /// A service by its two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
-//! plan                                appspec + listing + last install + host -> ordered actions
+//! plan health                         appspec + listing + last install + host -> ordered actions; probes' answers -> verdicts
 //!        ^
 //! machine                             step(state, event, now) -> (state, effects, deadline)
 //!        ^
@@ -23,10 +23,12 @@ pub mod config;
 pub mod delta;
 pub mod doctor;
 pub mod event_order;
+pub mod health;
 pub mod history;
 pub mod hook;
 pub mod identity;
 pub mod ids;
+pub mod lifecycle;
 pub mod limits;
 pub mod logs;
 pub mod machine;

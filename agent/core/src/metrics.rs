@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::ids::GroupKey;
 use crate::machine::state::{Group, State, StepStatus};
-use crate::status::{ChannelStatus, Condition, Daemon, condition};
+use crate::status::{ChannelStatus, Condition, Daemon, Health, condition};
 
 /// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -20,14 +20,14 @@ pub fn text(state: &State, daemon: &Daemon) -> String {
     text.family("hostler_waiting", "gauge", "Whether the daemon still waits to know which host this is.");
     text.sample("hostler_waiting", &[], if daemon.waiting.is_some() { "1" } else { "0" });
     let groups: Vec<&Group> = state.groups.values().collect();
-    deployments(&mut text, &groups);
+    deployments(&mut text, &groups, &daemon.health);
     durations(&mut text, &groups);
     channels(&mut text, &daemon.channels);
     text.0.push_str("# EOF\n");
     text.0
 }
 
-fn deployments(text: &mut Text, groups: &[&Group]) {
+fn deployments(text: &mut Text, groups: &[&Group], health: &Health) {
     text.family("hostler_deployments", "counter", "Deployments that ended on this instance.");
     for group in groups {
         let totals = group.totals;
@@ -48,6 +48,12 @@ fn deployments(text: &mut Text, groups: &[&Group]) {
     text.family("hostler_group_failed", "gauge", "Whether the last deployment failed and nothing made it good.");
     for group in groups {
         text.flag("hostler_group_failed", &group.key, condition(group) == Condition::Failed);
+    }
+    text.family("hostler_group_healthy", "gauge", "Whether every health check of the group is healthy.");
+    for group in groups {
+        if let Some(report) = health.get(&group.key.id()) {
+            text.flag("hostler_group_healthy", &group.key, report.is_healthy());
+        }
     }
     text.family(
         "hostler_group_held",

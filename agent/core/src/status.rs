@@ -1,15 +1,22 @@
 //! What is shown: a versioned document, derived from the state in one place.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event_order::LifecycleEvent;
+use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::lifecycle::{Lifecycle, Posture};
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
 use crate::release::Trust;
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
+
+/// What the health checks say, by the groups' ids.
+pub type Health = BTreeMap<String, HealthReport>;
 
 /// What `hostler status --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +29,9 @@ pub struct Status {
     pub daemon: Option<Daemon>,
     /// The deployment groups, by name.
     pub groups: Vec<GroupStatus>,
+    /// What the Auto Scaling group wants of this host, and what was done about it.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 impl Status {
@@ -50,6 +60,9 @@ pub struct Daemon {
     /// How the looks at the channels went, by the groups' names.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,
+    /// What the health checks say; shown with each group.
+    #[serde(skip)]
+    pub health: Health,
 }
 
 /// How the looks at a group's channel went since the daemon started.
@@ -94,7 +107,11 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
         let why = channel.error.as_deref().unwrap_or("no look has ended");
         format!("{}: {} has not been read for too long: {why}", channel.key, channel.channel)
     });
-    waiting.chain(failed).chain(stale).collect()
+    let unhealthy = status.groups.iter().filter_map(|group| {
+        let report = group.health.as_ref().filter(|report| report.colour == Colour::Red)?;
+        Some(format!("{}: unhealthy: {}", group.key, report.causes.join("; ")))
+    });
+    waiting.chain(failed).chain(unhealthy).chain(stale).collect()
 }
 
 /// One deployment group.
@@ -118,6 +135,9 @@ pub struct GroupStatus {
     pub highest_sequence: Option<u64>,
     /// Why the channel is not followed.
     pub held: Option<String>,
+    /// What the health checks of what is on the host say; `None` without checks and without a daemon.
+    #[serde(default)]
+    pub health: Option<HealthReport>,
     /// The deployment that is going on.
     pub active: Option<DeploymentStatus>,
     /// The one that ended last.
@@ -143,6 +163,8 @@ pub enum Condition {
     RolledBack,
     /// A rollback by hand holds the channel's release.
     Held,
+    /// The application was stopped because the host leaves service.
+    Stopped,
 }
 
 impl Condition {
@@ -155,6 +177,7 @@ impl Condition {
             Self::Failed => "FAILED",
             Self::RolledBack => "rolled back",
             Self::Held => "held",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -211,7 +234,32 @@ const NAMED_GROUPS: usize = 3;
 
 /// The state in one line of at most a few hundred characters, for `systemctl status`: what is going on and what is
 /// wrong before what is good.
-pub fn one_line(state: &State) -> String {
+pub fn one_line(state: &State, health: &Health) -> String {
+    let groups = groups_line(state, health);
+    match lifecycle_line(&state.lifecycle) {
+        Some(lifecycle) => format!("{lifecycle}; {groups}"),
+        None => groups,
+    }
+}
+
+/// What the Auto Scaling group wants, in a few words; `None` for a host that is simply free to serve.
+pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
+    let posture = match lifecycle.posture {
+        Posture::Free => None,
+        Posture::Pooled => Some("in the warm pool"),
+        Posture::Parked => Some("in Standby"),
+        Posture::Leaving => Some("leaving"),
+    };
+    let action = lifecycle.action.as_ref().or(lifecycle.last.as_ref().filter(|_| posture.is_some()).map(|l| &l.action));
+    let action = action.map(|action| match &action.decided {
+        None => action.kind.words().to_owned(),
+        Some(decided) => format!("{}, {}: {}", action.kind.words(), decided.result.word(), decided.why),
+    });
+    let words: Vec<String> = posture.map(str::to_owned).into_iter().chain(action).collect();
+    (!words.is_empty()).then(|| format!("auto scaling: {}", words.join("; ")))
+}
+
+fn groups_line(state: &State, health: &Health) -> String {
     if state.groups.is_empty() {
         return "nothing was deployed on this host".to_owned();
     }
@@ -219,15 +267,26 @@ pub fn one_line(state: &State) -> String {
     groups.sort_by_key(|(condition, _)| match condition {
         Condition::Deploying => 0,
         Condition::Failed => 1,
-        Condition::RolledBack | Condition::Held => 2,
+        Condition::RolledBack | Condition::Held | Condition::Stopped => 2,
         Condition::Good | Condition::Empty => 3,
     });
-    let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| group_line(*condition, group));
+    let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| {
+        let line = group_line(*condition, group);
+        match health.get(&group.key.id()).filter(|report| !report.is_healthy() && group.active.is_none()) {
+            Some(report) => format!("{line}, {}", unhealthy_line(report)),
+            None => line,
+        }
+    });
     let mut parts: Vec<String> = named.collect();
     if groups.len() > NAMED_GROUPS {
         parts.push(format!("{} more", groups.len() - NAMED_GROUPS));
     }
     parts.join("; ")
+}
+
+fn unhealthy_line(report: &HealthReport) -> String {
+    let causes = report.causes.join("; ");
+    if causes.is_empty() { report.colour.word().to_owned() } else { format!("{}: {causes}", report.colour.word()) }
 }
 
 fn group_line(condition: Condition, group: &Group) -> String {
@@ -258,15 +317,12 @@ fn short_name(revision: &Revision) -> String {
 
 /// The status document of a state.
 pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
-    Status {
-        version: STATUS_VERSION,
-        instance: state.instance.clone(),
-        daemon,
-        groups: state.groups.values().map(|group| group_status(group, now_ms)).collect(),
-    }
+    let groups = state.groups.values().map(|group| group_status(group, daemon.as_ref(), now_ms)).collect();
+    let lifecycle = state.lifecycle.clone();
+    Status { version: STATUS_VERSION, instance: state.instance.clone(), daemon, groups, lifecycle }
 }
 
-fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
+fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupStatus {
     GroupStatus {
         key: group.key.clone(),
         condition: condition(group),
@@ -276,6 +332,7 @@ fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
         key_policy: group.following.keys.as_ref().map(|keys| keys.policy.version),
         highest_sequence: group.following.highest.map(|h| h.sequence),
         held: group.following.held.clone(),
+        health: daemon.and_then(|daemon| daemon.health.get(&group.key.id())).cloned(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),
@@ -296,6 +353,7 @@ pub(crate) fn condition(group: &Group) -> Condition {
     match (last.outcome, last.request.creator) {
         _ if group.following.held.is_some() => Condition::Held,
         (Some(Outcome::Failed), _) => Condition::Failed,
+        (_, Creator::Lifecycle) => Condition::Stopped,
         (_, Creator::Rollback) => Condition::RolledBack,
         _ => Condition::Good,
     }

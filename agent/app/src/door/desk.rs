@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::door::server::Server;
 use crate::engine::Handle;
 use crate::failure::Failure;
+use crate::health::Board;
 use crate::session::Hold;
 use crate::setup::Live;
 use crate::shipping::ShippingHandle;
@@ -31,6 +32,8 @@ pub struct Desk {
     pub channels: Channels,
     /// Set once logs are shipped.
     pub shipping: Arc<OnceLock<ShippingHandle>>,
+    /// What the health checks say.
+    pub board: Board,
 }
 
 /// What is behind the door.
@@ -52,17 +55,18 @@ impl Front {
     }
 
     /// The daemon as it is shown.
-    pub fn daemon(&self, daemon: &Daemon, channels: &Channels) -> Daemon {
+    pub fn daemon(&self, daemon: &Daemon, desk: &Desk) -> Daemon {
         let waiting = match self {
             Self::Waiting(why, _) => Some(why.as_ref().to_owned()),
             Self::Open(_) => None,
         };
-        Daemon { waiting, channels: channels.list(), ..daemon.clone() }
+        let health = desk.board.watch().borrow().clone();
+        Daemon { waiting, channels: desk.channels.list(), health, ..daemon.clone() }
     }
 
     /// The status document.
-    pub fn status(&self, daemon: &Daemon, channels: &Channels) -> Status {
-        status(&self.state(), Some(self.daemon(daemon, channels)), clock::now_ms())
+    pub fn status(&self, daemon: &Daemon, desk: &Desk) -> Status {
+        status(&self.state(), Some(self.daemon(daemon, desk)), clock::now_ms())
     }
 }
 
@@ -73,6 +77,8 @@ pub struct Door {
     /// Ends with the last conversation.
     conversations: mpsc::Receiver<()>,
     front: watch::Sender<Front>,
+    /// What the health checks say.
+    pub board: Board,
 }
 
 impl Door {
@@ -84,8 +90,9 @@ impl Door {
         let setup = live.now();
         let listener = socket::listen(setup.layout.socket())?;
         let (front, shown) = watch::channel(Front::Waiting("starting".into(), Arc::new(hold.state.clone())));
+        let board = desk.board.clone();
         let (server, conversations) = Server::new(shown, live.clone(), desk);
-        Ok(Self { server: tokio::spawn(server.serve(listener)), conversations, front })
+        Ok(Self { server: tokio::spawn(server.serve(listener)), conversations, front, board })
     }
 
     /// Says what is waited for.

@@ -106,6 +106,7 @@ impl DeployWish {
             appspec_name: self.appspec_name.clone().or(group.appspec_name),
             max_revisions: group.max_revisions,
             max_revision_bytes: group.max_revision_bytes,
+            bake_seconds: group.bake_seconds,
             keep_bundle: group.keep_bundle,
         }
     }

@@ -7,7 +7,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::{Event, Progress};
 use hostler_core::metrics;
-use hostler_core::status::{Daemon, problems};
+use hostler_core::status::{Daemon, Health, problems};
 use hostler_host::clock;
 use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users::{self, SERVICE_GROUP};
@@ -47,6 +47,7 @@ impl Server {
             started_ms: clock::now_ms(),
             waiting: None,
             channels: Vec::new(),
+            health: Health::new(),
         };
         let onlookers = Arc::new(Semaphore::new(live.now().limits.socket_onlookers));
         (Self { front, live, daemon, desk, onlookers, _going_on: going_on }, ended)
@@ -109,11 +110,11 @@ impl Server {
 
     fn metrics(&self) -> String {
         let front = self.front.borrow();
-        metrics::text(&front.state(), &front.daemon(&self.daemon, &self.desk.channels))
+        metrics::text(&front.state(), &front.daemon(&self.daemon, &self.desk))
     }
 
     fn problems(&self) -> Vec<String> {
-        let status = self.front.borrow().status(&self.daemon, &self.desk.channels);
+        let status = self.front.borrow().status(&self.daemon, &self.desk);
         problems(&status, clock::now_ms())
     }
 
@@ -133,7 +134,7 @@ impl Server {
         }
         match question.ask {
             Ask::Status => {
-                let mut document = self.front.borrow().status(&self.daemon, &self.desk.channels);
+                let mut document = self.front.borrow().status(&self.daemon, &self.desk);
                 if !may_act(connection) {
                     document.leave_out_hook_output();
                 }

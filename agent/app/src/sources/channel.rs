@@ -5,6 +5,7 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
+use hostler_core::lifecycle::Posture;
 use hostler_core::machine::Event;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
@@ -151,6 +152,7 @@ fn request(
         trust,
         rolls_back: None,
         removes: false,
+        stops: None,
         policy: Policy {
             ignore_application_stop_failures: policy.ignore_application_stop_failures
                 || release.ignore_application_stop_failures,
@@ -258,6 +260,10 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
     match found {
         Look::Empty => None,
         Look::Unchanged => known,
+        // The lifecycle's log says why, once.
+        Look::Release { follow: Follow::Deploy, .. } if handle.state().borrow().lifecycle.posture != Posture::Free => {
+            None
+        }
         Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
             log::info!(group:% = key, sequence; "release {sequence} is followed ({})", request.trust);
             if let Err(error) = deploy(handle, *request).await {

@@ -131,7 +131,7 @@ pub fn by_hand(
 }
 
 /// Whether a deployment may go on under the configuration as it is now: the second lock, for whatever way led here. A
-/// rollback returns to what was let in before.
+/// rollback returns to what was let in before, and a stop puts nothing on the host.
 ///
 /// # Errors
 /// What is missing.
@@ -139,7 +139,7 @@ pub fn admit(settings: &Settings, creator: Creator, trust: &Trust) -> Result<(),
     let (source, policy) = match creator {
         Creator::Channel => ("channel", &settings.signatures.channel),
         Creator::Cli => ("cli", &settings.signatures.cli),
-        Creator::Rollback => return Ok(()),
+        Creator::Rollback | Creator::Lifecycle => return Ok(()),
     };
     match (policy, trust) {
         (None, _) | (_, Trust::Verified { .. }) => Ok(()),

@@ -16,6 +16,7 @@ mod rotate_keys;
 mod run;
 mod seal;
 mod sign;
+mod signal;
 mod status;
 mod stop;
 mod validate;
@@ -55,6 +56,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
+        Verb::Signal(arguments) => signal::run(&shared, arguments),
         Verb::Status(arguments) => status::run(&shared, &arguments),
         Verb::History(arguments) => history::run(&shared, &arguments),
         Verb::Logs(arguments) => logs::run(&shared, &arguments),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
+use hostler_core::status::{DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -89,6 +89,9 @@ fn text(document: &Status) -> String {
         }
         None => text.push_str("no daemon runs\n"),
     }
+    if let Some(lifecycle) = lifecycle_line(&document.lifecycle) {
+        let _ = writeln!(text, "{lifecycle}");
+    }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");
     }
@@ -128,6 +131,12 @@ fn group_text(text: &mut String, group: &GroupStatus) {
             let _ = writeln!(text, "  last good: {what} ({})", good.deployment);
         }
         _ => {}
+    }
+    if let Some(health) = &group.health {
+        let _ = writeln!(text, "  health:    {} since {}", health.colour.word(), clock::local_time(health.since_ms));
+        for cause in &health.causes {
+            let _ = writeln!(text, "             {cause}");
+        }
     }
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));

@@ -53,7 +53,7 @@ fn hook_run(
         bundle: &BundleOrigin::Other,
         instance: &worker.instance,
         revision: &revision,
-        timeout_seconds: script.timeout_seconds,
+        timeout_seconds: timeout_seconds(job, script),
     };
     HookRun {
         version: HOOK_DOCUMENT_VERSION,
@@ -66,7 +66,7 @@ fn hook_run(
         user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },
         environment: environment(&facts),
         inherit_environment: setup.settings.hooks.inherit_environment,
-        timeout_seconds: script.timeout_seconds,
+        timeout_seconds: timeout_seconds(job, script),
         grace_seconds: setup.limits.kill_grace_seconds,
         start_seconds: setup.limits.supervisor_start_seconds,
         umask: 0o022,
@@ -81,4 +81,11 @@ fn hook_run(
         redact_patterns: setup.settings.logs.as_ref().map(|logs| logs.redact.clone()).unwrap_or_default(),
         redact_values: Vec::new(),
     }
+}
+
+/// The script's own time, or what is left until the host has to be gone.
+fn timeout_seconds(job: &Job, script: &Script) -> u64 {
+    let deadline_ms = job.deployment.request.stops.and_then(|stop| stop.deadline_ms);
+    let left = deadline_ms.map(|at| (at.saturating_sub(clock::now_ms()) / 1000).max(1));
+    left.map_or(script.timeout_seconds, |left| left.min(script.timeout_seconds))
 }

@@ -7,6 +7,7 @@ mod finish;
 mod hook;
 mod install;
 pub mod prepare;
+mod probe;
 mod reboot;
 pub mod recover;
 
@@ -19,6 +20,7 @@ use hostler_core::machine::{Work, WorkResult};
 use hostler_host::hooks::Launcher;
 
 use crate::failure::Failure;
+use crate::health::Board;
 use crate::ports::{Job, Worker};
 use crate::setup::Live;
 
@@ -28,6 +30,7 @@ pub struct HostWorker {
     live: Live,
     instance: InstanceId,
     launcher: Launcher,
+    board: Board,
     /// This program, which is started again as each hook's supervisor.
     program: PathBuf,
 }
@@ -37,9 +40,9 @@ impl HostWorker {
     ///
     /// # Errors
     /// When this program's own file is not known.
-    pub fn new(live: Live, instance: InstanceId) -> Result<Self, Failure> {
+    pub fn new(live: Live, instance: InstanceId, board: Board) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        Ok(Self { live, instance, launcher: Launcher::detect(), program })
+        Ok(Self { live, instance, launcher: Launcher::detect(), board, program })
     }
 }
 
@@ -58,6 +61,7 @@ impl Worker for HostWorker {
                 WorkResult::Hook(hook::run(self, &setup, &job, event, index, attempt).await)
             }
             Work::Install => WorkResult::Installed(blocking(move || install::install(&setup, &job)).await),
+            Work::Probe { phase } => WorkResult::Probed(probe::probe(self, &setup, &job, phase).await),
             Work::Reboot => WorkResult::Rebooted(reboot::reboot(&setup, &job).await),
             Work::Finish { commit, keep } => {
                 let done = blocking(move || Ok(finish::finish(&setup, &job, commit, &keep))).await;

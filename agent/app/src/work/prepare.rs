@@ -8,9 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hostler_core::appspec::diagnose;
-use hostler_core::appspec::spec::EventHooks;
+use hostler_core::appspec::spec::{AppSpec, EventHooks};
 use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::health::Check;
+use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::Content;
@@ -64,10 +66,10 @@ fn unpack_and_check(
     brought: Brought,
     paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
-    if job.deployment.request.removes {
+    if job.deployment.request.removes || job.deployment.request.stops.is_some() {
         let (old_hooks, warning) = old_hooks(setup, &job.group);
-        let revision = brought.revision;
-        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
+        let (health, warnings) = (PreparedHealth::default(), warning.into_iter().collect());
+        return Ok(Prepared { revision: brought.revision, hooks: Vec::new(), old_hooks, health, warnings });
     }
     let (revision, listing) = unpacked(setup, job, brought, paths)?;
     check(setup, job, revision, &listing)
@@ -191,7 +193,17 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     }
     let (old_hooks, old_warning) = old_hooks(setup, &job.group);
     warnings.extend(old_warning);
-    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, warnings })
+    let health = health(setup, job, &read.spec);
+    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, health, warnings })
+}
+
+fn health(setup: &Setup, job: &Job, spec: &AppSpec) -> PreparedHealth {
+    let checks: Vec<Check> = spec.extension.health.iter().map(|check| check.check.clone()).collect();
+    PreparedHealth {
+        any: !checks.is_empty() || !setup.settings.health(&job.group.key).is_empty(),
+        checks,
+        bake_seconds: spec.extension.bake_seconds.unwrap_or(job.deployment.request.policy.bake_seconds),
+    }
 }
 
 /// Whether the files can be put in place on the host as it is, as far as that must be so already.

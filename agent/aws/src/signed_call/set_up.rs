@@ -57,16 +57,24 @@ impl SignedCalls {
             dual_stack: sdk.use_dual_stack().unwrap_or_default(),
             url: url.transpose()?,
         };
-        let ca_bundle = clients
-            .ca_bundle()
-            .map(|path| std::fs::read(&path).map_err(|source| SignedCallsError::CaBundle { path, source }));
-        let settings = clients.settings();
-        let proxy = match &settings.proxy {
-            None => ProxyChoice::Environment,
-            Some(Proxy::Direct) => ProxyChoice::Direct,
-            Some(Proxy::Url(url)) => ProxyChoice::Url { url: url.clone(), no_proxy: Some(settings.no_proxy.join(",")) },
-        };
-        let http = http_client(&HttpSettings { proxy, ca_bundle: ca_bundle.transpose()?, ..HttpSettings::default() })?;
+        let http = http_client_of(clients)?;
         Ok(Self::new(credentials, region, endpoints, http))
     }
+}
+
+/// An HTTP client by the configured proxy and certificates; for addresses that are signed already.
+///
+/// # Errors
+/// When the certificates or the proxy cannot be used.
+pub fn http_client_of(clients: &Clients) -> Result<reqwest::Client, SignedCallsError> {
+    let ca_bundle = clients
+        .ca_bundle()
+        .map(|path| std::fs::read(&path).map_err(|source| SignedCallsError::CaBundle { path, source }));
+    let settings = clients.settings();
+    let proxy = match &settings.proxy {
+        None => ProxyChoice::Environment,
+        Some(Proxy::Direct) => ProxyChoice::Direct,
+        Some(Proxy::Url(url)) => ProxyChoice::Url { url: url.clone(), no_proxy: Some(settings.no_proxy.join(",")) },
+    };
+    Ok(http_client(&HttpSettings { proxy, ca_bundle: ca_bundle.transpose()?, ..HttpSettings::default() })?)
 }

@@ -5,11 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::Check;
 use crate::yaml::Position;
 
+mod health;
 mod read;
 mod values;
 
+pub(crate) use health::{Scripts, health};
 pub(super) use read::read;
 
 /// hostler's own part of an appspec.
@@ -25,6 +28,9 @@ pub struct Extension {
     pub hooks: Vec<HookEntry>,
     /// Health checks of the installed application.
     pub health: Vec<HealthCheck>,
+    /// Seconds after the host is back in service in which the checks must stay healthy; `None` where the appspec
+    /// leaves it to the host's configuration.
+    pub bake_seconds: Option<u64>,
     /// How the host leaves and enters service.
     pub traffic: Traffic,
 }
@@ -95,54 +101,13 @@ pub struct HookEntry {
     pub at: Position,
 }
 
-/// One health check.
+/// One health check, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// Name for reports; made from the probe where none is written.
-    pub name: String,
-    /// What is asked.
-    pub probe: Probe,
-    /// Seconds between two probes.
-    pub interval_seconds: u64,
-    /// Seconds for one probe.
-    pub timeout_seconds: u64,
-    /// Successes in a row that make it healthy.
-    pub successes: u64,
-    /// Failures in a row that make it unhealthy.
-    pub failures: u64,
-    /// Seconds after ApplicationStart until it must be healthy.
-    pub deadline_seconds: u64,
+    /// What is asked, and how its answers are counted.
+    pub check: Check,
     /// Where it stands.
     pub at: Position,
-}
-
-/// What a health check asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// An HTTP GET.
-    Http {
-        /// Address, with `http://` or `https://`.
-        url: String,
-        /// The status that counts as success; `None` is any from 200 to 299.
-        status: Option<u16>,
-    },
-    /// A TCP connection to `host:port`.
-    Tcp {
-        /// Host and port.
-        address: String,
-    },
-    /// A script of the bundle that ends with 0.
-    Command {
-        /// Path in the bundle.
-        location: String,
-        /// The user to run as; `None` is the agent's user.
-        runas: Option<String>,
-    },
-    /// A systemd unit that is active.
-    Unit {
-        /// Name of the unit.
-        unit: String,
-    },
 }
 
 /// How a host leaves service before ApplicationStop and comes back after ValidateService.
@@ -175,16 +140,4 @@ pub enum TrafficMethod {
     Standby,
     /// Deregistration from target groups.
     TargetGroups,
-}
-
-impl Probe {
-    /// What is asked, as a name.
-    fn target(&self) -> &str {
-        match self {
-            Self::Http { url, .. } => url,
-            Self::Tcp { address } => address,
-            Self::Command { location, .. } => location,
-            Self::Unit { unit } => unit,
-        }
-    }
 }

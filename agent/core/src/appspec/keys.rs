@@ -12,18 +12,34 @@ pub const PERMISSION: &[&str] = &["object", "pattern", "except", "type", "owner"
 pub const CONTEXT: &[&str] = &["user", "name", "type", "range"];
 
 /// Keys below `hostler`.
-pub const EXTENSION: &[&str] = &["install", "environment", "secrets", "hooks", "health", "traffic"];
+pub const EXTENSION: &[&str] = &["install", "environment", "secrets", "hooks", "health", "bake_time", "traffic"];
 /// Keys below `hostler.install`.
 pub const INSTALL: &[&str] = &["recheck_after"];
 /// Keys of one script below `hostler.hooks`.
 pub const HOOK_OPTIONS: &[&str] = &["repeatable", "leader_only", "limits", "environment", "secrets"];
 /// Keys of `limits` of one script.
 pub const HOOK_LIMITS: &[&str] = &["tasks_max", "memory_max"];
-/// Keys of a health check.
-pub const HEALTH: &[&str] =
-    &["name", "http", "tcp", "command", "unit", "interval", "timeout", "successes", "failures", "deadline"];
+/// Keys of a health check, of which exactly one of the first five says what is asked.
+pub const HEALTH: &[&str] = &[
+    "http",
+    "tcp",
+    "command",
+    "unit",
+    "process",
+    "name",
+    "interval",
+    "timeout",
+    "successes",
+    "failures",
+    "grace",
+    "deadline",
+];
+/// The keys of a health check that say what is asked.
+pub const HEALTH_PROBES: &[&str] = &["http", "tcp", "command", "unit", "process"];
 /// Keys of an HTTP check.
-pub const HEALTH_HTTP: &[&str] = &["url", "status"];
+pub const HEALTH_HTTP: &[&str] = &["url", "status", "body", "headers", "response_headers", "tls_name", "ca_file"];
+/// Keys of a process check, of which it has exactly one.
+pub const HEALTH_PROCESS: &[&str] = &["name", "pid_file"];
 /// Keys of a command check.
 pub const HEALTH_COMMAND: &[&str] = &["location", "runas"];
 /// Keys below `hostler.traffic`.

@@ -3,9 +3,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::codes::Code;
-use super::extension::{HookOptions, Probe, SecretReference, TrafficMethod};
+use super::extension::{HookOptions, SecretReference, TrafficMethod};
 use super::spec::*;
 use super::*;
+use crate::health::{HttpProbe, Probe};
 
 mod catalogue;
 
@@ -204,14 +205,21 @@ hostler:
         }
     );
     let [http, tcp, command, unit] = extension.health.as_slice() else { panic!("{extension:?}") };
-    assert_eq!(http.probe, Probe::Http { url: "http://127.0.0.1:8080/health".into(), status: Some(204) });
     assert_eq!(
-        (http.name.as_str(), http.interval_seconds, http.deadline_seconds),
+        http.check.probe,
+        Probe::Http(HttpProbe {
+            url: "http://127.0.0.1:8080/health".into(),
+            status: Some(204),
+            ..HttpProbe::default()
+        })
+    );
+    assert_eq!(
+        (http.check.name.as_str(), http.check.interval_seconds, http.check.deadline_seconds),
         ("http://127.0.0.1:8080/health", 10, 120)
     );
-    assert_eq!((tcp.name.as_str(), &tcp.probe), ("port", &Probe::Tcp { address: "localhost:5432".into() }));
-    assert_eq!(command.probe, Probe::Command { location: "scripts/check.sh".into(), runas: Some("web".into()) });
-    assert_eq!(unit.probe, Probe::Unit { unit: "web.service".into() });
+    assert_eq!((tcp.check.name.as_str(), &tcp.check.probe), ("port", &Probe::Tcp { address: "localhost:5432".into() }));
+    assert_eq!(command.check.probe, Probe::Command { location: "scripts/check.sh".into(), runas: Some("web".into()) });
+    assert_eq!(unit.check.probe, Probe::Unit { unit: "web.service".into() });
     assert_eq!(extension.traffic.method, Some(TrafficMethod::TargetGroups));
     assert_eq!((extension.traffic.drain_timeout_seconds, extension.traffic.healthy_timeout_seconds), (60, 300));
 }
@@ -310,6 +318,7 @@ fn the_schema_for_editors_knows_the_same_keys() {
         (format!("{hostler}/health/items/properties"), keys::HEALTH),
         (format!("{hostler}/health/items/properties/http/properties"), keys::HEALTH_HTTP),
         (format!("{hostler}/health/items/properties/command/properties"), keys::HEALTH_COMMAND),
+        (format!("{hostler}/health/items/properties/process/properties"), keys::HEALTH_PROCESS),
         (format!("{hostler}/traffic/properties"), keys::TRAFFIC),
     ] {
         assert_eq!(known(&pointer), keys.iter().map(|key| (*key).to_owned()).collect(), "{pointer}");

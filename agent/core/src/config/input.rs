@@ -2,6 +2,7 @@
 
 use crate::appspec::codes::Code;
 use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
+use crate::appspec::extension;
 use crate::appspec::keys::nearest;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::config::duration;
@@ -12,12 +13,24 @@ use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
+mod auto_scaling;
 mod aws;
 mod logs;
 mod signatures;
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads", "signatures", "logs"];
+const TOP: &[&str] = &[
+    "instance_id",
+    "poll",
+    "groups",
+    "hooks",
+    "health_listener",
+    "auto_scaling",
+    "aws",
+    "downloads",
+    "signatures",
+    "logs",
+];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -30,6 +43,8 @@ const GROUP: &[&str] = &[
     "rollback",
     "max_revisions",
     "max_revision_bytes",
+    "health",
+    "bake_time",
     "keep_bundle",
     "minimum_sequence",
     "wake_up_queue",
@@ -65,7 +80,9 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "aws", "downloads", "signatures", "logs"].iter().any(has)
+    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"]
+        .iter()
+        .any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
@@ -100,7 +117,9 @@ impl Reader {
                 "instance_id" => set(&mut self.settings.instance_id, parsed(entry, findings)),
                 "poll" => set(&mut self.poll, seconds(entry, findings)),
                 "groups" => self.groups(&entry.value, findings),
+                "health_listener" => set(&mut self.settings.health_listener, parsed(entry, findings)),
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
+                "auto_scaling" => auto_scaling::read(&mut self.settings.auto_scaling, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
                 "logs" => logs::read(&mut self.settings.logs, &entry.value, findings),
                 "signatures" => self.signatures.read(&entry.value, name, findings),
@@ -152,6 +171,11 @@ impl Reader {
                     policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
                 }
                 "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                "health" => {
+                    let checks = extension::health(entries, extension::Scripts::OfHost, findings);
+                    settings.health = checks.into_iter().map(|check| check.check).collect();
+                }
+                "bake_time" => policy.bake_seconds = seconds(entry, findings).unwrap_or(policy.bake_seconds),
                 "wake_up_queue" => match text(entry, findings) {
                     Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
                         settings.wake_up_queue = Some(url.to_owned());
@@ -177,6 +201,7 @@ impl Reader {
                 wake_up_queue: None,
                 minimum_sequence: None,
                 policy: Policy::default(),
+                health: Vec::new(),
             });
             groups.len() - 1
         });

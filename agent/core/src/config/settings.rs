@@ -1,8 +1,11 @@
 //! What the configuration means: defaulted and checked.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::health::Check;
 use crate::ids::{GroupKey, InstanceId};
+use crate::lifecycle::WithoutRelease;
 use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
 use crate::release::SigningPolicy;
@@ -19,6 +22,10 @@ pub struct Settings {
     pub groups: Vec<GroupSettings>,
     /// How hooks are run.
     pub hooks: HookSettings,
+    /// Where a load balancer's health check is answered; `None` is nowhere.
+    pub health_listener: Option<SocketAddr>,
+    /// How the Auto Scaling group is obeyed; `None` is not at all.
+    pub auto_scaling: Option<AutoScalingSettings>,
     /// Whose signatures each source of deployments needs.
     pub signatures: SignatureSettings,
     /// How AWS is reached.
@@ -33,6 +40,42 @@ impl Settings {
     /// The settings of a group; those of a group that is not configured are the defaults.
     pub fn policy(&self, key: &GroupKey) -> Policy {
         self.groups.iter().find(|g| &g.key == key).map_or_else(Policy::default, |g| g.policy.clone())
+    }
+
+    /// The health checks that the configuration has for a group.
+    pub fn health(&self, key: &GroupKey) -> &[Check] {
+        self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
+    }
+}
+
+/// How the Auto Scaling group is obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoScalingSettings {
+    /// The launch hooks that this agent completes.
+    pub launch_hooks: Vec<String>,
+    /// The termination hooks that this agent completes.
+    pub terminate_hooks: Vec<String>,
+    /// Seconds until a launch that is not ready is given up.
+    pub launch_timeout_seconds: u64,
+    /// What is done with a launch when nothing was released yet.
+    pub without_release: WithoutRelease,
+    /// Complete a termination hook with ABANDON when a script of the shutdown failed.
+    pub abandon_failed_shutdown: bool,
+    /// Seconds between two looks at the metadata service.
+    pub poll_seconds: u64,
+}
+
+impl Default for AutoScalingSettings {
+    fn default() -> Self {
+        Self {
+            launch_hooks: Vec::new(),
+            terminate_hooks: Vec::new(),
+            launch_timeout_seconds: 1800,
+            without_release: WithoutRelease::Continue,
+            abandon_failed_shutdown: false,
+            // As AWS advises for the spot notice.
+            poll_seconds: 5,
+        }
     }
 }
 
@@ -51,6 +94,8 @@ pub struct GroupSettings {
     pub minimum_sequence: Option<u64>,
     /// How deployments are done.
     pub policy: Policy,
+    /// Health checks beside those of the appspec.
+    pub health: Vec<Check>,
 }
 
 /// Whose signatures each source of deployments needs. `None`: nothing from it is verified, and `status` says so. With a

@@ -95,6 +95,32 @@ fn a_configuration_is_told_from_an_appspec() {
 }
 
 #[test]
+fn health_checks_and_their_listener_are_read() {
+    let text = "\
+health_listener: 127.0.0.1:8645
+groups:
+  - application: web
+    group: prod
+    bake_time: 2m
+    health:
+      - {http: {url: 'https://127.0.0.1/', tls_name: web.example, headers: {Host: web.example}}, interval: 10s, grace: 1m}
+      - process: {name: nginx}
+";
+    let settings = read_one(text).unwrap();
+    assert_eq!(settings.health_listener, Some("127.0.0.1:8645".parse().unwrap()));
+    let group = &settings.groups[0];
+    assert_eq!(group.policy.bake_seconds, 120);
+    let [http, process] = settings.health(&group.key) else { panic!("{group:?}") };
+    assert_eq!((http.interval_seconds, http.grace_seconds, http.deadline_seconds), (10, 60, 300));
+    assert_eq!(process.probe.target(), "nginx");
+    let wrong = "groups: [{application: a, group: b, health: [{command: {location: check.sh}}, {tcp: x}, {http: {url: 'http://x', tls_name: y}}]}]\nhealth_listener: 8080\n";
+    let said = read_one(wrong).unwrap_err();
+    for part in ["not an absolute path", "not host:port", "only an address with https:// uses", "health_listener"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn how_aws_is_reached_is_read_and_merged() {
     let first = "\
 aws:
@@ -139,6 +165,30 @@ aws:
 downloads: {max_bytes_per_second: 0}
 ";
     assert_golden("configuration_aws", &read_one(text).unwrap_err().to_string());
+}
+
+#[test]
+fn how_the_auto_scaling_group_is_obeyed_is_read() {
+    let text = "\
+auto_scaling:
+  launch_hooks: [hostler-launch]
+  terminate_hooks: [hostler/terminate]
+  launch_timeout: 20m
+  without_release: wait
+  abandon_failed_shutdown: true
+";
+    let found = read_one(text).unwrap().auto_scaling.unwrap();
+    assert_eq!(
+        (found.launch_hooks, found.terminate_hooks),
+        (vec!["hostler-launch".into()], vec!["hostler/terminate".into()])
+    );
+    assert_eq!((found.launch_timeout_seconds, found.poll_seconds, found.abandon_failed_shutdown), (1200, 5, true));
+    assert_eq!(found.without_release, crate::lifecycle::WithoutRelease::Wait);
+    assert_eq!(read_one("poll: 5s").unwrap().auto_scaling, None, "off where nothing is said");
+    let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, hooks: []}").unwrap_err();
+    for part in ["not the name of a lifecycle hook", "none of continue, wait, abandon", "no key `hooks`"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";

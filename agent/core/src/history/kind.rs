@@ -26,8 +26,8 @@ pub enum RequesterKind {
     Channel,
     /// A person or script at the command line.
     Cli,
-    /// An Auto Scaling launch.
-    LaunchHook,
+    /// The Auto Scaling group, or EC2.
+    Lifecycle,
     /// The agent, to go back to the last good revision.
     Rollback,
 }

@@ -4,6 +4,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::Work;
 use crate::machine::retention::kept;
+use crate::machine::service;
 use crate::machine::state::{Deployment, Group, Request, RollbackExtent, Step, StepStatus};
 
 /// A deployment that has not begun, with the events that what it is for has.
@@ -16,10 +17,15 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         }
     };
     let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
-    let steps =
-        LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e)).map(|event| {
-            Step { event, status: StepStatus::Pending, started_ms: None, finished_ms: None, scripts: Vec::new() }
-        });
+    let steps = LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e));
+    let steps = steps.filter(|event| request.stops.is_none() || service::of_stop(*event)).map(|event| Step {
+        event,
+        status: StepStatus::Pending,
+        started_ms: None,
+        finished_ms: None,
+        scripts: Vec::new(),
+        probe: None,
+    });
     Deployment {
         id,
         steps: steps.collect(),
@@ -29,6 +35,7 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         in_flight: None,
         rebooting: false,
         installed: false,
+        health: Vec::new(),
         warnings: Vec::new(),
         failure: None,
         outcome: None,
@@ -48,7 +55,11 @@ pub fn next_work(group: &Group, deployment: &Deployment) -> Work {
         LifecycleEvent::DownloadBundle => Work::Prepare,
         LifecycleEvent::Install => Work::Install,
         event => {
-            let index = step.scripts.iter().position(|s| s.outcome.is_none()).unwrap_or_default();
+            let next = step.scripts.iter().position(|s| s.outcome.is_none());
+            if let (None, Some(phase)) = (next, step.probe) {
+                return Work::Probe { phase };
+            }
+            let index = next.unwrap_or_default();
             let attempt = step.scripts.get(index).map_or(1, |s| s.attempts + 1);
             Work::RunHook { event, index, attempt }
         }

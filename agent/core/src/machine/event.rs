@@ -7,6 +7,8 @@ use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::lifecycle::Change;
+use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
 use crate::release::AcceptedKeys;
@@ -52,6 +54,17 @@ pub enum Event {
         /// Who asked.
         asked_by: String,
     },
+    /// Stop a group's application, for the open lifecycle action.
+    Stop {
+        /// Id of the deployment, if it is accepted.
+        id: DeploymentId,
+        /// The group.
+        key: GroupKey,
+        /// How it is done.
+        policy: Box<crate::machine::state::Policy>,
+    },
+    /// The journal of the instance's lifecycle changes.
+    Lifecycle(Change),
     /// The store leads to a new key policy of the group, by the keys before it.
     KeysAccepted {
         /// The group.
@@ -100,6 +113,11 @@ pub enum Work {
     },
     /// Plan again on the host as it is now and put the files in place.
     Install,
+    /// Ask the health checks until they let the deployment go on, or not.
+    Probe {
+        /// What they have to show.
+        phase: ProbePhase,
+    },
     /// Restart the host, because a script asked for it with exit status 194. In any boot but the one in which the effect
     /// began it has been done.
     Reboot,
@@ -125,14 +143,15 @@ impl Work {
     /// How the effect is taken up again at the next start.
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
-            Self::Prepare | Self::Finish { .. } => AfterACrash::Repeat,
+            Self::Prepare | Self::Probe { .. } | Self::Finish { .. } => AfterACrash::Repeat,
             Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
         }
     }
 
-    /// Whether a stopping agent leaves it to the next one: it ends without the agent, and maybe not soon.
+    /// Whether a stopping agent leaves it to the next one: it ends without the agent or is begun again, and may take
+    /// long.
     pub fn outlives_the_agent(&self) -> bool {
-        matches!(self, Self::RunHook { .. } | Self::Reboot)
+        matches!(self, Self::RunHook { .. } | Self::Probe { .. } | Self::Reboot)
     }
 
     /// Whether only one of this kind may go on at a time on a host: two deployments must not change files at once.
@@ -150,6 +169,8 @@ pub enum WorkResult {
     Hook(HookResult),
     /// Of `Install`.
     Installed(Result<InstallReport, WorkFailure>),
+    /// Of `Probe`.
+    Probed(Result<(), WorkFailure>),
     /// Of `Reboot`: in the boot after it.
     Rebooted(Result<(), WorkFailure>),
     /// Of `Finish`: what could not be cleaned up.
@@ -168,6 +189,8 @@ pub struct Prepared {
     pub hooks: Vec<EventHooks>,
     /// The hooks of the revision that is on the host; empty when there is none.
     pub old_hooks: Vec<EventHooks>,
+    /// How the new revision is found healthy.
+    pub health: PreparedHealth,
     /// What people should know.
     pub warnings: Vec<String>,
 }
@@ -223,6 +246,12 @@ pub enum Refusal {
         /// The group.
         key: GroupKey,
     },
+    /// The Auto Scaling group or EC2 takes the host out of service.
+    #[error("the host is {why}; nothing new is deployed")]
+    OutOfService {
+        /// In words.
+        why: &'static str,
+    },
     /// Nothing is held.
     #[error("{key} follows its channel already")]
     NotHeld {
@@ -236,7 +265,10 @@ impl Refusal {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
-            Self::DeploymentActive { .. } | Self::NoGoodRevision { .. } | Self::NotHeld { .. } => ExitCode::Refused,
+            Self::OutOfService { .. }
+            | Self::DeploymentActive { .. }
+            | Self::NoGoodRevision { .. }
+            | Self::NotHeld { .. } => ExitCode::Refused,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! the same effects are started again from the persisted state: each is written so that starting it twice is safe
 //! (a hook is attached to, an install journal is settled, a fetch is repeated).
 
+pub mod checks;
 mod course;
 pub mod event;
 pub mod follow;
@@ -20,6 +21,7 @@ pub mod resume;
 pub mod retention;
 mod rollback;
 pub mod seal;
+mod service;
 pub mod state;
 mod step;
 

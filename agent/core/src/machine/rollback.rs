@@ -12,7 +12,11 @@ use crate::machine::state::{
 pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
     let event = failed.failure.as_ref()?.event;
     let by_itself = failed.request.policy.rollback.covers(event);
-    if !by_itself || failed.request.removes || failed.request.creator == Creator::Rollback {
+    if !by_itself
+        || failed.request.removes
+        || failed.request.stops.is_some()
+        || failed.request.creator == Creator::Rollback
+    {
         return None;
     }
     let good = group.last_good.as_ref()?;
@@ -28,12 +32,7 @@ fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<Rollba
         return Some(if started { RollbackExtent::StopAndReinstall } else { RollbackExtent::Reinstall });
     }
     let good_is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == good.archive);
-    (touched(failed) && good_is_in_place).then_some(RollbackExtent::Restart)
-}
-
-/// Whether a deployment came further than fetching and checking.
-fn touched(deployment: &Deployment) -> bool {
-    deployment.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
+    (failed.has_touched_the_host() && good_is_in_place).then_some(RollbackExtent::Restart)
 }
 
 /// A rollback that a person asks for: to the revision that the named deployment brought, or to the newest good one
@@ -54,6 +53,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
         sequence: target.request.sequence(),
         trust: target.request.trust.clone(),
         at_ms: target.started_ms,
+        health: target.health.clone(),
     };
     Ok(request(group, &installed, asked_by.to_owned(), policy))
 }
@@ -61,7 +61,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
 /// The newest deployment that succeeded and whose revision is not the one that runs. After a failure that touched the
 /// host it is not known to run, even where its files are in place.
 fn newest_good(group: &Group) -> Option<&Deployment> {
-    let last = group.finished.iter().rev().find(|d| touched(d));
+    let last = group.finished.iter().rev().find(|d| d.has_touched_the_host());
     let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
     let current = group.installed.as_ref().map(|i| &i.archive).filter(|_| runs);
     group
@@ -88,6 +88,7 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         trust: target.trust.clone(),
         rolls_back: None,
         removes: false,
+        stops: None,
         policy,
     }
 }

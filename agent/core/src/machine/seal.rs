@@ -52,6 +52,7 @@ fn installed_by(deployment: &Deployment, now_ms: u64) -> Installed {
         sequence: deployment.request.sequence(),
         trust: deployment.request.trust.clone(),
         at_ms: now_ms,
+        health: deployment.health.clone(),
     }
 }
 

@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::appspec::spec::{FileExistsBehavior, HookScript};
 use crate::bundle::BundleType;
 use crate::event_order::LifecycleEvent;
+use crate::health::Check;
 use crate::history::HistoryState;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::lifecycle::Lifecycle;
+use crate::machine::checks::ProbePhase;
 use crate::machine::event::Effect;
 use crate::release::{AcceptedKeys, Highest, Trust};
 
@@ -33,6 +36,9 @@ pub struct State {
     pub history: HistoryState,
     /// The deployment groups by their id.
     pub groups: BTreeMap<String, Group>,
+    /// What the Auto Scaling group wants of this host, and what was done about it.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for State {
@@ -43,6 +49,7 @@ impl Default for State {
             next_effect: 1,
             history: HistoryState::default(),
             groups: BTreeMap::new(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -163,6 +170,9 @@ pub struct Installed {
     pub trust: Trust,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
+    /// The health checks of its appspec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
 }
 
 /// How far a group has followed its channel.
@@ -209,6 +219,8 @@ pub enum Creator {
     Cli,
     /// A rollback, by hand or automatic.
     Rollback,
+    /// The Auto Scaling group or EC2.
+    Lifecycle,
 }
 
 /// Where a bundle is fetched from.
@@ -262,8 +274,20 @@ pub struct Request {
     /// Whether the group's files are taken off the host, with nothing in their place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removes: bool,
+    /// Whether the application is only stopped, for the lifecycle action with this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<Stop>,
     /// How it is done.
     pub policy: Policy,
+}
+
+/// Why and by when an application is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Number of the lifecycle action.
+    pub entry: u64,
+    /// When its scripts must have ended, milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
 }
 
 /// The failed deployment that an automatic rollback follows, and what has to be put right after it.
@@ -308,6 +332,10 @@ pub struct Policy {
     pub keep_bundle: bool,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
+    /// Seconds after the host is back in service in which its health checks must stay healthy, unless the appspec says
+    /// otherwise; 0 is none.
+    #[serde(default)]
+    pub bake_seconds: u64,
 }
 
 fn yes() -> bool {
@@ -348,6 +376,7 @@ impl Default for Policy {
             max_revision_bytes: None,
             keep_bundle: true,
             appspec_name: None,
+            bake_seconds: 0,
         }
     }
 }
@@ -372,6 +401,9 @@ pub struct Deployment {
     pub rebooting: bool,
     /// Whether Install put its files in place (and it was not undone).
     pub installed: bool,
+    /// The health checks of its appspec, known once the bundle was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
     /// Things that people should know and that did not stop it.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -403,6 +435,11 @@ impl Deployment {
         self.steps.iter().find(|s| s.event == event)
     }
 
+    /// Whether it came further than fetching and checking.
+    pub fn has_touched_the_host(&self) -> bool {
+        self.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
+    }
+
     /// Whether this event has begun.
     pub fn began(&self, event: LifecycleEvent) -> bool {
         self.step(event).is_some_and(|s| s.started_ms.is_some())
@@ -425,6 +462,9 @@ pub struct Step {
     /// Its scripts, known once the bundle was looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<Script>,
+    /// What the health checks have to show after the scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbePhase>,
 }
 
 /// How far an event is.

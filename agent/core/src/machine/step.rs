@@ -4,9 +4,12 @@ use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
 use crate::hook::{HookOutcome, HookResult};
 use crate::ids::{DeploymentId, InstanceId};
+use crate::lifecycle::ends_deployments;
+use crate::machine::checks;
 use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
+use crate::machine::service;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, Outcome, Request, Script, Source, State, StepStatus,
 };
@@ -70,6 +73,7 @@ impl Turn<'_> {
     fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::Deploy { id, request } => {
+                service::admit(&self.state.lifecycle, request.creator)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
                 if let Some(release) = request.release {
@@ -81,6 +85,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::Rollback { id, key, to, asked_by, policy } => {
+                service::admit(&self.state.lifecycle, Creator::Rollback)?;
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::by_hand(group, to, &asked_by, *policy)?;
@@ -108,6 +113,19 @@ impl Turn<'_> {
                 group.following.tried_sequence = 0;
                 let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };
                 self.record(Kind::Resume { group: key, requested });
+                Ok(())
+            }
+            Event::Stop { id, key, policy } => {
+                let lifecycle = self.state.lifecycle.clone();
+                let group = self.group(&key);
+                refuse_while_active(group)?;
+                let request = service::stop(&lifecycle, group, *policy);
+                let request = request.ok_or_else(|| Refusal::NotInstalled { key: key.clone() })?;
+                self.start(new_deployment(id, request, self.context.now_ms));
+                Ok(())
+            }
+            Event::Lifecycle(change) => {
+                service::take(&mut self.state, change, self.context.now_ms);
                 Ok(())
             }
             Event::KeysAccepted { key, keys } => {
@@ -148,7 +166,8 @@ impl Turn<'_> {
     fn start(&mut self, deployment: Deployment) {
         let request = &deployment.request;
         let requested = requester(request);
-        if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes) {
+        if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes || request.stops.is_some())
+        {
             self.record(Kind::Rollback {
                 failed: request.rolls_back.as_ref().map(|r| r.deployment.clone()),
                 group: request.key.clone(),
@@ -192,6 +211,12 @@ impl Turn<'_> {
             (Work::Prepare, WorkResult::Prepared(result)) => self.prepared(&group, &mut deployment, result),
             (Work::RunHook { index, .. }, WorkResult::Hook(result)) => self.hook_ended(&mut deployment, index, result),
             (Work::Install, WorkResult::Installed(result)) => self.installed(&group, &mut deployment, result),
+            (Work::Probe { .. }, WorkResult::Probed(Ok(()))) => {
+                self.end_step(&mut deployment, StepStatus::Succeeded, None);
+            }
+            (Work::Probe { .. }, WorkResult::Probed(Err(failure))) => {
+                self.fail(&mut deployment, None, failure, Vec::new());
+            }
             (Work::Reboot, WorkResult::Rebooted(result)) => self.rebooted(&mut deployment, result),
             (Work::Finish { .. }, WorkResult::Finished { warnings }) => {
                 self.warn(&mut deployment, warnings);
@@ -219,6 +244,7 @@ impl Turn<'_> {
         };
         self.warn(deployment, prepared.warnings);
         deployment.request.revision = prepared.revision;
+        checks::plan(deployment, prepared.health);
         let new_archive = deployment.archive().clone();
         let old_archive = group.installed.as_ref().map(|i| i.archive.clone());
         for step in &mut deployment.steps {
@@ -231,7 +257,8 @@ impl Turn<'_> {
                 let scripts = hooks.iter().find(|h| h.event == step.event.name()).map_or(&[][..], |h| &h.scripts);
                 step.scripts = scripts.iter().map(|hook| Script::new(archive.clone(), hook)).collect();
             }
-            let nothing_to_do = step.scripts.is_empty() && step.event != LifecycleEvent::Install;
+            let nothing_to_do =
+                step.scripts.is_empty() && step.probe.is_none() && step.event != LifecycleEvent::Install;
             if step.status == StepStatus::Pending && nothing_to_do {
                 step.status = StepStatus::Skipped;
             }
@@ -266,6 +293,7 @@ impl Turn<'_> {
             sequence: deployment.request.sequence(),
             trust: deployment.request.trust.clone(),
             at_ms: self.context.now_ms,
+            health: deployment.health.clone(),
         }
     }
 
@@ -293,7 +321,7 @@ impl Turn<'_> {
             output_digest: result.output_digest,
         });
         if result.outcome.is_success() {
-            if last {
+            if last && step.probe.is_none() {
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
         } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) {
@@ -315,7 +343,7 @@ impl Turn<'_> {
         if let Err(failure) = result {
             return self.fail(deployment, None, failure, Vec::new());
         }
-        let done = deployment.current().is_some_and(|step| step.scripts.iter().all(|s| s.outcome.is_some()));
+        let done = deployment.current().is_some_and(|step| step.probe.is_none() && checks::scripts_are_done(step));
         if done {
             self.end_step(deployment, StepStatus::Succeeded, None);
         }
@@ -386,7 +414,9 @@ impl Turn<'_> {
         if good.is_some() || removed {
             group.last_good = good;
         }
+        let leaving = ends_deployments(&self.state.lifecycle);
         let rollback = rollback::after_failure(group, &deployment)
+            .filter(|_| !leaving)
             .map(|request| new_deployment(self.context.fresh.clone(), request, now));
         self.progress.push(Progress::Finished {
             deployment: deployment.id.clone(),
@@ -408,6 +438,10 @@ impl Turn<'_> {
         for key in keys {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
             if deployment.in_flight.is_none() {
+                if service::shall_end(&self.state.lifecycle, &deployment) {
+                    let message = "the host is on its way out of service".to_owned();
+                    self.fail(&mut deployment, None, WorkFailure { message, verification: false }, Vec::new());
+                }
                 let work = next_work(&group, &deployment);
                 if !(exclusive && work.is_exclusive()) {
                     exclusive |= work.is_exclusive();
@@ -450,6 +484,7 @@ fn requester(request: &Request) -> Requester {
         Creator::Channel => RequesterKind::Channel,
         Creator::Cli => RequesterKind::Cli,
         Creator::Rollback => RequesterKind::Rollback,
+        Creator::Lifecycle => RequesterKind::Lifecycle,
     };
     Requester { by, name: Some(request.asked_by.clone()) }
 }

@@ -9,6 +9,7 @@ use crate::appspec::spec::{EventHooks, HookOptions, HookScript, Position};
 use crate::event_order::LifecycleEvent;
 use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::follow::{Follow, follow};
 use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus};
@@ -48,6 +49,7 @@ fn request(group: &str, sequence: Option<u64>) -> Request {
         trust: Default::default(),
         rolls_back: None,
         removes: false,
+        stops: None,
         policy: Policy::default(),
     }
 }
@@ -94,6 +96,10 @@ struct Host {
     ran: Vec<(DeploymentId, LifecycleEvent)>,
     done: BTreeMap<u64, WorkResult>,
     most_active: usize,
+    health: PreparedHealth,
+    unhealthy: bool,
+    /// Each time that the checks let a deployment go on.
+    probed: Vec<(DeploymentId, ProbePhase)>,
 }
 
 impl Host {
@@ -146,6 +152,7 @@ impl Host {
                 revision: revision(),
                 hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 old_hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
+                health: self.health.clone(),
                 warnings: vec![],
             })),
             Work::RunHook { event, index, .. } => {
@@ -157,6 +164,11 @@ impl Host {
             Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
             Work::Install => {
                 WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
+            }
+            Work::Probe { .. } if self.unhealthy && !rollback => WorkResult::Probed(Err(failure())),
+            Work::Probe { phase } => {
+                self.probed.push((deployment.id.clone(), *phase));
+                WorkResult::Probed(Ok(()))
             }
             Work::Reboot => WorkResult::Rebooted(Ok(())),
             Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
@@ -241,6 +253,72 @@ fn a_failure_after_start_stops_the_new_application_and_puts_the_good_revision_ba
     assert_eq!(follow(Some(group), 3), Follow::Deploy);
 }
 
+fn with_checks() -> Host {
+    Host { health: PreparedHealth { checks: vec![], any: true, bake_seconds: 60 }, ..Host::default() }
+}
+
+#[test]
+fn the_checks_come_after_the_scripts_of_their_events_also_when_every_step_crashes() {
+    for crashes in [false, true] {
+        let mut host = with_checks();
+        let effects = host.deploy(1, request("prod", None)).unwrap();
+        let mut moment = 0;
+        host.run(effects, || {
+            moment += 1;
+            crashes && moment % 3 == 0
+        });
+        let expected = [(id(1), ProbePhase::Validate), (id(1), ProbePhase::Bake { seconds: 60 })];
+        assert_eq!(host.probed, expected);
+        assert_eq!(host.outcomes("prod"), [(id(1), Some(Outcome::Succeeded))]);
+    }
+}
+
+#[test]
+fn a_revision_that_does_not_become_healthy_is_rolled_back_and_the_old_one_is_probed_too() {
+    let mut host = with_checks();
+    let effects = host.deploy(1, request("prod", None)).unwrap();
+    host.run(effects, never);
+    host.unhealthy = true;
+    host.probed.clear();
+    let effects = host.deploy(2, request("prod", None)).unwrap();
+    host.run(effects, never);
+    let group = &host.state.groups[&key("prod").id()];
+    let failed = group.finished.iter().find(|d| d.id == id(2)).unwrap();
+    assert_eq!(failed.failure.as_ref().unwrap().event, LifecycleEvent::ValidateService);
+    assert_eq!(group.installed.as_ref().unwrap().archive, id(1));
+    assert_eq!(host.probed.len(), 2, "{:?}", host.probed);
+    assert!(host.probed.iter().all(|(deployment, _)| *deployment == group.finished.last().unwrap().id));
+}
+
+#[test]
+fn a_host_is_out_of_service_from_the_first_event_that_touches_it_until_traffic_is_allowed() {
+    use crate::machine::checks::in_service;
+    let mut host = with_checks();
+    let mut shown = Vec::new();
+    for number in [1, 2] {
+        host.unhealthy = number == 2;
+        let mut effects = host.deploy(number, request("prod", None)).unwrap();
+        while let Some(effect) = effects.pop() {
+            let group = &host.state.groups[&key("prod").id()];
+            let active = group.active.as_ref().unwrap();
+            let event = active.current().map(|s| s.event);
+            shown.push((number, active.request.creator, event, in_service(group)));
+            let result = host.perform(&effect);
+            effects = host.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap();
+        }
+    }
+    assert!(in_service(&host.state.groups[&key("prod").id()]));
+    for (number, creator, event, serves) in shown {
+        let expected = match event {
+            // The old revision serves while the next one is fetched, but not while a failed one is made good.
+            Some(LifecycleEvent::DownloadBundle) => number == 2 && creator != Creator::Rollback,
+            Some(event) => event > LifecycleEvent::AllowTraffic,
+            None => number == 1 || creator == Creator::Rollback,
+        };
+        assert_eq!(serves, expected, "{number} {creator:?} {event:?}");
+    }
+}
+
 #[test]
 fn a_failure_before_install_only_starts_the_old_application_again() {
     let mut host = Host::default();
@@ -320,6 +398,7 @@ fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable_and_a_
             revision: revision(),
             hooks: hooks(&[LifecycleEvent::BeforeInstall], repeatable),
             old_hooks: vec![],
+            health: PreparedHealth::default(),
             warnings: vec![],
         };
         let result = Box::new(WorkResult::Prepared(Ok(prepared)));
@@ -341,7 +420,13 @@ fn a_script_may_ask_for_a_reboot_and_the_event_goes_on_after_it() {
     let mut two = hooks(&[LifecycleEvent::AfterInstall], false);
     let second = HookScript { location: "second.sh".to_owned(), ..two[0].scripts[0].clone() };
     two[0].scripts.push(second);
-    let prepared = Prepared { revision: revision(), hooks: two, old_hooks: vec![], warnings: vec![] };
+    let prepared = Prepared {
+        revision: revision(),
+        hooks: two,
+        old_hooks: vec![],
+        health: PreparedHealth::default(),
+        warnings: vec![],
+    };
     let finish = |host: &mut Host, effects: &[Effect], result| {
         host.step(Event::Finished { effect: effects[0].number, result: Box::new(result) }).unwrap()
     };
@@ -401,7 +486,13 @@ fn a_script_that_was_cancelled_before_it_started_is_run_again() {
     let mut host = Host::default();
     let mut effects = host.deploy(1, request("prod", None)).unwrap();
     let hooks = hooks(&[LifecycleEvent::BeforeInstall], false);
-    let prepared = Prepared { revision: revision(), hooks, old_hooks: vec![], warnings: vec![] };
+    let prepared = Prepared {
+        revision: revision(),
+        hooks,
+        old_hooks: vec![],
+        health: PreparedHealth::default(),
+        warnings: vec![],
+    };
     let result = Box::new(WorkResult::Prepared(Ok(prepared)));
     effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
     for attempt in 2..=6 {

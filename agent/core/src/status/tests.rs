@@ -1,7 +1,8 @@
 use super::*;
+use crate::machine::checks::PreparedHealth;
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::state::{Policy, Request, Source};
-use crate::machine::{Context, Effect, Event, WorkResult, step};
+use crate::machine::{Context, Effect, Event, Refusal, WorkResult, step};
 
 pub(crate) struct Host {
     pub(crate) state: State,
@@ -16,17 +17,28 @@ impl Host {
 
     pub(crate) fn take(&mut self, event: Event) {
         self.now_ms += 1;
-        let context = Context {
+        let context = self.context();
+        let stepped = step(std::mem::take(&mut self.state), event, &context);
+        stepped.reply.unwrap();
+        (self.state, self.effects) = (stepped.state, stepped.effects);
+    }
+
+    fn context(&self) -> Context {
+        Context {
             now_ms: self.now_ms,
             fresh: format!("d-ROLLBACK{}", self.now_ms).parse().unwrap(),
             host: "i-1".parse().unwrap(),
             boot_id: "boot".to_owned(),
             agent_version: "0".to_owned(),
             draining: false,
-        };
-        let stepped = step(std::mem::take(&mut self.state), event, &context);
-        stepped.reply.unwrap();
-        (self.state, self.effects) = (stepped.state, stepped.effects);
+        }
+    }
+
+    /// What a release in the channel is answered; nothing changes.
+    pub(crate) fn asked_by_channel(&self, group: &str, number: u64) -> Result<(), Refusal> {
+        let request = Request { creator: Creator::Channel, ..request(group, number) };
+        let event = Event::Deploy { id: "d-CHANNEL".parse().unwrap(), request: Box::new(request) };
+        step(self.state.clone(), event, &self.context()).reply
     }
 
     pub(crate) fn finish(&mut self, result: WorkResult) {
@@ -35,27 +47,20 @@ impl Host {
     }
 
     pub(crate) fn deploy(&mut self, group: &str, number: u64) {
-        let content = Sha256Digest::of(&number.to_le_bytes());
-        let request = Request {
-            key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
-            creator: Creator::Cli,
-            asked_by: "test".to_owned(),
-            source: Source::Path { path: "/bundle".into() },
-            revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
-            release: None,
-            trust: Default::default(),
-            rolls_back: None,
-            removes: false,
-            policy: Policy::default(),
-        };
         let id = format!("d-{group}{number}").parse().unwrap();
-        self.take(Event::Deploy { id, request: Box::new(request) });
+        self.take(Event::Deploy { id, request: Box::new(request(group, number)) });
     }
 
     pub(crate) fn prepare(&mut self) {
         let deployment = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == self.effects.first());
         let revision = deployment.unwrap().1.request.revision.clone();
-        let prepared = Prepared { revision, hooks: vec![], old_hooks: vec![], warnings: vec![] };
+        let prepared = Prepared {
+            revision,
+            hooks: vec![],
+            old_hooks: vec![],
+            health: PreparedHealth::default(),
+            warnings: vec![],
+        };
         self.finish(WorkResult::Prepared(Ok(prepared)));
     }
 
@@ -68,10 +73,27 @@ impl Host {
     }
 }
 
+fn request(group: &str, number: u64) -> Request {
+    let content = Sha256Digest::of(&number.to_le_bytes());
+    Request {
+        key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
+        creator: Creator::Cli,
+        asked_by: "test".to_owned(),
+        source: Source::Path { path: "/bundle".into() },
+        revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
+        release: None,
+        trust: Default::default(),
+        rolls_back: None,
+        removes: false,
+        stops: None,
+        policy: Policy::default(),
+    }
+}
+
 #[test]
 fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
     let mut host = Host::new();
-    let line = |host: &Host| one_line(&host.state);
+    let line = |host: &Host| one_line(&host.state, &Health::new());
     assert_eq!(line(&host), "nothing was deployed on this host");
     host.deploy("a", 1);
     assert_eq!(line(&host), "web/a: deploying sha256:7c9fa136d441 (d-a1): DownloadBundle");
@@ -101,7 +123,7 @@ fn a_rollback_shows_the_failure_that_it_made_good() {
     let shown = status(&host.state, None, 0).groups.remove(0);
     assert_eq!(shown.condition, Condition::RolledBack);
     assert_eq!(shown.failed.unwrap().failure.unwrap().message, "no");
-    assert_eq!(one_line(&host.state), "web/a: rolled back, sha256:7c9fa136d441");
+    assert_eq!(one_line(&host.state, &Health::new()), "web/a: rolled back, sha256:7c9fa136d441");
 }
 
 #[test]
@@ -119,8 +141,14 @@ fn what_is_wrong_now_is_named() {
         errors: 0,
         error: None,
     };
-    let daemon =
-        Daemon { agent_version: "1".to_owned(), pid: 1, started_ms: 0, waiting: None, channels: vec![channel.clone()] };
+    let daemon = Daemon {
+        agent_version: "1".to_owned(),
+        pid: 1,
+        started_ms: 0,
+        waiting: None,
+        channels: vec![channel.clone()],
+        health: Health::new(),
+    };
     let of = |host: &Host, daemon: Option<&Daemon>, now| problems(&status(&host.state, daemon.cloned(), now), now);
     assert_eq!(of(&host, None, 0), ["no daemon runs"]);
     assert_eq!(of(&host, Some(&daemon), 1_300_000), [""; 0], "a deployment that goes on is no problem");

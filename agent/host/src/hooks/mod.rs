@@ -71,6 +71,7 @@ use hostler_core::hook::{HookOutcome, HookResult, HookRun};
 use directory::{Lock, RunDirectory, Started, State};
 pub use follow::LogFollower;
 pub use launch::{LaunchError, Launcher};
+pub(crate) use script::prepare as script_of_bundle;
 pub use supervisor::supervise;
 use wait::Watch;
 

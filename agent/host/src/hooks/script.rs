@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 
 /// Why a location is no script.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScriptError {
+pub(crate) enum ScriptError {
     /// It is not in the bundle.
     #[error("script {location:?} is not in the bundle ({problem}); looked for {path}")]
     Missing { location: String, path: PathBuf, problem: String },
@@ -21,7 +21,7 @@ pub(super) enum ScriptError {
 }
 
 /// The path to execute. A script without the executable bit gets it, as CodeDeploy's agent does.
-pub(super) fn prepare(archive: &Path, location: &str) -> Result<PathBuf, ScriptError> {
+pub(crate) fn prepare(archive: &Path, location: &str) -> Result<PathBuf, ScriptError> {
     let relative = Path::new(location.trim_start_matches('/'));
     let path = archive.join(relative);
     let missing = |problem: String| ScriptError::Missing { location: location.to_owned(), path: path.clone(), problem };

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use super::super::codes::Code;
 use super::super::diagnose::{Findings, quoted};
 use super::super::keys;
-use super::values::{
-    any_mapping, boolean, bytes, invalid, known_keys, mapping, number, required, scalar_text, seconds, texts,
-};
-use super::{Extension, HealthCheck, HookEntry, HookOptions, Probe, Secret, SecretReference, Traffic, TrafficMethod};
-use crate::yaml::{Entry, Mapping, Node};
+use super::health::Scripts;
+use super::values::{any_mapping, boolean, bytes, invalid, mapping, number, scalar_text, seconds, texts};
+use super::{Extension, HookEntry, HookOptions, Secret, SecretReference, Traffic, TrafficMethod};
+use crate::yaml::{Entry, Mapping};
 
 pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extension {
     let mut extension = Extension::default();
@@ -20,7 +19,8 @@ pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extensio
     extension.environment = environment(mapping, findings);
     extension.secrets = secrets(mapping, findings);
     extension.hooks = hooks(mapping, &extension.secrets, findings);
-    extension.health = health(mapping, findings);
+    extension.health = super::health(mapping, Scripts::OfBundle, findings);
+    extension.bake_seconds = mapping.get("bake_time").map(|_| seconds(mapping, "bake_time", 0, findings));
     if let Some(traffic) = mapping.get("traffic").and_then(|entry| self::mapping(entry, keys::TRAFFIC, findings)) {
         extension.traffic = self::traffic(traffic, findings);
     }
@@ -183,81 +183,6 @@ fn hook_options(options: &Mapping, known: &HashSet<&str>, findings: &mut Finding
         memory_max: limits.and_then(|limits| bytes(limits, "memory_max", findings)),
         environment: environment(options, findings),
         secrets,
-    }
-}
-
-fn health(parent: &Mapping, findings: &mut Findings) -> Vec<HealthCheck> {
-    let Some(entry) = parent.get("health").filter(|entry| !entry.value.is_null()) else { return Vec::new() };
-    match entry.value.as_sequence() {
-        Some(items) => items.iter().filter_map(|item| health_check(item, findings)).collect(),
-        None => {
-            invalid(entry, "not a list of checks", findings)
-                .help("begin each check with `- http:`, `- tcp:`, `- command:` or `- unit:`");
-            Vec::new()
-        }
-    }
-}
-
-fn health_check(node: &Node, findings: &mut Findings) -> Option<HealthCheck> {
-    const HELP: &str = "a check has exactly one of `http`, `tcp`, `command` and `unit`";
-    let Some(check) = node.as_mapping() else {
-        findings.add(Code::InvalidExtension, Some(node.at), format!("a health check is {}", node.kind())).help(HELP);
-        return None;
-    };
-    known_keys(check, keys::HEALTH, "health", findings);
-    let probes: Vec<&Entry> = ["http", "tcp", "command", "unit"].iter().filter_map(|key| check.get(key)).collect();
-    let probe = match probes.as_slice() {
-        [entry] => probe(entry, findings),
-        several => {
-            let at = check.entries().first().map_or(node.at, |entry| entry.key_at);
-            let message = format!("this health check has {} probes", several.len());
-            findings.add(Code::InvalidExtension, Some(at), message).help(HELP);
-            None
-        }
-    };
-    let name = check.get("name").and_then(|entry| scalar_text(entry, findings));
-    let (interval_seconds, timeout_seconds) =
-        (seconds(check, "interval", 5, findings), seconds(check, "timeout", 5, findings));
-    let successes = number(check, "successes", findings).unwrap_or(2);
-    let failures = number(check, "failures", findings).unwrap_or(3);
-    let deadline_seconds = seconds(check, "deadline", 300, findings);
-    let probe = probe?;
-    let name = name.unwrap_or_else(|| probe.target().to_owned());
-    let at = check.entries().first().map_or(node.at, |entry| entry.key_at);
-    Some(HealthCheck { name, probe, interval_seconds, timeout_seconds, successes, failures, deadline_seconds, at })
-}
-
-fn probe(entry: &Entry, findings: &mut Findings) -> Option<Probe> {
-    match entry.key.text.as_str() {
-        "http" => {
-            let http = mapping(entry, keys::HEALTH_HTTP, findings)?;
-            let url = required(http, entry, "url", findings)?;
-            let (text, url_entry) = url;
-            if !text.starts_with("http://") && !text.starts_with("https://") {
-                invalid(url_entry, "not an address", findings).help("begin it with http:// or https://");
-            }
-            let status = number(http, "status", findings);
-            let code = status.and_then(|status| u16::try_from(status).ok()).filter(|code| (100..600).contains(code));
-            if let (Some(_), None, Some(entry)) = (status, code, http.get("status")) {
-                invalid(entry, "not an HTTP status", findings).help("write a number from 100 to 599");
-            }
-            Some(Probe::Http { url: text, status: code })
-        }
-        "tcp" => {
-            let address = scalar_text(entry, findings)?;
-            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-            if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-                invalid(entry, "not host:port", findings).help("write `tcp: 127.0.0.1:8080`");
-            }
-            Some(Probe::Tcp { address })
-        }
-        "command" => {
-            let command = mapping(entry, keys::HEALTH_COMMAND, findings)?;
-            let (location, _) = required(command, entry, "location", findings)?;
-            let runas = command.get("runas").and_then(|entry| scalar_text(entry, findings));
-            Some(Probe::Command { location, runas })
-        }
-        _ => Some(Probe::Unit { unit: scalar_text(entry, findings)? }),
     }
 }
 

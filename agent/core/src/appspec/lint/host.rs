@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use super::super::codes::Code;
 use super::super::diagnose::{Diagnostic, Findings, quoted};
-use super::super::extension::Probe;
 use super::super::spec::{AclTag, AppSpec, Position};
 use super::paths::bundle_path;
 use super::script::interpreters;
+use crate::health::Probe;
 use crate::limits::Limits;
 
 /// What must be asked of the host for [`lint_host`].
@@ -96,7 +96,7 @@ fn users(spec: &AppSpec) -> Vec<Need<'_>> {
         }
     }
     for check in &spec.extension.health {
-        if let Probe::Command { runas: Some(name), .. } = &check.probe {
+        if let Probe::Command { runas: Some(name), .. } = &check.check.probe {
             needs.push(Need { name, what: "a health check", at: check.at });
         }
     }

@@ -1,0 +1,83 @@
+//! All checks of one group, asked side by side.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hostler_core::health::{Check, HealthReport, Tracker};
+use hostler_core::ids::GroupKey;
+use hostler_host::clock;
+use hostler_host::probe::Prober;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::setup::Setup;
+
+/// What is known of an application when its checks begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing: it may have just been started.
+    Unknown,
+    /// It was healthy a moment ago.
+    Healthy,
+}
+
+/// Checks that go on until this is dropped.
+#[derive(Debug)]
+pub struct Checkup {
+    trackers: Vec<Tracker>,
+    answers: mpsc::Receiver<(usize, Result<(), String>)>,
+    began: Instant,
+    began_ms: u64,
+    _asking: JoinSet<()>,
+}
+
+impl Checkup {
+    /// Begins to ask the checks of an appspec, whose scripts are in `archive`, and those that the configuration has for
+    /// the group.
+    pub fn begin(setup: &Setup, key: &GroupKey, appspec: &[Check], archive: &Path, start: Start) -> Self {
+        let of_appspec = appspec.iter().map(|check| (check, Some(archive)));
+        let of_host = setup.settings.health(key).iter().map(|check| (check, None));
+        let (send, answers) = mpsc::channel(16);
+        let (began, began_ms) = (Instant::now(), clock::now_ms());
+        let (mut trackers, mut asking) = (Vec::new(), JoinSet::new());
+        for (number, (check, archive)) in of_appspec.chain(of_host).enumerate() {
+            trackers.push(match start {
+                Start::Unknown => Tracker::new(check.clone(), began_ms),
+                Start::Healthy => Tracker::healthy(check.clone(), began_ms),
+            });
+            let (prober, interval) = (Prober::new(check, archive), Duration::from_secs(check.interval_seconds));
+            let send = send.clone();
+            asking.spawn(async move {
+                while send.send((number, prober.ask().await)).await.is_ok() {
+                    sleep(interval).await;
+                }
+            });
+        }
+        Self { trackers, answers, began, began_ms, _asking: asking }
+    }
+
+    /// Waits for the next answer and counts it; not longer than `patience`.
+    pub async fn next(&mut self, patience: Duration) {
+        let Ok(Some((number, answer))) = tokio::time::timeout(patience, self.answers.recv()).await else { return };
+        let now = self.now_ms();
+        if let Some(tracker) = self.trackers.get_mut(number) {
+            tracker.observe(answer, now);
+        }
+    }
+
+    /// Milliseconds since 1970 on a clock that does not jump while the checks go on.
+    pub fn now_ms(&self) -> u64 {
+        self.began_ms + u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The checks.
+    pub fn trackers(&self) -> &[Tracker] {
+        &self.trackers
+    }
+
+    /// What they say; `None` without checks.
+    pub fn report(&self) -> Option<HealthReport> {
+        HealthReport::new(&self.trackers)
+    }
+}

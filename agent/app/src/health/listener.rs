@@ -1,0 +1,73 @@
+//! What a load balancer's health check is answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::machine::State;
+use hostler_core::machine::checks::in_service;
+use hostler_core::status::Health;
+use hostler_host::health_listener::{self, Answer};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::failure::Failure;
+use crate::setup::{Live, Setup};
+
+/// Opens the address and answers there until the task is aborted.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn listen(
+    address: SocketAddr,
+    mut live: Live,
+    mut state: watch::Receiver<Arc<State>>,
+    mut health: watch::Receiver<Health>,
+) -> Result<JoinHandle<()>, Failure> {
+    let listener = health_listener::open(address).await;
+    let listener = listener.with_context(|| format!("cannot answer health checks on {address} (health_listener)"))?;
+    // The port as the kernel gave it, where none is configured.
+    log::info!("health checks are answered on {}", listener.local_addr()?);
+    let first = answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update());
+    let (send, answers) = watch::channel(first);
+    Ok(tokio::spawn(async move {
+        let keep = async {
+            loop {
+                let changed = tokio::select! {
+                    changed = state.changed() => changed,
+                    changed = health.changed() => changed,
+                    () = live.changed() => Ok(()),
+                };
+                if changed.is_err() {
+                    return;
+                }
+                send.send_replace(answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update()));
+            }
+        };
+        tokio::join!(keep, health_listener::serve(listener, answers));
+    }))
+}
+
+/// The host may have traffic when every group on it serves and is healthy.
+fn answer(setup: &Setup, state: &State, health: &Health) -> Answer {
+    let no = |text: String| Answer { healthy: false, text };
+    if state.groups.values().all(|group| group.installed.is_none()) {
+        return no("nothing is installed".to_owned());
+    }
+    for group in state.groups.values() {
+        let key = &group.key;
+        if (group.installed.is_some() || group.active.is_some()) && !in_service(group) {
+            return no(format!("{key} is being deployed"));
+        }
+        let checks = group.installed.as_ref().map_or(0, |i| i.health.len()) + setup.settings.health(key).len();
+        match health.get(&key.id()) {
+            Some(report) if !report.is_healthy() => {
+                return no(format!("{key} is {}: {}", report.colour.word(), report.causes.join("; ")));
+            }
+            // The daemon has just started.
+            None if checks > 0 && group.active.is_none() => return no(format!("{key} was not checked yet")),
+            Some(_) | None => {}
+        }
+    }
+    Answer { healthy: true, text: "healthy".to_owned() }
+}

@@ -1,0 +1,48 @@
+//! The health of what is installed: asked all the time, and in deployments.
+
+mod checkup;
+mod listener;
+mod monitor;
+
+use std::sync::Arc;
+
+use hostler_core::health::HealthReport;
+use hostler_core::ids::GroupKey;
+use hostler_core::status::Health;
+use tokio::sync::watch;
+
+pub use checkup::{Checkup, Start};
+pub use listener::listen;
+pub use monitor::monitor;
+
+/// What the health checks of this host say at the moment. It is never persisted: who starts asks again.
+#[derive(Debug, Clone)]
+pub struct Board(Arc<watch::Sender<Health>>);
+
+impl Default for Board {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Health::new())))
+    }
+}
+
+impl Board {
+    /// Puts up a group's report, or takes it down.
+    pub fn put(&self, key: &GroupKey, report: Option<HealthReport>) {
+        self.0.send_if_modified(|health| {
+            let id = key.id();
+            if health.get(&id) == report.as_ref() {
+                return false;
+            }
+            match report {
+                Some(report) => health.insert(id, report),
+                None => health.remove(&id),
+            };
+            true
+        });
+    }
+
+    /// What is up, as it changes.
+    pub fn watch(&self) -> watch::Receiver<Health> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,97 @@
+//! Asks the checks of what is installed, for as long as no deployment has taken it out of service.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_core::health::{Check, Colour};
+use hostler_core::ids::GroupKey;
+use hostler_core::machine::State;
+use hostler_core::machine::state::{Group, Outcome};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::health::{Board, Checkup, Start};
+use crate::setup::{Live, Setup};
+
+/// What is asked for one group; another one begins the asking anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Subject {
+    key: GroupKey,
+    archive: PathBuf,
+    checks: Vec<Check>,
+    of_host: Vec<Check>,
+}
+
+/// Goes on until it is dropped.
+pub async fn monitor(mut live: Live, mut state: watch::Receiver<Arc<State>>, board: Board) {
+    let mut asked: BTreeMap<String, (Subject, JoinSet<()>)> = BTreeMap::new();
+    let mut just_started = true;
+    loop {
+        let (setup, now) = (live.now(), Arc::clone(&state.borrow_and_update()));
+        let subjects: BTreeMap<String, Subject> =
+            now.groups.values().filter_map(|group| Some((group.key.id(), subject(&setup, group)?))).collect();
+        // What ends here is aborted; its report goes with it, unless a deployment's own checks have put up theirs.
+        asked.retain(|id, (subject, _)| {
+            let stays = subjects.get(id) == Some(subject);
+            if !stays {
+                board.put(&subject.key, None);
+            }
+            stays
+        });
+        for (id, subject) in subjects {
+            let last = now.groups.get(&id).and_then(|group| group.finished.last());
+            // A deployment that this agent saw succeed was found healthy by these very checks.
+            let proven = !just_started && last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
+            asked.entry(id).or_insert_with(|| {
+                let start = if proven { Start::Healthy } else { Start::Unknown };
+                let mut task = JoinSet::new();
+                task.spawn(ask(Arc::clone(&setup), subject.clone(), start, board.clone()));
+                (subject, task)
+            });
+        }
+        just_started = false;
+        let changed = tokio::select! {
+            changed = state.changed() => changed,
+            // Other checks may be configured now.
+            () = live.changed() => Ok(()),
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is to be asked: nothing while a deployment has touched the host, whose own effects ask.
+fn subject(setup: &Setup, group: &Group) -> Option<Subject> {
+    let installed = group.installed.as_ref()?;
+    let busy = group.active.as_ref().is_some_and(|d| d.has_touched_the_host() || d.request.rolls_back.is_some());
+    let of_host = setup.settings.health(&group.key).to_vec();
+    let any = !installed.health.is_empty() || !of_host.is_empty();
+    (any && !busy).then(|| Subject {
+        key: group.key.clone(),
+        archive: setup.layout.deployment(&group.key, &installed.archive).archive(),
+        checks: installed.health.clone(),
+        of_host,
+    })
+}
+
+async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, board: Board) {
+    let mut checkup = Checkup::begin(&setup, &subject.key, &subject.checks, &subject.archive, start);
+    let mut before = Colour::Grey;
+    loop {
+        let report = checkup.report();
+        if let Some(report) = report.as_ref().filter(|report| report.colour != before) {
+            let (group, causes) = (&subject.key, report.causes.join("; "));
+            match report.colour {
+                Colour::Red => log::error!(group:%; "unhealthy: {causes}"),
+                Colour::Yellow => log::warn!(group:%; "a health check failed: {causes}"),
+                Colour::Green | Colour::Grey => log::info!(group:%; "health is {}", report.colour.word()),
+            }
+            before = report.colour;
+        }
+        board.put(&subject.key, report);
+        checkup.next(Duration::from_secs(60)).await;
+    }
+}

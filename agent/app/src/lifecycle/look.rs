@@ -1,0 +1,93 @@
+//! What is seen: IMDS each time, the group itself only while something goes on.
+
+use std::time::Duration;
+
+use hostler_core::lifecycle::{Current, Look, Target, needs_description};
+use hostler_core::retry::Backoff;
+use hostler_host::clock;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{Attendant, BETWEEN_QUESTIONS};
+
+/// Between questions to a metadata service that does not answer.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
+
+/// `spot/instance-action`
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
+#[derive(Debug, Deserialize)]
+struct InstanceAction {
+    action: String,
+    time: jiff::Timestamp,
+}
+
+impl Attendant {
+    pub(super) async fn look(&mut self) -> Look {
+        let target = self.target().await;
+        let interruption = self.interruption().await;
+        let group = self.journal().action.and_then(|action| action.group);
+        let mut look = Look { now_ms: clock::now_ms(), target, current: None, group, interruption };
+        let journal = self.journal();
+        let needed = needs_description(&journal, look.target.as_ref(), self.last.as_ref());
+        // On its way the host asks at each look; where nothing is clear it could go on for ever, and a fleet with it.
+        let on_its_way = look.target.as_ref().is_some_and(|target| !matches!(target, Target::Unknown(_)));
+        let rested = self.asked.is_none_or(|at| at.elapsed() >= BETWEEN_QUESTIONS);
+        if needed && (journal.action.is_some() || on_its_way || rested) {
+            self.describe(&mut look).await;
+        } else if !needed {
+            look.current = self.last.as_ref().map(|(_, current)| current.clone());
+        }
+        look
+    }
+
+    async fn target(&mut self) -> Option<Target> {
+        let imds = self.imds.as_ref().filter(|_| self.imds_rests_until.is_none_or(|at| Instant::now() >= at))?;
+        match imds.target_lifecycle_state().await {
+            Ok(word) => {
+                (self.imds_failures, self.imds_rests_until) = (0, None);
+                word.map(|word| Target::read(&word))
+            }
+            Err(fault) => {
+                // Switched off, or out of reach in a container: it is not asked for ever at full speed.
+                self.imds_failures = self.imds_failures.saturating_add(1);
+                let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
+                self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
+                let text = format!("the instance metadata service does not say what the group wants: {fault}");
+                self.tell(&text);
+                None
+            }
+        }
+    }
+
+    async fn interruption(&mut self) -> Option<(u64, String)> {
+        // A service that does not answer was told of by the question before this one.
+        let imds = self.imds.as_ref().filter(|_| self.imds_rests_until.is_none())?;
+        let text = imds.get("meta-data/spot/instance-action").await.ok().flatten()?;
+        let notice: InstanceAction = serde_json::from_str(&text).ok()?;
+        let at_ms = u64::try_from(notice.time.as_millisecond()).ok()?;
+        Some((at_ms, format!("spot-{}-{}", notice.action, notice.time)))
+    }
+
+    async fn describe(&mut self, look: &mut Look) {
+        self.asked = Some(Instant::now());
+        let current = match self.group.describe(self.instance.as_str()).await {
+            Ok(Some(member)) => {
+                look.group = Some(member.group);
+                Current::read(&member.state)
+            }
+            Ok(None) => Current::NotMember,
+            Err(fault) => {
+                let text = format!("the Auto Scaling group does not say where this instance is: {fault}");
+                return self.tell(&text);
+            }
+        };
+        if let Current::Unknown(word) = &current {
+            let text = format!("the group says {word:?}, which this version does not know; nothing is done about it");
+            self.tell(&text);
+        } else {
+            self.told = None;
+        }
+        self.last = Some((look.target.clone(), current.clone()));
+        look.current = Some(current);
+    }
+}

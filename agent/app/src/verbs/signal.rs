@@ -1,0 +1,117 @@
+//! `hostler signal`: what cfn-signal does, without Python on the image.
+
+use std::time::Duration;
+
+use hostler_aws::cfn::{CloudFormation, Signal, Signalled, UNIQUE_ID_BYTES, signal_wait_condition};
+use hostler_aws::fault::Fault;
+use hostler_aws::signed_call::http_client_of;
+use hostler_core::codes::ExitCode;
+use hostler_core::retry::Backoff;
+use hostler_host::clock;
+use serde::Serialize;
+
+use crate::cli::{Shared, SignalArgs};
+use crate::failure::{Failure, Outcome};
+use crate::identity::{self, Way};
+use crate::output;
+use crate::setup::Setup;
+
+/// A stack waits for minutes, and a boot's network comes up within seconds.
+const BETWEEN_TRIES: Backoff = Backoff { first_ms: 1000, most_ms: 15_000 };
+const MOST_TRIES: u32 = 8;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Document {
+    version: u32,
+    status: &'static str,
+    unique_id: String,
+    /// Whether somebody waited for it.
+    taken: bool,
+    /// CloudFormation's words where nobody did.
+    message: Option<String>,
+}
+
+pub fn run(shared: &Shared, arguments: SignalArgs) -> Outcome {
+    let setup = Setup::of_flags(shared)?;
+    super::block_on(async { signal(&setup, arguments).await })
+}
+
+async fn signal(setup: &Setup, arguments: SignalArgs) -> Outcome {
+    let signal = what(setup, &arguments).await?;
+    let signalled = match (&arguments.stack, &arguments.resource, &arguments.url) {
+        (Some(stack), Some(resource), _) => {
+            let clients = setup.stores.clients()?;
+            let service = CloudFormation::of_clients(&clients, arguments.region.clone()).await;
+            let service = service.map_err(anyhow::Error::new)?;
+            again_and_again(async || service.signal(stack, resource, &signal).await).await?
+        }
+        (_, _, Some(url)) => {
+            let http = http_client_of(&*setup.stores.clients()?).map_err(anyhow::Error::new)?;
+            again_and_again(async || signal_wait_condition(&http, url, &signal).await).await?;
+            Signalled::Taken
+        }
+        // clap asks for one of them.
+        _ => return Err(Failure::say(ExitCode::Usage, "name a stack and a resource, or a wait condition's URL")),
+    };
+    let (taken, message) = match signalled {
+        Signalled::Taken => (true, None),
+        Signalled::NobodyWaits(words) => (false, Some(words)),
+    };
+    if setup.json {
+        let document = Document { version: 1, status: signal.status, unique_id: signal.unique_id, taken, message };
+        output::json(&document)?;
+    } else {
+        let text = match message {
+            None => format!("signalled {} as {}\n", signal.status, signal.unique_id),
+            Some(words) => format!("nobody waits for this signal any more, which is as good: {words}\n"),
+        };
+        output::text(&text)?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+async fn what(setup: &Setup, arguments: &SignalArgs) -> Result<Signal, Failure> {
+    let good = match (arguments.exit_code, arguments.success) {
+        (Some(code), _) => code == 0,
+        (None, success) => success.unwrap_or(true),
+    };
+    let unique_id = match &arguments.id {
+        Some(id) => id.clone(),
+        None => match identity::find(setup, None)? {
+            Way::Known(instance) => instance.as_str().to_owned(),
+            Way::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?.as_str().to_owned(),
+        },
+    };
+    if unique_id.is_empty() || unique_id.len() > UNIQUE_ID_BYTES {
+        let message = format!("the id {unique_id:?} has not 1 to {UNIQUE_ID_BYTES} bytes");
+        return Err(Failure::say(ExitCode::Usage, message).hint("name who signals with --id"));
+    }
+    let otherwise = if good { "ready" } else { "failed" };
+    Ok(Signal {
+        status: if good { "SUCCESS" } else { "FAILURE" },
+        unique_id,
+        data: arguments.data.clone().unwrap_or_default(),
+        reason: arguments.reason.clone().unwrap_or_else(|| otherwise.to_owned()),
+    })
+}
+
+/// Tries until it is taken, or cannot be.
+async fn again_and_again<T>(attempt: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Failure> {
+    let mut failures = 0;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(fault) if fault.is_retryable() && failures + 1 < MOST_TRIES => {
+                failures += 1;
+                tokio::time::sleep(Duration::from_millis(BETWEEN_TRIES.wait_ms(failures, clock::random()))).await;
+            }
+            Err(fault) => {
+                return Err(Failure::new(
+                    ExitCode::Failed,
+                    anyhow::Error::new(fault).context("the signal was not taken"),
+                ));
+            }
+        }
+    }
+}

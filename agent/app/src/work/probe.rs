@@ -1,0 +1,40 @@
+//! The effect Probe: the health checks hold a deployment until they let it go on, or not.
+
+use std::time::Duration;
+
+use hostler_core::health::{self, Gate};
+use hostler_core::machine::checks::ProbePhase;
+use hostler_core::machine::event::WorkFailure;
+
+use crate::health::{Checkup, Start};
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::work::{HostWorker, fail};
+
+/// How often the clock is looked at when no answer comes.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Asks until the phase is over. After a crash it begins anew: a deadline that ran while nobody asked proves nothing.
+pub async fn probe(worker: &HostWorker, setup: &Setup, job: &Job, phase: ProbePhase) -> Result<(), WorkFailure> {
+    let (deployment, key) = (&job.deployment, &job.group.key);
+    let archive = setup.layout.deployment(key, deployment.archive()).archive();
+    let start = match phase {
+        ProbePhase::Validate => Start::Unknown,
+        ProbePhase::Bake { .. } => Start::Healthy,
+    };
+    let mut checkup = Checkup::begin(setup, key, &deployment.health, &archive, start);
+    let began = checkup.now_ms();
+    loop {
+        let now = checkup.now_ms();
+        let gate = match phase {
+            ProbePhase::Validate => health::validate(checkup.trackers(), now),
+            ProbePhase::Bake { seconds } => health::bake(checkup.trackers(), began + seconds * 1000, now),
+        };
+        worker.board.put(key, checkup.report());
+        match gate {
+            Gate::Passed => return Ok(()),
+            Gate::Failed(why) => return Err(fail(why)),
+            Gate::Waiting => checkup.next(TICK).await,
+        }
+    }
+}

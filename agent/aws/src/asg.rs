@@ -1,0 +1,117 @@
+//! Auto Scaling: where this instance is in its group, and the hooks that wait for it
+//! (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/>). No token is needed: group, hook and instance are enough.
+
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::error::ProvideErrorMetadata;
+
+use crate::clients::Clients;
+use crate::fault::Fault;
+
+/// An instance's membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The group.
+    pub group: String,
+    /// `LifecycleState`, as the group writes it.
+    pub state: String,
+}
+
+/// A lifecycle hook of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupHook {
+    /// Its name.
+    pub name: String,
+    /// Whether it holds launches; otherwise terminations.
+    pub launching: bool,
+    /// Seconds that one heartbeat buys.
+    pub heartbeat_seconds: u64,
+    /// Seconds after which no heartbeat helps.
+    pub global_seconds: u64,
+}
+
+/// What the group says to a heartbeat or a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It was taken.
+    Taken,
+    /// The hook does not wait for this instance: not yet, or not any more, or it never did.
+    NoActiveAction,
+}
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct AutoScaling(Client);
+
+impl AutoScaling {
+    /// With the SDK's credentials, region and endpoint.
+    pub async fn of_clients(clients: &Clients) -> Self {
+        Self(Client::new(clients.sdk().await))
+    }
+
+    /// Where an instance is; `None` when it is in no group.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn describe(&self, instance: &str) -> Result<Option<Member>, Fault> {
+        let answer = self.0.describe_auto_scaling_instances().instance_ids(instance).send().await;
+        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeAutoScalingInstances"))?;
+        let member = answer.auto_scaling_instances().iter().find(|found| found.instance_id() == Some(instance));
+        Ok(member.and_then(|found| {
+            let (group, state) = (found.auto_scaling_group_name()?.to_owned(), found.lifecycle_state()?.to_owned());
+            Some(Member { group, state })
+        }))
+    }
+
+    /// The hooks of a group.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn hooks(&self, group: &str) -> Result<Vec<GroupHook>, Fault> {
+        let answer = self.0.describe_lifecycle_hooks().auto_scaling_group_name(group).send().await;
+        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeLifecycleHooks"))?;
+        let seconds = |value: Option<i32>, otherwise| value.and_then(|v| u64::try_from(v).ok()).unwrap_or(otherwise);
+        let hook = |hook: &aws_sdk_autoscaling::types::LifecycleHook| {
+            let heartbeat_seconds = seconds(hook.heartbeat_timeout(), 3600);
+            Some(GroupHook {
+                name: hook.lifecycle_hook_name()?.to_owned(),
+                launching: hook.lifecycle_transition()?.ends_with("INSTANCE_LAUNCHING"),
+                heartbeat_seconds,
+                global_seconds: seconds(hook.global_timeout(), (heartbeat_seconds * 100).min(172_800)),
+            })
+        };
+        Ok(answer.lifecycle_hooks().iter().filter_map(hook).collect())
+    }
+
+    /// Buys time for a hook.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn heartbeat(&self, group: &str, hook: &str, instance: &str) -> Result<Answer, Fault> {
+        let request = self.0.record_lifecycle_action_heartbeat().auto_scaling_group_name(group);
+        let sent = request.lifecycle_hook_name(hook).instance_id(instance).send().await;
+        answer(sent.map(drop), "autoscaling:RecordLifecycleActionHeartbeat")
+    }
+
+    /// Completes a hook with `CONTINUE` or `ABANDON`.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn complete(&self, group: &str, hook: &str, instance: &str, result: &str) -> Result<Answer, Fault> {
+        let request = self.0.complete_lifecycle_action().auto_scaling_group_name(group).lifecycle_hook_name(hook);
+        let sent = request.instance_id(instance).lifecycle_action_result(result).send().await;
+        answer(sent.map(drop), "autoscaling:CompleteLifecycleAction")
+    }
+}
+
+type SdkError<E> =
+    aws_smithy_runtime_api::client::result::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>;
+
+/// "No active Lifecycle Action found" comes as a ValidationError and says nothing else about the request.
+fn answer<E>(sent: Result<(), SdkError<E>>, action: &'static str) -> Result<Answer, Fault>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let Err(error) = sent else { return Ok(Answer::Taken) };
+    let unknown = error.message().is_some_and(|text| text.to_ascii_lowercase().contains("no active lifecycle action"));
+    if unknown { Ok(Answer::NoActiveAction) } else { Err(Fault::of(error, action)) }
+}

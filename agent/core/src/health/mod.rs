@@ -1,0 +1,122 @@
+//! Whether the installed application is healthy: answers of probes in; a verdict, a colour and causes in words out.
+
+pub mod check;
+mod tracker;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Check, HttpProbe, Probe, ProcessProbe};
+pub use tracker::{Tracker, Verdict};
+
+/// Health in one word, as Elastic Beanstalk's colours have it
+/// (<https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/health-enhanced-status.html>), from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Colour {
+    /// Every check is healthy and none failed lately.
+    Green,
+    /// Too little is known yet.
+    Grey,
+    /// Healthy, but a check failed lately.
+    Yellow,
+    /// A check is unhealthy.
+    Red,
+}
+
+impl Colour {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Green => "green",
+            Self::Grey => "grey",
+            Self::Yellow => "yellow",
+            Self::Red => "RED",
+        }
+    }
+}
+
+/// One check as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Its name.
+    pub name: String,
+    /// Its colour.
+    pub colour: Colour,
+    /// Since when it has this colour, milliseconds since 1970.
+    pub since_ms: u64,
+    /// What went wrong lately.
+    pub cause: Option<String>,
+}
+
+/// A group's health as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// The worst of the checks' colours.
+    pub colour: Colour,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: u64,
+    /// What went wrong, a sentence each.
+    pub causes: Vec<String>,
+    /// The checks.
+    pub checks: Vec<CheckReport>,
+}
+
+impl HealthReport {
+    /// The report of a group's checks; `None` of a group without any.
+    pub fn new(trackers: &[Tracker]) -> Option<Self> {
+        let checks: Vec<CheckReport> = trackers.iter().map(Tracker::report).collect();
+        let colour = checks.iter().map(|check| check.colour).max()?;
+        // The group has its colour since the first of the checks that give it has had it.
+        let since_ms = checks.iter().filter(|check| check.colour == colour).map(|check| check.since_ms).min()?;
+        let causes = checks.iter().filter_map(|check| check.cause.clone()).collect();
+        Some(Self { colour, since_ms, causes, checks })
+    }
+
+    /// Whether traffic may be sent here: every check is healthy.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self.colour, Colour::Green | Colour::Yellow)
+    }
+}
+
+/// Whether a deployment may go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// Ask again after the next answer.
+    Waiting,
+    /// It may.
+    Passed,
+    /// It must not, and why.
+    Failed(String),
+}
+
+/// ValidateService: every check has to become healthy before its deadline.
+pub fn validate(trackers: &[Tracker], now_ms: u64) -> Gate {
+    let late = |t: &&Tracker| t.verdict() == Verdict::Pending && t.is_late(now_ms);
+    if let Some(unhealthy) = unhealthy(trackers) {
+        return Gate::Failed(unhealthy);
+    }
+    if let Some(tracker) = trackers.iter().find(late) {
+        let cause = tracker.cause().unwrap_or_else(|| format!("{} has not answered enough", tracker.check().name));
+        return Gate::Failed(format!("not healthy within {} s: {cause}", tracker.check().deadline_seconds));
+    }
+    let healthy = trackers.iter().all(|t| t.verdict() == Verdict::Healthy);
+    if healthy { Gate::Passed } else { Gate::Waiting }
+}
+
+/// The bake time: no check may become unhealthy until it is over.
+pub fn bake(trackers: &[Tracker], over_ms: u64, now_ms: u64) -> Gate {
+    match unhealthy(trackers) {
+        Some(cause) => Gate::Failed(format!("unhealthy in the bake time: {cause}")),
+        None if now_ms >= over_ms => Gate::Passed,
+        None => Gate::Waiting,
+    }
+}
+
+fn unhealthy(trackers: &[Tracker]) -> Option<String> {
+    let unhealthy = trackers.iter().filter(|t| t.verdict() == Verdict::Unhealthy);
+    let causes: Vec<String> = unhealthy.filter_map(Tracker::cause).collect();
+    (!causes.is_empty()).then(|| causes.join("; "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! From what is seen to what is done next. Level-triggered: nothing depends on having seen how it came to be.
+
+use super::journal::{Action, ActionKind, Change, Hook, Lifecycle, Opening, Posture};
+use super::words::{Current, Target};
+
+/// What is kept back of every deadline, in milliseconds, for the completion and for the logs.
+pub const MARGIN_MS: u64 = 15_000;
+
+/// An interruption that has not come true so long after its time, in milliseconds, is taken for withdrawn: a spot
+/// instance that was stopped and started again has the same id.
+pub const WITHDRAWN_MS: u64 = 600_000;
+
+/// What was seen at one look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+    /// Where the group takes the instance; `None` when IMDS did not say.
+    pub target: Option<Target>,
+    /// Where the instance is; `None` when it was not asked for or nobody answered.
+    pub current: Option<Current>,
+    /// The group, where it is a member of one.
+    pub group: Option<String>,
+    /// When EC2 takes the instance away, milliseconds since 1970, with the id of the notice.
+    pub interruption: Option<(u64, String)>,
+}
+
+/// What is done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing until the next look.
+    Rest,
+    /// The journal is changed first; then look again.
+    Change(Change),
+    /// A hook waits: its name, times and fellows are asked for, and the action is opened with them.
+    OpenForHooks(ActionKind),
+    /// The work of the open action goes on; the hooks that are open are kept alive.
+    Work,
+    /// The work has ended: the hooks that are open are completed.
+    Complete,
+}
+
+/// Whether DescribeAutoScalingInstances has to be asked: only while something goes on or has changed, so that a fleet
+/// at rest asks IMDS alone.
+pub fn needs_description(
+    journal: &Lifecycle,
+    target: Option<&Target>,
+    last: Option<&(Option<Target>, Current)>,
+) -> bool {
+    let settled = |(of, current): &(Option<Target>, Current)| {
+        of.as_ref() == target
+            && match current {
+                Current::InService => target == Some(&Target::InService),
+                Current::Standby => target == Some(&Target::Standby),
+                Current::Pooled => target == Some(&Target::Warmed),
+                Current::NotMember => target.is_none() || target == Some(&Target::Detached),
+                _ => false,
+            }
+    };
+    journal.action.is_some() || !last.is_some_and(settled)
+}
+
+/// Decides. The same look at the same journal leads to the same thing.
+pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
+    if let Some(next) = interruption(journal, look) {
+        return next;
+    }
+    let Some(current) = &look.current else {
+        // What goes on goes on; nothing is opened, closed or completed for a state that is not known.
+        return if journal.action.is_some() { Next::Work } else { Next::Rest };
+    };
+    let wanted = wanted(look, current);
+    if let (Some(action), Some(kind)) = (&journal.action, wanted)
+        && action.kind != kind
+    {
+        let how = format!("the group wants something else now ({})", kind.words());
+        return Next::Change(Change::Close(action.entry, how));
+    }
+    if let Some(next) = posture(journal, look, current) {
+        return next;
+    }
+    match (&journal.action, wanted) {
+        (None, Some(kind)) => Next::OpenForHooks(kind),
+        (None, None) => Next::Rest,
+        (Some(action), Some(_)) if action.group.is_none() && look.group.is_some() => {
+            // Opened for a notice; now a hook waits too.
+            if action.decided.is_some() {
+                Next::Change(Change::Close(action.entry, "stopped for the notice; a hook waits now".to_owned()))
+            } else {
+                Next::Work
+            }
+        }
+        (Some(action), Some(_)) => waiting(action),
+        (Some(action), None) => not_waiting(action, look, current),
+    }
+}
+
+/// What the hook that waits is for; `None` where none waits.
+fn wanted(look: &Look, current: &Current) -> Option<ActionKind> {
+    match current {
+        // It is taken away before it came into service: a deployment would be for nothing.
+        Current::PendingWait | Current::WarmedPendingWait if look.target == Some(Target::Terminated) => None,
+        Current::PendingWait => Some(ActionKind::Launch),
+        Current::WarmedPendingWait => Some(ActionKind::Prepare),
+        Current::TerminatingWait if look.target == Some(Target::Warmed) => Some(ActionKind::ReturnToPool),
+        Current::TerminatingWait | Current::WarmedTerminatingWait => Some(ActionKind::Shutdown),
+        _ => None,
+    }
+}
+
+fn is_open(journal: &Lifecycle, kind: ActionKind) -> bool {
+    journal.action.as_ref().is_some_and(|action| action.kind == kind)
+}
+
+/// A spot interruption overrides everything: the deadline is EC2's.
+fn interruption(journal: &Lifecycle, look: &Look) -> Option<Next> {
+    let (at_ms, id) = look.interruption.as_ref()?;
+    let deadline_ms = at_ms.saturating_sub(MARGIN_MS);
+    match &journal.action {
+        Some(action) if action.kind == ActionKind::Shutdown => {
+            let later = action.deadline_ms.is_none_or(|now| now > deadline_ms);
+            if later {
+                return Some(Next::Change(Change::Hurry(deadline_ms)));
+            }
+        }
+        _ if journal.notices.contains(id) => return None,
+        Some(action) => {
+            return Some(Next::Change(Change::Close(action.entry, "EC2 takes the instance away".to_owned())));
+        }
+        None => {
+            let opening =
+                Opening { kind: ActionKind::Shutdown, group: None, hooks: Vec::new(), deadline_ms: Some(deadline_ms) };
+            return Some(Next::Change(Change::Open(opening)));
+        }
+    }
+    (!journal.notices.contains(id)).then(|| Next::Change(Change::Handled(id.clone())))
+}
+
+/// Keeps the journal's posture true.
+fn posture(journal: &Lifecycle, look: &Look, current: &Current) -> Option<Next> {
+    let leaving = matches!(look.target, Some(Target::Terminated));
+    let for_notice = is_open(journal, ActionKind::Shutdown);
+    let (posture, served) = match current {
+        _ if for_notice => (Posture::Leaving, None),
+        // It leaves the group and lives on.
+        Current::Departing if look.target == Some(Target::Detached) => (Posture::Free, None),
+        Current::Departing | Current::TerminatingWait | Current::WarmedTerminatingWait | Current::Retained => {
+            let to_pool = look.target == Some(Target::Warmed);
+            (if to_pool { Posture::Pooled } else { Posture::Leaving }, None)
+        }
+        _ if leaving => (Posture::Leaving, None),
+        Current::InService => (Posture::Free, Some(true)),
+        Current::Pooled => (Posture::Pooled, Some(false)),
+        Current::WarmedPendingWait => (Posture::Pooled, None),
+        Current::Arriving if look.target == Some(Target::Warmed) => (Posture::Pooled, None),
+        Current::Standby => (Posture::Parked, Some(true)),
+        Current::PendingWait | Current::Arriving | Current::NotMember => (Posture::Free, None),
+        // Nobody knows: what may be done stays as it was.
+        Current::Unknown(_) => (journal.posture, None),
+    };
+    let changes = posture != journal.posture || served.is_some_and(|served| served != journal.served);
+    changes.then_some(Next::Change(Change::Found(posture, served)))
+}
+
+/// A hook waits for the open action.
+fn waiting(action: &Action) -> Next {
+    match &action.decided {
+        None => Next::Work,
+        Some(_) if action.hooks.iter().any(Hook::is_open) => Next::Complete,
+        // Somebody else's hook holds the instance; ours are done.
+        Some(_) => Next::Rest,
+    }
+}
+
+/// No hook waits, and an action is open.
+fn not_waiting(action: &Action, look: &Look, current: &Current) -> Next {
+    let close = |how: &str| Next::Change(Change::Close(action.entry, how.to_owned()));
+    let for_notice = action.kind == ActionKind::Shutdown && action.group.is_none();
+    match current {
+        Current::Unknown(_) => Next::Work,
+        // The notice's deadline runs, whatever the group does meanwhile.
+        _ if for_notice && action.decided.is_none() => Next::Work,
+        Current::InService | Current::Standby if for_notice => {
+            let over = action.deadline_ms.is_none_or(|at| look.now_ms > at.saturating_add(WITHDRAWN_MS));
+            if over && look.interruption.is_none() { close("EC2 did not take the instance away") } else { Next::Rest }
+        }
+        // Too early: the hook's wait is still to come.
+        Current::Arriving if action.kind == ActionKind::Launch && action.decided.is_none() => Next::Work,
+        // The hook's time was over before the work: it is brought to its end all the same, as far as there is time.
+        Current::Departing if action.kind == ActionKind::Shutdown && action.decided.is_none() => Next::Work,
+        Current::InService => close("in service"),
+        Current::NotMember => close("no member of a group any more"),
+        Current::Pooled => close("in the warm pool"),
+        Current::Standby => close("in Standby"),
+        Current::Retained => close("retained"),
+        Current::Departing | Current::Arriving => close("the group went on"),
+        Current::PendingWait
+        | Current::WarmedPendingWait
+        | Current::TerminatingWait
+        | Current::WarmedTerminatingWait => close("the group takes the instance away"),
+    }
+}
+
+/// Whether a hook is to be kept alive now. `last_ms` is when it was last, in this run of the agent: the first
+/// heartbeat goes out at once. `random` keeps a fleet from beating together.
+pub fn heartbeat_is_due(action: &Action, hook: &Hook, last_ms: Option<u64>, now_ms: u64, random: u64) -> bool {
+    let over_ms = action.begun_ms.saturating_add(hook.global_seconds.saturating_mul(1000)).saturating_sub(MARGIN_MS);
+    if !hook.is_open() || action.decided.is_some() || now_ms >= over_ms {
+        return false;
+    }
+    let Some(last_ms) = last_ms else { return true };
+    // A third of the time, with a fifth to either side, and once a minute at least.
+    let interval_ms = (hook.heartbeat_seconds.saturating_mul(1000) / 3).min(60_000);
+    let fifth = interval_ms / 5;
+    now_ms >= last_ms.saturating_add(interval_ms - fifth).saturating_add(random % (2 * fifth).max(1))
+}

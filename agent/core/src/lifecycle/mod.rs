@@ -1,0 +1,23 @@
+//! What an Auto Scaling group and EC2 want of this host (specs/asg-lifecycle.md §12): launch, warm pool, Standby,
+//! termination, interruption. Looks in, decisions out; the journal is part of the engine's state.
+//!
+//! ```text
+//! target (IMDS), current (DescribeAutoScalingInstances), notices  --decide-->  change the journal
+//!                                                                              work (deploy, stop), keep the hooks alive
+//!                                                                              complete the hooks
+//! ```
+
+mod decide;
+mod journal;
+mod words;
+mod work;
+
+pub use decide::{Look, MARGIN_MS, Next, WITHDRAWN_MS, decide, heartbeat_is_due, needs_description};
+pub use journal::{
+    Action, ActionKind, Change, Closed, Decided, Hook, HookOutcome, Lifecycle, MOST_UNKNOWN_ANSWERS, Opening, Posture,
+};
+pub use words::{Current, Target};
+pub use work::{Launched, Stopping, WithoutRelease, ends_deployments, launch, stopped, stopping};
+
+#[cfg(test)]
+mod tests;

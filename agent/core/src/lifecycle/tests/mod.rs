@@ -1,0 +1,257 @@
+//! Every edge case of specs/asg-lifecycle.md §12, by the real functions; and a year of a host's life.
+
+mod life;
+mod year;
+
+use super::*;
+
+fn word(target: Option<&str>, current: Option<&str>) -> Look {
+    Look {
+        now_ms: 1_000_000,
+        target: target.map(Target::read),
+        current: current.map(|word| if word.is_empty() { Current::NotMember } else { Current::read(word) }),
+        group: Some("web".to_owned()),
+        interruption: None,
+    }
+}
+
+fn hook(name: &str) -> Hook {
+    Hook { name: name.to_owned(), heartbeat_seconds: 60, global_seconds: 6000, completed: false, unknown_answers: 0 }
+}
+
+/// A journal with an open action.
+fn open(kind: ActionKind, hooks: &[&str]) -> Lifecycle {
+    let mut journal = Lifecycle::default();
+    let hooks = hooks.iter().map(|name| hook(name)).collect();
+    journal.take(Change::Open(Opening { kind, group: Some("web".to_owned()), hooks, deadline_ms: None }), 1000);
+    journal
+}
+
+fn decided(mut journal: Lifecycle, result: HookOutcome) -> Lifecycle {
+    let entry = journal.entries;
+    journal.take(Change::Decide(entry, Decided { result, why: "done".to_owned() }), 2000);
+    journal
+}
+
+fn closes(next: &Next) -> bool {
+    matches!(next, Next::Change(Change::Close(..)))
+}
+
+/// Looks until something other than a change comes, as the shell does.
+fn settle(journal: &mut Lifecycle, look: &Look) -> Next {
+    for _ in 0..10 {
+        match decide(journal, look) {
+            Next::Change(change) => journal.take(change, look.now_ms),
+            other => return other,
+        }
+    }
+    panic!("changes without end: {journal:?} {look:?}");
+}
+
+#[test]
+fn each_pair_of_states_leads_to_its_action() {
+    let launch = Next::OpenForHooks(ActionKind::Launch);
+    for (target, current, expected) in [
+        (Some("InService"), Some("Pending:Wait"), launch.clone()),
+        // IMDS off: the group's own word is enough.
+        (None, Some("Pending:Wait"), launch),
+        (Some("Warmed:Stopped"), Some("Warmed:Pending:Wait"), Next::OpenForHooks(ActionKind::Prepare)),
+        (Some("Terminated"), Some("Terminating:Wait"), Next::OpenForHooks(ActionKind::Shutdown)),
+        (None, Some("Terminating:Wait"), Next::OpenForHooks(ActionKind::Shutdown)),
+        (Some("Warmed:Stopped"), Some("Terminating:Wait"), Next::OpenForHooks(ActionKind::ReturnToPool)),
+        (Some("Warmed:Terminated"), Some("Warmed:Terminating:Wait"), Next::OpenForHooks(ActionKind::Shutdown)),
+        (Some("InService"), Some("InService"), Next::Rest),
+        (Some("Standby"), Some("Standby"), Next::Rest),
+        (Some("InService"), Some("Pending"), Next::Rest),
+        // The load balancer still drains: not yet.
+        (Some("Terminated"), Some("Terminating"), Next::Rest),
+        (Some("Terminated"), Some("InService"), Next::Rest),
+        (Some("Detached"), Some("Detaching"), Next::Rest),
+        (None, Some(""), Next::Rest),
+        (None, None, Next::Rest),
+        (Some("Terminated"), Some("Terminating:Retained"), Next::Rest),
+    ] {
+        let mut journal = Lifecycle::default();
+        assert_eq!(settle(&mut journal, &word(target, current)), expected, "{target:?} {current:?}");
+    }
+}
+
+#[test]
+fn words_of_the_future_are_held_without_a_destructive_step() {
+    for (target, current) in [
+        (Some("ReplacingRootVolume"), Some("ReplacingRootVolume:Wait")),
+        (Some("InService"), Some("ReplacingRootVolume:Proceed")),
+        (Some("Somewhere"), Some("Elsewhere:Wait")),
+    ] {
+        let mut journal = Lifecycle::default();
+        assert_eq!(settle(&mut journal, &word(target, current)), Next::Rest, "{target:?} {current:?}");
+        assert_eq!((journal.posture, &journal.action), (Posture::Free, &None));
+        // What goes on is neither given up nor completed.
+        let mut journal = decided(open(ActionKind::Launch, &["a"]), HookOutcome::Continue);
+        assert_eq!(settle(&mut journal, &word(target, current)), Next::Work);
+        assert!(journal.action.is_some());
+    }
+}
+
+#[test]
+fn a_decided_action_is_completed_after_a_restart_and_never_with_another_result() {
+    let mut journal = decided(open(ActionKind::Shutdown, &["ours"]), HookOutcome::Continue);
+    // The agent died between the work's end and the completion: the journal is all that is left.
+    let text = serde_json::to_string(&journal).unwrap();
+    journal = serde_json::from_str(&text).unwrap();
+    let look = word(Some("Terminated"), Some("Terminating:Wait"));
+    assert_eq!(settle(&mut journal, &look), Next::Complete);
+    let entry = journal.entries;
+    journal.take(Change::Decide(entry, Decided { result: HookOutcome::Abandon, why: "late".into() }), 1);
+    assert_eq!(journal.action.as_ref().unwrap().decided.as_ref().unwrap().result, HookOutcome::Continue);
+    journal.take(Change::Completed(entry, "ours".into()), 1);
+    assert_eq!(settle(&mut journal, &look), Next::Rest, "it is not completed again while the state lags behind");
+}
+
+#[test]
+fn two_hooks_one_ours_the_others_wait_is_left_alone() {
+    let mut journal = decided(open(ActionKind::Launch, &["ours"]), HookOutcome::Continue);
+    let look = word(Some("InService"), Some("Pending:Wait"));
+    assert_eq!(settle(&mut journal, &look), Next::Complete);
+    let entry = journal.entries;
+    journal.take(Change::Completed(entry, "ours".into()), 1);
+    assert_eq!(settle(&mut journal, &look), Next::Rest);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Rest);
+    assert_eq!((journal.action.is_none(), journal.served), (true, true));
+}
+
+#[test]
+fn a_hook_that_was_deleted_while_it_was_waited_for_is_not_completed_for_ever() {
+    let mut journal = decided(open(ActionKind::Shutdown, &["gone"]), HookOutcome::Continue);
+    let look = word(Some("Terminated"), Some("Terminating:Wait"));
+    let mut tries = 0;
+    while settle(&mut journal, &look) == Next::Complete {
+        tries += 1;
+        let entry = journal.entries;
+        journal.take(Change::UnknownToGroup(entry, "gone".into()), 1);
+    }
+    assert_eq!(tries, MOST_UNKNOWN_ANSWERS);
+    assert_eq!(settle(&mut journal, &look), Next::Rest);
+}
+
+#[test]
+fn a_hook_whose_time_was_over_while_the_agent_was_down_is_closed() {
+    for (target, current) in [("InService", "InService"), ("InService", "Pending:Proceed"), ("Detached", "")] {
+        let mut journal = decided(open(ActionKind::Launch, &["ours"]), HookOutcome::Continue);
+        assert_eq!(settle(&mut journal, &word(Some(target), Some(current))), Next::Rest, "{current}");
+        assert!(journal.action.is_none(), "{current}");
+    }
+    // The default result was ABANDON: the instance is on its way out, and its applications are stopped if there is time.
+    let mut journal = open(ActionKind::Launch, &["ours"]);
+    settle(&mut journal, &word(Some("Terminated"), Some("Terminating")));
+    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Leaving));
+    let mut journal = open(ActionKind::Shutdown, &["ours"]);
+    assert_eq!(settle(&mut journal, &word(Some("Terminated"), Some("Terminating:Proceed"))), Next::Work);
+}
+
+#[test]
+fn termination_while_a_launch_waits_gives_the_launch_up_without_completing_it() {
+    let mut journal = open(ActionKind::Launch, &["launch"]);
+    let next = decide(&journal, &word(Some("Terminated"), Some("Pending:Wait")));
+    assert!(matches!(next, Next::Change(Change::Found(Posture::Leaving, _))), "{next:?}");
+    settle(&mut journal, &word(Some("Terminated"), Some("Pending:Wait")));
+    assert!(journal.action.is_none());
+    let shutdown = settle(&mut journal, &word(Some("Terminated"), Some("Terminating:Wait")));
+    assert_eq!(shutdown, Next::OpenForHooks(ActionKind::Shutdown));
+}
+
+#[test]
+fn detach_during_a_launch_closes_it_and_leaves_the_host_free() {
+    let mut journal = open(ActionKind::Launch, &["launch"]);
+    assert!(closes(&decide(&journal, &word(Some("Detached"), Some("Detaching")))));
+    settle(&mut journal, &word(Some("Detached"), Some("Detaching")));
+    assert_eq!(settle(&mut journal, &word(Some("Detached"), Some(""))), Next::Rest);
+    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
+}
+
+#[test]
+fn a_double_notice_keeps_the_nearer_deadline_and_one_action() {
+    let at = 2_000_000;
+    let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
+    let mut look = word(Some("InService"), Some("InService"));
+    look.interruption = Some((at, "spot-1".to_owned()));
+    assert_eq!(settle(&mut journal, &look), Next::Work);
+    let action = journal.action.clone().unwrap();
+    assert_eq!((action.kind, action.deadline_ms), (ActionKind::Shutdown, Some(at - MARGIN_MS)));
+    assert_eq!((journal.posture, journal.notices.as_slice()), (Posture::Leaving, &["spot-1".to_owned()][..]));
+    // The group's own notice comes while the work goes on.
+    let mut both = word(Some("Terminated"), Some("Terminating:Wait"));
+    both.interruption = Some((at, "spot-1".to_owned()));
+    assert_eq!(settle(&mut journal, &both), Next::Work);
+    assert_eq!(journal.entries, 1);
+    // Once stopped, the hook gets an action of its own, whose work is done already.
+    let entry = journal.entries;
+    journal.take(Change::Decide(entry, Decided { result: HookOutcome::Continue, why: "stopped".into() }), 1);
+    assert_eq!(settle(&mut journal, &both), Next::OpenForHooks(ActionKind::Shutdown));
+    // The other way round: the hook first, the notice later.
+    let mut journal = open(ActionKind::Shutdown, &["ours"]);
+    assert_eq!(settle(&mut journal, &both), Next::Work);
+    assert_eq!(journal.action.unwrap().deadline_ms, Some(at - MARGIN_MS));
+}
+
+#[test]
+fn a_notice_that_was_handled_is_not_handled_again_after_a_reboot() {
+    let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
+    let mut look = word(Some("InService"), Some("InService"));
+    look.interruption = Some((2_000_000, "spot-1".to_owned()));
+    settle(&mut journal, &look);
+    let entry = journal.entries;
+    journal.take(Change::Decide(entry, Decided { result: HookOutcome::Continue, why: "stopped".into() }), 1);
+    // The spot instance was stopped and started again; long after its time it is in service as before.
+    look.interruption = None;
+    look.now_ms = 2_000_000 + WITHDRAWN_MS + 1;
+    assert_eq!(settle(&mut journal, &look), Next::Rest);
+    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
+    look.interruption = Some((2_000_000, "spot-1".to_owned()));
+    assert_eq!(settle(&mut journal, &look), Next::Rest, "the same notice");
+}
+
+#[test]
+fn reboot_is_not_termination() {
+    // A launch that waits, or a host that serves: nothing but the group's word ends either.
+    let mut journal = open(ActionKind::Launch, &["launch"]);
+    assert_eq!(settle(&mut journal, &word(None, None)), Next::Work);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("Pending:Wait"))), Next::Work);
+    assert!(journal.action.as_ref().unwrap().decided.is_none());
+}
+
+#[test]
+fn an_operators_standby_is_left_alone_and_ends_with_it() {
+    let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
+    assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("EnteringStandby"))), Next::Rest);
+    assert_eq!(journal.posture, Posture::Parked);
+    // Launch is suspended, so that nobody gets out of it: still nothing.
+    assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("Standby"))), Next::Rest);
+    assert_eq!(journal.posture, Posture::Parked);
+    // Out of Standby no hook is invoked.
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("Pending"))), Next::Rest);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Rest);
+    assert_eq!(journal.posture, Posture::Free);
+}
+
+#[test]
+fn an_instance_that_was_launched_before_its_hook_existed_or_was_attached_by_hand_just_serves() {
+    let mut journal = Lifecycle::default();
+    assert_eq!(settle(&mut journal, &word(None, Some(""))), Next::Rest);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Rest);
+    assert_eq!((journal.posture, journal.entries), (Posture::Free, 0));
+}
+
+#[test]
+fn the_group_is_asked_only_while_something_goes_on() {
+    let (in_service, warmed) = (Target::InService, Target::Warmed);
+    let rest = Lifecycle::default();
+    let settled = (Some(in_service.clone()), Current::InService);
+    assert!(needs_description(&rest, Some(&in_service), None), "the first look");
+    assert!(!needs_description(&rest, Some(&in_service), Some(&settled)));
+    assert!(needs_description(&rest, Some(&Target::Terminated), Some(&settled)));
+    assert!(needs_description(&open(ActionKind::Launch, &[]), Some(&in_service), Some(&settled)));
+    assert!(!needs_description(&rest, Some(&warmed), Some(&(Some(warmed.clone()), Current::Pooled))));
+    assert!(!needs_description(&rest, None, Some(&(None, Current::NotMember))), "in no group, IMDS says 404");
+    assert!(needs_description(&rest, None, Some(&(None, Current::InService))), "IMDS is off");
+}

@@ -1,0 +1,60 @@
+//! Deployments and the instance's lifecycle: who may deploy when, and what a host that leaves service does with what
+//! goes on.
+
+use crate::event_order::LifecycleEvent;
+use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments, stopped};
+use crate::machine::event::Refusal;
+use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
+
+/// Refuses what must not begin on a host that is out of service.
+pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
+    let why = match (lifecycle.posture, creator) {
+        (Posture::Free, _) => return Ok(()),
+        (Posture::Leaving, _) => "on its way out",
+        // Who is at the keyboard knows that nothing serves here.
+        (Posture::Pooled | Posture::Parked, creator) if creator != Creator::Channel => return Ok(()),
+        (Posture::Pooled, _) => "in the warm pool",
+        (Posture::Parked, _) => "in Standby",
+    };
+    Err(Refusal::OutOfService { why })
+}
+
+/// Takes a change of the journal in. A host that comes back into service starts again what was stopped: its channels'
+/// releases count as not tried.
+pub fn take(state: &mut State, change: Change, now_ms: u64) {
+    let before = state.lifecycle.posture;
+    state.lifecycle.take(change, now_ms);
+    let back = before != Posture::Free && state.lifecycle.posture == Posture::Free;
+    for group in state.groups.values_mut().filter(|group| back && stopped(group).is_some()) {
+        group.following.tried_sequence = 0;
+    }
+}
+
+/// The deployment that only stops what is installed; `None` when nothing is, or no action that stops is open.
+pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Request> {
+    let action = lifecycle.action.as_ref().filter(|action| action.stops)?;
+    let installed = group.installed.as_ref()?;
+    Some(Request {
+        key: group.key.clone(),
+        creator: Creator::Lifecycle,
+        asked_by: action.kind.words().to_owned(),
+        source: crate::machine::state::Source::Kept { deployment: installed.archive.clone() },
+        revision: installed.revision.clone(),
+        release: None,
+        trust: installed.trust.clone(),
+        rolls_back: None,
+        removes: false,
+        stops: Some(Stop { entry: action.entry, deadline_ms: action.deadline_ms }),
+        policy,
+    })
+}
+
+/// Whether an event belongs to the stopping of an application.
+pub fn of_stop(event: LifecycleEvent) -> bool {
+    event == LifecycleEvent::DownloadBundle || event == LifecycleEvent::BlockTraffic || event.runs_old_revision()
+}
+
+/// Whether a deployment shall end where it is: the host is on its way out, and this is not the stopping itself.
+pub fn shall_end(lifecycle: &Lifecycle, deployment: &Deployment) -> bool {
+    ends_deployments(lifecycle) && deployment.request.stops.is_none() && deployment.current().is_some()
+}

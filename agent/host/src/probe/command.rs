@@ -1,0 +1,82 @@
+//! A script that says by its exit status whether all is well.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use hostler_core::hook::DEFAULT_PATH;
+use nix::libc;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, Uid};
+use tokio::process::Command;
+
+use crate::hooks::script_of_bundle;
+use crate::users::{self, User};
+
+/// Which script, as whom.
+#[derive(Debug, Clone)]
+pub(super) struct CommandWay {
+    location: String,
+    runas: Option<String>,
+    archive: Option<PathBuf>,
+}
+
+/// Ends everything that the script left in its process group, also when the probe is given up.
+struct ProcessGroup(Option<Pid>);
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It has ended already, as a rule.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+impl CommandWay {
+    pub(super) fn new(location: &str, runas: Option<&str>, archive: Option<&Path>) -> Self {
+        Self { location: location.to_owned(), runas: runas.map(str::to_owned), archive: archive.map(Path::to_owned) }
+    }
+
+    pub(super) async fn ask(&self) -> Result<(), String> {
+        let path = match &self.archive {
+            Some(archive) => script_of_bundle(archive, &self.location).map_err(|e| e.to_string())?,
+            None => PathBuf::from(&self.location),
+        };
+        let user = self.runas.as_deref().map_or_else(users::current, users::lookup).map_err(|e| e.to_string())?;
+        let mut command = Command::new(&path);
+        command.env_clear().env("PATH", DEFAULT_PATH).env("HOME", &user.home).env("SHELL", &user.shell);
+        command.env("USER", &user.name).env("LOGNAME", &user.name);
+        command.current_dir(self.archive.as_deref().unwrap_or(Path::new("/")));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.process_group(0);
+        become_user(&mut command, user);
+        let mut child = command.spawn().map_err(|e| format!("cannot execute {}: {e}", path.display()))?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let group = ProcessGroup(group);
+        let status = child.wait().await.map_err(|e| e.to_string())?;
+        drop(group);
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Ok(()),
+            (Some(code), _) => Err(format!("exit status {code}")),
+            (None, signal) => Err(format!("ended by signal {}", signal.unwrap_or_default())),
+        }
+    }
+}
+
+/// Only root can change who it is; anybody else stays who they are.
+#[allow(unsafe_code)]
+fn become_user(command: &mut Command, user: User) {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let check = |answer: i32| if answer == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
+    // SAFETY: between fork and exec these are system calls on memory that was made before the fork.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setgroups(user.groups.len(), user.groups.as_ptr()))?;
+            check(libc::setgid(user.gid))?;
+            check(libc::setuid(user.uid))
+        });
+    }
+}

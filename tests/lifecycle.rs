@@ -1,0 +1,418 @@
+//! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::auto_scaling::{AutoScaling, SECRET};
+use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
+use crate::support::eventually;
+use crate::support::imds::Imds;
+
+const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// A host with its group and its metadata service.
+struct Member {
+    host: Host,
+    group: AutoScaling,
+    imds: Imds,
+}
+
+impl Member {
+    fn new(more: &str) -> Self {
+        let (host, group, imds) = (Host::new(), AutoScaling::start(INSTANCE), Imds::start(INSTANCE));
+        group.hook("launch", true);
+        group.hook("terminate", false);
+        host.configure(&format!(
+            "auto_scaling: {{launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s{more}}}\n\
+             groups: [{{application: shop, group: web, channel: '{}', poll: 1s}}]\n",
+            host.store().display()
+        ));
+        Self { host, group, imds }
+    }
+
+    /// Both see the same: where it is going, and where it is.
+    fn moves(&self, target: &str, state: &str) {
+        self.imds.change(|instance| instance.target_state = Some(target.to_owned()));
+        self.group.enter(target, state);
+    }
+
+    fn daemon(&self) -> Running {
+        let mut command = self.host.command(&["run"]);
+        command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url());
+        self.host.start_command(command)
+    }
+
+    fn bundle(&self, version: &str) -> Bundle {
+        Bundle::new(&self.host, version).app()
+    }
+
+    fn release(&self, version: &str) {
+        self.host.release(&self.bundle(version).all_hooks().write(), &[]);
+    }
+
+    fn comes_to(&self, state: &str, daemon: &Running) {
+        eventually(&format!("the instance comes to {state}"), PATIENCE, || {
+            let found = self.group.state();
+            if found == state { Ok(()) } else { Err(format!("{found}\n{}", daemon.said())) }
+        });
+    }
+
+    fn completed(&self) -> Vec<(String, String)> {
+        assert_eq!(self.group.change(|group| group.wrong.clone()), Vec::<String>::new());
+        self.group.change(|group| group.completed.clone())
+    }
+
+    fn hook_ran(&self, line: &str) {
+        eventually(&format!("the hook line {line:?}"), PATIENCE, || {
+            let lines = self.host.hook_lines();
+            if lines.iter().any(|l| l == line) { Ok(()) } else { Err(format!("{lines:?}")) }
+        });
+    }
+
+    fn gate(&self, name: &str) -> (String, PathBuf) {
+        let gate = self.host.path(format!("gate-{name}"));
+        (format!("until [ -e {} ]; do sleep 0.02; done", gate.display()), gate)
+    }
+}
+
+fn pair(hook: &str, result: &str) -> (String, String) {
+    (hook.to_owned(), result.to_owned())
+}
+
+#[test]
+fn a_launch_is_continued_once_the_desired_revision_is_on_the_host() {
+    let member = Member::new("");
+    let (wait, gate) = member.gate("launch");
+    let bundle = member.bundle("v1").hook("ValidateService", &wait).all_hooks().write();
+    member.host.release(&bundle, &[]);
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    member.hook_ran("v1 ValidateService");
+    eventually("the hook is kept alive", PATIENCE, || {
+        let beats = member.group.change(|group| group.heartbeats.get("launch").copied());
+        if beats.is_some() { Ok(()) } else { Err(daemon.said()) }
+    });
+    assert_eq!(member.completed(), []);
+    fs::write(gate, "").unwrap();
+    member.comes_to("InService", &daemon);
+    assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
+    daemon.says("ended: in service");
+    member.host.ok(&["history", "--verify"]);
+}
+
+#[test]
+fn a_launch_whose_deployment_fails_is_abandoned() {
+    let member = Member::new("");
+    let bundle = member.bundle("v1").hook("ValidateService", "exit 3").all_hooks().write();
+    member.host.release(&bundle, &[]);
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    member.comes_to("Terminated", &daemon);
+    assert_eq!(member.completed(), [pair("launch", "ABANDON")]);
+    daemon.says("ValidateService failed");
+}
+
+#[test]
+fn without_a_release_a_launch_goes_into_service_and_deploys_later() {
+    let member = Member::new("");
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    member.comes_to("InService", &daemon);
+    daemon.says("shop/web has no release yet");
+    member.release("v1");
+    member.hook_ran("v1 AfterAllowTraffic");
+}
+
+#[test]
+fn a_termination_waits_until_the_application_was_stopped() {
+    let member = Member::new("");
+    let (wait, gate) = member.gate("stop");
+    let seen = member.host.path("deadline");
+    let stop = format!("echo $HOSTLER_DEADLINE > {}; {wait}", seen.display());
+    member.host.release(&member.bundle("v1").hook("ApplicationStop", &stop).all_hooks().write(), &[]);
+    member.moves("InService", "InService");
+    let daemon = member.daemon();
+    member.hook_ran("v1 AfterAllowTraffic");
+    // The load balancer still drains: nothing is stopped yet.
+    member.moves("Terminated", "Terminating");
+    daemon.says("Leaving");
+    assert!(!member.host.hook_lines().iter().any(|l| l == "v1 ApplicationStop"));
+    member.moves("Terminated", "Terminating:Wait");
+    member.hook_ran("v1 ApplicationStop");
+    assert_eq!(member.completed(), []);
+    member.host.run(&["deploy", member.bundle("v2").write().to_str().unwrap()]).with_code(3);
+    fs::write(gate, "").unwrap();
+    member.comes_to("Terminated", &daemon);
+    assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
+    let lines = member.host.hook_lines();
+    assert_eq!(lines[lines.len() - 3..], ["v1 BeforeBlockTraffic", "v1 AfterBlockTraffic", "v1 ApplicationStop"]);
+    assert_eq!(fs::read_to_string(seen).unwrap().trim(), "60", "the script's own time is the nearer one");
+    assert_eq!(member.host.status()["condition"], "stopped");
+    let document = member.host.ok(&["status", "--json"]).json();
+    assert_eq!(document["lifecycle"]["posture"], "leaving", "{document}");
+    member.host.ok(&["status"]).saying(&["auto scaling: leaving; shutdown, CONTINUE: stopped"]);
+}
+
+#[test]
+fn a_failed_stop_is_abandoned_where_that_is_wished_and_the_other_scripts_run() {
+    let member = Member::new(", abandon_failed_shutdown: true");
+    member.host.release(&member.bundle("v1").hook("BeforeBlockTraffic", "exit 1").all_hooks().write(), &[]);
+    member.moves("InService", "InService");
+    let daemon = member.daemon();
+    member.hook_ran("v1 AfterAllowTraffic");
+    member.moves("Terminated", "Terminating:Wait");
+    member.comes_to("Terminated", &daemon);
+    assert_eq!(member.completed(), [pair("terminate", "ABANDON")]);
+    assert!(member.host.hook_lines().iter().any(|l| l == "v1 ApplicationStop"));
+}
+
+#[test]
+fn in_the_warm_pool_nothing_is_started_and_out_of_it_everything_twice() {
+    let member = Member::new("");
+    member.release("v1");
+    member.moves("Warmed:Stopped", "Warmed:Pending:Wait");
+    let daemon = member.daemon();
+    member.comes_to("Warmed:Stopped", &daemon);
+    assert_eq!(member.host.hook_lines(), Vec::<String>::new());
+    for round in 1..=2 {
+        member.moves("InService", "Pending:Wait");
+        member.comes_to("InService", &daemon);
+        let starts = member.host.hook_lines().iter().filter(|l| *l == "v1 ApplicationStart").count();
+        assert_eq!(starts, round, "{:?}", member.host.hook_lines());
+        // Back: the termination hook first, then the launch hook a second time.
+        member.moves("Warmed:Stopped", "Terminating:Wait");
+        member.comes_to("Warmed:Stopped", &daemon);
+        // The application that a new start of the same revision stopped first counts too.
+        assert_eq!(member.host.hook_lines().last().unwrap(), "v1 ApplicationStop");
+    }
+    let all = member.completed();
+    let [launch, terminate] = [pair("launch", "CONTINUE"), pair("terminate", "CONTINUE")];
+    assert_eq!(all, [&launch, &launch, &terminate, &launch, &launch, &terminate, &launch].map(Clone::clone));
+}
+
+#[test]
+fn somebody_elses_hook_is_never_completed() {
+    let member = Member::new("");
+    member.group.hook("theirs", true);
+    member.release("v1");
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    eventually(
+        "ours is completed",
+        PATIENCE,
+        || {
+            if member.completed().is_empty() { Err(daemon.said()) } else { Ok(()) }
+        },
+    );
+    let asked = member.group.described();
+    eventually("the group is asked on", PATIENCE, || {
+        if member.group.described() > asked + 3 { Ok(()) } else { Err("it is not".to_owned()) }
+    });
+    assert_eq!((member.completed(), member.group.state().as_str()), (vec![pair("launch", "CONTINUE")], "Pending:Wait"));
+    member.group.time_is_over();
+    assert_eq!(member.group.state(), "Terminated");
+}
+
+#[test]
+fn a_spot_interruption_stops_the_application_before_ec2_does() {
+    let member = Member::new("");
+    let seen = member.host.path("deadline");
+    let stop = format!("echo $HOSTLER_DEADLINE > {}", seen.display());
+    member.host.release(&member.bundle("v1").hook("ApplicationStop", &stop).all_hooks().write(), &[]);
+    member.moves("InService", "InService");
+    let _daemon = member.daemon();
+    member.hook_ran("v1 AfterAllowTraffic");
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(50);
+    let notice = format!("{{\"action\": \"terminate\", \"time\": \"{}\"}}", at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    member.imds.change(|instance| instance.spot = Some(notice));
+    member.hook_ran("v1 ApplicationStop");
+    let left = || fs::read_to_string(&seen).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let left = eventually("the script's deadline", PATIENCE, || left().ok_or_else(|| "nothing".to_owned()));
+    assert!((1..=35).contains(&left), "{left} seconds: the notice's time, less a margin");
+    assert_eq!(member.completed(), []);
+}
+
+#[test]
+fn without_the_metadata_service_the_group_alone_is_asked() {
+    let member = Member::new("");
+    member.release("v1");
+    member.group.enter("InService", "Pending:Wait");
+    let mut command = member.host.command(&["run", "--instance-id", INSTANCE]);
+    command.env("AWS_ENDPOINT_URL", member.group.url()).env("AWS_REGION", "eu-central-1");
+    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    let daemon = member.host.start_command(command);
+    member.comes_to("InService", &daemon);
+    assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
+}
+
+#[test]
+fn contention_early_answers_and_lost_ones_lead_to_one_result() {
+    let member = Member::new("");
+    member.group.change(|group| (group.contention, group.too_early, group.lost_answers) = (2, true, 1));
+    member.release("v1");
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    eventually("a completion comes too early", PATIENCE, || {
+        if member.group.change(|group| group.unknown) > 0 { Ok(()) } else { Err(daemon.said()) }
+    });
+    member.group.change(|group| group.too_early = false);
+    member.comes_to("InService", &daemon);
+    daemon.says("ended: in service");
+    assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
+}
+
+#[test]
+fn a_role_that_may_not_look_up_hooks_still_completes_those_of_the_configuration() {
+    let member = Member::new("");
+    member.group.change(|group| group.hooks_denied = true);
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    member.comes_to("InService", &daemon);
+    daemon.says("autoscaling:DescribeLifecycleHooks");
+}
+
+#[test]
+fn a_scale_in_ends_a_deployment_at_its_next_step() {
+    let member = Member::new("");
+    member.release("v1");
+    member.moves("InService", "InService");
+    let daemon = member.daemon();
+    member.hook_ran("v1 AfterAllowTraffic");
+    let (wait, gate) = member.gate("install");
+    member.host.release(&member.bundle("v2").hook("BeforeInstall", &wait).all_hooks().write(), &[]);
+    member.hook_ran("v2 BeforeInstall");
+    member.moves("Terminated", "Terminating:Wait");
+    daemon.says("action=shutdown");
+    fs::write(gate, "").unwrap();
+    member.comes_to("Terminated", &daemon);
+    assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
+    let lines = member.host.hook_lines();
+    assert!(!lines.iter().any(|l| l == "v2 AfterInstall"), "{lines:?}");
+}
+
+#[test]
+fn kill_at_each_step_of_a_launch_leads_to_one_continue() {
+    for step in ["before the deployment", "in a script", "before the completion", "answer lost", "after the completion"]
+    {
+        let member = Member::new("");
+        let (wait, gate) = member.gate("launch");
+        member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
+        member.moves("InService", "Pending:Wait");
+        let daemon = member.daemon();
+        match step {
+            "before the deployment" => daemon.says("action=launch"),
+            "in a script" => member.hook_ran("v1 AfterInstall"),
+            "before the completion" => {
+                member.group.change(|group| group.too_early = true);
+                fs::write(&gate, "").unwrap();
+                daemon.says("decided: ");
+            }
+            "answer lost" => {
+                member.group.change(|group| group.lost_answers = 1);
+                fs::write(&gate, "").unwrap();
+                member.comes_to("InService", &daemon);
+            }
+            _ => {
+                fs::write(&gate, "").unwrap();
+                member.comes_to("InService", &daemon);
+            }
+        }
+        daemon.kill();
+        member.group.change(|group| group.too_early = false);
+        fs::write(&gate, "").unwrap();
+        let again = member.daemon();
+        member.comes_to("InService", &again);
+        again.says("hostler runs");
+        assert_eq!(member.completed(), [pair("launch", "CONTINUE")], "{step}");
+        let runs = member.host.hook_lines().iter().filter(|l| *l == "v1 AfterInstall").count();
+        assert_eq!(runs, 1, "{step}: {:?}", member.host.hook_lines());
+    }
+}
+
+#[test]
+fn kill_at_each_step_of_a_termination_leads_to_one_stop_and_one_continue() {
+    for step in ["opened", "in the script", "before the completion", "answer lost"] {
+        let member = Member::new("");
+        let (wait, gate) = member.gate("stop");
+        member.host.release(&member.bundle("v1").hook("ApplicationStop", &wait).all_hooks().write(), &[]);
+        member.moves("InService", "InService");
+        let daemon = member.daemon();
+        member.hook_ran("v1 AfterAllowTraffic");
+        member.moves("Terminated", "Terminating:Wait");
+        match step {
+            "opened" => daemon.says("action=shutdown"),
+            "in the script" => member.hook_ran("v1 ApplicationStop"),
+            "before the completion" => {
+                member.group.change(|group| group.too_early = true);
+                fs::write(&gate, "").unwrap();
+                daemon.says("decided: ");
+            }
+            _ => {
+                member.group.change(|group| group.lost_answers = 1);
+                fs::write(&gate, "").unwrap();
+                member.comes_to("Terminated", &daemon);
+            }
+        }
+        daemon.kill();
+        member.group.change(|group| group.too_early = false);
+        fs::write(&gate, "").unwrap();
+        let again = member.daemon();
+        member.comes_to("Terminated", &again);
+        again.says("hostler runs");
+        assert_eq!(member.completed(), [pair("terminate", "CONTINUE")], "{step}");
+        let stops = member.host.hook_lines().iter().filter(|l| *l == "v1 ApplicationStop").count();
+        assert_eq!(stops, 1, "{step}");
+    }
+}
+
+#[test]
+fn a_hook_whose_time_was_over_while_the_daemon_was_down_is_left_alone() {
+    let member = Member::new("");
+    let (wait, gate) = member.gate("never");
+    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    member.hook_ran("v1 AfterInstall");
+    daemon.kill();
+    member.group.time_is_over();
+    member.moves("Terminated", "Terminated");
+    let again = member.daemon();
+    again.says("the host's lifecycle: ended: the group");
+    assert_eq!(member.completed(), []);
+    fs::write(gate, "").unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_completes_nothing() {
+    let member = Member::new("");
+    let (wait, gate) = member.gate("launch");
+    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
+    member.moves("InService", "Pending:Wait");
+    let daemon = member.daemon();
+    member.hook_ran("v1 AfterInstall");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.end().with_code(0);
+    assert_eq!((member.completed(), member.group.state().as_str()), (vec![], "Pending:Wait"));
+    fs::write(gate, "").unwrap();
+}
+
+#[test]
+fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
+    let member = Member::new("");
+    member.release("v1");
+    member.moves("Standby", "Standby");
+    let daemon = member.daemon();
+    daemon.says("Parked");
+    assert_eq!(member.host.hook_lines(), Vec::<String>::new());
+    member.moves("InService", "InService");
+    member.hook_ran("v1 AfterAllowTraffic");
+    // Detached by hand: it goes on as any host.
+    member.imds.change(|instance| instance.target_state = Some("Detached".to_owned()));
+    member.group.change(|group| group.state = String::new());
+    member.release("v2");
+    member.hook_ran("v2 AfterAllowTraffic");
+    assert_eq!(member.completed(), []);
+}

@@ -1,0 +1,290 @@
+//! An Auto Scaling group on loopback: the instance's states, its lifecycle hooks with heartbeats and default results, a
+//! warm pool, and the errors of the service. Every request's signature is verified.
+//!
+//! Written from AWS's pages (specs/asg-lifecycle.md §2, §3). Time does not pass by itself: a test says when a hook's time
+//! is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use super::http_server::{Reply, Request, Server};
+use super::sigv4;
+
+/// The secret that requests must be signed with.
+pub const SECRET: &str = "a-secret-for-tests";
+
+/// A hook of the group.
+#[derive(Debug, Clone)]
+struct Hook {
+    name: String,
+    launching: bool,
+    default_result: &'static str,
+}
+
+/// The group as it is.
+#[derive(Debug)]
+pub struct Group {
+    instance: String,
+    /// `LifecycleState`; empty when the instance is no member.
+    pub state: String,
+    /// Where it is going, as IMDS would say it.
+    target: String,
+    hooks: Vec<Hook>,
+    /// Hooks that wait now.
+    waiting: BTreeSet<String>,
+    abandoned: bool,
+    /// Heartbeats by hook.
+    pub heartbeats: BTreeMap<String, u32>,
+    /// What was taken, in order: hook and result.
+    pub completed: Vec<(String, String)>,
+    /// Completions that were refused as unknown.
+    pub unknown: u32,
+    /// So many completions and heartbeats meet a contention.
+    pub contention: u32,
+    /// So many completions are taken and their answers lost.
+    pub lost_answers: u32,
+    /// Completions are refused as not there yet.
+    pub too_early: bool,
+    /// Nobody may look up the hooks.
+    pub hooks_denied: bool,
+    /// What was wrong with requests.
+    pub wrong: Vec<String>,
+}
+
+/// The running service.
+pub struct AutoScaling {
+    server: Server,
+    group: Arc<Mutex<Group>>,
+}
+
+impl AutoScaling {
+    /// A group that the instance is no member of yet.
+    pub fn start(instance: &str) -> Self {
+        let group = Arc::new(Mutex::new(Group {
+            instance: instance.to_owned(),
+            state: String::new(),
+            target: String::new(),
+            hooks: Vec::new(),
+            waiting: BTreeSet::new(),
+            abandoned: false,
+            heartbeats: BTreeMap::new(),
+            completed: Vec::new(),
+            unknown: 0,
+            contention: 0,
+            lost_answers: 0,
+            too_early: false,
+            hooks_denied: false,
+            wrong: Vec::new(),
+        }));
+        let shared = Arc::clone(&group);
+        let server = Server::start(move |request| {
+            let reply = shared.lock().unwrap().answer(&request);
+            async move { reply }
+        });
+        Self { server, group }
+    }
+
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// A hook; launches default to ABANDON, terminations to CONTINUE.
+    pub fn hook(&self, name: &str, launching: bool) {
+        let default_result = if launching { "ABANDON" } else { "CONTINUE" };
+        self.change(|group| group.hooks.push(Hook { name: name.to_owned(), launching, default_result }));
+    }
+
+    /// Looks at the group or changes it.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Group) -> T) -> T {
+        change(&mut self.group.lock().unwrap())
+    }
+
+    /// The instance's state.
+    pub fn state(&self) -> String {
+        self.change(|group| group.state.clone())
+    }
+
+    /// Moves the instance to a state where the hooks of that transition wait; without any it goes on at once.
+    pub fn enter(&self, target: &str, state: &str) {
+        self.change(|group| group.enter(target, state));
+    }
+
+    /// The time of every hook that waits is over.
+    pub fn time_is_over(&self) {
+        self.change(|group| {
+            let waiting = std::mem::take(&mut group.waiting);
+            group.abandoned |= group.hooks.iter().any(|h| waiting.contains(&h.name) && h.default_result == "ABANDON");
+            group.go_on();
+        });
+    }
+
+    /// Questions for the state so far.
+    pub fn described(&self) -> usize {
+        self.server.requests().len()
+    }
+}
+
+impl Group {
+    fn enter(&mut self, target: &str, state: &str) {
+        (self.target, self.state) = (target.to_owned(), state.to_owned());
+        let launching = state.contains("Pending");
+        let of_transition = self.hooks.iter().filter(|hook| hook.launching == launching);
+        self.waiting = of_transition.map(|hook| hook.name.clone()).collect();
+        self.abandoned = false;
+        if state.ends_with(":Wait") && self.waiting.is_empty() {
+            self.go_on();
+        }
+    }
+
+    fn go_on(&mut self) {
+        if !self.waiting.is_empty() {
+            return;
+        }
+        let next = match self.state.as_str() {
+            "Pending:Wait" if !self.abandoned => "InService",
+            "Warmed:Pending:Wait" if !self.abandoned => "Warmed:Stopped",
+            "Terminating:Wait" if self.target.starts_with("Warmed:") => {
+                let target = self.target.clone();
+                return self.enter(&target, "Warmed:Pending:Wait");
+            }
+            _ => "Terminated",
+        };
+        self.state = next.to_owned();
+    }
+
+    fn answer(&mut self, request: &Request) -> Reply {
+        match sigv4::verify(request, SECRET, jiff::Timestamp::now()) {
+            Ok(signed) if signed.service == "autoscaling" => {}
+            Ok(signed) => self.wrong.push(format!("signed for {}", signed.service)),
+            Err(problem) => self.wrong.push(problem),
+        }
+        let form = form(&request.body);
+        let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+        let (hook, instance) = (field("LifecycleHookName"), field("InstanceId"));
+        match field("Action").as_str() {
+            "DescribeAutoScalingInstances" => self.describe(),
+            "DescribeLifecycleHooks" if self.hooks_denied => error(403, "AccessDenied", "not authorized"),
+            "DescribeLifecycleHooks" => self.describe_hooks(),
+            "RecordLifecycleActionHeartbeat" => match self.active(&hook, &instance) {
+                Err(reply) => reply,
+                Ok(()) => {
+                    *self.heartbeats.entry(hook).or_default() += 1;
+                    done("RecordLifecycleActionHeartbeat")
+                }
+            },
+            "CompleteLifecycleAction" => self.complete(&hook, &instance, &field("LifecycleActionResult")),
+            other => {
+                self.wrong.push(format!("asked for {other:?}"));
+                error(400, "InvalidAction", "no such action")
+            }
+        }
+    }
+
+    fn active(&mut self, hook: &str, instance: &str) -> Result<(), Reply> {
+        if self.contention > 0 {
+            self.contention -= 1;
+            return Err(error(500, "ResourceContention", "You already have a pending update to this resource."));
+        }
+        if instance == self.instance && self.waiting.contains(hook) && !self.too_early {
+            return Ok(());
+        }
+        let text = format!("No active Lifecycle Action found with instance ID {instance}");
+        Err(error(400, "ValidationError", &text))
+    }
+
+    fn complete(&mut self, hook: &str, instance: &str, result: &str) -> Reply {
+        if let Err(reply) = self.active(hook, instance) {
+            self.unknown += 1;
+            return reply;
+        }
+        self.waiting.remove(hook);
+        self.completed.push((hook.to_owned(), result.to_owned()));
+        if result == "ABANDON" {
+            self.abandoned = true;
+            self.waiting.clear();
+        }
+        self.go_on();
+        if self.lost_answers > 0 {
+            self.lost_answers -= 1;
+            return done("CompleteLifecycleAction").lost();
+        }
+        done("CompleteLifecycleAction")
+    }
+
+    fn describe(&self) -> Reply {
+        let member = if self.state.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "<member><InstanceId>{}</InstanceId><AutoScalingGroupName>web-asg</AutoScalingGroupName>\
+                 <AvailabilityZone>eu-central-1a</AvailabilityZone><LifecycleState>{}</LifecycleState>\
+                 <HealthStatus>HEALTHY</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>",
+                self.instance, self.state
+            )
+        };
+        let list = format!("<AutoScalingInstances>{member}</AutoScalingInstances>");
+        answered("DescribeAutoScalingInstances", &list)
+    }
+
+    fn describe_hooks(&self) -> Reply {
+        let mut list = String::new();
+        for hook in &self.hooks {
+            let transition = if hook.launching { "EC2_INSTANCE_LAUNCHING" } else { "EC2_INSTANCE_TERMINATING" };
+            list.push_str(&format!(
+                "<member><LifecycleHookName>{}</LifecycleHookName><AutoScalingGroupName>web-asg</AutoScalingGroupName>\
+                 <LifecycleTransition>autoscaling:{transition}</LifecycleTransition><HeartbeatTimeout>3600</HeartbeatTimeout>\
+                 <GlobalTimeout>172800</GlobalTimeout><DefaultResult>{}</DefaultResult></member>",
+                hook.name, hook.default_result
+            ));
+        }
+        answered("DescribeLifecycleHooks", &format!("<LifecycleHooks>{list}</LifecycleHooks>"))
+    }
+}
+
+const NAMESPACE: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
+
+fn answered(action: &str, result: &str) -> Reply {
+    let body = format!(
+        "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result>\
+         <ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata></{action}Response>"
+    );
+    Reply::new(200, body).header("content-type", "text/xml")
+}
+
+fn done(action: &str) -> Reply {
+    answered(action, "")
+}
+
+fn error(status: u16, code: &str, message: &str) -> Reply {
+    let body = format!(
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>\
+         </Error><RequestId>r-2</RequestId></ErrorResponse>"
+    );
+    Reply::new(status, body).header("content-type", "text/xml")
+}
+
+/// The fields of a form.
+pub fn form(body: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(body);
+    let decode = |text: &str| {
+        let plain = text.replace('+', " ");
+        let mut bytes = Vec::new();
+        let mut rest = plain.as_bytes();
+        while let Some((first, after)) = rest.split_first() {
+            let code = after.get(..2).and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
+            match (first, code) {
+                (b'%', Some(byte)) => {
+                    bytes.push(byte);
+                    rest = &after[2..];
+                }
+                _ => {
+                    bytes.push(*first);
+                    rest = after;
+                }
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
+}
