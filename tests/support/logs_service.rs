@@ -16,6 +16,9 @@ pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
 /// Their secret.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
+/// Retention in days, class, tags.
+type GroupFacts = (Option<u64>, Option<String>, BTreeMap<String, String>);
+
 /// How one PutLogEvents fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -39,9 +42,6 @@ pub enum Fault {
 
 /// A batch that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-/// Retention in days, class, tags.
-type GroupFacts = (Option<u64>, Option<String>, BTreeMap<String, String>);
-
 pub struct Batch {
     pub group: String,
     pub stream: String,
