@@ -19,6 +19,7 @@ mod iam;
 mod identity;
 mod imds;
 mod lifecycle;
+mod logs;
 mod machine;
 mod old_kernel;
 mod package;

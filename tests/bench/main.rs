@@ -10,6 +10,7 @@ mod hooks;
 #[allow(dead_code)]
 mod http_server;
 mod idle;
+mod logs;
 mod plan;
 mod s3;
 #[path = "../support/s3_front.rs"]
@@ -38,6 +39,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("unpack", unpack::run),
     ("update", update::run),
     ("hooks", hooks::run),
+    ("logs", logs::run),
     ("idle", idle::run),
     ("download", s3::download),
     ("delta", s3::delta),

@@ -4,6 +4,7 @@ pub mod auto_scaling;
 pub mod crash_support;
 pub mod http_server;
 pub mod imds;
+pub mod logs_service;
 pub mod machine;
 pub mod moto;
 pub mod packages;

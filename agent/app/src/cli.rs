@@ -232,6 +232,9 @@ pub struct LogsArgs {
     /// Go on showing what is written until the deployment ends
     #[arg(short, long)]
     pub follow: bool,
+    /// Show how far the daemon has shipped each log to CloudWatch Logs
+    #[arg(long, conflicts_with_all = ["deployment", "follow"])]
+    pub lag: bool,
 }
 
 /// Flags of `validate`.

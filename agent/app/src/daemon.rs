@@ -25,6 +25,7 @@ use crate::lifecycle::Attendant;
 use crate::log_output::notable;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
+use crate::shipping::Shipping;
 use crate::sources::followers::{Channels, Followers};
 
 /// How long the start waits for the group's word before the channels are followed.
@@ -39,12 +40,9 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let stop = Arc::new(Notify::new());
     let (reload, reloads) = mpsc::channel(4);
     let channels = Channels::default();
-    let desk = Desk {
-        stop: Some(Arc::clone(&stop)),
-        reload: Some(reload),
-        channels: channels.clone(),
-        board: health::Board::default(),
-    };
+    let desk =
+        Desk { stop: Some(Arc::clone(&stop)), reload: Some(reload), channels: channels.clone(), ..Desk::default() };
+    let shipping_at_door = Arc::clone(&desk.shipping);
     let mut ears = Ears::new(stop, reloads)?;
     let hold = Hold::take(&setup)?;
     let (setups, live) = Live::new(Arc::new(setup));
@@ -60,6 +58,10 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     };
     let session = Session::start(hold, door, &live, instance.clone())?;
     let setup = live.now();
+    let shipping = Shipping::start(&setup, &instance, session.handle.state()).await?;
+    if let Some(shipping) = &shipping {
+        shipping_at_door.get_or_init(|| shipping.handle());
+    }
     log::info!(
         hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
         "hostler runs"
@@ -81,7 +83,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         watchers.push(tokio::spawn(attendant.attend()));
     }
     let followers = Followers::new(live.clone(), session.handle.clone(), channels);
-    let ended = serve(session, followers, &configuration, &mut ears).await;
+    let ended = serve(session, followers, shipping, &configuration, &mut ears).await;
     watchers.iter().for_each(JoinHandle::abort);
     ended
 }
@@ -122,6 +124,7 @@ async fn find_out<R: Fn() -> Result<Setup, Failure>>(
 async fn serve<R: Fn() -> Result<Setup, Failure>>(
     mut session: Session,
     mut followers: Followers,
+    shipping: Option<Shipping>,
     configuration: &Configuration<R>,
     ears: &mut Ears,
 ) -> Outcome {
@@ -144,6 +147,13 @@ async fn serve<R: Fn() -> Result<Setup, Failure>>(
     drop(followers);
     notify::stopping();
     log::info!(hostler_event = "stopping"; "hostler stops; hooks that are running go on");
+    // The door is closed once the logs are shipped: whoever said `stop` waits for that.
+    if let Some(shipping) = shipping {
+        tokio::select! {
+            () = shipping.finish() => {}
+            () = ears.hurry() => log::warn!("told twice to stop: logs that are not shipped are left to the next start"),
+        }
+    }
     let deadline = Duration::from_secs(configuration.live.now().limits.drain_seconds);
     tokio::select! {
         drained = session.drain() => drained?,

@@ -19,6 +19,7 @@ mod publication;
 mod seal;
 mod session;
 mod setup;
+mod shipping;
 mod signing;
 mod sources;
 mod verbs;

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod fault;
 pub mod imds;
 pub mod kms;
+pub mod logs;
 pub mod signed_call;
 pub mod sqs;
 pub mod store_s3;

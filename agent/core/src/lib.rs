@@ -30,6 +30,7 @@ pub mod identity;
 pub mod ids;
 pub mod lifecycle;
 pub mod limits;
+pub mod logs;
 pub mod machine;
 pub mod metrics;
 pub mod notable;

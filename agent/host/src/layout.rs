@@ -59,6 +59,11 @@ impl Layout {
         self.deployment_root().join("deployment-logs/codedeploy-agent-deployments.log")
     }
 
+    /// The agent's own records, for shipping.
+    pub fn agent_log(&self) -> PathBuf {
+        self.state.join("agent.log")
+    }
+
     /// One deployment.
     pub fn deployment(&self, key: &GroupKey, id: &DeploymentId) -> DeploymentPaths {
         DeploymentPaths(self.group(key).join(id.as_str()))

@@ -23,4 +23,5 @@ pub mod probe;
 pub mod signature;
 pub mod socket;
 pub mod store_dir;
+pub mod tail;
 pub mod users;

@@ -1,6 +1,6 @@
 //! The door's frame: it is open before it is known which host this is, and leads to the engine from then on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hostler_core::machine::State;
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::health::Board;
 use crate::session::Hold;
 use crate::setup::Live;
+use crate::shipping::ShippingHandle;
 use crate::sources::followers::Channels;
 
 /// A reload that somebody asked for at the door, and where its outcome goes.
@@ -31,6 +32,8 @@ pub struct Desk {
     pub channels: Channels,
     /// What the health checks say.
     pub board: Board,
+    /// Set once logs are shipped.
+    pub shipping: Arc<OnceLock<ShippingHandle>>,
 }
 
 /// What is behind the door.

@@ -7,6 +7,7 @@ pub mod server;
 
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::logs::lag::LogsReport;
 use hostler_core::machine::Progress;
 use hostler_core::machine::state::{Policy, RollbackPolicy, Source};
 use hostler_core::status::Status;
@@ -58,6 +59,8 @@ pub enum Ask {
         /// The group.
         key: GroupKey,
     },
+    /// How far the logs are shipped.
+    Logs,
     /// Drain and stop.
     Stop,
 }
@@ -65,7 +68,7 @@ pub enum Ask {
 impl Ask {
     /// Whether it changes something, so that not everyone may ask it.
     pub fn acts(&self) -> bool {
-        !matches!(self, Self::Status | Self::Metrics | Self::Health)
+        !matches!(self, Self::Status | Self::Metrics | Self::Health | Self::Logs)
     }
 }
 
@@ -115,6 +118,11 @@ impl DeployWish {
 pub enum Answer {
     /// The status document.
     Status(Box<Status>),
+    /// How far the logs are shipped.
+    Logs {
+        /// Nothing when they are not.
+        report: Option<Box<LogsReport>>,
+    },
     /// The metrics.
     Metrics {
         /// OpenMetrics text.

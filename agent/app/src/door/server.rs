@@ -140,6 +140,13 @@ impl Server {
                 }
                 send(connection, &Answer::Status(Box::new(document))).await
             }
+            Ask::Logs => {
+                let report = match self.desk.shipping.get() {
+                    Some(shipping) => shipping.report().await.map(Box::new),
+                    None => None,
+                };
+                send(connection, &Answer::Logs { report }).await
+            }
             Ask::Metrics => send(connection, &Answer::Metrics { text: self.metrics() }).await,
             Ask::Health => send(connection, &Answer::Health { problems: self.problems() }).await,
             Ask::Stop => self.stop(connection).await,
@@ -189,7 +196,7 @@ impl Server {
                 Err(error) => refuse_ask(connection, &error).await,
             },
             // Answered before it is asked what is behind the door.
-            Ask::Status | Ask::Metrics | Ask::Health | Ask::Stop | Ask::Reload => Ok(()),
+            Ask::Status | Ask::Logs | Ask::Metrics | Ask::Health | Ask::Stop | Ask::Reload => Ok(()),
         }
     }
 

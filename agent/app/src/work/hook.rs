@@ -78,6 +78,8 @@ fn hook_run(
         log_bytes_per_second: setup.limits.hook_log_bytes_per_second,
         line_bytes: setup.limits.log_line_bytes,
         tail_lines: setup.limits.tail_lines,
+        redact_patterns: setup.settings.logs.as_ref().map(|logs| logs.redact.clone()).unwrap_or_default(),
+        redact_values: Vec::new(),
     }
 }
 

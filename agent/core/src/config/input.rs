@@ -15,11 +15,22 @@ use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
 mod aws;
+mod logs;
 mod signatures;
 
 /// Keys at the top.
-const TOP: &[&str] =
-    &["instance_id", "poll", "groups", "hooks", "health_listener", "auto_scaling", "aws", "downloads", "signatures"];
+const TOP: &[&str] = &[
+    "instance_id",
+    "poll",
+    "groups",
+    "hooks",
+    "health_listener",
+    "auto_scaling",
+    "aws",
+    "downloads",
+    "signatures",
+    "logs",
+];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -69,7 +80,7 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures"]
+    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"]
         .iter()
         .any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
@@ -110,6 +121,7 @@ impl Reader {
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
                 "auto_scaling" => auto_scaling::read(&mut self.settings.auto_scaling, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
+                "logs" => logs::read(&mut self.settings.logs, &entry.value, findings),
                 "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }

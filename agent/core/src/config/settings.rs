@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::health::Check;
 use crate::ids::{GroupKey, InstanceId};
 use crate::lifecycle::WithoutRelease;
+use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
 use crate::release::SigningPolicy;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// How bundles are fetched.
     pub downloads: DownloadSettings,
+    /// What is shipped to CloudWatch Logs; `None` is nothing.
+    pub logs: Option<LogSettings>,
 }
 
 impl Settings {
