@@ -11,9 +11,8 @@ use super::{OPEN_FILES, Tail};
 const FREE_PERCENT: u64 = 5;
 
 impl Tail {
-    /// Closes files that lead to themselves by their path, those that have been quiet for the longest time first, and
-    /// forgets what nothing is left of.
-    pub(super) fn close_idle(&mut self) {
+    /// Forgets files and streams of which nothing is left.
+    pub(super) fn forget_ended(&mut self) {
         self.files.retain(|_, file| {
             let is_nowhere =
                 file.place == Place::Finished && file.origin.parent().is_some_and(|parent| !parent.exists());
@@ -36,6 +35,11 @@ impl Tail {
             }
             keep
         });
+    }
+
+    /// Closes files that their path leads to, those that are read to their end and have been quiet for the longest time
+    /// first.
+    pub(super) fn close_idle(&mut self) {
         let most = getrlimit(Resource::RLIMIT_NOFILE)
             .map_or(OPEN_FILES, |(soft, _)| OPEN_FILES.min(usize::try_from(soft / 2).unwrap_or(OPEN_FILES)));
         let is_open = |file: &&mut Followed| matches!(file.medium, Medium::Plain(_)) && file.place == Place::Current;

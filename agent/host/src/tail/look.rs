@@ -38,7 +38,6 @@ impl Tail {
             for path in std::mem::take(&mut self.written) {
                 self.look_at_written(&path, now_ms);
             }
-            self.close_idle();
         } else {
             return;
         }
@@ -74,6 +73,7 @@ impl Tail {
         }
         self.look_at_rotated(now_ms);
         self.first_sweep = false;
+        self.forget_ended();
         self.close_idle();
         self.watch_disk();
     }
