@@ -95,7 +95,8 @@ fn a_host_that_was_never_used_is_good_and_stays_untouched() {
     let said = host.run(&["doctor"]).with_code(1);
     assert!(said.out.contains("ERROR    store-reachable     shop/web:"), "{}", said.out);
     assert!(said.out.contains("-> correct the group's channel"), "{}", said.out);
-    assert!(said.out.ends_with("1 error(s), 1 warning(s)\n"), "{}", said.out);
+    // The machine below it may have warnings of its own.
+    assert!(said.out.lines().last().unwrap().starts_with("1 error(s), "), "{}", said.out);
 }
 
 #[test]

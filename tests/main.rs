@@ -4,6 +4,7 @@
 
 mod architecture;
 mod checks;
+mod citizen;
 mod corpus;
 mod crash;
 mod daemon;

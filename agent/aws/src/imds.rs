@@ -6,6 +6,7 @@
 //! text: no connection, no task, no timer, and no TLS roots, because the service speaks plain HTTP on the link.
 
 mod fault;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -19,9 +20,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub use fault::ImdsFault;
+pub use settings::ImdsSettings;
 
-const IPV4: &str = "http://169.254.169.254";
-const IPV6: &str = "http://[fd00:ec2::254]";
 const TOKEN_PATH: &str = "latest/api/token";
 /// The longest that the service gives out.
 const TOKEN_SECONDS: u64 = 21_600;
@@ -32,48 +32,6 @@ const MOST_BYTES: usize = 64 << 10;
 /// EC2 gives an instance at most 50.
 const MOST_TAGS: usize = 100;
 const BETWEEN_ATTEMPTS: Backoff = Backoff { first_ms: 100, most_ms: 1000 };
-
-/// Where the service is, and how long it is waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImdsSettings {
-    /// The address without a path, as in `http://169.254.169.254`.
-    pub endpoint: String,
-    /// Longest wait for a connection, and again for an answer.
-    pub patience: Duration,
-    /// How often a request is made before its failure counts.
-    pub attempts: u32,
-}
-
-impl ImdsSettings {
-    /// This address, with a second of patience and three attempts.
-    pub fn at(endpoint: impl Into<String>) -> Self {
-        Self { endpoint: endpoint.into(), patience: Duration::from_secs(1), attempts: 3 }
-    }
-
-    /// What the environment says, in the SDKs' words: `AWS_EC2_METADATA_DISABLED`, `AWS_EC2_METADATA_SERVICE_ENDPOINT`,
-    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`). `variable` looks one up.
-    ///
-    /// # Errors
-    /// [`ImdsFault::Disabled`], or an endpoint mode that does not exist.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ImdsFault> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        if set("AWS_EC2_METADATA_DISABLED").is_some_and(|word| word.eq_ignore_ascii_case("true")) {
-            return Err(ImdsFault::Disabled);
-        }
-        if let Some(endpoint) = set("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
-            return Ok(Self::at(endpoint));
-        }
-        let Some(mode) = set("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE") else { return Ok(Self::at(IPV4)) };
-        match mode.to_ascii_lowercase().as_str() {
-            "ipv4" => Ok(Self::at(IPV4)),
-            "ipv6" => Ok(Self::at(IPV6)),
-            _ => {
-                let problem = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is IPv4 or IPv6".to_owned();
-                Err(ImdsFault::Endpoint { endpoint: mode, problem })
-            }
-        }
-    }
-}
 
 /// The service. One for the whole process, so that the token is fetched once.
 #[derive(Debug)]
@@ -382,33 +340,13 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn of(variables: &[(&str, &str)]) -> Result<String, ImdsFault> {
-        let look = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        ImdsSettings::from_environment(look).map(|settings| settings.endpoint)
-    }
-
-    #[test]
-    fn the_environment_names_the_endpoint() {
-        const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-        const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
-        const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-        assert_eq!(of(&[]).unwrap(), IPV4);
-        assert_eq!(of(&[(MODE, "IPv6")]).unwrap(), IPV6);
-        assert_eq!(of(&[(MODE, "ipv4"), (ENDPOINT, "")]).unwrap(), IPV4);
-        assert_eq!(of(&[(MODE, "IPv6"), (ENDPOINT, "http://localhost:1")]).unwrap(), "http://localhost:1");
-        assert_eq!(of(&[(DISABLED, "false")]).unwrap(), IPV4);
-        assert_eq!(of(&[(DISABLED, "TRUE"), (ENDPOINT, "http://localhost:1")]), Err(ImdsFault::Disabled));
-        let wrong = of(&[(MODE, "IPv5")]).unwrap_err().to_string();
-        assert!(wrong.contains("IPv5") && wrong.contains("IPv4 or IPv6"), "{wrong}");
-    }
-
     #[test]
     fn an_endpoint_that_no_request_can_be_made_to_is_refused() {
         for endpoint in ["", "169.254.169.254", "https://169.254.169.254", "mailto:a@b", "http://"] {
             let fault = Imds::new(ImdsSettings::at(endpoint)).unwrap_err();
             assert!(matches!(fault, ImdsFault::Endpoint { .. }), "{endpoint}: {fault:?}");
         }
-        for endpoint in [IPV4, IPV6, "http://localhost:1/prefix"] {
+        for endpoint in ["http://169.254.169.254", "http://[fd00:ec2::254]", "http://localhost:1/prefix"] {
             Imds::new(ImdsSettings::at(endpoint)).unwrap();
         }
     }

@@ -42,6 +42,24 @@ pub enum Look {
     },
 }
 
+/// Why a look led to nothing.
+#[derive(Debug)]
+pub enum LookError {
+    /// The channel could not be read; it may be another time.
+    Unread(Failure),
+    /// What it says must not be followed.
+    Refused(Failure),
+}
+
+impl LookError {
+    /// The failure, whichever it is.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::Unread(failure) | Self::Refused(failure) => failure,
+        }
+    }
+}
+
 /// Reads the channel once.
 ///
 /// # Errors
@@ -52,30 +70,34 @@ pub async fn look(
     channel: &str,
     handle: &Handle,
     known: Option<&ETag>,
-) -> Result<Look, Failure> {
-    let store = setup.stores.open(channel)?;
+) -> Result<Look, LookError> {
+    let unread = LookError::Unread;
+    let store = setup.stores.open(channel).map_err(unread)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
-    let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(store::failure)? {
+    let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(|e| unread(store::failure(e)))? {
         GetOutcome::NotFound => return Ok(Look::Empty),
         GetOutcome::NotModified => return Ok(Look::Unchanged),
         GetOutcome::Found { bytes, etag } => (bytes, etag),
     };
     let state = handle.state().borrow().clone();
-    let keys = signatures::channel_keys(setup, &store, &group.key, &state).await?;
+    let keys = signatures::channel_keys(setup, &store, &group.key, &state).await.map_err(unread)?;
     if let Some(accepted) = keys.accepted {
         // Before anything is followed that only the new keys stand for.
-        handle.ask(Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) }).await?;
+        let accepted = Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) };
+        handle.ask(accepted).await.map_err(|e| unread(e.into()))?;
     }
     let place = store.location(&key);
-    let (document, trust) = signatures::open(&bytes, &place, &setup.limits, keys.policy.as_ref())?;
+    let (document, trust) =
+        signatures::open(&bytes, &place, &setup.limits, keys.policy.as_ref()).map_err(LookError::Refused)?;
     let known_group = state.groups.get(&group.key.id());
     let highest = known_group.and_then(|g| g.following.highest);
     let terms = Terms { group: &group.key, highest: at_least(highest, group.minimum_sequence), now: clock::now() };
     release::accept(&document, &terms)
-        .map_err(|e| Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e)))?;
+        .map_err(|e| LookError::Refused(Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e))))?;
     let sequence = document.release.sequence;
-    let request = Box::new(request(&group.key, group.policy.clone(), channel, &document, trust)?);
+    let request = request(&group.key, group.policy.clone(), channel, &document, trust);
+    let request = Box::new(request.map_err(LookError::Refused)?);
     Ok(Look::Release { sequence, follow: follow(known_group, sequence), request, etag })
 }
 
@@ -183,13 +205,14 @@ async fn poll(
                 }
                 known = take(handle, &group.key, found, known).await;
             }
-            Err(failure) => {
+            Err(error) => {
                 failures += 1;
-                let problem = failure.one_line();
+                let refused = matches!(error, LookError::Refused(_));
+                let problem = error.into_failure().one_line();
                 channels.note(&group.key, Some(&problem));
                 // Once for each problem: a channel that is away for a night must not fill the log.
                 if last_problem.as_deref().map(without_request_id) != Some(without_request_id(&problem)) {
-                    tell(&group.key, channel, failure.code, &problem);
+                    tell(&group.key, channel, refused, &problem);
                 }
                 last_problem = Some(problem);
             }
@@ -207,8 +230,8 @@ fn without_request_id(problem: &str) -> &str {
     problem.split("request id").next().unwrap_or(problem)
 }
 
-fn tell(key: &GroupKey, channel: &str, code: ExitCode, problem: &str) {
-    if code == ExitCode::VerificationFailed {
+fn tell(key: &GroupKey, channel: &str, refused: bool, problem: &str) {
+    if refused {
         notable!(Error, Notable::ChannelRefused, group = key, channel = channel; "the channel is not followed: {problem}");
     } else {
         log::warn!(hostler_event = "channel-unreadable", group:% = key, channel; "the channel is not followed: {problem}");

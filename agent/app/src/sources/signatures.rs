@@ -85,8 +85,7 @@ pub fn open(
                 ExitCode::VerificationFailed,
                 Some("sign it (hostler release --key, hostler sign), or correct `signatures` in the configuration"),
             ),
-            // What cannot be read verifies nothing.
-            OpenError::Unreadable(_) => (ExitCode::VerificationFailed, None),
+            OpenError::Unreadable(_) => (ExitCode::Failed, None),
         };
         let failure = Failure::new(code, anyhow::Error::new(error).context(format!("cannot use {place}")));
         match hint {

@@ -15,7 +15,7 @@ use crate::output;
 use crate::progress::failure_text;
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::sources::channel::{Look, look};
+use crate::sources::channel::{Look, LookError, look};
 
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
     let read = || read_setup(shared, arguments);
@@ -61,7 +61,7 @@ async fn once(setup: Arc<Setup>) -> Outcome {
 
 /// Does what one channel says, now.
 async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
-    match look(setup, group, channel, &session.handle, None).await? {
+    match look(setup, group, channel, &session.handle, None).await.map_err(LookError::into_failure)? {
         Look::Empty => {
             let message = format!("{channel} holds no release for {}", group.key);
             Err(Failure::say(ExitCode::NotFound, message)
