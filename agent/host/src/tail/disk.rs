@@ -10,6 +10,9 @@ use super::{OPEN_FILES, Tail};
 /// Parts of a hundred of a file system below which deleted files are not held open any more.
 const FREE_PERCENT: u64 = 5;
 
+/// The same in bytes, for a large disk.
+const FREE_BYTES: u64 = 1 << 30;
+
 impl Tail {
     /// Forgets files and streams of which nothing is left.
     pub(super) fn forget_ended(&mut self) {
@@ -75,7 +78,7 @@ impl Tail {
 fn is_disk_short(file: &Followed) -> bool {
     let Medium::Plain(open) = &file.medium else { return false };
     fstatvfs(open).is_ok_and(|disk| {
-        let (free, all) = (disk.blocks_available(), disk.blocks());
-        free.saturating_mul(100) < all.saturating_mul(FREE_PERCENT)
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+        bytes(disk.blocks_available()) < (bytes(disk.blocks()) / 100 * FREE_PERCENT).min(FREE_BYTES)
     })
 }

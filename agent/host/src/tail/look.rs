@@ -202,8 +202,14 @@ impl Tail {
         if sameness == Sameness::Same {
             // What was written since may have been copied away, and the file be as short as before.
             let may_be_emptied = file.identity.head.bytes == 0 || file.size == facts.size;
+            let was_empty = file.identity.head.bytes == 0;
             if may_be_emptied && file.changed_ns != facts.changed_ns {
+                let next = self.next_id;
                 self.follow_between(id, now_ms);
+                if was_empty && self.next_id > next {
+                    // What is in the file now comes after what was copied away.
+                    return Some(Sameness::Rewritten);
+                }
             }
             let file = self.files.get_mut(&id)?;
             let learned = file.learn_head(&sample);
@@ -238,7 +244,12 @@ impl Tail {
         file.medium = Medium::Closed;
         file.tried = None;
         file.grown_ms = now_ms;
-        find(file, now_ms);
+        if file.identity.head.bytes == 0 {
+            // It was empty when it was last seen: it has no rest of its own.
+            file.place = Place::Gone;
+        } else {
+            find(file, now_ms);
+        }
         let record = file.record();
         self.positions.note(Record::File(record));
         self.follow_between(id, now_ms);
