@@ -16,9 +16,6 @@ pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
 /// Their secret.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// Retention in days, class, tags.
-type GroupFacts = (Option<u64>, Option<String>, BTreeMap<String, String>);
-
 /// How one PutLogEvents fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -48,11 +45,12 @@ pub struct Batch {
     pub events: Vec<(i64, String)>,
 }
 
-#[derive(Debug, Default)]
-struct Group {
-    retention: Option<u64>,
-    class: Option<String>,
-    tags: BTreeMap<String, String>,
+/// A group as it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    pub retention: Option<u64>,
+    pub class: Option<String>,
+    pub tags: BTreeMap<String, String>,
     streams: BTreeSet<String>,
 }
 
@@ -139,10 +137,9 @@ impl LogsService {
         self.state().puts
     }
 
-    /// A group's retention, class and tags; `None` when it was not made.
-    pub fn group(&self, name: &str) -> Option<GroupFacts> {
-        let state = self.state();
-        state.groups.get(name).map(|group| (group.retention, group.class.clone(), group.tags.clone()))
+    /// A group; `None` when it was not made.
+    pub fn group(&self, name: &str) -> Option<Group> {
+        self.state().groups.get(name).cloned()
     }
 
     /// What clients did that the service never takes.

@@ -10,10 +10,12 @@ use super::{OPEN_FILES, Tail};
 /// Parts of a hundred of a file system below which deleted files are not held open any more.
 const FREE_PERCENT: u64 = 5;
 
+/// The same in bytes, for a large disk.
+const FREE_BYTES: u64 = 1 << 30;
+
 impl Tail {
-    /// Closes files that lead to themselves by their path, those that have been quiet for the longest time first, and
-    /// forgets what nothing is left of.
-    pub(super) fn close_idle(&mut self) {
+    /// Forgets files and streams of which nothing is left.
+    pub(super) fn forget_ended(&mut self) {
         self.files.retain(|_, file| {
             let is_nowhere =
                 file.place == Place::Finished && file.origin.parent().is_some_and(|parent| !parent.exists());
@@ -36,6 +38,11 @@ impl Tail {
             }
             keep
         });
+    }
+
+    /// Closes files that their path leads to, those that are read to their end and have been quiet for the longest time
+    /// first.
+    pub(super) fn close_idle(&mut self) {
         let most = getrlimit(Resource::RLIMIT_NOFILE)
             .map_or(OPEN_FILES, |(soft, _)| OPEN_FILES.min(usize::try_from(soft / 2).unwrap_or(OPEN_FILES)));
         let is_open = |file: &&mut Followed| matches!(file.medium, Medium::Plain(_)) && file.place == Place::Current;
@@ -71,7 +78,7 @@ impl Tail {
 fn is_disk_short(file: &Followed) -> bool {
     let Medium::Plain(open) = &file.medium else { return false };
     fstatvfs(open).is_ok_and(|disk| {
-        let (free, all) = (disk.blocks_available(), disk.blocks());
-        free.saturating_mul(100) < all.saturating_mul(FREE_PERCENT)
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+        bytes(disk.blocks_available()) < (bytes(disk.blocks()) / 100 * FREE_PERCENT).min(FREE_BYTES)
     })
 }

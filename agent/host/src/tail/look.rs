@@ -38,7 +38,6 @@ impl Tail {
             for path in std::mem::take(&mut self.written) {
                 self.look_at_written(&path, now_ms);
             }
-            self.close_idle();
         } else {
             return;
         }
@@ -74,6 +73,7 @@ impl Tail {
         }
         self.look_at_rotated(now_ms);
         self.first_sweep = false;
+        self.forget_ended();
         self.close_idle();
         self.watch_disk();
     }
@@ -202,8 +202,14 @@ impl Tail {
         if sameness == Sameness::Same {
             // What was written since may have been copied away, and the file be as short as before.
             let may_be_emptied = file.identity.head.bytes == 0 || file.size == facts.size;
+            let was_empty = file.identity.head.bytes == 0;
             if may_be_emptied && file.changed_ns != facts.changed_ns {
+                let next = self.next_id;
                 self.follow_between(id, now_ms);
+                if was_empty && self.next_id > next {
+                    // What is in the file now comes after what was copied away.
+                    return Some(Sameness::Rewritten);
+                }
             }
             let file = self.files.get_mut(&id)?;
             let learned = file.learn_head(&sample);
@@ -238,7 +244,12 @@ impl Tail {
         file.medium = Medium::Closed;
         file.tried = None;
         file.grown_ms = now_ms;
-        find(file, now_ms);
+        if file.identity.head.bytes == 0 {
+            // It was empty when it was last seen: it has no rest of its own.
+            file.place = Place::Gone;
+        } else {
+            find(file, now_ms);
+        }
         let record = file.record();
         self.positions.note(Record::File(record));
         self.follow_between(id, now_ms);

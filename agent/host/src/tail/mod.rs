@@ -1,7 +1,7 @@
 //! Follows log files and the journal, and makes batches of what is in them.
 //!
 //! There is no spool: the files are the buffer. Of each file there is one durable number, how far the service has
-//! acknowledged it ([`positions`]), and what makes it the file that it was ([`hostler_core::logs::identity`]). A batch is
+//! acknowledged it, and what makes it the file that it was ([`hostler_core::logs::identity`]). A batch is
 //! built when it can be sent, straight from the read buffer, and what it is made of is written down before: after a crash or
 //! a lost answer the same batch is built again, byte by byte.
 //!

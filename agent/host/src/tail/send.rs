@@ -66,8 +66,10 @@ impl Tail {
             let mut ready = self.ready(now_ms);
             ready.retain(|key| !held(&Ticket(key.clone())));
             let key = self.turns.next(ready)?;
-            if let Some(outgoing) = self.build(&key, now_ms) {
-                return Some(outgoing);
+            let built = self.build(&key, now_ms);
+            self.close_idle();
+            if built.is_some() {
+                return built;
             }
         }
         None
