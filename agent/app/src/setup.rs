@@ -63,7 +63,7 @@ impl Setup {
     /// A usage failure when several groups are configured and none is named.
     pub fn group(&self, shared: &Shared) -> Result<GroupKey, Failure> {
         if let (Some(application), Some(group)) = (&shared.application, &shared.group) {
-            return Ok(GroupKey { application: application.clone(), group: group.clone() });
+            return Ok(GroupKey::new(application.clone(), group.clone()));
         }
         let named = |key: &&GroupSettings| {
             shared.application.as_ref().is_none_or(|a| a == &key.key.application)
@@ -89,7 +89,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
     let (Some(application), Some(group)) = (&shared.application, &shared.group) else {
         return Err(Failure::say(ExitCode::Usage, "--channel needs --application and --group beside it"));
     };
-    let key = GroupKey { application: application.clone(), group: group.clone() };
+    let key = GroupKey::new(application.clone(), group.clone());
     match settings.groups.iter_mut().find(|g| g.key == key) {
         Some(configured) => configured.channel = Some(channel.clone()),
         None => settings.groups.push(GroupSettings {

@@ -121,7 +121,7 @@ impl Reader {
             known(entries, GROUP, "groups", findings);
             return;
         };
-        let key = GroupKey { application, group };
+        let key = GroupKey::new(application, group);
         let settings = self.entry(key);
         for entry in known(entries, GROUP, "groups", findings) {
             let policy = &mut settings.policy;

@@ -15,7 +15,7 @@ use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, Rollbac
 use crate::release::Highest;
 
 fn key(name: &str) -> GroupKey {
-    GroupKey { application: "web".parse().unwrap(), group: name.parse().unwrap() }
+    GroupKey::new("web".parse().unwrap(), name.parse().unwrap())
 }
 
 fn id(number: u64) -> DeploymentId {

@@ -33,7 +33,7 @@ impl Host {
     fn deploy(&mut self, group: &str, number: u64) {
         let content = Sha256Digest::of(&number.to_le_bytes());
         let request = Request {
-            key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
+            key: GroupKey::new("web".parse().unwrap(), group.parse().unwrap()),
             creator: Creator::Cli,
             asked_by: "test".to_owned(),
             source: Source::Path { path: "/bundle".into() },
