@@ -110,7 +110,7 @@ impl Session {
     /// When the engine ends before.
     pub async fn settle(&mut self) -> Result<(), Failure> {
         let mut state = self.handle.state();
-        let settled = state.wait_for(|s| s.all_active().next().is_none());
+        let settled = state.wait_for(|s| !s.is_busy());
         if settled.await.is_err() {
             self.ended().await?;
         }

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::EventHooks;
+use crate::codedeploy::wire::CommandStatus;
 use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::machine::command::Order;
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
 
@@ -51,6 +53,33 @@ pub enum Event {
         /// Who asked.
         asked_by: String,
     },
+    /// A command of the CodeDeploy service came. One that is known changes nothing, but that the report of one that was
+    /// reported is sent again.
+    Commanded {
+        /// The service's name for it.
+        identifier: String,
+        /// With which the service is asked for the deployment's specification.
+        execution: String,
+        /// What it asks for, or why that cannot be done.
+        order: Result<Box<Order>, String>,
+    },
+    /// The service has taken a command's acknowledgement.
+    Acknowledged {
+        /// The command.
+        identifier: String,
+        /// How far the service says that it is.
+        answer: CommandStatus,
+    },
+    /// The service has taken a command's report, or refused it for good.
+    Reported {
+        /// The command.
+        identifier: String,
+    },
+    /// From now on specifications are expected to be signed with this certificate.
+    TrustSigner {
+        /// Its SHA-256.
+        certificate: Sha256Digest,
+    },
     /// An effect ended.
     Finished {
         /// The effect's number.
@@ -81,6 +110,9 @@ pub struct Effect {
 pub enum Work {
     /// Fetch, verify, unpack and check the bundle (the event DownloadBundle).
     Prepare,
+    /// Fetch and check the bundle in a place of its own, before scripts of the old revision run: a bundle that cannot be
+    /// deployed is no reason to stop the application.
+    CheckBundle,
     /// Run one script.
     RunHook {
         /// The event.
@@ -117,7 +149,7 @@ impl Work {
     /// How the effect is taken up again at the next start.
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
-            Self::Prepare | Self::Finish { .. } => AfterACrash::Repeat,
+            Self::Prepare | Self::CheckBundle | Self::Finish { .. } => AfterACrash::Repeat,
             Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
         }
     }
@@ -138,6 +170,13 @@ impl Work {
 pub enum WorkResult {
     /// Of `Prepare`.
     Prepared(Result<Prepared, WorkFailure>),
+    /// Of `CheckBundle`: what is wrong with the bundle for good. That it could not be fetched now is a warning.
+    Checked {
+        /// What is wrong.
+        fault: Option<WorkFailure>,
+        /// What people should know.
+        warnings: Vec<String>,
+    },
     /// Of `RunHook`.
     Hook(HookResult),
     /// Of `Install`.
@@ -174,7 +213,7 @@ pub struct InstallReport {
 }
 
 /// Why an effect failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkFailure {
     /// What, where and what to do; several lines where there are several problems.
     pub message: String,

@@ -13,6 +13,7 @@
 //! the same effects are started again from the persisted state: each is written so that starting it twice is safe
 //! (a hook is attached to, an install journal is settled, a fetch is repeated).
 
+pub mod command;
 mod course;
 pub mod event;
 pub mod follow;

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::{FileExistsBehavior, HookScript};
 use crate::bundle::BundleType;
+use crate::codedeploy::specification::RevisionLocation;
 use crate::event_order::LifecycleEvent;
 use crate::history::HistoryState;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::machine::command::{Commanded, Service};
 use crate::machine::event::Effect;
 use crate::release::Highest;
 
@@ -33,6 +35,9 @@ pub struct State {
     pub history: HistoryState,
     /// The deployment groups by their id.
     pub groups: BTreeMap<String, Group>,
+    /// What is known of the CodeDeploy service; empty where it is not followed.
+    #[serde(default, skip_serializing_if = "Service::is_empty")]
+    pub service: Service,
 }
 
 impl Default for State {
@@ -43,6 +48,7 @@ impl Default for State {
             next_effect: 1,
             history: HistoryState::default(),
             groups: BTreeMap::new(),
+            service: Service::default(),
         }
     }
 }
@@ -51,6 +57,11 @@ impl State {
     /// The deployment with this id that is active, with its group.
     pub fn active(&self, id: &DeploymentId) -> Option<(&Group, &Deployment)> {
         self.groups.values().find_map(|group| group.active.as_ref().filter(|d| &d.id == id).map(|d| (group, d)))
+    }
+
+    /// Whether a deployment is going on; one that waits for the service's next command is not.
+    pub fn is_busy(&self) -> bool {
+        self.all_active().any(|(_, deployment)| !deployment.waits_for_command())
     }
 
     /// All active deployments.
@@ -163,6 +174,8 @@ pub enum Creator {
     Channel,
     /// `hostler deploy`.
     Cli,
+    /// The CodeDeploy service.
+    CodeDeploy,
     /// A rollback, by hand or automatic.
     Rollback,
 }
@@ -182,6 +195,13 @@ pub enum Source {
     Path {
         /// Absolute path.
         path: PathBuf,
+    },
+    /// Where a deployment of the CodeDeploy service has its bundle.
+    CodeDeploy {
+        /// The place.
+        location: RevisionLocation,
+        /// The deployment whose bundle may be used again instead.
+        reuse: Option<DeploymentId>,
     },
     /// The unpacked bundle of an earlier deployment of the group.
     Kept {
@@ -318,14 +338,28 @@ pub struct Deployment {
     pub failure: Option<Failure>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Of a deployment of the CodeDeploy service: which command it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commanded: Option<Commanded>,
 }
 
 impl Deployment {
+    /// Whether it can only go on with a command of the CodeDeploy service.
+    pub fn waits_for_command(&self) -> bool {
+        let waits = self.commanded.as_ref().is_some_and(|c| c.command.is_none() && !c.over);
+        waits && self.in_flight.is_none() && self.failure.is_none()
+    }
+
+    /// Whether its bundle is unpacked where hooks find it.
+    pub fn is_unpacked(&self) -> bool {
+        self.step(LifecycleEvent::DownloadBundle).is_some_and(|s| s.status == StepStatus::Succeeded)
+    }
+
     /// The deployment whose directory holds the unpacked bundle: an earlier one for a rollback.
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
             Source::Kept { deployment } => deployment,
-            Source::Store { .. } | Source::Path { .. } => &self.id,
+            Source::Store { .. } | Source::Path { .. } | Source::CodeDeploy { .. } => &self.id,
         }
     }
 
@@ -365,6 +399,13 @@ pub struct Step {
     /// Its scripts, known once the bundle was looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<Script>,
+}
+
+impl Step {
+    /// An event that has not begun, and whose scripts are not known.
+    pub fn new(event: LifecycleEvent) -> Self {
+        Self { event, status: StepStatus::Pending, started_ms: None, finished_ms: None, scripts: Vec::new() }
+    }
 }
 
 /// How far an event is.
