@@ -11,6 +11,7 @@ mod deploy;
 mod examples;
 mod fuzzing;
 mod hosts_hooks;
+mod http_support;
 mod machine;
 mod package;
 mod quickstart;

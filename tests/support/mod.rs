@@ -1,9 +1,11 @@
 //! What black-box tests share.
 
 pub mod crash_support;
+pub mod http_server;
 pub mod machine;
 pub mod packages;
 pub mod scratch;
+pub mod sigv4;
 mod tree;
 
 use std::time::{Duration, Instant};

@@ -1,1 +1,6 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
+
+pub mod clients;
+pub mod endpoint;
+pub mod fault;
+pub mod signed_call;

@@ -12,8 +12,10 @@ use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
+mod aws;
+
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks"];
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -26,6 +28,7 @@ const GROUP: &[&str] = &[
     "rollback",
     "max_revisions",
     "max_revision_bytes",
+    "keep_bundle",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -57,7 +60,8 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups"].iter().any(has) || (has(&"hooks") && !has(&"version") && !has(&"os"))
+    ["instance_id", "poll", "groups", "aws", "downloads"].iter().any(has)
+        || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
 struct Reader {
@@ -89,7 +93,9 @@ impl Reader {
                 "instance_id" => set(&mut self.settings.instance_id, parsed(entry, findings)),
                 "poll" => set(&mut self.poll, seconds(entry, findings)),
                 "groups" => self.groups(&entry.value, findings),
-                _ => hooks(&mut self.settings.hooks, &entry.value, findings),
+                "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
+                "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
+                _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }
         }
     }
@@ -137,6 +143,7 @@ impl Reader {
                     policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
                 }
                 "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
             }

@@ -1,5 +1,7 @@
 //! What the configuration means: defaulted and checked.
 
+use std::path::PathBuf;
+
 use crate::ids::{GroupKey, InstanceId};
 use crate::machine::state::Policy;
 
@@ -15,6 +17,10 @@ pub struct Settings {
     pub groups: Vec<GroupSettings>,
     /// How hooks are run.
     pub hooks: HookSettings,
+    /// How AWS is reached.
+    pub aws: AwsSettings,
+    /// How bundles are fetched.
+    pub downloads: DownloadSettings,
 }
 
 impl Settings {
@@ -43,5 +49,66 @@ pub struct HookSettings {
     /// Pass the agent's whole environment, as the CodeDeploy agent does.
     pub inherit_environment: bool,
     /// The working directory; `None` is the unpacked bundle.
-    pub working_directory: Option<std::path::PathBuf>,
+    pub working_directory: Option<PathBuf>,
+}
+
+/// How AWS is reached. The names are those of AWS's shared config file where it has them. What is not set here comes from
+/// the `AWS_*` environment variables, then from the shared config file, then from the instance metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AwsSettings {
+    /// The region, for example `eu-west-1`.
+    pub region: Option<String>,
+    /// The endpoint of all services: for emulators and private networks.
+    pub endpoint_url: Option<String>,
+    /// Use FIPS 140 endpoints.
+    pub use_fips_endpoint: Option<bool>,
+    /// Use endpoints that answer on IPv6 and IPv4.
+    pub use_dualstack_endpoint: Option<bool>,
+    /// PEM file of the certificate authorities that are trusted, instead of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// The proxy; `None` is what `HTTPS_PROXY` and its kin say.
+    pub proxy: Option<Proxy>,
+    /// Hosts, domains and networks that are reached without the proxy.
+    pub no_proxy: Vec<String>,
+    /// What is different for S3.
+    pub s3: S3Settings,
+}
+
+/// What is different for S3.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct S3Settings {
+    /// The endpoint of S3 alone.
+    pub endpoint_url: Option<String>,
+    /// Where the bucket's name stands.
+    pub addressing_style: AddressingStyle,
+    /// The proxy of S3 alone.
+    pub proxy: Option<Proxy>,
+}
+
+/// Where the bucket's name stands in a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AddressingStyle {
+    /// In the host name, as S3 wants it; in the path for an endpoint of one's own.
+    #[default]
+    Auto,
+    /// In the path: `https://endpoint/bucket/key`.
+    Path,
+    /// In the host name: `https://bucket.endpoint/key`.
+    Virtual,
+}
+
+/// How the way to a service begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proxy {
+    /// Without a proxy, whatever the environment says.
+    Direct,
+    /// Through this one: `http://host:port`, with `user:password@` where it asks for them.
+    Url(String),
+}
+
+/// How bundles are fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DownloadSettings {
+    /// Bytes that all connections of a download together may bring in a second; `None` is as fast as they come.
+    pub max_bytes_per_second: Option<u64>,
 }

@@ -32,6 +32,7 @@ groups:
     rollback: false
     max_revisions: 7
     max_revision_bytes: 1000000
+    keep_bundle: false
   - {application: web, group: test, rollback: [ValidateService]}
 hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
 ";
@@ -42,7 +43,9 @@ hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
     assert!(prod.policy.ignore_application_stop_failures && !prod.policy.cleanup);
     assert_eq!(prod.policy.rollback, RollbackPolicy::Never);
     assert_eq!(prod.policy.max_revision_bytes, Some(1_000_000));
+    assert!(!prod.policy.keep_bundle);
     let test = &settings.groups[1];
+    assert!(test.policy.keep_bundle);
     assert_eq!(test.policy.rollback, RollbackPolicy::Events(vec![LifecycleEvent::ValidateService]));
     assert_eq!(prod.policy.file_exists_behavior, FileExistsBehavior::Overwrite);
     assert_eq!(prod.policy.max_revisions, 7);
@@ -88,4 +91,51 @@ fn a_configuration_is_told_from_an_appspec() {
     assert!(looks_like_configuration("hooks: {inherit_environment: true}", &limits));
     assert!(!looks_like_configuration("version: 0.0\nos: linux\nhooks: {}", &limits));
     assert!(!looks_like_configuration("[", &limits));
+}
+
+#[test]
+fn how_aws_is_reached_is_read_and_merged() {
+    let first = "\
+aws:
+  region: eu-west-1
+  endpoint_url: https://vpce.example
+  use_fips_endpoint: true
+  use_dualstack_endpoint: false
+  ca_bundle: /etc/ssl/own.pem
+  proxy: http://user:secret@proxy:3128
+  no_proxy: [.internal, 10.0.0.0/8]
+  s3: {endpoint_url: 'http://127.0.0.1:9000', addressing_style: path, proxy: direct}
+downloads: {max_bytes_per_second: 20000000}
+";
+    let second = "aws: {region: eu-west-2, s3: {addressing_style: virtual}}";
+    let files = [("a".to_owned(), first.to_owned()), ("b".to_owned(), second.to_owned())];
+    let settings = read(&files, &Limits::default()).unwrap();
+    let aws = settings.aws;
+    assert_eq!(aws.region.as_deref(), Some("eu-west-2"));
+    assert_eq!(aws.endpoint_url.as_deref(), Some("https://vpce.example"));
+    assert_eq!((aws.use_fips_endpoint, aws.use_dualstack_endpoint), (Some(true), Some(false)));
+    assert_eq!(aws.ca_bundle.unwrap(), std::path::Path::new("/etc/ssl/own.pem"));
+    assert_eq!(aws.proxy, Some(settings::Proxy::Url("http://user:secret@proxy:3128".to_owned())));
+    assert_eq!(aws.no_proxy, [".internal", "10.0.0.0/8"]);
+    assert_eq!(aws.s3.endpoint_url.as_deref(), Some("http://127.0.0.1:9000"));
+    assert_eq!(aws.s3.addressing_style, settings::AddressingStyle::Virtual);
+    assert_eq!(aws.s3.proxy, Some(settings::Proxy::Direct));
+    assert_eq!(settings.downloads.max_bytes_per_second, Some(20_000_000));
+}
+
+#[test]
+fn what_is_wrong_about_aws_is_shown_with_its_place() {
+    let text = "\
+aws:
+  region: eu west
+  endpoint: https://x
+  endpoint_url: ftp://x
+  use_fips_endpoint: 1
+  ca_bundle: own.pem
+  proxy: socks5://proxy
+  no_proxy: .internal
+  s3: {path_style: true, addressing_style: dns}
+downloads: {max_bytes_per_second: 0}
+";
+    insta::assert_snapshot!(read_one(text).unwrap_err());
 }

@@ -271,8 +271,15 @@ pub struct Policy {
     /// Bytes that the kept revisions may take; what is on the host and the last good one stay whatever they take.
     #[serde(default)]
     pub max_revision_bytes: Option<u64>,
+    /// Keep the bundle of the last deployment packed, where there is room, so that the next one fetches less.
+    #[serde(default = "yes")]
+    pub keep_bundle: bool,
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
     pub appspec_name: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// After which failures the last good revision is put back.
@@ -307,6 +314,7 @@ impl Default for Policy {
             rollback: RollbackPolicy::Always,
             max_revisions: 5,
             max_revision_bytes: None,
+            keep_bundle: true,
             appspec_name: None,
         }
     }

@@ -1,0 +1,350 @@
+//! Every error of the SDK, sorted once: what it was, whether trying again helps, and what to do.
+
+use std::error::Error;
+use std::fmt;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// What kind of fault it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultKind {
+    /// What was asked for does not exist.
+    Absent,
+    /// The caller may not do it; the IAM action that it would need.
+    Denied(&'static str),
+    /// Too many requests.
+    Throttled,
+    /// The clocks of this host and of AWS are too far apart for a signature.
+    ClockSkew,
+    /// The credentials are no longer valid.
+    Expired,
+    /// There are no credentials, or nobody knows them.
+    NoCredentials,
+    /// A condition did not hold (412).
+    Condition,
+    /// Another request for the same thing came first (409).
+    Conflict,
+    /// The bucket is in another region, which the answer may have named.
+    Elsewhere(Option<String>),
+    /// It may work in a moment.
+    Transient,
+    /// It will not work by trying again.
+    Fatal,
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Fault {
+    /// What it was.
+    pub kind: FaultKind,
+    /// The status of the answer, where there was one.
+    pub status: Option<u16>,
+    /// AWS's own name for it, for example `AccessDenied`.
+    pub code: Option<String>,
+    /// AWS's own words, or the network's.
+    pub message: String,
+    /// What AWS's support asks for.
+    pub request_id: Option<String>,
+    /// The other half of it, which S3 sends.
+    pub extended_request_id: Option<String>,
+}
+
+impl Fault {
+    /// Sorts an error of an SDK operation that needs the IAM action `action`.
+    pub fn of<E>(error: SdkError<E, HttpResponse>, action: &'static str) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let answer = error.raw_response().map(Answer::of);
+        let code = error.code().map(str::to_owned);
+        let message = error.message().map(str::to_owned);
+        let kind = match &error {
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
+                sort(answer.as_ref().map(|a| a.status), code.as_deref(), action, answer.as_ref())
+            }
+            SdkError::TimeoutError(_) => FaultKind::Transient,
+            SdkError::DispatchFailure(failure) => dispatch(failure),
+            _ => construction(&error),
+        };
+        let message = message.unwrap_or_else(|| deepest(&error));
+        Self::new(kind, answer, code, message)
+    }
+
+    fn new(kind: FaultKind, answer: Option<Answer>, code: Option<String>, message: String) -> Self {
+        let (status, request_id, extended_request_id) = match answer {
+            Some(answer) => (Some(answer.status), answer.request_id, answer.extended_request_id),
+            None => (None, None, None),
+        };
+        Self { kind, status, code, message, request_id, extended_request_id }
+    }
+
+    /// A fault without an answer from AWS.
+    pub(crate) fn without_answer(kind: FaultKind, message: impl fmt::Display) -> Self {
+        Self::new(kind, None, None, message.to_string())
+    }
+
+    /// A fault of the connection while an answer came.
+    pub fn broken(message: impl fmt::Display) -> Self {
+        Self::new(FaultKind::Transient, None, None, message.to_string())
+    }
+
+    /// Whether the same request may succeed later without anyone changing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, FaultKind::Throttled | FaultKind::Transient | FaultKind::Conflict | FaultKind::Expired)
+    }
+
+    /// What to do about it, where that can be said.
+    pub fn advice(&self) -> Option<String> {
+        Some(match &self.kind {
+            FaultKind::Denied(action) => format!("allow {action} to the role of this host"),
+            FaultKind::ClockSkew => "set the clock: timedatectl, or chronyc tracking".to_owned(),
+            FaultKind::Expired => {
+                "the credentials are renewed by themselves where a role gives them; renew them elsewhere".to_owned()
+            }
+            FaultKind::NoCredentials => {
+                "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned()
+            }
+            FaultKind::Throttled => {
+                "fewer requests at a time; S3 raises its limits by itself within minutes".to_owned()
+            }
+            FaultKind::Elsewhere(Some(region)) => format!("it is in {region}"),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            FaultKind::Absent => "it does not exist",
+            FaultKind::Denied(_) => "access denied",
+            FaultKind::Throttled => "too many requests",
+            FaultKind::ClockSkew => "this host's clock differs from that of AWS",
+            FaultKind::Expired => "the credentials have expired",
+            FaultKind::NoCredentials => "there are no valid credentials",
+            FaultKind::Condition => "a condition does not hold",
+            FaultKind::Conflict => "another request came first",
+            FaultKind::Elsewhere(_) => "it is in another region",
+            FaultKind::Transient => "no good answer",
+            FaultKind::Fatal => "refused",
+        })?;
+        write!(f, ": {}", self.message)?;
+        let mut facts = Vec::new();
+        facts.extend(self.code.clone());
+        facts.extend(self.status.map(|status| format!("HTTP {status}")));
+        facts.extend(self.request_id.as_ref().map(|id| format!("request id {id}")));
+        facts.extend(self.extended_request_id.as_ref().map(|id| format!("extended request id {id}")));
+        if !facts.is_empty() {
+            write!(f, " ({})", facts.join(", "))?;
+        }
+        match self.advice() {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Fault {}
+
+/// What is taken from an answer besides its body.
+pub(crate) struct Answer {
+    status: u16,
+    region: Option<String>,
+    request_id: Option<String>,
+    extended_request_id: Option<String>,
+}
+
+impl Answer {
+    fn of(response: &HttpResponse) -> Self {
+        let header = |name: &str| response.headers().get(name).map(str::to_owned);
+        Self {
+            status: response.status().as_u16(),
+            region: header("x-amz-bucket-region"),
+            request_id: header("x-amz-request-id").or_else(|| header("x-amzn-requestid")),
+            extended_request_id: header("x-amz-id-2"),
+        }
+    }
+}
+
+/// By AWS's name for it first, then by the status.
+pub(crate) fn sort(
+    status: Option<u16>,
+    code: Option<&str>,
+    action: &'static str,
+    answer: Option<&Answer>,
+) -> FaultKind {
+    let region = || answer.and_then(|a| a.region.clone());
+    match code.unwrap_or_default() {
+        "NoSuchKey" | "NoSuchBucket" | "NoSuchVersion" | "NoSuchUpload" | "NotFound" => return FaultKind::Absent,
+        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => return FaultKind::ClockSkew,
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => return FaultKind::Expired,
+        "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "AuthFailure"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId" => return FaultKind::NoCredentials,
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "ThrottledException"
+        | "ProvisionedThroughputExceededException"
+        | "PriorRequestNotComplete" => return FaultKind::Throttled,
+        "PreconditionFailed" => return FaultKind::Condition,
+        "ConditionalRequestConflict" | "OperationAborted" => return FaultKind::Conflict,
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => return FaultKind::Elsewhere(region()),
+        "RequestTimeout"
+        | "RequestTimeoutException"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InternalServerException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => return FaultKind::Transient,
+        "AccessDenied" | "AllAccessDisabled" | "AccessDeniedException" | "UnauthorizedOperation" | "OptInRequired" => {
+            return FaultKind::Denied(action);
+        }
+        code if names_something_absent(code) => return FaultKind::Absent,
+        _ => {}
+    }
+    match status {
+        Some(301 | 307 | 308) => FaultKind::Elsewhere(region()),
+        // HEAD answers have no body that could say more.
+        Some(400) if region().is_some() => FaultKind::Elsewhere(region()),
+        Some(401 | 403) => FaultKind::Denied(action),
+        Some(404 | 410) => FaultKind::Absent,
+        Some(409) => FaultKind::Conflict,
+        Some(412) => FaultKind::Condition,
+        Some(408) => FaultKind::Transient,
+        Some(429) => FaultKind::Throttled,
+        Some(503) if code.is_some() => FaultKind::Throttled,
+        Some(500..) => FaultKind::Transient,
+        // A good status whose body is not what was announced.
+        Some(200..=299) => FaultKind::Transient,
+        _ => FaultKind::Fatal,
+    }
+}
+
+/// JSON services answer 400 for what does not exist, and say so in the code only.
+fn names_something_absent(code: &str) -> bool {
+    code.ends_with("NotFoundException") || code.contains("DoesNotExist") || code.contains("NonExistent")
+}
+
+fn dispatch(failure: &aws_smithy_runtime_api::client::result::DispatchFailure) -> FaultKind {
+    if failure.is_io() || failure.is_timeout() {
+        return FaultKind::Transient;
+    }
+    match failure.as_connector_error() {
+        Some(error) if is_about_credentials(error) => FaultKind::NoCredentials,
+        Some(error) if error.as_other().is_some() => FaultKind::Transient,
+        _ => FaultKind::Fatal,
+    }
+}
+
+fn construction<E: Error + 'static>(error: &E) -> FaultKind {
+    if is_about_credentials(error) { FaultKind::NoCredentials } else { FaultKind::Fatal }
+}
+
+fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The words of the error that has no cause: those above it say only where they were.
+pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(status: u16, code: &str, region: Option<&str>) -> FaultKind {
+        let answer = Answer { status, region: region.map(str::to_owned), request_id: None, extended_request_id: None };
+        sort(Some(status), Some(code).filter(|c| !c.is_empty()), "s3:GetObject", Some(&answer))
+    }
+
+    #[test]
+    fn every_fault_has_its_kind() {
+        for (status, code, kind) in [
+            (404, "NoSuchKey", FaultKind::Absent),
+            (404, "", FaultKind::Absent),
+            (403, "AccessDenied", FaultKind::Denied("s3:GetObject")),
+            (403, "", FaultKind::Denied("s3:GetObject")),
+            (403, "RequestTimeTooSkewed", FaultKind::ClockSkew),
+            (400, "ExpiredToken", FaultKind::Expired),
+            (403, "InvalidAccessKeyId", FaultKind::NoCredentials),
+            (503, "SlowDown", FaultKind::Throttled),
+            (503, "", FaultKind::Transient),
+            (500, "", FaultKind::Transient),
+            (412, "PreconditionFailed", FaultKind::Condition),
+            (409, "ConditionalRequestConflict", FaultKind::Conflict),
+            (400, "InvalidArgument", FaultKind::Fatal),
+            (200, "", FaultKind::Transient),
+        ] {
+            assert_eq!(sorted(status, code, None), kind, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_elsewhere_is_known_by_each_of_its_answers() {
+        let there = FaultKind::Elsewhere(Some("eu-west-1".to_owned()));
+        for (status, code) in [
+            (301, "PermanentRedirect"),
+            (307, "TemporaryRedirect"),
+            (400, "AuthorizationHeaderMalformed"),
+            (301, ""),
+            (400, ""),
+        ] {
+            assert_eq!(sorted(status, code, Some("eu-west-1")), there, "{status} {code}");
+        }
+        assert_eq!(sorted(301, "PermanentRedirect", None), FaultKind::Elsewhere(None));
+        assert_eq!(sorted(400, "", None), FaultKind::Fatal);
+    }
+
+    #[test]
+    fn a_fault_says_what_to_do_and_what_support_asks_for() {
+        let fault = Fault {
+            kind: FaultKind::Denied("s3:GetObject"),
+            status: Some(403),
+            code: Some("AccessDenied".to_owned()),
+            message: "Access Denied".to_owned(),
+            request_id: Some("R1".to_owned()),
+            extended_request_id: Some("X2".to_owned()),
+        };
+        let text = fault.to_string();
+        for part in [
+            "access denied",
+            "AccessDenied",
+            "HTTP 403",
+            "request id R1",
+            "extended request id X2",
+            "allow s3:GetObject",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

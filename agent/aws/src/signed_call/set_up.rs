@@ -1,0 +1,72 @@
+//! Signed calls as the configuration says.
+
+use std::path::PathBuf;
+
+use hostler_core::config::settings::Proxy;
+
+use super::{HttpClientError, HttpSettings, ProxyChoice, SignedCalls, http_client};
+use crate::clients::Clients;
+use crate::endpoint::EndpointChoice;
+
+/// Why there can be no signed calls.
+#[derive(Debug, thiserror::Error)]
+pub enum SignedCallsError {
+    /// Nothing says where.
+    #[error("no AWS region is known; set aws: region in the configuration, or AWS_REGION")]
+    NoRegion,
+    /// The SDK was told to use none.
+    #[error("no source of AWS credentials is configured")]
+    NoCredentials,
+    /// The endpoint that the configuration or environment names is none.
+    #[error("the endpoint {url:?} is not a URL: {problem}")]
+    Endpoint {
+        /// What it says.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file with the certificate authorities cannot be read.
+    #[error("cannot read the certificates in {path}")]
+    CaBundle {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// See there.
+    #[error(transparent)]
+    Http(#[from] HttpClientError),
+}
+
+impl SignedCalls {
+    /// Signed calls with the SDK's credentials, region and endpoint, by the configured proxy and certificates. Each
+    /// call makes connections of its own: make it once and clone it.
+    ///
+    /// # Errors
+    /// See [`SignedCallsError`].
+    pub async fn of_clients(clients: &Clients) -> Result<Self, SignedCallsError> {
+        let sdk = clients.sdk().await;
+        let region = sdk.region().cloned().ok_or(SignedCallsError::NoRegion)?;
+        let credentials = sdk.credentials_provider().ok_or(SignedCallsError::NoCredentials)?;
+        let url = sdk.endpoint_url().map(|url| {
+            url.parse().map_err(|e| SignedCallsError::Endpoint { url: url.to_owned(), problem: format!("{e}") })
+        });
+        let endpoints = EndpointChoice {
+            fips: sdk.use_fips().unwrap_or_default(),
+            dual_stack: sdk.use_dual_stack().unwrap_or_default(),
+            url: url.transpose()?,
+        };
+        let ca_bundle = clients
+            .ca_bundle()
+            .map(|path| std::fs::read(&path).map_err(|source| SignedCallsError::CaBundle { path, source }));
+        let settings = clients.settings();
+        let proxy = match &settings.proxy {
+            None => ProxyChoice::Environment,
+            Some(Proxy::Direct) => ProxyChoice::Direct,
+            Some(Proxy::Url(url)) => ProxyChoice::Url { url: url.clone(), no_proxy: Some(settings.no_proxy.join(",")) },
+        };
+        let http = http_client(&HttpSettings { proxy, ca_bundle: ca_bundle.transpose()?, ..HttpSettings::default() })?;
+        Ok(Self::new(credentials, region, endpoints, http))
+    }
+}
