@@ -1,6 +1,7 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 
 pub mod clients;
+pub mod codedeploy;
 pub mod endpoint;
 pub mod fault;
 pub mod signed_call;

@@ -418,11 +418,10 @@ impl Turn<'_> {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
             if deployment.in_flight.is_none()
                 && let Some(work) = next_work(&group, &deployment)
+                && !(exclusive && work.is_exclusive())
             {
-                if !(exclusive && work.is_exclusive()) {
-                    exclusive |= work.is_exclusive();
-                    self.begin(&mut deployment, work);
-                }
+                exclusive |= work.is_exclusive();
+                self.begin(&mut deployment, work);
             }
             if let Some(group) = self.state.groups.get_mut(&key) {
                 group.active = Some(deployment);
