@@ -4,6 +4,7 @@
 
 mod architecture;
 mod checks;
+mod codedeploy;
 mod corpus;
 mod crash;
 mod daemon;

@@ -1,5 +1,6 @@
 //! What black-box tests share.
 
+pub mod codedeploy;
 pub mod crash_support;
 pub mod http_server;
 pub mod machine;

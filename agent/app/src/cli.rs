@@ -35,7 +35,7 @@ pub struct Shared {
     /// Deployment group
     #[arg(long, global = true, value_name = "NAME")]
     pub group: Option<GroupName>,
-    /// Store with the group's channel: file:///DIR or a path
+    /// Store with the group's channel: s3://BUCKET/PREFIX, file:///DIR or a path
     #[arg(long, global = true, value_name = "STORE")]
     pub channel: Option<String>,
     /// Print JSON, one document or one document a line
@@ -48,7 +48,7 @@ pub struct Shared {
 pub enum Verb {
     /// Follow the channels and deploy what they say (the daemon)
     Run(RunArgs),
-    /// Deploy a directory or a bundle file now
+    /// Deploy a directory, a bundle file or an object of S3 now
     Deploy(DeployArgs),
     /// Return to the last good revision and hold the channel's release
     Rollback(RollbackArgs),
@@ -108,7 +108,7 @@ pub enum FileExists {
 /// Flags of `deploy`.
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip file
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file or s3://BUCKET/KEY[?versionId=ID]
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -180,7 +180,7 @@ pub struct ValidateArgs {
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip file
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file or s3://BUCKET/KEY[?versionId=ID]
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -209,7 +209,7 @@ pub enum PackType {
 pub struct PushArgs {
     /// The directory to pack; its appspec file lies at its top
     pub directory: PathBuf,
-    /// Where to put it: file:///DIR or a path
+    /// Where to put it: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// Form of the bundle
     #[arg(short = 't', long = "type", value_enum, default_value = "tgz")]
@@ -219,9 +219,10 @@ pub struct PushArgs {
 /// Flags of `release`.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
-    /// The store: file:///DIR or a path
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
-    /// The revision that `push` printed: sha256:… (a unique beginning is enough)
+    /// The revision that `push` printed: sha256:… (a unique beginning is enough); or a bundle that others have put there:
+    /// s3://BUCKET/KEY[?versionId=ID], or a file in a directory store
     pub revision: String,
     /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
     #[arg(long)]

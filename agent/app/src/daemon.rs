@@ -5,14 +5,14 @@ use std::sync::Arc;
 use hostler_core::codes::ExitCode;
 use hostler_core::machine::State;
 use hostler_core::status::one_line;
-use hostler_host::notify;
+use hostler_host::{codedeploy_agent, notify};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use crate::failure::Outcome;
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::sources::channel;
+use crate::sources::{channel, codedeploy};
 
 /// Runs until somebody asks for its end, or until the state cannot be persisted any more.
 ///
@@ -22,6 +22,9 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
     let stop = Arc::new(Notify::new());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    if let Some(drop_in) = &setup.drop_in {
+        codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
+    }
     let mut session = Session::open(&setup, Some(Arc::clone(&stop)))?;
     log::info!(state:% = setup.layout.state().display(), groups = setup.settings.groups.len(); "hostler runs");
     let mut watchers = Vec::new();
@@ -29,6 +32,10 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
         if let Some(channel) = group.channel.clone() {
             watchers.push(tokio::spawn(channel::watch(Arc::clone(&setup), group, channel, session.handle.clone())));
         }
+    }
+    if let Some(drop_in) = &setup.drop_in {
+        let (setup, drop_in) = (Arc::clone(&setup), Arc::clone(drop_in));
+        watchers.push(tokio::spawn(codedeploy::follow(setup, drop_in, session.handle.clone())));
     }
     watchers.push(tokio::spawn(show_state(session.handle.state())));
     notify::ready();
@@ -40,6 +47,9 @@ pub async fn run(setup: Arc<Setup>) -> Outcome {
     };
     for watcher in watchers {
         watcher.abort();
+    }
+    if let Some(drop_in) = &setup.drop_in {
+        codedeploy_agent::remove_pid_file(&drop_in.pid_file(&setup.layout));
     }
     ended?;
     notify::stopping();

@@ -4,6 +4,7 @@ mod cli;
 mod config_files;
 mod daemon;
 mod door;
+mod drop_in;
 mod engine;
 mod failure;
 mod log_output;

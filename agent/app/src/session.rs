@@ -1,6 +1,5 @@
 //! An engine in this process: the ledger opened and locked, the worker and the loop started.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,11 +264,11 @@ pub fn ledger_failure(error: LedgerError) -> Failure {
 /// A deployment by hand as the state machine takes it.
 pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Request {
     Request {
-        revision: unknown_revision(&wish.path),
+        revision: unknown_revision(&wish.source),
         key: wish.key,
         creator: Creator::Cli,
         asked_by,
-        source: Source::Path { path: wish.path },
+        source: wish.source,
         release: None,
         rolls_back: None,
         removes: false,
@@ -287,6 +286,13 @@ pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_st
     }
 }
 
-fn unknown_revision(path: &Path) -> Revision {
-    Revision { location: path.display().to_string(), digest: None, size: None, bundle_type: None }
+fn unknown_revision(source: &Source) -> Revision {
+    let location = match source {
+        Source::Path { path } => path.display().to_string(),
+        Source::Location { location } => location.clone(),
+        Source::Store { store, key } => format!("{store}/{key}"),
+        Source::Kept { deployment } => deployment.to_string(),
+        Source::CodeDeploy { location, .. } => location.to_string(),
+    };
+    Revision { location, digest: None, size: None, bundle_type: None }
 }

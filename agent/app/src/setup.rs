@@ -1,6 +1,7 @@
 //! What every verb starts from: the flags and the configuration, turned into paths and settings.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
@@ -11,7 +12,9 @@ use hostler_core::machine::state::Policy;
 use hostler_host::layout::Layout;
 
 use crate::cli::Shared;
+use crate::drop_in::DropIn;
 use crate::failure::Failure;
+use crate::sources::store::Stores;
 
 /// Paths, settings and bounds of this run.
 #[derive(Debug, Clone)]
@@ -24,6 +27,10 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether JSON is printed.
     pub json: bool,
+    /// The stores that are in use, and the way to AWS.
+    pub stores: Arc<Stores>,
+    /// What the CodeDeploy agent left here, where hostler is in its place.
+    pub drop_in: Option<Arc<DropIn>>,
 }
 
 impl Setup {
@@ -39,7 +46,17 @@ impl Setup {
         let limits = Limits::default();
         let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
         add_group_of_flags(&mut settings, shared)?;
-        Ok(Self { layout: Layout::new(&root, state_dir.as_deref()), settings, limits, json: shared.json })
+        let mut layout = Layout::new(&root, state_dir.as_deref());
+        let mut drop_in = None;
+        if settings.codedeploy.enabled {
+            let found = DropIn::load(&settings, &layout, &limits)?;
+            found.complete(&mut settings);
+            layout = layout.with_codedeploy_root(&found.agent.root_dir);
+            drop_in = Some(Arc::new(found));
+        }
+        let on_premises = drop_in.as_ref().and_then(|found| found.on_premises.as_ref());
+        let stores = Arc::new(Stores::new(&settings, &limits, on_premises.map(|host| host.credentials.clone())));
+        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in })
     }
 
     /// The name of this host: the configuration's, else its host name.

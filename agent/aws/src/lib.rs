@@ -5,3 +5,4 @@ pub mod codedeploy;
 pub mod endpoint;
 pub mod fault;
 pub mod signed_call;
+pub mod store_s3;

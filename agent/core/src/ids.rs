@@ -165,6 +165,11 @@ impl Sha256Digest {
         Self(bytes)
     }
 
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// 64 lower-case hexadecimal digits, without the prefix.
     pub fn hex(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0)

@@ -52,6 +52,24 @@ pub struct Limits {
     /// Conversations on the local socket with users who may only look, at a time; each has `socket_question_seconds`.
     /// Prevents: the same, by a local user on purpose.
     pub socket_onlookers: usize,
+    /// Connections of one download. Prevents: taking the whole network from the application that still serves.
+    pub download_connections: usize,
+    /// Bytes that one request of a download asks for. Prevents: losing more than that when a connection breaks.
+    pub download_part_bytes: u64,
+    /// Bytes of a download that each connection holds before they are written. Prevents: memory that grows with the bundle.
+    pub download_write_bytes: usize,
+    /// Seconds of waiting within which a connection must bring `download_floor_bytes`. Prevents: hanging on a peer that
+    /// sends a byte now and then.
+    pub download_stall_seconds: u64,
+    /// Bytes that a connection must bring in `download_stall_seconds`. Prevents: the same.
+    pub download_floor_bytes: u64,
+    /// Broken connections in a row that brought nothing. Prevents: trying for ever.
+    pub download_fruitless_tries: u32,
+    /// Bytes of one part of an upload, and of the largest object that is uploaded in one request. Prevents: memory that
+    /// grows with the bundle. S3 wants at least 5 MiB.
+    pub upload_part_bytes: u64,
+    /// Parts of one upload that are on their way at a time, each in memory. Prevents: the same.
+    pub upload_connections: usize,
     /// Seconds between SIGTERM and SIGKILL at a hook's deadline. Prevents: cutting off a script that cleans up.
     pub kill_grace_seconds: u64,
     /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
@@ -83,6 +101,14 @@ impl Default for Limits {
             socket_line_bytes: 1 << 20,
             socket_question_seconds: 5,
             socket_onlookers: 32,
+            download_connections: 6,
+            download_part_bytes: 8 << 20,
+            download_write_bytes: 1 << 20,
+            download_stall_seconds: 30,
+            download_floor_bytes: 64 << 10,
+            download_fruitless_tries: 4,
+            upload_part_bytes: 16 << 20,
+            upload_connections: 2,
             kill_grace_seconds: 5,
             supervisor_start_seconds: 30,
         }

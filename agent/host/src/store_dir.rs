@@ -65,6 +65,17 @@ impl DirectoryStore {
         }
     }
 
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The key of the object at a path; `None` for a path outside of the store, or one that no key can name.
+    pub fn key_of(&self, path: &Path) -> Option<Key> {
+        let root = self.root.canonicalize().ok()?;
+        path.strip_prefix(root).ok()?.to_str()?.parse().ok()
+    }
+
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
     }

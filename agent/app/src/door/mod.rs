@@ -3,12 +3,10 @@
 pub mod client;
 pub mod server;
 
-use std::path::PathBuf;
-
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Progress;
-use hostler_core::machine::state::{Policy, RollbackPolicy};
+use hostler_core::machine::state::{Policy, RollbackPolicy, Source};
 use hostler_core::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +66,8 @@ impl Ask {
 pub struct DeployWish {
     /// The group.
     pub key: GroupKey,
-    /// A directory or bundle file, absolute.
-    pub path: PathBuf,
+    /// A directory or bundle file, or an object of S3.
+    pub source: Source,
     /// Wins over the group's setting.
     pub file_exists_behavior: Option<FileExistsBehavior>,
     /// Name of the appspec file.
@@ -94,6 +92,7 @@ impl DeployWish {
             appspec_name: self.appspec_name.clone().or(group.appspec_name),
             max_revisions: group.max_revisions,
             max_revision_bytes: group.max_revision_bytes,
+            keep_bundle: group.keep_bundle,
         }
     }
 }

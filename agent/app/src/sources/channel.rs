@@ -11,7 +11,7 @@ use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::machine::{Event, State};
 use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Terms};
-use hostler_core::store::{ETag, GetOutcome, Store as _, release_key};
+use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
 
 use crate::engine::{AskError, Handle};
@@ -50,7 +50,7 @@ pub async fn look(
     state: &State,
     known: Option<&ETag>,
 ) -> Result<Look, Failure> {
-    let store = store::open(channel)?;
+    let store = setup.stores.open(channel)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
     let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(store::failure)? {
@@ -73,22 +73,32 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -
     let release = &document.release;
     let source = match &release.revision.source {
         RevisionSource::Key(key) => Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() },
-        RevisionSource::Location(location) => {
-            let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
-            return Err(Failure::say(ExitCode::Failed, message).hint("push the bundle into the channel's store"));
-        }
+        RevisionSource::Location(location) => match location.parse::<S3Location>() {
+            Ok(place) => {
+                let place = S3Location { version_id: release.revision.version_id.clone(), ..place };
+                Source::Location { location: place.to_string() }
+            }
+            Err(_) => {
+                let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
+                return Err(Failure::say(ExitCode::Failed, message)
+                    .hint("release an object of S3, or push the bundle into the channel's store"));
+            }
+        },
     };
     Ok(Request {
         key: key.clone(),
         creator: Creator::Channel,
         asked_by: format!("release {} in {channel}", release.sequence),
-        source,
         revision: Revision {
-            location: channel.to_owned(),
+            location: match &source {
+                Source::Location { location } => location.clone(),
+                _ => channel.to_owned(),
+            },
             digest: Some(release.revision.content.sha256),
             size: Some(release.revision.content.size),
             bundle_type: Some(release.revision.bundle_type),
         },
+        source,
         release: Some(release::Highest { sequence: release.sequence, digest: Some(document.digest) }),
         rolls_back: None,
         removes: false,

@@ -1,4 +1,5 @@
 //! Where wishes come from: channels now, others later.
 
 pub mod channel;
+pub mod codedeploy;
 pub mod store;

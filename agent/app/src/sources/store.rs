@@ -1,19 +1,108 @@
-//! A store by its name on the command line or in the configuration.
+//! Stores by their names on the command line or in the configuration. Each is opened once and used from then on.
 
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use hostler_aws::clients::Clients;
+use hostler_aws::codedeploy::credentials;
+use hostler_aws::store_s3::{S3Object, S3Store};
+use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
-use hostler_core::store::{StoreError, StoreErrorKind};
+use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
+use hostler_core::limits::Limits;
+use hostler_core::store::{
+    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, PutOutcome, S3Location, Store, StoreError, StoreErrorKind,
+};
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::Failure;
 
-/// Opens the store that a text names: `file:///DIR` or a path.
+/// The stores that are in use, and the way to AWS that they share.
+#[derive(Debug)]
+pub struct Stores {
+    aws: AwsSettings,
+    limits: Arc<Limits>,
+    /// How bundles are fetched.
+    pub downloads: DownloadSettings,
+    on_premises: Option<OnPremisesCredentials>,
+    clients: OnceLock<Arc<Clients>>,
+    open: Mutex<HashMap<String, AnyStore>>,
+}
+
+impl Stores {
+    /// None is open, and AWS is not looked at before the first one that needs it. Hosts outside EC2 may have credentials
+    /// from the CodeDeploy agent.
+    pub fn new(settings: &Settings, limits: &Limits, on_premises: Option<OnPremisesCredentials>) -> Self {
+        Self {
+            aws: settings.aws.clone(),
+            limits: Arc::new(limits.clone()),
+            downloads: settings.downloads.clone(),
+            on_premises,
+            clients: OnceLock::new(),
+            open: Mutex::default(),
+        }
+    }
+
+    /// The store that a text names: `s3://BUCKET/PREFIX`, `file:///DIR` or a path.
+    ///
+    /// # Errors
+    /// A usage failure for a text that names no store of a kind that this version has; not found when a directory is
+    /// missing.
+    pub fn open(&self, name: &str) -> Result<AnyStore, Failure> {
+        if let Some(store) = self.lock().get(name) {
+            return Ok(store.clone());
+        }
+        let store = match s3_place(Path::new(name))? {
+            Some(place) => {
+                let place = place.into_store().map_err(|e| Failure::new(ExitCode::Usage, e))?;
+                AnyStore::S3(S3Store::new(self.clients()?, place, Arc::clone(&self.limits), self.downloads.clone()))
+            }
+            None => AnyStore::Directory(DirectoryStore::open(directory(name)?).map_err(failure)?),
+        };
+        self.lock().insert(name.to_owned(), store.clone());
+        Ok(store)
+    }
+
+    /// An object of S3 that may be in no store of ours.
+    ///
+    /// # Errors
+    /// A usage failure when the configuration's way to AWS is wrong.
+    pub fn object(&self, place: S3Location) -> Result<S3Object, Failure> {
+        Ok(S3Object::new(self.clients()?, place, Arc::clone(&self.limits)))
+    }
+
+    /// The way to AWS: made once, when the first one needs it.
+    ///
+    /// # Errors
+    /// A usage failure when the configuration's certificates or proxy cannot be used.
+    pub fn clients(&self) -> Result<Arc<Clients>, Failure> {
+        if let Some(clients) = self.clients.get() {
+            return Ok(Arc::clone(clients));
+        }
+        let made = Clients::new(self.aws.clone()).map_err(|e| Failure::new(ExitCode::Usage, e))?;
+        let made = match &self.on_premises {
+            Some(on_premises) => made.with_credentials(credentials(on_premises)),
+            None => made,
+        };
+        Ok(Arc::clone(self.clients.get_or_init(|| Arc::new(made))))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, AnyStore>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place in S3 that an argument names; `None` for one that is a path.
 ///
 /// # Errors
-/// A usage failure for a text that names no store of a kind that this version has; not found when it is missing.
-pub fn open(name: &str) -> Result<DirectoryStore, Failure> {
-    DirectoryStore::open(directory(name)?).map_err(failure)
+/// A usage failure for a text that begins with `s3://` and names nothing.
+pub fn s3_place(text: &Path) -> Result<Option<S3Location>, Failure> {
+    match text.to_str().filter(|text| text.starts_with("s3://")) {
+        Some(text) => text.parse().map(Some).map_err(|e| Failure::new(ExitCode::Usage, anyhow::Error::new(e))),
+        None => Ok(None),
+    }
 }
 
 fn directory(name: &str) -> Result<PathBuf, Failure> {
@@ -25,7 +114,7 @@ fn directory(name: &str) -> Result<PathBuf, Failure> {
     }
     if name.contains("://") {
         return Err(Failure::say(ExitCode::Usage, format!("{name} is not a store that this version can use"))
-            .hint("use file:///DIR or a path"));
+            .hint("use s3://BUCKET/PREFIX, file:///DIR or a path"));
     }
     Ok(std::path::absolute(Path::new(name))?)
 }
@@ -43,4 +132,78 @@ pub fn failure(error: StoreError) -> Failure {
         | StoreErrorKind::Fatal => ExitCode::Failed,
     };
     Failure::new(code, error)
+}
+
+/// A store of either kind.
+#[derive(Debug, Clone)]
+pub enum AnyStore {
+    /// In a directory.
+    Directory(DirectoryStore),
+    /// In a bucket.
+    S3(S3Store),
+}
+
+impl Store for AnyStore {
+    fn location(&self, key: &Key) -> String {
+        match self {
+            Self::Directory(store) => store.location(key),
+            Self::S3(store) => store.location(key),
+        }
+    }
+
+    async fn get(&self, key: &Key, known: Option<&ETag>, at_most: usize) -> Result<GetOutcome, StoreError> {
+        match self {
+            Self::Directory(store) => store.get(key, known, at_most).await,
+            Self::S3(store) => store.get(key, known, at_most).await,
+        }
+    }
+
+    async fn put(&self, key: &Key, bytes: &[u8], condition: Condition<'_>) -> Result<PutOutcome, StoreError> {
+        match self {
+            Self::Directory(store) => store.put(key, bytes, condition).await,
+            Self::S3(store) => store.put(key, bytes, condition).await,
+        }
+    }
+
+    async fn put_file(&self, key: &Key, from: BorrowedFd<'_>, content: &Content) -> Result<PutOutcome, StoreError> {
+        match self {
+            Self::Directory(store) => store.put_file(key, from, content).await,
+            Self::S3(store) => store.put_file(key, from, content).await,
+        }
+    }
+
+    async fn download(&self, key: &Key, into: BorrowedFd<'_>, content: &Content) -> Result<(), StoreError> {
+        match self {
+            Self::Directory(store) => store.download(key, into, content).await,
+            Self::S3(store) => store.download(key, into, content).await,
+        }
+    }
+
+    async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Directory(store) => store.size(key).await,
+            Self::S3(store) => store.size(key).await,
+        }
+    }
+
+    async fn head(&self, key: &Key, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+        match self {
+            Self::Directory(store) => store.head(key, count).await,
+            Self::S3(store) => store.head(key, count).await,
+        }
+    }
+
+    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        match self {
+            Self::Directory(store) => store.list(directory, prefix, at_most).await,
+            Self::S3(store) => store.list(directory, prefix, at_most).await,
+        }
+    }
+
+    async fn delete(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {
+        match self {
+            Self::Directory(store) => store.delete(key, known).await,
+            Self::S3(store) => store.delete(key, known).await,
+        }
+    }
 }

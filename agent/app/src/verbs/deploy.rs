@@ -1,9 +1,11 @@
 //! `hostler deploy WHAT`: deploy a directory or bundle file now.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::Event;
+use hostler_core::machine::state::Source;
 use hostler_host::users;
 
 use crate::cli::{DeployArgs, Shared};
@@ -11,12 +13,13 @@ use crate::door::{Ask, DeployWish};
 use crate::failure::{Failure, Outcome};
 use crate::session::deploy_request;
 use crate::setup::{Setup, existing};
+use crate::sources::store;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
     let wish = DeployWish {
         key: group(&setup, shared)?,
-        path: existing(&arguments.what)?,
+        source: source(&arguments.what)?,
         file_exists_behavior: arguments.file_exists_behavior.map(Into::into),
         appspec_name: arguments.appspec_filename,
         ignore_application_stop_failures: arguments.ignore_application_stop_failures,
@@ -28,6 +31,14 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
         let request = deploy_request(wish.clone(), policy, users::describe(users::own_uid()));
         super::deploy_by(&setup, Ask::Deploy(wish), |id| Event::Deploy { id, request: Box::new(request) }).await
     })
+}
+
+/// What is deployed: a place in S3, or what lies at a path.
+fn source(what: &Path) -> Result<Source, Failure> {
+    match store::s3_place(what)? {
+        Some(place) => Ok(Source::Location { location: place.to_string() }),
+        None => Ok(Source::Path { path: existing(what)? }),
+    }
 }
 
 /// Where nothing names a group, bundles tried by hand have one of their own.

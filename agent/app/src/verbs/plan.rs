@@ -1,16 +1,20 @@
 //! `hostler plan WHAT`: what a deployment would do on this host as it is. Nothing is changed.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use hostler_aws::store_s3::Landing;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::spec::EventHooks;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary};
+use hostler_core::store::S3Location;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
@@ -21,6 +25,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
+use crate::sources::store;
 use crate::work::bundle::{diagnose_bundle, diagnose_host, last_install, may_change, plan_install, untold};
 use crate::work::prepare::old_hooks;
 
@@ -58,10 +63,9 @@ struct PlannedHook {
 
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let setup = Setup::new(shared)?;
-    let what = existing(&arguments.what)?;
     let (group, policy) = group(&setup, shared, arguments)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
-    let directory = unpacked(&setup, &what, scratch.path())?;
+    let directory = unpacked(&setup, &arguments.what, scratch.path())?;
     let document = examine(&setup, arguments, group.as_ref(), &policy, &directory)?;
     if setup.json {
         output::json(&document)?;
@@ -126,16 +130,34 @@ fn examine(
 }
 
 fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
-    if what.is_dir() {
-        return Ok(what.to_owned());
-    }
     let failed = || format!("cannot use {}", what.display());
-    let file = std::fs::File::open(what).with_context(failed)?;
+    let file = match store::s3_place(what)? {
+        Some(place) => fetched(setup, place, scratch)?,
+        None => {
+            let path = existing(what)?;
+            if path.is_dir() {
+                return Ok(path);
+            }
+            File::open(path).with_context(failed)?
+        }
+    };
     let target = scratch.join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     let kind = archive::detect(&file).with_context(failed)?;
     archive::unpack(&file, kind, &target, &options).with_context(failed)?;
     Ok(target)
+}
+
+/// A bundle from S3, in a file without a name.
+fn fetched(setup: &Setup, place: S3Location, scratch: &Path) -> Result<File, Failure> {
+    let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
+    let object = setup.stores.object(place)?;
+    let landing = Landing { file: file.as_fd(), note: None };
+    super::block_on(async {
+        object.download(landing, None, &setup.stores.downloads).await.map_err(store::failure)?;
+        Ok(ExitCode::Ok)
+    })?;
+    Ok(file)
 }
 
 /// The group as it is on this host, and its policy; a group that is not named is one that was never deployed.

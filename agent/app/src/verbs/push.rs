@@ -39,7 +39,7 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
         );
     }
     check(&setup, &directory, &arguments.directory)?;
-    let store = store::open(&arguments.store)?;
+    let store = setup.stores.open(&arguments.store)?;
     let bundle_type = BundleType::from(arguments.bundle_type);
     let mut packed_file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
     let packed = archive::pack(&directory, &packed_file, bundle_type)?;

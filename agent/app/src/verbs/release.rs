@@ -1,20 +1,18 @@
 //! `hostler release STORE REVISION`: publish what a deployment group shall run.
 
+use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{GroupKey, Sha256Digest};
-use hostler_core::release::{self, AgentVersion, Document, Release, Revision, RevisionSource};
-use hostler_core::store::{
-    Condition, Content, ETag, GetOutcome, Key, PutOutcome, Store as _, release_key, revision_key, revisions_key,
-};
-use hostler_host::store_dir::DirectoryStore;
-use hostler_host::{archive, clock};
+use hostler_core::release::{self, AgentVersion, Document, Release, Revision};
+use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as _, release_key};
+use hostler_host::clock;
 
 use crate::cli::{FileExists, ReleaseArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
-use crate::sources::store;
+use crate::sources::store::{self, AnyStore};
 
 impl From<FileExists> for FileExistsBehavior {
     fn from(word: FileExists) -> Self {
@@ -26,15 +24,21 @@ impl From<FileExists> for FileExistsBehavior {
     }
 }
 
+mod revision;
+
 /// How often a lost race with another publisher is run again.
 const ATTEMPTS: u32 = 5;
 
 pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let key = setup.group(shared)?;
-    let store = store::open(&arguments.store)?;
+    let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
-        let revision = find_revision(&store, &arguments.revision).await?;
+        if let AnyStore::S3(store) = &store {
+            let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
+            check_conditions(store, &nonce).await.map_err(store::failure)?;
+        }
+        let revision = revision::find(&setup, &store, &arguments.revision).await?;
         for _ in 0..ATTEMPTS {
             if let Some(release) = publish(&setup, &store, &key, &revision, arguments).await? {
                 return say(&setup, &store, &release);
@@ -48,7 +52,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
 /// Publishes once; `None` when somebody else published in between.
 async fn publish(
     setup: &Setup,
-    store: &DirectoryStore,
+    store: &AnyStore,
     key: &GroupKey,
     revision: &Revision,
     arguments: &ReleaseArgs,
@@ -68,7 +72,7 @@ async fn publish(
     }
 }
 
-async fn read(setup: &Setup, store: &DirectoryStore, key: &Key) -> Result<Option<(Document, ETag)>, Failure> {
+async fn read(setup: &Setup, store: &AnyStore, key: &Key) -> Result<Option<(Document, ETag)>, Failure> {
     match store.get(key, None, release::stored_bytes(&setup.limits)).await.map_err(store::failure)? {
         GetOutcome::Found { bytes, etag } => {
             let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?).map_err(|e| {
@@ -81,41 +85,7 @@ async fn read(setup: &Setup, store: &DirectoryStore, key: &Key) -> Result<Option
     }
 }
 
-/// The stored bundle whose digest is, or begins, as written.
-async fn find_revision(store: &DirectoryStore, text: &str) -> Result<Revision, Failure> {
-    let digest = match text.parse::<Sha256Digest>() {
-        Ok(digest) => digest,
-        Err(_) => by_prefix(store, text).await?,
-    };
-    let key = revision_key(&digest);
-    let Some((head, size)) = store.head(&key, archive::HEAD_BYTES).await.map_err(store::failure)? else {
-        return Err(Failure::say(ExitCode::NotFound, format!("{} does not exist", store.location(&key)))
-            .hint("push it first: hostler push DIR STORE"));
-    };
-    let bundle_type = archive::detect_head(&head).ok_or_else(|| {
-        Failure::say(ExitCode::VerificationFailed, format!("{} is not a bundle", store.location(&key)))
-    })?;
-    let content = Content { size, sha256: digest };
-    Ok(Revision { source: RevisionSource::Key(key), version_id: None, content, bundle_type })
-}
-
-async fn by_prefix(store: &DirectoryStore, text: &str) -> Result<Sha256Digest, Failure> {
-    let prefix = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
-    if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let message = format!("{text:?} is not a revision");
-        return Err(Failure::say(ExitCode::Usage, message).hint("write sha256: and the digits that `push` printed"));
-    }
-    let found = store.list(&revisions_key(), &prefix, 2).await.map_err(store::failure)?;
-    match found.as_slice() {
-        [one] => Ok(one.as_str().rsplit('/').next().unwrap_or_default().parse()?),
-        [] => Err(Failure::say(ExitCode::NotFound, format!("the store holds no revision that begins with {prefix}"))
-            .hint("push it first: hostler push DIR STORE")),
-        _ => Err(Failure::say(ExitCode::Usage, format!("several revisions begin with {prefix}"))
-            .hint("write more of its digits")),
-    }
-}
-
-fn say(setup: &Setup, store: &DirectoryStore, release: &Release) -> Outcome {
+fn say(setup: &Setup, store: &AnyStore, release: &Release) -> Outcome {
     let location = store.location(&release_key(&release.group_key()));
     if setup.json {
         output::json(&serde_json::json!({

@@ -5,13 +5,16 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
+use hostler_core::machine::state::Source;
 use hostler_host::install::{self, JournalState};
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::chain;
+use crate::work::fetch::Bundles;
+use crate::work::{chain, service_files};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -19,16 +22,53 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     if commit {
         warnings.extend(commit_install(setup, job));
     }
-    // The unpacked bundle is what hooks and rollbacks use; the packed one would only take the same room again.
-    let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
-    match fs::remove_file(&packed) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            warnings.push(format!("the packed bundle {} could not be deleted: {error}", packed.display()));
-        }
-        _ => {}
+    warnings.extend(put_away_bundle(setup, job));
+    let mut keep = within_room(setup, job, keep);
+    if job.group.key.service_id.is_some() {
+        // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
+        keep.extend(service_files::last_successful(setup, &job.group.key));
+        keep.extend(service_files::most_recent(setup, &job.group.key));
     }
-    warnings.extend(delete_others(setup, job, &within_room(setup, job, keep)));
+    if let Some(drop_in) = &setup.drop_in {
+        drop_in.tokens.forget(&job.deployment.id);
+    }
+    warnings.extend(delete_others(setup, job, &keep));
     warnings
+}
+
+/// The unpacked bundle is what hooks and rollbacks use. The packed one of a remote store is kept, so that the next
+/// deployment fetches only what differs; any other would only take the same room again.
+fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
+    let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
+    let request = &job.deployment.request;
+    let remote = match &request.source {
+        Source::Store { store, .. } => store.starts_with("s3://"),
+        Source::Location { .. } => true,
+        Source::CodeDeploy { location, .. } => matches!(location, RevisionLocation::S3 { .. }),
+        Source::Path { .. } | Source::Kept { .. } => false,
+    };
+    let digest = request.revision.digest.filter(|_| remote && packed.exists());
+    let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
+    if !request.policy.keep_bundle {
+        bundles.give_up_kept();
+    }
+    let done = match digest.filter(|_| request.policy.keep_bundle && has_room(&packed)) {
+        Some(digest) => bundles.keep(&packed, &digest),
+        None => fs::remove_file(&packed),
+    };
+    match done {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Some(format!("the packed bundle {} could not be put away: {error}", packed.display()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the next bundle and its files fit beside this one, by the size of this one.
+fn has_room(packed: &Path) -> bool {
+    let size = fs::metadata(packed).map(|metadata| metadata.len());
+    let free = nix::sys::statvfs::statvfs(packed).map(|found| found.blocks_available() * found.fragment_size());
+    matches!((size, free), (Ok(size), Ok(free)) if free / 3 >= size)
 }
 
 /// Gives up the replaced files, which were kept beside the new ones until now.

@@ -1,12 +1,16 @@
 //! What effects do on this host. Each may be started again after a crash (`Work::after_a_crash`).
 
 pub mod bundle;
+mod delta;
+mod fetch;
 mod finish;
 mod hook;
 mod install;
 pub mod prepare;
 mod reboot;
 pub mod recover;
+mod service_bundle;
+pub mod service_files;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +53,7 @@ impl Worker for HostWorker {
                 let setup = Arc::clone(&self.setup);
                 WorkResult::Prepared(prepare::prepare(setup, job).await)
             }
+            Work::CheckBundle => service_bundle::check(Arc::clone(&self.setup), job).await,
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run(self, &job, event, index, attempt).await)
             }

@@ -2,7 +2,6 @@
 //! the host is touched.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +11,6 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
-use hostler_core::store::{Content, Key, Store as _, StoreErrorKind};
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
@@ -20,57 +18,36 @@ use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::store;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
-use crate::work::{blocking, chain, fail};
+use crate::work::fetch::fetch;
+use crate::work::{blocking, chain, fail, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // On disk with its parents: the journal of the install and the traces of the hooks are reached through it.
     atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)))?;
-    if let Source::Store { store, key } = &job.deployment.request.source {
-        fetch(store, key, &job.deployment.request.revision, &paths).await?;
-    }
+    let revision = fetch(&setup, &job, &paths).await?;
     blocking(move || {
         if job.deployment.request.removes {
             let (old_hooks, warning) = old_hooks(&setup, &job.group);
-            let revision = job.deployment.request.revision.clone();
             return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
         }
-        let (revision, listing) = unpacked(&setup, &job, &paths)?;
+        let (revision, listing) = unpacked(&setup, &job, revision, &paths)?;
         check(&setup, &job, revision, &listing)
     })
     .await
 }
 
-/// Brings the bundle of a release here. What an earlier try brought completely is not fetched again.
-async fn fetch(store: &str, key: &str, revision: &Revision, paths: &DeploymentPaths) -> Result<(), WorkFailure> {
-    let (Some(sha256), Some(size)) = (revision.digest, revision.size) else {
-        return Err(fail("the release does not say what the bundle must be"));
-    };
-    let key: Key = key.parse().map_err(fail)?;
-    let store = store::open(store).map_err(|f| fail(f.one_line()))?;
-    let bundle = paths.bundle();
-    if let Ok(file) = File::open(&bundle)
-        && digest_file(&file).is_ok_and(|found| found == (size, sha256))
-    {
-        return Ok(());
-    }
-    let file = File::create(&bundle).map_err(|e| fail(format!("cannot write {}: {e}", bundle.display())))?;
-    let fetched = store.download(&key, file.as_fd(), &Content { size, sha256 }).await;
-    fetched.map_err(|error| {
-        // Nothing of a bundle that is not what the release says stays here.
-        let _ = fs::remove_file(&bundle);
-        WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(&error) }
-    })
-}
-
 /// The unpacked bundle, and what the revision turned out to be.
-fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revision, BundleListing), WorkFailure> {
-    let revision = job.deployment.request.revision.clone();
+fn unpacked(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> Result<(Revision, BundleListing), WorkFailure> {
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
@@ -78,12 +55,21 @@ fn unpacked(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<(Revisi
                 .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
             Ok((revision, listing))
         }
-        Source::Store { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
+        Source::Store { .. } | Source::Location { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
         Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
+        Source::CodeDeploy { .. } => {
+            let unpacked = service_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
+            service_files::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
+            Ok(unpacked)
+        }
     }
 }
 
-fn unpack(
+/// Unpacks a bundle whose type is found by its content; `archive` appears as a whole.
+///
+/// # Errors
+/// What is wrong with the bundle.
+pub fn unpack(
     setup: &Setup,
     bundle: &Path,
     revision: Revision,
@@ -124,9 +110,16 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     let mut findings = read.diagnostics.clone();
     findings.extend(diagnose_host(&archive, &read.name, &read.spec, listing, &setup.limits));
     let mut warnings: Vec<String> = findings.iter().map(diagnose::one_line).collect();
+    if job.deployment.commanded.is_some() {
+        warnings.extend(check_install_to_come(setup, job, &read, listing)?);
+    }
     // A rollback that only starts the old application again installs nothing.
     if job.deployment.step(LifecycleEvent::Install).is_some() {
         warnings.extend(check_install(setup, job, &read, listing)?);
+    }
+    if job.deployment.commanded.is_some() {
+        // Which scripts run, and of which revision, is said by each command.
+        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), warnings });
     }
     let (old_hooks, old_warning) = old_hooks(setup, &job.group);
     warnings.extend(old_warning);
@@ -149,6 +142,21 @@ fn check_install(
             let text = plan_error_text(&error);
             Ok(vec![format!("{text}\n(checked again after BeforeInstall, as the appspec says)")])
         }
+        Err(error) => Err(fail(plan_error_text(&error))),
+    }
+}
+
+/// A deployment of the CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right.
+fn check_install_to_come(
+    setup: &Setup,
+    job: &Job,
+    read: &ReadAppspec,
+    listing: &BundleListing,
+) -> Result<Vec<String>, WorkFailure> {
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    match plan_install(setup, &read.spec, listing, last.as_deref(), &job.deployment.request.policy) {
+        Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
+        Err(error) if may_change(&error) => Ok(vec![plan_error_text(&error)]),
         Err(error) => Err(fail(plan_error_text(&error))),
     }
 }

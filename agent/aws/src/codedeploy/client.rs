@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::Region;
 use bytes::Bytes;
 use hostler_core::codedeploy::diagnostics::Report;
 use hostler_core::codedeploy::endpoint::Endpoint;
@@ -16,6 +17,7 @@ use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::codedeploy::identity::Identity;
 use crate::fault::{Fault, FaultKind};
 use crate::signed_call::{Call, Operation, Service, SignedCalls};
 
@@ -47,12 +49,14 @@ impl CommandService {
     /// # Errors
     /// When the endpoint is no URL or the version no header.
     pub fn new(
-        calls: SignedCalls,
+        calls: &SignedCalls,
         endpoint: Endpoint,
-        host_identifier: String,
+        identity: Identity,
         agent_version: &str,
         poll_timeout: Duration,
     ) -> Result<Self, Fault> {
+        let calls = calls.in_region(Region::new(identity.region));
+        let host_identifier = identity.host_identifier;
         let url = format!("{}/", endpoint.url);
         let url = url.parse().map_err(|e| fatal(format!("the endpoint {url:?} is no URL: {e}")))?;
         let agent_version = HeaderValue::from_str(agent_version)

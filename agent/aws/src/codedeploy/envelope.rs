@@ -3,6 +3,8 @@
 //! The signature over the content is verified for real: content that was altered after it was signed is refused. What
 //! that proves, and what only the pinned signer or a configured chain proves, is in SEMANTICS.md.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use der::asn1::ObjectIdentifier;
@@ -93,11 +95,12 @@ pub fn open(envelope: &Envelope) -> Result<OpenedEnvelope, EnvelopeError> {
     })
 }
 
-/// Checks that the signer's certificate leads to one of these authorities (PEM) and is valid now.
+/// Checks that the signer's certificate leads to one of these authorities (PEM) and is valid now, which is the time since
+/// 1970.
 ///
 /// # Errors
 /// [`EnvelopeError::Chain`].
-pub fn verify_chain(envelope: &OpenedEnvelope, authorities: &[u8], now: UnixTime) -> Result<(), EnvelopeError> {
+pub fn verify_chain(envelope: &OpenedEnvelope, authorities: &[u8], now: Duration) -> Result<(), EnvelopeError> {
     let wrong = |problem: &dyn std::fmt::Display| EnvelopeError::Chain(problem.to_string());
     let roots: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(authorities)
         .collect::<Result<_, _>>()
@@ -110,7 +113,15 @@ pub fn verify_chain(envelope: &OpenedEnvelope, authorities: &[u8], now: UnixTime
     let signer = webpki::EndEntityCert::try_from(signer).map_err(|e| wrong(&e))?;
     // id-kp-codeSigning, where the certificate says at all what it is for.
     let usage = webpki::KeyUsage::required_if_present(&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03]);
-    let chain = signer.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, intermediates, now, usage, None, None);
+    let chain = signer.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        intermediates,
+        UnixTime::since_unix_epoch(now),
+        usage,
+        None,
+        None,
+    );
     chain.map(drop).map_err(|e| wrong(&e))
 }
 

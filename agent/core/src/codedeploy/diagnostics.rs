@@ -48,6 +48,12 @@ impl Report {
         Self { status: CommandStatus::Failed, payload: payload(ErrorCode::Unknown, "", message, &[]) }
     }
 
+    /// A command that the CodeDeploy agent was carrying out when it went down.
+    pub fn failed_after_restart() -> Self {
+        let message = "Failed: Failing in-progress lifecycle event after an agent restart.";
+        Self { status: CommandStatus::Failed, payload: payload(ErrorCode::FailedAfterRestart, "", message, &[]) }
+    }
+
     /// A command that failed by one of its scripts.
     pub fn script_failed(event: LifecycleEvent, script: &FailedScript<'_>) -> Self {
         let (code, message) = script.code_and_message();

@@ -13,9 +13,10 @@ use crate::machine::state::{Policy, RollbackPolicy};
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod aws;
+mod codedeploy;
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads"];
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads", "codedeploy"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -60,7 +61,7 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "aws", "downloads"].iter().any(has)
+    ["instance_id", "poll", "groups", "aws", "downloads", "codedeploy"].iter().any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
@@ -95,6 +96,7 @@ impl Reader {
                 "groups" => self.groups(&entry.value, findings),
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
+                "codedeploy" => codedeploy::read(&mut self.settings.codedeploy, &entry.value, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }
         }

@@ -109,6 +109,9 @@ pub struct Commanded {
     pub over: bool,
     /// Whether the bundle is still to be looked at before scripts of the old revision run.
     pub checks_bundle_first: bool,
+    /// Whether it was looked at, with whatever result.
+    #[serde(default)]
+    pub bundle_was_checked: bool,
     /// What is wrong with the bundle, found before DownloadBundle was asked for.
     pub fault: Option<WorkFailure>,
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::EventHooks;
+use crate::codedeploy::diagnostics::Report;
 use crate::codedeploy::wire::CommandStatus;
 use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
@@ -60,8 +61,8 @@ pub enum Event {
         identifier: String,
         /// With which the service is asked for the deployment's specification.
         execution: String,
-        /// What it asks for, or why that cannot be done.
-        order: Result<Box<Order>, String>,
+        /// What it asks for, or what is reported because that cannot be done.
+        order: Result<Box<Order>, Report>,
     },
     /// The service has taken a command's acknowledgement.
     Acknowledged {

@@ -191,6 +191,11 @@ pub enum Source {
         /// The object's key.
         key: String,
     },
+    /// An object of S3 that is in no store of ours: `s3://bucket/key?versionId=…`.
+    Location {
+        /// Where it is.
+        location: String,
+    },
     /// A file or directory on this host.
     Path {
         /// Absolute path.
@@ -367,7 +372,9 @@ impl Deployment {
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
             Source::Kept { deployment } => deployment,
-            Source::Store { .. } | Source::Path { .. } | Source::CodeDeploy { .. } => &self.id,
+            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } | Source::CodeDeploy { .. } => {
+                &self.id
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::Turn;
 impl Turn<'_> {
     /// A command that is known is not taken in twice; the report of one that was reported goes out again, because the
     /// service that sends it again has not got it.
-    pub(super) fn commanded(&mut self, identifier: String, execution: String, order: Result<Box<Order>, String>) {
+    pub(super) fn commanded(&mut self, identifier: String, execution: String, order: Result<Box<Order>, Report>) {
         if let Some(known) = self.command_mut(&identifier) {
             if let CommandStage::Reported(report) = &known.stage {
                 known.stage = CommandStage::Ended(report.clone());
@@ -24,7 +24,7 @@ impl Turn<'_> {
         }
         let stage = match order {
             Ok(order) => CommandStage::Received(order),
-            Err(message) => CommandStage::Ended(Report::failed(&message)),
+            Err(report) => CommandStage::Ended(report),
         };
         self.state.service.commands.push(Command { identifier, execution, stage });
     }
@@ -148,7 +148,7 @@ impl Turn<'_> {
         let commanded = deployment.commanded.get_or_insert_default();
         commanded.command = Some(identifier.clone());
         let old_revisions = event.runs_old_revision() && !unpacked;
-        commanded.checks_bundle_first = old_revisions && order.checks_bundle_first && commanded.fault.is_none();
+        commanded.checks_bundle_first = old_revisions && order.checks_bundle_first && !commanded.bundle_was_checked;
         let leave_out = old_revisions && commanded.fault.is_some();
         if let Some(command) = self.command_mut(&identifier) {
             command.stage = CommandStage::CarriedOut(deployment.id.clone());
@@ -167,6 +167,7 @@ impl Turn<'_> {
         self.warn(deployment, warnings);
         let Some(commanded) = &mut deployment.commanded else { return };
         commanded.checks_bundle_first = false;
+        commanded.bundle_was_checked = true;
         commanded.fault = fault;
         if let Some(fault) = &commanded.fault {
             let message = format!("{LEFT_OUT}: {}", fault.message);

@@ -188,7 +188,7 @@ fn what_the_service_answers_to_the_acknowledgement_decides() {
 #[test]
 fn a_specification_that_cannot_be_used_fails_its_command() {
     let mut host = Host::default();
-    let order = Err("the signature does not verify".to_owned());
+    let order = Err(Report::failed("the signature does not verify"));
     let (identifier, execution) = ("c".to_owned(), "a/b/c/d".to_owned());
     host.step(Event::Commanded { identifier, execution, order }).unwrap();
     let report = host.report("c").unwrap();

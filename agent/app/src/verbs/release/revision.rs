@@ -1,0 +1,95 @@
+//! The revision that `release` publishes: one that was pushed, or any bundle that a build job has left.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use hostler_aws::store_s3::Landing;
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::Sha256Digest;
+use hostler_core::release::{Revision, RevisionSource};
+use hostler_core::store::{Content, S3Location, Store as _, revision_key, revisions_key};
+use hostler_host::archive;
+use hostler_host::digest::digest_file;
+use hostler_host::store_dir::DirectoryStore;
+
+use crate::failure::Failure;
+use crate::setup::{Setup, existing};
+use crate::sources::store::{self, AnyStore};
+
+/// The revision that a text names: the digest of a stored bundle or its beginning, or the place of a bundle that others
+/// have put there.
+pub async fn find(setup: &Setup, store: &AnyStore, text: &str) -> Result<Revision, Failure> {
+    if let Some(place) = store::s3_place(Path::new(text))? {
+        return in_s3(setup, place).await;
+    }
+    if let AnyStore::Directory(directory) = store
+        && text.contains('/')
+    {
+        return in_directory(directory, text);
+    }
+    let digest = match text.parse::<Sha256Digest>() {
+        Ok(digest) => digest,
+        Err(_) => by_prefix(store, text).await?,
+    };
+    let key = revision_key(&digest);
+    let Some((head, size)) = store.head(&key, archive::HEAD_BYTES).await.map_err(store::failure)? else {
+        return Err(Failure::say(ExitCode::NotFound, format!("{} does not exist", store.location(&key)))
+            .hint("push it first: hostler push DIR STORE"));
+    };
+    let bundle_type = archive::detect_head(&head).ok_or_else(|| {
+        Failure::say(ExitCode::VerificationFailed, format!("{} is not a bundle", store.location(&key)))
+    })?;
+    let content = Content { size, sha256: digest };
+    Ok(Revision { source: RevisionSource::Key(key), version_id: None, content, bundle_type })
+}
+
+async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure> {
+    let prefix = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+    if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let message = format!("{text:?} is not a revision");
+        return Err(Failure::say(ExitCode::Usage, message).hint("write sha256: and the digits that `push` printed"));
+    }
+    let found = store.list(&revisions_key(), &prefix, 2).await.map_err(store::failure)?;
+    match found.as_slice() {
+        [one] => Ok(one.as_str().rsplit('/').next().unwrap_or_default().parse()?),
+        [] => Err(Failure::say(ExitCode::NotFound, format!("the store holds no revision that begins with {prefix}"))
+            .hint("push it first: hostler push DIR STORE")),
+        _ => Err(Failure::say(ExitCode::Usage, format!("several revisions begin with {prefix}"))
+            .hint("write more of its digits")),
+    }
+}
+
+/// An object of S3 with any key: fetched now, so that its digest is known.
+async fn in_s3(setup: &Setup, place: S3Location) -> Result<Revision, Failure> {
+    let object = setup.stores.object(place.clone())?;
+    let file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
+    let landing = Landing { file: file.as_fd(), note: None };
+    let fetched = object.download(landing, None, &setup.stores.downloads).await.map_err(store::failure)?;
+    let bundle_type = bundle_type(&file, &object.location())?;
+    // Where the bucket has versions, the one that was hashed is the one that hosts fetch.
+    let version_id = fetched.version_id.or_else(|| place.version_id.clone());
+    let location = S3Location { version_id: None, ..place }.to_string();
+    Ok(Revision { source: RevisionSource::Location(location), version_id, content: fetched.content, bundle_type })
+}
+
+/// A file in the store's own directory with any key.
+fn in_directory(store: &DirectoryStore, text: &str) -> Result<Revision, Failure> {
+    let path = existing(Path::new(text.strip_prefix("file://").unwrap_or(text)))?;
+    let key = store.key_of(&path).ok_or_else(|| {
+        Failure::say(ExitCode::Usage, format!("{} is not in the store {}", path.display(), store.root().display()))
+            .hint("copy it into the store's directory, or push it: hostler push DIR STORE")
+    })?;
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let (size, sha256) = digest_file(&file).with_context(|| format!("cannot read {}", path.display()))?;
+    let bundle_type = bundle_type(&file, &path.display().to_string())?;
+    let source = RevisionSource::Key(key);
+    Ok(Revision { source, version_id: None, content: Content { size, sha256 }, bundle_type })
+}
+
+fn bundle_type(file: &File, location: &str) -> Result<hostler_core::bundle::BundleType, Failure> {
+    archive::detect(file).map_err(|e| {
+        Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e).context(format!("{location} is not a bundle")))
+    })
+}

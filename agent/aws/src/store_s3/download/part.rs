@@ -1,0 +1,160 @@
+//! One range of a download, to its end: broken connections are replaced where they broke.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use bytes::Bytes;
+use hostler_core::store::ETag;
+use tokio::time::Instant;
+
+use crate::fault::Fault;
+use crate::store_s3::object::S3Object;
+
+/// Before a broken connection is replaced.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What all parts of a download share.
+pub(super) struct Source {
+    pub(super) object: S3Object,
+    pub(super) client: Client,
+    pub(super) etag: ETag,
+    pub(super) file: Arc<File>,
+    pub(super) pace: Pace,
+}
+
+/// Why a part did not come.
+#[derive(Debug)]
+pub(super) enum PartError {
+    Fault(Fault),
+    Write(io::Error),
+}
+
+/// Brings one range into the file.
+pub(super) async fn fetch(source: Arc<Source>, range: Range<u64>) -> Result<(), PartError> {
+    let limits = &source.object.limits;
+    let mut at = range.start;
+    let mut fruitless = 0;
+    while at < range.end {
+        let before = at;
+        // What the SDK gives up after its own tries is not tried again here.
+        let body = source.object.range(&source.client, &source.etag, at, range.end).await.map_err(PartError::Fault)?;
+        let mut piece = Piece { source: &source, at: &mut at, end: range.end, held: Vec::new(), bytes: 0 };
+        match piece.read(body).await {
+            Ok(()) => {}
+            Err(PartError::Fault(fault)) => {
+                piece.write().await?;
+                fruitless = if at > before { 1 } else { fruitless + 1 };
+                if fruitless >= limits.download_fruitless_tries {
+                    return Err(PartError::Fault(fault));
+                }
+                tokio::time::sleep(PAUSE * fruitless).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What has come of one answer and is not written yet.
+struct Piece<'a> {
+    source: &'a Source,
+    at: &'a mut u64,
+    end: u64,
+    held: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Piece<'_> {
+    async fn read(&mut self, mut body: aws_sdk_s3::primitives::ByteStream) -> Result<(), PartError> {
+        let limits = Arc::clone(&self.source.object.limits);
+        let patience = Duration::from_secs(limits.download_stall_seconds);
+        let (mut waited, mut brought) = (Duration::ZERO, 0);
+        loop {
+            let asked = Instant::now();
+            let next = tokio::time::timeout(patience, body.try_next()).await;
+            waited += asked.elapsed();
+            let chunk = match next {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(PartError::Fault(Fault::broken(crate::fault::deepest(&error)))),
+                Err(_) => return Err(PartError::Fault(Fault::broken("nothing came for half a minute"))),
+            };
+            brought += chunk.len() as u64;
+            if waited >= patience {
+                if brought < limits.download_floor_bytes {
+                    return Err(PartError::Fault(Fault::broken("too few bytes came in half a minute")));
+                }
+                (waited, brought) = (Duration::ZERO, 0);
+            }
+            self.source.pace.pass(chunk.len()).await;
+            self.bytes += chunk.len();
+            self.held.push(chunk);
+            if self.bytes >= limits.download_write_bytes {
+                self.write().await?;
+            }
+        }
+        self.write().await?;
+        if *self.at < self.end {
+            return Err(PartError::Fault(Fault::broken(format!(
+                "{} bytes are missing at the end",
+                self.end - *self.at
+            ))));
+        }
+        Ok(())
+    }
+
+    /// Writes what is held, on a thread that may wait for the disk.
+    async fn write(&mut self) -> Result<(), PartError> {
+        let held = std::mem::take(&mut self.held);
+        // More than was asked for is not ours.
+        let room = self.end - *self.at;
+        if self.bytes as u64 > room {
+            return Err(PartError::Fault(Fault::broken("more bytes came than were asked for")));
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        let (file, at) = (Arc::clone(&self.source.file), *self.at);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut at = at;
+            for chunk in held {
+                file.write_all_at(&chunk, at)?;
+                at += chunk.len() as u64;
+            }
+            Ok(at)
+        });
+        *self.at = written.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(PartError::Write)?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// The bandwidth that all connections of a download share.
+pub(super) struct Pace {
+    per_second: Option<u64>,
+    /// When the next bytes may pass.
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: Option<u64>) -> Self {
+        Self { per_second, next: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until so many bytes may pass.
+    async fn pass(&self, bytes: usize) {
+        let Some(per_second) = self.per_second else { return };
+        let cost = Duration::from_secs_f64(bytes as f64 / per_second.max(1) as f64);
+        let until = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            *next = (*next).max(Instant::now()) + cost;
+            *next
+        };
+        tokio::time::sleep_until(until).await;
+    }
+}

@@ -1,0 +1,72 @@
+//! Disk space, taken before anything is fetched: a disk that fills up half-way helps nobody.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+
+/// Why there is no room.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Shortage {
+    #[error(
+        "{} needs {needed} bytes and {free} are free on its file system; make room, or move the state directory",
+        path.display()
+    )]
+    Full { path: PathBuf, needed: u64, free: u64 },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Makes the file `size` bytes long and takes the room for it on the disk.
+pub(super) fn reserve(file: &File, size: u64) -> Result<(), Shortage> {
+    if size == 0 {
+        return Ok(());
+    }
+    let length = i64::try_from(size).map_err(io::Error::other)?;
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, length) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => return Err(full(file, size)?),
+            // Some file systems cannot; then the space that is free has to do as an answer.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
+                let taken = file.metadata()?.len();
+                if free(file)? < size.saturating_sub(taken) {
+                    return Err(full(file, size)?);
+                }
+                return Ok(file.set_len(size)?);
+            }
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
+}
+
+fn full(file: &File, needed: u64) -> io::Result<Shortage> {
+    // What was taken before it was too much is given back, so that the figure is the one that people see.
+    let _ = file.set_len(0);
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+    Ok(Shortage::Full { path, needed, free: free(file)? })
+}
+
+fn free(file: &File) -> io::Result<u64> {
+    let found = nix::sys::statvfs::fstatvfs(file)?;
+    Ok(found.blocks_available() as u64 * found.fragment_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_taken_before_and_a_shortage_names_path_and_figures() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        reserve(file.as_file(), 100_000).unwrap();
+        assert_eq!(file.as_file().metadata().unwrap().len(), 100_000);
+        let text = reserve(file.as_file(), 1 << 60).unwrap_err().to_string();
+        assert!(text.contains(file.path().to_str().unwrap()) && text.contains("are free"), "{text}");
+        assert_eq!(file.as_file().metadata().unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,133 @@
+//! One object of a bucket, whatever its key: what it is, its first bytes, and ranges of it.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use hostler_core::limits::Limits;
+use hostler_core::store::{ETag, S3Location, StoreError, StoreErrorKind};
+
+use super::bucket::Bucket;
+use super::store_error;
+use crate::clients::Clients;
+use crate::fault::{Fault, FaultKind};
+
+/// The IAM actions of reading. A missing object is called denied where the caller may not list the bucket.
+pub(super) const READ: &str = "s3:GetObject (and s3:ListBucket, without which S3 calls a missing object denied)";
+const READ_VERSION: &str = "s3:GetObjectVersion";
+
+/// What an object is before it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes.
+    pub size: u64,
+    /// What its content is pinned by.
+    pub etag: ETag,
+    /// Its version, where the bucket has versions.
+    pub version_id: Option<String>,
+}
+
+/// An object by its place.
+#[derive(Debug, Clone)]
+pub struct S3Object {
+    pub(super) bucket: Arc<Bucket>,
+    pub(super) key: String,
+    pub(super) version_id: Option<String>,
+    pub(super) limits: Arc<Limits>,
+}
+
+impl S3Object {
+    /// The object at a place. Nothing is asked yet.
+    pub fn new(clients: Arc<Clients>, place: S3Location, limits: Arc<Limits>) -> Self {
+        let bucket = Arc::new(Bucket::new(clients, place.bucket));
+        Self { bucket, key: place.key, version_id: place.version_id, limits }
+    }
+
+    /// Its place, for people.
+    pub fn location(&self) -> String {
+        let (bucket, key) = (self.bucket.name.clone(), self.key.clone());
+        S3Location { bucket, key, version_id: self.version_id.clone() }.to_string()
+    }
+
+    /// Its size, ETag and version; `None` if there is no such object.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn facts(&self) -> Result<Option<Facts>, StoreError> {
+        let asked = self.bucket.call(async |client| {
+            let head = client.head_object().bucket(&self.bucket.name).key(&self.key);
+            head.set_version_id(self.version_id.clone()).send().await.map_err(|e| Fault::of(e, self.action()))
+        });
+        let head = match asked.await {
+            Ok(head) => head,
+            Err(fault) if fault.kind == FaultKind::Absent => return Ok(None),
+            Err(fault) => return Err(self.failed("look at", fault)),
+        };
+        let size = head.content_length.and_then(|n| u64::try_from(n).ok());
+        match (size, head.e_tag) {
+            (Some(size), Some(etag)) => {
+                Ok(Some(Facts { size, etag: ETag::new(etag), version_id: head.version_id.filter(|v| v != "null") }))
+            }
+            _ => Err(self.wrong("look at", StoreErrorKind::Fatal, "the answer has no length or no ETag".to_owned())),
+        }
+    }
+
+    /// The same, for an object that must be there.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Absent`] or whatever the store says.
+    pub async fn must_exist(&self) -> Result<Facts, StoreError> {
+        let problem = "there is no such object; push it again, or correct its name";
+        self.facts().await?.ok_or_else(|| self.wrong("download", StoreErrorKind::Absent, problem.to_owned()))
+    }
+
+    /// Its first bytes, at most `count`, and its size; `None` if there is no such object.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn head(&self, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+        let Some(facts) = self.facts().await? else { return Ok(None) };
+        if facts.size == 0 || count == 0 {
+            return Ok(Some((Vec::new(), facts.size)));
+        }
+        let end = facts.size.min(count as u64);
+        let read = self.bucket.call(async |client| {
+            let mut body = self.range(&client, &facts.etag, 0, end).await?;
+            let mut bytes = Vec::new();
+            while let Some(chunk) = body.try_next().await.map_err(Fault::broken)? {
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(bytes)
+        });
+        Ok(Some((read.await.map_err(|fault| self.failed("look at", fault))?, facts.size)))
+    }
+
+    /// The bytes from `from` up to `to`, of exactly the content that has this ETag.
+    pub(super) async fn range(&self, client: &Client, etag: &ETag, from: u64, to: u64) -> Result<ByteStream, Fault> {
+        let get = client.get_object().bucket(&self.bucket.name).key(&self.key);
+        let get = get.set_version_id(self.version_id.clone()).if_match(etag.as_str());
+        let answer = get.range(format!("bytes={from}-{}", to - 1)).send().await;
+        let answer = answer.map_err(|e| Fault::of(e, self.action()))?;
+        let wanted = i64::try_from(to - from).ok();
+        if answer.content_length != wanted {
+            let got = answer.content_length.unwrap_or_default();
+            return Err(Fault::broken(format!(
+                "asked for {} bytes, offered {got}: the server does not know ranges",
+                to - from
+            )));
+        }
+        Ok(answer.body)
+    }
+
+    fn action(&self) -> &'static str {
+        if self.version_id.is_some() { READ_VERSION } else { READ }
+    }
+
+    pub(super) fn failed(&self, operation: &'static str, fault: Fault) -> StoreError {
+        store_error(operation, self.location(), fault)
+    }
+
+    pub(super) fn wrong(&self, operation: &'static str, kind: StoreErrorKind, problem: String) -> StoreError {
+        StoreError { operation, location: self.location(), kind, problem, source: None }
+    }
+}

@@ -1,0 +1,200 @@
+//! `s3://bucket/prefix` of a store, and `s3://bucket/key?versionId=…` of one object.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Why a text names nothing in S3.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} {problem}")]
+pub struct InvalidS3Location {
+    /// What was written.
+    pub text: String,
+    /// What is wrong with it and what is allowed.
+    pub problem: &'static str,
+}
+
+/// A place in a bucket.
+///
+/// A bucket's name is S3's (3 to 63 bytes of lower-case letters, digits, dots and dashes) or the ARN of an access point.
+/// A key is taken as it is written, up to 1,024 bytes; a question mark in it is `%3F` and a percent sign before two
+/// hexadecimal digits is `%25`, so that `?versionId=` cannot be mistaken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct S3Location {
+    /// The bucket.
+    pub bucket: String,
+    /// The key, or the prefix of a store; no slash at its ends for a prefix. Empty for the whole bucket.
+    pub key: String,
+    /// The version of the object that is meant.
+    pub version_id: Option<String>,
+}
+
+impl S3Location {
+    /// The same as the place of a store: a prefix without slashes around it and without a version.
+    ///
+    /// # Errors
+    /// A version is named, or the prefix has empty components.
+    pub fn into_store(self) -> Result<Self, InvalidS3Location> {
+        let text = self.to_string();
+        let wrong = |problem| Err(InvalidS3Location { text: text.clone(), problem });
+        if self.version_id.is_some() {
+            return wrong("names a version; a store is s3://BUCKET/PREFIX");
+        }
+        let key = self.key.trim_matches('/').to_owned();
+        if key.len() > 100 || key.contains("//") {
+            return wrong("has a prefix of more than 100 bytes or with two slashes in a row");
+        }
+        Ok(Self { key, ..self })
+    }
+}
+
+fn check_bucket(name: &str) -> Result<(), &'static str> {
+    if name.starts_with("arn:") {
+        return Ok(());
+    }
+    let good = (3..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b))
+        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if good { Ok(()) } else { Err("names no bucket; write s3://BUCKET/KEY, the bucket in 3 to 63 lower-case letters") }
+}
+
+impl FromStr for S3Location {
+    type Err = InvalidS3Location;
+    fn from_str(text: &str) -> Result<Self, InvalidS3Location> {
+        let wrong = |problem| InvalidS3Location { text: text.to_owned(), problem };
+        let rest = text.strip_prefix("s3://").ok_or_else(|| wrong("does not begin with s3://"))?;
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        // The ARN of an access point has a slash of its own: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME.
+        let skip = if path.starts_with("arn:") { path.find('/').map_or(0, |at| at + 1) } else { 0 };
+        let cut = path.get(skip..).and_then(|tail| tail.find('/')).map(|at| at + skip);
+        let (bucket, key) = match cut {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (path, ""),
+        };
+        check_bucket(bucket).map_err(wrong)?;
+        let key = unescape(key);
+        if key.len() > 1024 || key.chars().any(char::is_control) {
+            return Err(wrong("has a key of more than 1,024 bytes, or with control characters"));
+        }
+        let version_id = match query {
+            None => None,
+            Some(query) => match query.strip_prefix("versionId=").or_else(|| query.strip_prefix("version_id=")) {
+                Some(id) if !id.is_empty() && id.len() <= 1024 && id.bytes().all(|b| b.is_ascii_graphic()) => {
+                    Some(id.to_owned())
+                }
+                _ => return Err(wrong("has something after the question mark that is not versionId=…")),
+            },
+        };
+        Ok(Self { bucket: bucket.to_owned(), key, version_id })
+    }
+}
+
+impl fmt::Display for S3Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}", self.bucket)?;
+        if !self.key.is_empty() {
+            write!(f, "/{}", escape(&self.key))?;
+        }
+        match &self.version_id {
+            Some(id) => write!(f, "?versionId={id}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Only what would be misread is escaped: a key is shown as its owner wrote it.
+fn escape(key: &str) -> String {
+    let mut escaped = String::with_capacity(key.len());
+    let mut rest = key;
+    while let Some(c) = rest.chars().next() {
+        match c {
+            '?' => escaped.push_str("%3F"),
+            ' ' => escaped.push_str("%20"),
+            '%' if unescaped(rest).is_some() => escaped.push_str("%25"),
+            c => escaped.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    escaped
+}
+
+/// The three escapes that [`escape`] writes.
+fn unescaped(text: &str) -> Option<char> {
+    match text.get(..3)? {
+        "%3F" | "%3f" => Some('?'),
+        "%20" => Some(' '),
+        "%25" => Some('%'),
+        _ => None,
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let (c, length) = unescaped(rest).map_or((c, c.len_utf8()), |c| (c, 3));
+        plain.push(c);
+        rest = &rest[length..];
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_written_back() {
+        for (text, bucket, key, version) in [
+            ("s3://own-bucket", "own-bucket", "", None),
+            ("s3://own.bucket/a/b.zip", "own.bucket", "a/b.zip", None),
+            ("s3://own-bucket/a%20b%3Fc%25d", "own-bucket", "a b?c%d", None),
+            ("s3://own-bucket/a/b?versionId=3HL4kq.t_~-", "own-bucket", "a/b", Some("3HL4kq.t_~-")),
+            (
+                "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/ours/k",
+                "arn:aws:s3:eu-west-1:123456789012:accesspoint/ours",
+                "k",
+                None,
+            ),
+        ] {
+            let found: S3Location = text.parse().unwrap();
+            assert_eq!(
+                (found.bucket.as_str(), found.key.as_str(), found.version_id.as_deref()),
+                (bucket, key, version)
+            );
+            assert_eq!(found.to_string().parse::<S3Location>().unwrap(), found);
+        }
+        for bad in [
+            "s3://",
+            "s3:///key",
+            "s3://ab",
+            "s3://Bucket/k",
+            "https://bucket",
+            "s3://bucket/k?x=1",
+            "s3://bucket/k?versionId=",
+        ] {
+            assert!(bad.parse::<S3Location>().is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_prefix_without_version() {
+        let store = |text: &str| text.parse::<S3Location>().unwrap().into_store();
+        assert_eq!(store("s3://own-bucket/a/b/").unwrap().key, "a/b");
+        assert_eq!(store("s3://own-bucket/").unwrap().key, "");
+        assert!(store("s3://own-bucket/a?versionId=1").is_err());
+        assert!(store("s3://own-bucket/a//b").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_survives_being_written(key in "[^\\p{Cc}/][^\\p{Cc}]{0,60}") {
+            let place = S3Location { bucket: "own-bucket".to_owned(), key, version_id: Some("v1".to_owned()) };
+            prop_assert_eq!(place.to_string().parse::<S3Location>().unwrap(), place);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! In the CodeDeploy agent's place: deployments that a command service commands, over TLS, with its bucket.
+
+mod crashes;
+mod envelope;
+mod faults;
+mod revisions;
+mod surroundings;
+mod takeover;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::codedeploy::{CommandService, IN_PLACE, s3, specification};
+use crate::support::crash_support::{Bundle, Host, Running, hook_lines_of};
+
+/// A host that the service knows, and the service.
+pub fn served() -> (Host, CommandService) {
+    let (host, service) = (Host::new(), CommandService::start());
+    service.configure(&host.root());
+    (host, service)
+}
+
+/// Starts the daemon.
+pub fn daemon(host: &Host) -> Running {
+    host.start(&["run"])
+}
+
+/// Packs a bundle's directory and puts it into the bucket as `KEY`; returns its ETag.
+pub fn put(service: &CommandService, key: &str, bundle: &Path) -> String {
+    let packed = bundle.with_extension("packed");
+    let compress = if key.ends_with(".tgz") { "-czf" } else { "-cf" };
+    let done = Command::new("tar").arg(compress).arg(&packed).arg("-C").arg(bundle).arg(".").status().unwrap();
+    assert!(done.success());
+    service.put_object(key, std::fs::read(packed).unwrap())
+}
+
+/// A bundle of this version with a hook at every event, in the bucket; the specification of its deployment.
+pub fn whole(host: &Host, service: &CommandService, version: &str, deployment: &str) -> Value {
+    put(service, &format!("{version}.tgz"), &Bundle::new(host, version).app().all_hooks().write());
+    specification(deployment, "web", s3(&format!("{version}.tgz"), "tgz"))
+}
+
+/// A path below the CodeDeploy agent's deployment root.
+pub fn deployment_root(host: &Host, below: &str) -> PathBuf {
+    host.at("opt/codedeploy-agent/deployment-root").join(below)
+}
+
+pub fn version(host: &Host) -> String {
+    std::fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
+}
+
+#[test]
+fn deployments_behind_a_load_balancer_run_event_by_event() {
+    let (host, service) = served();
+    let daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    assert_eq!(version(&host), "v1\n", "{}", daemon.said());
+    assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
+    let noops: Vec<_> = service.acknowledgements().into_iter().filter(|(_, noop)| *noop).map(|(c, _)| c).collect();
+    let of_the_old = ["BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop"];
+    assert_eq!(noops, of_the_old.map(|event| format!("d-FIRST0001/{event}")), "there is no old revision");
+
+    host.clear_hook_lines();
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
+    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
+    assert!(!host.at("srv/app/only-v1").exists() && host.at("srv/app/only-v2").exists());
+    let success = serde_json::json!({"error_code": 0, "script_name": "", "message": "Succeeded: ", "log": ""});
+    assert_eq!(service.report_of("d-SECOND002", "Install").diagnostics, success);
+    let reports = service.reports();
+    assert_eq!(reports.len(), 22, "each event is reported once: {reports:?}");
+
+    host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    host.ok(&["history", "--verify"]);
+    let status = host.ok(&["status", "--json"]).json();
+    assert_eq!(status["groups"][0]["condition"], "good", "{status}");
+}
+
+#[test]
+fn what_is_left_on_disk_is_what_the_codedeploy_agent_leaves() {
+    let (host, service) = served();
+    let daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    let read = |below: &str| std::fs::read_to_string(deployment_root(&host, below)).unwrap();
+    let directory = deployment_root(&host, "0000-web/d-FIRST0001");
+    assert!(directory.join("deployment-archive/appspec.yml").is_file());
+    let named = directory.display().to_string();
+    assert_eq!(read("deployment-instructions/0000-web_last_successful_install"), named);
+    assert_eq!(read("deployment-instructions/0000-web_most_recent_install"), named);
+    let cleanup = read("deployment-instructions/0000-web-cleanup");
+    let lines: Vec<_> = cleanup.lines().collect();
+    assert_eq!(
+        lines,
+        ["/srv", "/srv/app", "/srv/app/lib", "/srv/app/lib/same", "/srv/app/only-v1", "/srv/app/version"]
+    );
+    let install: Value = serde_json::from_str(&read("deployment-instructions/0000-web-install.json")).unwrap();
+    let copy = serde_json::json!({
+        "type": "copy",
+        "source": format!("{named}/deployment-archive/app/version"),
+        "destination": "/srv/app/version",
+    });
+    assert!(install["instructions"].as_array().unwrap().contains(&copy), "{install}");
+    let log = read("0000-web/d-FIRST0001/logs/scripts.log");
+    let first = log.lines().next().unwrap();
+    assert!(first.len() > 20 && first[20..].starts_with("LifecycleEvent - "), "{first}");
+    assert!(read("deployment-logs/codedeploy-agent-deployments.log").contains("] [d-FIRST0001]LifecycleEvent - "));
+    let pid_file = host.at("opt/codedeploy-agent/state/.pid/codedeploy-agent.pid");
+    assert_eq!(std::fs::read_to_string(&pid_file).unwrap().trim(), daemon.pid().to_string());
+    host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    assert!(!pid_file.exists());
+}
+
+#[test]
+fn a_failed_script_is_reported_once_with_its_code_name_and_output() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", "echo going down; echo why >&2; exit 7").write();
+    put(&service, "v1.tar", &bundle);
+    service.deploy(&specification("d-FAIL00001", "web", s3("v1.tar", "tar")), &IN_PLACE);
+    let report = service.report_of("d-FAIL00001", "AfterInstall");
+    assert_eq!(report.status, "Failed");
+    let diagnostics = &report.diagnostics;
+    assert_eq!(diagnostics["error_code"], 4);
+    assert_eq!(diagnostics["script_name"], "hooks/AfterInstall-1.sh");
+    let message = "Script at specified location: hooks/AfterInstall-1.sh failed with exit code 7";
+    assert_eq!(diagnostics["message"], message);
+    let log = diagnostics["log"].as_str().unwrap();
+    assert!(log.starts_with("LifecycleEvent - AfterInstall\nScript - hooks/AfterInstall-1.sh\n"), "{log}");
+    assert!(log.contains("[stdout]going down\n") && log.contains("[stderr]why\n"), "{log}");
+    // The next deployment goes through, and the failure was said once.
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-GOOD00002"), &IN_PLACE);
+    assert_eq!(service.reports().iter().filter(|r| r.command.starts_with("d-FAIL00001/AfterInstall")).count(), 1);
+    assert_eq!(version(&host), "v2\n");
+}
+
+#[test]
+fn two_groups_are_served_at_the_same_time() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let gate = host.path("gate");
+    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    put(&service, "slow.tgz", &Bundle::new(&host, "slow").hook("BeforeInstall", &wait).write());
+    let events = ["DownloadBundle", "BeforeInstall", "Install"];
+    service.deploy(&specification("d-SLOW00001", "slow", s3("slow.tgz", "tgz")), &events);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-QUICK0001"), &IN_PLACE);
+    let slow = |command: &str| service.reports().iter().any(|r| r.command == command);
+    assert!(slow("d-SLOW00001/DownloadBundle") && !slow("d-SLOW00001/BeforeInstall"));
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(service.report_of("d-SLOW00001", "Install").status, "Succeeded");
+}
