@@ -277,6 +277,48 @@ fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
     killed.check_the_record();
 }
 
+/// The boot that follows finds the good revision whole, before anything starts, and the rollback goes on to its end.
+#[test]
+fn killed_in_a_rollbacks_install_recovery_completes_it_before_the_application_starts() {
+    if !strace_or_skip() {
+        return;
+    }
+    let mut met = 0;
+    for number in 1.. {
+        let host = Host::new();
+        let [good, bad] = ["good", "bad"].map(|version| Bundle::new(&host, version).app().all_hooks());
+        let (good, bad) = (good.write(), bad.hook("ValidateService", "exit 1").write());
+        host.deploy(&good, &[]).with_code(0);
+        let before = seen(&host);
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-o", "/dev/null", "-f", "-e", "trace=renameat2", "-e"]);
+        command.arg(format!("inject=renameat2:signal=KILL:when={number}"));
+        let deploy = host.command(&["deploy", bad.to_str().unwrap()]);
+        command.arg(HOSTLER).args(deploy.get_args()).current_dir("/");
+        if Ended::of(command).code.is_some() {
+            break;
+        }
+        let active = host.status()["active"].clone();
+        if active["creator"] != "rollback" || active["event"] != "Install" {
+            continue;
+        }
+        met += 1;
+        host.clear_hook_lines();
+        host.ok(&["run", "--recover"]).saying(&["was completed; the good revision's files are in place"]);
+        assert_eq!(seen(&host), before, "killed before rename {number}");
+        assert!(host.hook_lines().is_empty(), "recovery runs no scripts");
+        host.ok(&["run", "--once"]);
+        let status = host.status();
+        assert_eq!(status["condition"], "rolled_back", "{status}");
+        assert_eq!(seen(&host), before, "killed before rename {number}");
+        let after: Vec<String> =
+            hook_lines_of(None, "good").into_iter().filter(|line| !line.contains("BeforeInstall")).collect();
+        assert_eq!(host.hook_lines(), after);
+        host.ok(&["history", "--verify"]);
+    }
+    assert!(met > 3, "{met} kills in a rollback's Install");
+}
+
 /// Whether it ended well or said that there is no space, and where.
 fn full_or_fine(ended: &Ended, places: &[&Path]) -> bool {
     match ended.code {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -353,12 +354,59 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
     drop(daemon);
 }
 
+/// What hooks print is for root and the service group; others are told that something failed, and not what it said.
+#[test]
+fn what_hooks_print_is_not_for_every_user_of_the_host() {
+    if !root_or_skip("looking as another user") {
+        return;
+    }
+    let host = Host::new();
+    let daemon = host.daemon(&[]);
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", "echo password is swordfish; exit 1").write();
+    host.deploy(&bundle, &[]).with_code(1).saying(&["swordfish"]);
+    let id = host.status()["last"]["id"].as_str().unwrap().to_owned();
+    let logs = [
+        host.deployment(&id).join("logs/scripts.log"),
+        host.state().join("deployment-root/deployment-logs/codedeploy-agent-deployments.log"),
+    ];
+    for log in &logs {
+        assert!(fs::read_to_string(log).unwrap().contains("swordfish"), "{}", log.display());
+        let mode = fs::metadata(log).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o640, "{}", log.display());
+    }
+    assert!(host.status().to_string().contains("swordfish"), "root sees the script's last lines");
+    let path = socket(&host);
+    let status = std::thread::spawn(move || {
+        become_nobody();
+        for log in &logs {
+            assert_eq!(fs::File::open(log).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        }
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"{\"version\":1,\"ask\":\"status\"}\n").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        answer
+    });
+    let status = status.join().unwrap();
+    assert!(
+        status.contains("\"failed\"") && status.contains("AfterInstall") && !status.contains("swordfish"),
+        "{status}"
+    );
+    drop(daemon);
+}
+
 /// Makes this thread act as nobody; the thread ends soon after.
 #[allow(unsafe_code)]
 fn become_nobody() {
-    // SAFETY: a system call without pointers; the raw call changes this thread alone.
-    let result = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65534, -1) };
-    assert_eq!(result, 0);
+    // SAFETY: system calls that read no memory (no groups are given); raw calls change this thread alone.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+            libc::syscall(libc::SYS_setresgid, -1, 65534, -1),
+            libc::syscall(libc::SYS_setresuid, -1, 65534, -1),
+        ]
+    };
+    assert_eq!(results, [0; 3]);
 }
 
 fn lines_with(daemon: &Running, text: &str) -> Vec<String> {

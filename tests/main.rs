@@ -14,9 +14,12 @@ mod fuzzing;
 mod hosts_hooks;
 mod http_support;
 mod machine;
+mod old_kernel;
 mod package;
 mod quickstart;
+mod s3;
 mod support;
+mod syncs;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

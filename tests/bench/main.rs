@@ -6,9 +6,15 @@
 
 mod deployment;
 mod hooks;
+#[path = "../support/http_server.rs"]
+#[allow(dead_code)]
+mod http_server;
 mod plan;
+mod s3;
 mod support;
 mod syncs;
+#[path = "../support/syncs.rs"]
+mod trace;
 mod unpack;
 mod update;
 
@@ -25,6 +31,8 @@ const FIGURES: &[(&str, Figure)] = &[
     ("unpack", unpack::run),
     ("update", update::run),
     ("hooks", hooks::run),
+    ("download", s3::download),
+    ("delta", s3::delta),
 ];
 
 fn main() -> ExitCode {

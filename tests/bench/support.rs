@@ -71,6 +71,7 @@ pub fn this_program(arguments: &[&str]) -> Command {
 pub fn child(arguments: &[String]) -> ExitCode {
     match arguments {
         [work, bundle, destination] if work == "unpack" => crate::unpack::child(bundle.as_ref(), destination.as_ref()),
+        [work, url, into, digest, bundle] if work == "download" => crate::s3::child(url, into.as_ref(), digest, bundle),
         _ => panic!("unknown work for a measured child: {arguments:?}"),
     }
     ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 mod crashes;
 mod envelope;
 mod faults;
+mod local;
 mod revisions;
 mod surroundings;
 mod takeover;
@@ -151,4 +152,62 @@ fn two_groups_are_served_at_the_same_time() {
     assert!(slow("d-SLOW00001/DownloadBundle") && !slow("d-SLOW00001/BeforeInstall"));
     std::fs::write(gate, "").unwrap();
     assert_eq!(service.report_of("d-SLOW00001", "Install").status, "Succeeded");
+}
+
+#[test]
+fn nothing_is_waited_for_between_two_events() {
+    let (host, service) = served();
+    let path = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // Whoever waited between two polls would not come to an end.
+    std::fs::write(&path, text.replace(":wait_between_runs: 1", ":wait_between_runs: 86400")).unwrap();
+    let _daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
+}
+
+#[test]
+fn a_bundle_with_only_appspec_yaml_is_deployed() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let bundle = Bundle::new(&host, "v1").app().all_hooks().write();
+    std::fs::rename(bundle.join("appspec.yml"), bundle.join("appspec.yaml")).unwrap();
+    put(&service, "v1.tgz", &bundle);
+    service.deploy_to_the_end(&specification("d-YAML00001", "web", s3("v1.tgz", "tgz")), &IN_PLACE);
+    assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
+}
+
+#[test]
+fn a_script_whose_path_a_shell_would_take_apart_runs() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let bundle = Bundle::new(&host, "v1").write();
+    let name = "hooks/a b; touch $(pwd)'.sh";
+    let script = format!("#!/bin/sh\necho ran >> {}\n", host.path("hook-lines").display());
+    crate::support::crash_support::write(&bundle.join(name), script);
+    let appspec = format!("version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - location: \"{name}\"\n");
+    std::fs::write(bundle.join("appspec.yml"), appspec).unwrap();
+    put(&service, "v1.tgz", &bundle);
+    let events = ["DownloadBundle", "Install", "AfterInstall"];
+    service.deploy_to_the_end(&specification("d-SHELL0001", "web", s3("v1.tgz", "tgz")), &events);
+    assert_eq!(std::fs::read_to_string(host.path("hook-lines")).unwrap(), "ran\n");
+}
+
+/// The tests that SEMANTICS.md names for each fault of the CodeDeploy agent exist.
+#[test]
+fn every_fault_of_the_codedeploy_agent_has_its_test() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let semantics = std::fs::read_to_string(top.join("SEMANTICS.md")).unwrap();
+    let table = semantics.split("| n | the CodeDeploy agent 1.8.1 | kept by |").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 20);
+    for (number, row) in (1..).zip(rows) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells[0], number.to_string());
+        for name in cells[2].split(',').map(|name| name.trim().trim_matches('`')) {
+            let mut grep = Command::new("grep");
+            grep.args(["-rqw", "--include=*.rs", &format!("fn {name}")]).arg(top.join("tests")).arg(top.join("agent"));
+            assert!(grep.status().unwrap().success(), "row {number}: there is no test {name}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use hostler_core::appspec::diagnose::{self, Severity};
 use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, BundleType, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::plan::wanted;
-use hostler_core::release::{AgentVersion, Document};
+use hostler_core::release::{AgentVersion, Document, PAYLOAD_TYPE};
 use hostler_core::{appspec, config};
 use hostler_host::archive::{self, UnpackOptions};
 
@@ -52,7 +52,7 @@ pub fn release(data: &[u8]) {
         assert_eq!(again.release, document.release);
     }
     // The manifest alone, which a damaged envelope hides.
-    if let Ok(envelope) = hostler_core::release::Envelope::unsigned(data.to_vec(), &limits)
+    if let Ok(envelope) = hostler_core::release::Envelope::unsigned(PAYLOAD_TYPE, data.to_vec(), &limits)
         && let Ok(bytes) = envelope.to_bytes(&limits)
     {
         // What it says does not matter: it must come to an end.

@@ -4,9 +4,12 @@ pub mod codedeploy;
 pub mod crash_support;
 pub mod http_server;
 pub mod machine;
+pub mod moto;
 pub mod packages;
+pub mod s3_front;
 pub mod scratch;
 pub mod sigv4;
+pub mod syncs;
 mod tree;
 
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
+use hostler_core::release::AgentVersion;
 
 /// Deploys revision bundles on this host.
 #[derive(Debug, Parser)]
@@ -72,6 +73,12 @@ pub enum Verb {
     Push(PushArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
+    /// Add a signature to a proposed release, and publish it with the last one that is missing
+    Sign(SignArgs),
+    /// Make a pair of keys that signs releases
+    Keygen(KeygenArgs),
+    /// Publish which keys sign a group's releases from now on
+    RotateKeys(RotateKeysArgs),
 }
 
 /// Flags of `run`.
@@ -125,6 +132,9 @@ pub struct DeployArgs {
     /// Do not return to the last good revision when an event fails
     #[arg(long)]
     pub no_rollback: bool,
+    /// Signed release document that says what the bundle file must be
+    #[arg(long, value_name = "FILE")]
+    pub release: Option<PathBuf>,
 }
 
 /// Flags of `rollback`.
@@ -175,6 +185,9 @@ pub struct ValidateArgs {
     /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
     #[arg(short = 'A', long, value_name = "NAME")]
     pub appspec_filename: Option<String>,
+    /// Public key that must have signed a release document; all that are given must [default: the configuration's]
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Vec<PathBuf>,
 }
 
 /// Flags of `plan`.
@@ -230,8 +243,149 @@ pub struct ReleaseArgs {
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
     pub file_exists_behavior: Option<FileExists>,
+    /// No host takes the release up after this time, for example 30d
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub expires_in: Option<u64>,
+    /// Agents below this version refuse the release
+    #[arg(long, value_name = "VERSION")]
+    pub minimum_agent_version: Option<AgentVersion>,
+    /// What signs it
+    #[command(flatten)]
+    pub signing: SigningArgs,
+    /// Put it beside the channel, where others sign it with `hostler sign` before any host sees it
+    #[arg(long)]
+    pub propose: bool,
+}
+
+/// What signs.
+#[derive(Debug, Args)]
+pub struct SigningArgs {
+    /// Private key that signs; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Key in KMS that signs: id, ARN or alias/NAME; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub kms_key: Vec<String>,
+}
+
+/// Flags of `sign`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
+pub struct SignArgs {
+    /// The store: file:///DIR or a path
+    pub store: String,
+    /// The revision that the proposed release must be of: sha256:… (a beginning is enough)
+    pub revision: String,
+    /// What signs it
+    #[command(flatten)]
+    pub signing: SigningArgs,
+}
+
+/// Kind of a new key.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum KeyAlgorithm {
+    /// Ed25519
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+}
+
+/// Flags of `keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArgs {
+    /// File for the private key; the public one goes beside it as FILE.pub. With --kms-key: file for the public key
+    pub file: PathBuf,
+    /// Kind of key
+    #[arg(long, value_enum, default_value = "ed25519")]
+    pub algorithm: KeyAlgorithm,
+    /// Make no key, and fetch the public half of this one in KMS: id, ARN or alias/NAME
+    #[arg(long, value_name = "KEY", conflicts_with = "algorithm")]
+    pub kms_key: Option<String>,
+}
+
+/// Flags of `rotate-keys`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
+pub struct RotateKeysArgs {
+    /// The store: file:///DIR or a path
+    pub store: String,
+    /// Public key that may sign from now on; given once for each
+    #[arg(long, value_name = "FILE", required = true)]
+    pub public_key: Vec<PathBuf>,
+    /// How many of them must sign
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub threshold: u32,
+    /// What signs it: enough of the keys before, and enough of the new ones
+    #[command(flatten)]
+    pub signing: SigningArgs,
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
     hostler_core::config::duration::seconds(text).map_err(|e| e.to_string())
+}
+
+/// Deploys on this host without the CodeDeploy service.
+#[derive(Debug, Parser)]
+#[command(name = "codedeploy-local", disable_version_flag = true)]
+pub struct CodeDeployLocal {
+    /// The bundle: a path, s3://bucket/key?versionId=..&etag=.., https://github.com/owner/repo or
+    /// https://api.github.com/repos/owner/repo/zipball|tarball/ref
+    #[arg(short = 'l', long, value_name = "LOCATION", default_value = ".")]
+    pub bundle_location: String,
+    /// What the bundle is: tgz, tar, zip or directory
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "directory")]
+    pub bundle_type: String,
+    /// What to do with files that are there and that the last deployment did not install
+    #[arg(short = 'b', long, value_enum, ignore_case = true, default_value = "disallow")]
+    pub file_exists_behavior: FileExists,
+    /// Id of the deployment group, and name of its directory
+    #[arg(short = 'g', long, value_name = "ID", default_value = "default-local-deployment-group")]
+    pub deployment_group: hostler_core::ids::DeploymentGroupId,
+    /// Name of the deployment group
+    #[arg(short = 'd', long, value_name = "NAME", default_value = "LocalFleet")]
+    pub deployment_group_name: GroupName,
+    /// Name of the application
+    #[arg(short = 'a', long, value_name = "NAME", default_value = "local")]
+    pub application_name: ApplicationName,
+    /// Lifecycle events in their order, with commas between [default: all of them]
+    #[arg(short = 'e', long, value_name = "EVENTS")]
+    pub events: Option<String>,
+    /// The CodeDeploy agent's configuration
+    #[arg(short = 'c', long, value_name = "FILE", default_value = "/etc/codedeploy-agent/conf/codedeployagent.yml")]
+    pub agent_configuration_file: PathBuf,
+    /// Name of the appspec file in the bundle
+    #[arg(short = 'A', long, value_name = "NAME", default_value = "appspec.yml")]
+    pub appspec_filename: String,
+    /// Print the version of these options
+    #[arg(short = 'v', long)]
+    pub version: bool,
+    /// Prefix of destinations and state, for tests
+    #[arg(long, hide = true, default_value = "/")]
+    pub root: PathBuf,
+}
+
+/// Starts, stops and shows the agent, under the CodeDeploy agent's name.
+#[derive(Debug, Parser)]
+#[command(name = "codedeploy-agent", version)]
+pub struct CodeDeployAgent {
+    /// Taken and not used: hostler's service reads its own configuration
+    #[arg(long = "config_file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// What to do with hostler.service
+    #[arg(value_enum)]
+    pub verb: AgentVerb,
+}
+
+/// What to do with the service.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum AgentVerb {
+    /// Start it
+    Start,
+    /// Stop it
+    Stop,
+    /// Stop and start it
+    Restart,
+    /// Show whether it runs
+    Status,
 }

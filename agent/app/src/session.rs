@@ -9,7 +9,7 @@ use hostler_core::config::settings::Settings;
 use hostler_core::history;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::limits::Limits;
-use hostler_core::machine::state::{Creator, Policy, Request, Revision, STATE_VERSION, Source};
+use hostler_core::machine::state::{Creator, Policy, Request, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
 use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
 use hostler_host::ledger::{Ledger, LedgerError};
@@ -24,7 +24,8 @@ use crate::failure::{Failure, Outcome};
 use crate::ports::Keeper;
 use crate::progress::Printer;
 use crate::setup::Setup;
-use crate::work::HostWorker;
+use crate::sources::signatures;
+use crate::work::{HostWorker, recover};
 
 /// A running engine in this process. It holds the state's lock until it is closed.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl Session {
         let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
         let mut state = read_state(&ledger.current().state)?;
         state.instance = Some(instance.clone());
+        recover::confirm_all(setup, &state)?;
         let identity = Identity {
             host: instance.clone(),
             boot_id: clock::boot_id(),
@@ -262,18 +264,27 @@ pub fn ledger_failure(error: LedgerError) -> Failure {
 }
 
 /// A deployment by hand as the state machine takes it.
-pub fn deploy_request(wish: DeployWish, policy: Policy, asked_by: String) -> Request {
-    Request {
-        revision: unknown_revision(&wish.source),
+///
+/// # Errors
+/// Verification failed when what is deployed by hand must be signed on this host and is not.
+pub fn deploy_request(setup: &Setup, wish: DeployWish, policy: Policy, asked_by: String) -> Result<Request, Failure> {
+    let (revision, trust) = signatures::by_hand(setup, &wish.key, location(&wish.source), wish.release.as_deref())?;
+    if revision.digest.is_some() && matches!(&wish.source, Source::Path { path } if path.is_dir()) {
+        let message = "a directory has no digest that a release could name";
+        return Err(Failure::say(ExitCode::Usage, message).hint("give the bundle file that was released"));
+    }
+    Ok(Request {
+        revision,
         key: wish.key,
         creator: Creator::Cli,
         asked_by,
         source: wish.source,
         release: None,
+        trust,
         rolls_back: None,
         removes: false,
         policy,
-    }
+    })
 }
 
 /// How a group is removed: by its own policy, and what the command says about a failing ApplicationStop.
@@ -286,13 +297,12 @@ pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_st
     }
 }
 
-fn unknown_revision(source: &Source) -> Revision {
-    let location = match source {
+fn location(source: &Source) -> String {
+    match source {
         Source::Path { path } => path.display().to_string(),
         Source::Location { location } => location.clone(),
         Source::Store { store, key } => format!("{store}/{key}"),
         Source::Kept { deployment } => deployment.to_string(),
         Source::CodeDeploy { location, .. } => location.to_string(),
-    };
-    Revision { location, digest: None, size: None, bundle_type: None }
+    }
 }

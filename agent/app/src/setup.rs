@@ -39,6 +39,14 @@ impl Setup {
     /// # Errors
     /// A usage failure for a configuration that is wrong and for flags that do not fit together.
     pub fn new(shared: &Shared) -> Result<Self, Failure> {
+        Self::adjusted(shared, |_| {})
+    }
+
+    /// The same, with settings that a verb needs whatever the configuration says.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn adjusted(shared: &Shared, adjust: impl FnOnce(&mut Settings)) -> Result<Self, Failure> {
         let absolute =
             |path: &Path| std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()));
         let root = absolute(&shared.root)?;
@@ -46,6 +54,7 @@ impl Setup {
         let limits = Limits::default();
         let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
         add_group_of_flags(&mut settings, shared)?;
+        adjust(&mut settings);
         let mut layout = Layout::new(&root, state_dir.as_deref());
         let mut drop_in = None;
         if settings.codedeploy.enabled {
@@ -113,6 +122,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             key,
             channel: Some(channel.clone()),
             poll_seconds: DEFAULT_POLL_SECONDS,
+            minimum_sequence: None,
             policy: Policy::default(),
         }),
     }

@@ -4,5 +4,6 @@ pub mod clients;
 pub mod codedeploy;
 pub mod endpoint;
 pub mod fault;
+pub mod kms;
 pub mod signed_call;
 pub mod store_s3;

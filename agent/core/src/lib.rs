@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod codedeploy;
 pub mod codes;
 pub mod config;
+pub mod delta;
 pub mod event_order;
 pub mod history;
 pub mod hook;

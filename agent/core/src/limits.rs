@@ -65,6 +65,12 @@ pub struct Limits {
     pub download_floor_bytes: u64,
     /// Broken connections in a row that brought nothing. Prevents: trying for ever.
     pub download_fruitless_tries: u32,
+    /// Bytes at the end of a zip that are fetched first; its table of contents is there. Prevents: a request more for
+    /// each bundle.
+    pub delta_tail_bytes: u64,
+    /// Bytes that are copied from the kept bundle rather than fetched, between two ranges that are. Prevents: more
+    /// requests than bytes.
+    pub delta_copy_bytes: u64,
     /// Bytes of one part of an upload, and of the largest object that is uploaded in one request. Prevents: memory that
     /// grows with the bundle. S3 wants at least 5 MiB.
     pub upload_part_bytes: u64,
@@ -107,6 +113,8 @@ impl Default for Limits {
             download_stall_seconds: 30,
             download_floor_bytes: 64 << 10,
             download_fruitless_tries: 4,
+            delta_tail_bytes: 128 << 10,
+            delta_copy_bytes: 64 << 10,
             upload_part_bytes: 16 << 20,
             upload_connections: 2,
             kill_grace_seconds: 5,

@@ -6,6 +6,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
+use crate::release::Trust;
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
@@ -21,6 +22,17 @@ pub struct Status {
     pub daemon: Option<Daemon>,
     /// The deployment groups, by name.
     pub groups: Vec<GroupStatus>,
+}
+
+impl Status {
+    /// Takes out what scripts printed, for those who may not read their log either.
+    pub fn leave_out_hook_output(&mut self) {
+        for group in &mut self.groups {
+            for deployment in [&mut group.active, &mut group.last, &mut group.failed].into_iter().flatten() {
+                deployment.failure.iter_mut().for_each(|failure| failure.tail.clear());
+            }
+        }
+    }
 }
 
 /// The daemon that answers.
@@ -46,8 +58,11 @@ pub struct GroupStatus {
     pub installed: Option<Installed>,
     /// The last revision whose deployment succeeded as a whole.
     pub last_good: Option<Installed>,
-    /// Whether what is on the host came from a signed release; signatures are not checked yet.
-    pub signature: Signature,
+    /// Who signed what is on the host.
+    pub signature: Trust,
+    /// Version of the channel's key policy, where the store led beyond the configured one.
+    #[serde(default)]
+    pub key_policy: Option<u64>,
     /// The highest sequence of the channel that was accepted.
     pub highest_sequence: Option<u64>,
     /// Why the channel is not followed.
@@ -93,14 +108,6 @@ impl Condition {
     }
 }
 
-/// How the revision was authenticated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signature {
-    /// No keys are configured.
-    Unsigned,
-}
-
 /// One deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentStatus {
@@ -116,6 +123,9 @@ pub struct DeploymentStatus {
     pub revision: Option<Sha256Digest>,
     /// Sequence of the release.
     pub sequence: Option<u64>,
+    /// Who signed it.
+    #[serde(default)]
+    pub signature: Trust,
     /// When it began, milliseconds since 1970.
     pub started_ms: u64,
     /// When it ended.
@@ -212,7 +222,8 @@ fn group_status(group: &Group, now_ms: u64) -> GroupStatus {
         condition: condition(group),
         installed: group.installed.clone(),
         last_good: group.last_good.clone(),
-        signature: Signature::Unsigned,
+        signature: group.installed.as_ref().map(|i| i.trust.clone()).unwrap_or_default(),
+        key_policy: group.following.keys.as_ref().map(|keys| keys.policy.version),
         highest_sequence: group.following.highest.map(|h| h.sequence),
         held: group.following.held.clone(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
@@ -254,6 +265,7 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
         location: request.revision.location.clone(),
         revision: request.revision.digest,
         sequence: request.sequence(),
+        signature: request.trust.clone(),
         started_ms: deployment.started_ms,
         finished_ms: deployment.finished_ms,
         outcome: deployment.outcome,

@@ -5,7 +5,7 @@
 //! [`Limits`] allows, counted after aliases are expanded, so that a small document cannot stand for a huge one;
 //! of two equal keys the last wins, and a [`Note`] tells.
 //!
-//! The events come from the parser below `serde_yaml`, because serde's model has no place for positions and quoting.
+//! It is built of a parser's events, because serde's model has no place for positions and quoting.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -342,7 +342,7 @@ fn check_result(host: &Host, wanted: &Wanted, plan: &Plan) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plans_keep_their_promises_from_one_install_to_the_next(

@@ -117,22 +117,43 @@ pub(crate) mod watch {
     }
 }
 
-/// Makes a directory with its missing parents, each of them durable. What is there stays as it is.
+/// Makes everything that was written to a file system survive power loss.
+///
+/// # Errors
+/// The directory cannot be opened, or the disk failed.
+pub fn sync_file_system(directory: &Path) -> Result<(), AtomicError> {
+    let opened = File::open(directory).map_err(failed("open the directory", directory))?;
+    let all = |file: &File| Ok(rustix::fs::syncfs(file)?);
+    sync(&opened, all).map_err(failed("sync the file system of", directory))
+}
+
+/// Makes a directory with its missing parents, each of them durable. What is there stays as it is; its name is made
+/// durable too, because whoever made it may have been killed before it was.
 ///
 /// # Errors
 /// One of them cannot be made, or something that is no directory is in the way.
 pub fn create_directories(path: &Path, mode: u32) -> Result<(), AtomicError> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
+    if path.is_dir() {
+        return sync_parent_of_existing(path);
     }
-    if let Some(parent) = path.parent() {
-        create_directories(parent, mode)?;
-    }
+    let Some(parent) = path.parent() else { return Ok(()) };
+    create_directories(parent, mode)?;
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => sync_parent(path),
-        // Someone else was faster: as good.
-        Err(_) if path.is_dir() => Ok(()),
+        // Someone else was faster, and may not have got further.
+        Err(_) if path.is_dir() => sync_parent(path),
         Err(source) => Err(failed("create the directory", path)(source)),
+    }
+}
+
+fn sync_parent_of_existing(path: &Path) -> Result<(), AtomicError> {
+    if path.parent().is_none() {
+        return Ok(());
+    }
+    match sync_parent(path) {
+        // Whoever may not open it has made nothing in it either.
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
     }
 }
 
@@ -191,6 +212,35 @@ mod tests {
         std::os::unix::fs::symlink(&victim, directory.path().join(".a.new")).unwrap();
         replace(&directory.path().join("a"), b"x", 0o600).unwrap_err();
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_directory_that_a_killed_process_had_just_made_is_made_durable_too() {
+        use std::cell::RefCell;
+        use std::os::unix::fs::MetadataExt;
+        use std::rc::Rc;
+
+        let chain = ["a", "a/b", "a/b/c"];
+        // It had made so many of them, and synchronised the parents of all but the last.
+        for made in 0..=chain.len() {
+            let top = tempfile::tempdir().unwrap();
+            chain[..made].iter().for_each(|name| fs::create_dir(top.path().join(name)).unwrap());
+            let synced = Rc::new(RefCell::new(Vec::new()));
+            let seen = Rc::clone(&synced);
+            watch::set(Box::new(move |file| {
+                // What is in it at this moment is what survives.
+                let directory = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+                let has = fs::read_dir(directory).unwrap().count();
+                seen.borrow_mut().push((file.metadata().unwrap().ino(), has));
+            }));
+            create_directories(&top.path().join("a/b/c"), 0o755).unwrap();
+            watch::clear();
+            for name in &chain[made.saturating_sub(1)..] {
+                let path = top.path().join(name);
+                let parent = fs::metadata(path.parent().unwrap()).unwrap().ino();
+                assert!(synced.borrow().contains(&(parent, 1)), "{name} of {made}: {:?}", synced.borrow());
+            }
+        }
     }
 
     #[test]

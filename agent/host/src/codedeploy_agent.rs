@@ -100,7 +100,12 @@ mod tests {
         assert_eq!(running(&pid_file, false), None);
         let mut agent = Command::new("sleep").arg0("codedeploy-agent: master 1").arg("600").spawn().unwrap();
         fs::write(&pid_file, format!("{}\n", agent.id())).unwrap();
-        assert_eq!(running(&pid_file, false), Some(RunningAgent { pid: agent.id() }));
+        // Its arguments appear a moment after its program.
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while running(&pid_file, false) != Some(RunningAgent { pid: agent.id() }) {
+            assert!(std::time::Instant::now() < deadline, "it is not found");
+            std::thread::yield_now();
+        }
         agent.kill().unwrap();
         agent.wait().unwrap();
         assert_eq!(running(&pid_file, false), None, "it has ended");

@@ -130,8 +130,13 @@ impl DeploymentPaths {
         self.0.join("install-journal")
     }
 
+    /// The run directories of its hooks.
+    pub fn hook_runs(&self) -> PathBuf {
+        self.0.join("hook-runs")
+    }
+
     /// The run directory of one attempt of one script.
     pub fn run(&self, event: LifecycleEvent, index: usize, attempt: u32) -> PathBuf {
-        self.0.join("hook-runs").join(format!("{event}-{}-{attempt}", index + 1))
+        self.hook_runs().join(format!("{event}-{}-{attempt}", index + 1))
     }
 }

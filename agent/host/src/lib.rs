@@ -18,6 +18,7 @@ pub mod notify;
 pub mod observe;
 pub mod perms;
 pub mod power;
+pub mod signature;
 pub mod socket;
 pub mod store_dir;
 pub mod users;

@@ -17,9 +17,9 @@ const OF_THE_SHELL: [&str; 7] = ["_", "PWD", "OLDPWD", "SHLVL", "BASHOPTS", "SHE
 /// See above.
 pub fn login_environment(files: &[&Path], path: &str) -> io::Result<Vec<(String, String)>> {
     // A file that ends in an error still has set what it set, as in a login.
-    const SCRIPT: &str = r#"for file in "$@"; do [ ! -r "$file" ] || . "$file"; done >/dev/null 2>&1; exec env -0"#;
+    const SCRIPT: &str = r#"while [ $# -gt 0 ]; do if [ -r "$1" ]; then set -a; . "$1"; set +a; fi; shift; done >/dev/null 2>&1; exec env -0"#;
     let mut shell = Command::new("timeout");
-    shell.args(["--kill-after=1", "10", "/bin/bash", "-a", "-c", SCRIPT, "login"]).args(files);
+    shell.args(["--kill-after=1", "10", "/bin/bash", "-c", SCRIPT, "login"]).args(files);
     let output = shell.env_clear().env("PATH", path).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
     if !output.status.success() {
         let problem = match output.status.code() {

@@ -86,6 +86,15 @@ pub fn is_member(uid: u32, group: &str) -> bool {
     by_id(uid).is_ok_and(|user| user.groups.contains(&group.gid.as_raw()))
 }
 
+/// The group whose members may ask the daemon for what root may, and read what hooks printed.
+pub const SERVICE_GROUP: &str = "hostler";
+
+/// The number of [`SERVICE_GROUP`]; `None` where nobody has made it.
+pub fn service_group() -> Option<u32> {
+    let group = nix::unistd::Group::from_name(SERVICE_GROUP).ok()??;
+    Some(group.gid.as_raw())
+}
+
 /// Whether a group of this name exists.
 pub fn group_exists(name: &str) -> bool {
     matches!(nix::unistd::Group::from_name(name), Ok(Some(_)))

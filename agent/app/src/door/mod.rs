@@ -78,6 +78,9 @@ pub struct DeployWish {
     pub no_cleanup: bool,
     /// Do not return to the last good revision.
     pub no_rollback: bool,
+    /// The signed release document that came with the bundle, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
 }
 
 impl DeployWish {

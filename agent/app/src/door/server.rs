@@ -9,7 +9,7 @@ use hostler_core::machine::{Event, Progress};
 use hostler_core::status::{Daemon, status};
 use hostler_host::clock;
 use hostler_host::socket::{Connection, SocketError};
-use hostler_host::users;
+use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -19,9 +19,6 @@ use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
 use crate::session;
 use crate::setup::Setup;
-
-/// Members of this group may do what root may.
-const SERVICE_GROUP: &str = "hostler";
 
 /// Answers questions until it is dropped.
 #[derive(Debug, Clone)]
@@ -104,13 +101,18 @@ impl Server {
         let asked_by = users::describe(uid);
         match question.ask {
             Ask::Status => {
-                let document = status(&self.handle.state().borrow(), Some(self.daemon.clone()), clock::now_ms());
+                let mut document = status(&self.handle.state().borrow(), Some(self.daemon.clone()), clock::now_ms());
+                if !may_act(uid) {
+                    document.leave_out_hook_output();
+                }
                 send(connection, &Answer::Status(Box::new(document))).await
             }
             Ask::Deploy(wish) => {
                 let policy = wish.policy(self.setup.settings.policy(&wish.key));
-                let request = session::deploy_request(wish, policy, asked_by);
-                self.deploy(connection, |id| Event::Deploy { id, request: Box::new(request) }).await
+                match session::deploy_request(&self.setup, wish, policy, asked_by) {
+                    Ok(request) => self.deploy(connection, |id| Event::Deploy { id, request: Box::new(request) }).await,
+                    Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
+                }
             }
             Ask::Rollback { key, to } => {
                 let policy = Box::new(self.setup.settings.policy(&key));

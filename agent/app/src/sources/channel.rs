@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
+use hostler_core::machine::Event;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
-use hostler_core::machine::{Event, State};
-use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Terms};
+use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
 use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
 
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
 use crate::setup::Setup;
-use crate::sources::store;
+use crate::sources::{signatures, store};
 
 /// What a look at the channel found.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub async fn look(
     setup: &Setup,
     group: &GroupSettings,
     channel: &str,
-    state: &State,
+    handle: &Handle,
     known: Option<&ETag>,
 ) -> Result<Look, Failure> {
     let store = setup.stores.open(channel)?;
@@ -58,18 +57,41 @@ pub async fn look(
         GetOutcome::NotModified => return Ok(Look::Unchanged),
         GetOutcome::Found { bytes, etag } => (bytes, etag),
     };
-    let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?)
-        .with_context(|| format!("cannot use {}", store.location(&key)))?;
+    let state = handle.state().borrow().clone();
+    let keys = signatures::channel_keys(setup, &store, &group.key, &state).await?;
+    if let Some(accepted) = keys.accepted {
+        // Before anything is followed that only the new keys stand for.
+        handle.ask(Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) }).await?;
+    }
+    let place = store.location(&key);
+    let (document, trust) = signatures::open(&bytes, &place, &setup.limits, keys.policy.as_ref())?;
     let known_group = state.groups.get(&group.key.id());
-    let terms = Terms { group: &group.key, highest: known_group.and_then(|g| g.following.highest), now: clock::now() };
+    let highest = known_group.and_then(|g| g.following.highest);
+    let terms = Terms { group: &group.key, highest: at_least(highest, group.minimum_sequence), now: clock::now() };
     release::accept(&document, &terms)
         .map_err(|e| Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e)))?;
     let sequence = document.release.sequence;
-    let request = Box::new(request(&group.key, group.policy.clone(), channel, &document)?);
+    let request = Box::new(request(&group.key, group.policy.clone(), channel, &document, trust)?);
     Ok(Look::Release { sequence, follow: follow(known_group, sequence), request, etag })
 }
 
-fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -> Result<Request, Failure> {
+/// The configured floor, where nothing above it was seen.
+fn at_least(highest: Option<Highest>, floor: Option<u64>) -> Option<Highest> {
+    let floor = floor.map(|sequence| Highest { sequence, digest: None });
+    match (highest, floor) {
+        (Some(seen), Some(floor)) if floor.sequence > seen.sequence => Some(floor),
+        (Some(seen), _) => Some(seen),
+        (None, floor) => floor,
+    }
+}
+
+fn request(
+    key: &GroupKey,
+    policy: Policy,
+    channel: &str,
+    document: &Document,
+    trust: Trust,
+) -> Result<Request, Failure> {
     let release = &document.release;
     let source = match &release.revision.source {
         RevisionSource::Key(key) => Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() },
@@ -99,7 +121,8 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -
             bundle_type: Some(release.revision.bundle_type),
         },
         source,
-        release: Some(release::Highest { sequence: release.sequence, digest: Some(document.digest) }),
+        release: Some(Highest { sequence: release.sequence, digest: Some(document.digest) }),
+        trust,
         rolls_back: None,
         removes: false,
         policy: Policy {
@@ -116,9 +139,11 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document) -
 pub async fn watch(setup: Arc<Setup>, group: GroupSettings, channel: String, handle: Handle) {
     let mut known: Option<ETag> = None;
     let mut last_problem: Option<String> = None;
+    if setup.settings.signatures.channel.is_none() {
+        log::warn!(group:% = group.key, channel = channel.as_str(); "releases are followed unsigned: no keys are configured");
+    }
     loop {
-        let state = handle.state().borrow().clone();
-        match look(&setup, &group, &channel, &state, known.as_ref()).await {
+        match look(&setup, &group, &channel, &handle, known.as_ref()).await {
             Ok(found) => {
                 if last_problem.take().is_some() {
                     log::info!(group:% = group.key, channel = channel.as_str(); "the channel can be read again");
@@ -145,6 +170,7 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
         Look::Empty => None,
         Look::Unchanged => known,
         Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
+            log::info!(group:% = key, sequence; "release {sequence} is followed ({})", request.trust);
             if let Err(error) = deploy(handle, *request).await {
                 log::warn!(group:% = key, sequence; "the release is not deployed: {error}");
             }

@@ -2,4 +2,5 @@
 
 pub mod channel;
 pub mod codedeploy;
+pub mod signatures;
 pub mod store;

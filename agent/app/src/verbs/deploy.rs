@@ -1,11 +1,14 @@
 //! `hostler deploy WHAT`: deploy a directory or bundle file now.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::Event;
 use hostler_core::machine::state::Source;
+use hostler_core::release::stored_bytes;
 use hostler_host::users;
 
 use crate::cli::{DeployArgs, Shared};
@@ -25,12 +28,23 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
         ignore_application_stop_failures: arguments.ignore_application_stop_failures,
         no_cleanup: arguments.no_cleanup,
         no_rollback: arguments.no_rollback,
+        release: arguments.release.as_deref().map(|path| document(&setup, path)).transpose()?,
     };
     super::block_on(async {
         let policy = wish.policy(setup.settings.policy(&wish.key));
-        let request = deploy_request(wish.clone(), policy, users::describe(users::own_uid()));
+        let request = deploy_request(&setup, wish.clone(), policy, users::describe(users::own_uid()))?;
         super::deploy_by(&setup, Ask::Deploy(wish), |id| Event::Deploy { id, request: Box::new(request) }).await
     })
+}
+
+/// The release document's text; the daemon judges it.
+fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
+    let read = || -> std::io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(stored_bytes(&setup.limits) as u64 + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    Ok(read().with_context(|| format!("cannot read {}", path.display()))?)
 }
 
 /// What is deployed: a place in S3, or what lies at a path.

@@ -105,6 +105,10 @@ fn kind_text(kind: &Kind) -> String {
         }
         Kind::Hold { group, sequence, requested } => format!("{group} is held at release {sequence}{}", by(requested)),
         Kind::Resume { group, requested } => format!("{group} follows its channel again{}", by(requested)),
+        Kind::KeysAccepted { group, version, threshold, key_ids } => {
+            let names: Vec<String> = key_ids.iter().map(|id| id.short()).collect();
+            format!("{group}: key policy {version}, {threshold} of {} must sign releases", names.join(", "))
+        }
         Kind::Removed { group, requested } => format!("{group} was removed from this host{}", by(requested)),
         Kind::Recovered(recovered) => recovered_text(recovered),
         Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),

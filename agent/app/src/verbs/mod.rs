@@ -1,7 +1,10 @@
 //! The verbs, one file each. What they share is here.
 
+pub mod codedeploy_agent;
+pub mod codedeploy_local;
 mod deploy;
 mod history;
+mod keygen;
 mod logs;
 mod plan;
 mod push;
@@ -9,7 +12,9 @@ mod release;
 mod remove;
 mod resume;
 mod rollback;
+mod rotate_keys;
 mod run;
+mod sign;
 mod status;
 mod stop;
 mod validate;
@@ -53,6 +58,9 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Plan(arguments) => plan::run(&shared, &arguments),
         Verb::Push(arguments) => push::run(&shared, &arguments),
         Verb::Release(arguments) => release::run(&shared, &arguments),
+        Verb::Sign(arguments) => sign::run(&shared, &arguments),
+        Verb::Keygen(arguments) => keygen::run(&shared, &arguments),
+        Verb::RotateKeys(arguments) => rotate_keys::run(&shared, &arguments),
     }
 }
 

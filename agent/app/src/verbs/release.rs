@@ -2,16 +2,18 @@
 
 use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
-use hostler_core::codes::ExitCode;
 use hostler_core::ids::{GroupKey, Sha256Digest};
-use hostler_core::release::{self, AgentVersion, Document, Release, Revision};
-use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as _, release_key};
+use hostler_core::machine::State;
+use hostler_core::release::{Release, Revision};
 use hostler_host::clock;
+use jiff::SignedDuration;
 
 use crate::cli::{FileExists, ReleaseArgs, Shared};
-use crate::failure::{Failure, Outcome};
-use crate::output;
+use crate::failure::Outcome;
+use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
+use crate::signing;
+use crate::sources::signatures::channel_keys;
 use crate::sources::store::{self, AnyStore};
 
 impl From<FileExists> for FileExistsBehavior {
@@ -38,69 +40,40 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
             let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
             check_conditions(store, &nonce).await.map_err(store::failure)?;
         }
+        let signers = signing::signers(&setup, &arguments.signing).await?;
         let revision = revision::find(&setup, &store, &arguments.revision).await?;
+        let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
         for _ in 0..ATTEMPTS {
-            if let Some(release) = publish(&setup, &store, &key, &revision, arguments).await? {
-                return say(&setup, &store, &release);
+            let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
+            let release = next(&key, &revision, arguments, current.as_ref());
+            let mut envelope = release.seal(&setup.limits)?;
+            signing::sign(&mut envelope, &signers).await?;
+            let publication = Publication::new(release, envelope, policy.as_ref());
+            let stored = if arguments.propose {
+                publication.propose(&setup, &store, None).await?
+            } else {
+                publication.refuse_unless_accepted()?;
+                publication.publish(&setup, &store, current.as_ref()).await?
+            };
+            if stored {
+                return publication.say(&setup, &store, arguments.propose);
             }
         }
-        Err(Failure::say(ExitCode::Failed, format!("others kept publishing releases of {key} at the same time"))
-            .hint("look at what they published, then try again"))
+        Err(publication::always_overtaken(&key))
     })
 }
 
-/// Publishes once; `None` when somebody else published in between.
-async fn publish(
-    setup: &Setup,
-    store: &AnyStore,
-    key: &GroupKey,
-    revision: &Revision,
-    arguments: &ReleaseArgs,
-) -> Result<Option<Release>, Failure> {
-    let document_key = release_key(key);
-    let current = read(setup, store, &document_key).await?;
-    let sequence = current.as_ref().map_or(1, |(document, _)| document.release.sequence + 1);
+fn next(key: &GroupKey, revision: &Revision, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {
+    let sequence = current.map_or(1, |c| c.document.release.sequence.saturating_add(1));
     let mut release = Release::new(key.clone(), sequence, clock::now(), revision.clone());
-    release.previous = current.as_ref().map(|(document, _)| document.release.revision.clone());
+    // A rollback must not lead to what somebody slipped in without a signature.
+    release.previous = current.filter(|c| c.trust.is_ok()).map(|c| c.document.release.revision.clone());
+    release.expires = arguments
+        .expires_in
+        .and_then(|seconds| i64::try_from(seconds).ok())
+        .and_then(|seconds| release.created.checked_add(SignedDuration::from_secs(seconds)).ok());
+    release.minimum_agent_version = arguments.minimum_agent_version;
     release.ignore_application_stop_failures = arguments.ignore_application_stop_failures;
     release.file_exists_behavior = arguments.file_exists_behavior.map(Into::into);
-    let bytes = release.seal(&setup.limits)?.to_bytes(&setup.limits)?;
-    let condition = current.as_ref().map_or(Condition::IfAbsent, |(_, etag)| Condition::IfMatch(etag));
-    match store.put(&document_key, &bytes, condition).await.map_err(store::failure)? {
-        PutOutcome::Stored(_) => Ok(Some(release)),
-        PutOutcome::PreconditionFailed => Ok(None),
-    }
-}
-
-async fn read(setup: &Setup, store: &AnyStore, key: &Key) -> Result<Option<(Document, ETag)>, Failure> {
-    match store.get(key, None, release::stored_bytes(&setup.limits)).await.map_err(store::failure)? {
-        GetOutcome::Found { bytes, etag } => {
-            let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?).map_err(|e| {
-                let error = anyhow::Error::new(e).context(format!("cannot use {}", store.location(key)));
-                Failure::new(ExitCode::Failed, error)
-            })?;
-            Ok(Some((document, etag)))
-        }
-        GetOutcome::NotFound | GetOutcome::NotModified => Ok(None),
-    }
-}
-
-fn say(setup: &Setup, store: &AnyStore, release: &Release) -> Outcome {
-    let location = store.location(&release_key(&release.group_key()));
-    if setup.json {
-        output::json(&serde_json::json!({
-            "version": 1,
-            "sequence": release.sequence,
-            "application": release.application,
-            "group": release.group,
-            "revision": release.revision.content.sha256,
-            "signed": false,
-            "location": location,
-        }))?;
-    } else {
-        let group = release.group_key();
-        let digest = release.revision.content.sha256;
-        output::text(&format!("release {} of {group}: {digest} (unsigned)\n", release.sequence))?;
-    }
-    Ok(ExitCode::Ok)
+    release
 }

@@ -56,8 +56,7 @@ async fn once(setup: Arc<Setup>) -> Outcome {
 
 /// Does what one channel says, now.
 async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
-    let state = session.handle.state().borrow().clone();
-    match look(setup, group, channel, &state, None).await? {
+    match look(setup, group, channel, &session.handle, None).await? {
         Look::Empty => {
             let message = format!("{channel} holds no release for {}", group.key);
             Err(Failure::say(ExitCode::NotFound, message)

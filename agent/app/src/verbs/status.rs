@@ -75,12 +75,15 @@ fn group_text(text: &mut String, group: &GroupStatus) {
     if let Some(installed) = &group.installed {
         let what = installed.revision.digest.map_or_else(|| installed.revision.location.clone(), |d| d.to_string());
         let since = clock::local_time(installed.at_ms);
-        let _ = writeln!(text, "  installed: {what} (unsigned)");
+        let _ = writeln!(text, "  installed: {what} ({})", group.signature);
         let _ = writeln!(
             text,
             "             since {since} by {}, from {}",
             installed.deployment, installed.revision.location
         );
+    }
+    if let Some(version) = group.key_policy {
+        let _ = writeln!(text, "  keys:      key policy {version} of the channel");
     }
     match (&group.installed, &group.last_good) {
         (Some(installed), Some(good)) if installed.deployment != good.deployment => {

@@ -12,8 +12,9 @@ use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::codes::ExitCode;
 use hostler_core::config;
 use hostler_core::plan::Problem;
-use hostler_core::release::{AgentVersion, Document, stored_bytes};
+use hostler_core::release::{AgentVersion, Document, SigningPolicy, stored_bytes, verify};
 use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::signature;
 use nix::libc::O_NONBLOCK;
 use serde::Serialize;
 
@@ -22,6 +23,10 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
 use crate::work::bundle::{diagnose_bundle, diagnose_host};
+
+mod signatures;
+
+use signatures::Signatures;
 
 /// What was found, for people and for `--json`.
 #[derive(Debug, Default, Serialize)]
@@ -45,6 +50,9 @@ struct Report {
     other: Vec<String>,
     /// What this host lacks. Not among the warnings that are counted and denied.
     on_this_host: Vec<Diagnostic>,
+    /// Who signed a release document, where there are keys to hold it against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<Signatures>,
     /// The name and text that the places are of.
     #[serde(skip)]
     name: String,
@@ -55,7 +63,7 @@ struct Report {
 pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let path = existing(&arguments.path)?;
-    let mut report = examine(&setup, &path, arguments.appspec_filename.as_deref())?;
+    let mut report = examine(&setup, &path, arguments)?;
     report.version = 1;
     report.errors = report.problems.len() + report.other.len() + count(&report.diagnostics, Severity::Error);
     report.warnings = report.suspicious.len() + count(&report.diagnostics, Severity::Warning);
@@ -81,6 +89,7 @@ fn text(report: &Report, path: &Path) -> String {
     for other in &report.other {
         text.push_str(&format!("error: {other}\n\n"));
     }
+    text.push_str(&report.signatures.as_ref().map(Signatures::text).unwrap_or_default());
     let verdict = match report.kind {
         "bundle" | "appspec" if report.valid => "may be deployed",
         "bundle" | "appspec" => "must not be deployed",
@@ -100,7 +109,8 @@ fn counted(number: usize, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
-fn examine(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, Failure> {
+fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Report, Failure> {
+    let custom = arguments.appspec_filename.as_deref();
     // Whatever is there, opening it must not wait.
     let mut options = std::fs::File::options();
     let file = options.read(true).custom_flags(O_NONBLOCK).open(path);
@@ -122,7 +132,7 @@ fn examine(setup: &Setup, path: &Path, custom: Option<&str>) -> Result<Report, F
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
     if looks_like_a_release(&bytes) {
-        return Ok(release(setup, &bytes));
+        return Ok(release(setup, &bytes, signatures::policy(setup, arguments)?.as_ref()));
     }
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -149,11 +159,21 @@ fn configuration(setup: &Setup, name: String, text: String, bytes: usize) -> Rep
     Report { kind: "configuration", diagnostics, name, text, ..Report::default() }
 }
 
-fn release(setup: &Setup, bytes: &[u8]) -> Report {
+fn release(setup: &Setup, bytes: &[u8], policy: Option<&SigningPolicy>) -> Report {
     let parsed = AgentVersion::current()
         .map_err(|e| e.to_string())
         .and_then(|agent| Document::parse(bytes, &setup.limits, agent).map_err(|e| crate::work::chain(&e)));
-    Report { kind: "release", other: parsed.err().into_iter().collect(), ..Report::default() }
+    let mut report = Report { kind: "release", ..Report::default() };
+    match (parsed, policy) {
+        (Err(problem), _) => report.other.push(problem),
+        (Ok(_), None) => {}
+        (Ok(document), Some(policy)) => {
+            let judged = verify(Some(policy), &document.envelope, &signature::verify);
+            report.other.extend(judged.err().map(|missing| missing.to_string()));
+            report.signatures = Some(Signatures::of(&document, policy));
+        }
+    }
+    report
 }
 
 /// A packed bundle is unpacked into a directory that is gone afterwards.

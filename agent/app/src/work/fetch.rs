@@ -227,6 +227,11 @@ impl Partial {
         Ok(())
     }
 
+    /// Whether an earlier try has brought parts of it.
+    pub fn is_begun(&self) -> bool {
+        self.note.metadata().is_ok_and(|note| note.len() > 0)
+    }
+
     fn remove(&self) {
         // The next fetch of another bundle removes them too.
         let _ = fs::remove_file(&self.path);

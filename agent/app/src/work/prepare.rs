@@ -1,7 +1,9 @@
 //! The effect Prepare (the event DownloadBundle): fetch, verify, unpack, and check everything that can be known before
 //! the host is touched.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,13 +13,16 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Group, Revision, Source};
+use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
+use hostler_host::install;
 use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
+use crate::sources::signatures;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
@@ -27,18 +32,44 @@ use crate::work::{blocking, chain, fail, service_bundle, service_files};
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    // On disk with its parents: the journal of the install and the traces of the hooks are reached through it.
-    atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)))?;
+    make_directories(&paths)?;
+    let request = &job.deployment.request;
+    signatures::admit(&setup.settings, request.creator, &request.trust)
+        .map_err(|message| WorkFailure { message, verification: true })?;
     let revision = fetch(&setup, &job, &paths).await?;
     blocking(move || {
-        if job.deployment.request.removes {
-            let (old_hooks, warning) = old_hooks(&setup, &job.group);
-            return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
-        }
-        let (revision, listing) = unpacked(&setup, &job, revision, &paths)?;
-        check(&setup, &job, revision, &listing)
+        let prepared = unpack_and_check(&setup, &job, revision, &paths)?;
+        // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
+        // directories through which their traces and the journal are reached are there.
+        atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
+        Ok(prepared)
     })
     .await
+}
+
+/// Makes what the later events put their records into.
+fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
+    let make = |path: &Path, mode: u32| {
+        let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+        made.map_err(|e| fail(format!("cannot create the directory {}: {e}", path.display())))
+    };
+    make(paths.directory(), 0o755)?;
+    make(&paths.hook_runs(), 0o700)?;
+    install::prepare(&paths.journal()).map_err(|e| fail(chain(&e)))
+}
+
+fn unpack_and_check(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> Result<Prepared, WorkFailure> {
+    if job.deployment.request.removes {
+        let (old_hooks, warning) = old_hooks(setup, &job.group);
+        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
+    }
+    let (revision, listing) = unpacked(setup, job, revision, paths)?;
+    check(setup, job, revision, &listing)
 }
 
 /// The unpacked bundle, and what the revision turned out to be.
@@ -56,13 +87,33 @@ fn unpacked(
             Ok((revision, listing))
         }
         Source::Store { .. } | Source::Location { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
-        Source::Path { path } => unpack(setup, path, revision, &paths.archive()),
+        Source::Path { path } => match (revision.digest, revision.size) {
+            (Some(sha256), Some(size)) => {
+                bring(path, &paths.bundle(), &Content { size, sha256 })?;
+                unpack(setup, &paths.bundle(), revision, &paths.archive())
+            }
+            _ => unpack(setup, path, revision, &paths.archive()),
+        },
         Source::CodeDeploy { .. } => {
             let unpacked = service_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
             service_files::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
             Ok(unpacked)
         }
     }
+}
+
+/// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
+fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
+    let failed = |e: std::io::Error| fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()));
+    let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
+    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(failed)?;
+    std::io::copy(&mut source, &mut copy).map_err(failed)?;
+    let (size, sha256) = digest_file(&copy).map_err(failed)?;
+    if (size, sha256) != (content.size, content.sha256) {
+        let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
+        return Err(WorkFailure { message, verification: true });
+    }
+    Ok(())
 }
 
 /// Unpacks a bundle whose type is found by its content; `archive` appears as a whole.

@@ -40,8 +40,8 @@ pub enum SignedCallsError {
 }
 
 impl SignedCalls {
-    /// Signed calls with the SDK's credentials, region and endpoint, by the configured proxy and certificates. Each
-    /// call makes connections of its own: make it once and clone it.
+    /// Signed calls with the SDK's credentials, region and endpoint, by the configured proxy and certificates. Make it
+    /// once and clone it: connections and credentials are shared by clones only.
     ///
     /// # Errors
     /// See [`SignedCallsError`].

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::object::{Facts, S3Object};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::FaultKind;
 
 mod note;
 mod part;
@@ -96,7 +96,7 @@ impl S3Object {
         }
     }
 
-    /// Writes ranges of the object into a file, each where it is in the object. Nothing is checked but that all ranges
+    /// Writes ranges of the object into a file that becomes as long as the object, each where it belongs. Nothing is checked but that all ranges
     /// are of the content that `facts` pins.
     ///
     /// # Errors
@@ -109,6 +109,7 @@ impl S3Object {
         settings: &DownloadSettings,
     ) -> Result<(), StoreError> {
         let file = Arc::new(self.own(file)?);
+        room::reserve(&file, facts.size).map_err(|shortage| self.full(shortage))?;
         let source = self.source(&file, facts, settings).await;
         let most = self.limits.download_part_bytes;
         let pieces = ranges.iter().flat_map(|range| {
@@ -220,7 +221,7 @@ impl S3Object {
                 );
                 self.wrong(OPERATION, StoreErrorKind::Mismatch, problem)
             }
-            PartError::Fault(fault) => self.failed(OPERATION, fault),
+            PartError::Fault(fault) => self.failed(OPERATION, *fault),
             PartError::Write(error) => self.io(error),
         }
     }
@@ -239,12 +240,6 @@ impl S3Object {
         };
         let problem = "the file that it goes to cannot be written".to_owned();
         StoreError { operation: OPERATION, location: self.location(), kind, problem, source: Some(error.into()) }
-    }
-}
-
-impl PartError {
-    fn broken(error: tokio::task::JoinError) -> Self {
-        Self::Fault(Fault::broken(error))
     }
 }
 

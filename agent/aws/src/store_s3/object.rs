@@ -27,6 +27,27 @@ pub struct Facts {
     pub version_id: Option<String>,
 }
 
+/// An answer to a question for some bytes.
+pub(super) struct Ranged {
+    body: ByteStream,
+    wanted: u64,
+    offered: Option<u64>,
+}
+
+impl Ranged {
+    /// Its body, if it is as long as what was asked for.
+    pub(super) fn body(self) -> Result<ByteStream, Box<Fault>> {
+        match self.offered {
+            Some(offered) if offered == self.wanted => Ok(self.body),
+            offered => Err(Box::new(Fault::broken(format!(
+                "asked for {} bytes and offered {}: the server, or a proxy, does not know ranges",
+                self.wanted,
+                offered.map_or("some".to_owned(), |n| n.to_string())
+            )))),
+        }
+    }
+}
+
 /// An object by its place.
 #[derive(Debug, Clone)]
 pub struct S3Object {
@@ -92,7 +113,7 @@ impl S3Object {
         }
         let end = facts.size.min(count as u64);
         let read = self.bucket.call(async |client| {
-            let mut body = self.range(&client, &facts.etag, 0, end).await?;
+            let mut body = self.range(&client, &facts.etag, 0, end).await?.body().map_err(|fault| *fault)?;
             let mut bytes = Vec::new();
             while let Some(chunk) = body.try_next().await.map_err(Fault::broken)? {
                 bytes.extend_from_slice(&chunk);
@@ -103,20 +124,13 @@ impl S3Object {
     }
 
     /// The bytes from `from` up to `to`, of exactly the content that has this ETag.
-    pub(super) async fn range(&self, client: &Client, etag: &ETag, from: u64, to: u64) -> Result<ByteStream, Fault> {
+    pub(super) async fn range(&self, client: &Client, etag: &ETag, from: u64, to: u64) -> Result<Ranged, Fault> {
         let get = client.get_object().bucket(&self.bucket.name).key(&self.key);
         let get = get.set_version_id(self.version_id.clone()).if_match(etag.as_str());
         let answer = get.range(format!("bytes={from}-{}", to - 1)).send().await;
         let answer = answer.map_err(|e| Fault::of(e, self.action()))?;
-        let wanted = i64::try_from(to - from).ok();
-        if answer.content_length != wanted {
-            let got = answer.content_length.unwrap_or_default();
-            return Err(Fault::broken(format!(
-                "asked for {} bytes, offered {got}: the server does not know ranges",
-                to - from
-            )));
-        }
-        Ok(answer.body)
+        let offered = answer.content_length.and_then(|n| u64::try_from(n).ok());
+        Ok(Ranged { body: answer.body, wanted: to - from, offered })
     }
 
     fn action(&self) -> &'static str {

@@ -14,9 +14,10 @@ use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod aws;
 mod codedeploy;
+mod signatures;
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads", "codedeploy"];
+const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads", "signatures", "codedeploy"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -30,6 +31,7 @@ const GROUP: &[&str] = &[
     "max_revisions",
     "max_revision_bytes",
     "keep_bundle",
+    "minimum_sequence",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -40,15 +42,16 @@ const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
 /// # Errors
 /// Everything that is wrong, with its place.
 pub fn read(files: &[(String, String)], limits: &Limits) -> Result<Settings, Vec<Diagnostic>> {
-    let mut reader = Reader { settings: Settings::default(), poll: None, wrong: Vec::new() };
+    let mut reader = Reader::default();
     for (name, text) in files {
         let mut findings = Findings::new(name, limits.diagnostics);
-        reader.file(text, limits, &mut findings);
+        reader.file(name, text, limits, &mut findings);
         reader.wrong.extend(findings.into_list());
     }
     if !reader.wrong.is_empty() {
         return Err(reader.wrong);
     }
+    reader.settings.signatures = reader.signatures.finish(limits)?;
     let poll = reader.poll.unwrap_or(DEFAULT_POLL_SECONDS);
     for group in reader.settings.groups.iter_mut().filter(|g| g.poll_seconds == 0) {
         group.poll_seconds = poll;
@@ -61,18 +64,20 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "aws", "downloads", "codedeploy"].iter().any(has)
+    ["instance_id", "poll", "groups", "aws", "downloads", "signatures", "codedeploy"].iter().any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
+#[derive(Default)]
 struct Reader {
     settings: Settings,
     poll: Option<u64>,
+    signatures: signatures::Sources,
     wrong: Vec<Diagnostic>,
 }
 
 impl Reader {
-    fn file(&mut self, text: &str, limits: &Limits, findings: &mut Findings) {
+    fn file(&mut self, name: &str, text: &str, limits: &Limits, findings: &mut Findings) {
         let document = match yaml::parse(text, limits) {
             Ok(document) => document,
             Err(error) => {
@@ -97,6 +102,7 @@ impl Reader {
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
                 "codedeploy" => codedeploy::read(&mut self.settings.codedeploy, &entry.value, findings),
+                "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }
         }
@@ -145,6 +151,7 @@ impl Reader {
                     policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
                 }
                 "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
@@ -155,7 +162,13 @@ impl Reader {
     fn entry(&mut self, key: GroupKey) -> &mut GroupSettings {
         let groups = &mut self.settings.groups;
         let at = groups.iter().position(|g| g.key == key).unwrap_or_else(|| {
-            groups.push(GroupSettings { key, channel: None, poll_seconds: 0, policy: Policy::default() });
+            groups.push(GroupSettings {
+                key,
+                channel: None,
+                poll_seconds: 0,
+                minimum_sequence: None,
+                policy: Policy::default(),
+            });
             groups.len() - 1
         });
         &mut groups[at]

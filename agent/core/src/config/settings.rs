@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::ids::{GroupKey, InstanceId};
 use crate::machine::state::Policy;
+use crate::release::SigningPolicy;
 
 /// Seconds between two looks at a channel, unless the configuration says otherwise (specs/rollout.md §3 rule 6).
 pub const DEFAULT_POLL_SECONDS: u64 = 60;
@@ -17,6 +18,8 @@ pub struct Settings {
     pub groups: Vec<GroupSettings>,
     /// How hooks are run.
     pub hooks: HookSettings,
+    /// Whose signatures each source of deployments needs.
+    pub signatures: SignatureSettings,
     /// How AWS is reached.
     pub aws: AwsSettings,
     /// How bundles are fetched.
@@ -41,8 +44,22 @@ pub struct GroupSettings {
     pub channel: Option<String>,
     /// Seconds between two looks at the channel.
     pub poll_seconds: u64,
+    /// Releases below this sequence are refused, also by a host that has never seen one; `None` is no floor.
+    pub minimum_sequence: Option<u64>,
     /// How deployments are done.
     pub policy: Policy,
+}
+
+/// Whose signatures each source of deployments needs. `None`: nothing from it is verified, and `status` says so. With a
+/// policy, what does not satisfy it is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignatureSettings {
+    /// Releases in a channel.
+    pub channel: Option<SigningPolicy>,
+    /// `hostler deploy`.
+    pub cli: Option<SigningPolicy>,
+    /// The CodeDeploy service.
+    pub codedeploy: Option<SigningPolicy>,
 }
 
 /// How hooks are run.

@@ -4,6 +4,7 @@ use crate::appspec::spec::FileExistsBehavior;
 use crate::event_order::LifecycleEvent;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
+use crate::outside::golden::assert_golden;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];
@@ -81,7 +82,7 @@ groups:
     file_exists_behavior: overwrite
 hooks: [a]
 ";
-    insta::assert_snapshot!(read_one(text).unwrap_err());
+    assert_golden("configuration", &read_one(text).unwrap_err().to_string());
 }
 
 #[test]
@@ -137,7 +138,38 @@ aws:
   s3: {path_style: true, addressing_style: dns}
 downloads: {max_bytes_per_second: 0}
 ";
-    insta::assert_snapshot!(read_one(text).unwrap_err());
+    assert_golden("configuration_aws", &read_one(text).unwrap_err().to_string());
+}
+
+const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+#[test]
+fn signing_policies_are_read_on_one_line_or_as_pem_and_merged() {
+    let pem = KEY.parse::<crate::release::PublicKey>().unwrap().to_pem().replace('\n', "\n      ");
+    let first = format!("signatures:\n  channel:\n    keys:\n    - |\n      {pem}\n  cli: {{keys: [{KEY}]}}\n");
+    let files = [("a".to_owned(), first), ("b".to_owned(), "signatures: {channel: {version: 3}}".to_owned())];
+    let settings = read(&files, &Limits::default()).unwrap();
+    let (channel, cli) = (settings.signatures.channel.unwrap(), settings.signatures.cli.unwrap());
+    assert_eq!((channel.version, channel.threshold, &channel.keys), (3, 1, &cli.keys));
+    assert_eq!(settings.signatures.codedeploy, None);
+    let floor = read_one("groups: [{application: web, group: prod, minimum_sequence: 40}]").unwrap();
+    assert_eq!(floor.groups[0].minimum_sequence, Some(40));
+}
+
+#[test]
+fn a_signing_policy_that_would_guard_nothing_is_refused() {
+    for (text, expected) in [
+        ("signatures: {channel: {threshold: 1}}".to_owned(), "keys are missing"),
+        ("signatures: {cli: {keys: []}}".to_owned(), "keys are 0"),
+        (format!("signatures: {{channel: {{threshold: 2, keys: [{KEY}]}}}}"), "threshold is 2"),
+        (format!("signatures: {{channel: {{threshold: 0, keys: [{KEY}]}}}}"), "threshold is 0"),
+        (format!("signatures: {{channel: {{keys: [{KEY}, {KEY}]}}}}"), "twice"),
+        ("signatures: {channel: {keys: [MCow]}}".to_owned(), "not an Ed25519 or P-256"),
+        (format!("signatures: {{chanel: {{keys: [{KEY}]}}}}"), "did you mean `channel`"),
+    ] {
+        let wrong = read_one(&text).unwrap_err();
+        assert!(wrong.contains(expected), "{text}: {wrong}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::release::{KeyId, Trust};
 
 /// Who asked for something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ pub enum Kind {
         /// Digest of the release's payload, where a release asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         release_digest: Option<Sha256Digest>,
+        /// Who signed it, or that nobody did.
+        #[serde(default)]
+        signature: Trust,
         /// Who asked.
         requested: Requester,
     },
@@ -167,6 +171,17 @@ pub enum Kind {
         group: GroupKey,
         /// Who asked.
         requested: Requester,
+    },
+    /// Other keys than before must sign the group's releases.
+    KeysAccepted {
+        /// The application and group.
+        group: GroupKey,
+        /// Version of the key policy.
+        version: u64,
+        /// How many of the keys must sign.
+        threshold: u32,
+        /// The keys.
+        key_ids: Vec<KeyId>,
     },
     /// The group's files were taken off this host.
     Removed {

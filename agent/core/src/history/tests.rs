@@ -49,6 +49,7 @@ fn every_kind_is_read_as_it_was_written() {
             location: "s3://b/k".to_owned(),
             sequence: Some(u64::MAX),
             release_digest: None,
+            signature: crate::release::Trust::Unsigned,
             requested: requested.clone(),
         },
         event(1),
@@ -218,7 +219,7 @@ fn tamper(lines: &mut Vec<Vec<u8>>, how: &Tampering) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     /// With the end anchored, whatever differs from what was written is found.
     #[test]

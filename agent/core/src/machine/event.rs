@@ -12,6 +12,7 @@ use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::command::Order;
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
+use crate::release::AcceptedKeys;
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,13 @@ pub enum Event {
     TrustSigner {
         /// Its SHA-256.
         certificate: Sha256Digest,
+    },
+    /// The store leads to a new key policy of the group, by the keys before it.
+    KeysAccepted {
+        /// The group.
+        key: GroupKey,
+        /// The policy.
+        keys: Box<AcceptedKeys>,
     },
     /// An effect ended.
     Finished {

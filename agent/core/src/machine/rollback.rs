@@ -52,6 +52,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
         archive: target.archive().clone(),
         revision: target.request.revision.clone(),
         sequence: target.request.sequence(),
+        trust: target.request.trust.clone(),
         at_ms: target.started_ms,
     };
     Ok(request(group, &installed, asked_by.to_owned(), policy))
@@ -84,6 +85,7 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         source: Source::Kept { deployment: target.archive.clone() },
         revision: target.revision.clone(),
         release: None,
+        trust: target.trust.clone(),
         rolls_back: None,
         removes: false,
         policy,

@@ -14,7 +14,7 @@ use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::machine::command::{Commanded, Service};
 use crate::machine::event::Effect;
-use crate::release::Highest;
+use crate::release::{AcceptedKeys, Highest, Trust};
 
 /// The current version of [`State`].
 pub const STATE_VERSION: u32 = 1;
@@ -131,6 +131,9 @@ pub struct Installed {
     pub revision: Revision,
     /// Sequence of the release that asked for it.
     pub sequence: Option<u64>,
+    /// Who signed it.
+    #[serde(default)]
+    pub trust: Trust,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -142,6 +145,9 @@ pub struct Following {
     pub highest: Option<Highest>,
     /// The sequence that was deployed or tried last; it is not tried again by itself.
     pub tried_sequence: u64,
+    /// The highest key policy of the channel that was accepted, where one beyond the configured one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<AcceptedKeys>,
     /// Why releases up to `highest` are not followed, after a rollback by hand; `resume` clears it.
     pub held: Option<String>,
 }
@@ -230,6 +236,9 @@ pub struct Request {
     pub revision: Revision,
     /// The release that asks for it, as it is accepted.
     pub release: Option<Highest>,
+    /// Who signed it; a rollback keeps the word for the revision that it returns to.
+    #[serde(default)]
+    pub trust: Trust,
     /// The failure that this one makes good, for a rollback that nobody asked for by hand.
     pub rolls_back: Option<RollsBack>,
     /// Whether the group's files are taken off the host, with nothing in their place.

@@ -12,6 +12,7 @@ use crate::machine::rollback;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, Outcome, Request, Script, Source, State, StepStatus,
 };
+use crate::release::PublicKey;
 
 /// How often a script is begun before interruptions fail its event.
 const MOST_ATTEMPTS: u32 = 5;
@@ -127,6 +128,18 @@ impl Turn<'_> {
                 self.state.service.signer = Some(certificate);
                 Ok(())
             }
+            Event::KeysAccepted { key, keys } => {
+                self.group(&key).following.keys = Some((*keys).clone());
+                let policy = keys.policy;
+                let key_ids = policy.keys.iter().map(PublicKey::id).collect();
+                self.record(Kind::KeysAccepted {
+                    group: key,
+                    version: policy.version,
+                    threshold: policy.threshold,
+                    key_ids,
+                });
+                Ok(())
+            }
             Event::Finished { effect, result } => {
                 self.finished(effect, *result);
                 Ok(())
@@ -169,6 +182,7 @@ impl Turn<'_> {
             location: request.revision.location.clone(),
             sequence: request.sequence(),
             release_digest: request.release.and_then(|release| release.digest),
+            signature: request.trust.clone(),
             requested,
         });
         self.progress.push(Progress::Started {
@@ -271,6 +285,7 @@ impl Turn<'_> {
             archive: deployment.archive().clone(),
             revision: deployment.request.revision.clone(),
             sequence: deployment.request.sequence(),
+            trust: deployment.request.trust.clone(),
             at_ms: self.context.now_ms,
         }
     }

@@ -48,6 +48,7 @@ fn request(group: &str, sequence: Option<u64>) -> Request {
         source: Source::Path { path: "/bundle".into() },
         revision: revision(),
         release: sequence.map(|sequence| Highest { sequence, digest: None }),
+        trust: Default::default(),
         rolls_back: None,
         removes: false,
         policy: Policy::default(),

@@ -1,10 +1,9 @@
 //! The DSSE envelope: <https://github.com/secure-systems-lab/dsse/blob/master/protocol.md>.
 
-use std::fmt;
-
 use data_encoding::{BASE64, BASE64URL};
 use serde::{Deserialize, Serialize};
 
+use super::signatures::Trust;
 use super::{ReleaseError, malformed, strict};
 use crate::limits::Limits;
 
@@ -38,30 +37,9 @@ pub struct Signature {
 /// A payload and its signatures, exactly as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
+    payload_type: &'static str,
     payload: Vec<u8>,
     signatures: Vec<Signature>,
-}
-
-/// How far a release is authenticated; shown by `status` and in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "trust", rename_all = "snake_case")]
-pub enum Trust {
-    /// Nobody signed it: whoever may write the store decides what runs.
-    Unsigned,
-    /// It carries signatures, and nothing has verified them.
-    NotVerified {
-        /// The keys that they claim to be by; `?` for a signature that names none.
-        key_ids: Vec<String>,
-    },
-}
-
-impl fmt::Display for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsigned => f.write_str("unsigned"),
-            Self::NotVerified { key_ids } => write!(f, "signed by {}, not verified", key_ids.join(", ")),
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,29 +58,29 @@ struct WrittenSignature {
 }
 
 impl Envelope {
-    /// An envelope with no signatures.
+    /// An envelope with no signatures around a payload of this type.
     ///
     /// # Errors
     /// [`ReleaseError::ManifestTooLarge`].
-    pub fn unsigned(payload: Vec<u8>, limits: &Limits) -> Result<Self, ReleaseError> {
-        let envelope = Self { payload, signatures: Vec::new() };
+    pub fn unsigned(payload_type: &'static str, payload: Vec<u8>, limits: &Limits) -> Result<Self, ReleaseError> {
+        let envelope = Self { payload_type, payload, signatures: Vec::new() };
         envelope.check_size(limits)?;
         Ok(envelope)
     }
 
-    /// Reads a stored envelope. Fields that DSSE does not name are ignored, as DSSE asks.
+    /// Reads a stored envelope with a payload of this type. Fields that DSSE does not name are ignored, as DSSE asks.
     ///
     /// # Errors
-    /// It is too large, not an envelope, or carries something other than a release.
-    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ReleaseError> {
+    /// It is too large, not an envelope, or carries something else.
+    pub fn parse(bytes: &[u8], payload_type: &'static str, limits: &Limits) -> Result<Self, ReleaseError> {
         let at_most = stored_bytes(limits);
         if bytes.len() > at_most {
             return Err(ReleaseError::TooLarge { bytes: bytes.len(), at_most });
         }
         strict::refuse_duplicate_keys(ENVELOPE, bytes)?;
         let written: WrittenEnvelope = strict::read(ENVELOPE, bytes)?;
-        if written.payload_type != PAYLOAD_TYPE {
-            return Err(ReleaseError::PayloadType { found: written.payload_type });
+        if written.payload_type != payload_type {
+            return Err(ReleaseError::PayloadType { found: written.payload_type, expected: payload_type });
         }
         let payload = decode("payload", &written.payload)?;
         let signatures = written
@@ -114,7 +92,7 @@ impl Envelope {
                 Ok(Signature { key_id: s.keyid, bytes })
             })
             .collect::<Result<_, ReleaseError>>()?;
-        let envelope = Self { payload, signatures };
+        let envelope = Self { payload_type, payload, signatures };
         envelope.check_size(limits)?;
         Ok(envelope)
     }
@@ -126,7 +104,7 @@ impl Envelope {
     pub fn to_bytes(&self, limits: &Limits) -> Result<Vec<u8>, ReleaseError> {
         let written = WrittenEnvelope {
             payload: BASE64.encode(&self.payload),
-            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload_type: self.payload_type.to_owned(),
             signatures: self
                 .signatures
                 .iter()
@@ -159,11 +137,11 @@ impl Envelope {
 
     /// The bytes that are signed.
     pub fn pae(&self) -> Vec<u8> {
-        pae(PAYLOAD_TYPE, &self.payload)
+        pae(self.payload_type, &self.payload)
     }
 
-    /// How far it is authenticated.
-    pub fn trust(&self) -> Trust {
+    /// Who claims to have signed it.
+    pub fn claimed(&self) -> Trust {
         if self.signatures.is_empty() {
             return Trust::Unsigned;
         }

@@ -3,12 +3,13 @@
 //! ```text
 //! release.json   DSSE envelope   {payload, payloadType, signatures: [{keyid, sig}]}     envelope.rs
 //!   payload      manifest        {domain, format, application, group, sequence, …}      this file, revision.rs, policy.rs
+//! keys, policy   whose signatures it needs, and whether it has them                     keys.rs, signatures.rs, rotation.rs
 //! accept         may this host follow it: group, sequence, expiry                       accept.rs
 //! ```
 //!
 //! What is signed is the pre-authentication encoding of the exact payload bytes, at most [`Limits::release_bytes`], so
 //! that KMS can sign it raw. Reading is strict: an unknown domain, format, field or strategy, a key that comes twice
-//! and a release that wants a newer agent are refused by name. Signatures are kept and not verified here.
+//! and a release that wants a newer agent are refused by name. Signatures are judged before the manifest is read.
 
 use std::fmt;
 
@@ -21,17 +22,28 @@ use crate::limits::Limits;
 
 mod accept;
 mod envelope;
+mod keys;
 mod policy;
 mod revision;
+mod rotation;
+mod signatures;
+#[cfg(test)]
+mod signing_tests;
 mod strict;
 #[cfg(test)]
 mod tests;
 mod version;
 
 pub use accept::{Acceptance, EXPIRY_TOLERANCE, Highest, Refusal, Terms, accept};
-pub use envelope::{Envelope, PAYLOAD_TYPE, Signature, Trust, pae, stored_bytes};
+pub use envelope::{Envelope, PAYLOAD_TYPE, Signature, pae, stored_bytes};
+pub use keys::{Algorithm, InvalidKey, KeyId, PublicKey, from_pem, to_pem};
 pub use policy::{Amount, Canary, Policy, Strategy};
 pub use revision::{Revision, RevisionSource};
+pub use rotation::{
+    AcceptedKeys, KEYS_PAYLOAD_TYPE, KeysDocument, KeysFellBack, MOST_STEPS, RotationError, next_policy,
+    not_fallen_back, start,
+};
+pub use signatures::{Check, Findings, MOST_KEYS, NotEnough, SigningPolicy, Trust, examine, verify};
 pub use version::{AgentVersion, InvalidVersion};
 
 /// What the manifest's `domain` must be: a signature over it can never be taken for one over another kind of document.
@@ -81,10 +93,12 @@ pub enum ReleaseError {
         key: String,
     },
     /// The envelope carries something else.
-    #[error("release document: payloadType is {found:?} and must be {PAYLOAD_TYPE:?}; is this key really a release?")]
+    #[error("release document: payloadType is {found:?} and must be {expected:?}; is this the right object?")]
     PayloadType {
         /// What it is.
         found: String,
+        /// What was asked for.
+        expected: &'static str,
     },
     /// A document of another kind.
     #[error("release manifest: domain is {found:?} and must be {DOMAIN:?}; is this key really a release?")]
@@ -108,6 +122,17 @@ pub enum ReleaseError {
         /// What runs.
         agent: AgentVersion,
     },
+}
+
+/// Why a stored release is not one to follow.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] ReleaseError),
+    /// Not enough of the keys signed it.
+    #[error("the release is not followed: {0}")]
+    NotEnough(#[from] NotEnough),
 }
 
 /// What a release says. Serialised as it stands, it is the envelope's payload.
@@ -186,7 +211,7 @@ impl Release {
     pub fn seal(&self, limits: &Limits) -> Result<Envelope, ReleaseError> {
         self.check(limits)?;
         let payload = serde_json::to_vec(self).map_err(|e| malformed(MANIFEST, ".", &e))?;
-        Envelope::unsigned(payload, limits)
+        Envelope::unsigned(PAYLOAD_TYPE, payload, limits)
     }
 
     fn check(&self, limits: &Limits) -> Result<(), ReleaseError> {
@@ -245,7 +270,27 @@ impl Document {
     /// # Errors
     /// See [`ReleaseError`]: everything that this agent does not understand is refused by name.
     pub fn parse(bytes: &[u8], limits: &Limits, agent: AgentVersion) -> Result<Self, ReleaseError> {
-        let envelope = Envelope::parse(bytes, limits)?;
+        Self::of(Envelope::parse(bytes, PAYLOAD_TYPE, limits)?, limits, agent)
+    }
+
+    /// Reads a stored release document whose signatures satisfy the policy; the manifest of any other is not looked
+    /// at. It says nothing about group, sequence or expiry: see [`accept`].
+    ///
+    /// # Errors
+    /// [`OpenError::NotEnough`], and [`OpenError::Unreadable`] as for [`Document::parse`].
+    pub fn open(
+        bytes: &[u8],
+        limits: &Limits,
+        agent: AgentVersion,
+        policy: Option<&SigningPolicy>,
+        check: Check<'_>,
+    ) -> Result<(Self, Trust), OpenError> {
+        let envelope = Envelope::parse(bytes, PAYLOAD_TYPE, limits)?;
+        let trust = verify(policy, &envelope, check)?;
+        Ok((Self::of(envelope, limits, agent)?, trust))
+    }
+
+    fn of(envelope: Envelope, limits: &Limits, agent: AgentVersion) -> Result<Self, ReleaseError> {
         let payload = envelope.payload();
         strict::refuse_duplicate_keys(MANIFEST, payload)?;
         let head: Head = strict::read(MANIFEST, payload)?;

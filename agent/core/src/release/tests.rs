@@ -236,15 +236,15 @@ fn a_key_that_comes_twice_is_refused_at_any_depth() {
 fn signatures_are_kept_and_unsigned_is_visible() {
     let limits = Limits::default();
     let mut envelope = release(7).seal(&limits).unwrap();
-    assert_eq!(envelope.trust(), Trust::Unsigned);
-    assert_eq!(envelope.trust().to_string(), "unsigned");
+    assert_eq!(envelope.claimed(), Trust::Unsigned);
+    assert_eq!(envelope.claimed().to_string(), "unsigned");
     envelope.add_signature(Signature { key_id: Some("ci-2026".to_owned()), bytes: vec![0xfb; 64] });
     envelope.add_signature(Signature { key_id: None, bytes: vec![1; 64] });
     let bytes = envelope.to_bytes(&limits).unwrap();
     let read = Document::parse(&bytes, &limits, AGENT).unwrap();
     assert_eq!(read.envelope, envelope);
     assert_eq!(read.envelope.pae(), release(7).seal(&limits).unwrap().pae(), "signing must not change what is signed");
-    assert_eq!(read.envelope.trust().to_string(), "signed by ci-2026, ?, not verified");
+    assert_eq!(read.envelope.claimed().to_string(), "signed by ci-2026, ?, not verified: no keys are configured");
     // Both alphabets of base64 mean the same.
     let mut other: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let url_safe = data_encoding::BASE64URL.encode(&[0xfb; 64]);

@@ -39,6 +39,7 @@ impl Host {
             source: Source::Path { path: "/bundle".into() },
             revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
             release: None,
+            trust: Default::default(),
             rolls_back: None,
             removes: false,
             policy: Policy::default(),

@@ -12,6 +12,11 @@ pub fn release_key(group: &GroupKey) -> Key {
     in_group(group, "release.json")
 }
 
+/// A release that waits for the signatures of others before it is published; no host reads it.
+pub fn proposal_key(group: &GroupKey) -> Key {
+    in_group(group, "proposed.json")
+}
+
 /// The group's one rollout document.
 pub fn plan_key(group: &GroupKey) -> Key {
     in_group(group, "plan.json")

@@ -1,8 +1,6 @@
 //! From parser events to nodes, on a stack of its own, so that nesting costs no call depth.
 
-use serde_yaml::granit_parser::{
-    self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle,
-};
+use serde_yaml::{self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle};
 
 use super::*;
 
@@ -54,7 +52,7 @@ pub(super) struct Builder<'t> {
 
 impl<'t> Builder<'t> {
     pub(super) fn new(text: &'t str, limits: &'t Limits) -> Self {
-        let options = granit_parser::options! {
+        let options = serde_yaml::options! {
             flow_nesting_limit: limits.yaml_depth,
             block_nesting_limit: limits.yaml_depth,
         };

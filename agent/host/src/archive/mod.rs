@@ -42,6 +42,7 @@ use hostler_core::bundle::{BundleListing, BundleType};
 pub use error::{ArchiveError, EntryProblem, Place};
 pub use pack::{Packed, pack};
 pub use policy::UnpackOptions;
+pub use zip::ZipSpans;
 
 use staging::Staging;
 

@@ -1,9 +1,9 @@
 //! The run directory: its files, and what they mean together (the format is specified in the parent module).
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
@@ -95,9 +95,13 @@ impl RunDirectory {
     /// Makes the directory, readable only to the agent: the environment of a hook may hold secrets. Its name is on disk
     /// when this returns: a directory that a power loss takes away would have its script run a second time.
     pub fn create(&self) -> io::Result<()> {
-        atomic::create_directories(&self.path, 0o700).map_err(|error| io::Error::new(error.source.kind(), error))?;
-        // Whoever made it may have been killed before it was on disk.
-        atomic::sync_parent(&self.path).map_err(|error| io::Error::new(error.source.kind(), error))
+        let made = match DirBuilder::new().mode(0o700).create(&self.path) {
+            Ok(()) => atomic::sync_parent(&self.path),
+            // Whoever made it may have been killed before it was on disk.
+            Err(_) if self.path.is_dir() => atomic::sync_parent(&self.path),
+            Err(_) => atomic::create_directories(&self.path, 0o700),
+        };
+        made.map_err(|error| io::Error::new(error.source.kind(), error))
     }
 
     /// What the files say now.
@@ -196,10 +200,11 @@ impl RunDirectory {
         self.create_once(STARTED, &to_json(started)?)
     }
 
+    /// That the file is there is on disk when this returns, and all that counts. Its content says when or why; a power
+    /// loss may take it, and whoever reads it does without.
     fn create_once(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file(name))?;
         file.write_all(bytes)?;
-        atomic::sync(&file, File::sync_all)?;
         atomic::sync(&File::open(&self.path)?, File::sync_all)
     }
 
@@ -316,10 +321,34 @@ mod tests {
         }
         let lock = directory.lock().unwrap();
         directory.write_started(&lock, &Started { started_ms: 1 }).unwrap();
-        assert_eq!(*synced.borrow(), [inode(&path.join(STARTED)), inode(&path)]);
+        assert_eq!(*synced.borrow(), [inode(&path)]);
         synced.borrow_mut().clear();
         directory.create().unwrap();
         assert_eq!(*synced.borrow(), [inode(&top.path().join("hooks"))], "another agent may not have got that far");
         atomic::watch::clear();
+    }
+
+    #[test]
+    fn a_power_loss_that_takes_what_was_written_but_not_synced_leaves_a_script_that_is_interrupted_or_never_ran() {
+        let top = tempfile::tempdir().unwrap();
+        let started = RunDirectory::new(&top.path().join("started"));
+        started.create().unwrap();
+        started.write_started(&started.lock().unwrap(), &Started { started_ms: 1 }).unwrap();
+        let cancelled = RunDirectory::new(&top.path().join("cancelled"));
+        cancelled.create().unwrap();
+        let result = HookResult::without_output(HookOutcome::Cancelled, 1, 1);
+        cancelled.write_cancelled(&cancelled.lock().unwrap(), &result).unwrap();
+        // Names are on disk, contents in part or not at all.
+        for kept in [1, 0] {
+            for file in [started.file(STARTED), cancelled.file(CANCELLED)] {
+                OpenOptions::new().write(true).open(file).unwrap().set_len(kept).unwrap();
+            }
+            let state = started.inspect().unwrap();
+            assert!(matches!(state, State::Interrupted(None)), "{state:?}");
+            match cancelled.inspect().unwrap() {
+                State::Cancelled(result) => assert_eq!(result.outcome, HookOutcome::Cancelled),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

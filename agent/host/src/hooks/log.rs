@@ -13,6 +13,9 @@ use hostler_core::hook::output::{deployments_log_line, scripts_log_line};
 use hostler_core::ids::DeploymentId;
 use jiff::civil::DateTime;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::{Gid, Uid, fchown};
+
+use crate::users;
 
 /// Bytes that may wait for the disk.
 const QUEUE_BYTES: usize = 256 << 10;
@@ -214,21 +217,31 @@ impl LogFile {
     }
 }
 
+/// For root and the service group: what scripts print may hold what not everyone on the host should read.
+const MODE: u32 = 0o640;
+
 fn open_log(path: &Path) -> io::Result<File> {
-    let open = || {
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o644)
-            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NOCTTY.bits())
-            .open(path)
-    };
-    match (open(), path.parent()) {
+    match (open_or_make_log(path), path.parent()) {
         (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
             DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-            open()
+            open_or_make_log(path)
         }
         (opened, _) => opened,
+    }
+}
+
+fn open_or_make_log(path: &Path) -> io::Result<File> {
+    let options = &mut OpenOptions::new();
+    options.append(true).mode(MODE).custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NOCTTY.bits());
+    match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        Ok(made) => {
+            if let (true, Some(group)) = (Uid::effective().is_root(), users::service_group()) {
+                fchown(&made, None, Some(Gid::from_raw(group)))?;
+            }
+            Ok(made)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -11,8 +11,8 @@
 //! | `environment` | agent | renamed | what the script inherits of the agent's environment, mode 0600 |
 //! | `run.json` | agent | renamed | a launch was attempted: [`HookRun`], mode 0600 |
 //! | `lock` | supervisor; agents to look | flock only | held: a supervisor lives. Liveness is this lock, never a pid |
-//! | `cancelled` | agent | created once, synced | the script never started and never will: a [`HookResult`] |
-//! | `started` | supervisor | created once, synced with the directory | the script is about to be executed, or was |
+//! | `cancelled` | agent | created once, its name synced | the script never started and never will: a [`HookResult`] |
+//! | `started` | supervisor | created once, its name synced | the script is about to be executed, or was |
 //! | `processes.json` | supervisor | renamed | whom to end if the supervisor dies: pids, start times, boot id |
 //! | `cancel` | [`cancel`] | created | somebody wants the run to end |
 //! | `result.json` | supervisor | renamed, synced | a [`HookResult`]; stands above all other files |
@@ -31,11 +31,10 @@
 //! 3. An agent launches only while it holds `launch` and there is no `run.json`, and writes `run.json` first. A second
 //!    agent that meets `run.json`, no lock and no `started` waits while somebody holds `launch`; if nobody does, the
 //!    launching agent died or gave up, and it writes `cancelled`. A supervisor that comes up later finds it and leaves.
-//! 4. After a power loss nothing is running. `started` was on disk before the script was executed, so its absence
-//!    means that the script did not run. (The directory itself is made by the agent just before; journaling file
-//!    systems have it on disk no later than what was synced inside it.)
+//! 4. After a power loss nothing is running. `started` was on disk before the script was executed, and so was the
+//!    directory that it is in, so its absence means that the script did not run.
 //!
-//! Three syncs a run: `started`, its directory, the result.
+//! Three syncs a run: the directory's name, the name of `started`, the result.
 //!
 //! # What the script gets
 //!

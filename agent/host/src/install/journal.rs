@@ -1,8 +1,13 @@
 //! The journal of one Install: one document, whose file name carries the phase.
 //!
 //! `install.<phase>.json` holds everything that undoing needs; it is written and fsynced before the host is touched.
-//! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists the inodes of the
-//! staged files that replace something; by them the way back tells what was swapped already.
+//! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists the inodes of what is
+//! staged; by them the way back tells what was swapped already.
+//!
+//! Both files are made empty, and their names put on disk, while the deployment is prepared ([`Journal::prepare`]): the
+//! Install itself then has one file to sync before it begins. A document in phase staging that is not whole says that
+//! nothing began: its sync never returned. So does a list that is not whole that nothing took effect: it is on disk,
+//! with all that is staged, before the first swap.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -14,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::InstallError;
@@ -30,10 +35,12 @@ const STAGED: &str = "install.staged.json";
 pub(super) enum Phase {
     /// Nothing has taken effect; whatever has a temporary name is to be deleted.
     Staging,
-    /// Everything is staged and on disk; any of the actions may have taken effect.
+    /// Everything is staged. Once that is on disk, any of the actions may have taken effect.
     Swapping,
     /// All actions have taken effect and are on disk; backups have temporary names.
     Installed,
+    /// As before, but the actions are being taken back.
+    Undoing,
     /// As before, but backups are being deleted: there is no way back.
     Committing,
     /// The new state stands alone.
@@ -43,14 +50,22 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 6] =
-        [Self::Staging, Self::Swapping, Self::Installed, Self::Committing, Self::Committed, Self::Undone];
+    const ALL: [Self; 7] = [
+        Self::Staging,
+        Self::Swapping,
+        Self::Installed,
+        Self::Undoing,
+        Self::Committing,
+        Self::Committed,
+        Self::Undone,
+    ];
 
     fn file(self) -> &'static str {
         match self {
             Self::Staging => "install.staging.json",
             Self::Swapping => "install.swapping.json",
             Self::Installed => "install.installed.json",
+            Self::Undoing => "install.undoing.json",
             Self::Committing => "install.committing.json",
             Self::Committed => "install.committed.json",
             Self::Undone => "install.undone.json",
@@ -120,10 +135,16 @@ impl Journal {
         for phase in Phase::ALL {
             let path = self.path.join(phase.file());
             if path.try_exists().map_err(|source| failed("read", &path, source))? {
-                return Ok(Some(phase));
+                return Ok((phase != Phase::Staging || self.began()?).then_some(phase));
             }
         }
         Ok(None)
+    }
+
+    /// Whether the document in phase staging is whole.
+    fn began(&self) -> Result<bool, InstallError> {
+        let path = self.path.join(Phase::Staging.file());
+        Ok(read_json_if_whole::<IgnoredAny>(&path)?.is_some())
     }
 
     pub fn read(&self, phase: Phase) -> Result<Record<'static>, InstallError> {
@@ -150,17 +171,42 @@ impl Journal {
         Ok(document.plan.installed)
     }
 
+    /// Makes the directory and the empty files. They are on disk once the caller has synchronised the file system.
+    pub fn prepare(&self) -> Result<(), InstallError> {
+        if self.phase()?.is_some() {
+            return Ok(());
+        }
+        if let Err(source) = std::fs::create_dir(&self.path)
+            && source.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(failed("create", &self.path, source));
+        }
+        for name in [STAGED, Phase::Staging.file()] {
+            let path = self.path.join(name);
+            File::create(&path).map_err(|source| failed("write", &path, source))?;
+        }
+        Ok(())
+    }
+
     /// Begins a run: the record is on disk, in phase staging, when this returns.
     pub fn begin(&self, record: &Record<'_>, steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Record)?;
+        let prepared = self.path.join(Phase::Staging.file());
+        if prepared.try_exists().map_err(|source| failed("read", &prepared, source))? {
+            return self.write_record(&prepared, record, steps);
+        }
         self.make_directory(steps)?;
         let new = self.path.join(NEW);
-        let written =
-            write_json(&new, record).and_then(|file| steps.sync(&file).map_err(|source| failed("write", &new, source)));
-        let begun = written.and_then(|()| self.publish(&new, steps));
-        begun.inspect_err(|_| {
+        self.write_record(&new, record, steps)?;
+        self.publish(&new, steps).inspect_err(|_| drop(std::fs::remove_file(&new)))
+    }
+
+    fn write_record(&self, path: &Path, record: &Record<'_>, steps: &impl Steps) -> Result<(), InstallError> {
+        let written = write_json(path, record);
+        let synced = written.and_then(|file| steps.sync(&file).map_err(|source| failed("write", path, source)));
+        synced.inspect_err(|_| {
             // What could not be written must not hold the space that the next try needs.
-            let _ = std::fs::remove_file(&new);
+            let _ = File::create(path);
         })
     }
 
@@ -201,15 +247,18 @@ impl Journal {
         std::fs::rename(&from, &to).map_err(|source| failed("mark", &to, source))
     }
 
-    /// Not on disk yet when this returns: [`sync_staged`](Self::sync_staged), or a sync of the whole file system.
+    /// Not on disk yet when this returns: [`sync_staged`](Self::sync_staged) or a sync of the whole file system does that.
     pub fn write_staged(&self, inodes: &[u64], steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Staged)?;
         write_json(&self.path.join(STAGED), &inodes).map(drop)
     }
 
+    /// Makes the list and the newest mark survive where no sync of a file system covers them.
     pub fn sync_staged(&self, steps: &impl Steps) -> Result<(), InstallError> {
         let path = self.path.join(STAGED);
-        File::open(&path).and_then(|file| steps.sync(&file)).map_err(|source| failed("synchronise", &path, source))
+        let synced = File::open(&path).and_then(|file| steps.sync(&file));
+        synced.map_err(|source| failed("synchronise", &path, source))?;
+        self.sync(steps)
     }
 
     /// The file system that the journal is on.
@@ -218,8 +267,9 @@ impl Journal {
         found.map_err(|source| failed("read", &self.path, source))
     }
 
-    pub fn read_staged(&self) -> Result<Vec<u64>, InstallError> {
-        read_json(&self.path.join(STAGED))
+    /// The list, if it is whole.
+    pub fn read_staged(&self) -> Result<Option<Vec<u64>>, InstallError> {
+        read_json_if_whole(&self.path.join(STAGED))
     }
 
     fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
@@ -251,11 +301,22 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
 // Both stream: a document of half a million entries is not held in memory a second time.
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
-    let file = File::open(path).map_err(|source| failed("read", path, source))?;
-    serde_json::from_reader(BufReader::new(file)).map_err(|error| match error.is_io() {
-        true => failed("read", path, error.into()),
-        false => InstallError::JournalContent { path: path.to_owned(), problem: format!("is damaged: {error}") },
+    parse_json(path)?.map_err(|error| InstallError::JournalContent {
+        path: path.to_owned(),
+        problem: format!("is damaged: {error}"),
     })
+}
+
+fn read_json_if_whole<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, InstallError> {
+    Ok(parse_json(path)?.ok())
+}
+
+fn parse_json<T: DeserializeOwned>(path: &Path) -> Result<serde_json::Result<T>, InstallError> {
+    let file = File::open(path).map_err(|source| failed("read", path, source))?;
+    match serde_json::from_reader(BufReader::new(file)) {
+        Err(error) if error.is_io() => Err(failed("read", path, error.into())),
+        parsed => Ok(parsed),
+    }
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<File, InstallError> {

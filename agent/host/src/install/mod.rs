@@ -1,14 +1,21 @@
 //! Carries out a plan as one transaction: afterwards the host is as planned or as it was, never between.
 //!
 //! ```text
-//! write the journal   the plan, and all that undoing needs       phase staging
+//! write the journal   the plan, and all that undoing needs; fsync          phase staging
 //! stage               everything new under temporary names, and a list of its inodes
-//! syncfs                                                         phase swapping
+//!                                                                          phase swapping
+//! syncfs              the new content, the list and the mark
 //! swap                one rename for each action
-//! syncfs                                                         phase installed
-//! commit              the backups are deleted                    phase committed
-//! undo                swaps taken back, staged things deleted    phases swapping, staging, undone
+//! syncfs                                                                   phase installed
+//! commit              the backups are deleted                              phase committed
+//! undo                swaps taken back, staged things deleted              phases undoing, staging, undone
 //! ```
+//!
+//! Three syncs, where journal and destinations are on one file system, and each is needed: without the first a power
+//! loss leaves staged files that nobody knows of, without the second new names with old or no content, without the third
+//! a mixture of old and new names. The mark `installed` has none of its own. Whoever calls persists in a ledger that the
+//! Install stands, which cannot be before the third sync, and says so after a start ([`confirm`]): then a mark that a
+//! power loss took away is made again. Without that word the Install is undone.
 //!
 //! An existing target and its replacement exchange their names, so that the old file, the very inode, becomes the
 //! backup. A new directory is staged with all that comes into it and takes effect by one rename. A removal is a rename
@@ -44,6 +51,7 @@ use error::{host, permissions};
 use journal::{DirectoryRecord, Journal, Phase, Record};
 use layout::{Layout, place};
 use places::{Anchors, Directories, FileSystems};
+use restore::Extent;
 use steps::{Step, Steps, Straight};
 
 use crate::perms::{self, Names};
@@ -57,7 +65,8 @@ pub struct InstallRequest<'a> {
     pub archive: &'a Path,
     /// What is put before the plan's paths; `/` on a host that runs.
     pub root: &'a Path,
-    /// The journal's directory, of this deployment only; it is made if need be, its parent exists.
+    /// The journal's directory, of this deployment only, as [`prepare`] made it; it is made if need be, its parent
+    /// exists.
     pub journal: &'a Path,
     /// The symbolic links to directories that the plan follows in the way to its paths. They are resolved once, at the
     /// start; every other link is refused.
@@ -142,7 +151,17 @@ struct Work<'a, S> {
     steps: &'a S,
 }
 
-/// Carries out the plan, or leaves the host as it was.
+/// Makes the journal's directory (its parent exists) for an Install to come. It is on disk once the caller has
+/// synchronised its file system; until then [`run`] must not be called. Does nothing where an Install began.
+///
+/// # Errors
+/// The directory or the files in it cannot be made.
+pub fn prepare(journal: &Path) -> Result<(), InstallError> {
+    Journal::at(journal).prepare()
+}
+
+/// Carries out the plan, or leaves the host as it was. The new state is on disk when this returns; that it stands is
+/// known after a power loss if the caller has persisted it by then, and [`confirm`]s it.
 ///
 /// Where the journal says that this deployment is installed, nothing is done. An interrupted run is undone first.
 ///
@@ -165,7 +184,7 @@ fn run_with<S: Steps>(request: &InstallRequest<'_>, steps: &S) -> Result<Install
             Phase::Installed | Phase::Committing | Phase::Committed => {
                 return Ok(Installed { entries: record.plan.into_owned().installed, already: true });
             }
-            Phase::Staging | Phase::Swapping => drop(undo_from(&journal, phase, steps)?),
+            Phase::Staging | Phase::Swapping | Phase::Undoing => drop(undo_from(&journal, phase, steps)?),
             Phase::Undone => {}
         }
     }
@@ -202,12 +221,12 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
     let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
     let inodes = stage::stage(&work, &archive)?;
     journal.write_staged(&inodes, steps)?;
+    journal.mark_unsynced(Phase::Staging, Phase::Swapping, steps)?;
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
     if !file_systems.have(journal.device()?) {
         journal.sync_staged(steps)?;
     }
-    journal.mark(Phase::Staging, Phase::Swapping, steps)?;
 
     swap::swap(&work)?;
     if request.root == Path::new("/") {
@@ -215,7 +234,8 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
     }
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
-    journal.mark(Phase::Swapping, Phase::Installed, steps)
+    // The ledger of whoever called makes it last.
+    journal.mark_unsynced(Phase::Swapping, Phase::Installed, steps)
 }
 
 /// Looks at every existing directory that the plan works in, before anything is touched.
@@ -318,13 +338,16 @@ fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result
     let file_systems = touched(&record, &anchors)?;
     let mut undone = Undone::default();
     if phase == Phase::Installed {
-        journal.mark(phase, Phase::Swapping, steps)?;
-        phase = Phase::Swapping;
+        journal.mark(phase, Phase::Undoing, steps)?;
+        phase = Phase::Undoing;
     }
-    if phase == Phase::Swapping {
-        undone.left = restore::take_back(&work, &record, &journal.read_staged()?)?;
-        steps.before(Step::Sync)?;
-        file_systems.sync(steps)?;
+    if phase != Phase::Staging {
+        if let Some(inodes) = journal.read_staged()? {
+            let extent = if phase == Phase::Undoing { Extent::Wholly } else { Extent::Partly };
+            undone.left = restore::take_back(&work, &record, &inodes, extent)?;
+            steps.before(Step::Sync)?;
+            file_systems.sync(steps)?;
+        }
         journal.mark(phase, Phase::Staging, steps)?;
     }
     restore::delete_staged(&work)?;
@@ -339,7 +362,8 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     let record = journal.read(phase)?;
     if phase == Phase::Installed {
         if !record.plan.actions.iter().any(restore::leaves_backup) {
-            journal.mark(phase, Phase::Committed, steps)?;
+            // Both say that the new state stands, and there is nothing to delete.
+            journal.mark_unsynced(phase, Phase::Committed, steps)?;
             return Ok(Committed::default());
         }
         journal.mark(phase, Phase::Committing, steps)?;
@@ -379,7 +403,9 @@ pub fn undo(journal: &Path) -> Result<Undone, InstallError> {
 fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, InstallError> {
     let journal = Journal::at(journal);
     match journal.phase()? {
-        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Installed)) => undo_from(&journal, phase, steps),
+        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Installed | Phase::Undoing)) => {
+            undo_from(&journal, phase, steps)
+        }
         Some(Phase::Undone) => Ok(Undone::default()),
         Some(Phase::Committing | Phase::Committed) => {
             Err(refused(&journal, "is committed: its backups are deleted, so that only another deployment leads back"))
@@ -401,7 +427,9 @@ fn commit_with<S: Steps>(journal: &Path, steps: &S) -> Result<Committed, Install
     match journal.phase()? {
         Some(phase @ (Phase::Installed | Phase::Committing)) => commit_from(&journal, phase, steps),
         Some(Phase::Committed) => Ok(Committed::default()),
-        Some(Phase::Staging | Phase::Swapping) => Err(refused(&journal, "is open: settle it before it is committed")),
+        Some(Phase::Staging | Phase::Swapping | Phase::Undoing) => {
+            Err(refused(&journal, "is open: settle it before it is committed"))
+        }
         Some(Phase::Undone) => Err(refused(&journal, "is undone: there is nothing to commit")),
         None => Err(refused(&journal, "does not exist: there is nothing to commit")),
     }
@@ -420,12 +448,32 @@ fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled, InstallEr
     let journal = Journal::at(journal);
     Ok(match journal.phase()? {
         None => Settled::None,
-        Some(phase @ (Phase::Staging | Phase::Swapping)) => Settled::Undone(undo_from(&journal, phase, steps)?),
+        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Undoing)) => {
+            Settled::Undone(undo_from(&journal, phase, steps)?)
+        }
         Some(Phase::Undone) => Settled::Undone(Undone::default()),
         Some(Phase::Installed) => Settled::Installed,
         Some(phase @ Phase::Committing) => Settled::Committed(commit_from(&journal, phase, steps)?),
         Some(Phase::Committed) => Settled::Committed(Committed::default()),
     })
+}
+
+/// Marks an Install as one that stands, if a power loss took the mark away. For the start of an agent whose ledger says
+/// that [`run`] succeeded, before anything else is asked of the journal. Idempotent; leaves an undo or commit alone that
+/// was interrupted.
+///
+/// # Errors
+/// The journal cannot be read or marked.
+pub fn confirm(journal: &Path) -> Result<(), InstallError> {
+    confirm_with(journal, &Straight)
+}
+
+fn confirm_with<S: Steps>(journal: &Path, steps: &S) -> Result<(), InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ Phase::Swapping) => journal.mark(phase, Phase::Installed, steps),
+        _ => Ok(()),
+    }
 }
 
 /// What the journal says, without touching anything.
@@ -435,7 +483,7 @@ fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled, InstallEr
 pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
     Ok(match Journal::at(journal).phase()? {
         None => JournalState::None,
-        Some(Phase::Staging | Phase::Swapping) => JournalState::Open,
+        Some(Phase::Staging | Phase::Swapping | Phase::Undoing) => JournalState::Open,
         Some(Phase::Installed) => JournalState::Installed,
         Some(Phase::Committing | Phase::Committed) => JournalState::Committed,
         Some(Phase::Undone) => JournalState::Undone,

@@ -18,12 +18,23 @@ use super::swap::{entries, rename_new};
 use super::{InstallError, Left, Work};
 use crate::perms;
 
-/// Takes back what took effect (phase swapping): afterwards the old state stands, and what is new is under its
-/// temporary name again.
+/// Whether the run that is taken back came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// No: any of the actions may have taken effect, and what was staged may be lost, if it was not on disk. Only what
+    /// has a staged file's inode is ours.
+    Partly,
+    /// Yes: what stands in an action's place is ours, also where somebody has rewritten it since.
+    Wholly,
+}
+
+/// Takes back what took effect (phases swapping and undoing): afterwards the old state stands, and what is new is under
+/// its temporary name again.
 pub(super) fn take_back<S: Steps>(
     work: &Work<'_, S>,
     record: &Record<'_>,
     inodes: &[u64],
+    extent: Extent,
 ) -> Result<Vec<Left>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);
     let mut left = Vec::new();
@@ -47,13 +58,14 @@ pub(super) fn take_back<S: Steps>(
             }
             Err(error) => return Err(error),
         };
-        let one = One { work, directories: &directories, number, path, directory: &directory, name };
+        let staged = inodes.get(number).copied().unwrap_or_default();
+        let one = One { work, directories: &directories, number, path, directory: &directory, name, staged, extent };
         let why = match action {
             Action::Remove { kind, .. } => one.restore_removed(*kind)?,
             Action::MakeDirectory { .. } => one.withdraw_tree()?,
             Action::KeepDirectory { .. } => one.restore_attributes(record)?,
             Action::PutFile { replaces, .. } | Action::PutLink { replaces, .. } => match replaces {
-                true => one.restore_replaced(inodes.get(number).copied().unwrap_or_default())?,
+                true => one.restore_replaced()?,
                 false => one.withdraw()?,
             },
         };
@@ -72,6 +84,9 @@ struct One<'a, S> {
     path: &'a Path,
     directory: &'a OwnedFd,
     name: &'a OsStr,
+    /// The inode of what was staged.
+    staged: u64,
+    extent: Extent,
 }
 
 impl<S: Steps> One<'_, S> {
@@ -112,7 +127,7 @@ impl<S: Steps> One<'_, S> {
         self.put_back(&self.temporary())
     }
 
-    fn restore_replaced(&self, staged: u64) -> Result<Why, InstallError> {
+    fn restore_replaced(&self) -> Result<Why, InstallError> {
         let old = self.work.layout.names.old(self.number);
         let temporary = self.temporary();
         if self.stands(&old)?.is_some() {
@@ -132,7 +147,7 @@ impl<S: Steps> One<'_, S> {
         }
         match self.stands(&temporary)? {
             // It took effect: what has the temporary name is not what was staged.
-            Some(stat) if stat.st_ino != staged => {
+            Some(stat) if stat.st_ino != self.staged => {
                 self.before()?;
                 self.put_back(&temporary)
             }
@@ -140,11 +155,17 @@ impl<S: Steps> One<'_, S> {
         }
     }
 
-    fn withdraw(&self) -> Result<Why, InstallError> {
+    /// What stands in the place of something new, if the new took effect.
+    fn in_place(&self) -> Result<Option<rustix::fs::Stat>, InstallError> {
         if self.stands(self.temporary())?.is_some() {
             return Ok(None);
         }
-        match self.stands(self.name)? {
+        let ours = |stat: &rustix::fs::Stat| self.extent == Extent::Wholly || stat.st_ino == self.staged;
+        Ok(self.stands(self.name)?.filter(ours))
+    }
+
+    fn withdraw(&self) -> Result<Why, InstallError> {
+        match self.in_place()? {
             None => Ok(None),
             Some(stat) if is_directory(&stat) => Ok(Some("a directory stands where a file was installed; it stays")),
             Some(_) => {
@@ -157,10 +178,7 @@ impl<S: Steps> One<'_, S> {
 
     /// Takes a tree back as a whole, or, where somebody put something into it, what is ours of it.
     fn withdraw_tree(&self) -> Result<Why, InstallError> {
-        if self.stands(self.temporary())?.is_some() {
-            return Ok(None);
-        }
-        match self.stands(self.name)? {
+        match self.in_place()? {
             None => return Ok(None),
             Some(stat) if !is_directory(&stat) => {
                 return Ok(Some("something else stands where a directory was installed; it stays"));

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::copy::Copier;
 use super::error::{host, permissions};
 use super::layout::{Standing, place};
-use super::places::{Directories, is_file, is_link, open_below};
+use super::places::{Directories, is_file, is_link, look, open_below};
 use super::steps::{Step, Steps};
 use super::{InstallError, Work};
 use crate::perms::{self, Object};
@@ -21,12 +21,12 @@ use crate::perms::{self, Object};
 const THREADED: usize = 256;
 const THREADS: usize = 2;
 
-/// Makes everything new under temporary names. The inodes of what will replace something are returned by number of
+/// Makes everything new under temporary names. The inodes of what takes effect by itself are returned by number of
 /// action; they are zero for the others.
 pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<Vec<u64>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);
-    make_directories(work, &directories)?;
     let mut inodes = vec![0; work.layout.plan.actions.len()];
+    make_directories(work, &directories, &mut inodes)?;
     let puts: Vec<usize> = work
         .layout
         .actions()
@@ -43,13 +43,21 @@ pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<V
     Ok(inodes)
 }
 
-fn make_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
+fn make_directories<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+    inodes: &mut [u64],
+) -> Result<(), InstallError> {
     for (number, action) in work.layout.actions() {
         let Action::MakeDirectory { path, .. } = action else { continue };
         let (parent, name) = work.layout.staged(number, action);
         let parent = directories.expect(&parent)?;
         work.steps.before(Step::Make(number))?;
         rustix::fs::mkdirat(&*parent, &*name, Mode::RWXU).map_err(cannot_create(path, &name))?;
+        if let (Standing::Top, Some(slot)) = (work.layout.standing(number), inodes.get_mut(number)) {
+            let made = look(parent.as_fd(), &*name).map_err(host("read", path))?;
+            *slot = made.map_or(0, |stat| stat.st_ino);
+        }
     }
     Ok(())
 }
@@ -114,9 +122,9 @@ fn put_some<S: Steps>(
         let inode = match action {
             Action::PutFile { .. } => put_file(work, archive, &directories, &mut copier, *number, action)?,
             Action::PutLink { .. } => put_link(work, &directories, *number, action)?,
-            Action::Remove { .. } | Action::MakeDirectory { .. } | Action::KeepDirectory { .. } => None,
+            Action::Remove { .. } | Action::MakeDirectory { .. } | Action::KeepDirectory { .. } => continue,
         };
-        if let (true, Some(inode)) = (alone, inode) {
+        if alone {
             inodes.push((*number, inode));
         }
     }
@@ -130,8 +138,8 @@ fn put_file<S: Steps>(
     copier: &mut Copier,
     number: usize,
     action: &Action,
-) -> Result<Option<u64>, InstallError> {
-    let Action::PutFile { source, path, replaces, attributes } = action else { return Ok(None) };
+) -> Result<u64, InstallError> {
+    let Action::PutFile { source, path, attributes, .. } = action else { return Ok(0) };
     let unreadable = |errno: Errno| InstallError::Source { path: source.clone(), source: errno.into() };
     let from = open_below(archive.as_fd(), source, OFlags::RDONLY | OFlags::NONBLOCK).map_err(unreadable)?;
     let stat = rustix::fs::fstat(&from).map_err(unreadable)?;
@@ -153,10 +161,7 @@ fn put_file<S: Steps>(
     let modified = Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ };
     let times = Timestamps { last_access: modified, last_modification: modified };
     rustix::fs::futimens(&to, &times).map_err(host("set the time of", path))?;
-    match replaces {
-        true => Ok(Some(rustix::fs::fstat(&to).map_err(host("read", path))?.st_ino)),
-        false => Ok(None),
-    }
+    Ok(rustix::fs::fstat(&to).map_err(host("read", path))?.st_ino)
 }
 
 fn put_link<S: Steps>(
@@ -164,8 +169,8 @@ fn put_link<S: Steps>(
     directories: &Directories<'_>,
     number: usize,
     action: &Action,
-) -> Result<Option<u64>, InstallError> {
-    let Action::PutLink { target, path, attributes, .. } = action else { return Ok(None) };
+) -> Result<u64, InstallError> {
+    let Action::PutLink { target, path, attributes, .. } = action else { return Ok(0) };
     let (parent, name) = work.layout.staged(number, action);
     let parent = directories.expect(&parent)?;
     work.steps.before(Step::Make(number))?;
@@ -186,7 +191,7 @@ fn put_link<S: Steps>(
     if uid.is_some() || gid.is_some() {
         perms::apply_to_link(link.as_fd(), attributes).map_err(permissions(path))?;
     }
-    Ok(Some(stat.st_ino))
+    Ok(stat.st_ino)
 }
 
 fn cannot_create(path: &Path, name: &OsStr) -> impl FnOnce(Errno) -> InstallError {

@@ -19,8 +19,7 @@ const AFTER_A_DEATH: Duration = Duration::from_secs(2);
 /// Functions that write into the state directory take a reference to it as proof.
 #[derive(Debug)]
 pub struct StateLock {
-    /// Closing it gives the lock back. The kernel does the same when the process is killed.
-    _file: File,
+    file: File,
     directory: PathBuf,
 }
 
@@ -56,12 +55,20 @@ impl StateLock {
         }
         // On a full disk the note may fail, and the lock is held all the same.
         let _ = note_holder(&mut file);
-        Ok(Self { _file: file, directory: directory.to_owned() })
+        Ok(Self { file, directory: directory.to_owned() })
     }
 
     /// The state directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Closing would not do: a child that another thread is just starting has the descriptor too until it has executed
+        // its program. The kernel gives the lock back in any case.
+        let _ = self.file.unlock();
     }
 }
 

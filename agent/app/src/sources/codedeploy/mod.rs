@@ -8,7 +8,7 @@
 //! ```
 
 mod connect;
-mod order;
+pub mod order;
 mod poll;
 mod report;
 mod take;

@@ -12,6 +12,7 @@ use hostler_core::limits::Limits;
 use hostler_core::machine::State;
 use hostler_core::machine::command::Order;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, RollbackPolicy, Script, Source};
+use hostler_core::release::Trust;
 
 use crate::drop_in::DropIn;
 use crate::setup::Setup;
@@ -54,6 +55,7 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
             reuse: specification.reuse_archive_from.filter(|_| drop_in.agent.enable_archive_reuse),
         },
         release: None,
+        trust: Trust::Unsigned,
         rolls_back: None,
         removes: false,
         policy: Policy {

@@ -13,7 +13,7 @@ use hostler_core::store::ETag;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::store_s3::object::S3Object;
+use crate::store_s3::object::{Ranged, S3Object};
 
 /// Before a broken connection is replaced.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -30,8 +30,14 @@ pub(super) struct Source {
 /// Why a part did not come.
 #[derive(Debug)]
 pub(super) enum PartError {
-    Fault(Fault),
+    Fault(Box<Fault>),
     Write(io::Error),
+}
+
+impl PartError {
+    pub(super) fn broken(message: impl std::fmt::Display) -> Self {
+        Self::Fault(Box::new(Fault::broken(message)))
+    }
 }
 
 /// Brings one range into the file.
@@ -42,9 +48,10 @@ pub(super) async fn fetch(source: Arc<Source>, range: Range<u64>) -> Result<(), 
     while at < range.end {
         let before = at;
         // What the SDK gives up after its own tries is not tried again here.
-        let body = source.object.range(&source.client, &source.etag, at, range.end).await.map_err(PartError::Fault)?;
+        let answer = source.object.range(&source.client, &source.etag, at, range.end).await;
+        let answer = answer.map_err(|fault| PartError::Fault(Box::new(fault)))?;
         let mut piece = Piece { source: &source, at: &mut at, end: range.end, held: Vec::new(), bytes: 0 };
-        match piece.read(body).await {
+        match piece.read(answer).await {
             Ok(()) => {}
             Err(PartError::Fault(fault)) => {
                 piece.write().await?;
@@ -70,7 +77,8 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    async fn read(&mut self, mut body: aws_sdk_s3::primitives::ByteStream) -> Result<(), PartError> {
+    async fn read(&mut self, answer: Ranged) -> Result<(), PartError> {
+        let mut body = answer.body().map_err(PartError::Fault)?;
         let limits = Arc::clone(&self.source.object.limits);
         let patience = Duration::from_secs(limits.download_stall_seconds);
         let (mut waited, mut brought) = (Duration::ZERO, 0);
@@ -81,13 +89,13 @@ impl Piece<'_> {
             let chunk = match next {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(PartError::Fault(Fault::broken(crate::fault::deepest(&error)))),
-                Err(_) => return Err(PartError::Fault(Fault::broken("nothing came for half a minute"))),
+                Ok(Err(error)) => return Err(PartError::broken(crate::fault::deepest(&error))),
+                Err(_) => return Err(PartError::broken("nothing came for half a minute")),
             };
             brought += chunk.len() as u64;
             if waited >= patience {
                 if brought < limits.download_floor_bytes {
-                    return Err(PartError::Fault(Fault::broken("too few bytes came in half a minute")));
+                    return Err(PartError::broken("too few bytes came in half a minute"));
                 }
                 (waited, brought) = (Duration::ZERO, 0);
             }
@@ -100,10 +108,7 @@ impl Piece<'_> {
         }
         self.write().await?;
         if *self.at < self.end {
-            return Err(PartError::Fault(Fault::broken(format!(
-                "{} bytes are missing at the end",
-                self.end - *self.at
-            ))));
+            return Err(PartError::broken(format!("{} bytes are missing at the end", self.end - *self.at)));
         }
         Ok(())
     }
@@ -114,7 +119,7 @@ impl Piece<'_> {
         // More than was asked for is not ours.
         let room = self.end - *self.at;
         if self.bytes as u64 > room {
-            return Err(PartError::Fault(Fault::broken("more bytes came than were asked for")));
+            return Err(PartError::broken("more bytes came than were asked for"));
         }
         if held.is_empty() {
             return Ok(());

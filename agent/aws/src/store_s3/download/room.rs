@@ -53,7 +53,7 @@ fn full(file: &File, needed: u64) -> io::Result<Shortage> {
 
 fn free(file: &File) -> io::Result<u64> {
     let found = nix::sys::statvfs::fstatvfs(file)?;
-    Ok(found.blocks_available() as u64 * found.fragment_size() as u64)
+    Ok(found.blocks_available() * found.fragment_size())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::super::lint::{HostKnowledge, host_questions, lint_bundle, lint_host};
 use super::*;
 use crate::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use crate::outside::golden::assert_golden;
 
 const DIRECTORY: &str = "a directory";
 
@@ -144,7 +145,7 @@ fn each_kind_of_finding_is_shown_with_its_place_and_what_to_do() {
         let findings = findings(case);
         assert!(findings.iter().any(|finding| finding.code == case.code), "{}: {findings:#?}", case.code.name());
         let source = String::from_utf8_lossy(case.text);
-        insta::assert_snapshot!(case.code.name(), diagnose::render(&findings, &source));
+        assert_golden(&format!("appspec/{}", case.code.name()), &diagnose::render(&findings, &source));
     }
 }
 

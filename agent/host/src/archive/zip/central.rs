@@ -24,7 +24,7 @@ const LINK_BYTES: u64 = 4095;
 const END_RECORD_BYTES: u64 = 22;
 const ZIP64_LOCATOR_BYTES: u64 = 20;
 /// The end record with the longest comment.
-const END_SEARCH_BYTES: u64 = END_RECORD_BYTES + 0xffff;
+pub(super) const END_SEARCH_BYTES: u64 = END_RECORD_BYTES + 0xffff;
 
 /// The table of contents, in archive order.
 pub(super) struct Contents {
@@ -35,7 +35,7 @@ pub(super) struct Contents {
 }
 
 /// Reads at positions without moving the descriptor's own.
-struct At<'a>(&'a File);
+pub(super) struct At<'a>(pub(super) &'a File);
 
 impl ReaderAt for At<'_> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -43,7 +43,7 @@ impl ReaderAt for At<'_> {
     }
 }
 
-fn damaged(error: rawzip::Error) -> ArchiveError {
+pub(super) fn damaged(error: rawzip::Error) -> ArchiveError {
     ArchiveError::Damaged {
         place: Place::End,
         problem: "its table of contents cannot be read; the archive may be cut short".to_owned(),

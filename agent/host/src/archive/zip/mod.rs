@@ -6,12 +6,14 @@
 mod central;
 mod extract;
 mod local;
+mod spans;
 
 use std::fs::File;
 
 use hostler_core::bundle::{BundleListing, EntryKind};
 
 use self::local::Decoder;
+pub use self::spans::ZipSpans;
 use super::beneath::Beneath;
 use super::error::ArchiveError;
 use super::policy::{self, UnpackOptions};

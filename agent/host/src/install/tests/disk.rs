@@ -24,7 +24,9 @@ pub(super) type Id = usize;
 pub(super) enum Cell {
     Entry(Id, OsString),
     Data(Id),
-    Mode(Id),
+    /// The permission bits with the access control lists, which the kernel keeps consistent.
+    Access(Id),
+    Owner(Id),
     Modified(Id),
 }
 
@@ -32,9 +34,20 @@ pub(super) enum Cell {
 pub(super) enum Value {
     Entry(Option<Id>),
     Data(Arc<[u8]>),
-    Mode(u32),
+    Access(Access),
+    Owner(u32, u32),
     Modified(i64, i64),
 }
+
+/// Permission bits and access control lists.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Access {
+    mode: u32,
+    /// The kernel's form of the lists in [`LISTS`].
+    lists: [Option<Vec<u8>>; 2],
+}
+
+const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 
 type State = BTreeMap<Cell, Value>;
 
@@ -42,7 +55,8 @@ type State = BTreeMap<Cell, Value>;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Object {
     kind: Kind,
-    mode: u32,
+    access: Access,
+    owner: (u32, u32),
     modified: (i64, i64),
     device: u64,
 }
@@ -226,9 +240,28 @@ impl Steps for Disk {
 impl Cell {
     fn object(&self) -> Id {
         match self {
-            Self::Entry(id, _) | Self::Data(id) | Self::Mode(id) | Self::Modified(id) => *id,
+            Self::Entry(id, _) | Self::Data(id) | Self::Access(id) | Self::Owner(id) | Self::Modified(id) => *id,
         }
     }
+
+    /// What of an object changes on disk together.
+    fn part(&self) -> u8 {
+        match self {
+            Self::Owner(_) => 1,
+            _ => 0,
+        }
+    }
+}
+
+fn access(path: &Path, meta: &std::fs::Metadata) -> Access {
+    let list = |name: &str| {
+        let mut bytes = vec![0; 1024];
+        // A link has none, nor has a file system without them.
+        let length = rustix::fs::lgetxattr(path, name, &mut bytes[..]).ok()?;
+        bytes.truncate(length);
+        Some(bytes)
+    };
+    Access { mode: meta.permissions().mode() & 0o7777, lists: LISTS.map(list) }
 }
 
 impl Inner {
@@ -261,18 +294,19 @@ impl Inner {
         };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.held.push(rustix::fs::open(path, flags, Mode::empty()).unwrap());
-        let (mode, modified) = (meta.permissions().mode() & 0o7777, (meta.mtime(), meta.mtime_nsec()));
-        self.objects.push(Object { kind, mode, modified, device: meta.dev() });
+        let (access, owner, modified) =
+            (access(path, meta), (meta.uid(), meta.gid()), (meta.mtime(), meta.mtime_nsec()));
+        self.objects.push(Object { kind, access, owner, modified, device: meta.dev() });
         self.ids.insert((meta.dev(), meta.ino()), self.objects.len() - 1);
         self.objects.len() - 1
     }
 
     fn look_at(&mut self, path: &Path, state: &mut State) -> Id {
         let meta = std::fs::symlink_metadata(path).unwrap();
-        let (mode, modified) = (meta.permissions().mode() & 0o7777, (meta.mtime(), meta.mtime_nsec()));
         let id = self.number(path, &meta);
-        state.insert(Cell::Mode(id), Value::Mode(mode));
-        state.insert(Cell::Modified(id), Value::Modified(modified.0, modified.1));
+        state.insert(Cell::Access(id), Value::Access(access(path, &meta)));
+        state.insert(Cell::Owner(id), Value::Owner(meta.uid(), meta.gid()));
+        state.insert(Cell::Modified(id), Value::Modified(meta.mtime(), meta.mtime_nsec()));
         match self.objects[id].kind {
             Kind::File => drop(state.insert(Cell::Data(id), Value::Data(std::fs::read(path).unwrap().into()))),
             Kind::Link(_) => {}
@@ -304,7 +338,8 @@ impl Inner {
         state.get(cell).cloned().or_else(|| match cell {
             Cell::Entry(..) => Some(Value::Entry(None)),
             Cell::Data(_) => Some(Value::Data([].into())),
-            Cell::Mode(id) => born(*id).map(|object| Value::Mode(object.mode)),
+            Cell::Access(id) => born(*id).map(|object| Value::Access(object.access.clone())),
+            Cell::Owner(id) => born(*id).map(|object| Value::Owner(object.owner.0, object.owner.1)),
             Cell::Modified(id) => born(*id).map(|object| Value::Modified(object.modified.0, object.modified.1)),
         })
     }
@@ -316,10 +351,12 @@ impl Inner {
         let differs = |(cell, value): &(&Cell, &Value)| self.value(&self.now, cell).as_ref() != Some(*value);
         let changed = next.iter().filter(differs).map(|(cell, value)| (cell.clone(), value.clone()));
         let mut names: Vec<Change> = Vec::new();
-        let mut objects: BTreeMap<Id, Change> = BTreeMap::new();
+        let mut objects: BTreeMap<(Id, u8), Change> = BTreeMap::new();
         for (cell, value) in gone.chain(changed) {
             let Cell::Entry(directory, _) = cell else {
-                objects.entry(cell.object()).or_insert_with(|| Change { items: Vec::new() }).items.push((cell, value));
+                let change =
+                    objects.entry((cell.object(), cell.part())).or_insert_with(|| Change { items: Vec::new() });
+                change.items.push((cell, value));
                 continue;
             };
             // One rename: names of one directory that the same object left and got.
@@ -340,13 +377,13 @@ impl Inner {
         for change in &mut names {
             // A directory's time is on disk with its names.
             let Some(directory) = change.items.first().map(|(cell, _)| cell.object()) else { continue };
-            if let Some(own) = objects.get(&directory) {
+            if let Some(own) = objects.get(&(directory, 0)) {
                 change.items.extend(own.items.iter().filter(|(cell, _)| matches!(cell, Cell::Modified(_))).cloned());
             }
         }
         let named: Vec<Id> = names.iter().map(|change| change.items[0].0.object()).collect();
         for id in named {
-            if let Some(own) = objects.get_mut(&id) {
+            if let Some(own) = objects.get_mut(&(id, 0)) {
                 own.items.retain(|(cell, _)| !matches!(cell, Cell::Modified(_)));
             }
         }
@@ -362,8 +399,11 @@ impl Inner {
                 continue;
             }
             let mut object = self.objects[id].clone();
-            if let Some(Value::Mode(mode)) = self.value(state, &Cell::Mode(id)) {
-                object.mode = mode;
+            if let Some(Value::Access(access)) = self.value(state, &Cell::Access(id)) {
+                object.access = access;
+            }
+            if let Some(Value::Owner(user, group)) = self.value(state, &Cell::Owner(id)) {
+                object.owner = (user, group);
             }
             if let Some(Value::Modified(seconds, nanoseconds)) = self.value(state, &Cell::Modified(id)) {
                 object.modified = (seconds, nanoseconds);

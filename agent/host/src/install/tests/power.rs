@@ -20,14 +20,15 @@ fn each_phase_is_marked_only_when_what_it_says_is_on_disk() {
     let steps = forward.steps();
     let stages = |step: &Step| matches!(step, Step::Make(_) | Step::Write(_) | Step::Finish(_) | Step::Staged);
     let swaps = |step: &Step| matches!(step, Step::Swap(_) | Step::SwapRest(_));
-    assert_synced_before(&steps, Phase::Swapping, stages);
     assert_synced_before(&steps, Phase::Installed, swaps);
     let first_swap = steps.iter().position(swaps).unwrap();
     assert!(steps.iter().rposition(stages).unwrap() < first_swap, "nothing takes effect before all is staged");
     let swapping = steps.iter().position(|step| *step == Step::Mark(Phase::Swapping)).unwrap();
-    assert!(swapping < first_swap, "nothing takes effect before the phase says so");
-    let staging = steps.iter().position(|step| *step == Step::Mark(Phase::Staging)).unwrap();
-    assert!(staging < steps.iter().position(stages).unwrap(), "nothing is staged before the journal is on disk");
+    let synced = steps[..first_swap].iter().rposition(|step| *step == Step::Sync).unwrap();
+    assert!(steps[synced..first_swap].iter().all(|step| !stages(step)), "what is staged is on disk before a swap");
+    assert!(swapping < synced, "nothing takes effect before the phase says so on disk");
+    let record = steps.iter().position(|step| *step == Step::Record).unwrap();
+    assert!(record < steps.iter().position(stages).unwrap(), "nothing is staged before the journal is on disk");
 
     let back = Faulty::never();
     undo_with(&world.journal(), &back).unwrap();

@@ -1,7 +1,10 @@
 //! Power loss at every moment: what was not synchronised is lost, all of it, each part of it, all but one part of it,
-//! and in random selections; of contents also the half. Recovery is interrupted the same way.
+//! and in random selections; of contents also the half. Recovery is interrupted the same way. It does what an agent does
+//! at its start: what its ledger says to stand is confirmed, then the journal is settled.
 
 use std::collections::BTreeSet;
+
+use hostler_core::appspec::spec::{AclEntry, AclTag};
 
 use super::disk::{Change, Disk, Image, Point, Tops};
 use super::*;
@@ -31,6 +34,8 @@ enum Moment {
     Marked,
     /// The caller was told that it is done.
     Done,
+    /// The caller has persisted in its ledger that the Install stands.
+    Persisted,
 }
 
 /// One install with the three states that may stand after it.
@@ -78,7 +83,33 @@ fn small() -> World {
     world.put("/srv/app/now-a-file", "a file", false);
     world.put_link("/srv/app/link", "new-target", true);
     world.remove("/srv/app/gone", File);
+    give_permissions(&mut world);
     world
+}
+
+/// Everything gets an owner, if the test may give one, and a list, where the file system has them.
+fn give_permissions(world: &mut World) {
+    let entry = |default| AclEntry { default, tag: AclTag::User("root".to_owned()), permissions: 7 };
+    let mut lists = vec![entry(false), entry(true)];
+    let top = std::fs::File::open(world.archive()).unwrap();
+    let attributes = Attributes { acls: lists.clone(), ..Attributes::default() };
+    if perms::apply(top.as_fd(), perms::Object::Directory, 0o755, &attributes, &Names::default()).is_err() {
+        eprintln!("there are no access control lists here: tried without");
+        lists.clear();
+    }
+    let owner = nix::unistd::Uid::effective().is_root().then_some(12);
+    for action in &mut world.plan.actions {
+        let (attributes, wanted) = match action {
+            Action::KeepDirectory { attributes, .. } | Action::MakeDirectory { attributes, .. } => {
+                (attributes, &lists[..])
+            }
+            Action::PutFile { attributes, .. } => (attributes, &lists[..lists.len().min(1)]),
+            Action::PutLink { attributes, .. } => (attributes, &[][..]),
+            Action::Remove { .. } => continue,
+        };
+        attributes.acls = wanted.to_vec();
+        (attributes.uid, attributes.gid) = (owner, owner.map(|_| 34));
+    }
 }
 
 fn on_another_file_system() -> Option<tempfile::TempDir> {
@@ -88,10 +119,13 @@ fn on_another_file_system() -> Option<tempfile::TempDir> {
 }
 
 impl Trial {
-    fn new(exchange: bool, elsewhere: Option<tempfile::TempDir>) -> Self {
+    fn new(exchange: bool, prepared: bool, elsewhere: Option<tempfile::TempDir>) -> Self {
         let world = small();
         let parent = elsewhere.as_ref().map_or(world.dir.path(), |elsewhere| elsewhere.path()).join("state");
         std::fs::create_dir(&parent).unwrap();
+        if prepared {
+            prepare(&parent.join("journal")).unwrap();
+        }
         let tops = [world.root(), parent];
         let disk = Disk::new(&tops, exchange);
         let before = disk.image().root();
@@ -123,6 +157,9 @@ impl Trial {
             self.check_point(doing, moment, point);
         }
         self.check_point(doing, Moment::Done, end);
+        if doing == Doing::Run {
+            self.check_point(doing, Moment::Persisted, end);
+        }
     }
 
     fn check_point(&mut self, doing: Doing, moment: Moment, point: &Point) {
@@ -138,7 +175,7 @@ impl Trial {
     fn check_state(&mut self, doing: Doing, moment: Moment, image: &Image, when: &str, interrupts: bool) {
         let places = Places::new(self._elsewhere.is_some());
         let disk = self.disk.copy(image, &places.tops, interrupts);
-        let settled = settle_with(&places.journal(), &disk);
+        let settled = recover(doing, moment, &places.journal(), &disk);
         let settled = settled.unwrap_or_else(|error| panic!("{when}: {error}: {:?}", image.root()));
         self.check_end(doing, moment, &settled, &disk, &places, when);
         if interrupts {
@@ -161,7 +198,8 @@ impl Trial {
     fn check_copy(&mut self, doing: Doing, moment: Moment, of: &Disk, image: &Image, when: &str) {
         let places = Places::new(self._elsewhere.is_some());
         let disk = of.copy(image, &places.tops, false);
-        let settled = settle_with(&places.journal(), &disk).unwrap_or_else(|error| panic!("{when}: {error}"));
+        let settled = recover(doing, moment, &places.journal(), &disk);
+        let settled = settled.unwrap_or_else(|error| panic!("{when}: {error}"));
         self.check_end(doing, moment, &settled, &disk, &places, when);
     }
 
@@ -170,13 +208,13 @@ impl Trial {
         let image = disk.image();
         let name = match (doing, moment, settled) {
             (Doing::Run, Moment::OnTheWay, Settled::None) => "nothing began",
-            (Doing::Run, Moment::OnTheWay | Moment::Marked, Settled::Undone(undone))
+            (Doing::Run, Moment::OnTheWay | Moment::Done, Settled::Undone(undone))
             | (Doing::Undo, _, Settled::Undone(undone))
                 if undone.left.is_empty() =>
             {
                 "undone"
             }
-            (Doing::Run, Moment::Marked | Moment::Done, Settled::Installed)
+            (Doing::Run, Moment::Done | Moment::Persisted, Settled::Installed)
             | (Doing::Undo | Doing::Commit, Moment::OnTheWay, Settled::Installed) => "installed",
             (Doing::Commit, _, Settled::Committed(committed)) if committed.left.is_empty() => "committed",
             (_, _, other) => panic!("{when}: {other:?}"),
@@ -215,6 +253,14 @@ impl Trial {
         assert_eq!(commit_with(&places.journal(), &copy).unwrap(), Committed::default(), "{when}: committed");
         assert_eq!(without_backups(copy.image().root()), without_backups(self.after.clone()), "{when}: committed");
     }
+}
+
+/// What an agent does at its start. Whoever undoes or commits has it in its ledger that the Install stands.
+fn recover(doing: Doing, moment: Moment, journal: &Path, disk: &Disk) -> Result<Settled, InstallError> {
+    if doing != Doing::Run || moment == Moment::Persisted {
+        confirm_with(journal, disk)?;
+    }
+    settle_with(journal, disk)
 }
 
 /// Where a state of the disk is made.
@@ -302,14 +348,14 @@ fn needed(pending: &[Change], wish: &[usize]) -> Vec<bool> {
     needed
 }
 
-fn power_fails_everywhere(exchange: bool, two_file_systems: bool) {
+fn power_fails_everywhere(exchange: bool, prepared: bool, two_file_systems: bool) {
     for commits in [false, true] {
         let elsewhere = two_file_systems.then(on_another_file_system).flatten();
         if two_file_systems && elsewhere.is_none() {
             eprintln!("skipped: there are no two file systems for temporary files here");
             return;
         }
-        let mut trial = Trial::new(exchange, elsewhere);
+        let mut trial = Trial::new(exchange, prepared, elsewhere);
         trial.run();
         trial.after = trial.disk.image().root();
         if !commits {
@@ -336,27 +382,33 @@ fn a_journal_directory_that_a_killed_run_left_is_made_durable_by_the_next() {
         eprintln!("skipped: there are no two file systems for temporary files here");
         return;
     };
-    let trial = Trial::new(true, Some(elsewhere));
+    let trial = Trial::new(true, false, Some(elsewhere));
     std::fs::create_dir(trial.tops[1].join("journal")).unwrap();
     trial.run();
     let points = trial.disk.points();
     let lost = trial.disk.after(points.last().unwrap(), std::iter::empty());
     let places = Places::new(true);
     let disk = trial.disk.copy(&lost, &places.tops, false);
-    assert_eq!(settle_with(&places.journal(), &disk).unwrap(), Settled::Installed);
+    let settled = recover(Doing::Run, Moment::Persisted, &places.journal(), &disk);
+    assert_eq!(settled.unwrap(), Settled::Installed);
 }
 
 #[test]
 fn power_fails_everywhere_where_names_are_exchanged() {
-    power_fails_everywhere(true, false);
+    power_fails_everywhere(true, true, false);
 }
 
 #[test]
 fn power_fails_everywhere_where_names_cannot_be_exchanged() {
-    power_fails_everywhere(false, false);
+    power_fails_everywhere(false, true, false);
+}
+
+#[test]
+fn power_fails_everywhere_where_no_journal_was_prepared() {
+    power_fails_everywhere(true, false, false);
 }
 
 #[test]
 fn power_fails_everywhere_with_the_journal_on_a_file_system_of_its_own() {
-    power_fails_everywhere(true, true);
+    power_fails_everywhere(true, true, true);
 }

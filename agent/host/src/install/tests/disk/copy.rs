@@ -1,6 +1,6 @@
 //! States of a disk on this machine's file systems: each object is made anew, and the journal is told of its inode.
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, XattrFlags};
 use serde_json::Value as Json;
 
 use super::*;
@@ -39,9 +39,12 @@ impl Image {
         let mut open = vec![(PathBuf::from("/"), 0)];
         while let Some((path, id)) = open.pop() {
             let Node { object, data, entries } = &self.nodes[&id];
-            let (Object { kind, mode, modified, .. }, data) = (object, String::from_utf8_lossy(data));
+            let (Object { kind, access, owner, modified, .. }, data) = (object, String::from_utf8_lossy(data));
             open.extend(entries.iter().map(|(name, child)| (path.join(name), *child)));
-            tree.insert(path, format!("object {id}: {kind:?} {mode:o} {modified:?} {data}"));
+            tree.insert(
+                path,
+                format!("object {id}: {kind:?} {access:?} of {}:{} {modified:?} {data}", owner.0, owner.1),
+            );
         }
         tree
     }
@@ -69,8 +72,15 @@ impl Image {
         paths.sort_by(|a, b| b.1.cmp(a.1));
         for (id, path) in paths {
             let object = &self.nodes[id].object;
+            std::os::unix::fs::lchown(path, Some(object.owner.0), Some(object.owner.1)).unwrap();
             if !matches!(object.kind, Kind::Link(_)) {
-                std::fs::set_permissions(path, PermissionsExt::from_mode(object.mode)).unwrap();
+                for (name, list) in LISTS.iter().zip(&object.access.lists) {
+                    match list {
+                        Some(list) => rustix::fs::lsetxattr(path, *name, list, XattrFlags::empty()).unwrap(),
+                        None => drop(rustix::fs::lremovexattr(path, *name)),
+                    }
+                }
+                std::fs::set_permissions(path, PermissionsExt::from_mode(object.access.mode)).unwrap();
             }
             let time = Timespec { tv_sec: object.modified.0, tv_nsec: object.modified.1 as _ };
             let times = Timestamps { last_access: time, last_modification: time };

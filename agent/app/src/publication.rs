@@ -1,0 +1,166 @@
+//! A release on its way into a group's channel, or beside it until enough have signed.
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::GroupKey;
+use hostler_core::release::{self, AgentVersion, Document, Envelope, NotEnough, Release, SigningPolicy, Trust};
+use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store, proposal_key, release_key};
+use hostler_host::signature;
+
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::setup::Setup;
+use crate::sources::store;
+
+/// The release in the channel.
+pub struct Current {
+    /// What it says.
+    pub document: Document,
+    /// Its ETag.
+    pub etag: ETag,
+    /// Whether hosts follow it.
+    pub trust: Result<Trust, NotEnough>,
+}
+
+/// Reads the channel's release; `None` when nothing was released.
+///
+/// # Errors
+/// When the store or the document cannot be read.
+pub async fn current(
+    setup: &Setup,
+    store: &impl Store,
+    group: &GroupKey,
+    policy: Option<&SigningPolicy>,
+) -> Result<Option<Current>, Failure> {
+    let found = read(setup, store, &release_key(group)).await?;
+    Ok(found.map(|(document, etag)| {
+        let trust = release::verify(policy, &document.envelope, &signature::verify);
+        Current { document, etag, trust }
+    }))
+}
+
+/// Reads a release document as it stands; its signatures are judged by whoever asks.
+///
+/// # Errors
+/// When the store or the document cannot be read.
+pub async fn read(setup: &Setup, store: &impl Store, key: &Key) -> Result<Option<(Document, ETag)>, Failure> {
+    match store.get(key, None, release::stored_bytes(&setup.limits)).await.map_err(store::failure)? {
+        GetOutcome::Found { bytes, etag } => {
+            let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?).map_err(|e| {
+                let error = anyhow::Error::new(e).context(format!("cannot use {}", store.location(key)));
+                Failure::new(ExitCode::Failed, error)
+            })?;
+            Ok(Some((document, etag)))
+        }
+        GetOutcome::NotFound | GetOutcome::NotModified => Ok(None),
+    }
+}
+
+/// A release with the signatures that it has, and what hosts would say to it.
+pub struct Publication {
+    release: Release,
+    envelope: Envelope,
+    trust: Result<Trust, NotEnough>,
+}
+
+impl Publication {
+    /// Judges the signatures as hosts with this policy do.
+    pub fn new(release: Release, envelope: Envelope, policy: Option<&SigningPolicy>) -> Self {
+        let trust = release::verify(policy, &envelope, &signature::verify);
+        Self { release, envelope, trust }
+    }
+
+    /// Whether hosts would follow it.
+    pub fn is_accepted(&self) -> bool {
+        self.trust.is_ok()
+    }
+
+    /// Stops whoever would publish what no host follows.
+    ///
+    /// # Errors
+    /// Verification failed, with what is missing.
+    pub fn refuse_unless_accepted(&self) -> Result<(), Failure> {
+        match &self.trust {
+            Ok(_) => Ok(()),
+            Err(missing) => {
+                let error = anyhow::Error::new(missing.clone()).context("hosts would not follow this release");
+                Err(Failure::new(ExitCode::VerificationFailed, error)
+                    .hint("sign it with --key FILE or --kms-key KEY; where others sign too, publish it with --propose"))
+            }
+        }
+    }
+
+    /// Puts it into the channel; `false` when somebody else published in between.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn publish(&self, setup: &Setup, store: &impl Store, current: Option<&Current>) -> Result<bool, Failure> {
+        let condition = current.map_or(Condition::IfAbsent, |current| Condition::IfMatch(&current.etag));
+        self.put(setup, store, &release_key(&self.release.group_key()), condition).await
+    }
+
+    /// Puts it beside the channel, over `known` or over whatever was proposed before; `false` when somebody else
+    /// changed `known` in between.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn propose(&self, setup: &Setup, store: &impl Store, known: Option<&ETag>) -> Result<bool, Failure> {
+        let condition = known.map_or(Condition::None, Condition::IfMatch);
+        self.put(setup, store, &proposal_key(&self.release.group_key()), condition).await
+    }
+
+    async fn put(
+        &self,
+        setup: &Setup,
+        store: &impl Store,
+        key: &Key,
+        condition: Condition<'_>,
+    ) -> Result<bool, Failure> {
+        let bytes = self.envelope.to_bytes(&setup.limits)?;
+        let outcome = store.put(key, &bytes, condition).await.map_err(store::failure)?;
+        Ok(matches!(outcome, PutOutcome::Stored(_)))
+    }
+
+    /// Says what became of it.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn say(&self, setup: &Setup, store: &impl Store, proposed: bool) -> Outcome {
+        let release = &self.release;
+        let (group, digest) = (release.group_key(), release.revision.content.sha256);
+        let key = if proposed { proposal_key(&group) } else { release_key(&group) };
+        if setup.json {
+            output::json(&serde_json::json!({
+                "version": 1,
+                "sequence": release.sequence,
+                "application": release.application,
+                "group": release.group,
+                "revision": digest,
+                "proposed": proposed,
+                "signed": !self.envelope.signatures().is_empty(),
+                "signature": self.trust.as_ref().ok(),
+                "missing": self.trust.as_ref().err().map(ToString::to_string),
+                "location": store.location(&key),
+            }))?;
+            return Ok(ExitCode::Ok);
+        }
+        let trust = match &self.trust {
+            Ok(trust) => trust.to_string(),
+            Err(missing) => missing.to_string(),
+        };
+        let what = if proposed { "proposed release" } else { "release" };
+        let mut text = format!("{what} {} of {group}: {digest} ({trust})\n", release.sequence);
+        if proposed {
+            text.push_str(&format!(
+                "no host follows it yet; the next signer runs: hostler sign STORE {digest} --key FILE\n"
+            ));
+        }
+        output::text(&text)?;
+        Ok(ExitCode::Ok)
+    }
+}
+
+/// Others were faster each time.
+pub fn always_overtaken(group: &GroupKey) -> Failure {
+    Failure::say(ExitCode::Failed, format!("others kept publishing releases of {group} at the same time"))
+        .hint("look at what they published, then try again")
+}

@@ -1,0 +1,151 @@
+//! Whose signatures are needed, source by source, and whether they are there.
+
+use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::Settings;
+use hostler_core::ids::GroupKey;
+use hostler_core::limits::Limits;
+use hostler_core::machine::state::{Creator, Revision, State};
+use hostler_core::release::{
+    self, AcceptedKeys, AgentVersion, Document, MOST_STEPS, OpenError, SigningPolicy, Terms, Trust,
+};
+use hostler_core::store::{GetOutcome, Store, signing_policy_key};
+use hostler_host::{clock, signature};
+
+use crate::failure::Failure;
+use crate::setup::Setup;
+use crate::sources::store;
+
+/// What a channel's releases must be signed with.
+#[derive(Debug, Default)]
+pub struct ChannelKeys {
+    /// The policy; `None` where no keys are configured.
+    pub policy: Option<SigningPolicy>,
+    /// What the ledger has to keep, where the store led on since the last look.
+    pub accepted: Option<AcceptedKeys>,
+}
+
+/// Follows the key policies in the store from what is configured and was accepted before. One that the keys before it
+/// do not stand for ends the chain and changes nothing.
+///
+/// # Errors
+/// When the store cannot be read, or leads to older keys than it did before.
+pub async fn channel_keys(
+    setup: &Setup,
+    store: &impl Store,
+    group: &GroupKey,
+    state: &State,
+) -> Result<ChannelKeys, Failure> {
+    let Some(configured) = &setup.settings.signatures.channel else { return Ok(ChannelKeys::default()) };
+    let accepted = state.groups.get(&group.id()).and_then(|g| g.following.keys.as_ref());
+    let begin = release::start(configured, accepted);
+    let end = follow(begin.clone(), &setup.limits, store, group).await?;
+    release::not_fallen_back(&end, accepted).map_err(|e| Failure::new(ExitCode::VerificationFailed, e))?;
+    let kept = AcceptedKeys::new(configured, end.clone());
+    let is_news = end.version > configured.version && accepted != Some(&kept);
+    Ok(ChannelKeys { policy: Some(end), accepted: is_news.then_some(kept) })
+}
+
+async fn follow(
+    mut policy: SigningPolicy,
+    limits: &Limits,
+    store: &impl Store,
+    group: &GroupKey,
+) -> Result<SigningPolicy, Failure> {
+    for _ in 0..MOST_STEPS {
+        let key = signing_policy_key(group, policy.version.saturating_add(1));
+        let GetOutcome::Found { bytes, .. } =
+            store.get(&key, None, release::stored_bytes(limits)).await.map_err(store::failure)?
+        else {
+            break;
+        };
+        match release::next_policy(&policy, &bytes, group, limits, &signature::verify) {
+            Ok(next) => policy = next,
+            Err(error) => {
+                log::warn!(group:% = group; "{} is not followed: {error}", store.location(&key));
+                break;
+            }
+        }
+    }
+    Ok(policy)
+}
+
+/// Reads a release document and judges its signatures.
+///
+/// # Errors
+/// Verification failed when the policy is not satisfied; failed when the document cannot be read.
+pub fn open(
+    bytes: &[u8],
+    place: &str,
+    limits: &Limits,
+    policy: Option<&SigningPolicy>,
+) -> Result<(Document, Trust), Failure> {
+    Document::open(bytes, limits, AgentVersion::current()?, policy, &signature::verify).map_err(|error| {
+        let (code, hint) = match &error {
+            OpenError::NotEnough(_) => (
+                ExitCode::VerificationFailed,
+                Some("sign it (hostler release --key, hostler sign), or correct `signatures` in the configuration"),
+            ),
+            OpenError::Unreadable(_) => (ExitCode::Failed, None),
+        };
+        let failure = Failure::new(code, anyhow::Error::new(error).context(format!("cannot use {place}")));
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })
+}
+
+/// What a release that comes with a bundle by hand says about it. The sequence says nothing here: what a person deploys
+/// by hand may be older than what the channel says.
+///
+/// # Errors
+/// Verification failed when the policy for deployments by hand is not satisfied.
+pub fn by_hand(
+    setup: &Setup,
+    group: &GroupKey,
+    location: String,
+    document: Option<&str>,
+) -> Result<(Revision, Trust), Failure> {
+    let policy = setup.settings.signatures.cli.as_ref();
+    let Some(text) = document else {
+        if policy.is_some() {
+            let message = "deployments by hand must be signed on this host (signatures: cli in the configuration)";
+            let failure = Failure::say(ExitCode::VerificationFailed, message);
+            return Err(failure.hint("give the bundle's release document with --release FILE"));
+        }
+        return Ok((Revision { location, digest: None, size: None, bundle_type: None }, Trust::Unsigned));
+    };
+    let (document, trust) = open(text.as_bytes(), "the release document", &setup.limits, policy)?;
+    let terms = Terms { group, highest: None, now: clock::now() };
+    release::accept(&document, &terms).map_err(|e| Failure::new(ExitCode::VerificationFailed, e))?;
+    let revision = &document.release.revision;
+    Ok((
+        Revision {
+            location,
+            digest: Some(revision.content.sha256),
+            size: Some(revision.content.size),
+            bundle_type: Some(revision.bundle_type),
+        },
+        trust,
+    ))
+}
+
+/// Whether a deployment may go on under the configuration as it is now: the second lock, for whatever way led here. A
+/// rollback returns to what was let in before.
+///
+/// # Errors
+/// What is missing.
+pub fn admit(settings: &Settings, creator: Creator, trust: &Trust) -> Result<(), String> {
+    let (source, policy) = match creator {
+        Creator::Channel => ("channel", &settings.signatures.channel),
+        Creator::Cli => ("cli", &settings.signatures.cli),
+        Creator::CodeDeploy => ("codedeploy", &settings.signatures.codedeploy),
+        Creator::Rollback => return Ok(()),
+    };
+    match (policy, trust) {
+        (None, _) | (_, Trust::Verified { .. }) => Ok(()),
+        (Some(_), _) => {
+            Err(format!("it is {trust}, and signatures: {source} in the configuration asks for signatures"))
+        }
+    }
+}

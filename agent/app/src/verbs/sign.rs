@@ -1,0 +1,82 @@
+//! `hostler sign STORE REVISION`: add a signature to the release that another signer proposed. With the last one that
+//! is missing it is published.
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::GroupKey;
+use hostler_core::machine::State;
+use hostler_core::release::Document;
+use hostler_core::store::{ETag, Store, proposal_key};
+
+use crate::cli::{Shared, SignArgs};
+use crate::failure::{Failure, Outcome};
+use crate::publication::{self, Publication};
+use crate::setup::Setup;
+use crate::signing;
+use crate::sources::signatures::channel_keys;
+
+/// How often a lost race with another signer is run again.
+const ATTEMPTS: u32 = 5;
+
+pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
+    let setup = Setup::new(shared)?;
+    let key = setup.group(shared)?;
+    let store = setup.stores.open(&arguments.store)?;
+    super::block_on(async {
+        let signers = signing::signers(&setup, &arguments.signing).await?;
+        let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
+        for _ in 0..ATTEMPTS {
+            let (document, etag) = proposed(&setup, &store, &key, &arguments.revision).await?;
+            let mut envelope = document.envelope;
+            signing::sign(&mut envelope, &signers).await?;
+            let sequence = document.release.sequence;
+            let publication = Publication::new(document.release, envelope, policy.as_ref());
+            if !publication.is_accepted() {
+                if publication.propose(&setup, &store, Some(&etag)).await? {
+                    return publication.say(&setup, &store, true);
+                }
+                continue;
+            }
+            let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
+            let published = current.as_ref().map_or(0, |c| c.document.release.sequence);
+            if sequence != published.saturating_add(1) {
+                return Err(overtaken(sequence, published));
+            }
+            if publication.publish(&setup, &store, current.as_ref()).await? {
+                // Its sequence is taken now, so that a proposal that stays can never be published again.
+                let _ = store.delete(&proposal_key(&key), Some(&etag)).await;
+                return publication.say(&setup, &store, false);
+            }
+        }
+        Err(publication::always_overtaken(&key))
+    })
+}
+
+/// The proposal, if it is of the revision that the signer means.
+async fn proposed(
+    setup: &Setup,
+    store: &impl Store,
+    group: &GroupKey,
+    revision: &str,
+) -> Result<(Document, ETag), Failure> {
+    let place = proposal_key(group);
+    let Some((document, etag)) = publication::read(setup, store, &place).await? else {
+        let message = format!("nothing is proposed for {group}: {} does not exist", store.location(&place));
+        return Err(Failure::say(ExitCode::NotFound, message).hint("propose it: hostler release … --propose"));
+    };
+    if document.release.group_key() != *group {
+        let message = format!("{} is for {}, not for {group}", store.location(&place), document.release.group_key());
+        return Err(Failure::say(ExitCode::VerificationFailed, message));
+    }
+    let digits = revision.strip_prefix("sha256:").unwrap_or(revision).to_ascii_lowercase();
+    let proposed = document.release.revision.content.sha256;
+    if digits.is_empty() || !proposed.hex().starts_with(&digits) {
+        let message = format!("the proposed release {} is of {proposed}, not of {revision}", document.release.sequence);
+        return Err(Failure::say(ExitCode::VerificationFailed, message).hint("sign only what you mean to run"));
+    }
+    Ok((document, etag))
+}
+
+fn overtaken(sequence: u64, published: u64) -> Failure {
+    let message = format!("the proposal has sequence {sequence}, and release {published} is published already");
+    Failure::say(ExitCode::Refused, message).hint("propose it anew: hostler release … --propose")
+}

@@ -1,0 +1,237 @@
+//! Bundles from S3: what breaks, what is resumed, what is not fetched again.
+
+use std::time::Duration;
+
+use super::{S3Host, noise, store};
+use crate::support::crash_support::PATIENCE;
+use crate::support::eventually;
+use crate::support::http_server::{Reply, Request};
+use crate::support::s3_front::{Front, error};
+
+const MIB: usize = 1 << 20;
+
+fn reads_bundle(request: &Request) -> bool {
+    request.method == "GET" && request.path().contains("/revisions/") && !request.header("range").is_empty()
+}
+
+/// A host with a released bundle of some 40 MB, put into the bucket behind the server's back in one piece.
+fn released(front: &Front) -> S3Host {
+    let host = S3Host::of(front);
+    publish(front, &host, "v1", 1);
+    host
+}
+
+fn publish(front: &Front, host: &S3Host, version: &str, seed: u64) {
+    let bundle = host.bundle(version).content("app/big", noise(40 * MIB, seed)).write();
+    // Uploads in parts are moto's part.
+    let local = host.host.store();
+    let pushed = host.ok(&["push", bundle.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
+    let hex = pushed.out.trim().strip_prefix("sha256:").unwrap();
+    front.put(&format!("st/revisions/{hex}"), std::fs::read(local.join("revisions").join(hex)).unwrap());
+    host.ok(&["release", &store(), hex]);
+}
+
+#[test]
+fn a_download_survives_what_a_network_does() {
+    let front = Front::start();
+    let host = released(&front);
+    front.instead(2, reads_bundle, error(503, "SlowDown", "Please reduce your request rate."));
+    front.instead(1, reads_bundle, Reply::new(500, "<html>oh</html>"));
+    front.then(1, reads_bundle, |reply| reply.reset_after(3 * MIB));
+    front.then(1, reads_bundle, |reply| reply.cut_after(MIB + 1));
+    front.then(1, reads_bundle, |reply| reply.claims_length(5).cut_after(5));
+    front.then(1, reads_bundle, |reply| reply.slowly(256 << 10, Duration::from_millis(5)));
+    host.once().with_code(0);
+    assert_eq!(host.version(), "v1");
+    assert_eq!(std::fs::read(host.host.at("srv/app/big")).unwrap(), noise(40 * MIB, 1));
+    // A range that broke went on where it broke: its second request does not begin where the first did.
+    let reads = front.objects().reads.clone();
+    assert!(reads.iter().any(|(_, from)| from % (8 * MIB as u64) != 0), "{reads:?}");
+}
+
+#[test]
+fn an_agent_that_is_killed_goes_on_where_it_was() {
+    let front = Front::start();
+    let host = released(&front);
+    // Two parts come, the others do not end.
+    let held = |request: &Request| {
+        reads_bundle(request)
+            && !["bytes=0-", "bytes=8388608-"].iter().any(|first| request.header("range").starts_with(first))
+    };
+    front.then(1000, held, |reply| reply.slowly(1, Duration::from_secs(5)));
+    let before = front.objects().reads.len();
+    let running = host.start_once();
+    let bundles = || -> Option<String> {
+        let groups = std::fs::read_dir(host.host.state().join("deployment-root")).ok()?;
+        let mut notes = groups
+            .flatten()
+            .flat_map(|group| std::fs::read_dir(group.path().join("bundles")).into_iter().flatten().flatten());
+        let note = notes.find(|entry| entry.path().extension().is_some_and(|e| e == "parts"))?;
+        std::fs::read_to_string(note.path()).ok()
+    };
+    eventually("two parts are noted", PATIENCE, || {
+        let note = bundles().unwrap_or_default();
+        if note.lines().count() == 3 { Ok(()) } else { Err(format!("{note}\n{}", running.said())) }
+    });
+    running.kill();
+    front.forget_faults();
+    let first = front.objects().reads[before..].to_vec();
+    assert!(first.len() >= 3, "{first:?}");
+    let before = front.objects().reads.len();
+    let sent = front.server().body_bytes_sent();
+    host.once().with_code(0).saying(&["taken up again", "succeeded"]);
+    assert_eq!(host.version(), "v1");
+    let second = front.objects().reads[before..].to_vec();
+    let bundle: Vec<_> = second.iter().filter(|(key, _)| key.contains("/revisions/")).collect();
+    assert!(!bundle.is_empty() && bundle.iter().all(|(_, from)| *from >= 16 * MIB as u64), "{bundle:?}");
+    let moved = front.server().body_bytes_sent() - sent;
+    assert!(moved < 25 * MIB as u64, "{moved} bytes of 40 MB, 16 of which were here");
+    assert!(bundles().is_none(), "nothing is left of it");
+}
+
+#[test]
+fn a_note_that_lies_costs_a_second_fetch_and_nothing_else() {
+    let front = Front::start();
+    let host = released(&front);
+    front.instead(1000, reads_bundle, error(403, "AccessDenied", "Access Denied"));
+    host.once().with_code(1).saying(&["s3:GetObject"]);
+    front.forget_faults();
+    // As a power cut leaves it: noted and not written.
+    let group = host.host.state().join("deployment-root/shop~web/bundles");
+    let note = std::fs::read_dir(group).unwrap().flatten().find(|e| e.path().extension().is_some_and(|e| e == "parts"));
+    let note = note.expect("a note").path();
+    let text = std::fs::read_to_string(&note).unwrap();
+    std::fs::write(&note, format!("{text}0\n1\n2\n")).unwrap();
+    host.ok(&["resume"]);
+    host.once().with_code(0);
+    assert_eq!(std::fs::read(host.host.at("srv/app/big")).unwrap(), noise(40 * MIB, 1));
+}
+
+#[test]
+fn an_object_that_is_replaced_meanwhile_or_is_another_one_is_refused() {
+    let front = Front::start();
+    let host = released(&front);
+    let key = front.objects().keys().into_iter().find(|key| key.contains("revisions")).unwrap();
+    let good = front.get(&key).unwrap();
+    let other = {
+        let mut other = good.clone();
+        other[1000] ^= 1;
+        other
+    };
+    let (replaced, changed) = (other.clone(), key.clone());
+    front.act(1, reads_bundle, move |objects, request| {
+        let reply = objects.serve(request);
+        objects.put(&changed, replaced.clone());
+        reply
+    });
+    host.once().with_code(6).saying(&["replaced while it was fetched", "DownloadBundle"]);
+    assert_eq!(host.version(), "");
+    // It was another one from the beginning.
+    host.ok(&["resume"]);
+    host.once().with_code(6).saying(&["its digest is"]);
+    front.put(&key, &good[1..]);
+    host.ok(&["resume"]);
+    host.once().with_code(6).saying(&["bytes and should have"]);
+    front.put(&key, good);
+    host.ok(&["resume"]);
+    host.once().with_code(0);
+    assert_eq!(host.version(), "v1");
+}
+
+#[test]
+fn a_bundle_that_is_here_is_not_fetched_again() {
+    let front = Front::start();
+    let host = released(&front);
+    host.once().with_code(0);
+    let before = front.objects().reads.len();
+    let revision = host.host.status()["installed"]["revision"]["digest"].as_str().unwrap().to_owned();
+    host.ok(&["release", &store(), &revision]);
+    host.once().with_code(0).saying(&["release 2", "succeeded"]);
+    let bundle = |(key, from): &&(String, u64)| key.contains("revisions") && *from > 0;
+    let reads = front.objects().reads[before..].to_vec();
+    assert_eq!(reads.iter().filter(bundle).count(), 0, "{reads:?}");
+
+    host.host.configure("groups: [{application: shop, group: web, keep_bundle: false}]\n");
+    host.ok(&["release", &store(), &revision]);
+    host.once().with_code(0);
+    host.ok(&["release", &store(), &revision]);
+    let before = front.objects().reads.len();
+    host.once().with_code(0);
+    let reads = front.objects().reads[before..].to_vec();
+    assert!(reads.iter().filter(bundle).count() > 0, "without keep_bundle nothing is kept");
+}
+
+/// A bundle of many files, one of which has this content.
+fn many_files(host: &S3Host, version: &str, changed: &[u8]) -> std::path::PathBuf {
+    let mut bundle = host.bundle(version);
+    for number in 0..20 {
+        bundle = bundle.content(&format!("app/data/{number}"), noise(MIB, number + 1));
+    }
+    bundle.content("app/data/changed", changed).write()
+}
+
+/// Bytes of the bundle that were sent for a deployment.
+fn moved(front: &Front, host: &S3Host, location: &str) -> u64 {
+    let sent = front.server().body_bytes_sent();
+    host.ok(&["release", &store(), location]);
+    let released = front.server().body_bytes_sent();
+    host.once().with_code(0);
+    assert!(released - sent > 0);
+    front.server().body_bytes_sent() - released
+}
+
+#[test]
+fn of_a_zip_only_what_the_kept_one_lacks_is_fetched() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let place = |name: &str| format!("s3://own-bucket/{name}");
+    let mut sizes = Vec::new();
+    // By `push`, and by zip as build jobs use it, which stores times.
+    for (version, changed, by_push) in [("v1", 1, true), ("v2", 2, true), ("v3", 3, false), ("v4", 4, false)] {
+        let directory = many_files(&host, version, &noise(300_000, changed + 100));
+        let zip = host.host.path(format!("{version}.zip"));
+        if by_push {
+            let local = host.host.store();
+            let pushed = host.ok(&["push", directory.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
+            let hex = pushed.out.trim().strip_prefix("sha256:").unwrap();
+            std::fs::copy(local.join("revisions").join(hex), &zip).unwrap();
+        } else {
+            let mut command = std::process::Command::new("zip");
+            let packed = command.args(["-q", "-r"]).arg(&zip).arg(".").current_dir(&directory).status();
+            assert!(packed.unwrap().success());
+        }
+        front.put(&format!("{version}.zip"), std::fs::read(&zip).unwrap());
+        sizes.push((moved(&front, &host, &place(&format!("{version}.zip"))), std::fs::metadata(&zip).unwrap().len()));
+        assert_eq!(host.version(), version);
+        assert_eq!(std::fs::read(host.host.at("srv/app/data/changed")).unwrap(), noise(300_000, changed + 100));
+    }
+    let share = |at: usize| sizes[at].0 as f64 / sizes[at].1 as f64;
+    assert!(share(0) > 0.99, "{sizes:?}");
+    assert!(share(1) < 0.06, "one of 21 files, and the table of contents: {sizes:?}");
+    // All times differ, so all headers are fetched, and what is copied is data.
+    assert!(share(3) < 0.2, "{sizes:?}");
+}
+
+#[test]
+fn a_kept_bundle_that_misleads_costs_a_whole_fetch_and_nothing_else() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let zip_of = |version: &str, changed: u64| {
+        let directory = many_files(&host, version, &noise(100_000, changed));
+        let local = host.host.store();
+        let pushed = host.ok(&["push", directory.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
+        std::fs::read(local.join("revisions").join(pushed.out.trim().strip_prefix("sha256:").unwrap())).unwrap()
+    };
+    front.put("v1.zip", zip_of("v1", 50));
+    moved(&front, &host, "s3://own-bucket/v1.zip");
+    // One bit of an entry that both have is another one on this disk.
+    let kept = std::fs::read_dir(host.host.state().join("deployment-root/shop~web/bundles")).unwrap().next().unwrap();
+    let kept = kept.unwrap().path();
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[5 * MIB] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    let second = zip_of("v2", 51);
+    front.put("v2.zip", second.clone());
+    assert!(moved(&front, &host, "s3://own-bucket/v2.zip") > second.len() as u64);
+    assert_eq!(host.version(), "v2");
+}

@@ -1,0 +1,167 @@
+//! What S3 and the way to it can do wrong, and what is said of it.
+
+use std::sync::{Arc, Mutex};
+
+use super::{S3Host, store};
+use crate::support::http_server::{Reply, Request};
+use crate::support::s3_front::{BUCKET, Front, error};
+
+const RELEASE: &str = "/own-bucket/st/shop/web/release.json";
+
+fn reads_release(request: &Request) -> bool {
+    request.method == "GET" && request.path() == RELEASE
+}
+
+fn writes_release(request: &Request) -> bool {
+    request.method == "PUT" && request.path() == RELEASE
+}
+
+fn html() -> Reply {
+    Reply::new(500, "<html><body>oh no</body></html>").header("content-type", "text/html")
+}
+
+#[test]
+fn what_passes_is_waited_for() {
+    let cut = |reply: Reply| reply.cut_after(10);
+    let reset = |reply: Reply| reply.reset_after(10);
+    let slow = |reply: Reply| reply.slowly(64, std::time::Duration::from_millis(5));
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let revision = host.push(host.bundle("v1"));
+    let mut sequence = 0;
+    let mut works = || {
+        sequence += 1;
+        host.ok(&["release", &store(), &revision]);
+        // The channel was read, whatever happened on the way.
+        host.once().with_code(0).saying(&[&format!("release {sequence} in ")]);
+    };
+    front.instead(3, reads_release, error(503, "SlowDown", "Please reduce your request rate."));
+    works(); // a burst of SlowDown
+    front.instead(2, reads_release, html());
+    works(); // 500 with HTML
+    front.instead(2, reads_release, Reply::new(200, "").lost());
+    works(); // lost answers
+    front.then(1, reads_release, cut);
+    works(); // a body that was cut
+    front.then(1, reads_release, reset);
+    works(); // a connection that was reset
+    front.then(1, reads_release, slow);
+    works(); // a slow body
+    front.then(1, reads_release, |reply| reply.claims_length(5_000).cut_after(20));
+    works(); // a wrong length
+}
+
+#[test]
+fn what_does_not_pass_is_named_with_what_to_do() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    for (reply, code, said) in [
+        (
+            error(403, "AccessDenied", "Access Denied"),
+            1,
+            &["access denied", "s3:GetObject", "REQUESTID", "EXTENDEDID"][..],
+        ),
+        (error(403, "RequestTimeTooSkewed", "The difference is too large."), 1, &["clock", "RequestTimeTooSkewed"][..]),
+        (
+            error(403, "InvalidAccessKeyId", "The key does not exist."),
+            1,
+            &["no valid credentials", "instance profile"][..],
+        ),
+        (error(404, "NoSuchKey", "The key does not exist."), 5, &["holds no release"][..]),
+        (error(404, "NoSuchBucket", "The bucket does not exist."), 5, &["NoSuchBucket"][..]),
+        (html(), 1, &["HTTP 500", "no good answer"][..]),
+        (error(503, "SlowDown", "Please reduce your request rate."), 1, &["too many requests", "SlowDown"][..]),
+    ] {
+        front.instead(5, reads_release, reply);
+        host.once().with_code(code).saying(said);
+        // Tries that were not needed must not reach the next case.
+        front.forget_faults();
+    }
+    // Nobody listens there.
+    let nowhere = S3Host::new("http://127.0.0.1:9");
+    nowhere.once().with_code(1).saying(&["no good answer", "refused"]);
+    let mut nobody = S3Host::of(&front);
+    nobody.environment.retain(|(name, _)| !name.starts_with("AWS_ACCESS"));
+    nobody.once().with_code(1).saying(&["no valid credentials", "instance profile"]);
+}
+
+#[test]
+fn a_bucket_in_another_region_is_found_there() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    front.objects().region = Some("eu-west-3".to_owned());
+    host.release(host.bundle("v1"));
+    host.once().with_code(0);
+    assert_eq!(host.version(), "v1");
+    // Without a name in the answer HeadBucket is asked, and when nobody knows that is said.
+    front.objects().region = None;
+    front.instead(1, reads_release, error(307, "TemporaryRedirect", "Please re-send."));
+    front.instead(2, |r| r.method == "HEAD" && r.path().trim_end_matches('/') == "/own-bucket", error(301, "", ""));
+    host.once().with_code(1).saying(&["another region"]);
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_is_found_again() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let revision = host.push(host.bundle("v1"));
+    front.then(1, writes_release, Reply::lost);
+    host.ok(&["release", &store(), &revision]).saying(&["release 1 "]);
+    front.then(1, writes_release, Reply::lost);
+    host.ok(&["release", &store(), &revision]).saying(&["release 2 "]);
+    // The write was done and the server says that it was not.
+    front.then(1, writes_release, |_| html());
+    host.ok(&["release", &store(), &revision]).saying(&["release 3 "]);
+    // S3 could not decide a race: everything is read again.
+    front.instead(1, writes_release, error(409, "ConditionalRequestConflict", "A conflicting operation"));
+    host.ok(&["release", &store(), &revision]).saying(&["release 4 "]);
+    front.instead(1, writes_release, error(412, "PreconditionFailed", "no"));
+    host.ok(&["release", &store(), &revision]).saying(&["release 5 "]);
+}
+
+#[test]
+fn a_write_that_comes_late_and_twice_changes_nothing() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let revision = host.push(host.bundle("v1"));
+    host.ok(&["release", &store(), &revision]);
+    let late = Arc::new(Mutex::new(None::<Request>));
+    let kept = Arc::clone(&late);
+    front.act(1, writes_release, move |_, request| {
+        *kept.lock().unwrap() = Some(request.clone());
+        Reply::new(200, "").lost()
+    });
+    front.then(1, writes_release, Reply::lost);
+    host.ok(&["release", &store(), &revision]).saying(&["release 2 "]);
+    let request = late.lock().unwrap().take().expect("the first write");
+    front.objects().serve(&request);
+    assert_eq!(front.objects().writes.last().unwrap().1, 412, "the late one meets a changed object");
+    host.ok(&["release", &store(), &revision]).saying(&["release 3 "]);
+}
+
+#[test]
+fn a_store_that_ignores_conditions_is_refused_by_name() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let revision = host.push(host.bundle("v1"));
+    front.objects().ignores_conditions = true;
+    let said = ["ignores conditions", "second create", &format!("s3://{BUCKET}/st/")[..]];
+    host.run(&["release", &store(), &revision]).with_code(1).saying(&said);
+    assert_eq!(front.get("st/shop/web/release.json"), None, "nothing is published there");
+}
+
+#[test]
+fn tls_with_certificates_of_ones_own_works_and_without_them_it_does_not() {
+    let front = Front::start_tls();
+    let host = S3Host::of(&front);
+    let bundle = host.host.path("own.pem");
+    std::fs::write(&bundle, front.server().certificate()).unwrap();
+    let refused = host.once().with_code(1);
+    assert!(refused.err.to_lowercase().contains("certificate"), "{refused:?}");
+    host.host.configure(&format!("aws: {{ca_bundle: {}}}\n", bundle.display()));
+    host.release(host.bundle("v1"));
+    host.once().with_code(0);
+    assert_eq!(host.version(), "v1");
+    std::fs::write(&bundle, "nothing").unwrap();
+    host.once().with_code(2).saying(&["own.pem"]);
+}

@@ -1,0 +1,50 @@
+use super::*;
+
+#[test]
+fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
+    let signed = Signed::new(&["ci", "other"]);
+    let host = &signed.host;
+    let revision = host.push("v1");
+    let bundle = format!("store/revisions/{}", revision.trim_start_matches("sha256:"));
+    signed.release(&revision, &["--key", "ci"]).ends(0);
+    signed.require("cli", 1, &["ci"]);
+    let deploy = |arguments: &[&str]| host.hostler_for_group(&[&["deploy"][..], arguments].concat());
+    for what in ["v1", bundle.as_str()] {
+        let output = deploy(&[what]).ends(6);
+        assert!(output.stderr.contains("must be signed on this host"), "{}", output.stderr);
+        assert!(output.stderr.contains("hint: give the bundle's release document with --release FILE"));
+        assert_eq!(signed.serves(), None);
+    }
+    let directory = deploy(&["v1", "--release", "store/shop/web/release.json"]).ends(2);
+    assert!(directory.stderr.contains("a directory has no digest"), "{}", directory.stderr);
+    // Another bundle of the same size under the good release.
+    let mut other = fs::read(host.path(&bundle)).unwrap();
+    *other.last_mut().unwrap() ^= 1;
+    host.write("other.tgz", other);
+    let swapped = deploy(&["other.tgz", "--release", "store/shop/web/release.json"]).ends(6);
+    assert!(swapped.stdout.contains("is not what the release says"), "{}{}", swapped.stdout, swapped.stderr);
+    assert_eq!(signed.serves(), None);
+    deploy(&[&bundle, "--release", "store/shop/web/release.json"]).ends(0);
+    assert_eq!(signed.serves().as_deref(), Some("v1"));
+    assert!(signed.status()["signature"]["verified"]["key_ids"][0].is_string());
+    // The release of another group, and one by another key.
+    let elsewhere = ["deploy", &bundle, "--release", "store/shop/web/release.json", "--application", "shop", "--group", "db"];
+    let output = host.hostler(&elsewhere).ends(6);
+    assert!(output.stderr.contains("is for shop/web"), "{}", output.stderr);
+    signed.require("cli", 1, &["other"]);
+    deploy(&[&bundle, "--release", "store/shop/web/release.json"]).ends(6);
+}
+
+#[test]
+fn the_daemon_judges_what_is_handed_in_through_its_door() {
+    let signed = Signed::new(&["ci"]);
+    signed.require("cli", 1, &["ci"]);
+    let daemon = signed.host.daemon();
+    let output = signed.host.hostler_for_group(&["deploy", "v1"]).ends(6);
+    assert!(output.stderr.contains("must be signed on this host"), "{}", output.stderr);
+    // Also from a command line that has another configuration.
+    signed.host.write("lax.yaml", "poll: 60s\n");
+    signed.host.hostler_for_group(&["deploy", "v1", "--config", "lax.yaml"]).ends(6);
+    assert_eq!(signed.serves(), None);
+    drop(daemon);
+}

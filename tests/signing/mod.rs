@@ -1,0 +1,86 @@
+//! Signed releases, from the key to the host: nothing that is not signed as the configuration asks reaches a host.
+
+mod by_hand;
+mod keys;
+mod kms;
+mod rotation;
+mod thresholds;
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::scratch::{Host, Output};
+
+const APPSPEC: &str = "version: 0.0\nos: linux\nfiles:\n  - source: site\n    destination: /srv/site\n";
+
+/// A host, a store and keys.
+pub struct Signed {
+    pub host: Host,
+}
+
+impl Signed {
+    /// With a bundle `v1` and these pairs of keys.
+    pub fn new(keys: &[&str]) -> Self {
+        let signed = Self { host: Host::new() };
+        signed.write_bundle("v1");
+        for name in keys {
+            signed.host.hostler(&["keygen", name]).ends(0);
+        }
+        signed
+    }
+
+    pub fn write_bundle(&self, version: &str) {
+        self.host.bundle(version, &[("appspec.yml", APPSPEC), ("site/index.html", version)]);
+    }
+
+    /// The configuration's line for a key.
+    pub fn line(&self, name: &str) -> String {
+        let pem = fs::read_to_string(self.host.path(format!("{name}.pub"))).unwrap();
+        pem.lines().filter(|line| !line.starts_with("-----")).collect()
+    }
+
+    /// Says which keys must sign what comes from a source, and how many of them.
+    pub fn require(&self, source: &str, threshold: u32, keys: &[&str]) {
+        let keys: Vec<String> = keys.iter().map(|name| self.line(name)).collect();
+        let text = format!("signatures:\n  {source}: {{threshold: {threshold}, keys: [{}]}}\n", keys.join(", "));
+        self.host.write("root/etc/hostler/config.yaml", text);
+    }
+
+    /// Takes every policy away.
+    pub fn require_nothing(&self) {
+        self.host.write("root/etc/hostler/config.yaml", "poll: 60s\n");
+    }
+
+    /// Publishes a revision.
+    pub fn release(&self, revision: &str, arguments: &[&str]) -> Output {
+        self.host.hostler_for_group(&[&["release", "store", revision][..], arguments].concat())
+    }
+
+    /// What is installed.
+    pub fn serves(&self) -> Option<String> {
+        fs::read_to_string(self.host.on_host("/srv/site/index.html")).ok()
+    }
+
+    pub fn document(&self) -> PathBuf {
+        self.host.path("store/shop/web/release.json")
+    }
+
+    pub fn read_document(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.document()).unwrap()).unwrap()
+    }
+
+    pub fn write_document(&self, document: &Value) {
+        fs::write(self.document(), document.to_string()).unwrap();
+    }
+
+    pub fn status(&self) -> Value {
+        self.host.hostler(&["status", "--json"]).ends(0).json()["groups"][0].clone()
+    }
+}
+
+/// The short name of a key, as people see it.
+pub fn short(id: &str) -> &str {
+    &id["sha256:".len() - 7..19]
+}

@@ -1,0 +1,92 @@
+//! moto: AWS's services as others understand them, as a second opinion beside our own servers. The test command installs
+//! it (`HOSTLER_MOTO_SERVER` names it); without it the tests that need it are skipped, but never with `CI=true`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+/// Who owns the buckets: moto refuses others' writes to them.
+const OWNER: &str = "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/us-east-1/s3/aws4_request, \
+                     SignedHeaders=host, Signature=0\r\n";
+
+/// A server of its own for one test; it ends with it.
+pub struct Moto {
+    child: Child,
+    address: String,
+}
+
+impl Moto {
+    /// Starts it on a free port, or prints why the test is skipped.
+    ///
+    /// # Panics
+    /// When it is missing with `CI=true`, or does not come up.
+    pub fn start_or_skip() -> Option<Self> {
+        let program = std::env::var("HOSTLER_MOTO_SERVER").unwrap_or_else(|_| "moto_server".to_owned());
+        let mut command = Command::new(&program);
+        command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "{program}: {error}; tests/run installs it");
+                eprintln!("skipped: no moto_server ({program}: {error}); tests/run installs it");
+                return None;
+            }
+        };
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut log = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "moto_server ended:\n{log}");
+            if let Some((_, address)) = line.split_once("Running on http://") {
+                break address.split_whitespace().next().unwrap().to_owned();
+            }
+            log.push_str(&line);
+        };
+        // Its log must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        Some(Self { child, address })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A plain request with a signature that moto does not check; the whole answer.
+    ///
+    /// # Panics
+    /// When the answer is not good.
+    pub fn request(&self, method: &str, target: &str, body: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n{OWNER}\r\n",
+            self.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split_whitespace().nth(1).unwrap_or_default();
+        assert!(status.starts_with('2'), "{method} {target}: {answer}");
+        answer
+    }
+
+    /// Makes a bucket, with versions where they are wanted.
+    pub fn make_bucket(&self, name: &str, versions: bool) {
+        self.request("PUT", &format!("/{name}"), b"");
+        if versions {
+            let on = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+            self.request("PUT", &format!("/{name}?versioning"), on);
+        }
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

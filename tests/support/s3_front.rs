@@ -1,0 +1,237 @@
+//! One bucket of S3 in memory, whose answers can be made to fail. It keeps conditions as S3 does, checks every
+//! signature, and counts what it sends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hostler_core::ids::Sha256Digest;
+use jiff::Timestamp;
+
+use super::http_server::{Reply, Request, Server};
+use super::sigv4;
+
+/// The bucket's name.
+pub const BUCKET: &str = "own-bucket";
+/// The credentials that it knows.
+pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
+/// The secret of [`ACCESS_KEY`].
+pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// What is done to a request that a fault is meant for.
+type Act = Box<dyn FnMut(&mut Objects, &Request) -> Reply + Send>;
+
+struct Fault {
+    wanted: Box<dyn Fn(&Request) -> bool + Send>,
+    times: usize,
+    act: Act,
+}
+
+/// The objects by their keys.
+#[derive(Debug, Default)]
+pub struct Objects {
+    objects: BTreeMap<String, Vec<u8>>,
+    /// Answer 200 to every write, as some servers do.
+    pub ignores_conditions: bool,
+    /// The region that the bucket is in; others are told so.
+    pub region: Option<String>,
+    /// Key and first byte of every read that was answered.
+    pub reads: Vec<(String, u64)>,
+    /// Key and status of every write.
+    pub writes: Vec<(String, u16)>,
+}
+
+/// A running server.
+pub struct Front {
+    server: Server,
+    objects: Arc<Mutex<Objects>>,
+    faults: Arc<Mutex<Vec<Fault>>>,
+}
+
+impl Front {
+    /// Over plain HTTP.
+    pub fn start() -> Self {
+        Self::launch(false)
+    }
+
+    /// Over TLS.
+    pub fn start_tls() -> Self {
+        Self::launch(true)
+    }
+
+    fn launch(tls: bool) -> Self {
+        let objects = Arc::new(Mutex::new(Objects::default()));
+        let faults = Arc::new(Mutex::new(Vec::<Fault>::new()));
+        let (known, broken) = (Arc::clone(&objects), Arc::clone(&faults));
+        let handler = move |request: Request| {
+            let reply = answer(&known, &broken, &request);
+            async move { reply }
+        };
+        let server = if tls { Server::start_tls(handler) } else { Server::start(handler) };
+        Self { server, objects, faults }
+    }
+
+    /// The server below.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The objects as they are.
+    pub fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.objects.lock().unwrap()
+    }
+
+    /// Puts an object there.
+    pub fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
+        self.objects().put(key, bytes.into());
+    }
+
+    /// An object's bytes.
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.objects().objects.get(key).cloned()
+    }
+
+    /// From now on everything is answered well.
+    pub fn forget_faults(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    /// The next so many requests that are wanted are answered like this instead.
+    pub fn instead(&self, times: usize, wanted: impl Fn(&Request) -> bool + Send + 'static, reply: Reply) {
+        self.act(times, wanted, move |_, _| reply.clone());
+    }
+
+    /// The next so many requests that are wanted are done, and their answers changed.
+    pub fn then(
+        &self,
+        times: usize,
+        wanted: impl Fn(&Request) -> bool + Send + 'static,
+        mut change: impl FnMut(Reply) -> Reply + Send + 'static,
+    ) {
+        self.act(times, wanted, move |objects, request| change(objects.serve(request)));
+    }
+
+    /// The next so many requests that are wanted are answered by this.
+    pub fn act(
+        &self,
+        times: usize,
+        wanted: impl Fn(&Request) -> bool + Send + 'static,
+        act: impl FnMut(&mut Objects, &Request) -> Reply + Send + 'static,
+    ) {
+        self.faults.lock().unwrap().push(Fault { wanted: Box::new(wanted), times, act: Box::new(act) });
+    }
+}
+
+fn answer(objects: &Mutex<Objects>, faults: &Mutex<Vec<Fault>>, request: &Request) -> Reply {
+    let mut objects = objects.lock().unwrap();
+    let signed = match sigv4::verify(request, SECRET_KEY, Timestamp::now()) {
+        Ok(signed) => signed,
+        Err(problem) => return error(403, "SignatureDoesNotMatch", &problem),
+    };
+    if let Some(region) = objects.region.clone().filter(|region| *region != signed.region) {
+        return error(301, "PermanentRedirect", "The bucket is in another region.")
+            .header("x-amz-bucket-region", region);
+    }
+    let mut faults = faults.lock().unwrap();
+    if let Some(fault) = faults.iter_mut().find(|fault| fault.times > 0 && (fault.wanted)(request)) {
+        fault.times -= 1;
+        return (fault.act)(&mut objects, request);
+    }
+    objects.serve(request)
+}
+
+/// S3's way to say that something is wrong.
+pub fn error(status: u16, code: &str, message: &str) -> Reply {
+    let message = message.replace('&', "&amp;").replace('<', "&lt;");
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    Reply::new(status, body)
+        .header("content-type", "application/xml")
+        .header("x-amz-request-id", "REQUESTID")
+        .header("x-amz-id-2", "EXTENDEDID")
+}
+
+fn etag(bytes: &[u8]) -> String {
+    format!("\"{}\"", &Sha256Digest::of(bytes).hex()[..32])
+}
+
+impl Objects {
+    /// The keys of all objects.
+    pub fn keys(&self) -> Vec<String> {
+        self.objects.keys().cloned().collect()
+    }
+
+    /// Puts an object there.
+    pub fn put(&mut self, key: &str, bytes: Vec<u8>) {
+        self.objects.insert(key.to_owned(), bytes);
+    }
+
+    /// Does what S3 does.
+    pub fn serve(&mut self, request: &Request) -> Reply {
+        let Some(key) = request.path().strip_prefix(&format!("/{BUCKET}/")).map(str::to_owned) else {
+            return error(404, "NoSuchBucket", "The specified bucket does not exist");
+        };
+        match request.method.as_str() {
+            "GET" if key.is_empty() => self.list(request),
+            "GET" | "HEAD" => self.read(&key, request),
+            "PUT" => {
+                let (status, reply) = self.write(&key, request);
+                self.writes.push((key, status));
+                reply
+            }
+            "DELETE" => {
+                self.objects.remove(&key);
+                Reply::new(204, "")
+            }
+            _ => error(405, "MethodNotAllowed", "not in this server"),
+        }
+    }
+
+    fn read(&mut self, key: &str, request: &Request) -> Reply {
+        let Some(bytes) = self.objects.get(key) else { return error(404, "NoSuchKey", "The key does not exist.") };
+        let tag = etag(bytes);
+        if request.header("if-none-match") == tag {
+            return Reply::new(304, "").header("etag", tag);
+        }
+        if !request.header("if-match").is_empty() && request.header("if-match") != tag {
+            return error(412, "PreconditionFailed", "At least one of the pre-conditions did not hold");
+        }
+        let size = bytes.len();
+        let wanted = request.header("range").strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+        let (status, from, to) = match wanted {
+            Some((from, to)) => (206, from.parse().unwrap(), to.parse::<usize>().unwrap().min(size - 1) + 1),
+            None => (200, 0, size),
+        };
+        let body = bytes[from..to].to_vec();
+        let reply = if request.method == "HEAD" {
+            Reply::new(200, "").claims_length(size as u64)
+        } else {
+            self.reads.push((key.to_owned(), from as u64));
+            Reply::new(status, body).header("content-range", format!("bytes {from}-{}/{size}", to.max(1) - 1))
+        };
+        reply.header("etag", tag)
+    }
+
+    fn write(&mut self, key: &str, request: &Request) -> (u16, Reply) {
+        let now = self.objects.get(key).map(|bytes| etag(bytes));
+        let (create, swap) = (request.header("if-none-match") == "*", request.header("if-match"));
+        if !self.ignores_conditions {
+            if create && now.is_some() || !swap.is_empty() && now.as_deref().is_some_and(|now| now != swap) {
+                return (412, error(412, "PreconditionFailed", "At least one of the pre-conditions did not hold"));
+            }
+            if !swap.is_empty() && now.is_none() {
+                return (404, error(404, "NoSuchKey", "The key does not exist."));
+            }
+        }
+        self.objects.insert(key.to_owned(), request.body.to_vec());
+        (200, Reply::new(200, "").header("etag", etag(&request.body)))
+    }
+
+    fn list(&self, request: &Request) -> Reply {
+        let prefix = request.query().split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or("");
+        let prefix = prefix.replace("%2F", "/");
+        let keys = self.objects.keys().filter(|key| key.starts_with(&prefix));
+        let contents: String = keys.map(|key| format!("<Contents><Key>{key}</Key></Contents>")).collect();
+        Reply::new(200, format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"))
+    }
+}
