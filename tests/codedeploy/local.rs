@@ -114,3 +114,29 @@ fn the_agents_verbs_are_the_services() {
     let expected = "start hostler.service\nrestart hostler.service\nstop hostler.service\nshow --property=MainPID --value hostler.service\n";
     assert_eq!(called, expected);
 }
+
+#[test]
+fn the_links_come_in_a_package_of_their_own() {
+    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|found| found.status.success());
+    if !has("cargo-deb") || !has("dpkg-deb") {
+        eprintln!("skipped: packages need cargo-deb and dpkg-deb");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/build-compat-deb");
+    let built = Command::new(script).arg(directory.path()).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let package = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let listed = Command::new("dpkg-deb").arg("--contents").arg(package).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let mut files: Vec<_> = listed.lines().filter(|line| !line.starts_with('d')).collect();
+    files.sort();
+    let names: Vec<_> = files.iter().map(|line| line.split_once("./").unwrap().1).collect();
+    let doc = "usr/share/doc/hostler-codedeploy-compat/copyright";
+    let links = [
+        "opt/codedeploy-agent/bin/codedeploy-agent -> /usr/bin/hostler",
+        "opt/codedeploy-agent/bin/codedeploy-local -> /usr/bin/hostler",
+        "usr/bin/codedeploy-local -> hostler",
+    ];
+    assert_eq!(names, [&[doc], &links[..]].concat());
+}

@@ -4,6 +4,7 @@ mod crashes;
 mod envelope;
 mod faults;
 mod local;
+mod migrate;
 mod revisions;
 mod surroundings;
 mod takeover;

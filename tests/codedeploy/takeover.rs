@@ -3,7 +3,7 @@
 use super::*;
 
 /// What the CodeDeploy agent 1.8.1 leaves after a deployment of one file with a stop script.
-fn left_by_the_agent(host: &Host) {
+pub fn left_by_the_agent(host: &Host) {
     let write = |path: PathBuf, text: String| {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();

@@ -71,6 +71,8 @@ pub enum Verb {
     Plan(PlanArgs),
     /// Pack a directory reproducibly, store it under its SHA-256 and print the revision
     Push(PushArgs),
+    /// Look at what the CodeDeploy agent left on this host, and take its place
+    Migrate(MigrateArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
     /// Add a signature to a proposed release, and publish it with the last one that is missing
@@ -79,6 +81,14 @@ pub enum Verb {
     Keygen(KeygenArgs),
     /// Publish which keys sign a group's releases from now on
     RotateKeys(RotateKeysArgs),
+}
+
+/// Flags of `migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Do it: configure and start hostler, then stop the CodeDeploy agent
+    #[arg(long)]
+    pub apply: bool,
 }
 
 /// Flags of `run`.
@@ -329,8 +339,8 @@ fn seconds(text: &str) -> Result<u64, String> {
 #[derive(Debug, Parser)]
 #[command(name = "codedeploy-local", disable_version_flag = true)]
 pub struct CodeDeployLocal {
-    /// The bundle: a path, s3://bucket/key?versionId=..&etag=.., https://github.com/owner/repo or
-    /// https://api.github.com/repos/owner/repo/zipball|tarball/ref
+    /// The bundle: a path, s3://bucket/key?versionId=..&etag=.., a repository's address on github.com, or that of its
+    /// zipball or tarball on api.github.com
     #[arg(short = 'l', long, value_name = "LOCATION", default_value = ".")]
     pub bundle_location: String,
     /// What the bundle is: tgz, tar, zip or directory

@@ -84,8 +84,9 @@ impl Layout {
         self.deployment_root(key).join("deployment-instructions").join(format!("{}{ending}", key.id()))
     }
 
-    /// The CodeDeploy agent's directory with a file for each command that it carries out.
-    pub fn tracking(&self, name: &str) -> PathBuf {
+    /// What lies below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries out,
+    /// and the other directories that belong to no group.
+    pub fn codedeploy(&self, name: &str) -> PathBuf {
         self.codedeploy_root.join(name)
     }
 

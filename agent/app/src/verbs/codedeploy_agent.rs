@@ -34,7 +34,11 @@ pub fn run(arguments: &CodeDeployAgent) -> Outcome {
     }
 }
 
-fn systemctl(arguments: &[&str]) -> Result<String, Failure> {
+/// Asks systemd, and returns what it prints.
+///
+/// # Errors
+/// When it cannot be asked, or says no.
+pub fn systemctl(arguments: &[&str]) -> Result<String, Failure> {
     let made = Command::new("systemctl").args(arguments).output().map_err(|error| {
         Failure::say(ExitCode::Failed, format!("systemctl cannot be started: {error}"))
             .hint("without systemd, start hostler by hand: hostler run")

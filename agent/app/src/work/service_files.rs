@@ -30,6 +30,18 @@ pub fn most_recent(setup: &Setup, key: &GroupKey) -> Option<DeploymentId> {
     named_in(&setup.layout.instructions(key, MOST_RECENT))
 }
 
+/// The groups that some agent has deployed to, by the service's ids, with the deployment that is on the host.
+pub fn groups(setup: &Setup) -> Vec<(String, DeploymentId)> {
+    let entries = fs::read_dir(setup.layout.codedeploy("deployment-instructions")).into_iter().flatten().flatten();
+    let groups = entries.filter_map(|entry| {
+        let id = entry.file_name().to_str()?.strip_suffix(LAST_SUCCESSFUL)?.to_owned();
+        Some((id, named_in(&entry.path())?))
+    });
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort();
+    groups
+}
+
 /// The file holds the deployment's directory, whose name is its id.
 fn named_in(file: &Path) -> Option<DeploymentId> {
     let text = fs::read_to_string(file).ok()?;

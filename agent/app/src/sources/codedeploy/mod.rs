@@ -13,6 +13,8 @@ mod poll;
 mod report;
 mod take;
 
+pub use take::TRACKING_AGE;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,7 +71,8 @@ pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Fa
     }
 }
 
-fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
+/// The CodeDeploy agent that runs on this host.
+pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
     // Under another root only its own pid file counts: the processes are the machine's.
     let anywhere = setup.layout.root() == std::path::Path::new("/");
     running(&drop_in.pid_file(&setup.layout), anywhere)

@@ -22,7 +22,7 @@ use crate::work::chain;
 /// Tries of a specification before the command is left to come again.
 const TRIES: u32 = 8;
 /// Tracking files of the CodeDeploy agent that are older say nothing any more (specs/codedeploy.md §7.2).
-const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
+pub const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes a command in; one that is known is acknowledged or reported again.
 pub async fn take(follower: Arc<Follower>, command: HostCommand) {
@@ -158,7 +158,7 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
 
 /// Commands that a CodeDeploy agent was carrying out when it went down have failed, as that agent would have said.
 pub async fn report_commands_of_the_agent(follower: &Follower) {
-    let directory = follower.setup.layout.tracking(&follower.drop_in.agent.ongoing_deployment_tracking);
+    let directory = follower.setup.layout.codedeploy(&follower.drop_in.agent.ongoing_deployment_tracking);
     let commands = codedeploy_agent::interrupted_commands(&directory, TRACKING_AGE).unwrap_or_else(|error| {
         log::warn!("cannot read {}: {error}", directory.display());
         Vec::new()
