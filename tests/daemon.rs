@@ -291,7 +291,7 @@ fn guests_that_do_not_behave_do_not_disturb_the_daemon() {
     silent.write_all(b"{\"version\":").unwrap();
     let bundle = Bundle::new(&host, "v1").app().all_hooks().write();
     let wish = serde_json::json!({
-        "version": 1, "ask": "deploy", "key": {"application": "shop", "group": "web"}, "path": bundle,
+        "version": 1, "ask": "deploy", "key": {"application": "shop", "group": "web"}, "source": {"kind": "path", "path": bundle},
         "file_exists_behavior": null, "appspec_name": null, "ignore_application_stop_failures": false,
         "no_cleanup": false, "no_rollback": false,
     });

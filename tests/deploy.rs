@@ -66,6 +66,22 @@ fn a_first_deployment_puts_files_in_place_and_runs_the_hooks_with_their_environm
 }
 
 #[test]
+fn limits_that_cannot_be_enforced_are_said() {
+    if Path::new("/run/systemd/system").is_dir() {
+        eprintln!("skipped: systemd enforces them here");
+        return;
+    }
+    let host = Host::new();
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", "true").write();
+    let appspec = bundle.join("appspec.yml");
+    let text = fs::read_to_string(&appspec).unwrap();
+    let script = text.split("location: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let limits = format!("hostler: {{hooks: {{AfterInstall: {{{script}: {{limits: {{tasks_max: 40}}}}}}}}}}\n");
+    write(&appspec, format!("{text}{limits}"));
+    host.deploy(&bundle, &[]).with_code(0).saying(&[script, "limits are not enforced"]);
+}
+
+#[test]
 fn an_update_takes_away_what_the_group_installed_and_nothing_else() {
     let host = Host::new();
     first(&host);

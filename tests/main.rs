@@ -18,8 +18,10 @@ mod old_kernel;
 mod package;
 mod quickstart;
 mod s3;
+mod signing;
 mod support;
 mod syncs;
+mod wake_up;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

@@ -140,6 +140,27 @@ fn a_failed_script_is_reported_once_with_its_code_name_and_output() {
 }
 
 #[test]
+fn the_old_instances_of_a_blue_green_deployment_only_leave_the_load_balancer() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    host.clear_hook_lines();
+    // No bundle: an old instance never gets it.
+    let mut blue_green = specification("d-GREEN0002", "web", s3("not-there.tgz", "tgz"));
+    blue_green["DeploymentType"] = "BLUE_GREEN".into();
+    service.deploy_to_the_end(&blue_green, &["BeforeBlockTraffic", "AfterBlockTraffic"]);
+    assert_eq!(host.hook_lines(), ["v1 BeforeBlockTraffic", "v1 AfterBlockTraffic"]);
+    // The service rolls it back: the traffic events are those of the revision that is here.
+    host.clear_hook_lines();
+    let mut rollback = specification("d-BACK00003", "web", s3("not-there.tgz", "tgz"));
+    rollback["DeploymentType"] = "BLUE_GREEN".into();
+    rollback["DeploymentCreator"] = "codeDeployRollback".into();
+    service.deploy_to_the_end(&rollback, &["BeforeAllowTraffic", "AfterAllowTraffic"]);
+    assert_eq!(host.hook_lines(), ["v1 BeforeAllowTraffic", "v1 AfterAllowTraffic"]);
+    assert_eq!(version(&host), "v1\n");
+}
+
+#[test]
 fn two_groups_are_served_at_the_same_time() {
     let (host, service) = served();
     let _daemon = daemon(&host);

@@ -10,7 +10,7 @@ use hostler_core::appspec::diagnose::{self, Severity};
 use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, BundleType, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::plan::wanted;
-use hostler_core::release::{AgentVersion, Document, PAYLOAD_TYPE};
+use hostler_core::release::{self, AgentVersion, Document, PAYLOAD_TYPE, SigningPolicy};
 use hostler_core::{appspec, config};
 use hostler_host::archive::{self, UnpackOptions};
 
@@ -41,10 +41,29 @@ pub fn appspec(data: &[u8]) {
     }
 }
 
+/// The public key of RFC 8032 §7.1, test 1.
+const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
 /// A release document is read, or refused; what is read is written and read again as the same.
 pub fn release(data: &[u8]) {
     let limits = Limits::default();
     let agent = AgentVersion::current().expect("this agent has a version");
+    // With keys: a check that says yes to everything leads furthest.
+    let policy = SigningPolicy { version: 1, threshold: 1, keys: vec![KEY.parse().expect("a public key")] };
+    for yes in [true, false] {
+        let opened = Document::open(data, &limits, agent, Some(&policy), &|_, _, _| yes);
+        assert!(yes || opened.is_err(), "nothing is followed that no key signed");
+        if let Ok((document, _)) = opened {
+            let next = release::next_policy(&policy, data, &document.release.group_key(), &limits, &|_, _, _| yes);
+            assert!(next.is_err(), "a release is no key policy");
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        // A public key is read, or refused; what is read has one form.
+        if let Ok(key) = text.parse::<release::PublicKey>() {
+            assert_eq!(key.to_pem().parse(), Ok(key));
+        }
+    }
     if let Ok(document) = Document::parse(data, &limits, agent) {
         let sealed = document.release.seal(&limits).expect("what was read can be written");
         let bytes = sealed.to_bytes(&limits).expect("what was read can be written");
@@ -52,7 +71,7 @@ pub fn release(data: &[u8]) {
         assert_eq!(again.release, document.release);
     }
     // The manifest alone, which a damaged envelope hides.
-    if let Ok(envelope) = hostler_core::release::Envelope::unsigned(PAYLOAD_TYPE, data.to_vec(), &limits)
+    if let Ok(envelope) = release::Envelope::unsigned(PAYLOAD_TYPE, data.to_vec(), &limits)
         && let Ok(bytes) = envelope.to_bytes(&limits)
     {
         // What it says does not matter: it must come to an end.

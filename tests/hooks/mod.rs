@@ -63,6 +63,7 @@ impl Bench {
             start_seconds: 30,
             umask: 0o022,
             tasks_max: None,
+            memory_max: None,
             scripts_log: top.join("logs/scripts.log"),
             deployments_log: Some(top.join("deployments.log")),
             log_bytes: 64 << 20,

@@ -184,7 +184,7 @@ fn a_script_that_closes_its_outputs_is_waited_for() {
 }
 
 #[test]
-fn the_supervisor_is_small_and_syncs_three_times() {
+fn the_supervisor_is_small_and_syncs_twice() {
     let bench = Bench::new("echo x; while [ ! -e $(dirname $0)/go ]; do sleep 0.05; done");
     bench.begin();
     let supervisor = bench.supervisor();
@@ -199,7 +199,8 @@ fn the_supervisor_is_small_and_syncs_three_times() {
     fs::write(bench.run.archive.join("go"), "").unwrap();
     assert_eq!(bench.result().outcome, SUCCESS);
     println!("private memory of a supervisor: {private} KiB, threads: {threads}");
-    assert!(private < 2048, "{memory}");
+    // A debug build has some 2 MiB of addresses to fill in at its start; the figure is the release build's (tests/bench).
+    assert!(private < 4096, "{memory}");
 
     if std::process::Command::new("strace").arg("-V").output().is_err() {
         println!("syncs not counted: no strace");

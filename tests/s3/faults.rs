@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::{S3Host, store};
-use crate::support::http_server::{Reply, Request};
+use crate::support::http_server::{Reply, Request, Server};
 use crate::support::s3_front::{BUCKET, Front, error};
 
 const RELEASE: &str = "/own-bucket/st/shop/web/release.json";
@@ -164,4 +164,39 @@ fn tls_with_certificates_of_ones_own_works_and_without_them_it_does_not() {
     assert_eq!(host.version(), "v1");
     std::fs::write(&bundle, "nothing").unwrap();
     host.once().with_code(2).saying(&["own.pem"]);
+}
+
+#[test]
+fn the_proxy_is_used_for_what_it_is_meant_for() {
+    let proxy = Server::start(|_| async { error(404, "NoSuchKey", "The key does not exist.") });
+    let through = |host: &S3Host| {
+        let before = proxy.requests().len();
+        let ended = host.once();
+        let seen = proxy.requests()[before..].to_vec();
+        assert!(seen.iter().all(|(_, target)| target.contains("/own-bucket/")), "{seen:?}");
+        (ended, seen.len())
+    };
+    let mut far = S3Host::new("http://s3.example.invalid");
+    far.host.configure(&format!("aws: {{proxy: '{}'}}\n", proxy.url()));
+    let (ended, seen) = through(&far);
+    ended.with_code(5);
+    assert!(seen > 0, "by the configuration");
+    far.host.configure("aws: {}\n");
+    far.environment.push(("ALL_PROXY", proxy.url()));
+    let (ended, seen) = through(&far);
+    ended.with_code(5);
+    assert!(seen > 0, "by the environment");
+
+    let front = Front::start();
+    let near = S3Host::of(&front);
+    near.release(near.bundle("v1"));
+    for (what, settings) in [
+        ("no_proxy", format!("aws: {{proxy: '{}', no_proxy: [127.0.0.0/8]}}\n", proxy.url())),
+        ("direct for S3", format!("aws: {{proxy: '{}', s3: {{proxy: direct}}}}\n", proxy.url())),
+    ] {
+        near.host.configure(&settings);
+        let (ended, seen) = through(&near);
+        ended.with_code(0);
+        assert_eq!(seen, 0, "{what}");
+    }
 }

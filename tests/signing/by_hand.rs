@@ -1,4 +1,5 @@
 use super::*;
+use crate::support::crash_support::{Bundle, Host as DaemonHost};
 
 #[test]
 fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
@@ -28,7 +29,8 @@ fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
     assert_eq!(signed.serves().as_deref(), Some("v1"));
     assert!(signed.status()["signature"]["verified"]["key_ids"][0].is_string());
     // The release of another group, and one by another key.
-    let elsewhere = ["deploy", &bundle, "--release", "store/shop/web/release.json", "--application", "shop", "--group", "db"];
+    let elsewhere =
+        ["deploy", &bundle, "--release", "store/shop/web/release.json", "--application", "shop", "--group", "db"];
     let output = host.hostler(&elsewhere).ends(6);
     assert!(output.stderr.contains("is for shop/web"), "{}", output.stderr);
     signed.require("cli", 1, &["other"]);
@@ -37,14 +39,16 @@ fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
 
 #[test]
 fn the_daemon_judges_what_is_handed_in_through_its_door() {
-    let signed = Signed::new(&["ci"]);
-    signed.require("cli", 1, &["ci"]);
-    let daemon = signed.host.daemon();
-    let output = signed.host.hostler_for_group(&["deploy", "v1"]).ends(6);
-    assert!(output.stderr.contains("must be signed on this host"), "{}", output.stderr);
-    // Also from a command line that has another configuration.
-    signed.host.write("lax.yaml", "poll: 60s\n");
-    signed.host.hostler_for_group(&["deploy", "v1", "--config", "lax.yaml"]).ends(6);
-    assert_eq!(signed.serves(), None);
-    drop(daemon);
+    let keys = Signed::new(&["ci"]);
+    let host = DaemonHost::new();
+    host.configure(&format!("signatures: {{cli: {{keys: [{}]}}}}\n", keys.line("ci")));
+    let daemon = host.daemon(&[]);
+    let bundle = Bundle::new(&host, "v1").app().write();
+    host.deploy(&bundle, &[]).with_code(6).saying(&["must be signed on this host"]);
+    // Also from a command line that has another configuration: the daemon's counts.
+    let lax = host.path("lax.yaml");
+    fs::write(&lax, "poll: 60s\n").unwrap();
+    host.deploy(&bundle, &["--config", lax.to_str().unwrap()]).with_code(6);
+    assert!(!host.at("srv/app/version").exists());
+    daemon.kill();
 }

@@ -131,7 +131,9 @@ fn an_older_or_expired_release_is_refused_and_a_floor_guards_fresh_hosts() {
     assert!(output.stderr.contains("the release has sequence 1, and 2 was seen already"), "{}", output.stderr);
     assert_eq!(signed.serves().as_deref(), Some("v2"));
     // A host that has seen nothing takes an old release that has not expired, unless it has a floor.
-    fs::remove_dir_all(signed.host.path("root/var")).unwrap();
+    for directory in ["root/var", "root/srv"] {
+        fs::remove_dir_all(signed.host.path(directory)).unwrap();
+    }
     let config = signed.host.path("root/etc/hostler/config.yaml");
     let text = fs::read_to_string(&config).unwrap();
     let floor = "groups: [{application: shop, group: web, channel: store, minimum_sequence: 2}]\n";

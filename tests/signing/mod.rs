@@ -82,5 +82,5 @@ impl Signed {
 
 /// The short name of a key, as people see it.
 pub fn short(id: &str) -> &str {
-    &id["sha256:".len() - 7..19]
+    &id[..19]
 }

@@ -73,6 +73,31 @@ impl Moto {
         answer
     }
 
+    /// An operation of a service with a JSON protocol, or moto's refusal of it.
+    ///
+    /// # Panics
+    /// When the answer is neither.
+    pub fn json(&self, service: &str, target: &str, input: &serde_json::Value) -> Result<serde_json::Value, String> {
+        let body = input.to_string();
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
+             Content-Type: application/x-amz-json-1.0\r\nX-Amz-Target: {target}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=AKIDEXAMPLE/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        match head.split_whitespace().nth(1).unwrap() {
+            "200" => Ok(serde_json::from_str(body).unwrap()),
+            "400" => Err(body.to_owned()),
+            _ => panic!("{target}: {answer}"),
+        }
+    }
+
     /// Makes a bucket, with versions where they are wanted.
     pub fn make_bucket(&self, name: &str, versions: bool) {
         self.request("PUT", &format!("/{name}"), b"");

@@ -114,6 +114,13 @@ impl Host {
         finished(self.command(OsStr::new(PROGRAM), &with_root(arguments)))
     }
 
+    /// As [`Self::hostler`], with these environment variables.
+    pub fn hostler_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let mut command = self.command(OsStr::new(PROGRAM), &with_root(arguments));
+        command.envs(environment.iter().copied());
+        finished(command)
+    }
+
     /// As [`Self::hostler`], as a user who may do nothing; only root can do that.
     pub fn hostler_as_nobody(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(OsStr::new(PROGRAM), &with_root(arguments));

@@ -122,6 +122,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             key,
             channel: Some(channel.clone()),
             poll_seconds: DEFAULT_POLL_SECONDS,
+            wake_up_queue: None,
             minimum_sequence: None,
             policy: Policy::default(),
         }),

@@ -6,4 +6,5 @@ pub mod endpoint;
 pub mod fault;
 pub mod kms;
 pub mod signed_call;
+pub mod sqs;
 pub mod store_s3;

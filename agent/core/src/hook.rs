@@ -44,6 +44,9 @@ pub struct HookRun {
     pub umask: u32,
     /// Most processes and threads in the hook's control group; `None` is the system's limit.
     pub tasks_max: Option<u64>,
+    /// Most bytes of memory of the hook's control group; `None` is no limit.
+    #[serde(default)]
+    pub memory_max: Option<u64>,
     /// `scripts.log` of the deployment, absolute.
     pub scripts_log: PathBuf,
     /// The log of all deployments, absolute; `None` where it is turned off.

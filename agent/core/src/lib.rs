@@ -32,6 +32,7 @@ pub mod plan;
 pub mod release;
 pub mod status;
 pub mod store;
+pub mod wake_up;
 pub mod yaml;
 
 // The tests from outside, which use the crate by its name.

@@ -31,6 +31,8 @@ pub struct Limits {
     pub diagnostics: usize,
     /// Bytes of a release document. Prevents: reading an arbitrary object into memory; also what KMS signs raw.
     pub release_bytes: usize,
+    /// Signatures of one release document. Prevents: a host that checks thousands of them at every look at its channel.
+    pub release_signatures: usize,
     /// Bytes of a configuration file. Prevents: the same mistakes as `appspec_bytes`.
     pub config_bytes: usize,
     /// Bytes of one line of hook output that are kept. Prevents: a progress bar without newlines fills memory.
@@ -98,6 +100,7 @@ impl Default for Limits {
             yaml_depth: 128,
             diagnostics: 200,
             release_bytes: 4096,
+            release_signatures: 32,
             config_bytes: 1 << 20,
             log_line_bytes: 16 << 10,
             hook_log_bytes: 64 << 20,

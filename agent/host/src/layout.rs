@@ -121,6 +121,11 @@ impl DeploymentPaths {
         self.0.join("checked-archive")
     }
 
+    /// The fingerprint of the unpacked bundle as it was unpacked.
+    pub fn fingerprint(&self) -> PathBuf {
+        self.0.join("deployment-archive.fingerprint")
+    }
+
     /// The output of its hooks.
     pub fn scripts_log(&self) -> PathBuf {
         self.0.join("logs/scripts.log")

@@ -13,10 +13,12 @@ use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trus
 use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
 
+use tokio::sync::Notify;
+
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
 use crate::setup::Setup;
-use crate::sources::{signatures, store};
+use crate::sources::{signatures, store, wake_up};
 
 /// What a look at the channel found.
 #[derive(Debug)]
@@ -135,31 +137,45 @@ fn request(
     })
 }
 
-/// Follows the channel for as long as it is polled.
+/// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed.
 pub async fn watch(setup: Arc<Setup>, group: GroupSettings, channel: String, handle: Handle) {
+    let changed = Notify::new();
+    let polls = poll(&setup, &group, &channel, &handle, &changed);
+    match &group.wake_up_queue {
+        None => polls.await,
+        Some(url) => {
+            tokio::join!(polls, wake_up::listen(&setup, &group.key, url, &changed));
+        }
+    }
+}
+
+async fn poll(setup: &Setup, group: &GroupSettings, channel: &str, handle: &Handle, changed: &Notify) {
     let mut known: Option<ETag> = None;
     let mut last_problem: Option<String> = None;
     if setup.settings.signatures.channel.is_none() {
-        log::warn!(group:% = group.key, channel = channel.as_str(); "releases are followed unsigned: no keys are configured");
+        log::warn!(group:% = group.key, channel; "releases are followed unsigned: no keys are configured");
     }
     loop {
-        match look(&setup, &group, &channel, &handle, known.as_ref()).await {
+        match look(setup, group, channel, handle, known.as_ref()).await {
             Ok(found) => {
                 if last_problem.take().is_some() {
-                    log::info!(group:% = group.key, channel = channel.as_str(); "the channel can be read again");
+                    log::info!(group:% = group.key, channel; "the channel can be read again");
                 }
-                known = take(&handle, &group.key, found, known).await;
+                known = take(handle, &group.key, found, known).await;
             }
             Err(failure) => {
                 let problem = failure.one_line();
                 // Once for each problem: a channel that is away for a night must not fill the log.
                 if last_problem.as_ref() != Some(&problem) {
-                    log::warn!(group:% = group.key, channel = channel.as_str(); "the channel is not followed: {problem}");
+                    log::warn!(group:% = group.key, channel; "the channel is not followed: {problem}");
                 }
                 last_problem = Some(problem);
             }
         }
-        tokio::time::sleep(jittered(group.poll_seconds)).await;
+        tokio::select! {
+            () = tokio::time::sleep(jittered(group.poll_seconds)) => {}
+            () = changed.notified() => {}
+        }
     }
 }
 

@@ -4,3 +4,4 @@ pub mod channel;
 pub mod codedeploy;
 pub mod signatures;
 pub mod store;
+pub mod wake_up;

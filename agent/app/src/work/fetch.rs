@@ -6,11 +6,12 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use hostler_aws::store_s3::{Landing, S3Object};
+use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::store::{Content, Key, S3Location, Store as _, StoreError, StoreErrorKind};
-use hostler_host::atomic;
+use hostler_host::archive;
 use hostler_host::digest::digest_file;
 use hostler_host::layout::DeploymentPaths;
 
@@ -19,20 +20,43 @@ use crate::setup::Setup;
 use crate::sources::store::AnyStore;
 use crate::work::{blocking, chain, delta, fail, service_bundle};
 
-/// Brings the bundle of a job here, and says what it is as far as that was found out. A job whose bundle is here needs
-/// nothing.
-pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Revision, WorkFailure> {
+/// Whether a bundle comes over the network, so that it is worth keeping.
+pub fn is_remote(source: &Source) -> bool {
+    match source {
+        Source::Store { store, .. } => store.starts_with("s3://"),
+        Source::Location { .. } => true,
+        Source::CodeDeploy { location, .. } => matches!(location, RevisionLocation::S3 { .. }),
+        Source::Path { .. } | Source::Kept { .. } => false,
+    }
+}
+
+/// What was brought: the packed bundle lies where the deployment has it, unless there is a tree.
+pub struct Brought {
+    /// What it is, as far as that was found out.
+    pub revision: Revision,
+    /// The same bundle as an earlier deployment unpacked it, which nobody has changed since.
+    pub tree: Option<PathBuf>,
+}
+
+impl From<Revision> for Brought {
+    fn from(revision: Revision) -> Self {
+        Self { revision, tree: None }
+    }
+}
+
+/// Brings the bundle of a job here. A job whose bundle is here needs nothing.
+pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Brought, WorkFailure> {
     let request = &job.deployment.request;
     let expected = match (request.revision.digest, request.revision.size) {
         (Some(sha256), Some(size)) => Some(Content { size, sha256 }),
         _ => None,
     };
     let object = match &request.source {
-        Source::Path { .. } | Source::Kept { .. } => return Ok(request.revision.clone()),
+        Source::Path { .. } | Source::Kept { .. } => return Ok(request.revision.clone().into()),
         Source::Store { store, key } => {
             let expected = expected.ok_or_else(|| fail("the release does not say what the bundle must be"))?;
             if is_here(&paths.bundle(), &expected).await? {
-                return Ok(request.revision.clone());
+                return Ok(request.revision.clone().into());
             }
             let key: Key = key.parse().map_err(fail)?;
             match setup.stores.open(store).map_err(|f| fail(f.one_line()))? {
@@ -46,25 +70,52 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
                         let _ = fs::remove_file(&bundle);
                         store_failure(&error)
                     })?;
-                    return Ok(request.revision.clone());
+                    return Ok(request.revision.clone().into());
                 }
             }
         }
         Source::CodeDeploy { location, reuse } => {
-            return service_bundle::fetch(setup, job, paths, location, reuse.as_ref()).await;
+            return service_bundle::fetch(setup, job, paths, location, reuse.as_ref()).await.map(Brought::from);
         }
         Source::Location { location } => {
             let place: S3Location = location.parse().map_err(fail)?;
             if let Some(expected) = &expected
                 && is_here(&paths.bundle(), expected).await?
             {
-                return Ok(request.revision.clone());
+                return Ok(request.revision.clone().into());
             }
             setup.stores.object(place).map_err(|f| fail(f.one_line()))?
         }
     };
     let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
-    from_s3(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await
+    if let Some(expected) = &expected
+        && bundles.kept_is(expected).await?
+    {
+        log::info!("the bundle is here already");
+        bundles.share(&paths.bundle())?;
+        return Ok(request.revision.clone().into());
+    }
+    if let Some(expected) = &expected
+        && let Some(tree) = unpacked_before(setup, job, &expected.sha256).await?
+    {
+        log::info!(tree:% = tree.display(); "the revision is here already");
+        return Ok(Brought { revision: request.revision.clone(), tree: Some(tree) });
+    }
+    from_s3(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(Brought::from)
+}
+
+/// The unpacked bundle of an earlier deployment of the same digest, if it is as it was unpacked.
+async fn unpacked_before(setup: &Setup, job: &Job, digest: &Sha256Digest) -> Result<Option<PathBuf>, WorkFailure> {
+    let earlier = job.group.finished.iter().rev().filter(|d| d.request.revision.digest.as_ref() == Some(digest));
+    let candidates: Vec<_> = earlier.map(|d| setup.layout.deployment(&job.group.key, d.archive())).collect();
+    blocking(move || {
+        let unchanged = |paths: &DeploymentPaths| {
+            let noted = fs::read_to_string(paths.fingerprint()).ok();
+            noted.is_some() && noted == archive::fingerprint(&paths.archive()).ok().map(|found| found.to_string())
+        };
+        Ok(candidates.iter().find(|paths| unchanged(paths)).map(DeploymentPaths::archive))
+    })
+    .await
 }
 
 /// Whether a file is exactly this content.
@@ -90,14 +141,6 @@ pub async fn from_s3(
     revision: &Revision,
 ) -> Result<Revision, WorkFailure> {
     let kept = bundles.kept();
-    if let (Some(expected), Some(kept)) = (&expected, &kept)
-        && kept.ends_with(expected.sha256.hex())
-        && is_here(kept, expected).await?
-    {
-        log::info!(bundle:% = kept.display(); "the bundle is here already");
-        bundles.share(kept, bundle)?;
-        return Ok(revision.clone());
-    }
     let name = expected.map_or_else(|| Sha256Digest::of(object.location().as_bytes()), |expected| expected.sha256);
     let partial = bundles.begin(&name)?;
     if let (Some(expected), Some(kept)) = (&expected, &kept)
@@ -163,7 +206,7 @@ impl Bundles {
 
     /// Files for a bundle that is fetched: what an earlier try brought of the same one is in them. Those of others go.
     fn begin(&self, name: &Sha256Digest) -> Result<Partial, WorkFailure> {
-        atomic::create_directories(&self.0, 0o755).map_err(|e| fail(chain(&e)))?;
+        fs::create_dir_all(&self.0).map_err(|e| cannot_write(&self.0, &e))?;
         let path = |suffix: &str| self.0.join(format!("{}.{suffix}", name.hex()));
         let (path, note_path) = (path("partial"), path("parts"));
         for other in self.paths() {
@@ -178,8 +221,17 @@ impl Bundles {
         Ok(Partial { file: open(&path)?, note: open(&note_path)?, path, note_path })
     }
 
+    /// Whether the kept bundle is this one.
+    async fn kept_is(&self, content: &Content) -> Result<bool, WorkFailure> {
+        match self.kept().filter(|kept| kept.ends_with(content.sha256.hex())) {
+            Some(kept) => is_here(&kept, content).await,
+            None => Ok(false),
+        }
+    }
+
     /// The kept bundle, also at another path.
-    fn share(&self, kept: &Path, at: &Path) -> Result<(), WorkFailure> {
+    fn share(&self, at: &Path) -> Result<(), WorkFailure> {
+        let Some(kept) = self.kept() else { return Ok(()) };
         match fs::remove_file(at) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(cannot_write(at, &e)),
             _ => {}

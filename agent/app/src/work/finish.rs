@@ -5,15 +5,13 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
-use hostler_core::machine::state::Source;
 use hostler_host::install::{self, JournalState};
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::fetch::Bundles;
+use crate::work::fetch::{Bundles, is_remote};
 use crate::work::{chain, service_files};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
@@ -41,13 +39,7 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
 fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
     let request = &job.deployment.request;
-    let remote = match &request.source {
-        Source::Store { store, .. } => store.starts_with("s3://"),
-        Source::Location { .. } => true,
-        Source::CodeDeploy { location, .. } => matches!(location, RevisionLocation::S3 { .. }),
-        Source::Path { .. } | Source::Kept { .. } => false,
-    };
-    let digest = request.revision.digest.filter(|_| remote && packed.exists());
+    let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
     let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
     if !request.policy.keep_bundle {
         bundles.give_up_kept();

@@ -1,6 +1,6 @@
 //! The effect RunHook: one script of one event, under its supervisor.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
@@ -8,12 +8,12 @@ use hostler_core::hook::{
     BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment,
 };
 use hostler_core::machine::state::{Script, Source};
-use hostler_host::clock;
 use hostler_host::hooks;
+use hostler_host::{atomic, clock};
 
 use crate::drop_in::DropIn;
 use crate::ports::Job;
-use crate::work::HostWorker;
+use crate::work::{HostWorker, chain};
 
 /// Starts the script or attaches to the run that was started before.
 pub async fn run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, attempt: u32) -> HookResult {
@@ -23,6 +23,12 @@ pub async fn run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: u
         return HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
     };
     let paths = worker.setup.layout.deployment(&job.group.key, &job.deployment.id);
+    // The service may ask for an event before DownloadBundle, which makes the directories of other deployments.
+    let made = |path: &Path, mode| if path.is_dir() { Ok(()) } else { atomic::create_directories(path, mode) };
+    if let Err(error) = made(paths.directory(), 0o755).and_then(|()| made(&paths.hook_runs(), 0o700)) {
+        let now = clock::now_ms();
+        return HookResult::without_output(HookOutcome::CouldNotStart { message: chain(&error) }, now, now);
+    }
     let mut run = hook_run(worker, job, event, index, script);
     if let (Some(drop_in), true) = (&worker.setup.drop_in, job.deployment.commanded.is_some()) {
         in_the_agents_place(&mut run, worker, drop_in).await;
@@ -99,6 +105,7 @@ fn hook_run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize,
         start_seconds: setup.limits.supervisor_start_seconds,
         umask: 0o022,
         tasks_max: script.tasks_max,
+        memory_max: script.memory_max,
         scripts_log: paths.scripts_log(),
         deployments_log: Some(layout.deployments_log(&job.group.key)),
         log_bytes: setup.limits.hook_log_bytes,

@@ -51,7 +51,11 @@ impl Worker for HostWorker {
         match job.effect.work.clone() {
             Work::Prepare => {
                 let setup = Arc::clone(&self.setup);
-                WorkResult::Prepared(prepare::prepare(setup, job).await)
+                let mut prepared = prepare::prepare(setup, job).await;
+                if let (Launcher::Plain, Ok(prepared)) = (self.launcher, &mut prepared) {
+                    prepare::warn_of_limits(prepared);
+                }
+                WorkResult::Prepared(prepared)
             }
             Work::CheckBundle => service_bundle::check(Arc::clone(&self.setup), job).await,
             Work::RunHook { event, index, attempt } => {

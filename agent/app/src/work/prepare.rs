@@ -26,7 +26,7 @@ use crate::sources::signatures;
 use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
-use crate::work::fetch::fetch;
+use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::{blocking, chain, fail, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
@@ -36,9 +36,9 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, request.creator, &request.trust)
         .map_err(|message| WorkFailure { message, verification: true })?;
-    let revision = fetch(&setup, &job, &paths).await?;
+    let brought = fetch(&setup, &job, &paths).await?;
     blocking(move || {
-        let prepared = unpack_and_check(&setup, &job, revision, &paths)?;
+        let prepared = unpack_and_check(&setup, &job, brought, &paths)?;
         // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
         // directories through which their traces and the journal are reached are there.
         atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
@@ -61,14 +61,15 @@ fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
 fn unpack_and_check(
     setup: &Setup,
     job: &Job,
-    revision: Revision,
+    brought: Brought,
     paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
     if job.deployment.request.removes {
         let (old_hooks, warning) = old_hooks(setup, &job.group);
+        let revision = brought.revision;
         return Ok(Prepared { revision, hooks: Vec::new(), old_hooks, warnings: warning.into_iter().collect() });
     }
-    let (revision, listing) = unpacked(setup, job, revision, paths)?;
+    let (revision, listing) = unpacked(setup, job, brought, paths)?;
     check(setup, job, revision, &listing)
 }
 
@@ -76,9 +77,16 @@ fn unpack_and_check(
 fn unpacked(
     setup: &Setup,
     job: &Job,
-    revision: Revision,
+    brought: Brought,
     paths: &DeploymentPaths,
 ) -> Result<(Revision, BundleListing), WorkFailure> {
+    let revision = brought.revision;
+    if let Some(tree) = brought.tree {
+        let file = File::open(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
+        let listing = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
+        note_fingerprint(paths);
+        return Ok((revision, listing));
+    }
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
@@ -86,7 +94,13 @@ fn unpacked(
                 .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
             Ok((revision, listing))
         }
-        Source::Store { .. } | Source::Location { .. } => unpack(setup, &paths.bundle(), revision, &paths.archive()),
+        source @ (Source::Store { .. } | Source::Location { .. }) => {
+            let found = unpack(setup, &paths.bundle(), revision, &paths.archive())?;
+            if is_remote(source) {
+                note_fingerprint(paths);
+            }
+            Ok(found)
+        }
         Source::Path { path } => match (revision.digest, revision.size) {
             (Some(sha256), Some(size)) => {
                 bring(path, &paths.bundle(), &Content { size, sha256 })?;
@@ -99,6 +113,15 @@ fn unpacked(
             service_files::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
             Ok(unpacked)
         }
+    }
+}
+
+/// What tells later that nobody has changed the unpacked bundle; without it the bundle is fetched again.
+fn note_fingerprint(paths: &DeploymentPaths) {
+    match archive::fingerprint(&paths.archive()).map(|found| fs::write(paths.fingerprint(), found.to_string())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::debug!("the unpacked bundle's fingerprint is not noted: {error}"),
+        Err(error) => log::debug!("the unpacked bundle has no fingerprint: {error}"),
     }
 }
 
@@ -140,6 +163,17 @@ pub fn unpack(
             Revision { size: Some(size), digest: Some(digest), ..revision }
         }
     };
+    let listing = unpack_as(setup, &file, found, bundle, archive)?;
+    Ok((Revision { bundle_type: Some(found), ..revision }, listing))
+}
+
+fn unpack_as(
+    setup: &Setup,
+    file: &File,
+    kind: BundleType,
+    bundle: &Path,
+    archive: &Path,
+) -> Result<BundleListing, WorkFailure> {
     // What an earlier try unpacked is complete (it appears as a whole) but may be of other bytes.
     match fs::remove_dir_all(archive) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -148,9 +182,8 @@ pub fn unpack(
         _ => {}
     }
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
-    let listing = archive::unpack(&file, found, archive, &options)
-        .map_err(|e| fail(format!("cannot unpack {} into {}: {}", bundle.display(), archive.display(), chain(&e))))?;
-    Ok((Revision { bundle_type: Some(found), ..revision }, listing))
+    archive::unpack(file, kind, archive, &options)
+        .map_err(|e| fail(format!("cannot unpack {} into {}: {}", bundle.display(), archive.display(), chain(&e))))
 }
 
 /// Everything that can be known now: the appspec, the scripts, the plan on this host.
@@ -210,6 +243,16 @@ fn check_install_to_come(
         Err(error) if may_change(&error) => Ok(vec![plan_error_text(&error)]),
         Err(error) => Err(fail(plan_error_text(&error))),
     }
+}
+
+/// Where systemd does not start the hooks, nobody counts their processes and memory.
+pub fn warn_of_limits(prepared: &mut Prepared) {
+    let scripts = prepared.hooks.iter().chain(&prepared.old_hooks).flat_map(|hooks| &hooks.scripts);
+    let limited = scripts.filter(|script| script.options.tasks_max.is_some() || script.options.memory_max.is_some());
+    let warnings = limited.map(|script| {
+        format!("{}: its limits are not enforced, because systemd does not start the hooks here", script.location)
+    });
+    prepared.warnings.extend(warnings.collect::<Vec<_>>());
 }
 
 /// The hooks of the revision that is on the host. That its bundle is gone or broken must not block every later

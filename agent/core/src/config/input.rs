@@ -32,6 +32,7 @@ const GROUP: &[&str] = &[
     "max_revision_bytes",
     "keep_bundle",
     "minimum_sequence",
+    "wake_up_queue",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -151,6 +152,13 @@ impl Reader {
                     policy.file_exists_behavior = behavior(entry, findings).unwrap_or(policy.file_exists_behavior);
                 }
                 "max_revisions" => policy.max_revisions = revisions(entry, findings).unwrap_or(policy.max_revisions),
+                "wake_up_queue" => match text(entry, findings) {
+                    Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
+                        settings.wake_up_queue = Some(url.to_owned());
+                    }
+                    Some(url) => invalid(entry, format!("{} is not the URL of a queue", quoted(url)), findings),
+                    None => {}
+                },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
@@ -166,6 +174,7 @@ impl Reader {
                 key,
                 channel: None,
                 poll_seconds: 0,
+                wake_up_queue: None,
                 minimum_sequence: None,
                 policy: Policy::default(),
             });

@@ -44,6 +44,8 @@ pub struct GroupSettings {
     pub channel: Option<String>,
     /// Seconds between two looks at the channel.
     pub poll_seconds: u64,
+    /// URL of an SQS queue whose messages say that the channel changed; `None` is polling alone.
+    pub wake_up_queue: Option<String>,
     /// Releases below this sequence are refused, also by a host that has never seen one; `None` is no floor.
     pub minimum_sequence: Option<u64>,
     /// How deployments are done.

@@ -478,6 +478,9 @@ pub struct Script {
     /// Most processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks_max: Option<u64>,
+    /// Most bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<u64>,
     /// How often it was begun.
     #[serde(default)]
     pub attempts: u32,
@@ -497,6 +500,7 @@ impl Script {
             sudo: hook.sudo,
             repeatable: hook.options.repeatable,
             tasks_max: hook.options.tasks_max,
+            memory_max: hook.options.memory_max,
             attempts: 0,
             outcome: None,
         }

@@ -82,6 +82,10 @@ impl Envelope {
         if written.payload_type != payload_type {
             return Err(ReleaseError::PayloadType { found: written.payload_type, expected: payload_type });
         }
+        if written.signatures.len() > limits.release_signatures {
+            let problem = format!("are {}, and may be {}", written.signatures.len(), limits.release_signatures);
+            return Err(malformed(ENVELOPE, "signatures", &problem));
+        }
         let payload = decode("payload", &written.payload)?;
         let signatures = written
             .signatures

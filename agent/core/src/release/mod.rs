@@ -179,7 +179,7 @@ fn yes() -> bool {
 }
 
 impl Release {
-    /// A release with the defaults: no expiry, nothing to go back to, one host at a time, clean-up on.
+    /// A release with the defaults, its time in whole seconds (so that its length does not depend on them): no expiry, nothing to go back to, one host at a time, clean-up on.
     pub fn new(group: GroupKey, sequence: u64, created: Timestamp, revision: Revision) -> Self {
         Self {
             domain: DOMAIN.to_owned(),
@@ -187,7 +187,7 @@ impl Release {
             application: group.application,
             group: group.group,
             sequence,
-            created,
+            created: Timestamp::from_second(created.as_second()).unwrap_or(created),
             expires: None,
             revision,
             previous: None,

@@ -266,6 +266,10 @@ fn broken_envelopes_are_refused_by_name() {
         (good.replace(",\"signatures\":[]", ""), "signatures"),
         (good.replace("[]", "[{\"sig\":\"*\"}]"), "signatures[0].sig: is not base64"),
         (good.replace("[]", "[{}]"), "signatures[0]"),
+        (
+            good.replace("[]", &format!("[{}]", vec!["{\"sig\":\"\"}"; 33].join(","))),
+            "signatures: are 33, and may be 32",
+        ),
         (format!("{good}x"), "trailing"),
         ("x".repeat(stored_bytes(&limits) + 1), "is this key really a release"),
         (good.replace("[]", &"[".repeat(500)), "recursion"),

@@ -23,6 +23,7 @@ mod beneath;
 mod decode;
 mod directory;
 mod error;
+mod fingerprint;
 mod pack;
 mod policy;
 mod staging;
@@ -40,6 +41,7 @@ use std::path::Path;
 use hostler_core::bundle::{BundleListing, BundleType};
 
 pub use error::{ArchiveError, EntryProblem, Place};
+pub use fingerprint::fingerprint;
 pub use pack::{Packed, pack};
 pub use policy::UnpackOptions;
 pub use zip::ZipSpans;

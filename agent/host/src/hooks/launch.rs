@@ -140,6 +140,10 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
     if let Some(most) = run.tasks_max {
         arguments.push(format!("--property=TasksMax={most}").into());
     }
+    if let Some(most) = run.memory_max {
+        // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes MemoryLimit of it.
+        arguments.push(format!("--property=MemoryMax={most}").into());
+    }
     arguments.extend([
         "--".into(),
         program.into(),
@@ -210,7 +214,7 @@ mod tests {
             "version": 1, "deployment": "d-ABCDEFGHI", "event": "AfterInstall", "first_of_event": true,
             "location": "a.sh", "archive": "/a", "working_directory": "/", "user": null, "environment": [],
             "inherit_environment": false, "timeout_seconds": 60, "grace_seconds": 5, "start_seconds": 30, "umask": 18,
-            "tasks_max": 4096, "scripts_log": "/l", "deployments_log": null, "log_bytes": 1,
+            "tasks_max": 4096, "memory_max": 1_048_576, "scripts_log": "/l", "deployments_log": null, "log_bytes": 1,
             "log_bytes_per_second": 0, "line_bytes": 1, "tail_lines": 1
         }))
         .unwrap()
@@ -240,6 +244,7 @@ mod tests {
                 "--property=OOMPolicy=continue",
                 "--property=StandardError=append:/run/a $HOME/supervisor.log",
                 "--property=TasksMax=4096",
+                "--property=MemoryMax=1048576",
                 "--",
                 "/usr/bin/hostler",
                 "hook-supervisor",

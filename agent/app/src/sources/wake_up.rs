@@ -1,0 +1,62 @@
+//! A queue that says when a channel has changed, so that the next look does not wait for its time.
+
+use std::time::Duration;
+
+use hostler_aws::signed_call::SignedCalls;
+use hostler_aws::sqs::Queue;
+use hostler_core::ids::GroupKey;
+use hostler_core::wake_up::is_about_release;
+use tokio::sync::Notify;
+
+use crate::setup::Setup;
+
+/// The first pause after a failure; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause: the channel is polled meanwhile, so that only speed is lost.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Listens for as long as the channel is followed. What goes wrong is logged once and tried again.
+pub async fn listen(setup: &Setup, group: &GroupKey, url: &str, changed: &Notify) {
+    let mut pause = FIRST_PAUSE;
+    let mut queue = None;
+    loop {
+        let problem = match round(setup, group, url, &mut queue, changed).await {
+            Ok(()) => {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            Err(problem) => problem,
+        };
+        if pause == FIRST_PAUSE {
+            log::warn!(group:% = group, queue = url; "the wake-up queue cannot be read, the channel is only polled: {problem}");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn round(
+    setup: &Setup,
+    group: &GroupKey,
+    url: &str,
+    queue: &mut Option<Queue>,
+    changed: &Notify,
+) -> Result<(), String> {
+    let queue = match queue {
+        Some(queue) => queue,
+        None => {
+            let clients = setup.stores.clients().map_err(|e| e.one_line())?;
+            let calls = SignedCalls::of_clients(&clients).await.map_err(|e| e.to_string())?;
+            queue.insert(Queue::new(&calls, url))
+        }
+    };
+    let messages = queue.receive().await.map_err(|e| e.to_string())?;
+    if messages.is_empty() {
+        return Ok(());
+    }
+    if messages.iter().any(|message| is_about_release(&message.body, group)) {
+        changed.notify_one();
+    }
+    // Also those that say nothing: they would come back for ever.
+    queue.delete(&messages).await.map_err(|e| e.to_string())
+}
