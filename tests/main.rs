@@ -4,15 +4,20 @@
 
 mod architecture;
 mod checks;
+mod citizen;
 mod codedeploy;
 mod corpus;
 mod crash;
 mod daemon;
 mod deploy;
+mod doctor;
 mod examples;
 mod fuzzing;
 mod hosts_hooks;
 mod http_support;
+mod identity;
+mod imds;
+mod logs;
 mod machine;
 mod old_kernel;
 mod package;

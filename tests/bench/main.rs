@@ -9,8 +9,16 @@ mod hooks;
 #[path = "../support/http_server.rs"]
 #[allow(dead_code)]
 mod http_server;
+mod idle;
+mod logs;
 mod plan;
 mod s3;
+#[path = "../support/s3_front.rs"]
+#[allow(dead_code)]
+mod s3_front;
+#[path = "../support/sigv4.rs"]
+#[allow(dead_code)]
+mod sigv4;
 mod support;
 mod syncs;
 #[path = "../support/syncs.rs"]
@@ -31,6 +39,8 @@ const FIGURES: &[(&str, Figure)] = &[
     ("unpack", unpack::run),
     ("update", update::run),
     ("hooks", hooks::run),
+    ("logs", logs::run),
+    ("idle", idle::run),
     ("download", s3::download),
     ("delta", s3::delta),
 ];

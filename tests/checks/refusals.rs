@@ -99,8 +99,10 @@ fn a_configuration_with_an_unknown_key() {
         "root/etc/hostler/config.yaml",
         "groups:\n  - application: shop\n    group: web\n    chanel: /srv/store\n",
     );
-    refused(&host, "configuration-unknown-key", 2, host.hostler(&["status"]));
-    refused(&host, "configuration-absent", 2, host.hostler(&["status", "--config", "absent.yaml"]));
+    refused(&host, "configuration-unknown-key", 2, host.hostler(&["run", "--once"]));
+    // What only looks works all the same.
+    host.hostler(&["status"]).ends(0);
+    refused(&host, "configuration-absent", 2, host.hostler(&["run", "--once", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
     refused(&host, "configuration-syntax", 2, host.hostler(&["run", "--once"]));
     assert!(!host.path("root/var").exists(), "nothing is made for a wrong configuration");

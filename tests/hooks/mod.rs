@@ -70,6 +70,8 @@ impl Bench {
             log_bytes_per_second: 0,
             line_bytes: 16 << 10,
             tail_lines: 20,
+            redact_patterns: Vec::new(),
+            redact_values: Vec::new(),
         };
         Self { directory, run, program: PROGRAM.into() }
     }

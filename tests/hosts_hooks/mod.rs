@@ -6,6 +6,7 @@ mod history;
 mod outlive;
 mod power;
 mod reboot;
+mod service;
 mod surroundings;
 
 use std::fs;

@@ -3,6 +3,8 @@
 pub mod codedeploy;
 pub mod crash_support;
 pub mod http_server;
+pub mod imds;
+pub mod logs_service;
 pub mod machine;
 pub mod moto;
 pub mod packages;

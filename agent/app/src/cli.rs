@@ -59,8 +59,10 @@ pub enum Verb {
     Remove(RemoveArgs),
     /// Drain and stop the daemon
     Stop,
+    /// Have the daemon read its configuration again
+    Reload,
     /// Show what runs on this host, since when and from where
-    Status,
+    Status(StatusArgs),
     /// Show what was done on this host
     History(HistoryArgs),
     /// Show the output of a deployment's hooks
@@ -81,6 +83,10 @@ pub enum Verb {
     Keygen(KeygenArgs),
     /// Publish which keys sign a group's releases from now on
     RotateKeys(RotateKeysArgs),
+    /// Show what is wrong with this host's set-up and what to do about it
+    Doctor(DoctorArgs),
+    /// Forget this instance before an image is made of its disk
+    Seal,
 }
 
 /// Flags of `migrate`.
@@ -163,6 +169,25 @@ pub struct RemoveArgs {
     pub ignore_application_stop_failures: bool,
 }
 
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print the daemon's metrics as OpenMetrics text
+    #[arg(long, conflicts_with = "json")]
+    pub metrics: bool,
+    /// Print only what is wrong; exit 1 if anything is
+    #[arg(long, conflicts_with = "metrics")]
+    pub health: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also write, and delete, scratch objects in the stores to see whether conditions are kept
+    #[arg(long)]
+    pub write: bool,
+}
+
 /// Flags of `history`.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
@@ -182,6 +207,9 @@ pub struct LogsArgs {
     /// Go on showing what is written until the deployment ends
     #[arg(short, long)]
     pub follow: bool,
+    /// Show how far the daemon has shipped each log to CloudWatch Logs
+    #[arg(long, conflicts_with_all = ["deployment", "follow"])]
+    pub lag: bool,
 }
 
 /// Flags of `validate`.

@@ -1,61 +1,213 @@
-//! The daemon, in phases: take the lock, open the door, follow the channels, wait for the end, drain.
+//! The daemon, in phases: take the lock, open the door, find out which host this is, follow the channels, wait for the
+//! end, drain.
+
+mod ears;
+mod watchdog;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
 use hostler_core::machine::State;
+use hostler_core::notable::Notable;
 use hostler_core::status::one_line;
 use hostler_host::{codedeploy_agent, notify};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
-use crate::failure::Outcome;
-use crate::session::Session;
-use crate::setup::Setup;
-use crate::sources::{channel, codedeploy};
+use crate::daemon::ears::{Ears, Heard};
+use crate::door::desk::{Desk, Door, ReloadAnswer};
+use crate::failure::{Failure, Outcome};
+use crate::identity::{self, Way};
+use crate::log_output::notable;
+use crate::session::{Hold, Session};
+use crate::setup::{Live, Setup};
+use crate::shipping::Shipping;
+use crate::sources::codedeploy;
+use crate::sources::followers::{Channels, Followers};
 
-/// Runs until somebody asks for its end, or until the state cannot be persisted any more.
+/// Runs until somebody asks for its end, or until the state cannot be persisted any more. `read` reads the configuration
+/// again.
 ///
 /// # Errors
 /// Lock held when another agent has the state; otherwise whatever stopped it.
-pub async fn run(setup: Arc<Setup>) -> Outcome {
+pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Outcome {
     let stop = Arc::new(Notify::new());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (reload, reloads) = mpsc::channel(4);
+    let channels = Channels::default();
+    let desk =
+        Desk { stop: Some(Arc::clone(&stop)), reload: Some(reload), channels: channels.clone(), ..Desk::default() };
+    let shipping_at_door = Arc::clone(&desk.shipping);
+    let mut ears = Ears::new(stop, reloads)?;
     if let Some(drop_in) = &setup.drop_in {
         codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
     }
-    let mut session = Session::open(&setup, Some(Arc::clone(&stop)))?;
-    log::info!(state:% = setup.layout.state().display(), groups = setup.settings.groups.len(); "hostler runs");
-    let mut watchers = Vec::new();
-    for group in setup.settings.groups.clone() {
-        if let Some(channel) = group.channel.clone() {
-            watchers.push(tokio::spawn(channel::watch(Arc::clone(&setup), group, channel, session.handle.clone())));
-        }
-    }
-    if let Some(drop_in) = &setup.drop_in {
-        let (setup, drop_in) = (Arc::clone(&setup), Arc::clone(drop_in));
-        watchers.push(tokio::spawn(codedeploy::follow(setup, drop_in, session.handle.clone())));
-    }
-    watchers.push(tokio::spawn(show_state(session.handle.state())));
+    let hold = Hold::take(&setup)?;
+    let (setups, live) = Live::new(Arc::new(setup));
+    let configuration = Configuration { read, setups, live: live.clone() };
+    let door = Door::open(&hold, &live, desk)?;
     notify::ready();
-    let ended = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = stop.notified() => Ok(()),
-        ended = session.ended() => ended,
+    let instance = {
+        let _alive = watchdog::keep(None, &channels);
+        match find_out(&configuration, hold.state.instance.as_ref(), &door, &mut ears).await? {
+            Some(instance) => instance,
+            None => return Ok(ExitCode::Ok),
+        }
     };
-    for watcher in watchers {
-        watcher.abort();
+    let session = Session::start(hold, door, &live, instance.clone())?;
+    let setup = live.now();
+    let shipping = Shipping::start(&setup, &instance, session.handle.state()).await?;
+    if let Some(shipping) = &shipping {
+        shipping_at_door.get_or_init(|| shipping.handle());
     }
-    if let Some(drop_in) = &setup.drop_in {
+    log::info!(
+        hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
+        "hostler runs"
+    );
+    let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
+    let shown = tokio::spawn(show_state(session.handle.state()));
+    let service = setup
+        .drop_in
+        .clone()
+        .map(|drop_in| tokio::spawn(codedeploy::follow(Arc::clone(&setup), drop_in, session.handle.clone())));
+    let followers = Followers::new(live.clone(), session.handle.clone(), channels);
+    let ended = serve(session, followers, shipping, &configuration, &mut ears).await;
+    shown.abort();
+    if let (Some(service), Some(drop_in)) = (service, &setup.drop_in) {
+        service.abort();
         codedeploy_agent::remove_pid_file(&drop_in.pid_file(&setup.layout));
     }
-    ended?;
+    ended
+}
+
+/// Asks which host this is until it is known; `None` when the daemon is asked to end before.
+async fn find_out<R: Fn() -> Result<Setup, Failure>>(
+    configuration: &Configuration<R>,
+    known: Option<&InstanceId>,
+    door: &Door,
+    ears: &mut Ears,
+) -> Result<Option<InstanceId>, Failure> {
+    loop {
+        let imds = match identity::find(&configuration.live.now(), known)? {
+            Way::Known(instance) => return Ok(Some(instance)),
+            Way::Ask(imds) => imds,
+        };
+        let tell = |why: &str| {
+            door.wait_for(why);
+            notify::status(why);
+        };
+        let asking = "waiting for the instance metadata service";
+        tell(asking);
+        tokio::select! {
+            instance = identity::wait(&imds, tell) => return Ok(Some(instance)),
+            heard = ears.next() => match heard {
+                Heard::Stop => {
+                    notify::stopping();
+                    return Ok(None);
+                }
+                // It may name the host.
+                Heard::Reload(answer) => configuration.reload(answer, None),
+            },
+        }
+    }
+}
+
+/// Follows the channels until the end, and drains.
+async fn serve<R: Fn() -> Result<Setup, Failure>>(
+    mut session: Session,
+    mut followers: Followers,
+    shipping: Option<Shipping>,
+    configuration: &Configuration<R>,
+    ears: &mut Ears,
+) -> Outcome {
+    followers.follow(&configuration.live.now().settings.groups);
+    loop {
+        tokio::select! {
+            heard = ears.next() => match heard {
+                Heard::Stop => break,
+                Heard::Reload(answer) => configuration.reload(answer, Some(&mut followers)),
+            },
+            ended = session.ended() => {
+                if let Err(failure) = ended {
+                    notable!(Error, Notable::StateNotPersistable; "the state cannot be kept: {}", failure.one_line());
+                    return Err(failure);
+                }
+                break;
+            }
+        }
+    }
+    drop(followers);
     notify::stopping();
-    log::info!("hostler stops; hooks that are running go on");
-    session.drain().await?;
+    log::info!(hostler_event = "stopping"; "hostler stops; hooks that are running go on");
+    // The door is closed once the logs are shipped: whoever said `stop` waits for that.
+    if let Some(shipping) = shipping {
+        tokio::select! {
+            () = shipping.finish() => {}
+            () = ears.hurry() => log::warn!("told twice to stop: logs that are not shipped are left to the next start"),
+        }
+    }
+    let deadline = Duration::from_secs(configuration.live.now().limits.drain_seconds);
+    tokio::select! {
+        drained = session.drain() => drained?,
+        () = tokio::time::sleep(deadline) => {
+            log::warn!("the step that is going on has not ended within {deadline:?}; the next start takes it up");
+        }
+        () = ears.hurry() => log::warn!("told twice to stop: the step that is going on is left to the next start"),
+    }
     Ok(ExitCode::Ok)
+}
+
+/// The configuration that is in force and how it is read again.
+struct Configuration<R> {
+    read: R,
+    setups: watch::Sender<Arc<Setup>>,
+    live: Live,
+}
+
+impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
+    /// Puts the configuration on disk in force, whole or not at all.
+    fn reload(&self, answer: Option<ReloadAnswer>, followers: Option<&mut Followers>) {
+        notify::reloading();
+        let outcome = self.replace(followers.is_some());
+        match &outcome {
+            Ok(setup) => {
+                if let Some(followers) = followers {
+                    followers.follow(&setup.settings.groups);
+                }
+                log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again");
+            }
+            Err(failure) => {
+                notable!(Error, Notable::ConfigurationRefused;
+                    "the configuration was read again and is refused, the one before stays in force: {}", failure.one_line());
+            }
+        }
+        notify::ready();
+        if let Some(answer) = answer {
+            // Whoever asked may have gone away.
+            let _ = answer.send(outcome.map(|_| ()).map_err(|failure| (failure.code as u8, failure.one_line())));
+        }
+    }
+
+    fn replace(&self, named: bool) -> Result<Arc<Setup>, Failure> {
+        let mut setup = (self.read)()?;
+        let before = self.live.now();
+        // History, ledger and hooks carry the name: it cannot change under them.
+        if named && setup.settings.instance_id != before.settings.instance_id {
+            return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
+        }
+        // Its tokens are in memory only, and its service is followed since the start.
+        if setup.settings.codedeploy != before.settings.codedeploy {
+            return Err(Failure::say(ExitCode::Usage, "codedeploy was changed, which needs a restart of the daemon"));
+        }
+        setup.drop_in.clone_from(&before.drop_in);
+        // The way to AWS and its certificates are read again only where they are others.
+        if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
+            setup.stores = Arc::clone(&before.stores);
+        }
+        let setup = Arc::new(setup);
+        self.setups.send_replace(Arc::clone(&setup));
+        Ok(setup)
+    }
 }
 
 /// Keeps the line that `systemctl status` shows true.

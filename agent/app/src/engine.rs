@@ -5,11 +5,14 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hostler_core::ids::InstanceId;
+use hostler_core::event_order::LifecycleEvent;
+use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State};
+use hostler_core::notable::Notable;
 use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::log_output::notable;
 use crate::ports::{Job, Keeper, Worker};
 
 /// Progress that a slow watcher may be behind before it misses some.
@@ -19,6 +22,7 @@ enum Message {
     Event(Box<Event>, oneshot::Sender<Result<(), Refusal>>),
     Drain,
     LeaveWhenIdle,
+    Turn(oneshot::Sender<()>),
 }
 
 /// The door to a running engine.
@@ -62,6 +66,16 @@ impl Handle {
     pub async fn leave_when_idle(&self) {
         // An engine that has ended has left.
         let _ = self.inbox.send(Message::LeaveWhenIdle).await;
+    }
+
+    /// Waits until the loop has turned once: it took this message, and with it everything that was before it.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn turn(&self) -> Result<(), AskError> {
+        let (answer, wait) = oneshot::channel();
+        self.inbox.send(Message::Turn(answer)).await.map_err(|_| AskError::Stopping)?;
+        wait.await.map_err(|_| AskError::Stopping)
     }
 
     /// The state as it is now and as it changes.
@@ -144,6 +158,8 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
                     // Dropping the answer says that the agent is stopping.
                     Some(Message::Event(..)) if self.draining => {}
                     Some(Message::Event(event, answer)) => self.step(*event, Some(answer))?,
+                    // Whoever asked may have gone away.
+                    Some(Message::Turn(answer)) => answer.send(()).unwrap_or_default(),
                     Some(Message::LeaveWhenIdle) => self.leave_when_idle = true,
                     Some(Message::Drain) | None => self.draining = true,
                 },
@@ -174,7 +190,7 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
             self.watchers.send_replace(Arc::new(self.state.clone()));
         }
         for progress in stepped.progress {
-            log_progress(&progress);
+            log_progress(&progress, &self.state);
             // Nobody has to watch.
             let _ = self.progress.send(progress);
         }
@@ -207,22 +223,41 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
     }
 }
 
-fn log_progress(progress: &Progress) {
+fn log_progress(progress: &Progress, state: &State) {
     let deployment = progress.deployment().as_str();
     match progress {
         Progress::Started { group, revision, asked_by, .. } => {
-            log::info!(deployment, group:%, asked_by = asked_by.as_str(); "deployment of {} started", revision.location);
+            log::info!(hostler_event = "deployment-started", deployment, group:%, asked_by = asked_by.as_str(); "deployment of {} started", revision.location);
         }
-        Progress::EventStarted { event, .. } => log::info!(deployment, event:%; "lifecycle event started"),
+        Progress::EventStarted { event, .. } => {
+            log::info!(hostler_event = "event-started", deployment, event:%; "lifecycle event started");
+        }
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            log::info!(deployment, event:%, status:?, milliseconds = *milliseconds; "lifecycle event ended");
+            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "lifecycle event ended");
         }
-        Progress::Warning { message, .. } => log::warn!(deployment; "{message}"),
+        Progress::Warning { message, .. } => log::warn!(hostler_event = "deployment-warning", deployment; "{message}"),
         Progress::Finished { outcome, failure: None, milliseconds, .. } => {
-            log::info!(deployment, outcome:?, milliseconds = *milliseconds; "deployment ended");
+            log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "deployment ended");
+            if let Some((group, failed)) = rolled_back(state, progress.deployment()) {
+                notable!(Warn, Notable::RolledBack, deployment = deployment, group = group;
+                    "the last good revision of {group} is on the host again after {failed} failed");
+            }
         }
-        Progress::Finished { failure: Some(failure), .. } => {
-            log::error!(deployment, event:% = failure.event; "deployment failed: {}", failure.message);
+        Progress::Finished { failure: Some(failure), rollback, .. } => {
+            notable!(Error, Notable::DeploymentFailed, deployment = deployment, event = failure.event;
+                "deployment failed: {}", failure.message);
+            // What fails before anything was touched leaves the old revision in service.
+            if rollback.is_none() && failure.event != LifecycleEvent::DownloadBundle {
+                notable!(Error, Notable::HoldsStill, deployment = deployment, event = failure.event;
+                    "nothing follows the failure of {deployment} in {} by itself: the host stays as it is", failure.event);
+            }
         }
     }
+}
+
+/// The group, and the failed deployment that this one made good by itself.
+fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s GroupKey, &'s DeploymentId)> {
+    let finished = state.groups.values().flat_map(|group| group.finished.iter().map(move |d| (&group.key, d)));
+    let (key, found) = finished.into_iter().find(|(_, d)| &d.id == deployment)?;
+    found.request.rolls_back.as_ref().map(|rolls_back| (key, &rolls_back.deployment))
 }

@@ -2,11 +2,88 @@
 //! to it; else standard error, one line a record, with the key/values behind the message.
 
 use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+/// Bytes of the file with the agent's own records at which it is renamed; there is one older file.
+const FILE_BYTES: u64 = 8 << 20;
+
+/// The agent's own records for shipping, besides where people read them.
+static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
+
+struct RecordFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl RecordFile {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { path: path.to_owned(), file, bytes })
+    }
+
+    fn write(&mut self, line: &str) -> std::io::Result<()> {
+        if self.bytes >= FILE_BYTES {
+            let mut older = self.path.clone().into_os_string();
+            older.push(".1");
+            std::fs::rename(&self.path, older)?;
+            *self = Self::open(&self.path)?;
+        }
+        self.bytes += line.len() as u64;
+        self.file.write_all(line.as_bytes())
+    }
+}
+
+/// Writes the agent's records to a file too, from now on. What cannot be written is not: records must not fail what they are
+/// about.
+pub fn also_to_file(path: &Path) {
+    match RecordFile::open(path) {
+        Ok(file) => *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
+        Err(error) => log::warn!(path:% = path.display(), error:%; "the agent's own records are not shipped"),
+    }
+}
+
+/// Records for people, and the same for shipping.
+struct Both<L>(L);
+
+impl<L: Log> Log for Both<L> {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record) {
+        self.0.log(record);
+        if record.level() > log::max_level() {
+            return;
+        }
+        let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = file.as_mut() {
+            let now = hostler_host::clock::now().strftime("%Y-%m-%dT%H:%M:%S.%3f%z");
+            // A full disk: the record is where people read it.
+            let _ = file.write(&format!("{now} {}\n", text_of(record).replace('\n', " ")));
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+fn text_of(record: &Record) -> String {
+    let mut line = format!("{} {}", record.level().as_str().to_ascii_lowercase(), record.args());
+    // A field that cannot be shown must not cost the message.
+    let _ = record.key_values().visit(&mut Fields(&mut line));
+    line
+}
 
 struct Stderr;
 
@@ -17,10 +94,7 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record) {
         if self.enabled(record.metadata()) {
-            let mut line = format!("{} {}", record.level().as_str().to_ascii_lowercase(), record.args());
-            let mut fields = Fields(&mut line);
-            // A field that cannot be shown must not cost the message.
-            let _ = record.key_values().visit(&mut fields);
+            let mut line = text_of(record);
             line.push('\n');
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
@@ -33,16 +107,38 @@ struct Fields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        // It says nothing to people that the message does not say.
+        if key.as_str() == "message_id" {
+            return Ok(());
+        }
         write!(self.0, " {key}={value}").map_err(Error::from)
     }
 }
+
+/// Writes one of the records that operators alert on, with its name and message id as fields of the journal.
+macro_rules! notable {
+    ($level:ident, $notable:expr $(, $key:ident = $value:expr)*; $($message:tt)+) => {{
+        let notable: hostler_core::notable::Notable = $notable;
+        log::log!(
+            log::Level::$level,
+            message_id = notable.message_id(),
+            hostler_event = notable.name()
+            $(, $key:% = $value)*;
+            $($message)+
+        );
+    }};
+}
+pub(crate) use notable;
 
 /// Starts logging; the daemon logs what it does, other verbs only what is wrong.
 pub fn start(level: LevelFilter) {
     // A second logger in one process would be a mistake of ours; the first one stays.
     let installed = match JournalLog::new() {
-        Ok(journal) if connected_to_journal() => journal.with_syslog_identifier("hostler".to_owned()).install().is_ok(),
-        _ => log::set_logger(&Stderr).is_ok(),
+        Ok(journal) if connected_to_journal() => {
+            let journal = journal.with_syslog_identifier("hostler".to_owned());
+            log::set_boxed_logger(Box::new(Both(journal))).is_ok()
+        }
+        _ => log::set_boxed_logger(Box::new(Both(Stderr))).is_ok(),
     };
     if installed {
         log::set_max_level(level);

@@ -1,19 +1,24 @@
 //! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the rooms.
 
+mod books;
 mod cli;
 mod config_files;
 mod daemon;
+mod doctor;
 mod door;
 mod drop_in;
 mod engine;
 mod failure;
+mod identity;
 mod log_output;
 mod output;
 mod ports;
 mod progress;
 mod publication;
+mod seal;
 mod session;
 mod setup;
+mod shipping;
 mod signing;
 mod sources;
 mod verbs;

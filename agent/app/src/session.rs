@@ -6,26 +6,64 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
-use hostler_core::history;
-use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
-use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
-use hostler_host::ledger::{Ledger, LedgerError};
-use hostler_host::{clock, journal, socket};
-use tokio::sync::{Notify, mpsc};
+use hostler_host::clock;
+use hostler_host::ledger::{Ledger, LedgerError, StateLock};
 use tokio::task::JoinHandle;
 
+use crate::books::Books;
 use crate::door::DeployWish;
-use crate::door::server::Server;
+use crate::door::desk::{Desk, Door};
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
-use crate::ports::Keeper;
+use crate::identity::{self, Way};
 use crate::progress::Printer;
-use crate::setup::Setup;
+use crate::seal;
+use crate::setup::{Live, Setup};
 use crate::sources::signatures;
 use crate::work::{HostWorker, recover};
+
+/// The state, held: nobody else can write it, and nothing has begun.
+#[derive(Debug)]
+pub struct Hold {
+    ledger: Ledger,
+    /// The state as it was found.
+    pub state: State,
+}
+
+impl Hold {
+    /// Takes the lock and reads the state.
+    ///
+    /// # Errors
+    /// Lock held when another process has the state; failed when the ledger is damaged.
+    pub fn take(setup: &Setup) -> Result<Self, Failure> {
+        let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+        let state = read_state(&ledger.current().state)?;
+        Ok(Self { ledger, state })
+    }
+
+    /// The lock, as witness for the other files of the state directory.
+    pub fn lock(&self) -> &StateLock {
+        self.ledger.lock()
+    }
+
+    /// Replaces the state by another one, in both places of the ledger: nothing of the old one stays readable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn replace(&mut self, state: State, limits: &Limits) -> anyhow::Result<()> {
+        let mut bytes = serde_json::to_vec(&state)?;
+        // The old state may have been longer; JSON ends with as many blanks as one likes.
+        bytes.resize(bytes.len().max(limits.ledger_bytes), b' ');
+        self.ledger.persist(&bytes)?;
+        self.ledger.persist(&bytes)?;
+        self.state = state;
+        Ok(())
+    }
+}
 
 /// A running engine in this process. It holds the state's lock until it is closed.
 #[derive(Debug)]
@@ -34,38 +72,48 @@ pub struct Session {
     pub handle: Handle,
     /// `None` once its end was seen.
     engine: Option<JoinHandle<anyhow::Result<()>>>,
-    door: JoinHandle<()>,
-    /// Ends with the last conversation at the door.
-    conversations: mpsc::Receiver<()>,
+    door: Door,
 }
 
 /// How long people at the door may take to hear the end of what they asked for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Session {
-    /// Takes the lock, reads the state, starts the engine and opens the door; what was interrupted goes on at once.
-    /// `stop` is told when somebody asks for the daemon's end; a session that ends by itself has none.
+    /// Takes the lock, opens the door, finds out which host this is and starts the engine.
     ///
     /// # Errors
-    /// Lock held when another process has the state; failed when the ledger is damaged.
-    pub fn open(setup: &Arc<Setup>, stop: Option<Arc<Notify>>) -> Result<Self, Failure> {
-        let instance = setup.instance()?;
-        let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
-        let mut state = read_state(&ledger.current().state)?;
-        state.instance = Some(instance.clone());
-        recover::confirm_all(setup, &state)?;
+    /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is not known.
+    pub async fn open(setup: &Arc<Setup>) -> Result<Self, Failure> {
+        let hold = Hold::take(setup)?;
+        let live = Live::fixed(Arc::clone(setup));
+        let door = Door::open(&hold, &live, Desk::default())?;
+        let instance = match identity::find(setup, hold.state.instance.as_ref())? {
+            Way::Known(instance) => instance,
+            Way::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?,
+        };
+        Self::start(hold, door, &live, instance)
+    }
+
+    /// Starts the engine behind a door that is open; what was interrupted goes on at once.
+    ///
+    /// # Errors
+    /// When the state cannot be read or written.
+    pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
+        let setup = live.now();
+        recover::confirm_all(&setup, &hold.state)?;
         let identity = Identity {
             host: instance.clone(),
             boot_id: clock::boot_id(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        seal::forget_another_host(&setup, &mut hold, &identity)?;
+        let Hold { ledger, mut state } = hold;
+        state.instance = Some(instance.clone());
         let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
-        let worker = HostWorker::new(Arc::clone(setup), instance)?;
+        let worker = HostWorker::new(live.clone(), instance)?;
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
-        let listener = socket::listen(setup.layout.socket())?;
-        let (server, conversations) = Server::new(handle.clone(), Arc::clone(setup), stop);
-        let door = tokio::spawn(server.serve(listener));
-        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door, conversations })
+        door.lead_to(handle.clone());
+        Ok(Self { handle, engine: Some(tokio::spawn(engine.run())), door })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
@@ -88,9 +136,7 @@ impl Session {
 
     async fn close(mut self) -> Result<(), Failure> {
         let ended = self.ended().await;
-        self.door.abort();
-        // Whoever has not listened by then has gone to sleep.
-        let _ = tokio::time::timeout(LAST_WORDS, self.conversations.recv()).await;
+        self.door.close(LAST_WORDS).await;
         ended
     }
 
@@ -152,89 +198,6 @@ impl Session {
             }
         }
         Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"))
-    }
-}
-
-/// The ledger and the history, written in this order: what the history lacks after a crash or for want of space, the
-/// ledger still holds.
-struct Books {
-    ledger: Ledger,
-    history: HistoryFile,
-    /// How many of the state's pending records are in the file already.
-    appended: usize,
-    /// Whether people were told that the history cannot be written.
-    told: bool,
-}
-
-impl Books {
-    /// Brings history and ledger together after whatever happened before.
-    fn open(mut ledger: Ledger, state: &mut State, identity: &Identity, limits: &Limits) -> anyhow::Result<Self> {
-        let context = history::Context {
-            host: identity.host.clone(),
-            boot_id: identity.boot_id.clone(),
-            time_ms: clock::now_ms(),
-            agent_version: identity.agent_version.clone(),
-        };
-        let fresh = ledger.current().state.is_empty();
-        let known = (!fresh).then_some(&state.history);
-        let reconciled = history_file::survey(ledger.lock(), known, &context, limits)?;
-        state.history.clone_from(&reconciled.state);
-        if !fresh || !state.history.pending.is_empty() {
-            ledger.persist(&serde_json::to_vec(state)?)?;
-        }
-        let history = HistoryFile::open(ledger.lock(), &reconciled)?;
-        let appended = state.history.pending.len().saturating_sub(reconciled.append.len());
-        let mut books = Self { ledger, history, appended, told: false };
-        books.write_history(state, true)?;
-        Ok(books)
-    }
-
-    /// Brings the file up to date. On a full disk the records stay in the ledger, which has its room, and are written
-    /// when there is space again: neither an outcome nor the deployment is lost for them.
-    fn write_history(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
-        match self.append_and_sync(state, settled) {
-            Err(error) if error.is_full() => {
-                if !self.told {
-                    let error = anyhow::Error::new(error);
-                    log::warn!("the ledger keeps the newest records of the history until there is space: {error:#}");
-                }
-                self.told = true;
-                Ok(())
-            }
-            Err(error) => Err(anyhow::Error::new(error).context("cannot write the history")),
-            Ok(()) => {
-                self.told = false;
-                Ok(())
-            }
-        }
-    }
-
-    fn append_and_sync(&mut self, state: &mut State, settled: bool) -> Result<(), HistoryFileError> {
-        for record in state.history.pending.iter().skip(self.appended) {
-            self.history.append(record)?;
-            self.appended += 1;
-        }
-        if settled && !state.history.pending.is_empty() {
-            self.history.sync()?;
-            state.history.settled();
-            self.appended = 0;
-            if let Some(anchor) = state.history.chain.anchor() {
-                journal::send_anchor(self.ledger.lock().directory(), &anchor);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Keeper for Books {
-    fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
-        self.ledger.persist(&serde_json::to_vec(state)?)?;
-        self.write_history(state, settled)?;
-        if settled {
-            // The ledger alone says then how far the file goes, which shows a tail that somebody cuts off.
-            self.ledger.persist(&serde_json::to_vec(state)?)?;
-        }
-        Ok(())
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, Settings};
-use hostler_core::ids::{GroupKey, InstanceId};
+use hostler_core::ids::GroupKey;
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::Policy;
 use hostler_host::layout::Layout;
+use tokio::sync::watch;
 
 use crate::cli::Shared;
 use crate::drop_in::DropIn;
@@ -33,6 +34,28 @@ pub struct Setup {
     pub drop_in: Option<Arc<DropIn>>,
 }
 
+/// The setup that is in force, which a reload replaces.
+#[derive(Debug, Clone)]
+pub struct Live(watch::Receiver<Arc<Setup>>);
+
+impl Live {
+    /// A setup that the sender replaces.
+    pub fn new(setup: Arc<Setup>) -> (watch::Sender<Arc<Setup>>, Self) {
+        let (sender, receiver) = watch::channel(setup);
+        (sender, Self(receiver))
+    }
+
+    /// A setup that stays.
+    pub fn fixed(setup: Arc<Setup>) -> Self {
+        Self::new(setup).1
+    }
+
+    /// The setup as it is now.
+    pub fn now(&self) -> Arc<Setup> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
 impl Setup {
     /// Reads the configuration and puts the flags on top. Nothing is made or changed.
     ///
@@ -47,40 +70,35 @@ impl Setup {
     /// # Errors
     /// As above.
     pub fn adjusted(shared: &Shared, adjust: impl FnOnce(&mut Settings)) -> Result<Self, Failure> {
+        let mut setup = Self::of_flags(shared)?;
+        setup.settings = crate::config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
+        add_group_of_flags(&mut setup.settings, shared)?;
+        adjust(&mut setup.settings);
+        if setup.settings.codedeploy.enabled {
+            let found = DropIn::load(&setup.settings, &setup.layout, &setup.limits)?;
+            found.complete(&mut setup.settings);
+            setup.layout = setup.layout.with_codedeploy_root(&found.agent.root_dir);
+            setup.drop_in = Some(Arc::new(found));
+        }
+        let on_premises = setup.drop_in.as_ref().and_then(|found| found.on_premises.as_ref());
+        let credentials = on_premises.map(|host| host.credentials.clone());
+        setup.stores = Arc::new(Stores::new(&setup.settings, &setup.limits, credentials));
+        Ok(setup)
+    }
+
+    /// Without the configuration, for verbs that only look at the state or talk to the daemon: they work when it is wrong.
+    ///
+    /// # Errors
+    /// A usage failure for a directory that is no path.
+    pub fn of_flags(shared: &Shared) -> Result<Self, Failure> {
         let absolute =
             |path: &Path| std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()));
         let root = absolute(&shared.root)?;
         let state_dir = shared.state_dir.as_deref().map(absolute).transpose()?;
-        let limits = Limits::default();
-        let mut settings = crate::config_files::load(&root, shared.config.as_deref(), &limits)?;
-        add_group_of_flags(&mut settings, shared)?;
-        adjust(&mut settings);
-        let mut layout = Layout::new(&root, state_dir.as_deref());
-        let mut drop_in = None;
-        if settings.codedeploy.enabled {
-            let found = DropIn::load(&settings, &layout, &limits)?;
-            found.complete(&mut settings);
-            layout = layout.with_codedeploy_root(&found.agent.root_dir);
-            drop_in = Some(Arc::new(found));
-        }
-        let on_premises = drop_in.as_ref().and_then(|found| found.on_premises.as_ref());
-        let stores = Arc::new(Stores::new(&settings, &limits, on_premises.map(|host| host.credentials.clone())));
-        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in })
-    }
-
-    /// The name of this host: the configuration's, else its host name.
-    ///
-    /// # Errors
-    /// A usage failure when the host name is no identifier.
-    pub fn instance(&self) -> Result<InstanceId, Failure> {
-        if let Some(id) = &self.settings.instance_id {
-            return Ok(id.clone());
-        }
-        let name = hostler_host::clock::host_name();
-        name.parse().map_err(|e| {
-            Failure::new(ExitCode::Usage, anyhow::Error::new(e).context("the host name cannot name this host"))
-                .hint("give it a name with --instance-id or instance_id in the configuration")
-        })
+        let (layout, limits) = (Layout::new(&root, state_dir.as_deref()), Limits::default());
+        let settings = Settings::default();
+        let stores = Arc::new(Stores::new(&settings, &limits, None));
+        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in: None })
     }
 
     /// The group that the flags or the configuration name.

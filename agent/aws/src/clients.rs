@@ -6,6 +6,7 @@
 //! ([`Clients::for_download`]), which goes with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -157,14 +158,25 @@ impl Clients {
         // It was checked when this was made.
         builder.set_proxy_config(proxy(way, &self.settings.no_proxy).ok());
         let builder = builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(self.trust.clone());
-        let made = std::sync::OnceLock::<SharedHttpConnector>::new();
-        // One for all: each would read and keep the certificates again.
+        let made = Mutex::new(Vec::<(Timeouts, SharedHttpConnector)>::new());
+        // One for each kind of patience (that of the instance metadata is another one): each reads and keeps the
+        // certificates again.
         http_client_fn(move |settings, _| {
-            let build = || SharedHttpConnector::new(builder.clone().connector_settings(settings.clone()).build());
-            made.get_or_init(build).clone()
+            let timeouts = (settings.connect_timeout(), settings.read_timeout());
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, connector)) = made.iter().find(|(of, _)| *of == timeouts) {
+                return connector.clone();
+            }
+            let connector = builder.clone().connector_settings(settings.clone()).build();
+            let connector = SharedHttpConnector::new(connector);
+            made.push((timeouts, connector.clone()));
+            connector
         })
     }
 }
+
+/// How long a connection and the beginning of an answer are waited for.
+type Timeouts = (Option<Duration>, Option<Duration>);
 
 fn ca_bundle(settings: &AwsSettings) -> Option<PathBuf> {
     settings.ca_bundle.clone().or_else(|| variable("AWS_CA_BUNDLE").map(PathBuf::from))

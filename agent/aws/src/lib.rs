@@ -2,9 +2,12 @@
 
 pub mod clients;
 pub mod codedeploy;
+pub mod credentials;
 pub mod endpoint;
 pub mod fault;
+pub mod imds;
 pub mod kms;
+pub mod logs;
 pub mod signed_call;
 pub mod sqs;
 pub mod store_s3;

@@ -19,6 +19,7 @@ use crate::fault::{Fault, FaultKind};
 mod bucket;
 mod conditions;
 mod download;
+mod look;
 mod object;
 mod upload;
 mod write;
@@ -26,6 +27,7 @@ mod write;
 use bucket::Bucket;
 pub use conditions::check_conditions;
 pub use download::{Fetched, Landing};
+pub use look::Look;
 pub use object::{Facts, S3Object};
 
 /// Reads of a body that broke off, the first included.

@@ -59,6 +59,12 @@ pub struct HookRun {
     pub line_bytes: usize,
     /// Most lines in the result's tail.
     pub tail_lines: usize,
+    /// Patterns that are taken out of the output before it is written anywhere.
+    #[serde(default)]
+    pub redact_patterns: Vec<String>,
+    /// Values of secrets that the script got, which are taken out as they are.
+    #[serde(default)]
+    pub redact_values: Vec<String>,
 }
 
 /// The current version of [`HookRun`] and [`HookResult`].

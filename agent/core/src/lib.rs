@@ -2,7 +2,7 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! ids limits codes bundle hook store yaml     the words
+//! ids limits codes bundle hook store yaml retry   the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -22,14 +22,20 @@ pub mod codedeploy;
 pub mod codes;
 pub mod config;
 pub mod delta;
+pub mod doctor;
 pub mod event_order;
 pub mod history;
 pub mod hook;
+pub mod identity;
 pub mod ids;
 pub mod limits;
+pub mod logs;
 pub mod machine;
+pub mod metrics;
+pub mod notable;
 pub mod plan;
 pub mod release;
+pub mod retry;
 pub mod status;
 pub mod store;
 pub mod wake_up;

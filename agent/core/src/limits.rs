@@ -54,6 +54,9 @@ pub struct Limits {
     /// Conversations on the local socket with users who may only look, at a time; each has `socket_question_seconds`.
     /// Prevents: the same, by a local user on purpose.
     pub socket_onlookers: usize,
+    /// Seconds that a stopping daemon gives the step that it is in. Prevents: a shutdown that waits for a download; less
+    /// than the unit's TimeoutStopSec, so that the daemon's own last words are heard.
+    pub drain_seconds: u64,
     /// Connections of one download. Prevents: taking the whole network from the application that still serves.
     pub download_connections: usize,
     /// Bytes that one request of a download asks for. Prevents: losing more than that when a connection breaks.
@@ -110,6 +113,7 @@ impl Default for Limits {
             socket_line_bytes: 1 << 20,
             socket_question_seconds: 5,
             socket_onlookers: 32,
+            drain_seconds: 25,
             download_connections: 6,
             download_part_bytes: 8 << 20,
             download_write_bytes: 1 << 20,

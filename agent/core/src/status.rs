@@ -44,6 +44,57 @@ pub struct Daemon {
     pub pid: u32,
     /// When it started, milliseconds since 1970.
     pub started_ms: u64,
+    /// What it waits for before it does anything; it answers questions meanwhile.
+    #[serde(default)]
+    pub waiting: Option<String>,
+    /// How the looks at the channels went, by the groups' names.
+    #[serde(default)]
+    pub channels: Vec<ChannelStatus>,
+}
+
+/// How the looks at a group's channel went since the daemon started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// The group.
+    #[serde(flatten)]
+    pub key: GroupKey,
+    /// The store.
+    pub channel: String,
+    /// Seconds between two looks.
+    pub poll_seconds: u64,
+    /// When it was looked at last, milliseconds since 1970.
+    pub last_look_ms: Option<u64>,
+    /// When that went well last.
+    pub last_success_ms: Option<u64>,
+    /// Looks so far.
+    pub looks: u64,
+    /// Looks that failed.
+    pub errors: u64,
+    /// What was wrong with the last look.
+    pub error: Option<String>,
+}
+
+impl ChannelStatus {
+    /// Whether it is so long since a look went well that somebody should know: three intervals, and five minutes at
+    /// least. `since_ms` is when looking began.
+    pub fn is_stale(&self, since_ms: u64, now_ms: u64) -> bool {
+        let patience_ms = self.poll_seconds.saturating_mul(3000).max(300_000);
+        now_ms.saturating_sub(self.last_success_ms.unwrap_or(since_ms)) > patience_ms
+    }
+}
+
+/// What is wrong now; nothing of it means that the daemon is healthy. A deployment that goes on is no problem.
+pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
+    let Some(daemon) = &status.daemon else { return vec!["no daemon runs".to_owned()] };
+    let waiting = daemon.waiting.iter().cloned();
+    let failed = status.groups.iter().filter(|group| group.condition == Condition::Failed);
+    let failed = failed.map(|group| format!("{}: the last deployment failed", group.key));
+    let stale = daemon.channels.iter().filter(|channel| channel.is_stale(daemon.started_ms, now_ms));
+    let stale = stale.map(|channel| {
+        let why = channel.error.as_deref().unwrap_or("no look has ended");
+        format!("{}: {} has not been read for too long: {why}", channel.key, channel.channel)
+    });
+    waiting.chain(failed).chain(stale).collect()
 }
 
 /// One deployment group.
@@ -237,7 +288,8 @@ fn made_good(group: &Group) -> Option<&Deployment> {
     group.finished.iter().find(|d| d.id == rolls_back.deployment)
 }
 
-fn condition(group: &Group) -> Condition {
+/// A group in one word.
+pub(crate) fn condition(group: &Group) -> Condition {
     if group.active.is_some() {
         return Condition::Deploying;
     }
@@ -286,4 +338,4 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -41,6 +41,11 @@ pub fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// A random number for spreading load; the same one again and again where the kernel gives none.
+pub fn random() -> u64 {
+    random_bytes().map_or(0, u64::from_le_bytes)
+}
+
 /// A fresh deployment id as CodeDeploy writes them: `d-` and nine capital letters and digits.
 ///
 /// # Errors

@@ -115,6 +115,20 @@ pub fn verify(
     Ok(verifier.finish())
 }
 
+/// Puts the chain aside under the name of the host that wrote it, so that a new one can begin. Done again after a crash, it
+/// changes nothing.
+///
+/// # Errors
+/// The file cannot be renamed.
+pub fn put_aside(lock: &StateLock, former: &str) -> Result<(), HistoryFileError> {
+    let (path, aside) = (path_in(lock.directory()), lock.directory().join(format!("history-of-{former}.ndjson")));
+    match std::fs::rename(&path, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(failed("put aside", &path))?,
+    }
+    Ok(atomic::sync_parent(&path)?)
+}
+
 /// Hands every complete line to the caller, oldest first, without newlines.
 ///
 /// # Errors

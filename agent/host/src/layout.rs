@@ -51,17 +51,22 @@ impl Layout {
         &self.socket
     }
 
+    /// Everything that deployments leave, but for those of the CodeDeploy service.
+    pub fn deployment_root(&self) -> PathBuf {
+        self.state.join("deployment-root")
+    }
+
     /// Groups of the CodeDeploy service are where the CodeDeploy agent has them, so that each can go on after the other.
-    fn deployment_root(&self, key: &GroupKey) -> PathBuf {
+    fn root_of(&self, key: &GroupKey) -> PathBuf {
         match key.service_id {
             Some(_) => self.codedeploy_root.clone(),
-            None => self.state.join("deployment-root"),
+            None => self.deployment_root(),
         }
     }
 
     /// All deployments of a group that are kept.
     pub fn group(&self, key: &GroupKey) -> PathBuf {
-        self.deployment_root(key).join(key.id())
+        self.root_of(key).join(key.id())
     }
 
     /// The packed bundles of a group: the one that is kept, and the one that is being fetched. Beside the group's
@@ -75,19 +80,24 @@ impl Layout {
 
     /// The log of all deployments.
     pub fn deployments_log(&self, key: &GroupKey) -> PathBuf {
-        self.deployment_root(key).join("deployment-logs/codedeploy-agent-deployments.log")
+        self.root_of(key).join("deployment-logs/codedeploy-agent-deployments.log")
     }
 
     /// A file in which agents tell each other what is on the host: `ending` is `-cleanup`, `-install.json`,
     /// `_last_successful_install` or `_most_recent_install`.
     pub fn instructions(&self, key: &GroupKey, ending: &str) -> PathBuf {
-        self.deployment_root(key).join("deployment-instructions").join(format!("{}{ending}", key.id()))
+        self.root_of(key).join("deployment-instructions").join(format!("{}{ending}", key.id()))
     }
 
     /// What lies below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries out,
     /// and the other directories that belong to no group.
     pub fn codedeploy(&self, name: &str) -> PathBuf {
         self.codedeploy_root.join(name)
+    }
+
+    /// The agent's own records, for shipping.
+    pub fn agent_log(&self) -> PathBuf {
+        self.state.join("agent.log")
     }
 
     /// One deployment.
@@ -128,7 +138,12 @@ impl DeploymentPaths {
 
     /// The output of its hooks.
     pub fn scripts_log(&self) -> PathBuf {
-        self.0.join("logs/scripts.log")
+        self.logs().join("scripts.log")
+    }
+
+    /// Everything that is logged of it.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
     }
 
     /// The journal of its Install.

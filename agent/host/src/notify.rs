@@ -1,5 +1,7 @@
 //! What systemd is told (sd_notify(3)); nothing where no systemd listens.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// The daemon takes requests.
@@ -15,6 +17,26 @@ pub fn stopping() {
 /// One line that `systemctl status` shows.
 pub fn status(text: &str) {
     send(&NotifyState::Status(&text.replace('\n', " ")));
+}
+
+/// The daemon reads its configuration again; [`ready`] ends it.
+pub fn reloading() {
+    // One message: systemd takes the time as that of the reload.
+    let now = NotifyState::monotonic_usec_now().ok();
+    let states: Vec<NotifyState<'_>> = [Some(NotifyState::Reloading), now].into_iter().flatten().collect();
+    if let Err(error) = sd_notify::notify(&states) {
+        log::warn!(error:%; "systemd could not be told that the configuration is read again");
+    }
+}
+
+/// How long systemd waits for [`alive`] before it restarts the daemon; `None` where nobody waits.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// The daemon's loop turns.
+pub fn alive() {
+    send(&NotifyState::Watchdog);
 }
 
 fn send(state: &NotifyState<'_>) {

@@ -81,10 +81,41 @@ pub async fn connect(path: &Path) -> Option<Connection> {
     Connection::new(stream).ok()
 }
 
+/// The supplementary groups that the peer's process had when it connected (SO_PEERGROUPS in socket(7)): a service with
+/// `SupplementaryGroups=` is in no user database.
+#[allow(unsafe_code)]
+fn supplementary_groups(stream: &UnixStream) -> std::io::Result<Vec<u32>> {
+    let mut groups: Vec<nix::libc::gid_t> = vec![0; 64];
+    loop {
+        let mut bytes = nix::libc::socklen_t::try_from(size_of_val(groups.as_slice())).unwrap_or(0);
+        // SAFETY: the pointer is to `bytes` bytes that are ours and may hold any value, and the kernel writes at most
+        // that many.
+        let result = unsafe {
+            nix::libc::getsockopt(
+                stream.as_raw_fd(),
+                nix::libc::SOL_SOCKET,
+                nix::libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut bytes,
+            )
+        };
+        let count = usize::try_from(bytes).unwrap_or(0) / size_of::<nix::libc::gid_t>();
+        match nix::errno::Errno::result(result) {
+            Ok(_) => {
+                groups.truncate(count);
+                return Ok(groups);
+            }
+            Err(nix::errno::Errno::ERANGE) if count > groups.len() => groups.resize(count, 0),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub struct Connection {
     peer: UCred,
+    groups: Vec<u32>,
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
 }
@@ -96,13 +127,19 @@ impl Connection {
     /// When the kernel does not say who the peer is.
     pub fn new(stream: UnixStream) -> std::io::Result<Self> {
         let peer = stream.peer_cred()?;
+        let groups = supplementary_groups(&stream)?;
         let (reader, writer) = stream.into_split();
-        Ok(Self { peer, reader: BufReader::new(reader), writer })
+        Ok(Self { peer, groups, reader: BufReader::new(reader), writer })
     }
 
     /// The peer's user id.
     pub fn peer_uid(&self) -> u32 {
         self.peer.uid()
+    }
+
+    /// Whether the peer's process had this group when it connected, as its own or as a supplementary one.
+    pub fn peer_has_group(&self, gid: u32) -> bool {
+        self.peer.gid() == gid || self.groups.contains(&gid)
     }
 
     /// The next line without its end; `None` at the end of the conversation.
@@ -126,8 +163,14 @@ impl Connection {
     /// # Errors
     /// When the peer is gone.
     pub async fn write_line(&mut self, line: &str) -> Result<(), SocketError> {
-        let mut bytes = line.as_bytes().to_vec();
-        bytes.push(b'\n');
-        self.writer.write_all(&bytes).await.map_err(SocketError::Broken)
+        self.write(&format!("{line}\n")).await
+    }
+
+    /// Sends text as it is.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub async fn write(&mut self, text: &str) -> Result<(), SocketError> {
+        self.writer.write_all(text.as_bytes()).await.map_err(SocketError::Broken)
     }
 }

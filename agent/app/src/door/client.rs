@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::limits::Limits;
+use hostler_core::logs::lag::LogsReport;
 use hostler_core::status::Status;
 use hostler_host::socket::{self, Connection, SocketError};
 
@@ -51,6 +52,39 @@ impl Client {
     pub async fn status(&mut self) -> Result<Status, Failure> {
         match self.ask(Ask::Status).await? {
             Answer::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How far the daemon has shipped the logs; `None` when it ships none.
+    ///
+    /// # Errors
+    /// When the daemon goes away or answers something else.
+    pub async fn logs(&mut self) -> Result<Option<LogsReport>, Failure> {
+        match self.ask(Ask::Logs).await? {
+            Answer::Logs { report } => Ok(report.map(|report| *report)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The daemon's metrics, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When the daemon goes away or answers something else.
+    pub async fn metrics(&mut self) -> Result<String, Failure> {
+        match self.ask(Ask::Metrics).await? {
+            Answer::Metrics { text } => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What is wrong with the daemon; nothing when it is healthy.
+    ///
+    /// # Errors
+    /// When the daemon goes away or answers something else.
+    pub async fn health(&mut self) -> Result<Vec<String>, Failure> {
+        match self.ask(Ask::Health).await? {
+            Answer::Health { problems } => Ok(problems),
             other => Err(unexpected(&other)),
         }
     }

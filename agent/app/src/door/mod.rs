@@ -1,10 +1,13 @@
 //! The one door to a running daemon's state: what is asked and answered on the local socket, a line of JSON each.
 
 pub mod client;
+pub mod desk;
+mod scrape;
 pub mod server;
 
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::logs::lag::LogsReport;
 use hostler_core::machine::Progress;
 use hostler_core::machine::state::{Policy, RollbackPolicy, Source};
 use hostler_core::status::Status;
@@ -29,6 +32,12 @@ pub struct Question {
 pub enum Ask {
     /// The status document.
     Status,
+    /// The metrics as OpenMetrics text.
+    Metrics,
+    /// What is wrong now.
+    Health,
+    /// Read the configuration again.
+    Reload,
     /// A deployment; its progress follows.
     Deploy(DeployWish),
     /// A rollback; its progress follows.
@@ -50,6 +59,8 @@ pub enum Ask {
         /// The group.
         key: GroupKey,
     },
+    /// How far the logs are shipped.
+    Logs,
     /// Drain and stop.
     Stop,
 }
@@ -57,7 +68,7 @@ pub enum Ask {
 impl Ask {
     /// Whether it changes something, so that not everyone may ask it.
     pub fn acts(&self) -> bool {
-        !matches!(self, Self::Status)
+        !matches!(self, Self::Status | Self::Metrics | Self::Health | Self::Logs)
     }
 }
 
@@ -100,12 +111,27 @@ impl DeployWish {
     }
 }
 
-/// What is answered; a deployment is followed by its progress, everything ends with `Done`, `Status` or `Refused`.
+/// What is answered; a deployment is followed by its progress, everything else has one answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
     /// The status document.
     Status(Box<Status>),
+    /// How far the logs are shipped.
+    Logs {
+        /// Nothing when they are not.
+        report: Option<Box<LogsReport>>,
+    },
+    /// The metrics.
+    Metrics {
+        /// OpenMetrics text.
+        text: String,
+    },
+    /// What is wrong; nothing when the daemon is healthy.
+    Health {
+        /// One text for each.
+        problems: Vec<String>,
+    },
     /// The deployment was accepted.
     Accepted {
         /// Its id.

@@ -6,27 +6,30 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::{Event, Progress};
-use hostler_core::status::{Daemon, status};
+use hostler_core::metrics;
+use hostler_core::status::{Daemon, problems};
 use hostler_host::clock;
 use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::door::desk::{Desk, Front};
+use crate::door::scrape::{self, Page};
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
 use crate::session;
-use crate::setup::Setup;
+use crate::setup::Live;
 
 /// Answers questions until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Server {
-    handle: Handle,
-    setup: Arc<Setup>,
+    front: watch::Receiver<Front>,
+    live: Live,
     daemon: Daemon,
-    stop: Option<Arc<Notify>>,
+    desk: Desk,
     /// Places for users who may only look.
     onlookers: Arc<Semaphore>,
     /// Every conversation holds one until its end.
@@ -34,14 +37,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for this engine. `stop` is told when somebody asks the daemon to stop. The receiver sees the channel's
-    /// end when the server is gone and all conversations have ended.
-    pub fn new(handle: Handle, setup: Arc<Setup>, stop: Option<Arc<Notify>>) -> (Self, mpsc::Receiver<()>) {
+    /// A server for what is behind the door. The receiver sees the channel's end when the server is gone and all
+    /// conversations have ended.
+    pub fn new(front: watch::Receiver<Front>, live: Live, desk: Desk) -> (Self, mpsc::Receiver<()>) {
         let (going_on, ended) = mpsc::channel(1);
-        let agent_version = env!("CARGO_PKG_VERSION").to_owned();
-        let daemon = Daemon { agent_version, pid: std::process::id(), started_ms: clock::now_ms() };
-        let onlookers = Arc::new(Semaphore::new(setup.limits.socket_onlookers));
-        (Self { handle, setup, daemon, stop, onlookers, _going_on: going_on }, ended)
+        let daemon = Daemon {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_ms: clock::now_ms(),
+            waiting: None,
+            channels: Vec::new(),
+        };
+        let onlookers = Arc::new(Semaphore::new(live.now().limits.socket_onlookers));
+        (Self { front, live, daemon, desk, onlookers, _going_on: going_on }, ended)
     }
 
     /// Takes connections; each is served by a task of its own.
@@ -63,8 +71,8 @@ impl Server {
 
     async fn converse(&self, stream: tokio::net::UnixStream) {
         let Ok(connection) = Connection::new(stream) else { return };
-        let patience = Duration::from_secs(self.setup.limits.socket_question_seconds);
-        let ended = if may_act(connection.peer_uid()) {
+        let patience = Duration::from_secs(self.live.now().limits.socket_question_seconds);
+        let ended = if may_act(&connection) {
             self.hear_and_answer(connection, patience).await
         } else {
             let Ok(_place) = self.onlookers.try_acquire() else { return };
@@ -78,10 +86,35 @@ impl Server {
     }
 
     async fn hear_and_answer(&self, mut connection: Connection, patience: Duration) -> Result<(), SocketError> {
-        let limit = self.setup.limits.socket_line_bytes;
+        let limit = self.live.now().limits.socket_line_bytes;
         let question = timeout(patience, connection.read_line(limit)).await.unwrap_or(Ok(None))?;
         let Some(line) = question else { return Ok(()) };
-        self.answer(&mut connection, &line).await
+        match scrape::page(&line) {
+            Some(page) => timeout(patience, self.show(&mut connection, page, limit)).await.unwrap_or(Ok(())),
+            None => self.answer(&mut connection, &line).await,
+        }
+    }
+
+    /// A page of HTTP.
+    async fn show(&self, connection: &mut Connection, page: Page, limit: usize) -> Result<(), SocketError> {
+        // Its headers say nothing that matters here, but what is left unread would break the connection.
+        while connection.read_line(limit).await?.is_some_and(|line| !line.trim_end().is_empty()) {}
+        let text = match page {
+            Page::Metrics => self.metrics(),
+            Page::Health => self.problems().iter().map(|problem| format!("{problem}\n")).collect(),
+            Page::Unknown => String::new(),
+        };
+        connection.write(&scrape::answer(page, &text)).await
+    }
+
+    fn metrics(&self) -> String {
+        let front = self.front.borrow();
+        metrics::text(&front.state(), &front.daemon(&self.daemon, &self.desk.channels))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let status = self.front.borrow().status(&self.daemon, &self.desk.channels);
+        problems(&status, clock::now_ms())
     }
 
     async fn answer(&self, connection: &mut Connection, line: &str) -> Result<(), SocketError> {
@@ -94,104 +127,156 @@ impl Server {
             Err(error) => return refuse(connection, ExitCode::Usage, format!("not a question: {error}")).await,
         };
         let uid = connection.peer_uid();
-        if question.ask.acts() && !may_act(uid) {
+        if question.ask.acts() && !may_act(connection) {
             let message = format!("user id {uid} may only look; root and members of the group {SERVICE_GROUP} may act");
             return refuse(connection, ExitCode::Refused, message).await;
         }
-        let asked_by = users::describe(uid);
         match question.ask {
             Ask::Status => {
-                let mut document = status(&self.handle.state().borrow(), Some(self.daemon.clone()), clock::now_ms());
-                if !may_act(uid) {
+                let mut document = self.front.borrow().status(&self.daemon, &self.desk.channels);
+                if !may_act(connection) {
                     document.leave_out_hook_output();
                 }
                 send(connection, &Answer::Status(Box::new(document))).await
             }
+            Ask::Logs => {
+                let report = match self.desk.shipping.get() {
+                    Some(shipping) => shipping.report().await.map(Box::new),
+                    None => None,
+                };
+                send(connection, &Answer::Logs { report }).await
+            }
+            Ask::Metrics => send(connection, &Answer::Metrics { text: self.metrics() }).await,
+            Ask::Health => send(connection, &Answer::Health { problems: self.problems() }).await,
+            Ask::Stop => self.stop(connection).await,
+            Ask::Reload => self.reload(connection).await,
+            ask => {
+                let front = self.front.borrow().clone();
+                match front {
+                    Front::Open(handle) => self.act(connection, &handle, ask, users::describe(uid)).await,
+                    Front::Waiting(why, _) => {
+                        let message = format!("the agent does nothing yet: {why}");
+                        refuse(connection, ExitCode::Refused, message).await
+                    }
+                }
+            }
+        }
+    }
+
+    async fn act(
+        &self,
+        connection: &mut Connection,
+        handle: &Handle,
+        ask: Ask,
+        asked_by: String,
+    ) -> Result<(), SocketError> {
+        let setup = self.live.now();
+        match ask {
             Ask::Deploy(wish) => {
-                let policy = wish.policy(self.setup.settings.policy(&wish.key));
-                match session::deploy_request(&self.setup, wish, policy, asked_by) {
-                    Ok(request) => self.deploy(connection, |id| Event::Deploy { id, request: Box::new(request) }).await,
+                let policy = wish.policy(setup.settings.policy(&wish.key));
+                match session::deploy_request(&setup, wish, policy, asked_by) {
+                    Ok(request) => {
+                        deploy(connection, handle, |id| Event::Deploy { id, request: Box::new(request) }).await
+                    }
                     Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
                 }
             }
             Ask::Rollback { key, to } => {
-                let policy = Box::new(self.setup.settings.policy(&key));
-                self.deploy(connection, |id| Event::Rollback { id, key, to, asked_by, policy }).await
+                let policy = Box::new(setup.settings.policy(&key));
+                deploy(connection, handle, |id| Event::Rollback { id, key, to, asked_by, policy }).await
             }
             Ask::Remove { key, ignore_application_stop_failures } => {
-                let policy = session::removal_policy(&self.setup.settings, &key, ignore_application_stop_failures);
+                let policy = session::removal_policy(&setup.settings, &key, ignore_application_stop_failures);
                 let policy = Box::new(policy);
-                self.deploy(connection, |id| Event::Remove { id, key, asked_by, policy }).await
+                deploy(connection, handle, |id| Event::Remove { id, key, asked_by, policy }).await
             }
-            Ask::Resume { key } => match self.handle.ask(Event::Resume { key, asked_by }).await {
+            Ask::Resume { key } => match handle.ask(Event::Resume { key, asked_by }).await {
                 Ok(()) => send(connection, &Answer::Done).await,
                 Err(error) => refuse_ask(connection, &error).await,
             },
-            Ask::Stop => match &self.stop {
-                Some(stop) => {
-                    stop.notify_one();
-                    send(connection, &Answer::Done).await
-                }
-                None => {
-                    let message = "no daemon runs; a deployment by hand is going on and ends by itself".to_owned();
-                    refuse(connection, ExitCode::Refused, message).await
-                }
-            },
+            // Answered before it is asked what is behind the door.
+            Ask::Status | Ask::Logs | Ask::Metrics | Ask::Health | Ask::Stop | Ask::Reload => Ok(()),
         }
     }
 
-    async fn deploy(
-        &self,
-        connection: &mut Connection,
-        event: impl FnOnce(DeploymentId) -> Event,
-    ) -> Result<(), SocketError> {
-        let mut progress = self.handle.progress();
-        let id = match clock::fresh_deployment_id() {
-            Ok(id) => id,
-            Err(error) => return refuse(connection, ExitCode::Failed, format!("no randomness: {error}")).await,
+    async fn stop(&self, connection: &mut Connection) -> Result<(), SocketError> {
+        let Some(stop) = &self.desk.stop else { return refuse_without_daemon(connection).await };
+        stop.notify_one();
+        send(connection, &Answer::Done).await
+    }
+
+    async fn reload(&self, connection: &mut Connection) -> Result<(), SocketError> {
+        let Some(reload) = &self.desk.reload else { return refuse_without_daemon(connection).await };
+        let (answer, outcome) = oneshot::channel();
+        if reload.send(answer).await.is_err() {
+            return send(connection, &Answer::Stopping).await;
+        }
+        match outcome.await {
+            Ok(Ok(())) => send(connection, &Answer::Done).await,
+            Ok(Err((code, message))) => send(connection, &Answer::Refused { code, message }).await,
+            Err(_) => send(connection, &Answer::Stopping).await,
+        }
+    }
+}
+
+async fn refuse_without_daemon(connection: &mut Connection) -> Result<(), SocketError> {
+    let message = "no daemon runs; a deployment by hand is going on and ends by itself".to_owned();
+    refuse(connection, ExitCode::Refused, message).await
+}
+
+async fn deploy(
+    connection: &mut Connection,
+    handle: &Handle,
+    event: impl FnOnce(DeploymentId) -> Event,
+) -> Result<(), SocketError> {
+    let mut progress = handle.progress();
+    let id = match clock::fresh_deployment_id() {
+        Ok(id) => id,
+        Err(error) => return refuse(connection, ExitCode::Failed, format!("no randomness: {error}")).await,
+    };
+    if let Err(error) = handle.ask(event(id.clone())).await {
+        return refuse_ask(connection, &error).await;
+    }
+    send(connection, &Answer::Accepted { deployment: id.clone() }).await?;
+    follow(connection, handle, &mut progress, id).await
+}
+
+async fn follow(
+    connection: &mut Connection,
+    handle: &Handle,
+    progress: &mut Receiver<Progress>,
+    mut id: DeploymentId,
+) -> Result<(), SocketError> {
+    let mut state = handle.state();
+    loop {
+        let piece = tokio::select! {
+            // What happened before the engine ended is passed on first.
+            biased;
+            piece = progress.recv() => piece,
+            _ = state.wait_for(|_| false) => Err(RecvError::Closed),
         };
-        if let Err(error) = self.handle.ask(event(id.clone())).await {
-            return refuse_ask(connection, &error).await;
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return send(connection, &Answer::Done).await,
+        };
+        if piece.deployment() != &id {
+            continue;
         }
-        send(connection, &Answer::Accepted { deployment: id.clone() }).await?;
-        self.follow(connection, &mut progress, id).await
-    }
-
-    async fn follow(
-        &self,
-        connection: &mut Connection,
-        progress: &mut Receiver<Progress>,
-        mut id: DeploymentId,
-    ) -> Result<(), SocketError> {
-        let mut state = self.handle.state();
-        loop {
-            let piece = tokio::select! {
-                // What happened before the engine ended is passed on first.
-                biased;
-                piece = progress.recv() => piece,
-                _ = state.wait_for(|_| false) => Err(RecvError::Closed),
-            };
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(RecvError::Lagged(_)) => continue,
-                Err(RecvError::Closed) => return send(connection, &Answer::Done).await,
-            };
-            if piece.deployment() != &id {
-                continue;
-            }
-            send(connection, &Answer::Progress(Box::new(piece.clone()))).await?;
-            if let Progress::Finished { rollback, .. } = piece {
-                match rollback {
-                    Some(next) => id = next,
-                    None => return send(connection, &Answer::Done).await,
-                }
+        send(connection, &Answer::Progress(Box::new(piece.clone()))).await?;
+        if let Progress::Finished { rollback, .. } = piece {
+            match rollback {
+                Some(next) => id = next,
+                None => return send(connection, &Answer::Done).await,
             }
         }
     }
 }
 
-fn may_act(uid: u32) -> bool {
-    uid == 0 || uid == users::own_uid() || users::is_member(uid, SERVICE_GROUP)
+fn may_act(connection: &Connection) -> bool {
+    let uid = connection.peer_uid();
+    let service = || users::service_group().is_some_and(|gid| connection.peer_has_group(gid));
+    uid == 0 || uid == users::own_uid() || service() || users::is_member(uid, SERVICE_GROUP)
 }
 
 async fn refuse_ask(connection: &mut Connection, error: &AskError) -> Result<(), SocketError> {

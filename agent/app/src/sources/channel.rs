@@ -1,6 +1,5 @@
 //! A group's channel: what it says and what follows from it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
@@ -9,15 +8,18 @@ use hostler_core::ids::GroupKey;
 use hostler_core::machine::Event;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
+use hostler_core::notable::Notable;
 use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
+use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
 use hostler_host::clock;
-
 use tokio::sync::Notify;
 
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::log_output::notable;
+use crate::setup::{Live, Setup};
+use crate::sources::followers::Channels;
 use crate::sources::{signatures, store, wake_up};
 
 /// What a look at the channel found.
@@ -40,6 +42,24 @@ pub enum Look {
     },
 }
 
+/// Why a look led to nothing.
+#[derive(Debug)]
+pub enum LookError {
+    /// The channel could not be read; it may be another time.
+    Unread(Failure),
+    /// What it says must not be followed.
+    Refused(Failure),
+}
+
+impl LookError {
+    /// The failure, whichever it is.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::Unread(failure) | Self::Refused(failure) => failure,
+        }
+    }
+}
+
 /// Reads the channel once.
 ///
 /// # Errors
@@ -50,30 +70,34 @@ pub async fn look(
     channel: &str,
     handle: &Handle,
     known: Option<&ETag>,
-) -> Result<Look, Failure> {
-    let store = setup.stores.open(channel)?;
+) -> Result<Look, LookError> {
+    let unread = LookError::Unread;
+    let store = setup.stores.open(channel).map_err(unread)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
-    let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(store::failure)? {
+    let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(|e| unread(store::failure(e)))? {
         GetOutcome::NotFound => return Ok(Look::Empty),
         GetOutcome::NotModified => return Ok(Look::Unchanged),
         GetOutcome::Found { bytes, etag } => (bytes, etag),
     };
     let state = handle.state().borrow().clone();
-    let keys = signatures::channel_keys(setup, &store, &group.key, &state).await?;
+    let keys = signatures::channel_keys(setup, &store, &group.key, &state).await.map_err(unread)?;
     if let Some(accepted) = keys.accepted {
         // Before anything is followed that only the new keys stand for.
-        handle.ask(Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) }).await?;
+        let accepted = Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) };
+        handle.ask(accepted).await.map_err(|e| unread(e.into()))?;
     }
     let place = store.location(&key);
-    let (document, trust) = signatures::open(&bytes, &place, &setup.limits, keys.policy.as_ref())?;
+    let (document, trust) =
+        signatures::open(&bytes, &place, &setup.limits, keys.policy.as_ref()).map_err(LookError::Refused)?;
     let known_group = state.groups.get(&group.key.id());
     let highest = known_group.and_then(|g| g.following.highest);
     let terms = Terms { group: &group.key, highest: at_least(highest, group.minimum_sequence), now: clock::now() };
     release::accept(&document, &terms)
-        .map_err(|e| Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e)))?;
+        .map_err(|e| LookError::Refused(Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e))))?;
     let sequence = document.release.sequence;
-    let request = Box::new(request(&group.key, group.policy.clone(), channel, &document, trust)?);
+    let request = request(&group.key, group.policy.clone(), channel, &document, trust);
+    let request = Box::new(request.map_err(LookError::Refused)?);
     Ok(Look::Release { sequence, follow: follow(known_group, sequence), request, etag })
 }
 
@@ -137,44 +161,93 @@ fn request(
     })
 }
 
-/// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed.
-pub async fn watch(setup: Arc<Setup>, group: GroupSettings, channel: String, handle: Handle) {
+/// After failures: soon at first, and never so rarely that a role that is attached late is not noticed within two minutes.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 110_000 };
+
+/// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed. A look
+/// that finds nothing new changes nothing on this host.
+pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Handle, channels: Channels) {
     let changed = Notify::new();
-    let polls = poll(&setup, &group, &channel, &handle, &changed);
+    let polls = poll(&live, &group, &channel, &handle, &channels, &changed);
     match &group.wake_up_queue {
         None => polls.await,
         Some(url) => {
+            let setup = live.now();
             tokio::join!(polls, wake_up::listen(&setup, &group.key, url, &changed));
         }
     }
 }
 
-async fn poll(setup: &Setup, group: &GroupSettings, channel: &str, handle: &Handle, changed: &Notify) {
+async fn poll(
+    live: &Live,
+    group: &GroupSettings,
+    channel: &str,
+    handle: &Handle,
+    channels: &Channels,
+    changed: &Notify,
+) {
     let mut known: Option<ETag> = None;
     let mut last_problem: Option<String> = None;
-    if setup.settings.signatures.channel.is_none() {
-        log::warn!(group:% = group.key, channel; "releases are followed unsigned: no keys are configured");
+    let mut failures = 0;
+    if live.now().settings.signatures.channel.is_none() {
+        log::warn!(
+            hostler_event = "unsigned", group:% = group.key, channel;
+            "releases are followed unsigned: no keys are configured"
+        );
     }
     loop {
-        match look(setup, group, channel, handle, known.as_ref()).await {
+        match look(&live.now(), group, channel, handle, known.as_ref()).await {
             Ok(found) => {
+                failures = 0;
+                channels.note(&group.key, None);
                 if last_problem.take().is_some() {
-                    log::info!(group:% = group.key, channel; "the channel can be read again");
+                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "the channel can be read again");
                 }
                 known = take(handle, &group.key, found, known).await;
             }
-            Err(failure) => {
-                let problem = failure.one_line();
+            Err(error) => {
+                failures += 1;
+                let refused = matches!(error, LookError::Refused(_));
+                let problem = error.into_failure().one_line();
+                channels.note(&group.key, Some(&problem));
                 // Once for each problem: a channel that is away for a night must not fill the log.
-                if last_problem.as_ref() != Some(&problem) {
-                    log::warn!(group:% = group.key, channel; "the channel is not followed: {problem}");
+                if last_problem.as_deref().map(without_request_id) != Some(without_request_id(&problem)) {
+                    tell(&group.key, channel, refused, &problem);
                 }
                 last_problem = Some(problem);
             }
         }
+        let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
         tokio::select! {
-            () = tokio::time::sleep(jittered(group.poll_seconds)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = changed.notified() => {}
+        }
+    }
+}
+
+/// A problem's text without what is another one each time.
+fn without_request_id(problem: &str) -> &str {
+    problem.split("request id").next().unwrap_or(problem)
+}
+
+fn tell(key: &GroupKey, channel: &str, refused: bool, problem: &str) {
+    if refused {
+        notable!(Error, Notable::ChannelRefused, group = key, channel = channel; "the channel is not followed: {problem}");
+    } else {
+        log::warn!(hostler_event = "channel-unreadable", group:% = key, channel; "the channel is not followed: {problem}");
+    }
+}
+
+/// Until the next look: the interval, and after failures a time that grows to a bound; nobody in a fleet at the same time.
+fn wait_ms(poll_seconds: u64, failures: u32, random: u64) -> u64 {
+    let interval = poll_seconds.saturating_mul(1000);
+    match failures {
+        0 => jittered_ms(interval, random),
+        _ => {
+            // Who polls often wants to hear soon that a store is back, too.
+            let first_ms = AFTER_FAILURES.first_ms.min(interval);
+            let most_ms = AFTER_FAILURES.most_ms.min(interval.saturating_mul(8));
+            Backoff { first_ms, most_ms }.wait_ms(failures, random)
         }
     }
 }
@@ -202,9 +275,18 @@ async fn deploy(handle: &Handle, request: Request) -> Result<(), AskError> {
     handle.ask(Event::Deploy { id, request: Box::new(request) }).await
 }
 
-/// Nine tenths to eleven tenths of the interval: a fleet that booted together must not poll together.
-fn jittered(seconds: u64) -> Duration {
-    let milliseconds = seconds.saturating_mul(1000);
-    let byte = clock::random_bytes::<1>().map_or(128, |[b]| u64::from(b));
-    Duration::from_millis(milliseconds * 9 / 10 + milliseconds / 5 * byte / 255)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_waited_out_longer_and_never_for_two_minutes() {
+        for poll in [1, 10, 60, 3600] {
+            assert!(wait_ms(poll, 0, 7) >= poll * 900);
+            let waits: Vec<u64> = (1..100).map(|failures| wait_ms(poll, failures, u64::MAX)).collect();
+            assert!(waits[0] <= 5000 && waits[0] <= poll * 1000, "{waits:?}");
+            assert!(waits.iter().all(|wait| *wait < 120_000), "{waits:?}");
+            assert!(waits[98] >= (poll * 4000).min(55_000), "{waits:?}");
+        }
+    }
 }

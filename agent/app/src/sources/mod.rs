@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod codedeploy;
+pub mod followers;
 pub mod signatures;
 pub mod store;
 pub mod wake_up;

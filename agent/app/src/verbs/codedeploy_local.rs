@@ -128,7 +128,7 @@ async fn deploy(
 ) -> Outcome {
     let paths = setup.layout.deployment(&specification.group, &specification.deployment);
     output::text(&format!("Starting to execute deployment from within folder {}\n", paths.directory().display()))?;
-    let session = Session::open(&setup, None)?;
+    let session = Session::open(&setup).await?;
     let mut failed = None;
     for event in events {
         let report = carry_out(&setup, &drop_in, &session, event, &specification).await?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::history::{DeploymentOutcome, Entry, EventOutcome, Finding, Kind, Recovered, Requester};
+use hostler_core::machine::State;
 use hostler_host::{clock, history_file, journal, ledger};
 
 use crate::cli::{HistoryArgs, Shared};
@@ -14,7 +15,7 @@ use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
-    let setup = Setup::new(shared)?;
+    let setup = Setup::of_flags(shared)?;
     if arguments.verify {
         return verify(&setup);
     }
@@ -41,7 +42,14 @@ pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
 fn verify(setup: &Setup) -> Outcome {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    let anchors = state.history.anchor().into_iter().chain(journal::anchors(setup.layout.state()));
+    let sent = match &state.instance {
+        // Without a ledger, whatever the journal knows counts: somebody may have taken both away.
+        None if state == State::default() => journal::anchors(setup.layout.state(), None),
+        // Sealed: what the journal knows is another host's.
+        None => Vec::new(),
+        Some(host) => journal::anchors(setup.layout.state(), Some(host)),
+    };
+    let anchors = state.history.anchor().into_iter().chain(sent);
     let findings: Vec<Finding> = history_file::verify(setup.layout.state(), anchors, &setup.limits)?;
     if setup.json {
         let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
@@ -110,6 +118,10 @@ fn kind_text(kind: &Kind) -> String {
             format!("{group}: key policy {version}, {threshold} of {} must sign releases", names.join(", "))
         }
         Kind::Removed { group, requested } => format!("{group} was removed from this host{}", by(requested)),
+        Kind::Sealed { former: Some(former), .. } => {
+            format!("the history begins: this host was started from an image of {former}")
+        }
+        Kind::Sealed { former: None, .. } => "the history begins: this host was started from a sealed image".to_owned(),
         Kind::Recovered(recovered) => recovered_text(recovered),
         Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),
     }

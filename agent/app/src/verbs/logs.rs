@@ -1,5 +1,7 @@
 //! `hostler logs`: the output of a deployment's hooks, and with `-f` what is added until the deployment ends.
 
+mod lag;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
@@ -23,6 +25,9 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 pub fn run(shared: &Shared, arguments: &LogsArgs) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
+    if arguments.lag {
+        return lag::run(&setup);
+    }
     let (key, id) = find(&setup, shared, arguments.deployment.as_ref())?;
     let path = setup.layout.deployment(&key, &id).scripts_log();
     if !setup.json && !arguments.follow && !path.exists() {

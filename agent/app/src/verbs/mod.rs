@@ -3,6 +3,7 @@
 pub mod codedeploy_agent;
 pub mod codedeploy_local;
 mod deploy;
+mod doctor;
 mod history;
 mod keygen;
 mod logs;
@@ -10,11 +11,13 @@ mod migrate;
 mod plan;
 mod push;
 mod release;
+mod reload;
 mod remove;
 mod resume;
 mod rollback;
 mod rotate_keys;
 mod run;
+mod seal;
 mod sign;
 mod status;
 mod stop;
@@ -46,13 +49,16 @@ pub fn run(cli: Cli) -> Outcome {
     crate::log_output::start(level);
     let shared = cli.shared;
     match cli.verb {
-        Verb::Run(arguments) => run::run(&shared, arguments),
+        Verb::Run(arguments) => run::run(&shared, &arguments),
         Verb::Deploy(arguments) => deploy::run(&shared, arguments),
         Verb::Rollback(arguments) => rollback::run(&shared, arguments),
         Verb::Resume => resume::run(&shared),
         Verb::Remove(arguments) => remove::run(&shared, &arguments),
         Verb::Stop => stop::run(&shared),
-        Verb::Status => status::run(&shared),
+        Verb::Reload => reload::run(&shared),
+        Verb::Seal => seal::run(&shared),
+        Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
+        Verb::Status(arguments) => status::run(&shared, &arguments),
         Verb::History(arguments) => history::run(&shared, &arguments),
         Verb::Logs(arguments) => logs::run(&shared, &arguments),
         Verb::Validate(arguments) => validate::run(&shared, &arguments),
@@ -73,7 +79,10 @@ pub fn run(cli: Cli) -> Outcome {
 pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
-    runtime.block_on(work)
+    let outcome = runtime.block_on(work);
+    // A step that blocks is not waited for once its outcome is not either; the next start takes it up.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// How long a verb waits for a daemon that is just starting or stopping.
@@ -118,7 +127,7 @@ pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<Way, Failure
         if let Some(client) = Client::connect(setup).await {
             return Ok(Way::Door(client));
         }
-        match Session::open(setup, None) {
+        match Session::open(setup).await {
             Ok(session) => return Ok(Way::Here(session)),
             Err(failure) => patience.after(failure).await?,
         }

@@ -15,31 +15,36 @@ use crate::output;
 use crate::progress::failure_text;
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::sources::channel::{Look, look};
+use crate::sources::channel::{Look, LookError, look};
 
-pub fn run(shared: &Shared, arguments: RunArgs) -> Outcome {
+pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
+    let read = || read_setup(shared, arguments);
+    match (arguments.once, arguments.recover) {
+        (_, true) => recover(&read()?),
+        (true, _) => {
+            log::set_max_level(log::LevelFilter::Warn);
+            super::block_on(once(Arc::new(read()?)))
+        }
+        (false, false) => super::block_on(daemon::run(read()?, read)),
+    }
+}
+
+/// The configuration with the flags on top.
+fn read_setup(shared: &Shared, arguments: &RunArgs) -> Result<Setup, Failure> {
     let mut setup = Setup::new(shared)?;
-    if let Some(id) = arguments.instance_id {
-        setup.settings.instance_id = Some(id);
+    if let Some(id) = &arguments.instance_id {
+        setup.settings.instance_id = Some(id.clone());
     }
     for group in &mut setup.settings.groups {
         group.poll_seconds = arguments.poll.unwrap_or(group.poll_seconds);
         group.policy.ignore_application_stop_failures |= arguments.ignore_application_stop_failures;
     }
-    let setup = Arc::new(setup);
-    match (arguments.once, arguments.recover) {
-        (_, true) => recover(&setup),
-        (true, _) => {
-            log::set_max_level(log::LevelFilter::Warn);
-            super::block_on(once(setup))
-        }
-        (false, false) => super::block_on(daemon::run(setup)),
-    }
+    Ok(setup)
 }
 
 /// Finishes what the ledger holds, does what the channels say, and ends with the worst outcome.
 async fn once(setup: Arc<Setup>) -> Outcome {
-    let mut session = Session::open(&setup, None)?;
+    let mut session = Session::open(&setup).await?;
     let mut code = finish_interrupted(&setup, &mut session).await?;
     for group in setup.settings.groups.clone() {
         let Some(channel) = &group.channel else { continue };
@@ -56,7 +61,7 @@ async fn once(setup: Arc<Setup>) -> Outcome {
 
 /// Does what one channel says, now.
 async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
-    match look(setup, group, channel, &session.handle, None).await? {
+    match look(setup, group, channel, &session.handle, None).await.map_err(LookError::into_failure)? {
         Look::Empty => {
             let message = format!("{channel} holds no release for {}", group.key);
             Err(Failure::say(ExitCode::NotFound, message)

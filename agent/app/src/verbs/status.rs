@@ -8,16 +8,22 @@ use hostler_core::status::{DeploymentStatus, GroupStatus, Status, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
-use crate::cli::Shared;
+use crate::cli::{Shared, StatusArgs};
 use crate::door::client::Client;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::failure_text;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
 
-pub fn run(shared: &Shared) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
+    let setup = Arc::new(Setup::of_flags(shared)?);
+    if arguments.metrics {
+        return super::block_on(metrics(&setup));
+    }
+    if arguments.health {
+        return super::block_on(health(&setup));
+    }
     super::block_on(async {
         let asked = match Client::connect(&setup).await {
             Some(mut client) => Some(client.status().await),
@@ -43,7 +49,29 @@ pub fn run(shared: &Shared) -> Outcome {
     })
 }
 
-fn from_ledger(setup: &Setup) -> Result<Status, crate::failure::Failure> {
+async fn metrics(setup: &Setup) -> Outcome {
+    let Some(mut client) = Client::connect(setup).await else {
+        return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state, and metrics are a daemon's"));
+    };
+    output::text(&client.metrics().await?)?;
+    Ok(ExitCode::Ok)
+}
+
+async fn health(setup: &Setup) -> Outcome {
+    let problems = match Client::connect(setup).await {
+        Some(mut client) => client.health().await?,
+        None => vec!["no daemon runs".to_owned()],
+    };
+    if setup.json {
+        output::json(&serde_json::json!({ "version": 1, "healthy": problems.is_empty(), "problems": problems }))?;
+    } else {
+        let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        output::text(if problems.is_empty() { "ok\n" } else { &lines })?;
+    }
+    Ok(if problems.is_empty() { ExitCode::Ok } else { ExitCode::Failed })
+}
+
+fn from_ledger(setup: &Setup) -> Result<Status, Failure> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
     Ok(status(&state, None, clock::now_ms()))
@@ -55,11 +83,20 @@ fn text(document: &Status) -> String {
         Some(daemon) => {
             let since = clock::local_time(daemon.started_ms);
             let _ = writeln!(text, "hostler {} runs (pid {}) since {since}", daemon.agent_version, daemon.pid);
+            if let Some(why) = &daemon.waiting {
+                let _ = writeln!(text, "{why}");
+            }
         }
         None => text.push_str("no daemon runs\n"),
     }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");
+    }
+    let channels = document.daemon.iter().flat_map(|daemon| &daemon.channels);
+    for channel in channels {
+        if let Some(error) = &channel.error {
+            let _ = writeln!(text, "\n{}: its channel {} is not followed: {error}", channel.key, channel.channel);
+        }
     }
     for group in &document.groups {
         group_text(&mut text, group);

@@ -15,7 +15,7 @@ use crate::setup::Setup;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub fn run(shared: &Shared) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::of_flags(shared)?);
     super::block_on(async {
         let Some(mut client) = Client::connect(&setup).await else {
             return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state"));

@@ -41,7 +41,7 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let request = &job.deployment.request;
     let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
     let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
-    if !request.policy.keep_bundle {
+    if !request.policy.keep_bundle || request.removes {
         bundles.give_up_kept();
     }
     let done = match digest.filter(|_| request.policy.keep_bundle && has_room(&packed)) {

@@ -13,25 +13,33 @@ use hostler_host::{atomic, clock};
 
 use crate::drop_in::DropIn;
 use crate::ports::Job;
+use crate::setup::Setup;
 use crate::work::{HostWorker, chain};
 
 /// Starts the script or attaches to the run that was started before.
-pub async fn run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, attempt: u32) -> HookResult {
+pub async fn run(
+    worker: &HostWorker,
+    setup: &Setup,
+    job: &Job,
+    event: LifecycleEvent,
+    index: usize,
+    attempt: u32,
+) -> HookResult {
     let Some(script) = job.deployment.step(event).and_then(|s| s.scripts.get(index)) else {
         let message = format!("a fault in hostler: {event} has no script number {}", index + 1);
         let now = clock::now_ms();
         return HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
     };
-    let paths = worker.setup.layout.deployment(&job.group.key, &job.deployment.id);
+    let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // The service may ask for an event before DownloadBundle, which makes the directories of other deployments.
     let made = |path: &Path, mode| if path.is_dir() { Ok(()) } else { atomic::create_directories(path, mode) };
     if let Err(error) = made(paths.directory(), 0o755).and_then(|()| made(&paths.hook_runs(), 0o700)) {
         let now = clock::now_ms();
         return HookResult::without_output(HookOutcome::CouldNotStart { message: chain(&error) }, now, now);
     }
-    let mut run = hook_run(worker, job, event, index, script);
-    if let (Some(drop_in), true) = (&worker.setup.drop_in, job.deployment.commanded.is_some()) {
-        in_the_agents_place(&mut run, worker, drop_in).await;
+    let mut run = hook_run(worker, setup, job, event, index, script);
+    if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {
+        in_the_agents_place(&mut run, setup, drop_in).await;
     }
     hooks::run(&worker.launcher, &worker.program, &paths.run(event, index, attempt), &run).await
 }
@@ -40,8 +48,8 @@ pub async fn run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: u
 const REPORTED_LINES: usize = 100;
 
 /// What a script finds under the CodeDeploy agent: its unit's environment and working directory.
-async fn in_the_agents_place(run: &mut HookRun, worker: &HostWorker, drop_in: &DropIn) {
-    let own = drop_in.environment(&worker.setup.layout).await;
+async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, drop_in: &DropIn) {
+    let own = drop_in.environment(&setup.layout).await;
     let facts = std::mem::take(&mut run.environment);
     // What describes the deployment wins; the search path is the profile's.
     let is_told = |name: &str| name != "PATH" && facts.iter().any(|(told, _)| told == name);
@@ -49,7 +57,7 @@ async fn in_the_agents_place(run: &mut HookRun, worker: &HostWorker, drop_in: &D
     let has_path = environment.iter().any(|(name, _)| name == "PATH");
     environment.extend(facts.into_iter().filter(|(name, _)| name != "PATH" || !has_path));
     run.environment = environment;
-    if worker.setup.settings.hooks.working_directory.is_none() {
+    if setup.settings.hooks.working_directory.is_none() {
         run.working_directory = PathBuf::from("/");
     }
     if !drop_in.agent.enable_deployments_log {
@@ -72,8 +80,15 @@ fn origin(source: &Source) -> BundleOrigin {
     }
 }
 
-fn hook_run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize, script: &Script) -> HookRun {
-    let (setup, request) = (&worker.setup, &job.deployment.request);
+fn hook_run(
+    worker: &HostWorker,
+    setup: &Setup,
+    job: &Job,
+    event: LifecycleEvent,
+    index: usize,
+    script: &Script,
+) -> HookRun {
+    let request = &job.deployment.request;
     let layout = &setup.layout;
     let paths = layout.deployment(&job.group.key, &job.deployment.id);
     let archive = layout.deployment(&job.group.key, &script.archive).archive();
@@ -112,5 +127,7 @@ fn hook_run(worker: &HostWorker, job: &Job, event: LifecycleEvent, index: usize,
         log_bytes_per_second: setup.limits.hook_log_bytes_per_second,
         line_bytes: setup.limits.log_line_bytes,
         tail_lines: setup.limits.tail_lines,
+        redact_patterns: setup.settings.logs.as_ref().map(|logs| logs.redact.clone()).unwrap_or_default(),
+        redact_values: Vec::new(),
     }
 }

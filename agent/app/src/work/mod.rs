@@ -13,7 +13,6 @@ mod service_bundle;
 pub mod service_files;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::ids::InstanceId;
@@ -23,12 +22,12 @@ use hostler_host::hooks::Launcher;
 
 use crate::failure::Failure;
 use crate::ports::{Job, Worker};
-use crate::setup::Setup;
+use crate::setup::Live;
 
 /// The worker of a real host.
 #[derive(Debug)]
 pub struct HostWorker {
-    setup: Arc<Setup>,
+    live: Live,
     instance: InstanceId,
     launcher: Launcher,
     /// This program, which is started again as each hook's supervisor.
@@ -40,34 +39,30 @@ impl HostWorker {
     ///
     /// # Errors
     /// When this program's own file is not known.
-    pub fn new(setup: Arc<Setup>, instance: InstanceId) -> Result<Self, Failure> {
+    pub fn new(live: Live, instance: InstanceId) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        Ok(Self { setup, instance, launcher: Launcher::detect(), program })
+        Ok(Self { live, instance, launcher: Launcher::detect(), program })
     }
 }
 
 impl Worker for HostWorker {
     async fn perform(&self, job: Job) -> WorkResult {
+        let setup = self.live.now();
         match job.effect.work.clone() {
             Work::Prepare => {
-                let setup = Arc::clone(&self.setup);
                 let mut prepared = prepare::prepare(setup, job).await;
                 if let (Launcher::Plain, Ok(prepared)) = (self.launcher, &mut prepared) {
                     prepare::warn_of_limits(prepared);
                 }
                 WorkResult::Prepared(prepared)
             }
-            Work::CheckBundle => service_bundle::check(Arc::clone(&self.setup), job).await,
+            Work::CheckBundle => service_bundle::check(setup, job).await,
             Work::RunHook { event, index, attempt } => {
-                WorkResult::Hook(hook::run(self, &job, event, index, attempt).await)
+                WorkResult::Hook(hook::run(self, &setup, &job, event, index, attempt).await)
             }
-            Work::Install => {
-                let setup = Arc::clone(&self.setup);
-                WorkResult::Installed(blocking(move || install::install(&setup, &job)).await)
-            }
-            Work::Reboot => WorkResult::Rebooted(reboot::reboot(&self.setup, &job).await),
+            Work::Install => WorkResult::Installed(blocking(move || install::install(&setup, &job)).await),
+            Work::Reboot => WorkResult::Rebooted(reboot::reboot(&setup, &job).await),
             Work::Finish { commit, keep } => {
-                let setup = Arc::clone(&self.setup);
                 let done = blocking(move || Ok(finish::finish(&setup, &job, commit, &keep))).await;
                 let warnings = done.unwrap_or_else(|failure: WorkFailure| vec![failure.message]);
                 WorkResult::Finished { warnings }

@@ -26,11 +26,7 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
             continue;
         }
-        // A rollback's Install takes the one before it back first, and may have been interrupted there.
-        if let Some(installed) = &group.installed {
-            settle(setup, &group.key, &installed.deployment)?;
-        }
-        let settled = settle(setup, &group.key, &deployment.id)?;
+        let settled = settle_install(setup, group, &deployment.id)?;
         let word = match settled {
             Settled::Installed | Settled::Committed(_) => "is complete".to_owned(),
             _ if deployment.request.creator == Creator::Rollback => go_on(setup, group, deployment),
@@ -40,6 +36,18 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         text.push_str(&format!("the interrupted Install of {} ({}) {word}\n", deployment.id, group.key));
     }
     Ok(text)
+}
+
+/// Brings the Install of a group's active deployment to an end.
+///
+/// # Errors
+/// When its journal cannot be settled.
+pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -> Result<Settled, Failure> {
+    // A rollback's Install takes the one before it back first, and may have been interrupted there.
+    if let Some(installed) = &group.installed {
+        settle(setup, &group.key, &installed.deployment)?;
+    }
+    settle(setup, &group.key, deployment)
 }
 
 /// Completes a rollback's Install, which the deployment does not give up: what the boot starts next is the good revision.

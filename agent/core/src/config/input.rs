@@ -14,10 +14,12 @@ use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod aws;
 mod codedeploy;
+mod logs;
 mod signatures;
 
 /// Keys at the top.
-const TOP: &[&str] = &["instance_id", "poll", "groups", "hooks", "aws", "downloads", "signatures", "codedeploy"];
+const TOP: &[&str] =
+    &["instance_id", "poll", "groups", "hooks", "aws", "downloads", "signatures", "logs", "codedeploy"];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
     "application",
@@ -65,7 +67,7 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "aws", "downloads", "signatures", "codedeploy"].iter().any(has)
+    ["instance_id", "poll", "groups", "aws", "downloads", "signatures", "logs", "codedeploy"].iter().any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
@@ -103,6 +105,7 @@ impl Reader {
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
                 "codedeploy" => codedeploy::read(&mut self.settings.codedeploy, &entry.value, findings),
+                "logs" => logs::read(&mut self.settings.logs, &entry.value, findings),
                 "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }

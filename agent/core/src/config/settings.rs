@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::ids::{GroupKey, InstanceId};
+use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
 use crate::release::SigningPolicy;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub downloads: DownloadSettings,
     /// How the CodeDeploy service is followed.
     pub codedeploy: CodeDeploySettings,
+    /// What is shipped to CloudWatch Logs; `None` is nothing.
+    pub logs: Option<LogSettings>,
 }
 
 impl Settings {

@@ -207,3 +207,64 @@ codedeploy:
         assert!(error.contains(words), "{text}: {error}");
     }
 }
+
+#[test]
+fn the_logs_section_is_read() {
+    let text = "\
+logs:
+  deployments: {log_group_name: '/d/{application}'}
+  agent: false
+  flush: 30s
+  compress: false
+  retention_in_days: 30
+  redact: ['password=\\S+']
+  awslogs_config: /etc/awslogs/awslogs.conf
+  files:
+    - file: /var/log/app/*.log
+      exclude: [debug.log]
+      log_group_name: /app
+      log_stream_name: '{instance_id}/{file_name}'
+      datetime_format: '%Y-%m-%d %H:%M:%S'
+      multi_line_start_pattern: '{datetime_format}'
+      initial_position: end_of_file
+      retention_in_days: 7
+  journal:
+    - {units: [nginx.service], priority: warning, matches: [SYSLOG_IDENTIFIER=nginx], log_group_name: /journal}
+";
+    let logs = read_one(text).unwrap().logs.unwrap();
+    assert_eq!((logs.agent, logs.flush_seconds, logs.compress), (None, 30, false));
+    let deployments = logs.deployments.unwrap();
+    assert_eq!(
+        (deployments.log_group_name.as_str(), deployments.group.retention_in_days),
+        ("/d/{application}", Some(30))
+    );
+    assert_eq!(deployments.log_stream_name, "{instance_id}/{deployment_id}");
+    let [file] = logs.files.as_slice() else { panic!("{:?}", logs.files) };
+    assert_eq!((file.target.group.retention_in_days, file.exclude.len(), file.gather_ms), (Some(7), 1, 1000));
+    let [journal] = logs.journal.as_slice() else { panic!("{:?}", logs.journal) };
+    assert_eq!(
+        (journal.target.log_stream_name.as_str(), journal.target.group.retention_in_days),
+        ("{instance_id}", Some(30))
+    );
+    assert!(read_one("logs:\n").unwrap().logs.unwrap().agent.is_some(), "the section alone turns it on");
+    assert!(read_one("poll: 5s\n").unwrap().logs.is_none());
+}
+
+#[test]
+fn everything_that_is_wrong_with_logs_is_shown() {
+    let text = "\
+logs:
+  agents: {}
+  deployments: {log_stream_name: '{file_name}'}
+  retention_in_days: 31
+  redact: ['(']
+  files:
+    - {file: relative.log, log_group_name: /a}
+    - {file: /a.log}
+    - {file: /b.log, log_group_name: /b, encoding: klingon, time_zone: CET}
+    - {file: /c.log, log_group_name: /c, multi_line_start_pattern: '{datetime_format}'}
+  journal:
+    - {log_group_name: /j, matches: [--flush], priority: loud}
+";
+    assert_golden("configuration_logs", &read_one(text).unwrap_err().to_string());
+}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hook::HookOutcome;
-use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::release::{KeyId, Trust};
 
 /// Who asked for something.
@@ -189,6 +189,18 @@ pub enum Kind {
         group: GroupKey,
         /// Who asked.
         requested: Requester,
+    },
+    /// The state belonged to another instance, or to none: the host was started from an image. A chain begins with it.
+    Sealed {
+        /// The instance whose chain the image held.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        former: Option<InstanceId>,
+        /// The number of that chain's last record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        former_seq: Option<u64>,
+        /// The hash of that record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        former_hash: Option<Sha256Digest>,
     },
     /// The history was brought together with the ledger after a crash.
     Recovered(Recovered),

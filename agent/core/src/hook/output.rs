@@ -57,13 +57,6 @@ pub fn deployments_log_line(at: DateTime, deployment: &DeploymentId, entry: &str
     format!("[{}.{milliseconds:03}] [{deployment}]{}\n", at.strftime("%Y-%m-%d %H:%M:%S"), entry.trim())
 }
 
-/// Takes secrets out of a line before anything is written.
-///
-/// Nothing is known to be secret yet; every line passes here so that there is one place.
-pub fn redact(line: String) -> String {
-    line
-}
-
 /// Text that is safe to show on a terminal: ANSI escape sequences and control characters taken out (tabs stay, a
 /// carriage return inside the line becomes a space), bytes that are not UTF-8 replaced by U+FFFD.
 pub fn clean(line: &[u8]) -> String {

@@ -20,6 +20,7 @@ pub mod follow;
 pub mod resume;
 pub mod retention;
 mod rollback;
+pub mod seal;
 pub mod state;
 mod step;
 

@@ -87,6 +87,42 @@ pub struct Group {
     pub active: Option<Deployment>,
     /// Deployments that ended, newest last.
     pub finished: Vec<Deployment>,
+    /// How many ended, and how, on this instance.
+    #[serde(default)]
+    pub totals: Totals,
+}
+
+/// Counts of deployments by outcome, for metrics: `finished` forgets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// That succeeded, rollbacks not among them.
+    pub succeeded: u64,
+    /// That failed, rollbacks not among them.
+    pub failed: u64,
+    /// Rollbacks that succeeded.
+    pub rolled_back: u64,
+    /// Rollbacks that failed.
+    pub rollback_failed: u64,
+    /// When one succeeded last, milliseconds since 1970.
+    #[serde(default)]
+    pub last_success_ms: Option<u64>,
+}
+
+impl Totals {
+    fn count(&mut self, deployment: &Deployment) {
+        let rollback = deployment.request.creator == Creator::Rollback;
+        let counter = match (deployment.outcome, rollback) {
+            (Some(Outcome::Succeeded), false) => &mut self.succeeded,
+            (Some(Outcome::Succeeded), true) => &mut self.rolled_back,
+            (Some(Outcome::Failed), false) => &mut self.failed,
+            (Some(Outcome::Failed), true) => &mut self.rollback_failed,
+            (None, _) => return,
+        };
+        *counter += 1;
+        if deployment.outcome == Some(Outcome::Succeeded) {
+            self.last_success_ms = deployment.finished_ms;
+        }
+    }
 }
 
 impl Group {
@@ -100,6 +136,7 @@ impl Group {
             following: Following::default(),
             active: None,
             finished: Vec::new(),
+            totals: Totals::default(),
         }
     }
 
@@ -112,6 +149,7 @@ impl Group {
 
     /// Adds a deployment that ended, and forgets the oldest: what retention needs and people ask for stays.
     pub(crate) fn remember(&mut self, deployment: Deployment) {
+        self.totals.count(&deployment);
         let revisions = usize::try_from(deployment.request.policy.max_revisions).unwrap_or(usize::MAX);
         let most = REMEMBERED_DEPLOYMENTS.max(revisions.min(100));
         self.finished.push(deployment);

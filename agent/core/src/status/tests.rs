@@ -3,14 +3,18 @@ use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::state::{Policy, Request, Source};
 use crate::machine::{Context, Effect, Event, WorkResult, step};
 
-struct Host {
-    state: State,
+pub(crate) struct Host {
+    pub(crate) state: State,
     effects: Vec<Effect>,
     now_ms: u64,
 }
 
 impl Host {
-    fn take(&mut self, event: Event) {
+    pub(crate) fn new() -> Self {
+        Self { state: State::default(), effects: Vec::new(), now_ms: 0 }
+    }
+
+    pub(crate) fn take(&mut self, event: Event) {
         self.now_ms += 1;
         let context = Context {
             now_ms: self.now_ms,
@@ -25,12 +29,12 @@ impl Host {
         (self.state, self.effects) = (stepped.state, stepped.effects);
     }
 
-    fn finish(&mut self, result: WorkResult) {
+    pub(crate) fn finish(&mut self, result: WorkResult) {
         let effect = self.effects[0].number;
         self.take(Event::Finished { effect, result: Box::new(result) });
     }
 
-    fn deploy(&mut self, group: &str, number: u64) {
+    pub(crate) fn deploy(&mut self, group: &str, number: u64) {
         let content = Sha256Digest::of(&number.to_le_bytes());
         let request = Request {
             key: GroupKey::new("web".parse().unwrap(), group.parse().unwrap()),
@@ -48,14 +52,14 @@ impl Host {
         self.take(Event::Deploy { id, request: Box::new(request) });
     }
 
-    fn prepare(&mut self) {
+    pub(crate) fn prepare(&mut self) {
         let deployment = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == self.effects.first());
         let revision = deployment.unwrap().1.request.revision.clone();
         let prepared = Prepared { revision, hooks: vec![], old_hooks: vec![], warnings: vec![] };
         self.finish(WorkResult::Prepared(Ok(prepared)));
     }
 
-    fn install(&mut self, fails: bool) {
+    pub(crate) fn install(&mut self, fails: bool) {
         self.prepare();
         let report = InstallReport { entries: 0, entries_digest: Sha256Digest::of(b"") };
         let failure = WorkFailure { message: "no".to_owned(), verification: false };
@@ -66,7 +70,7 @@ impl Host {
 
 #[test]
 fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
-    let mut host = Host { state: State::default(), effects: Vec::new(), now_ms: 0 };
+    let mut host = Host::new();
     let line = |host: &Host| one_line(&host.state);
     assert_eq!(line(&host), "nothing was deployed on this host");
     host.deploy("a", 1);
@@ -87,7 +91,7 @@ fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
 
 #[test]
 fn a_rollback_shows_the_failure_that_it_made_good() {
-    let mut host = Host { state: State::default(), effects: Vec::new(), now_ms: 0 };
+    let mut host = Host::new();
     host.deploy("a", 1);
     host.install(false);
     host.deploy("a", 2);
@@ -98,4 +102,37 @@ fn a_rollback_shows_the_failure_that_it_made_good() {
     assert_eq!(shown.condition, Condition::RolledBack);
     assert_eq!(shown.failed.unwrap().failure.unwrap().message, "no");
     assert_eq!(one_line(&host.state), "web/a: rolled back, sha256:7c9fa136d441");
+}
+
+#[test]
+fn what_is_wrong_now_is_named() {
+    let mut host = Host::new();
+    host.deploy("a", 1);
+    let key = GroupKey::new("web".parse().unwrap(), "a".parse().unwrap());
+    let channel = ChannelStatus {
+        key,
+        channel: "s3://b".to_owned(),
+        poll_seconds: 60,
+        last_look_ms: Some(1_000_000),
+        last_success_ms: Some(1_000_000),
+        looks: 1,
+        errors: 0,
+        error: None,
+    };
+    let daemon =
+        Daemon { agent_version: "1".to_owned(), pid: 1, started_ms: 0, waiting: None, channels: vec![channel.clone()] };
+    let of = |host: &Host, daemon: Option<&Daemon>, now| problems(&status(&host.state, daemon.cloned(), now), now);
+    assert_eq!(of(&host, None, 0), ["no daemon runs"]);
+    assert_eq!(of(&host, Some(&daemon), 1_300_000), [""; 0], "a deployment that goes on is no problem");
+    let stale = of(&host, Some(&daemon), 1_300_001);
+    assert_eq!(stale, ["web/a: s3://b has not been read for too long: no look has ended"]);
+    host.install(true);
+    let waiting = Daemon {
+        waiting: Some("waits".to_owned()),
+        channels: vec![ChannelStatus { last_success_ms: None, error: Some("denied".to_owned()), ..channel }],
+        ..daemon
+    };
+    let all = of(&host, Some(&waiting), 300_001);
+    assert_eq!(all[..2], ["waits", "web/a: the last deployment failed"]);
+    assert!(all[2].ends_with("for too long: denied"), "{all:?}");
 }

@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use hostler_core::hook::output::{LineSplitter, OutputBudget, Stream, Tail, note_entry, redact};
+use hostler_core::hook::output::{LineSplitter, OutputBudget, Stream, Tail, note_entry};
 use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
 use hostler_core::ids::Sha256Digest;
+use hostler_core::logs::redact::Redactor;
 use sha2::Digest as _;
 
 use super::clock::now_ms;
@@ -17,6 +18,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// What the script writes, on its way to the logs.
 pub(super) struct Output {
     log: LogWriter,
+    redactor: Redactor,
     budget: OutputBudget,
     splitters: [LineSplitter; 2],
     tail: Tail,
@@ -26,7 +28,10 @@ pub(super) struct Output {
 
 impl Output {
     pub fn start(run: &HookRun) -> io::Result<Self> {
+        // A pattern that is none was refused with the configuration; without it nothing may be written.
+        let redactor = Redactor::new(&run.redact_patterns, &run.redact_values).map_err(io::Error::other)?;
         Ok(Self {
+            redactor,
             log: LogWriter::start(&run.scripts_log, run.deployments_log.as_deref(), &run.deployment)?,
             budget: OutputBudget::new(run.log_bytes, run.log_bytes_per_second, now_ms()),
             splitters: [LineSplitter::new(run.line_bytes), LineSplitter::new(run.line_bytes)],
@@ -44,16 +49,19 @@ impl Output {
     pub fn take(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         let now = now_ms();
-        let Self { log, budget, splitters, tail, digest, .. } = self;
-        splitters[stream as usize].push(bytes, |line| take_line(log, budget, tail, digest, stream, line, now));
+        let Self { log, redactor, budget, splitters, tail, digest, .. } = self;
+        splitters[stream as usize].push(bytes, |line| {
+            let line = redactor.redact(line.into());
+            take_line(log, budget, tail, digest, stream, &line, now);
+        });
     }
 
     /// Logs what has no newline yet.
     pub fn finish_lines(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some(line) = self.splitters[stream as usize].finish() {
-                let Self { log, budget, tail, digest, .. } = self;
-                take_line(log, budget, tail, digest, stream, line, now_ms());
+                let Self { log, redactor, budget, tail, digest, .. } = self;
+                take_line(log, budget, tail, digest, stream, &redactor.redact(line.into()), now_ms());
             }
         }
     }
@@ -95,10 +103,10 @@ fn take_line(
     tail: &mut Tail,
     digest: &mut sha2::Sha256,
     stream: Stream,
-    line: String,
+    line: &str,
     now: u64,
 ) {
-    let entry = stream.entry(&redact(line));
+    let entry = stream.entry(line);
     tail.push(&entry);
     if !budget.admit(entry.len() + 1, now) {
         return;

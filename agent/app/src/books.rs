@@ -1,0 +1,101 @@
+//! The state on disk: ledger and history together.
+
+use hostler_core::history;
+use hostler_core::ids::InstanceId;
+use hostler_core::limits::Limits;
+use hostler_core::machine::State;
+use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
+use hostler_host::ledger::Ledger;
+use hostler_host::{clock, journal};
+
+use crate::engine::Identity;
+use crate::ports::Keeper;
+
+/// The ledger and the history, written in this order: what the history lacks after a crash or for want of space, the
+/// ledger still holds.
+#[derive(Debug)]
+pub struct Books {
+    ledger: Ledger,
+    history: HistoryFile,
+    /// How many of the state's pending records are in the file already.
+    appended: usize,
+    /// Whether people were told that the history cannot be written.
+    told: bool,
+    /// Whose chain it is.
+    host: InstanceId,
+}
+
+impl Books {
+    /// Brings history and ledger together after whatever happened before.
+    ///
+    /// # Errors
+    /// When history or ledger cannot be read or written.
+    pub fn open(mut ledger: Ledger, state: &mut State, identity: &Identity, limits: &Limits) -> anyhow::Result<Self> {
+        let context = history::Context {
+            host: identity.host.clone(),
+            boot_id: identity.boot_id.clone(),
+            time_ms: clock::now_ms(),
+            agent_version: identity.agent_version.clone(),
+        };
+        let fresh = ledger.current().state.is_empty();
+        let known = (!fresh).then_some(&state.history);
+        let reconciled = history_file::survey(ledger.lock(), known, &context, limits)?;
+        state.history.clone_from(&reconciled.state);
+        if !fresh || !state.history.pending.is_empty() {
+            ledger.persist(&serde_json::to_vec(state)?)?;
+        }
+        let history = HistoryFile::open(ledger.lock(), &reconciled)?;
+        let appended = state.history.pending.len().saturating_sub(reconciled.append.len());
+        let mut books = Self { ledger, history, appended, told: false, host: identity.host.clone() };
+        books.write_history(state, true)?;
+        Ok(books)
+    }
+
+    /// Brings the file up to date. On a full disk the records stay in the ledger, which has its room, and are written
+    /// when there is space again: neither an outcome nor the deployment is lost for them.
+    fn write_history(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
+        match self.append_and_sync(state, settled) {
+            Err(error) if error.is_full() => {
+                if !self.told {
+                    let error = anyhow::Error::new(error);
+                    log::warn!("the ledger keeps the newest records of the history until there is space: {error:#}");
+                }
+                self.told = true;
+                Ok(())
+            }
+            Err(error) => Err(anyhow::Error::new(error).context("cannot write the history")),
+            Ok(()) => {
+                self.told = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn append_and_sync(&mut self, state: &mut State, settled: bool) -> Result<(), HistoryFileError> {
+        for record in state.history.pending.iter().skip(self.appended) {
+            self.history.append(record)?;
+            self.appended += 1;
+        }
+        if settled && !state.history.pending.is_empty() {
+            self.history.sync()?;
+            state.history.settled();
+            self.appended = 0;
+            if let Some(anchor) = state.history.chain.anchor() {
+                journal::send_anchor(self.ledger.lock().directory(), &self.host, &anchor);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Keeper for Books {
+    fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
+        self.ledger.persist(&serde_json::to_vec(state)?)?;
+        self.write_history(state, settled)?;
+        if settled {
+            // The ledger alone says then how far the file goes, which shows a tail that somebody cuts off.
+            self.ledger.persist(&serde_json::to_vec(state)?)?;
+        }
+        Ok(())
+    }
+}

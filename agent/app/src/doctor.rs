@@ -1,0 +1,77 @@
+//! What is wrong with this host's set-up: everything is tried, nothing guessed, and one fault hides no other.
+
+mod cloud;
+mod machine;
+
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::doctor::{Code, DOCTOR_VERSION, Finding, Report};
+use hostler_core::status::problems;
+use hostler_host::clock;
+
+use crate::cli::Shared;
+use crate::door::client::Client;
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// Looks at everything. `write` also tries what leaves traces in the stores for a moment.
+///
+/// # Errors
+/// When the flags name no host at all.
+pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
+    let mut findings = Vec::new();
+    let setup = match Setup::new(shared) {
+        Ok(setup) => {
+            let groups = setup.settings.groups.len();
+            let configured = match groups {
+                0 => Finding::info(Code::Configuration, "no groups are configured: deployments are only done by hand"),
+                _ => Finding::ok(Code::Configuration, format!("understood; {groups} group(s)")),
+            };
+            findings.push(configured);
+            setup
+        }
+        Err(failure) => {
+            let remedy = "correct the file; hostler validate FILE shows the place";
+            findings.push(Finding::error(Code::Configuration, failure.one_line(), remedy));
+            Setup::of_flags(shared)?
+        }
+    };
+    let setup = Arc::new(setup);
+    let answered = daemon(&setup, &mut findings).await;
+    let machine = {
+        let setup = Arc::clone(&setup);
+        tokio::task::spawn_blocking(move || machine::examine(&setup, answered)).await?
+    };
+    findings.extend(machine);
+    cloud::examine(&setup, write, &mut findings).await;
+    Ok(Report { version: DOCTOR_VERSION, findings })
+}
+
+/// Whether a daemon answers.
+async fn daemon(setup: &Setup, findings: &mut Vec<Finding>) -> bool {
+    let Some(mut client) = Client::connect(setup).await else {
+        findings.push(Finding::info(Code::Daemon, "no daemon runs on this state"));
+        return false;
+    };
+    match client.status().await {
+        Ok(status) => {
+            let wrong = problems(&status, clock::now_ms());
+            let pid = status.daemon.as_ref().map_or(0, |daemon| daemon.pid);
+            findings.push(if wrong.is_empty() {
+                Finding::ok(Code::Daemon, format!("a daemon runs (pid {pid})"))
+            } else {
+                let remedy = "hostler status, hostler history and hostler logs show more";
+                Finding::warning(Code::Daemon, format!("a daemon runs (pid {pid}): {}", wrong.join("; ")), remedy)
+            });
+        }
+        Err(failure) if failure.code == ExitCode::LockHeld => {
+            findings.push(Finding::info(Code::Daemon, "a daemon is just stopping"));
+        }
+        Err(failure) => {
+            let message = format!("a daemon has the socket and does not answer: {}", failure.one_line());
+            findings.push(Finding::error(Code::Daemon, message, "restart it: systemctl restart hostler"));
+        }
+    }
+    true
+}

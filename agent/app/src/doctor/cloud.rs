@@ -1,0 +1,260 @@
+//! AWS: which host this is, the metadata service, credentials, and what the groups' channels need.
+
+use std::collections::BTreeSet;
+
+use hostler_aws::clients::Clients;
+use hostler_aws::credentials;
+use hostler_aws::fault::FaultKind;
+use hostler_aws::imds::{Imds, ImdsFault};
+use hostler_aws::store_s3::{S3Store, check_conditions};
+use hostler_core::config::settings::GroupSettings;
+use hostler_core::doctor::{Code, Finding, clock_skew};
+use hostler_core::ids::Sha256Digest;
+use hostler_core::release;
+use hostler_core::store::{GetOutcome, Store as _, StoreErrorKind, release_key};
+use hostler_host::{clock, ledger};
+
+use crate::identity::{self, Way};
+use crate::session::read_state;
+use crate::setup::Setup;
+use crate::sources::signatures;
+use crate::sources::store::AnyStore;
+
+/// Everything about the cloud that the configuration uses.
+pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
+    who(setup, findings).await;
+    let groups: Vec<(&GroupSettings, &str)> =
+        setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
+    if !groups.is_empty() && setup.settings.signatures.channel.is_none() {
+        findings.push(Finding::warning(
+            Code::SignaturePolicy,
+            "no keys are configured: who can write the store decides what this host runs",
+            "hostler keygen, and signatures: channel: in the configuration",
+        ));
+    }
+    if groups.iter().any(|(_, channel)| channel.starts_with("s3://")) {
+        match setup.stores.clients() {
+            Ok(clients) => findings.push(found_credentials(&clients).await),
+            Err(failure) => {
+                let remedy = "correct aws: in the configuration";
+                findings.push(Finding::error(Code::Credentials, failure.one_line(), remedy));
+                return;
+            }
+        }
+    }
+    let mut looked_at = BTreeSet::new();
+    for (group, channel) in groups {
+        match setup.stores.open(channel) {
+            Ok(store) => {
+                if looked_at.insert(channel) {
+                    store_itself(&store, channel, write, findings).await;
+                }
+                release_of(setup, group, &store, findings).await;
+            }
+            Err(failure) => {
+                let message = format!("{}: {}", group.key, failure.one_line());
+                findings.push(Finding::error(
+                    Code::StoreReachable,
+                    message,
+                    "correct the group's channel, or make the store",
+                ));
+            }
+        }
+    }
+}
+
+async fn who(setup: &Setup, findings: &mut Vec<Finding>) {
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
+    let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
+    match identity::find(setup, known.as_ref()) {
+        Ok(Way::Known(id)) => findings.push(Finding::ok(Code::Identity, format!("this host is {id}"))),
+        Ok(Way::Ask(imds)) => match identity::ask(&imds).await {
+            Ok(id) => {
+                findings.push(answers(&imds).await);
+                findings.push(match known {
+                    Some(known) if known != id => Finding::info(
+                        Code::Identity,
+                        format!("this host is {id}; the state is that of {known} and is forgotten at the next start"),
+                    ),
+                    _ => Finding::ok(Code::Identity, format!("this host is {id}, by the instance metadata service")),
+                });
+            }
+            Err(fault) => {
+                findings.push(imds_fault(&fault));
+                let remedy = "see the finding about the metadata service; or set instance_id in the configuration";
+                findings.push(Finding::error(Code::Identity, "it is not known which host this is", remedy));
+            }
+        },
+        Err(failure) => {
+            let remedy = "set instance_id in the configuration";
+            findings.push(Finding::error(Code::Identity, failure.one_line(), remedy));
+        }
+    }
+}
+
+/// What else it says, so that people see whether tags and the Auto Scaling group are visible.
+async fn answers(imds: &Imds) -> Finding {
+    let zone = imds.availability_zone().await.unwrap_or_else(|fault| format!("({fault})"));
+    let kind = imds.instance_type().await.unwrap_or_else(|fault| format!("({fault})"));
+    let tags = match imds.tags().await {
+        Ok(Some(tags)) => format!("{} tag(s) are shown", tags.len()),
+        Ok(None) => "tags are not shown in the metadata".to_owned(),
+        Err(fault) => format!("tags: {fault}"),
+    };
+    let group = match imds.target_lifecycle_state().await {
+        Ok(Some(state)) => format!("its Auto Scaling group takes it to {state}"),
+        Ok(None) => "no Auto Scaling state".to_owned(),
+        Err(fault) => format!("Auto Scaling state: {fault}"),
+    };
+    Finding::ok(Code::ImdsAnswers, format!("{} answers: {kind} in {zone}; {tags}; {group}", imds.endpoint()))
+}
+
+fn imds_fault(fault: &ImdsFault) -> Finding {
+    let code = match fault {
+        ImdsFault::Unreachable { .. } => Code::ImdsUnreachable,
+        ImdsFault::TokenUnanswered { .. } => Code::ImdsHopLimit,
+        ImdsFault::NoVersionTwo { .. } => Code::ImdsVersionOne,
+        ImdsFault::Slow { .. } | ImdsFault::Throttled { .. } => Code::ImdsSlow,
+        ImdsFault::Forbidden | ImdsFault::Disabled => Code::ImdsRefused,
+        ImdsFault::Endpoint { .. }
+        | ImdsFault::TokenNotTaken { .. }
+        | ImdsFault::Status { .. }
+        | ImdsFault::Broken { .. }
+        | ImdsFault::Garbage { .. }
+        | ImdsFault::Missing { .. } => Code::ImdsWrong,
+    };
+    Finding::error(code, fault.to_string(), fault.remedy())
+}
+
+async fn found_credentials(clients: &Clients) -> Finding {
+    match credentials::find(clients).await {
+        Ok(found) => {
+            let until = found.expires.map_or_else(|| "without an end".to_owned(), |time| format!("until {time}"));
+            let message = format!("{} by {}, {until}", found.access_key_id, found.provider);
+            match found.expires {
+                Some(time) if time <= clock::now() => {
+                    Finding::error(Code::Credentials, format!("{message}: expired"), "renew them, or attach a role")
+                }
+                _ => Finding::ok(Code::Credentials, message),
+            }
+        }
+        Err(problem) => {
+            let remedy =
+                "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the service";
+            Finding::error(Code::Credentials, format!("there are none: {problem}"), remedy)
+        }
+    }
+}
+
+async fn store_itself(store: &AnyStore, channel: &str, write: bool, findings: &mut Vec<Finding>) {
+    if let AnyStore::S3(store) = store {
+        bucket(store, channel, findings).await;
+    } else {
+        findings.push(Finding::ok(Code::StoreReachable, format!("{channel} is a directory of this host")));
+    }
+    findings.push(if write {
+        conditions(store, channel).await
+    } else {
+        let message = format!("{channel}: not tried, because no configured feature writes; --write tries");
+        Finding::info(Code::StoreConditions, message)
+    });
+}
+
+async fn bucket(store: &S3Store, channel: &str, findings: &mut Vec<Finding>) {
+    let look = store.look().await;
+    if let Some(time) = look.store_time {
+        findings.push(Finding::ok(Code::StoreReachable, format!("{channel} answers")));
+        findings.push(clock_skew(clock::now().as_second(), time.as_second()));
+    }
+    if let Some(region) = &look.region {
+        let message = format!("{channel} is in {region}, which is not the configured Region");
+        findings.push(Finding::info(Code::StoreRegion, message));
+    } else if look.store_time.is_some() {
+        findings.push(Finding::ok(Code::StoreRegion, format!("{channel} is in the configured Region")));
+    }
+    findings.push(match look.listed {
+        Ok(()) => Finding::ok(Code::StoreList, format!("{channel} may be listed")),
+        Err(fault) if matches!(fault.kind, FaultKind::Denied(_)) => {
+            let message =
+                format!("{channel}: {fault}; a release that does not exist yet looks like one that is forbidden");
+            let bucket = channel.trim_start_matches("s3://").split('/').next().unwrap_or_default();
+            Finding::warning(
+                Code::StoreList,
+                message,
+                format!("allow s3:ListBucket on arn:aws:s3:::{bucket} to the role"),
+            )
+        }
+        Err(fault) => {
+            let remedy =
+                fault.advice().unwrap_or_else(|| "see what the fault says, and whether the bucket exists".to_owned());
+            let code = if look.store_time.is_some() { Code::StoreList } else { Code::StoreReachable };
+            Finding::error(code, format!("{channel}: {fault}"), remedy)
+        }
+    });
+}
+
+async fn conditions(store: &AnyStore, channel: &str) -> Finding {
+    let nonce = match clock::random_bytes::<32>() {
+        Ok(bytes) => Sha256Digest::from_bytes(bytes),
+        Err(error) => {
+            return Finding::error(Code::StoreConditions, format!("no randomness: {error}"), "see /dev/urandom");
+        }
+    };
+    match check_conditions(store, &nonce).await {
+        Ok(()) => Finding::ok(Code::StoreConditions, format!("{channel} keeps the conditions of writes")),
+        Err(error) => {
+            let remedy =
+                "allow s3:PutObject and s3:DeleteObject on the store's prefix, or use a store that keeps conditions";
+            Finding::error(Code::StoreConditions, crate::work::chain(&error), remedy)
+        }
+    }
+}
+
+async fn release_of(setup: &Setup, group: &GroupSettings, store: &AnyStore, findings: &mut Vec<Finding>) {
+    let key = release_key(&group.key);
+    let place = store.location(&key);
+    let read = match store.get(&key, None, release::stored_bytes(&setup.limits)).await {
+        Ok(GetOutcome::Found { bytes, .. }) => {
+            findings.extend(signature_of(setup, group, store, &place, &bytes).await);
+            Finding::ok(Code::StoreRead, format!("{place} can be read"))
+        }
+        Ok(GetOutcome::NotModified | GetOutcome::NotFound) => {
+            let remedy = "publish one: hostler push, hostler release";
+            Finding::warning(Code::StoreRead, format!("{place} does not exist: nothing was released yet"), remedy)
+        }
+        Err(error) => {
+            let remedy = match error.kind {
+                StoreErrorKind::Denied => {
+                    "allow s3:GetObject on the store's prefix (and kms:Decrypt where it is encrypted with a key)"
+                }
+                _ => "see what the error says",
+            };
+            Finding::error(Code::StoreRead, crate::work::chain(&error), remedy)
+        }
+    };
+    findings.push(read);
+}
+
+/// Whether the release is signed as the configuration wants it; without keys there is nothing to hold it to.
+async fn signature_of(
+    setup: &Setup,
+    group: &GroupSettings,
+    store: &AnyStore,
+    place: &str,
+    bytes: &[u8],
+) -> Option<Finding> {
+    setup.settings.signatures.channel.as_ref()?;
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
+    let state = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).unwrap_or_default();
+    let verified = match signatures::channel_keys(setup, store, &group.key, &state).await {
+        Ok(keys) => signatures::open(bytes, place, &setup.limits, keys.policy.as_ref()).map(|_| ()),
+        Err(failure) => Err(failure),
+    };
+    Some(match verified {
+        Ok(()) => Finding::ok(Code::SignaturePolicy, format!("{place} is signed as the configuration wants it")),
+        Err(failure) => {
+            let remedy = "sign it with keys that the configuration names, or correct the keys";
+            Finding::error(Code::SignaturePolicy, failure.one_line(), remedy)
+        }
+    })
+}

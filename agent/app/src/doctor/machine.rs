@@ -1,0 +1,177 @@
+//! This machine: the state, the disk, users, systemd, other agents.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::doctor::{Code, Finding, hardening, room};
+use hostler_host::hooks::Launcher;
+use hostler_host::users::SERVICE_GROUP;
+use hostler_host::{inspect, ledger, users};
+
+use crate::session::{Hold, ledger_failure, read_state};
+use crate::setup::Setup;
+
+/// Below it a deployment has no chance.
+const LITTLE_SPACE: u64 = 64 << 20;
+const FEW_INODES: u64 = 1000;
+
+/// Everything about the machine. `daemon` says whether one answers.
+pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    state(setup, daemon, &mut findings);
+    disk(setup.layout.state(), &mut findings);
+    findings.push(service_group());
+    findings.push(supervision());
+    unit(&mut findings);
+    findings.push(codedeploy_agent());
+    findings
+}
+
+fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
+    let directory = setup.layout.state();
+    let shown = directory.display();
+    let Ok(metadata) = std::fs::metadata(directory) else {
+        findings.push(Finding::info(Code::StateDirectory, format!("{shown} does not exist; the first start makes it")));
+        return;
+    };
+    let others_write = metadata.permissions().mode() & 0o022 != 0;
+    findings.push(if !metadata.is_dir() {
+        Finding::error(Code::StateDirectory, format!("{shown} is no directory"), "move it away")
+    } else if others_write {
+        let message = format!("{shown} can be written by others (mode {:o})", metadata.permissions().mode() & 0o7777);
+        Finding::error(Code::StateDirectory, message, format!("chmod 755 {shown}"))
+    } else if metadata.uid() != users::own_uid() {
+        let message = format!("{shown} belongs to {}, and this is not that user", users::describe(metadata.uid()));
+        Finding::warning(Code::StateDirectory, message, "run doctor as that user: what follows may be wrong")
+    } else if !inspect::may_write(directory) {
+        let message = format!("{shown} cannot be written");
+        Finding::error(Code::StateDirectory, message, "see whether its file system is mounted read-only")
+    } else {
+        Finding::ok(Code::StateDirectory, shown.to_string())
+    });
+    findings.push(match ledger::peek(directory, &setup.limits).map_err(ledger_failure) {
+        Ok(None) => Finding::info(Code::Ledger, "there is none yet"),
+        Ok(Some(snapshot)) => match read_state(&snapshot.state) {
+            Ok(state) => Finding::ok(Code::Ledger, format!("{} group(s) are known", state.groups.len())),
+            Err(failure) => Finding::error(Code::Ledger, failure.one_line(), "install the version that wrote it"),
+        },
+        Err(failure) => {
+            let remedy = "restore it, or move it away to start without a memory of what is installed";
+            Finding::error(Code::Ledger, failure.one_line(), remedy)
+        }
+    });
+    if daemon || !directory.join("lock").exists() || metadata.uid() != users::own_uid() {
+        return;
+    }
+    findings.push(match Hold::take(setup) {
+        Ok(_) => Finding::ok(Code::StateLock, "nobody holds the state"),
+        Err(failure) if failure.code == ExitCode::LockHeld => {
+            let message = format!("{}, and no daemon answers", failure.one_line());
+            Finding::warning(
+                Code::StateLock,
+                message,
+                "a deployment by hand may just begin or end; else look at the process",
+            )
+        }
+        // The ledger's finding says it.
+        Err(_) => Finding::info(Code::StateLock, "not tried: the state cannot be read"),
+    });
+}
+
+fn disk(state: &Path, findings: &mut Vec<Finding>) {
+    let (bytes, inodes) = match inspect::room(state) {
+        Ok(found) => found,
+        Err(error) => {
+            let message = format!("the file system of {} says nothing: {error}", state.display());
+            findings.push(Finding::error(Code::DiskSpace, message, "see whether it is mounted"));
+            return;
+        }
+    };
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let what = format!("file system of {}", state.display());
+    findings.push(room(Code::DiskSpace, &what, bytes.free, bytes.all, LITTLE_SPACE, mib));
+    if let Some(inodes) = inodes {
+        let count = |inodes: u64| format!("{inodes} inodes");
+        findings.push(room(Code::Inodes, &what, inodes.free, inodes.all, FEW_INODES, count));
+    }
+}
+
+fn service_group() -> Finding {
+    if users::group_exists(SERVICE_GROUP) {
+        return Finding::ok(Code::ServiceGroup, format!("members of {SERVICE_GROUP} may act"));
+    }
+    Finding::info(Code::ServiceGroup, format!("there is no group {SERVICE_GROUP}: only root may act"))
+}
+
+fn supervision() -> Finding {
+    match (Launcher::detect(), inspect::ends_control_groups()) {
+        (Launcher::Systemd { version }, true) => Finding::ok(
+            Code::HookSupervision,
+            format!("hooks are services of systemd {version} with control groups of their own"),
+        ),
+        (Launcher::Systemd { version }, false) => Finding::info(
+            Code::HookSupervision,
+            format!(
+                "hooks are services of systemd {version}; without cgroup.kill (version 2, Linux 5.14) their processes are ended one by one"
+            ),
+        ),
+        (Launcher::Plain, _) if users::own_uid() != 0 => {
+            Finding::info(Code::HookSupervision, "hooks are children of the agent: it does not run as root")
+        }
+        (Launcher::Plain, _) if Path::new("/run/systemd/system").is_dir() => Finding::warning(
+            Code::HookSupervision,
+            "systemd manages this host and starts no service for the agent: hooks are its children",
+            "see what systemd-run --wait /bin/true says",
+        ),
+        (Launcher::Plain, _) => {
+            Finding::info(Code::HookSupervision, "no systemd manages this host: hooks are children of the agent")
+        }
+    }
+}
+
+fn unit(findings: &mut Vec<Finding>) {
+    let Some(properties) = inspect::unit_properties("hostler.service") else {
+        findings.push(Finding::info(Code::Unit, "no systemd manages this host"));
+        return;
+    };
+    let of = |name: &str| properties.get(name).cloned();
+    let word = |name: &str| of(name).unwrap_or_default();
+    if word("LoadState") == "not-found" {
+        findings.push(Finding::info(Code::Unit, "hostler.service is not installed"));
+        return;
+    }
+    let enabled = word("UnitFileState");
+    findings.push(if word("ActiveState") == "failed" {
+        Finding::error(Code::Unit, "hostler.service has failed", "journalctl -u hostler shows why")
+    } else if word("NeedDaemonReload") == "yes" {
+        Finding::warning(Code::Unit, "systemd has not read the unit's newest files", "systemctl daemon-reload")
+    } else if !matches!(enabled.as_str(), "enabled" | "enabled-runtime" | "static" | "generated") {
+        let message = format!("hostler.service is {enabled}: it does not start at boot");
+        Finding::warning(Code::Unit, message, "systemctl enable hostler")
+    } else {
+        Finding::ok(Code::Unit, format!("hostler.service is {enabled} and {}", word("ActiveState")))
+    });
+    let wrong = hardening(of);
+    findings.push(if wrong.is_empty() {
+        Finding::ok(Code::UnitHardening, "nothing is taken from it that an Install needs")
+    } else {
+        let drop_ins = word("DropInPaths");
+        let remedy = match drop_ins.as_str() {
+            "" => "use the unit as it is shipped".to_owned(),
+            paths => format!("look at {paths}"),
+        };
+        Finding::error(Code::UnitHardening, wrong.join("; "), remedy)
+    });
+}
+
+fn codedeploy_agent() -> Finding {
+    match inspect::processes_of("codedeploy-agent").as_slice() {
+        [] => Finding::ok(Code::CodedeployAgent, "none runs"),
+        pids => {
+            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+            let message = format!("a CodeDeploy agent runs (pid {}): both would install files", pids.join(", "));
+            Finding::warning(Code::CodedeployAgent, message, "systemctl disable --now codedeploy-agent")
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The door's frame: it is open before it is known which host this is, and leads to the engine from then on.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hostler_core::machine::State;
+use hostler_core::status::{Daemon, Status, status};
+use hostler_host::{clock, socket};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::door::server::Server;
+use crate::engine::Handle;
+use crate::failure::Failure;
+use crate::session::Hold;
+use crate::setup::Live;
+use crate::shipping::ShippingHandle;
+use crate::sources::followers::Channels;
+
+/// A reload that somebody asked for at the door, and where its outcome goes.
+pub type ReloadAnswer = oneshot::Sender<Result<(), (u8, String)>>;
+
+/// What a daemon gives its door. A verb that holds the state has nothing of it.
+#[derive(Debug, Clone, Default)]
+pub struct Desk {
+    /// Told when somebody asks for the daemon's end.
+    pub stop: Option<Arc<Notify>>,
+    /// Told when somebody asks for the configuration to be read again.
+    pub reload: Option<mpsc::Sender<ReloadAnswer>>,
+    /// How the looks at the channels go.
+    pub channels: Channels,
+    /// Set once logs are shipped.
+    pub shipping: Arc<OnceLock<ShippingHandle>>,
+}
+
+/// What is behind the door.
+#[derive(Debug, Clone)]
+pub enum Front {
+    /// Nothing acts yet: why, and the state as the ledger has it.
+    Waiting(Arc<str>, Arc<State>),
+    /// The engine.
+    Open(Handle),
+}
+
+impl Front {
+    /// The state as it is now.
+    pub fn state(&self) -> Arc<State> {
+        match self {
+            Self::Waiting(_, state) => Arc::clone(state),
+            Self::Open(handle) => Arc::clone(&handle.state().borrow()),
+        }
+    }
+
+    /// The daemon as it is shown.
+    pub fn daemon(&self, daemon: &Daemon, channels: &Channels) -> Daemon {
+        let waiting = match self {
+            Self::Waiting(why, _) => Some(why.as_ref().to_owned()),
+            Self::Open(_) => None,
+        };
+        Daemon { waiting, channels: channels.list(), ..daemon.clone() }
+    }
+
+    /// The status document.
+    pub fn status(&self, daemon: &Daemon, channels: &Channels) -> Status {
+        status(&self.state(), Some(self.daemon(daemon, channels)), clock::now_ms())
+    }
+}
+
+/// The open door. Whoever has it holds the state.
+#[derive(Debug)]
+pub struct Door {
+    server: JoinHandle<()>,
+    /// Ends with the last conversation.
+    conversations: mpsc::Receiver<()>,
+    front: watch::Sender<Front>,
+}
+
+impl Door {
+    /// Opens it. Until it leads to an engine it shows the state that is held and refuses everything else.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn open(hold: &Hold, live: &Live, desk: Desk) -> Result<Self, Failure> {
+        let setup = live.now();
+        let listener = socket::listen(setup.layout.socket())?;
+        let (front, shown) = watch::channel(Front::Waiting("starting".into(), Arc::new(hold.state.clone())));
+        let (server, conversations) = Server::new(shown, live.clone(), desk);
+        Ok(Self { server: tokio::spawn(server.serve(listener)), conversations, front })
+    }
+
+    /// Says what is waited for.
+    pub fn wait_for(&self, why: &str) {
+        self.front.send_modify(|front| {
+            if let Front::Waiting(shown, _) = front {
+                *shown = why.into();
+            }
+        });
+    }
+
+    /// Leads to the engine from now on.
+    pub fn lead_to(&self, handle: Handle) {
+        self.front.send_replace(Front::Open(handle));
+    }
+
+    /// Closes it. Conversations that go on get so long to end.
+    pub async fn close(&mut self, patience: Duration) {
+        self.server.abort();
+        // Whoever has not listened by then has gone to sleep.
+        let _ = tokio::time::timeout(patience, self.conversations.recv()).await;
+    }
+}

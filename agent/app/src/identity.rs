@@ -1,0 +1,104 @@
+//! Which host this is: by the command line, the configuration or the environment; on EC2 by the instance metadata
+//! service; elsewhere by the host name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_aws::imds::{Imds, ImdsFault, ImdsSettings};
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
+use hostler_core::retry::Backoff;
+use hostler_host::{clock, firmware};
+
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// Names this host where the configuration does not.
+const VARIABLE: &str = "HOSTLER_INSTANCE_ID";
+/// Names the address of the metadata service; where somebody sets it, the service is asked.
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// A service that comes up late is noticed within a minute.
+const BETWEEN_QUESTIONS: Backoff = Backoff { first_ms: 500, most_ms: 60_000 };
+
+/// How the name of this host is found.
+#[derive(Debug)]
+pub enum Way {
+    /// It is known.
+    Known(InstanceId),
+    /// The instance metadata service knows it.
+    Ask(Arc<Imds>),
+}
+
+/// Finds the way, without a word to the network: hosts off EC2 never wait for a service that is not there. The host name is
+/// only a first name: it may change, so the one in the ledger (`known`) is kept then.
+///
+/// # Errors
+/// A usage failure for a name or an address that cannot be used.
+pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<Way, Failure> {
+    if let Some(id) = &setup.settings.instance_id {
+        return Ok(Way::Known(id.clone()));
+    }
+    if let Some(name) = variable(VARIABLE) {
+        return named(&name, &format!("{VARIABLE} cannot name this host")).map(Way::Known);
+    }
+    if variable(ENDPOINT).is_some() || firmware::facts(setup.layout.root()).is_ec2() {
+        match ImdsSettings::from_environment(variable).and_then(Imds::new) {
+            Ok(imds) => return Ok(Way::Ask(Arc::new(imds))),
+            Err(ImdsFault::Disabled) => {}
+            Err(fault) => return Err(Failure::new(ExitCode::Usage, fault.clone()).hint(fault.remedy())),
+        }
+    }
+    if let Some(known) = known {
+        return Ok(Way::Known(known.clone()));
+    }
+    named(&clock::host_name(), "the host name cannot name this host").map(Way::Known)
+}
+
+/// Asks once, which is three attempts.
+///
+/// # Errors
+/// What is wrong with the service.
+pub async fn ask(imds: &Imds) -> Result<InstanceId, ImdsFault> {
+    let id = imds.instance_id().await?;
+    id.parse().map_err(|error: hostler_core::ids::InvalidId| ImdsFault::Garbage {
+        path: "meta-data/instance-id".to_owned(),
+        problem: error.to_string(),
+    })
+}
+
+/// Asks until it is known. `tell` hears what is waited for.
+pub async fn wait(imds: &Imds, mut tell: impl FnMut(&str)) -> InstanceId {
+    let mut failures = 0;
+    let mut told = None;
+    loop {
+        let fault = match ask(imds).await {
+            Ok(id) => return id,
+            Err(fault) => fault,
+        };
+        failures += 1;
+        if told.as_ref() != Some(&fault) {
+            log::warn!("waiting for the instance metadata service: {fault}; {}", fault.remedy());
+            tell(&format!("waiting for the instance metadata service: {fault}"));
+        }
+        told = Some(fault);
+        tokio::time::sleep(Duration::from_millis(BETWEEN_QUESTIONS.wait_ms(failures, clock::random()))).await;
+    }
+}
+
+/// The failure of a verb that cannot wait.
+pub fn failure(fault: ImdsFault) -> Failure {
+    let hint = format!("{}; or name this host with {VARIABLE} or instance_id in the configuration", fault.remedy());
+    let error = anyhow::Error::new(fault).context("it is not known which host this is");
+    Failure::new(ExitCode::Failed, error).hint(hint)
+}
+
+fn named(name: &str, context: &str) -> Result<InstanceId, Failure> {
+    name.parse().map_err(|error: hostler_core::ids::InvalidId| {
+        Failure::new(ExitCode::Usage, anyhow::Error::new(error).context(context.to_owned()))
+            .hint("give it a name with --instance-id or instance_id in the configuration")
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

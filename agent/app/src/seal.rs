@@ -1,0 +1,162 @@
+//! A state that came with an image: what it did as another host is forgotten, what lies on the disk stays known.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use hostler_core::history::{self, Kind};
+use hostler_core::ids::{DeploymentId, InstanceId};
+use hostler_core::machine::seal::{Sealed, in_use, seal};
+use hostler_core::machine::{State, Work};
+use hostler_core::notable::Notable;
+use hostler_host::install::Settled;
+use hostler_host::{clock, history_file};
+
+use crate::engine::Identity;
+use crate::failure::Failure;
+use crate::log_output::notable;
+use crate::session::Hold;
+use crate::setup::Setup;
+use crate::work::recover;
+
+/// Seals the state if it is that of another instance, and begins a history for this one. The former chain stays beside it.
+///
+/// # Errors
+/// When the state or the history cannot be written.
+pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) -> Result<(), Failure> {
+    let former = hold.state.instance.clone();
+    if former.as_ref() == Some(&identity.host) || (former.is_none() && hold.state.groups.is_empty()) {
+        return Ok(());
+    }
+    let anchor = hold.state.history.chain.anchor();
+    let Sealed { mut state, given_up } = forget(setup, &hold.state)?;
+    let context = history::Context {
+        host: identity.host.clone(),
+        boot_id: identity.boot_id.clone(),
+        time_ms: clock::now_ms(),
+        agent_version: identity.agent_version.clone(),
+    };
+    let kind =
+        Kind::Sealed { former: former.clone(), former_seq: anchor.map(|a| a.seq), former_hash: anchor.map(|a| a.hash) };
+    state.history.append(&context, kind)?;
+    state.instance = Some(identity.host.clone());
+    if let Some(former) = &former {
+        // Before the ledger: a chain that the ledger does not know any more would be taken for a part of the new one.
+        history_file::put_aside(hold.lock(), former.as_str())?;
+    }
+    hold.replace(state, &setup.limits)?;
+    let was = former.map_or_else(|| "a sealed image".to_owned(), |former| format!("an image of {former}"));
+    notable!(
+        Warn, Notable::InstanceChanged;
+        "this host is {} and its state came from {was}: what is installed stays known, everything else is forgotten",
+        identity.host
+    );
+    for (key, deployment) in given_up {
+        log::warn!(deployment = deployment.as_str(); "deployment {deployment} of {key} was going on in the image and is given up");
+    }
+    Ok(())
+}
+
+fn forget(setup: &Setup, state: &State) -> Result<Sealed, Failure> {
+    let mut complete: Vec<DeploymentId> = Vec::new();
+    for (group, deployment) in state.all_active() {
+        if deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
+            let settled = recover::settle_install(setup, group, &deployment.id)?;
+            if matches!(settled, Settled::Installed | Settled::Committed(_)) {
+                complete.push(deployment.id.clone());
+            }
+        }
+    }
+    Ok(seal(state.clone(), &complete, clock::now_ms()))
+}
+
+/// What was taken away before an image is made.
+#[derive(Debug, serde::Serialize)]
+pub struct Removed {
+    /// Version of this document.
+    pub version: u32,
+    /// The instance whose state it was.
+    pub former: Option<InstanceId>,
+    /// What is gone.
+    pub removed: Vec<PathBuf>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// Takes away everything of this instance: its name, what its deployments did, history, logs, hook runs, bundles that are not
+/// on the host, the socket. The configuration, the installed files, and the unpacked revisions that they came from stay.
+///
+/// # Errors
+/// When something cannot be written or taken away.
+pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure> {
+    let former = hold.state.instance.clone();
+    let Sealed { state, .. } = seal(hold.state.clone(), &[], clock::now_ms());
+    let mut removed = Removed { version: 1, former, removed: Vec::new(), warnings: Vec::new() };
+    hold.replace(state, &setup.limits)?;
+    let directory = setup.layout.state();
+    for path in entries(directory)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("history") {
+            remove(&path, &mut removed)?;
+        }
+    }
+    for (id, group) in &hold.state.groups {
+        let stay: BTreeSet<DeploymentId> = in_use(group).into_iter().collect();
+        for path in entries(&setup.layout.group(&group.key))? {
+            let deployment = path.file_name().and_then(|name| name.to_str()?.parse::<DeploymentId>().ok());
+            match deployment {
+                Some(deployment) if stay.contains(&deployment) => {
+                    let paths = setup.layout.deployment(&group.key, &deployment);
+                    for of_instance in [paths.logs(), paths.hook_runs(), paths.bundle()] {
+                        remove(&of_instance, &mut removed)?;
+                    }
+                }
+                _ => remove(&path, &mut removed)?,
+            }
+        }
+        log::debug!(group = id.as_str(); "sealed");
+    }
+    remove_forgotten_groups(setup, &hold.state, &mut removed)?;
+    remove(setup.layout.socket(), &mut removed)?;
+    if let Some(id) = &setup.settings.instance_id {
+        let message = format!("the configuration names instance_id {id}: every host of the image will take this name");
+        removed.warnings.push(message);
+    }
+    Ok(removed)
+}
+
+/// Directories of groups that nothing of is on the host any more, and the log of all deployments.
+fn remove_forgotten_groups(setup: &Setup, state: &State, removed: &mut Removed) -> Result<(), Failure> {
+    let known: BTreeSet<PathBuf> = state.groups.values().map(|group| setup.layout.group(&group.key)).collect();
+    for path in entries(&setup.layout.deployment_root())? {
+        if !known.contains(&path) {
+            remove(&path, removed)?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let found = match fs::read_dir(directory) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(anyhow::Error::new(error).context(format!("cannot read {}", directory.display())).into());
+        }
+    };
+    Ok(found.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?)
+}
+
+fn remove(path: &Path, removed: &mut Removed) -> Result<(), Failure> {
+    let gone = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    };
+    gone.with_context(|| format!("cannot take away {}", path.display()))?;
+    removed.removed.push(path.to_owned());
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! One request each, what became of it, and when it is tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hostler_aws::fault::{Fault, FaultKind};
+use hostler_aws::logs::{CloudWatchLogs, Put};
+use hostler_core::logs::answer::Rejected;
+use hostler_core::logs::lag::Totals;
+use hostler_core::logs::settings::GroupWish;
+use hostler_core::retry::Backoff;
+use hostler_host::clock;
+use hostler_host::tail::{Outgoing, Tail, Ticket};
+use tokio::time::Instant;
+
+use super::Waits;
+
+/// Waits after failures.
+const BACKOFF: Backoff = Backoff { first_ms: 400, most_ms: 60_000 };
+
+/// Waits after a refusal that only somebody else can end: permissions, credentials.
+const DENIED: Backoff = Backoff { first_ms: 15_000, most_ms: 60_000 };
+
+/// How a request ended.
+pub enum Sent {
+    /// The service has taken the batch.
+    Accepted { rejected: Rejected, events: usize, retention_of: Option<(String, u32)> },
+    /// Something in it is not taken.
+    Refused(Fault),
+    /// It is to be sent again.
+    Failed(Fault),
+}
+
+/// A stream that waits before its batch is sent again.
+#[derive(Debug)]
+pub struct Wait {
+    failures: u32,
+    until: Instant,
+}
+
+/// Sends a batch; makes its group and stream if they do not exist.
+pub async fn send(service: &CloudWatchLogs, outgoing: Outgoing) -> Sent {
+    let Outgoing { name, body, is_gzip, events, .. } = outgoing;
+    let body = Bytes::from(body);
+    let mut retention_of = None;
+    let mut put = service.put(body.clone(), is_gzip, events).await;
+    if matches!(put, Put::Missing) {
+        match service.create(&name.group, &name.stream, &name.wish).await {
+            Ok(is_new) => retention_of = retention(&name.group, &name.wish, is_new),
+            Err(fault) => return Sent::Failed(fault),
+        }
+        put = service.put(body, is_gzip, events).await;
+    }
+    match put {
+        Put::Accepted(rejected) => Sent::Accepted { rejected, events, retention_of },
+        Put::Refused(fault) => Sent::Refused(fault),
+        Put::Failed(fault) => Sent::Failed(fault),
+        Put::Missing => Sent::Failed(Fault::broken("the stream was made and does not exist yet")),
+    }
+}
+
+fn retention(group: &str, wish: &GroupWish, is_new: bool) -> Option<(String, u32)> {
+    is_new.then_some(wish.retention_in_days).flatten().map(|days| (group.to_owned(), days))
+}
+
+/// What is known about the requests.
+pub struct Delivery {
+    service: CloudWatchLogs,
+    waits: Waits,
+    totals: Totals,
+    /// Said once until something works again. Prevents: a log about failing logs that fills the disk.
+    is_failing: bool,
+    /// Streams whose events were rejected, said once.
+    rejecting: BTreeSet<Ticket>,
+}
+
+impl Delivery {
+    pub fn new(service: CloudWatchLogs) -> Self {
+        Self {
+            service,
+            waits: BTreeMap::new(),
+            totals: Totals::default(),
+            is_failing: false,
+            rejecting: BTreeSet::new(),
+        }
+    }
+
+    pub fn service(&self) -> CloudWatchLogs {
+        self.service.clone()
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Streams that are not tried yet.
+    pub fn held(&self) -> BTreeSet<Ticket> {
+        let now = Instant::now();
+        self.waits.iter().filter(|(_, wait)| wait.until > now).map(|(ticket, _)| ticket.clone()).collect()
+    }
+
+    /// When the next of them is tried.
+    pub fn next_try(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.waits.values().map(|wait| wait.until).filter(|until| *until > now).min()
+    }
+
+    /// Tries all of them now: the end is near.
+    pub fn forget_waits(&mut self) {
+        self.waits.clear();
+    }
+
+    pub fn begins(&mut self, outgoing: &Outgoing) {
+        self.totals.repeated_batches += u64::from(outgoing.is_again);
+    }
+
+    /// Takes note of how a request ended.
+    pub fn ended(&mut self, tail: &mut Tail, ticket: &Ticket, sent: Sent) {
+        match sent {
+            Sent::Accepted { rejected, events, retention_of } => {
+                tail.acknowledge(ticket, clock::now_ms());
+                self.accepted(ticket, rejected, events);
+                if let Some((group, days)) = retention_of {
+                    set_retention(self.service(), group, days);
+                }
+            }
+            Sent::Refused(fault) => {
+                self.totals.failed += 1;
+                tail.refuse(ticket, fault.to_string(), clock::now_ms());
+            }
+            Sent::Failed(fault) => {
+                tail.release(ticket, fault.to_string());
+                self.failed(ticket, &fault);
+            }
+        }
+    }
+
+    fn accepted(&mut self, ticket: &Ticket, rejected: Rejected, events: usize) {
+        self.waits.remove(ticket);
+        self.totals.batches += 1;
+        self.totals.events += (events - rejected.all()) as u64;
+        self.totals.rejected_events += rejected.all() as u64;
+        if self.is_failing {
+            self.is_failing = false;
+            log::info!("logs are shipped again");
+        }
+        if rejected.all() > 0 && self.rejecting.insert(ticket.clone()) {
+            log::warn!(
+                too_old = rejected.too_old, expired = rejected.expired, too_new = rejected.too_new;
+                "CloudWatch Logs did not keep events: look at the clock and at the time format of their log"
+            );
+        }
+    }
+
+    fn failed(&mut self, ticket: &Ticket, fault: &Fault) {
+        let is_throttled = fault.kind == FaultKind::Throttled;
+        self.totals.throttled += u64::from(is_throttled);
+        self.totals.failed += u64::from(!is_throttled);
+        let needs_somebody = matches!(fault.kind, FaultKind::Denied(_) | FaultKind::NoCredentials);
+        if !self.is_failing && !is_throttled {
+            self.is_failing = true;
+            log::warn!(error:% = fault; "logs are not shipped; they wait in their files");
+        }
+        let wait = self.waits.entry(ticket.clone()).or_insert(Wait { failures: 0, until: Instant::now() });
+        wait.failures = wait.failures.saturating_add(1);
+        let backoff = if needs_somebody { DENIED } else { BACKOFF };
+        let milliseconds = backoff.wait_ms(wait.failures, random());
+        wait.until = Instant::now() + Duration::from_millis(milliseconds);
+    }
+}
+
+/// Sets a new group's retention, with patience: five calls a second in an account are allowed.
+fn set_retention(service: CloudWatchLogs, group: String, days: u32) {
+    tokio::spawn(async move {
+        for failures in 1..=20 {
+            match service.put_retention(&group, days).await {
+                Ok(()) => return,
+                Err(fault) if failures == 20 => {
+                    log::warn!(group, days, error:% = fault; "the retention of a log group could not be set");
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(BACKOFF.wait_ms(failures, random()))).await,
+            }
+        }
+    });
+}
+
+/// Without randomness all hosts wait alike, which is worse than failing only here.
+fn random() -> u64 {
+    clock::random_bytes::<8>().map_or(0, u64::from_le_bytes)
+}

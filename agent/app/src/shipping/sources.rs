@@ -1,0 +1,107 @@
+//! What is followed: from the configuration, from an old awslogs agent's, and each deployment's log.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::InstanceId;
+use hostler_core::logs::awslogs;
+use hostler_core::logs::placeholders::Names;
+use hostler_core::logs::settings::{FileSettings, LogSettings, Target};
+use hostler_core::machine::State;
+use hostler_host::clock;
+use hostler_host::tail::{FileSource, JournalSource, Tail};
+use jiff::tz::TimeZone;
+use tokio::sync::Notify;
+
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// The time at the beginning of each line of a deployment's log.
+const SCRIPTS_LOG_TIME: &str = "%Y-%m-%d %H:%M:%S";
+
+/// The time at the beginning of hostler's own records.
+const AGENT_LOG_TIME: &str = "%Y-%m-%dT%H:%M:%S.%f%z";
+
+/// What the host's placeholders stand for.
+pub fn host_names(instance: &InstanceId) -> Names {
+    let names = Names::default().with("instance_id", instance.as_str()).with("hostname", clock::host_name());
+    names.with("ip_address", ip_address())
+}
+
+/// The address by which this host reaches others. Nothing is sent: the kernel is asked for its route.
+fn ip_address() -> String {
+    let local = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("169.254.169.254:80")?;
+        socket.local_addr()
+    };
+    local().map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
+}
+
+/// Follows what the configuration names.
+///
+/// # Errors
+/// A usage failure that names what cannot be followed.
+pub fn follow_configured(
+    tail: &mut Tail,
+    setup: &Setup,
+    settings: &LogSettings,
+    names: &Names,
+    wake: &Arc<Notify>,
+) -> Result<(), Failure> {
+    let mut files = settings.files.clone();
+    for path in &settings.awslogs_config {
+        let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
+        let read = || format!("cannot read the awslogs configuration {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(read).map_err(usage)?;
+        files.extend(awslogs::read(&text).with_context(read).map_err(usage)?);
+    }
+    if let Some(target) = &settings.agent {
+        let path = setup.layout.agent_log();
+        crate::log_output::also_to_file(&path);
+        let mut own = FileSettings::new(&path.display().to_string(), target.clone());
+        own.rules.datetime_format = Some(AGENT_LOG_TIME.to_owned());
+        files.push(own);
+    }
+    let (now, zone) = (clock::now_ms(), TimeZone::system());
+    for file in &files {
+        let source = FileSource::new(file, names.clone(), &zone);
+        let what = || format!("logs: {} cannot be followed", file.file);
+        let source = source.with_context(what).map_err(|error| Failure::new(ExitCode::Usage, error))?;
+        tail.follow(source, now);
+    }
+    for journal in &settings.journal {
+        let wake = Arc::clone(wake);
+        tail.follow_journal(JournalSource::new(journal.clone(), names.clone()), move || wake.notify_one());
+    }
+    Ok(())
+}
+
+/// Follows the logs of every group's deployments.
+pub fn follow_deployments(tail: &mut Tail, setup: &Setup, settings: &LogSettings, names: &Names, state: &State) {
+    let Some(target) = &settings.deployments else { return };
+    for group in state.groups.values() {
+        let pattern = setup.layout.group(&group.key).join("*/logs/scripts.log");
+        if let Err(error) = follow_group(tail, &pattern.display().to_string(), target, names, &group.key) {
+            log::error!(error:%; "a group's logs cannot be followed");
+        }
+    }
+}
+
+fn follow_group(
+    tail: &mut Tail,
+    pattern: &str,
+    target: &Target,
+    names: &Names,
+    key: &hostler_core::ids::GroupKey,
+) -> Result<(), hostler_host::tail::BadSource> {
+    let mut file = FileSettings::new(pattern, target.clone());
+    file.rules.datetime_format = Some(SCRIPTS_LOG_TIME.to_owned());
+    let names =
+        names.clone().with("application", key.application.as_str()).with("deployment_group", key.group.as_str());
+    let source = FileSource::new(&file, names, &TimeZone::system())?;
+    tail.follow(source.of_deployments(), clock::now_ms());
+    Ok(())
+}

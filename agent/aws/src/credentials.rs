@@ -1,0 +1,45 @@
+//! Where credentials come from, for `hostler doctor`. Requests get theirs by the SDK itself.
+
+use std::time::SystemTime;
+
+use aws_credential_types::provider::ProvideCredentials as _;
+use jiff::Timestamp;
+
+use crate::clients::Clients;
+
+/// Credentials as they are shown: never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The SDK's name of the provider, as in `Environment` or `Ec2InstanceMetadata`.
+    pub provider: String,
+    /// The access key's id.
+    pub access_key_id: String,
+    /// When they expire; `None` for those that do not.
+    pub expires: Option<Timestamp>,
+}
+
+/// Asks the chain of providers.
+///
+/// # Errors
+/// What it says, from the general to the particular, in one line.
+pub async fn find(clients: &Clients) -> Result<Found, String> {
+    let Some(provider) = clients.sdk().await.credentials_provider() else {
+        return Err("no provider of credentials is configured".to_owned());
+    };
+    let found = provider.provide_credentials().await.map_err(|error| {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    })?;
+    let expires = found.expiry().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let expires = expires.and_then(|since| Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok());
+    // The name of the provider is shown by the debug format alone, which leaves the secrets out.
+    let shown = format!("{found:?}");
+    let provider = shown.split("provider_name: \"").nth(1).and_then(|rest| rest.split('"').next());
+    let provider = provider.unwrap_or("the SDK's chain").to_owned();
+    Ok(Found { provider, access_key_id: found.access_key_id().to_owned(), expires })
+}

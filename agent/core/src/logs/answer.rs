@@ -1,0 +1,47 @@
+//! What the service says about the events of a batch that it took.
+
+use serde::Deserialize;
+
+/// Events of a batch that was accepted and that the service did not keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// Older than 14 days.
+    pub too_old: usize,
+    /// Older than the group keeps events.
+    pub expired: usize,
+    /// More than two hours ahead.
+    pub too_new: usize,
+}
+
+impl Rejected {
+    /// All of them.
+    pub fn all(self) -> usize {
+        self.too_old + self.expired + self.too_new
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Accepted {
+    rejected_log_events_info: Option<RejectedInfo>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct RejectedInfo {
+    too_new_log_event_start_index: Option<usize>,
+    too_old_log_event_end_index: Option<usize>,
+    expired_log_event_end_index: Option<usize>,
+}
+
+/// Reads the answer to a batch of so many events that was taken. An answer that cannot be read is one, too: the service
+/// said 200, and sending again would double the batch.
+pub fn accepted(body: &[u8], events: usize) -> Rejected {
+    let answer: Accepted = serde_json::from_slice(body).unwrap_or_default();
+    let Some(info) = answer.rejected_log_events_info else { return Rejected::default() };
+    // The ends are exclusive, the start is inclusive; an event that is both is older than 14 days.
+    let too_old = info.too_old_log_event_end_index.unwrap_or(0).min(events);
+    let expired = info.expired_log_event_end_index.unwrap_or(0).min(events).saturating_sub(too_old);
+    let too_new = events - info.too_new_log_event_start_index.unwrap_or(events).min(events);
+    Rejected { too_old, expired, too_new }
+}

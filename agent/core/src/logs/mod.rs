@@ -1,0 +1,31 @@
+//! What is decided about shipping logs to CloudWatch Logs.
+//!
+//! ```text
+//! settings awslogs placeholders        what is shipped, and where to
+//! identity rotation                    which bytes belong to which file, whatever its name is now
+//! lines timestamp encoding redact      bytes of a file to the text and time of an event
+//! batch service                        events to one request that the service takes
+//! answer turns                         which events were not kept, and whose turn it is
+//! lag                                  what `hostler logs --lag` shows
+//! ```
+//!
+//! A batch is a pure function of the bytes that it is made of, of its base time and of the settings: what is sent again
+//! after a crash or a lost answer is the same, byte by byte.
+
+pub mod answer;
+pub mod awslogs;
+pub mod batch;
+pub mod encoding;
+pub mod identity;
+pub mod lag;
+pub mod lines;
+pub mod placeholders;
+pub mod redact;
+pub mod rotation;
+pub mod service;
+pub mod settings;
+pub mod timestamp;
+pub mod turns;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! `{instance_id}` and the like in the names of groups and streams.
+
+/// What stands for what. Names that a source does not have are empty and make the placeholder an error when the
+/// configuration is read (`known` in [`check`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    values: Vec<(&'static str, String)>,
+}
+
+/// Placeholders of every source.
+pub const OF_HOST: &[&str] = &["instance_id", "hostname", "ip_address"];
+/// And of a file.
+pub const OF_FILE: &[&str] = &["instance_id", "hostname", "ip_address", "file_name", "file_path"];
+/// And of a deployment's log.
+pub const OF_DEPLOYMENT: &[&str] =
+    &["instance_id", "hostname", "ip_address", "application", "deployment_group", "deployment_id"];
+
+impl Names {
+    /// With one more; an earlier value of the name is replaced.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.values.retain(|(known, _)| *known != name);
+        self.values.push((name, value.into()));
+        self
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A text with every placeholder replaced; those that are not known stay as they are.
+pub fn expand(template: &str, names: &Names) -> String {
+    let mut out = String::new();
+    each(template, |part| match part {
+        Part::Text(text) => out.push_str(text),
+        Part::Placeholder(name) => match names.value(name) {
+            Some(value) => out.push_str(value),
+            None => out.push_str(&format!("{{{name}}}")),
+        },
+    });
+    out
+}
+
+/// The first placeholder of a text that is none of `known`.
+pub fn unknown(template: &str, known: &[&str]) -> Option<String> {
+    let mut found = None;
+    each(template, |part| match part {
+        Part::Placeholder(name) if !known.contains(&name) && found.is_none() => found = Some(name.to_owned()),
+        _ => {}
+    });
+    found
+}
+
+/// Whether a text has this placeholder.
+pub fn has(template: &str, wanted: &str) -> bool {
+    let mut found = false;
+    each(template, |part| found |= matches!(part, Part::Placeholder(name) if name == wanted));
+    found
+}
+
+enum Part<'t> {
+    Text(&'t str),
+    Placeholder(&'t str),
+}
+
+fn each<'t>(template: &'t str, mut take: impl FnMut(Part<'t>)) {
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        let Some(length) = rest[open..].find('}') else { break };
+        take(Part::Text(&rest[..open]));
+        take(Part::Placeholder(&rest[open + 1..open + length]));
+        rest = &rest[open + length + 1..];
+    }
+    take(Part::Text(rest));
+}

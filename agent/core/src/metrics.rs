@@ -1,0 +1,148 @@
+//! The state as OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>): derived, never counted
+//! beside it.
+
+use std::fmt::Write as _;
+
+use crate::ids::GroupKey;
+use crate::machine::state::{Group, State, StepStatus};
+use crate::status::{ChannelStatus, Condition, Daemon, condition};
+
+/// The media type of [`text`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of a daemon. Times are seconds since 1970.
+pub fn text(state: &State, daemon: &Daemon) -> String {
+    let mut text = Text(String::new());
+    text.family("hostler_build", "info", "The agent.");
+    text.sample("hostler_build_info", &[("version", &daemon.agent_version)], "1");
+    text.family("process_start_time_seconds", "gauge", "When the daemon started.");
+    text.sample("process_start_time_seconds", &[], &seconds(daemon.started_ms));
+    text.family("hostler_waiting", "gauge", "Whether the daemon still waits to know which host this is.");
+    text.sample("hostler_waiting", &[], if daemon.waiting.is_some() { "1" } else { "0" });
+    let groups: Vec<&Group> = state.groups.values().collect();
+    deployments(&mut text, &groups);
+    durations(&mut text, &groups);
+    channels(&mut text, &daemon.channels);
+    text.0.push_str("# EOF\n");
+    text.0
+}
+
+fn deployments(text: &mut Text, groups: &[&Group]) {
+    text.family("hostler_deployments", "counter", "Deployments that ended on this instance.");
+    for group in groups {
+        let totals = group.totals;
+        let counts = [
+            ("succeeded", totals.succeeded),
+            ("failed", totals.failed),
+            ("rolled_back", totals.rolled_back),
+            ("rollback_failed", totals.rollback_failed),
+        ];
+        for (outcome, count) in counts {
+            text.of_group("hostler_deployments_total", &group.key, &[("outcome", outcome)], &count.to_string());
+        }
+    }
+    text.family("hostler_deployment_active", "gauge", "Whether a deployment of the group is going on.");
+    for group in groups {
+        text.flag("hostler_deployment_active", &group.key, group.active.is_some());
+    }
+    text.family("hostler_group_failed", "gauge", "Whether the last deployment failed and nothing made it good.");
+    for group in groups {
+        text.flag("hostler_group_failed", &group.key, condition(group) == Condition::Failed);
+    }
+    text.family(
+        "hostler_group_held",
+        "gauge",
+        "Whether somebody holds the group, so that its channel is not followed.",
+    );
+    for group in groups {
+        text.flag("hostler_group_held", &group.key, group.following.held.is_some());
+    }
+    text.family("hostler_release_sequence", "gauge", "Sequence of the release whose files are on the host.");
+    for group in groups {
+        if let Some(sequence) = group.installed.as_ref().and_then(|installed| installed.sequence) {
+            text.of_group("hostler_release_sequence", &group.key, &[], &sequence.to_string());
+        }
+    }
+    text.family("hostler_last_success_timestamp_seconds", "gauge", "When a deployment succeeded last.");
+    for group in groups {
+        if let Some(at) = group.totals.last_success_ms {
+            text.of_group("hostler_last_success_timestamp_seconds", &group.key, &[], &seconds(at));
+        }
+    }
+}
+
+fn durations(text: &mut Text, groups: &[&Group]) {
+    text.family("hostler_event_duration_seconds", "gauge", "How long each event of the last deployment took.");
+    for group in groups {
+        for step in group.finished.last().into_iter().flat_map(|deployment| &deployment.steps) {
+            if let (Some(from), Some(to), true) =
+                (step.started_ms, step.finished_ms, step.status != StepStatus::Skipped)
+            {
+                let took = seconds(to.saturating_sub(from));
+                text.of_group("hostler_event_duration_seconds", &group.key, &[("event", step.event.name())], &took);
+            }
+        }
+    }
+}
+
+fn channels(text: &mut Text, channels: &[ChannelStatus]) {
+    text.family("hostler_channel_looks", "counter", "Looks at the channel since the daemon started.");
+    for channel in channels {
+        text.of_group("hostler_channel_looks_total", &channel.key, &[], &channel.looks.to_string());
+    }
+    text.family("hostler_channel_errors", "counter", "Looks at the channel that failed.");
+    for channel in channels {
+        text.of_group("hostler_channel_errors_total", &channel.key, &[], &channel.errors.to_string());
+    }
+    let last = |text: &mut Text, name: &str, help: &str, at: fn(&ChannelStatus) -> Option<u64>| {
+        text.family(name, "gauge", help);
+        for channel in channels {
+            if let Some(at) = at(channel) {
+                text.of_group(name, &channel.key, &[], &seconds(at));
+            }
+        }
+    };
+    last(text, "hostler_channel_last_look_timestamp_seconds", "When the channel was looked at last.", |c| {
+        c.last_look_ms
+    });
+    last(text, "hostler_channel_last_success_timestamp_seconds", "When that went well last.", |c| c.last_success_ms);
+}
+
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# TYPE {name} {kind}");
+        if name.ends_with("_seconds") {
+            let _ = writeln!(self.0, "# UNIT {name} seconds");
+        }
+        let _ = writeln!(self.0, "# HELP {name} {help}");
+    }
+
+    fn flag(&mut self, name: &str, key: &GroupKey, on: bool) {
+        self.of_group(name, key, &[], if on { "1" } else { "0" });
+    }
+
+    fn of_group(&mut self, name: &str, key: &GroupKey, more: &[(&str, &str)], value: &str) {
+        let names = [("application", key.application.as_str()), ("group", key.group.as_str())];
+        self.sample(name, &[&names[..], more].concat(), value);
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
+        self.0.push_str(name);
+        if !labels.is_empty() {
+            let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let labels: Vec<String> =
+                labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+            let _ = write!(self.0, "{{{}}}", labels.join(","));
+        }
+        let _ = writeln!(self.0, " {value}");
+    }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
+}
+
+#[cfg(test)]
+mod tests;

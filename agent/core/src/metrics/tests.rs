@@ -1,0 +1,34 @@
+use super::*;
+use crate::outside::golden::assert_golden;
+use crate::status::tests::Host;
+
+#[test]
+fn a_scrape_shows_what_the_state_holds() {
+    let mut host = Host::new();
+    host.deploy("a", 1);
+    host.install(false);
+    host.deploy("a", 2);
+    host.install(true);
+    host.prepare();
+    host.finish(crate::machine::WorkResult::Finished { warnings: vec![] });
+    host.deploy("b", 3);
+    let key = GroupKey::new("web".parse().unwrap(), "a".parse().unwrap());
+    let channel = ChannelStatus {
+        key,
+        channel: "file:///srv".to_owned(),
+        poll_seconds: 60,
+        last_look_ms: Some(1_700_000_000_123),
+        last_success_ms: None,
+        looks: 7,
+        errors: 7,
+        error: Some("no".to_owned()),
+    };
+    let daemon = Daemon {
+        agent_version: "1.2\"3".to_owned(),
+        pid: 1,
+        started_ms: 1_700_000_000_000,
+        waiting: None,
+        channels: vec![channel],
+    };
+    assert_golden("metrics", &text(&host.state, &daemon));
+}

@@ -1,0 +1,77 @@
+//! Descriptors and deleted files: what is held open costs the host something.
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::fstatvfs;
+
+use super::followed::{Followed, Place};
+use super::medium::Medium;
+use super::{OPEN_FILES, Tail};
+
+/// Parts of a hundred of a file system below which deleted files are not held open any more.
+const FREE_PERCENT: u64 = 5;
+
+impl Tail {
+    /// Closes files that lead to themselves by their path, those that have been quiet for the longest time first, and
+    /// forgets what nothing is left of.
+    pub(super) fn close_idle(&mut self) {
+        self.files.retain(|_, file| {
+            let is_nowhere =
+                file.place == Place::Finished && file.origin.parent().is_some_and(|parent| !parent.exists());
+            if is_nowhere {
+                self.positions.note(super::Record::Gone { id: file.id });
+            }
+            !is_nowhere
+        });
+        let used: std::collections::BTreeSet<&str> = self
+            .files
+            .values()
+            .map(|file| file.stream.as_str())
+            .chain(self.journals.values().map(|journal| journal.stream.as_str()))
+            .collect();
+        let turns = &mut self.turns;
+        self.streams.retain(|key, stream| {
+            let keep = used.contains(key.as_str()) || stream.out.is_some();
+            if !keep {
+                turns.forget(key);
+            }
+            keep
+        });
+        let most = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_or(OPEN_FILES, |(soft, _)| OPEN_FILES.min(usize::try_from(soft / 2).unwrap_or(OPEN_FILES)));
+        let is_open = |file: &&mut Followed| matches!(file.medium, Medium::Plain(_)) && file.place == Place::Current;
+        let mut open: Vec<&mut Followed> = self.files.values_mut().filter(is_open).collect();
+        let excess = open.len().saturating_sub(most);
+        if excess > 0 {
+            open.sort_by_key(|file| (file.unread() > 0, file.grown_ms));
+            open.into_iter().take(excess).for_each(|file| file.medium = Medium::Closed);
+        }
+    }
+
+    /// Lets deleted files go, the oldest first, when they take more than they may, or the last of their disk.
+    pub(super) fn watch_disk(&mut self) {
+        let is_deleted = |file: &&Followed| file.place == Place::Rotated && file.links == 0 && file.unread() > 0;
+        let deleted: Vec<(u64, u64)> = self.files.values().filter(is_deleted).map(|f| (f.id, f.size)).collect();
+        let mut held: u64 = deleted.iter().map(|(_, size)| size).sum();
+        for (id, size) in deleted {
+            let is_short = self.files.get(&id).is_some_and(is_disk_short);
+            if held <= self.deleted_bytes && !is_short {
+                return;
+            }
+            held -= size;
+            if self.is_in_flight(id) {
+                continue;
+            }
+            let unread = self.files.get(&id).map_or(0, Followed::unread);
+            let why = if is_short { "its disk is full and it is deleted" } else { "too much of deleted logs waits" };
+            self.lose(id, unread, why);
+        }
+    }
+}
+
+fn is_disk_short(file: &Followed) -> bool {
+    let Medium::Plain(open) = &file.medium else { return false };
+    fstatvfs(open).is_ok_and(|disk| {
+        let (free, all) = (disk.blocks_available(), disk.blocks());
+        free.saturating_mul(100) < all.saturating_mul(FREE_PERCENT)
+    })
+}

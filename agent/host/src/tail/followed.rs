@@ -1,0 +1,228 @@
+//! One file that is followed, whatever its name is now.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use hostler_core::logs::identity::{Fingerprint, HEAD_BYTES, Identity, TRAIL_BYTES};
+use hostler_core::logs::rotation::{Known, Sameness, compare};
+
+use super::medium::{Facts, Medium, Sample, open};
+use super::positions::FileRecord;
+
+/// Where a file is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At its path.
+    Current,
+    /// Renamed, deleted or copied away; it is read to its end.
+    Rotated,
+    /// What was in it and not read is nowhere any more.
+    Gone,
+    /// Read to its end, acknowledged, and quiet; kept to know its copies.
+    Finished,
+}
+
+/// How far something is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Position {
+    pub offset: u64,
+    pub trail: Fingerprint,
+    /// The time of the last event, for one without a time.
+    pub last_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub id: u64,
+    /// The path at which it was first seen.
+    pub origin: PathBuf,
+    /// Key of the source.
+    pub source: String,
+    /// Key of the stream.
+    pub stream: String,
+    pub path: PathBuf,
+    pub identity: Identity,
+    /// What was acknowledged.
+    pub position: Position,
+    /// Bytes, as last seen.
+    pub size: u64,
+    pub changed_ns: u64,
+    /// Links to the inode, as last seen; 0 for a deleted file.
+    pub links: u64,
+    /// When it was last seen to have grown, or was rotated.
+    pub grown_ms: u64,
+    /// Since when there are bytes that are not acknowledged.
+    pub waiting_since: Option<u64>,
+    /// The size at which no whole event was left in it.
+    pub tried: Option<u64>,
+    pub medium: Medium,
+    pub place: Place,
+}
+
+impl Followed {
+    pub fn known(&self) -> Known<'_> {
+        Known { identity: &self.identity, offset: self.position.offset, trail: self.position.trail }
+    }
+
+    pub fn unread(&self) -> u64 {
+        self.size.saturating_sub(self.position.offset)
+    }
+
+    pub fn record(&self) -> FileRecord {
+        FileRecord {
+            id: self.id,
+            source: self.source.clone(),
+            path: self.path.clone(),
+            identity: self.identity.clone(),
+            offset: self.position.offset,
+            trail: self.position.trail,
+            last_ms: self.position.last_ms,
+            changed_ns: self.changed_ns,
+            origin: self.origin.clone(),
+            size: self.size,
+            rotated: self.place != Place::Current,
+        }
+    }
+
+    /// Takes note of what the file system says now.
+    pub fn seen(&mut self, facts: &Facts, now_ms: u64) {
+        if facts.size != self.size {
+            self.grown_ms = now_ms;
+        }
+        (self.size, self.changed_ns, self.links) = (facts.size, facts.changed_ns, facts.links);
+        self.wait_from(now_ms);
+    }
+
+    /// Keeps the time since which something waits.
+    pub fn wait_from(&mut self, now_ms: u64) {
+        if self.unread() == 0 {
+            self.waiting_since = None;
+        } else if self.waiting_since.is_none() {
+            self.waiting_since = Some(now_ms);
+        }
+    }
+
+    /// As it was when it was last written down.
+    pub fn from_record(record: FileRecord, stream: String, now_ms: u64) -> Self {
+        let position = Position { offset: record.offset, trail: record.trail, last_ms: record.last_ms };
+        Self {
+            id: record.id,
+            origin: record.origin,
+            source: record.source,
+            stream,
+            path: record.path,
+            identity: record.identity,
+            size: record.size.max(position.offset),
+            position,
+            changed_ns: record.changed_ns,
+            links: 1,
+            grown_ms: now_ms,
+            waiting_since: None,
+            tried: None,
+            medium: Medium::Closed,
+            place: if record.rotated { Place::Rotated } else { Place::Current },
+        }
+    }
+
+    /// Whether a file at a path with these facts is this one, by what is in it if nothing is open.
+    pub fn is_at(&self, path: &std::path::Path, facts: &Facts) -> bool {
+        if !self.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
+            return false;
+        }
+        // While a file is open its inode is not used again.
+        if matches!(self.medium, Medium::Plain(_)) {
+            return true;
+        }
+        let Ok(mut medium) = open(path).map(Medium::Plain) else { return false };
+        let Ok(sample) = Sample::read(&mut medium, self.position.offset) else { return false };
+        compare(self.known(), sample.found(facts, facts.size)) == Sameness::Same
+    }
+
+    /// Opens the file at its path, if it still is the same one there.
+    pub fn open_at_path(&mut self) -> io::Result<bool> {
+        if !matches!(self.medium, Medium::Closed) {
+            return Ok(true);
+        }
+        let file = open(&self.path)?;
+        let facts = Facts::of_file(&file)?;
+        let mut medium = Medium::Plain(file);
+        let sample = Sample::read(&mut medium, self.position.offset)?;
+        if compare(self.known(), sample.found(&facts, facts.size)) != Sameness::Same {
+            return Ok(false);
+        }
+        self.learn_head(&sample);
+        self.medium = medium;
+        Ok(true)
+    }
+
+    /// A file that was short when it was first seen is known better once it is longer.
+    pub fn learn_head(&mut self, sample: &Sample) -> bool {
+        if sample.head.len() <= self.identity.head.bytes {
+            return false;
+        }
+        self.identity.head = Fingerprint::of(&sample.head);
+        true
+    }
+
+    /// Whether what was read is still what is before the position; looked at behind each read, because a file that is
+    /// truncated and grows again looks like one that goes on.
+    pub fn is_unchanged(&mut self, window: &Window, offset: u64) -> io::Result<bool> {
+        let Medium::Plain(file) = &self.medium else { return Ok(true) };
+        if Facts::of_file(file)?.size < offset {
+            return Ok(false);
+        }
+        if offset < HEAD_BYTES as u64 {
+            // Little or nothing is before it; what was seen of the file has to be there too.
+            let mut head = vec![0; self.identity.head.bytes];
+            let count = self.medium.read_at(&mut head, 0)?;
+            if !self.identity.head.begins(&head[..count]) {
+                return Ok(false);
+            }
+        }
+        let mut before = vec![0; window.bytes.len()];
+        let start = offset - before.len() as u64;
+        let count = self.medium.read_at(&mut before, start)?;
+        Ok(before[..count] == window.bytes[..])
+    }
+}
+
+/// The last bytes before an offset, rolling.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Window {
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// Reads the bytes before an offset.
+    pub fn read(medium: &mut Medium, offset: u64) -> io::Result<Self> {
+        let start = offset.saturating_sub(TRAIL_BYTES as u64);
+        let mut bytes = vec![0; usize::try_from(offset - start).unwrap_or(0)];
+        let count = medium.read_at(&mut bytes, start)?;
+        bytes.truncate(count);
+        Ok(Self { bytes })
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        if bytes.len() >= TRAIL_BYTES {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&bytes[bytes.len() - TRAIL_BYTES..]);
+            return;
+        }
+        let kept = self.bytes.len().min(TRAIL_BYTES - bytes.len());
+        self.bytes.drain(..self.bytes.len() - kept);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether these are the bytes that a trail, perhaps a shorter one, was taken of.
+    pub fn trail_ends_with(&self, trail: &Fingerprint) -> bool {
+        trail.ends(&self.bytes)
+    }
+
+    pub fn trail(&self) -> Fingerprint {
+        Fingerprint::of(&self.bytes)
+    }
+}
+
+/// All files, by their number: older ones first.
+pub(super) type Files = BTreeMap<u64, Followed>;

@@ -1,0 +1,465 @@
+//! Looking at the patterns' files: new ones, rotated ones, truncated ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use hostler_core::logs::identity::Fingerprint;
+use hostler_core::logs::rotation::{Packing, Sameness, compare, is_copy, packing, rotated_name};
+use hostler_core::logs::settings::InitialPosition;
+
+use super::followed::{Followed, Place, Position};
+use super::medium::{Facts, Medium, Sample, open};
+use super::neighbours::{Between, find_between, find_rest, identity_of, is_prefix_copy, name_of};
+use super::positions::Record;
+use super::source::FileSource;
+use super::{FINISHED_KEPT, ROTATED_QUIET_MS, Tail};
+
+/// Milliseconds between two looks at everything where the kernel tells of changes, and where it does not.
+const SWEEP_MS: u64 = 10_000;
+const SWEEP_BLIND_MS: u64 = 2_000;
+
+/// Milliseconds between two looks however much is told.
+const LOOK_MS: u64 = 100;
+
+impl Tail {
+    /// Looks at what changed, if it is time to. Never waits for anything but the disk.
+    pub fn look(&mut self, now_ms: u64) {
+        let told = self.watch.told();
+        self.look_wanted |= told.look;
+        self.written.extend(told.written);
+        if now_ms < self.looked_ms + LOOK_MS {
+            return;
+        }
+        let sweep = if self.blind { SWEEP_BLIND_MS } else { SWEEP_MS };
+        if self.look_wanted || now_ms >= self.swept_ms + sweep {
+            self.written.clear();
+            self.sweep(now_ms);
+        } else if !self.written.is_empty() {
+            for path in std::mem::take(&mut self.written) {
+                self.look_at_written(&path, now_ms);
+            }
+            self.close_idle();
+        } else {
+            return;
+        }
+        self.looked_ms = now_ms;
+    }
+
+    /// When [`Tail::look`] has something to do, if nothing is told before.
+    pub(super) fn look_due_ms(&self) -> u64 {
+        if self.look_wanted || !self.written.is_empty() {
+            return self.looked_ms + LOOK_MS;
+        }
+        self.swept_ms + if self.blind { SWEEP_BLIND_MS } else { SWEEP_MS }
+    }
+
+    /// Looks at everything.
+    pub fn sweep(&mut self, now_ms: u64) {
+        (self.look_wanted, self.swept_ms, self.blind) = (false, now_ms, false);
+        for key in self.sources.keys().cloned().collect::<Vec<_>>() {
+            let Some(source) = self.sources.get(&key).cloned() else { continue };
+            for directory in source.directories() {
+                self.blind |= !self.watch.add(&directory);
+            }
+            let first_time = !self.positions.book.sources.contains(&key);
+            let paths = source.paths();
+            let there: BTreeSet<&PathBuf> = paths.iter().collect();
+            self.leave_missing(&key, &there, now_ms);
+            for path in &paths {
+                self.look_at(&source, path, first_time, now_ms);
+            }
+            if first_time {
+                self.positions.note(Record::Source { key });
+            }
+        }
+        self.look_at_rotated(now_ms);
+        self.first_sweep = false;
+        self.close_idle();
+        self.watch_disk();
+    }
+
+    /// A file that was only written to needs no look at its neighbours.
+    fn look_at_written(&mut self, path: &Path, now_ms: u64) {
+        let at_path: Vec<u64> =
+            self.files.values().filter(|f| f.place == Place::Current && f.path == path).map(|f| f.id).collect();
+        for id in at_path {
+            if let Some(source) = self.files.get(&id).and_then(|file| self.sources.get(&file.source)).cloned() {
+                self.look_at(&source, path, false, now_ms);
+            }
+        }
+    }
+
+    fn current(&self, source: &str, path: &Path) -> Option<u64> {
+        let at = |file: &&Followed| file.place == Place::Current && file.source == source && file.path == path;
+        self.files.values().find(at).map(|file| file.id)
+    }
+
+    /// Files whose path is gone.
+    fn leave_missing(&mut self, source: &str, there: &BTreeSet<&PathBuf>, now_ms: u64) {
+        let missing: Vec<u64> = self
+            .files
+            .values()
+            .filter(|file| file.source == source && file.place == Place::Current && !there.contains(&file.path))
+            .map(|file| file.id)
+            .collect();
+        self.follow_unseen(source, there, now_ms);
+        // One whose new name has the pattern too is found there.
+        for id in missing {
+            if !self.is_moved(id, there, now_ms) {
+                self.rotate(id, now_ms);
+                self.follow_between(id, now_ms);
+            }
+        }
+    }
+
+    /// Files that were created at a path that is empty again, and rotated away, between two looks.
+    fn follow_unseen(&mut self, source: &str, there: &BTreeSet<&PathBuf>, now_ms: u64) {
+        let mut latest: BTreeMap<PathBuf, u64> = BTreeMap::new();
+        for file in self.files.values().filter(|file| file.source == source && !there.contains(&file.origin)) {
+            latest.insert(file.origin.clone(), file.id);
+        }
+        let is_current = |id: &u64| self.files.get(id).is_some_and(|file| file.place == Place::Current);
+        let ended: Vec<u64> = latest.into_values().filter(|id| !is_current(id)).collect();
+        ended.into_iter().for_each(|id| self.follow_between(id, now_ms));
+    }
+
+    /// The last file that was at a path.
+    fn latest_of(&self, source: &str, origin: &Path) -> Option<u64> {
+        let is_of = |file: &&Followed| file.source == source && file.origin == origin;
+        self.files.values().filter(is_of).map(|file| file.id).next_back()
+    }
+
+    /// Whether a file is at another path of its source now, where it goes on.
+    fn is_moved(&mut self, id: u64, there: &BTreeSet<&PathBuf>, now_ms: u64) -> bool {
+        let Some(file) = self.files.get_mut(&id) else { return false };
+        for path in there {
+            let Ok(facts) = Facts::of_path(path) else { continue };
+            if file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
+                file.path = (*path).clone();
+                let is_same = matches!(file.open_at_path(), Ok(true)) && open_facts(file).is_some();
+                if !is_same {
+                    self.rewritten(id, now_ms);
+                    return true;
+                }
+                file.seen(&facts, now_ms);
+                let record = file.record();
+                self.positions.note(Record::File(record));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn look_at(&mut self, source: &FileSource, path: &Path, first_time: bool, now_ms: u64) {
+        let Ok(facts) = Facts::of_path(path) else { return };
+        if !facts.is_file {
+            return;
+        }
+        let current = self.current(&source.key, path);
+        if let Some(id) = current {
+            match self.compare(id, path, &facts, now_ms) {
+                Some(Sameness::Same) | None => return,
+                Some(Sameness::Rewritten) => self.rewritten(id, now_ms),
+                Some(Sameness::Other) => {
+                    self.rotate(id, now_ms);
+                    self.follow_between(id, now_ms);
+                }
+            }
+        } else if let Some(before) = self.latest_of(&source.key, path) {
+            self.follow_between(before, now_ms);
+        }
+        let is_known = self.is_known_elsewhere(source, path, &facts, now_ms);
+        if is_known || (current.is_none() && self.is_held(source, path, &facts)) {
+            return;
+        }
+        let at_end = first_time && current.is_none() && source.initial_position == InitialPosition::EndOfFile;
+        self.follow_new(source, path, at_end, now_ms);
+    }
+
+    /// What a look at a current file's path shows; `None` when it cannot be read.
+    fn compare(&mut self, id: u64, path: &Path, facts: &Facts, now_ms: u64) -> Option<Sameness> {
+        let file = self.files.get_mut(&id)?;
+        if !file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
+            return Some(Sameness::Other);
+        }
+        let unchanged = file.size == facts.size && file.changed_ns == facts.changed_ns && !self.first_sweep;
+        if unchanged {
+            file.wait_from(now_ms);
+            return Some(Sameness::Same);
+        }
+        if matches!(file.medium, Medium::Closed) {
+            let opened = open(path).inspect_err(|error| self.errors.opened(&file.stream, path, error)).ok()?;
+            // Between the look and the opening it may have been rotated; the next look finds that.
+            let opened_facts = Facts::of_file(&opened).ok()?;
+            if !file.identity.same_inode(opened_facts.device, opened_facts.inode, opened_facts.born_ns) {
+                self.look_wanted = true;
+                return None;
+            }
+            file.medium = Medium::Plain(opened);
+        }
+        let sample = Sample::read(&mut file.medium, file.position.offset).ok()?;
+        let sameness = compare(file.known(), sample.found(facts, facts.size));
+        if sameness == Sameness::Same {
+            // What was written since may have been copied away, and the file be as short as before.
+            let may_be_emptied = file.identity.head.bytes == 0 || file.size == facts.size;
+            if may_be_emptied && file.changed_ns != facts.changed_ns {
+                self.follow_between(id, now_ms);
+            }
+            let file = self.files.get_mut(&id)?;
+            let learned = file.learn_head(&sample);
+            file.seen(facts, now_ms);
+            if learned {
+                let record = file.record();
+                self.positions.note(Record::File(record));
+            }
+        }
+        Some(sameness)
+    }
+
+    /// A file's path has another file, or none.
+    pub(super) fn rotate(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.grown_ms = now_ms;
+        file.tried = None;
+        match open_facts(file) {
+            Some(facts) => {
+                file.place = Place::Rotated;
+                file.seen(&facts, now_ms);
+            }
+            None => find(file, now_ms),
+        }
+        let record = file.record();
+        self.positions.note(Record::File(record));
+    }
+
+    /// A file's content was replaced where it stands: the rest may be in a copy.
+    pub(super) fn rewritten(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.medium = Medium::Closed;
+        file.tried = None;
+        file.grown_ms = now_ms;
+        find(file, now_ms);
+        let record = file.record();
+        self.positions.note(Record::File(record));
+        self.follow_between(id, now_ms);
+    }
+
+    /// What was rotated away between two looks, or while nobody looked.
+    fn follow_between(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get(&id) else { return };
+        let Some(source) = self.sources.get(&file.source).cloned() else { return };
+        let files = &self.files;
+        let is_known = |facts: &Facts, medium: &mut Medium, size: u64| {
+            let mut is_one = |known: &Followed| {
+                // Packed before it was read: the time of its last change stays.
+                let is_whole = (known.size, known.changed_ns) == (size, facts.changed_ns);
+                let is_inode = known.identity.same_inode(facts.device, facts.inode, facts.born_ns);
+                (is_inode && known.place != Place::Gone)
+                    || ((known.position.offset > 0 || is_whole)
+                        && Sample::read(medium, known.position.offset)
+                            .is_ok_and(|sample| is_copy(known.known(), sample.found(facts, size))))
+            };
+            files.values().filter(|known| known.source == source.key).any(&mut is_one)
+        };
+        let between = find_between(&file.origin, file.changed_ns, is_known);
+        let (origin, stream) = (file.origin.clone(), file.stream.clone());
+        for between in between {
+            self.follow_rotated(&source, &origin, &stream, between, now_ms);
+        }
+    }
+
+    fn follow_rotated(&mut self, source: &FileSource, origin: &Path, stream: &str, between: Between, now_ms: u64) {
+        let id = self.next_id();
+        let mut file = Followed {
+            id,
+            origin: origin.to_owned(),
+            source: source.key.clone(),
+            stream: stream.to_owned(),
+            path: between.path,
+            identity: identity_of(&between.facts, &between.sample),
+            position: Position::default(),
+            size: 0,
+            changed_ns: 0,
+            links: 1,
+            grown_ms: now_ms,
+            waiting_since: None,
+            tried: None,
+            medium: between.medium,
+            place: Place::Rotated,
+        };
+        file.seen(&Facts { size: between.size, ..between.facts }, now_ms);
+        log::info!(path:% = file.path.display(); "a log that was rotated away unseen is read");
+        self.positions.note(Record::File(file.record()));
+        self.files.insert(id, file);
+    }
+
+    /// Whether a file at a new path is one that is followed under another name.
+    fn is_known_elsewhere(&mut self, source: &FileSource, path: &Path, facts: &Facts, now_ms: u64) -> bool {
+        let same =
+            |file: &&mut Followed| file.source == source.key && file.place != Place::Gone && file.is_at(path, facts);
+        let Some(file) = self.files.values_mut().find(same) else { return false };
+        if file.place == Place::Current && file.path != path {
+            let old = Facts::of_path(&file.path).ok();
+            if old.is_some_and(|old| file.identity.same_inode(old.device, old.inode, old.born_ns)) {
+                // One file with two names is followed by the first.
+                return true;
+            }
+        }
+        let goes_on = file.place == Place::Finished && facts.size > file.size;
+        if file.path != path || goes_on {
+            file.path = path.to_owned();
+            if goes_on {
+                file.place = Place::Rotated;
+            }
+            let record = file.record();
+            self.positions.note(Record::File(record));
+        }
+        file.seen(facts, now_ms);
+        true
+    }
+
+    /// Whether a file with a rotated name is nothing but a copy of one that is followed.
+    fn is_held(&mut self, source: &FileSource, path: &Path, facts: &Facts) -> bool {
+        let name = name_of(path);
+        let related = |file: &&mut Followed| {
+            file.source == source.key
+                && file.place == Place::Current
+                && file.path.parent() == path.parent()
+                && rotated_name(&name_of(&file.path), &name).is_some()
+        };
+        let Some(original) = self.files.values_mut().find(related) else { return false };
+        let Ok(opened) = open(path) else { return false };
+        let Ok(sample) = Sample::read(&mut Medium::Plain(opened), facts.size) else { return false };
+        is_prefix_copy(&sample, facts, original)
+    }
+
+    fn follow_new(&mut self, source: &FileSource, path: &Path, at_end: bool, now_ms: u64) {
+        if packing(&name_of(path)) != Packing::Plain {
+            return;
+        }
+        let stream = self.stream_of(source, path);
+        let opened = match open(path).and_then(|file| Ok((Facts::of_file(&file)?, file))) {
+            Ok(opened) => opened,
+            Err(error) => return self.errors.opened(&stream, path, &error),
+        };
+        let (facts, file) = opened;
+        let mut medium = Medium::Plain(file);
+        let offset = if at_end { facts.size } else { 0 };
+        let Ok(sample) = Sample::read(&mut medium, offset) else { return };
+        let id = self.next_id();
+        let mut file = Followed {
+            id,
+            origin: path.to_owned(),
+            source: source.key.clone(),
+            stream,
+            path: path.to_owned(),
+            identity: identity_of(&facts, &sample),
+            position: Position { offset, trail: Fingerprint::of(&sample.before), last_ms: None },
+            size: 0,
+            changed_ns: 0,
+            links: 1,
+            grown_ms: now_ms,
+            waiting_since: None,
+            tried: None,
+            medium,
+            place: Place::Current,
+        };
+        file.seen(&facts, now_ms);
+        self.positions.note(Record::File(file.record()));
+        self.files.insert(id, file);
+    }
+
+    /// Files that were rotated away may still be written to, and end at last.
+    fn look_at_rotated(&mut self, now_ms: u64) {
+        let rotated: Vec<u64> = self
+            .files
+            .values()
+            .filter(|file| matches!(file.place, Place::Rotated | Place::Gone))
+            .map(|file| file.id)
+            .collect();
+        for id in rotated {
+            let busy = self.is_in_flight(id);
+            let is_lost_sight_of =
+                |file: &Followed| file.place == Place::Rotated && matches!(file.medium, Medium::Closed);
+            if self.files.get(&id).is_some_and(is_lost_sight_of) {
+                self.rotate(id, now_ms);
+            }
+            let Some(file) = self.files.get_mut(&id) else { continue };
+            if let Medium::Plain(open) = &file.medium
+                && let Ok(facts) = Facts::of_file(open)
+            {
+                file.seen(&facts, now_ms);
+            }
+            if file.place == Place::Gone && !busy {
+                let lost = file.unread();
+                self.lose(id, lost, "it was rotated, truncated or deleted before it was read");
+            } else if file.place == Place::Rotated
+                && !busy
+                && file.unread() == 0
+                && now_ms >= file.grown_ms + ROTATED_QUIET_MS
+            {
+                file.place = Place::Finished;
+                file.medium = Medium::Closed;
+                let (source, origin) = (file.source.clone(), file.origin.clone());
+                self.forget_old(&source, &origin);
+            }
+        }
+    }
+
+    /// Counts bytes that nobody can read any more, and ends the file.
+    pub(super) fn lose(&mut self, id: u64, bytes: u64, why: &str) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        if bytes > 0 {
+            self.lost_bytes += bytes;
+            log::error!(path:% = file.path.display(), bytes, from = file.position.offset; "a part of a log is lost: {why}");
+            self.errors.note(&file.stream, format!("{bytes} bytes of {} are lost: {why}", file.path.display()));
+        }
+        file.place = Place::Finished;
+        file.medium = Medium::Closed;
+        file.position.offset = file.position.offset.max(file.size);
+        file.waiting_since = None;
+        let (source, origin) = (file.source.clone(), file.origin.clone());
+        self.positions.note(Record::Gone { id });
+        self.forget_old(&source, &origin);
+    }
+
+    /// Only the last few finished files of a path are remembered.
+    fn forget_old(&mut self, source: &str, origin: &Path) {
+        let finished: Vec<u64> = self
+            .files
+            .values()
+            .filter(|file| file.place == Place::Finished && file.source == source && file.origin == origin)
+            .map(|file| file.id)
+            .collect();
+        for id in finished.iter().take(finished.len().saturating_sub(FINISHED_KEPT)) {
+            self.files.remove(id);
+            self.positions.note(Record::Gone { id: *id });
+        }
+    }
+}
+
+/// What an open file is now; `None` when it is not open, or was truncated before it was rotated away.
+fn open_facts(file: &mut Followed) -> Option<Facts> {
+    let Medium::Plain(open) = &file.medium else { return None };
+    let facts = Facts::of_file(open).ok()?;
+    let sample = Sample::read(&mut file.medium, file.position.offset).ok()?;
+    if compare(file.known(), sample.found(&facts, facts.size)) != Sameness::Same {
+        return None;
+    }
+    file.learn_head(&sample);
+    Some(facts)
+}
+
+/// Looks for a file's rest in its directory.
+fn find(file: &mut Followed, now_ms: u64) {
+    file.medium = Medium::Closed;
+    let Some(rest) = find_rest(file) else {
+        file.place = Place::Gone;
+        return;
+    };
+    (file.place, file.path, file.medium) = (Place::Rotated, rest.path, rest.medium);
+    file.seen(&Facts { size: rest.size, ..rest.facts }, now_ms);
+    // Where its rest is is the file from now on: its inode may be another file's by now.
+    let facts = rest.facts;
+    (file.identity.device, file.identity.inode, file.identity.born_ns) = (facts.device, facts.inode, facts.born_ns);
+}

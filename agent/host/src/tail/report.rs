@@ -1,0 +1,42 @@
+//! How far everything is.
+
+use hostler_core::logs::lag::SourceReport;
+
+use super::Tail;
+use super::followed::{Followed, Place};
+
+impl Tail {
+    /// Every file and journal that is followed; finished ones are not.
+    pub fn report(&self, now_ms: u64) -> Vec<SourceReport> {
+        let files = self.files.values().filter(|file| file.place != Place::Finished);
+        let mut reports: Vec<SourceReport> = files.map(|file| self.of_file(file, now_ms)).collect();
+        reports.extend(self.journals.values().map(|journal| {
+            let mut report = self.of_stream(&journal.stream);
+            report.source = journal.describe();
+            report.position = journal.cursor().to_owned();
+            report.lag_seconds = journal.oldest_ms().map_or(0, |oldest| now_ms.saturating_sub(oldest) / 1000);
+            report
+        }));
+        reports
+    }
+
+    fn of_file(&self, file: &Followed, now_ms: u64) -> SourceReport {
+        let mut report = self.of_stream(&file.stream);
+        report.source = file.path.display().to_string();
+        report.position = file.position.offset.to_string();
+        report.lag_bytes = file.unread();
+        report.lag_seconds = file.waiting_since.map_or(0, |since| now_ms.saturating_sub(since) / 1000);
+        report.rotated = file.place != Place::Current;
+        report
+    }
+
+    fn of_stream(&self, key: &str) -> SourceReport {
+        let name = self.streams.get(key).map(|stream| &stream.name);
+        SourceReport {
+            log_group: name.map(|name| name.group.clone()).unwrap_or_default(),
+            log_stream: name.map(|name| name.stream.clone()).unwrap_or_default(),
+            last_error: self.errors.of_streams.get(key).cloned(),
+            ..SourceReport::default()
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! `hostler doctor`: each fault of a set-up has its code, also beside other faults, and every code is documented.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use hostler_core::doctor::{Code, Finding, Report, Severity};
+use hostler_core::notable::Notable;
+use jiff::Timestamp;
+
+use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
+use crate::support::eventually;
+use crate::support::http_server::Request;
+use crate::support::imds::{Fault, Imds};
+use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
+
+const SEMANTICS: &str = include_str!("../SEMANTICS.md");
+
+/// The rows of the table of SEMANTICS.md whose head begins like this: the cells, without the marks of code.
+fn table(head: &str) -> Vec<Vec<String>> {
+    let lines = SEMANTICS.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
+}
+
+#[test]
+fn every_code_is_documented_with_the_severities_that_it_can_have() {
+    let rows = table("| code | severities |");
+    let documented: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    let known: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_record_that_operators_alert_on_is_documented() {
+    let rows = table("| HOSTLER_EVENT | MESSAGE_ID |");
+    let documented: Vec<(&str, &str)> = rows.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
+    let known: Vec<(&str, &str)> = Notable::ALL.iter().map(|notable| (notable.name(), notable.message_id())).collect();
+    assert_eq!(documented, known);
+}
+
+/// Runs it, and holds each finding to the table.
+fn examine(command: Command) -> (Ended, Report) {
+    let ended = Ended::of(command);
+    let report: Report = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
+    assert_eq!(report.version, 1);
+    assert_eq!(ended.code, Some(if report.is_good() { 0 } else { 1 }), "{report:?}");
+    let allowed: BTreeMap<String, String> =
+        table("| code |").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    for finding in &report.findings {
+        let severity = finding.severity.word().to_lowercase();
+        let documented = allowed[finding.code.name()].split(", ").any(|word| word == severity);
+        assert!(documented, "{finding:?} has a severity that SEMANTICS.md does not name");
+        assert_eq!(finding.remedy.is_some(), finding.severity >= Severity::Warning, "{finding:?}");
+    }
+    (ended, report)
+}
+
+fn doctor(host: &Host) -> Command {
+    host.command(&["doctor", "--json"])
+}
+
+#[track_caller]
+fn finding(report: &Report, code: Code) -> Finding {
+    report
+        .findings
+        .iter()
+        .find(|finding| finding.code == code)
+        .unwrap_or_else(|| panic!("no {code:?} in {report:#?}"))
+        .clone()
+}
+
+#[track_caller]
+fn found(report: &Report, code: Code, severity: Severity, text: &str) {
+    let finding = finding(report, code);
+    assert!(finding.severity == severity && finding.message.contains(text), "{finding:?}");
+}
+
+#[test]
+fn a_host_that_was_never_used_is_good_and_stays_untouched() {
+    let host = Host::new();
+    let (_, report) = examine(doctor(&host));
+    found(&report, Code::Configuration, Severity::Info, "no groups");
+    found(&report, Code::StateDirectory, Severity::Info, "does not exist");
+    found(&report, Code::Daemon, Severity::Info, "no daemon");
+    found(&report, Code::Identity, Severity::Ok, "this host is");
+    assert!(
+        report.findings.iter().all(|f| !f.code.name().starts_with("imds") && f.code != Code::Credentials),
+        "{report:?}"
+    );
+    assert_eq!(fs::read_dir(host.root()).unwrap().count(), 0, "nothing was made");
+    // For people: one line each, what to do below it, and the sum.
+    host.configure("groups: [{application: shop, group: web, channel: /not/there}]\n");
+    let said = host.run(&["doctor"]).with_code(1);
+    assert!(said.out.contains("ERROR    store-reachable     shop/web:"), "{}", said.out);
+    assert!(said.out.contains("-> correct the group's channel"), "{}", said.out);
+    // The machine below it may have warnings of its own.
+    assert!(said.out.lines().last().unwrap().starts_with("1 error(s), "), "{}", said.out);
+}
+
+#[test]
+fn one_fault_hides_no_other_and_a_daemon_is_no_obstacle() {
+    let host = Host::new();
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    host.configure(&format!("groups: [{{application: shop, group: web, channel: {}}}]\n", host.store().display()));
+    let (_, report) = examine(doctor(&host));
+    found(&report, Code::StoreReachable, Severity::Ok, "directory");
+    found(&report, Code::StoreRead, Severity::Ok, "can be read");
+    found(&report, Code::SignaturePolicy, Severity::Warning, "no keys are configured");
+    found(&report, Code::StoreConditions, Severity::Info, "--write");
+    let mut writes = doctor(&host);
+    writes.arg("--write");
+    found(&examine(writes).1, Code::StoreConditions, Severity::Ok, "keeps the conditions");
+    assert!(
+        !host.store().join("scratch").read_dir().is_ok_and(|mut left| left.next().is_some()),
+        "scratch objects are deleted"
+    );
+
+    let daemon = host.daemon(&[]);
+    host.status_when("the release is deployed", |s| s["condition"] == "good");
+    let (_, report) = examine(doctor(&host));
+    found(&report, Code::Daemon, Severity::Ok, &format!("pid {}", daemon.pid()));
+    found(&report, Code::Ledger, Severity::Ok, "1 group(s)");
+    assert!(report.findings.iter().all(|f| f.code != Code::StateLock), "{report:?}");
+    let bad = Bundle::new(&host, "v2").app().hook("AfterInstall", "exit 1").write();
+    host.deploy(&bad, &["--no-rollback"]).with_code(1);
+    found(&examine(doctor(&host)).1, Code::Daemon, Severity::Warning, "last deployment failed");
+
+    host.configure("groups: [{application: shop, grup: web}]\n");
+    fs::set_permissions(host.state(), fs::Permissions::from_mode(0o777)).unwrap();
+    let (ended, report) = examine(doctor(&host));
+    found(&report, Code::Configuration, Severity::Error, "`grup`");
+    found(&report, Code::StateDirectory, Severity::Error, "written by others");
+    found(&report, Code::Daemon, Severity::Warning, "last deployment failed");
+    assert_eq!(ended.code, Some(1));
+    fs::set_permissions(host.state(), fs::Permissions::from_mode(0o755)).unwrap();
+    drop(daemon);
+    fs::remove_file(host.at("etc/hostler/config.yaml")).unwrap();
+    found(&examine(doctor(&host)).1, Code::StateLock, Severity::Ok, "nobody");
+    let mut ledger = fs::read(host.state().join("ledger")).unwrap();
+    ledger.truncate(100);
+    fs::write(host.state().join("ledger"), ledger).unwrap();
+    found(&examine(doctor(&host)).1, Code::Ledger, Severity::Error, "damaged");
+}
+
+#[test]
+fn a_release_that_the_configured_keys_did_not_sign_is_found() {
+    let host = Host::new();
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    let channel = format!("groups: [{{application: shop, group: web, channel: {}}}]\n", host.store().display());
+    let made = host.command(&["keygen", "ci"]).current_dir(host.path("")).output().unwrap();
+    let said = String::from_utf8(made.stdout).unwrap();
+    let keys = said.split_once("signatures:").unwrap_or_else(|| panic!("{said}")).1;
+    host.configure(&format!("{channel}signatures:{keys}"));
+    let (_, report) = examine(doctor(&host));
+    found(&report, Code::SignaturePolicy, Severity::Error, "release.json");
+    found(&report, Code::StoreRead, Severity::Ok, "can be read");
+}
+
+#[test]
+fn a_small_disk_is_found() {
+    if !crate::support::crash_support::root_or_skip("mounting") {
+        return;
+    }
+    let host = Host::new();
+    let Some(mount) = crate::support::crash_support::Mount::tmpfs(&host.state(), 80 << 20) else { return };
+    found(&examine(doctor(&host)).1, Code::DiskSpace, Severity::Ok, "of 80 MiB free");
+    mount.leave_free(10 << 20);
+    found(&examine(doctor(&host)).1, Code::DiskSpace, Severity::Error, "of 80 MiB free");
+}
+
+#[test]
+fn each_fault_of_the_metadata_service_has_its_code() {
+    let host = Host::new();
+    let service = Imds::start("i-0123456789abcdef0");
+    let ask = |fault: Option<Fault>| {
+        service.change(|instance| instance.fault = fault);
+        let mut command = doctor(&host);
+        // A proxy of the environment must not come between; it would be asked on a port that nobody listens on.
+        command.envs([("HTTP_PROXY", "http://127.0.0.1:1"), ("http_proxy", "http://127.0.0.1:1")]);
+        examine({
+            command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url());
+            command
+        })
+        .1
+    };
+    let good = ask(None);
+    found(&good, Code::ImdsAnswers, Severity::Ok, "t3.micro in eu-central-1a; tags are not shown");
+    found(&good, Code::Identity, Severity::Ok, "i-0123456789abcdef0");
+    service.change(|instance| {
+        instance.tags = Some([("Name".to_owned(), "web".to_owned())].into());
+        instance.target_state = Some("InService".to_owned());
+    });
+    found(
+        &ask(None),
+        Code::ImdsAnswers,
+        Severity::Ok,
+        "1 tag(s) are shown; its Auto Scaling group takes it to InService",
+    );
+    for (fault, code) in [
+        (Fault::TokenUnanswered, Code::ImdsHopLimit),
+        (Fault::NoTokens, Code::ImdsVersionOne),
+        (Fault::Throttle(99), Code::ImdsSlow),
+        (Fault::SwitchedOff, Code::ImdsRefused),
+        (Fault::ErrorPage(99), Code::ImdsWrong),
+        (Fault::Portal, Code::ImdsWrong),
+    ] {
+        let report = ask(Some(fault));
+        found(&report, code, Severity::Error, "");
+        found(&report, Code::Identity, Severity::Error, "not known which host");
+    }
+    let mut nobody = doctor(&host);
+    nobody.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1");
+    found(&examine(nobody).1, Code::ImdsUnreachable, Severity::Error, "refused");
+}
+
+fn s3_host() -> Host {
+    let host = Host::new();
+    host.configure(&format!("groups: [{{application: shop, group: web, channel: s3://{BUCKET}/st}}]\n"));
+    host
+}
+
+/// The program with a bucket, and with credentials of its environment.
+fn on_s3(host: &Host, front: &Front, arguments: &[&str]) -> Command {
+    let mut command = host.command(arguments);
+    command.envs([("AWS_ENDPOINT_URL", front.server().url().as_str()), ("AWS_REGION", "us-east-1")]);
+    command.envs([("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)]);
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+fn lists(request: &Request) -> bool {
+    request.query().contains("list-type=2")
+}
+
+fn reads(request: &Request) -> bool {
+    request.method == "GET" && !lists(request)
+}
+
+#[test]
+fn what_s3_allows_is_tried() {
+    let (host, front) = (s3_host(), Front::start());
+    let look = |arguments: &[&str]| examine(on_s3(&host, &front, &[&["doctor", "--json"], arguments].concat())).1;
+    let report = look(&[]);
+    found(&report, Code::Credentials, Severity::Ok, &format!("{ACCESS_KEY} by Environment"));
+    found(&report, Code::ClockSkew, Severity::Ok, "");
+    found(&report, Code::StoreList, Severity::Ok, "may be listed");
+    found(&report, Code::StoreRegion, Severity::Ok, "");
+    found(&report, Code::StoreRead, Severity::Warning, "nothing was released yet");
+    assert_eq!(front.objects().writes.len(), 0, "it writes nothing by itself");
+    let secret = serde_json::to_string(&report).unwrap();
+    assert!(!secret.contains(SECRET_KEY), "{secret}");
+
+    front.put("st/shop/web/release.json", "{}");
+    found(&look(&[]), Code::StoreRead, Severity::Ok, "can be read");
+    found(&look(&["--write"]), Code::StoreConditions, Severity::Ok, "keeps the conditions");
+    assert_eq!(front.objects().keys(), ["st/shop/web/release.json"]);
+    front.objects().ignores_conditions = true;
+    found(&look(&["--write"]), Code::StoreConditions, Severity::Error, "ignores conditions");
+    front.objects().ignores_conditions = false;
+
+    front.objects().region = Some("eu-west-1".to_owned());
+    found(&look(&[]), Code::StoreRegion, Severity::Info, "eu-west-1");
+    front.objects().region = None;
+
+    let denied = || error(403, "AccessDenied", "Access Denied");
+    front.instead(99, lists, denied());
+    let report = look(&[]);
+    found(&report, Code::StoreList, Severity::Warning, "looks like one that is forbidden");
+    assert!(
+        finding(&report, Code::StoreList).remedy.unwrap().contains(&format!("arn:aws:s3:::{BUCKET}")),
+        "{report:?}"
+    );
+    found(&report, Code::StoreRead, Severity::Ok, "");
+    front.forget_faults();
+    front.instead(99, reads, denied());
+    let report = look(&[]);
+    found(&report, Code::StoreRead, Severity::Error, "s3:GetObject");
+    found(&report, Code::StoreList, Severity::Ok, "");
+    front.forget_faults();
+
+    let date = |seconds: i64| {
+        let time = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap()
+    };
+    for (seconds, severity) in [(-600, Severity::Warning), (7200, Severity::Error)] {
+        let at = date(seconds);
+        front.then(99, lists, move |reply| reply.header("date", at.clone()));
+        found(&look(&[]), Code::ClockSkew, severity, if seconds < 0 { "ahead of" } else { "behind" });
+        front.forget_faults();
+    }
+    drop(front);
+    let gone = Front::start();
+    let url = gone.server().url();
+    drop(gone);
+    let mut command = host.command(&["doctor", "--json"]);
+    command.envs([
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]);
+    command.env("AWS_MAX_ATTEMPTS", "1");
+    let report = examine(command).1;
+    found(&report, Code::Credentials, Severity::Error, "there are none");
+    assert!(report.findings.iter().all(|f| f.code != Code::ClockSkew), "{report:?}");
+}
+
+#[test]
+fn a_role_that_is_attached_late_is_noticed() {
+    let (host, front) = (s3_host(), Front::start());
+    let service = Imds::start("i-0123456789abcdef0");
+    let with_role = |arguments: &[&str]| {
+        let mut command = host.command(arguments);
+        command
+            .envs([("AWS_ENDPOINT_URL", front.server().url()), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url())]);
+        command
+    };
+    let (_, report) = examine(with_role(&["doctor", "--json"]));
+    found(&report, Code::Credentials, Severity::Error, "there are none");
+    let daemon: Running = host.start_command(with_role(&["run", "--poll", "1s"]));
+    daemon.says("the channel is not followed");
+    let health = || host.run(&["status", "--json"]).json()["daemon"]["channels"][0].clone();
+    eventually("several looks have failed", PATIENCE, || {
+        if health()["errors"].as_u64() > Some(2) { Ok(()) } else { Err(health().to_string()) }
+    });
+    service.change(|instance| instance.role = Some("web".to_owned()));
+    daemon.says("the channel can be read again");
+    assert!(health()["error"].is_null(), "{}", health());
+    // Once, although every answer of AWS has a request id of its own.
+    assert_eq!(daemon.err().matches("the channel is not followed").count(), 1, "{}", daemon.err());
+    let (_, report) = examine(with_role(&["doctor", "--json"]));
+    found(&report, Code::Credentials, Severity::Ok, "until 20");
+}

@@ -1,0 +1,335 @@
+//! Logs to CloudWatch Logs by the built program: a service that keeps every rule and fails as told, and moto.
+
+mod losses;
+mod moto;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
+use crate::support::eventually;
+use crate::support::logs_service::{ACCESS_KEY, Fault, LogsService, SECRET_KEY};
+
+/// A host whose daemon ships to a service.
+struct Agent {
+    host: Host,
+    endpoint: String,
+    certificate: Option<PathBuf>,
+}
+
+impl Agent {
+    /// `logs` is what stands below `logs:`, indented by two spaces; `LOGS` in it is the directory of the logs.
+    fn new(service: &LogsService, logs: &str) -> Self {
+        let host = Host::new();
+        let certificate = host.path("certificate.pem");
+        fs::write(&certificate, service.certificate()).unwrap();
+        Self::at(host, &service.url(), Some(certificate), logs)
+    }
+
+    fn at(host: Host, endpoint: &str, certificate: Option<PathBuf>, logs: &str) -> Self {
+        fs::create_dir(host.path("logs")).unwrap();
+        let agent = Self { host, endpoint: endpoint.to_owned(), certificate };
+        let logs = logs.replace("LOGS", agent.log("").to_str().unwrap().trim_end_matches('/'));
+        agent.host.configure(&format!("instance_id: i-1\naws: {{region: us-east-1}}\nlogs:\n{logs}"));
+        agent
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.host.path("logs").join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.log(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn start(&self) -> Running {
+        let store = self.host.store();
+        let mut command = self.host.command(&["run", "--channel", store.to_str().unwrap(), "--poll", "1s"]);
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_EC2_METADATA_DISABLED", "true");
+        if let Some(certificate) = &self.certificate {
+            command.env("AWS_CA_BUNDLE", certificate);
+        }
+        let running = self.host.start_command(command);
+        eventually("the daemon opens its door", PATIENCE, || {
+            let status = self.host.run(&["status", "--json"]);
+            let pid = format!("\"pid\":{},", running.pid());
+            if status.out.contains(&pid) { Ok(()) } else { Err(format!("{status:?}\n{}", running.said())) }
+        });
+        running
+    }
+
+    fn lag(&self) -> serde_json::Value {
+        self.host.ok(&["logs", "--lag", "--json"]).json()
+    }
+}
+
+/// One file to the stream `app`.
+const APP: &str = "  agent: false\n  files: [{file: LOGS/app.log, log_group_name: /app, log_stream_name: app}]\n";
+
+fn arrive(service: &LogsService, stream: &str, wanted: &[&str]) {
+    eventually(&format!("the lines of {stream}"), PATIENCE, || {
+        let messages = service.messages(stream);
+        if messages == wanted { Ok(()) } else { Err(format!("{messages:?}")) }
+    });
+}
+
+#[test]
+fn lines_arrive_in_a_group_that_is_made_as_it_was_wished() {
+    let service = LogsService::start();
+    let agent = Agent::new(
+        &service,
+        "  retention_in_days: 30\n  tags: {team: shop}\n  log_group_class: INFREQUENT_ACCESS\n  files:\n    - {file: LOGS/*.log, \
+         exclude: debug.log, log_group_name: /app, log_stream_name: '{instance_id}/{file_name}'}\n",
+    );
+    agent.append("a.log", "one\ntwo\n");
+    agent.append("debug.log", "not this\n");
+    let daemon = agent.start();
+    arrive(&service, "i-1/a.log", &["one", "two"]);
+    agent.append("b.log", "later\n");
+    arrive(&service, "i-1/b.log", &["later"]);
+    let tags: std::collections::BTreeMap<String, String> = [("team".to_owned(), "shop".to_owned())].into();
+    eventually("the retention is set", PATIENCE, || {
+        let group = service.group("/app");
+        let wanted = Some((Some(30), Some("INFREQUENT_ACCESS".to_owned()), tags.clone()));
+        if group == wanted { Ok(()) } else { Err(format!("{group:?}")) }
+    });
+    assert!(service.messages("i-1/debug.log").is_empty());
+    // hostler's own records, with their times.
+    eventually("the agent's own records", PATIENCE, || {
+        let messages = service.messages("i-1").join("\n");
+        if messages.contains("info logs are shipped") { Ok(()) } else { Err(messages) }
+    });
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    service.assert_nothing_wrong();
+}
+
+#[test]
+fn a_deployments_output_is_shipped_by_itself_and_secrets_are_taken_out() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, "  agent: false\n  redact: ['token=(?<secret>\\w+)']\n");
+    let daemon = agent.start();
+    let bundle = Bundle::new(&agent.host, "v1").app().hook("AfterInstall", "echo hello token=abc123 end").write();
+    agent.host.release(&bundle, &[]);
+    let status = agent.host.status_when("it is deployed", |status| status["condition"] == "good");
+    let stream = format!("i-1/{}", status["installed"]["deployment"].as_str().unwrap());
+    eventually("the hook's output", PATIENCE, || {
+        let messages = service.messages(&stream).join("\n");
+        if messages.contains("[stdout]hello token=[redacted] end") { Ok(()) } else { Err(messages) }
+    });
+    assert_eq!(service.batches()[0].group, "/hostler/shop/web");
+    // Where it was first written, it is taken out already.
+    let on_disk = agent.host.ok(&["logs"]).out;
+    assert!(on_disk.contains("token=[redacted] end") && !on_disk.contains("abc123"), "{on_disk}");
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    service.assert_nothing_wrong();
+}
+
+#[test]
+fn stopping_ships_what_is_there_and_the_next_start_goes_on() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, APP);
+    let daemon = agent.start();
+    agent.append("app.log", "one\n");
+    arrive(&service, "app", &["one"]);
+    agent.append("app.log", "just before the end\n");
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    assert_eq!(service.messages("app"), ["one", "just before the end"]);
+    agent.append("app.log", "while it was down\n");
+    let daemon = agent.start();
+    arrive(&service, "app", &["one", "just before the end", "while it was down"]);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    assert_eq!(service.repeats("app"), 0);
+}
+
+#[test]
+fn stopping_in_an_outage_ends_within_its_bound_and_loses_nothing() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, &format!("  flush: 1s\n{APP}"));
+    service.fails(|_, _| Fault::Unavailable);
+    let daemon = agent.start();
+    agent.append("app.log", "one\n");
+    eventually("a request", PATIENCE, || if service.puts() > 0 { Ok(()) } else { Err("none".to_owned()) });
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0).saying(&["not all logs were shipped in time"]);
+    service.fails(|_, _| Fault::None);
+    let daemon = agent.start();
+    arrive(&service, "app", &["one"]);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}
+
+#[test]
+fn the_lag_is_shown_with_what_is_wrong() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, APP);
+    let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let of_service = std::sync::Arc::clone(&fails);
+    service.fails(
+        move |_, _| {
+            if of_service.load(std::sync::atomic::Ordering::SeqCst) { Fault::Denied } else { Fault::None }
+        },
+    );
+    agent.host.run(&["logs", "--lag"]).with_code(3).saying(&["no daemon runs"]);
+    let daemon = agent.start();
+    agent.append("app.log", "one\n");
+    let report = eventually("the error is shown", PATIENCE, || {
+        let report = agent.lag();
+        if report["sources"][0]["last_error"].is_string() { Ok(report) } else { Err(report.to_string()) }
+    });
+    let source = &report["sources"][0];
+    assert_eq!((&source["position"], &source["lag_bytes"]), (&"0".into(), &4.into()), "{report}");
+    assert!(source["last_error"].as_str().unwrap().contains("logs:PutLogEvents"), "{report}");
+    let text = agent.host.ok(&["logs", "--lag"]).out;
+    assert!(text.contains("app.log") && text.contains("4 bytes") && text.contains("last error"), "{text}");
+    daemon.says("logs are not shipped");
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+
+    fails.store(false, std::sync::atomic::Ordering::SeqCst);
+    let daemon = agent.start();
+    eventually("everything is acknowledged", PATIENCE, || {
+        let report = agent.lag();
+        let source = &report["sources"][0];
+        if source["position"] == "4" && source["lag_bytes"] == 0 && source["last_error"].is_null() {
+            Ok(())
+        } else {
+            Err(report.to_string())
+        }
+    });
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}
+
+#[test]
+fn a_stream_that_fails_does_not_hold_the_others() {
+    let service = LogsService::start();
+    let agent = Agent::new(
+        &service,
+        "  agent: false\n  files:\n    - {file: LOGS/denied*.log, log_group_name: /denied, log_stream_name: '{file_name}'}\n    \
+         - {file: LOGS/good.log, log_group_name: /good, log_stream_name: good}\n",
+    );
+    service.fails(|group, _| if group == "/denied" { Fault::Denied } else { Fault::None });
+    for number in 0..20 {
+        agent.append(&format!("denied{number}.log"), "never\n");
+    }
+    let daemon = agent.start();
+    agent.append("good.log", "one\n");
+    arrive(&service, "good", &["one"]);
+    agent.append("good.log", "two\n");
+    arrive(&service, "good", &["one", "two"]);
+    daemon.kill();
+}
+
+#[test]
+fn expired_credentials_and_slow_answers_cost_time_only() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, APP);
+    service.fails(|_, number| match number % 3 {
+        0 => Fault::Expired,
+        1 => Fault::Slow(Duration::from_millis(300)),
+        _ => Fault::None,
+    });
+    let daemon = agent.start();
+    agent.append("app.log", "one\n");
+    arrive(&service, "app", &["one"]);
+    agent.append("app.log", "two\n");
+    arrive(&service, "app", &["one", "two"]);
+    assert_eq!(service.repeats("app"), 0);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}
+
+#[test]
+fn times_several_lines_and_old_events() {
+    let service = LogsService::start();
+    let agent = Agent::new(
+        &service,
+        "  agent: false\n  files:\n    - {file: LOGS/app.log, log_group_name: /app, log_stream_name: app, time_zone: UTC, \
+         datetime_format: '%Y-%m-%d %H:%M:%S', multi_line_start_pattern: '{datetime_format}'}\n",
+    );
+    let now = jiff::Timestamp::now();
+    let line = |seconds: i64, text: &str| {
+        let at = now.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        format!("{} {text}\n", at.strftime("%Y-%m-%d %H:%M:%S"))
+    };
+    let day = 86_400;
+    agent.append("app.log", &line(20 * day, "too old"));
+    agent.append("app.log", &line(3 * day, "three days\n  at a\n  at b"));
+    agent.append("app.log", &line(day, "a day"));
+    agent.append("app.log", &line(day + 9, "out of order"));
+    agent.append("app.log", &line(-30 * day, "from the future"));
+    let daemon = agent.start();
+    let stamp = |seconds: i64| line(seconds, "").trim_end().to_owned();
+    arrive(
+        &service,
+        "app",
+        &[
+            &format!("{} three days\n  at a\n  at b", stamp(3 * day)),
+            &format!("{} out of order", stamp(day + 9)),
+            &format!("{} a day", stamp(day)),
+            &format!("{} from the future", stamp(-30 * day)),
+        ],
+    );
+    assert_eq!(agent.lag()["totals"]["too_old_events"], 1);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    service.assert_nothing_wrong();
+}
+
+#[test]
+fn the_old_agents_configuration_moves_in() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, "  agent: false\n  awslogs_config: [LOGS/awslogs.conf]\n");
+    let file = agent.log("app.log");
+    let text = format!(
+        "[general]\nstate_file = /var/awslogs/state/agent-state\n\n[app]\nfile = {}\nlog_group_name = /old\n\
+         log_stream_name = {{instance_id}}\ninitial_position = start_of_file\nencoding = latin_1\n",
+        file.display()
+    );
+    agent.append("awslogs.conf", &text);
+    fs::write(&file, b"caf\xe9\n  more\nnext\n").unwrap();
+    let daemon = agent.start();
+    arrive(&service, "i-1", &["caf\u{e9}\n  more", "next"]);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    agent.append("awslogs.conf", "colour = red\n");
+    agent.host.run(&["run"]).with_code(2).saying(&["awslogs.conf", "the key colour is not known"]);
+}
+
+#[test]
+fn a_thousand_files_with_few_descriptors() {
+    let service = LogsService::start();
+    let agent = Agent::new(
+        &service,
+        "  agent: false\n  files: [{file: LOGS/*.log, log_group_name: /app, log_stream_name: app}]\n",
+    );
+    for number in 0..1000 {
+        agent.append(&format!("{number:04}.log"), &format!("line of {number:04}\n"));
+    }
+    let daemon = agent.start();
+    eventually("a thousand lines", PATIENCE, || {
+        let count = service.messages("app").len();
+        if count == 1000 { Ok(()) } else { Err(count.to_string()) }
+    });
+    for number in 0..1000 {
+        agent.append(&format!("{number:04}.log"), "again\n");
+    }
+    eventually("two thousand lines", PATIENCE, || {
+        let count = service.messages("app").len();
+        if count == 2000 { Ok(()) } else { Err(count.to_string()) }
+    });
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    assert!(descriptors < 700, "{descriptors} descriptors");
+    assert_eq!(service.repeats("app"), 0);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    service.assert_nothing_wrong();
+}

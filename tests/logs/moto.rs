@@ -1,0 +1,28 @@
+//! A round trip by a service that others wrote.
+
+use super::{APP, Agent};
+use crate::support::crash_support::{Host, PATIENCE};
+use crate::support::eventually;
+use crate::support::moto::Moto;
+
+#[test]
+fn what_was_shipped_can_be_read_back() {
+    let Some(moto) = Moto::start_or_skip() else { return };
+    // moto takes no compressed requests; the real service does, as both of AWS's agents send them.
+    let agent = Agent::at(Host::new(), &moto.url(), None, &format!("  compress: false\n{APP}"));
+    let daemon = agent.start();
+    agent.append("app.log", "one\nzw\u{f6}lf \"quoted\" \\ \t end\n");
+    eventually("moto has the lines", PATIENCE, || {
+        let input = serde_json::json!({"logGroupName": "/app", "logStreamName": "app", "startFromHead": true});
+        let found = moto.json("logs", "Logs_20140328.GetLogEvents", &input)?;
+        let events = found["events"].as_array().cloned().unwrap_or_default();
+        let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
+        if messages == ["one", "zw\u{f6}lf \"quoted\" \\ \t end"] {
+            Ok(())
+        } else {
+            Err(format!("{found}\n{}", agent.lag()))
+        }
+    });
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}
