@@ -5,6 +5,7 @@
 mod architecture;
 mod checks;
 mod citizen;
+mod codedeploy;
 mod corpus;
 mod crash;
 mod daemon;

@@ -12,7 +12,7 @@ use hostler_core::ids::InstanceId;
 use hostler_core::machine::State;
 use hostler_core::notable::Notable;
 use hostler_core::status::{Health, one_line};
-use hostler_host::notify;
+use hostler_host::{codedeploy_agent, notify};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,7 @@ use crate::log_output::notable;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
 use crate::shipping::Shipping;
+use crate::sources::codedeploy;
 use crate::sources::followers::{Channels, Followers};
 
 /// How long the start waits for the group's word before the channels are followed.
@@ -44,6 +45,9 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         Desk { stop: Some(Arc::clone(&stop)), reload: Some(reload), channels: channels.clone(), ..Desk::default() };
     let shipping_at_door = Arc::clone(&desk.shipping);
     let mut ears = Ears::new(stop, reloads)?;
+    if let Some(drop_in) = &setup.drop_in {
+        codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
+    }
     let hold = Hold::take(&setup)?;
     let (setups, live) = Live::new(Arc::new(setup));
     let configuration = Configuration { read, setups, live: live.clone() };
@@ -82,9 +86,17 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         let _ = tokio::time::timeout(FIRST_LOOK, attendant.first_turn()).await;
         watchers.push(tokio::spawn(attendant.attend()));
     }
+    let service = setup
+        .drop_in
+        .clone()
+        .map(|drop_in| tokio::spawn(codedeploy::follow(Arc::clone(&setup), drop_in, session.handle.clone())));
     let followers = Followers::new(live.clone(), session.handle.clone(), channels);
     let ended = serve(session, followers, shipping, &configuration, &mut ears).await;
     watchers.iter().for_each(JoinHandle::abort);
+    if let (Some(service), Some(drop_in)) = (service, &setup.drop_in) {
+        service.abort();
+        codedeploy_agent::remove_pid_file(&drop_in.pid_file(&setup.layout));
+    }
     ended
 }
 
@@ -203,6 +215,11 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
         if named && setup.settings.instance_id != before.settings.instance_id {
             return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
         }
+        // Its tokens are in memory only, and its service is followed since the start.
+        if setup.settings.codedeploy != before.settings.codedeploy {
+            return Err(Failure::say(ExitCode::Usage, "codedeploy was changed, which needs a restart of the daemon"));
+        }
+        setup.drop_in.clone_from(&before.drop_in);
         // The way to AWS and its certificates are read again only where they are others.
         if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
             setup.stores = Arc::clone(&before.stores);

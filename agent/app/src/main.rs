@@ -6,6 +6,7 @@ mod config_files;
 mod daemon;
 mod doctor;
 mod door;
+mod drop_in;
 mod engine;
 mod failure;
 mod health;
@@ -34,11 +35,22 @@ fn main() -> ExitCode {
         let directory = arguments.next().unwrap_or_default();
         return hostler_host::hooks::supervise(std::path::Path::new(&directory));
     }
-    match verbs::run(<cli::Cli as clap::Parser>::parse()) {
+    let outcome = match called_as().as_deref() {
+        Some("codedeploy-local") => verbs::codedeploy_local::run(<cli::CodeDeployLocal as clap::Parser>::parse()),
+        Some("codedeploy-agent") => verbs::codedeploy_agent::run(&<cli::CodeDeployAgent as clap::Parser>::parse()),
+        _ => verbs::run(<cli::Cli as clap::Parser>::parse()),
+    };
+    match outcome {
         Ok(code) => ExitCode::from(code as u8),
         Err(failure) => {
             failure.print();
             ExitCode::from(failure.code as u8)
         }
     }
+}
+
+/// The name that it was called by: the CodeDeploy agent's programs are links to this one.
+fn called_as() -> Option<String> {
+    let name = std::env::args_os().next()?;
+    Some(std::path::Path::new(&name).file_name()?.to_str()?.to_owned())
 }

@@ -161,7 +161,7 @@ impl Session {
     /// When the engine ends before.
     pub async fn settle(&mut self) -> Result<(), Failure> {
         let mut state = self.handle.state();
-        let settled = state.wait_for(|s| s.all_active().next().is_none());
+        let settled = state.wait_for(|s| !s.is_busy());
         if settled.await.is_err() {
             self.ended().await?;
         }
@@ -271,5 +271,6 @@ fn location(source: &Source) -> String {
         Source::Location { location } => location.clone(),
         Source::Store { store, key } => format!("{store}/{key}"),
         Source::Kept { deployment } => deployment.to_string(),
+        Source::CodeDeploy { location, .. } => location.to_string(),
     }
 }

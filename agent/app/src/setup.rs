@@ -13,6 +13,7 @@ use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
 use crate::cli::Shared;
+use crate::drop_in::DropIn;
 use crate::failure::Failure;
 use crate::sources::store::Stores;
 
@@ -29,6 +30,8 @@ pub struct Setup {
     pub json: bool,
     /// The stores that are in use, and the way to AWS.
     pub stores: Arc<Stores>,
+    /// What the CodeDeploy agent left here, where hostler is in its place.
+    pub drop_in: Option<Arc<DropIn>>,
 }
 
 /// The setup that is in force, which a reload replaces.
@@ -66,10 +69,27 @@ impl Setup {
     /// # Errors
     /// A usage failure for a configuration that is wrong and for flags that do not fit together.
     pub fn new(shared: &Shared) -> Result<Self, Failure> {
+        Self::adjusted(shared, |_| {})
+    }
+
+    /// The same, with settings that a verb needs whatever the configuration says.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn adjusted(shared: &Shared, adjust: impl FnOnce(&mut Settings)) -> Result<Self, Failure> {
         let mut setup = Self::of_flags(shared)?;
         setup.settings = crate::config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
         add_group_of_flags(&mut setup.settings, shared)?;
-        setup.stores = Arc::new(Stores::new(&setup.settings, &setup.limits));
+        adjust(&mut setup.settings);
+        if setup.settings.codedeploy.enabled {
+            let found = DropIn::load(&setup.settings, &setup.layout, &setup.limits)?;
+            found.complete(&mut setup.settings);
+            setup.layout = setup.layout.with_codedeploy_root(&found.agent.root_dir);
+            setup.drop_in = Some(Arc::new(found));
+        }
+        let on_premises = setup.drop_in.as_ref().and_then(|found| found.on_premises.as_ref());
+        let credentials = on_premises.map(|host| host.credentials.clone());
+        setup.stores = Arc::new(Stores::new(&setup.settings, &setup.limits, credentials));
         Ok(setup)
     }
 
@@ -84,8 +104,8 @@ impl Setup {
         let state_dir = shared.state_dir.as_deref().map(absolute).transpose()?;
         let (layout, limits) = (Layout::new(&root, state_dir.as_deref()), Limits::default());
         let settings = Settings::default();
-        let stores = Arc::new(Stores::new(&settings, &limits));
-        Ok(Self { layout, settings, limits, json: shared.json, stores })
+        let stores = Arc::new(Stores::new(&settings, &limits, None));
+        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in: None })
     }
 
     /// The group that the flags or the configuration name.
@@ -94,7 +114,7 @@ impl Setup {
     /// A usage failure when several groups are configured and none is named.
     pub fn group(&self, shared: &Shared) -> Result<GroupKey, Failure> {
         if let (Some(application), Some(group)) = (&shared.application, &shared.group) {
-            return Ok(GroupKey { application: application.clone(), group: group.clone() });
+            return Ok(GroupKey::new(application.clone(), group.clone()));
         }
         let named = |key: &&GroupSettings| {
             shared.application.as_ref().is_none_or(|a| a == &key.key.application)
@@ -120,7 +140,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
     let (Some(application), Some(group)) = (&shared.application, &shared.group) else {
         return Err(Failure::say(ExitCode::Usage, "--channel needs --application and --group beside it"));
     };
-    let key = GroupKey { application: application.clone(), group: group.clone() };
+    let key = GroupKey::new(application.clone(), group.clone());
     match settings.groups.iter_mut().find(|g| g.key == key) {
         Some(configured) => configured.channel = Some(channel.clone()),
         None => settings.groups.push(GroupSettings {

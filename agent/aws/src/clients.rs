@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Connector, ConnectorBuilder};
@@ -57,6 +58,7 @@ pub enum ClientsError {
 pub struct Clients {
     settings: AwsSettings,
     trust: TlsContext,
+    credentials: Option<SharedCredentialsProvider>,
     sdk: OnceCell<SdkConfig>,
 }
 
@@ -70,7 +72,12 @@ impl Clients {
         for way in [&settings.proxy, &settings.s3.proxy] {
             proxy(way.as_ref(), &settings.no_proxy)?;
         }
-        Ok(Self { settings, trust, sdk: OnceCell::new() })
+        Ok(Self { settings, trust, credentials: None, sdk: OnceCell::new() })
+    }
+
+    /// The same with these credentials instead of those of the default chain.
+    pub fn with_credentials(self, credentials: SharedCredentialsProvider) -> Self {
+        Self { credentials: Some(credentials), ..self }
     }
 
     /// What the configuration says.
@@ -112,6 +119,9 @@ impl Clients {
         // The name is a token and the version a number, so this cannot fail; without it requests only lack our name.
         if let Ok(name) = FrameworkMetadata::new("hostler", Some(env!("CARGO_PKG_VERSION"))) {
             loader = loader.framework_metadata(name);
+        }
+        if let Some(credentials) = &self.credentials {
+            loader = loader.credentials_provider(credentials.clone());
         }
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));

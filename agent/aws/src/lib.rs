@@ -3,6 +3,7 @@
 pub mod asg;
 pub mod cfn;
 pub mod clients;
+pub mod codedeploy;
 pub mod credentials;
 pub mod endpoint;
 pub mod fault;

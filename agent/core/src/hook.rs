@@ -115,7 +115,12 @@ pub enum HookOutcome {
         /// What was looked for and what was found.
         message: String,
     },
-    /// The script could not be started: no such user, bad interpreter, not executable …
+    /// The script is not executable and could not be made so.
+    NotExecutable {
+        /// What failed and why.
+        message: String,
+    },
+    /// The script could not be started: no such user, bad interpreter …
     CouldNotStart {
         /// What failed and why.
         message: String,
@@ -163,7 +168,9 @@ impl std::fmt::Display for HookOutcome {
             Self::TimedOut { killed } => write!(f, "timed out; had to be killed: {}", killed.join(", ")),
             Self::Aborted { killed } if killed.is_empty() => write!(f, "aborted on request"),
             Self::Aborted { killed } => write!(f, "aborted on request; had to be killed: {}", killed.join(", ")),
-            Self::ScriptMissing { message } | Self::CouldNotStart { message } => f.write_str(message),
+            Self::ScriptMissing { message } | Self::NotExecutable { message } | Self::CouldNotStart { message } => {
+                f.write_str(message)
+            }
             Self::Interrupted => write!(
                 f,
                 "interrupted: it was started and left no result (the host stopped, or its supervisor was killed)"

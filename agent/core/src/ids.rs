@@ -102,6 +102,10 @@ text_id!(
     GroupName, "deployment group name", check_name
 );
 text_id!(
+    /// The CodeDeploy service's id of a deployment group; the group's directory has its name.
+    DeploymentGroupId, "deployment group id", check_component
+);
+text_id!(
     /// One attempt to put one revision on this host: `d-` and nine characters.
     DeploymentId, "deployment id", check_component
 );
@@ -117,12 +121,24 @@ pub struct GroupKey {
     pub application: ApplicationName,
     /// The deployment group.
     pub group: GroupName,
+    /// The CodeDeploy service's id for it; `None` for a group that the service does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<DeploymentGroupId>,
 }
 
 impl GroupKey {
-    /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component, unique because `~` is in neither name.
+    /// A group that the CodeDeploy service does not know.
+    pub fn new(application: ApplicationName, group: GroupName) -> Self {
+        Self { application, group, service_id: None }
+    }
+
+    /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component, the service's id or else one that
+    /// is unique because `~` is in neither name.
     pub fn id(&self) -> String {
-        format!("{}~{}", self.application, self.group)
+        match &self.service_id {
+            Some(id) => id.to_string(),
+            None => format!("{}~{}", self.application, self.group),
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 
 pub mod appspec;
 pub mod bundle;
+pub mod codedeploy;
 pub mod codes;
 pub mod config;
 pub mod delta;

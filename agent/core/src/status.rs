@@ -295,7 +295,8 @@ fn group_line(condition: Condition, group: &Group) -> String {
     match (condition, &group.active, group.finished.last()) {
         (_, Some(active), _) => {
             let shown = deployment_status(active, active.started_ms);
-            let event = shown.event.map_or_else(String::new, |event| format!(": {event}"));
+            let waits = if active.waits_for_command() { ": waits for the service's next command" } else { "" };
+            let event = shown.event.map_or_else(|| waits.to_owned(), |event| format!(": {event}"));
             let script = shown.script.map_or_else(String::new, |script| format!(", {script}"));
             format!("{key}: deploying {} ({}){event}{script}", short_name(&active.request.revision), active.id)
         }

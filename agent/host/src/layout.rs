@@ -11,6 +11,7 @@ pub struct Layout {
     root: PathBuf,
     state: PathBuf,
     socket: PathBuf,
+    codedeploy_root: PathBuf,
 }
 
 impl Layout {
@@ -21,7 +22,18 @@ impl Layout {
             Some(dir) => (dir.to_owned(), dir.join("hostler.sock")),
             None => (root.join("var/lib/hostler"), root.join("run/hostler/hostler.sock")),
         };
-        Self { root: root.to_owned(), state, socket }
+        let codedeploy_root = root.join("opt/codedeploy-agent/deployment-root");
+        Self { root: root.to_owned(), state, socket, codedeploy_root }
+    }
+
+    /// The same with the CodeDeploy agent's `root_dir`, which lies below the root prefix.
+    pub fn with_codedeploy_root(self, root_dir: &Path) -> Self {
+        Self { codedeploy_root: self.beneath_root(root_dir), ..self }
+    }
+
+    /// An absolute path of the host below the root prefix.
+    pub fn beneath_root(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// The prefix of every destination.
@@ -39,24 +51,48 @@ impl Layout {
         &self.socket
     }
 
-    /// Everything that deployments leave.
+    /// Everything that deployments leave, but for those of the CodeDeploy service.
     pub fn deployment_root(&self) -> PathBuf {
         self.state.join("deployment-root")
     }
 
-    /// All deployments of a group that are kept.
-    pub fn group(&self, key: &GroupKey) -> PathBuf {
-        self.deployment_root().join(key.id())
+    /// Groups of the CodeDeploy service are where the CodeDeploy agent has them, so that each can go on after the other.
+    fn root_of(&self, key: &GroupKey) -> PathBuf {
+        match key.service_id {
+            Some(_) => self.codedeploy_root.clone(),
+            None => self.deployment_root(),
+        }
     }
 
-    /// The packed bundles of a group: the one that is kept, and the one that is being fetched.
+    /// All deployments of a group that are kept.
+    pub fn group(&self, key: &GroupKey) -> PathBuf {
+        self.root_of(key).join(key.id())
+    }
+
+    /// The packed bundles of a group: the one that is kept, and the one that is being fetched. Beside the group's
+    /// directory where the CodeDeploy agent counts what is in it.
     pub fn bundles(&self, key: &GroupKey) -> PathBuf {
-        self.group(key).join("bundles")
+        match key.service_id {
+            Some(_) => self.codedeploy_root.join("hostler-bundles").join(key.id()),
+            None => self.group(key).join("bundles"),
+        }
     }
 
     /// The log of all deployments.
-    pub fn deployments_log(&self) -> PathBuf {
-        self.deployment_root().join("deployment-logs/codedeploy-agent-deployments.log")
+    pub fn deployments_log(&self, key: &GroupKey) -> PathBuf {
+        self.root_of(key).join("deployment-logs/codedeploy-agent-deployments.log")
+    }
+
+    /// A file in which agents tell each other what is on the host: `ending` is `-cleanup`, `-install.json`,
+    /// `_last_successful_install` or `_most_recent_install`.
+    pub fn instructions(&self, key: &GroupKey, ending: &str) -> PathBuf {
+        self.root_of(key).join("deployment-instructions").join(format!("{}{ending}", key.id()))
+    }
+
+    /// What lies below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries out,
+    /// and the other directories that belong to no group.
+    pub fn codedeploy(&self, name: &str) -> PathBuf {
+        self.codedeploy_root.join(name)
     }
 
     /// The agent's own records, for shipping.
@@ -88,6 +124,11 @@ impl DeploymentPaths {
     /// The unpacked bundle.
     pub fn archive(&self) -> PathBuf {
         self.0.join("deployment-archive")
+    }
+
+    /// The unpacked bundle before DownloadBundle is asked for: hooks do not find it yet.
+    pub fn checked(&self) -> PathBuf {
+        self.0.join("checked-archive")
     }
 
     /// The fingerprint of the unpacked bundle as it was unpacked.

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod atomic;
 pub mod clock;
+pub mod codedeploy_agent;
 pub mod digest;
 pub mod firmware;
 pub mod health_listener;
@@ -15,6 +16,7 @@ pub mod install;
 pub mod journal;
 pub mod layout;
 pub mod ledger;
+pub mod login_environment;
 pub mod notify;
 pub mod observe;
 pub mod perms;

@@ -1,6 +1,7 @@
 //! Where wishes come from: channels now, others later.
 
 pub mod channel;
+pub mod codedeploy;
 pub mod followers;
 pub mod signatures;
 pub mod store;

@@ -139,6 +139,7 @@ pub fn admit(settings: &Settings, creator: Creator, trust: &Trust) -> Result<(),
     let (source, policy) = match creator {
         Creator::Channel => ("channel", &settings.signatures.channel),
         Creator::Cli => ("cli", &settings.signatures.cli),
+        Creator::CodeDeploy => ("codedeploy", &settings.signatures.codedeploy),
         Creator::Rollback | Creator::Lifecycle => return Ok(()),
     };
     match (policy, trust) {

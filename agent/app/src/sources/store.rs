@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hostler_aws::clients::Clients;
+use hostler_aws::codedeploy::credentials;
 use hostler_aws::store_s3::{S3Object, S3Store};
+use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
 use hostler_core::limits::Limits;
@@ -24,17 +26,20 @@ pub struct Stores {
     limits: Arc<Limits>,
     /// How bundles are fetched.
     pub downloads: DownloadSettings,
+    on_premises: Option<OnPremisesCredentials>,
     clients: OnceLock<Arc<Clients>>,
     open: Mutex<HashMap<String, AnyStore>>,
 }
 
 impl Stores {
-    /// None is open, and AWS is not looked at before the first one that needs it.
-    pub fn new(settings: &Settings, limits: &Limits) -> Self {
+    /// None is open, and AWS is not looked at before the first one that needs it. Hosts outside EC2 may have credentials
+    /// from the CodeDeploy agent.
+    pub fn new(settings: &Settings, limits: &Limits, on_premises: Option<OnPremisesCredentials>) -> Self {
         Self {
             aws: settings.aws.clone(),
             limits: Arc::new(limits.clone()),
             downloads: settings.downloads.clone(),
+            on_premises,
             clients: OnceLock::new(),
             open: Mutex::default(),
         }
@@ -77,6 +82,10 @@ impl Stores {
             return Ok(Arc::clone(clients));
         }
         let made = Clients::new(self.aws.clone()).map_err(|e| Failure::new(ExitCode::Usage, e))?;
+        let made = match &self.on_premises {
+            Some(on_premises) => made.with_credentials(credentials(on_premises)),
+            None => made,
+        };
         Ok(Arc::clone(self.clients.get_or_init(|| Arc::new(made))))
     }
 

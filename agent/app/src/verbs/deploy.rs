@@ -58,7 +58,7 @@ fn source(what: &Path) -> Result<Source, Failure> {
 /// Where nothing names a group, bundles tried by hand have one of their own.
 fn group(setup: &Setup, shared: &Shared) -> Result<GroupKey, Failure> {
     if shared.application.is_none() && shared.group.is_none() && setup.settings.groups.is_empty() {
-        return Ok(GroupKey { application: "local".parse()?, group: "local".parse()? });
+        return Ok(GroupKey::new("local".parse()?, "local".parse()?));
     }
     setup.group(shared)
 }

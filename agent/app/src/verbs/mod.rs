@@ -1,10 +1,13 @@
 //! The verbs, one file each. What they share is here.
 
+pub mod codedeploy_agent;
+pub mod codedeploy_local;
 mod deploy;
 mod doctor;
 mod history;
 mod keygen;
 mod logs;
+mod migrate;
 mod plan;
 mod push;
 mod release;
@@ -63,6 +66,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Validate(arguments) => validate::run(&shared, &arguments),
         Verb::Plan(arguments) => plan::run(&shared, &arguments),
         Verb::Push(arguments) => push::run(&shared, &arguments),
+        Verb::Migrate(arguments) => migrate::run(&shared, &arguments),
         Verb::Release(arguments) => release::run(&shared, &arguments),
         Verb::Sign(arguments) => sign::run(&shared, &arguments),
         Verb::Keygen(arguments) => keygen::run(&shared, &arguments),

@@ -165,7 +165,7 @@ fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Option
     let key = match setup.group(shared) {
         Ok(key) => key,
         Err(_) if shared.application.is_none() && shared.group.is_none() => {
-            hostler_core::ids::GroupKey { application: "local".parse()?, group: "local".parse()? }
+            hostler_core::ids::GroupKey::new("local".parse()?, "local".parse()?)
         }
         Err(failure) => return Err(failure),
     };

@@ -23,7 +23,7 @@ use hostler_host::users;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::setup::Setup;
-use crate::work::{chain, fail};
+use crate::work::{chain, fail, service_files};
 
 /// Bytes of a script that are looked at; whole scripts, as a rule.
 const HEAD_BYTES: u64 = 64 << 10;
@@ -253,6 +253,14 @@ pub fn problems_text(problems: &[Problem]) -> String {
 /// # Errors
 /// When its journal cannot be read.
 pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
+    let ours = last_install_of_ours(setup, group)?;
+    match group.key.service_id {
+        Some(_) => service_files::last_install(setup, &group.key, ours),
+        None => Ok(ours),
+    }
+}
+
+fn last_install_of_ours(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
     // After an undone Install the one before it is on the host.
     for installed in [&group.installed, &group.installed_before].into_iter().flatten() {
         let journal = setup.layout.deployment(&group.key, &installed.deployment).journal();

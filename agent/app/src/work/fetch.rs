@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use hostler_aws::store_s3::{Landing, S3Object};
+use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
@@ -17,13 +18,14 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store::AnyStore;
-use crate::work::{blocking, chain, delta, fail};
+use crate::work::{blocking, chain, delta, fail, service_bundle};
 
 /// Whether a bundle comes over the network, so that it is worth keeping.
 pub fn is_remote(source: &Source) -> bool {
     match source {
         Source::Store { store, .. } => store.starts_with("s3://"),
         Source::Location { .. } => true,
+        Source::CodeDeploy { location, .. } => matches!(location, RevisionLocation::S3 { .. }),
         Source::Path { .. } | Source::Kept { .. } => false,
     }
 }
@@ -71,6 +73,9 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
                     return Ok(request.revision.clone().into());
                 }
             }
+        }
+        Source::CodeDeploy { location, reuse } => {
+            return service_bundle::fetch(setup, job, paths, location, reuse.as_ref()).await.map(Brought::from);
         }
         Source::Location { location } => {
             let place: S3Location = location.parse().map_err(fail)?;
@@ -123,7 +128,11 @@ async fn is_here(path: &Path, content: &Content) -> Result<bool, WorkFailure> {
     .await
 }
 
-async fn from_s3(
+/// Brings an object of S3 here.
+///
+/// # Errors
+/// What the store says.
+pub async fn from_s3(
     setup: &Setup,
     bundles: &Bundles,
     object: &S3Object,
@@ -167,7 +176,8 @@ async fn from_s3(
     Ok(Revision { location, digest: Some(sha256), size: Some(size), ..revision.clone() })
 }
 
-pub(super) fn store_failure(error: &StoreError) -> WorkFailure {
+/// A store's error as the failure of an effect.
+pub fn store_failure(error: &StoreError) -> WorkFailure {
     WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(error) }
 }
 

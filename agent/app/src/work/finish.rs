@@ -11,8 +11,8 @@ use hostler_host::install::{self, JournalState};
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::chain;
 use crate::work::fetch::{Bundles, is_remote};
+use crate::work::{chain, service_files};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -21,7 +21,16 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
         warnings.extend(commit_install(setup, job));
     }
     warnings.extend(put_away_bundle(setup, job));
-    warnings.extend(delete_others(setup, job, &within_room(setup, job, keep)));
+    let mut keep = within_room(setup, job, keep);
+    if job.group.key.service_id.is_some() {
+        // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
+        keep.extend(service_files::last_successful(setup, &job.group.key));
+        keep.extend(service_files::most_recent(setup, &job.group.key));
+    }
+    if let Some(drop_in) = &setup.drop_in {
+        drop_in.tokens.forget(&job.deployment.id);
+    }
+    warnings.extend(delete_others(setup, job, &keep));
     warnings
 }
 

@@ -1,16 +1,20 @@
 //! The effect RunHook: one script of one event, under its supervisor.
 
+use std::path::{Path, PathBuf};
+
+use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{
     BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment,
 };
-use hostler_core::machine::state::Script;
-use hostler_host::clock;
+use hostler_core::machine::state::{Script, Source};
 use hostler_host::hooks;
+use hostler_host::{atomic, clock};
 
+use crate::drop_in::DropIn;
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::HostWorker;
+use crate::work::{HostWorker, chain};
 
 /// Starts the script or attaches to the run that was started before.
 pub async fn run(
@@ -27,8 +31,53 @@ pub async fn run(
         return HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
     };
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    let run = hook_run(worker, setup, job, event, index, script);
+    // The service may ask for an event before DownloadBundle, which makes the directories of other deployments.
+    let made = |path: &Path, mode| if path.is_dir() { Ok(()) } else { atomic::create_directories(path, mode) };
+    if let Err(error) = made(paths.directory(), 0o755).and_then(|()| made(&paths.hook_runs(), 0o700)) {
+        let now = clock::now_ms();
+        return HookResult::without_output(HookOutcome::CouldNotStart { message: chain(&error) }, now, now);
+    }
+    let mut run = hook_run(worker, setup, job, event, index, script);
+    if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {
+        in_the_agents_place(&mut run, setup, drop_in).await;
+    }
     hooks::run(&worker.launcher, &worker.program, &paths.run(event, index, attempt), &run).await
+}
+
+/// Lines of output that are reported to the CodeDeploy service, as far as they fit.
+const REPORTED_LINES: usize = 100;
+
+/// What a script finds under the CodeDeploy agent: its unit's environment and working directory.
+async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, drop_in: &DropIn) {
+    let own = drop_in.environment(&setup.layout).await;
+    let facts = std::mem::take(&mut run.environment);
+    // What describes the deployment wins; the search path is the profile's.
+    let is_told = |name: &str| name != "PATH" && facts.iter().any(|(told, _)| told == name);
+    let mut environment: Vec<_> = own.iter().filter(|(name, _)| !is_told(name)).cloned().collect();
+    let has_path = environment.iter().any(|(name, _)| name == "PATH");
+    environment.extend(facts.into_iter().filter(|(name, _)| name != "PATH" || !has_path));
+    run.environment = environment;
+    if setup.settings.hooks.working_directory.is_none() {
+        run.working_directory = PathBuf::from("/");
+    }
+    if !drop_in.agent.enable_deployments_log {
+        run.deployments_log = None;
+    }
+    run.tail_lines = REPORTED_LINES;
+}
+
+/// Where the bundle came from, for the `BUNDLE_` variables.
+fn origin(source: &Source) -> BundleOrigin {
+    match source {
+        Source::CodeDeploy { location: RevisionLocation::S3 { bucket, key, version, etag, .. }, .. } => {
+            let (bucket, key) = (bucket.clone(), key.clone());
+            BundleOrigin::S3 { bucket, key, version: version.clone(), etag: etag.clone() }
+        }
+        Source::CodeDeploy { location: RevisionLocation::GitHub { commit, .. }, .. } => {
+            BundleOrigin::GitHub { commit: commit.clone() }
+        }
+        _ => BundleOrigin::Other,
+    }
 }
 
 fn hook_run(
@@ -50,7 +99,7 @@ fn hook_run(
         application: request.key.application.as_str(),
         group: request.key.group.as_str(),
         group_id: &request.key.id(),
-        bundle: &BundleOrigin::Other,
+        bundle: &origin(&request.source),
         instance: &worker.instance,
         revision: &revision,
         timeout_seconds: timeout_seconds(job, script),
@@ -73,7 +122,7 @@ fn hook_run(
         tasks_max: script.tasks_max,
         memory_max: script.memory_max,
         scripts_log: paths.scripts_log(),
-        deployments_log: Some(layout.deployments_log()),
+        deployments_log: Some(layout.deployments_log(&job.group.key)),
         log_bytes: setup.limits.hook_log_bytes,
         log_bytes_per_second: setup.limits.hook_log_bytes_per_second,
         line_bytes: setup.limits.log_line_bytes,

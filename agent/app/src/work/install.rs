@@ -15,7 +15,7 @@ use hostler_host::install::{self, InstallRequest, JournalState, Settled};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, last_install, plan_error_text};
-use crate::work::{chain, fail};
+use crate::work::{chain, fail, service_files};
 
 /// Installs, or leaves the host as it was.
 pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
@@ -25,6 +25,7 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
     match install::settle(&journal).map_err(|e| fail(chain(&e)))? {
         Settled::Installed | Settled::Committed(_) => {
             let entries = install::installed(&journal).map_err(|e| fail(chain(&e)))?;
+            say_installed(setup, job, &entries)?;
             return report(&entries);
         }
         Settled::None | Settled::Undone(_) => {}
@@ -41,7 +42,20 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
         links: &plan.links,
         plan: &plan,
     };
-    report(&install::run(&request).map_err(|e| fail(chain(&e)))?.entries)
+    if job.group.key.service_id.is_some() {
+        service_files::write_plan(setup, &job.group.key, &plan, &archive)?;
+    }
+    let entries = install::run(&request).map_err(|e| fail(chain(&e)))?.entries;
+    say_installed(setup, job, &entries)?;
+    report(&entries)
+}
+
+/// The CodeDeploy agent, should it follow, finds what is on the host.
+fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result<(), WorkFailure> {
+    match job.group.key.service_id {
+        Some(_) => service_files::write_installed(setup, &job.group.key, &job.deployment.id, entries),
+        None => Ok(()),
+    }
 }
 
 /// What is done on the host as it is now. A removal is the plan of a bundle that holds nothing.

@@ -10,6 +10,8 @@ pub mod prepare;
 mod probe;
 mod reboot;
 pub mod recover;
+mod service_bundle;
+pub mod service_files;
 
 use std::path::PathBuf;
 
@@ -57,6 +59,7 @@ impl Worker for HostWorker {
                 }
                 WorkResult::Prepared(prepared)
             }
+            Work::CheckBundle => service_bundle::check(setup, job).await,
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run(self, &setup, &job, event, index, attempt).await)
             }

@@ -29,7 +29,7 @@ use crate::work::bundle::{
     ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
-use crate::work::{blocking, chain, fail};
+use crate::work::{blocking, chain, fail, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -110,6 +110,11 @@ fn unpacked(
             }
             _ => unpack(setup, path, revision, &paths.archive()),
         },
+        Source::CodeDeploy { .. } => {
+            let unpacked = service_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
+            service_files::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
+            Ok(unpacked)
+        }
     }
 }
 
@@ -136,7 +141,11 @@ fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
     Ok(())
 }
 
-fn unpack(
+/// Unpacks a bundle whose type is found by its content; `archive` appears as a whole.
+///
+/// # Errors
+/// What is wrong with the bundle.
+pub fn unpack(
     setup: &Setup,
     bundle: &Path,
     revision: Revision,
@@ -187,9 +196,17 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     let mut findings = read.diagnostics.clone();
     findings.extend(diagnose_host(&archive, &read.name, &read.spec, listing, &setup.limits));
     let mut warnings: Vec<String> = findings.iter().map(diagnose::one_line).collect();
+    if job.deployment.commanded.is_some() {
+        warnings.extend(check_install_to_come(setup, job, &read, listing)?);
+    }
     // A rollback that only starts the old application again installs nothing.
     if job.deployment.step(LifecycleEvent::Install).is_some() {
         warnings.extend(check_install(setup, job, &read, listing)?);
+    }
+    if job.deployment.commanded.is_some() {
+        // Which scripts run, and of which revision, is said by each command.
+        let health = PreparedHealth::default();
+        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, warnings });
     }
     let (old_hooks, old_warning) = old_hooks(setup, &job.group);
     warnings.extend(old_warning);
@@ -222,6 +239,21 @@ fn check_install(
             let text = plan_error_text(&error);
             Ok(vec![format!("{text}\n(checked again after BeforeInstall, as the appspec says)")])
         }
+        Err(error) => Err(fail(plan_error_text(&error))),
+    }
+}
+
+/// A deployment of the CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right.
+fn check_install_to_come(
+    setup: &Setup,
+    job: &Job,
+    read: &ReadAppspec,
+    listing: &BundleListing,
+) -> Result<Vec<String>, WorkFailure> {
+    let last = last_install(setup, &job.group).map_err(fail)?;
+    match plan_install(setup, &read.spec, listing, last.as_deref(), &job.deployment.request.policy) {
+        Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
+        Err(error) if may_change(&error) => Ok(vec![plan_error_text(&error)]),
         Err(error) => Err(fail(plan_error_text(&error))),
     }
 }

@@ -15,6 +15,7 @@ use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
 mod aws;
+mod codedeploy;
 mod logs;
 mod signatures;
 
@@ -30,6 +31,7 @@ const TOP: &[&str] = &[
     "downloads",
     "signatures",
     "logs",
+    "codedeploy",
 ];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
@@ -80,10 +82,9 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
     let has = |key: &&str| top.get(key).is_some();
-    ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"]
-        .iter()
-        .any(has)
-        || (has(&"hooks") && !has(&"version") && !has(&"os"))
+    let keys =
+        ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"];
+    keys.iter().chain(&["codedeploy"]).any(has) || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
 #[derive(Default)]
@@ -121,6 +122,7 @@ impl Reader {
                 "hooks" => hooks(&mut self.settings.hooks, &entry.value, findings),
                 "auto_scaling" => auto_scaling::read(&mut self.settings.auto_scaling, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
+                "codedeploy" => codedeploy::read(&mut self.settings.codedeploy, &entry.value, findings),
                 "logs" => logs::read(&mut self.settings.logs, &entry.value, findings),
                 "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
@@ -155,7 +157,7 @@ impl Reader {
             known(entries, GROUP, "groups", findings);
             return;
         };
-        let key = GroupKey { application, group };
+        let key = GroupKey::new(application, group);
         let settings = self.entry(key);
         for entry in known(entries, GROUP, "groups", findings) {
             let policy = &mut settings.policy;

@@ -32,6 +32,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// How bundles are fetched.
     pub downloads: DownloadSettings,
+    /// How the CodeDeploy service is followed.
+    pub codedeploy: CodeDeploySettings,
     /// What is shipped to CloudWatch Logs; `None` is nothing.
     pub logs: Option<LogSettings>,
 }
@@ -178,4 +180,52 @@ pub enum Proxy {
 pub struct DownloadSettings {
     /// Bytes that all connections of a download together may bring in a second; `None` is as fast as they come.
     pub max_bytes_per_second: Option<u64>,
+}
+
+/// How the CodeDeploy service is followed. What the CodeDeploy agent's own configuration says is not repeated here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeDeploySettings {
+    /// Whether it is followed at all.
+    pub enabled: bool,
+    /// The CodeDeploy agent's configuration, below the root prefix.
+    pub agent_config: PathBuf,
+    /// What is done while the CodeDeploy agent runs on this host.
+    pub running_agent: RunningAgent,
+    /// What is done when specifications come signed with another certificate than before.
+    pub changed_signer: ChangedSigner,
+    /// PEM file of the authorities that the signer's certificate must lead to; `None` is no such check.
+    pub signer_authorities: Option<PathBuf>,
+    /// Where GitHub's API is; for GitHub Enterprise.
+    pub github_api: String,
+}
+
+impl Default for CodeDeploySettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            agent_config: "/etc/codedeploy-agent/conf/codedeployagent.yml".into(),
+            running_agent: RunningAgent::Wait,
+            changed_signer: ChangedSigner::Report,
+            signer_authorities: None,
+            github_api: "https://api.github.com".to_owned(),
+        }
+    }
+}
+
+/// What is done while the CodeDeploy agent runs: only one of the two may serve a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunningAgent {
+    /// Wait for its end, and take over then.
+    Wait,
+    /// End with an error.
+    Refuse,
+}
+
+/// What is done when the signer of specifications changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangedSigner {
+    /// Warn and trust the new one from then on.
+    Report,
+    /// Refuse its specifications.
+    Refuse,
 }

@@ -223,6 +223,42 @@ fn a_signing_policy_that_would_guard_nothing_is_refused() {
 }
 
 #[test]
+fn how_codedeploy_is_followed_is_read() {
+    let text = "\
+codedeploy:
+  enabled: true
+  agent_config: /etc/other.yml
+  running_agent: refuse
+  changed_signer: refuse
+  signer_authorities: /etc/pki/signers.pem
+  github_api: https://github.example.com/api/v3/
+";
+    let found = read_one(text).unwrap().codedeploy;
+    assert_eq!(
+        found,
+        settings::CodeDeploySettings {
+            enabled: true,
+            agent_config: "/etc/other.yml".into(),
+            running_agent: settings::RunningAgent::Refuse,
+            changed_signer: settings::ChangedSigner::Refuse,
+            signer_authorities: Some("/etc/pki/signers.pem".into()),
+            github_api: "https://github.example.com/api/v3".to_owned(),
+        }
+    );
+    assert!(!read_one("poll: 5s").unwrap().codedeploy.enabled);
+    for (text, words) in [
+        ("codedeploy: {running_agent: kill}", "neither wait nor refuse"),
+        ("codedeploy: {changed_signer: ask}", "neither report nor refuse"),
+        ("codedeploy: {agent_config: x.yml}", "not an absolute path"),
+        ("codedeploy: {github_api: \"http://github.example.com\"}", "does not begin with https://"),
+        ("codedeploy: {enable: true}", "did you mean `enabled`"),
+    ] {
+        let error = read_one(text).unwrap_err();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
+
+#[test]
 fn the_logs_section_is_read() {
     let text = "\
 logs:

@@ -13,7 +13,7 @@ fn context(time_ms: u64) -> Context {
 }
 
 fn group() -> crate::ids::GroupKey {
-    crate::ids::GroupKey { application: "web".parse().unwrap(), group: "prod".parse().unwrap() }
+    crate::ids::GroupKey::new("web".parse().unwrap(), "prod".parse().unwrap())
 }
 
 fn event(number: u64) -> Kind {

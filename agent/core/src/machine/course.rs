@@ -2,10 +2,11 @@
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
+use crate::machine::command::Commanded;
 use crate::machine::event::Work;
 use crate::machine::retention::kept;
 use crate::machine::service;
-use crate::machine::state::{Deployment, Group, Request, RollbackExtent, Step, StepStatus};
+use crate::machine::state::{Creator, Deployment, Group, Request, RollbackExtent, Step};
 
 /// A deployment that has not begun, with the events that what it is for has.
 pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment {
@@ -17,18 +18,14 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         }
     };
     let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
+    let commanded = request.creator == Creator::CodeDeploy;
     let steps = LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e));
-    let steps = steps.filter(|event| request.stops.is_none() || service::of_stop(*event)).map(|event| Step {
-        event,
-        status: StepStatus::Pending,
-        started_ms: None,
-        finished_ms: None,
-        scripts: Vec::new(),
-        probe: None,
-    });
+    let steps = steps.filter(|event| request.stops.is_none() || service::of_stop(*event)).map(Step::new);
     Deployment {
         id,
-        steps: steps.collect(),
+        // The service says which event is next, one at a time.
+        steps: if commanded { Vec::new() } else { steps.collect() },
+        commanded: commanded.then(Commanded::default),
         request,
         started_ms: now_ms,
         finished_ms: None,
@@ -42,26 +39,28 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
     }
 }
 
-/// What a deployment that waits for nothing does next.
-pub fn next_work(group: &Group, deployment: &Deployment) -> Work {
+/// What a deployment that waits for no effect does next; `None` when it waits for a command.
+pub fn next_work(group: &Group, deployment: &Deployment) -> Option<Work> {
     if deployment.rebooting {
-        return Work::Reboot;
+        return Some(Work::Reboot);
     }
     let Some(step) = deployment.current() else {
         let commit = deployment.failure.is_none();
-        return Work::Finish { commit, keep: kept(group, deployment) };
+        let finish = Work::Finish { commit, keep: kept(group, deployment) };
+        return (!deployment.waits_for_command()).then_some(finish);
     };
-    match step.event {
+    Some(match step.event {
         LifecycleEvent::DownloadBundle => Work::Prepare,
         LifecycleEvent::Install => Work::Install,
+        _ if deployment.commanded.as_ref().is_some_and(|c| c.checks_bundle_first) => Work::CheckBundle,
         event => {
             let next = step.scripts.iter().position(|s| s.outcome.is_none());
             if let (None, Some(phase)) = (next, step.probe) {
-                return Work::Probe { phase };
+                return Some(Work::Probe { phase });
             }
             let index = next.unwrap_or_default();
             let attempt = step.scripts.get(index).map_or(1, |s| s.attempts + 1);
             Work::RunHook { event, index, attempt }
         }
-    }
+    })
 }

@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::EventHooks;
+use crate::codedeploy::diagnostics::Report;
+use crate::codedeploy::wire::CommandStatus;
 use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::lifecycle::Change;
 use crate::machine::checks::{PreparedHealth, ProbePhase};
+use crate::machine::command::Order;
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
 use crate::release::AcceptedKeys;
@@ -65,6 +68,33 @@ pub enum Event {
     },
     /// The journal of the instance's lifecycle changes.
     Lifecycle(Change),
+    /// A command of the CodeDeploy service came. One that is known changes nothing, but that the report of one that was
+    /// reported is sent again.
+    Commanded {
+        /// The service's name for it.
+        identifier: String,
+        /// With which the service is asked for the deployment's specification.
+        execution: String,
+        /// What it asks for, or what is reported because that cannot be done.
+        order: Result<Box<Order>, Report>,
+    },
+    /// The service has taken a command's acknowledgement.
+    Acknowledged {
+        /// The command.
+        identifier: String,
+        /// How far the service says that it is.
+        answer: CommandStatus,
+    },
+    /// The service has taken a command's report, or refused it for good.
+    Reported {
+        /// The command.
+        identifier: String,
+    },
+    /// From now on specifications are expected to be signed with this certificate.
+    TrustSigner {
+        /// Its SHA-256.
+        certificate: Sha256Digest,
+    },
     /// The store leads to a new key policy of the group, by the keys before it.
     KeysAccepted {
         /// The group.
@@ -102,6 +132,9 @@ pub struct Effect {
 pub enum Work {
     /// Fetch, verify, unpack and check the bundle (the event DownloadBundle).
     Prepare,
+    /// Fetch and check the bundle in a place of its own, before scripts of the old revision run: a bundle that cannot be
+    /// deployed is no reason to stop the application.
+    CheckBundle,
     /// Run one script.
     RunHook {
         /// The event.
@@ -143,7 +176,7 @@ impl Work {
     /// How the effect is taken up again at the next start.
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
-            Self::Prepare | Self::Probe { .. } | Self::Finish { .. } => AfterACrash::Repeat,
+            Self::Prepare | Self::CheckBundle | Self::Probe { .. } | Self::Finish { .. } => AfterACrash::Repeat,
             Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
         }
     }
@@ -165,6 +198,13 @@ impl Work {
 pub enum WorkResult {
     /// Of `Prepare`.
     Prepared(Result<Prepared, WorkFailure>),
+    /// Of `CheckBundle`: what is wrong with the bundle for good. That it could not be fetched now is a warning.
+    Checked {
+        /// What is wrong.
+        fault: Option<WorkFailure>,
+        /// What people should know.
+        warnings: Vec<String>,
+    },
     /// Of `RunHook`.
     Hook(HookResult),
     /// Of `Install`.
@@ -205,7 +245,7 @@ pub struct InstallReport {
 }
 
 /// Why an effect failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkFailure {
     /// What, where and what to do; several lines where there are several problems.
     pub message: String,

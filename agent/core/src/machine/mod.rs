@@ -14,6 +14,7 @@
 //! (a hook is attached to, an install journal is settled, a fetch is repeated).
 
 pub mod checks;
+pub mod command;
 mod course;
 pub mod event;
 pub mod follow;

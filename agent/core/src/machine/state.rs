@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::{FileExistsBehavior, HookScript};
 use crate::bundle::BundleType;
+use crate::codedeploy::specification::RevisionLocation;
 use crate::event_order::LifecycleEvent;
 use crate::health::Check;
 use crate::history::HistoryState;
@@ -14,6 +15,7 @@ use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::Lifecycle;
 use crate::machine::checks::ProbePhase;
+use crate::machine::command::{Commanded, Service};
 use crate::machine::event::Effect;
 use crate::release::{AcceptedKeys, Highest, Trust};
 
@@ -39,6 +41,9 @@ pub struct State {
     /// What the Auto Scaling group wants of this host, and what was done about it.
     #[serde(default)]
     pub lifecycle: Lifecycle,
+    /// What is known of the CodeDeploy service; empty where it is not followed.
+    #[serde(default, skip_serializing_if = "Service::is_empty")]
+    pub service: Service,
 }
 
 impl Default for State {
@@ -50,6 +55,7 @@ impl Default for State {
             history: HistoryState::default(),
             groups: BTreeMap::new(),
             lifecycle: Lifecycle::default(),
+            service: Service::default(),
         }
     }
 }
@@ -58,6 +64,11 @@ impl State {
     /// The deployment with this id that is active, with its group.
     pub fn active(&self, id: &DeploymentId) -> Option<(&Group, &Deployment)> {
         self.groups.values().find_map(|group| group.active.as_ref().filter(|d| &d.id == id).map(|d| (group, d)))
+    }
+
+    /// Whether a deployment is going on; one that waits for the service's next command is not.
+    pub fn is_busy(&self) -> bool {
+        self.all_active().any(|(_, deployment)| !deployment.waits_for_command())
     }
 
     /// All active deployments.
@@ -217,6 +228,8 @@ pub enum Creator {
     Channel,
     /// `hostler deploy`.
     Cli,
+    /// The CodeDeploy service.
+    CodeDeploy,
     /// A rollback, by hand or automatic.
     Rollback,
     /// The Auto Scaling group or EC2.
@@ -243,6 +256,13 @@ pub enum Source {
     Path {
         /// Absolute path.
         path: PathBuf,
+    },
+    /// Where a deployment of the CodeDeploy service has its bundle.
+    CodeDeploy {
+        /// The place.
+        location: RevisionLocation,
+        /// The deployment whose bundle may be used again instead.
+        reuse: Option<DeploymentId>,
     },
     /// The unpacked bundle of an earlier deployment of the group.
     Kept {
@@ -410,14 +430,30 @@ pub struct Deployment {
     pub failure: Option<Failure>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Of a deployment of the CodeDeploy service: which command it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commanded: Option<Commanded>,
 }
 
 impl Deployment {
+    /// Whether it can only go on with a command of the CodeDeploy service.
+    pub fn waits_for_command(&self) -> bool {
+        let waits = self.commanded.as_ref().is_some_and(|c| c.command.is_none() && !c.over);
+        waits && self.in_flight.is_none() && self.failure.is_none()
+    }
+
+    /// Whether its bundle is unpacked where hooks find it.
+    pub fn is_unpacked(&self) -> bool {
+        self.step(LifecycleEvent::DownloadBundle).is_some_and(|s| s.status == StepStatus::Succeeded)
+    }
+
     /// The deployment whose directory holds the unpacked bundle: an earlier one for a rollback.
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
             Source::Kept { deployment } => deployment,
-            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } => &self.id,
+            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } | Source::CodeDeploy { .. } => {
+                &self.id
+            }
         }
     }
 
@@ -465,6 +501,20 @@ pub struct Step {
     /// What the health checks have to show after the scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbePhase>,
+}
+
+impl Step {
+    /// An event that has not begun, and whose scripts are not known.
+    pub fn new(event: LifecycleEvent) -> Self {
+        Self {
+            event,
+            status: StepStatus::Pending,
+            started_ms: None,
+            finished_ms: None,
+            scripts: Vec::new(),
+            probe: None,
+        }
+    }
 }
 
 /// How far an event is.

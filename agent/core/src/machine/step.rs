@@ -1,5 +1,7 @@
 //! The one function that changes the state.
 
+mod commands;
+
 use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
 use crate::hook::{HookOutcome, HookResult};
@@ -128,6 +130,22 @@ impl Turn<'_> {
                 service::take(&mut self.state, change, self.context.now_ms);
                 Ok(())
             }
+            Event::Commanded { identifier, execution, order } => {
+                self.commanded(identifier, execution, order);
+                Ok(())
+            }
+            Event::Acknowledged { identifier, answer } => {
+                self.acknowledged(&identifier, answer);
+                Ok(())
+            }
+            Event::Reported { identifier } => {
+                self.reported(&identifier);
+                Ok(())
+            }
+            Event::TrustSigner { certificate } => {
+                self.state.service.signer = Some(certificate);
+                Ok(())
+            }
             Event::KeysAccepted { key, keys } => {
                 self.group(&key).following.keys = Some((*keys).clone());
                 let policy = keys.policy;
@@ -209,6 +227,9 @@ impl Turn<'_> {
         let Some(effect) = deployment.in_flight.take() else { return };
         match (effect.work, result) {
             (Work::Prepare, WorkResult::Prepared(result)) => self.prepared(&group, &mut deployment, result),
+            (Work::CheckBundle, WorkResult::Checked { fault, warnings }) => {
+                self.checked(&mut deployment, fault, warnings);
+            }
             (Work::RunHook { index, .. }, WorkResult::Hook(result)) => self.hook_ended(&mut deployment, index, result),
             (Work::Install, WorkResult::Installed(result)) => self.installed(&group, &mut deployment, result),
             (Work::Probe { .. }, WorkResult::Probed(Ok(()))) => {
@@ -377,13 +398,15 @@ impl Turn<'_> {
             },
             message,
         });
+        self.end_command(deployment, event, status);
     }
 
     fn fail(&mut self, deployment: &mut Deployment, script: Option<String>, why: WorkFailure, tail: Vec<String>) {
         let Some(event) = deployment.current().map(|s| s.event) else { return };
-        self.end_step(deployment, StepStatus::Failed, Some(why.message.clone()));
+        let message = Some(why.message.clone());
         deployment.failure =
             Some(Failure { event, script, message: why.message, tail, verification: why.verification });
+        self.end_step(deployment, StepStatus::Failed, message);
         for step in deployment.steps.iter_mut().filter(|s| !s.status.is_final()) {
             step.status = StepStatus::Skipped;
         }
@@ -432,18 +455,21 @@ impl Turn<'_> {
     }
 
     fn begin_what_can_begin(&mut self) {
+        self.admit_commands();
         let mut exclusive =
             self.state.all_active().any(|(_, d)| d.in_flight.as_ref().is_some_and(|effect| effect.work.is_exclusive()));
         let keys: Vec<String> = self.state.groups.keys().cloned().collect();
         for key in keys {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
             if deployment.in_flight.is_none() {
-                if service::shall_end(&self.state.lifecycle, &deployment) {
+                // What the CodeDeploy service commands ends by its word.
+                if deployment.commanded.is_none() && service::shall_end(&self.state.lifecycle, &deployment) {
                     let message = "the host is on its way out of service".to_owned();
                     self.fail(&mut deployment, None, WorkFailure { message, verification: false }, Vec::new());
                 }
-                let work = next_work(&group, &deployment);
-                if !(exclusive && work.is_exclusive()) {
+                if let Some(work) = next_work(&group, &deployment)
+                    && !(exclusive && work.is_exclusive())
+                {
                     exclusive |= work.is_exclusive();
                     self.begin(&mut deployment, work);
                 }
@@ -483,6 +509,7 @@ fn requester(request: &Request) -> Requester {
     let by = match request.creator {
         Creator::Channel => RequesterKind::Channel,
         Creator::Cli => RequesterKind::Cli,
+        Creator::CodeDeploy => RequesterKind::Service,
         Creator::Rollback => RequesterKind::Rollback,
         Creator::Lifecycle => RequesterKind::Lifecycle,
     };

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+
+mod commands;
+
 use crate::appspec::spec::{EventHooks, HookOptions, HookScript, Position};
 use crate::event_order::LifecycleEvent;
 use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
@@ -16,7 +19,7 @@ use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, Rollbac
 use crate::release::Highest;
 
 fn key(name: &str) -> GroupKey {
-    GroupKey { application: "web".parse().unwrap(), group: name.parse().unwrap() }
+    GroupKey::new("web".parse().unwrap(), name.parse().unwrap())
 }
 
 fn id(number: u64) -> DeploymentId {
@@ -124,7 +127,9 @@ impl Host {
         for (_, deployment) in self.state.all_active() {
             let waits_for_install = deployment.current().is_some_and(|s| s.event == LifecycleEvent::Install);
             assert!(
-                deployment.in_flight.is_some() || (waits_for_install && exclusive == 1),
+                deployment.in_flight.is_some()
+                    || deployment.waits_for_command()
+                    || (waits_for_install && exclusive == 1),
                 "{} waits for nothing that has a name",
                 deployment.id
             );
@@ -155,6 +160,9 @@ impl Host {
                 health: self.health.clone(),
                 warnings: vec![],
             })),
+            Work::CheckBundle => {
+                WorkResult::Checked { fault: fails(LifecycleEvent::DownloadBundle).then(failure), warnings: vec![] }
+            }
             Work::RunHook { event, index, .. } => {
                 let script = &deployment.step(*event).unwrap().scripts[*index];
                 self.ran.push((script.archive.clone(), *event));

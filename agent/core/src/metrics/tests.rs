@@ -12,7 +12,7 @@ fn a_scrape_shows_what_the_state_holds() {
     host.prepare();
     host.finish(crate::machine::WorkResult::Finished { warnings: vec![] });
     host.deploy("b", 3);
-    let key = GroupKey { application: "web".parse().unwrap(), group: "a".parse().unwrap() };
+    let key = GroupKey::new("web".parse().unwrap(), "a".parse().unwrap());
     let channel = ChannelStatus {
         key,
         channel: "file:///srv".to_owned(),

@@ -48,9 +48,9 @@ pub enum Refusal {
     )]
     OtherGroup {
         /// Whom it is for.
-        found: GroupKey,
+        found: Box<GroupKey>,
         /// Whom this host follows.
-        expected: GroupKey,
+        expected: Box<GroupKey>,
     },
     /// The store shows an older release than it showed before.
     #[error(
@@ -94,7 +94,8 @@ pub fn accept(document: &Document, terms: &Terms<'_>) -> Result<Acceptance, Refu
     let release = &document.release;
     let found = release.group_key();
     if found != *terms.group {
-        return Err(Refusal::OtherGroup { found, expected: terms.group.clone() });
+        let (found, expected) = (Box::new(found), Box::new(terms.group.clone()));
+        return Err(Refusal::OtherGroup { found, expected });
     }
     let sequence = release.sequence;
     if let Some(highest) = terms.highest {

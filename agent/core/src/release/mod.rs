@@ -201,7 +201,7 @@ impl Release {
 
     /// The group that it is for.
     pub fn group_key(&self) -> GroupKey {
-        GroupKey { application: self.application.clone(), group: self.group.clone() }
+        GroupKey::new(self.application.clone(), self.group.clone())
     }
 
     /// Puts the release into an envelope without signatures, after the same checks that reading makes.

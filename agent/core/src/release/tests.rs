@@ -7,7 +7,7 @@ use crate::store::Content;
 const AGENT: AgentVersion = AgentVersion { major: 1, minor: 2, patch: 3 };
 
 fn group() -> GroupKey {
-    GroupKey { application: "web".parse().unwrap(), group: "prod".parse().unwrap() }
+    GroupKey::new("web".parse().unwrap(), "prod".parse().unwrap())
 }
 
 fn time(text: &str) -> Timestamp {
@@ -319,7 +319,7 @@ fn only_rising_sequences_of_the_own_group_are_accepted() {
     let mut other = release(7);
     other.cleanup = false;
     assert!(matches!(accept(&document(&other), &terms(Some(highest))), Err(Refusal::Replaced { sequence: 7, .. })));
-    let elsewhere = GroupKey { application: group.application.clone(), group: "test".parse().unwrap() };
+    let elsewhere = GroupKey::new(group.application.clone(), "test".parse().unwrap());
     let refusal = accept(&seven, &Terms { group: &elsewhere, highest: None, now }).unwrap_err();
     assert!(refusal.to_string().contains("web/prod") && refusal.to_string().contains("web/test"), "{refusal}");
 }

@@ -76,7 +76,7 @@ impl Host {
 fn request(group: &str, number: u64) -> Request {
     let content = Sha256Digest::of(&number.to_le_bytes());
     Request {
-        key: GroupKey { application: "web".parse().unwrap(), group: group.parse().unwrap() },
+        key: GroupKey::new("web".parse().unwrap(), group.parse().unwrap()),
         creator: Creator::Cli,
         asked_by: "test".to_owned(),
         source: Source::Path { path: "/bundle".into() },
@@ -130,7 +130,7 @@ fn a_rollback_shows_the_failure_that_it_made_good() {
 fn what_is_wrong_now_is_named() {
     let mut host = Host::new();
     host.deploy("a", 1);
-    let key = GroupKey { application: "web".parse().unwrap(), group: "a".parse().unwrap() };
+    let key = GroupKey::new("web".parse().unwrap(), "a".parse().unwrap());
     let channel = ChannelStatus {
         key,
         channel: "s3://b".to_owned(),

@@ -1,7 +1,7 @@
 use super::*;
 
 fn group() -> GroupKey {
-    GroupKey { application: "web".parse().unwrap(), group: "prod@eu".parse().unwrap() }
+    GroupKey::new("web".parse().unwrap(), "prod@eu".parse().unwrap())
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn the_layout_is_the_documented_one() {
 
 #[test]
 fn what_the_layout_makes_is_a_key() {
-    let widest = GroupKey { application: "a".repeat(100).parse().unwrap(), group: "g".repeat(100).parse().unwrap() };
+    let widest = GroupKey::new("a".repeat(100).parse().unwrap(), "g".repeat(100).parse().unwrap());
     for key in [release_key(&widest), plan_key(&widest), signing_policy_key(&widest, u64::MAX)] {
         assert_eq!(key.as_str().parse::<Key>().unwrap(), key);
     }

@@ -123,7 +123,7 @@ fn start(
     let could_not = |message: String| HookOutcome::CouldNotStart { message };
     let path = script::prepare(&run.archive, &run.location).map_err(|error| match error {
         ScriptError::Missing { .. } => HookOutcome::ScriptMissing { message: error.to_string() },
-        ScriptError::NotExecutable { .. } => could_not(error.to_string()),
+        ScriptError::NotExecutable { .. } => HookOutcome::NotExecutable { message: error.to_string() },
     })?;
     let user = user_of(run).map_err(could_not)?;
     let inherited = if run.inherit_environment {

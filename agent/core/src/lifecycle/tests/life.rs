@@ -9,7 +9,7 @@ use crate::machine::{Event, Refusal, Work, WorkResult, resume};
 use crate::status::tests::Host;
 
 fn key() -> GroupKey {
-    GroupKey { application: "web".parse().unwrap(), group: "a".parse().unwrap() }
+    GroupKey::new("web".parse().unwrap(), "a".parse().unwrap())
 }
 
 fn change(host: &mut Host, change: Change) {

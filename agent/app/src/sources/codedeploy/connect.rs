@@ -1,0 +1,69 @@
+//! The way to the command service: who this host is, how it signs, and where the service answers.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hostler_aws::codedeploy::{CommandService, identity};
+use hostler_aws::signed_call::SignedCalls;
+use hostler_core::codedeploy::backoff::after_failures;
+use hostler_core::codedeploy::endpoint::{EndpointChoice, endpoint};
+use hostler_host::clock;
+
+use crate::drop_in::DropIn;
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// Finds the way, for as long as it takes: at boot the network may come after the agent.
+pub async fn connect(setup: &Setup, drop_in: &DropIn) -> CommandService {
+    let mut failures = 0;
+    let mut told = None;
+    loop {
+        match try_connect(setup, drop_in).await {
+            Ok(service) => return service,
+            Err(failure) => {
+                let problem = failure.one_line();
+                if told.as_ref() != Some(&problem) {
+                    log::warn!("the CodeDeploy service cannot be followed yet: {problem}");
+                    told = Some(problem);
+                }
+                failures += 1;
+                // The first looks come soon: an instance profile takes seconds to appear.
+                tokio::time::sleep(after_failures(failures, random()).min(Duration::from_secs(30))).await;
+            }
+        }
+    }
+}
+
+async fn try_connect(setup: &Setup, drop_in: &DropIn) -> Result<CommandService, Failure> {
+    let region = setup.settings.aws.region.as_deref();
+    let environment = std::env::var("AWS_REGION").ok();
+    let host = identity(drop_in.on_premises.as_ref(), region.or(environment.as_deref())).await?;
+    let endpoint = endpoint(&EndpointChoice {
+        region: &host.region,
+        metadata_domain: host.domain.as_deref(),
+        address: drop_in.agent.deploy_control_endpoint.as_deref(),
+        secure: drop_in.agent.enable_auth_policy,
+        fips: drop_in.agent.use_fips_mode,
+    })?;
+    let clients = setup.stores.clients()?;
+    let calls = SignedCalls::of_clients(&clients).await?;
+    let version = agent_version(setup, drop_in);
+    let timeout = Duration::from_secs(drop_in.agent.http_read_timeout.max(1));
+    let service = CommandService::new(&calls, endpoint, host, &version, timeout);
+    Ok(service.context("the command service cannot be addressed")?)
+}
+
+/// The version that the CodeDeploy agent's package left, as the service expects it (specs/codedeploy.md §1.2).
+fn agent_version(setup: &Setup, drop_in: &DropIn) -> String {
+    let root_dir = setup.layout.beneath_root(&drop_in.agent.root_dir);
+    let beside = root_dir.parent().map(|parent| parent.join(".version"));
+    let usual = setup.layout.root().join("opt/codedeploy-agent/.version");
+    let texts = beside.into_iter().chain([usual]).filter_map(|path| std::fs::read_to_string(path).ok());
+    let mut versions = texts.filter_map(|text| Some(text.lines().next()?.split_once(": ")?.1.trim().to_owned()));
+    versions.next().unwrap_or_else(|| "UNKNOWN_VERSION".to_owned())
+}
+
+/// Any byte, to spread waits with.
+pub fn random() -> u8 {
+    clock::random_bytes::<1>().map_or(128, |[byte]| byte)
+}

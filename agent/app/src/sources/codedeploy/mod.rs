@@ -1,0 +1,111 @@
+//! The CodeDeploy service as a source of wishes: commands are polled for, acknowledged, carried out by the engine and
+//! reported.
+//!
+//! ```text
+//! poll     asks for commands, one poll open at a time
+//! take     a command: its specification, verified; its scripts; into the ledger; acknowledged
+//! report   what ended: sent until the service has taken or refused it
+//! ```
+
+mod connect;
+pub mod order;
+mod poll;
+mod report;
+mod take;
+
+pub use take::TRACKING_AGE;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hostler_aws::codedeploy::CommandService;
+use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::RunningAgent;
+use hostler_host::codedeploy_agent::{self, running};
+use tokio::sync::Notify;
+
+use crate::drop_in::DropIn;
+use crate::engine::Handle;
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// Time between two looks whether the CodeDeploy agent has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the parts of this source share.
+struct Follower {
+    setup: Arc<Setup>,
+    drop_in: Arc<DropIn>,
+    handle: Handle,
+    service: CommandService,
+    /// Identifiers of commands that are being taken in or reported.
+    in_hand: Mutex<HashSet<String>>,
+    /// A command ended: the next one may be there.
+    ended: Notify,
+}
+
+impl Follower {
+    /// Whether nobody has this in hand; from now on somebody has.
+    fn take_in_hand(&self, what: &str) -> bool {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned())
+    }
+
+    fn let_go(&self, what: &str) {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+}
+
+/// Whether this host may be served now, by the configuration.
+///
+/// # Errors
+/// Refused when the CodeDeploy agent runs and the configuration says not to wait for it.
+pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Failure> {
+    match other_agent(setup, drop_in) {
+        Some(agent) if setup.settings.codedeploy.running_agent == RunningAgent::Refuse => {
+            let message = format!("the CodeDeploy agent runs on this host (process {})", agent.pid);
+            Err(Failure::say(ExitCode::Refused, message)
+                .hint("systemctl disable --now codedeploy-agent, or `codedeploy: {running_agent: wait}`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The CodeDeploy agent that runs on this host.
+pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
+    // Under another root only its own pid file counts: the processes are the machine's.
+    let anywhere = setup.layout.root() == std::path::Path::new("/");
+    running(&drop_in.pid_file(&setup.layout), anywhere)
+}
+
+/// Follows the service for as long as it is polled.
+pub async fn follow(setup: Arc<Setup>, drop_in: Arc<DropIn>, handle: Handle) {
+    wait_for_the_agents_end(&setup, &drop_in).await;
+    let pid_file = drop_in.pid_file(&setup.layout);
+    if let Err(error) = codedeploy_agent::write_pid_file(&pid_file) {
+        log::warn!("the pid file {} is not written: {error}", pid_file.display());
+    }
+    let service = connect::connect(&setup, &drop_in).await;
+    log::info!(host = service.host_identifier(), url:% = service.url(); "the CodeDeploy service is followed");
+    let (in_hand, ended) = (Mutex::default(), Notify::new());
+    let follower = Arc::new(Follower { setup, drop_in, handle, service, in_hand, ended });
+    take::report_commands_of_the_agent(&follower).await;
+    take::go_on(&follower);
+    tokio::join!(poll::poll(Arc::clone(&follower)), report::report(follower));
+}
+
+/// Only one of the two agents may serve a host.
+async fn wait_for_the_agents_end(setup: &Setup, drop_in: &DropIn) {
+    let mut told = false;
+    while let Some(agent) = other_agent(setup, drop_in) {
+        if !told {
+            log::warn!(
+                pid = agent.pid;
+                "the CodeDeploy agent runs on this host; its service is followed when that has ended \
+                 (systemctl disable --now codedeploy-agent)"
+            );
+            told = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,121 @@
+//! What a command asks for, on this host: which revision's scripts, and of which deployment.
+
+use std::path::Path;
+
+use hostler_core::appspec::spec::EventHooks;
+use hostler_core::appspec::{self, appspec_names, diagnose};
+use hostler_core::codedeploy::events::{Chosen, chosen, event_of};
+use hostler_core::codedeploy::specification::Specification;
+use hostler_core::event_order::LifecycleEvent;
+use hostler_core::ids::DeploymentId;
+use hostler_core::limits::Limits;
+use hostler_core::machine::State;
+use hostler_core::machine::command::Order;
+use hostler_core::machine::state::{Creator, Policy, Request, Revision, RollbackPolicy, Script, Source};
+use hostler_core::release::Trust;
+
+use crate::drop_in::DropIn;
+use crate::setup::Setup;
+use crate::work::service_files;
+
+/// Makes an order of a command's name and its deployment's specification.
+///
+/// # Errors
+/// What is reported: this deployment's appspec is not there or cannot be used.
+pub fn order(
+    setup: &Setup,
+    drop_in: &DropIn,
+    state: &State,
+    name: &str,
+    specification: Specification,
+) -> Result<Order, String> {
+    let event = event_of(name);
+    let scripts = match event.filter(|event| event.has_scripts()) {
+        Some(event) => scripts(setup, state, event, &specification)?,
+        None => Vec::new(),
+    };
+    Ok(Order {
+        deployment: specification.deployment.clone(),
+        name: name.to_owned(),
+        event,
+        scripts,
+        checks_bundle_first: !specification.blue_green,
+        request: request(setup, drop_in, specification),
+    })
+}
+
+fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Request {
+    let location = specification.revision;
+    Request {
+        creator: Creator::CodeDeploy,
+        asked_by: "the CodeDeploy service".to_owned(),
+        revision: Revision { location: location.to_string(), digest: None, size: None, bundle_type: None },
+        source: Source::CodeDeploy {
+            location,
+            reuse: specification.reuse_archive_from.filter(|_| drop_in.agent.enable_archive_reuse),
+        },
+        release: None,
+        trust: Trust::Unsigned,
+        rolls_back: None,
+        removes: false,
+        stops: None,
+        policy: Policy {
+            file_exists_behavior: specification.file_exists_behavior,
+            appspec_name: specification.appspec_name,
+            max_revisions: drop_in.agent.max_revisions,
+            // The service rolls back, by a deployment of its own.
+            rollback: RollbackPolicy::Never,
+            ignore_application_stop_failures: false,
+            cleanup: true,
+            ..setup.settings.policy(&specification.group)
+        },
+        key: specification.group,
+    }
+}
+
+/// The scripts of an event, of the revision that the event means.
+fn scripts(
+    setup: &Setup,
+    state: &State,
+    event: LifecycleEvent,
+    specification: &Specification,
+) -> Result<Vec<Script>, String> {
+    let key = &specification.group;
+    let archive = |id: &DeploymentId| setup.layout.deployment(key, id).archive();
+    let unpacked = archive(&specification.deployment).is_dir();
+    let chosen = chosen(event, specification.blue_green_rollback, unpacked);
+    let deployment = match chosen {
+        Chosen::Current => Some(specification.deployment.clone()),
+        Chosen::LastSuccessful => service_files::last_successful(setup, key),
+        Chosen::MostRecent => service_files::most_recent(setup, key),
+    };
+    let Some(deployment) = deployment else { return Ok(Vec::new()) };
+    let known = state.groups.get(&key.id()).and_then(|group| group.appspec_name_of(&deployment));
+    let custom = known.or(specification.appspec_name.as_deref());
+    let hooks = match hooks_of(&archive(&deployment), custom, &setup.limits) {
+        Ok(hooks) => hooks,
+        Err(problem) if chosen == Chosen::Current => return Err(problem),
+        // It would block every later deployment.
+        Err(problem) => {
+            log::warn!(deployment = deployment.as_str(), event:%; "the old revision's scripts are left out: {problem}");
+            return Ok(Vec::new());
+        }
+    };
+    let of_event = hooks.iter().find(|hooks| hooks.event == event.name()).map_or(&[][..], |hooks| &hooks.scripts);
+    Ok(of_event.iter().map(|hook| Script::new(deployment.clone(), hook)).collect())
+}
+
+/// The hooks of an unpacked bundle.
+fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec<EventHooks>, String> {
+    let names = appspec_names(custom);
+    let Some(name) = names.iter().find(|name| archive.join(name).is_file()) else {
+        return Err(format!("there is no {} in {}", names.join(" or "), archive.display()));
+    };
+    let path = archive.join(name);
+    let bytes = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let reading = appspec::read(name, &bytes, limits);
+    match reading.spec {
+        Some(spec) => Ok(spec.hooks),
+        None => Err(diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(&bytes))),
+    }
+}

@@ -1,0 +1,61 @@
+//! Reports are sent until the service has taken or refused them.
+
+use std::sync::Arc;
+
+use hostler_aws::codedeploy::is_refused_for_good;
+use hostler_core::codedeploy::backoff::before_retry;
+use hostler_core::codedeploy::diagnostics::Report;
+use hostler_core::machine::Event;
+use hostler_core::machine::command::CommandStage;
+
+use super::Follower;
+use super::connect::random;
+
+/// Sends what ended, as it ends; several reports go out at the same time.
+pub async fn report(follower: Arc<Follower>) {
+    let mut state = follower.handle.state();
+    loop {
+        let ended: Vec<(String, Report)> = {
+            let state = state.borrow_and_update();
+            let commands = state.service.commands.iter().filter_map(|command| match &command.stage {
+                CommandStage::Ended(report) => Some((command.identifier.clone(), report.clone())),
+                _ => None,
+            });
+            commands.collect()
+        };
+        for (identifier, report) in ended {
+            let mark = format!("report of {identifier}");
+            if follower.take_in_hand(&mark) {
+                let follower = Arc::clone(&follower);
+                tokio::spawn(async move {
+                    deliver(&follower, &identifier, &report).await;
+                    follower.let_go(&mark);
+                });
+            }
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn deliver(follower: &Follower, identifier: &str, report: &Report) {
+    let mut failures = 0;
+    loop {
+        match follower.service.complete(identifier, report).await {
+            Ok(()) => break,
+            Err(fault) if is_refused_for_good(&fault) => {
+                log::error!(command = identifier; "the service refuses a command's report: {fault}");
+                break;
+            }
+            Err(fault) => {
+                failures += 1;
+                log::warn!(command = identifier; "a command's report was not taken and is sent again: {fault}");
+                tokio::time::sleep(before_retry(failures, random())).await;
+            }
+        }
+    }
+    // The next command of the deployment comes now.
+    follower.ended.notify_one();
+    let _ = follower.handle.ask(Event::Reported { identifier: identifier.to_owned() }).await;
+}

@@ -1,0 +1,205 @@
+//! From a command that came to one that is in the ledger and acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_aws::codedeploy::{OpenedEnvelope, is_refused_for_good, open, verify_chain};
+use hostler_aws::fault::Fault;
+use hostler_core::codedeploy::backoff::before_retry;
+use hostler_core::codedeploy::diagnostics::Report;
+use hostler_core::codedeploy::specification::{RevisionLocation, Specification};
+use hostler_core::codedeploy::wire::{CommandStatus, HostCommand};
+use hostler_core::config::settings::ChangedSigner;
+use hostler_core::machine::Event;
+use hostler_core::machine::command::{CommandStage, Order};
+use hostler_core::machine::state::Source;
+use hostler_host::{clock, codedeploy_agent};
+
+use super::connect::random;
+use super::{Follower, order};
+use crate::work::chain;
+
+/// Tries of a specification before the command is left to come again.
+const TRIES: u32 = 8;
+/// Tracking files of the CodeDeploy agent that are older say nothing any more (specs/codedeploy.md §7.2).
+pub const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Takes a command in; one that is known is acknowledged or reported again.
+pub async fn take(follower: Arc<Follower>, command: HostCommand) {
+    let identifier = command.host_command_identifier.clone();
+    take_unless_known(&follower, command).await;
+    follower.let_go(&identifier);
+}
+
+async fn take_unless_known(follower: &Follower, command: HostCommand) {
+    if let Err(problem) = command.check(follower.service.host_identifier()) {
+        log::error!(command = command.command_name.as_str(); "a command of the service is not carried out: {problem}");
+        return;
+    }
+    let identifier = command.host_command_identifier.as_str();
+    let known = follower.handle.state().borrow().service.command(identifier).map(|known| known.stage.clone());
+    match known {
+        None => {
+            log::info!(command = command.command_name.as_str(), execution = command.deployment_execution_id.as_str(); "a command of the service came");
+            let Some(order) = order_of(follower, &command).await else { return };
+            let noop = order.as_ref().ok().map(|order| order.is_noop());
+            commanded(follower, &command, order).await;
+            if let Some(noop) = noop {
+                acknowledge(follower, identifier, noop).await;
+            }
+        }
+        Some(CommandStage::Received(order)) => acknowledge(follower, identifier, order.is_noop()).await,
+        Some(CommandStage::Accepted(_) | CommandStage::CarriedOut(_)) => acknowledge(follower, identifier, false).await,
+        // The report is on its way.
+        Some(CommandStage::Ended(_)) => {}
+        Some(CommandStage::Reported(report)) => commanded(follower, &command, Err(report)).await,
+    }
+}
+
+async fn commanded(follower: &Follower, command: &HostCommand, order: Result<Box<Order>, Report>) {
+    let identifier = command.host_command_identifier.clone();
+    let event = Event::Commanded { identifier, execution: command.deployment_execution_id.clone(), order };
+    // Without an engine the agent is stopping, and the command comes again.
+    let _ = follower.handle.ask(event).await;
+}
+
+/// Says that the command has come until the service has heard it. Only then it is carried out: a command that the
+/// service gave up meanwhile is not.
+async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
+    let mut failures = 0;
+    let answer = loop {
+        match follower.service.acknowledge(identifier, noop).await {
+            Ok(answer) => break answer,
+            Err(fault) if is_refused_for_good(&fault) => {
+                log::warn!("the service refuses a command's acknowledgement, so it is not carried out: {fault}");
+                break CommandStatus::Succeeded;
+            }
+            Err(fault) => {
+                failures += 1;
+                log::warn!("a command's acknowledgement was not taken and is sent again: {fault}");
+                tokio::time::sleep(before_retry(failures, random())).await;
+            }
+        }
+    };
+    let _ = follower.handle.ask(Event::Acknowledged { identifier: identifier.to_owned(), answer }).await;
+}
+
+/// What a command asks for, or the report of why that cannot be done; `None` when the service could not be asked, which
+/// the command's next coming may change.
+async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<Box<Order>, Report>> {
+    let specification = match specification(follower, &command.deployment_execution_id).await {
+        Err(problem) => return problem.map(|problem| Err(Report::failed(&problem))),
+        Ok(specification) => specification,
+    };
+    if let Some(token) = &specification.github_token {
+        follower.drop_in.tokens.put(specification.deployment.clone(), token.clone());
+    }
+    let (setup, drop_in) = (Arc::clone(&follower.setup), Arc::clone(&follower.drop_in));
+    let (state, name) = (follower.handle.state().borrow().clone(), command.command_name.clone());
+    let made = tokio::task::spawn_blocking(move || order::order(&setup, &drop_in, &state, &name, specification)).await;
+    let made = made.unwrap_or_else(|error| Err(format!("a fault in hostler: {error}")));
+    Some(made.map(Box::new).map_err(|problem| Report::failed(&problem)))
+}
+
+/// The specification of a deployment: asked for until there is an answer, opened, and its signer compared with the one
+/// before. The error is `None` when there was no answer.
+async fn specification(follower: &Follower, execution: &str) -> Result<Specification, Option<String>> {
+    let mut failures = 0;
+    let answer = loop {
+        match follower.service.specification(execution).await {
+            Ok(answer) => break answer,
+            Err(fault) if is_refused_for_good(&fault) => return Err(Some(no_specification(&fault))),
+            Err(fault) => {
+                failures += 1;
+                if failures >= TRIES {
+                    log::warn!("a command is left to come again: {}", no_specification(&fault));
+                    return Err(None);
+                }
+                tokio::time::sleep(before_retry(failures, random())).await;
+            }
+        }
+    };
+    let envelope = answer.envelope().map_err(|e| Some(e.to_string()))?;
+    let opened = open(&envelope).map_err(|e| Some(e.to_string()))?;
+    check_signer(follower, &opened).await.map_err(Some)?;
+    Specification::parse(&opened.content).map_err(|e| Some(e.to_string()))
+}
+
+fn no_specification(fault: &Fault) -> String {
+    format!("the service does not give the deployment's specification: {fault}")
+}
+
+/// The chain to configured authorities, and the signer that was seen first on this host.
+async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<(), String> {
+    let settings = &follower.setup.settings.codedeploy;
+    if let Some(path) = &settings.signer_authorities {
+        let path = follower.setup.layout.beneath_root(path);
+        let authorities = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        verify_chain(opened, &authorities, Duration::from_millis(clock::now_ms())).map_err(|e| chain(&e))?;
+    }
+    let pinned = follower.handle.state().borrow().service.signer;
+    match pinned {
+        Some(pinned) if pinned == opened.signer => return Ok(()),
+        Some(pinned) if settings.changed_signer == ChangedSigner::Refuse => {
+            return Err(format!(
+                "the specification is signed with the certificate {} and not with {pinned}, as before on this host; if \
+                 that is right, set `codedeploy: {{changed_signer: report}}` for one deployment",
+                opened.signer
+            ));
+        }
+        Some(pinned) => {
+            log::warn!("specifications are now signed with the certificate {}, no longer with {pinned}", opened.signer);
+        }
+        None => log::info!("specifications are signed with the certificate {}", opened.signer),
+    }
+    let _ = follower.handle.ask(Event::TrustSigner { certificate: opened.signer }).await;
+    Ok(())
+}
+
+/// Commands that a CodeDeploy agent was carrying out when it went down have failed, as that agent would have said.
+pub async fn report_commands_of_the_agent(follower: &Follower) {
+    let directory = follower.setup.layout.codedeploy(&follower.drop_in.agent.ongoing_deployment_tracking);
+    let commands = codedeploy_agent::interrupted_commands(&directory, TRACKING_AGE).unwrap_or_else(|error| {
+        log::warn!("cannot read {}: {error}", directory.display());
+        Vec::new()
+    });
+    for identifier in commands {
+        log::warn!(command = identifier.as_str(); "a command that the CodeDeploy agent left unfinished is reported as failed");
+        let order = Err(Report::failed_after_restart());
+        let _ = follower.handle.ask(Event::Commanded { identifier, execution: String::new(), order }).await;
+    }
+    if let Err(error) = codedeploy_agent::forget_interrupted_commands(&directory) {
+        log::warn!("cannot delete {}: {error}", directory.display());
+    }
+}
+
+/// After a start: commands that came and were perhaps not acknowledged are, and tokens that are needed are asked for.
+pub fn go_on(follower: &Arc<Follower>) {
+    let state = follower.handle.state().borrow().clone();
+    for command in &state.service.commands {
+        if let CommandStage::Received(order) = &command.stage
+            && follower.take_in_hand(&command.identifier)
+        {
+            let (follower, identifier, noop) = (Arc::clone(follower), command.identifier.clone(), order.is_noop());
+            tokio::spawn(async move {
+                acknowledge(&follower, &identifier, noop).await;
+                follower.let_go(&identifier);
+            });
+        }
+        let source = match &command.stage {
+            CommandStage::Received(order) | CommandStage::Accepted(order) => Some(&order.request.source),
+            CommandStage::CarriedOut(id) => state.active(id).map(|(_, deployment)| &deployment.request.source),
+            CommandStage::Ended(_) | CommandStage::Reported(_) => None,
+        };
+        if let Some(Source::CodeDeploy { location: RevisionLocation::GitHub { private: true, .. }, .. }) = source {
+            let (follower, execution) = (Arc::clone(follower), command.execution.clone());
+            tokio::spawn(async move {
+                if let Ok(Specification { github_token: Some(token), deployment, .. }) =
+                    specification(&follower, &execution).await
+                {
+                    follower.drop_in.tokens.put(deployment, token);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, commanded from the command line.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::appspec::spec::FileExistsBehavior;
+use hostler_core::codedeploy::diagnostics::Report;
+use hostler_core::codedeploy::local;
+use hostler_core::codedeploy::specification::{RevisionLocation, Specification};
+use hostler_core::codedeploy::wire::CommandStatus;
+use hostler_core::codes::ExitCode;
+use hostler_core::event_order::LifecycleEvent;
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::Event;
+use hostler_core::machine::command::CommandStage;
+use hostler_host::clock;
+
+use crate::cli::{CodeDeployLocal, FileExists, Shared};
+use crate::drop_in::DropIn;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::session::Session;
+use crate::setup::Setup;
+use crate::sources::codedeploy::order::order;
+
+/// The version that `codedeploy-local --version` has always printed.
+const VERSION: &str = "1.0\n";
+
+/// Deploys.
+///
+/// # Errors
+/// A usage failure for arguments that cannot be used; failed when an event fails.
+pub fn run(arguments: CodeDeployLocal) -> Outcome {
+    if arguments.version {
+        output::text(VERSION)?;
+        return Ok(ExitCode::Ok);
+    }
+    crate::log_output::start(log::LevelFilter::Warn);
+    let usage = |error: local::InvalidArgument| Failure::new(ExitCode::Usage, error);
+    let events = local::events(arguments.events.as_deref()).map_err(usage)?;
+    let here = std::env::current_dir().context("the working directory is gone")?;
+    let location = local::location(&arguments.bundle_location, &arguments.bundle_type, &here).map_err(usage)?;
+    check_place(&location)?;
+    if !arguments.agent_configuration_file.is_file() {
+        let message = format!("the configuration {} does not exist", arguments.agent_configuration_file.display());
+        return Err(Failure::say(ExitCode::Usage, message).hint("name one with --agent-configuration-file"));
+    }
+    let setup = Arc::new(setup(&arguments)?);
+    let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
+    let specification = specification(arguments, location)?;
+    super::block_on(deploy(setup, drop_in, specification, events))
+}
+
+/// The CodeDeploy agent's local deployments go on beside its service; so do these, with a ledger of their own.
+fn setup(arguments: &CodeDeployLocal) -> Result<Setup, Failure> {
+    let shared = Shared {
+        config: None,
+        state_dir: Some(arguments.root.join("var/lib/hostler/local")),
+        root: arguments.root.clone(),
+        application: None,
+        group: None,
+        channel: None,
+        json: false,
+    };
+    let configuration = std::path::absolute(&arguments.agent_configuration_file)?;
+    let root = std::path::absolute(&arguments.root)?;
+    Setup::adjusted(&shared, |settings| {
+        settings.codedeploy.enabled = true;
+        // It was named as it is, and is looked for below the root.
+        settings.codedeploy.agent_config = configuration
+            .strip_prefix(&root)
+            .map_or(configuration.clone(), |below| std::path::Path::new("/").join(below));
+    })
+}
+
+/// A path of the host is looked at before anything runs.
+fn check_place(location: &RevisionLocation) -> Result<(), Failure> {
+    let RevisionLocation::Local { path, bundle_type } = location else { return Ok(()) };
+    let directory = *bundle_type == hostler_core::bundle::BundleType::Directory;
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        Failure::say(ExitCode::NotFound, format!("cannot open the bundle {}: {error}", path.display()))
+    })?;
+    if metadata.is_dir() == directory {
+        return Ok(());
+    }
+    let (is, kind) = if metadata.is_dir() { ("a directory", "directory") } else { ("no directory", "tgz, tar or zip") };
+    Err(Failure::say(ExitCode::Usage, format!("{} is {is}", path.display())).hint(format!("say so: --type {kind}")))
+}
+
+fn specification(arguments: CodeDeployLocal, location: RevisionLocation) -> Result<Specification, Failure> {
+    let id = clock::fresh_deployment_id().context("no randomness for a deployment id")?;
+    Ok(Specification {
+        deployment: format!("{id}-local").parse()?,
+        group: GroupKey {
+            application: arguments.application_name,
+            group: arguments.deployment_group_name,
+            service_id: Some(arguments.deployment_group),
+        },
+        revision: beneath_no_root(location, &arguments.root)?,
+        github_token: None,
+        blue_green_rollback: false,
+        blue_green: false,
+        appspec_name: Some(arguments.appspec_filename).filter(|name| name != "appspec.yml"),
+        file_exists_behavior: match arguments.file_exists_behavior {
+            FileExists::Disallow => FileExistsBehavior::Disallow,
+            FileExists::Overwrite => FileExistsBehavior::Overwrite,
+            FileExists::Retain => FileExistsBehavior::Retain,
+        },
+        reuse_archive_from: None,
+    })
+}
+
+/// A path on the command line is one of this machine; revisions of the service are looked for below the root prefix.
+fn beneath_no_root(location: RevisionLocation, root: &std::path::Path) -> Result<RevisionLocation, Failure> {
+    let RevisionLocation::Local { path, bundle_type } = location else { return Ok(location) };
+    let (path, root) = (path.canonicalize()?, std::path::absolute(root)?.canonicalize()?);
+    match path.strip_prefix(&root) {
+        Ok(below) => Ok(RevisionLocation::Local { path: std::path::Path::new("/").join(below), bundle_type }),
+        Err(_) => Err(Failure::say(ExitCode::Usage, format!("{} is not below {}", path.display(), root.display()))),
+    }
+}
+
+async fn deploy(
+    setup: Arc<Setup>,
+    drop_in: Arc<DropIn>,
+    specification: Specification,
+    events: Vec<LifecycleEvent>,
+) -> Outcome {
+    let paths = setup.layout.deployment(&specification.group, &specification.deployment);
+    output::text(&format!("Starting to execute deployment from within folder {}\n", paths.directory().display()))?;
+    let session = Session::open(&setup).await?;
+    let mut failed = None;
+    for event in events {
+        let report = carry_out(&setup, &drop_in, &session, event, &specification).await?;
+        if report.status == CommandStatus::Failed {
+            failed = Some((event, report));
+            break;
+        }
+    }
+    session.leave().await?;
+    output::text(&format!("See the deployment log at {} for more details\n", paths.scripts_log().display()))?;
+    match failed {
+        Some((event, report)) => Err(Failure::say(ExitCode::Failed, format!("{event} failed: {}", words(&report)))),
+        None => {
+            output::text("AppSpec file valid. Local deployment successful\n")?;
+            Ok(ExitCode::Ok)
+        }
+    }
+}
+
+/// One event: what the service would command, acknowledge and hear, without the service.
+async fn carry_out(
+    setup: &Arc<Setup>,
+    drop_in: &Arc<DropIn>,
+    session: &Session,
+    event: LifecycleEvent,
+    specification: &Specification,
+) -> Result<Report, Failure> {
+    let mut state = session.handle.state();
+    let known = state.borrow().clone();
+    let order = order(setup, drop_in, &known, event.name(), specification.clone());
+    let order = order.map(Box::new).map_err(|problem| Report::failed(&problem));
+    let identifier = identifier(&specification.deployment, event);
+    let ask = Event::Commanded { identifier: identifier.clone(), execution: String::new(), order };
+    session.handle.ask(ask).await?;
+    let answer = CommandStatus::InProgress;
+    session.handle.ask(Event::Acknowledged { identifier: identifier.clone(), answer }).await?;
+    let ended = |state: &Arc<hostler_core::machine::State>| match &state.service.command(&identifier)?.stage {
+        CommandStage::Ended(report) => Some(report.clone()),
+        _ => None,
+    };
+    let report = state.wait_for(|state| ended(state).is_some()).await.map(|state| ended(&state));
+    let report = report.ok().flatten().context("the engine ended before the event")?;
+    session.handle.ask(Event::Reported { identifier }).await?;
+    Ok(report)
+}
+
+fn identifier(deployment: &DeploymentId, event: LifecycleEvent) -> String {
+    format!("{deployment}/{event}")
+}
+
+/// What people read of a report.
+fn words(report: &Report) -> String {
+    let value: serde_json::Value = serde_json::from_str(&report.payload).unwrap_or_default();
+    let text = |key: &str| value.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    format!("{}\n{}", text("message"), text("log")).trim_end().to_owned()
+}

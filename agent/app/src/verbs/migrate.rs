@@ -1,0 +1,160 @@
+//! `hostler migrate`: what the CodeDeploy agent left on this host, what would change, and with `--apply` the change. There
+//! is no gap: hostler is started first and waits for the CodeDeploy agent's end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::{DeploymentGroupId, GroupKey};
+use hostler_host::{atomic, codedeploy_agent};
+use serde::Serialize;
+
+use crate::cli::{MigrateArgs, Shared};
+use crate::drop_in::DropIn;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::setup::Setup;
+use crate::sources::codedeploy::{TRACKING_AGE, other_agent};
+use crate::verbs::codedeploy_agent::systemctl;
+use crate::work::{chain, service_files};
+
+/// What a migration writes.
+const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\
+                             codedeploy:\n  enabled: true\n  running_agent: wait\n";
+
+/// What was found and what follows; printed with `--json`.
+#[derive(Debug, Serialize)]
+struct Findings {
+    version: u32,
+    /// The CodeDeploy agent's configuration, and whether it is there.
+    agent_config: PathBuf,
+    agent_config_exists: bool,
+    /// Keys of it that have no meaning for hostler.
+    keys_without_effect: Vec<String>,
+    /// How this host names itself: an ARN outside EC2.
+    on_premises: Option<String>,
+    /// The CodeDeploy agent's process.
+    running: Option<u32>,
+    /// Commands that it is carrying out, or left unfinished.
+    unfinished_commands: Vec<String>,
+    groups: Vec<GroupFound>,
+    /// The file that enables hostler in the CodeDeploy agent's place.
+    writes: PathBuf,
+    applied: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupFound {
+    id: String,
+    /// The deployment whose files are on the host.
+    last_successful: String,
+    /// Whether its bundle is here, whose ApplicationStop the next deployment runs.
+    bundle_is_here: bool,
+}
+
+pub fn run(shared: &Shared, arguments: &MigrateArgs) -> Outcome {
+    let setup = Arc::new(Setup::adjusted(shared, |settings| settings.codedeploy.enabled = true)?);
+    let Some(drop_in) = setup.drop_in.clone() else {
+        return Err(Failure::say(ExitCode::Failed, "a fault in hostler: no configuration of the CodeDeploy agent"));
+    };
+    let mut findings = look(&setup, &drop_in)?;
+    if arguments.apply {
+        if findings.running.is_some() && !findings.unfinished_commands.is_empty() {
+            let message = "the CodeDeploy agent carries out a command of a deployment; nothing was changed";
+            return Err(Failure::say(ExitCode::Refused, message).hint("wait for the deployment's end, and ask again"));
+        }
+        apply(&setup, &findings)?;
+        findings.applied = true;
+    }
+    if setup.json {
+        output::json(&findings)?;
+    } else {
+        output::text(&text(&findings))?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
+    let agent_config = setup.layout.beneath_root(&setup.settings.codedeploy.agent_config);
+    let tracking = setup.layout.codedeploy(&drop_in.agent.ongoing_deployment_tracking);
+    Ok(Findings {
+        version: 1,
+        agent_config_exists: agent_config.exists(),
+        agent_config,
+        keys_without_effect: drop_in.agent.without_effect.clone(),
+        on_premises: drop_in.on_premises.as_ref().map(|host| host.host_identifier.clone()),
+        running: other_agent(setup, drop_in).map(|agent| agent.pid),
+        unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
+        groups: groups(setup),
+        writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
+        applied: false,
+    })
+}
+
+fn groups(setup: &Setup) -> Vec<GroupFound> {
+    let found = service_files::groups(setup).into_iter().filter_map(|(id, deployment)| {
+        let service_id: DeploymentGroupId = id.parse().ok()?;
+        // Where its directory is does not depend on names.
+        let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse().ok()?, "any".parse().ok()?) };
+        let bundle_is_here = setup.layout.deployment(&key, &deployment).archive().is_dir();
+        Some(GroupFound { id, last_successful: deployment.to_string(), bundle_is_here })
+    });
+    found.collect()
+}
+
+fn apply(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
+    if let Some(directory) = findings.writes.parent() {
+        atomic::create_directories(directory, 0o755)?;
+    }
+    atomic::replace(&findings.writes, CONFIGURATION.as_bytes(), 0o644).map_err(|e| {
+        Failure::say(ExitCode::Failed, format!("cannot write {}: {}", findings.writes.display(), chain(&e)))
+    })?;
+    systemctl(&["enable", "hostler.service"])?;
+    // It may run already, for channels.
+    systemctl(&["restart", "hostler.service"])?;
+    if findings.running.is_some()
+        || setup.layout.root().join("usr/lib/systemd/system/codedeploy-agent.service").exists()
+    {
+        systemctl(&["disable", "--now", "codedeploy-agent.service"])?;
+    }
+    Ok(())
+}
+
+fn text(findings: &Findings) -> String {
+    let mut lines = Vec::new();
+    let config = findings.agent_config.display();
+    lines.push(match findings.agent_config_exists {
+        true => format!("configuration    {config} is read"),
+        false => format!("configuration    {config} does not exist: the CodeDeploy agent's defaults are used"),
+    });
+    if !findings.keys_without_effect.is_empty() {
+        lines.push(format!("                 without effect: {}", findings.keys_without_effect.join(", ")));
+    }
+    if let Some(arn) = &findings.on_premises {
+        lines.push(format!("this host        {arn}, by the on-premises file"));
+    }
+    lines.push(match findings.running {
+        Some(pid) => format!("CodeDeploy agent runs (process {pid})"),
+        None => "CodeDeploy agent does not run".to_owned(),
+    });
+    for command in &findings.unfinished_commands {
+        lines.push(format!("                 unfinished command {command}"));
+    }
+    for group in &findings.groups {
+        let bundle = if group.bundle_is_here {
+            "its ApplicationStop runs before the next deployment"
+        } else {
+            "its bundle is gone, so its ApplicationStop is left out"
+        };
+        lines.push(format!("group            {}: {} is on the host; {bundle}", group.id, group.last_successful));
+    }
+    let writes = findings.writes.display();
+    lines.push(match findings.applied {
+        true => format!("done             {writes} is written, hostler runs, and the CodeDeploy agent is stopped and disabled"),
+        false => format!(
+            "would change     {writes} is written, hostler is started and waits, then the CodeDeploy agent is stopped and \
+             disabled: hostler migrate --apply"
+        ),
+    });
+    lines.join("\n") + "\n"
+}

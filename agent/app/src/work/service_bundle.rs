@@ -1,0 +1,178 @@
+//! Bundles of the CodeDeploy service's deployments: where they come from, and the look at them before scripts of the old
+//! revision run.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use hostler_aws::codedeploy::Commit;
+use hostler_aws::store_s3::S3Object;
+use hostler_core::bundle::{BundleListing, BundleType};
+use hostler_core::codedeploy::specification::RevisionLocation;
+use hostler_core::ids::DeploymentId;
+use hostler_core::machine::WorkResult;
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::{Revision, Source};
+use hostler_core::store::{S3Location, StoreError};
+use hostler_host::archive;
+use hostler_host::atomic;
+use hostler_host::layout::DeploymentPaths;
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::sources::signatures;
+use crate::work::bundle::read_appspec;
+use crate::work::fetch::{Bundles, from_s3, store_failure};
+use crate::work::prepare::unpack;
+use crate::work::{blocking, chain, fail};
+
+/// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
+///
+/// # Errors
+/// What went wrong; that the object is another one than asked for is a failed verification.
+pub async fn fetch(
+    setup: &Setup,
+    job: &Job,
+    paths: &DeploymentPaths,
+    location: &RevisionLocation,
+    reuse: Option<&DeploymentId>,
+) -> Result<Revision, WorkFailure> {
+    let revision = &job.deployment.request.revision;
+    if paths.checked().is_dir() || reusable(setup, job, reuse).is_some() {
+        return Ok(revision.clone());
+    }
+    match location {
+        RevisionLocation::S3 { bucket, key, version, etag, .. } => {
+            let place = S3Location { bucket: bucket.clone(), key: key.clone(), version_id: version.clone() };
+            let object = setup.stores.object(place).map_err(|f| fail(f.one_line()))?;
+            check_etag(&object, etag.as_deref()).await?;
+            let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
+            let fetched = from_s3(setup, &bundles, &object, None, &paths.bundle(), revision).await?;
+            // What came in between is not what was asked for either.
+            check_etag(&object, etag.as_deref()).await?;
+            Ok(fetched)
+        }
+        RevisionLocation::GitHub { account, repository, commit, bundle_type, private } => {
+            let drop_in = setup.drop_in.as_ref().filter(|_| *private);
+            let token = match drop_in {
+                Some(drop_in) => Some(drop_in.tokens.get(&job.deployment.id).await),
+                None => None,
+            };
+            let api = &setup.settings.codedeploy.github_api;
+            let commit = Commit { api, account, repository, commit, bundle_type: *bundle_type, token: token.as_ref() };
+            let partial = paths.bundle().with_extension("partial");
+            let cannot = |e: std::io::Error| fail(format!("cannot write {}: {e}", partial.display()));
+            let file = File::create(&partial).map_err(cannot)?;
+            commit.download(&file, setup.limits.bundle_bytes).await.map_err(fail)?;
+            file.sync_all().and_then(|()| fs::rename(&partial, paths.bundle())).map_err(cannot)?;
+            Ok(revision.clone())
+        }
+        RevisionLocation::Local { path, bundle_type } => {
+            if *bundle_type != BundleType::Directory {
+                link(&setup.layout.beneath_root(path), &paths.bundle())?;
+            }
+            Ok(revision.clone())
+        }
+    }
+}
+
+/// As the CodeDeploy agent does: the bundle's name is a link to the file.
+fn link(file: &Path, at: &Path) -> Result<(), WorkFailure> {
+    let cannot = |e: std::io::Error| fail(format!("cannot link {} to {}: {e}", at.display(), file.display()));
+    match fs::remove_file(at) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(file, at).map_err(cannot)
+}
+
+async fn check_etag(object: &S3Object, etag: Option<&str>) -> Result<(), WorkFailure> {
+    let Some(wanted) = etag else { return Ok(()) };
+    let found = object.must_exist().await.map_err(|error: StoreError| store_failure(&error))?;
+    let found = found.etag.as_str().trim_matches('"').to_owned();
+    if found == wanted {
+        return Ok(());
+    }
+    let message = format!("{} has the ETag {found} and the deployment is of {wanted}", object.location());
+    Err(WorkFailure { message, verification: true })
+}
+
+/// The unpacked bundle of the deployment that is to be used again, where it is still here.
+fn reusable(setup: &Setup, job: &Job, reuse: Option<&DeploymentId>) -> Option<std::path::PathBuf> {
+    let archive = setup.layout.deployment(&job.group.key, reuse?).archive();
+    archive.is_dir().then_some(archive)
+}
+
+/// Unpacks the bundle that was fetched; `into` appears as a whole.
+///
+/// # Errors
+/// What is wrong with the bundle.
+pub fn unpack_into(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+    into: &Path,
+) -> Result<(Revision, BundleListing), WorkFailure> {
+    let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
+        return Err(fail("a fault in hostler: the deployment is not the CodeDeploy service's"));
+    };
+    let checked = paths.checked();
+    if checked.is_dir() && checked != into {
+        fs::remove_dir_all(into)
+            .or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
+            .map_err(fail)?;
+        atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
+        let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
+        return Ok((revision, listing));
+    }
+    if let Some(archive) = reusable(setup, job, reuse.as_ref()) {
+        log::info!(archive:% = archive.display(); "the bundle of an earlier deployment is used again");
+        return unpack(setup, &archive, revision, into);
+    }
+    match location {
+        RevisionLocation::Local { path, bundle_type: BundleType::Directory } => {
+            unpack(setup, &setup.layout.beneath_root(path), revision, into)
+        }
+        _ => unpack(setup, &paths.bundle(), revision, into),
+    }
+}
+
+/// The effect CheckBundle: what is wrong with the bundle for good, before the old revision's scripts run.
+pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
+    let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+    let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
+        return WorkResult::Checked { fault: None, warnings: Vec::new() };
+    };
+    let request = &job.deployment.request;
+    if let Err(problem) = signatures::admit(&setup.settings, request.creator, &request.trust) {
+        let fault = Some(WorkFailure { message: problem, verification: true });
+        return WorkResult::Checked { fault, warnings: Vec::new() };
+    }
+    let made = atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)));
+    let fetched = match made {
+        Ok(()) => fetch(&setup, &job, &paths, location, reuse.as_ref()).await,
+        Err(failure) => Err(failure),
+    };
+    let revision = match fetched {
+        Ok(revision) => revision,
+        // It is not what was asked for, and will not be.
+        Err(failure) if failure.verification => {
+            return WorkResult::Checked { fault: Some(failure), warnings: Vec::new() };
+        }
+        Err(failure) => {
+            let later = format!("the bundle is not here yet, DownloadBundle tries again: {}", failure.message);
+            return WorkResult::Checked { fault: None, warnings: vec![later] };
+        }
+    };
+    let found = blocking(move || look(&setup, &job, revision, &paths)).await;
+    WorkResult::Checked { fault: found.err(), warnings: Vec::new() }
+}
+
+fn look(setup: &Setup, job: &Job, revision: Revision, paths: &DeploymentPaths) -> Result<(), WorkFailure> {
+    let checked = paths.checked();
+    let (_, listing) = unpack_into(setup, job, revision, paths, &checked)?;
+    let name = job.deployment.request.policy.appspec_name.as_deref();
+    read_appspec(&checked, &listing, name, &setup.limits).map(drop)
+}

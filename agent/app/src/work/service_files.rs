@@ -1,0 +1,145 @@
+//! The files in which the CodeDeploy agent and hostler tell each other what is on the host (specs/codedeploy.md §3.1, §5).
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use hostler_core::codedeploy::instructions::{install_json, read_cleanup, write_cleanup};
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::plan::actions::{InstalledEntry, InstalledKind, Plan};
+use hostler_host::atomic;
+
+use crate::setup::Setup;
+use crate::work::{chain, fail};
+
+const LAST_SUCCESSFUL: &str = "_last_successful_install";
+const MOST_RECENT: &str = "_most_recent_install";
+const CLEANUP: &str = "-cleanup";
+const INSTALL: &str = "-install.json";
+
+/// The deployment of the last Install that succeeded, by whichever agent.
+pub fn last_successful(setup: &Setup, key: &GroupKey) -> Option<DeploymentId> {
+    named_in(&setup.layout.instructions(key, LAST_SUCCESSFUL))
+}
+
+/// The deployment of the last DownloadBundle, by whichever agent.
+pub fn most_recent(setup: &Setup, key: &GroupKey) -> Option<DeploymentId> {
+    named_in(&setup.layout.instructions(key, MOST_RECENT))
+}
+
+/// The groups that some agent has deployed to, by the service's ids, with the deployment that is on the host.
+pub fn groups(setup: &Setup) -> Vec<(String, DeploymentId)> {
+    let entries = fs::read_dir(setup.layout.codedeploy("deployment-instructions")).into_iter().flatten().flatten();
+    let groups = entries.filter_map(|entry| {
+        let id = entry.file_name().to_str()?.strip_suffix(LAST_SUCCESSFUL)?.to_owned();
+        Some((id, named_in(&entry.path())?))
+    });
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort();
+    groups
+}
+
+/// The file holds the deployment's directory, whose name is its id.
+fn named_in(file: &Path) -> Option<DeploymentId> {
+    let text = fs::read_to_string(file).ok()?;
+    Path::new(text.trim()).file_name()?.to_str()?.parse().ok()
+}
+
+/// Says that this deployment's bundle is unpacked.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn write_most_recent(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<(), WorkFailure> {
+    write_directory(setup, key, deployment, MOST_RECENT)
+}
+
+fn write_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId, ending: &str) -> Result<(), WorkFailure> {
+    let directory = setup.layout.deployment(key, id).directory().to_owned();
+    write(setup, key, ending, directory.as_os_str().as_bytes())
+}
+
+fn write(setup: &Setup, key: &GroupKey, ending: &str, bytes: &[u8]) -> Result<(), WorkFailure> {
+    let path = setup.layout.instructions(key, ending);
+    if let Some(directory) = path.parent() {
+        atomic::create_directories(directory, 0o755).map_err(|e| fail(chain(&e)))?;
+    }
+    atomic::replace(&path, bytes, 0o644).map_err(|e| fail(chain(&e)))
+}
+
+/// Writes down what an Install is about to do.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn write_plan(setup: &Setup, key: &GroupKey, plan: &Plan, archive: &Path) -> Result<(), WorkFailure> {
+    let text = install_json(plan, archive).map_err(fail)?;
+    write(setup, key, INSTALL, text.as_bytes())
+}
+
+/// Writes down what is on the host after an Install, and that it succeeded.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn write_installed(
+    setup: &Setup,
+    key: &GroupKey,
+    deployment: &DeploymentId,
+    installed: &[InstalledEntry],
+) -> Result<(), WorkFailure> {
+    write(setup, key, CLEANUP, &write_cleanup(installed))?;
+    write_directory(setup, key, deployment, LAST_SUCCESSFUL)
+}
+
+/// What the last Install put on the host, if the CodeDeploy agent made it: `ours` is what this agent's last Install
+/// left. The cleanup file decides: whoever installs writes it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn last_install(
+    setup: &Setup,
+    key: &GroupKey,
+    ours: Option<Vec<InstalledEntry>>,
+) -> Result<Option<Vec<InstalledEntry>>, String> {
+    let path = setup.layout.instructions(key, CLEANUP);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        // The CodeDeploy agent has removed what it says, and went down before it had put anything in its place.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    if let Some(ours) = ours.filter(|ours| write_cleanup(ours) == bytes) {
+        return Ok(Some(ours));
+    }
+    let cleanup = read_cleanup(&bytes);
+    for path in &cleanup.selinux_rules {
+        log::warn!(
+            "the CodeDeploy agent's SELinux rule for {0} stays; semanage fcontext -d {0} removes it",
+            path.display()
+        );
+    }
+    let root = setup.layout.root();
+    let mut entries: Vec<InstalledEntry> = cleanup.paths.into_iter().filter_map(|path| entry(root, &path)).collect();
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Some(entries))
+}
+
+/// What the CodeDeploy agent would take away: a file or link is deleted, a directory if it is empty, and what is gone or
+/// something else is left alone.
+fn entry(root: &Path, path: &Path) -> Option<InstalledEntry> {
+    // Under another root than `/` the lines hold what that agent saw, which is the path on the host.
+    let metadata = fs::symlink_metadata(root.join(path.strip_prefix("/").ok()?)).ok()?;
+    let file_type = metadata.file_type();
+    let kind = if file_type.is_dir() {
+        InstalledKind::Directory
+    } else if file_type.is_symlink() {
+        InstalledKind::Link
+    } else if file_type.is_block_device() || file_type.is_char_device() || file_type.is_fifo() || file_type.is_socket()
+    {
+        return None;
+    } else {
+        InstalledKind::File
+    };
+    Some(InstalledEntry { path: path.to_owned(), kind })
+}

@@ -1,0 +1,72 @@
+//! Who this host is for the command service (specs/codedeploy.md §1.4).
+
+use aws_config::imds;
+use hostler_core::codedeploy::agent_config::OnPremises;
+use serde::Deserialize;
+
+/// This host as the command service knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// An ARN: of the instance, or of the user or session that a host outside EC2 is.
+    pub host_identifier: String,
+    /// Its region.
+    pub region: String,
+    /// The partition's domain, where the metadata service says one.
+    pub domain: Option<String>,
+}
+
+/// Why it is not known who this host is.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The metadata service does not answer.
+    #[error("the instance metadata does not answer ({path}): {problem}; outside EC2 write the on-premises file")]
+    Metadata {
+        /// What was asked for.
+        path: &'static str,
+        /// Why there is no answer.
+        problem: String,
+    },
+    /// What it answers is not what it should be.
+    #[error("the instance identity document cannot be read: {0}")]
+    Document(serde_json::Error),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityDocument {
+    account_id: String,
+    instance_id: String,
+    region: String,
+}
+
+/// Finds out who this host is: what the on-premises file says, else the instance that the metadata service names
+/// (IMDSv2 only; `AWS_EC2_METADATA_SERVICE_ENDPOINT` moves it). `region` is one that is configured, and wins.
+///
+/// # Errors
+/// See [`IdentityError`].
+pub async fn identity(on_premises: Option<&OnPremises>, region: Option<&str>) -> Result<Identity, IdentityError> {
+    if let Some(host) = on_premises {
+        let region = region.unwrap_or(&host.region).to_owned();
+        return Ok(Identity { host_identifier: host.host_identifier.clone(), region, domain: None });
+    }
+    let client = imds::Client::builder().build();
+    let get = async |path: &'static str| {
+        let answer = client.get(path).await.map(String::from);
+        answer.map_err(|e| IdentityError::Metadata { path, problem: innermost(&e) })
+    };
+    let document = get("/latest/dynamic/instance-identity/document").await?;
+    let document: IdentityDocument = serde_json::from_str(&document).map_err(IdentityError::Document)?;
+    let partition = get("/latest/meta-data/services/partition").await?;
+    let domain = get("/latest/meta-data/services/domain").await?;
+    let host_identifier =
+        format!("arn:{partition}:ec2:{}:{}:instance/{}", document.region, document.account_id, document.instance_id);
+    Ok(Identity { host_identifier, region: region.map_or(document.region, str::to_owned), domain: Some(domain) })
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,49 @@
+//! How long to wait after calls that failed.
+
+use std::time::Duration;
+
+/// Failures in a row after which the wait grows no more.
+const MOST: u32 = 10;
+/// The CodeDeploy agent's factor and longest wait (specs/codedeploy.md §1.3): 10 s after the first failure, 90 s from
+/// the tenth on.
+const FACTOR: f64 = 1.2675;
+const LONGEST_SECONDS: f64 = 90.0;
+
+/// The wait after so many failures in a row; `random` is any byte. The CodeDeploy agent's schedule, and of each wait a
+/// random part between one half and the whole, so that a fleet does not come back all at once after an outage.
+pub fn after_failures(failures: u32, random: u8) -> Duration {
+    let Some(failures) = failures.checked_sub(1) else { return Duration::ZERO };
+    let exponent = f64::from(failures.saturating_add(1).min(MOST)) - f64::from(MOST);
+    let seconds = LONGEST_SECONDS * FACTOR.powf(exponent);
+    Duration::from_secs_f64(seconds * (0.5 + f64::from(random) / 510.0))
+}
+
+/// The wait before the same report is tried again after so many failures in a row: from half a second up to a minute,
+/// because the service waits for it.
+pub fn before_retry(failures: u32, random: u8) -> Duration {
+    let Some(failures) = failures.checked_sub(1) else { return Duration::ZERO };
+    let seconds = f64::from(1_u32 << failures.min(6)).min(60.0);
+    Duration::from_secs_f64(seconds * (0.5 + f64::from(random) / 510.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_waits_are_the_codedeploy_agents() {
+        let seconds: Vec<u64> = (0..=11).map(|n| after_failures(n, u8::MAX).as_secs()).collect();
+        assert_eq!(seconds, [0, 10, 13, 17, 21, 27, 34, 44, 56, 71, 90, 90]);
+        assert_eq!(after_failures(u32::MAX, u8::MAX).as_secs(), 90);
+    }
+
+    #[test]
+    fn waits_are_spread_over_the_upper_half() {
+        for failures in [1, 5, 10, 500] {
+            for wait in [after_failures, before_retry] {
+                let (least, most) = (wait(failures, 0), wait(failures, u8::MAX));
+                assert_eq!(least.as_millis(), most.as_millis() / 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The CodeDeploy agent's side of the CodeDeploy command service: what is sent, what is read, and what follows from it.
+//!
+//! ```text
+//! endpoint       which host answers, under which service name and with which prefix of the target header
+//! wire           the five operations' requests and answers
+//! specification  what a deployment is: revision, group, overrides
+//! events         which revision's scripts an event runs
+//! diagnostics    what is reported at the end of a command
+//! agent_config   codedeployagent.yml and the on-premises file
+//! instructions   the files with which two agents tell each other what an Install left on the host
+//! local          what the arguments of `codedeploy-local` mean
+//! backoff        how long to wait after calls that failed
+//! ```
+//!
+//! The facts are those of the CodeDeploy agent 1.8.1 (specs/codedeploy.md; its numbers are in the docstrings).
+
+pub mod agent_config;
+pub mod backoff;
+pub mod diagnostics;
+pub mod endpoint;
+pub mod events;
+pub mod instructions;
+pub mod local;
+pub mod specification;
+pub mod wire;

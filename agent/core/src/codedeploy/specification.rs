@@ -1,0 +1,346 @@
+//! What a deployment is (specs/codedeploy.md §2.2).
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::appspec::spec::FileExistsBehavior;
+use crate::bundle::BundleType;
+use crate::ids::{DeploymentGroupId, DeploymentId, GroupKey};
+
+/// A deployment as the service specifies it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Specification {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// Its group, by names and by the service's id.
+    pub group: GroupKey,
+    /// Where the bundle is.
+    pub revision: RevisionLocation,
+    /// What reads a private GitHub repository. It is in no log and in no file of the agent's.
+    pub github_token: Option<Secret>,
+    /// Whether the service itself began it, to roll a blue/green deployment back.
+    pub blue_green_rollback: bool,
+    /// Whether it is a blue/green deployment.
+    pub blue_green: bool,
+    /// Name of the appspec file in the bundle, where it is not the usual one.
+    pub appspec_name: Option<String>,
+    /// What to do with files that are there already; the appspec's word wins.
+    pub file_exists_behavior: FileExistsBehavior,
+    /// The deployment whose unpacked bundle may be used again instead of a download (2.1's restarts).
+    pub reuse_archive_from: Option<DeploymentId>,
+}
+
+/// Where a bundle is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RevisionLocation {
+    /// An object in S3.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The version, in a bucket that keeps versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// The ETag that the object must have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        etag: Option<String>,
+        /// What it is.
+        bundle_type: BundleType,
+    },
+    /// A commit on GitHub.
+    GitHub {
+        /// The account.
+        account: String,
+        /// The repository.
+        repository: String,
+        /// The commit.
+        commit: String,
+        /// tar (GitHub's are compressed) or zip.
+        bundle_type: BundleType,
+        /// Whether a token is needed.
+        private: bool,
+    },
+    /// A file or directory of this host.
+    Local {
+        /// Absolute path.
+        path: PathBuf,
+        /// What it is.
+        bundle_type: BundleType,
+    },
+}
+
+impl fmt::Display for RevisionLocation {
+    /// The place, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, key, version: None, .. } => write!(f, "s3://{bucket}/{key}"),
+            Self::S3 { bucket, key, version: Some(version), .. } => {
+                write!(f, "s3://{bucket}/{key}?versionId={version}")
+            }
+            Self::GitHub { account, repository, commit, .. } => {
+                write!(f, "https://github.com/{account}/{repository}/commit/{commit}")
+            }
+            Self::Local { path, .. } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a secret.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(not shown)")
+    }
+}
+
+/// Why a specification cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the deployment specification {0}")]
+pub struct InvalidSpecification(String);
+
+fn invalid<T>(message: impl fmt::Display) -> Result<T, InvalidSpecification> {
+    Err(InvalidSpecification(message.to_string()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Written {
+    deployment_id: Option<String>,
+    deployment_group_id: Option<String>,
+    deployment_group_name: Option<String>,
+    application_name: Option<String>,
+    revision: Option<WrittenRevision>,
+    deployment_creator: Option<String>,
+    deployment_type: Option<String>,
+    app_spec_filename: Option<String>,
+    agent_action_overrides: Option<WrittenOverrides>,
+    #[serde(rename = "GitHubAccessToken")]
+    github_access_token: Option<String>,
+    reuse_archive_from_deployment_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenOverrides {
+    agent_overrides: Option<WrittenAgentOverrides>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenAgentOverrides {
+    file_exists_behavior: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenRevision {
+    revision_type: Option<String>,
+    s3_revision: Option<WrittenS3>,
+    #[serde(rename = "GitHubRevision")]
+    github_revision: Option<WrittenGitHub>,
+    local_revision: Option<WrittenLocal>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenS3 {
+    bucket: Option<String>,
+    key: Option<String>,
+    bundle_type: Option<String>,
+    version: Option<String>,
+    #[serde(rename = "ETag")]
+    etag: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenGitHub {
+    account: Option<String>,
+    repository: Option<String>,
+    commit_id: Option<String>,
+    bundle_type: Option<String>,
+    anonymous: Option<bool>,
+    #[serde(rename = "OAuthToken")]
+    oauth_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenLocal {
+    location: Option<String>,
+    bundle_type: Option<String>,
+}
+
+impl Specification {
+    /// Reads the JSON of an envelope whose signature was verified.
+    ///
+    /// # Errors
+    /// It is not JSON, lacks a field, or holds a value that cannot be used; the message names it and shows no secret.
+    pub fn parse(text: &str) -> Result<Self, InvalidSpecification> {
+        let Ok(written) = serde_json::from_str::<Written>(text) else {
+            // The parser's words quote the text, and with it a token.
+            return invalid("is not the JSON that it should be");
+        };
+        let deployment = required(written.deployment_id, "DeploymentId")?;
+        // An ARN ends in `deployment/d-…`.
+        let deployment = match deployment.strip_prefix("arn:").and_then(|rest| rest.rsplit_once("deployment/")) {
+            Some((_, id)) => id.to_owned(),
+            None => deployment,
+        };
+        let service_id: DeploymentGroupId = parsed(written.deployment_group_id, "DeploymentGroupId")?;
+        let group = GroupKey {
+            application: parsed(written.application_name, "ApplicationName")?,
+            group: parsed(written.deployment_group_name, "DeploymentGroupName")?,
+            service_id: Some(service_id),
+        };
+        let Some(revision) = written.revision else { return invalid("has no Revision") };
+        let (revision, oauth_token) = revision.read()?;
+        let creator = written.deployment_creator.as_deref().unwrap_or("user");
+        let blue_green = written.deployment_type.as_deref() == Some("BLUE_GREEN");
+        let overrides = written.agent_action_overrides.and_then(|o| o.agent_overrides);
+        Ok(Self {
+            deployment: parsed(Some(deployment), "DeploymentId")?,
+            group,
+            revision,
+            github_token: written.github_access_token.or(oauth_token).filter(|t| !t.is_empty()).map(Secret),
+            blue_green_rollback: blue_green && creator == "codeDeployRollback",
+            blue_green,
+            appspec_name: written
+                .app_spec_filename
+                .filter(|name| !name.is_empty())
+                .filter(|name| name != "appspec.yml"),
+            file_exists_behavior: behavior(overrides.and_then(|o| o.file_exists_behavior))?,
+            // Anything but a deployment's id is no reason to fail: the bundle is downloaded then.
+            reuse_archive_from: written.reuse_archive_from_deployment_id.and_then(|id| reusable(&id)),
+        })
+    }
+}
+
+impl WrittenRevision {
+    fn read(self) -> Result<(RevisionLocation, Option<String>), InvalidSpecification> {
+        let kind = required(self.revision_type, "RevisionType")?;
+        let (s3, github, local) = (self.s3_revision, self.github_revision, self.local_revision);
+        let mut token = None;
+        let location = match (kind.as_str(), s3, github, local) {
+            ("S3", Some(s3), ..) => RevisionLocation::S3 {
+                bucket: required(s3.bucket, "S3Revision.Bucket")?,
+                key: required(s3.key, "S3Revision.Key")?,
+                version: s3.version.filter(|v| !v.is_empty()),
+                etag: s3.etag.map(|etag| etag.trim_matches('"').to_owned()).filter(|e| !e.is_empty()),
+                bundle_type: packed(s3.bundle_type, "S3Revision.BundleType")?,
+            },
+            ("GitHub", _, Some(github), _) => {
+                token = github.oauth_token;
+                RevisionLocation::GitHub {
+                    account: plain(github.account, "GitHubRevision.Account")?,
+                    repository: plain(github.repository, "GitHubRevision.Repository")?,
+                    commit: plain(github.commit_id, "GitHubRevision.CommitId")?,
+                    bundle_type: match github.bundle_type.as_deref() {
+                        None | Some("tar") => BundleType::Tgz,
+                        Some("zip") => BundleType::Zip,
+                        Some(other) => {
+                            return invalid(format!(
+                                "has the GitHubRevision.BundleType {other:?} and GitHub has tar and zip"
+                            ));
+                        }
+                    },
+                    private: github.anonymous == Some(false),
+                }
+            }
+            ("Local File" | "Local Directory", _, _, Some(local)) => {
+                let path = PathBuf::from(required(local.location, "LocalRevision.Location")?);
+                if !path.is_absolute() {
+                    return invalid(format!("has the LocalRevision.Location {path:?}, which is not an absolute path"));
+                }
+                let bundle_type = match kind.as_str() {
+                    "Local Directory" => BundleType::Directory,
+                    _ => packed(local.bundle_type, "LocalRevision.BundleType")?,
+                };
+                RevisionLocation::Local { path, bundle_type }
+            }
+            ("S3" | "GitHub" | "Local File" | "Local Directory", ..) => {
+                return invalid(format!("has the RevisionType {kind:?} and not the object with its place"));
+            }
+            _ => {
+                return invalid(format!(
+                    "has the RevisionType {kind:?}; S3, GitHub, Local File and Local Directory are known"
+                ));
+            }
+        };
+        Ok((location, token))
+    }
+}
+
+fn required(value: Option<String>, field: &str) -> Result<String, InvalidSpecification> {
+    match value {
+        Some(value) if !value.is_empty() => Ok(value),
+        Some(_) => invalid(format!("has an empty {field}")),
+        None => invalid(format!("has no {field}")),
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
+    value: Option<String>,
+    field: &str,
+) -> Result<T, InvalidSpecification> {
+    required(value, field)?.parse().or_else(|error| invalid(format!("has a bad {field}: {error}")))
+}
+
+/// A part of a GitHub address: it must stay one part.
+fn plain(value: Option<String>, field: &str) -> Result<String, InvalidSpecification> {
+    let value = required(value, field)?;
+    let good = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) && !value.starts_with('.');
+    if good {
+        Ok(value)
+    } else {
+        invalid(format!("has the {field} {value:?}, which may hold only letters, digits and . _ -"))
+    }
+}
+
+fn packed(value: Option<String>, field: &str) -> Result<BundleType, InvalidSpecification> {
+    match required(value, field)?.as_str() {
+        "tar" => Ok(BundleType::Tar),
+        "tgz" => Ok(BundleType::Tgz),
+        "zip" => Ok(BundleType::Zip),
+        other => invalid(format!("has the {field} {other:?}; tar, tgz and zip are known")),
+    }
+}
+
+fn behavior(value: Option<String>) -> Result<FileExistsBehavior, InvalidSpecification> {
+    match value.map(|v| v.to_uppercase()).as_deref() {
+        None | Some("" | "DISALLOW") => Ok(FileExistsBehavior::Disallow),
+        Some("OVERWRITE") => Ok(FileExistsBehavior::Overwrite),
+        Some("RETAIN") => Ok(FileExistsBehavior::Retain),
+        Some(other) => {
+            invalid(format!("has the FileExistsBehavior {other:?}; DISALLOW, OVERWRITE and RETAIN are known"))
+        }
+    }
+}
+
+/// `d-` and upper-case letters and digits, at most 64 characters.
+fn reusable(id: &str) -> Option<DeploymentId> {
+    let rest = id.strip_prefix("d-")?;
+    let good = !rest.is_empty() && id.len() <= 64 && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    if good { id.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The CodeDeploy agent on this host: only one of the two may serve it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::atomic;
+
+/// The CodeDeploy agent, running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningAgent {
+    /// Its process.
+    pub pid: u32,
+}
+
+/// The CodeDeploy agent that runs, by its pid file and, with `anywhere`, by the names of all processes. A pid that by
+/// now belongs to another program is not taken for it.
+pub fn running(pid_file: &Path, anywhere: bool) -> Option<RunningAgent> {
+    let written = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
+    let named = processes().filter(|_| anywhere).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    written.into_iter().chain(named).find(|pid| is_the_agent(*pid)).map(|pid| RunningAgent { pid })
+}
+
+/// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name.
+fn is_the_agent(pid: u32) -> bool {
+    let own = fs::read_link("/proc/self/exe").ok();
+    let theirs = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    if own == theirs {
+        return false;
+    }
+    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    line.starts_with(b"codedeploy-agent: ") || program.ends_with(b"/codedeploy-agent") || program == b"codedeploy-agent"
+}
+
+/// Says in the CodeDeploy agent's pid file that this process serves the host.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_pid_file(path: &Path) -> Result<(), atomic::AtomicError> {
+    if let Some(directory) = path.parent() {
+        atomic::create_directories(directory, 0o755)?;
+    }
+    atomic::replace(path, format!("{}\n", std::process::id()).as_bytes(), 0o644)
+}
+
+/// Takes the pid file away if it is still this process's.
+pub fn remove_pid_file(path: &Path) {
+    let ours = fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string());
+    if ours {
+        // Whoever starts next looks whether the process lives, and does not rely on the file.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// The commands that a CodeDeploy agent was carrying out when it went down, by its tracking files of the last `age`.
+///
+/// # Errors
+/// When the directory is there and cannot be read.
+pub fn interrupted_commands(directory: &Path, age: Duration) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut commands = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let modified = entry.metadata()?.modified()?;
+        let old = SystemTime::now().duration_since(modified).is_ok_and(|passed| passed > age);
+        if !old && let Ok(text) = fs::read_to_string(entry.path()) {
+            commands.extend(Some(text.trim().to_owned()).filter(|command| !command.is_empty()));
+        }
+    }
+    Ok(commands)
+}
+
+/// Takes the tracking files away, once what they say is in the ledger.
+///
+/// # Errors
+/// When one cannot be deleted.
+pub fn forget_interrupted_commands(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    #[test]
+    fn a_pid_file_counts_only_while_its_process_is_the_agent() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("codedeploy-agent.pid");
+        assert_eq!(running(&pid_file, false), None);
+        let mut agent = Command::new("sleep").arg0("codedeploy-agent: master 1").arg("600").spawn().unwrap();
+        fs::write(&pid_file, format!("{}\n", agent.id())).unwrap();
+        // Its arguments appear a moment after its program.
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while running(&pid_file, false) != Some(RunningAgent { pid: agent.id() }) {
+            assert!(std::time::Instant::now() < deadline, "it is not found");
+            std::thread::yield_now();
+        }
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        assert_eq!(running(&pid_file, false), None, "it has ended");
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        fs::write(&pid_file, other.id().to_string()).unwrap();
+        assert_eq!(running(&pid_file, false), None, "the pid is another program's");
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn ones_own_pid_file_is_written_and_taken_away_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("state/.pid/codedeploy-agent.pid");
+        write_pid_file(&pid_file).unwrap();
+        assert_eq!(fs::read_to_string(&pid_file).unwrap().trim(), std::process::id().to_string());
+        remove_pid_file(&pid_file);
+        assert!(!pid_file.exists());
+        fs::write(&pid_file, "1").unwrap();
+        remove_pid_file(&pid_file);
+        assert!(pid_file.exists());
+    }
+
+    #[test]
+    fn commands_that_were_interrupted_lately_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracking = directory.path().join("ongoing-deployment");
+        assert!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap().is_empty());
+        fs::create_dir(&tracking).unwrap();
+        fs::write(tracking.join("d-NEW"), "command-1\n").unwrap();
+        fs::write(tracking.join("d-EMPTY"), "").unwrap();
+        let old = fs::File::create(tracking.join("d-OLD")).unwrap();
+        old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        assert_eq!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap(), ["command-1"]);
+        forget_interrupted_commands(&tracking).unwrap();
+        assert!(!tracking.exists());
+    }
+}

@@ -1,0 +1,92 @@
+//! A service that answers late, twice, badly or not at all.
+
+use std::time::Duration;
+
+use super::*;
+use crate::support::codedeploy::Fault;
+use crate::support::crash_support::PATIENCE;
+use crate::support::eventually;
+
+#[test]
+fn a_step_that_worked_is_reported_as_such_however_often_its_report_is_lost() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    for _ in 0..2 {
+        service.break_next("PutHostCommandComplete", Fault::Error(500, "ServerException"));
+        service.break_next("PutHostCommandComplete", Fault::Error(400, "ThrottlingException"));
+    }
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-LOST00001"), &["DownloadBundle", "Install"]);
+    assert!(service.reports().iter().all(|report| report.status == "Succeeded"), "{:?}", service.reports());
+}
+
+#[test]
+fn a_report_whose_answer_was_lost_is_sent_again_and_says_the_same() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.break_next("PutHostCommandComplete", Fault::AnswerLost);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-TWICE0001"), &["DownloadBundle"]);
+    eventually("the report comes again", PATIENCE, || {
+        let reports = service.reports();
+        if reports.len() >= 2 { Ok(()) } else { Err(format!("{reports:?}")) }
+    });
+    let reports = service.reports();
+    assert!(reports.iter().all(|report| report == &reports[0]), "{reports:?}");
+}
+
+#[test]
+fn a_report_that_the_service_refuses_is_not_sent_for_ever() {
+    let (host, service) = served();
+    let running = daemon(&host);
+    service.break_next("PutHostCommandComplete", Fault::Error(400, "ClientException"));
+    service.deploy(&whole(&host, &service, "v1", "d-REFUSED01"), &["DownloadBundle"]);
+    running.says("the service refuses a command's report");
+    // The group is free for the next deployment.
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &["DownloadBundle", "Install"]);
+    assert_eq!(version(&host), "v2\n");
+}
+
+#[test]
+fn a_command_that_comes_again_is_carried_out_once() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    // The acknowledgement is lost on its way back, and the poll is answered late: both come again.
+    service.break_next("PutHostCommandAcknowledgement", Fault::AnswerLost);
+    service.break_next("GetDeploymentSpecification", Fault::Late(Duration::from_millis(900)));
+    let specification = whole(&host, &service, "v1", "d-AGAIN0001");
+    service.deploy_to_the_end(&specification, &["DownloadBundle", "BeforeInstall", "Install", "AfterInstall"]);
+    assert_eq!(host.hook_lines(), ["v1 BeforeInstall", "v1 AfterInstall"]);
+}
+
+#[test]
+fn throttled_and_broken_polls_only_delay() {
+    let (host, service) = served();
+    service.break_next("PollHostCommand", Fault::AnswerLost);
+    let running = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-DELAY0001"), &["DownloadBundle", "Install"]);
+    running.says("the CodeDeploy service answers again");
+    assert_eq!(version(&host), "v1\n");
+}
+
+#[test]
+fn a_command_that_the_service_has_given_up_is_not_carried_out() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.answer_acknowledgements("Failed");
+    service.deploy(&whole(&host, &service, "v1", "d-GIVENUP01"), &["DownloadBundle"]);
+    eventually("the command is acknowledged", PATIENCE, || {
+        let acknowledged = service.acknowledgements();
+        if acknowledged.is_empty() { Err("not yet".to_owned()) } else { Ok(()) }
+    });
+    host.ok(&["stop"]);
+    assert!(service.reports().is_empty() && !deployment_root(&host, "0000-web/d-GIVENUP01").exists());
+}
+
+#[test]
+fn a_command_without_anything_to_do_that_has_failed_is_reported_as_done() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.answer_acknowledgements("Failed");
+    service.deploy(&whole(&host, &service, "v1", "d-NOOP00001"), &["ApplicationStop"]);
+    let report = service.report_of("d-NOOP00001", "ApplicationStop");
+    assert_eq!(report.diagnostics["message"], "Succeeded: CompletedNoopCommand");
+}

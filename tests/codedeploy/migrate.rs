@@ -1,0 +1,75 @@
+//! `hostler migrate`.
+
+use std::os::unix::process::CommandExt as _;
+
+use super::takeover::left_by_the_agent;
+use super::*;
+use crate::support::crash_support::{Ended, write};
+
+fn migrate(host: &Host, arguments: &[&str]) -> Ended {
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", host.path("systemctl-log").display());
+    write(&host.path("bin/systemctl"), script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(host.path("bin/systemctl"), mode).unwrap();
+    let mut command = host.command(&[&["migrate"], arguments].concat());
+    command.env("PATH", format!("{}:/usr/bin:/bin", host.path("bin").display()));
+    Ended::of(command)
+}
+
+fn systemctl_log(host: &Host) -> String {
+    std::fs::read_to_string(host.path("systemctl-log")).unwrap_or_default()
+}
+
+#[test]
+fn it_says_what_is_there_and_what_would_change_and_changes_nothing() {
+    let (host, _service) = served();
+    left_by_the_agent(&host);
+    let before = crate::support::crash_support::tree(&host.root());
+    let said = migrate(&host, &[]).with_code(0).saying(&[
+        "codedeployagent.yml is read",
+        "without effect: log_aws_wire",
+        "arn:aws:iam::123456789012:user/host-1, by the on-premises file",
+        "CodeDeploy agent does not run",
+        "0000-web: d-OLDAGENT1 is on the host; its ApplicationStop runs before the next deployment",
+        "hostler migrate --apply",
+    ]);
+    assert!(!said.out.contains("secret/of"), "{said:?}");
+    let document = migrate(&host, &["--json"]).with_code(0).json();
+    assert_eq!((&document["groups"][0]["bundle_is_here"], &document["applied"]), (&true.into(), &false.into()));
+    assert_eq!(crate::support::crash_support::tree(&host.root()), before);
+    assert_eq!(systemctl_log(&host), "");
+}
+
+#[test]
+fn it_waits_for_nobodys_deployment_to_be_cut_and_then_does_it_without_a_gap() {
+    let (host, _service) = served();
+    left_by_the_agent(&host);
+    let pid_file = host.at("opt/codedeploy-agent/state/.pid/codedeploy-agent.pid");
+    let mut agent = Command::new("sleep").arg0("codedeploy-agent: master 1").arg("600").spawn().unwrap();
+    write(&pid_file, agent.id().to_string());
+    let tracking = deployment_root(&host, "ongoing-deployment/d-GOINGON01");
+    write(&tracking, "d-GOINGON01/AfterInstall");
+    migrate(&host, &["--apply"]).with_code(3).saying(&["carries out a command", "nothing was changed"]);
+    assert_eq!(systemctl_log(&host), "");
+    std::fs::remove_file(tracking).unwrap();
+
+    migrate(&host, &["--apply"]).with_code(0).saying(&["hostler runs, and the CodeDeploy agent is stopped"]);
+    // hostler is started, and waits, before the CodeDeploy agent is stopped.
+    assert_eq!(
+        systemctl_log(&host),
+        "enable hostler.service\nrestart hostler.service\ndisable --now codedeploy-agent.service\n"
+    );
+    let written = std::fs::read_to_string(host.at("etc/hostler/config.d/50-codedeploy.yaml")).unwrap();
+    assert!(written.contains("enabled: true"), "{written}");
+    host.run(&["validate", host.at("etc/hostler/config.d/50-codedeploy.yaml").to_str().unwrap()]).with_code(0);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_named_before_anything_changes() {
+    let (host, _service) = served();
+    write(&host.at("etc/codedeploy-agent/conf/codedeployagent.yml"), ":max_revisions: none\n");
+    migrate(&host, &["--apply"]).with_code(2).saying(&["line 1: max_revisions"]);
+    assert_eq!(systemctl_log(&host), "");
+}

@@ -1,0 +1,162 @@
+//! Every type of revision, and bundles that cannot be deployed.
+
+use serde_json::json;
+
+use super::*;
+
+const EVENTS: [&str; 3] = ["DownloadBundle", "Install", "AfterInstall"];
+
+#[test]
+fn an_object_with_its_etag_is_deployed_and_another_one_is_not() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let etag = put(&service, "v1.tgz", &Bundle::new(&host, "v1").app().hook("AfterInstall", "env").write());
+    let revision = |etag: &str| {
+        json!({"RevisionType": "S3", "S3Revision":
+            {"Bucket": "bundles", "Key": "v1.tgz", "BundleType": "tgz", "ETag": etag}})
+    };
+    service.deploy_to_the_end(&specification("d-ETAG00001", "web", revision(&etag)), &EVENTS);
+    let log = std::fs::read_to_string(deployment_root(&host, "0000-web/d-ETAG00001/logs/scripts.log")).unwrap();
+    for line in [
+        "LIFECYCLE_EVENT=AfterInstall",
+        "DEPLOYMENT_ID=d-ETAG00001",
+        "APPLICATION_NAME=shop",
+        "DEPLOYMENT_GROUP_NAME=web",
+        "DEPLOYMENT_GROUP_ID=0000-web",
+        "BUNDLE_BUCKET=bundles",
+        "BUNDLE_KEY=v1.tgz",
+        &format!("BUNDLE_ETAG={etag}"),
+    ] {
+        assert!(log.contains(&format!("[stdout]{line}\n")), "{line} is not in\n{log}");
+    }
+    assert!(!log.contains("AWS_") && !log.contains("secret"), "{log}");
+    service.deploy(&specification("d-ETAG00002", "web", revision("another")), &EVENTS);
+    let report = service.report_of("d-ETAG00002", "DownloadBundle");
+    assert_eq!((report.status.as_str(), &report.diagnostics["error_code"]), ("Failed", &5.into()));
+    assert!(report.diagnostics["message"].as_str().unwrap().contains("ETag"), "{report:?}");
+    assert_eq!(version(&host), "v1\n");
+}
+
+#[test]
+fn a_commit_on_github_is_deployed_with_and_without_a_token_that_nobody_sees() {
+    let (host, service) = served();
+    let running = daemon(&host);
+    put(&service, "github", &Bundle::new(&host, "v1").app().hook("AfterInstall", "env").write());
+    let github = |account: &str, anonymous: bool| {
+        json!({"RevisionType": "GitHub", "GitHubRevision":
+            {"Account": account, "Repository": "r", "CommitId": "c0ffee", "Anonymous": anonymous}})
+    };
+    service.deploy_to_the_end(&specification("d-GITHUB001", "web", github("public", true)), &EVENTS);
+    let mut private = specification("d-GITHUB002", "web", github("private", false));
+    private["GitHubAccessToken"] = "s3cret-token".into();
+    service.deploy_to_the_end(&private, &EVENTS);
+    assert_eq!(
+        service.github(),
+        [
+            ("/repos/public/r/tarball/c0ffee", ""),
+            ("/archive/public/r/tarball/c0ffee", ""),
+            ("/repos/private/r/tarball/c0ffee", "token s3cret-token"),
+            ("/archive/private/r/tarball/c0ffee", ""),
+        ]
+        .map(|(path, authorization)| (path.to_owned(), authorization.to_owned()))
+    );
+    let log = std::fs::read_to_string(deployment_root(&host, "0000-web/d-GITHUB002/logs/scripts.log")).unwrap();
+    assert!(log.contains("[stdout]BUNDLE_COMMIT=c0ffee\n"), "{log}");
+    host.ok(&["stop"]);
+    let said = running.end().with_code(0);
+    assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
+    let found = Command::new("grep").args(["-r", "s3cret-token"]).arg(host.root()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the token is in no file");
+}
+
+#[test]
+fn a_file_and_a_directory_of_the_host_are_deployed() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", "").write();
+    let on_host = |name: &str| host.at("var/bundles").join(name);
+    std::fs::create_dir_all(host.at("var/bundles")).unwrap();
+    std::fs::rename(&bundle, on_host("directory")).unwrap();
+    let packed = on_host("file.tar");
+    assert!(
+        Command::new("tar")
+            .arg("-cf")
+            .arg(&packed)
+            .arg("-C")
+            .arg(on_host("directory"))
+            .arg(".")
+            .status()
+            .unwrap()
+            .success()
+    );
+    let local = |kind: &str, name: &str, bundle_type: &str| {
+        json!({"RevisionType": kind,
+            "LocalRevision": {"Location": format!("/var/bundles/{name}"), "BundleType": bundle_type}})
+    };
+    service.deploy_to_the_end(
+        &specification("d-LOCAL0001", "web", local("Local Directory", "directory", "directory")),
+        &EVENTS,
+    );
+    assert_eq!(version(&host), "v1\n");
+    service.deploy_to_the_end(&specification("d-LOCAL0002", "web", local("Local File", "file.tar", "tar")), &EVENTS);
+    assert!(packed.is_file(), "the file itself stays");
+}
+
+#[test]
+fn an_earlier_deployments_bundle_is_used_again() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &EVENTS);
+    let mut again = specification("d-RESTART01", "web", s3("gone.tgz", "tgz"));
+    again["ReuseArchiveFromDeploymentId"] = "d-FIRST0001".into();
+    service.deploy_to_the_end(&again, &EVENTS);
+    // Of a deployment that is not here, the bundle is downloaded.
+    let mut other = whole(&host, &service, "v2", "d-SECOND002");
+    other["ReuseArchiveFromDeploymentId"] = "d-NEVERHERE".into();
+    service.deploy_to_the_end(&other, &EVENTS);
+    assert_eq!(version(&host), "v2\n");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_deployed_does_not_stop_the_application() {
+    let (host, service) = served();
+    let running = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    host.clear_hook_lines();
+    put(&service, "bad.tgz", &Bundle::new(&host, "bad").files("missing", "/srv/app").all_hooks().write());
+    let events = ["ApplicationStop", "DownloadBundle", "Install"];
+    service.deploy(&specification("d-BAD000002", "web", s3("bad.tgz", "tgz")), &events);
+    let report = service.report_of("d-BAD000002", "DownloadBundle");
+    assert_eq!(report.status, "Failed");
+    assert!(report.diagnostics["message"].as_str().unwrap().contains("missing"), "{report:?}");
+    let stop = service.report_of("d-BAD000002", "ApplicationStop");
+    assert!(stop.diagnostics["message"].as_str().unwrap().contains("left out"), "{stop:?}");
+    assert!(host.hook_lines().is_empty(), "{}", running.said());
+    assert_eq!(version(&host), "v1\n");
+}
+
+#[test]
+fn a_refused_conflict_leaves_the_old_release_where_it_is() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    std::fs::write(host.at("srv/app/foreign"), "not ours\n").unwrap();
+    let bundle = Bundle::new(&host, "v2").app().content("app/foreign", "from the bundle\n").write();
+    put(&service, "v2.tgz", &bundle);
+    let mut conflict = specification("d-CONFLICT2", "web", s3("v2.tgz", "tgz"));
+    service.deploy(&conflict, &["DownloadBundle", "Install"]);
+    let report = service.report_of("d-CONFLICT2", "Install");
+    assert_eq!((report.status.as_str(), &report.diagnostics["error_code"]), ("Failed", &5.into()));
+    assert_eq!(version(&host), "v1\n");
+    assert!(host.at("srv/app/only-v1").exists());
+    let foreign = || std::fs::read_to_string(host.at("srv/app/foreign")).unwrap();
+    for (id, word, expected) in
+        [("d-RETAIN003", "RETAIN", "not ours\n"), ("d-OVERWRIT4", "OVERWRITE", "from the bundle\n")]
+    {
+        conflict["DeploymentId"] = id.into();
+        conflict["AgentActionOverrides"] = json!({"AgentOverrides": {"FileExistsBehavior": word}});
+        service.deploy_to_the_end(&conflict, &["DownloadBundle", "Install"]);
+        assert_eq!(foreign(), expected, "{word}");
+    }
+    assert_eq!(version(&host), "v2\n");
+}
