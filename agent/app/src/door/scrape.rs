@@ -17,7 +17,7 @@ pub enum Page {
 pub fn page(line: &str) -> Option<Page> {
     let mut words = line.trim_end().split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    if !version.starts_with("HTTP/1.") {
+    if target.is_empty() || !version.starts_with("HTTP/1.") {
         return None;
     }
     let path = target.split('?').next().unwrap_or_default();

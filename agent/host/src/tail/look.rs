@@ -107,8 +107,9 @@ impl Tail {
         for id in missing {
             if !self.is_moved(id, there, now_ms) {
                 self.rotate(id, now_ms);
-                self.follow_between(id, now_ms);
             }
+            // In the order of their times; the pattern's paths come in the order of their names.
+            self.follow_between(id, now_ms);
         }
     }
 

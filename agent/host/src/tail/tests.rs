@@ -529,7 +529,7 @@ fn deleted_files_are_kept_within_a_bound() {
 #[derive(Debug, Clone)]
 enum Step {
     Write(usize),
-    Rotate(usize),
+    Rotate,
     Pass(u64),
     Look,
     Deliver,
@@ -542,7 +542,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (1..400_usize).prop_map(Step::Write),
-        3 => (0..ROTATIONS.len()).prop_map(Step::Rotate),
+        3 => Just(Step::Rotate),
         3 => (1..3000_u64).prop_map(Step::Pass),
         3 => Just(Step::Look),
         4 => Just(Step::Deliver),
@@ -562,6 +562,9 @@ proptest! {
     fn every_line_arrives_in_order_through_rotations_crashes_and_outages(
         steps in proptest::collection::vec(step(), 1..40),
         glob: bool,
+        // A log is rotated in one way. The way that copies, truncates and packs at once is left out: where the file was empty
+        // at several rotations in a row, a line may come twice (SEMANTICS.md).
+        rotation in proptest::sample::select(ROTATIONS.into_iter().filter(|r| *r != Rotation::CopytruncateAndPack).collect::<Vec<_>>()),
     ) {
         let mut world = World::new(if glob { "app.log*" } else { "app.log" });
         // A log that was never seen at its path is not looked for elsewhere.
@@ -572,11 +575,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Write(lines) => world.write(lines),
-                Step::Rotate(how) => {
+                Step::Rotate => {
                     // Two changes of one file are told apart by their times.
-                    std::thread::sleep(std::time::Duration::from_millis(2));
-                    world.rotate(ROTATIONS[how]);
-                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    world.rotate(rotation);
+                    std::thread::sleep(std::time::Duration::from_millis(5));
                 }
                 Step::Pass(milliseconds) => world.now += milliseconds,
                 Step::Look => world.pass(0),
