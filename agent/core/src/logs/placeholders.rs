@@ -1,7 +1,7 @@
 //! `{instance_id}` and the like in the names of groups and streams.
 
 /// What stands for what. Names that a source does not have are empty and make the placeholder an error when the
-/// configuration is read (`known` in [`check`]).
+/// configuration is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     values: Vec<(&'static str, String)>,
