@@ -28,7 +28,8 @@ pub struct Measured {
     pub wall: Duration,
     /// User and system time of the process and the children that it waited for.
     pub cpu: Duration,
-    /// Largest resident set of the process, or of the largest of its children, in KiB.
+    /// Largest resident set of the process, or of the largest of its children, in KiB. Where this program was larger when
+    /// it started the process: of the process alone, as far as it was seen each millisecond.
     pub peak_kib: i64,
 }
 
@@ -43,21 +44,39 @@ impl std::fmt::Display for Measured {
 // `wait4` below is the wait; the lint knows only that of std.
 #[allow(unsafe_code, clippy::zombie_processes)]
 pub fn measure(command: &mut Command) -> Measured {
+    // A new process begins with the largest size that its parent ever had (the kernel's maxrss survives exec).
+    let inherited_kib = high_water_kib("self").unwrap_or(0);
     let start = Instant::now();
     let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let mut status = 0;
-    // SAFETY: both pointers are to live values of the right types, and a zeroed rusage is a valid one. The child is
-    // reaped here only: `Child` never waits by itself.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        let pid = libc::wait4(child.id() as libc::pid_t, &raw mut status, 0, &raw mut usage);
-        assert_eq!(pid, child.id() as libc::pid_t, "wait4: {}", std::io::Error::last_os_error());
-        usage
+    let pid = child.id().to_string();
+    let mut seen_kib = 0;
+    let (status, usage) = loop {
+        let mut status = 0;
+        // SAFETY: both pointers are to live values of the right types, and a zeroed rusage is a valid one. The child is
+        // reaped here only: `Child` never waits by itself.
+        let (ended, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            (libc::wait4(child.id() as libc::pid_t, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+        };
+        if ended != 0 {
+            assert_eq!(ended, child.id() as libc::pid_t, "wait4: {}", std::io::Error::last_os_error());
+            break (status, usage);
+        }
+        seen_kib = high_water_kib(&pid).unwrap_or(0).max(seen_kib);
+        std::thread::sleep(Duration::from_millis(1));
     };
     let wall = start.elapsed();
     assert_eq!(status, 0, "{command:?} failed");
     let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-    Measured { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib: usage.ru_maxrss }
+    let peak_kib = if usage.ru_maxrss > inherited_kib { usage.ru_maxrss } else { seen_kib };
+    Measured { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib }
+}
+
+/// The largest resident set that a process had, in KiB.
+fn high_water_kib(pid: &str) -> Option<i64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 /// This program again, as the measured child with these arguments; see [`child`].
