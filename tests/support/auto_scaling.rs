@@ -266,25 +266,7 @@ fn error(status: u16, code: &str, message: &str) -> Reply {
 /// The fields of a form.
 pub fn form(body: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(body);
-    let decode = |text: &str| {
-        let plain = text.replace('+', " ");
-        let mut bytes = Vec::new();
-        let mut rest = plain.as_bytes();
-        while let Some((first, after)) = rest.split_first() {
-            let code = after.get(..2).and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
-            match (first, code) {
-                (b'%', Some(byte)) => {
-                    bytes.push(byte);
-                    rest = &after[2..];
-                }
-                _ => {
-                    bytes.push(*first);
-                    rest = after;
-                }
-            }
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
+    let decode = |text: &str| String::from_utf8_lossy(&sigv4::decode(&text.replace('+', " "))).into_owned();
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (decode(name), decode(value))).collect()
 }

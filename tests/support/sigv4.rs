@@ -121,7 +121,8 @@ fn encode(bytes: &[u8], keep_slash: bool) -> String {
     text
 }
 
-fn decode(text: &str) -> Vec<u8> {
+/// Undoes percent-encoding.
+pub fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

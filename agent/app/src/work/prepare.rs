@@ -196,11 +196,9 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     let mut findings = read.diagnostics.clone();
     findings.extend(diagnose_host(&archive, &read.name, &read.spec, listing, &setup.limits));
     let mut warnings: Vec<String> = findings.iter().map(diagnose::one_line).collect();
-    if job.deployment.commanded.is_some() {
-        warnings.extend(check_install_to_come(setup, job, &read, listing)?);
-    }
-    // A rollback that only starts the old application again installs nothing.
-    if job.deployment.step(LifecycleEvent::Install).is_some() {
+    // A rollback that only starts the old application again installs nothing; which events a deployment of the CodeDeploy
+    // service has is not known yet.
+    if job.deployment.commanded.is_some() || job.deployment.step(LifecycleEvent::Install).is_some() {
         warnings.extend(check_install(setup, job, &read, listing)?);
     }
     if job.deployment.commanded.is_some() {
@@ -235,25 +233,12 @@ fn check_install(
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
         // The failed Install is taken back first, which changes what is in the way and gives its space back.
         Err(error) if may_change(&error) && job.deployment.request.rolls_back.is_some() => Ok(Vec::new()),
+        // The CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right.
+        Err(error) if may_change(&error) && job.deployment.commanded.is_some() => Ok(vec![plan_error_text(&error)]),
         Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
             let text = plan_error_text(&error);
             Ok(vec![format!("{text}\n(checked again after BeforeInstall, as the appspec says)")])
         }
-        Err(error) => Err(fail(plan_error_text(&error))),
-    }
-}
-
-/// A deployment of the CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right.
-fn check_install_to_come(
-    setup: &Setup,
-    job: &Job,
-    read: &ReadAppspec,
-    listing: &BundleListing,
-) -> Result<Vec<String>, WorkFailure> {
-    let last = last_install(setup, &job.group).map_err(fail)?;
-    match plan_install(setup, &read.spec, listing, last.as_deref(), &job.deployment.request.policy) {
-        Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
-        Err(error) if may_change(&error) => Ok(vec![plan_error_text(&error)]),
         Err(error) => Err(fail(plan_error_text(&error))),
     }
 }

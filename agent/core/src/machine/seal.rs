@@ -1,7 +1,7 @@
 //! What an image keeps of the host that it was made from: its files, and nothing of what that host did or wanted.
 
 use crate::ids::{DeploymentId, GroupKey};
-use crate::machine::state::{Deployment, Following, Group, Installed, State};
+use crate::machine::state::{Following, Group, State};
 
 /// A state without a host.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub fn seal(state: State, complete: &[DeploymentId], now_ms: u64) -> Sealed {
     for (id, mut group) in state.groups {
         if let Some(active) = group.active.take() {
             if complete.contains(&active.id) && !active.installed {
-                let installed = (!active.request.removes).then(|| installed_by(&active, now_ms));
+                let installed = (!active.request.removes).then(|| active.to_installed(now_ms));
                 group.installed_before = std::mem::replace(&mut group.installed, installed);
             }
             sealed.given_up.push((group.key.clone(), active.id));
@@ -42,18 +42,6 @@ pub fn seal(state: State, complete: &[DeploymentId], now_ms: u64) -> Sealed {
 pub fn in_use(group: &Group) -> Vec<DeploymentId> {
     let installed = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
     installed.flat_map(|i| [i.deployment.clone(), i.archive.clone()]).collect()
-}
-
-fn installed_by(deployment: &Deployment, now_ms: u64) -> Installed {
-    Installed {
-        deployment: deployment.id.clone(),
-        archive: deployment.archive().clone(),
-        revision: deployment.request.revision.clone(),
-        sequence: deployment.request.sequence(),
-        trust: deployment.request.trust.clone(),
-        at_ms: now_ms,
-        health: deployment.health.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -436,6 +436,19 @@ pub struct Deployment {
 }
 
 impl Deployment {
+    /// What it leaves on the host, installed at `at_ms` (milliseconds since 1970).
+    pub fn to_installed(&self, at_ms: u64) -> Installed {
+        Installed {
+            deployment: self.id.clone(),
+            archive: self.archive().clone(),
+            revision: self.request.revision.clone(),
+            sequence: self.request.sequence(),
+            trust: self.request.trust.clone(),
+            at_ms,
+            health: self.health.clone(),
+        }
+    }
+
     /// Whether it can only go on with a command of the CodeDeploy service.
     pub fn waits_for_command(&self) -> bool {
         let waits = self.commanded.as_ref().is_some_and(|c| c.command.is_none() && !c.over);

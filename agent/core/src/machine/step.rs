@@ -12,9 +12,7 @@ use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
 use crate::machine::service;
-use crate::machine::state::{
-    Creator, Deployment, Failure, Group, Installed, Outcome, Request, Script, Source, State, StepStatus,
-};
+use crate::machine::state::{Creator, Deployment, Failure, Group, Outcome, Request, Script, Source, State, StepStatus};
 use crate::release::PublicKey;
 
 /// How often a script is begun before interruptions fail its event.
@@ -291,7 +289,7 @@ impl Turn<'_> {
         match result {
             Ok(report) => {
                 deployment.installed = true;
-                let installed = (!deployment.request.removes).then(|| self.installed_revision(deployment));
+                let installed = (!deployment.request.removes).then(|| deployment.to_installed(self.context.now_ms));
                 if let Some(group) = self.state.groups.get_mut(&group.key.id()) {
                     group.installed_before = std::mem::replace(&mut group.installed, installed);
                 }
@@ -303,18 +301,6 @@ impl Turn<'_> {
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
             Err(failure) => self.fail(deployment, None, failure, Vec::new()),
-        }
-    }
-
-    fn installed_revision(&self, deployment: &Deployment) -> Installed {
-        Installed {
-            deployment: deployment.id.clone(),
-            archive: deployment.archive().clone(),
-            revision: deployment.request.revision.clone(),
-            sequence: deployment.request.sequence(),
-            trust: deployment.request.trust.clone(),
-            at_ms: self.context.now_ms,
-            health: deployment.health.clone(),
         }
     }
 
@@ -432,7 +418,8 @@ impl Turn<'_> {
             let requested = requester(&deployment.request);
             self.record(Kind::Removed { group: deployment.request.key.clone(), requested });
         }
-        let good = (succeeded && deployment.installed && !removed).then(|| self.installed_revision(&deployment));
+        let good =
+            (succeeded && deployment.installed && !removed).then(|| deployment.to_installed(self.context.now_ms));
         let Some(group) = self.state.groups.get_mut(key) else { return };
         if good.is_some() || removed {
             group.last_good = good;

@@ -307,8 +307,13 @@ impl Tail {
 
     /// Whether a file at a new path is one that is followed under another name.
     fn is_known_elsewhere(&mut self, source: &FileSource, path: &Path, facts: &Facts, now_ms: u64) -> bool {
-        let same =
-            |file: &&mut Followed| file.source == source.key && file.place != Place::Gone && file.is_at(path, facts);
+        // An ended one that was empty has nothing to be known by: what is at its inode now is what came after it.
+        let has_ended = |file: &Followed| match file.place {
+            Place::Gone => true,
+            Place::Finished => file.identity.head.bytes == 0,
+            Place::Current | Place::Rotated => false,
+        };
+        let same = |file: &&mut Followed| file.source == source.key && !has_ended(file) && file.is_at(path, facts);
         let Some(file) = self.files.values_mut().find(same) else { return false };
         if file.place == Place::Current && file.path != path {
             let old = Facts::of_path(&file.path).ok();

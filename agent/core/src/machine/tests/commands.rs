@@ -3,25 +3,11 @@
 use super::*;
 use crate::codedeploy::diagnostics::Report;
 use crate::codedeploy::events::event_of;
+use crate::codedeploy::local::DEFAULT_EVENTS as IN_PLACE;
 use crate::codedeploy::specification::RevisionLocation;
 use crate::codedeploy::wire::CommandStatus;
 use crate::machine::command::{CommandStage, Order, REMEMBERED_COMMANDS};
 use crate::machine::state::Script;
-
-/// In place behind a load balancer: everything that the service sends.
-const IN_PLACE: [&str; 11] = [
-    "BeforeBlockTraffic",
-    "AfterBlockTraffic",
-    "ApplicationStop",
-    "DownloadBundle",
-    "BeforeInstall",
-    "Install",
-    "AfterInstall",
-    "ApplicationStart",
-    "ValidateService",
-    "BeforeAllowTraffic",
-    "AfterAllowTraffic",
-];
 
 fn order(group: &str, deployment: u64, name: &str, scripts: usize) -> Order {
     let location = RevisionLocation::S3 {
