@@ -67,7 +67,7 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
     }
     let Some(current) = &look.current else {
         // What goes on goes on; nothing is opened, closed or completed for a state that is not known.
-        return if journal.action.is_some() { Next::Work } else { Next::Rest };
+        return if journal.action.is_some() { Next::Work } else { held_back(journal, look) };
     };
     let wanted = wanted(look, current);
     if let (Some(action), Some(kind)) = (&journal.action, wanted)
@@ -93,6 +93,16 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
         (Some(action), Some(_)) => waiting(action),
         (Some(action), None) => not_waiting(action, look, current),
     }
+}
+
+/// Where the group takes the instance is reason enough to begin nothing, also while it does not say where that is now.
+fn held_back(journal: &Lifecycle, look: &Look) -> Next {
+    let posture = match look.target {
+        Some(Target::Warmed) => Posture::Pooled,
+        Some(Target::Terminated) => Posture::Leaving,
+        _ => return Next::Rest,
+    };
+    if journal.posture != Posture::Free { Next::Rest } else { Next::Change(Change::Found(posture, None)) }
 }
 
 /// What the hook that waits is for; `None` where none waits.

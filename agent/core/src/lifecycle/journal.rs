@@ -16,7 +16,8 @@ pub struct Lifecycle {
     pub entries: u64,
     /// What the group's wishes leave to deployments.
     pub posture: Posture,
-    /// Whether the instance was in service since it last was in the warm pool.
+    /// Whether the instance was in service, or on its way there, since it last was in the warm pool: its applications may
+    /// run.
     pub served: bool,
     /// What is being done for the group.
     pub action: Option<Action>,
@@ -240,7 +241,7 @@ impl Lifecycle {
         } else if opening.kind != ActionKind::Launch {
             self.posture = Posture::Pooled;
         } else {
-            self.posture = Posture::Free;
+            (self.posture, self.served) = (Posture::Free, true);
         }
         self.action = Some(Action {
             entry: self.entries,

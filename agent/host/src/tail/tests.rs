@@ -335,6 +335,26 @@ fn the_rotation_matrix() {
 }
 
 #[test]
+fn a_log_that_is_emptied_again_and_again_unseen_keeps_its_order() {
+    let mut world = World::new("app.log");
+    world.start();
+    world.write(1);
+    world.pass(1);
+    world.rotate(Rotation::Copytruncate);
+    world.crash();
+    world.start();
+    world.pass(1);
+    world.write(1);
+    world.rotate(Rotation::Copytruncate);
+    world.pass(1);
+    world.write(1);
+    world.rotate(Rotation::Copytruncate);
+    world.write(1);
+    world.deliver();
+    world.check(0);
+}
+
+#[test]
 fn deleted_truncated_and_recreated_files() {
     let mut world = World::new("app.log");
     world.start();

@@ -212,6 +212,28 @@ fn a_notice_that_was_handled_is_not_handled_again_after_a_reboot() {
 }
 
 #[test]
+fn what_was_launched_is_stopped_in_the_pool_though_nobody_saw_it_serve() {
+    let mut journal = decided(open(ActionKind::Launch, &["ours"]), HookOutcome::Continue);
+    // The group's API does not answer while the instance serves and is sent back.
+    assert_eq!(settle(&mut journal, &word(Some("InService"), None)), Next::Work);
+    let look = word(Some("Warmed:Stopped"), Some("Warmed:Pending:Wait"));
+    assert_eq!(settle(&mut journal, &look), Next::OpenForHooks(ActionKind::Prepare));
+    let prepare =
+        Opening { kind: ActionKind::Prepare, group: Some("web".to_owned()), hooks: vec![], deadline_ms: None };
+    journal.take(Change::Open(prepare), 3000);
+    assert!(journal.action.is_some_and(|action| action.stops));
+}
+
+#[test]
+fn where_the_group_takes_it_is_enough_to_begin_nothing() {
+    for (target, posture) in [("Warmed:Stopped", Posture::Pooled), ("Terminated", Posture::Leaving)] {
+        let mut journal = Lifecycle::default();
+        assert_eq!(settle(&mut journal, &word(Some(target), None)), Next::Rest);
+        assert_eq!(journal.posture, posture);
+    }
+}
+
+#[test]
 fn reboot_is_not_termination() {
     // A launch that waits, or a host that serves: nothing but the group's word ends either.
     let mut journal = open(ActionKind::Launch, &["launch"]);
