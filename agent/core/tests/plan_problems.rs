@@ -211,7 +211,7 @@ fn a_plan_and_its_summary_can_be_stored_and_read() {
         AppSpec { permissions, file_exists_behavior: Some(FileExistsBehavior::Retain), ..spec(&[("/", "/srv")]) };
     let wanted = wanted(&spec, &listing(&["d/new", "new\n", "other", "same", "theirs"]), Some(&last)).unwrap();
     let plan = plan(&wanted, &facts, FileExistsBehavior::Disallow, true).unwrap();
-    assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+    assert_eq!(serde_json::from_slice::<Plan>(&serde_json::to_vec(&plan).unwrap()).unwrap(), plan);
     let compared = ContentComparison {
         same: BTreeSet::from(["/srv/same".into()]),
         different: BTreeSet::from(["/srv/other".into()]),
@@ -231,5 +231,5 @@ retained   /srv/theirs
     );
     let json = serde_json::to_string(&summary).unwrap();
     assert!(json.starts_with(r#"{"totals":{"added":3,"changed":1,"#), "{json}");
-    assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
+    assert_eq!(serde_json::from_slice::<Summary>(json.as_bytes()).unwrap(), summary);
 }

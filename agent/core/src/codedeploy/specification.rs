@@ -195,7 +195,7 @@ impl Specification {
     /// # Errors
     /// It is not JSON, lacks a field, or holds a value that cannot be used; the message names it and shows no secret.
     pub fn parse(text: &str) -> Result<Self, InvalidSpecification> {
-        let Ok(written) = serde_json::from_str::<Written>(text) else {
+        let Ok(written) = serde_json::from_slice::<Written>(text.as_bytes()) else {
             // The parser's words quote the text, and with it a token.
             return invalid("is not the JSON that it should be");
         };

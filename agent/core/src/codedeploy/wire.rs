@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn an_empty_poll_comes_in_three_forms() {
         for text in ["{}", r#"{"HostCommand":null}"#, r#"{"HostCommand":null,"More":1}"#] {
-            let answer: PollHostCommandAnswer = serde_json::from_str(text).unwrap();
+            let answer: PollHostCommandAnswer = serde_json::from_slice(text.as_bytes()).unwrap();
             assert_eq!(answer.host_command, None, "{text}");
         }
     }
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_specification_must_be_for_codedeploy_and_be_there() {
-        let read = |text: &str| serde_json::from_str::<GetDeploymentSpecificationAnswer>(text).unwrap().envelope();
+        let read = |text: &str| serde_json::from_slice::<GetDeploymentSpecificationAnswer>(text.as_bytes()).unwrap().envelope();
         let good = r#"{"DeploymentSystem":"CodeDeploy","DeploymentSpecification":
             {"GenericEnvelope":{"Format":"PKCS7/JSON","Payload":"x"},"VariantId":null}}"#;
         assert_eq!(read(good).unwrap().payload, "x");

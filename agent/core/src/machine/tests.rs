@@ -109,15 +109,21 @@ impl Host {
     /// Takes an event in; returns the effects and panics if an invariant is broken.
     fn step(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
         self.now += 1;
-        let stepped = step(self.state.clone(), event, &context(self.now));
-        // What is not in the persisted document is lost at a crash.
-        let text = serde_json::to_string(&stepped.state).unwrap();
-        self.state = serde_json::from_str(&text).unwrap();
-        assert_eq!(self.state, stepped.state, "the state does not survive being written");
+        let stepped = step(std::mem::take(&mut self.state), event, &context(self.now));
+        self.state = stepped.state;
         self.check_invariants();
         // The shell does so when a deployment has ended and its records are in the file.
         self.state.history.settled();
         stepped.reply.map(|()| stepped.effects)
+    }
+
+    /// The agent dies and starts again: what is not in the persisted document is lost.
+    fn crash(&mut self) -> Vec<Effect> {
+        let document = serde_json::to_vec(&self.state).unwrap();
+        let read = serde_json::from_slice(&document).unwrap();
+        assert_eq!(self.state, read, "the state does not survive being written");
+        self.state = read;
+        resume(&self.state)
     }
 
     fn check_invariants(&mut self) {
@@ -190,13 +196,13 @@ impl Host {
     fn run(&mut self, mut effects: Vec<Effect>, mut crash: impl FnMut() -> bool) {
         for _ in 0..500 {
             if crash() {
-                effects = resume(&self.state);
+                effects = self.crash();
             }
             let Some(effect) = effects.pop() else { return };
             let result = self.perform(&effect);
             if crash() {
                 // The work was done and the agent died before it wrote the result down.
-                effects = resume(&self.state);
+                effects = self.crash();
                 continue;
             }
             effects.extend(self.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap());

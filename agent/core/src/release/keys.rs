@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(key.id(), KeyId(Sha256Digest::of(key.der())));
         assert_eq!(key.id().short().len(), 19);
         assert_eq!(key.raw(), &key.der()[12..]);
-        assert_eq!(serde_json::from_str::<PublicKey>(&serde_json::to_string(&key).unwrap()).unwrap(), key);
+        assert_eq!(serde_json::from_slice::<PublicKey>(&serde_json::to_vec(&key).unwrap()).unwrap(), key);
     }
 
     #[test]

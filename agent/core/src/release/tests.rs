@@ -186,7 +186,7 @@ fn locations_are_of_known_kinds() {
         ("s3://b/a\nb", false),
         ("file://host/x", false),
     ] {
-        let mut manifest: serde_json::Value = serde_json::from_str(&with("revision.key", None)).unwrap();
+        let mut manifest: serde_json::Value = serde_json::from_slice(with("revision.key", None).as_bytes()).unwrap();
         manifest["revision"]["location"] = location.into();
         assert_eq!(parse_payload(&manifest.to_string()).is_ok(), good, "{location}");
     }
@@ -194,12 +194,12 @@ fn locations_are_of_known_kinds() {
 
 #[test]
 fn a_later_format_is_refused_for_that_and_not_for_its_new_fields() {
-    let mut manifest: serde_json::Value = serde_json::from_str(&with("format", Some(2.into()))).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(with("format", Some(2.into())).as_bytes()).unwrap();
     manifest["new_field"] = 1.into();
     manifest["revision"] = "other shape".into();
     assert!(matches!(parse_payload(&manifest.to_string()), Err(ReleaseError::Format { found: 2 })));
     let mut manifest: serde_json::Value =
-        serde_json::from_str(&with("minimum_agent_version", Some("9.0.0".into()))).unwrap();
+        serde_json::from_slice(with("minimum_agent_version", Some("9.0.0".into())).as_bytes()).unwrap();
     manifest["new_field"] = 1.into();
     assert!(matches!(parse_payload(&manifest.to_string()), Err(ReleaseError::AgentTooOld { .. })));
 }

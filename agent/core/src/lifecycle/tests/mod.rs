@@ -97,8 +97,8 @@ fn words_of_the_future_are_held_without_a_destructive_step() {
 fn a_decided_action_is_completed_after_a_restart_and_never_with_another_result() {
     let mut journal = decided(open(ActionKind::Shutdown, &["ours"]), HookOutcome::Continue);
     // The agent died between the work's end and the completion: the journal is all that is left.
-    let text = serde_json::to_string(&journal).unwrap();
-    journal = serde_json::from_str(&text).unwrap();
+    let document = serde_json::to_vec(&journal).unwrap();
+    journal = serde_json::from_slice(&document).unwrap();
     let look = word(Some("Terminated"), Some("Terminating:Wait"));
     assert_eq!(settle(&mut journal, &look), Next::Complete);
     let entry = journal.entries;

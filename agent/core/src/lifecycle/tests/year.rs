@@ -260,8 +260,8 @@ impl Agent {
         let before = self.journal.entries;
         self.journal.take(change, now_ms);
         // Nothing else outlives a crash.
-        let text = serde_json::to_string(&self.journal).unwrap();
-        self.journal = serde_json::from_str(&text).unwrap();
+        let document = serde_json::to_vec(&self.journal).unwrap();
+        self.journal = serde_json::from_slice(&document).unwrap();
         if self.journal.entries != before {
             self.beaten_ms = None;
         }
