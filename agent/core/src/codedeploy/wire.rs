@@ -295,7 +295,9 @@ mod tests {
 
     #[test]
     fn a_specification_must_be_for_codedeploy_and_be_there() {
-        let read = |text: &str| serde_json::from_slice::<GetDeploymentSpecificationAnswer>(text.as_bytes()).unwrap().envelope();
+        let read = |text: &str| {
+            serde_json::from_slice::<GetDeploymentSpecificationAnswer>(text.as_bytes()).unwrap().envelope()
+        };
         let good = r#"{"DeploymentSystem":"CodeDeploy","DeploymentSpecification":
             {"GenericEnvelope":{"Format":"PKCS7/JSON","Payload":"x"},"VariantId":null}}"#;
         assert_eq!(read(good).unwrap().payload, "x");
