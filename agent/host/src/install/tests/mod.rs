@@ -20,6 +20,7 @@ use std::sync::Mutex;
 use hostler_core::plan::actions::InstalledKind;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
+use super::outcome::{commit_with, confirm_with, settle_with, undo_with};
 use super::*;
 
 /// A root, a bundle and a journal.

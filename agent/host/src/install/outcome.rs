@@ -1,0 +1,191 @@
+//! What becomes of an Install that has begun: it is undone, confirmed or committed, also after a crash.
+
+use std::path::Path;
+
+use hostler_core::plan::actions::InstalledEntry;
+
+use super::error::InstallError;
+use super::journal::{Journal, Phase, Record};
+use super::layout::Layout;
+use super::places::{Anchors, Directories, FileSystems};
+use super::restore::{self, Extent};
+use super::steps::{Step, Steps, Straight};
+use super::{Committed, JournalState, Settled, Undone, Work};
+use crate::perms::Names;
+
+/// Undoes an interrupted or finished run from the phase that its journal is in.
+pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result<Undone, InstallError> {
+    let record = journal.read(phase)?;
+    let anchors = Anchors::reopen(&record.anchors)?;
+    let layout = Layout::new(&record.deployment, &record.plan);
+    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
+    let file_systems = touched(&record, &anchors)?;
+    let mut undone = Undone::default();
+    if phase == Phase::Installed {
+        journal.mark(phase, Phase::Undoing, steps)?;
+        phase = Phase::Undoing;
+    }
+    if phase != Phase::Staging {
+        if let Some(inodes) = journal.read_staged()? {
+            let extent = if phase == Phase::Undoing { Extent::Wholly } else { Extent::Partly };
+            undone.left = restore::take_back(&work, &record, &inodes, extent)?;
+            steps.before(Step::Sync)?;
+            file_systems.sync(steps)?;
+        }
+        journal.mark(phase, Phase::Staging, steps)?;
+    }
+    restore::delete_staged(&work)?;
+    restore::restore_times(&work, &record.directories)?;
+    steps.before(Step::Sync)?;
+    file_systems.sync(steps)?;
+    journal.mark(Phase::Staging, Phase::Undone, steps)?;
+    Ok(undone)
+}
+
+fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<Committed, InstallError> {
+    let record = journal.read(phase)?;
+    if phase == Phase::Installed {
+        if !record.plan.actions.iter().any(restore::leaves_backup) {
+            // Both say that the new state stands, and there is nothing to delete.
+            journal.mark_unsynced(phase, Phase::Committed, steps)?;
+            return Ok(Committed::default());
+        }
+        journal.mark(phase, Phase::Committing, steps)?;
+    }
+    let anchors = Anchors::reopen(&record.anchors)?;
+    let layout = Layout::new(&record.deployment, &record.plan);
+    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
+    let file_systems = touched(&record, &anchors)?;
+    let left = restore::delete_backups(&work)?;
+    steps.before(Step::Sync)?;
+    file_systems.sync(steps)?;
+    // Both say that there is no way back, and what was deleted is on disk.
+    journal.mark_unsynced(Phase::Committing, Phase::Committed, steps)?;
+    Ok(Committed { left })
+}
+
+fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, InstallError> {
+    let directories = Directories::new(anchors, &record.directories);
+    let mut file_systems = FileSystems::default();
+    for directory in &record.directories {
+        // What cannot be reached any more is not written to either.
+        if let Ok(Some(open)) = directories.find(&directory.path) {
+            file_systems.add(&directory.path, &open)?;
+        }
+    }
+    Ok(file_systems)
+}
+
+/// Puts everything back as it was before [`run`]: content, mode, owner, attributes, times, the very inodes. Idempotent.
+///
+/// # Errors
+/// There is no Install or it is committed; or the host refuses, and the journal stays open for another try.
+pub fn undo(journal: &Path) -> Result<Undone, InstallError> {
+    undo_with(journal, &Straight)
+}
+
+pub(super) fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Installed | Phase::Undoing)) => {
+            undo_from(&journal, phase, steps)
+        }
+        Some(Phase::Undone) => Ok(Undone::default()),
+        Some(Phase::Committing | Phase::Committed) => {
+            Err(refused(&journal, "is committed: its backups are deleted, so that only another deployment leads back"))
+        }
+        None => Err(refused(&journal, "does not exist: there is nothing to undo")),
+    }
+}
+
+/// Deletes the backups: the deployment succeeded. Idempotent.
+///
+/// # Errors
+/// The Install does not stand; or the host refuses, and another try goes on where this one stopped.
+pub fn commit(journal: &Path) -> Result<Committed, InstallError> {
+    commit_with(journal, &Straight)
+}
+
+pub(super) fn commit_with<S: Steps>(journal: &Path, steps: &S) -> Result<Committed, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Installed | Phase::Committing)) => commit_from(&journal, phase, steps),
+        Some(Phase::Committed) => Ok(Committed::default()),
+        Some(Phase::Staging | Phase::Swapping | Phase::Undoing) => {
+            Err(refused(&journal, "is open: settle it before it is committed"))
+        }
+        Some(Phase::Undone) => Err(refused(&journal, "is undone: there is nothing to commit")),
+        None => Err(refused(&journal, "does not exist: there is nothing to commit")),
+    }
+}
+
+/// Brings an interrupted Install, undo or commit to its end. For the start of the agent and the host; idempotent, and
+/// may itself be interrupted any number of times.
+///
+/// # Errors
+/// The host refuses; the journal stays as it is for another try.
+pub fn settle(journal: &Path) -> Result<Settled, InstallError> {
+    settle_with(journal, &Straight)
+}
+
+pub(super) fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled, InstallError> {
+    let journal = Journal::at(journal);
+    Ok(match journal.phase()? {
+        None => Settled::None,
+        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Undoing)) => {
+            Settled::Undone(undo_from(&journal, phase, steps)?)
+        }
+        Some(Phase::Undone) => Settled::Undone(Undone::default()),
+        Some(Phase::Installed) => Settled::Installed,
+        Some(phase @ Phase::Committing) => Settled::Committed(commit_from(&journal, phase, steps)?),
+        Some(Phase::Committed) => Settled::Committed(Committed::default()),
+    })
+}
+
+/// Marks an Install as one that stands, if a power loss took the mark away. For the start of an agent whose ledger says
+/// that [`run`] succeeded, before anything else is asked of the journal. Idempotent; leaves an undo or commit alone that
+/// was interrupted.
+///
+/// # Errors
+/// The journal cannot be read or marked.
+pub fn confirm(journal: &Path) -> Result<(), InstallError> {
+    confirm_with(journal, &Straight)
+}
+
+pub(super) fn confirm_with<S: Steps>(journal: &Path, steps: &S) -> Result<(), InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ Phase::Swapping) => journal.mark(phase, Phase::Installed, steps),
+        _ => Ok(()),
+    }
+}
+
+/// What the journal says, without touching anything.
+///
+/// # Errors
+/// The journal's directory cannot be read.
+pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
+    Ok(match Journal::at(journal).phase()? {
+        None => JournalState::None,
+        Some(Phase::Staging | Phase::Swapping | Phase::Undoing) => JournalState::Open,
+        Some(Phase::Installed) => JournalState::Installed,
+        Some(Phase::Committing | Phase::Committed) => JournalState::Committed,
+        Some(Phase::Undone) => JournalState::Undone,
+    })
+}
+
+/// What the deployment group owns by an Install that stands, ordered by path.
+///
+/// # Errors
+/// The Install does not stand, or its journal cannot be read.
+pub fn installed(journal: &Path) -> Result<Vec<InstalledEntry>, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => journal.read_installed(phase),
+        _ => Err(refused(&journal, "holds no finished install")),
+    }
+}
+
+fn refused(journal: &Journal, problem: &'static str) -> InstallError {
+    InstallError::State { path: journal.path().to_owned(), problem }
+}

@@ -1,0 +1,152 @@
+//! What is promised on full disks.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Dice, seen};
+use crate::support::crash_support::{Bundle, Ended, HOSTLER, Host, Mount, hook_lines_of, root_or_skip, tree};
+
+/// Whether it ended well or said that there is no space, and where.
+fn full_or_fine(ended: &Ended, places: &[&Path]) -> bool {
+    match ended.code {
+        Some(0) => true,
+        Some(1) => {
+            let said = format!("{}{}", ended.out, ended.err);
+            let space = ["no space left", "(no_space)"].iter().any(|text| said.to_lowercase().contains(text));
+            assert!(space, "no word of space: {ended:?}");
+            let place = places.iter().any(|place| said.contains(place.to_str().unwrap()));
+            assert!(place, "no place is named: {ended:?}");
+            false
+        }
+        _ => panic!("{ended:?}"),
+    }
+}
+
+#[test]
+fn a_full_state_directory_fails_deployments_and_loses_nothing() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let host = Host::new();
+    let Some(disk) = Mount::tmpfs(&host.state(), 12 << 20) else { return };
+    let mut dice = Dice::new();
+    let random = |dice: &mut Dice, version: &str| {
+        Bundle::new(&host, version).app().content("app/large", dice.bytes(300_000)).all_hooks().write()
+    };
+    let bundles = [random(&mut dice, "a"), random(&mut dice, "b")];
+    host.deploy(&bundles[0], &[]).with_code(0);
+    let mut deployments = 1;
+    let mut failed = 0;
+    for (round, free) in [0, 4 << 10, 40 << 10, 200 << 10, 340 << 10, 360 << 10, 500 << 10].into_iter().enumerate() {
+        let new = &bundles[(round + 1) % 2];
+        let old_tree = seen(&host);
+        let filler = disk.leave_free(free);
+        let ended = host.deploy(new, &[]);
+        let fine = full_or_fine(&ended, &[&host.state()]);
+        deployments += 1;
+        if !fine {
+            failed += 1;
+            let status = host.status();
+            assert!(status["active"].is_null(), "{status}");
+            assert!(["failed", "rolled_back"].contains(&status["condition"].as_str().unwrap()), "{status}");
+            let reason = status["last"]["failure"].to_string() + &status["failed"]["failure"].to_string();
+            assert!(reason.to_lowercase().contains("no space left"), "{status}");
+        }
+        fs::remove_file(filler).unwrap();
+        if !fine && host.status()["condition"] != "failed" {
+            assert_eq!(seen(&host), old_tree, "{free} bytes free: {ended:?}");
+        }
+        let reported = host.history();
+        deployments = deployments.max(reported.iter().filter(|r| r["kind"] == "deployment_started").count());
+        host.deploy(new, &[]).with_code(0);
+        deployments += 1;
+        assert_eq!(fs::read(host.at("srv/app/large")).unwrap(), fs::read(new.join("app/large")).unwrap());
+        host.ok(&["history", "--verify"]);
+    }
+    assert!(failed >= 3, "the disk was not full often enough: {failed}");
+    let history = host.history();
+    let count = |kind: &str| history.iter().filter(|record| record["kind"] == kind).count();
+    assert_eq!((count("deployment_started"), count("deployment_finished")), (deployments, deployments));
+}
+
+#[test]
+fn a_full_destination_fails_the_deployment_and_the_old_files_stay() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let host = Host::new();
+    let Some(disk) = Mount::tmpfs(&host.at("srv"), 4 << 20) else { return };
+    let mut dice = Dice::new();
+    let random = |dice: &mut Dice, version: &str| {
+        let mut bundle = Bundle::new(&host, version).app().content("app/large", dice.bytes(300_000));
+        for number in 0..20 {
+            bundle = bundle.content(&format!("app/small/{version}-{number}"), dice.bytes(5000));
+        }
+        bundle.all_hooks().write()
+    };
+    let bundles = [random(&mut dice, "a"), random(&mut dice, "b")];
+    host.deploy(&bundles[0], &[]).with_code(0);
+    let mut failed = 0;
+    for free in [0, 4 << 10, 64 << 10, 300 << 10, 400 << 10, 460 << 10, 600 << 10] {
+        let old = tree(&host.at("srv/app"));
+        let filler = disk.leave_free(free);
+        let ended = host.deploy(&bundles[1], &[]);
+        if full_or_fine(&ended, &[Path::new("/srv"), &host.at("srv")]) {
+            host.deploy(&bundles[0], &[]).with_code(0);
+        } else {
+            failed += 1;
+            assert_eq!(tree(&host.at("srv/app")), old, "{free} bytes free: {ended:?}");
+        }
+        fs::remove_file(filler).unwrap();
+    }
+    assert!(failed >= 4, "{failed}");
+    host.deploy(&bundles[1], &[]).with_code(0);
+    assert_eq!(fs::read(host.at("srv/app/large")).unwrap(), fs::read(bundles[1].join("app/large")).unwrap());
+    host.ok(&["history", "--verify"]);
+}
+
+/// The destination gets full while the files are put in place: what was known before was right.
+#[test]
+fn a_destination_that_fills_up_before_install_is_noticed_and_undone() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let host = Host::new();
+    let Some(disk) = Mount::tmpfs(&host.at("srv"), 4 << 20) else { return };
+    host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);
+    let old = tree(&host.at("srv/app"));
+    host.clear_hook_lines();
+    let fill = format!("cat /dev/zero > {} 2>/dev/null || true", host.at("srv/filler").display());
+    let new = Bundle::new(&host, "v2").app().content("app/large", [7; 100_000]).hook("BeforeInstall", &fill);
+    let ended = host.deploy(&new.all_hooks().write(), &[]).with_code(1).saying(&["Install failed"]);
+    assert!(!full_or_fine(&ended, &[Path::new("/srv"), &host.at("srv")]));
+    assert!(disk.free() < 4096);
+    assert_eq!(tree(&host.at("srv/app")), old);
+    assert_eq!(host.status()["condition"], "rolled_back");
+    let back = hook_lines_of(None, "v1").split_off(2);
+    assert_eq!(host.hook_lines(), [hook_lines_of(Some("v1"), "v2")[..4].to_vec(), back].concat());
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
+    let host = Host::new();
+    host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);
+    host.clear_hook_lines();
+    let next = Bundle::new(&host, "v2").app().all_hooks().write();
+    // The second slot lies behind what this process may write.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$@\"", "sh", HOSTLER, "deploy"]).arg(&next);
+    limited.args(["--application", "shop", "--group", "web", "--root"]).arg(host.root());
+    let ended = Ended::of(limited).with_code(1);
+    let ledger = host.state().join("ledger");
+    let ended = ended.saying(&["error: cannot write", ledger.to_str().unwrap(), "File too large"]);
+    assert!(!ended.err.contains("panicked"), "{ended:?}");
+    assert_eq!(host.hook_lines(), Vec::<String>::new());
+    // What was accepted goes on at the next start; what was not did not happen.
+    host.ok(&["run", "--once"]);
+    host.deploy(&next, &[]).with_code(0);
+    let expected = hook_lines_of(Some("v1"), "v2");
+    assert!(host.hook_lines().starts_with(&expected), "{:?}", host.hook_lines());
+    host.ok(&["history", "--verify"]);
+}
