@@ -19,7 +19,7 @@ use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
 use hostler_core::limits::Limits;
 use serde_json::{Value, json};
 
-const TABLE: &str = "## Deliberate deviations from the CodeDeploy agent: appspec";
+use super::reference::{corpus, table};
 
 /// Deviations that no file of the corpus shows; facts about the agent from the corpus's list of its quirks.
 const INLINE: &[(&str, &str, Expected)] = &[
@@ -49,7 +49,7 @@ enum Expected {
 #[test]
 fn every_verdict_is_met_or_its_difference_is_in_the_table() {
     let Some(corpus) = corpus() else { return };
-    let table = table();
+    let table = table("| D-");
     let documented: BTreeMap<&str, &str> =
         table.iter().flat_map(|(row, cases)| cases.iter().map(|case| (case.as_str(), row.as_str()))).collect();
     let mut deviating = BTreeMap::new();
@@ -186,39 +186,6 @@ fn listing(case: &Path) -> BundleListing {
         entries.insert(bundle_path.clone(), BundleEntry { path: bundle_path, kind, mode });
     }
     BundleListing::new(entries.into_values().collect())
-}
-
-/// The rows of the table: id of the row, and the cases that need it.
-fn table() -> Vec<(String, BTreeSet<String>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS.md");
-    let text = std::fs::read_to_string(&path).expect("the file with the table");
-    let section = text.split_once(TABLE).expect("the section with the table").1;
-    let section = section.split("\n## ").next().unwrap();
-    let rows: Vec<_> = section
-        .lines()
-        .filter(|line| line.starts_with("| D-"))
-        .map(|line| {
-            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-            assert_eq!(cells.len(), 5, "a row has five cells: {line}");
-            assert!(cells.iter().all(|cell| !cell.is_empty()), "an empty cell: {line}");
-            let cases = cells[1].split(',').map(|case| case.trim().trim_matches('`').to_owned()).collect();
-            (cells[0].to_owned(), cases)
-        })
-        .collect();
-    let ids: BTreeSet<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
-    assert_eq!(ids.len(), rows.len(), "two rows have one id");
-    rows
-}
-
-fn corpus() -> Option<PathBuf> {
-    let shared = std::env::var_os("HOSTLER_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let corpus = shared.join("corpus");
-    if !corpus.is_dir() {
-        println!("skipped: no corpus at {}", corpus.display());
-        return None;
-    }
-    Some(corpus)
 }
 
 /// Every case: its id and its directory.

@@ -16,6 +16,8 @@ use hostler_core::plan::actions::{Action, Attributes, Plan};
 use hostler_core::plan::{DirectoryFact, HostFacts, PathFact, Problem, ProblemCode, Wanted, WantedKind, plan, wanted};
 use serde_json::Value;
 
+use super::reference::{corpus, table};
+
 const BEHAVIORS: [(&str, FileExistsBehavior); 3] = [
     ("DISALLOW", FileExistsBehavior::Disallow),
     ("OVERWRITE", FileExistsBehavior::Overwrite),
@@ -24,17 +26,6 @@ const BEHAVIORS: [(&str, FileExistsBehavior); 3] = [
 
 /// Steps in the incumbent's forms, as text, without their order.
 type Steps = BTreeSet<String>;
-
-fn corpus() -> Option<PathBuf> {
-    let shared = std::env::var_os("HOSTLER_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let corpus = shared.join("corpus");
-    if !corpus.is_dir() {
-        println!("skipped: there is no corpus at {} (HOSTLER_SHARED names the directory above it)", corpus.display());
-        return None;
-    }
-    Some(corpus)
-}
 
 struct Case {
     id: String,
@@ -379,21 +370,6 @@ fn check_order(id: &str, plan: &Plan) {
     }
 }
 
-/// id -> cases, of SEMANTICS.md.
-fn table() -> BTreeMap<String, BTreeSet<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS.md");
-    let document = std::fs::read_to_string(&path).unwrap();
-    let mut rows = BTreeMap::new();
-    for line in document.lines().filter(|l| l.starts_with("| P-")) {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-        assert_eq!(cells.len(), 5, "a row of {} has not five cells: {line}", path.display());
-        assert!(cells.iter().all(|c| !c.is_empty()), "an empty cell: {line}");
-        let cases = cells[1].split(',').map(|c| c.trim().trim_matches('`').to_owned()).collect();
-        assert!(rows.insert(cells[0].to_owned(), cases).is_none(), "{} is there twice", cells[0]);
-    }
-    rows
-}
-
 #[test]
 fn plans_are_the_incumbents_but_for_the_deviations_listed() {
     let Some(corpus) = corpus() else { return };
@@ -419,7 +395,7 @@ fn plans_are_the_incumbents_but_for_the_deviations_listed() {
     }
     println!("{} cases, {compared} plans compared", cases.len());
     assert!(cases.len() >= 100, "only {} cases with a plan were found", cases.len());
-    let table = table();
+    let table = table("| P-");
     for (id, cases) in &found {
         let listed = table.get(id).cloned().unwrap_or_default();
         let missing: Vec<_> = cases.difference(&listed).map(String::as_str).collect();

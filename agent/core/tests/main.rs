@@ -5,3 +5,4 @@ mod corpus_plan;
 pub mod golden;
 mod plan_problems;
 mod plan_properties;
+mod reference;
