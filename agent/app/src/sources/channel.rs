@@ -13,7 +13,7 @@ use hostler_core::notable::Notable;
 use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
 use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
-use hostler_host::clock;
+use hostler_host::{clock, memory};
 use tokio::sync::Notify;
 
 use crate::engine::{AskError, Handle};
@@ -218,6 +218,9 @@ async fn poll(
                 }
                 last_problem = Some(problem);
             }
+        }
+        if !handle.state().borrow().is_busy() {
+            memory::forget_program_pages();
         }
         let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
         tokio::select! {
