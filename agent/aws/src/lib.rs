@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod endpoint;
 pub mod fault;
 pub mod imds;
+mod kept_credentials;
 pub mod kms;
 pub mod logs;
 pub mod signed_call;
