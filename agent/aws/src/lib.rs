@@ -7,6 +7,8 @@ pub mod codedeploy;
 pub mod credentials;
 pub mod endpoint;
 pub mod fault;
+mod flow;
+pub mod https;
 pub mod imds;
 mod kept_credentials;
 pub mod kms;
