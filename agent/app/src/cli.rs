@@ -351,7 +351,7 @@ pub struct SigningArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
 pub struct SignArgs {
-    /// The store: file:///DIR or a path
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// The revision that the proposed release must be of: sha256:… (a beginning is enough)
     pub revision: String,
@@ -387,7 +387,7 @@ pub struct KeygenArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
 pub struct RotateKeysArgs {
-    /// The store: file:///DIR or a path
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// Public key that may sign from now on; given once for each
     #[arg(long, value_name = "FILE", required = true)]

@@ -41,10 +41,6 @@ pub struct HttpsObject {
     limits: Arc<Limits>,
 }
 
-/// What the bytes so far were part of.
-#[derive(Debug, Default)]
-struct Pinned(Option<HeaderValue>);
-
 impl HttpsObject {
     /// The object at an address, by the same proxy and certificates as AWS. Nothing is asked yet.
     ///
@@ -107,7 +103,8 @@ impl HttpsObject {
         pace: &SharedPace,
         moved: &mut u64,
     ) -> Result<(), StoreError> {
-        let mut pinned = Pinned::default();
+        // The ETag of what the bytes so far are part of.
+        let mut pinned = None;
         let (mut furthest, mut fruitless) = (stream.at, 0);
         while expected.is_none_or(|expected| stream.at < expected.size) {
             let failed = match self.attempt(stream, &mut pinned, expected, pace, moved).await {
@@ -131,17 +128,17 @@ impl HttpsObject {
     async fn attempt(
         &self,
         stream: &mut Stream,
-        pinned: &mut Pinned,
+        pinned: &mut Option<HeaderValue>,
         expected: Option<&Content>,
         pace: &SharedPace,
         moved: &mut u64,
     ) -> Result<(), StoreError> {
-        if expected.is_none() && pinned.0.is_none() {
+        if expected.is_none() && pinned.is_none() {
             stream.restart();
         }
-        let mut response = self.open(stream.at, pinned.0.as_ref()).await?;
+        let mut response = self.open(stream.at, pinned.as_ref()).await?;
         let total = self.begin(&response, stream)?;
-        pinned.0 = strong_etag(response.headers());
+        *pinned = strong_etag(response.headers());
         let most = self.check_size(total, expected)?;
         let needed = total.or(expected.map(|expected| expected.size));
         let (file, reserved) = (Arc::clone(&stream.file), needed.unwrap_or(0));

@@ -56,7 +56,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
                 publication.publish(&setup, &store, current.as_ref()).await?
             };
             if stored {
-                return publication.say(&setup, &store, arguments.propose);
+                return publication.say(&setup, &store, &arguments.store, arguments.propose);
             }
         }
         Err(publication::always_overtaken(&key))
