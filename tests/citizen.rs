@@ -6,9 +6,10 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 
+use nix::fcntl::FallocateFlags;
 use nix::sys::signal::Signal;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running, hook_lines_of};
+use crate::support::crash_support::{Bundle, Host, Mount, PATIENCE, Running, hook_lines_of, root_or_skip};
 use crate::support::eventually;
 
 fn version(host: &Host) -> String {
@@ -255,4 +256,28 @@ fn systemd_is_told_what_goes_on() {
     daemon.signal(Signal::SIGTERM);
     heard(&systemd, "STOPPING=1");
     daemon.end().with_code(0);
+}
+
+/// What operators alert on when the disk below a host breaks.
+#[test]
+fn a_state_that_cannot_be_kept_ends_the_daemon_and_says_so() {
+    if !root_or_skip("mounting") {
+        return;
+    }
+    let host = Host::new();
+    let bundle = Bundle::new(&host, "v1").app().write();
+    let Some(mount) = Mount::tmpfs(&host.state(), 32 << 20) else { return };
+    let daemon = host.daemon(&[]);
+    // The ledger has its space since it was made, so that a full disk is no reason; a disk that loses blocks is.
+    let ledger = fs::File::options().write(true).open(host.state().join("ledger")).unwrap();
+    let length = ledger.metadata().unwrap().len().cast_signed();
+    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    nix::fcntl::fallocate(&ledger, punch, 0, length).unwrap();
+    mount.leave_free(0);
+    host.release(&bundle, &[]);
+    let ended = daemon.end().with_code(1);
+    let lines: Vec<&str> = ended.err.lines().filter(|line| line.contains("state-not-persistable")).collect();
+    assert_eq!(lines.len(), 1, "{ended:?}");
+    assert!(lines[0].starts_with("error the state cannot be kept: "), "{}", lines[0]);
+    assert_eq!(version(&host), "", "nothing that is not in the ledger was begun");
 }

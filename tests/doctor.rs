@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hostler_core::doctor::{Code, Finding, Report, Severity};
 use hostler_core::notable::Notable;
@@ -11,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::eventually;
-use crate::support::http_server::Request;
+use crate::support::http_server::{Reply, Request, Server};
 use crate::support::imds::{Fault, Imds};
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
 
@@ -331,4 +333,42 @@ fn a_role_that_is_attached_late_is_noticed() {
     assert_eq!(daemon.err().matches("the channel is not followed").count(), 1, "{}", daemon.err());
     let (_, report) = examine(with_role(&["doctor", "--json"]));
     found(&report, Code::Credentials, Severity::Ok, "until 20");
+}
+
+#[test]
+fn the_wake_up_queue_is_tried_and_nothing_is_taken_from_it() {
+    let host = Host::new();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (seen, refuses) = (Arc::clone(&asked), Arc::new(AtomicBool::new(false)));
+    let refusing = Arc::clone(&refuses);
+    let queue = Server::start(move |request| {
+        let operation = request.header("x-amz-target").to_owned();
+        seen.lock().unwrap().push((operation.clone(), String::from_utf8_lossy(&request.body).into_owned()));
+        let reply = match operation.as_str() {
+            "AmazonSQS.DeleteMessageBatch" if refusing.load(Ordering::SeqCst) => {
+                Reply::new(400, r#"{"__type":"com.amazonaws.sqs#AccessDeniedException","message":"no"}"#)
+            }
+            "AmazonSQS.DeleteMessageBatch" => Reply::new(
+                200,
+                r#"{"Successful":[],"Failed":[{"Id":"0","Code":"ReceiptHandleIsInvalid","SenderFault":true}]}"#,
+            ),
+            _ => Reply::new(200, r#"{"Messages":[{"Body":"x","ReceiptHandle":"real"}]}"#),
+        };
+        async move { reply }
+    });
+    let url = format!("{}/111122223333/q", queue.url());
+    host.configure(&format!("groups: [{{application: shop, group: web, wake_up_queue: '{url}'}}]\n"));
+    let look = || {
+        let mut command = doctor(&host);
+        command.envs([("AWS_ENDPOINT_URL", queue.url().as_str()), ("AWS_REGION", "us-east-1")]);
+        command.envs([("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)]);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        examine(command).1
+    };
+    found(&look(), Code::WakeUpQueue, Severity::Ok, &url);
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
+    assert!(asked[0].1.contains(r#""VisibilityTimeout":0"#), "the message stays visible: {asked:?}");
+    assert!(asked.iter().all(|(_, body)| !body.contains("real")), "{asked:?}");
+    refuses.store(true, Ordering::SeqCst);
+    found(&look(), Code::WakeUpQueue, Severity::Error, "sqs:DeleteMessage");
 }

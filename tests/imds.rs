@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hostler_aws::imds::{Imds as Client, ImdsFault, ImdsSettings};
 
+use crate::support::crash_support::{Ended, Host};
 use crate::support::imds::{Fault, Imds};
 
 const ID: &str = "i-0123456789abcdef0";
@@ -136,4 +137,15 @@ fn faults_that_pass_are_waited_out() {
         service.change(|instance| instance.fault = Some(fault));
         assert_eq!(run(client(&service).instance_id()).unwrap(), ID, "{fault:?}");
     }
+}
+
+#[test]
+fn an_endpoint_of_ipv6_is_asked_by_the_client_and_by_the_program() {
+    let Some(service) = Imds::start_ipv6_or_skip(ID) else { return };
+    assert!(service.url().starts_with("http://[::1]:"), "{}", service.url());
+    assert_eq!(run(client(&service).instance_id()).unwrap(), ID);
+    let host = Host::new();
+    let mut doctor = host.command(&["doctor"]);
+    doctor.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url());
+    Ended::of(doctor).saying(&[&format!("this host is {ID}, by the instance metadata service"), "[::1]"]);
 }

@@ -16,6 +16,7 @@ mod fuzzing;
 mod health;
 mod hosts_hooks;
 mod http_support;
+mod https;
 mod iam;
 mod identity;
 mod imds;

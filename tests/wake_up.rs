@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE};
+use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
 use crate::support::moto::Moto;
 
@@ -18,6 +18,13 @@ fn left(moto: &Moto, queue: &str) -> String {
     format!("{} {}", attributes["ApproximateNumberOfMessages"], attributes["ApproximateNumberOfMessagesNotVisible"])
 }
 
+fn daemon(host: &Host) -> Running {
+    let mut command = host.command(&["run"]);
+    command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    host.start_command(command)
+}
+
 #[test]
 fn a_message_about_the_release_is_followed_at_once() {
     let Some(moto) = Moto::start_or_skip() else { return };
@@ -30,10 +37,7 @@ fn a_message_about_the_release_is_followed_at_once() {
          groups: [{{application: shop, group: web, channel: {store}, poll: 1h, wake_up_queue: \"{queue}\"}}]\n",
         moto.url()
     ));
-    let mut command = host.command(&["run"]);
-    command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
-    command.env("AWS_EC2_METADATA_DISABLED", "true");
-    let daemon = host.start_command(command);
+    let daemon = daemon(&host);
     // Taken off the queue, and not followed: this is what S3 sends when notifications are set up.
     send(&moto, &queue, &json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}));
     eventually("the test notification is taken off the queue", PATIENCE, || match left(&moto, &queue) {
@@ -43,6 +47,31 @@ fn a_message_about_the_release_is_followed_at_once() {
     host.release(&Bundle::new(&host, "v1").app().write(), &[]);
     assert!(!host.at("srv/app/version").exists(), "nobody has looked yet");
     send(&moto, &queue, &json!({"Records": [{"s3": {"object": {"key": "prefix/shop/web/release.json"}}}]}));
+    host.status_when("the release is deployed", |s| s["condition"] == "good");
+    daemon.kill();
+}
+
+#[test]
+fn a_reload_leads_to_the_queue_at_once() {
+    let Some(moto) = Moto::start_or_skip() else { return };
+    let answer = moto.json("sqs", "AmazonSQS.CreateQueue", &json!({ "QueueName": "wake" })).unwrap();
+    let queue = answer["QueueUrl"].as_str().unwrap().to_owned();
+    let host = Host::new();
+    let store = host.store().display().to_string();
+    let configure = |endpoint: &str| {
+        host.configure(&format!(
+            "aws: {{region: us-east-1, endpoint_url: \"{endpoint}\"}}\n\
+             groups: [{{application: shop, group: web, channel: {store}, poll: 1h, wake_up_queue: \"{queue}\"}}]\n",
+        ));
+    };
+    // Nobody listens there.
+    configure("http://127.0.0.1:9");
+    let daemon = daemon(&host);
+    daemon.says("the wake-up queue cannot be read");
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    send(&moto, &queue, &json!({"Records": [{"s3": {"object": {"key": "prefix/shop/web/release.json"}}}]}));
+    configure(&moto.url());
+    host.ok(&["reload"]);
     host.status_when("the release is deployed", |s| s["condition"] == "good");
     daemon.kill();
 }

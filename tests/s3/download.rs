@@ -255,3 +255,47 @@ fn a_kept_bundle_that_misleads_costs_a_whole_fetch_and_nothing_else() {
     assert!(moved(&front, &host, "s3://own-bucket/v2.zip") > second.len() as u64);
     assert_eq!(host.version(), "v2");
 }
+
+/// A rebuild that is killed begins again: what it costs again is what the kept bundle lacks, never the whole.
+#[test]
+fn a_rebuild_that_is_killed_moves_no_more_than_the_difference_again() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let zip_of = |version: &str, changed: u64| {
+        let directory = many_files(&host, version, &noise(2 * MIB, changed));
+        let local = host.host.store();
+        let pushed = host.ok(&["push", directory.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
+        std::fs::read(local.join("revisions").join(pushed.out.trim().strip_prefix("sha256:").unwrap())).unwrap()
+    };
+    front.put("v1.zip", zip_of("v1", 50));
+    moved(&front, &host, "s3://own-bucket/v1.zip");
+    let second = zip_of("v2", 51);
+    front.put("v2.zip", second.clone());
+    host.ok(&["release", &store(), "s3://own-bucket/v2.zip"]);
+    let reads = |front: &Front| front.objects().reads.iter().filter(|(key, _)| key == "v2.zip").count();
+    let before = reads(&front);
+    // The table of contents comes, and then what is missing, a byte now and then.
+    let table = second.len() as u64 - (128 << 10);
+    let held = move |request: &Request| {
+        let from =
+            request.header("range").strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+        request.method == "GET" && request.path().ends_with("/v2.zip") && from.is_some_and(|from: u64| from < table)
+    };
+    front.then(1000, held, |reply| reply.slowly(1000, Duration::from_secs(5)));
+    for _ in 0..2 {
+        let asked = reads(&front);
+        let running = host.start_once();
+        eventually("what is missing is asked for", PATIENCE, || match reads(&front) - asked {
+            0 | 1 => Err(running.said()),
+            _ => Ok(()),
+        });
+        running.kill();
+    }
+    assert!(reads(&front) - before >= 4, "twice the table and what is missing");
+    front.forget_faults();
+    let sent = front.server().body_bytes_sent();
+    host.once().with_code(0);
+    let moved = front.server().body_bytes_sent() - sent;
+    assert!(moved < 3 * MIB as u64, "{moved} bytes of {}, 2 MiB of which are new", second.len());
+    assert_eq!(host.version(), "v2");
+}

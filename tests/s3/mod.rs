@@ -3,6 +3,7 @@
 mod download;
 mod faults;
 mod moto;
+mod ways;
 
 use std::process::Command;
 
@@ -84,7 +85,7 @@ fn store() -> String {
 }
 
 /// Bytes that no archive makes smaller, the same each time.
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;

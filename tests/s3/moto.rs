@@ -113,5 +113,5 @@ fn any_object_can_be_deployed_planned_and_released_by_its_version() {
     host.run(&["release", &store(), &format!("s3://{BUCKET}/none.zip")]).with_code(5).saying(&["no such object"]);
     moto.request("PUT", &format!("/{BUCKET}/words.txt"), b"no bundle at all");
     host.run(&["release", &store(), &format!("s3://{BUCKET}/words.txt")]).with_code(6).saying(&["not a bundle"]);
-    host.run(&["deploy", &format!("s3://{BUCKET}/none.zip")]).with_code(1).saying(&["no such object"]);
+    host.run(&["deploy", &format!("s3://{BUCKET}/none.zip")]).with_code(5).saying(&["no such object"]);
 }

@@ -80,6 +80,12 @@ impl Signed {
     }
 }
 
+#[test]
+fn every_attack_on_a_release_has_its_test() {
+    let rows = crate::support::rows_with_tests("| what is tried | kept by |");
+    assert_eq!(rows.len(), 10, "{rows:?}");
+}
+
 /// The short name of a key, as people see it.
 pub fn short(id: &str) -> &str {
     &id[..19]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -167,7 +167,17 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::launch(handler, None)
+        Self::launch(IpAddr::V4(Ipv4Addr::LOCALHOST), handler, None).unwrap()
+    }
+
+    /// The same on the loopback of IPv6; `None` with a printed reason where there is none.
+    pub fn start_ipv6_or_skip<H, F>(handler: H) -> Option<Self>
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let started = Self::launch(IpAddr::V6(Ipv6Addr::LOCALHOST), handler, None);
+        started.inspect_err(|error| eprintln!("skipped: no IPv6 here: {error}")).ok()
     }
 
     /// The same over TLS for `127.0.0.1` and `localhost`, with a certificate that only [`Server::certificate`] vouches for.
@@ -176,22 +186,22 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::launch(handler, Some(Identity::new()))
+        Self::launch(IpAddr::V4(Ipv4Addr::LOCALHOST), handler, Some(Identity::new())).unwrap()
     }
 
-    fn launch<H, F>(handler: H, identity: Option<Identity>) -> Self
+    fn launch<H, F>(at: IpAddr, handler: H, identity: Option<Identity>) -> std::io::Result<Self>
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let listener = runtime.block_on(TcpListener::bind((at, 0)))?;
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let handler: Arc<Handler> = Arc::new(move |request| -> Answer { Box::pin(handler(request)) });
         let (certificate, acceptor) = identity.map_or((None, None), |i| (Some(i.certificate), Some(i.acceptor)));
         runtime.spawn(accept(listener, acceptor, handler, Arc::clone(&seen)));
-        Self { address, certificate, seen, _runtime: Runtime(Some(runtime)) }
+        Ok(Self { address, certificate, seen, _runtime: Runtime(Some(runtime)) })
     }
 
     /// `http://127.0.0.1:PORT`, or `https://` with TLS.

@@ -56,16 +56,9 @@ pub struct Instance {
     failed: u32,
 }
 
-/// The running service.
-pub struct Imds {
-    server: Server,
-    instance: Arc<Mutex<Instance>>,
-}
-
-impl Imds {
-    /// The service of an instance without tags, group or role.
-    pub fn start(id: &str) -> Self {
-        let instance = Instance {
+impl Instance {
+    fn new(id: &str) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
             id: id.to_owned(),
             region: "eu-central-1".to_owned(),
             tags: None,
@@ -77,14 +70,32 @@ impl Imds {
             tokens: BTreeSet::new(),
             given_out: 0,
             failed: 0,
-        };
-        let instance = Arc::new(Mutex::new(instance));
-        let answering = Arc::clone(&instance);
-        let server = Server::start(move |request| {
-            let reply = answer(&mut answering.lock().unwrap(), &request);
-            async move { reply }
-        });
-        Self { server, instance }
+        }))
+    }
+}
+
+fn answering(instance: &Arc<Mutex<Instance>>) -> impl Fn(Request) -> std::future::Ready<Reply> + Send + Sync + 'static {
+    let instance = Arc::clone(instance);
+    move |request| std::future::ready(answer(&mut instance.lock().unwrap(), &request))
+}
+
+/// The running service.
+pub struct Imds {
+    server: Server,
+    instance: Arc<Mutex<Instance>>,
+}
+
+impl Imds {
+    /// The service of an instance without tags, group or role.
+    pub fn start(id: &str) -> Self {
+        let instance = Instance::new(id);
+        Self { server: Server::start(answering(&instance)), instance }
+    }
+
+    /// The same at an address of IPv6; `None` with a printed reason where there is none.
+    pub fn start_ipv6_or_skip(id: &str) -> Option<Self> {
+        let instance = Instance::new(id);
+        Some(Self { server: Server::start_ipv6_or_skip(answering(&instance))?, instance })
     }
 
     /// The endpoint, for `AWS_EC2_METADATA_SERVICE_ENDPOINT`.

@@ -133,7 +133,8 @@ pub enum FileExists {
 /// Flags of `deploy`.
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file or s3://BUCKET/KEY[?versionId=ID]
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file, s3://BUCKET/KEY[?versionId=ID] or
+    /// https://HOST/PATH
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -266,7 +267,8 @@ pub struct ValidateArgs {
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file or s3://BUCKET/KEY[?versionId=ID]
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file, s3://BUCKET/KEY[?versionId=ID] or
+    /// https://HOST/PATH
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -308,8 +310,12 @@ pub struct ReleaseArgs {
     /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// The revision that `push` printed: sha256:… (a unique beginning is enough); or a bundle that others have put there:
-    /// s3://BUCKET/KEY[?versionId=ID], or a file in a directory store
+    /// s3://BUCKET/KEY[?versionId=ID], https://HOST/PATH, a file in a directory store, or a file that every host has:
+    /// file:///PATH
     pub revision: String,
+    /// Publish a bundle that others have put there although its appspec is wrong
+    #[arg(long)]
+    pub no_validate: bool,
     /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
     #[arg(long)]
     pub ignore_application_stop_failures: bool,
@@ -345,7 +351,7 @@ pub struct SigningArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
 pub struct SignArgs {
-    /// The store: file:///DIR or a path
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// The revision that the proposed release must be of: sha256:… (a beginning is enough)
     pub revision: String,
@@ -381,7 +387,7 @@ pub struct KeygenArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
 pub struct RotateKeysArgs {
-    /// The store: file:///DIR or a path
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
     /// Public key that may sign from now on; given once for each
     #[arg(long, value_name = "FILE", required = true)]

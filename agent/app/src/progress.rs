@@ -81,6 +81,7 @@ fn exit_code(outcome: Outcome, failure: Option<&DeploymentFailure>) -> ExitCode 
     match (outcome, failure) {
         (Outcome::Succeeded, _) => ExitCode::Ok,
         (Outcome::Failed, Some(failure)) if failure.verification => ExitCode::VerificationFailed,
+        (Outcome::Failed, Some(failure)) if failure.absent => ExitCode::NotFound,
         (Outcome::Failed, _) => ExitCode::Failed,
     }
 }

@@ -120,11 +120,11 @@ impl Publication {
         Ok(matches!(outcome, PutOutcome::Stored(_)))
     }
 
-    /// Says what became of it.
+    /// Says what became of it, in the store that the command line named so.
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn say(&self, setup: &Setup, store: &impl Store, proposed: bool) -> Outcome {
+    pub fn say(&self, setup: &Setup, store: &impl Store, named: &str, proposed: bool) -> Outcome {
         let release = &self.release;
         let (group, digest) = (release.group_key(), release.revision.content.sha256);
         let key = if proposed { proposal_key(&group) } else { release_key(&group) };
@@ -151,7 +151,9 @@ impl Publication {
         let mut text = format!("{what} {} of {group}: {digest} ({trust})\n", release.sequence);
         if proposed {
             text.push_str(&format!(
-                "no host follows it yet; the next signer runs: hostler sign STORE {digest} --key FILE\n"
+                "no host follows it yet; the next signer runs: hostler sign {named} {digest} --application {} --group {} \
+                 --key FILE\n",
+                release.application, release.group
             ));
         }
         output::text(&text)?;

@@ -10,6 +10,7 @@ use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Policy, Request, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
+use hostler_core::store::Location;
 use hostler_host::clock;
 use hostler_host::ledger::{Ledger, LedgerError, StateLock};
 use tokio::task::JoinHandle;
@@ -268,7 +269,9 @@ pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_st
 fn location(source: &Source) -> String {
     match source {
         Source::Path { path } => path.display().to_string(),
-        Source::Location { location } => location.clone(),
+        Source::Location { location } => {
+            location.parse::<Location>().map_or_else(|_| location.clone(), |place| place.shown())
+        }
         Source::Store { store, key } => format!("{store}/{key}"),
         Source::Kept { deployment } => deployment.to_string(),
         Source::CodeDeploy { location, .. } => location.to_string(),

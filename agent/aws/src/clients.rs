@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -23,6 +24,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
+
+use crate::kept_credentials::KeptCredentials;
 
 /// Until a connection is there, TLS included. Metadata addresses that nobody answers must not hold a start up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +62,14 @@ pub struct Clients {
     settings: AwsSettings,
     trust: TlsContext,
     credentials: Option<SharedCredentialsProvider>,
-    sdk: OnceCell<SdkConfig>,
+    sdk: OnceCell<Sdk>,
+}
+
+/// What is made when the first service is used.
+#[derive(Debug)]
+struct Sdk {
+    config: SdkConfig,
+    credentials: Option<KeptCredentials>,
 }
 
 impl Clients {
@@ -100,10 +110,26 @@ impl Clients {
 
     /// The SDK's configuration: credentials by the default chain, region, endpoint, timeouts, retries.
     pub async fn sdk(&self) -> &SdkConfig {
+        &self.loaded().await.config
+    }
+
+    /// The credentials of all services; `None` where the SDK was told to use none.
+    pub(crate) async fn kept_credentials(&self) -> Option<KeptCredentials> {
+        self.loaded().await.credentials.clone()
+    }
+
+    /// Forgets credentials that AWS has refused as expired.
+    pub(crate) async fn forget_credentials(&self) {
+        if let Some(credentials) = &self.loaded().await.credentials {
+            credentials.forget_all().await;
+        }
+    }
+
+    async fn loaded(&self) -> &Sdk {
         self.sdk.get_or_init(|| self.load()).await
     }
 
-    async fn load(&self) -> SdkConfig {
+    async fn load(&self) -> Sdk {
         let settings = &self.settings;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(self.http_client(self.settings.proxy.as_ref(), 0))
@@ -135,7 +161,12 @@ impl Clients {
         if let Some(dual_stack) = settings.use_dualstack_endpoint {
             loader = loader.use_dual_stack(dual_stack);
         }
-        loader.load().await
+        let config = loader.load().await;
+        let credentials = config.credentials_provider().map(KeptCredentials::new);
+        let kept = credentials.clone().map(SharedCredentialsProvider::new);
+        let mut builder = config.into_builder().identity_cache(IdentityCache::no_cache());
+        builder.set_credentials_provider(kept);
+        Sdk { config: builder.build(), credentials }
     }
 
     /// An HTTP client that keeps connections, for the many requests of one download of S3. Dropping it closes them.
@@ -186,6 +217,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A variable of the environment by its name in capitals or in small letters, as proxies are named.
+pub(crate) fn either_case(name: &str) -> Option<String> {
+    variable(name).or_else(|| variable(&name.to_ascii_lowercase()))
+}
+
 /// The certificates in the file, or the system's. The SDK takes bad ones for a fault in the program, so they are read here.
 fn trust(bundle: Option<&Path>) -> Result<TlsContext, ClientsError> {
     let store = match bundle {
@@ -212,19 +248,18 @@ fn trust(bundle: Option<&Path>) -> Result<TlsContext, ClientsError> {
 
 /// The proxy that the configuration or else the environment names. Metadata addresses never go through one.
 fn proxy(way: Option<&Proxy>, direct: &[String]) -> Result<ProxyConfig, ClientsError> {
-    let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase()));
     let wrong = |e: aws_smithy_http_client::proxy::ProxyError| ClientsError::Proxy(e.to_string());
     let found = match way {
         Some(Proxy::Direct) => return Ok(ProxyConfig::disabled()),
         Some(Proxy::Url(url)) => ProxyConfig::all(url.as_str()).map_err(wrong)?,
-        None => match (either("HTTPS_PROXY"), either("ALL_PROXY"), either("HTTP_PROXY")) {
+        None => match (either_case("HTTPS_PROXY"), either_case("ALL_PROXY"), either_case("HTTP_PROXY")) {
             (Some(url), ..) => ProxyConfig::https(url.as_str()).map_err(wrong)?,
             (None, Some(url), _) => ProxyConfig::all(url.as_str()).map_err(wrong)?,
             (None, None, Some(url)) => ProxyConfig::http(url.as_str()).map_err(wrong)?,
             (None, None, None) => return Ok(ProxyConfig::disabled()),
         },
     };
-    let environment = either("NO_PROXY").unwrap_or_default();
+    let environment = either_case("NO_PROXY").unwrap_or_default();
     Ok(found.no_proxy(format!("{LINK_LOCAL},{environment},{}", direct.join(","))))
 }
 

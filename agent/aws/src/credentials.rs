@@ -1,4 +1,4 @@
-//! Where credentials come from, for `hostler doctor`. Requests get theirs by the SDK itself.
+//! Where credentials come from, for `hostler doctor`. Requests get theirs from the same place.
 
 use std::time::SystemTime;
 

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::Region;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
@@ -21,16 +20,15 @@ use serde::de::DeserializeOwned;
 
 use crate::endpoint::{EndpointChoice, endpoint};
 use crate::fault::{Fault, FaultKind, deepest};
+use crate::kept_credentials::KeptCredentials;
 
 mod answer;
-mod credentials;
 mod http_client;
 mod set_up;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, element_text};
-use credentials::KeptCredentials;
 pub use http_client::{HttpClientError, HttpSettings, ProxyChoice, http_client};
 pub use set_up::{SignedCallsError, http_client_of};
 
@@ -103,14 +101,14 @@ pub struct SignedCalls {
 
 impl SignedCalls {
     /// Calls with these credentials, in this region.
-    pub fn new(
-        credentials: SharedCredentialsProvider,
+    pub(crate) fn new(
+        credentials: KeptCredentials,
         region: Region,
         endpoints: EndpointChoice,
         http: reqwest::Client,
     ) -> Self {
         Self {
-            credentials: KeptCredentials::new(credentials),
+            credentials,
             region,
             endpoints: Arc::new(endpoints),
             http,

@@ -48,6 +48,8 @@ struct ReceiveInput<'a> {
     queue_url: &'a str,
     max_number_of_messages: u32,
     wait_time_seconds: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visibility_timeout: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -90,10 +92,31 @@ impl Queue {
             queue_url: &self.url,
             max_number_of_messages: MOST_MESSAGES,
             wait_time_seconds: WAIT_SECONDS,
+            visibility_timeout: None,
         };
         let output: ReceiveOutput =
             self.calls.json(&RECEIVE, JsonVersion::V1_0, "AmazonSQS.ReceiveMessage", &input).await?;
         Ok(output.messages)
+    }
+
+    /// Tries what listening needs, and takes no message from anybody: one that is received stays visible, and what is deleted
+    /// does not exist.
+    ///
+    /// # Errors
+    /// Whatever SQS or the way to it says.
+    pub async fn look(&self) -> Result<(), Fault> {
+        let input = ReceiveInput {
+            queue_url: &self.url,
+            max_number_of_messages: 1,
+            wait_time_seconds: 0,
+            visibility_timeout: Some(0),
+        };
+        let _: ReceiveOutput = self.calls.json(&RECEIVE, JsonVersion::V1_0, "AmazonSQS.ReceiveMessage", &input).await?;
+        let none = Message { body: String::new(), receipt_handle: "none".to_owned() };
+        match self.delete(&[none]).await {
+            Err(fault) if fault.code.as_deref().is_some_and(|code| code.contains("ReceiptHandle")) => Ok(()),
+            other => other,
+        }
     }
 
     /// Takes messages off the queue. One that stays is received again later.

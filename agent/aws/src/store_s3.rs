@@ -18,7 +18,7 @@ use crate::fault::{Fault, FaultKind};
 
 mod bucket;
 mod conditions;
-mod download;
+pub(crate) mod download;
 mod look;
 mod object;
 mod upload;

@@ -74,6 +74,7 @@ codes! {
     StoreRead "store-read" "The release can be read (s3:GetObject).",
     StoreList "store-list" "What is absent is told from what is denied (s3:ListBucket).",
     StoreConditions "store-conditions" "The store keeps the conditions of writes (only with --write).",
+    WakeUpQueue "wake-up-queue" "The queue can be read (sqs:ReceiveMessage, sqs:DeleteMessage).",
     SignaturePolicy "signature-policy" "Keys are configured, and the release is signed with them.",
     ServiceGroup "service-group" "The group hostler exists.",
     HookSupervision "hook-supervision" "How hooks are run, and whether all their processes can be ended at once.",

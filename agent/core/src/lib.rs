@@ -2,7 +2,7 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! ids limits codes bundle hook store yaml retry   the words
+//! ids limits codes bundle hook store yaml retry flow   the words
 //!        ^
 //! appspec release config              documents: text in, meaning or diagnostics out
 //!        ^
@@ -24,6 +24,7 @@ pub mod config;
 pub mod delta;
 pub mod doctor;
 pub mod event_order;
+pub mod flow;
 pub mod health;
 pub mod history;
 pub mod hook;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{GroupKey, InvalidId, Sha256Digest};
 
 mod layout;
+mod location;
 mod s3_location;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use layout::{
     history_key, host_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key, revisions_key,
     signing_policy_key,
 };
+pub use location::{HttpsLocation, InvalidLocation, Location};
 pub use s3_location::{InvalidS3Location, S3Location};
 
 /// The name of an object, below the store's own prefix: components joined by `/`, safe as S3 key and as relative path.

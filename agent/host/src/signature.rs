@@ -148,11 +148,11 @@ impl PrivateKey {
     /// See [`KeyError`].
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let (text, mode) = read(path)?;
+        let not_a_key = |problem| KeyError::NotAKey { path: path.to_owned(), problem };
+        let Some(der) = from_pem("PRIVATE KEY", &text) else { return Err(not_a_key(what_it_is(&text))) };
         if mode & 0o077 != 0 {
             return Err(KeyError::TooOpen { path: path.to_owned(), mode });
         }
-        let not_a_key = |problem| KeyError::NotAKey { path: path.to_owned(), problem };
-        let Some(der) = from_pem("PRIVATE KEY", &text) else { return Err(not_a_key(what_it_is(&text))) };
         let pair = Ed25519KeyPair::from_pkcs8(&der).map(|pair| Pair::Ed25519(Box::new(pair))).or_else(|_| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der).map(|pair| Pair::EcdsaP256(Box::new(pair)))
         });

@@ -6,6 +6,8 @@ use hostler_aws::clients::Clients;
 use hostler_aws::credentials;
 use hostler_aws::fault::FaultKind;
 use hostler_aws::imds::{Imds, ImdsFault};
+use hostler_aws::signed_call::SignedCalls;
+use hostler_aws::sqs::Queue;
 use hostler_aws::store_s3::{S3Store, check_conditions};
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding, clock_skew};
@@ -41,6 +43,10 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
                 return;
             }
         }
+    }
+    for (group, url) in setup.settings.groups.iter().filter_map(|group| Some((group, group.wake_up_queue.as_deref()?)))
+    {
+        findings.push(wake_up_queue(setup, group, url).await);
     }
     let mut looked_at = BTreeSet::new();
     for (group, channel) in groups {
@@ -142,6 +148,22 @@ async fn found_credentials(clients: &Clients) -> Finding {
             let remedy =
                 "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the service";
             Finding::error(Code::Credentials, format!("there are none: {problem}"), remedy)
+        }
+    }
+}
+
+async fn wake_up_queue(setup: &Setup, group: &GroupSettings, url: &str) -> Finding {
+    let tried = async {
+        let clients = setup.stores.clients().map_err(|failure| failure.one_line())?;
+        let calls = SignedCalls::of_clients(&clients).await.map_err(|e| e.to_string())?;
+        Queue::new(&calls, url).look().await.map_err(|fault| fault.to_string())
+    };
+    match tried.await {
+        Ok(()) => Finding::ok(Code::WakeUpQueue, format!("{}: {url} can be read", group.key)),
+        Err(problem) => {
+            let remedy = "allow sqs:ReceiveMessage and sqs:DeleteMessage on the queue, or correct wake_up_queue; the \
+                          channel is polled meanwhile";
+            Finding::error(Code::WakeUpQueue, format!("{}: {url}: {problem}", group.key), remedy)
         }
     }
 }

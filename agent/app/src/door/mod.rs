@@ -77,7 +77,7 @@ impl Ask {
 pub struct DeployWish {
     /// The group.
     pub key: GroupKey,
-    /// A directory or bundle file, or an object of S3.
+    /// A directory or bundle file, or what lies at a location.
     pub source: Source,
     /// Wins over the group's setting.
     pub file_exists_behavior: Option<FileExistsBehavior>,

@@ -12,8 +12,8 @@ use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::notable::Notable;
 use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
 use hostler_core::retry::{Backoff, jittered_ms};
-use hostler_core::store::{ETag, GetOutcome, S3Location, Store as _, release_key};
-use hostler_host::clock;
+use hostler_core::store::{ETag, GetOutcome, Location, S3Location, Store as _, release_key};
+use hostler_host::{clock, memory};
 use tokio::sync::Notify;
 
 use crate::engine::{AskError, Handle};
@@ -98,8 +98,7 @@ pub async fn look(
         .map_err(|e| LookError::Refused(Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e))))?;
     let sequence = document.release.sequence;
     let request = request(&group.key, group.policy.clone(), channel, &document, trust);
-    let request = Box::new(request.map_err(LookError::Refused)?);
-    Ok(Look::Release { sequence, follow: follow(known_group, sequence), request, etag })
+    Ok(Look::Release { sequence, follow: follow(known_group, sequence), request: Box::new(request), etag })
 }
 
 /// The configured floor, where nothing above it was seen.
@@ -112,37 +111,27 @@ fn at_least(highest: Option<Highest>, floor: Option<u64>) -> Option<Highest> {
     }
 }
 
-fn request(
-    key: &GroupKey,
-    policy: Policy,
-    channel: &str,
-    document: &Document,
-    trust: Trust,
-) -> Result<Request, Failure> {
+fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document, trust: Trust) -> Request {
     let release = &document.release;
-    let source = match &release.revision.source {
-        RevisionSource::Key(key) => Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() },
-        RevisionSource::Location(location) => match location.parse::<S3Location>() {
-            Ok(place) => {
-                let place = S3Location { version_id: release.revision.version_id.clone(), ..place };
-                Source::Location { location: place.to_string() }
-            }
-            Err(_) => {
-                let message = format!("release {} names {location}, which this version cannot fetch", release.sequence);
-                return Err(Failure::say(ExitCode::Failed, message)
-                    .hint("release an object of S3, or push the bundle into the channel's store"));
-            }
-        },
+    let (location, source) = match &release.revision.source {
+        RevisionSource::Key(key) => {
+            (channel.to_owned(), Source::Store { store: channel.to_owned(), key: key.as_str().to_owned() })
+        }
+        RevisionSource::Location(place) => {
+            let version_id = release.revision.version_id.clone();
+            let place = match place.clone() {
+                Location::S3(place) => Location::S3(S3Location { version_id, ..place }),
+                other => other,
+            };
+            (place.shown(), store::source(place))
+        }
     };
-    Ok(Request {
+    Request {
         key: key.clone(),
         creator: Creator::Channel,
         asked_by: format!("release {} in {channel}", release.sequence),
         revision: Revision {
-            location: match &source {
-                Source::Location { location } => location.clone(),
-                _ => channel.to_owned(),
-            },
+            location,
             digest: Some(release.revision.content.sha256),
             size: Some(release.revision.content.size),
             bundle_type: Some(release.revision.bundle_type),
@@ -160,7 +149,7 @@ fn request(
             file_exists_behavior: release.file_exists_behavior.unwrap_or(policy.file_exists_behavior),
             ..policy
         },
-    })
+    }
 }
 
 /// After failures: soon at first, and never so rarely that a role that is attached late is not noticed within two minutes.
@@ -174,8 +163,7 @@ pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Ha
     match &group.wake_up_queue {
         None => polls.await,
         Some(url) => {
-            let setup = live.now();
-            tokio::join!(polls, wake_up::listen(&setup, &group.key, url, &changed));
+            tokio::join!(polls, wake_up::listen(live.clone(), &group.key, url, &changed));
         }
     }
 }
@@ -218,6 +206,9 @@ async fn poll(
                 }
                 last_problem = Some(problem);
             }
+        }
+        if !handle.state().borrow().is_busy() {
+            memory::forget_program_pages();
         }
         let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
         tokio::select! {

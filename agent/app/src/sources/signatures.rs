@@ -14,6 +14,7 @@ use hostler_host::{clock, signature};
 use crate::failure::Failure;
 use crate::setup::Setup;
 use crate::sources::store;
+use crate::work::chain;
 
 /// What a channel's releases must be signed with.
 #[derive(Debug, Default)]
@@ -61,7 +62,7 @@ async fn follow(
         match release::next_policy(&policy, &bytes, group, limits, &signature::verify) {
             Ok(next) => policy = next,
             Err(error) => {
-                log::warn!(group:% = group; "{} is not followed: {error}", store.location(&key));
+                log::warn!(group:% = group; "{} is not followed: {}", store.location(&key), chain(&error));
                 break;
             }
         }

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hostler_aws::clients::Clients;
 use hostler_aws::codedeploy::credentials;
-use hostler_aws::store_s3::{S3Object, S3Store};
+use hostler_aws::https::HttpsObject;
+use hostler_aws::store_s3::{Fetched, Landing, S3Object, S3Store};
 use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
 use hostler_core::limits::Limits;
+use hostler_core::machine::state::Source;
 use hostler_core::store::{
-    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, PutOutcome, S3Location, Store, StoreError, StoreErrorKind,
+    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Location, PutOutcome, S3Location, Store, StoreError,
+    StoreErrorKind,
 };
 use hostler_host::store_dir::DirectoryStore;
 
@@ -54,12 +57,14 @@ impl Stores {
         if let Some(store) = self.lock().get(name) {
             return Ok(store.clone());
         }
-        let store = match s3_place(Path::new(name))? {
-            Some(place) => {
+        let store = match name.starts_with("s3://") {
+            true => {
+                let place: S3Location =
+                    name.parse().map_err(|e| Failure::new(ExitCode::Usage, anyhow::Error::new(e)))?;
                 let place = place.into_store().map_err(|e| Failure::new(ExitCode::Usage, e))?;
                 AnyStore::S3(S3Store::new(self.clients()?, place, Arc::clone(&self.limits), self.downloads.clone()))
             }
-            None => AnyStore::Directory(DirectoryStore::open(directory(name)?).map_err(failure)?),
+            false => AnyStore::Directory(DirectoryStore::open(directory(name)?).map_err(failure)?),
         };
         self.lock().insert(name.to_owned(), store.clone());
         Ok(store)
@@ -71,6 +76,22 @@ impl Stores {
     /// A usage failure when the configuration's way to AWS is wrong.
     pub fn object(&self, place: S3Location) -> Result<S3Object, Failure> {
         Ok(S3Object::new(self.clients()?, place, Arc::clone(&self.limits)))
+    }
+
+    /// The object at a place that is reached over the network; `None` for a file of this host.
+    ///
+    /// # Errors
+    /// A usage failure when the configuration's certificates or proxy cannot be used.
+    pub fn elsewhere(&self, place: &Location) -> Result<Option<AnyObject>, Failure> {
+        Ok(match place {
+            Location::S3(place) => Some(AnyObject::S3(self.object(place.clone())?)),
+            Location::Https(place) => {
+                let clients = self.clients()?;
+                let object = HttpsObject::new(&clients, place.clone(), Arc::clone(&self.limits));
+                Some(AnyObject::Https(object.map_err(|e| Failure::new(ExitCode::Usage, e))?))
+            }
+            Location::File(_) => None,
+        })
     }
 
     /// The way to AWS: made once, when the first one needs it.
@@ -94,14 +115,22 @@ impl Stores {
     }
 }
 
-/// The place in S3 that an argument names; `None` for one that is a path.
+/// The place that an argument names by a scheme; `None` for one that is a path.
 ///
 /// # Errors
-/// A usage failure for a text that begins with `s3://` and names nothing.
-pub fn s3_place(text: &Path) -> Result<Option<S3Location>, Failure> {
-    match text.to_str().filter(|text| text.starts_with("s3://")) {
+/// A usage failure for a text with a scheme that names nothing a bundle can be fetched from.
+pub fn location(text: &Path) -> Result<Option<Location>, Failure> {
+    match text.to_str().filter(|text| text.contains("://") && !text.starts_with(['/', '.'])) {
         Some(text) => text.parse().map(Some).map_err(|e| Failure::new(ExitCode::Usage, anyhow::Error::new(e))),
         None => Ok(None),
+    }
+}
+
+/// Where a deployment gets the bundle at a place.
+pub fn source(place: Location) -> Source {
+    match place {
+        Location::S3(_) | Location::Https(_) => Source::Location { location: place.to_string() },
+        Location::File(path) => Source::Path { path },
     }
 }
 
@@ -132,6 +161,41 @@ pub fn failure(error: StoreError) -> Failure {
         | StoreErrorKind::Fatal => ExitCode::Failed,
     };
     Failure::new(code, error)
+}
+
+/// A bundle that comes over the network.
+#[derive(Debug, Clone)]
+pub enum AnyObject {
+    /// From a bucket.
+    S3(S3Object),
+    /// From a web server.
+    Https(HttpsObject),
+}
+
+impl AnyObject {
+    /// Its place, for people.
+    pub fn location(&self) -> String {
+        match self {
+            Self::S3(object) => object.location(),
+            Self::Https(object) => object.location(),
+        }
+    }
+
+    /// Writes it into a file; see the two.
+    ///
+    /// # Errors
+    /// Whatever the one that is asked says.
+    pub async fn download(
+        &self,
+        landing: Landing<'_>,
+        expected: Option<&Content>,
+        settings: &DownloadSettings,
+    ) -> Result<Fetched, StoreError> {
+        match self {
+            Self::S3(object) => object.download(landing, expected, settings).await,
+            Self::Https(object) => object.download(landing.file, expected, settings).await,
+        }
+    }
 }
 
 /// A store of either kind.

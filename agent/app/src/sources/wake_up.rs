@@ -1,5 +1,6 @@
 //! A queue that says when a channel has changed, so that the next look does not wait for its time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_aws::signed_call::SignedCalls;
@@ -8,19 +9,38 @@ use hostler_core::ids::GroupKey;
 use hostler_core::wake_up::is_about_release;
 use tokio::sync::Notify;
 
-use crate::setup::Setup;
+use crate::setup::Live;
+use crate::sources::store::Stores;
 
 /// The first pause after a failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause: the channel is polled meanwhile, so that only speed is lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Listens for as long as the channel is followed. What goes wrong is logged once and tried again.
-pub async fn listen(setup: &Setup, group: &GroupKey, url: &str, changed: &Notify) {
+/// Listens for as long as the channel is followed, by the way to AWS that is in force. What goes wrong is logged once and
+/// tried again.
+pub async fn listen(mut live: Live, group: &GroupKey, url: &str, changed: &Notify) {
+    loop {
+        let setup = live.now();
+        tokio::select! {
+            () = rounds(&setup.stores, group, url, changed) => {}
+            () = replaced(&mut live, &setup.stores) => {}
+        }
+    }
+}
+
+/// Waits until a reload has brought another way to AWS.
+async fn replaced(live: &mut Live, stores: &Arc<Stores>) {
+    while Arc::ptr_eq(&live.now().stores, stores) {
+        live.changed().await;
+    }
+}
+
+async fn rounds(stores: &Stores, group: &GroupKey, url: &str, changed: &Notify) {
     let mut pause = FIRST_PAUSE;
     let mut queue = None;
     loop {
-        let problem = match round(setup, group, url, &mut queue, changed).await {
+        let problem = match round(stores, group, url, &mut queue, changed).await {
             Ok(()) => {
                 pause = FIRST_PAUSE;
                 continue;
@@ -36,7 +56,7 @@ pub async fn listen(setup: &Setup, group: &GroupKey, url: &str, changed: &Notify
 }
 
 async fn round(
-    setup: &Setup,
+    stores: &Stores,
     group: &GroupKey,
     url: &str,
     queue: &mut Option<Queue>,
@@ -45,7 +65,7 @@ async fn round(
     let queue = match queue {
         Some(queue) => queue,
         None => {
-            let clients = setup.stores.clients().map_err(|e| e.one_line())?;
+            let clients = stores.clients().map_err(|e| e.one_line())?;
             let calls = SignedCalls::of_clients(&clients).await.map_err(|e| e.to_string())?;
             queue.insert(Queue::new(&calls, url))
         }

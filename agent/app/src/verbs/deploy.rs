@@ -1,4 +1,4 @@
-//! `hostler deploy WHAT`: deploy a directory or bundle file now.
+//! `hostler deploy WHAT`: deploy a directory, a bundle file, or what lies at a location now.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -9,6 +9,7 @@ use hostler_core::ids::GroupKey;
 use hostler_core::machine::Event;
 use hostler_core::machine::state::Source;
 use hostler_core::release::stored_bytes;
+use hostler_core::store::Location;
 use hostler_host::users;
 
 use crate::cli::{DeployArgs, Shared};
@@ -47,10 +48,11 @@ fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
     Ok(read().with_context(|| format!("cannot read {}", path.display()))?)
 }
 
-/// What is deployed: a place in S3, or what lies at a path.
+/// What is deployed: what lies at a place or a path.
 fn source(what: &Path) -> Result<Source, Failure> {
-    match store::s3_place(what)? {
-        Some(place) => Ok(Source::Location { location: place.to_string() }),
+    match store::location(what)? {
+        Some(Location::File(path)) => Ok(Source::Path { path: existing(&path)? }),
+        Some(place) => Ok(store::source(place)),
         None => Ok(Source::Path { path: existing(what)? }),
     }
 }

@@ -1,5 +1,6 @@
 //! The verbs, one file each. What they share is here.
 
+mod bundle_check;
 pub mod codedeploy_agent;
 pub mod codedeploy_local;
 mod deploy;

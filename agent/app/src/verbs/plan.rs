@@ -14,7 +14,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary};
-use hostler_core::store::S3Location;
+use hostler_core::store::Location;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
@@ -25,7 +25,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
-use crate::sources::store;
+use crate::sources::store::{self, AnyObject};
 use crate::work::bundle::{diagnose_bundle, diagnose_host, last_install, may_change, plan_install, untold};
 use crate::work::prepare::old_hooks;
 
@@ -131,10 +131,14 @@ fn examine(
 
 fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
     let failed = || format!("cannot use {}", what.display());
-    let file = match store::s3_place(what)? {
-        Some(place) => fetched(setup, place, scratch)?,
+    let place = store::location(what)?;
+    let file = match place.as_ref().map(|place| setup.stores.elsewhere(place)).transpose()?.flatten() {
+        Some(object) => fetched(setup, &object, scratch)?,
         None => {
-            let path = existing(what)?;
+            let path = existing(match &place {
+                Some(Location::File(path)) => path,
+                _ => what,
+            })?;
             if path.is_dir() {
                 return Ok(path);
             }
@@ -148,10 +152,9 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
     Ok(target)
 }
 
-/// A bundle from S3, in a file without a name.
-fn fetched(setup: &Setup, place: S3Location, scratch: &Path) -> Result<File, Failure> {
+/// A bundle from the network, in a file without a name.
+fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Failure> {
     let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
-    let object = setup.stores.object(place)?;
     let landing = Landing { file: file.as_fd(), note: None };
     super::block_on(async {
         object.download(landing, None, &setup.stores.downloads).await.map_err(store::failure)?;

@@ -2,10 +2,8 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use anyhow::Context as _;
-use hostler_core::appspec::diagnose::{self, Severity, View};
 use hostler_core::bundle::BundleType;
 use hostler_core::codes::ExitCode;
 use hostler_core::store::{Content, PutOutcome, Store as _, revision_key};
@@ -16,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
 use crate::sources::store;
-use crate::work::bundle::diagnose_bundle;
+use crate::verbs::bundle_check;
 
 impl From<PackType> for BundleType {
     fn from(pack: PackType) -> Self {
@@ -38,7 +36,7 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
             Failure::say(ExitCode::Failed, message).hint("name the directory to pack, with the appspec at its top")
         );
     }
-    check(&setup, &directory, &arguments.directory)?;
+    bundle_check::directory(&setup, &directory, &arguments.directory.display().to_string())?;
     let store = setup.stores.open(&arguments.store)?;
     let bundle_type = BundleType::from(arguments.bundle_type);
     let mut packed_file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
@@ -70,20 +68,4 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
         }
         Ok(ExitCode::Ok)
     })
-}
-
-/// Refuses what would be refused on every host; says what will surprise.
-fn check(setup: &Setup, directory: &Path, shown: &Path) -> Result<(), Failure> {
-    let wrong = |why: &str| Failure::say(ExitCode::Failed, format!("{} must not be deployed\n{why}", shown.display()));
-    let listing = archive::list(directory)?;
-    let found = diagnose_bundle(directory, &listing, None, &setup.limits).map_err(|f| wrong(&f.message))?;
-    let in_plan = found.in_plan(&listing);
-    if found.has_errors() || !in_plan.errors.is_empty() {
-        return Err(wrong(&found.render(&in_plan.errors)));
-    }
-    let warnings = in_plan.warnings.iter().map(|problem| problem.view(Severity::Warning, &found.name));
-    let warnings = diagnose::render_all(found.diagnostics.iter().map(View::from).chain(warnings), &found.text);
-    // Standard output is the revision alone, so that a script can take it.
-    let _ = std::io::stderr().lock().write_all(warnings.as_bytes());
-    Ok(())
 }

@@ -41,7 +41,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
             check_conditions(store, &nonce).await.map_err(store::failure)?;
         }
         let signers = signing::signers(&setup, &arguments.signing).await?;
-        let revision = revision::find(&setup, &store, &arguments.revision).await?;
+        let revision = revision::find(&setup, &store, &arguments.revision, !arguments.no_validate).await?;
         let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
         for _ in 0..ATTEMPTS {
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
@@ -56,7 +56,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
                 publication.publish(&setup, &store, current.as_ref()).await?
             };
             if stored {
-                return publication.say(&setup, &store, arguments.propose);
+                return publication.say(&setup, &store, &arguments.store, arguments.propose);
             }
         }
         Err(publication::always_overtaken(&key))

@@ -32,7 +32,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
             let publication = Publication::new(document.release, envelope, policy.as_ref());
             if !publication.is_accepted() {
                 if publication.propose(&setup, &store, Some(&etag)).await? {
-                    return publication.say(&setup, &store, true);
+                    return publication.say(&setup, &store, &arguments.store, true);
                 }
                 continue;
             }
@@ -44,7 +44,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
             if publication.publish(&setup, &store, current.as_ref()).await? {
                 // Its sequence is taken now, so that a proposal that stays can never be published again.
                 let _ = store.delete(&proposal_key(&key), Some(&etag)).await;
-                return publication.say(&setup, &store, false);
+                return publication.say(&setup, &store, &arguments.store, false);
             }
         }
         Err(publication::always_overtaken(&key))

@@ -5,19 +5,19 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use hostler_aws::store_s3::{Landing, S3Object};
+use hostler_aws::store_s3::Landing;
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
-use hostler_core::store::{Content, Key, S3Location, Store as _, StoreError, StoreErrorKind};
+use hostler_core::store::{Content, Key, Location, S3Location, Store as _, StoreError, StoreErrorKind};
 use hostler_host::archive;
 use hostler_host::digest::digest_file;
 use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::store::AnyStore;
+use crate::sources::store::{AnyObject, AnyStore};
 use crate::work::{blocking, chain, delta, fail, service_bundle};
 
 /// Whether a bundle comes over the network, so that it is worth keeping.
@@ -60,7 +60,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
             }
             let key: Key = key.parse().map_err(fail)?;
             match setup.stores.open(store).map_err(|f| fail(f.one_line()))? {
-                AnyStore::S3(store) => store.object(&key),
+                AnyStore::S3(store) => AnyObject::S3(store.object(&key)),
                 AnyStore::Directory(store) => {
                     let bundle = paths.bundle();
                     let file = File::create(&bundle).map_err(|e| cannot_write(&bundle, &e))?;
@@ -78,13 +78,14 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
             return service_bundle::fetch(setup, job, paths, location, reuse.as_ref()).await.map(Brought::from);
         }
         Source::Location { location } => {
-            let place: S3Location = location.parse().map_err(fail)?;
+            let place: Location = location.parse().map_err(fail)?;
             if let Some(expected) = &expected
                 && is_here(&paths.bundle(), expected).await?
             {
                 return Ok(request.revision.clone().into());
             }
-            setup.stores.object(place).map_err(|f| fail(f.one_line()))?
+            let object = setup.stores.elsewhere(&place).map_err(|f| fail(f.one_line()))?;
+            object.ok_or_else(|| fail(format!("{place} is not reached over the network")))?
         }
     };
     let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
@@ -101,7 +102,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
         log::info!(tree:% = tree.display(); "the revision is here already");
         return Ok(Brought { revision: request.revision.clone(), tree: Some(tree) });
     }
-    from_s3(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(Brought::from)
+    from_network(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(Brought::from)
 }
 
 /// The unpacked bundle of an earlier deployment of the same digest, if it is as it was unpacked.
@@ -128,14 +129,14 @@ async fn is_here(path: &Path, content: &Content) -> Result<bool, WorkFailure> {
     .await
 }
 
-/// Brings an object of S3 here.
+/// Brings an object here.
 ///
 /// # Errors
-/// What the store says.
-pub async fn from_s3(
+/// What the store or server says.
+pub async fn from_network(
     setup: &Setup,
     bundles: &Bundles,
-    object: &S3Object,
+    object: &AnyObject,
     expected: Option<Content>,
     bundle: &Path,
     revision: &Revision,
@@ -143,7 +144,7 @@ pub async fn from_s3(
     let kept = bundles.kept();
     let name = expected.map_or_else(|| Sha256Digest::of(object.location().as_bytes()), |expected| expected.sha256);
     let partial = bundles.begin(&name)?;
-    if let (Some(expected), Some(kept)) = (&expected, &kept)
+    if let (Some(expected), Some(kept), AnyObject::S3(object)) = (&expected, &kept, object)
         && delta::rebuild(setup, object, kept, &partial, expected).await?
     {
         partial.finish(bundle)?;
@@ -178,7 +179,11 @@ pub async fn from_s3(
 
 /// A store's error as the failure of an effect.
 pub fn store_failure(error: &StoreError) -> WorkFailure {
-    WorkFailure { verification: error.kind == StoreErrorKind::Mismatch, message: chain(error) }
+    WorkFailure {
+        verification: error.kind == StoreErrorKind::Mismatch,
+        absent: error.kind == StoreErrorKind::Absent,
+        message: chain(error),
+    }
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> WorkFailure {

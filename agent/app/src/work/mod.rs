@@ -87,7 +87,7 @@ async fn blocking<T: Send + 'static>(
 
 /// A failure that is not about digests.
 fn fail(message: impl std::fmt::Display) -> WorkFailure {
-    WorkFailure { message: message.to_string(), verification: false }
+    WorkFailure { message: message.to_string(), verification: false, absent: false }
 }
 
 /// An error with its causes, in one line.

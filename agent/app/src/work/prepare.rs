@@ -36,8 +36,11 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     make_directories(&paths)?;
     let request = &job.deployment.request;
-    signatures::admit(&setup.settings, request.creator, &request.trust)
-        .map_err(|message| WorkFailure { message, verification: true })?;
+    signatures::admit(&setup.settings, request.creator, &request.trust).map_err(|message| WorkFailure {
+        message,
+        verification: true,
+        absent: false,
+    })?;
     let brought = fetch(&setup, &job, &paths).await?;
     blocking(move || {
         let prepared = unpack_and_check(&setup, &job, brought, &paths)?;
@@ -129,14 +132,17 @@ fn note_fingerprint(paths: &DeploymentPaths) {
 
 /// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
 fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
-    let failed = |e: std::io::Error| fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()));
+    let failed = |e: std::io::Error| WorkFailure {
+        absent: e.kind() == std::io::ErrorKind::NotFound && !from.exists(),
+        ..fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+    };
     let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
     let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(failed)?;
     std::io::copy(&mut source, &mut copy).map_err(failed)?;
     let (size, sha256) = digest_file(&copy).map_err(failed)?;
     if (size, sha256) != (content.size, content.sha256) {
         let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
-        return Err(WorkFailure { message, verification: true });
+        return Err(WorkFailure { message, verification: true, absent: false });
     }
     Ok(())
 }
@@ -156,7 +162,7 @@ pub fn unpack(
     let found = archive::detect(&file).map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
     if let Some(promised) = revision.bundle_type.filter(|promised| *promised != found) {
         let message = format!("the release says {} and the bundle is {}", promised.name(), found.name());
-        return Err(WorkFailure { message, verification: true });
+        return Err(WorkFailure { message, verification: true, absent: false });
     }
     let revision = match (found, revision.digest) {
         (BundleType::Directory, _) | (_, Some(_)) => revision,

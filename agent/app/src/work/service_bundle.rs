@@ -22,8 +22,9 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::signatures;
+use crate::sources::store::AnyObject;
 use crate::work::bundle::read_appspec;
-use crate::work::fetch::{Bundles, from_s3, store_failure};
+use crate::work::fetch::{Bundles, from_network, store_failure};
 use crate::work::prepare::unpack;
 use crate::work::{blocking, chain, fail};
 
@@ -47,8 +48,9 @@ pub async fn fetch(
             let place = S3Location { bucket: bucket.clone(), key: key.clone(), version_id: version.clone() };
             let object = setup.stores.object(place).map_err(|f| fail(f.one_line()))?;
             check_etag(&object, etag.as_deref()).await?;
+            let any = AnyObject::S3(object.clone());
             let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
-            let fetched = from_s3(setup, &bundles, &object, None, &paths.bundle(), revision).await?;
+            let fetched = from_network(setup, &bundles, &any, None, &paths.bundle(), revision).await?;
             // What came in between is not what was asked for either.
             check_etag(&object, etag.as_deref()).await?;
             Ok(fetched)
@@ -95,7 +97,7 @@ async fn check_etag(object: &S3Object, etag: Option<&str>) -> Result<(), WorkFai
         return Ok(());
     }
     let message = format!("{} has the ETag {found} and the deployment is of {wanted}", object.location());
-    Err(WorkFailure { message, verification: true })
+    Err(WorkFailure { message, verification: true, absent: false })
 }
 
 /// The unpacked bundle of the deployment that is to be used again, where it is still here.
@@ -147,7 +149,7 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     };
     let request = &job.deployment.request;
     if let Err(problem) = signatures::admit(&setup.settings, request.creator, &request.trust) {
-        let fault = Some(WorkFailure { message: problem, verification: true });
+        let fault = Some(WorkFailure { message: problem, verification: true, absent: false });
         return WorkResult::Checked { fault, warnings: Vec::new() };
     }
     let made = atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)));

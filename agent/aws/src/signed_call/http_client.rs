@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, NoProxy, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
+
+use crate::clients::either_case;
 
 /// How the client reaches AWS.
 #[derive(Debug, Clone)]
@@ -22,8 +24,12 @@ pub struct HttpSettings {
 /// Which proxy is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// What `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
-    Environment,
+    /// What `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, except for the hosts in `no_proxy` (as in
+    /// `NO_PROXY`).
+    Environment {
+        /// Who is reached directly besides.
+        no_proxy: String,
+    },
     /// None, whatever the environment says.
     Direct,
     /// This one, except for the hosts in `no_proxy` (comma-separated, as in `NO_PROXY`).
@@ -40,7 +46,7 @@ impl Default for HttpSettings {
         Self {
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(80),
-            proxy: ProxyChoice::Environment,
+            proxy: ProxyChoice::Environment { no_proxy: String::new() },
             ca_bundle: None,
         }
     }
@@ -86,7 +92,9 @@ pub fn http_client(settings: &HttpSettings) -> Result<Client, HttpClientError> {
         builder = builder.tls_certs_only(certificates);
     }
     builder = match &settings.proxy {
-        ProxyChoice::Environment => builder,
+        ProxyChoice::Environment { no_proxy } => {
+            environment(no_proxy)?.into_iter().fold(builder.no_proxy(), ClientBuilder::proxy)
+        }
         ProxyChoice::Direct => builder.no_proxy(),
         ProxyChoice::Url { url, no_proxy } => {
             let proxy = Proxy::all(url).map_err(HttpClientError::Proxy)?;
@@ -94,4 +102,18 @@ pub fn http_client(settings: &HttpSettings) -> Result<Client, HttpClientError> {
         }
     };
     builder.build().map_err(HttpClientError::Tls)
+}
+
+/// The proxies of the environment. Read here, because reqwest's own reading takes no further hosts that are reached
+/// directly.
+fn environment(no_proxy: &str) -> Result<Vec<Proxy>, HttpClientError> {
+    let direct = format!("{},{no_proxy}", either_case("NO_PROXY").unwrap_or_default());
+    let direct = NoProxy::from_string(&direct);
+    let made = [
+        either_case("HTTPS_PROXY").map(Proxy::https),
+        either_case("HTTP_PROXY").map(Proxy::http),
+        either_case("ALL_PROXY").map(Proxy::all),
+    ];
+    let made = made.into_iter().flatten().map(|proxy| proxy.map(|proxy| proxy.no_proxy(direct.clone())));
+    made.collect::<Result<_, _>>().map_err(HttpClientError::Proxy)
 }

@@ -48,7 +48,7 @@ impl SignedCalls {
     pub async fn of_clients(clients: &Clients) -> Result<Self, SignedCallsError> {
         let sdk = clients.sdk().await;
         let region = sdk.region().cloned().ok_or(SignedCallsError::NoRegion)?;
-        let credentials = sdk.credentials_provider().ok_or(SignedCallsError::NoCredentials)?;
+        let credentials = clients.kept_credentials().await.ok_or(SignedCallsError::NoCredentials)?;
         let url = sdk.endpoint_url().map(|url| {
             url.parse().map_err(|e| SignedCallsError::Endpoint { url: url.to_owned(), problem: format!("{e}") })
         });
@@ -71,10 +71,11 @@ pub fn http_client_of(clients: &Clients) -> Result<reqwest::Client, SignedCallsE
         .ca_bundle()
         .map(|path| std::fs::read(&path).map_err(|source| SignedCallsError::CaBundle { path, source }));
     let settings = clients.settings();
+    let no_proxy = settings.no_proxy.join(",");
     let proxy = match &settings.proxy {
-        None => ProxyChoice::Environment,
+        None => ProxyChoice::Environment { no_proxy },
         Some(Proxy::Direct) => ProxyChoice::Direct,
-        Some(Proxy::Url(url)) => ProxyChoice::Url { url: url.clone(), no_proxy: Some(settings.no_proxy.join(",")) },
+        Some(Proxy::Url(url)) => ProxyChoice::Url { url: url.clone(), no_proxy: Some(no_proxy) },
     };
     Ok(http_client(&HttpSettings { proxy, ca_bundle: ca_bundle.transpose()?, ..HttpSettings::default() })?)
 }

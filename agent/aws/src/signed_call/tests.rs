@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -21,7 +22,7 @@ fn calls(credentials: Credentials, url: Option<Url>) -> SignedCalls {
     SignedCalls {
         now: || SystemTime::UNIX_EPOCH + VECTOR_TIME,
         ..SignedCalls::new(
-            SharedCredentialsProvider::new(credentials),
+            KeptCredentials::new(SharedCredentialsProvider::new(credentials)),
             Region::from_static("us-east-1"),
             endpoints,
             http,

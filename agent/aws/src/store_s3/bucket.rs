@@ -34,8 +34,30 @@ impl Bucket {
         Self { name, clients, found: Mutex::default() }
     }
 
-    /// Does a request; if the bucket is in another region, finds out in which and does it again there.
+    /// Does a request; if the bucket is in another region, finds out in which and does it again there; if the credentials
+    /// have expired, asks for others once.
     pub(crate) async fn call<T, F>(&self, request: impl Fn(Client) -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        self.renewing(|| self.call_in_region(&request)).await
+    }
+
+    /// Does a request, once more with other credentials if those that it used are refused as expired.
+    pub(crate) async fn renewing<T, F>(&self, request: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        match request().await {
+            Err(fault) if fault.kind == FaultKind::Expired => {
+                self.clients.forget_credentials().await;
+                request().await
+            }
+            other => other,
+        }
+    }
+
+    async fn call_in_region<T, F>(&self, request: &impl Fn(Client) -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
     {

@@ -19,13 +19,14 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::object::{Facts, S3Object};
 use crate::fault::FaultKind;
+use crate::flow::SharedPace;
 
 mod note;
 mod part;
-mod room;
+pub(crate) mod room;
 
 use note::Note;
-use part::{Pace, PartError, Source};
+use part::{PartError, Source};
 
 const OPERATION: &str = "download";
 /// Bytes that are hashed in one go, between two looks at what has arrived.
@@ -186,7 +187,7 @@ impl S3Object {
             client: self.bucket.client_for(self.limits.download_connections).await,
             etag: facts.etag.clone(),
             file: Arc::clone(file),
-            pace: Pace::new(settings.max_bytes_per_second),
+            pace: SharedPace::new(settings.max_bytes_per_second),
         })
     }
 
@@ -251,7 +252,8 @@ async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, tokio::t
     }
 }
 
-fn hash(file: &File, range: Range<u64>, mut hasher: Sha256) -> io::Result<Sha256> {
+/// The hasher, further by a range of the file.
+pub(crate) fn hash(file: &File, range: Range<u64>, mut hasher: Sha256) -> io::Result<Sha256> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut at = range.start;
     while at < range.end {

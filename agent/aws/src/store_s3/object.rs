@@ -127,8 +127,9 @@ impl S3Object {
     pub(super) async fn range(&self, client: &Client, etag: &ETag, from: u64, to: u64) -> Result<Ranged, Fault> {
         let get = client.get_object().bucket(&self.bucket.name).key(&self.key);
         let get = get.set_version_id(self.version_id.clone()).if_match(etag.as_str());
-        let answer = get.range(format!("bytes={from}-{}", to - 1)).send().await;
-        let answer = answer.map_err(|e| Fault::of(e, self.action()))?;
+        let get = get.range(format!("bytes={from}-{}", to - 1));
+        let get = async || get.clone().send().await.map_err(|e| Fault::of(e, self.action()));
+        let answer = self.bucket.renewing(get).await?;
         let offered = answer.content_length.and_then(|n| u64::try_from(n).ok());
         Ok(Ranged { body: answer.body, wanted: to - from, offered })
     }

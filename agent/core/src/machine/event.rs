@@ -251,6 +251,9 @@ pub struct WorkFailure {
     pub message: String,
     /// Whether a digest, size or signature did not match.
     pub verification: bool,
+    /// Whether what should be deployed does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
 }
 
 /// A request that is not allowed in this state.

@@ -247,7 +247,7 @@ pub enum Source {
         /// The object's key.
         key: String,
     },
-    /// An object of S3 that is in no store of ours: `s3://bucket/key?versionId=…`.
+    /// What is in no store of ours: `s3://bucket/key?versionId=…`, `https://host/path`.
     Location {
         /// Where it is.
         location: String,
@@ -618,6 +618,9 @@ pub struct Failure {
     pub tail: Vec<String>,
     /// Whether a digest or size did not match.
     pub verification: bool,
+    /// Whether what should be deployed does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
 }
 
 /// How a deployment ended.

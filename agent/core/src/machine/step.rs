@@ -340,7 +340,12 @@ impl Turn<'_> {
                 self.warn(deployment, vec![format!("{event} failed and the failure is ignored: {message}")]);
                 self.end_step(deployment, StepStatus::Ignored, Some(message));
             } else {
-                self.fail(deployment, Some(location), WorkFailure { message, verification: false }, result.tail);
+                self.fail(
+                    deployment,
+                    Some(location),
+                    WorkFailure { message, verification: false, absent: false },
+                    result.tail,
+                );
             }
         }
     }
@@ -390,8 +395,8 @@ impl Turn<'_> {
     fn fail(&mut self, deployment: &mut Deployment, script: Option<String>, why: WorkFailure, tail: Vec<String>) {
         let Some(event) = deployment.current().map(|s| s.event) else { return };
         let message = Some(why.message.clone());
-        deployment.failure =
-            Some(Failure { event, script, message: why.message, tail, verification: why.verification });
+        let WorkFailure { message: what, verification, absent } = why;
+        deployment.failure = Some(Failure { event, script, message: what, tail, verification, absent });
         self.end_step(deployment, StepStatus::Failed, message);
         for step in deployment.steps.iter_mut().filter(|s| !s.status.is_final()) {
             step.status = StepStatus::Skipped;
@@ -452,7 +457,12 @@ impl Turn<'_> {
                 // What the CodeDeploy service commands ends by its word.
                 if deployment.commanded.is_none() && service::shall_end(&self.state.lifecycle, &deployment) {
                     let message = "the host is on its way out of service".to_owned();
-                    self.fail(&mut deployment, None, WorkFailure { message, verification: false }, Vec::new());
+                    self.fail(
+                        &mut deployment,
+                        None,
+                        WorkFailure { message, verification: false, absent: false },
+                        Vec::new(),
+                    );
                 }
                 if let Some(work) = next_work(&group, &deployment)
                     && !(exclusive && work.is_exclusive())

@@ -156,7 +156,7 @@ impl Host {
             .expect("an effect belongs to an active deployment");
         let rollback = deployment.request.creator == Creator::Rollback;
         let fails = |event| !rollback && self.fail_at == Some(event);
-        let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false };
+        let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false, absent: false };
         let result = match &effect.work {
             Work::Prepare if fails(LifecycleEvent::DownloadBundle) => WorkResult::Prepared(Err(failure())),
             Work::Prepare => WorkResult::Prepared(Ok(Prepared {

@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::BundleType;
 use crate::ids::Sha256Digest;
-use crate::store::{Content, Key};
+use crate::store::{Content, InvalidLocation, Key, Location};
 
 /// Where a revision's bundle is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RevisionSource {
     /// In the channel's own store.
     Key(Key),
-    /// Elsewhere: an `s3://`, `https://` or `file:///` location.
-    Location(String),
+    /// Elsewhere.
+    Location(Location),
 }
 
 /// A revision as a release names it.
@@ -50,7 +50,9 @@ impl TryFrom<WrittenRevision> for Revision {
     fn try_from(written: WrittenRevision) -> Result<Self, String> {
         let source = match (written.key, written.location) {
             (Some(key), None) => RevisionSource::Key(key),
-            (None, Some(location)) => RevisionSource::Location(check_location(location)?),
+            (None, Some(location)) => {
+                RevisionSource::Location(location.parse().map_err(|e: InvalidLocation| format!("location {e}"))?)
+            }
             (None, None) => return Err("needs a key (in this store) or a location (elsewhere)".to_owned()),
             (Some(_), Some(_)) => return Err("has both a key and a location; leave one out".to_owned()),
         };
@@ -73,7 +75,7 @@ impl From<Revision> for WrittenRevision {
     fn from(revision: Revision) -> Self {
         let (key, location) = match revision.source {
             RevisionSource::Key(key) => (Some(key), None),
-            RevisionSource::Location(location) => (None, Some(location)),
+            RevisionSource::Location(location) => (None, Some(location.to_string())),
         };
         Self {
             key,
@@ -82,18 +84,6 @@ impl From<Revision> for WrittenRevision {
             sha256: revision.content.sha256,
             size: revision.content.size,
             bundle_type: revision.bundle_type,
-        }
-    }
-}
-
-fn check_location(location: String) -> Result<String, String> {
-    let rest = ["s3://", "https://", "file:///"].iter().find_map(|scheme| location.strip_prefix(scheme));
-    match rest {
-        Some(rest) if !rest.is_empty() && !location.chars().any(|c| c.is_whitespace() || c.is_control()) => {
-            Ok(location)
-        }
-        _ => {
-            Err(format!("location is {location:?} and must begin with s3://, https:// or file:/// and hold no spaces"))
         }
     }
 }

@@ -57,10 +57,10 @@ pub enum RotationError {
         expected: u64,
     },
     /// The keys of the policy before do not stand for it.
-    #[error("the keys before it do not stand for the key policy: {0}")]
+    #[error("the keys before it do not stand for the key policy")]
     NotByTheOld(#[source] NotEnough),
     /// Its own keys do not stand for it: nobody knows whether they work.
-    #[error("its own keys do not stand for the key policy: {0}")]
+    #[error("its own keys do not stand for the key policy")]
     NotByTheNew(#[source] NotEnough),
 }
 

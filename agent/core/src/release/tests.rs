@@ -77,7 +77,7 @@ fn a_release_is_read_as_it_was_sealed() {
     let mut full = release(7);
     full.expires = Some(time("2026-12-21T10:00:00Z"));
     full.previous = Some(Revision {
-        source: RevisionSource::Location("s3://other/old.zip".to_owned()),
+        source: RevisionSource::Location("s3://other/old.zip".parse().unwrap()),
         version_id: Some("v1".to_owned()),
         bundle_type: BundleType::Zip,
         ..revision(b"old")

@@ -53,7 +53,6 @@ mod directory;
 mod follow;
 mod launch;
 mod log;
-mod memory;
 mod output;
 mod processes;
 mod script;

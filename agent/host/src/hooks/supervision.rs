@@ -17,11 +17,11 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::clock::{seconds, since_boot};
 use super::directory::{Lock, RunDirectory, Started};
-use super::memory;
 use super::output::Output;
 use super::processes::{self, Ended, Family};
 use super::spawn::Spawned;
 use super::supervisor::write_result;
+use crate::memory;
 
 /// How often the processes are looked at while they are being ended.
 const LOOK: Duration = Duration::from_millis(25);

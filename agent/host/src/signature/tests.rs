@@ -52,6 +52,8 @@ fn a_private_key_that_others_may_read_is_refused() {
     for mode in [0o640, 0o604, 0o620] {
         std::fs::set_permissions(&private, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = PrivateKey::read(&private).unwrap_err().to_string();
+        let confused = PrivateKey::read(&public).unwrap_err().to_string();
+        assert!(confused.contains("name the private one"), "{confused}");
         assert!(error.contains(&format!("has mode {mode:04o}")) && error.contains("chmod 600"), "{error}");
     }
 }

@@ -2,32 +2,42 @@
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hostler_aws::store_s3::Landing;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::release::{Revision, RevisionSource};
-use hostler_core::store::{Content, S3Location, Store as _, revision_key, revisions_key};
+use hostler_core::store::{Content, Location, S3Location, Store as _, revision_key, revisions_key};
 use hostler_host::archive;
 use hostler_host::digest::digest_file;
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::Failure;
 use crate::setup::{Setup, existing};
-use crate::sources::store::{self, AnyStore};
+use crate::sources::store::{self, AnyObject, AnyStore};
+use crate::verbs::bundle_check;
 
 /// The revision that a text names: the digest of a stored bundle or its beginning, or the place of a bundle that others
-/// have put there.
-pub async fn find(setup: &Setup, store: &AnyStore, text: &str) -> Result<Revision, Failure> {
-    if let Some(place) = store::s3_place(Path::new(text))? {
-        return in_s3(setup, place).await;
-    }
-    if let AnyStore::Directory(directory) = store
-        && text.contains('/')
+/// have put there. What `push` has stored was looked at then; other bundles are looked at now, if `validate` says so.
+pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -> Result<Revision, Failure> {
+    let check = |file: &File, shown: &str| if validate { bundle_check::packed(setup, file, shown) } else { Ok(()) };
+    let place = store::location(Path::new(text))?;
+    if let Some(place) = &place
+        && let Some(object) = setup.stores.elsewhere(place)?
     {
-        return in_directory(directory, text);
+        return elsewhere(setup, place.clone(), &object, check).await;
+    }
+    match (place, store) {
+        (Some(Location::File(path)), AnyStore::Directory(directory)) if directory.key_of(&path).is_some() => {
+            return in_directory(directory, &path, check);
+        }
+        (Some(Location::File(path)), _) => return on_hosts(path, check),
+        (_, AnyStore::Directory(directory)) if text.contains('/') => {
+            return in_directory(directory, Path::new(text), check);
+        }
+        _ => {}
     }
     let digest = match text.parse::<Sha256Digest>() {
         Ok(digest) => digest,
@@ -61,30 +71,61 @@ async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure
     }
 }
 
-/// An object of S3 with any key: fetched now, so that its digest is known.
-async fn in_s3(setup: &Setup, place: S3Location) -> Result<Revision, Failure> {
-    let object = setup.stores.object(place.clone())?;
+/// An object of S3 with any key, or one behind a web server: fetched now, so that its digest is known.
+async fn elsewhere(
+    setup: &Setup,
+    place: Location,
+    object: &AnyObject,
+    check: impl Fn(&File, &str) -> Result<(), Failure>,
+) -> Result<Revision, Failure> {
     let file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
     let landing = Landing { file: file.as_fd(), note: None };
     let fetched = object.download(landing, None, &setup.stores.downloads).await.map_err(store::failure)?;
     let bundle_type = bundle_type(&file, &object.location())?;
-    // Where the bucket has versions, the one that was hashed is the one that hosts fetch.
-    let version_id = fetched.version_id.or_else(|| place.version_id.clone());
-    let location = S3Location { version_id: None, ..place }.to_string();
+    check(&file, &object.location())?;
+    let (version_id, location) = match place {
+        // Where the bucket has versions, the one that was hashed is the one that hosts fetch.
+        Location::S3(place) => {
+            let version_id = fetched.version_id.or_else(|| place.version_id.clone());
+            (version_id, Location::S3(S3Location { version_id: None, ..place }))
+        }
+        other => (None, other),
+    };
     Ok(Revision { source: RevisionSource::Location(location), version_id, content: fetched.content, bundle_type })
 }
 
 /// A file in the store's own directory with any key.
-fn in_directory(store: &DirectoryStore, text: &str) -> Result<Revision, Failure> {
-    let path = existing(Path::new(text.strip_prefix("file://").unwrap_or(text)))?;
+fn in_directory(
+    store: &DirectoryStore,
+    path: &Path,
+    check: impl Fn(&File, &str) -> Result<(), Failure>,
+) -> Result<Revision, Failure> {
+    let path = existing(path)?;
     let key = store.key_of(&path).ok_or_else(|| {
         Failure::say(ExitCode::Usage, format!("{} is not in the store {}", path.display(), store.root().display()))
-            .hint("copy it into the store's directory, or push it: hostler push DIR STORE")
+            .hint(
+                "copy it into the store's directory, or push it: hostler push DIR STORE; for a file that every host has \
+                 write file:///PATH",
+            )
     })?;
-    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    of_file(RevisionSource::Key(key), &path, check)
+}
+
+/// A file that every host has at the same path, and this machine too.
+fn on_hosts(path: PathBuf, check: impl Fn(&File, &str) -> Result<(), Failure>) -> Result<Revision, Failure> {
+    let here = existing(&path)?;
+    of_file(RevisionSource::Location(Location::File(path)), &here, check)
+}
+
+fn of_file(
+    source: RevisionSource,
+    path: &Path,
+    check: impl Fn(&File, &str) -> Result<(), Failure>,
+) -> Result<Revision, Failure> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (size, sha256) = digest_file(&file).with_context(|| format!("cannot read {}", path.display()))?;
     let bundle_type = bundle_type(&file, &path.display().to_string())?;
-    let source = RevisionSource::Key(key);
+    check(&file, &path.display().to_string())?;
     Ok(Revision { source, version_id: None, content: Content { size, sha256 }, bundle_type })
 }
 

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use hostler_core::store::ETag;
-use tokio::time::Instant;
 
 use crate::fault::Fault;
+use crate::flow::{Flow, SharedPace};
 use crate::store_s3::object::{Ranged, S3Object};
 
 /// Before a broken connection is replaced.
@@ -24,7 +24,7 @@ pub(super) struct Source {
     pub(super) client: Client,
     pub(super) etag: ETag,
     pub(super) file: Arc<File>,
-    pub(super) pace: Pace,
+    pub(super) pace: SharedPace,
 }
 
 /// Why a part did not come.
@@ -80,25 +80,15 @@ impl Piece<'_> {
     async fn read(&mut self, answer: Ranged) -> Result<(), PartError> {
         let mut body = answer.body().map_err(PartError::Fault)?;
         let limits = Arc::clone(&self.source.object.limits);
-        let patience = Duration::from_secs(limits.download_stall_seconds);
-        let (mut waited, mut brought) = (Duration::ZERO, 0);
+        let mut flow = Flow::new(&limits);
         loop {
-            let asked = Instant::now();
-            let next = tokio::time::timeout(patience, body.try_next()).await;
-            waited += asked.elapsed();
-            let chunk = match next {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(PartError::broken(crate::fault::deepest(&error))),
-                Err(_) => return Err(PartError::broken("nothing came for half a minute")),
+            let bytes =
+                |next: &Result<Option<Bytes>, _>| next.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+            let chunk = match flow.next(body.try_next(), bytes).await.map_err(PartError::broken)? {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => return Err(PartError::broken(crate::fault::deepest(&error))),
             };
-            brought += chunk.len() as u64;
-            if waited >= patience {
-                if brought < limits.download_floor_bytes {
-                    return Err(PartError::broken("too few bytes came in half a minute"));
-                }
-                (waited, brought) = (Duration::ZERO, 0);
-            }
             self.source.pace.pass(chunk.len()).await;
             self.bytes += chunk.len();
             self.held.push(chunk);
@@ -136,30 +126,5 @@ impl Piece<'_> {
         *self.at = written.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(PartError::Write)?;
         self.bytes = 0;
         Ok(())
-    }
-}
-
-/// The bandwidth that all connections of a download share.
-pub(super) struct Pace {
-    per_second: Option<u64>,
-    /// When the next bytes may pass.
-    next: Mutex<Instant>,
-}
-
-impl Pace {
-    pub(super) fn new(per_second: Option<u64>) -> Self {
-        Self { per_second, next: Mutex::new(Instant::now()) }
-    }
-
-    /// Waits until so many bytes may pass.
-    async fn pass(&self, bytes: usize) {
-        let Some(per_second) = self.per_second else { return };
-        let cost = Duration::from_secs_f64(bytes as f64 / per_second.max(1) as f64);
-        let until = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            *next = (*next).max(Instant::now()) + cost;
-            *next
-        };
-        tokio::time::sleep_until(until).await;
     }
 }

@@ -10,7 +10,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 /// Why there is no room.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Shortage {
+pub(crate) enum Shortage {
     #[error(
         "{} needs {needed} bytes and {free} are free on its file system; make room, or move the state directory",
         path.display()
@@ -21,13 +21,23 @@ pub(super) enum Shortage {
 }
 
 /// Makes the file `size` bytes long and takes the room for it on the disk.
-pub(super) fn reserve(file: &File, size: u64) -> Result<(), Shortage> {
+pub(crate) fn reserve(file: &File, size: u64) -> Result<(), Shortage> {
+    take(file, size, FallocateFlags::empty())?;
+    Ok(file.set_len(size)?)
+}
+
+/// Takes the room on the disk for `size` bytes and leaves the file as long as it is.
+pub(crate) fn reserve_behind(file: &File, size: u64) -> Result<(), Shortage> {
+    take(file, size, FallocateFlags::FALLOC_FL_KEEP_SIZE)
+}
+
+fn take(file: &File, size: u64, flags: FallocateFlags) -> Result<(), Shortage> {
     if size == 0 {
         return Ok(());
     }
     let length = i64::try_from(size).map_err(io::Error::other)?;
     loop {
-        match fallocate(file, FallocateFlags::empty(), 0, length) {
+        match fallocate(file, flags, 0, length) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => return Err(full(file, size)?),
@@ -37,7 +47,7 @@ pub(super) fn reserve(file: &File, size: u64) -> Result<(), Shortage> {
                 if free(file)? < size.saturating_sub(taken) {
                     return Err(full(file, size)?);
                 }
-                return Ok(file.set_len(size)?);
+                return Ok(());
             }
             Err(error) => return Err(io::Error::from(error).into()),
         }
@@ -63,6 +73,8 @@ mod tests {
     #[test]
     fn room_is_taken_before_and_a_shortage_names_path_and_figures() {
         let file = tempfile::NamedTempFile::new().unwrap();
+        reserve_behind(file.as_file(), 100_000).unwrap();
+        assert_eq!(file.as_file().metadata().unwrap().len(), 0);
         reserve(file.as_file(), 100_000).unwrap();
         assert_eq!(file.as_file().metadata().unwrap().len(), 100_000);
         let text = reserve(file.as_file(), 1 << 60).unwrap_err().to_string();

@@ -29,7 +29,7 @@ fn stop() -> Event {
 /// Ends the effect that goes on.
 fn end(host: &mut Host, fails: bool) {
     let effect = resume(&host.state).remove(0);
-    let failure = || WorkFailure { message: "no".to_owned(), verification: false };
+    let failure = || WorkFailure { message: "no".to_owned(), verification: false, absent: false };
     let result = match effect.work {
         Work::Prepare if fails => WorkResult::Prepared(Err(failure())),
         Work::Prepare => WorkResult::Prepared(Ok(Prepared {

@@ -1,11 +1,12 @@
-//! Credentials, asked for once and kept while they are good: the SDK's providers ask IMDS or STS at every question.
+//! Credentials, asked for once and kept while they are good: the SDK's providers ask IMDS or STS at every question. The SDK
+//! and the signed calls share them, and what AWS refused as expired is asked for again, which the SDK's own cache cannot.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use tokio::sync::Mutex;
 
 /// New ones are asked for this long before the end: EC2 has the next ones ready five minutes before.
@@ -23,18 +24,18 @@ struct Kept {
 
 /// The credentials that are used now. One caller asks, the others wait for its answer.
 #[derive(Debug, Clone)]
-pub(super) struct KeptCredentials {
+pub(crate) struct KeptCredentials {
     provider: SharedCredentialsProvider,
     kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl KeptCredentials {
-    pub(super) fn new(provider: SharedCredentialsProvider) -> Self {
+    pub(crate) fn new(provider: SharedCredentialsProvider) -> Self {
         Self { provider, kept: Arc::new(Mutex::new(None)) }
     }
 
     /// Good credentials, from memory where possible.
-    pub(super) async fn get(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
+    pub(crate) async fn get(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = kept.as_ref().filter(|kept| now < kept.ask_at) {
             return Ok(kept.credentials.clone());
@@ -59,8 +60,14 @@ impl KeptCredentials {
         }
     }
 
+    /// AWS refused whatever is kept as expired: the next question goes to the source. For requests of the SDK, which does not
+    /// say what it signed them with; those that fail at the same time may ask more than once.
+    pub(crate) async fn forget_all(&self) {
+        *self.kept.lock().await = None;
+    }
+
     /// AWS refused these as expired: the next question goes to the source.
-    pub(super) async fn forget(&self, refused: &Credentials) {
+    pub(crate) async fn forget(&self, refused: &Credentials) {
         let mut kept = self.kept.lock().await;
         // Another caller may have renewed them meanwhile.
         if kept.as_ref().is_some_and(|kept| {
@@ -72,11 +79,18 @@ impl KeptCredentials {
     }
 }
 
+impl ProvideCredentials for KeptCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.get(SystemTime::now()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    use aws_credential_types::provider::future;
 
     use super::*;
 
@@ -149,5 +163,7 @@ mod tests {
         assert_eq!(kept.get(SystemTime::UNIX_EPOCH).await.unwrap().access_key_id(), "AKID1");
         kept.forget(&old).await;
         assert_eq!(kept.get(SystemTime::UNIX_EPOCH).await.unwrap().access_key_id(), "AKID1");
+        kept.forget_all().await;
+        assert_eq!(kept.get(SystemTime::UNIX_EPOCH).await.unwrap().access_key_id(), "AKID2");
     }
 }

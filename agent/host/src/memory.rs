@@ -1,11 +1,11 @@
-//! What a supervisor that waits for hours keeps in memory.
+//! What a process that only waits keeps in memory: a hook's supervisor for hours, the daemon between two polls.
 
 use nix::libc;
 
-/// Unmaps the program's code and constants: what starting needed is not needed for waiting. They stay in the page
-/// cache, and a page that is used again is mapped again.
+/// Unmaps the program's code and constants: what was needed so far is not needed for waiting. They stay in the page
+/// cache, and a page that is used again is mapped again, by whichever thread uses it.
 #[allow(unsafe_code)]
-pub(super) fn forget_program_pages() {
+pub fn forget_program_pages() {
     // SAFETY: the callback matches the signature and gets no data of ours.
     unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
 }
@@ -36,4 +36,38 @@ unsafe extern "C" fn forget_segments(
         }
     }
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// KiB of the program's own mappings that cannot be written to.
+    fn program_kib() -> u64 {
+        let program = fs::read_link("/proc/self/exe").unwrap();
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut counts = false;
+        let mut kib = 0;
+        for line in maps.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("Rss:"), Some(number)) if counts => kib += number.parse::<u64>().unwrap(),
+                (Some(first), Some(access)) if !first.ends_with(':') => {
+                    counts = line.ends_with(program.to_str().unwrap()) && !access.contains('w');
+                }
+                _ => {}
+            }
+        }
+        kib
+    }
+
+    #[test]
+    fn the_program_goes_on_with_few_of_its_pages() {
+        let before = program_kib();
+        forget_program_pages();
+        let after = program_kib();
+        assert!(after < before, "{before} KiB were mapped before and {after} after");
+    }
 }

@@ -1,0 +1,60 @@
+//! What `push` and `release` refuse: a bundle that would be refused on every host.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use hostler_core::appspec::diagnose::{self, Severity, View};
+use hostler_core::codes::ExitCode;
+use hostler_host::archive::{self, ArchiveError, UnpackOptions};
+
+use crate::failure::Failure;
+use crate::setup::Setup;
+use crate::work::bundle::diagnose_bundle;
+use crate::work::chain;
+
+/// Refuses a bundle's directory that could be deployed nowhere; says what will surprise. `shown` names it.
+///
+/// # Errors
+/// What is wrong with it, with the lines of its appspec.
+pub fn directory(setup: &Setup, directory: &Path, shown: &str) -> Result<(), Failure> {
+    let listing = archive::list(directory)?;
+    let found = diagnose_bundle(directory, &listing, None, &setup.limits).map_err(|f| wrong(shown, &f.message))?;
+    let in_plan = found.in_plan(&listing);
+    if found.has_errors() || !in_plan.errors.is_empty() {
+        return Err(wrong(shown, &found.render(&in_plan.errors)));
+    }
+    let warnings = in_plan.warnings.iter().map(|problem| problem.view(Severity::Warning, &found.name));
+    tell(&diagnose::render_all(found.diagnostics.iter().map(View::from).chain(warnings), &found.text));
+    Ok(())
+}
+
+/// The same for a packed bundle, which is unpacked for it. Where this machine cannot do that, a warning says so: the hosts
+/// look at the bundle again before they touch anything.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn packed(setup: &Setup, file: &File, shown: &str) -> Result<(), Failure> {
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
+    let target = scratch.path().join("bundle");
+    let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
+    match archive::detect(file).and_then(|kind| archive::unpack(file, kind, &target, &options)) {
+        Ok(_) => directory(setup, &target, shown),
+        Err(error @ ArchiveError::Host { .. }) => {
+            tell(&format!("warning: the bundle is published without a look at its appspec: {}\n", chain(&error)));
+            Ok(())
+        }
+        Err(error) => Err(wrong(shown, &chain(&error))),
+    }
+}
+
+fn wrong(shown: &str, why: &str) -> Failure {
+    Failure::say(ExitCode::Failed, format!("{shown} must not be deployed\n{why}"))
+}
+
+/// Standard output is the verb's answer alone, so that a script can take it.
+fn tell(text: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

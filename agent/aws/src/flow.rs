@@ -1,0 +1,62 @@
+//! How fast a download comes: [`hostler_core::flow`] with a clock.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hostler_core::flow::{Floor, Pace};
+use hostler_core::limits::Limits;
+use tokio::time::Instant;
+
+/// One connection's pieces, as long as it brings enough of them.
+pub(crate) struct Flow {
+    floor: Floor,
+    patience: Duration,
+}
+
+impl Flow {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let patience = Duration::from_secs(limits.download_stall_seconds);
+        Self { floor: Floor::new(patience, limits.download_floor_bytes), patience }
+    }
+
+    /// Waits for the next piece; the bytes of it are told by `bytes`.
+    ///
+    /// # Errors
+    /// That too little came, for people.
+    pub(crate) async fn next<T>(
+        &mut self,
+        piece: impl Future<Output = T>,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Result<T, &'static str> {
+        let asked = Instant::now();
+        let Ok(piece) = tokio::time::timeout(self.patience, piece).await else {
+            return Err("nothing came for too long");
+        };
+        if self.floor.note(asked.elapsed(), bytes(&piece) as u64) {
+            Ok(piece)
+        } else {
+            Err("too few bytes came for too long")
+        }
+    }
+}
+
+/// The bandwidth that all connections of a download share.
+pub(crate) struct SharedPace {
+    start: Instant,
+    pace: Mutex<Pace>,
+}
+
+impl SharedPace {
+    pub(crate) fn new(per_second: Option<u64>) -> Self {
+        Self { start: Instant::now(), pace: Mutex::new(Pace::new(per_second)) }
+    }
+
+    /// Waits until so many bytes may pass.
+    pub(crate) async fn pass(&self, bytes: usize) {
+        let now = self.start.elapsed();
+        let passed = self.pace.lock().unwrap_or_else(PoisonError::into_inner).pass(now, bytes as u64);
+        if passed > now {
+            tokio::time::sleep_until(self.start + passed).await;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Where a bundle lies that is in no store: `s3://BUCKET/KEY`, `https://HOST/PATH` or `file:///PATH`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{InvalidS3Location, S3Location};
+
+/// Bytes of an address; servers refuse longer ones.
+const HTTPS_BYTES: usize = 2048;
+
+/// Why a text is no place of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLocation {
+    /// It begins with `s3://` and names nothing there.
+    #[error(transparent)]
+    S3(#[from] InvalidS3Location),
+    /// It is nothing that a bundle could be fetched from.
+    #[error("{text:?} {problem}")]
+    Other {
+        /// What was written.
+        text: String,
+        /// What is wrong with it and what is allowed.
+        problem: &'static str,
+    },
+}
+
+/// A place of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// An object of S3.
+    S3(S3Location),
+    /// Behind a web server.
+    Https(HttpsLocation),
+    /// A file of the host itself.
+    File(PathBuf),
+}
+
+impl Location {
+    /// The place for people who may not know all of it: the query of an address can be a secret (a presigned one).
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Https(place) => place.shown(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl FromStr for Location {
+    type Err = InvalidLocation;
+    fn from_str(text: &str) -> Result<Self, InvalidLocation> {
+        let wrong = |problem| InvalidLocation::Other { text: text.to_owned(), problem };
+        if text.starts_with("s3://") {
+            return Ok(Self::S3(text.parse()?));
+        }
+        if text.starts_with("https://") {
+            return text.parse().map(Self::Https);
+        }
+        match text.strip_prefix("file://") {
+            Some(path) if path.len() > 1 && path.starts_with('/') && !path.contains(char::is_control) => {
+                Ok(Self::File(PathBuf::from(path)))
+            }
+            Some(_) => Err(wrong("names no file; write file:///PATH")),
+            None => Err(wrong("must begin with s3://, https:// or file:///")),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3(place) => place.fmt(f),
+            Self::Https(place) => f.write_str(place.as_str()),
+            Self::File(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
+/// An `https://` address without user, password and fragment. What its server makes of path and query is its own matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsLocation(String);
+
+impl HttpsLocation {
+    /// The whole address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address without its query.
+    pub fn shown(&self) -> String {
+        match self.0.split_once('?') {
+            Some((before, _)) => format!("{before}?…"),
+            None => self.0.clone(),
+        }
+    }
+}
+
+impl FromStr for HttpsLocation {
+    type Err = InvalidLocation;
+    fn from_str(text: &str) -> Result<Self, InvalidLocation> {
+        let wrong = |problem| Err(InvalidLocation::Other { text: text.to_owned(), problem });
+        let Some(rest) = text.strip_prefix("https://") else { return wrong("does not begin with https://") };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.is_empty() {
+            return wrong("names no host; write https://HOST/PATH");
+        }
+        if host.contains('@') {
+            return wrong("holds a user or password, which everyone could read who sees the release; leave it out");
+        }
+        if rest.contains('#') {
+            return wrong("has a #, which no server ever sees; leave it out, or write %23");
+        }
+        if text.len() > HTTPS_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return wrong("must have at most 2,048 bytes, all of them ASCII (write others as %XX)");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_written_back() {
+        for text in [
+            "s3://own-bucket/a/b.zip?versionId=v1",
+            "https://example.com/a/b.tgz",
+            "https://example.com:8443?file=b.tgz",
+            "https://[::1]:8443/b",
+            "file:///srv/bundle.tgz",
+        ] {
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused_with_what_is_allowed() {
+        for (text, said) in [
+            ("http://example.com/b", "https://"),
+            ("ftp://example.com/b", "s3://, https:// or file:///"),
+            ("/srv/bundle.tgz", "s3://, https:// or file:///"),
+            ("https://", "no host"),
+            ("https:///b", "no host"),
+            ("https://me:secret@example.com/b", "password"),
+            ("https://example.com/b#c", "#"),
+            ("https://example.com/a b", "%XX"),
+            ("https://example.com/ä", "ASCII"),
+            ("file://srv/b", "file:///PATH"),
+            ("file:///", "file:///PATH"),
+            ("file:///a\nb", "file:///PATH"),
+            ("s3://ab", "bucket"),
+        ] {
+            let problem = text.parse::<Location>().unwrap_err().to_string();
+            assert!(problem.contains(said), "{text}: {problem}");
+        }
+        assert!(format!("https://h/{}", "a".repeat(2048)).parse::<Location>().is_err());
+    }
+
+    #[test]
+    fn a_query_is_not_shown() {
+        let place: Location = "https://h/b.zip?X-Amz-Signature=secret".parse().unwrap();
+        assert_eq!(place.shown(), "https://h/b.zip?…");
+        assert_eq!(
+            "s3://own-bucket/b?versionId=v".parse::<Location>().unwrap().shown(),
+            "s3://own-bucket/b?versionId=v"
+        );
+    }
+}
