@@ -19,6 +19,7 @@ mod medium;
 mod neighbours;
 mod positions;
 mod report;
+mod rotated;
 mod send;
 mod source;
 mod watch;

@@ -90,11 +90,12 @@ fn unpacked_size(medium: &mut Medium, from: u64) -> Option<u64> {
     }
 }
 
-/// A file that was rotated away before it was ever seen.
-pub(super) struct Between {
+/// A file that is not followed yet, as it was found.
+pub(super) struct NewFile {
     pub path: PathBuf,
     pub facts: Facts,
     pub medium: Medium,
+    /// Unpacked bytes in it.
     pub size: u64,
     pub sample: Sample,
 }
@@ -108,9 +109,9 @@ pub(super) fn find_between(
     path: &Path,
     changed_ns: u64,
     is_known: impl Fn(&Facts, &mut Medium, u64) -> bool,
-) -> Vec<Between> {
+) -> Vec<NewFile> {
     let base = name_of(path);
-    let mut found: Vec<Between> = neighbours(path)
+    let mut found: Vec<NewFile> = neighbours(path)
         .filter(|(_, facts)| facts.changed_ns >= changed_ns && facts.size > 0)
         .filter_map(|(path, facts)| {
             let packing = rotated_name(&base, &name_of(&path))?;
@@ -126,7 +127,7 @@ pub(super) fn find_between(
                 return None;
             }
             let sample = Sample::read(&mut medium, 0).ok()?;
-            Some(Between { path, facts, medium, size, sample })
+            Some(NewFile { path, facts, medium, size, sample })
         })
         .collect();
     found.sort_by_key(|between| between.facts.changed_ns);
