@@ -167,7 +167,7 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::launch(handler, None)
+        Self::launch(handler, None, loopback())
     }
 
     /// The same over TLS for `127.0.0.1` and `localhost`, with a certificate that only [`Server::certificate`] vouches for.
@@ -176,17 +176,30 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::launch(handler, Some(Identity::new()))
+        Self::start_tls_on(loopback(), handler)
     }
 
-    fn launch<H, F>(handler: H, identity: Option<Identity>) -> Self
+    /// The same on a listener, which may be another network's.
+    pub fn start_tls_on<H, F>(listener: std::net::TcpListener, handler: H) -> Self
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        Self::launch(handler, Some(Identity::new()), listener)
+    }
+
+    fn launch<H, F>(handler: H, identity: Option<Identity>, listener: std::net::TcpListener) -> Self
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener).unwrap()
+        };
         let seen = Arc::new(Mutex::new(Seen::default()));
         let handler: Arc<Handler> = Arc::new(move |request| -> Answer { Box::pin(handler(request)) });
         let (certificate, acceptor) = identity.map_or((None, None), |i| (Some(i.certificate), Some(i.acceptor)));
@@ -227,6 +240,11 @@ impl Server {
     pub fn body_bytes_sent(&self) -> u64 {
         self.seen.lock().unwrap().body_bytes_sent
     }
+}
+
+/// A free port of loopback.
+fn loopback() -> std::net::TcpListener {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap()
 }
 
 struct Identity {

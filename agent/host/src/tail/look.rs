@@ -62,7 +62,7 @@ impl Tail {
                 self.blind |= !self.watch.add(&directory);
             }
             let first_time = !self.positions.book.sources.contains(&key);
-            let paths = source.paths();
+            let paths = source.paths(self.limits.log_files_of_pattern);
             let there: BTreeSet<&PathBuf> = paths.iter().collect();
             self.leave_missing(&key, &there, now_ms);
             for path in &paths {

@@ -11,9 +11,6 @@ use hostler_core::logs::rotation::{Packing, Sameness, compare, is_copy, packing,
 use super::followed::Followed;
 use super::medium::{Facts, Medium, Packed, Sample, open};
 
-/// Entries of a directory that are looked at. Prevents: a directory of a million files that takes minutes.
-const MOST_ENTRIES: usize = 10_000;
-
 /// A place where a file's rest was found.
 pub(super) struct Rest {
     pub path: PathBuf,
@@ -23,11 +20,12 @@ pub(super) struct Rest {
     pub size: u64,
 }
 
-/// Looks for a file's rest: first the same inode under another name, then a copy, then a packed one.
-pub(super) fn find_rest(file: &Followed) -> Option<Rest> {
+/// Looks for a file's rest among so many entries at most: first the same inode under another name, then a copy, then a
+/// packed one.
+pub(super) fn find_rest(file: &Followed, most: usize) -> Option<Rest> {
     let mut packed = Vec::new();
     let mut copies = Vec::new();
-    for (path, facts) in neighbours(&file.path) {
+    for (path, facts) in neighbours(&file.path, most) {
         let name = name_of(&path);
         if packing(&name) != Packing::Plain {
             packed.push((path, facts));
@@ -101,17 +99,18 @@ pub(super) struct NewFile {
 }
 
 /// Files that were rotated away from `path` after the one that was last changed at `changed_ns`: by their names, changed
-/// later, and none that `is_known`. Oldest first.
+/// later, and none that `is_known`, of at most `most` entries. Oldest first.
 ///
 /// A packed file counts if it was given the time of what was packed, as gzip and zstd do it; else its time says nothing,
 /// and an old one would be sent again.
 pub(super) fn find_between(
     path: &Path,
     changed_ns: u64,
+    most: usize,
     is_known: impl Fn(&Facts, &mut Medium, u64) -> bool,
 ) -> Vec<NewFile> {
     let base = name_of(path);
-    let mut found: Vec<NewFile> = neighbours(path)
+    let mut found: Vec<NewFile> = neighbours(path, most)
         .filter(|(_, facts)| facts.changed_ns >= changed_ns && facts.size > 0)
         .filter_map(|(path, facts)| {
             let packing = rotated_name(&base, &name_of(&path))?;
@@ -144,7 +143,8 @@ pub(super) fn is_prefix_copy(sample: &Sample, facts: &Facts, of: &mut Followed) 
     original.head.starts_with(&sample.head) && original.before == sample.before
 }
 
-fn neighbours(path: &Path) -> impl Iterator<Item = (PathBuf, Facts)> + use<> {
+/// The files around a path, of at most so many entries.
+fn neighbours(path: &Path, most: usize) -> impl Iterator<Item = (PathBuf, Facts)> + use<> {
     let mut directories: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
     // A link's file is rotated where it lies.
     if let Some(real) = fs::canonicalize(path).ok().and_then(|real| real.parent().map(Path::to_owned))
@@ -153,7 +153,7 @@ fn neighbours(path: &Path) -> impl Iterator<Item = (PathBuf, Facts)> + use<> {
         directories.push(real);
     }
     let entries = directories.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
-    entries.take(MOST_ENTRIES).filter_map(|entry| {
+    entries.take(most).filter_map(|entry| {
         let path = entry.path();
         let facts = Facts::of_path(&path).ok().filter(|facts| facts.is_file)?;
         Some((path, facts))

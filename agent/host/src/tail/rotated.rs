@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hostler_core::logs::rotation::{Sameness, compare, is_copy};
+use hostler_core::notable::Notable;
 
 use super::followed::{Followed, Place, Position};
 use super::medium::{Facts, Medium, Sample};
@@ -22,7 +23,7 @@ impl Tail {
                 file.place = Place::Rotated;
                 file.seen(&facts, now_ms);
             }
-            None => find(file, now_ms),
+            None => find(file, self.limits.log_directory_entries, now_ms),
         }
         let record = file.record();
         self.positions.note(Record::File(record));
@@ -38,7 +39,7 @@ impl Tail {
             // It was empty when it was last seen: it has no rest of its own.
             file.place = Place::Gone;
         } else {
-            find(file, now_ms);
+            find(file, self.limits.log_directory_entries, now_ms);
         }
         let record = file.record();
         self.positions.note(Record::File(record));
@@ -62,7 +63,7 @@ impl Tail {
             };
             files.values().filter(|known| known.source == source.key).any(&mut is_one)
         };
-        let between = find_between(&file.origin, file.changed_ns, is_known);
+        let between = find_between(&file.origin, file.changed_ns, self.limits.log_directory_entries, is_known);
         let (origin, stream) = (file.origin.clone(), file.stream.clone());
         for between in between {
             self.follow_rotated(&source, &origin, &stream, between, now_ms);
@@ -120,7 +121,10 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else { return };
         if bytes > 0 {
             self.lost_bytes += bytes;
-            log::error!(path:% = file.path.display(), bytes, from = file.position.offset; "a part of a log is lost: {why}");
+            log::error!(
+                message_id = Notable::LogsLost.message_id(), hostler_event = Notable::LogsLost.name(),
+                path:% = file.path.display(), bytes, from = file.position.offset; "a part of a log is lost: {why}"
+            );
             self.errors.note(&file.stream, format!("{bytes} bytes of {} are lost: {why}", file.path.display()));
         }
         file.place = Place::Finished;
@@ -159,10 +163,10 @@ pub(super) fn open_facts(file: &mut Followed) -> Option<Facts> {
     Some(facts)
 }
 
-/// Looks for a file's rest in its directory.
-fn find(file: &mut Followed, now_ms: u64) {
+/// Looks for a file's rest in its directory, among so many entries at most.
+fn find(file: &mut Followed, most: usize, now_ms: u64) {
     file.medium = Medium::Closed;
-    let Some(rest) = find_rest(file) else {
+    let Some(rest) = find_rest(file, most) else {
         file.place = Place::Gone;
         return;
     };

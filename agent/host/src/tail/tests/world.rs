@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostler_core::logs::placeholders::Names;
-use hostler_core::logs::redact::Redactor;
 use hostler_core::logs::settings::{FileSettings, Target};
 
 use crate::tail::*;
@@ -43,7 +42,9 @@ impl World {
     }
 
     pub fn start(&mut self) {
-        let mut tail = Tail::open(&self.directory.path().join("state"), Redactor::default(), 1 << 20).unwrap();
+        let mut tail =
+            Tail::open(&self.directory.path().join("state"), Redaction::default(), 1 << 20, &Limits::default())
+                .unwrap();
         let source = FileSource::new(&self.settings, Names::default(), &jiff::tz::TimeZone::UTC).unwrap();
         tail.follow(source, self.now);
         self.tail = Some(tail);
