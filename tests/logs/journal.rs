@@ -57,7 +57,7 @@ fn the_journal_is_shipped_once_and_in_order_through_kills_rotation_and_vacuum() 
     );
     host.sh(&start);
 
-    host.sh("systemd-run --quiet --collect --wait --unit=web sh -c 'echo web says hello; echo web says card=4711'");
+    host.sh("systemd-run --quiet --collect --wait --unit=web --description=web sh -c 'echo web says hello; echo web says card=4711'");
     host.sh("systemd-run --quiet --collect --wait --unit=other sh -c 'echo web says nothing of this'");
     wait_for(&host, &service, "web", "web says", &["web says hello".into(), "web says card=[redacted]".into()]);
 

@@ -36,9 +36,7 @@ impl Tail {
             self.written.clear();
             self.sweep(now_ms);
         } else if !self.written.is_empty() {
-            for path in std::mem::take(&mut self.written) {
-                self.look_at_written(&path, now_ms);
-            }
+            self.look_at_written(now_ms);
         } else {
             return;
         }
@@ -66,7 +64,8 @@ impl Tail {
             let there: BTreeSet<&PathBuf> = paths.iter().collect();
             self.leave_missing(&key, &there, now_ms);
             for path in &paths {
-                self.look_at(&source, path, first_time, now_ms);
+                let current = self.current(&source.key, path);
+                self.look_at(&source, path, current, first_time, now_ms);
             }
             if first_time {
                 self.positions.note(Record::Source { key });
@@ -79,20 +78,26 @@ impl Tail {
         self.watch_disk();
     }
 
-    /// A file that was only written to needs no look at its neighbours.
-    fn look_at_written(&mut self, path: &Path, now_ms: u64) {
-        let at_path: Vec<u64> =
-            self.files.values().filter(|f| f.place == Place::Current && f.path == path).map(|f| f.id).collect();
-        for id in at_path {
-            if let Some(source) = self.files.get(&id).and_then(|file| self.sources.get(&file.source)).cloned() {
-                self.look_at(&source, path, false, now_ms);
+    /// Files that were only written to need no look at their neighbours.
+    fn look_at_written(&mut self, now_ms: u64) {
+        let written: BTreeSet<PathBuf> = std::mem::take(&mut self.written).into_iter().collect();
+        let is_written = |file: &&Followed| file.place == Place::Current && written.contains(&file.path);
+        let ids: Vec<u64> = self.files.values().filter(is_written).map(|file| file.id).collect();
+        for id in ids {
+            let Some(file) = self.files.get(&id) else { continue };
+            let (path, source) = (file.path.clone(), self.sources.get(&file.source).cloned());
+            if let Some(source) = source {
+                self.look_at(&source, &path, Some(id), false, now_ms);
             }
         }
     }
 
+    /// The file at a path. Every file is asked for every path: the spelling is compared, which is always the same.
     fn current(&self, source: &str, path: &Path) -> Option<u64> {
-        let at = |file: &&Followed| file.place == Place::Current && file.source == source && file.path == path;
-        self.files.values().find(at).map(|file| file.id)
+        let is_at = |file: &&Followed| {
+            file.place == Place::Current && file.path.as_os_str() == path.as_os_str() && file.source == source
+        };
+        self.files.values().find(is_at).map(|file| file.id)
     }
 
     /// Files whose path is gone.
@@ -127,7 +132,7 @@ impl Tail {
 
     /// The last file that was at a path.
     fn latest_of(&self, source: &str, origin: &Path) -> Option<u64> {
-        let is_of = |file: &&Followed| file.source == source && file.origin == origin;
+        let is_of = |file: &&Followed| file.origin.as_os_str() == origin.as_os_str() && file.source == source;
         self.files.values().filter(is_of).map(|file| file.id).next_back()
     }
 
@@ -152,12 +157,12 @@ impl Tail {
         false
     }
 
-    fn look_at(&mut self, source: &FileSource, path: &Path, first_time: bool, now_ms: u64) {
+    /// Looks at a path, at which the file `current` is as far as is known.
+    fn look_at(&mut self, source: &FileSource, path: &Path, current: Option<u64>, first_time: bool, now_ms: u64) {
         let Ok(facts) = Facts::of_path(path) else { return };
         if !facts.is_file {
             return;
         }
-        let current = self.current(&source.key, path);
         if let Some(id) = current {
             match self.compare(id, path, &facts, now_ms) {
                 Some(Sameness::Same) | None => return,

@@ -1,7 +1,7 @@
 //! Batches: which is next, and what became of it.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 
 use hostler_core::logs::service::BATCH_BYTES;
 use hostler_core::notable::Notable;
@@ -102,10 +102,10 @@ impl Tail {
 
     /// Files with something to read, without those that come after an older file of the same path.
     pub(super) fn eligible(&self) -> impl Iterator<Item = &Followed> {
-        let mut busy: BTreeSet<(&str, &Path)> = BTreeSet::new();
+        let mut busy: HashSet<(&str, &OsStr)> = HashSet::new();
         self.files.values().filter(move |file| {
             let has_work = file.unread() > 0 && matches!(file.place, Place::Current | Place::Rotated);
-            has_work && busy.insert((&file.source, &file.origin))
+            has_work && busy.insert((&file.source, file.origin.as_os_str()))
         })
     }
 
