@@ -71,7 +71,8 @@ impl Bench {
             line_bytes: 16 << 10,
             tail_lines: 20,
             redact_patterns: Vec::new(),
-            redact_values: Vec::new(),
+            redact_values_from: Vec::new(),
+            secret_file_bytes: 0,
         };
         Self { directory, run, program: PROGRAM.into() }
     }

@@ -1,5 +1,27 @@
 //! What is lost and what is doubled when the agent dies, files are rotated and the service fails: nothing, and at most one
-//! batch for each death or lost answer. The rows are those of the peers' table in the project's figures.
+//! batch for each death or lost answer. Every row of the peers' table in the project's figures has a test with the plain path:
+//!
+//! | row | test |
+//! |---|---|
+//! | kill -9 x8 | [`killed_eight_times`] |
+//! | rename + create | [`renamed`] |
+//! | rename, gzip, unlink | [`renamed_and_packed`] |
+//! | rename, unlink | [`renamed_and_unlinked`] |
+//! | copytruncate | [`copied_and_truncated`] |
+//! | kill -9 x8 and rename | [`killed_eight_times_and_renamed`]; with other rotations [`killed_and_copied_and_truncated`], [`killed_and_renamed_and_packed`] |
+//! | down while rotated once | `rotations::renamed_while_it_is_down`, `copied_and_truncated_while_it_is_down`, `packed_while_it_is_down` |
+//! | endpoint gone | [`the_service_is_away`] |
+//! | gone, rename | [`the_service_is_away_and_files_are_renamed`] |
+//! | gone, kill -9 x4 | [`the_service_is_away_and_the_agent_is_killed`] |
+//! | 50% ThrottlingException | [`half_of_the_requests_are_throttled`] |
+//! | 30% 503 | [`a_third_of_the_requests_find_the_service_unavailable`] |
+//! | 5% answers lost after acceptance | [`answers_lost`](answers_are_lost) |
+//!
+//! The matrix of rename, copytruncate, gzip, recreate and same inode before, during and after a crash is in `rotations`. Outside
+//! of the table: `a_thousand_files_with_few_descriptors`, `a_full_disk_under_the_positions_costs_nothing`,
+//! `what_is_destroyed_before_it_is_delivered_is_counted_logged_and_shown`, and in `agent/host/src/tail` sparse files
+//! (`a_hole_left_by_a_truncation_is_passed`), torn positions (`a_torn_or_damaged_tail_costs_that_record_alone`), positions
+//! that were lost (`damaged_files_are_an_empty_book_and_no_refusal`) and whatever happens in whatever order (`tests/property.rs`).
 
 use std::fs::{self, File, OpenOptions};
 use std::sync::Arc;

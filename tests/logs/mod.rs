@@ -1,14 +1,19 @@
 //! Logs to CloudWatch Logs by the built program: a service that keeps every rule and fails as told, and moto.
 
+mod configuration;
+mod journal;
 mod losses;
 mod moto;
+mod rotations;
+mod secrets;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
+use crate::support::crash_support::{Bundle, Host, Mount, PATIENCE, Running, root_or_skip};
+
 use crate::support::eventually;
 use crate::support::logs_service::{ACCESS_KEY, Fault, LogsService, SECRET_KEY};
 
@@ -22,7 +27,10 @@ struct Agent {
 impl Agent {
     /// `logs` is what stands below `logs:`, indented by two spaces; `LOGS` in it is the directory of the logs.
     fn new(service: &LogsService, logs: &str) -> Self {
-        let host = Host::new();
+        Self::on(Host::new(), service, logs)
+    }
+
+    fn on(host: Host, service: &LogsService, logs: &str) -> Self {
         let certificate = host.path("certificate.pem");
         fs::write(&certificate, service.certificate()).unwrap();
         Self::at(host, &service.url(), Some(certificate), logs)
@@ -31,9 +39,13 @@ impl Agent {
     fn at(host: Host, endpoint: &str, certificate: Option<PathBuf>, logs: &str) -> Self {
         fs::create_dir(host.path("logs")).unwrap();
         let agent = Self { host, endpoint: endpoint.to_owned(), certificate };
-        let logs = logs.replace("LOGS", agent.log("").to_str().unwrap().trim_end_matches('/'));
-        agent.host.configure(&format!("instance_id: i-1\naws: {{region: us-east-1}}\nlogs:\n{logs}"));
+        agent.configure(logs);
         agent
+    }
+
+    fn configure(&self, logs: &str) {
+        let logs = logs.replace("LOGS", self.log("").to_str().unwrap().trim_end_matches('/'));
+        self.host.configure(&format!("instance_id: i-1\naws: {{region: us-east-1}}\nlogs:\n{logs}"));
     }
 
     fn log(&self, name: &str) -> PathBuf {
@@ -125,6 +137,81 @@ fn a_deployments_output_is_shipped_by_itself_and_secrets_are_taken_out() {
     // Where it was first written, it is taken out already.
     let on_disk = agent.host.ok(&["logs"]).out;
     assert!(on_disk.contains("token=[redacted] end") && !on_disk.contains("abc123"), "{on_disk}");
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    service.assert_nothing_wrong();
+}
+
+#[test]
+fn what_was_deployed_without_a_daemon_is_shipped_by_the_next_one() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, "  agent: false\n");
+    let bundle = Bundle::new(&agent.host, "v1").app().hook("AfterInstall", "echo nobody ships this yet").write();
+    agent.host.deploy(&bundle, &[]).with_code(0);
+    assert_eq!(service.puts(), 0);
+    let stream = format!("i-1/{}", agent.host.status()["installed"]["deployment"].as_str().unwrap());
+    let daemon = agent.start();
+    eventually("the hook's output", PATIENCE, || {
+        let messages = service.messages(&stream).join("\n");
+        if messages.contains("[stdout]nobody ships this yet") { Ok(()) } else { Err(messages) }
+    });
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    service.assert_nothing_wrong();
+}
+
+#[test]
+fn what_is_destroyed_before_it_is_delivered_is_counted_logged_and_shown() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, APP);
+    service.fails(|_, _| Fault::Gone);
+    let daemon = agent.start();
+    agent.append("app.log", "gone for ever\n");
+    eventually("it waits", PATIENCE, || {
+        let lag = agent.lag();
+        if lag["sources"][0]["lag_bytes"] == 14 { Ok(()) } else { Err(lag.to_string()) }
+    });
+    fs::write(agent.log("app.log"), "").unwrap();
+    eventually("it is counted", PATIENCE, || {
+        let shown = agent.host.ok(&["status", "--metrics"]).out;
+        if shown.contains("\nhostler_logs_lost_bytes_total 14\n") { Ok(()) } else { Err(shown) }
+    });
+    agent.host.ok(&["status"]).saying(&["logs were lost: 14 bytes lost"]);
+    assert_eq!(agent.host.ok(&["status", "--json"]).json()["daemon"]["logs"]["totals"]["lost_bytes"], 14);
+    daemon.says("hostler_event=logs-lost");
+    service.fails(|_, _| Fault::None);
+    agent.append("app.log", "after\n");
+    arrive(&service, "app", &["after"]);
+    agent.host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}
+
+/// The positions have their space from the beginning: neither a full disk nor a crash on it repeats more than a batch.
+#[test]
+fn a_full_disk_under_the_positions_costs_nothing() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let service = LogsService::start();
+    let host = Host::new();
+    let Some(disk) = Mount::tmpfs(&host.state(), 12 << 20) else { return };
+    let agent = Agent::on(host, &service, APP);
+    let mut daemon = agent.start();
+    agent.append("app.log", "line 0\n");
+    arrive(&service, "app", &["line 0"]);
+    disk.leave_free(0);
+    let mut lines = vec!["line 0".to_owned()];
+    for round in 1..=3 {
+        lines.push(format!("line {round}"));
+        agent.append("app.log", &format!("line {round}\n"));
+        if round == 2 {
+            daemon.kill();
+            fs::rename(agent.log("app.log"), agent.log("app.log.1")).unwrap();
+            daemon = agent.start();
+        }
+        arrive(&service, "app", &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert!(service.repeats("app") <= 1, "{}", service.repeats("app"));
     agent.host.ok(&["stop"]);
     daemon.end().with_code(0);
     service.assert_nothing_wrong();

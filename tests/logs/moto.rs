@@ -9,7 +9,12 @@ use crate::support::moto::Moto;
 fn what_was_shipped_can_be_read_back() {
     let Some(moto) = Moto::start_or_skip() else { return };
     // moto takes no compressed requests; the real service does, as both of AWS's agents send them.
-    let agent = Agent::at(Host::new(), &moto.url(), None, &format!("  compress: false\n{APP}"));
+    let agent = Agent::at(
+        Host::new(),
+        &moto.url(),
+        None,
+        &format!("  compress: false\n  retention_in_days: 30\n  tags: {{team: shop}}\n{APP}"),
+    );
     let daemon = agent.start();
     agent.append("app.log", "one\nzw\u{f6}lf \"quoted\" \\ \t end\n");
     eventually("moto has the lines", PATIENCE, || {
@@ -23,6 +28,19 @@ fn what_was_shipped_can_be_read_back() {
             Err(format!("{found}\n{}", agent.lag()))
         }
     });
+    let ask = |operation: &str, input| moto.json("logs", &format!("Logs_20140328.{operation}"), &input).unwrap();
+    let by_prefix = serde_json::json!({"logGroupNamePrefix": "/app"});
+    eventually("the group is as it was wished", PATIENCE, || {
+        let found = ask("DescribeLogGroups", by_prefix.clone());
+        let group = &found["logGroups"][0];
+        let is_wished = group["logGroupName"] == "/app" && group["retentionInDays"] == 30;
+        if is_wished { Ok(()) } else { Err(found.to_string()) }
+    });
+    let of_group = serde_json::json!({"logGroupName": "/app"});
+    assert_eq!(ask("ListTagsLogGroup", of_group.clone())["tags"], serde_json::json!({"team": "shop"}));
+    let streams = ask("DescribeLogStreams", of_group);
+    assert_eq!(streams["logStreams"].as_array().unwrap().len(), 1, "{streams}");
+    assert_eq!(streams["logStreams"][0]["logStreamName"], "app");
     agent.host.ok(&["stop"]);
     daemon.end().with_code(0);
 }

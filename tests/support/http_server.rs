@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -167,7 +167,7 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::launch(IpAddr::V4(Ipv4Addr::LOCALHOST), handler, None).unwrap()
+        Self::launch(handler, None, loopback())
     }
 
     /// The same on the loopback of IPv6; `None` with a printed reason where there is none.
@@ -176,8 +176,9 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        let started = Self::launch(IpAddr::V6(Ipv6Addr::LOCALHOST), handler, None);
-        started.inspect_err(|error| eprintln!("skipped: no IPv6 here: {error}")).ok()
+        let bound = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0));
+        let listener = bound.inspect_err(|error| eprintln!("skipped: no IPv6 here: {error}")).ok()?;
+        Some(Self::launch(handler, None, listener))
     }
 
     /// The same over TLS for `127.0.0.1` and `localhost`, with a certificate that only [`Server::certificate`] vouches for.
@@ -186,22 +187,35 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        Self::launch(IpAddr::V4(Ipv4Addr::LOCALHOST), handler, Some(Identity::new())).unwrap()
+        Self::start_tls_on(loopback(), handler)
     }
 
-    fn launch<H, F>(at: IpAddr, handler: H, identity: Option<Identity>) -> std::io::Result<Self>
+    /// The same on a listener, which may be another network's.
+    pub fn start_tls_on<H, F>(listener: std::net::TcpListener, handler: H) -> Self
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        Self::launch(handler, Some(Identity::new()), listener)
+    }
+
+    fn launch<H, F>(handler: H, identity: Option<Identity>, listener: std::net::TcpListener) -> Self
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind((at, 0)))?;
         let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener).unwrap()
+        };
         let seen = Arc::new(Mutex::new(Seen::default()));
         let handler: Arc<Handler> = Arc::new(move |request| -> Answer { Box::pin(handler(request)) });
         let (certificate, acceptor) = identity.map_or((None, None), |i| (Some(i.certificate), Some(i.acceptor)));
         runtime.spawn(accept(listener, acceptor, handler, Arc::clone(&seen)));
-        Ok(Self { address, certificate, seen, _runtime: Runtime(Some(runtime)) })
+        Self { address, certificate, seen, _runtime: Runtime(Some(runtime)) }
     }
 
     /// `http://127.0.0.1:PORT`, or `https://` with TLS.
@@ -237,6 +251,11 @@ impl Server {
     pub fn body_bytes_sent(&self) -> u64 {
         self.seen.lock().unwrap().body_bytes_sent
     }
+}
+
+/// A free port of loopback.
+fn loopback() -> std::net::TcpListener {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap()
 }
 
 struct Identity {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -76,9 +77,14 @@ pub struct LogsService {
 impl LogsService {
     /// A service without groups that works.
     pub fn start() -> Self {
+        Self::start_on(TcpListener::bind(("127.0.0.1", 0)).unwrap())
+    }
+
+    /// The same on a listener, which may be another network's.
+    pub fn start_on(listener: TcpListener) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let of_handler = Arc::clone(&state);
-        let server = Server::start_tls(move |request| {
+        let server = Server::start_tls_on(listener, move |request| {
             let reply = answer(&mut of_handler.lock().unwrap(), &request);
             async move { reply }
         });

@@ -10,12 +10,14 @@
 //! skipped with the reason printed, or fails if `HOSTLER_TEST_REQUIRE_MACHINES` is set.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -197,6 +199,18 @@ impl Machine {
     /// given its counting hierarchy for reading only.
     pub fn enforce_process_limits(&self) {
         self.sh("mount -o remount,bind,rw /sys/fs/cgroup/pids; systemctl daemon-reexec");
+    }
+
+    /// A free port of the host's loopback, on which this process can serve.
+    pub fn listen(&self) -> TcpListener {
+        let init = self.init().expect("a running host");
+        let network = File::open(format!("/proc/{init}/ns/net")).expect("the host's network");
+        // A thread that has entered another network cannot be used for anything else.
+        let listener = std::thread::spawn(move || {
+            setns(network, CloneFlags::CLONE_NEWNET).expect("entering the host's network");
+            TcpListener::bind(("127.0.0.1", 0)).expect("a port of the host")
+        });
+        listener.join().expect("a listener")
     }
 
     /// Where a file that the host wrote lies on this machine.

@@ -25,7 +25,7 @@ use crate::lifecycle::Attendant;
 use crate::log_output::notable;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
-use crate::shipping::Shipping;
+use crate::shipping::{self, Shipping};
 use crate::sources::codedeploy;
 use crate::sources::followers::{Channels, Followers};
 
@@ -62,7 +62,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     };
     let session = Session::start(hold, door, &live, instance.clone())?;
     let setup = live.now();
-    let shipping = Shipping::start(&setup, &instance, session.handle.state()).await?;
+    let shipping = Shipping::start(&live, &instance, session.handle.state()).await?;
     if let Some(shipping) = &shipping {
         shipping_at_door.get_or_init(|| shipping.handle());
     }
@@ -219,6 +219,14 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
         if setup.settings.codedeploy != before.settings.codedeploy {
             return Err(Failure::say(ExitCode::Usage, "codedeploy was changed, which needs a restart of the daemon"));
         }
+        // Its task is made by the daemon's start; what it ships can change.
+        if named && setup.settings.logs.is_some() != before.settings.logs.is_some() {
+            return Err(Failure::say(
+                ExitCode::Usage,
+                "logs was added or removed, which needs a restart of the daemon",
+            ));
+        }
+        shipping::check(&setup)?;
         setup.drop_in.clone_from(&before.drop_in);
         // The way to AWS and its certificates are read again only where they are others.
         if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {

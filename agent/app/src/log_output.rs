@@ -12,9 +12,6 @@ use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
-/// Bytes of the file with the agent's own records at which it is renamed; there is one older file.
-const FILE_BYTES: u64 = 8 << 20;
-
 /// The agent's own records for shipping, besides where people read them.
 static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
 
@@ -22,21 +19,23 @@ struct RecordFile {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// At which it is renamed; there is one older file.
+    most_bytes: u64,
 }
 
 impl RecordFile {
-    fn open(path: &Path) -> std::io::Result<Self> {
+    fn open(path: &Path, most_bytes: u64) -> std::io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, bytes })
+        Ok(Self { path: path.to_owned(), file, bytes, most_bytes })
     }
 
     fn write(&mut self, line: &str) -> std::io::Result<()> {
-        if self.bytes >= FILE_BYTES {
+        if self.bytes >= self.most_bytes {
             let mut older = self.path.clone().into_os_string();
             older.push(".1");
             std::fs::rename(&self.path, older)?;
-            *self = Self::open(&self.path)?;
+            *self = Self::open(&self.path, self.most_bytes)?;
         }
         self.bytes += line.len() as u64;
         self.file.write_all(line.as_bytes())
@@ -45,11 +44,16 @@ impl RecordFile {
 
 /// Writes the agent's records to a file too, from now on. What cannot be written is not: records must not fail what they are
 /// about.
-pub fn also_to_file(path: &Path) {
-    match RecordFile::open(path) {
+pub fn also_to_file(path: &Path, most_bytes: u64) {
+    match RecordFile::open(path, most_bytes) {
         Ok(file) => *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
         Err(error) => log::warn!(path:% = path.display(), error:%; "the agent's own records are not shipped"),
     }
+}
+
+/// Writes them to no file any more.
+pub fn not_to_file() {
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// Records for people, and the same for shipping.

@@ -62,9 +62,12 @@ pub struct HookRun {
     /// Patterns that are taken out of the output before it is written anywhere.
     #[serde(default)]
     pub redact_patterns: Vec<String>,
-    /// Values of secrets that the script got, which are taken out as they are.
+    /// Files whose lines are secrets; they are read when the script starts, and its output is written without them.
     #[serde(default)]
-    pub redact_values: Vec<String>,
+    pub redact_values_from: Vec<PathBuf>,
+    /// Most bytes that are read of each of them.
+    #[serde(default)]
+    pub secret_file_bytes: u64,
 }
 
 /// The current version of [`HookRun`] and [`HookResult`].

@@ -85,6 +85,30 @@ pub struct Limits {
     pub kill_grace_seconds: u64,
     /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
     pub supervisor_start_seconds: u64,
+    /// Requests to CloudWatch Logs at a time, each with a batch in memory. Prevents: memory that grows with the streams.
+    pub log_requests: usize,
+    /// Log files that are open at a time, but for those that could not be found again; half of what the process may open
+    /// if that is less. Prevents: running out of descriptors.
+    pub log_open_files: usize,
+    /// Log files that one pattern may find. Prevents: `/**` that takes the memory.
+    pub log_files_of_pattern: usize,
+    /// Entries of a directory that are looked at for what a log was rotated to. Prevents: a directory of a million files
+    /// that takes minutes.
+    pub log_directory_entries: usize,
+    /// Records of a journal that wait for being sent. Prevents: the whole journal in memory.
+    pub log_journal_records: usize,
+    /// Bytes of them. Prevents: the same, with long records.
+    pub log_journal_bytes: usize,
+    /// Free bytes of a disk (or the twentieth part of it, if that is less) below which deleted logs that are not delivered
+    /// are given up. Prevents: an outage of CloudWatch Logs that fills the application's disk.
+    pub log_free_bytes: u64,
+    /// Files and journals in a report of the shipping. Prevents: an answer that does not fit through the socket.
+    pub log_reported_sources: usize,
+    /// Bytes of the file with the agent's own records at which it is renamed; there is one older file. Prevents: an agent
+    /// that complains all the time and fills the disk.
+    pub agent_log_bytes: u64,
+    /// Bytes that are read of a file whose lines are redacted. Prevents: a wrong path that takes the memory.
+    pub secret_file_bytes: u64,
 }
 
 impl Default for Limits {
@@ -126,6 +150,16 @@ impl Default for Limits {
             upload_connections: 2,
             kill_grace_seconds: 5,
             supervisor_start_seconds: 30,
+            log_requests: 4,
+            log_open_files: 512,
+            log_files_of_pattern: 20_000,
+            log_directory_entries: 10_000,
+            log_journal_records: 10_000,
+            log_journal_bytes: 1 << 20,
+            log_free_bytes: 1 << 30,
+            log_reported_sources: 2000,
+            agent_log_bytes: 8 << 20,
+            secret_file_bytes: 64 << 10,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::ids::GroupKey;
+use crate::logs::lag::LogsSummary;
 use crate::machine::state::{Group, State, StepStatus};
 use crate::status::{ChannelStatus, Condition, Daemon, Health, condition};
 
@@ -23,6 +24,9 @@ pub fn text(state: &State, daemon: &Daemon) -> String {
     deployments(&mut text, &groups, &daemon.health);
     durations(&mut text, &groups);
     channels(&mut text, &daemon.channels);
+    if let Some(summary) = &daemon.logs {
+        logs(&mut text, summary);
+    }
     text.0.push_str("# EOF\n");
     text.0
 }
@@ -112,6 +116,37 @@ fn channels(text: &mut Text, channels: &[ChannelStatus]) {
         c.last_look_ms
     });
     last(text, "hostler_channel_last_success_timestamp_seconds", "When that went well last.", |c| c.last_success_ms);
+}
+
+fn logs(text: &mut Text, summary: &LogsSummary) {
+    let totals = summary.totals;
+    text.family("hostler_logs_sources", "gauge", "Log files and journals that are followed.");
+    text.sample("hostler_logs_sources", &[], &summary.sources.to_string());
+    text.family("hostler_logs_lag_bytes", "gauge", "Bytes of log files that CloudWatch Logs has not acknowledged.");
+    text.sample("hostler_logs_lag_bytes", &[], &summary.lag_bytes.to_string());
+    text.family("hostler_logs_waiting_since_timestamp_seconds", "gauge", "Since when the oldest of them has waited.");
+    if let Some(since) = summary.waiting_since_ms {
+        text.sample("hostler_logs_waiting_since_timestamp_seconds", &[], &seconds(since));
+    }
+    text.family("hostler_logs_events", "counter", "Log events since the daemon started, by what became of them.");
+    for (outcome, count) in [
+        ("accepted", totals.events),
+        ("rejected", totals.rejected_events),
+        ("refused", totals.refused_events),
+        ("too_old", totals.too_old_events),
+    ] {
+        text.sample("hostler_logs_events_total", &[("outcome", outcome)], &count.to_string());
+    }
+    text.family("hostler_logs_lost_bytes", "counter", "Bytes of logs that were destroyed or skipped unread.");
+    text.sample("hostler_logs_lost_bytes_total", &[], &totals.lost_bytes.to_string());
+    text.family("hostler_logs_batches", "counter", "Batches that CloudWatch Logs took.");
+    text.sample("hostler_logs_batches_total", &[], &totals.batches.to_string());
+    text.family("hostler_logs_repeated_batches", "counter", "Batches sent again that it may have taken before.");
+    text.sample("hostler_logs_repeated_batches_total", &[], &totals.repeated_batches.to_string());
+    text.family("hostler_logs_failed_requests", "counter", "Requests to CloudWatch Logs that failed.");
+    for (reason, count) in [("throttled", totals.throttled), ("other", totals.failed)] {
+        text.sample("hostler_logs_failed_requests_total", &[("reason", reason)], &count.to_string());
+    }
 }
 
 struct Text(String);

@@ -8,6 +8,7 @@ use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::{Lifecycle, Posture};
+use crate::logs::lag::LogsSummary;
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
 use crate::release::Trust;
@@ -60,6 +61,9 @@ pub struct Daemon {
     /// How the looks at the channels went, by the groups' names.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,
+    /// How the shipping of logs goes; `None` where none are shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<LogsSummary>,
     /// What the health checks say; shown with each group.
     #[serde(skip)]
     pub health: Health,

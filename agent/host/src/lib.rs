@@ -23,6 +23,7 @@ pub mod observe;
 pub mod perms;
 pub mod power;
 pub mod probe;
+pub mod secret_files;
 pub mod signature;
 pub mod socket;
 pub mod store_dir;

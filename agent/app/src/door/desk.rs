@@ -61,7 +61,8 @@ impl Front {
             Self::Open(_) => None,
         };
         let health = desk.board.watch().borrow().clone();
-        Daemon { waiting, channels: desk.channels.list(), health, ..daemon.clone() }
+        let logs = desk.shipping.get().map(ShippingHandle::summary);
+        Daemon { waiting, channels: desk.channels.list(), logs, health, ..daemon.clone() }
     }
 
     /// The status document.

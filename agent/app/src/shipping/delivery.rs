@@ -9,12 +9,14 @@ use hostler_aws::logs::{CloudWatchLogs, Put};
 use hostler_core::logs::answer::Rejected;
 use hostler_core::logs::lag::Totals;
 use hostler_core::logs::settings::GroupWish;
+use hostler_core::notable::Notable;
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use hostler_host::tail::{Outgoing, Tail, Ticket};
 use tokio::time::Instant;
 
 use super::Waits;
+use crate::log_output::notable;
 
 /// Waits after failures.
 const BACKOFF: Backoff = Backoff { first_ms: 400, most_ms: 60_000 };
@@ -86,6 +88,12 @@ impl Delivery {
         }
     }
 
+    /// Goes another way from now on, without the waits of the one before.
+    pub fn use_service(&mut self, service: CloudWatchLogs) {
+        self.service = service;
+        self.waits.clear();
+    }
+
     pub fn service(&self) -> CloudWatchLogs {
         self.service.clone()
     }
@@ -146,7 +154,8 @@ impl Delivery {
             log::info!("logs are shipped again");
         }
         if rejected.all() > 0 && self.rejecting.insert(ticket.clone()) {
-            log::warn!(
+            notable!(
+                Warn, Notable::LogsLost,
                 too_old = rejected.too_old, expired = rejected.expired, too_new = rejected.too_new;
                 "CloudWatch Logs did not keep events: look at the clock and at the time format of their log"
             );

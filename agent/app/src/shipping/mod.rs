@@ -15,29 +15,22 @@ use hostler_aws::logs::CloudWatchLogs;
 use hostler_aws::signed_call::SignedCalls;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::InstanceId;
-use hostler_core::logs::lag::{LOGS_REPORT_VERSION, LogsReport, Totals};
+use hostler_core::logs::lag::{LOGS_REPORT_VERSION, LogsReport, LogsSummary, Totals};
 use hostler_core::logs::placeholders::Names;
-use hostler_core::logs::redact::Redactor;
 use hostler_core::logs::settings::LogSettings;
 use hostler_core::machine::State;
 use hostler_host::clock;
-use hostler_host::tail::{Changes, Outgoing, Tail, Ticket};
+use hostler_host::tail::{Changes, Losses, Outgoing, Tail, Ticket};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::setup::{Live, Setup};
 use delivery::{Delivery, Sent};
-
-/// Requests at a time. More would not be faster on a small host, and each holds a body.
-const REQUESTS: usize = 4;
 
 /// Time between two looks however much the kernel tells.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Sources in a report. Prevents: an answer that does not fit through the door.
-const MOST_REPORTED: usize = 2000;
 
 /// What can be asked of the task.
 enum Request {
@@ -48,7 +41,10 @@ enum Request {
 
 /// The way to the shipping. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ShippingHandle(mpsc::Sender<Request>);
+pub struct ShippingHandle {
+    requests: mpsc::Sender<Request>,
+    summary: watch::Receiver<LogsSummary>,
+}
 
 impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -63,8 +59,13 @@ impl ShippingHandle {
     /// How far everything is; `None` when the shipping has ended.
     pub async fn report(&self) -> Option<LogsReport> {
         let (answer, report) = oneshot::channel();
-        self.0.send(Request::Report(answer)).await.ok()?;
+        self.requests.send(Request::Report(answer)).await.ok()?;
         report.await.ok()
+    }
+
+    /// All of it in short, as it was last looked at.
+    pub fn summary(&self) -> LogsSummary {
+        self.summary.borrow().clone()
     }
 }
 
@@ -73,7 +74,17 @@ impl ShippingHandle {
 pub struct Shipping {
     handle: ShippingHandle,
     task: JoinHandle<()>,
-    flush: Duration,
+    live: Live,
+}
+
+/// Whether logs can be shipped as a configuration says.
+///
+/// # Errors
+/// A usage failure that names what cannot be followed or taken out.
+pub fn check(setup: &Setup) -> Result<(), Failure> {
+    let Some(settings) = &setup.settings.logs else { return Ok(()) };
+    sources::redaction(setup, settings)?;
+    sources::files(setup, settings, &Names::default()).map(|_| ())
 }
 
 impl Shipping {
@@ -82,44 +93,40 @@ impl Shipping {
     /// # Errors
     /// A usage failure for a source that cannot be followed, and when it is not known where AWS is.
     pub async fn start(
-        setup: &Setup,
+        live: &Live,
         instance: &InstanceId,
         mut state: watch::Receiver<Arc<State>>,
     ) -> Result<Option<Self>, Failure> {
-        let Some(settings) = &setup.settings.logs else { return Ok(None) };
-        let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
-        let clients = setup.stores.clients()?;
-        let calls = SignedCalls::of_clients(&clients).await.context("logs cannot be shipped").map_err(usage)?;
-        let redactor = Redactor::new(&settings.redact, &[]).context("logs: redact").map_err(usage)?;
-        let directory = setup.layout.state();
-        let mut tail = Tail::open(directory, redactor, settings.deleted_bytes)
-            .with_context(|| format!("cannot open the logs' positions in {}", directory.display()))?;
-        if !settings.compress {
-            tail.do_not_compress();
-        }
+        let setup = live.now();
+        let Some(settings) = setup.settings.logs.clone() else { return Ok(None) };
+        let delivery = Delivery::new(service(&setup).await?);
         let names = sources::host_names(instance);
         let wake = Arc::new(Notify::new());
-        sources::follow_configured(&mut tail, setup, settings, &names, &wake)?;
+        let tail = sources::open(&setup, &settings, &names, &wake)?;
         let changes = tail.changes()?;
         log::info!(files = settings.files.len(), journals = settings.journal.len(); "logs are shipped");
         // The groups that are there already.
         state.mark_changed();
         let (sender, requests) = mpsc::channel(8);
+        let (shown, summary) = watch::channel(LogsSummary::default());
         let task = Task {
-            setup: setup.clone(),
-            settings: settings.clone(),
+            live: live.clone(),
+            setup,
+            settings,
             names,
             state,
             requests,
             wake,
             changes,
-            delivery: Delivery::new(CloudWatchLogs::new(calls)),
+            delivery,
             sending: JoinSet::new(),
             looked: Instant::now(),
             flushing: None,
+            lost_before: Losses::default(),
+            shown,
         };
-        let flush = Duration::from_secs(settings.flush_seconds);
-        Ok(Some(Self { handle: ShippingHandle(sender), task: tokio::spawn(task.run(tail)), flush }))
+        let handle = ShippingHandle { requests: sender, summary };
+        Ok(Some(Self { handle, task: tokio::spawn(task.run(tail)), live: live.clone() }))
     }
 
     /// The way to it.
@@ -130,8 +137,9 @@ impl Shipping {
     /// Ships what is there, within the configured bound, and ends. What is not shipped by then is shipped by the next start.
     pub async fn finish(self) {
         let (done, finished) = oneshot::channel();
-        let deadline = Instant::now() + self.flush;
-        if self.handle.0.send(Request::Flush(deadline, done)).await.is_ok() {
+        let seconds = self.live.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        if self.handle.requests.send(Request::Flush(deadline, done)).await.is_ok() {
             // Also when the task ended in the middle.
             let _ = finished.await;
         }
@@ -141,8 +149,17 @@ impl Shipping {
     }
 }
 
+/// The way to CloudWatch Logs.
+async fn service(setup: &Setup) -> Result<CloudWatchLogs, Failure> {
+    let clients = setup.stores.clients()?;
+    let calls = SignedCalls::of_clients(&clients).await.context("logs cannot be shipped");
+    Ok(CloudWatchLogs::new(calls.map_err(|error| Failure::new(ExitCode::Usage, error))?))
+}
+
 struct Task {
-    setup: Setup,
+    live: Live,
+    /// What is followed now; the one in force may be another.
+    setup: Arc<Setup>,
     settings: LogSettings,
     names: Names,
     state: watch::Receiver<Arc<State>>,
@@ -154,12 +171,16 @@ struct Task {
     sending: JoinSet<(Ticket, Sent)>,
     looked: Instant,
     flushing: Option<(Instant, oneshot::Sender<()>)>,
+    /// Before the configuration was read again.
+    lost_before: Losses,
+    shown: watch::Sender<LogsSummary>,
 }
 
 impl Task {
     async fn run(mut self, tail: Tail) {
         let mut tail = Some(tail);
         while let Some(had) = tail.take() {
+            let Some(had) = self.renew(had).await else { return };
             let had = self.follow_deployments(had);
             let Some(had) = self.send_what_is_due(had).await else { return };
             if self.is_over(&had) {
@@ -171,6 +192,7 @@ impl Task {
                 }
                 return;
             }
+            self.show(&had);
             tail = Some(self.wait(had).await);
         }
     }
@@ -182,6 +204,37 @@ impl Task {
             return true;
         }
         tail.is_empty() && self.sending.is_empty()
+    }
+
+    /// The configuration in force, where it says something else about logs than what is followed.
+    fn reloaded(&self) -> Option<(Arc<Setup>, LogSettings)> {
+        let setup = self.live.now();
+        let settings = setup.settings.logs.clone()?;
+        let is_same = settings == self.settings && setup.settings.aws == self.setup.settings.aws;
+        (!is_same && self.flushing.is_none()).then_some((setup, settings))
+    }
+
+    /// Takes a changed configuration in, once no request is out. It is a start: the positions lead on.
+    async fn renew(&mut self, tail: Tail) -> Option<Tail> {
+        let Some((setup, settings)) = self.reloaded().filter(|_| self.sending.is_empty()) else { return Some(tail) };
+        match service(&setup).await {
+            Ok(service) => self.delivery.use_service(service),
+            Err(failure) => log::error!("logs go on to where they went before: {}", failure.one_line()),
+        }
+        self.lost_before = self.lost_before.and(tail.losses());
+        tail.close(clock::now_ms());
+        let opened = sources::open(&setup, &settings, &self.names, &self.wake)
+            .and_then(|tail| Ok((tail.changes()?, tail)))
+            .inspect_err(|failure| log::error!("logs are not shipped any more: {}", failure.one_line()));
+        let (changes, tail) = opened.ok()?;
+        (self.setup, self.settings, self.changes) = (setup, settings, changes);
+        self.state.mark_changed();
+        Some(tail)
+    }
+
+    /// Whether one more request may be sent.
+    fn has_place(&self) -> bool {
+        self.sending.len() < self.setup.limits.log_requests && self.reloaded().is_none()
     }
 
     /// The logs of groups that have come up since.
@@ -197,7 +250,7 @@ impl Task {
     async fn send_what_is_due(&mut self, mut tail: Tail) -> Option<Tail> {
         loop {
             let held = self.delivery.held();
-            let has_place = self.sending.len() < REQUESTS;
+            let has_place = self.has_place();
             let worked = tokio::task::spawn_blocking(move || {
                 let now = clock::now_ms();
                 tail.look(now);
@@ -234,7 +287,7 @@ impl Task {
     async fn wait(&mut self, mut tail: Tail) -> Tail {
         let held = self.delivery.held();
         let mut due = tail.watch_due_ms();
-        if self.sending.len() < REQUESTS {
+        if self.has_place() {
             due = due.min(tail.batch_due_ms(|ticket| held.contains(ticket)).unwrap_or(u64::MAX));
         }
         let now = clock::now_ms();
@@ -252,6 +305,7 @@ impl Task {
             },
             () = changed(self.changes.as_ref(), quiet_until) => {}
             () = self.wake.notified() => {}
+            () = self.live.changed() => {}
             () = sleep_until(until) => {}
             Some(request) = self.requests.recv() => match request {
                 // One that does not wait for the answer any more.
@@ -276,18 +330,31 @@ impl Task {
 
     fn report(&self, tail: &Tail) -> LogsReport {
         let mut sources = tail.report(clock::now_ms());
-        if sources.len() > MOST_REPORTED {
+        let most = self.setup.limits.log_reported_sources;
+        if sources.len() > most {
             sources.sort_by_key(|source| std::cmp::Reverse(source.lag_bytes));
-            sources.truncate(MOST_REPORTED);
+            sources.truncate(most);
         }
-        let losses = tail.losses();
-        let totals = Totals {
+        LogsReport { version: LOGS_REPORT_VERSION, sources, totals: self.totals(tail) }
+    }
+
+    fn totals(&self, tail: &Tail) -> Totals {
+        let losses = self.lost_before.and(tail.losses());
+        Totals {
             lost_bytes: losses.lost_bytes,
             too_old_events: losses.too_old_events,
             refused_events: losses.refused_events,
             ..self.delivery.totals()
-        };
-        LogsReport { version: LOGS_REPORT_VERSION, sources, totals }
+        }
+    }
+
+    fn show(&self, tail: &Tail) {
+        let summary = tail.summary(self.totals(tail));
+        self.shown.send_if_modified(|shown| {
+            let is_new = *shown != summary;
+            *shown = summary;
+            is_new
+        });
     }
 }
 

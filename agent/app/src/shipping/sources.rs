@@ -11,7 +11,8 @@ use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::settings::{FileSettings, LogSettings, Target};
 use hostler_core::machine::State;
 use hostler_host::clock;
-use hostler_host::tail::{FileSource, JournalSource, Tail};
+use hostler_host::secret_files::SecretFiles;
+use hostler_host::tail::{FileSource, JournalSource, Redaction, Tail};
 use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 
@@ -40,43 +41,64 @@ fn ip_address() -> String {
     local().map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
 }
 
-/// Follows what the configuration names.
+/// Opens the positions and follows what the configuration names.
+///
+/// # Errors
+/// A usage failure that names what cannot be followed or taken out, and positions that cannot be opened.
+pub fn open(setup: &Setup, settings: &LogSettings, names: &Names, wake: &Arc<Notify>) -> Result<Tail, Failure> {
+    let directory = setup.layout.state();
+    let files = files(setup, settings, names)?;
+    let mut tail = Tail::open(directory, redaction(setup, settings)?, settings.deleted_bytes, &setup.limits)
+        .with_context(|| format!("cannot open the logs' positions in {}", directory.display()))?;
+    if !settings.compress {
+        tail.do_not_compress();
+    }
+    match &settings.agent {
+        Some(_) => crate::log_output::also_to_file(&setup.layout.agent_log(), setup.limits.agent_log_bytes),
+        None => crate::log_output::not_to_file(),
+    }
+    let now = clock::now_ms();
+    files.into_iter().for_each(|source| tail.follow(source, now));
+    for journal in &settings.journal {
+        let wake = Arc::clone(wake);
+        tail.follow_journal(JournalSource::new(journal.clone(), names.clone()), move || wake.notify_one());
+    }
+    Ok(tail)
+}
+
+/// What is taken out.
+///
+/// # Errors
+/// A usage failure that names what cannot be.
+pub fn redaction(setup: &Setup, settings: &LogSettings) -> Result<Redaction, Failure> {
+    let secrets = SecretFiles::new(settings.redact_values_from.clone(), setup.limits.secret_file_bytes);
+    let redaction = Redaction::new(&settings.redact, secrets).context("logs");
+    redaction.map_err(|error| Failure::new(ExitCode::Usage, error))
+}
+
+/// The files that the configuration names, those of the awslogs agent's configuration, and hostler's own.
 ///
 /// # Errors
 /// A usage failure that names what cannot be followed.
-pub fn follow_configured(
-    tail: &mut Tail,
-    setup: &Setup,
-    settings: &LogSettings,
-    names: &Names,
-    wake: &Arc<Notify>,
-) -> Result<(), Failure> {
+pub fn files(setup: &Setup, settings: &LogSettings, names: &Names) -> Result<Vec<FileSource>, Failure> {
+    let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
     let mut files = settings.files.clone();
     for path in &settings.awslogs_config {
-        let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
         let read = || format!("cannot read the awslogs configuration {}", path.display());
         let text = std::fs::read_to_string(path).with_context(read).map_err(usage)?;
         files.extend(awslogs::read(&text).with_context(read).map_err(usage)?);
     }
     if let Some(target) = &settings.agent {
-        let path = setup.layout.agent_log();
-        crate::log_output::also_to_file(&path);
-        let mut own = FileSettings::new(&path.display().to_string(), target.clone());
+        let mut own = FileSettings::new(&setup.layout.agent_log().display().to_string(), target.clone());
         own.rules.datetime_format = Some(AGENT_LOG_TIME.to_owned());
         files.push(own);
     }
-    let (now, zone) = (clock::now_ms(), TimeZone::system());
-    for file in &files {
-        let source = FileSource::new(file, names.clone(), &zone);
+    let zone = TimeZone::system();
+    let source = |file: &FileSettings| {
         let what = || format!("logs: {} cannot be followed", file.file);
-        let source = source.with_context(what).map_err(|error| Failure::new(ExitCode::Usage, error))?;
-        tail.follow(source, now);
-    }
-    for journal in &settings.journal {
-        let wake = Arc::clone(wake);
-        tail.follow_journal(JournalSource::new(journal.clone(), names.clone()), move || wake.notify_one());
-    }
-    Ok(())
+        FileSource::new(file, names.clone(), &zone).with_context(what).map_err(usage)
+    };
+    files.iter().map(source).collect()
 }
 
 /// Follows the logs of every group's deployments.

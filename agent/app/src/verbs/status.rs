@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::logs::lag::LogsSummary;
 use hostler_core::status::{DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
@@ -89,6 +90,9 @@ fn text(document: &Status) -> String {
         }
         None => text.push_str("no daemon runs\n"),
     }
+    if let Some(logs) = document.daemon.as_ref().and_then(|daemon| daemon.logs.as_ref()).and_then(logs_line) {
+        let _ = writeln!(text, "{logs}");
+    }
     if let Some(lifecycle) = lifecycle_line(&document.lifecycle) {
         let _ = writeln!(text, "{lifecycle}");
     }
@@ -105,6 +109,19 @@ fn text(document: &Status) -> String {
         group_text(&mut text, group);
     }
     text
+}
+
+/// What was not shipped and never will be; `None` while nothing is.
+fn logs_line(logs: &LogsSummary) -> Option<String> {
+    let totals = logs.totals;
+    let counts = [
+        (totals.lost_bytes, "bytes lost"),
+        (totals.refused_events + totals.rejected_events, "events not taken"),
+        (totals.too_old_events, "events too old"),
+    ];
+    let said: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    (!said.is_empty()).then(|| format!("logs were lost: {}; `hostler logs --lag` says more", said.join(", ")))
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {

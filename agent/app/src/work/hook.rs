@@ -128,7 +128,13 @@ fn hook_run(
         line_bytes: setup.limits.log_line_bytes,
         tail_lines: setup.limits.tail_lines,
         redact_patterns: setup.settings.logs.as_ref().map(|logs| logs.redact.clone()).unwrap_or_default(),
-        redact_values: Vec::new(),
+        redact_values_from: setup
+            .settings
+            .logs
+            .as_ref()
+            .map(|logs| logs.redact_values_from.clone())
+            .unwrap_or_default(),
+        secret_file_bytes: setup.limits.secret_file_bytes,
     }
 }
 

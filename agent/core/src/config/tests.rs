@@ -268,6 +268,7 @@ logs:
   compress: false
   retention_in_days: 30
   redact: ['password=\\S+']
+  redact_values_from: [/etc/app/db-password]
   awslogs_config: /etc/awslogs/awslogs.conf
   files:
     - file: /var/log/app/*.log
@@ -283,6 +284,7 @@ logs:
 ";
     let logs = read_one(text).unwrap().logs.unwrap();
     assert_eq!((logs.agent, logs.flush_seconds, logs.compress), (None, 30, false));
+    assert_eq!(logs.redact_values_from, [std::path::PathBuf::from("/etc/app/db-password")]);
     let deployments = logs.deployments.unwrap();
     assert_eq!(
         (deployments.log_group_name.as_str(), deployments.group.retention_in_days),

@@ -1,4 +1,4 @@
-//! What is shown of the shipping: how far each source is.
+//! What is shown of the shipping: how far each source is, and all of them in short.
 
 use serde::{Deserialize, Serialize};
 
@@ -59,4 +59,17 @@ pub struct Totals {
     pub throttled: u64,
     /// Requests that failed otherwise.
     pub failed: u64,
+}
+
+/// The shipping in short, for status and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsSummary {
+    /// Files and journals that are followed.
+    pub sources: u64,
+    /// Bytes of files that are there and not acknowledged.
+    pub lag_bytes: u64,
+    /// Since when the oldest of what is not acknowledged has waited, milliseconds since 1970; `None` when nothing waits.
+    pub waiting_since_ms: Option<u64>,
+    /// Sums since the daemon started.
+    pub totals: Totals,
 }

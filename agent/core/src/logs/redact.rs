@@ -13,6 +13,9 @@ pub const SHORTEST_VALUE: usize = 4;
 /// Bytes of memory that a pattern may take. Prevents: a pattern that counts to a million.
 const PATTERN_BYTES: usize = 1 << 20;
 
+/// Bytes of memory that all values may take. Prevents: a file of a million secrets.
+const VALUES_BYTES: usize = 64 << 20;
+
 /// A pattern that is no regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern:?} is no regular expression: {reason}")]
@@ -36,13 +39,13 @@ impl Redactor {
     /// [`SHORTEST_VALUE`] are not.
     ///
     /// # Errors
-    /// A pattern that is no regular expression.
+    /// A pattern that is no regular expression, and values that are too many to be looked for.
     pub fn new(patterns: &[String], values: &[String]) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|pattern| compile(pattern)).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, values: Self::of_values(values) })
+        Ok(Self { patterns, values: Self::of_values(values)? })
     }
 
-    fn of_values(values: &[String]) -> Option<Regex> {
+    fn of_values(values: &[String]) -> Result<Option<Regex>, BadPattern> {
         let mut wanted: Vec<String> = Vec::new();
         for line in values.iter().flat_map(|value| value.lines()).map(str::trim) {
             if line.len() < SHORTEST_VALUE {
@@ -57,10 +60,14 @@ impl Redactor {
         wanted.sort_by_key(|value| std::cmp::Reverse(value.len()));
         wanted.dedup();
         if wanted.is_empty() {
-            return None;
+            return Ok(None);
         }
         let pattern: Vec<String> = wanted.iter().map(|value| regex::escape(value)).collect();
-        RegexBuilder::new(&pattern.join("|")).size_limit(64 << 20).build().ok()
+        let built = RegexBuilder::new(&pattern.join("|")).size_limit(VALUES_BYTES).build();
+        // What they are is not said.
+        let too_many =
+            |_| BadPattern { pattern: "the values of secrets".to_owned(), reason: "they are too many".to_owned() };
+        built.map(Some).map_err(too_many)
     }
 
     /// Whether it finds nothing whatever the text is.

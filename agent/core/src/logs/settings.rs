@@ -38,6 +38,8 @@ pub struct LogSettings {
     pub journal: Vec<JournalSettings>,
     /// Patterns that are taken out of everything.
     pub redact: Vec<String>,
+    /// Files whose lines are secrets, which are taken out of everything as they are.
+    pub redact_values_from: Vec<PathBuf>,
     /// Configuration files of the awslogs agent whose sections are read besides.
     pub awslogs_config: Vec<PathBuf>,
 }
@@ -56,6 +58,7 @@ impl Default for LogSettings {
             files: Vec::new(),
             journal: Vec::new(),
             redact: Vec::new(),
+            redact_values_from: Vec::new(),
             awslogs_config: Vec::new(),
         }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::logs::lag::{LogsSummary, Totals};
 use crate::outside::golden::assert_golden;
 use crate::status::tests::Host;
 
@@ -29,6 +30,12 @@ fn a_scrape_shows_what_the_state_holds() {
         started_ms: 1_700_000_000_000,
         waiting: None,
         channels: vec![channel],
+        logs: Some(LogsSummary {
+            sources: 2,
+            lag_bytes: 300,
+            waiting_since_ms: Some(1_700_000_000_500),
+            totals: Totals { events: 9, lost_bytes: 7, too_old_events: 1, throttled: 4, ..Totals::default() },
+        }),
         health: Health::new(),
     };
     assert_golden("metrics", &text(&host.state, &daemon));

@@ -11,6 +11,7 @@ use sha2::Digest as _;
 
 use super::clock::now_ms;
 use super::log::LogWriter;
+use crate::secret_files;
 
 /// How long the result waits for the log to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,8 +29,9 @@ pub(super) struct Output {
 
 impl Output {
     pub fn start(run: &HookRun) -> io::Result<Self> {
+        let values = secret_files::read(&run.redact_values_from, run.secret_file_bytes).map_err(io::Error::other)?;
         // A pattern that is none was refused with the configuration; without it nothing may be written.
-        let redactor = Redactor::new(&run.redact_patterns, &run.redact_values).map_err(io::Error::other)?;
+        let redactor = Redactor::new(&run.redact_patterns, &values).map_err(io::Error::other)?;
         Ok(Self {
             redactor,
             log: LogWriter::start(&run.scripts_log, run.deployments_log.as_deref(), &run.deployment)?,

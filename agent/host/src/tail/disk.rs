@@ -3,15 +3,12 @@
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::fstatvfs;
 
+use super::Tail;
 use super::followed::{Followed, Place};
 use super::medium::Medium;
-use super::{OPEN_FILES, Tail};
 
 /// Parts of a hundred of a file system below which deleted files are not held open any more.
 const FREE_PERCENT: u64 = 5;
-
-/// The same in bytes, for a large disk.
-const FREE_BYTES: u64 = 1 << 30;
 
 impl Tail {
     /// Forgets files and streams of which nothing is left.
@@ -43,8 +40,9 @@ impl Tail {
     /// Closes files that their path leads to, those that are read to their end and have been quiet for the longest time
     /// first.
     pub(super) fn close_idle(&mut self) {
+        let most = self.limits.log_open_files;
         let most = getrlimit(Resource::RLIMIT_NOFILE)
-            .map_or(OPEN_FILES, |(soft, _)| OPEN_FILES.min(usize::try_from(soft / 2).unwrap_or(OPEN_FILES)));
+            .map_or(most, |(soft, _)| most.min(usize::try_from(soft / 2).unwrap_or(most)));
         let is_open = |file: &&mut Followed| matches!(file.medium, Medium::Plain(_)) && file.place == Place::Current;
         let mut open: Vec<&mut Followed> = self.files.values_mut().filter(is_open).collect();
         let excess = open.len().saturating_sub(most);
@@ -60,7 +58,7 @@ impl Tail {
         let deleted: Vec<(u64, u64)> = self.files.values().filter(is_deleted).map(|f| (f.id, f.size)).collect();
         let mut held: u64 = deleted.iter().map(|(_, size)| size).sum();
         for (id, size) in deleted {
-            let is_short = self.files.get(&id).is_some_and(is_disk_short);
+            let is_short = self.files.get(&id).is_some_and(|file| is_disk_short(file, self.limits.log_free_bytes));
             if held <= self.deleted_bytes && !is_short {
                 return;
             }
@@ -75,10 +73,10 @@ impl Tail {
     }
 }
 
-fn is_disk_short(file: &Followed) -> bool {
+fn is_disk_short(file: &Followed, most_bytes: u64) -> bool {
     let Medium::Plain(open) = &file.medium else { return false };
     fstatvfs(open).is_ok_and(|disk| {
         let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
-        bytes(disk.blocks_available()) < (bytes(disk.blocks()) / 100 * FREE_PERCENT).min(FREE_BYTES)
+        bytes(disk.blocks_available()) < (bytes(disk.blocks()) / 100 * FREE_PERCENT).min(most_bytes)
     })
 }

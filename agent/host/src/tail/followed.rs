@@ -8,6 +8,7 @@ use hostler_core::logs::identity::{Fingerprint, HEAD_BYTES, Identity, TRAIL_BYTE
 use hostler_core::logs::rotation::{Known, Sameness, compare};
 
 use super::medium::{Facts, Medium, Sample, open};
+use super::neighbours::{NewFile, identity_of};
 use super::positions::FileRecord;
 
 /// Where a file is in its life.
@@ -101,6 +102,29 @@ impl Followed {
         } else if self.waiting_since.is_none() {
             self.waiting_since = Some(now_ms);
         }
+    }
+
+    /// One that was just found, at the path at which it will be known.
+    pub fn new(id: u64, source: &str, stream: &str, found: NewFile, position: Position, now_ms: u64) -> Self {
+        let mut file = Self {
+            id,
+            origin: found.path.clone(),
+            source: source.to_owned(),
+            stream: stream.to_owned(),
+            path: found.path,
+            identity: identity_of(&found.facts, &found.sample),
+            position,
+            size: 0,
+            changed_ns: 0,
+            links: 1,
+            grown_ms: now_ms,
+            waiting_since: None,
+            tried: None,
+            medium: found.medium,
+            place: Place::Current,
+        };
+        file.seen(&Facts { size: found.size, ..found.facts }, now_ms);
+        file
     }
 
     /// As it was when it was last written down.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hostler_core::limits::Limits;
 use hostler_core::logs::batch::{Added, Batch};
 use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::redact::Redactor;
@@ -20,10 +21,6 @@ use serde::Deserialize;
 use super::positions::JournalSegment;
 use super::source::names_of;
 use super::{StreamName, Tail};
-
-/// Records and bytes that wait for being sent. Prevents: the whole journal in memory.
-const MOST_RECORDS: usize = 10_000;
-const MOST_BYTES: usize = 1 << 20;
 
 /// Time before a child that ended is started again, the first and the longest.
 const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -143,14 +140,31 @@ fn text_of(value: &serde_json::Value) -> String {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
     oldest_ms: Option<u64>,
+    most_records: usize,
+    most_bytes: usize,
 }
 
-#[derive(Default)]
+impl Queue {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            oldest_ms: None,
+            most_records: limits.log_journal_records,
+            most_bytes: limits.log_journal_bytes,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.most_bytes || self.entries.len() >= self.most_records
+    }
+}
+
 struct Shared {
     queue: Mutex<Queue>,
     taken: Condvar,
@@ -159,6 +173,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(limits: &Limits) -> Self {
+        let (taken, child, ended) = (Condvar::new(), Mutex::new(None), AtomicBool::new(false));
+        Self { queue: Mutex::new(Queue::new(limits)), taken, child, ended }
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,7 +225,7 @@ impl Tail {
         let cursor = self.positions.book.cursors.get(&key).cloned();
         let (group, stream) = names_of(&source.settings.target, &source.names);
         let stream = self.stream_named(StreamName { group, stream, wish: source.settings.target.group.clone() });
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(&self.limits));
         let reader = Reader { source: source.clone(), shared: Arc::clone(&shared), cursor: cursor.clone() };
         let started =
             std::thread::Builder::new().name("journal".into()).stack_size(256 << 10).spawn(move || reader.run(&wake));
@@ -235,16 +254,13 @@ impl JournalTail {
     /// When its records are to be sent; `None` while there are none.
     pub fn due_ms(&self, flushing: bool) -> Option<u64> {
         let queue = self.shared.queue();
-        let is_full = queue.bytes >= MOST_BYTES || queue.entries.len() >= MOST_RECORDS;
-        queue.oldest_ms.map(|oldest| if flushing || is_full { 0 } else { oldest + self.gather_ms })
+        queue.oldest_ms.map(|oldest| if flushing || queue.is_full() { 0 } else { oldest + self.gather_ms })
     }
 
     /// Whether a record with this cursor is there, or will not come any more as it seems.
     pub fn has(&self, cursor: &str) -> bool {
         let queue = self.shared.queue();
-        queue.bytes >= MOST_BYTES
-            || queue.entries.len() >= MOST_RECORDS
-            || queue.entries.iter().any(|entry| entry.cursor == cursor)
+        queue.is_full() || queue.entries.iter().any(|entry| entry.cursor == cursor)
     }
 
     /// Puts records into the batch, up to the one with the cursor `end`; gives what they are. `None` when there are none, or
@@ -352,10 +368,7 @@ impl Reader {
 
     /// Hands a record over, once there is room; false at the end.
     fn put(&self, entry: Entry) -> bool {
-        let is_full = |queue: &mut Queue| {
-            (queue.bytes >= MOST_BYTES || queue.entries.len() >= MOST_RECORDS)
-                && !self.shared.ended.load(Ordering::SeqCst)
-        };
+        let is_full = |queue: &mut Queue| queue.is_full() && !self.shared.ended.load(Ordering::SeqCst);
         let waited = self.shared.taken.wait_while(self.shared.queue(), is_full);
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
         if queue.oldest_ms.is_none() {

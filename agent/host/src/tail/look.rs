@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hostler_core::logs::identity::Fingerprint;
-use hostler_core::logs::rotation::{Packing, Sameness, compare, is_copy, packing, rotated_name};
+use hostler_core::logs::rotation::{Packing, Sameness, compare, packing, rotated_name};
 use hostler_core::logs::settings::InitialPosition;
 
+use super::Tail;
 use super::followed::{Followed, Place, Position};
 use super::medium::{Facts, Medium, Sample, open};
-use super::neighbours::{Between, find_between, find_rest, identity_of, is_prefix_copy, name_of};
+use super::neighbours::{NewFile, is_prefix_copy, name_of};
 use super::positions::Record;
+use super::rotated::open_facts;
 use super::source::FileSource;
-use super::{FINISHED_KEPT, ROTATED_QUIET_MS, Tail};
 
 /// Milliseconds between two looks at everything where the kernel tells of changes, and where it does not.
 const SWEEP_MS: u64 = 10_000;
@@ -35,9 +36,7 @@ impl Tail {
             self.written.clear();
             self.sweep(now_ms);
         } else if !self.written.is_empty() {
-            for path in std::mem::take(&mut self.written) {
-                self.look_at_written(&path, now_ms);
-            }
+            self.look_at_written(now_ms);
         } else {
             return;
         }
@@ -61,11 +60,12 @@ impl Tail {
                 self.blind |= !self.watch.add(&directory);
             }
             let first_time = !self.positions.book.sources.contains(&key);
-            let paths = source.paths();
+            let paths = source.paths(self.limits.log_files_of_pattern);
             let there: BTreeSet<&PathBuf> = paths.iter().collect();
             self.leave_missing(&key, &there, now_ms);
             for path in &paths {
-                self.look_at(&source, path, first_time, now_ms);
+                let current = self.current(&source.key, path);
+                self.look_at(&source, path, current, first_time, now_ms);
             }
             if first_time {
                 self.positions.note(Record::Source { key });
@@ -78,20 +78,26 @@ impl Tail {
         self.watch_disk();
     }
 
-    /// A file that was only written to needs no look at its neighbours.
-    fn look_at_written(&mut self, path: &Path, now_ms: u64) {
-        let at_path: Vec<u64> =
-            self.files.values().filter(|f| f.place == Place::Current && f.path == path).map(|f| f.id).collect();
-        for id in at_path {
-            if let Some(source) = self.files.get(&id).and_then(|file| self.sources.get(&file.source)).cloned() {
-                self.look_at(&source, path, false, now_ms);
+    /// Files that were only written to need no look at their neighbours.
+    fn look_at_written(&mut self, now_ms: u64) {
+        let written: BTreeSet<PathBuf> = std::mem::take(&mut self.written).into_iter().collect();
+        let is_written = |file: &&Followed| file.place == Place::Current && written.contains(&file.path);
+        let ids: Vec<u64> = self.files.values().filter(is_written).map(|file| file.id).collect();
+        for id in ids {
+            let Some(file) = self.files.get(&id) else { continue };
+            let (path, source) = (file.path.clone(), self.sources.get(&file.source).cloned());
+            if let Some(source) = source {
+                self.look_at(&source, &path, Some(id), false, now_ms);
             }
         }
     }
 
+    /// The file at a path. Every file is asked for every path: the spelling is compared, which is always the same.
     fn current(&self, source: &str, path: &Path) -> Option<u64> {
-        let at = |file: &&Followed| file.place == Place::Current && file.source == source && file.path == path;
-        self.files.values().find(at).map(|file| file.id)
+        let is_at = |file: &&Followed| {
+            file.place == Place::Current && file.path.as_os_str() == path.as_os_str() && file.source == source
+        };
+        self.files.values().find(is_at).map(|file| file.id)
     }
 
     /// Files whose path is gone.
@@ -126,7 +132,7 @@ impl Tail {
 
     /// The last file that was at a path.
     fn latest_of(&self, source: &str, origin: &Path) -> Option<u64> {
-        let is_of = |file: &&Followed| file.source == source && file.origin == origin;
+        let is_of = |file: &&Followed| file.origin.as_os_str() == origin.as_os_str() && file.source == source;
         self.files.values().filter(is_of).map(|file| file.id).next_back()
     }
 
@@ -151,12 +157,12 @@ impl Tail {
         false
     }
 
-    fn look_at(&mut self, source: &FileSource, path: &Path, first_time: bool, now_ms: u64) {
+    /// Looks at a path, at which the file `current` is as far as is known.
+    fn look_at(&mut self, source: &FileSource, path: &Path, current: Option<u64>, first_time: bool, now_ms: u64) {
         let Ok(facts) = Facts::of_path(path) else { return };
         if !facts.is_file {
             return;
         }
-        let current = self.current(&source.key, path);
         if let Some(id) = current {
             match self.compare(id, path, &facts, now_ms) {
                 Some(Sameness::Same) | None => return,
@@ -223,88 +229,6 @@ impl Tail {
         Some(sameness)
     }
 
-    /// A file's path has another file, or none.
-    pub(super) fn rotate(&mut self, id: u64, now_ms: u64) {
-        let Some(file) = self.files.get_mut(&id) else { return };
-        file.grown_ms = now_ms;
-        file.tried = None;
-        match open_facts(file) {
-            Some(facts) => {
-                file.place = Place::Rotated;
-                file.seen(&facts, now_ms);
-            }
-            None => find(file, now_ms),
-        }
-        let record = file.record();
-        self.positions.note(Record::File(record));
-    }
-
-    /// A file's content was replaced where it stands: the rest may be in a copy.
-    pub(super) fn rewritten(&mut self, id: u64, now_ms: u64) {
-        let Some(file) = self.files.get_mut(&id) else { return };
-        file.medium = Medium::Closed;
-        file.tried = None;
-        file.grown_ms = now_ms;
-        if file.identity.head.bytes == 0 {
-            // It was empty when it was last seen: it has no rest of its own.
-            file.place = Place::Gone;
-        } else {
-            find(file, now_ms);
-        }
-        let record = file.record();
-        self.positions.note(Record::File(record));
-        self.follow_between(id, now_ms);
-    }
-
-    /// What was rotated away between two looks, or while nobody looked.
-    fn follow_between(&mut self, id: u64, now_ms: u64) {
-        let Some(file) = self.files.get(&id) else { return };
-        let Some(source) = self.sources.get(&file.source).cloned() else { return };
-        let files = &self.files;
-        let is_known = |facts: &Facts, medium: &mut Medium, size: u64| {
-            let mut is_one = |known: &Followed| {
-                // Packed before it was read: the time of its last change stays.
-                let is_whole = (known.size, known.changed_ns) == (size, facts.changed_ns);
-                let is_inode = known.identity.same_inode(facts.device, facts.inode, facts.born_ns);
-                (is_inode && known.place != Place::Gone)
-                    || ((known.position.offset > 0 || is_whole)
-                        && Sample::read(medium, known.position.offset)
-                            .is_ok_and(|sample| is_copy(known.known(), sample.found(facts, size))))
-            };
-            files.values().filter(|known| known.source == source.key).any(&mut is_one)
-        };
-        let between = find_between(&file.origin, file.changed_ns, is_known);
-        let (origin, stream) = (file.origin.clone(), file.stream.clone());
-        for between in between {
-            self.follow_rotated(&source, &origin, &stream, between, now_ms);
-        }
-    }
-
-    fn follow_rotated(&mut self, source: &FileSource, origin: &Path, stream: &str, between: Between, now_ms: u64) {
-        let id = self.next_id();
-        let mut file = Followed {
-            id,
-            origin: origin.to_owned(),
-            source: source.key.clone(),
-            stream: stream.to_owned(),
-            path: between.path,
-            identity: identity_of(&between.facts, &between.sample),
-            position: Position::default(),
-            size: 0,
-            changed_ns: 0,
-            links: 1,
-            grown_ms: now_ms,
-            waiting_since: None,
-            tried: None,
-            medium: between.medium,
-            place: Place::Rotated,
-        };
-        file.seen(&Facts { size: between.size, ..between.facts }, now_ms);
-        log::info!(path:% = file.path.display(); "a log that was rotated away unseen is read");
-        self.positions.note(Record::File(file.record()));
-        self.files.insert(id, file);
-    }
-
     /// Whether a file at a new path is one that is followed under another name.
     fn is_known_elsewhere(&mut self, source: &FileSource, path: &Path, facts: &Facts, now_ms: u64) -> bool {
         // An ended one that was empty has nothing to be known by: what is at its inode now is what came after it.
@@ -364,119 +288,10 @@ impl Tail {
         let offset = if at_end { facts.size } else { 0 };
         let Ok(sample) = Sample::read(&mut medium, offset) else { return };
         let id = self.next_id();
-        let mut file = Followed {
-            id,
-            origin: path.to_owned(),
-            source: source.key.clone(),
-            stream,
-            path: path.to_owned(),
-            identity: identity_of(&facts, &sample),
-            position: Position { offset, trail: Fingerprint::of(&sample.before), last_ms: None },
-            size: 0,
-            changed_ns: 0,
-            links: 1,
-            grown_ms: now_ms,
-            waiting_since: None,
-            tried: None,
-            medium,
-            place: Place::Current,
-        };
-        file.seen(&facts, now_ms);
+        let position = Position { offset, trail: Fingerprint::of(&sample.before), last_ms: None };
+        let found = NewFile { path: path.to_owned(), facts, medium, size: facts.size, sample };
+        let file = Followed::new(id, &source.key, &stream, found, position, now_ms);
         self.positions.note(Record::File(file.record()));
         self.files.insert(id, file);
     }
-
-    /// Files that were rotated away may still be written to, and end at last.
-    fn look_at_rotated(&mut self, now_ms: u64) {
-        let rotated: Vec<u64> = self
-            .files
-            .values()
-            .filter(|file| matches!(file.place, Place::Rotated | Place::Gone))
-            .map(|file| file.id)
-            .collect();
-        for id in rotated {
-            let busy = self.is_in_flight(id);
-            let is_lost_sight_of =
-                |file: &Followed| file.place == Place::Rotated && matches!(file.medium, Medium::Closed);
-            if self.files.get(&id).is_some_and(is_lost_sight_of) {
-                self.rotate(id, now_ms);
-            }
-            let Some(file) = self.files.get_mut(&id) else { continue };
-            if let Medium::Plain(open) = &file.medium
-                && let Ok(facts) = Facts::of_file(open)
-            {
-                file.seen(&facts, now_ms);
-            }
-            if file.place == Place::Gone && !busy {
-                let lost = file.unread();
-                self.lose(id, lost, "it was rotated, truncated or deleted before it was read");
-            } else if file.place == Place::Rotated
-                && !busy
-                && file.unread() == 0
-                && now_ms >= file.grown_ms + ROTATED_QUIET_MS
-            {
-                file.place = Place::Finished;
-                file.medium = Medium::Closed;
-                let (source, origin) = (file.source.clone(), file.origin.clone());
-                self.forget_old(&source, &origin);
-            }
-        }
-    }
-
-    /// Counts bytes that nobody can read any more, and ends the file.
-    pub(super) fn lose(&mut self, id: u64, bytes: u64, why: &str) {
-        let Some(file) = self.files.get_mut(&id) else { return };
-        if bytes > 0 {
-            self.lost_bytes += bytes;
-            log::error!(path:% = file.path.display(), bytes, from = file.position.offset; "a part of a log is lost: {why}");
-            self.errors.note(&file.stream, format!("{bytes} bytes of {} are lost: {why}", file.path.display()));
-        }
-        file.place = Place::Finished;
-        file.medium = Medium::Closed;
-        file.position.offset = file.position.offset.max(file.size);
-        file.waiting_since = None;
-        let (source, origin) = (file.source.clone(), file.origin.clone());
-        self.positions.note(Record::Gone { id });
-        self.forget_old(&source, &origin);
-    }
-
-    /// Only the last few finished files of a path are remembered.
-    fn forget_old(&mut self, source: &str, origin: &Path) {
-        let finished: Vec<u64> = self
-            .files
-            .values()
-            .filter(|file| file.place == Place::Finished && file.source == source && file.origin == origin)
-            .map(|file| file.id)
-            .collect();
-        for id in finished.iter().take(finished.len().saturating_sub(FINISHED_KEPT)) {
-            self.files.remove(id);
-            self.positions.note(Record::Gone { id: *id });
-        }
-    }
-}
-
-/// What an open file is now; `None` when it is not open, or was truncated before it was rotated away.
-fn open_facts(file: &mut Followed) -> Option<Facts> {
-    let Medium::Plain(open) = &file.medium else { return None };
-    let facts = Facts::of_file(open).ok()?;
-    let sample = Sample::read(&mut file.medium, file.position.offset).ok()?;
-    if compare(file.known(), sample.found(&facts, facts.size)) != Sameness::Same {
-        return None;
-    }
-    file.learn_head(&sample);
-    Some(facts)
-}
-
-/// Looks for a file's rest in its directory.
-fn find(file: &mut Followed, now_ms: u64) {
-    file.medium = Medium::Closed;
-    let Some(rest) = find_rest(file) else {
-        file.place = Place::Gone;
-        return;
-    };
-    (file.place, file.path, file.medium) = (Place::Rotated, rest.path, rest.medium);
-    file.seen(&Facts { size: rest.size, ..rest.facts }, now_ms);
-    // Where its rest is is the file from now on: its inode may be another file's by now.
-    let facts = rest.facts;
-    (file.identity.device, file.identity.inode, file.identity.born_ns) = (facts.device, facts.inode, facts.born_ns);
 }

@@ -9,6 +9,7 @@
 //! [`Tail::changes`] tells or [`Tail::watch_due_ms`] has come, takes batches with [`Tail::next`], and says what became of
 //! them. At most one batch of a stream is out at a time.
 
+mod build;
 mod changes;
 mod disk;
 mod fill;
@@ -18,7 +19,9 @@ mod look;
 mod medium;
 mod neighbours;
 mod positions;
+mod redaction;
 mod report;
+mod rotated;
 mod send;
 mod source;
 mod watch;
@@ -27,8 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hostler_core::limits::Limits;
 use hostler_core::logs::batch::Batch;
-use hostler_core::logs::redact::Redactor;
 use hostler_core::logs::settings::GroupWish;
 use hostler_core::logs::turns::Turns;
 
@@ -36,6 +39,7 @@ pub use changes::Changes;
 use followed::{Files, Followed};
 pub use journal::JournalSource;
 use positions::{Intent, Positions, Record};
+pub use redaction::{BadRedaction, Redaction};
 pub use send::{Outgoing, Ticket};
 pub use source::{BadSource, FileSource};
 use watch::DirectoryWatch;
@@ -45,10 +49,6 @@ const ROTATED_QUIET_MS: u64 = 60_000;
 
 /// Finished files of one path that are remembered, to know their copies.
 const FINISHED_KEPT: usize = 8;
-
-/// Files that are open at a time, but for those that could not be found again; half of what the process may open if that is
-/// less. Prevents: running out of descriptors.
-const OPEN_FILES: usize = 512;
 
 /// A stream of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,8 @@ struct Stream {
     retry_ms: u64,
     /// Most events of a batch, after the service refused a longer one.
     most_events: usize,
+    /// That events of it are too old was said.
+    old_said: bool,
 }
 
 /// What is wrong, for people.
@@ -115,6 +117,19 @@ pub struct Losses {
     pub refused_events: u64,
 }
 
+impl Losses {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            lost_bytes: self.lost_bytes + other.lost_bytes,
+            too_old_events: self.too_old_events + other.too_old_events,
+            events_ahead: self.events_ahead + other.events_ahead,
+            refused_events: self.refused_events + other.refused_events,
+        }
+    }
+}
+
 /// Everything that is followed.
 #[derive(Debug)]
 pub struct Tail {
@@ -124,7 +139,9 @@ pub struct Tail {
     streams: BTreeMap<String, Stream>,
     positions: Positions,
     watch: DirectoryWatch,
-    redactor: Redactor,
+    redaction: Redaction,
+    /// That secrets cannot be read was said.
+    unredacted_said: bool,
     turns: Turns<String>,
     batch: Batch,
     buffer: Vec<u8>,
@@ -132,6 +149,7 @@ pub struct Tail {
     lost_bytes: u64,
     losses: Losses,
     deleted_bytes: u64,
+    limits: Limits,
     compress: bool,
     /// Everything is sent at once: somebody waits for the end.
     flushing: bool,
@@ -150,7 +168,7 @@ impl Tail {
     ///
     /// # Errors
     /// When the positions' files cannot be opened or made.
-    pub fn open(directory: &Path, redactor: Redactor, deleted_bytes: u64) -> io::Result<Self> {
+    pub fn open(directory: &Path, redaction: Redaction, deleted_bytes: u64, limits: &Limits) -> io::Result<Self> {
         let positions = Positions::open(directory)?;
         let next_id = positions.book.files.keys().last().map_or(1, |id| id + 1);
         Ok(Self {
@@ -160,7 +178,8 @@ impl Tail {
             streams: BTreeMap::new(),
             positions,
             watch: DirectoryWatch::new(),
-            redactor,
+            redaction,
+            unredacted_said: false,
             turns: Turns::default(),
             batch: Batch::default(),
             buffer: Vec::new(),
@@ -168,6 +187,7 @@ impl Tail {
             lost_bytes: 0,
             losses: Losses::default(),
             deleted_bytes,
+            limits: limits.clone(),
             compress: true,
             flushing: false,
             written: Vec::new(),
@@ -260,7 +280,8 @@ impl Tail {
         let key = format!("{}\n{}", name.group, name.stream);
         if !self.streams.contains_key(&key) {
             let again = self.positions.book.intents.get(&key).cloned();
-            let stream = Stream { name, out: None, events: 0, again, retry_ms: 0, most_events: usize::MAX };
+            let stream =
+                Stream { name, out: None, events: 0, again, retry_ms: 0, most_events: usize::MAX, old_said: false };
             self.streams.insert(key.clone(), stream);
         }
         key

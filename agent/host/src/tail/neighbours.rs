@@ -11,9 +11,6 @@ use hostler_core::logs::rotation::{Packing, Sameness, compare, is_copy, packing,
 use super::followed::Followed;
 use super::medium::{Facts, Medium, Packed, Sample, open};
 
-/// Entries of a directory that are looked at. Prevents: a directory of a million files that takes minutes.
-const MOST_ENTRIES: usize = 10_000;
-
 /// A place where a file's rest was found.
 pub(super) struct Rest {
     pub path: PathBuf,
@@ -23,11 +20,12 @@ pub(super) struct Rest {
     pub size: u64,
 }
 
-/// Looks for a file's rest: first the same inode under another name, then a copy, then a packed one.
-pub(super) fn find_rest(file: &Followed) -> Option<Rest> {
+/// Looks for a file's rest among so many entries at most: first the same inode under another name, then a copy, then a
+/// packed one.
+pub(super) fn find_rest(file: &Followed, most: usize) -> Option<Rest> {
     let mut packed = Vec::new();
     let mut copies = Vec::new();
-    for (path, facts) in neighbours(&file.path) {
+    for (path, facts) in settled(|| neighbours(&file.path, most)) {
         let name = name_of(&path);
         if packing(&name) != Packing::Plain {
             packed.push((path, facts));
@@ -90,47 +88,67 @@ fn unpacked_size(medium: &mut Medium, from: u64) -> Option<u64> {
     }
 }
 
-/// A file that was rotated away before it was ever seen.
-pub(super) struct Between {
+/// A file that is not followed yet, as it was found.
+pub(super) struct NewFile {
     pub path: PathBuf,
     pub facts: Facts,
     pub medium: Medium,
+    /// Unpacked bytes in it.
     pub size: u64,
     pub sample: Sample,
 }
 
 /// Files that were rotated away from `path` after the one that was last changed at `changed_ns`: by their names, changed
-/// later, and none that `is_known`. Oldest first.
+/// later, and none that `is_known`, of at most `most` entries. Oldest first.
 ///
 /// A packed file counts if it was given the time of what was packed, as gzip and zstd do it; else its time says nothing,
 /// and an old one would be sent again.
 pub(super) fn find_between(
     path: &Path,
     changed_ns: u64,
+    most: usize,
     is_known: impl Fn(&Facts, &mut Medium, u64) -> bool,
-) -> Vec<Between> {
-    let base = name_of(path);
-    let mut found: Vec<Between> = neighbours(path)
-        .filter(|(_, facts)| facts.changed_ns >= changed_ns && facts.size > 0)
-        .filter_map(|(path, facts)| {
-            let packing = rotated_name(&base, &name_of(&path))?;
-            let mut medium = match packing {
-                Packing::Plain => Medium::Plain(open(&path).ok()?),
-                _ if facts.born_ns == 0 || facts.changed_ns < facts.born_ns => {
-                    Medium::Packed(Packed::open(&path, packing).ok()??)
-                }
-                _ => return None,
-            };
-            let size = if packing == Packing::Plain { facts.size } else { unpacked_size(&mut medium, 0)? };
-            if is_known(&facts, &mut medium, size) {
-                return None;
+) -> Vec<NewFile> {
+    let mut found = settled(|| {
+        let (files, mut vanished) = neighbours(path, most);
+        let later = files.into_iter().filter(|(_, facts)| facts.changed_ns >= changed_ns && facts.size > 0);
+        let mut found = Vec::new();
+        for (rotated, facts) in later {
+            match rotated_from(path, rotated, facts, &is_known) {
+                Ok(new) => found.extend(new),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => vanished = Some(Vanished),
+                Err(_) => {}
             }
-            let sample = Sample::read(&mut medium, 0).ok()?;
-            Some(Between { path, facts, medium, size, sample })
-        })
-        .collect();
+        }
+        (found, vanished)
+    });
     found.sort_by_key(|between| between.facts.changed_ns);
     found
+}
+
+/// A file that was rotated away from `path` by its name, unless it `is_known` or has nothing in it.
+fn rotated_from(
+    path: &Path,
+    rotated: PathBuf,
+    facts: Facts,
+    is_known: impl Fn(&Facts, &mut Medium, u64) -> bool,
+) -> io::Result<Option<NewFile>> {
+    let Some(packing) = rotated_name(&name_of(path), &name_of(&rotated)) else { return Ok(None) };
+    let mut medium = match packing {
+        Packing::Plain => Medium::Plain(open(&rotated)?),
+        _ if facts.born_ns == 0 || facts.changed_ns < facts.born_ns => match Packed::open(&rotated, packing)? {
+            Some(packed) => Medium::Packed(packed),
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let size = if packing == Packing::Plain { Some(facts.size) } else { unpacked_size(&mut medium, 0) };
+    let Some(size) = size.filter(|size| *size > 0) else { return Ok(None) };
+    if is_known(&facts, &mut medium, size) {
+        return Ok(None);
+    }
+    let sample = Sample::read(&mut medium, 0)?;
+    Ok(Some(NewFile { path: rotated, facts, medium, size, sample }))
 }
 
 /// Whether a file at `path` holds nothing but the beginning of one that is followed at another path: a copy that is being
@@ -143,7 +161,26 @@ pub(super) fn is_prefix_copy(sample: &Sample, facts: &Facts, of: &mut Followed) 
     original.head.starts_with(&sample.head) && original.before == sample.before
 }
 
-fn neighbours(path: &Path) -> impl Iterator<Item = (PathBuf, Facts)> + use<> {
+/// Times that a directory is listed in which files vanish meanwhile.
+const LISTINGS: usize = 5;
+
+/// A file was listed and is gone: it was renamed or packed, and what it has become may not have been listed.
+struct Vanished;
+
+/// Looks until nothing vanishes meanwhile; a look at a directory that never rests counts as it is.
+fn settled<T>(mut look: impl FnMut() -> (T, Option<Vanished>)) -> T {
+    let mut seen = look();
+    for _ in 1..LISTINGS {
+        if seen.1.is_none() {
+            break;
+        }
+        seen = look();
+    }
+    seen.0
+}
+
+/// The files around a path, of at most so many entries.
+fn neighbours(path: &Path, most: usize) -> (Vec<(PathBuf, Facts)>, Option<Vanished>) {
     let mut directories: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
     // A link's file is rotated where it lies.
     if let Some(real) = fs::canonicalize(path).ok().and_then(|real| real.parent().map(Path::to_owned))
@@ -152,11 +189,16 @@ fn neighbours(path: &Path) -> impl Iterator<Item = (PathBuf, Facts)> + use<> {
         directories.push(real);
     }
     let entries = directories.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
-    entries.take(MOST_ENTRIES).filter_map(|entry| {
-        let path = entry.path();
-        let facts = Facts::of_path(&path).ok().filter(|facts| facts.is_file)?;
-        Some((path, facts))
-    })
+    let (mut files, mut vanished) = (Vec::new(), None);
+    for path in entries.take(most).map(|entry| entry.path()) {
+        match Facts::of_path(&path) {
+            Ok(facts) if facts.is_file => files.push((path, facts)),
+            // A link that leads nowhere is no file that vanished.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => vanished = Some(Vanished),
+            _ => {}
+        }
+    }
+    (files, vanished)
 }
 
 pub(super) fn name_of(path: &Path) -> String {

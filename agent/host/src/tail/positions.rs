@@ -191,7 +191,10 @@ impl Positions {
             atomic::sync_parent(&path).map_err(io::Error::other)?;
             Ok::<_, io::Error>(file)
         };
-        let slots = [open("log-positions.0")?, open("log-positions.1")?];
+        Self::of_slots([open("log-positions.0")?, open("log-positions.1")?], directory)
+    }
+
+    fn of_slots(slots: [File; 2], directory: &Path) -> io::Result<Self> {
         let was_used = slots.iter().any(|slot| slot.metadata().is_ok_and(|metadata| metadata.len() > 0));
         let read = [read_slot(&slots[0])?, read_slot(&slots[1])?];
         let newest = (0..2).filter(|at| read[*at].is_some()).max_by_key(|at| read[*at].as_ref().map(|slot| slot.0));
@@ -206,24 +209,38 @@ impl Positions {
             synced_ms: 0,
             failing: false,
         };
-        match newest {
-            Some(at) => {
-                let [first, second] = read;
-                if let Some((generation, book, _)) = if at == 0 { first } else { second } {
-                    (positions.generation, positions.book, positions.current) = (generation, book, at);
-                }
-            }
-            None if was_used => {
-                log::error!(
-                    directory:% = directory.display();
-                    "the positions of the logs are damaged: every log is read from its configured beginning"
-                );
-            }
-            None => {}
+        let [first, second] = read;
+        let known = newest.and_then(|at| if at == 0 { first } else { second }.map(|slot| (at, slot)));
+        if let Some((at, (generation, book, end))) = known {
+            (positions.generation, positions.book, positions.current, positions.at) = (generation, book, at, end);
+        } else if was_used {
+            log::error!(
+                directory:% = directory.display();
+                "the positions of the logs are damaged: every log is read from its configured beginning"
+            );
         }
         // What follows the last good record may be torn; the new snapshot has nothing behind it.
-        positions.rewrite()?;
+        if let Err(error) = positions.rewrite() {
+            if newest.is_none() {
+                return Err(error);
+            }
+            log::warn!(error:%; "the positions of the logs go on in the file that they are in");
+            positions.go_on()?;
+        }
+        // The disk may be full when the other one is needed.
+        if let Err(error) = reserve(&positions.slots[1 - positions.current], positions.capacity) {
+            log::warn!(error:%; "the positions of the logs may not find the space that they will need");
+        }
         Ok(positions)
+    }
+
+    /// Goes on behind the last good record, without what may be torn there; takes no space.
+    fn go_on(&mut self) -> io::Result<()> {
+        let slot = &self.slots[self.current];
+        self.capacity = slot.metadata()?.len();
+        let torn = usize::try_from(self.capacity.saturating_sub(self.at)).unwrap_or(0);
+        slot.write_all_at(&vec![0; torn], self.at)?;
+        atomic::sync(slot, File::sync_data)
     }
 
     /// Applies a record and writes it. A disk that does not take it is said in the log and costs repeats after a crash,
@@ -259,9 +276,7 @@ impl Positions {
         let slot = &self.slots[other];
         let needed = (HEADER_BYTES + text.len()) as u64 * 2;
         let capacity = needed.max(SLOT_BYTES).next_multiple_of(SLOT_BYTES);
-        if slot.metadata()?.len() < capacity {
-            nix::fcntl::posix_fallocate(slot, 0, i64::try_from(capacity).unwrap_or(i64::MAX))?;
-        }
+        reserve(slot, capacity)?;
         slot.write_all_at(&[0; HEADER_BYTES], 0)?;
         slot.write_all_at(text.as_bytes(), HEADER_BYTES as u64)?;
         // Not a line by chance of what was there before.
@@ -290,6 +305,14 @@ impl Positions {
     pub fn sync_due_ms(&self) -> Option<u64> {
         self.unsynced.then_some(self.synced_ms + SYNC_MS)
     }
+}
+
+/// Makes sure of the space of a slot.
+fn reserve(slot: &File, bytes: u64) -> io::Result<()> {
+    if slot.metadata()?.len() < bytes {
+        nix::fcntl::posix_fallocate(slot, 0, i64::try_from(bytes).unwrap_or(i64::MAX))?;
+    }
+    Ok(())
 }
 
 fn header(generation: u64, snapshot: usize) -> String {

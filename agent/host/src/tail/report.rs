@@ -1,6 +1,6 @@
 //! How far everything is.
 
-use hostler_core::logs::lag::SourceReport;
+use hostler_core::logs::lag::{LogsSummary, SourceReport, Totals};
 
 use super::Tail;
 use super::followed::{Followed, Place};
@@ -18,6 +18,21 @@ impl Tail {
             report
         }));
         reports
+    }
+
+    /// All of them in short.
+    pub fn summary(&self, totals: Totals) -> LogsSummary {
+        let mut summary = LogsSummary { totals, ..LogsSummary::default() };
+        for file in self.files.values().filter(|file| file.place != Place::Finished) {
+            summary.sources += 1;
+            summary.lag_bytes += file.unread();
+            summary.waiting_since_ms = [summary.waiting_since_ms, file.waiting_since].into_iter().flatten().min();
+        }
+        for journal in self.journals.values() {
+            summary.sources += 1;
+            summary.waiting_since_ms = [summary.waiting_since_ms, journal.oldest_ms()].into_iter().flatten().min();
+        }
+        summary
     }
 
     fn of_file(&self, file: &Followed, now_ms: u64) -> SourceReport {

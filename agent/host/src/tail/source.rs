@@ -12,9 +12,6 @@ use hostler_core::logs::settings::{BadRules, FileSettings, InitialPosition, Rule
 
 use super::neighbours::name_of;
 
-/// Files that one pattern may find. Prevents: `/**` that takes the memory.
-const MOST_FILES: usize = 20_000;
-
 /// Files of one pattern, and where they are shipped to.
 #[derive(Debug, Clone)]
 pub struct FileSource {
@@ -86,8 +83,8 @@ impl FileSource {
         self.pattern.contains(['*', '?', '['])
     }
 
-    /// The files that are there now, without those that are excluded or packed.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
+    /// The files that are there now, at most so many, without those that are excluded or packed.
+    pub(super) fn paths(&self, most: usize) -> Vec<PathBuf> {
         if !self.is_glob() {
             let path = PathBuf::from(&self.pattern);
             // One that cannot be looked at is there.
@@ -96,7 +93,7 @@ impl FileSource {
         let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
         let Ok(found) = glob::glob_with(&self.pattern, options) else { return Vec::new() };
         let wanted = found.flatten().filter(|path| packing(&name_of(path)) == Packing::Plain && !self.excludes(path));
-        let mut paths: Vec<PathBuf> = wanted.take(MOST_FILES).collect();
+        let mut paths: Vec<PathBuf> = wanted.take(most).collect();
         paths.sort();
         paths
     }

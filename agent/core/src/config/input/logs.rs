@@ -21,6 +21,7 @@ const LOGS: &[&str] = &[
     "files",
     "journal",
     "redact",
+    "redact_values_from",
     "awslogs_config",
     "compress",
     "flush",
@@ -71,6 +72,7 @@ pub(super) fn read(settings: &mut Option<LogSettings>, node: &Node, findings: &m
                 settings.journal.extend(journal(item, entries, &wish, findings));
             }),
             "redact" => settings.redact.extend(patterns(entry, findings)),
+            "redact_values_from" => settings.redact_values_from.extend(paths(entry, findings)),
             "awslogs_config" => settings.awslogs_config.extend(paths(entry, findings)),
             "compress" => flag(&mut settings.compress, entry, findings),
             "flush" => settings.flush_seconds = seconds(entry, findings).unwrap_or(settings.flush_seconds),

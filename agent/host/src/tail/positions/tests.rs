@@ -113,3 +113,25 @@ fn a_half_written_snapshot_leaves_the_other_one_current() {
     fs::write(&other, &bytes).unwrap();
     assert_eq!(Positions::open(directory.path()).unwrap().book.files[&1].offset, 4);
 }
+
+/// As on a full disk: the other file takes nothing.
+#[test]
+fn where_no_snapshot_can_be_written_the_current_file_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut positions = Positions::open(directory.path()).unwrap();
+    positions.note(file(1, 1));
+    positions.note(file(1, 2));
+    let (current, end) = (positions.current, positions.at);
+    drop(positions);
+    let path = |slot: usize| directory.path().join(format!("log-positions.{slot}"));
+    let writable = || OpenOptions::new().read(true).write(true).open(path(current)).unwrap();
+    // The last record is torn.
+    writable().write_all_at(b"torn", end - 4).unwrap();
+    let read_only = File::open(path(1 - current)).unwrap();
+    let slots = if current == 0 { [writable(), read_only] } else { [read_only, writable()] };
+    let mut positions = Positions::of_slots(slots, directory.path()).unwrap();
+    assert_eq!((positions.book.files[&1].offset, positions.current), (1, current));
+    positions.note(file(1, 3));
+    drop(positions);
+    assert_eq!(Positions::open(directory.path()).unwrap().book.files[&1].offset, 3);
+}

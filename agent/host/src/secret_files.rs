@@ -1,0 +1,109 @@
+//! Files whose lines are secrets. They are read so that their lines can be taken out of logs, and kept in memory only.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// A file of secrets that is there and cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSecretFile {
+    /// It cannot be read.
+    #[error("cannot read the secrets in {path}: {source}")]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is longer than secrets are.
+    #[error("{path} has more than {most_bytes} bytes: a file of secrets has one in each line and nothing else")]
+    TooLong {
+        /// Its path.
+        path: PathBuf,
+        /// What is read of such a file at most.
+        most_bytes: u64,
+    },
+}
+
+/// What is in the files now; nothing for one that does not exist.
+///
+/// # Errors
+/// The first that is there and cannot be used.
+pub fn read(paths: &[PathBuf], most_bytes: u64) -> Result<Vec<String>, BadSecretFile> {
+    paths.iter().map(|path| read_one(path, most_bytes)).collect()
+}
+
+fn read_one(path: &Path, most_bytes: u64) -> Result<String, BadSecretFile> {
+    let unreadable = |source| BadSecretFile::Unreadable { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(BadSecretFile::TooLong { path: path.to_owned(), most_bytes });
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Files that are read again and again. What was in a file before its last change stays known: lines with it may still
+/// wait for being shipped.
+#[derive(Default)]
+pub struct SecretFiles {
+    paths: Vec<PathBuf>,
+    most_bytes: u64,
+    now: Vec<String>,
+    before: Vec<String>,
+}
+
+impl SecretFiles {
+    /// Nothing is read yet.
+    pub fn new(paths: Vec<PathBuf>, most_bytes: u64) -> Self {
+        let none = vec![String::new(); paths.len()];
+        Self { paths, most_bytes, now: none.clone(), before: none }
+    }
+
+    /// Reads them; gives what is to be taken out from now on, if that has changed.
+    ///
+    /// # Errors
+    /// As [`read`]; what was known before stays known.
+    pub fn refresh(&mut self) -> Result<Option<Vec<String>>, BadSecretFile> {
+        let found = read(&self.paths, self.most_bytes)?;
+        if found == self.now {
+            return Ok(None);
+        }
+        for (at, text) in found.into_iter().enumerate() {
+            if self.now[at] != text {
+                self.before[at] = std::mem::replace(&mut self.now[at], text);
+            }
+        }
+        Ok(Some(self.now.iter().chain(&self.before).cloned().collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_changed_file_is_noticed_and_what_was_in_it_stays_known_once_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        let mut files = SecretFiles::new(vec![path.clone()], 10);
+        assert_eq!(files.refresh().unwrap(), None, "it does not exist yet");
+        for (text, known) in [("one", ["one", ""]), ("two", ["two", "one"]), ("three", ["three", "two"])] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(files.refresh().unwrap().unwrap(), known);
+            assert_eq!(files.refresh().unwrap(), None);
+        }
+        fs::write(&path, "much too long").unwrap();
+        assert!(files.refresh().unwrap_err().to_string().contains("more than 10 bytes"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(files.refresh().unwrap_err().to_string().contains("cannot read the secrets"));
+    }
+}

@@ -1,0 +1,178 @@
+//! What became of a file that is not at its path any more: its rest is looked for, read to its end, or counted as lost.
+
+use std::path::Path;
+
+use hostler_core::logs::rotation::{Sameness, compare, is_copy};
+use hostler_core::notable::Notable;
+
+use super::followed::{Followed, Place, Position};
+use super::medium::{Facts, Medium, Sample};
+use super::neighbours::{NewFile, find_between, find_rest};
+use super::positions::Record;
+use super::source::FileSource;
+use super::{FINISHED_KEPT, ROTATED_QUIET_MS, Tail};
+
+impl Tail {
+    /// A file's path has another file, or none.
+    pub(super) fn rotate(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.grown_ms = now_ms;
+        file.tried = None;
+        match open_facts(file) {
+            Some(facts) => {
+                file.place = Place::Rotated;
+                file.seen(&facts, now_ms);
+            }
+            None => find(file, self.limits.log_directory_entries, now_ms),
+        }
+        let record = file.record();
+        self.positions.note(Record::File(record));
+    }
+
+    /// A file's content was replaced where it stands: the rest may be in a copy.
+    pub(super) fn rewritten(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.medium = Medium::Closed;
+        file.tried = None;
+        file.grown_ms = now_ms;
+        if file.identity.head.bytes == 0 {
+            // It was empty when it was last seen: it has no rest of its own.
+            file.place = Place::Gone;
+        } else {
+            find(file, self.limits.log_directory_entries, now_ms);
+        }
+        let record = file.record();
+        self.positions.note(Record::File(record));
+        self.follow_between(id, now_ms);
+    }
+
+    /// What was rotated away between two looks, or while nobody looked.
+    pub(super) fn follow_between(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get(&id) else { return };
+        let Some(source) = self.sources.get(&file.source).cloned() else { return };
+        let files = &self.files;
+        let is_known = |facts: &Facts, medium: &mut Medium, size: u64| {
+            let mut is_one = |known: &Followed| {
+                // Packed before it was read: the time of its last change stays.
+                let is_whole = (known.size, known.changed_ns) == (size, facts.changed_ns);
+                let is_inode = known.identity.same_inode(facts.device, facts.inode, facts.born_ns);
+                (is_inode && known.place != Place::Gone)
+                    || ((known.position.offset > 0 || is_whole)
+                        && Sample::read(medium, known.position.offset)
+                            .is_ok_and(|sample| is_copy(known.known(), sample.found(facts, size))))
+            };
+            files.values().filter(|known| known.source == source.key).any(&mut is_one)
+        };
+        let between = find_between(&file.origin, file.changed_ns, self.limits.log_directory_entries, is_known);
+        let (origin, stream) = (file.origin.clone(), file.stream.clone());
+        for between in between {
+            self.follow_rotated(&source, &origin, &stream, between, now_ms);
+        }
+    }
+
+    fn follow_rotated(&mut self, source: &FileSource, origin: &Path, stream: &str, between: NewFile, now_ms: u64) {
+        let id = self.next_id();
+        let mut file = Followed::new(id, &source.key, stream, between, Position::default(), now_ms);
+        (file.origin, file.place) = (origin.to_owned(), Place::Rotated);
+        log::info!(path:% = file.path.display(); "a log that was rotated away unseen is read");
+        self.positions.note(Record::File(file.record()));
+        self.files.insert(id, file);
+    }
+
+    /// Files that were rotated away may still be written to, and end at last.
+    pub(super) fn look_at_rotated(&mut self, now_ms: u64) {
+        let rotated: Vec<u64> = self
+            .files
+            .values()
+            .filter(|file| matches!(file.place, Place::Rotated | Place::Gone))
+            .map(|file| file.id)
+            .collect();
+        for id in rotated {
+            let busy = self.is_in_flight(id);
+            let is_lost_sight_of =
+                |file: &Followed| file.place == Place::Rotated && matches!(file.medium, Medium::Closed);
+            if self.files.get(&id).is_some_and(is_lost_sight_of) {
+                self.rotate(id, now_ms);
+            }
+            let Some(file) = self.files.get_mut(&id) else { continue };
+            if let Medium::Plain(open) = &file.medium
+                && let Ok(facts) = Facts::of_file(open)
+            {
+                file.seen(&facts, now_ms);
+            }
+            if file.place == Place::Gone && !busy {
+                let lost = file.unread();
+                self.lose(id, lost, "it was rotated, truncated or deleted before it was read");
+            } else if file.place == Place::Rotated
+                && !busy
+                && file.unread() == 0
+                && now_ms >= file.grown_ms + ROTATED_QUIET_MS
+            {
+                file.place = Place::Finished;
+                file.medium = Medium::Closed;
+                let (source, origin) = (file.source.clone(), file.origin.clone());
+                self.forget_old(&source, &origin);
+            }
+        }
+    }
+
+    /// Counts bytes that nobody can read any more, and ends the file.
+    pub(super) fn lose(&mut self, id: u64, bytes: u64, why: &str) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        if bytes > 0 {
+            self.lost_bytes += bytes;
+            log::error!(
+                message_id = Notable::LogsLost.message_id(), hostler_event = Notable::LogsLost.name(),
+                path:% = file.path.display(), bytes, from = file.position.offset; "a part of a log is lost: {why}"
+            );
+            self.errors.note(&file.stream, format!("{bytes} bytes of {} are lost: {why}", file.path.display()));
+        }
+        file.place = Place::Finished;
+        file.medium = Medium::Closed;
+        file.position.offset = file.position.offset.max(file.size);
+        file.waiting_since = None;
+        let (source, origin) = (file.source.clone(), file.origin.clone());
+        self.positions.note(Record::Gone { id });
+        self.forget_old(&source, &origin);
+    }
+
+    /// Only the last few finished files of a path are remembered.
+    fn forget_old(&mut self, source: &str, origin: &Path) {
+        let finished: Vec<u64> = self
+            .files
+            .values()
+            .filter(|file| file.place == Place::Finished && file.source == source && file.origin == origin)
+            .map(|file| file.id)
+            .collect();
+        for id in finished.iter().take(finished.len().saturating_sub(FINISHED_KEPT)) {
+            self.files.remove(id);
+            self.positions.note(Record::Gone { id: *id });
+        }
+    }
+}
+
+/// What an open file is now; `None` when it is not open, or was truncated before it was rotated away.
+pub(super) fn open_facts(file: &mut Followed) -> Option<Facts> {
+    let Medium::Plain(open) = &file.medium else { return None };
+    let facts = Facts::of_file(open).ok()?;
+    let sample = Sample::read(&mut file.medium, file.position.offset).ok()?;
+    if compare(file.known(), sample.found(&facts, facts.size)) != Sameness::Same {
+        return None;
+    }
+    file.learn_head(&sample);
+    Some(facts)
+}
+
+/// Looks for a file's rest in its directory, among so many entries at most.
+fn find(file: &mut Followed, most: usize, now_ms: u64) {
+    file.medium = Medium::Closed;
+    let Some(rest) = find_rest(file, most) else {
+        file.place = Place::Gone;
+        return;
+    };
+    (file.place, file.path, file.medium) = (Place::Rotated, rest.path, rest.medium);
+    file.seen(&Facts { size: rest.size, ..rest.facts }, now_ms);
+    // Where its rest is is the file from now on: its inode may be another file's by now.
+    let facts = rest.facts;
+    (file.identity.device, file.identity.inode, file.identity.born_ns) = (facts.device, facts.inode, facts.born_ns);
+}
