@@ -1,13 +1,20 @@
 //! In the CodeDeploy agent's place: deployments that a command service commands, over TLS, with its bucket.
 
+mod booted;
+mod commands;
+mod conformance;
 mod crashes;
 mod envelope;
 mod faults;
+mod hosts;
+mod links;
 mod local;
+mod local_kinds;
 mod migrate;
 mod revisions;
 mod surroundings;
 mod takeover;
+mod traces;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -213,23 +220,4 @@ fn a_script_whose_path_a_shell_would_take_apart_runs() {
     let events = ["DownloadBundle", "Install", "AfterInstall"];
     service.deploy_to_the_end(&specification("d-SHELL0001", "web", s3("v1.tgz", "tgz")), &events);
     assert_eq!(std::fs::read_to_string(host.path("hook-lines")).unwrap(), "ran\n");
-}
-
-/// The tests that SEMANTICS.md names for each fault of the CodeDeploy agent exist.
-#[test]
-fn every_fault_of_the_codedeploy_agent_has_its_test() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let semantics = std::fs::read_to_string(top.join("SEMANTICS.md")).unwrap();
-    let table = semantics.split("| n | the CodeDeploy agent 1.8.1 | kept by |").nth(1).unwrap();
-    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(rows.len(), 20);
-    for (number, row) in (1..).zip(rows) {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        assert_eq!(cells[0], number.to_string());
-        for name in cells[2].split(',').map(|name| name.trim().trim_matches('`')) {
-            let mut grep = Command::new("grep");
-            grep.args(["-rqw", "--include=*.rs", &format!("fn {name}")]).arg(top.join("tests")).arg(top.join("agent"));
-            assert!(grep.status().unwrap().success(), "row {number}: there is no test {name}");
-        }
-    }
 }

@@ -29,6 +29,7 @@ mod copy;
 mod error;
 mod journal;
 mod layout;
+mod lock;
 mod places;
 mod restore;
 mod stage;
@@ -47,6 +48,7 @@ use hostler_core::plan::actions::{Action, Attributes, InstalledEntry, Plan};
 use rustix::fs::{Mode, OFlags};
 
 pub use error::InstallError;
+pub use lock::InstallLock;
 use error::{host, permissions};
 use journal::{DirectoryRecord, Journal, Phase, Record};
 use layout::{Layout, place};
