@@ -151,8 +151,11 @@ fn small_files(host: &Host) -> bool {
     support::small_files(&bundle, 1);
     let daemon = host.start();
     // What the CodeDeploy agent took, wall without waiting and CPU.
-    let kinds =
-        [("small.tgz", "tar -czf", 1.28, 1.11), ("small.zip", "zip -qr", 1.36, 1.20), ("small.tar", "tar -cf", 1.15, 1.02)];
+    let kinds = [
+        ("small.tgz", "tar -czf", 1.28, 1.11),
+        ("small.zip", "zip -qr", 1.36, 1.20),
+        ("small.tar", "tar -cf", 1.15, 1.02),
+    ];
     let mut within = true;
     for (key, tool, wall, cpu) in kinds {
         if tool.starts_with("zip") && !has("zip") {
@@ -182,8 +185,7 @@ fn large_files(host: &Host) -> bool {
     let runs: Vec<Took> = (200..210).map(|number| host.deploy(&daemon, number, "large.tar", &events)).collect();
     let after = back_under(&daemon, 16.0);
     let mut within = half("large.tar", fastest(&runs), 2.7, 2.4);
-    for (key, tool, wall, cpu) in
-        [("large.tgz", "tar -I 'gzip -1' -cf", 5.0, 4.6), ("large.zip", "zip -1qr", 4.6, 4.2)]
+    for (key, tool, wall, cpu) in [("large.tgz", "tar -I 'gzip -1' -cf", 5.0, 4.6), ("large.zip", "zip -1qr", 4.6, 4.2)]
     {
         host.put(key, &bundle, tool);
         within &= half(key, host.deploy(&daemon, 300, key, &events), wall, cpu);

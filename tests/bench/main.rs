@@ -4,15 +4,15 @@
 //! that misses its bound makes the run fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "../support/codedeploy/mod.rs"]
+#[allow(dead_code)]
+mod codedeploy;
 mod codedeploy_agent;
 mod deployment;
 #[path = "../support/eventually.rs"]
 #[allow(dead_code)]
 mod eventually;
 mod hooks;
-#[path = "../support/codedeploy/mod.rs"]
-#[allow(dead_code)]
-mod codedeploy;
 #[path = "../support/http_server.rs"]
 #[allow(dead_code)]
 mod http_server;

@@ -5,7 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
-use crate::support::crash_support::write;
+use crate::support::crash_support::{PATIENCE, write};
+use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{INSTALL, Kind, Packages, state};
 
@@ -30,7 +31,8 @@ const UNIT: &str = "[Unit]\nDescription=AWS CodeDeploy Host Agent\n[Service]\nTy
 
 /// A bundle whose hooks write to a file of the host.
 fn bundle_at(directory: &Path, version: &str) {
-    let mut appspec = "version: 0.0\nos: linux\nfiles:\n  - source: page\n    destination: /srv/app\nhooks:\n".to_owned();
+    let mut appspec =
+        "version: 0.0\nos: linux\nfiles:\n  - source: page\n    destination: /srv/app\nhooks:\n".to_owned();
     for event in ["ApplicationStop", "AfterInstall"] {
         let script = directory.join(format!("{event}.sh"));
         write(&script, format!("#!/bin/sh\necho {version} {event} >> /var/hook-lines\n"));
@@ -57,9 +59,28 @@ fn agent_at(root: &Path) {
     write(&root.join("srv/app/page"), "old");
 }
 
-/// When something happened to a unit, in the host's microseconds.
-fn moment(host: &Machine, unit: &str, property: &str) -> u64 {
-    host.sh(&format!("systemctl show --value --property={property} {unit}")).parse().unwrap()
+/// The package with the links, in a directory of its own; `None`, with the reason printed, where it cannot be built.
+fn links(script: &str) -> Option<tempfile::TempDir> {
+    let tool = if script.ends_with("deb") { "cargo-deb" } else { "cargo-generate-rpm" };
+    if Command::new(tool).arg("--help").output().is_err() {
+        eprintln!("skipped: {tool} is missing (cargo install --locked {tool})");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(script);
+    let built = Command::new(script).arg(directory.path()).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Some(directory)
+}
+
+/// Waits until the host's journal says all of this, in this order.
+fn assert_order(host: &Machine, expected: &[&str]) {
+    eventually(&format!("{expected:?}"), PATIENCE, || {
+        let journal = host.sh("journalctl --no-pager --output=cat");
+        let mut lines = journal.lines();
+        let missing = expected.iter().find(|text| !lines.any(|line| line.contains(**text)));
+        missing.map_or(Ok(()), |text| Err(format!("no {text:?} in its place in\n{journal}")))
+    });
 }
 
 #[test]
@@ -76,7 +97,9 @@ fn a_booted_host_is_migrated_without_a_gap_and_back() {
     let agent = host.sh("cat /opt/codedeploy-agent/state/.pid/codedeploy-agent.pid");
 
     let said = host.sh("hostler migrate");
-    for expected in [&*format!("runs (process {agent})"), "0000-web: d-OLDAGENT1 is on the host", "hostler migrate --apply"] {
+    for expected in
+        [&*format!("runs (process {agent})"), "0000-web: d-OLDAGENT1 is on the host", "hostler migrate --apply"]
+    {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     let tracking = "/opt/codedeploy-agent/deployment-root/ongoing-deployment";
@@ -90,9 +113,15 @@ fn a_booted_host_is_migrated_without_a_gap_and_back() {
     host.sh("hostler migrate --apply");
     assert_eq!((&*state(&host, "hostler"), &*state(&host, "codedeploy-agent")), ("active", "inactive"));
     assert_eq!(host.sh("systemctl is-enabled hostler codedeploy-agent || true"), "enabled\ndisabled");
-    let (began, ended) =
-        (moment(&host, "hostler", "ActiveEnterTimestampMonotonic"), moment(&host, "codedeploy-agent", "InactiveEnterTimestampMonotonic"));
-    assert!(0 < began && began < ended, "hostler waited since {began}, and the agent ended at {ended} (µs)");
+    assert_order(
+        &host,
+        &[
+            "Started hostler.service",
+            "Stopping codedeploy-agent.service",
+            "Stopped codedeploy-agent.service",
+            "the CodeDeploy service is followed",
+        ],
+    );
 
     bundle_at(&files.path().join("bundle"), "new");
     put(&service, "new.tgz", &files.path().join("bundle"));
@@ -113,13 +142,10 @@ fn a_booted_host_is_migrated_without_a_gap_and_back() {
 #[test]
 fn the_package_with_the_agents_names_is_installed_beside_hostler_and_removed() {
     let Some(packages) = Packages::build(Kind::Deb, &["hostler"]) else { return };
-    let links = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/build-compat-deb");
-    let built = Command::new(script).arg(links.path()).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let package = fs::read_dir(links.path()).unwrap().next().unwrap().unwrap().path();
+    let Some(links) = links("build-compat-deb") else { return };
     let Some(host) = packages.host("links", Layout::Unified) else { return };
-    host.copy_in(&package, "/root/links.deb");
+    host.copy_in(links.path(), "/root/links");
+    host.sh("mv /root/links/*.deb /root/links.deb");
     let alone = host.try_sh(&format!("{INSTALL} /root/links.deb")).unwrap();
     assert!(!alone.status.success(), "it needs hostler");
     host.sh(&format!("{INSTALL} /root/hostler.deb /root/links.deb"));
@@ -141,4 +167,21 @@ fn the_package_with_the_agents_names_is_installed_beside_hostler_and_removed() {
     host.sh(&format!("{agent} stop; dpkg --force-unsafe-io --remove hostler-codedeploy-compat"));
     assert_eq!(host.sh("ls /usr/bin/codedeploy-local /opt/codedeploy-agent/bin 2>/dev/null || echo gone"), "gone");
     assert_eq!(host.sh("hostler --version >/dev/null; cat /srv/app/page"), "v1");
+}
+
+#[test]
+fn the_rpm_with_the_agents_names_links_them_and_takes_them_away() {
+    let Some(packages) = Packages::build(Kind::Rpm, &["hostler"]) else { return };
+    let Some(links) = links("build-compat-rpm") else { return };
+    let Some(host) = packages.host("rpmlinks", Layout::Unified) else { return };
+    host.copy_in(links.path(), "/root/links");
+    // Debian's rpm knows none of the packages that are there.
+    host.sh("rpm --install --nodeps /root/hostler.rpm /root/links/*.rpm");
+    assert!(host.sh("rpm --query --requires hostler-codedeploy-compat").lines().any(|line| line == "hostler"));
+    assert_eq!(host.sh("codedeploy-local --version"), "1.0");
+    let agent = "/opt/codedeploy-agent/bin/codedeploy-agent";
+    host.sh(&format!("{agent} start; {agent} status"));
+    host.sh("rpm --erase hostler-codedeploy-compat");
+    assert_eq!(host.sh("ls /usr/bin/codedeploy-local /opt/codedeploy-agent/bin 2>/dev/null || echo gone"), "gone");
+    assert_eq!(state(&host, "hostler"), "active");
 }

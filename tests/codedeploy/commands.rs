@@ -8,7 +8,9 @@ use crate::support::crash_support::{EVENTS_WITH_HOOKS, write};
 /// The events of these commands of a deployment that were said to have nothing to do.
 fn noops(service: &CommandService, deployment: &str) -> Vec<String> {
     let acknowledged = service.acknowledgements().into_iter().filter(|(_, noop)| *noop);
-    acknowledged.filter_map(|(command, _)| Some(command.strip_prefix(deployment)?.strip_prefix('/')?.to_owned())).collect()
+    acknowledged
+        .filter_map(|(command, _)| Some(command.strip_prefix(deployment)?.strip_prefix('/')?.to_owned()))
+        .collect()
 }
 
 #[test]

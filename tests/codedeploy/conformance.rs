@@ -18,7 +18,9 @@ fn tests_of_the_project() -> BTreeSet<String> {
 /// The names between backticks in a cell that could be functions.
 fn names(cell: &str) -> impl Iterator<Item = &str> {
     let quoted = cell.split('`').skip(1).step_by(2);
-    quoted.filter(|name| name.contains('_') && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()))
+    quoted.filter(|name| {
+        name.contains('_') && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+    })
 }
 
 /// The rows of the tables: what is kept, and by what.

@@ -38,7 +38,8 @@ fn a_host_with_an_iam_session_signs_with_the_keys_that_something_else_renews() {
         );
         service.expect_caller(arn, key, "s3cret", "tok");
     };
-    let file = format!("---\niam_session_arn: {arn}\nregion: eu-west-1\naws_credentials_file: {}\n", credentials.display());
+    let file =
+        format!("---\niam_session_arn: {arn}\nregion: eu-west-1\naws_credentials_file: {}\n", credentials.display());
     write(&host.at("etc/codedeploy-agent/conf/codedeploy.onpremises.yml"), file);
     session("ASIAFIRST");
     let running = daemon(&host);
@@ -57,7 +58,7 @@ fn the_agents_version_is_what_its_package_left_beside_the_deployments_or_in_the_
     let (host, service) = served();
     let said = |deployment: &str| {
         let running = daemon(&host);
-        service.deploy_to_the_end(&whole(&host, &service, deployment, &format!("d-{deployment}")), &EVENTS);
+        service.deploy_to_the_end(&whole(&host, &service, deployment, &format!("d-{deployment}")), &EVENTS[..1]);
         host.ok(&["stop"]);
         running.end().with_code(0);
         service.agent_version()

@@ -1,7 +1,7 @@
 //! `codedeploy-local`, by its name.
 
-use super::*;
 use super::links::{by_name, command_by_name};
+use super::*;
 use crate::support::crash_support::{Ended, write};
 
 /// `codedeploy-local` with these arguments.
@@ -121,6 +121,7 @@ fn its_log_lies_beside_the_agents_and_says_how_each_event_ended() {
     assert_eq!(said("a local deployment begins"), 2, "{log}");
     assert_eq!(said("event=Install status=Succeeded"), 2, "{log}");
     assert_eq!(said("event=AfterInstall status=Failed"), 1, "{log}");
+    assert_eq!(said("asked_by=codedeploy-local"), 2, "{log}");
 }
 
 /// Waits until somebody waits for the lock of this file.

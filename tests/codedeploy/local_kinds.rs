@@ -31,7 +31,7 @@ fn every_type_of_bundle_is_deployed() {
     for (kind, tool, what) in kinds {
         let host = Host::new();
         let v1 = bundle(&host, "v1");
-        let at = if kind == "directory" { v1.clone() } else { packed(&v1, "packed", tool, what) };
+        let at = if kind == "directory" { v1.clone() } else { packed(&v1, &format!("packed.{kind}"), tool, what) };
         local(&host, &["-l", at.to_str().unwrap(), "-t", kind, "-g", "own-group"]).with_code(0);
         assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"), "{kind} {what}");
         assert_eq!(version(&host), "v1\n", "{kind} {what}");
@@ -66,7 +66,10 @@ fn the_appspec_says_what_becomes_of_files_that_exist_and_wins_over_the_command_l
         let host = Host::new();
         let v1 = bundle(&host, "v1");
         let appspec = std::fs::read_to_string(v1.join("appspec.yml")).unwrap();
-        write(&v1.join("appspec.yml"), appspec.replace("os: linux", &format!("os: linux\nfile_exists_behavior: {word}")));
+        write(
+            &v1.join("appspec.yml"),
+            appspec.replace("os: linux", &format!("os: linux\nfile_exists_behavior: {word}")),
+        );
         write(&host.at("srv/app/version"), "foreign\n");
         local(&host, &["-l", v1.to_str().unwrap(), "-b", option]).with_code(code);
         assert_eq!(version(&host), expected, "{word}");

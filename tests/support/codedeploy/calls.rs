@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::http_server::{Reply, Request};
 use super::super::sigv4;
-use super::{Caller, DELIVERED_AGAIN, Fault, HostCommand, REGION, Report, Shared, State, objects};
+use super::{Caller, DELIVERED_AGAIN, Fault, HostCommand, Moment, REGION, Report, Shared, State, objects};
 
 /// Answers a request for an operation or for an object of the bucket.
 pub async fn answer(shared: Arc<Shared>, request: Request) -> Reply {
@@ -39,9 +39,8 @@ pub fn check_signature(caller: &Caller, request: &Request, service: &str) -> Res
 fn check(caller: &Caller, request: &Request) -> Result<(), String> {
     check_signature(caller, request, "codedeploy-commands")?;
     let token = if caller.session_token.is_some() { "x-amz-security-token;" } else { "" };
-    let names = format!(
-        "content-type;host;x-amz-codedeploy-agent-version;x-amz-content-sha256;x-amz-date;{token}x-amz-target"
-    );
+    let names =
+        format!("content-type;host;x-amz-codedeploy-agent-version;x-amz-content-sha256;x-amz-date;{token}x-amz-target");
     if !request.header("authorization").contains(&format!("SignedHeaders={names},")) {
         return Err(format!("signed headers: {}", request.header("authorization")));
     }
@@ -62,8 +61,8 @@ async fn call(shared: Arc<Shared>, operation: String, request: Request) -> Reply
         state.calls.push(operation.clone());
         (state.faults.get_mut(&operation).and_then(VecDeque::pop_front), state.on_call.clone())
     };
-    if let Some(on_call) = on_call {
-        on_call(&operation);
+    if let Some(on_call) = &on_call {
+        on_call(&operation, Moment::Before);
     }
     if let Some(Fault::Error(status, name)) = fault {
         return error(status, name);
@@ -76,6 +75,9 @@ async fn call(shared: Arc<Shared>, operation: String, request: Request) -> Reply
         "PutHostCommandComplete" => complete(&shared, &body),
         _ => error(400, "UnknownOperationException"),
     };
+    if let Some(on_call) = on_call {
+        on_call(&operation, Moment::After);
+    }
     match fault {
         Some(Fault::AnswerLost) => reply.lost(),
         Some(Fault::Late(delay)) => reply.after(delay),

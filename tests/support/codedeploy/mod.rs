@@ -75,7 +75,16 @@ pub struct Report {
     pub bytes: usize,
 }
 
-type OnCall = dyn Fn(&str) + Send + Sync;
+/// When a call is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before what it asks for happens.
+    Before,
+    /// After that, and before the answer leaves.
+    After,
+}
+
+type OnCall = dyn Fn(&str, Moment) + Send + Sync;
 
 /// Who calls: what it names itself and what it signs with.
 #[derive(Default)]
@@ -108,7 +117,7 @@ struct State {
     hold: Duration,
     alter: bool,
     acknowledgement_answer: Option<&'static str>,
-    /// Called with each call's name before it is answered.
+    /// Called with each call's name, twice.
     on_call: Option<Arc<OnCall>>,
 }
 
@@ -254,8 +263,8 @@ impl CommandService {
         self.state().hold = hold;
     }
 
-    /// Calls this before each call is answered, with the operation's name.
-    pub fn on_call(&self, callback: impl Fn(&str) + Send + Sync + 'static) {
+    /// Calls this at both moments of each call, with the operation's name.
+    pub fn on_call(&self, callback: impl Fn(&str, Moment) + Send + Sync + 'static) {
         self.state().on_call = Some(Arc::new(callback));
     }
 
@@ -318,4 +327,3 @@ pub fn specification(deployment: &str, group: &str, revision: Value) -> Value {
 pub fn s3(key: &str, bundle_type: &str) -> Value {
     json!({"RevisionType": "S3", "S3Revision": {"Bucket": "bundles", "Key": key, "BundleType": bundle_type}})
 }
-

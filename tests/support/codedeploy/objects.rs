@@ -1,8 +1,8 @@
 //! What bundles are fetched from: a bucket and a GitHub.
 
+use super::super::http_server::{Reply, Request};
 use super::Shared;
 use super::calls::check_signature;
-use super::super::http_server::{Reply, Request};
 
 /// The ETag of an object with this content.
 pub fn etag(content: &[u8]) -> String {

@@ -27,10 +27,21 @@ impl AgentsLog {
         fs::create_dir_all(directory)?;
         let path = directory.join(format!("{program}.log"));
         let modified = match fs::metadata(&path) {
-            Ok(metadata) => Some(Zoned::new(jiff::Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?, now.time_zone().clone()).date()),
+            Ok(metadata) => Some(
+                Zoned::new(
+                    jiff::Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?,
+                    now.time_zone().clone(),
+                )
+                .date(),
+            ),
             Err(_) => None,
         };
-        let mut log = Self { directory: directory.to_owned(), program: program.to_owned(), file: append(&path)?, day: modified.unwrap_or(now.date()) };
+        let mut log = Self {
+            directory: directory.to_owned(),
+            program: program.to_owned(),
+            file: append(&path)?,
+            day: modified.unwrap_or(now.date()),
+        };
         log.begin_another_day(now)?;
         Ok(log)
     }

@@ -12,8 +12,9 @@ use hostler_core::codedeploy::wire::CommandStatus;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::command::{CommandStage, Order};
+use hostler_core::machine::state::Request;
 use hostler_core::machine::{Event, State};
-use hostler_core::machine::command::CommandStage;
 use hostler_host::clock;
 use hostler_host::layout::Layout;
 
@@ -25,6 +26,9 @@ use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::codedeploy::order::order;
+
+/// The name of this program, of its log, and of who asks for its deployments.
+const NAME: &str = "codedeploy-local";
 
 /// The version that `codedeploy-local --version` has always printed.
 const VERSION: &str = "1.0\n";
@@ -53,7 +57,7 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
     }
     let setup = Arc::new(setup(&arguments)?);
     let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
-    also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), "codedeploy-local");
+    also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
     super::block_on(deploy(setup, drop_in, specification, events))
 }
@@ -148,7 +152,6 @@ async fn deploy(
             let known = session.handle.state().borrow().clone();
             report = own_events_are_there(&setup, &drop_in, &known, &events, &specification).err().unwrap_or(report);
         }
-        log::info!(event:%, status:? = report.status; "{}", words(&report));
         if report.status == CommandStatus::Failed {
             failed = Some((event, report));
             break;
@@ -212,7 +215,8 @@ async fn carry_out(
     let mut state = session.handle.state();
     let known = state.borrow().clone();
     let order = order(setup, drop_in, &known, event.name(), Some(event), specification.clone());
-    let order = order.map(Box::new).map_err(|problem| Report::failed(&problem));
+    let ours = |order: Order| Order { request: Request { asked_by: NAME.to_owned(), ..order.request }, ..order };
+    let order = order.map(ours).map(Box::new).map_err(|problem| Report::failed(&problem));
     let identifier = identifier(&specification.deployment, event);
     let ask = Event::Commanded { identifier: identifier.clone(), execution: String::new(), order };
     session.handle.ask(ask).await?;

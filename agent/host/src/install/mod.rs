@@ -48,10 +48,10 @@ use hostler_core::plan::actions::{Action, Attributes, InstalledEntry, Plan};
 use rustix::fs::{Mode, OFlags};
 
 pub use error::InstallError;
-pub use lock::InstallLock;
 use error::{host, permissions};
 use journal::{DirectoryRecord, Journal, Phase, Record};
 use layout::{Layout, place};
+pub use lock::InstallLock;
 use places::{Anchors, Directories, FileSystems};
 use restore::Extent;
 use steps::{Step, Steps, Straight};
