@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http_server::{Reply, Server};
-use crate::support::{hostler_at, memory_directory, verdict};
+use crate::support::{cpu_seconds, hostler_at, memory_directory, memory_mib, verdict};
 
 /// Lines of 200 bytes, their newline included.
 const LINES: usize = 5_000_000;
@@ -128,19 +128,4 @@ fn wait(what: &str, mut look: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn memory_mib(pid: u32, field: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon lives");
-    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
-}
-
-/// User and system time of the process.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon lives");
-    let (_, fields) = stat.rsplit_once(')').expect("the fields");
-    let ticks: f64 =
-        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().expect("a number")).sum();
-    ticks / 100.0
 }

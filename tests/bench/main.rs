@@ -4,7 +4,14 @@
 //! that misses its bound makes the run fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "../support/codedeploy/mod.rs"]
+#[allow(dead_code)]
+mod codedeploy;
+mod codedeploy_agent;
 mod deployment;
+#[path = "../support/eventually.rs"]
+#[allow(dead_code)]
+mod eventually;
 mod hooks;
 #[path = "../support/http_server.rs"]
 #[allow(dead_code)]
@@ -43,6 +50,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("idle", idle::run),
     ("download", s3::download),
     ("delta", s3::delta),
+    ("codedeploy", codedeploy_agent::run),
 ];
 
 fn main() -> ExitCode {

@@ -72,6 +72,30 @@ pub fn measure(command: &mut Command) -> Measured {
     Measured { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib }
 }
 
+/// A size that the kernel states of a process (`VmRSS:`, `VmHWM:`), in MiB.
+pub fn memory_mib(pid: u32, field: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon lives");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
+}
+
+/// User and system time of a process.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    ticks(pid, 2) / 100.0
+}
+
+/// User and system time of a process and of the children that it waited for.
+pub fn cpu_seconds_with_children(pid: u32) -> f64 {
+    ticks(pid, 4) / 100.0
+}
+
+fn ticks(pid: u32, fields: usize) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon lives");
+    let (_, after_name) = stat.rsplit_once(')').expect("the fields");
+    let times = after_name.split_whitespace().skip(11).take(fields);
+    times.map(|field| field.parse::<f64>().expect("a number")).sum()
+}
+
 /// The largest resident set that a process had, in KiB.
 fn high_water_kib(pid: &str) -> Option<i64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -6,24 +6,25 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::*;
+use crate::support::codedeploy::Moment;
 use crate::support::crash_support::PATIENCE;
 use crate::support::eventually;
 
 /// What each deployment asks for: an old revision's script, the bundle, a script, the files, a script.
 const EVENTS: [&str; 5] = ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install", "AfterInstall"];
 
-/// Kills the daemon at the n-th call of each kind (before the service does what it asks for), starts it again, and
-/// looks at the end.
-fn killed_at(operation: &'static str, nth: usize) {
+/// Kills the daemon at the n-th call of each kind, before the service does what it asks for or after that and before the
+/// answer, starts it again, and looks at the end.
+fn killed_at(operation: &'static str, nth: usize, moment: Moment) {
     let (host, service) = served();
     let first = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &EVENTS);
     host.clear_hook_lines();
     let victim = Arc::new(Mutex::new((first.pid(), 0)));
     let counting = Arc::clone(&victim);
-    service.on_call(move |name| {
+    service.on_call(move |name, now| {
         let mut victim = counting.lock().unwrap();
-        if name == operation {
+        if name == operation && now == moment {
             victim.1 += 1;
             if victim.1 == nth {
                 kill(Pid::from_raw(victim.0.cast_signed()), Signal::SIGKILL).unwrap();
@@ -37,28 +38,53 @@ fn killed_at(operation: &'static str, nth: usize) {
     let _second = daemon(&host);
     for event in EVENTS {
         let report = service.report_of("d-SECOND002", event);
-        assert_eq!(report.status, "Succeeded", "{operation} {nth}: {report:?}");
+        assert_eq!(report.status, "Succeeded", "{operation} {nth} {moment:?}: {report:?}");
     }
     let lines = host.hook_lines();
-    assert_eq!(lines, ["v1 ApplicationStop", "v2 BeforeInstall", "v2 AfterInstall"], "{operation} {nth}");
+    assert_eq!(lines, ["v1 ApplicationStop", "v2 BeforeInstall", "v2 AfterInstall"], "{operation} {nth} {moment:?}");
     assert_eq!(version(&host), "v2\n");
     let told: Vec<_> = service.reports().into_iter().filter(|r| r.command.starts_with("d-SECOND002")).collect();
-    assert!(told.iter().all(|report| report.status == "Succeeded"), "{operation} {nth}: {told:?}");
+    assert!(told.iter().all(|report| report.status == "Succeeded"), "{operation} {nth} {moment:?}: {told:?}");
+}
+
+#[test]
+fn killed_while_a_command_is_polled_for() {
+    (1..=EVENTS.len()).for_each(|nth| killed_at("PollHostCommand", nth, Moment::Before));
+}
+
+#[test]
+fn killed_while_a_command_is_polled_for_and_the_answer_is_on_its_way() {
+    (1..=EVENTS.len()).for_each(|nth| killed_at("PollHostCommand", nth, Moment::After));
 }
 
 #[test]
 fn killed_while_a_specification_is_asked_for() {
-    (1..=EVENTS.len()).for_each(|nth| killed_at("GetDeploymentSpecification", nth));
+    (1..=EVENTS.len()).for_each(|nth| killed_at("GetDeploymentSpecification", nth, Moment::Before));
+}
+
+#[test]
+fn killed_while_a_specification_is_asked_for_and_the_answer_is_on_its_way() {
+    (1..=EVENTS.len()).for_each(|nth| killed_at("GetDeploymentSpecification", nth, Moment::After));
 }
 
 #[test]
 fn killed_while_a_command_is_acknowledged() {
-    (1..=EVENTS.len()).for_each(|nth| killed_at("PutHostCommandAcknowledgement", nth));
+    (1..=EVENTS.len()).for_each(|nth| killed_at("PutHostCommandAcknowledgement", nth, Moment::Before));
+}
+
+#[test]
+fn killed_while_a_command_is_acknowledged_and_the_answer_is_on_its_way() {
+    (1..=EVENTS.len()).for_each(|nth| killed_at("PutHostCommandAcknowledgement", nth, Moment::After));
 }
 
 #[test]
 fn killed_while_a_command_is_reported() {
-    (1..=EVENTS.len()).for_each(|nth| killed_at("PutHostCommandComplete", nth));
+    (1..=EVENTS.len()).for_each(|nth| killed_at("PutHostCommandComplete", nth, Moment::Before));
+}
+
+#[test]
+fn killed_while_a_command_is_reported_and_the_answer_is_on_its_way() {
+    (1..=EVENTS.len()).for_each(|nth| killed_at("PutHostCommandComplete", nth, Moment::After));
 }
 
 #[test]

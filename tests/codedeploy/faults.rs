@@ -90,3 +90,22 @@ fn a_command_without_anything_to_do_that_has_failed_is_reported_as_done() {
     let report = service.report_of("d-NOOP00001", "ApplicationStop");
     assert_eq!(report.diagnostics["message"], "Succeeded: CompletedNoopCommand");
 }
+
+#[test]
+fn a_command_that_comes_while_the_agent_stops_is_left_to_the_next_start() {
+    let (host, service) = served();
+    let first = daemon(&host);
+    service.break_next("GetDeploymentSpecification", Fault::Late(Duration::from_secs(3600)));
+    service.deploy(&whole(&host, &service, "v1", "d-STOPPED01"), &["DownloadBundle", "Install"]);
+    eventually("the command is in hand", PATIENCE, || {
+        let calls = service.calls();
+        let asked = calls.iter().any(|call| call == "GetDeploymentSpecification");
+        if asked { Ok(()) } else { Err(format!("{calls:?}")) }
+    });
+    host.ok(&["stop"]);
+    first.end().with_code(0);
+    assert!(service.acknowledgements().is_empty() && service.reports().is_empty());
+    let _second = daemon(&host);
+    assert_eq!(service.report_of("d-STOPPED01", "Install").status, "Succeeded");
+    assert_eq!(service.acknowledgements().len(), 2, "{:?}", service.calls());
+}

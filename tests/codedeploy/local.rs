@@ -1,34 +1,27 @@
-//! `codedeploy-local` and `codedeploy-agent`, by their names.
+//! `codedeploy-local`, by its name.
 
-use std::os::unix::fs::symlink;
-
+use super::links::{by_name, command_by_name};
 use super::*;
-use crate::support::crash_support::{Ended, HOSTLER, write};
+use crate::support::crash_support::{Ended, write};
 
-/// The program by another name.
-fn by_name(host: &Host, name: &str, arguments: &[&str]) -> Ended {
-    let program = host.path(name);
-    if !program.exists() {
-        symlink(HOSTLER, &program).unwrap();
-    }
-    let mut command = Command::new(program);
-    let path = format!("{}:/usr/bin:/bin", host.path("bin").display());
-    command.args(arguments).env_clear().env("PATH", path).current_dir(host.root());
-    Ended::of(command)
+/// `codedeploy-local` with these arguments.
+pub fn local(host: &Host, arguments: &[&str]) -> Ended {
+    Ended::of(local_command(host, arguments))
 }
 
-fn local(host: &Host, arguments: &[&str]) -> Ended {
+/// The same, to be started.
+pub fn local_command(host: &Host, arguments: &[&str]) -> Command {
     let root = host.root();
     let configuration = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
     if !configuration.exists() {
         write(&configuration, "---\n:root_dir: '/opt/codedeploy-agent/deployment-root'\n");
     }
     let more = ["--root", root.to_str().unwrap(), "-c", configuration.to_str().unwrap()];
-    by_name(host, "codedeploy-local", &[arguments, &more].concat())
+    command_by_name(host, "codedeploy-local", &[arguments, &more].concat())
 }
 
 /// A bundle's directory below the root prefix.
-fn bundle(host: &Host, version: &str) -> PathBuf {
+pub fn bundle(host: &Host, version: &str) -> PathBuf {
     let at = host.at("bundles").join(version);
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::rename(Bundle::new(host, version).app().all_hooks().write(), &at).unwrap();
@@ -96,47 +89,95 @@ fn arguments_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn the_agents_verbs_are_the_services() {
+fn events_of_the_users_own_run_in_the_order_in_which_they_are_named() {
     let host = Host::new();
-    let log = host.path("systemctl-log");
-    let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {}\ncase \"$1\" in show) echo 4711;; stop) echo no such unit >&2; exit 5;; esac\n",
-        log.display()
-    );
-    write(&host.path("bin/systemctl"), script);
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(host.path("bin/systemctl"), mode).unwrap();
-    by_name(&host, "codedeploy-agent", &["start"]).with_code(0);
-    by_name(&host, "codedeploy-agent", &["--config_file", "/etc/x.yml", "restart"]).with_code(0);
-    by_name(&host, "codedeploy-agent", &["stop"]).with_code(1).saying(&["no such unit"]);
-    by_name(&host, "codedeploy-agent", &["status"]).with_code(0).saying(&["running as PID 4711"]);
-    let called = std::fs::read_to_string(log).unwrap();
-    let expected = "start hostler.service\nrestart hostler.service\nstop hostler.service\nshow --property=MainPID --value hostler.service\n";
-    assert_eq!(called, expected);
+    let at = host.at("bundles/own");
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    let bundle = Bundle::new(&host, "v1").app().all_hooks().hook("WarmUp", "echo warm").hook("Never", "").write();
+    std::fs::rename(bundle, &at).unwrap();
+    let arguments = ["-l", at.to_str().unwrap(), "-e"];
+    local(&host, &[&arguments[..], &["ApplicationStart,WarmUp,AfterInstall"]].concat()).with_code(0);
+    assert_eq!(host.hook_lines(), ["v1 ApplicationStart", "v1 WarmUp", "v1 AfterInstall"]);
+    // One that the appspec does not have is found before files are put in place.
+    std::fs::write(at.join("app/version"), "v2\n").unwrap();
+    let said = local(&host, &[&arguments[..], &["ApplicationStart,Typo"]].concat()).with_code(1);
+    said.saying(&["the appspec has no hooks for Typo"]);
+    assert_eq!(version(&host), "v1\n");
+    local(&host, &[&arguments[..], &["../up"]].concat()).with_code(2).saying(&["cannot be the name"]);
+    local(&host, &[&arguments[..], &["WarmUp,DownloadBundle"]].concat()).with_code(2).saying(&["cannot come before"]);
 }
 
 #[test]
-fn the_links_come_in_a_package_of_their_own() {
-    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|found| found.status.success());
-    if !has("cargo-deb") || !has("dpkg-deb") {
-        eprintln!("skipped: packages need cargo-deb and dpkg-deb");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/build-compat-deb");
-    let built = Command::new(script).arg(directory.path()).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let package = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
-    let listed = Command::new("dpkg-deb").arg("--contents").arg(package).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let mut files: Vec<_> = listed.lines().filter(|line| !line.starts_with('d')).collect();
-    files.sort();
-    let names: Vec<_> = files.iter().map(|line| line.split_once("./").unwrap().1).collect();
-    let doc = "usr/share/doc/hostler-codedeploy-compat/copyright";
-    let links = [
-        "opt/codedeploy-agent/bin/codedeploy-agent -> /usr/bin/hostler",
-        "opt/codedeploy-agent/bin/codedeploy-local -> /usr/bin/hostler",
-        "usr/bin/codedeploy-local -> hostler",
-    ];
-    assert_eq!(names, [&[doc], &links[..]].concat());
+fn its_log_lies_beside_the_agents_and_says_how_each_event_ended() {
+    let host = Host::new();
+    let v1 = bundle(&host, "v1");
+    local(&host, &["-l", v1.to_str().unwrap()]).with_code(0);
+    write(&v1.join("hooks/AfterInstall-1.sh"), "#!/bin/sh\nexit 3\n");
+    local(&host, &["-l", v1.to_str().unwrap()]).with_code(1).saying(&["AfterInstall failed"]);
+    let log = std::fs::read_to_string(host.at("var/log/aws/codedeploy-agent/codedeploy-local.log")).unwrap();
+    let first = log.lines().next().unwrap();
+    assert!(first[19..].starts_with(" INFO  [codedeploy-local("), "{first}");
+    let said = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(said("a local deployment begins"), 2, "{log}");
+    assert_eq!(said("event=Install status=Succeeded"), 2, "{log}");
+    assert_eq!(said("event=AfterInstall status=Failed"), 1, "{log}");
+    assert_eq!(said("asked_by=codedeploy-local"), 2, "{log}");
+}
+
+/// Waits until somebody waits for the lock of this file.
+fn somebody_waits_for(path: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+    crate::support::eventually("somebody waits for the lock", crate::support::crash_support::PATIENCE, || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let waits = locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&inode));
+        if waits { Ok(()) } else { Err(locks) }
+    });
+}
+
+#[test]
+fn its_install_and_the_daemons_wait_for_each_other() {
+    let (host, service) = served();
+    let path = host.at("var/lib/hostler/install.lock");
+    write(&path, "");
+    // As a process that is in the middle of its Install.
+    let lock = std::fs::File::open(&path).unwrap();
+    let v1 = bundle(&host, "v1");
+    lock.lock().unwrap();
+    let running = host.start_command(local_command(&host, &["-l", v1.to_str().unwrap()]));
+    somebody_waits_for(&path);
+    assert_eq!(version(&host), "", "nothing is put in place meanwhile");
+    lock.unlock().unwrap();
+    running.end().with_code(0);
+    assert_eq!(version(&host), "v1\n");
+
+    let daemon = daemon(&host);
+    lock.lock().unwrap();
+    put(&service, "v2.tgz", &Bundle::new(&host, "v2").content("app/x", "").files("app", "/srv/other").write());
+    service.deploy(&specification("d-LOCKED0002", "web", s3("v2.tgz", "tgz")), &["DownloadBundle", "Install"]);
+    somebody_waits_for(&path);
+    assert!(!host.at("srv/other").exists(), "{}", daemon.said());
+    lock.unlock().unwrap();
+    assert_eq!(service.report_of("d-LOCKED0002", "Install").status, "Succeeded");
+}
+
+#[test]
+fn a_second_local_deployment_waits_for_the_first() {
+    let host = Host::new();
+    let gate = host.path("gate");
+    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let at = host.at("bundles/slow");
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    std::fs::rename(Bundle::new(&host, "slow").hook("BeforeInstall", &wait).write(), &at).unwrap();
+    let first = host.start_command(local_command(&host, &["-l", at.to_str().unwrap()]));
+    crate::support::eventually("the first one's hook runs", crate::support::crash_support::PATIENCE, || {
+        if host.hook_lines().is_empty() { Err(first.said()) } else { Ok(()) }
+    });
+    let v1 = bundle(&host, "v1");
+    let second = host.start_command(local_command(&host, &["-l", v1.to_str().unwrap()]));
+    second.says("another local deployment is going on");
+    std::fs::write(gate, "").unwrap();
+    first.end().with_code(0);
+    second.end().with_code(0);
+    assert_eq!(version(&host), "v1\n");
 }

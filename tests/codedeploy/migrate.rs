@@ -24,10 +24,12 @@ fn systemctl_log(host: &Host) -> String {
 fn it_says_what_is_there_and_what_would_change_and_changes_nothing() {
     let (host, _service) = served();
     left_by_the_agent(&host);
+    let path = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
+    write(&path, format!("{}:verbose: true\n", std::fs::read_to_string(&path).unwrap()));
     let before = crate::support::crash_support::tree(&host.root());
     let said = migrate(&host, &[]).with_code(0).saying(&[
         "codedeployagent.yml is read",
-        "without effect: log_aws_wire",
+        "without effect: verbose",
         "arn:aws:iam::123456789012:user/host-1, by the on-premises file",
         "CodeDeploy agent does not run",
         "0000-web: d-OLDAGENT1 is on the host; its ApplicationStop runs before the next deployment",

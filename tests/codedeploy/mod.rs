@@ -1,13 +1,20 @@
 //! In the CodeDeploy agent's place: deployments that a command service commands, over TLS, with its bucket.
 
+mod booted;
+mod commands;
+mod conformance;
 mod crashes;
 mod envelope;
 mod faults;
+mod hosts;
+mod links;
 mod local;
+mod local_kinds;
 mod migrate;
 mod revisions;
 mod surroundings;
 mod takeover;
+mod traces;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -160,3 +160,60 @@ fn a_refused_conflict_leaves_the_old_release_where_it_is() {
     }
     assert_eq!(version(&host), "v2\n");
 }
+
+#[test]
+fn every_type_of_bundle_comes_from_the_service() {
+    if Command::new("zip").arg("-v").output().is_err() {
+        eprintln!("skipped: zip is missing");
+        return;
+    }
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    // How it is packed, and what the specification says that it is: the content decides.
+    let kinds: [(&str, &[&str], &str); 5] = [
+        ("tar", &["tar", "-cf"], "tar"),
+        ("tgz", &["tar", "-czf"], "tgz"),
+        ("zip", &["zip", "-qr"], "zip"),
+        ("gzip", &["tar", "-czf"], "tar"),
+        ("plain", &["tar", "-cf"], "tgz"),
+    ];
+    for (number, (name, tool, bundle_type)) in kinds.into_iter().enumerate() {
+        let bundle = Bundle::new(&host, name).app().hook("AfterInstall", "").write();
+        let packed = host.path(format!("packed-{name}"));
+        let done = Command::new(tool[0]).args(&tool[1..]).arg(&packed).arg(".").current_dir(bundle).status().unwrap();
+        assert!(done.success());
+        let packed = if packed.exists() { packed } else { packed.with_extension("zip") };
+        service.put_object(name, std::fs::read(packed).unwrap());
+        let id = format!("d-TYPE{number:05}");
+        service.deploy_to_the_end(&specification(&id, "web", s3(name, bundle_type)), &EVENTS);
+        assert_eq!(version(&host), format!("{name}\n"));
+    }
+}
+
+#[test]
+fn as_many_revisions_stay_as_codedeployagent_yml_says() {
+    let (host, service) = served();
+    let path = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(":max_revisions: 5", ":max_revisions: 2")).unwrap();
+    let _daemon = daemon(&host);
+    let kept = || {
+        let entries = std::fs::read_dir(deployment_root(&host, "0000-web")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    for number in 1..=4 {
+        let id = format!("d-KEPT{number:05}");
+        service.deploy_to_the_end(&whole(&host, &service, &format!("v{number}"), &id), &IN_PLACE);
+    }
+    assert_eq!(kept(), ["d-KEPT00003", "d-KEPT00004"]);
+    // One that is on the host stays, however many fail after it.
+    put(&service, "bad.tgz", &Bundle::new(&host, "bad").app().hook("BeforeInstall", "exit 1").write());
+    for number in 5..=7 {
+        let id = format!("d-KEPT{number:05}");
+        service.deploy(&specification(&id, "web", s3("bad.tgz", "tgz")), &["DownloadBundle", "BeforeInstall"]);
+        assert_eq!(service.report_of(&id, "BeforeInstall").status, "Failed");
+    }
+    assert!(kept().contains(&"d-KEPT00004".to_owned()), "{:?}", kept());
+}

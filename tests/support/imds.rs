@@ -181,6 +181,8 @@ fn data(instance: &Instance, path: &str) -> Reply {
         "meta-data/placement/availability-zone" => text(&format!("{}a", instance.region)),
         "meta-data/autoscaling/target-lifecycle-state" => instance.target_state.as_deref().map_or_else(absent, text),
         "meta-data/spot/instance-action" => instance.spot.as_deref().map_or_else(absent, text),
+        "meta-data/services/partition" => text("aws"),
+        "meta-data/services/domain" => text("amazonaws.com"),
         "dynamic/instance-identity/document" => text(&document(instance)),
         "meta-data/iam/security-credentials/" | "meta-data/iam/security-credentials" => {
             instance.role.as_deref().map_or_else(absent, text)

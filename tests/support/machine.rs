@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -216,6 +217,20 @@ impl Machine {
     /// Where a file that the host wrote lies on this machine.
     pub fn on_disk(&self, path: &str) -> PathBuf {
         self.disk.join("upper").join(path.trim_start_matches('/'))
+    }
+
+    /// What `make` returns, made in the host's network: a server that it starts answers on the host's loopback.
+    #[allow(unsafe_code)]
+    pub fn in_network<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        let init = self.init().expect("a running host");
+        let network = File::open(format!("/proc/{init}/ns/net")).expect("the host's network");
+        let enter = move || {
+            // SAFETY: the descriptor is open, and only this thread and those that it starts change their network.
+            let entered = unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
+            make()
+        };
+        std::thread::scope(|scope| scope.spawn(enter).join()).expect("the thread in the host's network")
     }
 
     /// The number on this machine of one of the host's processes.

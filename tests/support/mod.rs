@@ -3,6 +3,7 @@
 pub mod auto_scaling;
 pub mod codedeploy;
 pub mod crash_support;
+pub mod eventually;
 pub mod http_server;
 pub mod imds;
 pub mod logs_service;
@@ -54,3 +55,4 @@ pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Res
         }
     }
 }
+pub use eventually::eventually;

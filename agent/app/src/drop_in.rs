@@ -67,6 +67,20 @@ impl DropIn {
         }
     }
 
+    /// Says what of codedeployagent.yml means something else here, or nothing.
+    pub fn warn_of_differences(&self) {
+        if !self.agent.without_effect.is_empty() {
+            let keys = self.agent.without_effect.join(", ");
+            log::warn!("codedeployagent.yml: {keys}: without effect (SEMANTICS.md, In the CodeDeploy agent's place)");
+        }
+        if let Some(user) = &self.agent.user {
+            log::warn!(
+                "codedeployagent.yml: user: scripts without runas run as {user}; files are installed as root, and are \
+                 root's where the appspec's permissions say nothing else"
+            );
+        }
+    }
+
     /// The CodeDeploy agent's pid file.
     pub fn pid_file(&self, layout: &Layout) -> PathBuf {
         layout.beneath_root(&self.agent.pid_dir).join(format!("{}.pid", self.agent.program_name))

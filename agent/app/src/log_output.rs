@@ -1,6 +1,8 @@
 //! Where the agent's own log goes: the journal with the record's key/values as fields, where standard error is connected
 //! to it; else standard error, one line a record, with the key/values behind the message.
 
+mod agents_log;
+
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -12,8 +14,13 @@ use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use agents_log::AgentsLog;
+
 /// The agent's own records for shipping, besides where people read them.
 static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
+
+/// The same in the CodeDeploy agent's place, where people who knew that agent read them.
+static AGENTS: Mutex<Option<AgentsLog>> = Mutex::new(None);
 
 struct RecordFile {
     path: PathBuf,
@@ -56,16 +63,37 @@ pub fn not_to_file() {
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// Records for people, and the same for shipping.
-struct Both<L>(L);
+/// Writes the records to the CodeDeploy agent's log of this program too, from now on.
+pub fn also_as_the_agent(directory: &Path, program: &str) {
+    match AgentsLog::open(directory, program, &local_now()) {
+        Ok(log) => {
+            *AGENTS.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
+            log::set_max_level(log::max_level().max(LevelFilter::Info));
+        }
+        Err(error) => log::warn!(path:% = directory.display(), error:%; "the CodeDeploy agent's log is not written"),
+    }
+}
 
-impl<L: Log> Log for Both<L> {
+fn local_now() -> jiff::Zoned {
+    hostler_host::clock::now().to_zoned(jiff::tz::TimeZone::system())
+}
+
+/// Records for people, the same for shipping, and the same as the CodeDeploy agent writes them.
+struct Everywhere<L> {
+    people: L,
+    /// Of what people read; the CodeDeploy agent's log has more.
+    level: LevelFilter,
+}
+
+impl<L: Log> Log for Everywhere<L> {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        self.0.enabled(metadata)
+        metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record) {
-        self.0.log(record);
+        if record.level() <= self.level {
+            self.people.log(record);
+        }
         if record.level() > log::max_level() {
             return;
         }
@@ -75,18 +103,27 @@ impl<L: Log> Log for Both<L> {
             // A full disk: the record is where people read it.
             let _ = file.write(&format!("{now} {}\n", text_of(record).replace('\n', " ")));
         }
+        drop(file);
+        let mut agents = AGENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agents) = agents.as_mut() {
+            agents.write(record.level(), &words_of(record), &local_now());
+        }
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.people.flush();
     }
 }
 
 fn text_of(record: &Record) -> String {
-    let mut line = format!("{} {}", record.level().as_str().to_ascii_lowercase(), record.args());
+    format!("{} {}", record.level().as_str().to_ascii_lowercase(), words_of(record))
+}
+
+fn words_of(record: &Record) -> String {
+    let mut words = record.args().to_string();
     // A field that cannot be shown must not cost the message.
-    let _ = record.key_values().visit(&mut Fields(&mut line));
-    line
+    let _ = record.key_values().visit(&mut Fields(&mut words));
+    words
 }
 
 struct Stderr;
@@ -140,9 +177,9 @@ pub fn start(level: LevelFilter) {
     let installed = match JournalLog::new() {
         Ok(journal) if connected_to_journal() => {
             let journal = journal.with_syslog_identifier("hostler".to_owned());
-            log::set_boxed_logger(Box::new(Both(journal))).is_ok()
+            log::set_boxed_logger(Box::new(Everywhere { people: journal, level })).is_ok()
         }
-        _ => log::set_boxed_logger(Box::new(Both(Stderr))).is_ok(),
+        _ => log::set_boxed_logger(Box::new(Everywhere { people: Stderr, level })).is_ok(),
     };
     if installed {
         log::set_max_level(level);

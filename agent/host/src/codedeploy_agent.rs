@@ -76,6 +76,27 @@ pub fn interrupted_commands(directory: &Path, age: Duration) -> io::Result<Vec<S
     Ok(commands)
 }
 
+/// Says that a deployment's command is carried out, as the CodeDeploy agent says it. Nothing rests on it after a power
+/// loss, so nothing is synced.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_tracking_file(directory: &Path, deployment: &str, command: &str) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    fs::write(directory.join(deployment), command)
+}
+
+/// Says that none of a deployment's commands is carried out.
+///
+/// # Errors
+/// When the file is there and cannot be deleted.
+pub fn remove_tracking_file(directory: &Path, deployment: &str) -> io::Result<()> {
+    match fs::remove_file(directory.join(deployment)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the tracking files away, once what they say is in the ledger.
 ///
 /// # Errors
@@ -140,6 +161,11 @@ mod tests {
         let old = fs::File::create(tracking.join("d-OLD")).unwrap();
         old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         assert_eq!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap(), ["command-1"]);
+        write_tracking_file(&tracking, "d-NEW", "command-2").unwrap();
+        assert_eq!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap(), ["command-2"]);
+        remove_tracking_file(&tracking, "d-NEW").unwrap();
+        remove_tracking_file(&tracking, "d-NEW").unwrap();
+        assert!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap().is_empty());
         forget_interrupted_commands(&tracking).unwrap();
         assert!(!tracking.exists());
     }

@@ -11,6 +11,7 @@ pub struct Layout {
     root: PathBuf,
     state: PathBuf,
     socket: PathBuf,
+    install_lock: PathBuf,
     codedeploy_root: PathBuf,
 }
 
@@ -23,7 +24,13 @@ impl Layout {
             None => (root.join("var/lib/hostler"), root.join("run/hostler/hostler.sock")),
         };
         let codedeploy_root = root.join("opt/codedeploy-agent/deployment-root");
-        Self { root: root.to_owned(), state, socket, codedeploy_root }
+        let install_lock = state.join("install.lock");
+        Self { root: root.to_owned(), state, socket, install_lock, codedeploy_root }
+    }
+
+    /// The same with the lock of another state directory's Installs.
+    pub fn with_install_lock_of(self, other: &Self) -> Self {
+        Self { install_lock: other.install_lock.clone(), ..self }
     }
 
     /// The same with the CodeDeploy agent's `root_dir`, which lies below the root prefix.
@@ -44,6 +51,11 @@ impl Layout {
     /// The ledger, the lock and the history lie here.
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// Whose lock an Install waits for: one at a time, whichever process makes it.
+    pub fn install_lock(&self) -> &Path {
+        &self.install_lock
     }
 
     /// The local socket.

@@ -132,7 +132,8 @@ pub fn by_hand(
 }
 
 /// Whether a deployment may go on under the configuration as it is now: the second lock, for whatever way led here. A
-/// rollback returns to what was let in before, and a stop puts nothing on the host.
+/// rollback returns to what was let in before, a stop puts nothing on the host, and what the CodeDeploy service sends is
+/// verified where it is opened.
 ///
 /// # Errors
 /// What is missing.
@@ -140,8 +141,7 @@ pub fn admit(settings: &Settings, creator: Creator, trust: &Trust) -> Result<(),
     let (source, policy) = match creator {
         Creator::Channel => ("channel", &settings.signatures.channel),
         Creator::Cli => ("cli", &settings.signatures.cli),
-        Creator::CodeDeploy => ("codedeploy", &settings.signatures.codedeploy),
-        Creator::Rollback | Creator::Lifecycle => return Ok(()),
+        Creator::CodeDeploy | Creator::Rollback | Creator::Lifecycle => return Ok(()),
     };
     match (policy, trust) {
         (None, _) | (_, Trust::Verified { .. }) => Ok(()),

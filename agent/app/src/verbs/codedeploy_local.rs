@@ -1,6 +1,7 @@
 //! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, commanded from the command line.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_core::appspec::spec::FileExistsBehavior;
@@ -11,20 +12,29 @@ use hostler_core::codedeploy::wire::CommandStatus;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{DeploymentId, GroupKey};
-use hostler_core::machine::Event;
-use hostler_core::machine::command::CommandStage;
+use hostler_core::machine::command::{CommandStage, Order};
+use hostler_core::machine::state::Request;
+use hostler_core::machine::{Event, State};
 use hostler_host::clock;
+use hostler_host::layout::Layout;
 
 use crate::cli::{CodeDeployLocal, FileExists, Shared};
 use crate::drop_in::DropIn;
 use crate::failure::{Failure, Outcome};
+use crate::log_output::also_as_the_agent;
 use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::codedeploy::order::order;
 
+/// The name of this program, of its log, and of who asks for its deployments.
+const NAME: &str = "codedeploy-local";
+
 /// The version that `codedeploy-local --version` has always printed.
 const VERSION: &str = "1.0\n";
+
+/// Time between two looks whether another local deployment has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Deploys.
 ///
@@ -47,6 +57,7 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
     }
     let setup = Arc::new(setup(&arguments)?);
     let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
+    also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
     super::block_on(deploy(setup, drop_in, specification, events))
 }
@@ -64,13 +75,16 @@ fn setup(arguments: &CodeDeployLocal) -> Result<Setup, Failure> {
     };
     let configuration = std::path::absolute(&arguments.agent_configuration_file)?;
     let root = std::path::absolute(&arguments.root)?;
-    Setup::adjusted(&shared, |settings| {
+    let mut setup = Setup::adjusted(&shared, |settings| {
         settings.codedeploy.enabled = true;
         // It was named as it is, and is looked for below the root.
         settings.codedeploy.agent_config = configuration
             .strip_prefix(&root)
             .map_or(configuration.clone(), |below| std::path::Path::new("/").join(below));
-    })
+    })?;
+    // Its Installs and the daemon's wait for each other.
+    setup.layout = setup.layout.with_install_lock_of(&Layout::new(&root, None));
+    Ok(setup)
 }
 
 /// A path of the host is looked at before anything runs.
@@ -128,10 +142,16 @@ async fn deploy(
 ) -> Outcome {
     let paths = setup.layout.deployment(&specification.group, &specification.deployment);
     output::text(&format!("Starting to execute deployment from within folder {}\n", paths.directory().display()))?;
-    let session = Session::open(&setup).await?;
+    log::info!(deployment = specification.deployment.as_str(), revision:% = specification.revision; "a local deployment begins");
+    let session = open_when_free(&setup).await?;
     let mut failed = None;
-    for event in events {
-        let report = carry_out(&setup, &drop_in, &session, event, &specification).await?;
+    for event in &events {
+        let event = *event;
+        let mut report = carry_out(&setup, &drop_in, &session, event, &specification).await?;
+        if event == LifecycleEvent::DownloadBundle && report.status == CommandStatus::Succeeded {
+            let known = session.handle.state().borrow().clone();
+            report = own_events_are_there(&setup, &drop_in, &known, &events, &specification).err().unwrap_or(report);
+        }
         if report.status == CommandStatus::Failed {
             failed = Some((event, report));
             break;
@@ -148,6 +168,42 @@ async fn deploy(
     }
 }
 
+/// Two local deployments at a time wait for each other.
+async fn open_when_free(setup: &Arc<Setup>) -> Result<Session, Failure> {
+    let mut told = false;
+    loop {
+        match Session::open(setup).await {
+            Err(failure) if failure.code == ExitCode::LockHeld => {
+                if !told {
+                    log::warn!("another local deployment is going on; this one waits for its end");
+                    told = true;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Events of the user's own must be in the appspec; that is known as soon as the bundle is unpacked.
+fn own_events_are_there(
+    setup: &Setup,
+    drop_in: &DropIn,
+    known: &State,
+    events: &[LifecycleEvent],
+    specification: &Specification,
+) -> Result<(), Report> {
+    for event in events.iter().filter(|event| matches!(event, LifecycleEvent::Custom(_))) {
+        let order = order(setup, drop_in, known, event.name(), Some(*event), specification.clone());
+        match order {
+            Ok(order) if !order.is_noop() => {}
+            Ok(_) => return Err(Report::failed(&format!("the appspec has no hooks for {event}"))),
+            Err(problem) => return Err(Report::failed(&problem)),
+        }
+    }
+    Ok(())
+}
+
 /// One event: what the service would command, acknowledge and hear, without the service.
 async fn carry_out(
     setup: &Arc<Setup>,
@@ -158,14 +214,15 @@ async fn carry_out(
 ) -> Result<Report, Failure> {
     let mut state = session.handle.state();
     let known = state.borrow().clone();
-    let order = order(setup, drop_in, &known, event.name(), specification.clone());
-    let order = order.map(Box::new).map_err(|problem| Report::failed(&problem));
+    let order = order(setup, drop_in, &known, event.name(), Some(event), specification.clone());
+    let ours = |order: Order| Order { request: Request { asked_by: NAME.to_owned(), ..order.request }, ..order };
+    let order = order.map(ours).map(Box::new).map_err(|problem| Report::failed(&problem));
     let identifier = identifier(&specification.deployment, event);
     let ask = Event::Commanded { identifier: identifier.clone(), execution: String::new(), order };
     session.handle.ask(ask).await?;
     let answer = CommandStatus::InProgress;
     session.handle.ask(Event::Acknowledged { identifier: identifier.clone(), answer }).await?;
-    let ended = |state: &Arc<hostler_core::machine::State>| match &state.service.command(&identifier)?.stage {
+    let ended = |state: &Arc<State>| match &state.service.command(&identifier)?.stage {
         CommandStage::Ended(report) => Some(report.clone()),
         _ => None,
     };

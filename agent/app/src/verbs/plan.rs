@@ -53,7 +53,7 @@ struct Document {
 
 #[derive(Debug, Serialize)]
 struct PlannedHook {
-    event: &'static str,
+    event: LifecycleEvent,
     location: String,
     /// Whether it is the installed revision's script.
     of_installed: bool,
@@ -190,7 +190,7 @@ fn hooks(old: &[EventHooks], new: &[EventHooks]) -> Vec<PlannedHook> {
     });
     scripts
         .map(|(event, script)| PlannedHook {
-            event: event.name(),
+            event,
             location: script.location.clone(),
             of_installed: event.runs_old_revision(),
             user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },

@@ -10,7 +10,7 @@ use hostler_core::machine::state::Creator;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_host::archive;
 use hostler_host::clock;
-use hostler_host::install::{self, InstallRequest, JournalState, Settled};
+use hostler_host::install::{self, InstallLock, InstallRequest, JournalState, Settled};
 
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -21,6 +21,8 @@ use crate::work::{chain, fail, service_files};
 pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     let journal = paths.journal();
+    let lock = setup.layout.install_lock();
+    let _alone = InstallLock::wait(lock).map_err(|e| fail(format!("cannot lock {}: {e}", lock.display())))?;
     // An Install that was interrupted is brought to an end first; one that stands is not done again.
     match install::settle(&journal).map_err(|e| fail(chain(&e)))? {
         Settled::Installed | Settled::Committed(_) => {

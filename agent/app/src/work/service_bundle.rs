@@ -21,7 +21,6 @@ use hostler_host::layout::DeploymentPaths;
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::signatures;
 use crate::sources::store::AnyObject;
 use crate::work::bundle::read_appspec;
 use crate::work::fetch::{Bundles, from_network, store_failure};
@@ -147,11 +146,6 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
         return WorkResult::Checked { fault: None, warnings: Vec::new() };
     };
-    let request = &job.deployment.request;
-    if let Err(problem) = signatures::admit(&setup.settings, request.creator, &request.trust) {
-        let fault = Some(WorkFailure { message: problem, verification: true, absent: false });
-        return WorkResult::Checked { fault, warnings: Vec::new() };
-    }
     let made = atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)));
     let fetched = match made {
         Ok(()) => fetch(&setup, &job, &paths, location, reuse.as_ref()).await,

@@ -43,7 +43,9 @@ pub struct AgentConfig {
     pub s3_endpoint_override: Option<String>,
     /// Whether a bundle that another deployment left on the host may be used again.
     pub enable_archive_reuse: bool,
-    /// Keys that have no meaning for hostler, for people to know.
+    /// The user that the CodeDeploy agent runs as, and so the one of scripts whose appspec names none.
+    pub user: Option<String>,
+    /// Keys whose values would change something under the CodeDeploy agent and change nothing here, for people to know.
     pub without_effect: Vec<String>,
 }
 
@@ -66,6 +68,7 @@ impl Default for AgentConfig {
             deploy_control_endpoint: None,
             s3_endpoint_override: None,
             enable_archive_reuse: true,
+            user: None,
             without_effect: Vec::new(),
         }
     }
@@ -121,9 +124,24 @@ impl AgentConfig {
             "deploy_control_endpoint" => self.deploy_control_endpoint = value.text(),
             "s3_endpoint_override" => self.s3_endpoint_override = value.text(),
             "enable_archive_reuse" => self.enable_archive_reuse = value.flag()?,
+            "user" => self.user = value.text(),
+            _ if is_what_hostler_does(key, text.trim()) => {}
+            _ if self.without_effect.iter().any(|known| known == key) => {}
             _ => self.without_effect.push(key.to_owned()),
         }
         Ok(())
+    }
+}
+
+/// Whether a key asks for nothing but what is so here anyway: the CodeDeploy agent's defaults, and what hostler never does.
+fn is_what_hostler_does(key: &str, text: &str) -> bool {
+    match key {
+        "log_aws_wire" | "verbose" | "use_mock_command_service" => text == "false",
+        // Only version 2 of the metadata service is ever asked.
+        "disable_imds_v1" => true,
+        "children" => text == "1",
+        "codedeploy_test_profile" => text == "prod",
+        _ => false,
     }
 }
 
@@ -271,7 +289,6 @@ mod tests {
         let expected = AgentConfig {
             log_dir: "/var/log/aws/codedeploy-agent/".into(),
             pid_dir: "/opt/codedeploy-agent/state/.pid/".into(),
-            without_effect: vec!["log_aws_wire".to_owned(), "verbose".to_owned()],
             ..AgentConfig::default()
         };
         assert_eq!(config(shipped).unwrap(), expected);
@@ -294,6 +311,15 @@ mod tests {
             let error = config(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_changes_nothing_here_is_named_once() {
+        let text = ":verbose: true\n:log_aws_wire: true\n:log_aws_wire: true\n:disable_imds_v1: false\n:children: 1\n\
+                    :group: deploy\n:user: deploy\n:wait_after_error: 30\n:own: x\n";
+        let found = config(text).unwrap();
+        assert_eq!(found.without_effect, ["verbose", "log_aws_wire", "group", "wait_after_error", "own"]);
+        assert_eq!(found.user.as_deref(), Some("deploy"));
     }
 
     #[test]

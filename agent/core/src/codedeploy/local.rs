@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use crate::bundle::BundleType;
-use crate::codedeploy::events::event_of;
 use crate::codedeploy::specification::RevisionLocation;
 use crate::event_order::LifecycleEvent;
 
@@ -35,10 +34,12 @@ pub const DEFAULT_EVENTS: [&str; 11] = [
 /// they are not named, and in this order.
 ///
 /// # Errors
-/// An event is not one of CodeDeploy's, or stands where its revision's scripts cannot be.
+/// A name can be no event's, is named twice or is the service's own work, or an event stands where its revision's scripts
+/// cannot be.
 pub fn events(list: Option<&str>) -> Result<Vec<LifecycleEvent>, InvalidArgument> {
     use LifecycleEvent::{
-        AfterBlockTraffic, ApplicationStop, BeforeBlockTraffic, BeforeInstall, DownloadBundle, Install,
+        AfterBlockTraffic, AllowTraffic, ApplicationStop, BeforeBlockTraffic, BeforeInstall, BlockTraffic,
+        DownloadBundle, Install,
     };
     let names: Vec<&str> = match list {
         Some(list) => list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
@@ -46,9 +47,11 @@ pub fn events(list: Option<&str>) -> Result<Vec<LifecycleEvent>, InvalidArgument
     };
     let mut events = Vec::new();
     for name in names {
-        match event_of(name) {
-            Some(event) => events.push(event),
-            None => return invalid(format!("{name} is not a lifecycle event; {} are", DEFAULT_EVENTS.join(", "))),
+        match name.parse::<LifecycleEvent>() {
+            Err(error) => return invalid(error.to_string()),
+            Ok(event @ (BlockTraffic | AllowTraffic)) => return invalid(format!("{event} has no scripts")),
+            Ok(event) if events.contains(&event) => return invalid(format!("{event} is named twice")),
+            Ok(event) => events.push(event),
         }
     }
     if !events.contains(&Install) {
@@ -151,14 +154,15 @@ fn github(rest: &str, bundle_type: BundleType) -> Option<RevisionLocation> {
 mod tests {
     use super::*;
 
-    fn names(list: &str) -> Result<Vec<&'static str>, String> {
+    fn names(list: &str) -> Result<Vec<String>, String> {
         let found = events(Some(list)).map_err(|e| e.to_string())?;
-        Ok(found.into_iter().map(LifecycleEvent::name).collect())
+        Ok(found.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn the_bundle_and_the_files_come_first_where_they_are_not_named_and_in_order() {
-        assert_eq!(events(None).unwrap().into_iter().map(LifecycleEvent::name).collect::<Vec<_>>(), DEFAULT_EVENTS);
+        assert_eq!(names(&DEFAULT_EVENTS.join(",")).unwrap(), DEFAULT_EVENTS);
+        assert_eq!(events(None), events(Some(&DEFAULT_EVENTS.join(","))));
         assert_eq!(names("AfterInstall").unwrap(), ["DownloadBundle", "Install", "AfterInstall"]);
         assert_eq!(names("Install, DownloadBundle").unwrap(), ["DownloadBundle", "Install"]);
         assert_eq!(
@@ -171,7 +175,11 @@ mod tests {
     fn an_event_that_stands_where_it_cannot_is_named() {
         assert!(names("AfterInstall,DownloadBundle,Install").unwrap_err().contains("AfterInstall cannot come before"));
         assert!(names("DownloadBundle,ApplicationStart,Install").unwrap_err().contains("ApplicationStart"));
-        assert!(names("Befor").unwrap_err().contains("Befor is not a lifecycle event"));
+        assert!(names("Befor/e").unwrap_err().contains("cannot be the name of a lifecycle event"));
+        assert!(names("AfterInstall,AfterInstall").unwrap_err().contains("AfterInstall is named twice"));
+        assert!(names("BlockTraffic").unwrap_err().contains("BlockTraffic has no scripts"));
+        assert!(names("Own,DownloadBundle").unwrap_err().contains("Own cannot come before DownloadBundle"));
+        assert_eq!(names("ApplicationStart,Own").unwrap(), ["DownloadBundle", "Install", "ApplicationStart", "Own"]);
     }
 
     #[test]

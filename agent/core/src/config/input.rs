@@ -317,7 +317,7 @@ fn rollback(entry: &Entry, findings: &mut Findings) -> Option<RollbackPolicy> {
         match LifecycleEvent::ORDER.into_iter().find(|event| event.name() == name) {
             Some(event) => events.push(event),
             None => {
-                let names = LifecycleEvent::ORDER.map(LifecycleEvent::name);
+                let names = LifecycleEvent::ORDER.each_ref().map(LifecycleEvent::name);
                 let help = match nearest(name, &names) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("the events are {}", names.join(", ")),

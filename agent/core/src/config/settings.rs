@@ -101,15 +101,14 @@ pub struct GroupSettings {
 }
 
 /// Whose signatures each source of deployments needs. `None`: nothing from it is verified, and `status` says so. With a
-/// policy, what does not satisfy it is refused.
+/// policy, what does not satisfy it is refused. The CodeDeploy service's specifications carry no digest that a release
+/// document could name; whose they may be is [`CodeDeploySettings`]'s.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignatureSettings {
     /// Releases in a channel.
     pub channel: Option<SigningPolicy>,
     /// `hostler deploy`.
     pub cli: Option<SigningPolicy>,
-    /// The CodeDeploy service.
-    pub codedeploy: Option<SigningPolicy>,
 }
 
 /// How hooks are run.

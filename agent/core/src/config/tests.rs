@@ -201,7 +201,6 @@ fn signing_policies_are_read_on_one_line_or_as_pem_and_merged() {
     let settings = read(&files, &Limits::default()).unwrap();
     let (channel, cli) = (settings.signatures.channel.unwrap(), settings.signatures.cli.unwrap());
     assert_eq!((channel.version, channel.threshold, &channel.keys), (3, 1, &cli.keys));
-    assert_eq!(settings.signatures.codedeploy, None);
     let floor = read_one("groups: [{application: web, group: prod, minimum_sequence: 40}]").unwrap();
     assert_eq!(floor.groups[0].minimum_sequence, Some(40));
 }
@@ -216,6 +215,7 @@ fn a_signing_policy_that_would_guard_nothing_is_refused() {
         (format!("signatures: {{channel: {{keys: [{KEY}, {KEY}]}}}}"), "twice"),
         ("signatures: {channel: {keys: [MCow]}}".to_owned(), "not an Ed25519 or P-256"),
         (format!("signatures: {{chanel: {{keys: [{KEY}]}}}}"), "did you mean `channel`"),
+        (format!("signatures: {{codedeploy: {{keys: [{KEY}]}}}}"), "codedeploy"),
     ] {
         let wrong = read_one(&text).unwrap_err();
         assert!(wrong.contains(expected), "{text}: {wrong}");

@@ -12,6 +12,8 @@
 //! taken or refused it. So no crash loses a command that the service believes to be going on, or an outcome. Commands
 //! of one group wait for each other and for deployments that others asked for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codedeploy::diagnostics::Report;
@@ -43,6 +45,16 @@ impl Service {
     /// The command with this identifier.
     pub fn command(&self, identifier: &str) -> Option<&Command> {
         self.commands.iter().find(|command| command.identifier == identifier)
+    }
+
+    /// The deployments of which a command is carried out or waits for its turn, with the newest such command.
+    pub fn going_on(&self) -> BTreeMap<DeploymentId, String> {
+        let deployments = self.commands.iter().filter_map(|command| match &command.stage {
+            CommandStage::Accepted(order) => Some((order.deployment.clone(), command.identifier.clone())),
+            CommandStage::CarriedOut(deployment) => Some((deployment.clone(), command.identifier.clone())),
+            _ => None,
+        });
+        deployments.collect()
     }
 }
 

@@ -267,7 +267,7 @@ pub enum Refusal {
         /// The group.
         key: GroupKey,
         /// Where it is.
-        event: &'static str,
+        event: String,
     },
     /// There is nothing to return to.
     #[error("{key} has no good revision to return to; `hostler history` shows what was deployed")]

@@ -331,8 +331,8 @@ impl Turn<'_> {
             if last && step.probe.is_none() {
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
-        } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) {
-            // The event goes on in the next boot, after this script.
+        } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) && deployment.commanded.is_none() {
+            // The event goes on in the next boot, after this script. To the CodeDeploy agent it is a failure as any other.
             deployment.rebooting = true;
         } else if !again {
             let message = format!("{location}: {}", result.outcome);
@@ -519,7 +519,7 @@ fn refuse_while_active(group: &Group) -> Result<(), Refusal> {
         Some(active) => Err(Refusal::DeploymentActive {
             active: active.id.clone(),
             key: group.key.clone(),
-            event: active.current().map_or("finishing", |s| s.event.name()),
+            event: active.current().map_or_else(|| "finishing".to_owned(), |s| s.event.to_string()),
         }),
     }
 }

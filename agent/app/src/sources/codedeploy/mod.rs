@@ -5,6 +5,7 @@
 //! poll     asks for commands, one poll open at a time
 //! take     a command: its specification, verified; its scripts; into the ledger; acknowledged
 //! report   what ended: sent until the service has taken or refused it
+//! tracking what is carried out, in the CodeDeploy agent's files
 //! ```
 
 mod connect;
@@ -12,6 +13,7 @@ pub mod order;
 mod poll;
 mod report;
 mod take;
+mod tracking;
 
 pub use take::TRACKING_AGE;
 
@@ -28,6 +30,7 @@ use tokio::sync::Notify;
 use crate::drop_in::DropIn;
 use crate::engine::Handle;
 use crate::failure::Failure;
+use crate::log_output::also_as_the_agent;
 use crate::setup::Setup;
 
 /// Time between two looks whether the CodeDeploy agent has ended.
@@ -81,6 +84,8 @@ pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::
 /// Follows the service for as long as it is polled.
 pub async fn follow(setup: Arc<Setup>, drop_in: Arc<DropIn>, handle: Handle) {
     wait_for_the_agents_end(&setup, &drop_in).await;
+    also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), &drop_in.agent.program_name);
+    drop_in.warn_of_differences();
     let pid_file = drop_in.pid_file(&setup.layout);
     if let Err(error) = codedeploy_agent::write_pid_file(&pid_file) {
         log::warn!("the pid file {} is not written: {error}", pid_file.display());
@@ -91,7 +96,7 @@ pub async fn follow(setup: Arc<Setup>, drop_in: Arc<DropIn>, handle: Handle) {
     let follower = Arc::new(Follower { setup, drop_in, handle, service, in_hand, ended });
     take::report_commands_of_the_agent(&follower).await;
     take::go_on(&follower);
-    tokio::join!(poll::poll(Arc::clone(&follower)), report::report(follower));
+    tokio::join!(poll::poll(Arc::clone(&follower)), report::report(Arc::clone(&follower)), tracking::track(&follower));
 }
 
 /// Only one of the two agents may serve a host.

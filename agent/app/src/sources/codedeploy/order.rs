@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hostler_core::appspec::spec::EventHooks;
 use hostler_core::appspec::{self, appspec_names, diagnose};
-use hostler_core::codedeploy::events::{Chosen, chosen, event_of};
+use hostler_core::codedeploy::events::{Chosen, chosen};
 use hostler_core::codedeploy::specification::Specification;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::DeploymentId;
@@ -18,7 +18,7 @@ use crate::drop_in::DropIn;
 use crate::setup::Setup;
 use crate::work::service_files;
 
-/// Makes an order of a command's name and its deployment's specification.
+/// Makes an order of a command's name, the event that it means and its deployment's specification.
 ///
 /// # Errors
 /// What is reported: this deployment's appspec is not there or cannot be used.
@@ -27,11 +27,11 @@ pub fn order(
     drop_in: &DropIn,
     state: &State,
     name: &str,
+    event: Option<LifecycleEvent>,
     specification: Specification,
 ) -> Result<Order, String> {
-    let event = event_of(name);
     let scripts = match event.filter(|event| event.has_scripts()) {
-        Some(event) => scripts(setup, state, event, &specification)?,
+        Some(event) => as_the_agents_user(scripts(setup, state, event, &specification)?, drop_in),
         None => Vec::new(),
     };
     Ok(Order {
@@ -71,6 +71,12 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
         },
         key: specification.group,
     }
+}
+
+/// Under the CodeDeploy agent a script whose appspec names no user is its own user's, and must not become root's.
+fn as_the_agents_user(scripts: Vec<Script>, drop_in: &DropIn) -> Vec<Script> {
+    let own = &drop_in.agent.user;
+    scripts.into_iter().map(|script| Script { runas: script.runas.clone().or_else(|| own.clone()), ..script }).collect()
 }
 
 /// The scripts of an event, of the revision that the event means.

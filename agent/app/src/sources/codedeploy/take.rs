@@ -7,6 +7,7 @@ use hostler_aws::codedeploy::{OpenedEnvelope, is_refused_for_good, open, verify_
 use hostler_aws::fault::Fault;
 use hostler_core::codedeploy::backoff::before_retry;
 use hostler_core::codedeploy::diagnostics::Report;
+use hostler_core::codedeploy::events::event_of;
 use hostler_core::codedeploy::specification::{RevisionLocation, Specification};
 use hostler_core::codedeploy::wire::{CommandStatus, HostCommand};
 use hostler_core::config::settings::ChangedSigner;
@@ -96,7 +97,10 @@ async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<B
     }
     let (setup, drop_in) = (Arc::clone(&follower.setup), Arc::clone(&follower.drop_in));
     let (state, name) = (follower.handle.state().borrow().clone(), command.command_name.clone());
-    let made = tokio::task::spawn_blocking(move || order::order(&setup, &drop_in, &state, &name, specification)).await;
+    let made = tokio::task::spawn_blocking(move || {
+        order::order(&setup, &drop_in, &state, &name, event_of(&name), specification)
+    })
+    .await;
     let made = made.unwrap_or_else(|error| Err(format!("a fault in hostler: {error}")));
     Some(made.map(Box::new).map_err(|problem| Report::failed(&problem)))
 }
@@ -156,14 +160,16 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
     Ok(())
 }
 
-/// Commands that a CodeDeploy agent was carrying out when it went down have failed, as that agent would have said.
+/// Commands that a CodeDeploy agent was carrying out when it went down have failed, as that agent would have said. What
+/// this agent was carrying out itself is in the ledger and goes on.
 pub async fn report_commands_of_the_agent(follower: &Follower) {
     let directory = follower.setup.layout.codedeploy(&follower.drop_in.agent.ongoing_deployment_tracking);
     let commands = codedeploy_agent::interrupted_commands(&directory, TRACKING_AGE).unwrap_or_else(|error| {
         log::warn!("cannot read {}: {error}", directory.display());
         Vec::new()
     });
-    for identifier in commands {
+    let known = follower.handle.state().borrow().clone();
+    for identifier in commands.into_iter().filter(|command| known.service.command(command).is_none()) {
         log::warn!(command = identifier.as_str(); "a command that the CodeDeploy agent left unfinished is reported as failed");
         let order = Err(Report::failed_after_restart());
         let _ = follower.handle.ask(Event::Commanded { identifier, execution: String::new(), order }).await;

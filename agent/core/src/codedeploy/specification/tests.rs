@@ -42,6 +42,16 @@ fn every_required_field_is_named_when_it_is_missing_null_or_empty() {
 }
 
 #[test]
+fn fields_that_nobody_knows_are_left_out() {
+    let found = with(|v| {
+        v["Novelty"] = serde_json::json!({"a": [1, null]});
+        v["AllPossibleLifecycleEvents"] = serde_json::json!(["ApplicationStop"]);
+        v["Revision"]["S3Revision"]["Novelty"] = 1.into();
+    });
+    assert_eq!(found.unwrap(), with(|_| {}).unwrap());
+}
+
+#[test]
 fn an_arn_is_cut_to_the_deployments_id() {
     let arn = "arn:aws:codedeploy:eu-west-1:1:deployment/d-X";
     assert_eq!(with(|v| v["DeploymentId"] = arn.into()).unwrap().deployment.as_str(), "d-X");

@@ -7,7 +7,7 @@ use crate::release::{PublicKey, SigningPolicy};
 use crate::yaml::Position;
 
 /// Keys below `signatures`: the sources of deployments.
-const SOURCES: &[&str] = &["channel", "cli", "codedeploy"];
+const SOURCES: &[&str] = &["channel", "cli"];
 /// Keys of a source.
 const POLICY: &[&str] = &["version", "threshold", "keys"];
 
@@ -23,7 +23,7 @@ struct Written {
 
 /// What the files say so far.
 #[derive(Default)]
-pub(super) struct Sources([Written; 3]);
+pub(super) struct Sources([Written; SOURCES.len()]);
 
 impl Sources {
     /// Takes one file's word.
@@ -57,8 +57,8 @@ impl Sources {
                 wrong.extend(findings.into_list());
             }
         }
-        let [channel, cli, codedeploy] = self.0.map(|written| written.policy());
-        if wrong.is_empty() { Ok(SignatureSettings { channel, cli, codedeploy }) } else { Err(wrong) }
+        let [channel, cli] = self.0.map(|written| written.policy());
+        if wrong.is_empty() { Ok(SignatureSettings { channel, cli }) } else { Err(wrong) }
     }
 }
 

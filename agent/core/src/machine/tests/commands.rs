@@ -121,6 +121,21 @@ fn a_failed_event_is_reported_once_and_ends_the_deployment_without_a_rollback() 
 }
 
 #[test]
+fn a_script_that_ends_with_194_has_failed_as_under_the_codedeploy_agent() {
+    let mut host = Host::default();
+    for name in ["DownloadBundle", "Install"] {
+        assert!(is_success(&host.command(name, order("prod", 1, name, 1), &mut never)));
+    }
+    host.receive("after", order("prod", 1, "AfterInstall", 2));
+    let effects = host.acknowledge("after", CommandStatus::InProgress);
+    let result = Box::new(WorkResult::Hook(hook_result(HookOutcome::Exited { code: 194 })));
+    let effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+    assert!(effects.iter().all(|effect| effect.work != Work::Reboot), "{effects:?}");
+    let report = host.report("after").unwrap();
+    assert!(!is_success(&report) && report.payload.contains("failed with exit code 194"), "{report:?}");
+}
+
+#[test]
 fn a_bundle_that_cannot_be_deployed_does_not_stop_the_application() {
     let mut host = Host { fail_at: Some(LifecycleEvent::DownloadBundle), ..Host::default() };
     let report = host.command("stop", order("prod", 1, "ApplicationStop", 1), &mut never);

@@ -1,0 +1,39 @@
+//! The CodeDeploy agent's tracking files: scripts look at them to see whether a deployment goes on, and a CodeDeploy agent
+//! that follows hostler reports as failed what hostler left unfinished.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hostler_core::ids::DeploymentId;
+use hostler_host::codedeploy_agent::{remove_tracking_file, write_tracking_file};
+
+use super::Follower;
+
+/// Keeps a file for each deployment of which a command is carried out.
+pub async fn track(follower: &Follower) {
+    let directory = follower.setup.layout.codedeploy(&follower.drop_in.agent.ongoing_deployment_tracking);
+    let mut state = follower.handle.state();
+    let mut written = BTreeMap::new();
+    loop {
+        let going_on = state.borrow_and_update().service.going_on();
+        write_changes(&directory, &written, &going_on);
+        written = going_on;
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Two or three small files: nothing is decided by them, so what cannot be written is only said.
+fn write_changes(directory: &Path, before: &BTreeMap<DeploymentId, String>, now: &BTreeMap<DeploymentId, String>) {
+    for deployment in before.keys().filter(|deployment| !now.contains_key(*deployment)) {
+        if let Err(error) = remove_tracking_file(directory, deployment.as_str()) {
+            log::warn!(deployment = deployment.as_str(); "a tracking file cannot be deleted: {error}");
+        }
+    }
+    for (deployment, command) in now.iter().filter(|(deployment, command)| before.get(*deployment) != Some(*command)) {
+        if let Err(error) = write_tracking_file(directory, deployment.as_str(), command) {
+            log::warn!(deployment = deployment.as_str(); "a tracking file cannot be written: {error}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The envelopes that specifications come in: PKCS #7 signed data around JSON, signed with a certificate of the test's own.
+
+use std::path::Path;
+use std::process::Command;
+
+/// A fresh key with its certificate, in a directory.
+pub fn signer() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .current_dir(directory.path())
+        .args(["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=signer", "-days", "2"])
+        .args(["-keyout", "key", "-out", "crt"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    directory
+}
+
+/// The content in an envelope, as PEM.
+pub fn signed(signer: &Path, content: &str) -> String {
+    std::fs::write(signer.join("content"), content).unwrap();
+    let made = Command::new("openssl")
+        .current_dir(signer)
+        .args(["smime", "-sign", "-nodetach", "-binary", "-outform", "PEM", "-signer", "crt", "-inkey", "key"])
+        .args(["-in", "content"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap()
+}
+
+/// The envelope with other content than was signed: `shop` became `evil`.
+pub fn altered(envelope: &str) -> String {
+    let base64: String = envelope.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut bytes = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+    let at = bytes.windows(4).position(|w| w == b"shop").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"evil");
+    data_encoding::BASE64.encode(&bytes)
+}

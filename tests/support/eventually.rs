@@ -1,0 +1,18 @@
+//! Waiting for what another process does.
+
+use std::time::{Duration, Instant};
+
+/// Looks until `look` succeeds and returns what it found.
+///
+/// # Panics
+/// When that has not happened `within` the time, with what was seen last.
+pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(seen) if Instant::now() >= deadline => panic!("{what}: not within {within:?}; last seen: {seen}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
