@@ -4,6 +4,7 @@
 //! memory: its batch is built again when its time has come.
 
 mod delivery;
+mod flush;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::failure::Failure;
 use crate::setup::Setup;
 use delivery::{Delivery, Sent};
+use flush::Flushes;
 
 /// Requests at a time. More would not be faster on a small host, and each holds a body.
 const REQUESTS: usize = 4;
@@ -42,19 +44,26 @@ const MOST_REPORTED: usize = 2000;
 /// What can be asked of the task.
 enum Request {
     Report(oneshot::Sender<LogsReport>),
-    /// Send everything that is there, within the time.
+    /// Send everything that is there, within the time, and go on.
     Flush(Instant, oneshot::Sender<()>),
+    /// Send everything that is there, within the time, and end.
+    Finish(Instant, oneshot::Sender<()>),
 }
 
 /// The way to the shipping. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ShippingHandle(mpsc::Sender<Request>);
+pub struct ShippingHandle {
+    requests: mpsc::Sender<Request>,
+    /// How long any shipping may be waited for.
+    most: Duration,
+}
 
 impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Report(_) => "Report",
             Self::Flush(..) => "Flush",
+            Self::Finish(..) => "Finish",
         })
     }
 }
@@ -63,8 +72,17 @@ impl ShippingHandle {
     /// How far everything is; `None` when the shipping has ended.
     pub async fn report(&self) -> Option<LogsReport> {
         let (answer, report) = oneshot::channel();
-        self.0.send(Request::Report(answer)).await.ok()?;
+        self.requests.send(Request::Report(answer)).await.ok()?;
         report.await.ok()
+    }
+
+    /// Waits until what is there now is shipped, and not longer than `bound` or the configured one.
+    pub async fn flush(&self, bound: Duration) {
+        let (done, flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(Instant::now() + bound.min(self.most), done)).await.is_ok() {
+            // A task that has ended ships nothing any more.
+            let _ = flushed.await;
+        }
     }
 }
 
@@ -73,7 +91,6 @@ impl ShippingHandle {
 pub struct Shipping {
     handle: ShippingHandle,
     task: JoinHandle<()>,
-    flush: Duration,
 }
 
 impl Shipping {
@@ -116,10 +133,11 @@ impl Shipping {
             delivery: Delivery::new(CloudWatchLogs::new(calls)),
             sending: JoinSet::new(),
             looked: Instant::now(),
-            flushing: None,
+            flushes: Flushes::default(),
+            finishing: None,
         };
-        let flush = Duration::from_secs(settings.flush_seconds);
-        Ok(Some(Self { handle: ShippingHandle(sender), task: tokio::spawn(task.run(tail)), flush }))
+        let handle = ShippingHandle { requests: sender, most: Duration::from_secs(settings.flush_seconds) };
+        Ok(Some(Self { handle, task: tokio::spawn(task.run(tail)) }))
     }
 
     /// The way to it.
@@ -130,8 +148,8 @@ impl Shipping {
     /// Ships what is there, within the configured bound, and ends. What is not shipped by then is shipped by the next start.
     pub async fn finish(self) {
         let (done, finished) = oneshot::channel();
-        let deadline = Instant::now() + self.flush;
-        if self.handle.0.send(Request::Flush(deadline, done)).await.is_ok() {
+        let deadline = Instant::now() + self.handle.most;
+        if self.handle.requests.send(Request::Finish(deadline, done)).await.is_ok() {
             // Also when the task ended in the middle.
             let _ = finished.await;
         }
@@ -153,7 +171,8 @@ struct Task {
     delivery: Delivery,
     sending: JoinSet<(Ticket, Sent)>,
     looked: Instant,
-    flushing: Option<(Instant, oneshot::Sender<()>)>,
+    flushes: Flushes,
+    finishing: Option<(Instant, oneshot::Sender<()>)>,
 }
 
 impl Task {
@@ -161,11 +180,14 @@ impl Task {
         let mut tail = Some(tail);
         while let Some(had) = tail.take() {
             let had = self.follow_deployments(had);
-            let Some(had) = self.send_what_is_due(had).await else { return };
+            let Some(mut had) = self.send_what_is_due(had).await else { return };
+            if self.flushes.answer(&had) && self.finishing.is_none() {
+                had.gather_again();
+            }
             if self.is_over(&had) {
                 self.sending.shutdown().await;
                 had.close(clock::now_ms());
-                if let Some((_, done)) = self.flushing.take() {
+                if let Some((_, done)) = self.finishing.take() {
                     // Nobody waits any more, perhaps.
                     let _ = done.send(());
                 }
@@ -176,7 +198,7 @@ impl Task {
     }
 
     fn is_over(&self, tail: &Tail) -> bool {
-        let Some((deadline, _)) = &self.flushing else { return false };
+        let Some((deadline, _)) = &self.finishing else { return false };
         if Instant::now() >= *deadline {
             log::warn!("not all logs were shipped in time; the next start goes on");
             return true;
@@ -240,9 +262,10 @@ impl Task {
         let now = clock::now_ms();
         let mut until = Instant::now() + Duration::from_millis(due.saturating_sub(now).min(60_000));
         until = until.min(self.delivery.next_try().unwrap_or(until));
-        if let Some((deadline, _)) = &self.flushing {
+        let deadline = self.finishing.as_ref().map(|(deadline, _)| *deadline).or_else(|| self.flushes.next_deadline());
+        if let Some(deadline) = deadline {
             // The last lines of files may still be without their end.
-            until = until.min(*deadline).min(Instant::now() + LOOK);
+            until = until.min(deadline).min(Instant::now() + LOOK);
         }
         let quiet_until = self.looked + LOOK;
         tokio::select! {
@@ -257,7 +280,11 @@ impl Task {
                 // One that does not wait for the answer any more.
                 Request::Report(answer) => { let _ = answer.send(self.report(&tail)); }
                 Request::Flush(deadline, done) => {
-                    self.flushing = Some((deadline, done));
+                    self.delivery.forget_waits();
+                    self.flushes.begin(&mut tail, deadline, done);
+                }
+                Request::Finish(deadline, done) => {
+                    self.finishing = Some((deadline, done));
                     self.delivery.forget_waits();
                     tail.flush(clock::now_ms());
                 }

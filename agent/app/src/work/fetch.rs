@@ -9,7 +9,7 @@ use hostler_aws::store_s3::{Landing, S3Object};
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
-use hostler_core::machine::state::{Revision, Source};
+use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::{Content, Key, S3Location, Store as _, StoreError, StoreErrorKind};
 use hostler_host::archive;
 use hostler_host::digest::digest_file;
@@ -96,7 +96,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
         return Ok(request.revision.clone().into());
     }
     if let Some(expected) = &expected
-        && let Some(tree) = unpacked_before(setup, job, &expected.sha256).await?
+        && let Some(tree) = unpacked_before(setup, &job.group, &expected.sha256).await?
     {
         log::info!(tree:% = tree.display(); "the revision is here already");
         return Ok(Brought { revision: request.revision.clone(), tree: Some(tree) });
@@ -105,9 +105,13 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
 }
 
 /// The unpacked bundle of an earlier deployment of the same digest, if it is as it was unpacked.
-async fn unpacked_before(setup: &Setup, job: &Job, digest: &Sha256Digest) -> Result<Option<PathBuf>, WorkFailure> {
-    let earlier = job.group.finished.iter().rev().filter(|d| d.request.revision.digest.as_ref() == Some(digest));
-    let candidates: Vec<_> = earlier.map(|d| setup.layout.deployment(&job.group.key, d.archive())).collect();
+pub async fn unpacked_before(
+    setup: &Setup,
+    group: &Group,
+    digest: &Sha256Digest,
+) -> Result<Option<PathBuf>, WorkFailure> {
+    let earlier = group.finished.iter().rev().filter(|d| d.request.revision.digest.as_ref() == Some(digest));
+    let candidates: Vec<_> = earlier.map(|d| setup.layout.deployment(&group.key, d.archive())).collect();
     blocking(move || {
         let unchanged = |paths: &DeploymentPaths| {
             let noted = fs::read_to_string(paths.fingerprint()).ok();
@@ -222,7 +226,7 @@ impl Bundles {
     }
 
     /// Whether the kept bundle is this one.
-    async fn kept_is(&self, content: &Content) -> Result<bool, WorkFailure> {
+    pub async fn kept_is(&self, content: &Content) -> Result<bool, WorkFailure> {
         match self.kept().filter(|kept| kept.ends_with(content.sha256.hex())) {
             Some(kept) => is_here(&kept, content).await,
             None => Ok(false),

@@ -12,9 +12,10 @@ pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
         (Posture::Free, _) => return Ok(()),
         (Posture::Leaving, _) => "on its way out",
         // Who is at the keyboard knows that nothing serves here.
-        (Posture::Pooled | Posture::Parked, creator) if creator != Creator::Channel => return Ok(()),
+        (Posture::Pooled | Posture::Parked | Posture::AtRisk, creator) if creator != Creator::Channel => return Ok(()),
         (Posture::Pooled, _) => "in the warm pool",
         (Posture::Parked, _) => "in Standby",
+        (Posture::AtRisk, _) => "to be replaced, as EC2 recommends (auto_scaling: rebalance: hold)",
     };
     Err(Refusal::OutOfService { why })
 }

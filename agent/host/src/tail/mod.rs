@@ -15,6 +15,7 @@ mod fill;
 mod followed;
 mod journal;
 mod look;
+mod mark;
 mod medium;
 mod neighbours;
 mod positions;
@@ -35,6 +36,7 @@ use hostler_core::logs::turns::Turns;
 pub use changes::Changes;
 use followed::{Files, Followed};
 pub use journal::JournalSource;
+pub use mark::Mark;
 use positions::{Intent, Positions, Record};
 pub use send::{Outgoing, Ticket};
 pub use source::{BadSource, FileSource};
@@ -133,7 +135,7 @@ pub struct Tail {
     losses: Losses,
     deleted_bytes: u64,
     compress: bool,
-    /// Everything is sent at once: somebody waits for the end.
+    /// Everything is sent at once: somebody waits for it.
     flushing: bool,
     written: Vec<PathBuf>,
     look_wanted: bool,
