@@ -46,6 +46,10 @@ pub struct Instance {
     pub target_state: Option<String>,
     /// `spot/instance-action`.
     pub spot: Option<String>,
+    /// `events/recommendations/rebalance`.
+    pub rebalance: Option<String>,
+    /// `events/maintenance/scheduled`.
+    pub scheduled: Option<String>,
     /// The role whose credentials the instance gets.
     pub role: Option<String>,
     pub fault: Option<Fault>,
@@ -71,6 +75,8 @@ impl Imds {
             tags: None,
             target_state: None,
             spot: None,
+            rebalance: None,
+            scheduled: None,
             role: None,
             fault: None,
             token_seconds: 21_600,
@@ -169,6 +175,8 @@ fn data(instance: &Instance, path: &str) -> Reply {
         "meta-data/placement/region" => text(&instance.region),
         "meta-data/placement/availability-zone" => text(&format!("{}a", instance.region)),
         "meta-data/autoscaling/target-lifecycle-state" => instance.target_state.as_deref().map_or_else(absent, text),
+        "meta-data/events/recommendations/rebalance" => instance.rebalance.as_deref().map_or_else(absent, text),
+        "meta-data/events/maintenance/scheduled" => instance.scheduled.as_deref().map_or_else(absent, text),
         "meta-data/spot/instance-action" => instance.spot.as_deref().map_or_else(absent, text),
         "dynamic/instance-identity/document" => text(&document(instance)),
         "meta-data/iam/security-credentials/" | "meta-data/iam/security-credentials" => {

@@ -1,14 +1,26 @@
 //! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
 
+mod announced;
+mod edges;
+mod kills;
+mod logs;
+mod pool;
+mod reload;
+
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
 use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
 use crate::support::imds::Imds;
+use crate::support::s3_front::ACCESS_KEY;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// The configuration's words for the two hooks.
+const AUTO_SCALING: &str = "auto_scaling: {launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s}";
 
 /// A host with its group and its metadata service.
 struct Member {
@@ -22,12 +34,9 @@ impl Member {
         let (host, group, imds) = (Host::new(), AutoScaling::start(INSTANCE), Imds::start(INSTANCE));
         group.hook("launch", true);
         group.hook("terminate", false);
-        host.configure(&format!(
-            "auto_scaling: {{launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s{more}}}\n\
-             groups: [{{application: shop, group: web, channel: '{}', poll: 1s}}]\n",
-            host.store().display()
-        ));
-        Self { host, group, imds }
+        let member = Self { host, group, imds };
+        member.configure(&format!("{}{more}}}", AUTO_SCALING.trim_end_matches('}')));
+        member
     }
 
     /// Both see the same: where it is going, and where it is.
@@ -38,10 +47,42 @@ impl Member {
 
     fn daemon(&self) -> Running {
         let mut command = self.host.command(&["run"]);
-        command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
-        command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
-        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url());
+        self.aws(&mut command);
         self.host.start_command(command)
+    }
+
+    /// Where AWS is, for the daemon.
+    fn aws(&self, command: &mut Command) {
+        command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url());
+    }
+
+    /// Another configuration than that of [`Self::new`]; the channel is the host's store.
+    fn configure(&self, text: &str) {
+        let channel = format!(
+            "groups: [{{application: shop, group: web, channel: '{}', poll: 1s}}]\n",
+            self.host.store().display()
+        );
+        self.host.configure(&format!("{text}\n{channel}"));
+    }
+
+    /// Release v1 is deployed on a host that serves.
+    fn serves(&self) -> Running {
+        self.release("v1");
+        self.moves("InService", "InService");
+        let daemon = self.daemon();
+        self.hook_ran("v1 AfterAllowTraffic");
+        self.host.status_when("it is deployed", |status| status["condition"] == "good");
+        daemon
+    }
+
+    fn lifecycle(&self) -> serde_json::Value {
+        self.host.ok(&["status", "--json"]).json()["lifecycle"].clone()
+    }
+
+    fn ran(&self, line: &str) -> usize {
+        self.host.hook_lines().iter().filter(|l| *l == line).count()
     }
 
     fn bundle(&self, version: &str) -> Bundle {
@@ -240,8 +281,7 @@ fn without_the_metadata_service_the_group_alone_is_asked() {
     member.release("v1");
     member.group.enter("InService", "Pending:Wait");
     let mut command = member.host.command(&["run", "--instance-id", INSTANCE]);
-    command.env("AWS_ENDPOINT_URL", member.group.url()).env("AWS_REGION", "eu-central-1");
-    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+    member.aws(&mut command);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     let daemon = member.host.start_command(command);
     member.comes_to("InService", &daemon);
@@ -291,81 +331,6 @@ fn a_scale_in_ends_a_deployment_at_its_next_step() {
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
     let lines = member.host.hook_lines();
     assert!(!lines.iter().any(|l| l == "v2 AfterInstall"), "{lines:?}");
-}
-
-#[test]
-fn kill_at_each_step_of_a_launch_leads_to_one_continue() {
-    for step in ["before the deployment", "in a script", "before the completion", "answer lost", "after the completion"]
-    {
-        let member = Member::new("");
-        let (wait, gate) = member.gate("launch");
-        member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-        member.moves("InService", "Pending:Wait");
-        let daemon = member.daemon();
-        match step {
-            "before the deployment" => daemon.says("action=launch"),
-            "in a script" => member.hook_ran("v1 AfterInstall"),
-            "before the completion" => {
-                member.group.change(|group| group.too_early = true);
-                fs::write(&gate, "").unwrap();
-                daemon.says("decided: ");
-            }
-            "answer lost" => {
-                member.group.change(|group| group.lost_answers = 1);
-                fs::write(&gate, "").unwrap();
-                member.comes_to("InService", &daemon);
-            }
-            _ => {
-                fs::write(&gate, "").unwrap();
-                member.comes_to("InService", &daemon);
-            }
-        }
-        daemon.kill();
-        member.group.change(|group| group.too_early = false);
-        fs::write(&gate, "").unwrap();
-        let again = member.daemon();
-        member.comes_to("InService", &again);
-        again.says("hostler runs");
-        assert_eq!(member.completed(), [pair("launch", "CONTINUE")], "{step}");
-        let runs = member.host.hook_lines().iter().filter(|l| *l == "v1 AfterInstall").count();
-        assert_eq!(runs, 1, "{step}: {:?}", member.host.hook_lines());
-    }
-}
-
-#[test]
-fn kill_at_each_step_of_a_termination_leads_to_one_stop_and_one_continue() {
-    for step in ["opened", "in the script", "before the completion", "answer lost"] {
-        let member = Member::new("");
-        let (wait, gate) = member.gate("stop");
-        member.host.release(&member.bundle("v1").hook("ApplicationStop", &wait).all_hooks().write(), &[]);
-        member.moves("InService", "InService");
-        let daemon = member.daemon();
-        member.hook_ran("v1 AfterAllowTraffic");
-        member.moves("Terminated", "Terminating:Wait");
-        match step {
-            "opened" => daemon.says("action=shutdown"),
-            "in the script" => member.hook_ran("v1 ApplicationStop"),
-            "before the completion" => {
-                member.group.change(|group| group.too_early = true);
-                fs::write(&gate, "").unwrap();
-                daemon.says("decided: ");
-            }
-            _ => {
-                member.group.change(|group| group.lost_answers = 1);
-                fs::write(&gate, "").unwrap();
-                member.comes_to("Terminated", &daemon);
-            }
-        }
-        daemon.kill();
-        member.group.change(|group| group.too_early = false);
-        fs::write(&gate, "").unwrap();
-        let again = member.daemon();
-        member.comes_to("Terminated", &again);
-        again.says("hostler runs");
-        assert_eq!(member.completed(), [pair("terminate", "CONTINUE")], "{step}");
-        let stops = member.host.hook_lines().iter().filter(|l| *l == "v1 ApplicationStop").count();
-        assert_eq!(stops, 1, "{step}");
-    }
 }
 
 #[test]
