@@ -1,6 +1,7 @@
 //! The edges of specs/asg-lifecycle.md §12 that the built program shows.
 
 use super::*;
+use crate::support::crash_support::Ended;
 use crate::support::imds::Fault;
 
 #[test]
@@ -14,7 +15,16 @@ fn in_a_container_one_hop_away_the_group_alone_is_asked() {
     let daemon = member.host.start_command(command);
     member.comes_to("InService", &daemon);
     assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
-    daemon.says("hop limit");
+    daemon.says("did not answer the request for a token");
+    // Told once, however long it goes on.
+    let asked = |service: &Imds| service.requests().iter().filter(|(method, _)| method == "PUT").count();
+    eventually("the service is asked again", PATIENCE, || {
+        if asked(&member.imds) >= 3 { Ok(()) } else { Err(format!("{}", asked(&member.imds))) }
+    });
+    assert_eq!(daemon.said().matches("did not answer the request for a token").count(), 1, "{}", daemon.said());
+    let mut doctor = member.host.command(&["doctor"]);
+    member.aws(&mut doctor);
+    Ended::of(doctor).saying(&["imds-hop-limit"]);
 }
 
 #[test]

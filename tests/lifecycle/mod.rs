@@ -1,6 +1,7 @@
 //! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
 
 mod announced;
+mod doctor;
 mod edges;
 mod kills;
 mod logs;
@@ -307,7 +308,7 @@ fn contention_early_answers_and_lost_ones_lead_to_one_result() {
 #[test]
 fn a_role_that_may_not_look_up_hooks_still_completes_those_of_the_configuration() {
     let member = Member::new("");
-    member.group.change(|group| group.hooks_denied = true);
+    member.group.change(|group| group.denied.push("DescribeLifecycleHooks"));
     member.moves("InService", "Pending:Wait");
     let daemon = member.daemon();
     member.comes_to("InService", &daemon);

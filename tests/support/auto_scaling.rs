@@ -48,8 +48,8 @@ pub struct Group {
     pub lost_answers: u32,
     /// Completions are refused as not there yet.
     pub too_early: bool,
-    /// Nobody may look up the hooks.
-    pub hooks_denied: bool,
+    /// What nobody may do.
+    pub denied: Vec<&'static str>,
     /// Whether the work is done; a completion before is wrong.
     pub proof: Option<Box<Proof>>,
     /// What was sent for the hooks of this wait, taken or not.
@@ -89,7 +89,7 @@ impl AutoScaling {
             contention: 0,
             lost_answers: 0,
             too_early: false,
-            hooks_denied: false,
+            denied: Vec::new(),
             proof: None,
             sent: BTreeMap::new(),
             hold: None,
@@ -203,8 +203,8 @@ impl Group {
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         let (hook, instance) = (field("LifecycleHookName"), field("InstanceId"));
         match field("Action").as_str() {
+            action if self.denied.contains(&action) => error(403, "AccessDenied", "not authorized"),
             "DescribeAutoScalingInstances" => self.describe(),
-            "DescribeLifecycleHooks" if self.hooks_denied => error(403, "AccessDenied", "not authorized"),
             "DescribeLifecycleHooks" => self.describe_hooks(),
             "RecordLifecycleActionHeartbeat" => self.heartbeat(hook, &instance),
             "CompleteLifecycleAction" => self.complete(&hook, &instance, &field("LifecycleActionResult")),

@@ -38,6 +38,7 @@ impl Attendant {
         match cloud.imds.as_ref()?.target_lifecycle_state().await {
             Ok(word) => {
                 (self.imds_failures, self.imds_rests_until) = (0, None);
+                self.told_of_imds.forget();
                 word.map(|word| Target::read(&word))
             }
             Err(fault) => {
@@ -46,7 +47,7 @@ impl Attendant {
                 let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
                 self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
                 let text = format!("the instance metadata service does not say what the group wants: {fault}");
-                self.tell(&text);
+                self.told_of_imds.tell(&text);
                 None
             }
         }
@@ -76,7 +77,7 @@ impl Attendant {
             let text = format!("the group says {word:?}, which this version does not know; nothing is done about it");
             self.tell(&text);
         } else {
-            self.told = None;
+            self.told.forget();
         }
         self.last = Some((look.target.clone(), current.clone()));
         look.current = Some(current);

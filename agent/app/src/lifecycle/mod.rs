@@ -37,6 +37,24 @@ const MOST_CHANGES: usize = 16;
 /// A group that nothing is known of costs one question in so many seconds.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(15);
 
+/// The last problem that was told: each is told once in a row.
+#[derive(Debug, Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn tell(&mut self, problem: &str) {
+        if self.0.as_deref() != Some(problem) {
+            log::warn!("{problem}");
+        }
+        self.0 = Some(problem.to_owned());
+    }
+
+    /// It is over.
+    fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// What obeys. Everything that must survive is in the engine's journal.
 pub struct Attendant {
     live: Live,
@@ -55,7 +73,8 @@ pub struct Attendant {
     beaten_ms: BTreeMap<String, u64>,
     completions: u32,
     complete_after: Option<Instant>,
-    told: Option<String>,
+    told: Told,
+    told_of_imds: Told,
     imds_failures: u32,
     imds_rests_until: Option<Instant>,
 }
@@ -84,7 +103,8 @@ impl Attendant {
             beaten_ms: BTreeMap::new(),
             completions: 0,
             complete_after: None,
-            told: None,
+            told: Told::default(),
+            told_of_imds: Told::default(),
             imds_failures: 0,
             imds_rests_until: None,
         }
@@ -233,12 +253,8 @@ impl Attendant {
         }
     }
 
-    /// Each problem once in a row.
     fn tell(&mut self, problem: &str) {
-        if self.told.as_deref() != Some(problem) {
-            log::warn!("{problem}");
-        }
-        self.told = Some(problem.to_owned());
+        self.told.tell(problem);
     }
 
     async fn ask(&self, event: Event) -> Result<(), AskError> {
