@@ -122,3 +122,20 @@ fn a_host_at_rest_asks_for_events_rarely() {
     );
     assert!(count(events) * 6 <= count(targets), "{} of {}", count(events), count(targets));
 }
+
+#[test]
+fn an_interruption_that_does_not_come_true_leaves_nothing_stopped() {
+    let member = Member::new("");
+    let daemon = member.serves();
+    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(700);
+    // Its time is long over: the daemon was away, and EC2 forgot the notice late.
+    let notice = format!("{{\"action\": \"stop\", \"time\": \"{}\"}}", at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    member.imds.change(|instance| instance.spot = Some(notice));
+    member.hook_ran("v1 ApplicationStop");
+    member.imds.change(|instance| instance.spot = None);
+    daemon.says("EC2 did not take the instance away");
+    eventually("it is deployed again", PATIENCE, || {
+        if member.ran("v1 AfterAllowTraffic") == 2 { Ok(()) } else { Err(daemon.said()) }
+    });
+    assert_eq!((member.completed(), member.lifecycle()["posture"].as_str()), (vec![], Some("free")));
+}

@@ -1,4 +1,25 @@
 //! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
+//!
+//! The edge cases at the end of specs/asg-lifecycle.md §12, and their tests: here by the built program, in
+//! `hostler_core::lifecycle::tests` by the decisions alone. What random lives keep is there in `year`.
+//!
+//! | case | here | in core |
+//! |---|---|---|
+//! | restart in Terminating:Wait after the work and before the completion | `kills`: `killed_while_a_termination_is_completed` | `a_decided_action_is_completed_after_a_restart_and_never_with_another_result` |
+//! | double notice: spot and Auto Scaling | `a_spot_interruption_stops_the_application_before_ec2_does` (the notice alone) | `a_double_notice_keeps_the_nearer_deadline_and_one_action` |
+//! | the hook's time passes while the agent is down | `a_hook_whose_time_was_over_while_the_daemon_was_down_is_left_alone` | `a_hook_whose_time_was_over_while_the_agent_was_down_is_closed` |
+//! | the hook is deleted while it waits | `edges`: `a_hook_that_is_deleted_while_it_is_waited_for_holds_nobody` | `a_hook_that_was_deleted_while_it_was_waited_for_is_not_completed_for_ever` |
+//! | detach during a launch | `edges`: `a_host_that_is_detached_while_it_launches_goes_on_as_any_host` | `detach_during_a_launch_closes_it_and_leaves_the_host_free` |
+//! | warm pool entered and left twice | `in_the_warm_pool_nothing_is_started_and_out_of_it_everything_twice` | `life`: `out_of_the_pool_what_was_stopped_is_deployed_again_and_in_it_nothing_is` |
+//! | hibernation and a stale clock | `edges`: `resumed_from_hibernation_the_host_takes_a_new_token_and_sees_where_it_goes` | `announced`: `a_deadline_that_was_made_with_a_wrong_clock_is_moved_with_it`; `clocks` |
+//! | two hooks, one ours | `somebody_elses_hook_is_never_completed` | `two_hooks_one_ours_the_others_wait_is_left_alone` |
+//! | launched before the hook existed | `edges`: `an_instance_that_was_launched_before_its_hook_existed_serves_and_completes_nothing` | `an_instance_that_was_launched_before_its_hook_existed_or_was_attached_by_hand_just_serves` |
+//! | Launch suspended while in Standby | `edges`: `while_launch_is_suspended_a_host_in_standby_waits_without_an_end` | `an_operators_standby_is_left_alone_and_ends_with_it` |
+//! | IMDS off | `without_the_metadata_service_the_group_alone_is_asked` | `each_pair_of_states_leads_to_its_action` |
+//! | hop limit 1 in a container | `edges`: `in_a_container_one_hop_away_the_group_alone_is_asked` | the same |
+//! | a Region without the newest states, or with newer ones | `edges`: `a_state_of_the_future_is_held_and_told_once` | `words_of_the_future_are_held_without_a_destructive_step` |
+//! | contention, early and lost answers | `contention_early_answers_and_lost_ones_lead_to_one_result` | `year` |
+//! | termination while a launch waits | `edges`: `a_termination_while_a_launch_waits_ends_the_launch_and_completes_the_termination_only` | `termination_while_a_launch_waits_gives_the_launch_up_without_completing_it` |
 
 mod announced;
 mod doctor;
@@ -381,4 +402,27 @@ fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
     member.release("v2");
     member.hook_ran("v2 AfterAllowTraffic");
     assert_eq!(member.completed(), []);
+}
+
+/// The table on this module's page names what is there.
+#[test]
+fn every_edge_case_has_its_tests() {
+    let project = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let read = |directory: &str| -> String {
+        let files = fs::read_dir(project.join(directory)).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect()
+    };
+    let (here, core) = (read("tests/lifecycle"), read("agent/core/src/lifecycle/tests"));
+    let page = fs::read_to_string(project.join("tests/lifecycle/mod.rs")).unwrap();
+    let cases: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1).collect();
+    assert!(cases.len() >= 13, "{cases:?}");
+    for case in cases {
+        let columns: Vec<&str> = case.split(" | ").collect();
+        for (column, source) in [(columns[1], &here), (columns[2], &core)] {
+            let names = column.split('`').skip(1).step_by(2);
+            for name in names.filter(|name| name.contains('_')) {
+                assert!(source.contains(&format!("fn {name}(")), "{case}: there is no test {name}");
+            }
+        }
+    }
 }
