@@ -29,6 +29,12 @@ pub fn take(state: &mut State, change: Change, now_ms: u64) {
     for group in state.groups.values_mut().filter(|group| back && stopped(group).is_some()) {
         group.following.tried_sequence = 0;
     }
+    let Some(action) = &state.lifecycle.action else { return };
+    let active = state.groups.values_mut().filter_map(|group| group.active.as_mut());
+    // The scripts that are still to come have the time that the action has now.
+    for stop in active.filter_map(|deployment| deployment.request.stops.as_mut()) {
+        stop.deadline_ms = if stop.entry == action.entry { action.deadline_ms } else { stop.deadline_ms };
+    }
 }
 
 /// The deployment that only stops what is installed; `None` when nothing is, or no action that stops is open.
