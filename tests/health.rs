@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE};
+use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE};
 use crate::support::eventually;
 use crate::support::http_server::{Reply, Server};
 
@@ -202,4 +202,44 @@ fn a_certificate_is_checked_for_the_name_that_the_check_gives() {
     host.deploy(&bundle(&host, "v2", &check(", tls_name: localhost")), &[]).with_code(0);
     let wrong = host.deploy(&bundle(&host, "v3", &check(", tls_name: web.example")), &["--no-rollback"]);
     wrong.with_code(1).saying(&["ValidateService failed", "certificate"]);
+}
+
+#[test]
+fn the_hosts_own_certificate_authorities_count_where_the_check_names_none() {
+    let host = Host::new();
+    let server = Server::start_tls(|_| async { Reply::new(200, "well") });
+    let authorities = host.path("authorities.pem");
+    fs::write(&authorities, server.certificate()).unwrap();
+    let check = format!(
+        "  health:\n    - http: {{url: '{}/'}}\n      interval: 1s\n      successes: 1\n      failures: 1\n      deadline: 1s\n",
+        server.url()
+    );
+    let deploy = |version: &str| {
+        let directory = bundle(&host, version, &check);
+        host.command(&["deploy", directory.to_str().unwrap(), "--no-rollback"])
+    };
+    // Nobody on this machine has signed it.
+    Ended::of(deploy("v1")).with_code(1).saying(&["ValidateService failed", "certificate"]);
+    let mut trusting = deploy("v2");
+    trusting.env("SSL_CERT_FILE", &authorities);
+    Ended::of(trusting).with_code(0);
+}
+
+#[test]
+fn a_check_is_asked_once_an_interval() {
+    let (host, application) = (Host::new(), Application::new());
+    let check = format!(
+        "  health:\n    - http: {{url: '{}'}}\n      interval: 1h\n      successes: 2\n      deadline: 2s\n",
+        application.url()
+    );
+    let failed = host.deploy(&bundle(&host, "v1", &check), &[]).with_code(1);
+    failed.saying(&["ValidateService failed", "not healthy within 2 s", "has not answered enough"]);
+    assert_eq!(application.server.requests().len(), 1);
+}
+
+#[test]
+fn a_bake_time_that_passes_ends_the_deployment_well() {
+    let (host, application) = (Host::new(), Application::new());
+    let deployed = host.deploy(&bundle(&host, "v1", &application.check("  bake_time: 1s\n")), &[]).with_code(0);
+    assert!(application.server.requests().len() >= 2, "the checks go on in it: {}", deployed.out);
 }

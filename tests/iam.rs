@@ -2,48 +2,142 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Services whose actions the program names where it calls them, for its messages about what is denied.
+const SERVICES: [&str; 8] =
+    ["autoscaling", "cloudformation", "codedeploy-commands-secure", "elasticloadbalancing", "kms", "logs", "s3", "sqs"];
+
+/// Actions that no call of ours is named for, and why they are needed.
+const IMPLIED: [&str; 3] = [
+    // S3 asks KMS for them, as the caller.
+    "kms:Decrypt",
+    "kms:GenerateDataKey",
+    // CreateLogGroup with tags.
+    "logs:TagResource",
+];
+
+/// Words that look like an action.
+const NO_ACTIONS: [&str; 1] = ["s3:TestEvent"];
 
 fn project() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The actions that a file of the cloud crate names.
-fn asked_for(file: &str, service: &str) -> BTreeSet<String> {
-    let text = fs::read_to_string(project().join("agent/aws/src").join(file)).unwrap();
-    let prefix = format!("{service}:");
-    let quoted = text.split('"').skip(1).step_by(2);
-    quoted.filter(|word| word.starts_with(&prefix)).map(str::to_owned).collect()
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
 }
 
-fn statements(policy: &str) -> Vec<(BTreeSet<String>, String)> {
-    let text = fs::read(project().join("packaging/iam").join(policy)).unwrap();
-    let document: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!(document["Version"], "2012-10-17");
-    let actions = |statement: &serde_json::Value| match &statement["Action"] {
-        serde_json::Value::String(one) => BTreeSet::from([one.clone()]),
-        several => several.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect(),
+/// Every action that the program names in a text of its own.
+fn asked_for() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    sources(&project().join("agent"), &mut files);
+    let texts: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let quoted = texts.iter().flat_map(|text| text.split('"'));
+    let action = |word: &&str| {
+        let parts = word.split_once(':');
+        parts.is_some_and(|(service, name)| {
+            let is_name = name.starts_with(|c: char| c.is_ascii_uppercase());
+            SERVICES.contains(&service) && is_name && name.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
     };
-    let statements = document["Statement"].as_array().unwrap().iter();
-    statements.map(|s| (actions(s), s["Resource"].as_str().unwrap().to_owned())).collect()
+    let named = quoted.filter(action).filter(|word| !NO_ACTIONS.contains(word));
+    named.chain(IMPLIED).map(str::to_owned).collect()
 }
 
-#[test]
-fn the_policies_allow_what_is_asked_for_and_nothing_else() {
-    for (policy, file, service) in
-        [("auto-scaling.json", "asg.rs", "autoscaling"), ("signals.json", "cfn.rs", "cloudformation")]
-    {
-        let allowed: BTreeSet<String> = statements(policy).into_iter().flat_map(|(actions, _)| actions).collect();
-        assert_eq!(allowed, asked_for(file, service), "{policy}");
+fn policies() -> Vec<(String, Vec<Value>)> {
+    let directory = project().join("packaging/iam");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let policies = files.filter(|path| path.extension().is_some_and(|e| e == "json")).map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let document: Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(document["Version"], "2012-10-17", "{name}");
+        let keys: Vec<&String> = document.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["Statement", "Version"], "{name}");
+        (name, document["Statement"].as_array().unwrap().clone())
+    });
+    policies.collect()
+}
+
+/// One text or several, as IAM takes them.
+fn texts(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::String(one) => BTreeSet::from([one.clone()]),
+        several => several.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect(),
     }
 }
 
 #[test]
-fn what_changes_something_is_bound_to_one_group_or_stack() {
-    for policy in ["auto-scaling.json", "signals.json"] {
-        for (actions, resource) in statements(policy) {
-            let only_looks = actions.iter().all(|action| action.contains(":Describe"));
-            assert!(only_looks || resource.starts_with("arn:aws:"), "{policy}: {actions:?} on {resource}");
+fn the_policies_allow_what_is_asked_for_and_nothing_else() {
+    let statements = policies().into_iter().flat_map(|(_, statements)| statements);
+    let allowed: BTreeSet<String> = statements.flat_map(|statement| texts(&statement["Action"])).collect();
+    assert_eq!(allowed, asked_for());
+    assert!(allowed.len() > 20, "{allowed:?}");
+}
+
+#[test]
+fn a_statement_says_only_what_is_known() {
+    for (policy, statements) in policies() {
+        let mut names = BTreeSet::new();
+        for statement in statements {
+            for key in statement.as_object().unwrap().keys() {
+                assert!(
+                    ["Sid", "Effect", "Action", "Resource", "Condition"].contains(&key.as_str()),
+                    "{policy}: {key}"
+                );
+            }
+            assert_eq!(statement["Effect"], "Allow", "{policy}");
+            let name = statement["Sid"].as_str().unwrap();
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric()), "{policy}: IAM takes no {name}");
+            assert!(names.insert(name.to_owned()), "{policy}: {name} twice");
         }
+    }
+}
+
+#[test]
+fn what_changes_something_is_bound_to_a_resource() {
+    // They know no resources (the Service Authorization Reference).
+    let unbound = |action: &str| action.contains(":Describe") || action.starts_with("codedeploy-commands-secure:");
+    for (policy, statements) in policies() {
+        for statement in statements {
+            let actions = texts(&statement["Action"]);
+            for resource in texts(&statement["Resource"]) {
+                let bound = resource.starts_with("arn:aws:") && !resource.ends_with(":*:*");
+                assert!(bound || actions.iter().all(|a| unbound(a)), "{policy}: {actions:?} on {resource}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_writes_nothing_but_its_own_documents() {
+    let hosts = policies().into_iter().filter(|(policy, _)| policy == "s3-host.json" || policy == "kms-host.json");
+    for (policy, statements) in hosts {
+        for statement in statements {
+            let writes = texts(&statement["Action"]).iter().any(|a| !a.contains(":Get") && !a.contains(":List"));
+            for resource in texts(&statement["Resource"]).iter().filter(|_| writes && policy == "s3-host.json") {
+                assert!(resource.contains("/${aws:userid}"), "{policy}: {resource}");
+            }
+            let only_decrypts = texts(&statement["Action"]) == BTreeSet::from(["kms:Decrypt".to_owned()]);
+            assert!(policy != "kms-host.json" || only_decrypts, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn the_page_names_every_policy() {
+    let page = fs::read_to_string(project().join("packaging/iam/README.md")).unwrap();
+    for (policy, _) in policies() {
+        assert_eq!(page.lines().filter(|line| line.starts_with('|') && line.contains(&policy)).count(), 1, "{policy}");
     }
 }

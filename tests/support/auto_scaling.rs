@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::http_server::{Reply, Request, Server};
 use super::sigv4;
 
-/// The secret that requests must be signed with.
-pub const SECRET: &str = "a-secret-for-tests";
+/// The secret that requests must be signed with; the same as of the other services here.
+pub use super::s3_front::SECRET_KEY as SECRET;
 
 /// A hook of the group.
 #[derive(Debug, Clone)]
@@ -21,8 +22,10 @@ struct Hook {
     default_result: &'static str,
 }
 
+/// Asked before a completion is taken.
+type Proof = dyn Fn() -> bool + Send;
+
 /// The group as it is.
-#[derive(Debug)]
 pub struct Group {
     instance: String,
     /// `LifecycleState`; empty when the instance is no member.
@@ -45,11 +48,24 @@ pub struct Group {
     pub lost_answers: u32,
     /// Completions are refused as not there yet.
     pub too_early: bool,
-    /// Nobody may look up the hooks.
-    pub hooks_denied: bool,
+    /// What nobody may do.
+    pub denied: Vec<&'static str>,
+    /// Whether the work is done; a completion before is wrong.
+    pub proof: Option<Box<Proof>>,
+    /// What was sent for the hooks of this wait, taken or not.
+    sent: BTreeMap<String, String>,
+    /// The call that is never answered: its name, which of them, and whether it is done before that. Those after the first
+    /// completion have a name of their own.
+    pub hold: Option<(&'static str, usize, bool)>,
+    /// It has come.
+    pub held: bool,
+    calls: BTreeMap<String, usize>,
     /// What was wrong with requests.
     pub wrong: Vec<String>,
 }
+
+/// What is added to the name of a call after a completion.
+pub const AFTER_THE_END: &str = " after the end";
 
 /// The running service.
 pub struct AutoScaling {
@@ -73,12 +89,17 @@ impl AutoScaling {
             contention: 0,
             lost_answers: 0,
             too_early: false,
-            hooks_denied: false,
+            denied: Vec::new(),
+            proof: None,
+            sent: BTreeMap::new(),
+            hold: None,
+            held: false,
+            calls: BTreeMap::new(),
             wrong: Vec::new(),
         }));
         let shared = Arc::clone(&group);
         let server = Server::start(move |request| {
-            let reply = shared.lock().unwrap().answer(&request);
+            let reply = shared.lock().unwrap().hold_or_answer(&request);
             async move { reply }
         });
         Self { server, group }
@@ -131,6 +152,8 @@ impl Group {
         let of_transition = self.hooks.iter().filter(|hook| hook.launching == launching);
         self.waiting = of_transition.map(|hook| hook.name.clone()).collect();
         self.abandoned = false;
+        self.sent.clear();
+        self.calls.clear();
         if state.ends_with(":Wait") && self.waiting.is_empty() {
             self.go_on();
         }
@@ -152,6 +175,24 @@ impl Group {
         self.state = next.to_owned();
     }
 
+    /// Answers, or holds the call that a test waits for.
+    fn hold_or_answer(&mut self, request: &Request) -> Reply {
+        let mut name = form(&request.body).remove("Action").unwrap_or_default();
+        if !self.completed.is_empty() {
+            name.push_str(AFTER_THE_END);
+        }
+        let calls = self.calls.entry(name.clone()).or_default();
+        *calls += 1;
+        match self.hold {
+            Some((wanted, nth, done)) if wanted == name && nth == *calls => {
+                self.held = true;
+                let reply = if done { self.answer(request) } else { Reply::new(200, "") };
+                reply.after(Duration::from_secs(3600))
+            }
+            _ => self.answer(request),
+        }
+    }
+
     fn answer(&mut self, request: &Request) -> Reply {
         match sigv4::verify(request, SECRET, jiff::Timestamp::now()) {
             Ok(signed) if signed.service == "autoscaling" => {}
@@ -162,16 +203,10 @@ impl Group {
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         let (hook, instance) = (field("LifecycleHookName"), field("InstanceId"));
         match field("Action").as_str() {
+            action if self.denied.contains(&action) => error(403, "AccessDenied", "not authorized"),
             "DescribeAutoScalingInstances" => self.describe(),
-            "DescribeLifecycleHooks" if self.hooks_denied => error(403, "AccessDenied", "not authorized"),
             "DescribeLifecycleHooks" => self.describe_hooks(),
-            "RecordLifecycleActionHeartbeat" => match self.active(&hook, &instance) {
-                Err(reply) => reply,
-                Ok(()) => {
-                    *self.heartbeats.entry(hook).or_default() += 1;
-                    done("RecordLifecycleActionHeartbeat")
-                }
-            },
+            "RecordLifecycleActionHeartbeat" => self.heartbeat(hook, &instance),
             "CompleteLifecycleAction" => self.complete(&hook, &instance, &field("LifecycleActionResult")),
             other => {
                 self.wrong.push(format!("asked for {other:?}"));
@@ -192,7 +227,27 @@ impl Group {
         Err(error(400, "ValidationError", &text))
     }
 
+    fn heartbeat(&mut self, hook: String, instance: &str) -> Reply {
+        if self.sent.contains_key(&hook) {
+            self.wrong.push(format!("{hook} is kept alive after its completion was sent"));
+        }
+        match self.active(&hook, instance) {
+            Err(reply) => reply,
+            Ok(()) => {
+                *self.heartbeats.entry(hook).or_default() += 1;
+                done("RecordLifecycleActionHeartbeat")
+            }
+        }
+    }
+
     fn complete(&mut self, hook: &str, instance: &str, result: &str) -> Reply {
+        if self.proof.as_ref().is_some_and(|proof| !proof()) {
+            self.wrong.push(format!("{hook} is completed before the work is done"));
+        }
+        let before = self.sent.insert(hook.to_owned(), result.to_owned());
+        if before.is_some_and(|before| before != result) {
+            self.wrong.push(format!("{hook} is completed with another result: {result}"));
+        }
         if let Err(reply) = self.active(hook, instance) {
             self.unknown += 1;
             return reply;

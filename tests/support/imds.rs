@@ -46,6 +46,10 @@ pub struct Instance {
     pub target_state: Option<String>,
     /// `spot/instance-action`.
     pub spot: Option<String>,
+    /// `events/recommendations/rebalance`.
+    pub rebalance: Option<String>,
+    /// `events/maintenance/scheduled`.
+    pub scheduled: Option<String>,
     /// The role whose credentials the instance gets.
     pub role: Option<String>,
     pub fault: Option<Fault>,
@@ -64,6 +68,8 @@ impl Instance {
             tags: None,
             target_state: None,
             spot: None,
+            rebalance: None,
+            scheduled: None,
             role: None,
             fault: None,
             token_seconds: 21_600,
@@ -180,6 +186,8 @@ fn data(instance: &Instance, path: &str) -> Reply {
         "meta-data/placement/region" => text(&instance.region),
         "meta-data/placement/availability-zone" => text(&format!("{}a", instance.region)),
         "meta-data/autoscaling/target-lifecycle-state" => instance.target_state.as_deref().map_or_else(absent, text),
+        "meta-data/events/recommendations/rebalance" => instance.rebalance.as_deref().map_or_else(absent, text),
+        "meta-data/events/maintenance/scheduled" => instance.scheduled.as_deref().map_or_else(absent, text),
         "meta-data/spot/instance-action" => instance.spot.as_deref().map_or_else(absent, text),
         "meta-data/services/partition" => text("aws"),
         "meta-data/services/domain" => text("amazonaws.com"),

@@ -3,7 +3,7 @@
 pub mod auto_scaling;
 pub mod codedeploy;
 pub mod crash_support;
-pub mod eventually;
+mod eventually;
 pub mod http_server;
 pub mod imds;
 pub mod logs_service;
@@ -16,9 +16,10 @@ pub mod sigv4;
 pub mod syncs;
 mod tree;
 
+pub use eventually::eventually;
+
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// The first cells of the table of SEMANTICS.md with this head, whose last column names tests.
 ///
@@ -40,19 +41,3 @@ pub fn rows_with_tests(head: &str) -> Vec<String> {
     })
     .collect()
 }
-
-/// Looks until `look` succeeds and returns what it found.
-///
-/// # Panics
-/// When that has not happened `within` the time, with what was seen last.
-pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + within;
-    loop {
-        match look() {
-            Ok(found) => return found,
-            Err(seen) if Instant::now() >= deadline => panic!("{what}: not within {within:?}; last seen: {seen}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-pub use eventually::eventually;

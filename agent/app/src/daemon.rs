@@ -21,7 +21,7 @@ use crate::door::desk::{Desk, Door, ReloadAnswer};
 use crate::failure::{Failure, Outcome};
 use crate::health;
 use crate::identity::{self, Way};
-use crate::lifecycle::Attendant;
+use crate::lifecycle::{self, Attendant};
 use crate::log_output::notable;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
@@ -79,13 +79,12 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);
     }
-    if let Some(mut attendant) =
-        Attendant::new(live.clone(), session.handle.clone(), session.board.clone(), instance).await?
-    {
-        // What cannot be seen in this time leaves the host as the journal has it.
-        let _ = tokio::time::timeout(FIRST_LOOK, attendant.first_turn()).await;
-        watchers.push(tokio::spawn(attendant.attend()));
-    }
+    lifecycle::check(&setup)?;
+    let logs = shipping.as_ref().map(Shipping::handle);
+    let mut attendant = Attendant::new(live.clone(), session.handle.clone(), session.board.clone(), instance, logs);
+    // What cannot be seen in this time leaves the host as the journal has it.
+    let _ = tokio::time::timeout(FIRST_LOOK, attendant.first_turn()).await;
+    watchers.push(tokio::spawn(attendant.attend()));
     let service = setup
         .drop_in
         .clone()
@@ -232,6 +231,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
         if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
             setup.stores = Arc::clone(&before.stores);
         }
+        lifecycle::check(&setup)?;
         let setup = Arc::new(setup);
         self.setups.send_replace(Arc::clone(&setup));
         Ok(setup)

@@ -76,6 +76,7 @@ codes! {
     StoreConditions "store-conditions" "The store keeps the conditions of writes (only with --write).",
     WakeUpQueue "wake-up-queue" "The queue can be read (sqs:ReceiveMessage, sqs:DeleteMessage).",
     SignaturePolicy "signature-policy" "Keys are configured, and the release is signed with them.",
+    AutoScaling "auto-scaling" "Where the group has this instance, and whether its configured hooks exist and may be completed.",
     ServiceGroup "service-group" "The group hostler exists.",
     HookSupervision "hook-supervision" "How hooks are run, and whether all their processes can be ended at once.",
     Unit "unit" "The service is installed, enabled and not failed.",

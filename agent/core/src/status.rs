@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
-use crate::lifecycle::{Lifecycle, Posture};
+use crate::lifecycle::{Lifecycle, Notice, Posture};
 use crate::logs::lag::LogsSummary;
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
@@ -252,6 +252,7 @@ pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
         Posture::Free => None,
         Posture::Pooled => Some("in the warm pool"),
         Posture::Parked => Some("in Standby"),
+        Posture::AtRisk => Some("held, because EC2 recommends to replace it"),
         Posture::Leaving => Some("leaving"),
     };
     let action = lifecycle.action.as_ref().or(lifecycle.last.as_ref().filter(|_| posture.is_some()).map(|l| &l.action));
@@ -259,8 +260,18 @@ pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
         None => action.kind.words().to_owned(),
         Some(decided) => format!("{}, {}: {}", action.kind.words(), decided.result.word(), decided.why),
     });
-    let words: Vec<String> = posture.map(str::to_owned).into_iter().chain(action).collect();
+    let announced = lifecycle.announced.iter().map(announced);
+    let words: Vec<String> = posture.map(str::to_owned).into_iter().chain(action).chain(announced).collect();
     (!words.is_empty()).then(|| format!("auto scaling: {}", words.join("; ")))
+}
+
+/// What EC2 announces, in a few words.
+fn announced(notice: &Notice) -> String {
+    let at = notice.at_ms.and_then(|ms| jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
+    match at {
+        Some(at) => format!("EC2 announces {} at {at:.0}", notice.word),
+        None => format!("EC2 announces {}", notice.word),
+    }
 }
 
 fn groups_line(state: &State, health: &Health) -> String {

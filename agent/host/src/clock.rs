@@ -4,10 +4,24 @@ use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostler_core::ids::DeploymentId;
+use hostler_core::lifecycle::Clocks;
+use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds since 1970; 0 on a clock before that.
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The clocks by which a hibernated host and a clock that was set are noticed; `None` where the kernel lacks one.
+pub fn clocks() -> Option<Clocks> {
+    let milliseconds = |clock| {
+        let time = clock_gettime(clock).ok()?;
+        let milliseconds = time.tv_sec().checked_mul(1000)?.checked_add(time.tv_nsec() / 1_000_000)?;
+        u64::try_from(milliseconds).ok()
+    };
+    let boot_ms = milliseconds(ClockId::CLOCK_BOOTTIME)?;
+    let awake_ms = milliseconds(ClockId::CLOCK_MONOTONIC)?;
+    Some(Clocks { wall_ms: milliseconds(ClockId::CLOCK_REALTIME)?, boot_ms, awake_ms })
 }
 
 /// The time.

@@ -90,6 +90,11 @@ impl Layout {
         }
     }
 
+    /// Where a bundle of a group is brought and checked before its deployment is asked for.
+    pub fn staging(&self, key: &GroupKey) -> PathBuf {
+        self.bundles(key).with_extension("staging")
+    }
+
     /// The log of all deployments.
     pub fn deployments_log(&self, key: &GroupKey) -> PathBuf {
         self.root_of(key).join("deployment-logs/codedeploy-agent-deployments.log")

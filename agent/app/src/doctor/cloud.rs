@@ -1,5 +1,7 @@
 //! AWS: which host this is, the metadata service, credentials, and what the groups' channels need.
 
+mod auto_scaling;
+
 use std::collections::BTreeSet;
 
 use hostler_aws::clients::Clients;
@@ -11,7 +13,7 @@ use hostler_aws::sqs::Queue;
 use hostler_aws::store_s3::{S3Store, check_conditions};
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding, clock_skew};
-use hostler_core::ids::Sha256Digest;
+use hostler_core::ids::{InstanceId, Sha256Digest};
 use hostler_core::release;
 use hostler_core::store::{GetOutcome, Store as _, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
@@ -24,7 +26,10 @@ use crate::sources::store::AnyStore;
 
 /// Everything about the cloud that the configuration uses.
 pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
-    who(setup, findings).await;
+    let instance = who(setup, findings).await;
+    if let (Some(settings), Some(instance)) = (&setup.settings.auto_scaling, instance) {
+        auto_scaling::examine(setup, settings, &instance, findings).await;
+    }
     let groups: Vec<(&GroupSettings, &str)> =
         setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
     if !groups.is_empty() && setup.settings.signatures.channel.is_none() {
@@ -69,11 +74,15 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-async fn who(setup: &Setup, findings: &mut Vec<Finding>) {
+/// Which host this is, where that is known.
+async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
     let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
     match identity::find(setup, known.as_ref()) {
-        Ok(Way::Known(id)) => findings.push(Finding::ok(Code::Identity, format!("this host is {id}"))),
+        Ok(Way::Known(id)) => {
+            findings.push(Finding::ok(Code::Identity, format!("this host is {id}")));
+            return Some(id);
+        }
         Ok(Way::Ask(imds)) => match identity::ask(&imds).await {
             Ok(id) => {
                 findings.push(answers(&imds).await);
@@ -84,6 +93,7 @@ async fn who(setup: &Setup, findings: &mut Vec<Finding>) {
                     ),
                     _ => Finding::ok(Code::Identity, format!("this host is {id}, by the instance metadata service")),
                 });
+                return Some(id);
             }
             Err(fault) => {
                 findings.push(imds_fault(&fault));
@@ -96,6 +106,7 @@ async fn who(setup: &Setup, findings: &mut Vec<Finding>) {
             findings.push(Finding::error(Code::Identity, failure.one_line(), remedy));
         }
     }
+    None
 }
 
 /// What else it says, so that people see whether tags and the Auto Scaling group are visible.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use hostler_core::lifecycle::{Current, Look, Target, needs_description};
+use hostler_core::config::settings::AutoScalingSettings;
+use hostler_core::lifecycle::{Current, Look, Notice, Target, needs_description};
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Attendant, BETWEEN_QUESTIONS};
@@ -13,20 +13,13 @@ use super::{Attendant, BETWEEN_QUESTIONS};
 /// Between questions to a metadata service that does not answer.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
 
-/// `spot/instance-action`
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
-#[derive(Debug, Deserialize)]
-struct InstanceAction {
-    action: String,
-    time: jiff::Timestamp,
-}
-
 impl Attendant {
-    pub(super) async fn look(&mut self) -> Look {
+    pub(super) async fn look(&mut self, settings: &AutoScalingSettings) -> Look {
         let target = self.target().await;
-        let interruption = self.interruption().await;
+        let notices = self.notices().await;
         let group = self.journal().action.and_then(|action| action.group);
-        let mut look = Look { now_ms: clock::now_ms(), target, current: None, group, interruption };
+        let (now_ms, rebalance) = (clock::now_ms(), settings.rebalance);
+        let mut look = Look { now_ms, target, current: None, group, notices, rebalance };
         let journal = self.journal();
         let needed = needs_description(&journal, look.target.as_ref(), self.last.as_ref());
         // On its way the host asks at each look; where nothing is clear it could go on for ever, and a fleet with it.
@@ -41,10 +34,11 @@ impl Attendant {
     }
 
     async fn target(&mut self) -> Option<Target> {
-        let imds = self.imds.as_ref().filter(|_| self.imds_rests_until.is_none_or(|at| Instant::now() >= at))?;
-        match imds.target_lifecycle_state().await {
+        let cloud = self.cloud.clone().filter(|_| self.imds_rests_until.is_none_or(|at| Instant::now() >= at))?;
+        match cloud.imds.as_ref()?.target_lifecycle_state().await {
             Ok(word) => {
                 (self.imds_failures, self.imds_rests_until) = (0, None);
+                self.told_of_imds.forget();
                 word.map(|word| Target::read(&word))
             }
             Err(fault) => {
@@ -53,24 +47,22 @@ impl Attendant {
                 let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
                 self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
                 let text = format!("the instance metadata service does not say what the group wants: {fault}");
-                self.tell(&text);
+                self.told_of_imds.tell(&text);
                 None
             }
         }
     }
 
-    async fn interruption(&mut self) -> Option<(u64, String)> {
+    async fn notices(&mut self) -> Option<Vec<Notice>> {
         // A service that does not answer was told of by the question before this one.
-        let imds = self.imds.as_ref().filter(|_| self.imds_rests_until.is_none())?;
-        let text = imds.get("meta-data/spot/instance-action").await.ok().flatten()?;
-        let notice: InstanceAction = serde_json::from_str(&text).ok()?;
-        let at_ms = u64::try_from(notice.time.as_millisecond()).ok()?;
-        Some((at_ms, format!("spot-{}-{}", notice.action, notice.time)))
+        let cloud = self.cloud.clone().filter(|_| self.imds_rests_until.is_none())?;
+        self.announced.ask(cloud.imds.as_ref()?).await
     }
 
     async fn describe(&mut self, look: &mut Look) {
+        let Some(cloud) = self.cloud.clone() else { return };
         self.asked = Some(Instant::now());
-        let current = match self.group.describe(self.instance.as_str()).await {
+        let current = match cloud.group.describe(self.instance.as_str()).await {
             Ok(Some(member)) => {
                 look.group = Some(member.group);
                 Current::read(&member.state)
@@ -85,7 +77,7 @@ impl Attendant {
             let text = format!("the group says {word:?}, which this version does not know; nothing is done about it");
             self.tell(&text);
         } else {
-            self.told = None;
+            self.told.forget();
         }
         self.last = Some((look.target.clone(), current.clone()));
         look.current = Some(current);

@@ -1,40 +1,59 @@
 //! Obeys the Auto Scaling group and EC2: one task that looks, keeps hooks alive and completes them. The decisions are
 //! core's, the work is the engine's.
 
+mod cloud;
+mod hooks;
 mod look;
+mod notices;
+mod prefetch;
 mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostler_aws::asg::{Answer, AutoScaling};
-use hostler_aws::fault::FaultKind;
-use hostler_aws::imds::{Imds, ImdsSettings};
 use hostler_core::config::settings::AutoScalingSettings;
 use hostler_core::ids::InstanceId;
 use hostler_core::lifecycle::{
-    Action, ActionKind, Change, Current, Hook, Lifecycle, MARGIN_MS, Next, Opening, Posture, Target, decide,
-    heartbeat_is_due,
+    Action, Change, Clocks, Current, Decided, Lifecycle, Next, Passage, Posture, Target, decide, flush_ms, wants_flush,
 };
 use hostler_core::machine::Event;
-use hostler_core::retry::{Backoff, jittered_ms};
+use hostler_core::retry::jittered_ms;
 use hostler_host::clock;
 use tokio::time::Instant;
 
+pub use cloud::check;
+
 use crate::engine::{AskError, Handle};
-use crate::failure::Failure;
 use crate::health::Board;
 use crate::setup::Live;
+use crate::shipping::ShippingHandle;
+use cloud::Cloud;
+use notices::Announced;
+use prefetch::Prefetch;
 
 /// Changes of the journal that one look may lead to.
 const MOST_CHANGES: usize = 16;
-/// Between two tries of a completion (specs/asg-lifecycle.md §12).
-const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
 /// A group that nothing is known of costs one question in so many seconds.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(15);
-/// For hooks that may not be looked up: what the shortest hook has, and the longest that any may take.
-const UNKNOWN_TIMES: (u64, u64) = (30, 172_800);
+
+/// The last problem that was told: each is told once in a row.
+#[derive(Debug, Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn tell(&mut self, problem: &str) {
+        if self.0.as_deref() != Some(problem) {
+            log::warn!("{problem}");
+        }
+        self.0 = Some(problem.to_owned());
+    }
+
+    /// It is over.
+    fn forget(&mut self) {
+        self.0 = None;
+    }
+}
 
 /// What obeys. Everything that must survive is in the engine's journal.
 pub struct Attendant {
@@ -42,83 +61,104 @@ pub struct Attendant {
     handle: Handle,
     board: Board,
     instance: InstanceId,
-    imds: Option<Imds>,
-    group: AutoScaling,
+    shipping: Option<ShippingHandle>,
+    cloud: Option<Arc<Cloud>>,
     /// The last answer of the group, and the target that it was asked for.
     last: Option<(Option<Target>, Current)>,
     asked: Option<Instant>,
+    announced: Announced,
+    clocks: Option<Clocks>,
+    prefetch: Option<Prefetch>,
     /// By hook, when it was kept alive last.
     beaten_ms: BTreeMap<String, u64>,
     completions: u32,
     complete_after: Option<Instant>,
-    told: Option<String>,
+    told: Told,
+    told_of_imds: Told,
     imds_failures: u32,
     imds_rests_until: Option<Instant>,
 }
 
 impl Attendant {
-    /// Finds out how AWS is reached; `None` where the configuration does not ask for it.
-    ///
-    /// # Errors
-    /// When certificates, proxy or metadata address cannot be used.
-    pub async fn new(live: Live, handle: Handle, board: Board, instance: InstanceId) -> Result<Option<Self>, Failure> {
-        let setup = live.now();
-        if setup.settings.auto_scaling.is_none() {
-            forget(&handle).await;
-            return Ok(None);
-        }
-        let clients = setup.stores.clients()?;
-        let group = AutoScaling::of_clients(&clients).await;
-        let variable = |name: &str| std::env::var(name).ok();
-        let imds = match ImdsSettings::from_environment(variable).and_then(Imds::new) {
-            Ok(imds) => Some(imds),
-            Err(fault) => {
-                log::warn!("the group's wishes are seen late, by its own API alone: {fault}");
-                None
-            }
-        };
-        Ok(Some(Self {
+    /// Nothing is asked yet. `shipping`: the logs that are shipped before a hook is completed.
+    pub fn new(
+        live: Live,
+        handle: Handle,
+        board: Board,
+        instance: InstanceId,
+        shipping: Option<ShippingHandle>,
+    ) -> Self {
+        Self {
             live,
             handle,
             board,
             instance,
-            imds,
-            group,
+            shipping,
+            cloud: None,
             last: None,
             asked: None,
+            announced: Announced::default(),
+            clocks: None,
+            prefetch: None,
             beaten_ms: BTreeMap::new(),
             completions: 0,
             complete_after: None,
-            told: None,
+            told: Told::default(),
+            told_of_imds: Told::default(),
             imds_failures: 0,
             imds_rests_until: None,
-        }))
+        }
     }
 
-    /// Obeys until it is dropped.
+    /// Obeys until it is dropped, whenever the configuration asks for it.
     pub async fn attend(mut self) {
         loop {
-            let Some(settings) = self.live.now().settings.auto_scaling.clone() else {
-                // Turned off by a reload.
-                self.live.changed().await;
-                continue;
-            };
-            self.turn(&settings).await;
-            let pause = jittered_ms(settings.poll_seconds.saturating_mul(1000), clock::random());
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            match self.live.now().settings.auto_scaling.clone() {
+                Some(settings) => {
+                    self.turn(&settings).await;
+                    let pause = jittered_ms(settings.poll_seconds.saturating_mul(1000), clock::random());
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+                        () = self.live.changed() => {}
+                    }
+                }
+                None => {
+                    self.forget().await;
+                    self.live.changed().await;
+                }
+            }
         }
     }
 
     /// One look and what follows from it. The first one comes before anything is deployed: a host in the warm pool must
     /// not start anything.
     pub async fn first_turn(&mut self) {
-        if let Some(settings) = self.live.now().settings.auto_scaling.clone() {
-            self.turn(&settings).await;
+        match self.live.now().settings.auto_scaling.clone() {
+            Some(settings) => self.turn(&settings).await,
+            None => self.forget().await,
+        }
+    }
+
+    /// What a group wanted once holds nobody back when it is not obeyed any more.
+    async fn forget(&mut self) {
+        (self.cloud, self.last, self.prefetch) = (None, None, None);
+        let journal = self.journal();
+        let close = journal.action.map(|action| Change::Close(action.entry, "auto_scaling was turned off".to_owned()));
+        let free = (journal.posture != Posture::Free).then_some(Change::Found(Posture::Free, None));
+        let silent = (!journal.announced.is_empty()).then_some(Change::Announced(Vec::new()));
+        for change in close.into_iter().chain(free).chain(silent) {
+            if !self.change(change).await {
+                return;
+            }
         }
     }
 
     async fn turn(&mut self, settings: &AutoScalingSettings) {
-        let look = self.look().await;
+        if !self.reach().await {
+            return;
+        }
+        self.read_clocks().await;
+        let look = self.look(settings).await;
         for _ in 0..MOST_CHANGES {
             let journal = self.journal();
             match decide(&journal, &look) {
@@ -139,6 +179,7 @@ impl Attendant {
                     self.keep_alive(&action).await;
                     let Some(decided) = self.work(&action, settings).await else { return };
                     log::info!(action = action.kind.words(), result = decided.result.word(); "decided: {}", decided.why);
+                    self.ship_logs(&action, &decided).await;
                     if !self.change(Change::Decide(action.entry, decided)).await {
                         return;
                     }
@@ -167,123 +208,57 @@ impl Attendant {
             Change::Close(_, how) => log::info!("the host's lifecycle: ended: {how}"),
             Change::Found(posture, _) => log::info!(posture:?; "the host's lifecycle: another posture"),
             Change::Handled(id) => log::warn!(notice = id.as_str(); "EC2 takes this instance away"),
+            Change::Announced(notices) => notices::tell(&self.journal().announced, notices),
+            Change::ClockSet(by_ms) => log::warn!(milliseconds = *by_ms; "the clock was set"),
             Change::Hurry(_) | Change::Decide(..) | Change::Completed(..) | Change::UnknownToGroup(..) => {}
         }
         self.handle.ask(Event::Lifecycle(change)).await.is_ok()
     }
 
-    /// What is opened for a hook that waits: those of the group's hooks that the configuration names.
-    async fn opening(
-        &mut self,
-        kind: ActionKind,
-        group: Option<&str>,
-        settings: &AutoScalingSettings,
-    ) -> Option<Opening> {
-        let launching = matches!(kind, ActionKind::Launch | ActionKind::Prepare);
-        let named = if launching { &settings.launch_hooks } else { &settings.terminate_hooks };
-        let group = group?.to_owned();
-        let hook = |name: &String, heartbeat_seconds, global_seconds| Hook {
-            name: name.clone(),
-            heartbeat_seconds,
-            global_seconds,
-            completed: false,
-            unknown_answers: 0,
-        };
-        let hooks: Vec<Hook> = match self.group.hooks(&group).await {
-            Ok(found) => {
-                let found = found.iter().filter(|h| h.launching == launching && named.contains(&h.name));
-                found.map(|h| hook(&h.name, h.heartbeat_seconds, h.global_seconds)).collect()
-            }
-            Err(fault) if matches!(fault.kind, FaultKind::Denied(_)) => {
-                self.tell(&format!("the hooks' times are not known: {fault}"));
-                named.iter().map(|name| hook(name, UNKNOWN_TIMES.0, UNKNOWN_TIMES.1)).collect()
-            }
-            Err(fault) => {
-                self.tell(&format!("the group's hooks cannot be read: {fault}"));
-                return None;
-            }
-        };
-        let now_ms = clock::now_ms();
-        let global_ms = hooks.iter().map(|hook| hook.global_seconds.saturating_mul(1000)).min();
-        let wished_ms = launching.then_some(settings.launch_timeout_seconds.saturating_mul(1000));
-        let most_ms = [global_ms, wished_ms].into_iter().flatten().min();
-        let deadline_ms = most_ms.map(|most| now_ms.saturating_add(most.saturating_sub(MARGIN_MS)));
-        Some(Opening { kind, group: Some(group), hooks, deadline_ms })
+    /// Knows how the group is reached; the way of another configuration is not that of this one. False when there is none.
+    async fn reach(&mut self) -> bool {
+        let setup = self.live.now();
+        if self.cloud.as_ref().is_some_and(|cloud| cloud.is_of(&setup)) {
+            return true;
+        }
+        match Cloud::reach(&setup).await {
+            Ok(cloud) => self.cloud = Some(Arc::new(cloud)),
+            Err(failure) => self.tell(&format!("the Auto Scaling group is not obeyed: {}", failure.one_line())),
+        }
+        self.cloud.is_some()
     }
 
-    async fn keep_alive(&mut self, action: &Action) {
-        let Some(group) = &action.group else { return };
-        let now_ms = clock::now_ms();
-        for hook in &action.hooks {
-            let last_ms = self.beaten_ms.get(&hook.name).copied();
-            if !heartbeat_is_due(action, hook, last_ms, now_ms, clock::random()) {
-                continue;
-            }
-            match self.group.heartbeat(group, &hook.name, self.instance.as_str()).await {
-                // Not there yet, or over: the next look says which.
-                Ok(Answer::Taken | Answer::NoActiveAction) => {
-                    self.beaten_ms.insert(hook.name.clone(), now_ms);
-                }
-                Err(fault) => {
-                    let text = format!("the hook {} was not kept alive: {fault}", hook.name);
-                    return self.tell(&text);
-                }
-            }
+    /// A host that was hibernated knows nothing any more of where it is; a clock that was set moves what was reckoned by it.
+    async fn read_clocks(&mut self) {
+        let now = clock::clocks();
+        let passage = now.zip(self.clocks).map(|(now, before)| now.since(before)).unwrap_or_default();
+        self.clocks = now;
+        if passage.slept_ms > 0 {
+            log::info!(milliseconds = passage.slept_ms; "the host slept; the group and the metadata service are asked anew");
+        }
+        if passage != Passage::default() {
+            (self.last, self.asked, self.imds_rests_until, self.complete_after) = (None, None, None, None);
+            self.announced = Announced::default();
+            self.beaten_ms.clear();
+        }
+        if passage.stepped_ms != 0 {
+            self.change(Change::ClockSet(passage.stepped_ms)).await;
         }
     }
 
-    /// Completes what is open. The result is in the journal already, so that a restart says the same.
-    async fn complete(&mut self, action: &Action) {
-        let (Some(decided), Some(group)) = (&action.decided, &action.group) else { return };
-        if self.complete_after.is_some_and(|at| Instant::now() < at) {
-            return;
+    /// What was written is not lost with the instance; and a service that is away holds nothing up for long.
+    async fn ship_logs(&self, action: &Action, decided: &Decided) {
+        if let Some(shipping) = self.shipping.as_ref().filter(|_| wants_flush(action, decided)) {
+            shipping.flush(Duration::from_millis(flush_ms(action, clock::now_ms()))).await;
         }
-        for hook in action.hooks.iter().filter(|hook| hook.is_open()) {
-            let (name, word) = (hook.name.as_str(), decided.result.word());
-            let change = match self.group.complete(group, name, self.instance.as_str(), word).await {
-                Ok(Answer::Taken) => {
-                    log::info!(hook = name, result = word; "completed a hook: {}", decided.why);
-                    Change::Completed(action.entry, name.to_owned())
-                }
-                Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),
-                Err(fault) => {
-                    self.tell(&format!("the hook {name} was not completed: {fault}"));
-                    self.completions += 1;
-                    let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
-                    self.complete_after = Some(Instant::now() + Duration::from_millis(wait));
-                    return;
-                }
-            };
-            if !self.change(change).await {
-                return;
-            }
-        }
-        self.completions += 1;
-        let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
-        self.complete_after = Some(Instant::now() + Duration::from_millis(wait));
     }
 
-    /// Each problem once in a row.
     fn tell(&mut self, problem: &str) {
-        if self.told.as_deref() != Some(problem) {
-            log::warn!("{problem}");
-        }
-        self.told = Some(problem.to_owned());
+        self.told.tell(problem);
     }
 
     async fn ask(&self, event: Event) -> Result<(), AskError> {
         self.handle.ask(event).await
-    }
-}
-
-/// What a group wanted once holds nobody back when it is not obeyed any more.
-async fn forget(handle: &Handle) {
-    let journal = handle.state().borrow().lifecycle.clone();
-    let close = journal.action.map(|action| Change::Close(action.entry, "auto_scaling was turned off".to_owned()));
-    let free = (journal.posture != Posture::Free).then_some(Change::Found(Posture::Free, None));
-    for change in close.into_iter().chain(free) {
-        // An engine that is gone asks again at its next start.
-        let _ = handle.ask(Event::Lifecycle(change)).await;
     }
 }
 

@@ -17,7 +17,12 @@ impl Attendant {
     pub(super) async fn work(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
         match action.kind {
             ActionKind::Launch => self.launch(action, settings).await,
-            ActionKind::Prepare | ActionKind::Shutdown | ActionKind::ReturnToPool => self.stop(action, settings).await,
+            ActionKind::Shutdown | ActionKind::ReturnToPool => self.stop(action, settings).await,
+            ActionKind::Prepare => {
+                let stopped = self.stop(action, settings).await?;
+                let why = format!("{}; {}", stopped.why, self.prefetched(action).await?);
+                Some(Decided { why, ..stopped })
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! memory: its batch is built again when its time has come.
 
 mod delivery;
+mod flush;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::failure::Failure;
 use crate::setup::{Live, Setup};
 use delivery::{Delivery, Sent};
+use flush::Flushes;
 
 /// Time between two looks however much the kernel tells.
 const LOOK: Duration = Duration::from_millis(100);
@@ -35,8 +37,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What can be asked of the task.
 enum Request {
     Report(oneshot::Sender<LogsReport>),
-    /// Send everything that is there, within the time.
+    /// Send everything that is there, within the time, and go on.
     Flush(Instant, oneshot::Sender<()>),
+    /// Send everything that is there, within the time, and end.
+    Finish(Instant, oneshot::Sender<()>),
 }
 
 /// The way to the shipping. Cheap to clone.
@@ -44,6 +48,7 @@ enum Request {
 pub struct ShippingHandle {
     requests: mpsc::Sender<Request>,
     summary: watch::Receiver<LogsSummary>,
+    live: Live,
 }
 
 impl std::fmt::Debug for Request {
@@ -51,6 +56,7 @@ impl std::fmt::Debug for Request {
         f.write_str(match self {
             Self::Report(_) => "Report",
             Self::Flush(..) => "Flush",
+            Self::Finish(..) => "Finish",
         })
     }
 }
@@ -67,6 +73,21 @@ impl ShippingHandle {
     pub fn summary(&self) -> LogsSummary {
         self.summary.borrow().clone()
     }
+
+    /// Waits until what is there now is shipped, and not longer than `bound` or the configured one.
+    pub async fn flush(&self, bound: Duration) {
+        let (done, flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(Instant::now() + bound.min(self.most()), done)).await.is_ok() {
+            // A task that has ended ships nothing any more.
+            let _ = flushed.await;
+        }
+    }
+
+    /// How long any shipping may be waited for.
+    fn most(&self) -> Duration {
+        let seconds = self.live.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
+        Duration::from_secs(seconds)
+    }
 }
 
 /// The task, for the daemon.
@@ -74,7 +95,6 @@ impl ShippingHandle {
 pub struct Shipping {
     handle: ShippingHandle,
     task: JoinHandle<()>,
-    live: Live,
 }
 
 /// Whether logs can be shipped as a configuration says.
@@ -121,12 +141,13 @@ impl Shipping {
             delivery,
             sending: JoinSet::new(),
             looked: Instant::now(),
-            flushing: None,
+            flushes: Flushes::default(),
+            finishing: None,
             lost_before: Losses::default(),
             shown,
         };
-        let handle = ShippingHandle { requests: sender, summary };
-        Ok(Some(Self { handle, task: tokio::spawn(task.run(tail)), live: live.clone() }))
+        let handle = ShippingHandle { requests: sender, summary, live: live.clone() };
+        Ok(Some(Self { handle, task: tokio::spawn(task.run(tail)) }))
     }
 
     /// The way to it.
@@ -137,9 +158,8 @@ impl Shipping {
     /// Ships what is there, within the configured bound, and ends. What is not shipped by then is shipped by the next start.
     pub async fn finish(self) {
         let (done, finished) = oneshot::channel();
-        let seconds = self.live.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        if self.handle.requests.send(Request::Flush(deadline, done)).await.is_ok() {
+        let deadline = Instant::now() + self.handle.most();
+        if self.handle.requests.send(Request::Finish(deadline, done)).await.is_ok() {
             // Also when the task ended in the middle.
             let _ = finished.await;
         }
@@ -170,7 +190,8 @@ struct Task {
     delivery: Delivery,
     sending: JoinSet<(Ticket, Sent)>,
     looked: Instant,
-    flushing: Option<(Instant, oneshot::Sender<()>)>,
+    flushes: Flushes,
+    finishing: Option<(Instant, oneshot::Sender<()>)>,
     /// Before the configuration was read again.
     lost_before: Losses,
     shown: watch::Sender<LogsSummary>,
@@ -182,11 +203,14 @@ impl Task {
         while let Some(had) = tail.take() {
             let Some(had) = self.renew(had).await else { return };
             let had = self.follow_deployments(had);
-            let Some(had) = self.send_what_is_due(had).await else { return };
+            let Some(mut had) = self.send_what_is_due(had).await else { return };
+            if self.flushes.answer(&had) && self.finishing.is_none() {
+                had.gather_again();
+            }
             if self.is_over(&had) {
                 self.sending.shutdown().await;
                 had.close(clock::now_ms());
-                if let Some((_, done)) = self.flushing.take() {
+                if let Some((_, done)) = self.finishing.take() {
                     // Nobody waits any more, perhaps.
                     let _ = done.send(());
                 }
@@ -198,7 +222,7 @@ impl Task {
     }
 
     fn is_over(&self, tail: &Tail) -> bool {
-        let Some((deadline, _)) = &self.flushing else { return false };
+        let Some((deadline, _)) = &self.finishing else { return false };
         if Instant::now() >= *deadline {
             log::warn!("not all logs were shipped in time; the next start goes on");
             return true;
@@ -211,7 +235,9 @@ impl Task {
         let setup = self.live.now();
         let settings = setup.settings.logs.clone()?;
         let is_same = settings == self.settings && setup.settings.aws == self.setup.settings.aws;
-        (!is_same && self.flushing.is_none()).then_some((setup, settings))
+        // Who waits for what was there waits for it as it is followed now.
+        let is_awaited = self.finishing.is_some() || self.flushes.next_deadline().is_some();
+        (!is_same && !is_awaited).then_some((setup, settings))
     }
 
     /// Takes a changed configuration in, once no request is out. It is a start: the positions lead on.
@@ -293,9 +319,10 @@ impl Task {
         let now = clock::now_ms();
         let mut until = Instant::now() + Duration::from_millis(due.saturating_sub(now).min(60_000));
         until = until.min(self.delivery.next_try().unwrap_or(until));
-        if let Some((deadline, _)) = &self.flushing {
+        let deadline = self.finishing.as_ref().map(|(deadline, _)| *deadline).or_else(|| self.flushes.next_deadline());
+        if let Some(deadline) = deadline {
             // The last lines of files may still be without their end.
-            until = until.min(*deadline).min(Instant::now() + LOOK);
+            until = until.min(deadline).min(Instant::now() + LOOK);
         }
         let quiet_until = self.looked + LOOK;
         tokio::select! {
@@ -311,7 +338,11 @@ impl Task {
                 // One that does not wait for the answer any more.
                 Request::Report(answer) => { let _ = answer.send(self.report(&tail)); }
                 Request::Flush(deadline, done) => {
-                    self.flushing = Some((deadline, done));
+                    self.delivery.forget_waits();
+                    self.flushes.begin(&mut tail, deadline, done);
+                }
+                Request::Finish(deadline, done) => {
+                    self.finishing = Some((deadline, done));
                     self.delivery.forget_waits();
                     tail.flush(clock::now_ms());
                 }

@@ -177,6 +177,7 @@ async fn poll(
     changed: &Notify,
 ) {
     let mut known: Option<ETag> = None;
+    let mut tried = tried_sequence(handle, &group.key);
     let mut last_problem: Option<String> = None;
     let mut failures = 0;
     if live.now().settings.signatures.channel.is_none() {
@@ -186,6 +187,9 @@ async fn poll(
         );
     }
     loop {
+        // A release that was tried, and is to be tried again since, is looked at though it has not changed.
+        let before = std::mem::replace(&mut tried, tried_sequence(handle, &group.key));
+        known = known.filter(|_| before == tried);
         match look(&live.now(), group, channel, handle, known.as_ref()).await {
             Ok(found) => {
                 failures = 0;
@@ -216,6 +220,10 @@ async fn poll(
             () = changed.notified() => {}
         }
     }
+}
+
+fn tried_sequence(handle: &Handle, key: &GroupKey) -> u64 {
+    handle.state().borrow().groups.get(&key.id()).map_or(0, |group| group.following.tried_sequence)
 }
 
 /// A problem's text without what is another one each time.

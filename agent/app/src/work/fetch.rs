@@ -9,11 +9,12 @@ use hostler_aws::store_s3::Landing;
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
-use hostler_core::machine::state::{Revision, Source};
+use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::{Content, Key, Location, S3Location, Store as _, StoreError, StoreErrorKind};
 use hostler_host::archive;
 use hostler_host::digest::digest_file;
 use hostler_host::layout::DeploymentPaths;
+use hostler_host::store_dir::DirectoryStore;
 
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -51,41 +52,23 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
         (Some(sha256), Some(size)) => Some(Content { size, sha256 }),
         _ => None,
     };
-    let object = match &request.source {
+    match &request.source {
         Source::Path { .. } | Source::Kept { .. } => return Ok(request.revision.clone().into()),
-        Source::Store { store, key } => {
-            let expected = expected.ok_or_else(|| fail("the release does not say what the bundle must be"))?;
-            if is_here(&paths.bundle(), &expected).await? {
-                return Ok(request.revision.clone().into());
-            }
-            let key: Key = key.parse().map_err(fail)?;
-            match setup.stores.open(store).map_err(|f| fail(f.one_line()))? {
-                AnyStore::S3(store) => AnyObject::S3(store.object(&key)),
-                AnyStore::Directory(store) => {
-                    let bundle = paths.bundle();
-                    let file = File::create(&bundle).map_err(|e| cannot_write(&bundle, &e))?;
-                    let copied = store.download(&key, file.as_fd(), &expected).await;
-                    copied.map_err(|error| {
-                        // Nothing of a bundle that is not what the release says stays here.
-                        let _ = fs::remove_file(&bundle);
-                        store_failure(&error)
-                    })?;
-                    return Ok(request.revision.clone().into());
-                }
-            }
-        }
         Source::CodeDeploy { location, reuse } => {
             return service_bundle::fetch(setup, job, paths, location, reuse.as_ref()).await.map(Brought::from);
         }
-        Source::Location { location } => {
-            let place: Location = location.parse().map_err(fail)?;
-            if let Some(expected) = &expected
-                && is_here(&paths.bundle(), expected).await?
-            {
-                return Ok(request.revision.clone().into());
-            }
-            let object = setup.stores.elsewhere(&place).map_err(|f| fail(f.one_line()))?;
-            object.ok_or_else(|| fail(format!("{place} is not reached over the network")))?
+        Source::Store { .. } | Source::Location { .. } => {}
+    }
+    if let Some(expected) = &expected
+        && is_here(&paths.bundle(), expected).await?
+    {
+        return Ok(request.revision.clone().into());
+    }
+    let object = match origin(setup, &request.source)? {
+        Origin::Network(object) => object,
+        Origin::Directory(store, key) => {
+            copy(&store, &key, expected, &paths.bundle()).await?;
+            return Ok(request.revision.clone().into());
         }
     };
     let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
@@ -97,7 +80,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
         return Ok(request.revision.clone().into());
     }
     if let Some(expected) = &expected
-        && let Some(tree) = unpacked_before(setup, job, &expected.sha256).await?
+        && let Some(tree) = unpacked_before(setup, &job.group, &expected.sha256).await?
     {
         log::info!(tree:% = tree.display(); "the revision is here already");
         return Ok(Brought { revision: request.revision.clone(), tree: Some(tree) });
@@ -105,10 +88,64 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
     from_network(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(Brought::from)
 }
 
+/// Where a bundle that is not on this host yet comes from.
+pub enum Origin {
+    /// Over the network.
+    Network(AnyObject),
+    /// From a store that is a directory.
+    Directory(DirectoryStore, Key),
+}
+
+/// Where a release's bundle comes from.
+///
+/// # Errors
+/// The place is not one, or the configuration leads to no client for it.
+pub fn origin(setup: &Setup, source: &Source) -> Result<Origin, WorkFailure> {
+    match source {
+        Source::Store { store, key } => {
+            let key: Key = key.parse().map_err(fail)?;
+            Ok(match setup.stores.open(store).map_err(|f| fail(f.one_line()))? {
+                AnyStore::S3(store) => Origin::Network(AnyObject::S3(store.object(&key))),
+                AnyStore::Directory(store) => Origin::Directory(store, key),
+            })
+        }
+        Source::Location { location } => {
+            let place: Location = location.parse().map_err(fail)?;
+            let object = setup.stores.elsewhere(&place).map_err(|f| fail(f.one_line()))?;
+            object.map(Origin::Network).ok_or_else(|| fail(format!("{place} is not reached over the network")))
+        }
+        Source::Path { .. } | Source::Kept { .. } | Source::CodeDeploy { .. } => {
+            Err(fail("a fault in hostler: the bundle comes from nowhere else"))
+        }
+    }
+}
+
+/// Copies a bundle out of a directory store, which holds it under what the release says.
+///
+/// # Errors
+/// What the store says, or that the file cannot be written. Nothing of a bundle that is not what the release says stays.
+pub async fn copy(
+    store: &DirectoryStore,
+    key: &Key,
+    expected: Option<Content>,
+    bundle: &Path,
+) -> Result<(), WorkFailure> {
+    let expected = expected.ok_or_else(|| fail("the release does not say what the bundle must be"))?;
+    let file = File::create(bundle).map_err(|e| cannot_write(bundle, &e))?;
+    store.download(key, file.as_fd(), &expected).await.map_err(|error| {
+        let _ = fs::remove_file(bundle);
+        store_failure(&error)
+    })
+}
+
 /// The unpacked bundle of an earlier deployment of the same digest, if it is as it was unpacked.
-async fn unpacked_before(setup: &Setup, job: &Job, digest: &Sha256Digest) -> Result<Option<PathBuf>, WorkFailure> {
-    let earlier = job.group.finished.iter().rev().filter(|d| d.request.revision.digest.as_ref() == Some(digest));
-    let candidates: Vec<_> = earlier.map(|d| setup.layout.deployment(&job.group.key, d.archive())).collect();
+pub async fn unpacked_before(
+    setup: &Setup,
+    group: &Group,
+    digest: &Sha256Digest,
+) -> Result<Option<PathBuf>, WorkFailure> {
+    let earlier = group.finished.iter().rev().filter(|d| d.request.revision.digest.as_ref() == Some(digest));
+    let candidates: Vec<_> = earlier.map(|d| setup.layout.deployment(&group.key, d.archive())).collect();
     blocking(move || {
         let unchanged = |paths: &DeploymentPaths| {
             let noted = fs::read_to_string(paths.fingerprint()).ok();
@@ -227,7 +264,7 @@ impl Bundles {
     }
 
     /// Whether the kept bundle is this one.
-    async fn kept_is(&self, content: &Content) -> Result<bool, WorkFailure> {
+    pub async fn kept_is(&self, content: &Content) -> Result<bool, WorkFailure> {
         match self.kept().filter(|kept| kept.ends_with(content.sha256.hex())) {
             Some(kept) => is_here(&kept, content).await,
             None => Ok(false),

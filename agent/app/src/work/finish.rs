@@ -12,7 +12,7 @@ use hostler_host::install::{self, JournalState};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::fetch::{Bundles, is_remote};
-use crate::work::{chain, service_files};
+use crate::work::{chain, service_files, stage};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -21,6 +21,7 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
         warnings.extend(commit_install(setup, job));
     }
     warnings.extend(put_away_bundle(setup, job));
+    warnings.extend(clear_staging(setup, job));
     let mut keep = within_room(setup, job, keep);
     if job.group.key.service_id.is_some() {
         // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
@@ -56,8 +57,15 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     }
 }
 
+/// What was brought before its deployment was asked for is of no use any more.
+fn clear_staging(setup: &Setup, job: &Job) -> Option<String> {
+    let staging = setup.layout.staging(&job.group.key);
+    let error = stage::clear(&staging).err()?;
+    Some(format!("{} could not be deleted: {error}", staging.display()))
+}
+
 /// Whether the next bundle and its files fit beside this one, by the size of this one.
-fn has_room(packed: &Path) -> bool {
+pub fn has_room(packed: &Path) -> bool {
     let size = fs::metadata(packed).map(|metadata| metadata.len());
     let free = nix::sys::statvfs::statvfs(packed).map(|found| found.blocks_available() * found.fragment_size());
     matches!((size, free), (Ok(size), Ok(free)) if free / 3 >= size)

@@ -12,6 +12,7 @@ mod reboot;
 pub mod recover;
 mod service_bundle;
 pub mod service_files;
+pub mod stage;
 
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::health::Check;
 use crate::ids::{GroupKey, InstanceId};
-use crate::lifecycle::WithoutRelease;
+use crate::lifecycle::{Rebalance, WithoutRelease};
 use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
 use crate::release::SigningPolicy;
@@ -63,6 +63,8 @@ pub struct AutoScalingSettings {
     pub without_release: WithoutRelease,
     /// Complete a termination hook with ABANDON when a script of the shutdown failed.
     pub abandon_failed_shutdown: bool,
+    /// What follows from EC2's recommendation to replace the instance.
+    pub rebalance: Rebalance,
     /// Seconds between two looks at the metadata service.
     pub poll_seconds: u64,
 }
@@ -75,6 +77,7 @@ impl Default for AutoScalingSettings {
             launch_timeout_seconds: 1800,
             without_release: WithoutRelease::Continue,
             abandon_failed_shutdown: false,
+            rebalance: Rebalance::Note,
             // As AWS advises for the spot notice.
             poll_seconds: 5,
         }

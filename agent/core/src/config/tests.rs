@@ -176,6 +176,7 @@ auto_scaling:
   launch_timeout: 20m
   without_release: wait
   abandon_failed_shutdown: true
+  rebalance: drain
 ";
     let found = read_one(text).unwrap().auto_scaling.unwrap();
     assert_eq!(
@@ -184,9 +185,14 @@ auto_scaling:
     );
     assert_eq!((found.launch_timeout_seconds, found.poll_seconds, found.abandon_failed_shutdown), (1200, 5, true));
     assert_eq!(found.without_release, crate::lifecycle::WithoutRelease::Wait);
+    assert_eq!(found.rebalance, crate::lifecycle::Rebalance::Drain);
+    let silent = read_one("auto_scaling: {}").unwrap().auto_scaling.unwrap();
+    assert_eq!(silent.rebalance, crate::lifecycle::Rebalance::Note);
     assert_eq!(read_one("poll: 5s").unwrap().auto_scaling, None, "off where nothing is said");
-    let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, hooks: []}").unwrap_err();
-    for part in ["not the name of a lifecycle hook", "none of continue, wait, abandon", "no key `hooks`"] {
+    let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, rebalance: yes, hooks: []}");
+    let said = said.unwrap_err();
+    let words = ["none of continue, wait, abandon", "none of note, hold, drain"];
+    for part in words.into_iter().chain(["not the name of a lifecycle hook", "no key `hooks`"]) {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

@@ -1,6 +1,7 @@
 //! From what is seen to what is done next. Level-triggered: nothing depends on having seen how it came to be.
 
 use super::journal::{Action, ActionKind, Change, Hook, Lifecycle, Opening, Posture};
+use super::notices::{Notice, NoticeKind, Rebalance};
 use super::words::{Current, Target};
 
 /// What is kept back of every deadline, in milliseconds, for the completion and for the logs.
@@ -21,8 +22,27 @@ pub struct Look {
     pub current: Option<Current>,
     /// The group, where it is a member of one.
     pub group: Option<String>,
-    /// When EC2 takes the instance away, milliseconds since 1970, with the id of the notice.
-    pub interruption: Option<(u64, String)>,
+    /// What EC2 announces; `None` when IMDS did not say.
+    pub notices: Option<Vec<Notice>>,
+    /// What follows from a rebalance recommendation.
+    pub rebalance: Rebalance,
+}
+
+impl Look {
+    /// The notices for which the applications have to be stopped, the most urgent first.
+    fn pressing(&self) -> Vec<&Notice> {
+        let notices = self.notices.iter().flatten();
+        let mut pressing: Vec<&Notice> = notices.filter(|notice| notice.presses(self.rebalance, self.now_ms)).collect();
+        pressing.sort_by_key(|notice| notice.deadline_ms(self.now_ms).unwrap_or(u64::MAX));
+        pressing
+    }
+
+    /// Whether a recommendation keeps new deployments away; `None` when IMDS did not say.
+    fn holds(&self) -> Option<bool> {
+        let notices = self.notices.as_ref()?;
+        let recommended = notices.iter().any(|notice| notice.kind == NoticeKind::Rebalance);
+        Some(recommended && self.rebalance == Rebalance::Hold)
+    }
 }
 
 /// What is done next.
@@ -62,12 +82,15 @@ pub fn needs_description(
 
 /// Decides. The same look at the same journal leads to the same thing.
 pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
+    if let Some(notices) = look.notices.as_ref().filter(|notices| **notices != journal.announced) {
+        return Next::Change(Change::Announced(notices.clone()));
+    }
     if let Some(next) = interruption(journal, look) {
         return next;
     }
     let Some(current) = &look.current else {
         // What goes on goes on; nothing is opened, closed or completed for a state that is not known.
-        return if journal.action.is_some() { Next::Work } else { held_back(journal, look) };
+        return journal.action.as_ref().map_or_else(|| held_back(journal, look), goes_on);
     };
     let wanted = wanted(look, current);
     if let (Some(action), Some(kind)) = (&journal.action, wanted)
@@ -93,6 +116,11 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
         (Some(action), Some(_)) => waiting(action),
         (Some(action), None) => not_waiting(action, look, current),
     }
+}
+
+/// The work of an action that has not ended goes on.
+fn goes_on(action: &Action) -> Next {
+    if action.decided.is_none() { Next::Work } else { Next::Rest }
 }
 
 /// Where the group takes the instance is reason enough to begin nothing, also while it does not say where that is now.
@@ -122,28 +150,28 @@ fn is_open(journal: &Lifecycle, kind: ActionKind) -> bool {
     journal.action.as_ref().is_some_and(|action| action.kind == kind)
 }
 
-/// A spot interruption overrides everything: the deadline is EC2's.
+/// What EC2 does by itself overrides everything: the deadline is EC2's.
 fn interruption(journal: &Lifecycle, look: &Look) -> Option<Next> {
-    let (at_ms, id) = look.interruption.as_ref()?;
-    let deadline_ms = at_ms.saturating_sub(MARGIN_MS);
-    match &journal.action {
-        Some(action) if action.kind == ActionKind::Shutdown => {
-            let later = action.deadline_ms.is_none_or(|now| now > deadline_ms);
-            if later {
-                return Some(Next::Change(Change::Hurry(deadline_ms)));
+    let pressing = look.pressing();
+    let deadline_ms = pressing.first()?.deadline_ms(look.now_ms);
+    let unhandled = pressing.iter().find(|notice| !journal.notices.contains(&notice.id));
+    match (&journal.action, unhandled) {
+        (Some(action), _) if action.kind == ActionKind::Shutdown => {
+            let nearer = deadline_ms.filter(|at| action.deadline_ms.is_none_or(|now| now > *at));
+            if let Some(nearer) = nearer {
+                return Some(Next::Change(Change::Hurry(nearer)));
             }
         }
-        _ if journal.notices.contains(id) => return None,
-        Some(action) => {
+        (_, None) => return None,
+        (Some(action), Some(_)) => {
             return Some(Next::Change(Change::Close(action.entry, "EC2 takes the instance away".to_owned())));
         }
-        None => {
-            let opening =
-                Opening { kind: ActionKind::Shutdown, group: None, hooks: Vec::new(), deadline_ms: Some(deadline_ms) };
+        (None, Some(_)) => {
+            let opening = Opening { kind: ActionKind::Shutdown, group: None, hooks: Vec::new(), deadline_ms };
             return Some(Next::Change(Change::Open(opening)));
         }
     }
-    (!journal.notices.contains(id)).then(|| Next::Change(Change::Handled(id.clone())))
+    unhandled.map(|notice| Next::Change(Change::Handled(notice.id.clone())))
 }
 
 /// Keeps the journal's posture true.
@@ -159,6 +187,7 @@ fn posture(journal: &Lifecycle, look: &Look, current: &Current) -> Option<Next> 
             (if to_pool { Posture::Pooled } else { Posture::Leaving }, None)
         }
         _ if leaving => (Posture::Leaving, None),
+        Current::InService if at_risk(journal, look) => (Posture::AtRisk, Some(true)),
         Current::InService => (Posture::Free, Some(true)),
         Current::Pooled => (Posture::Pooled, Some(false)),
         Current::WarmedPendingWait => (Posture::Pooled, None),
@@ -170,6 +199,11 @@ fn posture(journal: &Lifecycle, look: &Look, current: &Current) -> Option<Next> 
     };
     let changes = posture != journal.posture || served.is_some_and(|served| served != journal.served);
     changes.then_some(Next::Change(Change::Found(posture, served)))
+}
+
+/// Whether a recommendation of EC2 keeps new deployments away; where IMDS does not say, as before.
+fn at_risk(journal: &Lifecycle, look: &Look) -> bool {
+    look.holds().unwrap_or(journal.posture == Posture::AtRisk)
 }
 
 /// A hook waits for the open action.
@@ -187,12 +221,15 @@ fn not_waiting(action: &Action, look: &Look, current: &Current) -> Next {
     let close = |how: &str| Next::Change(Change::Close(action.entry, how.to_owned()));
     let for_notice = action.kind == ActionKind::Shutdown && action.group.is_none();
     match current {
-        Current::Unknown(_) => Next::Work,
+        Current::Unknown(_) => goes_on(action),
         // The notice's deadline runs, whatever the group does meanwhile.
         _ if for_notice && action.decided.is_none() => Next::Work,
-        Current::InService | Current::Standby if for_notice => {
-            let over = action.deadline_ms.is_none_or(|at| look.now_ms > at.saturating_add(WITHDRAWN_MS));
-            if over && look.interruption.is_none() { close("EC2 did not take the instance away") } else { Next::Rest }
+        Current::InService | Current::Standby | Current::NotMember if for_notice => {
+            if withdrawn(action, look) {
+                close("EC2 did not take the instance away")
+            } else {
+                Next::Rest
+            }
         }
         // Too early: the hook's wait is still to come.
         Current::Arriving if action.kind == ActionKind::Launch && action.decided.is_none() => Next::Work,
@@ -209,6 +246,13 @@ fn not_waiting(action: &Action, look: &Look, current: &Current) -> Next {
         | Current::TerminatingWait
         | Current::WarmedTerminatingWait => close("the group takes the instance away"),
     }
+}
+
+/// Whether what the applications were stopped for does not come. A deadline that is long over says so too, where IMDS does not
+/// answer any more.
+fn withdrawn(action: &Action, look: &Look) -> bool {
+    let over = |at: u64| look.now_ms > at.saturating_add(WITHDRAWN_MS);
+    look.pressing().is_empty() && action.deadline_ms.map_or(look.notices.is_some(), over)
 }
 
 /// Whether a hook is to be kept alive now. `last_ms` is when it was last, in this run of the agent: the first

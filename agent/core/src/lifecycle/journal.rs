@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::notices::Notice;
+
 /// Notices that are remembered as handled, also across a reboot. EC2 has at most a few at a time.
 const REMEMBERED_NOTICES: usize = 32;
 
@@ -25,6 +27,9 @@ pub struct Lifecycle {
     pub last: Option<Closed>,
     /// Ids of the notices that were handled.
     pub notices: Vec<String>,
+    /// What EC2 announced when it was asked last.
+    #[serde(default)]
+    pub announced: Vec<Notice>,
 }
 
 /// What may be done on this host, as the group sees it.
@@ -38,6 +43,8 @@ pub enum Posture {
     Pooled,
     /// In a Standby that somebody else asked for: nothing new is deployed.
     Parked,
+    /// In service, and EC2 recommends another instance: nothing new is deployed.
+    AtRisk,
     /// On the way out: nothing new begins.
     Leaving,
 }
@@ -169,6 +176,10 @@ pub enum Change {
     Close(u64, String),
     /// A notice was handled.
     Handled(String),
+    /// EC2 announces this, and nothing else.
+    Announced(Vec<Notice>),
+    /// Somebody set the clock by so many milliseconds.
+    ClockSet(i64),
 }
 
 /// An action that is to begin.
@@ -227,6 +238,14 @@ impl Lifecycle {
                 }
                 let surplus = self.notices.len().saturating_sub(REMEMBERED_NOTICES);
                 self.notices.drain(..surplus);
+            }
+            Change::Announced(notices) => self.announced = notices,
+            Change::ClockSet(by_ms) => {
+                // What is done for a notice alone has EC2's own time, which no clock of this host moves.
+                if let Some(action) = self.action.as_mut().filter(|action| action.group.is_some()) {
+                    action.begun_ms = action.begun_ms.saturating_add_signed(by_ms);
+                    action.deadline_ms = action.deadline_ms.map(|at| at.saturating_add_signed(by_ms));
+                }
             }
         }
     }

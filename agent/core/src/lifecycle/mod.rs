@@ -7,17 +7,23 @@
 //!                                                                              complete the hooks
 //! ```
 
+mod clocks;
 mod decide;
 mod journal;
+pub mod notices;
 mod words;
 mod work;
 
+pub use clocks::{Clocks, Passage};
 pub use decide::{Look, MARGIN_MS, Next, WITHDRAWN_MS, decide, heartbeat_is_due, needs_description};
 pub use journal::{
     Action, ActionKind, Change, Closed, Decided, Hook, HookOutcome, Lifecycle, MOST_UNKNOWN_ANSWERS, Opening, Posture,
 };
+pub use notices::{Notice, NoticeKind, Rebalance};
 pub use words::{Current, Target};
-pub use work::{Launched, Stopping, WithoutRelease, ends_deployments, launch, stopped, stopping};
+pub use work::{
+    Launched, Stopping, WithoutRelease, ends_deployments, flush_ms, launch, stopped, stopping, wants_flush,
+};
 
 #[cfg(test)]
 mod tests;

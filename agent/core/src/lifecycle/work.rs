@@ -1,5 +1,6 @@
 //! Whether the work of an action has ended, and with what.
 
+use super::decide::MARGIN_MS;
 use super::journal::{Action, ActionKind, Decided, HookOutcome, Lifecycle};
 use crate::ids::GroupKey;
 use crate::machine::State;
@@ -114,4 +115,20 @@ pub fn stopped(group: &Group) -> Option<Outcome> {
 /// Whether deployments that go on shall end at their next step, because the host is on its way out.
 pub fn ends_deployments(journal: &Lifecycle) -> bool {
     journal.action.as_ref().is_some_and(|action| action.stops && action.decided.is_none())
+}
+
+/// What of a deadline's margin is kept for the completion itself, in milliseconds.
+const COMPLETION_MS: u64 = 5000;
+
+/// Whether logs are shipped before the result is sent: the instance may be gone after it, and what it wrote with it.
+pub fn wants_flush(action: &Action, decided: &Decided) -> bool {
+    action.kind != ActionKind::Launch || decided.result == HookOutcome::Abandon
+}
+
+/// Milliseconds that the shipping of logs may take before the result is sent: what is left of the deadline's margin without
+/// the completion's part.
+pub fn flush_ms(action: &Action, now_ms: u64) -> u64 {
+    let most_ms = MARGIN_MS - COMPLETION_MS;
+    let end_ms = action.deadline_ms.map(|at| at.saturating_add(most_ms));
+    end_ms.map_or(most_ms, |end| end.saturating_sub(now_ms).min(most_ms))
 }

@@ -12,9 +12,10 @@ pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
         (Posture::Free, _) => return Ok(()),
         (Posture::Leaving, _) => "on its way out",
         // Who is at the keyboard knows that nothing serves here.
-        (Posture::Pooled | Posture::Parked, creator) if creator != Creator::Channel => return Ok(()),
+        (Posture::Pooled | Posture::Parked | Posture::AtRisk, creator) if creator != Creator::Channel => return Ok(()),
         (Posture::Pooled, _) => "in the warm pool",
         (Posture::Parked, _) => "in Standby",
+        (Posture::AtRisk, _) => "to be replaced, as EC2 recommends (auto_scaling: rebalance: hold)",
     };
     Err(Refusal::OutOfService { why })
 }
@@ -27,6 +28,12 @@ pub fn take(state: &mut State, change: Change, now_ms: u64) {
     let back = before != Posture::Free && state.lifecycle.posture == Posture::Free;
     for group in state.groups.values_mut().filter(|group| back && stopped(group).is_some()) {
         group.following.tried_sequence = 0;
+    }
+    let Some(action) = &state.lifecycle.action else { return };
+    let active = state.groups.values_mut().filter_map(|group| group.active.as_mut());
+    // The scripts that are still to come have the time that the action has now.
+    for stop in active.filter_map(|deployment| deployment.request.stops.as_mut()) {
+        stop.deadline_ms = if stop.entry == action.entry { action.deadline_ms } else { stop.deadline_ms };
     }
 }
 

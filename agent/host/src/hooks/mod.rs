@@ -71,6 +71,7 @@ use directory::{Lock, RunDirectory, Started, State};
 pub use follow::LogFollower;
 pub use launch::{LaunchError, Launcher};
 pub(crate) use script::prepare as script_of_bundle;
+pub(crate) use spawn::reset_priorities;
 pub use supervisor::supervise;
 use wait::Watch;
 

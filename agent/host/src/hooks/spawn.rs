@@ -240,7 +240,7 @@ fn reset_signals() {
 /// Takes back what the agent may have been given for itself: a protected OOM score, a priority, a raised soft limit of
 /// open files (the soft limit of 1024 is what select(2) bears; whoever can do with more raises it).
 #[allow(unsafe_code)]
-fn reset_priorities() {
+pub(crate) fn reset_priorities() {
     // SAFETY: system calls on static strings and memory of the stack. A failure leaves what was inherited.
     unsafe {
         let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);

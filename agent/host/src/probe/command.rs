@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, Uid};
 use tokio::process::Command;
 
-use crate::hooks::script_of_bundle;
+use crate::hooks::{reset_priorities, script_of_bundle};
 use crate::users::{self, User};
 
 /// Which script, as whom.
@@ -64,19 +64,25 @@ impl CommandWay {
     }
 }
 
-/// Only root can change who it is; anybody else stays who they are.
+/// What is asked runs as a hook's script does: as its user with that user's groups, and with nothing that the agent has for
+/// itself. Only root can change who it is; anybody else stays who they are.
 #[allow(unsafe_code)]
 fn become_user(command: &mut Command, user: User) {
-    if !Uid::effective().is_root() {
-        return;
-    }
+    let is_root = Uid::effective().is_root();
     let check = |answer: i32| if answer == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: between fork and exec these are system calls on memory that was made before the fork.
     unsafe {
         command.pre_exec(move || {
-            check(libc::setgroups(user.groups.len(), user.groups.as_ptr()))?;
-            check(libc::setgid(user.gid))?;
-            check(libc::setuid(user.uid))
+            // The agent's own descriptors close themselves; this is for what it inherited. Kernels before 5.11 cannot.
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+            libc::umask(0o022);
+            reset_priorities();
+            if is_root {
+                check(libc::setgroups(user.groups.len(), user.groups.as_ptr()))?;
+                check(libc::setgid(user.gid))?;
+                check(libc::setuid(user.uid))?;
+            }
+            Ok(())
         });
     }
 }

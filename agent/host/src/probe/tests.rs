@@ -116,6 +116,31 @@ fn a_script_of_the_bundle_is_asked_by_its_exit_status() {
     }
 }
 
+/// A script that says what it finds of the agent in its own process.
+fn surroundings(body: &str) -> Result<(), String> {
+    let bundle = tempfile::tempdir().unwrap();
+    let path = bundle.path().join("look.sh");
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    ask(&check(Probe::Command { location: "look.sh".to_owned(), runas: None }), Some(bundle.path()))
+}
+
+#[test]
+fn a_script_gets_nothing_of_the_agents() {
+    // A descriptor that does not close itself, as one that the agent inherited.
+    let leaked = nix::unistd::dup(std::fs::File::open("/etc/passwd").unwrap()).unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&leaked);
+    assert_eq!(surroundings(&format!("test ! -e /proc/$$/fd/{number}")), Ok(()));
+    // Nextest gives the tests variables of its own; a probe gets none but the user's.
+    let names = "env | cut -d= -f1 | grep -vxE 'PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|_'";
+    assert!(std::env::vars().count() > 5, "there is something to inherit");
+    assert_eq!(surroundings(&format!("! {names}")), Ok(()));
+    assert_eq!(surroundings("test \"$(umask)\" = 0022"), Ok(()));
+    assert_eq!(surroundings("test \"$(cat /proc/$$/oom_score_adj)\" = 0"), Ok(()));
+    assert_eq!(surroundings("test \"$(ulimit -Sn)\" -le 1024"), Ok(()));
+    assert_eq!(surroundings("test \"$(cut -d' ' -f5 /proc/$$/stat)\" = $$"), Ok(()), "a process group of its own");
+}
+
 #[test]
 fn a_script_runs_as_its_user() {
     if !Uid::effective().is_root() {

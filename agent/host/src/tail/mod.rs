@@ -16,6 +16,7 @@ mod fill;
 mod followed;
 mod journal;
 mod look;
+mod mark;
 mod medium;
 mod neighbours;
 mod positions;
@@ -38,6 +39,7 @@ use hostler_core::logs::turns::Turns;
 pub use changes::Changes;
 use followed::{Files, Followed};
 pub use journal::JournalSource;
+pub use mark::Mark;
 use positions::{Intent, Positions, Record};
 pub use redaction::{BadRedaction, Redaction};
 pub use send::{Outgoing, Ticket};
@@ -151,7 +153,7 @@ pub struct Tail {
     deleted_bytes: u64,
     limits: Limits,
     compress: bool,
-    /// Everything is sent at once: somebody waits for the end.
+    /// Everything is sent at once: somebody waits for it.
     flushing: bool,
     written: Vec<PathBuf>,
     look_wanted: bool,

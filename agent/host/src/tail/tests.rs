@@ -246,3 +246,40 @@ fn deleted_files_are_kept_within_a_bound() {
     }
     assert_eq!(world.tail().losses().lost_bytes, 400 << 10, "of 1 MiB the oldest is too much");
 }
+
+#[test]
+fn somebody_who_waits_for_what_is_there_does_not_wait_for_what_comes_later() {
+    let mut world = World::new("app.log");
+    world.start();
+    world.write(2);
+    let now = world.now;
+    let mark = world.tail().mark(now);
+    assert!(!world.tail().is_shipped(&mark));
+    // Nothing is gathered: somebody waits.
+    let outgoing = world.next().expect("a batch at once");
+    world.write(3);
+    world.pass(1);
+    assert!(!world.tail().is_shipped(&mark), "it is on its way");
+    world.take(&outgoing);
+    world.tail().acknowledge(&outgoing.ticket, now);
+    assert!(world.tail().is_shipped(&mark) && !world.tail().is_empty());
+    // Without anybody who waits, lines are gathered as before.
+    world.tail().gather_again();
+    world.pass(1);
+    assert!(world.next().is_none());
+    world.deliver();
+    world.check(0);
+}
+
+#[test]
+fn what_was_deleted_holds_nobody_who_waits() {
+    let mut world = World::new("app.log");
+    world.start();
+    world.write(2);
+    let now = world.now;
+    let mark = world.tail().mark(now);
+    fs::remove_file(world.log("app.log")).unwrap();
+    // Held open until it is read, or gone: both end the waiting.
+    world.deliver();
+    assert!(world.tail().is_shipped(&mark));
+}

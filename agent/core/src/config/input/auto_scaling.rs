@@ -2,11 +2,18 @@
 
 use super::{Entry, Findings, Node, flag, invalid, known, mapping, quoted, seconds, text, wrong_type};
 use crate::config::settings::AutoScalingSettings;
-use crate::lifecycle::WithoutRelease;
+use crate::lifecycle::{Rebalance, WithoutRelease};
 
 /// Keys below `auto_scaling`.
-const KEYS: &[&str] =
-    &["launch_hooks", "terminate_hooks", "launch_timeout", "without_release", "abandon_failed_shutdown", "poll"];
+const KEYS: &[&str] = &[
+    "launch_hooks",
+    "terminate_hooks",
+    "launch_timeout",
+    "without_release",
+    "abandon_failed_shutdown",
+    "rebalance",
+    "poll",
+];
 
 pub(super) fn read(settings: &mut Option<AutoScalingSettings>, node: &Node, findings: &mut Findings) {
     let settings = settings.get_or_insert_default();
@@ -20,15 +27,27 @@ pub(super) fn read(settings: &mut Option<AutoScalingSettings>, node: &Node, find
             }
             "abandon_failed_shutdown" => flag(&mut settings.abandon_failed_shutdown, entry, findings),
             "poll" => settings.poll_seconds = seconds(entry, findings).unwrap_or(settings.poll_seconds),
-            _ => match text(entry, findings) {
-                Some("continue") => settings.without_release = WithoutRelease::Continue,
-                Some("wait") => settings.without_release = WithoutRelease::Wait,
-                Some("abandon") => settings.without_release = WithoutRelease::Abandon,
-                Some(other) => {
-                    invalid(entry, format!("{} is none of continue, wait, abandon", quoted(other)), findings);
-                }
-                None => {}
-            },
+            "rebalance" => one_of(&mut settings.rebalance, REBALANCE, entry, findings),
+            _ => one_of(&mut settings.without_release, WITHOUT_RELEASE, entry, findings),
+        }
+    }
+}
+
+/// Values of `without_release`.
+const WITHOUT_RELEASE: &[(&str, WithoutRelease)] =
+    &[("continue", WithoutRelease::Continue), ("wait", WithoutRelease::Wait), ("abandon", WithoutRelease::Abandon)];
+
+/// Values of `rebalance`.
+const REBALANCE: &[(&str, Rebalance)] =
+    &[("note", Rebalance::Note), ("hold", Rebalance::Hold), ("drain", Rebalance::Drain)];
+
+fn one_of<T: Copy>(target: &mut T, words: &[(&str, T)], entry: &Entry, findings: &mut Findings) {
+    let Some(text) = text(entry, findings) else { return };
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => *target = *value,
+        None => {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            invalid(entry, format!("{} is none of {}", quoted(text), words.join(", ")), findings);
         }
     }
 }

@@ -79,6 +79,21 @@ fn a_shutdown_stops_each_group_once_and_continues() {
 }
 
 #[test]
+fn the_scripts_of_a_stop_that_goes_on_have_the_nearer_deadline() {
+    let mut host = Host::new();
+    host.deploy("a", 1);
+    run(&mut host);
+    begin(&mut host, ActionKind::Shutdown);
+    host.take(stop());
+    let deadline = |host: &Host| host.state.all_active().next().unwrap().1.request.stops.unwrap().deadline_ms;
+    assert_eq!(deadline(&host), Some(9));
+    change(&mut host, Change::Hurry(5));
+    assert_eq!(deadline(&host), Some(5));
+    change(&mut host, Change::ClockSet(1000));
+    assert_eq!(deadline(&host), Some(1005));
+}
+
+#[test]
 fn a_deployment_that_goes_on_ends_at_its_next_step_without_a_rollback() {
     let mut host = Host::new();
     host.deploy("a", 1);

@@ -1,5 +1,6 @@
 //! Every edge case of specs/asg-lifecycle.md §12, by the real functions; and a year of a host's life.
 
+mod announced;
 mod life;
 mod year;
 
@@ -11,8 +12,22 @@ fn word(target: Option<&str>, current: Option<&str>) -> Look {
         target: target.map(Target::read),
         current: current.map(|word| if word.is_empty() { Current::NotMember } else { Current::read(word) }),
         group: Some("web".to_owned()),
-        interruption: None,
+        notices: Some(Vec::new()),
+        rebalance: Rebalance::Note,
     }
+}
+
+/// The same when EC2 announces something.
+fn announcing(look: Look, notices: &[&Notice]) -> Look {
+    Look { notices: Some(notices.iter().map(|notice| (*notice).clone()).collect()), ..look }
+}
+
+fn spot(at_ms: u64) -> Notice {
+    notice("spot-1", NoticeKind::Interruption, Some(at_ms))
+}
+
+fn notice(id: &str, kind: NoticeKind, at_ms: Option<u64>) -> Notice {
+    Notice { id: id.to_owned(), kind, word: "word".to_owned(), at_ms }
 }
 
 fn hook(name: &str) -> Hook {
@@ -88,8 +103,10 @@ fn words_of_the_future_are_held_without_a_destructive_step() {
         assert_eq!((journal.posture, &journal.action), (Posture::Free, &None));
         // What goes on is neither given up nor completed.
         let mut journal = decided(open(ActionKind::Launch, &["a"]), HookOutcome::Continue);
-        assert_eq!(settle(&mut journal, &word(target, current)), Next::Work);
+        assert_eq!(settle(&mut journal, &word(target, current)), Next::Rest);
         assert!(journal.action.is_some());
+        let mut journal = open(ActionKind::Launch, &["a"]);
+        assert_eq!(settle(&mut journal, &word(target, current)), Next::Work);
     }
 }
 
@@ -174,14 +191,14 @@ fn a_double_notice_keeps_the_nearer_deadline_and_one_action() {
     let at = 2_000_000;
     let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
     let mut look = word(Some("InService"), Some("InService"));
-    look.interruption = Some((at, "spot-1".to_owned()));
+    look = announcing(look, &[&spot(at)]);
     assert_eq!(settle(&mut journal, &look), Next::Work);
     let action = journal.action.clone().unwrap();
     assert_eq!((action.kind, action.deadline_ms), (ActionKind::Shutdown, Some(at - MARGIN_MS)));
     assert_eq!((journal.posture, journal.notices.as_slice()), (Posture::Leaving, &["spot-1".to_owned()][..]));
     // The group's own notice comes while the work goes on.
     let mut both = word(Some("Terminated"), Some("Terminating:Wait"));
-    both.interruption = Some((at, "spot-1".to_owned()));
+    both = announcing(both, &[&spot(at)]);
     assert_eq!(settle(&mut journal, &both), Next::Work);
     assert_eq!(journal.entries, 1);
     // Once stopped, the hook gets an action of its own, whose work is done already.
@@ -198,16 +215,16 @@ fn a_double_notice_keeps_the_nearer_deadline_and_one_action() {
 fn a_notice_that_was_handled_is_not_handled_again_after_a_reboot() {
     let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
     let mut look = word(Some("InService"), Some("InService"));
-    look.interruption = Some((2_000_000, "spot-1".to_owned()));
+    look = announcing(look, &[&spot(2_000_000)]);
     settle(&mut journal, &look);
     let entry = journal.entries;
     journal.take(Change::Decide(entry, Decided { result: HookOutcome::Continue, why: "stopped".into() }), 1);
     // The spot instance was stopped and started again; long after its time it is in service as before.
-    look.interruption = None;
+    look = announcing(look, &[]);
     look.now_ms = 2_000_000 + WITHDRAWN_MS + 1;
     assert_eq!(settle(&mut journal, &look), Next::Rest);
     assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
-    look.interruption = Some((2_000_000, "spot-1".to_owned()));
+    look = announcing(look, &[&spot(2_000_000)]);
     assert_eq!(settle(&mut journal, &look), Next::Rest, "the same notice");
 }
 
@@ -215,7 +232,7 @@ fn a_notice_that_was_handled_is_not_handled_again_after_a_reboot() {
 fn what_was_launched_is_stopped_in_the_pool_though_nobody_saw_it_serve() {
     let mut journal = decided(open(ActionKind::Launch, &["ours"]), HookOutcome::Continue);
     // The group's API does not answer while the instance serves and is sent back.
-    assert_eq!(settle(&mut journal, &word(Some("InService"), None)), Next::Work);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), None)), Next::Rest);
     let look = word(Some("Warmed:Stopped"), Some("Warmed:Pending:Wait"));
     assert_eq!(settle(&mut journal, &look), Next::OpenForHooks(ActionKind::Prepare));
     let prepare =

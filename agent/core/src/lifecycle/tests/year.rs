@@ -17,6 +17,13 @@ enum Fate {
     ExitStandby,
     Detach,
     Spot,
+    /// EC2 recommends another instance, and later does not any more.
+    Rebalance,
+    /// EC2 stops and starts the instance in so many minutes, or calls that off.
+    ScheduledStop(u8, bool),
+    ScheduledReboot,
+    /// Somebody sets the clock by so many seconds.
+    ClockSet(i32),
     /// The agent dies and starts again; only the journal is left.
     Crash,
     /// For the next so many ticks nobody answers.
@@ -44,6 +51,10 @@ fn fate() -> impl Strategy<Value = Fate> {
         2 => Just(Fate::ExitStandby),
         1 => Just(Fate::Detach),
         1 => Just(Fate::Spot),
+        1 => Just(Fate::Rebalance),
+        1 => (0_u8..60, any::<bool>()).prop_map(|(minutes, off)| Fate::ScheduledStop(minutes, off)),
+        1 => Just(Fate::ScheduledReboot),
+        1 => (-100_000_i32..100_000).prop_map(Fate::ClockSet),
         4 => Just(Fate::Crash),
         1 => (1_u8..20).prop_map(Fate::ImdsOff),
         1 => (1_u8..20).prop_map(Fate::DescribeOff),
@@ -78,7 +89,14 @@ struct World {
     wait: Option<Wait>,
     waits: u64,
     hook_exists: bool,
-    spot: Option<(u64, String)>,
+    spot: Option<u64>,
+    rebalance: bool,
+    /// When EC2 stops the instance, and whether that is called off before.
+    stop: Option<(u64, bool)>,
+    reboot: bool,
+    rebalances: Rebalance,
+    /// What this host's clock is ahead of the world's.
+    ahead_ms: i64,
     imds_off: u8,
     describe_off: u8,
     lost: u8,
@@ -93,15 +111,20 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(rebalances: Rebalance) -> Self {
         let mut world = Self {
-            now_ms: 1_000_000,
+            now_ms: 1_000_000_000,
             current: "Pending",
             target: "InService",
             wait: None,
             waits: 0,
             hook_exists: true,
             spot: None,
+            rebalance: false,
+            stop: None,
+            reboot: false,
+            rebalances,
+            ahead_ms: 0,
             imds_off: 0,
             describe_off: 0,
             lost: 0,
@@ -154,14 +177,33 @@ impl World {
             let default = if self.current == "Pending:Wait" { HookOutcome::Abandon } else { HookOutcome::Continue };
             self.leave(default);
         }
-        if self.spot.as_ref().is_some_and(|(at, _)| self.now_ms >= *at) {
+        if self.spot.is_some_and(|at| self.now_ms >= at) {
             self.gone = true;
         }
+        match self.stop {
+            Some((at, true)) if self.now_ms + 60_000 >= at => self.stop = None,
+            Some((at, false)) if self.now_ms >= at => (self.stop, self.runs) = (None, false),
+            _ => {}
+        }
+    }
+
+    /// What EC2 announces.
+    fn notices(&self) -> Vec<Notice> {
+        let spot = self.spot.map(|at| notice(&format!("spot-{at}"), NoticeKind::Interruption, Some(at)));
+        let rebalance = self.rebalance.then(|| notice("rebalance-1", NoticeKind::Rebalance, None));
+        let stop = self.stop.map(|(at, _)| notice(&format!("e-1@{at}"), NoticeKind::Stop, Some(at)));
+        let reboot = self.reboot.then(|| notice("e-2@1", NoticeKind::Reboot, Some(1)));
+        [spot, rebalance, stop, reboot].into_iter().flatten().collect()
+    }
+
+    /// The time as this host has it.
+    fn clock_ms(&self) -> u64 {
+        self.now_ms.saturating_add_signed(self.ahead_ms)
     }
 
     fn meet(&mut self, fate: Fate) {
         match (fate, self.current) {
-            (Fate::Pass(_) | Fate::Crash, _) => {}
+            (Fate::Pass(_) | Fate::Crash | Fate::ClockSet(_), _) => {}
             (Fate::ScaleIn, "InService" | "Standby" | "Pending:Wait") => {
                 self.target = "Terminated";
                 self.enter("Terminating:Wait");
@@ -183,9 +225,12 @@ impl World {
             (Fate::Detach, "InService" | "Pending:Wait") => {
                 (self.target, self.current, self.wait) = ("Detached", "Detached", None);
             }
-            (Fate::Spot, _) if self.spot.is_none() => {
-                self.spot = Some((self.now_ms + 120_000, format!("spot-{}", self.now_ms)));
+            (Fate::Spot, _) if self.spot.is_none() => self.spot = Some(self.now_ms + 120_000),
+            (Fate::Rebalance, _) => self.rebalance = !self.rebalance,
+            (Fate::ScheduledStop(minutes, off), _) if self.stop.is_none() => {
+                self.stop = Some((self.now_ms + u64::from(minutes) * 60_000, off));
             }
+            (Fate::ScheduledReboot, _) => self.reboot = !self.reboot,
             (Fate::ImdsOff(ticks), _) => self.imds_off = ticks,
             (Fate::DescribeOff(ticks), _) => self.describe_off = ticks,
             (Fate::AnswersLost(times), _) => self.lost = times,
@@ -209,12 +254,14 @@ impl World {
             *count = count.saturating_sub(1);
             any
         };
-        let target = (!spend(&mut self.imds_off)).then(|| Target::read(self.target));
+        let imds_off = spend(&mut self.imds_off);
+        let target = (!imds_off).then(|| Target::read(self.target));
+        let notices = (!imds_off).then(|| self.notices());
         let strange = spend(&mut self.strange);
         let word = if strange { "ReplacingRootVolume:Wait" } else { self.current };
         let current = (!spend(&mut self.describe_off)).then(|| Current::read(word));
-        let interruption = self.spot.clone();
-        Look { now_ms: self.now_ms, target, current, group: Some("asg".to_owned()), interruption }
+        let (now_ms, rebalance) = (self.clock_ms(), self.rebalances);
+        Look { now_ms, target, current, group: Some("asg".to_owned()), notices, rebalance }
     }
 
     /// CompleteLifecycleAction. `true`: a good answer came.
@@ -267,13 +314,20 @@ impl Agent {
         }
     }
 
+    fn set_clock(&mut self, world: &mut World, ahead_ms: i64) {
+        let by_ms = ahead_ms - world.ahead_ms;
+        world.ahead_ms = ahead_ms;
+        self.change(Change::ClockSet(by_ms), world.clock_ms());
+        self.beaten_ms = None;
+    }
+
     /// One look and what follows from it.
     fn tick(&mut self, world: &mut World) -> Result<(), TestCaseError> {
         let look = world.look();
         for _ in 0..10 {
             match decide(&self.journal, &look) {
                 Next::Rest => break,
-                Next::Change(change) => self.change(change, world.now_ms),
+                Next::Change(change) => self.change(change, world.clock_ms()),
                 Next::OpenForHooks(kind) => {
                     let found = if world.hook_exists {
                         vec![Hook { heartbeat_seconds: HEARTBEAT, global_seconds: HEARTBEAT * 100, ..hook("ours") }]
@@ -282,7 +336,7 @@ impl Agent {
                     };
                     let group = Some("asg".to_owned());
                     let opening = Opening { kind, group, hooks: found, deadline_ms: None };
-                    self.change(Change::Open(opening), world.now_ms);
+                    self.change(Change::Open(opening), world.clock_ms());
                 }
                 Next::Work => {
                     self.beat(world)?;
@@ -305,9 +359,9 @@ impl Agent {
     fn beat(&mut self, world: &mut World) -> Result<(), TestCaseError> {
         let Some(action) = &self.journal.action else { return Ok(()) };
         for hook in &action.hooks {
-            if heartbeat_is_due(action, hook, self.beaten_ms, world.now_ms, 0) {
+            if heartbeat_is_due(action, hook, self.beaten_ms, world.clock_ms(), 0) {
                 world.heartbeat()?;
-                self.beaten_ms = Some(world.now_ms);
+                self.beaten_ms = Some(world.clock_ms());
             }
         }
         Ok(())
@@ -325,7 +379,7 @@ impl Agent {
             world.runs = launch && !fails;
         }
         let result = if launch && fails { HookOutcome::Abandon } else { HookOutcome::Continue };
-        self.change(Change::Decide(action.entry, Decided { result, why: String::new() }), world.now_ms);
+        self.change(Change::Decide(action.entry, Decided { result, why: String::new() }), world.clock_ms());
     }
 
     fn complete(&mut self, world: &mut World) -> Result<(), TestCaseError> {
@@ -338,7 +392,7 @@ impl Agent {
             } else {
                 Change::UnknownToGroup(action.entry, name)
             };
-            self.change(change, world.now_ms);
+            self.change(change, world.clock_ms());
         }
         Ok(())
     }
@@ -348,7 +402,10 @@ impl Agent {
 fn calm(world: &mut World, agent: &mut Agent) -> Result<(), TestCaseError> {
     (world.imds_off, world.describe_off, world.lost, world.early, world.strange) = (0, 0, 0, 0, 0);
     world.work_fails = false;
-    for round in 0..200 {
+    (world.rebalance, world.stop, world.reboot) = (false, None, false);
+    agent.set_clock(world, 0);
+    // Long enough for a stop that was announced for the next hour.
+    for round in 0..1200 {
         match world.current {
             "Standby" => world.meet(Fate::ExitStandby),
             "Warmed:Stopped" if round > 50 => world.meet(Fate::OutOfPool),
@@ -371,12 +428,16 @@ fn calm(world: &mut World, agent: &mut Agent) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
     #[test]
-    fn a_year_of_a_hosts_life_keeps_its_promises(fates in prop::collection::vec(fate(), 1..160)) {
-        let (mut world, mut agent) = (World::new(), Agent::default());
+    fn a_year_of_a_hosts_life_keeps_its_promises(
+        fates in prop::collection::vec(fate(), 1..160),
+        rebalances in prop_oneof![Just(Rebalance::Note), Just(Rebalance::Hold), Just(Rebalance::Drain)],
+    ) {
+        let (mut world, mut agent) = (World::new(rebalances), Agent::default());
         for fate in fates {
             world.meet(fate);
             match fate {
                 Fate::Crash => agent.beaten_ms = None,
+                Fate::ClockSet(seconds) => agent.set_clock(&mut world, i64::from(seconds) * 1000),
                 // While nobody looks: the agent is down, or the host is.
                 Fate::Pass(seconds) if seconds >= 3600 => world.tick(u64::from(seconds)),
                 _ => {}
@@ -386,7 +447,7 @@ proptest! {
                 world.tick(5);
                 if world.gone {
                     // Another instance begins its life.
-                    (world, agent) = (World::new(), Agent::default());
+                    (world, agent) = (World::new(rebalances), Agent::default());
                 }
                 agent.tick(&mut world)?;
             }

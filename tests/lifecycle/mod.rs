@@ -1,14 +1,48 @@
 //! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
+//!
+//! The edge cases at the end of specs/asg-lifecycle.md §12, and their tests: here by the built program, in
+//! `hostler_core::lifecycle::tests` by the decisions alone. What random lives keep is there in `year`.
+//!
+//! | case | here | in core |
+//! |---|---|---|
+//! | restart in Terminating:Wait after the work and before the completion | `kills`: `killed_while_a_termination_is_completed` | `a_decided_action_is_completed_after_a_restart_and_never_with_another_result` |
+//! | double notice: spot and Auto Scaling | `a_spot_interruption_stops_the_application_before_ec2_does` (the notice alone) | `a_double_notice_keeps_the_nearer_deadline_and_one_action` |
+//! | the hook's time passes while the agent is down | `a_hook_whose_time_was_over_while_the_daemon_was_down_is_left_alone` | `a_hook_whose_time_was_over_while_the_agent_was_down_is_closed` |
+//! | the hook is deleted while it waits | `edges`: `a_hook_that_is_deleted_while_it_is_waited_for_holds_nobody` | `a_hook_that_was_deleted_while_it_was_waited_for_is_not_completed_for_ever` |
+//! | detach during a launch | `edges`: `a_host_that_is_detached_while_it_launches_goes_on_as_any_host` | `detach_during_a_launch_closes_it_and_leaves_the_host_free` |
+//! | warm pool entered and left twice | `in_the_warm_pool_nothing_is_started_and_out_of_it_everything_twice` | `life`: `out_of_the_pool_what_was_stopped_is_deployed_again_and_in_it_nothing_is` |
+//! | hibernation and a stale clock | `edges`: `resumed_from_hibernation_the_host_takes_a_new_token_and_sees_where_it_goes` | `announced`: `a_deadline_that_was_made_with_a_wrong_clock_is_moved_with_it`; `clocks` |
+//! | two hooks, one ours | `somebody_elses_hook_is_never_completed` | `two_hooks_one_ours_the_others_wait_is_left_alone` |
+//! | launched before the hook existed | `edges`: `an_instance_that_was_launched_before_its_hook_existed_serves_and_completes_nothing` | `an_instance_that_was_launched_before_its_hook_existed_or_was_attached_by_hand_just_serves` |
+//! | Launch suspended while in Standby | `edges`: `while_launch_is_suspended_a_host_in_standby_waits_without_an_end` | `an_operators_standby_is_left_alone_and_ends_with_it` |
+//! | IMDS off | `without_the_metadata_service_the_group_alone_is_asked` | `each_pair_of_states_leads_to_its_action` |
+//! | hop limit 1 in a container | `edges`: `in_a_container_one_hop_away_the_group_alone_is_asked` | the same |
+//! | a Region without the newest states, or with newer ones | `edges`: `a_state_of_the_future_is_held_and_told_once` | `words_of_the_future_are_held_without_a_destructive_step` |
+//! | contention, early and lost answers | `contention_early_answers_and_lost_ones_lead_to_one_result` | `year` |
+//! | termination while a launch waits | `edges`: `a_termination_while_a_launch_waits_ends_the_launch_and_completes_the_termination_only` | `termination_while_a_launch_waits_gives_the_launch_up_without_completing_it` |
+
+mod announced;
+mod doctor;
+mod edges;
+mod kills;
+mod logs;
+mod pool;
+mod reload;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
 use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
 use crate::support::imds::Imds;
+use crate::support::s3_front::ACCESS_KEY;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// The configuration's words for the two hooks.
+const AUTO_SCALING: &str = "auto_scaling: {launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s}";
 
 /// A host with its group and its metadata service.
 struct Member {
@@ -22,12 +56,9 @@ impl Member {
         let (host, group, imds) = (Host::new(), AutoScaling::start(INSTANCE), Imds::start(INSTANCE));
         group.hook("launch", true);
         group.hook("terminate", false);
-        host.configure(&format!(
-            "auto_scaling: {{launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s{more}}}\n\
-             groups: [{{application: shop, group: web, channel: '{}', poll: 1s}}]\n",
-            host.store().display()
-        ));
-        Self { host, group, imds }
+        let member = Self { host, group, imds };
+        member.configure(&format!("{}{more}}}", AUTO_SCALING.trim_end_matches('}')));
+        member
     }
 
     /// Both see the same: where it is going, and where it is.
@@ -38,10 +69,42 @@ impl Member {
 
     fn daemon(&self) -> Running {
         let mut command = self.host.command(&["run"]);
-        command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
-        command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
-        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url());
+        self.aws(&mut command);
         self.host.start_command(command)
+    }
+
+    /// Where AWS is, for the daemon.
+    fn aws(&self, command: &mut Command) {
+        command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url());
+    }
+
+    /// Another configuration than that of [`Self::new`]; the channel is the host's store.
+    fn configure(&self, text: &str) {
+        let channel = format!(
+            "groups: [{{application: shop, group: web, channel: '{}', poll: 1s}}]\n",
+            self.host.store().display()
+        );
+        self.host.configure(&format!("{text}\n{channel}"));
+    }
+
+    /// Release v1 is deployed on a host that serves.
+    fn serves(&self) -> Running {
+        self.release("v1");
+        self.moves("InService", "InService");
+        let daemon = self.daemon();
+        self.hook_ran("v1 AfterAllowTraffic");
+        self.host.status_when("it is deployed", |status| status["condition"] == "good");
+        daemon
+    }
+
+    fn lifecycle(&self) -> serde_json::Value {
+        self.host.ok(&["status", "--json"]).json()["lifecycle"].clone()
+    }
+
+    fn ran(&self, line: &str) -> usize {
+        self.host.hook_lines().iter().filter(|l| *l == line).count()
     }
 
     fn bundle(&self, version: &str) -> Bundle {
@@ -240,8 +303,7 @@ fn without_the_metadata_service_the_group_alone_is_asked() {
     member.release("v1");
     member.group.enter("InService", "Pending:Wait");
     let mut command = member.host.command(&["run", "--instance-id", INSTANCE]);
-    command.env("AWS_ENDPOINT_URL", member.group.url()).env("AWS_REGION", "eu-central-1");
-    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+    member.aws(&mut command);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     let daemon = member.host.start_command(command);
     member.comes_to("InService", &daemon);
@@ -267,7 +329,7 @@ fn contention_early_answers_and_lost_ones_lead_to_one_result() {
 #[test]
 fn a_role_that_may_not_look_up_hooks_still_completes_those_of_the_configuration() {
     let member = Member::new("");
-    member.group.change(|group| group.hooks_denied = true);
+    member.group.change(|group| group.denied.push("DescribeLifecycleHooks"));
     member.moves("InService", "Pending:Wait");
     let daemon = member.daemon();
     member.comes_to("InService", &daemon);
@@ -291,81 +353,6 @@ fn a_scale_in_ends_a_deployment_at_its_next_step() {
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
     let lines = member.host.hook_lines();
     assert!(!lines.iter().any(|l| l == "v2 AfterInstall"), "{lines:?}");
-}
-
-#[test]
-fn kill_at_each_step_of_a_launch_leads_to_one_continue() {
-    for step in ["before the deployment", "in a script", "before the completion", "answer lost", "after the completion"]
-    {
-        let member = Member::new("");
-        let (wait, gate) = member.gate("launch");
-        member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-        member.moves("InService", "Pending:Wait");
-        let daemon = member.daemon();
-        match step {
-            "before the deployment" => daemon.says("action=launch"),
-            "in a script" => member.hook_ran("v1 AfterInstall"),
-            "before the completion" => {
-                member.group.change(|group| group.too_early = true);
-                fs::write(&gate, "").unwrap();
-                daemon.says("decided: ");
-            }
-            "answer lost" => {
-                member.group.change(|group| group.lost_answers = 1);
-                fs::write(&gate, "").unwrap();
-                member.comes_to("InService", &daemon);
-            }
-            _ => {
-                fs::write(&gate, "").unwrap();
-                member.comes_to("InService", &daemon);
-            }
-        }
-        daemon.kill();
-        member.group.change(|group| group.too_early = false);
-        fs::write(&gate, "").unwrap();
-        let again = member.daemon();
-        member.comes_to("InService", &again);
-        again.says("hostler runs");
-        assert_eq!(member.completed(), [pair("launch", "CONTINUE")], "{step}");
-        let runs = member.host.hook_lines().iter().filter(|l| *l == "v1 AfterInstall").count();
-        assert_eq!(runs, 1, "{step}: {:?}", member.host.hook_lines());
-    }
-}
-
-#[test]
-fn kill_at_each_step_of_a_termination_leads_to_one_stop_and_one_continue() {
-    for step in ["opened", "in the script", "before the completion", "answer lost"] {
-        let member = Member::new("");
-        let (wait, gate) = member.gate("stop");
-        member.host.release(&member.bundle("v1").hook("ApplicationStop", &wait).all_hooks().write(), &[]);
-        member.moves("InService", "InService");
-        let daemon = member.daemon();
-        member.hook_ran("v1 AfterAllowTraffic");
-        member.moves("Terminated", "Terminating:Wait");
-        match step {
-            "opened" => daemon.says("action=shutdown"),
-            "in the script" => member.hook_ran("v1 ApplicationStop"),
-            "before the completion" => {
-                member.group.change(|group| group.too_early = true);
-                fs::write(&gate, "").unwrap();
-                daemon.says("decided: ");
-            }
-            _ => {
-                member.group.change(|group| group.lost_answers = 1);
-                fs::write(&gate, "").unwrap();
-                member.comes_to("Terminated", &daemon);
-            }
-        }
-        daemon.kill();
-        member.group.change(|group| group.too_early = false);
-        fs::write(&gate, "").unwrap();
-        let again = member.daemon();
-        member.comes_to("Terminated", &again);
-        again.says("hostler runs");
-        assert_eq!(member.completed(), [pair("terminate", "CONTINUE")], "{step}");
-        let stops = member.host.hook_lines().iter().filter(|l| *l == "v1 ApplicationStop").count();
-        assert_eq!(stops, 1, "{step}");
-    }
 }
 
 #[test]
@@ -415,4 +402,27 @@ fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
     member.release("v2");
     member.hook_ran("v2 AfterAllowTraffic");
     assert_eq!(member.completed(), []);
+}
+
+/// The table on this module's page names what is there.
+#[test]
+fn every_edge_case_has_its_tests() {
+    let project = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let read = |directory: &str| -> String {
+        let files = fs::read_dir(project.join(directory)).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect()
+    };
+    let (here, core) = (read("tests/lifecycle"), read("agent/core/src/lifecycle/tests"));
+    let page = fs::read_to_string(project.join("tests/lifecycle/mod.rs")).unwrap();
+    let cases: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1).collect();
+    assert!(cases.len() >= 13, "{cases:?}");
+    for case in cases {
+        let columns: Vec<&str> = case.split(" | ").collect();
+        for (column, source) in [(columns[1], &here), (columns[2], &core)] {
+            let names = column.split('`').skip(1).step_by(2);
+            for name in names.filter(|name| name.contains('_')) {
+                assert!(source.contains(&format!("fn {name}(")), "{case}: there is no test {name}");
+            }
+        }
+    }
 }

@@ -1,0 +1,112 @@
+//! The hooks that wait: opened, kept alive, completed.
+
+use std::time::Duration;
+
+use hostler_aws::asg::Answer;
+use hostler_aws::fault::FaultKind;
+use hostler_core::config::settings::AutoScalingSettings;
+use hostler_core::lifecycle::{Action, ActionKind, Change, Hook, MARGIN_MS, Opening, heartbeat_is_due};
+use hostler_core::retry::Backoff;
+use hostler_host::clock;
+use tokio::time::Instant;
+
+use super::Attendant;
+
+/// Between two tries of a completion (specs/asg-lifecycle.md §12).
+const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
+/// For hooks that may not be looked up: what the shortest hook has, and the longest that any may take.
+const UNKNOWN_TIMES: (u64, u64) = (30, 172_800);
+
+impl Attendant {
+    /// What is opened for a hook that waits: those of the group's hooks that the configuration names.
+    pub(super) async fn opening(
+        &mut self,
+        kind: ActionKind,
+        group: Option<&str>,
+        settings: &AutoScalingSettings,
+    ) -> Option<Opening> {
+        let launching = matches!(kind, ActionKind::Launch | ActionKind::Prepare);
+        let named = if launching { &settings.launch_hooks } else { &settings.terminate_hooks };
+        let (group, cloud) = (group?.to_owned(), self.cloud.clone()?);
+        let hook = |name: &String, heartbeat_seconds, global_seconds| Hook {
+            name: name.clone(),
+            heartbeat_seconds,
+            global_seconds,
+            completed: false,
+            unknown_answers: 0,
+        };
+        let hooks: Vec<Hook> = match cloud.group.hooks(&group).await {
+            Ok(found) => {
+                let found = found.iter().filter(|h| h.launching == launching && named.contains(&h.name));
+                found.map(|h| hook(&h.name, h.heartbeat_seconds, h.global_seconds)).collect()
+            }
+            Err(fault) if matches!(fault.kind, FaultKind::Denied(_)) => {
+                self.tell(&format!("the hooks' times are not known: {fault}"));
+                named.iter().map(|name| hook(name, UNKNOWN_TIMES.0, UNKNOWN_TIMES.1)).collect()
+            }
+            Err(fault) => {
+                self.tell(&format!("the group's hooks cannot be read: {fault}"));
+                return None;
+            }
+        };
+        let now_ms = clock::now_ms();
+        let global_ms = hooks.iter().map(|hook| hook.global_seconds.saturating_mul(1000)).min();
+        let wished_ms = launching.then_some(settings.launch_timeout_seconds.saturating_mul(1000));
+        let most_ms = [global_ms, wished_ms].into_iter().flatten().min();
+        let deadline_ms = most_ms.map(|most| now_ms.saturating_add(most.saturating_sub(MARGIN_MS)));
+        Some(Opening { kind, group: Some(group), hooks, deadline_ms })
+    }
+
+    pub(super) async fn keep_alive(&mut self, action: &Action) {
+        let (Some(group), Some(cloud)) = (&action.group, self.cloud.clone()) else { return };
+        let now_ms = clock::now_ms();
+        for hook in &action.hooks {
+            let last_ms = self.beaten_ms.get(&hook.name).copied();
+            if !heartbeat_is_due(action, hook, last_ms, now_ms, clock::random()) {
+                continue;
+            }
+            match cloud.group.heartbeat(group, &hook.name, self.instance.as_str()).await {
+                // Not there yet, or over: the next look says which.
+                Ok(Answer::Taken | Answer::NoActiveAction) => {
+                    self.beaten_ms.insert(hook.name.clone(), now_ms);
+                }
+                Err(fault) => {
+                    let text = format!("the hook {} was not kept alive: {fault}", hook.name);
+                    return self.tell(&text);
+                }
+            }
+        }
+    }
+
+    /// Completes what is open. The result is in the journal already, so that a restart says the same.
+    pub(super) async fn complete(&mut self, action: &Action) {
+        let (Some(decided), Some(group)) = (&action.decided, &action.group) else { return };
+        let Some(cloud) = self.cloud.clone() else { return };
+        if self.complete_after.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        for hook in action.hooks.iter().filter(|hook| hook.is_open()) {
+            let (name, word) = (hook.name.as_str(), decided.result.word());
+            let change = match cloud.group.complete(group, name, self.instance.as_str(), word).await {
+                Ok(Answer::Taken) => {
+                    log::info!(hook = name, result = word; "completed a hook: {}", decided.why);
+                    Change::Completed(action.entry, name.to_owned())
+                }
+                Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),
+                Err(fault) => {
+                    self.tell(&format!("the hook {name} was not completed: {fault}"));
+                    self.completions += 1;
+                    let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
+                    self.complete_after = Some(Instant::now() + Duration::from_millis(wait));
+                    return;
+                }
+            };
+            if !self.change(change).await {
+                return;
+            }
+        }
+        self.completions += 1;
+        let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
+        self.complete_after = Some(Instant::now() + Duration::from_millis(wait));
+    }
+}

@@ -1,0 +1,66 @@
+//! What EC2 announces: the spot notice at each look, the others, which come long before, rarely.
+
+use hostler_aws::imds::Imds;
+use hostler_core::lifecycle::{Notice, notices};
+use hostler_host::clock;
+
+/// Looks between two questions for recommendations and scheduled events.
+const RARELY: u32 = 12;
+
+const SPOT: &str = "meta-data/spot/instance-action";
+const REBALANCE: &str = "meta-data/events/recommendations/rebalance";
+const SCHEDULED: &str = "meta-data/events/maintenance/scheduled";
+
+/// What is known, and how long it may be believed.
+#[derive(Debug, Default)]
+pub(super) struct Announced {
+    /// What is asked for rarely; `None` until it was answered.
+    rare: Option<Vec<Notice>>,
+    looks: u32,
+    told: bool,
+}
+
+impl Announced {
+    /// What EC2 announces now; `None` when the service did not say.
+    pub async fn ask(&mut self, imds: &Imds) -> Option<Vec<Notice>> {
+        let spot = imds.get(SPOT).await.ok()?;
+        let spot = self.read(SPOT, spot.as_deref().map(notices::interruption).transpose());
+        if self.looks == 0 {
+            self.rare = self.ask_rare(imds).await.or_else(|| self.rare.take());
+        }
+        // One that did not answer is asked again at the next look.
+        self.looks = if self.rare.is_some() { (self.looks + 1) % RARELY } else { 0 };
+        match (spot, &self.rare) {
+            (None, None) => None,
+            (spot, rare) => Some(spot.into_iter().chain(rare.iter().flatten().cloned()).collect()),
+        }
+    }
+
+    async fn ask_rare(&mut self, imds: &Imds) -> Option<Vec<Notice>> {
+        let (rebalance, scheduled) = (imds.get(REBALANCE).await.ok()?, imds.get(SCHEDULED).await.ok()?);
+        let rebalance = self.read(REBALANCE, rebalance.as_deref().map(notices::recommendation).transpose());
+        let scheduled = self.read(SCHEDULED, scheduled.as_deref().map(notices::scheduled).transpose());
+        Some(rebalance.into_iter().chain(scheduled.into_iter().flatten()).collect())
+    }
+
+    /// An answer that is none announces nothing; it is told once.
+    fn read<T>(&mut self, path: &str, answer: Result<Option<T>, String>) -> Option<T> {
+        answer.unwrap_or_else(|problem| {
+            if !std::mem::replace(&mut self.told, true) {
+                log::warn!("the instance metadata service's {path} cannot be read: {problem}");
+            }
+            None
+        })
+    }
+}
+
+/// Says what is new.
+pub(super) fn tell(before: &[Notice], now: &[Notice]) {
+    for notice in now.iter().filter(|notice| !before.contains(notice)) {
+        let at = notice.at_ms.map_or_else(|| "at an unknown time".to_owned(), clock::local_time);
+        log::warn!(notice = notice.id.as_str(); "EC2 announces {}: {at}", notice.word);
+    }
+    for notice in before.iter().filter(|notice| !now.contains(notice)) {
+        log::info!(notice = notice.id.as_str(); "EC2 does not announce {} any more", notice.word);
+    }
+}

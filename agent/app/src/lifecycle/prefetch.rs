@@ -1,0 +1,96 @@
+//! On the way into the warm pool: what the channels' releases name is brought here and checked, so that the way out of it is
+//! short. A pool that cannot be filled is worse than a host that fetches late: whatever happens, the hook is continued.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_core::config::settings::GroupSettings;
+use hostler_core::lifecycle::Action;
+use hostler_core::machine::follow::Follow;
+use hostler_core::machine::state::Group;
+use hostler_core::retry::Backoff;
+use hostler_host::clock;
+use tokio::task::JoinHandle;
+
+use super::Attendant;
+use crate::engine::Handle;
+use crate::setup::Setup;
+use crate::sources::channel::{self, Look, LookError};
+use crate::work::stage::{NotStaged, stage};
+
+/// After a store that did not answer.
+const BETWEEN_ATTEMPTS: Backoff = Backoff { first_ms: 2000, most_ms: 60_000 };
+
+/// What is brought for one action. Dropping it ends it.
+pub(super) struct Prefetch {
+    entry: u64,
+    task: JoinHandle<String>,
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Attendant {
+    /// Pushes on; once it has ended or its time is over, what came of it in words.
+    pub(super) async fn prefetched(&mut self, action: &Action) -> Option<String> {
+        let known = self.prefetch.take().filter(|prefetch| prefetch.entry == action.entry);
+        let mut prefetch = known.unwrap_or_else(|| {
+            let task = tokio::spawn(bring_all(self.live.now(), self.handle.clone()));
+            Prefetch { entry: action.entry, task }
+        });
+        if prefetch.task.is_finished() {
+            return Some((&mut prefetch.task).await.unwrap_or_else(|error| format!("nothing was fetched: {error}")));
+        }
+        if action.deadline_ms.is_some_and(|at| clock::now_ms() >= at) {
+            return Some("not everything was fetched in time".to_owned());
+        }
+        self.prefetch = Some(prefetch);
+        None
+    }
+}
+
+async fn bring_all(setup: Arc<Setup>, handle: Handle) -> String {
+    let mut words = Vec::new();
+    for group in &setup.settings.groups {
+        if let Some(channel) = &group.channel {
+            words.push(format!("{} {}", group.key, bring(&setup, group, channel, &handle).await));
+        }
+    }
+    if words.is_empty() { "no channel is configured".to_owned() } else { words.join(", ") }
+}
+
+/// Brings one group's release; what became of it in words.
+async fn bring(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, handle: &Handle) -> String {
+    let mut failures = 0;
+    loop {
+        let problem = match channel::look(setup, settings, channel, handle, None).await {
+            Ok(Look::Release { sequence, follow: Follow::Deploy, request, .. }) => {
+                let known = handle.state().borrow().groups.get(&settings.key.id()).cloned();
+                let group = known.unwrap_or_else(|| Group::new(settings.key.clone()));
+                match stage(setup, group, *request).await {
+                    Ok(()) => return format!("has release {sequence} here"),
+                    Err(NotStaged::Wrong(problem)) => {
+                        log::error!(group:% = settings.key, sequence; "the release cannot be deployed: {problem}");
+                        return format!("cannot deploy release {sequence} as this host is");
+                    }
+                    Err(NotStaged::Later(problem)) => problem,
+                }
+            }
+            Ok(Look::Empty) => return "has no release yet".to_owned(),
+            Ok(Look::Release { .. } | Look::Unchanged) => return "has nothing new".to_owned(),
+            Err(LookError::Refused(failure)) => {
+                log::error!(group:% = settings.key; "the channel is not followed: {}", failure.one_line());
+                return "does not follow its channel".to_owned();
+            }
+            Err(LookError::Unread(failure)) => failure.one_line(),
+        };
+        if failures == 0 {
+            log::warn!(group:% = settings.key; "the release is not here yet: {problem}");
+        }
+        failures += 1;
+        tokio::time::sleep(Duration::from_millis(BETWEEN_ATTEMPTS.wait_ms(failures, clock::random()))).await;
+    }
+}

@@ -1,0 +1,131 @@
+//! Brings a bundle here and checks it before its deployment is asked for: fetched, verified, unpacked, planned; nothing is
+//! started and no state is kept. What stays is the packed bundle under its digest, where a deployment looks first and
+//! verifies it again.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::{Group, Request};
+use hostler_core::store::Content;
+use hostler_host::atomic;
+
+use crate::setup::Setup;
+use crate::sources::signatures;
+use crate::work::bundle::{diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec};
+use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin, unpacked_before};
+use crate::work::finish::has_room;
+use crate::work::prepare::unpack;
+use crate::work::{blocking, chain, fail};
+
+/// Why a bundle is not ready.
+#[derive(Debug)]
+pub enum NotStaged {
+    /// It could not be brought; another time it may be.
+    Later(String),
+    /// It is wrong, or does not fit on this host as it is.
+    Wrong(String),
+}
+
+/// Makes a channel's release ready for its deployment.
+///
+/// # Errors
+/// [`NotStaged`].
+pub async fn stage(setup: &Arc<Setup>, group: Group, request: Request) -> Result<(), NotStaged> {
+    let wrong = |message: String| NotStaged::Wrong(message);
+    signatures::admit(&setup.settings, request.creator, &request.trust).map_err(wrong)?;
+    let (Some(sha256), Some(size)) = (request.revision.digest, request.revision.size) else {
+        return Err(wrong("the release does not say what the bundle must be".to_owned()));
+    };
+    let expected = Content { size, sha256 };
+    let bundles = Bundles::new(setup.layout.bundles(&group.key));
+    let later = |failure: WorkFailure| NotStaged::Later(failure.message);
+    if bundles.kept_is(&expected).await.map_err(later)?
+        || unpacked_before(setup, &group, &expected.sha256).await.map_err(later)?.is_some()
+    {
+        return Ok(());
+    }
+    let staging = Staging::begin(setup.layout.staging(&group.key)).map_err(later)?;
+    bring(setup, &bundles, &request, expected, &staging.bundle()).await.map_err(|failure| {
+        match failure.verification {
+            true => NotStaged::Wrong(failure.message),
+            false => NotStaged::Later(failure.message),
+        }
+    })?;
+    let setup = Arc::clone(setup);
+    let checked = blocking(move || {
+        check(&setup, &group, &request, &staging)?;
+        if is_remote(&request.source) && has_room(&staging.bundle()) {
+            bundles.keep(&staging.bundle(), &expected.sha256).map_err(|e| fail(chain(&e)))?;
+        }
+        Ok(())
+    });
+    checked.await.map_err(|failure| NotStaged::Wrong(failure.message))
+}
+
+async fn bring(
+    setup: &Setup,
+    bundles: &Bundles,
+    request: &Request,
+    expected: Content,
+    bundle: &Path,
+) -> Result<(), WorkFailure> {
+    match origin(setup, &request.source)? {
+        Origin::Network(object) => {
+            from_network(setup, bundles, &object, Some(expected), bundle, &request.revision).await.map(drop)
+        }
+        Origin::Directory(store, key) => copy(&store, &key, Some(expected), bundle).await,
+    }
+}
+
+/// What DownloadBundle will look at, on the host as it is now.
+fn check(setup: &Setup, group: &Group, request: &Request, staging: &Staging) -> Result<(), WorkFailure> {
+    let archive = staging.archive();
+    let (_, listing) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
+    let read = read_appspec(&archive, &listing, request.policy.appspec_name.as_deref(), &setup.limits)?;
+    for finding in diagnose_host(&archive, &read.name, &read.spec, &listing, &setup.limits) {
+        log::warn!(group:% = group.key; "{}", hostler_core::appspec::diagnose::one_line(&finding));
+    }
+    let last = last_install(setup, group).map_err(fail)?;
+    match plan_install(setup, &read.spec, &listing, last.as_deref(), &request.policy) {
+        Ok(_) => Ok(()),
+        Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => Ok(()),
+        Err(error) => Err(fail(plan_error_text(&error))),
+    }
+}
+
+/// A directory for one bundle, which goes with this value.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn begin(directory: PathBuf) -> Result<Self, WorkFailure> {
+        clear(&directory).map_err(|e| fail(format!("cannot clear {}: {e}", directory.display())))?;
+        atomic::create_directories(&directory, 0o700).map_err(|e| fail(chain(&e)))?;
+        Ok(Self(directory))
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.0.join("bundle")
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.0.join("archive")
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // The end of the next deployment clears it too.
+        let _ = clear(&self.0);
+    }
+}
+
+/// Removes what an earlier staging left.
+pub fn clear(directory: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
