@@ -47,6 +47,8 @@ pub struct Group {
     pub too_early: bool,
     /// Nobody may look up the hooks.
     pub hooks_denied: bool,
+    /// Other instances of the group, with their states.
+    pub fellows: Vec<(String, String)>,
     /// What was wrong with requests.
     pub wrong: Vec<String>,
 }
@@ -74,6 +76,7 @@ impl AutoScaling {
             lost_answers: 0,
             too_early: false,
             hooks_denied: false,
+            fellows: Vec::new(),
             wrong: Vec::new(),
         }));
         let shared = Arc::clone(&group);
@@ -163,6 +166,7 @@ impl Group {
         let (hook, instance) = (field("LifecycleHookName"), field("InstanceId"));
         match field("Action").as_str() {
             "DescribeAutoScalingInstances" => self.describe(),
+            "DescribeAutoScalingGroups" => self.describe_group(&field("AutoScalingGroupNames.member.1")),
             "DescribeLifecycleHooks" if self.hooks_denied => error(403, "AccessDenied", "not authorized"),
             "DescribeLifecycleHooks" => self.describe_hooks(),
             "RecordLifecycleActionHeartbeat" => match self.active(&hook, &instance) {
@@ -224,6 +228,25 @@ impl Group {
         };
         let list = format!("<AutoScalingInstances>{member}</AutoScalingInstances>");
         answered("DescribeAutoScalingInstances", &list)
+    }
+
+    fn describe_group(&self, name: &str) -> Reply {
+        let own = (self.instance.clone(), self.state.clone());
+        let instances = self.fellows.iter().chain((!self.state.is_empty()).then_some(&own)).map(|(instance, state)| {
+            format!(
+                "<member><InstanceId>{instance}</InstanceId><AvailabilityZone>eu-central-1a</AvailabilityZone>\
+                 <LifecycleState>{state}</LifecycleState><HealthStatus>Healthy</HealthStatus>\
+                 <ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>"
+            )
+        });
+        let group = format!(
+            "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><MinSize>0</MinSize><MaxSize>9</MaxSize>\
+             <DesiredCapacity>2</DesiredCapacity><DefaultCooldown>300</DefaultCooldown>\
+             <AvailabilityZones><member>eu-central-1a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType>\
+             <CreatedTime>2026-11-01T00:00:00Z</CreatedTime><Instances>{}</Instances></member>",
+            instances.collect::<String>()
+        );
+        answered("DescribeAutoScalingGroups", &format!("<AutoScalingGroups>{group}</AutoScalingGroups>"))
     }
 
     fn describe_hooks(&self) -> Reply {

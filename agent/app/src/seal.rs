@@ -30,6 +30,11 @@ pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) 
     if former.as_ref() == Some(&identity.host) || (former.is_none() && hold.state.groups.is_empty()) {
         return Ok(());
     }
+    // Before the ledger: runs are numbered anew, and a number that was given has its outcome there.
+    let runs = setup.layout.machine_events();
+    if runs.exists() {
+        fs::remove_dir_all(&runs).with_context(|| format!("cannot take away {}", runs.display()))?;
+    }
     let anchor = hold.state.history.chain.anchor();
     let Sealed { mut state, given_up } = forget(setup, &hold.state)?;
     let context = history::Context {
@@ -118,6 +123,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
         }
         log::debug!(group = id.as_str(); "sealed");
     }
+    remove(&setup.layout.machine_events(), &mut removed)?;
     remove_forgotten_groups(setup, &hold.state, &mut removed)?;
     remove(setup.layout.socket(), &mut removed)?;
     if let Some(id) = &setup.settings.instance_id {

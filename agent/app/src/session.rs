@@ -21,6 +21,7 @@ use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
 use crate::health::Board;
 use crate::identity::{self, Way};
+use crate::machine_events::{self, Runner};
 use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
@@ -114,9 +115,14 @@ impl Session {
         state.instance = Some(instance.clone());
         let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
         let board = door.board.clone();
-        let worker = HostWorker::new(live.clone(), instance, board.clone())?;
+        state.machine_events.present = machine_events::present(&setup);
+        let worker = HostWorker::new(live.clone(), instance.clone(), board.clone())?;
+        let (launcher, program) = worker.means();
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
         door.lead_to(handle.clone());
+        let runner = Runner::new(live.clone(), handle.clone(), instance, launcher, program);
+        // It ends with the engine, whose state it follows.
+        tokio::spawn(runner.attend());
         Ok(Self { handle, board, engine: Some(tokio::spawn(engine.run())), door })
     }
 

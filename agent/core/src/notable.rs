@@ -17,11 +17,13 @@ pub enum Notable {
     InstanceChanged,
     /// A configuration was refused; the one before stays in force.
     ConfigurationRefused,
+    /// A script of a machine event failed, or must not be run.
+    MachineEventFailed,
 }
 
 impl Notable {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DeploymentFailed,
         Self::RolledBack,
         Self::HoldsStill,
@@ -29,6 +31,7 @@ impl Notable {
         Self::StateNotPersistable,
         Self::InstanceChanged,
         Self::ConfigurationRefused,
+        Self::MachineEventFailed,
     ];
 
     /// The journal's field HOSTLER_EVENT.
@@ -41,6 +44,7 @@ impl Notable {
             Self::StateNotPersistable => "state-not-persistable",
             Self::InstanceChanged => "instance-changed",
             Self::ConfigurationRefused => "configuration-refused",
+            Self::MachineEventFailed => "machine-event-failed",
         }
     }
 
@@ -54,6 +58,7 @@ impl Notable {
             Self::StateNotPersistable => "2f63e7a94bd1443f86c05d8b1ea7c215",
             Self::InstanceChanged => "e4d05b7c91aa4c6db8e23f6079c1fd16",
             Self::ConfigurationRefused => "583ac1f7d2e64b1f97e0b48c6d2a9e17",
+            Self::MachineEventFailed => "c7a1d90f4e3b4b6d8f52960be1d47a18",
         }
     }
 }

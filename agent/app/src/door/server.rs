@@ -47,6 +47,7 @@ impl Server {
             started_ms: clock::now_ms(),
             waiting: None,
             channels: Vec::new(),
+            reports: Vec::new(),
             health: Health::new(),
         };
         let onlookers = Arc::new(Semaphore::new(live.now().limits.socket_onlookers));

@@ -6,6 +6,8 @@
 mod delivery;
 mod sources;
 
+pub use sources::ip_address;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -31,7 +31,7 @@ pub fn host_names(instance: &InstanceId) -> Names {
 }
 
 /// The address by which this host reaches others. Nothing is sent: the kernel is asked for its route.
-fn ip_address() -> String {
+pub fn ip_address() -> String {
     let local = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect("169.254.169.254:80")?;

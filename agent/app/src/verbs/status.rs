@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::machine_events::MachineEvents;
 use hostler_core::status::{DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
@@ -92,6 +93,11 @@ fn text(document: &Status) -> String {
     if let Some(lifecycle) = lifecycle_line(&document.lifecycle) {
         let _ = writeln!(text, "{lifecycle}");
     }
+    machine_events_text(&mut text, &document.machine_events);
+    for (target, signalled) in document.signals.iter() {
+        let end = signalled.end.as_ref().map_or_else(|| "not taken yet".to_owned(), ToString::to_string);
+        let _ = writeln!(text, "signal to {target}: {}, {end}", signalled.verdict.word());
+    }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");
     }
@@ -101,10 +107,27 @@ fn text(document: &Status) -> String {
             let _ = writeln!(text, "\n{}: its channel {} is not followed: {error}", channel.key, channel.channel);
         }
     }
+    for report in document.daemon.iter().flat_map(|daemon| &daemon.reports) {
+        if let Some(error) = &report.error {
+            let _ = writeln!(text, "\n{}: this host's report is not written: {error}", report.key);
+        }
+    }
     for group in &document.groups {
         group_text(&mut text, group);
     }
     text
+}
+
+fn machine_events_text(text: &mut String, events: &MachineEvents) {
+    for (event, ended) in &events.last {
+        let (at, failures) = (clock::local_time(ended.ended_ms), ended.failures.join("; "));
+        let word = if failures.is_empty() { "succeeded".to_owned() } else { format!("FAILED: {failures};") };
+        let _ = writeln!(text, "machine event {event}: {word} at {at}");
+    }
+    for run in &events.queue {
+        let what = run.script().map_or_else(|| "waits".to_owned(), |(_, script)| format!("is in {}", script.name));
+        let _ = writeln!(text, "machine event {}: {what} since {}", run.event, clock::local_time(run.begun_ms));
+    }
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {

@@ -29,6 +29,7 @@ fn a_scrape_shows_what_the_state_holds() {
         started_ms: 1_700_000_000_000,
         waiting: None,
         channels: vec![channel],
+        reports: Vec::new(),
         health: Health::new(),
     };
     assert_golden("metrics", &text(&host.state, &daemon));

@@ -147,6 +147,7 @@ fn what_is_wrong_now_is_named() {
         started_ms: 0,
         waiting: None,
         channels: vec![channel.clone()],
+        reports: Vec::new(),
         health: Health::new(),
     };
     let of = |host: &Host, daemon: Option<&Daemon>, now| problems(&status(&host.state, daemon.cloned(), now), now);
