@@ -40,10 +40,16 @@ fn the_policies_allow_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn what_changes_something_is_bound_to_one_group_or_stack() {
-    for policy in ["auto-scaling.json", "signals.json"] {
+    for policy in ["auto-scaling.json", "signals.json", "host-report.json"] {
         for (actions, resource) in statements(policy) {
             let only_looks = actions.iter().all(|action| action.contains(":Describe"));
             assert!(only_looks || resource.starts_with("arn:aws:"), "{policy}: {actions:?} on {resource}");
         }
     }
+}
+
+#[test]
+fn a_host_may_write_its_own_report_and_no_other() {
+    let [(actions, resource)] = &statements("host-report.json")[..] else { panic!("one statement") };
+    assert!(actions.iter().eq(["s3:PutObject"]) && resource.ends_with("/hosts/${aws:userid}.json"), "{resource}");
 }

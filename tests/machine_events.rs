@@ -166,6 +166,10 @@ fn what_others_can_write_is_refused_by_name_and_deployments_go_on() {
     daemon.says("10-open can be written by others than its owner (mode 0777)");
     host.status_when("it is deployed", |status| status["condition"] == "good");
     assert_eq!(host.hook_lines(), Vec::<String>::new());
+    fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+    host.ok(&["reload"]);
+    ended(&host, "Setup", succeeded);
+    assert_eq!(host.hook_lines(), ["Setup 10-open", "Setup 20-good"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Logs to CloudWatch Logs by the built program: a service that keeps every rule and fails as told, and moto.
 
 mod losses;
+mod metrics;
 mod moto;
 
 use std::fs::{self, OpenOptions};

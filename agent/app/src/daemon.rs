@@ -27,7 +27,7 @@ use crate::log_output::notable;
 use crate::machine_events::{self, watch_members};
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
-use crate::shipping::Shipping;
+use crate::shipping::{Shipping, write_metrics};
 use crate::signals::Signaller;
 use crate::sources::codedeploy;
 use crate::sources::followers::{Channels, Followers};
@@ -84,6 +84,10 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     if let Some(address) = setup.settings.health_listener {
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);
+    }
+    if setup.settings.logs.as_ref().is_some_and(|logs| logs.metrics.is_some()) {
+        let (path, health) = (setup.layout.metrics_log(), session.board.watch());
+        watchers.push(tokio::spawn(write_metrics(path, instance.clone(), session.handle.clone(), health)));
     }
     machine_events::set_up(&setup, &session.handle).await;
     watchers.push(tokio::spawn(watch_members(live.clone(), session.handle.clone(), instance.clone())));

@@ -18,20 +18,30 @@ const FILE_BYTES: u64 = 8 << 20;
 /// The agent's own records for shipping, besides where people read them.
 static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
 
-struct RecordFile {
+/// A file of lines for shipping, of which one older one is kept.
+#[derive(Debug)]
+pub struct RecordFile {
     path: PathBuf,
     file: File,
     bytes: u64,
 }
 
 impl RecordFile {
-    fn open(path: &Path) -> std::io::Result<Self> {
+    /// Goes on with what is there.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, bytes })
     }
 
-    fn write(&mut self, line: &str) -> std::io::Result<()> {
+    /// Adds a line, which has its end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self, line: &str) -> std::io::Result<()> {
         if self.bytes >= FILE_BYTES {
             let mut older = self.path.clone().into_os_string();
             older.push(".1");

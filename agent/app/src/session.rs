@@ -161,13 +161,13 @@ impl Session {
         Ok(ended??)
     }
 
-    /// Waits until no deployment is active.
+    /// Waits until no deployment is active and none has to wait for a new instance to be set up.
     ///
     /// # Errors
     /// When the engine ends before.
     pub async fn settle(&mut self) -> Result<(), Failure> {
         let mut state = self.handle.state();
-        let settled = state.wait_for(|s| !s.is_busy());
+        let settled = state.wait_for(|s| !s.is_busy() && !s.machine_events.sets_up());
         if settled.await.is_err() {
             self.ended().await?;
         }

@@ -121,6 +121,11 @@ impl Layout {
         self.state.join("agent.log")
     }
 
+    /// Metrics, for shipping.
+    pub fn metrics_log(&self) -> PathBuf {
+        self.state.join("metrics.log")
+    }
+
     /// One deployment.
     pub fn deployment(&self, key: &GroupKey, id: &DeploymentId) -> DeploymentPaths {
         DeploymentPaths(self.group(key).join(id.as_str()))

@@ -1,17 +1,22 @@
 //! Who the host is, for its reports: asked once, and again when the way to AWS is another one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_aws::sts::Sts;
 use hostler_core::host_report::Who;
 use hostler_core::ids::InstanceId;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::identity;
 use crate::setup::Setup;
 use crate::shipping::ip_address;
 use crate::sources::store::{AnyStore, Stores};
+
+/// Between two questions to a metadata service that did not say the zone.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(3600);
 
 /// What has been found out.
 #[derive(Debug)]
@@ -20,12 +25,13 @@ pub struct Identification {
     /// `aws:userid`, with the way to AWS by which it was asked for.
     user: Option<(Arc<Stores>, String)>,
     zone: Option<String>,
+    zone_asked: Option<Instant>,
 }
 
 impl Identification {
     /// Of this host.
     pub fn new(instance: InstanceId) -> Self {
-        Self { instance, user: None, zone: None }
+        Self { instance, user: None, zone: None, zone_asked: None }
     }
 
     /// The role may have been replaced: it is asked for again.
@@ -64,11 +70,14 @@ impl Identification {
         Ok(user)
     }
 
-    /// A host off EC2 has none, and one whose metadata service does not answer is asked again with the next report.
+    /// A host off EC2 has none, and a metadata service that does not answer is asked again now and then.
     async fn zone(&mut self, setup: &Setup) -> Option<String> {
-        if self.zone.is_none()
-            && let Ok(Some(imds)) = identity::metadata(setup)
-        {
+        let rests = self.zone_asked.is_some_and(|at| at.elapsed() < BETWEEN_QUESTIONS);
+        if self.zone.is_some() || rests {
+            return self.zone.clone();
+        }
+        self.zone_asked = Some(Instant::now());
+        if let Ok(Some(imds)) = identity::metadata(setup) {
             self.zone = imds.availability_zone().await.ok();
         }
         self.zone.clone()

@@ -47,7 +47,7 @@ pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId)
             // Before it is in service, or before its own document is written.
             Ok(members) if !members.has(&instance) => {
                 failures += 1;
-                AFTER_FAILURES.wait_ms(failures, clock::random())
+                AFTER_FAILURES.wait_ms(failures, clock::random()).min(look_again_ms(0, clock::random()))
             }
             Ok(members) => {
                 failures = 0;

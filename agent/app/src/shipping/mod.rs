@@ -4,8 +4,10 @@
 //! memory: its batch is built again when its time has come.
 
 mod delivery;
+mod metrics;
 mod sources;
 
+pub use metrics::write_metrics;
 pub use sources::ip_address;
 
 use std::collections::BTreeMap;

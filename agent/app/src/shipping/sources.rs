@@ -65,6 +65,9 @@ pub fn follow_configured(
         own.rules.datetime_format = Some(AGENT_LOG_TIME.to_owned());
         files.push(own);
     }
+    if let Some(target) = &settings.metrics {
+        files.push(FileSettings::new(&setup.layout.metrics_log().display().to_string(), target.clone()));
+    }
     let (now, zone) = (clock::now_ms(), TimeZone::system());
     for file in &files {
         let source = FileSource::new(file, names.clone(), &zone);

@@ -58,6 +58,9 @@ impl Signaller {
         let mut live = self.live.clone();
         loop {
             let setup = self.live.now();
+            if setup.settings.signals.is_none() {
+                self.waits.clear();
+            }
             if let Some(settings) = &setup.settings.signals {
                 let checks = health.borrow_and_update().clone();
                 state.mark_unchanged();
@@ -79,6 +82,8 @@ impl Signaller {
     async fn turn(&mut self, setup: &Setup, settings: &SignalSettings, health: &Health) {
         let named = settings.resource.iter().map(Wanted::Resource);
         let wanted: Vec<Wanted> = named.chain(settings.wait_condition.iter().map(Wanted::WaitCondition)).collect();
+        // What is not asked for any more must not wake this task up.
+        self.waits.retain(|key, _| wanted.iter().any(|wanted| wanted.key() == *key));
         for wanted in wanted {
             let key = wanted.key();
             if self.waits.get(&key).is_some_and(|wait| Instant::now() < wait.until) {

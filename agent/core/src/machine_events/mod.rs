@@ -209,7 +209,10 @@ impl MachineEvents {
             Change::Begin(number, names) => self.begin(number, names, now_ms),
             Change::ScriptEnded(number, index, outcome) => self.script_ended(number, index, outcome, now_ms),
             Change::Refused(number, why) => {
-                if self.current(number).is_some() {
+                if let Some(run) = self.current(number) {
+                    // None of its scripts ran, and a new instance still has to be set up.
+                    let set_up = run.event != MachineEvent::Setup;
+                    self.set_up &= set_up;
                     self.end(vec![why], now_ms);
                 }
             }

@@ -37,6 +37,16 @@ fn an_instance_is_set_up_once() {
 }
 
 #[test]
+fn an_instance_whose_setup_was_refused_can_still_be_set_up() {
+    let mut events = events();
+    events.take(Change::SetUp, false, 0);
+    events.take(Change::Refused(1, "10-a can be written by others".to_owned()), false, 0);
+    assert_eq!(events.last[&MachineEvent::Setup].failures, ["10-a can be written by others"]);
+    events.take(Change::SetUp, false, 0);
+    assert_eq!(run_all(&mut events), ["Setup/10-a", "Setup/20-b"]);
+}
+
+#[test]
 fn what_has_no_scripts_leaves_no_trace() {
     let mut events = MachineEvents { present: [MachineEvent::Setup].into(), ..MachineEvents::default() };
     events.take(Change::Members(digest("a")), false, 0);
