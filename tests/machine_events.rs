@@ -162,7 +162,9 @@ fn what_others_can_write_is_refused_by_name_and_deployments_go_on() {
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
     script(&host, "Setup", "20-good", "");
     host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    script(&host, "setup", "10-small", "");
     let daemon = host.daemon(&[]);
+    daemon.says("hooks.d/setup is no machine event");
     daemon.says("10-open can be written by others than its owner (mode 0777)");
     host.status_when("it is deployed", |status| status["condition"] == "good");
     assert_eq!(host.hook_lines(), Vec::<String>::new());

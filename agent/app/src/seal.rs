@@ -30,11 +30,6 @@ pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) 
     if former.as_ref() == Some(&identity.host) || (former.is_none() && hold.state.groups.is_empty()) {
         return Ok(());
     }
-    // Before the ledger: runs are numbered anew, and a number that was given has its outcome there.
-    let runs = setup.layout.machine_events();
-    if runs.exists() {
-        fs::remove_dir_all(&runs).with_context(|| format!("cannot take away {}", runs.display()))?;
-    }
     let anchor = hold.state.history.chain.anchor();
     let Sealed { mut state, given_up } = forget(setup, &hold.state)?;
     let context = history::Context {

@@ -43,18 +43,14 @@ pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId)
             return;
         }
         let setup = live.now();
-        let wait_ms = match look(&setup, &instance, &mut documents).await {
-            // Before it is in service, or before its own document is written.
-            Ok(members) if !members.has(&instance) => {
+        let wait_ms = match look_and_tell(&setup, &handle, &instance, &mut documents).await {
+            Ok(Some(members)) => {
+                failures = 0;
+                look_again_ms(members, clock::random())
+            }
+            Ok(None) => {
                 failures += 1;
                 AFTER_FAILURES.wait_ms(failures, clock::random()).min(look_again_ms(0, clock::random()))
-            }
-            Ok(members) => {
-                failures = 0;
-                if let Err(failure) = tell(&setup, &handle, &members).await {
-                    log::warn!("the members are not told: {}", failure.one_line());
-                }
-                look_again_ms(members.members.len(), clock::random())
             }
             Err(failure) => {
                 failures += 1;
@@ -69,6 +65,22 @@ pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId)
             () = live.changed() => {}
         }
     }
+}
+
+/// How many members there are; `None` while this host is none itself: before it is in service, or before its own document is
+/// written.
+async fn look_and_tell(
+    setup: &Setup,
+    handle: &Handle,
+    instance: &InstanceId,
+    documents: &mut BTreeMap<(String, Key), Read>,
+) -> Result<Option<usize>, Failure> {
+    let members = look(setup, instance, documents).await?;
+    if !members.has(instance) {
+        return Ok(None);
+    }
+    tell(setup, handle, &members).await?;
+    Ok(Some(members.members.len()))
 }
 
 /// The document is there before the journal names it.

@@ -5,9 +5,10 @@ mod membership;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
 use hostler_core::ids::{DeploymentId, InstanceId};
 use hostler_core::machine::{Event, State};
@@ -46,6 +47,7 @@ pub fn present(setup: &Setup) -> BTreeSet<MachineEvent> {
 
 /// Begins Setup, once for each instance.
 pub async fn set_up(setup: &Setup, handle: &Handle) {
+    warn_of_unknown(setup);
     let is_new = !handle.state().borrow().machine_events.set_up;
     if is_new && present(setup).contains(&MachineEvent::Setup) {
         // An engine that is gone is asked by the next start.
@@ -103,12 +105,12 @@ impl Runner {
     async fn push_on(&self, run: &Run) -> bool {
         let setup = self.live.now();
         let change = match run.script() {
-            None => match machine_scripts::list(&setup.layout.machine_scripts(run.event)) {
+            None => match begin(&setup, run) {
                 Ok(names) => {
                     log::info!(hostler_event = "machine-event-started", event:% = run.event, scripts = names.len(); "{} begins", run.event);
                     Change::Begin(run.number, names)
                 }
-                Err(error) => Change::Refused(run.number, error.to_string()),
+                Err(error) => Change::Refused(run.number, format!("{error:#}")),
             },
             Some((index, script)) => {
                 let hook_run = self.hook_run(&setup, run, &script.name);
@@ -127,13 +129,15 @@ impl Runner {
     }
 
     /// Waits for a script. One that is in the way of the instance's end is ended.
-    async fn run(&self, directory: &std::path::Path, run: &HookRun) -> HookResult {
+    async fn run(&self, directory: &Path, run: &HookRun) -> HookResult {
         let mut state = self.handle.state();
         let mut hurried = false;
         let script = hooks::run(&self.launcher, &self.program, directory, run);
         tokio::pin!(script);
         loop {
             tokio::select! {
+                // First: it makes the directory in which it is cancelled.
+                biased;
                 result = &mut script => return result,
                 Ok(_) = state.wait_for(|state| state.machine_events.is_hurried()), if !hurried => {
                     hurried = true;
@@ -197,6 +201,32 @@ impl Runner {
     /// Persists a change. False when the agent is stopping.
     async fn change(&self, change: Change) -> bool {
         self.handle.ask(Event::Machine(change)).await.is_ok()
+    }
+}
+
+/// The run's scripts, and nothing in the place of their outcomes: what is there before the run has begun is of another
+/// instance's disk, or of a ledger that is gone.
+fn begin(setup: &Setup, run: &Run) -> anyhow::Result<Vec<String>> {
+    let directory = setup.layout.machine_run(run.event, run.number);
+    if directory.exists() {
+        fs::remove_dir_all(&directory).with_context(|| format!("cannot take away {}", directory.display()))?;
+    }
+    Ok(machine_scripts::list(&setup.layout.machine_scripts(run.event))?)
+}
+
+/// Names directories beside those of the events: nothing in them is ever run.
+fn warn_of_unknown(setup: &Setup) {
+    let names = MachineEvent::ALL.map(MachineEvent::name);
+    let directory = setup.layout.machine_scripts(MachineEvent::Setup);
+    let Some(entries) = directory.parent().and_then(|above| fs::read_dir(above).ok()) else { return };
+    for entry in entries.flatten() {
+        if !names.iter().any(|name| entry.file_name() == *name) {
+            log::warn!(
+                "{} is no machine event, and nothing of it is run; they are {}",
+                entry.path().display(),
+                names.join(", ")
+            );
+        }
     }
 }
 
