@@ -1,74 +1,9 @@
 //! `hostler signal`, against a service that takes CloudFormation's signals as its pages describe.
 
-use std::sync::{Arc, Mutex};
-
-use crate::support::auto_scaling::{SECRET, form};
+use crate::support::auto_scaling::SECRET;
+use crate::support::cloudformation::start;
 use crate::support::crash_support::{Ended, Host};
-use crate::support::http_server::{Reply, Server};
-use crate::support::sigv4;
-
-const NAMESPACE: &str = "http://cloudformation.amazonaws.com/doc/2010-05-15/";
-
-/// A stack whose one resource waits for signals.
-#[derive(Debug, Default)]
-struct Stack {
-    complete: bool,
-    throttled: u32,
-    signals: Vec<(String, String)>,
-    conditions: Vec<serde_json::Value>,
-    wrong: Vec<String>,
-}
-
-fn start() -> (Server, Arc<Mutex<Stack>>) {
-    let stack = Arc::new(Mutex::new(Stack::default()));
-    let shared = Arc::clone(&stack);
-    let server = Server::start(move |request| {
-        let mut stack = shared.lock().unwrap();
-        let reply = if request.method == "PUT" {
-            let content_type = request.header("content-type");
-            if !content_type.is_empty() {
-                stack.wrong.push(format!("content type {content_type}"));
-            }
-            stack.conditions.push(serde_json::from_slice(&request.body).unwrap());
-            Reply::new(200, "")
-        } else {
-            match sigv4::verify(&request, SECRET, jiff::Timestamp::now()) {
-                Ok(signed) if signed.service == "cloudformation" && signed.region == "eu-west-3" => {}
-                other => stack.wrong.push(format!("{other:?}")),
-            }
-            stack.answer(&form(&request.body))
-        };
-        async move { reply }
-    });
-    (server, stack)
-}
-
-impl Stack {
-    fn answer(&mut self, fields: &std::collections::BTreeMap<String, String>) -> Reply {
-        let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-        let error = |status, code: &str, text: &str| {
-            Reply::new(
-                status,
-                format!(
-                    "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code>\
-                     <Message>{text}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
-                ),
-            )
-        };
-        if self.throttled > 0 {
-            self.throttled -= 1;
-            return error(400, "Throttling", "Rate exceeded");
-        }
-        if field("Action") != "SignalResource" || field("StackName") != "web" || field("LogicalResourceId") != "Fleet" {
-            return error(400, "ValidationError", "Stack does not exist");
-        }
-        if self.complete {
-            return error(400, "ValidationError", "Resource Fleet is in CREATE_COMPLETE state and cannot be signaled");
-        }
-        self.signals.push((field("UniqueId"), field("Status")));
-        Reply::new(200, format!("<SignalResourceResponse xmlns=\"{NAMESPACE}\"/>"))
-    }
-}
+use crate::support::http_server::Server;
 
 fn signal(host: &Host, server: &Server, more: &[&str]) -> Ended {
     let mut command = host.command(&[&["signal"][..], more].concat());
@@ -81,7 +16,7 @@ const TARGET: [&str; 6] = ["--stack", "web", "--resource", "Fleet", "--region", 
 
 #[test]
 fn success_and_failure_are_signalled_in_cfn_signals_words() {
-    let (host, (server, stack)) = (Host::new(), start());
+    let (host, (server, stack)) = (Host::new(), start("eu-west-3"));
     for (flags, status) in [
         (&[][..], "SUCCESS"),
         (&["-e", "0"], "SUCCESS"),
@@ -99,7 +34,7 @@ fn success_and_failure_are_signalled_in_cfn_signals_words() {
 
 #[test]
 fn late_and_repeated_signals_are_success_and_others_are_not() {
-    let (host, (server, stack)) = (Host::new(), start());
+    let (host, (server, stack)) = (Host::new(), start("eu-west-3"));
     stack.lock().unwrap().throttled = 1;
     signal(&host, &server, &[&TARGET[..], &["--id", "me"]].concat()).with_code(0);
     assert_eq!(stack.lock().unwrap().signals, [("me".to_owned(), "SUCCESS".to_owned())]);
@@ -112,7 +47,7 @@ fn late_and_repeated_signals_are_success_and_others_are_not() {
 
 #[test]
 fn a_wait_condition_is_signalled_by_its_url() {
-    let (host, (server, stack)) = (Host::new(), start());
+    let (host, (server, stack)) = (Host::new(), start("eu-west-3"));
     let url = format!("{}/handle?Signature=secret", server.url());
     signal(&host, &server, &["-e", "0", "-d", "10.0.0.1", "-r", "all well", &url]).with_code(0);
     let expected =
@@ -123,7 +58,7 @@ fn a_wait_condition_is_signalled_by_its_url() {
 
 #[test]
 fn what_to_signal_must_be_named_once() {
-    let (host, (server, _)) = (Host::new(), start());
+    let (host, (server, _)) = (Host::new(), start("eu-west-3"));
     for flags in [
         &[][..],
         &["--stack", "web"],

@@ -3,6 +3,7 @@
 mod configuration;
 mod journal;
 mod losses;
+mod metrics;
 mod moto;
 mod rotations;
 mod secrets;

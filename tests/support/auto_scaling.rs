@@ -60,6 +60,8 @@ pub struct Group {
     /// It has come.
     pub held: bool,
     calls: BTreeMap<String, usize>,
+    /// Other instances of the group, with their states.
+    pub fellows: Vec<(String, String)>,
     /// What was wrong with requests.
     pub wrong: Vec<String>,
 }
@@ -95,6 +97,7 @@ impl AutoScaling {
             hold: None,
             held: false,
             calls: BTreeMap::new(),
+            fellows: Vec::new(),
             wrong: Vec::new(),
         }));
         let shared = Arc::clone(&group);
@@ -205,6 +208,7 @@ impl Group {
         match field("Action").as_str() {
             action if self.denied.contains(&action) => error(403, "AccessDenied", "not authorized"),
             "DescribeAutoScalingInstances" => self.describe(),
+            "DescribeAutoScalingGroups" => self.describe_group(&field("AutoScalingGroupNames.member.1")),
             "DescribeLifecycleHooks" => self.describe_hooks(),
             "RecordLifecycleActionHeartbeat" => self.heartbeat(hook, &instance),
             "CompleteLifecycleAction" => self.complete(&hook, &instance, &field("LifecycleActionResult")),
@@ -279,6 +283,25 @@ impl Group {
         };
         let list = format!("<AutoScalingInstances>{member}</AutoScalingInstances>");
         answered("DescribeAutoScalingInstances", &list)
+    }
+
+    fn describe_group(&self, name: &str) -> Reply {
+        let own = (self.instance.clone(), self.state.clone());
+        let instances = self.fellows.iter().chain((!self.state.is_empty()).then_some(&own)).map(|(instance, state)| {
+            format!(
+                "<member><InstanceId>{instance}</InstanceId><AvailabilityZone>eu-central-1a</AvailabilityZone>\
+                 <LifecycleState>{state}</LifecycleState><HealthStatus>Healthy</HealthStatus>\
+                 <ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>"
+            )
+        });
+        let group = format!(
+            "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><MinSize>0</MinSize><MaxSize>9</MaxSize>\
+             <DesiredCapacity>2</DesiredCapacity><DefaultCooldown>300</DefaultCooldown>\
+             <AvailabilityZones><member>eu-central-1a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType>\
+             <CreatedTime>2026-11-01T00:00:00Z</CreatedTime><Instances>{}</Instances></member>",
+            instances.collect::<String>()
+        );
+        answered("DescribeAutoScalingGroups", &format!("<AutoScalingGroups>{group}</AutoScalingGroups>"))
     }
 
     fn describe_hooks(&self) -> Reply {

@@ -1,6 +1,7 @@
 //! What black-box tests share.
 
 pub mod auto_scaling;
+pub mod cloudformation;
 pub mod codedeploy;
 pub mod crash_support;
 mod eventually;

@@ -20,12 +20,15 @@ use crate::daemon::ears::{Ears, Heard};
 use crate::door::desk::{Desk, Door, ReloadAnswer};
 use crate::failure::{Failure, Outcome};
 use crate::health;
+use crate::host_report::write_reports;
 use crate::identity::{self, Way};
 use crate::lifecycle::{self, Attendant};
 use crate::log_output::notable;
+use crate::machine_events::{self, watch_members};
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
-use crate::shipping::{self, Shipping};
+use crate::shipping::{self, Shipping, write_metrics};
+use crate::signals::Signaller;
 use crate::sources::codedeploy;
 use crate::sources::followers::{Channels, Followers};
 
@@ -44,6 +47,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let desk =
         Desk { stop: Some(Arc::clone(&stop)), reload: Some(reload), channels: channels.clone(), ..Desk::default() };
     let shipping_at_door = Arc::clone(&desk.shipping);
+    let reports = desk.reports.clone();
     let mut ears = Ears::new(stop, reloads)?;
     if let Some(drop_in) = &setup.drop_in {
         codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
@@ -75,11 +79,19 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         tokio::spawn(show_state(session.handle.state(), session.board.watch())),
         tokio::spawn(health::monitor(live.clone(), session.handle.state(), session.board.clone())),
     ];
+    let (state, checks) = (session.handle.state(), session.board.watch());
+    watchers.push(tokio::spawn(write_reports(live.clone(), state, checks, instance.clone(), reports)));
     if let Some(address) = setup.settings.health_listener {
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);
     }
     lifecycle::check(&setup)?;
+    let health = session.board.watch();
+    watchers.push(tokio::spawn(write_metrics(live.clone(), instance.clone(), session.handle.clone(), health)));
+    machine_events::set_up(&setup, &session.handle).await;
+    watchers.push(tokio::spawn(watch_members(live.clone(), session.handle.clone(), instance.clone())));
+    let signaller = Signaller::new(live.clone(), session.handle.clone(), instance.clone());
+    watchers.push(tokio::spawn(signaller.attend(session.board.watch())));
     let logs = shipping.as_ref().map(Shipping::handle);
     let mut attendant = Attendant::new(live.clone(), session.handle.clone(), session.board.clone(), instance, logs);
     // What cannot be seen in this time leaves the host as the journal has it.

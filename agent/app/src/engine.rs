@@ -164,7 +164,7 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
                     Some(Message::Drain) | None => self.draining = true,
                 },
             }
-            let idle = !self.state.is_busy();
+            let idle = !self.state.is_busy() && self.state.machine_events.queue.is_empty();
             let mut in_flight = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref());
             let drained = in_flight.all(|effect| effect.work.outlives_the_agent());
             if (self.draining && drained) || (self.leave_when_idle && idle) {

@@ -41,17 +41,28 @@ pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<Way, Failure> {
     if let Some(name) = variable(VARIABLE) {
         return named(&name, &format!("{VARIABLE} cannot name this host")).map(Way::Known);
     }
-    if variable(ENDPOINT).is_some() || firmware::facts(setup.layout.root()).is_ec2() {
-        match ImdsSettings::from_environment(variable).and_then(Imds::new) {
-            Ok(imds) => return Ok(Way::Ask(Arc::new(imds))),
-            Err(ImdsFault::Disabled) => {}
-            Err(fault) => return Err(Failure::new(ExitCode::Usage, fault.clone()).hint(fault.remedy())),
-        }
+    if let Some(imds) = metadata(setup)? {
+        return Ok(Way::Ask(Arc::new(imds)));
     }
     if let Some(known) = known {
         return Ok(Way::Known(known.clone()));
     }
     named(&clock::host_name(), "the host name cannot name this host").map(Way::Known)
+}
+
+/// The instance metadata service of a host on EC2, however the host is named; `None` elsewhere, and where it is switched off.
+///
+/// # Errors
+/// A usage failure for an address that cannot be used.
+pub fn metadata(setup: &Setup) -> Result<Option<Imds>, Failure> {
+    if variable(ENDPOINT).is_none() && !firmware::facts(setup.layout.root()).is_ec2() {
+        return Ok(None);
+    }
+    match ImdsSettings::from_environment(variable).and_then(Imds::new) {
+        Ok(imds) => Ok(Some(imds)),
+        Err(ImdsFault::Disabled) => Ok(None),
+        Err(fault) => Err(Failure::new(ExitCode::Usage, fault.clone()).hint(fault.remedy())),
+    }
 }
 
 /// Asks once, which is three attempts.

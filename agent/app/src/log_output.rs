@@ -22,7 +22,9 @@ static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
 /// The same in the CodeDeploy agent's place, where people who knew that agent read them.
 static AGENTS: Mutex<Option<AgentsLog>> = Mutex::new(None);
 
-struct RecordFile {
+/// A file of lines for shipping, of which one older one is kept.
+#[derive(Debug)]
+pub struct RecordFile {
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -31,13 +33,21 @@ struct RecordFile {
 }
 
 impl RecordFile {
-    fn open(path: &Path, most_bytes: u64) -> std::io::Result<Self> {
+    /// Goes on with what is there.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path, most_bytes: u64) -> std::io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, bytes, most_bytes })
     }
 
-    fn write(&mut self, line: &str) -> std::io::Result<()> {
+    /// Adds a line, which has its end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self, line: &str) -> std::io::Result<()> {
         if self.bytes >= self.most_bytes {
             let mut older = self.path.clone().into_os_string();
             older.push(".1");

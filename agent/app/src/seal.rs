@@ -118,6 +118,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
         }
         log::debug!(group = id.as_str(); "sealed");
     }
+    remove(&setup.layout.machine_events(), &mut removed)?;
     remove_forgotten_groups(setup, &hold.state, &mut removed)?;
     remove(setup.layout.socket(), &mut removed)?;
     if let Some(id) = &setup.settings.instance_id {

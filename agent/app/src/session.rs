@@ -22,6 +22,7 @@ use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
 use crate::health::Board;
 use crate::identity::{self, Way};
+use crate::machine_events::{self, Runner};
 use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
@@ -115,9 +116,14 @@ impl Session {
         state.instance = Some(instance.clone());
         let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
         let board = door.board.clone();
-        let worker = HostWorker::new(live.clone(), instance, board.clone())?;
+        state.machine_events.present = machine_events::present(&setup);
+        let worker = HostWorker::new(live.clone(), instance.clone(), board.clone())?;
+        let (launcher, program) = worker.means();
         let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
         door.lead_to(handle.clone());
+        let runner = Runner::new(live.clone(), handle.clone(), instance, launcher, program);
+        // It ends with the engine, whose state it follows.
+        tokio::spawn(runner.attend());
         Ok(Self { handle, board, engine: Some(tokio::spawn(engine.run())), door })
     }
 
@@ -156,13 +162,13 @@ impl Session {
         Ok(ended??)
     }
 
-    /// Waits until no deployment is active.
+    /// Waits until no deployment is active and none has to wait for a new instance to be set up.
     ///
     /// # Errors
     /// When the engine ends before.
     pub async fn settle(&mut self) -> Result<(), Failure> {
         let mut state = self.handle.state();
-        let settled = state.wait_for(|s| !s.is_busy());
+        let settled = state.wait_for(|s| !s.is_busy() && !s.machine_events.sets_up());
         if settled.await.is_err() {
             self.ended().await?;
         }

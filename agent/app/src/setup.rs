@@ -151,6 +151,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             minimum_sequence: None,
             policy: Policy::default(),
             health: Vec::new(),
+            report: true,
         }),
     }
     Ok(())

@@ -62,6 +62,21 @@ impl AutoScaling {
         }))
     }
 
+    /// The instances of a group that are in service, each with its availability zone.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn in_service(&self, group: &str) -> Result<Vec<(String, String)>, Fault> {
+        let answer = self.0.describe_auto_scaling_groups().auto_scaling_group_names(group).send().await;
+        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeAutoScalingGroups"))?;
+        let instances = answer.auto_scaling_groups().iter().flat_map(|group| group.instances());
+        let serves = instances.filter(|found| found.lifecycle_state().is_some_and(|s| s.as_str() == "InService"));
+        let named = serves.filter_map(|found| {
+            Some((found.instance_id()?.to_owned(), found.availability_zone().unwrap_or_default().to_owned()))
+        });
+        Ok(named.collect())
+    }
+
     /// The hooks of a group.
     ///
     /// # Errors

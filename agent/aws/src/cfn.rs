@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::clients::Clients;
 use crate::fault::{Fault, FaultKind};
-use crate::signed_call::{Operation, Service, SignedCalls, SignedCallsError};
+use crate::signed_call::{Operation, Service, SignedCalls, SignedCallsError, http_client_of};
 
 const SIGNAL_RESOURCE: Operation = Operation {
     service: Service { endpoint_prefix: "cloudformation", signing_name: "cloudformation" },
@@ -88,23 +88,41 @@ fn nobody_waits(fault: &Fault) -> bool {
         && (text.contains("cannot be signal") || text.contains("can not be signal"))
 }
 
-/// Signals a wait condition once. The URL is signed for an empty content type, so that none is sent.
-///
-/// # Errors
-/// A [`Fault`]; the URL is not repeated in it, because who knows it may signal.
-pub async fn signal_wait_condition(http: &reqwest::Client, url: &str, signal: &Signal) -> Result<(), Fault> {
-    let fatal = |problem: String| Fault::without_answer(FaultKind::Fatal, problem);
-    let url = reqwest::Url::parse(url).map_err(|e| fatal(format!("the wait condition's address is not a URL: {e}")))?;
-    let body = serde_json::to_vec(signal).map_err(|e| fatal(e.to_string()))?;
-    let sent = http.put(url).timeout(SIGNAL_RESOURCE.timeout).body(body).send().await;
-    let answer = sent.map_err(|e| Fault::without_answer(FaultKind::Transient, e.without_url()))?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
+/// The handle of a wait condition.
+#[derive(Clone)]
+pub struct WaitCondition {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl WaitCondition {
+    /// By the handle's presigned URL, with the configured proxy and certificates.
+    ///
+    /// # Errors
+    /// When the certificates or the proxy cannot be used.
+    pub fn of_clients(clients: &Clients, url: String) -> Result<Self, SignedCallsError> {
+        Ok(Self { http: http_client_of(clients)?, url })
     }
-    let kind = if status.is_server_error() { FaultKind::Transient } else { FaultKind::Fatal };
-    Err(Fault::without_answer(
-        kind,
-        format!("the wait condition's handle answers {status}; the URL is good for a time only"),
-    ))
+
+    /// Signals once. The URL is signed for an empty content type, so that none is sent.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the URL is not repeated in it, because who knows it may signal.
+    pub async fn signal(&self, signal: &Signal) -> Result<(), Fault> {
+        let fatal = |problem: String| Fault::without_answer(FaultKind::Fatal, problem);
+        let parsed = reqwest::Url::parse(&self.url);
+        let url = parsed.map_err(|e| fatal(format!("the wait condition's address is not a URL: {e}")))?;
+        let body = serde_json::to_vec(signal).map_err(|e| fatal(e.to_string()))?;
+        let sent = self.http.put(url).timeout(SIGNAL_RESOURCE.timeout).body(body).send().await;
+        let answer = sent.map_err(|e| Fault::without_answer(FaultKind::Transient, e.without_url()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let kind = if status.is_server_error() { FaultKind::Transient } else { FaultKind::Fatal };
+        Err(Fault::without_answer(
+            kind,
+            format!("the wait condition's handle answers {status}; the URL is good for a time only"),
+        ))
+    }
 }

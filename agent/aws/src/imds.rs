@@ -181,11 +181,19 @@ impl Imds {
         let mut tags = BTreeMap::new();
         for name in names.lines().map(str::trim).filter(|name| !name.is_empty()).take(MOST_TAGS) {
             // One that was taken away between the two requests is none.
-            if let Some(value) = self.get(&format!("meta-data/tags/instance/{name}")).await? {
+            if let Some(value) = self.tag(name).await? {
                 tags.insert(name.to_owned(), value);
             }
         }
         Ok(Some(tags))
+    }
+
+    /// The value of one tag; `None` where the instance has none of this name or does not show its tags.
+    ///
+    /// # Errors
+    /// As of [`Self::get`].
+    pub async fn tag(&self, name: &str) -> Result<Option<String>, ImdsFault> {
+        self.get(&format!("meta-data/tags/instance/{name}")).await
     }
 
     /// The instance identity document.

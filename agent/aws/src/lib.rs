@@ -16,3 +16,4 @@ pub mod logs;
 pub mod signed_call;
 pub mod sqs;
 pub mod store_s3;
+pub mod sts;

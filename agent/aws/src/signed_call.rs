@@ -173,11 +173,9 @@ impl SignedCalls {
         name: &str,
         parameters: &[(&str, &str)],
     ) -> Result<String, Fault> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("Action", name).append_pair("Version", version).extend_pairs(parameters);
         let content_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
-        let answer = self.post(operation, headers, form.finish().into_bytes()).await?;
+        let answer = self.post(operation, headers, form(name, version, parameters)).await?;
         String::from_utf8(answer.body.into()).map_err(|_| fatal("the answer is not text"))
     }
 
@@ -301,6 +299,13 @@ impl SignedCalls {
         *request.timeout_mut() = Some(call.operation.timeout);
         Ok(request)
     }
+}
+
+/// A request of the Query protocol.
+fn form(name: &str, version: &str, parameters: &[(&str, &str)]) -> Vec<u8> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("Action", name).append_pair("Version", version).extend_pairs(parameters);
+    form.finish().into_bytes()
 }
 
 /// AWS's refusal, and its clock.

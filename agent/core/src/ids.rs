@@ -114,6 +114,14 @@ text_id!(
     InstanceId, "instance id", check_component
 );
 
+impl DeploymentId {
+    /// What stands for a deployment's id in the logs of a machine event's scripts.
+    pub fn of_machine_event(number: u64) -> Self {
+        // Of letters, digits and a dash: an id by construction.
+        Self(format!("machine-event-{number}"))
+    }
+}
+
 /// An application and one of its deployment groups.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKey {

@@ -19,11 +19,13 @@ pub enum Notable {
     ConfigurationRefused,
     /// A part of a log was not shipped and never will be.
     LogsLost,
+    /// A script of a machine event failed, or must not be run.
+    MachineEventFailed,
 }
 
 impl Notable {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DeploymentFailed,
         Self::RolledBack,
         Self::HoldsStill,
@@ -32,6 +34,7 @@ impl Notable {
         Self::InstanceChanged,
         Self::ConfigurationRefused,
         Self::LogsLost,
+        Self::MachineEventFailed,
     ];
 
     /// The journal's field HOSTLER_EVENT.
@@ -45,6 +48,7 @@ impl Notable {
             Self::InstanceChanged => "instance-changed",
             Self::ConfigurationRefused => "configuration-refused",
             Self::LogsLost => "logs-lost",
+            Self::MachineEventFailed => "machine-event-failed",
         }
     }
 
@@ -59,6 +63,7 @@ impl Notable {
             Self::InstanceChanged => "e4d05b7c91aa4c6db8e23f6079c1fd16",
             Self::ConfigurationRefused => "583ac1f7d2e64b1f97e0b48c6d2a9e17",
             Self::LogsLost => "c19e6d02b75f4f3a8d4471e0a6b3cf18",
+            Self::MachineEventFailed => "c7a1d90f4e3b4b6d8f52960be1d47a18",
         }
     }
 }

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
+use crate::host_report::ReportStatus;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::{Lifecycle, Notice, Posture};
 use crate::logs::lag::LogsSummary;
 use crate::machine::event::Work;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
+use crate::machine_events::MachineEvents;
 use crate::release::Trust;
+use crate::signals::Signals;
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
@@ -33,6 +36,12 @@ pub struct Status {
     /// What the Auto Scaling group wants of this host, and what was done about it.
     #[serde(default)]
     pub lifecycle: Lifecycle,
+    /// What was signalled to CloudFormation.
+    #[serde(default)]
+    pub signals: Signals,
+    /// The operator's scripts for what happens to the machine.
+    #[serde(default)]
+    pub machine_events: MachineEvents,
 }
 
 impl Status {
@@ -64,6 +73,9 @@ pub struct Daemon {
     /// How the shipping of logs goes; `None` where none are shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<LogsSummary>,
+    /// How the writing of this host's reports goes.
+    #[serde(default)]
+    pub reports: Vec<ReportStatus>,
     /// What the health checks say; shown with each group.
     #[serde(skip)]
     pub health: Health,
@@ -334,8 +346,15 @@ fn short_name(revision: &Revision) -> String {
 /// The status document of a state.
 pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
     let groups = state.groups.values().map(|group| group_status(group, daemon.as_ref(), now_ms)).collect();
-    let lifecycle = state.lifecycle.clone();
-    Status { version: STATUS_VERSION, instance: state.instance.clone(), daemon, groups, lifecycle }
+    Status {
+        version: STATUS_VERSION,
+        instance: state.instance.clone(),
+        daemon,
+        groups,
+        lifecycle: state.lifecycle.clone(),
+        signals: state.signals.clone(),
+        machine_events: state.machine_events.clone(),
+    }
 }
 
 fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupStatus {

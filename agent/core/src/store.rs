@@ -21,8 +21,8 @@ mod s3_location;
 mod tests;
 
 pub use layout::{
-    history_key, host_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key, revisions_key,
-    signing_policy_key,
+    history_key, host_key, hosts_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key,
+    revisions_key, signing_policy_key,
 };
 pub use location::{HttpsLocation, InvalidLocation, Location};
 pub use s3_location::{InvalidS3Location, S3Location};

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hostler_core::event_order::LifecycleEvent;
-use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::ids::{DeploymentId, GroupKey, Sha256Digest};
+use hostler_core::machine_events::MachineEvent;
 
 /// The paths of one agent: its root prefix and its state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +113,34 @@ impl Layout {
         self.codedeploy_root.join(name)
     }
 
+    /// The scripts of a machine event.
+    pub fn machine_scripts(&self, event: MachineEvent) -> PathBuf {
+        self.root.join("etc/hostler/hooks.d").join(event.name())
+    }
+
+    /// What machine events leave on this instance.
+    pub fn machine_events(&self) -> PathBuf {
+        self.state.join("machine-events")
+    }
+
+    /// What one run of a machine event leaves: its log, and the run directories of its scripts.
+    pub fn machine_run(&self, event: MachineEvent, number: u64) -> PathBuf {
+        self.machine_events().join(format!("{number}-{event}"))
+    }
+
+    /// The document with the members of this host's group.
+    pub fn members(&self, digest: &Sha256Digest) -> PathBuf {
+        self.machine_events().join(format!("members-{}.json", digest.hex()))
+    }
+
     /// The agent's own records, for shipping.
     pub fn agent_log(&self) -> PathBuf {
         self.state.join("agent.log")
+    }
+
+    /// Metrics, for shipping.
+    pub fn metrics_log(&self) -> PathBuf {
+        self.state.join("metrics.log")
     }
 
     /// One deployment.

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod layout;
 pub mod ledger;
 pub mod login_environment;
+pub mod machine_scripts;
 pub mod memory;
 pub mod notify;
 pub mod observe;

@@ -13,6 +13,7 @@ use crate::door::server::Server;
 use crate::engine::Handle;
 use crate::failure::Failure;
 use crate::health::Board;
+use crate::host_report::ReportBoard;
 use crate::session::Hold;
 use crate::setup::Live;
 use crate::shipping::ShippingHandle;
@@ -30,6 +31,8 @@ pub struct Desk {
     pub reload: Option<mpsc::Sender<ReloadAnswer>>,
     /// How the looks at the channels go.
     pub channels: Channels,
+    /// How the writing of this host's reports goes.
+    pub reports: ReportBoard,
     /// Set once logs are shipped.
     pub shipping: Arc<OnceLock<ShippingHandle>>,
     /// What the health checks say.
@@ -62,7 +65,8 @@ impl Front {
         };
         let health = desk.board.watch().borrow().clone();
         let logs = desk.shipping.get().map(ShippingHandle::summary);
-        Daemon { waiting, channels: desk.channels.list(), logs, health, ..daemon.clone() }
+        let (channels, reports) = (desk.channels.list(), desk.reports.list());
+        Daemon { waiting, channels, reports, logs, health, ..daemon.clone() }
     }
 
     /// The status document.

@@ -48,6 +48,7 @@ impl Server {
             waiting: None,
             channels: Vec::new(),
             logs: None,
+            reports: Vec::new(),
             health: Health::new(),
         };
         let onlookers = Arc::new(Semaphore::new(live.now().limits.socket_onlookers));

@@ -7,6 +7,7 @@ use hostler_core::lifecycle::{self, Action, ActionKind, Decided, Launched, Stopp
 use hostler_core::machine::Event;
 use hostler_core::machine::follow::Follow;
 use hostler_core::machine::state::{Group, Policy};
+use hostler_core::machine_events;
 use hostler_host::clock;
 
 use super::{Attendant, Setup};
@@ -29,6 +30,9 @@ impl Attendant {
     async fn stop(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
         let state = self.handle.state().borrow().clone();
         match lifecycle::stopping(action, &state, settings.abandon_failed_shutdown) {
+            Stopping::Ended(decided) if action.kind == ActionKind::Shutdown => {
+                self.shut_down(action, decided, settings.abandon_failed_shutdown).await
+            }
             Stopping::Ended(decided) => Some(decided),
             Stopping::Waiting => None,
             Stopping::Begin(groups) => {
@@ -45,6 +49,17 @@ impl Attendant {
                 None
             }
         }
+    }
+
+    /// The scripts of the machine event Shutdown, once the applications have stopped.
+    async fn shut_down(&self, action: &Action, decided: Decided, abandon_failed: bool) -> Option<Decided> {
+        let change = machine_events::Change::ShutDown(action.entry, action.deadline_ms);
+        if self.handle.state().borrow().machine_events.shut_down != Some(action.entry) {
+            self.ask(Event::Machine(change)).await.ok()?;
+        }
+        let state = self.handle.state().borrow().clone();
+        let failures = state.machine_events.shutdown(action.entry)?;
+        Some(machine_events::after_shutdown(decided, failures, abandon_failed))
     }
 
     async fn launch(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {

@@ -5,7 +5,11 @@
 
 mod delivery;
 mod flush;
+mod metrics;
 mod sources;
+
+pub use metrics::write_metrics;
+pub use sources::ip_address;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

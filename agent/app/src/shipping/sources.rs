@@ -32,7 +32,7 @@ pub fn host_names(instance: &InstanceId) -> Names {
 }
 
 /// The address by which this host reaches others. Nothing is sent: the kernel is asked for its route.
-fn ip_address() -> String {
+pub fn ip_address() -> String {
     let local = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect("169.254.169.254:80")?;
@@ -92,6 +92,9 @@ pub fn files(setup: &Setup, settings: &LogSettings, names: &Names) -> Result<Vec
         let mut own = FileSettings::new(&setup.layout.agent_log().display().to_string(), target.clone());
         own.rules.datetime_format = Some(AGENT_LOG_TIME.to_owned());
         files.push(own);
+    }
+    if let Some(target) = &settings.metrics {
+        files.push(FileSettings::new(&setup.layout.metrics_log().display().to_string(), target.clone()));
     }
     let zone = TimeZone::system();
     let source = |file: &FileSettings| {

@@ -263,6 +263,8 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
         Look::Release { follow: Follow::Deploy, .. } if handle.state().borrow().lifecycle.posture != Posture::Free => {
             None
         }
+        // Its scripts' end is in the log.
+        Look::Release { follow: Follow::Deploy, .. } if handle.state().borrow().machine_events.sets_up() => None,
         Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
             log::info!(group:% = key, sequence; "release {sequence} is followed ({})", request.trust);
             if let Err(error) = deploy(handle, *request).await {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use hostler_aws::cfn::{CloudFormation, Signal, Signalled, UNIQUE_ID_BYTES, signal_wait_condition};
+use hostler_aws::cfn::{Signal, Signalled, UNIQUE_ID_BYTES};
 use hostler_aws::fault::Fault;
-use hostler_aws::signed_call::http_client_of;
 use hostler_core::codes::ExitCode;
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
@@ -15,6 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::identity::{self, Way};
 use crate::output;
 use crate::setup::Setup;
+use crate::signals::send::{Sender, Target};
 
 /// A stack waits for minutes, and a boot's network comes up within seconds.
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 1000, most_ms: 15_000 };
@@ -39,21 +39,17 @@ pub fn run(shared: &Shared, arguments: SignalArgs) -> Outcome {
 
 async fn signal(setup: &Setup, arguments: SignalArgs) -> Outcome {
     let signal = what(setup, &arguments).await?;
-    let signalled = match (&arguments.stack, &arguments.resource, &arguments.url) {
+    let target = match (&arguments.stack, &arguments.resource, &arguments.url) {
         (Some(stack), Some(resource), _) => {
-            let clients = setup.stores.clients()?;
-            let service = CloudFormation::of_clients(&clients, arguments.region.clone()).await;
-            let service = service.map_err(anyhow::Error::new)?;
-            again_and_again(async || service.signal(stack, resource, &signal).await).await?
+            let (stack, resource) = (stack.clone(), resource.clone());
+            Target::Resource { stack, resource, region: arguments.region.clone() }
         }
-        (_, _, Some(url)) => {
-            let http = http_client_of(&*setup.stores.clients()?).map_err(anyhow::Error::new)?;
-            again_and_again(async || signal_wait_condition(&http, url, &signal).await).await?;
-            Signalled::Taken
-        }
+        (_, _, Some(url)) => Target::WaitCondition { url: url.clone() },
         // clap asks for one of them.
         _ => return Err(Failure::say(ExitCode::Usage, "name a stack and a resource, or a wait condition's URL")),
     };
+    let sender = Sender::new(&setup.stores, &target).await?;
+    let signalled = again_and_again(async || sender.send(&signal).await).await?;
     let (taken, message) = match signalled {
         Signalled::Taken => (true, None),
         Signalled::NobodyWaits(words) => (false, Some(words)),

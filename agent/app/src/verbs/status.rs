@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::logs::lag::LogsSummary;
+use hostler_core::machine_events::MachineEvents;
 use hostler_core::status::{DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
@@ -96,6 +97,11 @@ fn text(document: &Status) -> String {
     if let Some(lifecycle) = lifecycle_line(&document.lifecycle) {
         let _ = writeln!(text, "{lifecycle}");
     }
+    machine_events_text(&mut text, &document.machine_events);
+    for (target, signalled) in document.signals.iter() {
+        let end = signalled.end.as_ref().map_or_else(|| "not taken yet".to_owned(), ToString::to_string);
+        let _ = writeln!(text, "signal to {target}: {}, {end}", signalled.verdict.word());
+    }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");
     }
@@ -103,6 +109,11 @@ fn text(document: &Status) -> String {
     for channel in channels {
         if let Some(error) = &channel.error {
             let _ = writeln!(text, "\n{}: its channel {} is not followed: {error}", channel.key, channel.channel);
+        }
+    }
+    for report in document.daemon.iter().flat_map(|daemon| &daemon.reports) {
+        if let Some(error) = &report.error {
+            let _ = writeln!(text, "\n{}: this host's report is not written: {error}", report.key);
         }
     }
     for group in &document.groups {
@@ -122,6 +133,18 @@ fn logs_line(logs: &LogsSummary) -> Option<String> {
     let said: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     (!said.is_empty()).then(|| format!("logs were lost: {}; `hostler logs --lag` says more", said.join(", ")))
+}
+
+fn machine_events_text(text: &mut String, events: &MachineEvents) {
+    for (event, ended) in &events.last {
+        let (at, failures) = (clock::local_time(ended.ended_ms), ended.failures.join("; "));
+        let word = if failures.is_empty() { "succeeded".to_owned() } else { format!("FAILED: {failures};") };
+        let _ = writeln!(text, "machine event {event}: {word} at {at}");
+    }
+    for run in &events.queue {
+        let what = run.script().map_or_else(|| "waits".to_owned(), |(_, script)| format!("is in {}", script.name));
+        let _ = writeln!(text, "machine event {}: {what} since {}", run.event, clock::local_time(run.begun_ms));
+    }
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {

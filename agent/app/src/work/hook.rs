@@ -90,6 +90,7 @@ fn hook_run(
 ) -> HookRun {
     let request = &job.deployment.request;
     let layout = &setup.layout;
+    let logs = setup.settings.logs.as_ref();
     let paths = layout.deployment(&job.group.key, &job.deployment.id);
     let archive = layout.deployment(&job.group.key, &script.archive).archive();
     let revision = request.revision.digest.map_or_else(|| request.revision.location.clone(), |d| d.to_string());
@@ -127,13 +128,8 @@ fn hook_run(
         log_bytes_per_second: setup.limits.hook_log_bytes_per_second,
         line_bytes: setup.limits.log_line_bytes,
         tail_lines: setup.limits.tail_lines,
-        redact_patterns: setup.settings.logs.as_ref().map(|logs| logs.redact.clone()).unwrap_or_default(),
-        redact_values_from: setup
-            .settings
-            .logs
-            .as_ref()
-            .map(|logs| logs.redact_values_from.clone())
-            .unwrap_or_default(),
+        redact_patterns: logs.map(|logs| logs.redact.clone()).unwrap_or_default(),
+        redact_values_from: logs.map(|logs| logs.redact_values_from.clone()).unwrap_or_default(),
         secret_file_bytes: setup.limits.secret_file_bytes,
     }
 }

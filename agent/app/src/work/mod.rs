@@ -49,6 +49,13 @@ impl HostWorker {
     }
 }
 
+impl HostWorker {
+    /// By whom supervisors are started, and of which program.
+    pub fn means(&self) -> (Launcher, PathBuf) {
+        (self.launcher, self.program.clone())
+    }
+}
+
 impl Worker for HostWorker {
     async fn perform(&self, job: Job) -> WorkResult {
         let setup = self.live.now();

@@ -17,6 +17,8 @@ mod auto_scaling;
 mod aws;
 mod codedeploy;
 mod logs;
+mod machine_events;
+mod signals;
 mod signatures;
 
 /// Keys at the top.
@@ -30,6 +32,8 @@ const TOP: &[&str] = &[
     "aws",
     "downloads",
     "signatures",
+    "signals",
+    "machine_events",
     "logs",
     "codedeploy",
 ];
@@ -50,6 +54,7 @@ const GROUP: &[&str] = &[
     "keep_bundle",
     "minimum_sequence",
     "wake_up_queue",
+    "report",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -84,7 +89,8 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let has = |key: &&str| top.get(key).is_some();
     let keys =
         ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"];
-    keys.iter().chain(&["codedeploy"]).any(has) || (has(&"hooks") && !has(&"version") && !has(&"os"))
+    keys.iter().chain(&["codedeploy", "signals", "machine_events"]).any(has)
+        || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
 #[derive(Default)]
@@ -123,6 +129,8 @@ impl Reader {
                 "auto_scaling" => auto_scaling::read(&mut self.settings.auto_scaling, &entry.value, findings),
                 "aws" => aws::read(&mut self.settings.aws, &entry.value, findings),
                 "codedeploy" => codedeploy::read(&mut self.settings.codedeploy, &entry.value, findings),
+                "signals" => signals::read(&mut self.settings.signals, &entry.value, findings),
+                "machine_events" => machine_events::read(&mut self.settings.machine_events, &entry.value, findings),
                 "logs" => logs::read(&mut self.settings.logs, &entry.value, findings),
                 "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
@@ -187,6 +195,7 @@ impl Reader {
                 },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
+                "report" => flag(&mut settings.report, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
             }
@@ -204,6 +213,7 @@ impl Reader {
                 minimum_sequence: None,
                 policy: Policy::default(),
                 health: Vec::new(),
+                report: true,
             });
             groups.len() - 1
         });

@@ -28,6 +28,10 @@ pub struct Settings {
     pub auto_scaling: Option<AutoScalingSettings>,
     /// Whose signatures each source of deployments needs.
     pub signatures: SignatureSettings,
+    /// To whom this host signals once it is proven; `None` is nobody.
+    pub signals: Option<SignalSettings>,
+    /// How the scripts of machine events are run.
+    pub machine_events: MachineEventSettings,
     /// How AWS is reached.
     pub aws: AwsSettings,
     /// How bundles are fetched.
@@ -101,6 +105,8 @@ pub struct GroupSettings {
     pub policy: Policy,
     /// Health checks beside those of the appspec.
     pub health: Vec<Check>,
+    /// Whether this host says in the channel's store what it runs.
+    pub report: bool,
 }
 
 /// Whose signatures each source of deployments needs. `None`: nothing from it is verified, and `status` says so. With a
@@ -112,6 +118,46 @@ pub struct SignatureSettings {
     pub channel: Option<SigningPolicy>,
     /// `hostler deploy`.
     pub cli: Option<SigningPolicy>,
+}
+
+/// How the scripts of machine events are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineEventSettings {
+    /// Seconds that one script has.
+    pub timeout_seconds: u64,
+}
+
+impl Default for MachineEventSettings {
+    fn default() -> Self {
+        Self { timeout_seconds: 1800 }
+    }
+}
+
+/// To whom in CloudFormation this host signals once it is proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignalSettings {
+    /// A resource of a stack.
+    pub resource: Option<StackResource>,
+    /// The presigned URL of a wait condition's handle.
+    pub wait_condition: Option<String>,
+    /// Signal FAILURE when a deployment failed, rather than wait for one that succeeds.
+    pub failure: bool,
+}
+
+/// A resource of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StackResource {
+    /// The one that made this instance, as its tags say.
+    OfTags,
+    /// This one.
+    Named {
+        /// The stack's name or id.
+        stack: String,
+        /// The resource's logical id.
+        resource: String,
+        /// The stack's region; `None` is this host's.
+        region: Option<String>,
+    },
 }
 
 /// How hooks are run.

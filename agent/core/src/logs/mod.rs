@@ -15,6 +15,7 @@
 pub mod answer;
 pub mod awslogs;
 pub mod batch;
+pub mod embedded_metrics;
 pub mod encoding;
 pub mod identity;
 pub mod lag;

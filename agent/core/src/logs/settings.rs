@@ -32,6 +32,8 @@ pub struct LogSettings {
     pub deployments: Option<Target>,
     /// hostler's own records; `None` is not shipped.
     pub agent: Option<Target>,
+    /// Metrics in the embedded metric format; `None` are not written.
+    pub metrics: Option<Target>,
     /// Application log files.
     pub files: Vec<FileSettings>,
     /// Parts of the systemd journal.
@@ -55,6 +57,7 @@ impl Default for LogSettings {
                 "{instance_id}/{deployment_id}",
             )),
             agent: Some(Target::new("/hostler/agent", "{instance_id}")),
+            metrics: None,
             files: Vec::new(),
             journal: Vec::new(),
             redact: Vec::new(),

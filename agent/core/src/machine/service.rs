@@ -5,6 +5,7 @@ use crate::event_order::LifecycleEvent;
 use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments, stopped};
 use crate::machine::event::Refusal;
 use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
+use crate::machine_events::MachineEvents;
 
 /// Refuses what must not begin on a host that is out of service.
 pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
@@ -18,6 +19,12 @@ pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
         (Posture::AtRisk, _) => "to be replaced, as EC2 recommends (auto_scaling: rebalance: hold)",
     };
     Err(Refusal::OutOfService { why })
+}
+
+/// Refuses to follow a channel before a new instance was set up: its scripts prepare what is deployed.
+pub fn admit_after_setup(machine_events: &MachineEvents, creator: Creator) -> Result<(), Refusal> {
+    let waits = creator == Creator::Channel && machine_events.sets_up();
+    if waits { Err(Refusal::OutOfService { why: "being set up" }) } else { Ok(()) }
 }
 
 /// Takes a change of the journal in. A host that comes back into service starts again what was stopped: its channels'

@@ -17,7 +17,9 @@ use crate::lifecycle::Lifecycle;
 use crate::machine::checks::ProbePhase;
 use crate::machine::command::{Commanded, Service};
 use crate::machine::event::Effect;
+use crate::machine_events::MachineEvents;
 use crate::release::{AcceptedKeys, Highest, Trust};
+use crate::signals::Signals;
 
 /// The current version of [`State`].
 pub const STATE_VERSION: u32 = 1;
@@ -41,6 +43,12 @@ pub struct State {
     /// What the Auto Scaling group wants of this host, and what was done about it.
     #[serde(default)]
     pub lifecycle: Lifecycle,
+    /// The operator's scripts for what happens to the machine.
+    #[serde(default, skip_serializing_if = "MachineEvents::is_empty")]
+    pub machine_events: MachineEvents,
+    /// What was signalled to CloudFormation.
+    #[serde(default, skip_serializing_if = "Signals::is_empty")]
+    pub signals: Signals,
     /// What is known of the CodeDeploy service; empty where it is not followed.
     #[serde(default, skip_serializing_if = "Service::is_empty")]
     pub service: Service,
@@ -55,6 +63,8 @@ impl Default for State {
             history: HistoryState::default(),
             groups: BTreeMap::new(),
             lifecycle: Lifecycle::default(),
+            machine_events: MachineEvents::default(),
+            signals: Signals::default(),
             service: Service::default(),
         }
     }

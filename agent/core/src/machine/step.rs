@@ -6,7 +6,7 @@ use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
 use crate::hook::{HookOutcome, HookResult};
 use crate::ids::{DeploymentId, InstanceId};
-use crate::lifecycle::ends_deployments;
+use crate::lifecycle::{Posture, ends_deployments};
 use crate::machine::checks;
 use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, InstallReport, Prepared, Progress, Refusal, Work, WorkFailure, WorkResult};
@@ -74,6 +74,7 @@ impl Turn<'_> {
         match event {
             Event::Deploy { id, request } => {
                 service::admit(&self.state.lifecycle, request.creator)?;
+                service::admit_after_setup(&self.state.machine_events, request.creator)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
                 if let Some(release) = request.release {
@@ -126,6 +127,15 @@ impl Turn<'_> {
             }
             Event::Lifecycle(change) => {
                 service::take(&mut self.state, change, self.context.now_ms);
+                Ok(())
+            }
+            Event::Machine(change) => {
+                let leaving = self.state.lifecycle.posture == Posture::Leaving;
+                self.state.machine_events.take(change, leaving, self.context.now_ms);
+                Ok(())
+            }
+            Event::Signals(change) => {
+                self.state.signals.take(change, self.context.now_ms);
                 Ok(())
             }
             Event::Commanded { identifier, execution, order } => {
@@ -419,6 +429,9 @@ impl Turn<'_> {
         });
         let succeeded = outcome == Outcome::Succeeded;
         let removed = succeeded && deployment.request.removes;
+        if succeeded {
+            self.state.machine_events.deployed(&deployment, now);
+        }
         if removed {
             let requested = requester(&deployment.request);
             self.record(Kind::Removed { group: deployment.request.key.clone(), requested });

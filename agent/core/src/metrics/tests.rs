@@ -36,6 +36,7 @@ fn a_scrape_shows_what_the_state_holds() {
             waiting_since_ms: Some(1_700_000_000_500),
             totals: Totals { events: 9, lost_bytes: 7, too_old_events: 1, throttled: 4, ..Totals::default() },
         }),
+        reports: Vec::new(),
         health: Health::new(),
     };
     assert_golden("metrics", &text(&host.state, &daemon));

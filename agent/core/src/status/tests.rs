@@ -148,6 +148,7 @@ fn what_is_wrong_now_is_named() {
         waiting: None,
         channels: vec![channel.clone()],
         logs: None,
+        reports: Vec::new(),
         health: Health::new(),
     };
     let of = |host: &Host, daemon: Option<&Daemon>, now| problems(&status(&host.state, daemon.cloned(), now), now);

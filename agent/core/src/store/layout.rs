@@ -43,6 +43,11 @@ pub fn once_key(group: &GroupKey, sequence: u64, hook: &str, attempt: u32) -> Re
     in_group(group, &format!("once/{sequence}/{}/{attempt}.json", component(hook)?)).as_str().parse()
 }
 
+/// Below which each host has its document.
+pub fn hosts_key(group: &GroupKey) -> Key {
+    in_group(group, "hosts")
+}
+
 /// A host's membership where no Auto Scaling group says it.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use crate::logs::settings::{
 const LOGS: &[&str] = &[
     "deployments",
     "agent",
+    "metrics",
     "files",
     "journal",
     "redact",
@@ -65,6 +66,7 @@ pub(super) fn read(settings: &mut Option<LogSettings>, node: &Node, findings: &m
         match entry.key.text.as_str() {
             "deployments" => automatic(&mut settings.deployments, entry, OF_DEPLOYMENT, findings),
             "agent" => automatic(&mut settings.agent, entry, OF_HOST, findings),
+            "metrics" => metrics(&mut settings.metrics, entry, findings),
             "files" => each(entry, findings, |item, entries, findings| {
                 settings.files.extend(file(item, entries, &wish, findings));
             }),
@@ -84,6 +86,21 @@ pub(super) fn read(settings: &mut Option<LogSettings>, node: &Node, findings: &m
         if target.group == GroupWish::default() {
             target.group = wish.clone();
         }
+    }
+    if let Some(target) = settings.metrics.as_mut().filter(|target| target.group == GroupWish::default()) {
+        target.group = GroupWish { log_group_class: None, ..wish };
+    }
+}
+
+/// As of the others, but off unless asked for, and in a group of the standard class: others' events are not looked into.
+fn metrics(target: &mut Option<Target>, entry: &Entry, findings: &mut Findings) {
+    if entry.value.as_scalar().is_some_and(|scalar| scalar.text == "true") {
+        target.get_or_insert_with(|| Target::new("/hostler/metrics", "{instance_id}"));
+        return;
+    }
+    automatic(target, entry, OF_HOST, findings);
+    if target.as_ref().is_some_and(|t| t.group.log_group_class.is_some_and(|class| class != LogGroupClass::Standard)) {
+        invalid(entry, "metrics are taken out of groups of the class STANDARD only".to_owned(), findings);
     }
 }
 

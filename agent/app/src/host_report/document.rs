@@ -1,0 +1,191 @@
+//! One document: what was written last, and when it is tried again.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport, News, ReportStatus, Who};
+use hostler_core::ids::GroupKey;
+use hostler_core::retry::Backoff;
+use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as _, StoreErrorKind, host_key};
+use hostler_host::clock;
+use tokio::time::Instant;
+
+use super::{BETWEEN_WRITES, Identification, at};
+use crate::failure::Failure;
+use crate::setup::Setup;
+use crate::sources::store::{self, AnyStore};
+
+/// After failures that may pass.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
+/// After a refusal somebody has to act: a role that gets its policy late is noticed, and a read-only one costs little.
+const AFTER_REFUSALS: Backoff = Backoff { first_ms: 60_000, most_ms: 3_600_000 };
+
+/// The document of one group.
+#[derive(Debug)]
+pub struct Document {
+    /// The group.
+    pub key: GroupKey,
+    channel: String,
+    place: Option<String>,
+    /// What is in the store, as far as this process knows.
+    stored: Option<Stored>,
+    not_before: Instant,
+    failures: u32,
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    user: String,
+    /// `None` while nothing was written that could be read.
+    report: Option<HostReport>,
+    /// `None` where there is no document yet.
+    etag: Option<ETag>,
+}
+
+/// Why a document was not written.
+struct Unwritten {
+    refused: bool,
+    failure: Failure,
+}
+
+impl From<Failure> for Unwritten {
+    fn from(failure: Failure) -> Self {
+        Self { refused: false, failure }
+    }
+}
+
+impl Document {
+    /// Nothing is known of it.
+    pub fn new(key: GroupKey, channel: &str) -> Self {
+        Self {
+            key,
+            channel: channel.to_owned(),
+            place: None,
+            stored: None,
+            not_before: Instant::now(),
+            failures: 0,
+            problem: None,
+        }
+    }
+
+    /// In another store nothing is known of it.
+    pub fn is_in(&mut self, channel: &str) {
+        if self.channel != channel {
+            *self = Self::new(self.key.clone(), channel);
+        }
+    }
+
+    /// As it is shown.
+    pub fn status(&self) -> ReportStatus {
+        let stored = self.stored.as_ref().and_then(|stored| stored.report.as_ref());
+        ReportStatus {
+            key: self.key.clone(),
+            place: self.place.clone(),
+            written_ms: stored.map(|report| report.written_ms),
+            error: self.problem.clone(),
+        }
+    }
+
+    /// Writes it if it is due; says when to look again.
+    pub async fn keep_true(
+        &mut self,
+        setup: &Setup,
+        identification: &mut Identification,
+        news: impl FnOnce(Who) -> News,
+    ) -> Instant {
+        if Instant::now() < self.not_before {
+            return self.not_before;
+        }
+        match self.write_if_due(setup, identification, news).await {
+            Ok(next) => {
+                if self.problem.take().is_some() {
+                    log::info!(hostler_event = "report-written-again", group:% = self.key; "the host's report is written again");
+                }
+                self.failures = 0;
+                next
+            }
+            Err(unwritten) => {
+                self.failures = self.failures.saturating_add(1);
+                let pauses = if unwritten.refused { AFTER_REFUSALS } else { AFTER_FAILURES };
+                let wait = pauses.wait_ms(self.failures, clock::random());
+                self.not_before = Instant::now() + Duration::from_millis(wait);
+                identification.forget_user();
+                // What is there has to be looked at again: a write whose answer was lost may have happened.
+                self.stored = None;
+                self.tell(unwritten.failure.one_line());
+                self.not_before
+            }
+        }
+    }
+
+    /// Once until it is written again.
+    fn tell(&mut self, problem: String) {
+        if self.problem.is_none() {
+            log::warn!(
+                hostler_event = "report-not-written", group:% = self.key, channel = self.channel.as_str();
+                "this host's report is not written, deployments go on (report: false turns it off): {problem}"
+            );
+        }
+        self.problem = Some(problem);
+    }
+
+    async fn write_if_due(
+        &mut self,
+        setup: &Setup,
+        identification: &mut Identification,
+        news: impl FnOnce(Who) -> News,
+    ) -> Result<Instant, Unwritten> {
+        let store = setup.stores.open(&self.channel)?;
+        let who = identification.of(setup, &store).await?;
+        let key = host_key(&self.key, &who.user).map_err(Failure::from)?;
+        self.place = Some(store.location(&key));
+        let news = news(who);
+        let before = match self.stored.take() {
+            Some(stored) if stored.user == news.user => stored,
+            _ => read(&store, &key, &news.user).await?,
+        };
+        let due_ms = before.report.as_ref().map_or(0, |report| report.due_ms(&news, clock::random()));
+        let now_ms = clock::now_ms();
+        if due_ms > now_ms {
+            self.stored = Some(before);
+            return Ok(at(due_ms));
+        }
+        let counter = before.report.as_ref().map_or(0, |report| report.counter);
+        let report = HostReport::after(counter, news, now_ms);
+        let etag = put(&store, &key, &report, before.etag.as_ref()).await?;
+        self.stored = Some(Stored { user: report.news.user.clone(), report: Some(report), etag: Some(etag) });
+        self.not_before = Instant::now() + BETWEEN_WRITES;
+        // The day's time is drawn at the next look.
+        Ok(self.not_before)
+    }
+}
+
+async fn read(store: &AnyStore, key: &Key, user: &str) -> Result<Stored, Unwritten> {
+    let user = user.to_owned();
+    match store.get(key, None, HOST_REPORT_BYTES).await {
+        Ok(GetOutcome::Found { bytes, etag }) => {
+            // One that cannot be read is replaced: nobody but this host writes it.
+            Ok(Stored { user, report: serde_json::from_slice(&bytes).ok(), etag: Some(etag) })
+        }
+        Ok(GetOutcome::NotFound | GetOutcome::NotModified) => Ok(Stored { user, report: None, etag: None }),
+        Err(error) => Err(unwritten(error)),
+    }
+}
+
+async fn put(store: &AnyStore, key: &Key, report: &HostReport, before: Option<&ETag>) -> Result<ETag, Unwritten> {
+    let bytes = serde_json::to_vec(report).context("the report cannot be written as JSON").map_err(Failure::from)?;
+    let condition = before.map_or(Condition::IfAbsent, Condition::IfMatch);
+    match store.put(key, &bytes, condition).await.map_err(unwritten)? {
+        PutOutcome::Stored(etag) => Ok(etag),
+        PutOutcome::PreconditionFailed => {
+            let message =
+                format!("{} was written by somebody else; does another host have this name?", store.location(key));
+            Err(Failure::say(hostler_core::codes::ExitCode::Failed, message).into())
+        }
+    }
+}
+
+fn unwritten(error: hostler_core::store::StoreError) -> Unwritten {
+    Unwritten { refused: error.kind == StoreErrorKind::Denied, failure: store::failure(error) }
+}

@@ -1,0 +1,163 @@
+//! Who the members of this host's group are: by the Auto Scaling group, or by what hosts say in the channels' stores.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hostler_aws::asg::AutoScaling;
+use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport};
+use hostler_core::ids::InstanceId;
+use hostler_core::machine::Event;
+use hostler_core::machine_events::{Change, MachineEvent, Member, Membership, look_again_ms, read_again_ms};
+use hostler_core::retry::Backoff;
+use hostler_core::store::{ETag, GetOutcome, Key, Store as _, hosts_key};
+use hostler_host::{atomic, clock};
+use tokio::time::Instant;
+
+use crate::engine::Handle;
+use crate::failure::Failure;
+use crate::setup::{Live, Setup};
+use crate::sources::store::{self, AnyStore};
+
+/// Documents of one group that are read. Prevents: a store full of other things in this host's memory.
+const MOST_DOCUMENTS: usize = 1000;
+
+/// After failures in a row.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
+
+/// A document as it was read last.
+struct Read {
+    etag: ETag,
+    /// `None` of one that cannot be understood.
+    report: Option<HostReport>,
+    at: Instant,
+}
+
+/// Tells the engine of the members, while there are scripts of Configure, until it is dropped.
+pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId) {
+    let mut state = handle.state();
+    let mut documents = BTreeMap::new();
+    let mut failures = 0;
+    loop {
+        if state.wait_for(|state| state.machine_events.present.contains(&MachineEvent::Configure)).await.is_err() {
+            return;
+        }
+        let setup = live.now();
+        let wait_ms = match look_and_tell(&setup, &handle, &instance, &mut documents).await {
+            Ok(Some(members)) => {
+                failures = 0;
+                look_again_ms(members, clock::random())
+            }
+            Ok(None) => {
+                failures += 1;
+                AFTER_FAILURES.wait_ms(failures, clock::random()).min(look_again_ms(0, clock::random()))
+            }
+            Err(failure) => {
+                failures += 1;
+                if failures == 1 {
+                    log::warn!(hostler_event = "members-unknown"; "Configure waits, the group's members are not known: {}", failure.one_line());
+                }
+                AFTER_FAILURES.wait_ms(failures, clock::random())
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
+            () = live.changed() => {}
+        }
+    }
+}
+
+/// How many members there are; `None` while this host is none itself: before it is in service, or before its own document is
+/// written.
+async fn look_and_tell(
+    setup: &Setup,
+    handle: &Handle,
+    instance: &InstanceId,
+    documents: &mut BTreeMap<(String, Key), Read>,
+) -> Result<Option<usize>, Failure> {
+    let members = look(setup, instance, documents).await?;
+    if !members.has(instance) {
+        return Ok(None);
+    }
+    tell(setup, handle, &members).await?;
+    Ok(Some(members.members.len()))
+}
+
+/// The document is there before the journal names it.
+async fn tell(setup: &Setup, handle: &Handle, members: &Membership) -> Result<(), Failure> {
+    let (bytes, digest) = members.to_bytes()?;
+    if handle.state().borrow().machine_events.members == Some(digest) {
+        return Ok(());
+    }
+    let path = setup.layout.members(&digest);
+    atomic::create_directories(&setup.layout.machine_events(), 0o750)?;
+    atomic::replace(&path, &bytes, 0o644)?;
+    // An engine that is gone is told by the next start.
+    let _ = handle.ask(Event::Machine(Change::Members(digest))).await;
+    Ok(())
+}
+
+async fn look(
+    setup: &Setup,
+    instance: &InstanceId,
+    documents: &mut BTreeMap<(String, Key), Read>,
+) -> Result<Membership, Failure> {
+    if setup.settings.auto_scaling.is_some() {
+        return of_auto_scaling(setup, instance).await;
+    }
+    let mut members = Vec::new();
+    for group in &setup.settings.groups {
+        let Some(channel) = &group.channel else { continue };
+        let store = setup.stores.open(channel)?;
+        let keys = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(store::failure)?;
+        documents.retain(|(of, key), _| {
+            of != channel || keys.contains(key) || !key.as_str().starts_with(hosts_key(&group.key).as_str())
+        });
+        let read_again = Duration::from_millis(read_again_ms(keys.len()));
+        for key in keys {
+            let place = (channel.clone(), key);
+            let known = documents.remove(&place);
+            if let Some(read) = read(&store, &place.1, known, read_again).await? {
+                members.extend(read.report.as_ref().and_then(member));
+                documents.insert(place, read);
+            }
+        }
+    }
+    Ok(Membership::new(members))
+}
+
+fn member(report: &HostReport) -> Option<Member> {
+    let news = &report.news;
+    report.is_member(clock::now_ms()).then(|| Member {
+        instance: news.instance.to_string(),
+        zone: news.zone.clone(),
+        address: Some(news.address.clone()),
+    })
+}
+
+/// Reads a document, or keeps what was read of it not long ago; `None` when it is gone.
+async fn read(store: &AnyStore, key: &Key, known: Option<Read>, again: Duration) -> Result<Option<Read>, Failure> {
+    let known = match known {
+        Some(known) if known.at.elapsed() < again => return Ok(Some(known)),
+        known => known,
+    };
+    let etag = known.as_ref().map(|known| &known.etag);
+    Ok(match store.get(key, etag, HOST_REPORT_BYTES).await.map_err(store::failure)? {
+        GetOutcome::NotFound => None,
+        GetOutcome::NotModified => known.map(|known| Read { at: Instant::now(), ..known }),
+        GetOutcome::Found { bytes, etag } => {
+            Some(Read { etag, report: serde_json::from_slice(&bytes).ok(), at: Instant::now() })
+        }
+    })
+}
+
+async fn of_auto_scaling(setup: &Setup, instance: &InstanceId) -> Result<Membership, Failure> {
+    let clients = setup.stores.clients()?;
+    let service = AutoScaling::of_clients(&clients).await;
+    let own = service.describe(instance.as_str()).await.context("which group this instance is in")?;
+    // Outside of a group a host has no fellows.
+    let Some(own) = own else { return Ok(Membership::new(Vec::new())) };
+    let found = service.in_service(&own.group).await.context("who is in the Auto Scaling group")?;
+    let member = |(instance, zone)| Member { instance, zone: Some(zone), address: None };
+    Ok(Membership::new(found.into_iter().map(member).collect()))
+}

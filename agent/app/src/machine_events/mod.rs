@@ -1,0 +1,260 @@
+//! Runs what the engine's journal of machine events says, one script at a time. Each has a run directory of its own, so that
+//! whoever takes over after a crash finds the script where it is, and runs none twice.
+
+mod membership;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
+use hostler_core::ids::{DeploymentId, InstanceId};
+use hostler_core::machine::{Event, State};
+use hostler_core::machine_events::{Change, MachineEvent, Run, environment};
+use hostler_core::notable::Notable;
+use hostler_host::hooks::{self, Launcher};
+use hostler_host::{atomic, clock, machine_scripts};
+
+use crate::engine::Handle;
+use crate::log_output::notable;
+use crate::setup::{Live, Setup};
+
+pub use membership::watch_members;
+
+/// Directories of ended runs that stay, for whoever wants to know what their scripts said.
+const KEPT_RUNS: u64 = 20;
+
+/// What runs the scripts.
+pub struct Runner {
+    live: Live,
+    handle: Handle,
+    instance: InstanceId,
+    launcher: Launcher,
+    /// This program, which is started again as each script's supervisor.
+    program: PathBuf,
+}
+
+/// The events that have scripts now.
+pub fn present(setup: &Setup) -> BTreeSet<MachineEvent> {
+    // What must not be run is there: it is refused by name when its time has come.
+    let has = |event: &MachineEvent| {
+        machine_scripts::list(&setup.layout.machine_scripts(*event)).map_or(true, |names| !names.is_empty())
+    };
+    MachineEvent::ALL.into_iter().filter(has).collect()
+}
+
+/// Begins Setup, once for each instance.
+pub async fn set_up(setup: &Setup, handle: &Handle) {
+    warn_of_unknown(setup);
+    let is_new = !handle.state().borrow().machine_events.set_up;
+    if is_new && present(setup).contains(&MachineEvent::Setup) {
+        // An engine that is gone is asked by the next start.
+        let _ = handle.ask(Event::Machine(Change::SetUp)).await;
+    }
+}
+
+impl Runner {
+    /// With the means by which hooks are run.
+    pub fn new(live: Live, handle: Handle, instance: InstanceId, launcher: Launcher, program: PathBuf) -> Self {
+        Self { live, handle, instance, launcher, program }
+    }
+
+    /// Runs what there is to run, until it is dropped. Scripts that are running go on then.
+    pub async fn attend(mut self) {
+        let mut state = self.handle.state();
+        let mut deploying = BTreeSet::new();
+        loop {
+            let now = Arc::clone(&state.borrow_and_update());
+            let active: BTreeSet<DeploymentId> = now.all_active().map(|(_, d)| d.id.clone()).collect();
+            if !active.is_subset(&deploying) {
+                // Before it can end: scripts may have come with an image, a package, or an administrator.
+                self.note_present(&now).await;
+            }
+            deploying = active;
+            if let Some(run) = now.machine_events.queue.first() {
+                if !self.push_on(run).await {
+                    return;
+                }
+                continue;
+            }
+            let changed = tokio::select! {
+                changed = state.changed() => changed,
+                () = self.live.changed() => {
+                    let now = Arc::clone(&state.borrow());
+                    self.note_present(&now).await;
+                    set_up(&self.live.now(), &self.handle).await;
+                    Ok(())
+                }
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn note_present(&self, state: &State) {
+        let found = present(&self.live.now());
+        if found != state.machine_events.present {
+            self.change(Change::Present(found)).await;
+        }
+    }
+
+    /// One step of a run. False when the agent is stopping.
+    async fn push_on(&self, run: &Run) -> bool {
+        let setup = self.live.now();
+        let change = match run.script() {
+            None => match begin(&setup, run) {
+                Ok(names) => {
+                    log::info!(hostler_event = "machine-event-started", event:% = run.event, scripts = names.len(); "{} begins", run.event);
+                    Change::Begin(run.number, names)
+                }
+                Err(error) => Change::Refused(run.number, format!("{error:#}")),
+            },
+            Some((index, script)) => {
+                let hook_run = self.hook_run(&setup, run, &script.name);
+                let directory = setup.layout.machine_run(run.event, run.number);
+                let attempt = directory.join(format!("run-{}-{}", index + 1, script.attempts));
+                let result = match atomic::create_directories(&directory, 0o750) {
+                    Ok(()) => self.run(&attempt, &hook_run).await,
+                    Err(error) => could_not_start(error.to_string()),
+                };
+                Change::ScriptEnded(run.number, index, result.outcome)
+            }
+        };
+        let going_on = self.change(change).await;
+        self.tell_end(&setup, run);
+        going_on
+    }
+
+    /// Waits for a script. One that is in the way of the instance's end is ended.
+    async fn run(&self, directory: &Path, run: &HookRun) -> HookResult {
+        let mut state = self.handle.state();
+        let mut hurried = false;
+        let script = hooks::run(&self.launcher, &self.program, directory, run);
+        tokio::pin!(script);
+        loop {
+            tokio::select! {
+                // First: it makes the directory in which it is cancelled.
+                biased;
+                result = &mut script => return result,
+                Ok(_) = state.wait_for(|state| state.machine_events.is_hurried()), if !hurried => {
+                    hurried = true;
+                    if let Err(error) = hooks::cancel(directory) {
+                        log::warn!(error:%; "a script that is in the way of the instance's end cannot be ended");
+                    }
+                }
+            }
+        }
+    }
+
+    fn hook_run(&self, setup: &Setup, run: &Run, name: &str) -> HookRun {
+        let timeout_seconds = run.timeout_seconds(setup.settings.machine_events.timeout_seconds, clock::now_ms());
+        let members = run.members.map(|digest| setup.layout.members(&digest));
+        let members = members.as_ref().and_then(|path| path.to_str());
+        let limits = &setup.limits;
+        let logs = setup.settings.logs.as_ref();
+        HookRun {
+            version: HOOK_DOCUMENT_VERSION,
+            deployment: run.id(),
+            event: run.event.name().to_owned(),
+            first_of_event: run.script().is_some_and(|(index, _)| index == 0),
+            location: name.to_owned(),
+            archive: setup.layout.machine_scripts(run.event),
+            working_directory: "/".into(),
+            user: None,
+            environment: environment(run, &self.instance, members, timeout_seconds),
+            inherit_environment: setup.settings.hooks.inherit_environment,
+            timeout_seconds,
+            grace_seconds: limits.kill_grace_seconds,
+            start_seconds: limits.supervisor_start_seconds,
+            umask: 0o022,
+            tasks_max: None,
+            memory_max: None,
+            scripts_log: setup.layout.machine_run(run.event, run.number).join("scripts.log"),
+            deployments_log: None,
+            log_bytes: limits.hook_log_bytes,
+            log_bytes_per_second: limits.hook_log_bytes_per_second,
+            line_bytes: limits.log_line_bytes,
+            tail_lines: limits.tail_lines,
+            redact_patterns: logs.map(|logs| logs.redact.clone()).unwrap_or_default(),
+            redact_values_from: logs.map(|logs| logs.redact_values_from.clone()).unwrap_or_default(),
+            secret_file_bytes: limits.secret_file_bytes,
+        }
+    }
+
+    /// Says how a run ended, once it has, and takes away what old ones left.
+    fn tell_end(&self, setup: &Setup, run: &Run) {
+        let state = Arc::clone(&self.handle.state().borrow());
+        let Some(ended) = state.machine_events.last.get(&run.event).filter(|ended| ended.number == run.number) else {
+            return;
+        };
+        if ended.failures.is_empty() {
+            log::info!(hostler_event = "machine-event-ended", event:% = run.event; "{} succeeded", run.event);
+        } else {
+            let log = setup.layout.machine_run(run.event, run.number).join("scripts.log");
+            notable!(Error, Notable::MachineEventFailed, event = run.event;
+                "the machine event {} failed: {}; its output is in {}", run.event, ended.failures.join("; "), log.display());
+        }
+        forget_old(setup, &state);
+    }
+
+    /// Persists a change. False when the agent is stopping.
+    async fn change(&self, change: Change) -> bool {
+        self.handle.ask(Event::Machine(change)).await.is_ok()
+    }
+}
+
+/// The run's scripts, and nothing in the place of their outcomes: what is there before the run has begun is of another
+/// instance's disk, or of a ledger that is gone.
+fn begin(setup: &Setup, run: &Run) -> anyhow::Result<Vec<String>> {
+    let directory = setup.layout.machine_run(run.event, run.number);
+    if directory.exists() {
+        fs::remove_dir_all(&directory).with_context(|| format!("cannot take away {}", directory.display()))?;
+    }
+    Ok(machine_scripts::list(&setup.layout.machine_scripts(run.event))?)
+}
+
+/// Names directories beside those of the events: nothing in them is ever run.
+fn warn_of_unknown(setup: &Setup) {
+    let names = MachineEvent::ALL.map(MachineEvent::name);
+    let directory = setup.layout.machine_scripts(MachineEvent::Setup);
+    let Some(entries) = directory.parent().and_then(|above| fs::read_dir(above).ok()) else { return };
+    for entry in entries.flatten() {
+        if !names.iter().any(|name| entry.file_name() == *name) {
+            log::warn!(
+                "{} is no machine event, and nothing of it is run; they are {}",
+                entry.path().display(),
+                names.join(", ")
+            );
+        }
+    }
+}
+
+fn could_not_start(message: String) -> HookResult {
+    let now = clock::now_ms();
+    HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
+}
+
+/// Takes away directories of runs that ended long ago, and members that nothing needs any more. What stays behind is tried
+/// again after the next run.
+fn forget_old(setup: &Setup, state: &State) {
+    let events = &state.machine_events;
+    let before = events.entries.saturating_sub(KEPT_RUNS);
+    let known = events.queue.iter().filter_map(|run| run.members).chain(events.members);
+    let known: BTreeSet<PathBuf> = known.map(|digest| setup.layout.members(&digest)).collect();
+    for entry in fs::read_dir(setup.layout.machine_events()).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let number: Option<u64> = name.split_once('-').and_then(|(number, _)| number.parse().ok());
+        let goes_on = number.is_some_and(|number| events.queue.iter().any(|run| run.number == number));
+        let gone = match number {
+            Some(number) if number <= before && !goes_on => fs::remove_dir_all(&path),
+            None if name.starts_with("members-") && !known.contains(&path) => fs::remove_file(&path),
+            _ => Ok(()),
+        };
+        if let Err(error) = gone {
+            log::warn!(error:%; "{} cannot be taken away", path.display());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Metrics in the embedded metric format, written to a file that is shipped as every other one. They are for graphs and
+//! alarms: what happens while no daemon runs is not in them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_core::health::Colour;
+use hostler_core::ids::InstanceId;
+use hostler_core::logs::embedded_metrics;
+use hostler_core::machine::{Progress, State};
+use hostler_core::status::Health;
+use hostler_host::clock;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::engine::Handle;
+use crate::log_output::RecordFile;
+use crate::setup::{Live, Setup};
+
+/// An alarm that has no data for longer does not know what to say.
+const BETWEEN_HEALTH: Duration = Duration::from_secs(60);
+
+/// Writes a line for each deployment that ends, and for each group's health when its colour changes and every minute, as long
+/// as the configuration wants them, until it is dropped.
+pub async fn write_metrics(live: Live, instance: InstanceId, handle: Handle, mut health: watch::Receiver<Health>) {
+    let mut file = None;
+    let mut progress = handle.progress();
+    let mut colours: BTreeMap<String, Colour> = BTreeMap::new();
+    let mut minutes = tokio::time::interval(BETWEEN_HEALTH);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let lines = tokio::select! {
+            piece = progress.recv() => match piece {
+                Ok(Progress::Finished { deployment, .. }) => {
+                    let state = Arc::clone(&handle.state().borrow());
+                    let mut ended = state.groups.values().flat_map(|group| &group.finished);
+                    let ended = ended.find(|ended| ended.id == deployment);
+                    ended.and_then(|ended| embedded_metrics::deployment(ended, &instance)).into_iter().collect()
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            },
+            changed = health.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let now = health.borrow_and_update().clone();
+                let other = |id: &String, colour| colours.get(id) != Some(&colour);
+                let changed: Health = now.iter().filter(|(id, report)| other(id, report.colour)).map(|(id, report)| (id.clone(), report.clone())).collect();
+                colours = now.into_iter().map(|(id, report)| (id, report.colour)).collect();
+                of_health(&handle.state().borrow(), &changed, &instance)
+            }
+            _ = minutes.tick() => of_health(&handle.state().borrow(), &health.borrow(), &instance),
+        };
+        let setup = live.now();
+        if setup.settings.logs.as_ref().is_some_and(|logs| logs.metrics.is_some()) {
+            write(&mut file, &setup, &lines);
+        } else {
+            file = None;
+        }
+    }
+}
+
+fn write(file: &mut Option<RecordFile>, setup: &Setup, lines: &[String]) {
+    if file.is_none() {
+        let path = setup.layout.metrics_log();
+        match RecordFile::open(&path, setup.limits.agent_log_bytes) {
+            Ok(opened) => *file = Some(opened),
+            Err(error) => log::warn!(error:%; "metrics are not written to {}", path.display()),
+        }
+    }
+    let Some(file) = file else { return };
+    for line in lines {
+        // A full disk loses a point of a graph.
+        let _ = file.write(&format!("{line}\n"));
+    }
+}
+
+fn of_health(state: &State, health: &Health, instance: &InstanceId) -> Vec<String> {
+    let now_ms = clock::now_ms();
+    let named = health.iter().filter_map(|(id, report)| Some((&state.groups.get(id)?.key, report)));
+    named.map(|(key, report)| embedded_metrics::health(key, instance, report, now_ms)).collect()
+}
