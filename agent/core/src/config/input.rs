@@ -11,6 +11,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
+use crate::traffic::TrafficSettings;
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
@@ -18,6 +19,7 @@ mod aws;
 mod codedeploy;
 mod logs;
 mod signatures;
+mod traffic;
 
 /// Keys at the top.
 const TOP: &[&str] = &[
@@ -50,6 +52,7 @@ const GROUP: &[&str] = &[
     "keep_bundle",
     "minimum_sequence",
     "wake_up_queue",
+    "traffic",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -186,6 +189,7 @@ impl Reader {
                     None => {}
                 },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
+                "traffic" => traffic::read(&mut settings.traffic, &entry.value, findings),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
                 _ => {}
@@ -204,6 +208,7 @@ impl Reader {
                 minimum_sequence: None,
                 policy: Policy::default(),
                 health: Vec::new(),
+                traffic: TrafficSettings::default(),
             });
             groups.len() - 1
         });

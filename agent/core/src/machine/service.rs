@@ -5,10 +5,11 @@ use crate::event_order::LifecycleEvent;
 use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments, stopped};
 use crate::machine::event::Refusal;
 use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
+use crate::traffic::Withdrawal;
 
 /// Refuses what must not begin on a host that is out of service.
-pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
-    let why = match (lifecycle.posture, creator) {
+pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
+    let why = match (posture(state), creator) {
         (Posture::Free, _) => return Ok(()),
         (Posture::Leaving, _) => "on its way out",
         // Who is at the keyboard knows that nothing serves here.
@@ -17,6 +18,12 @@ pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
         (Posture::Parked, _) => "in Standby",
     };
     Err(Refusal::OutOfService { why })
+}
+
+/// What may be done on this host: a Standby of our own holds nobody back.
+pub fn posture(state: &State) -> Posture {
+    let ours = state.traffic.as_ref().is_some_and(Withdrawal::is_standby);
+    if state.lifecycle.posture == Posture::Parked && ours { Posture::Free } else { state.lifecycle.posture }
 }
 
 /// Takes a change of the journal in. A host that comes back into service starts again what was stopped: its channels'
