@@ -30,6 +30,7 @@ mod signal;
 mod signing;
 mod support;
 mod syncs;
+mod traffic;
 mod wake_up;
 
 // As test code, so that it may panic and print.

@@ -5,6 +5,7 @@ pub mod codedeploy;
 pub mod crash_support;
 pub mod http_server;
 pub mod imds;
+pub mod load_balancing;
 pub mod logs_service;
 pub mod machine;
 pub mod moto;

@@ -175,11 +175,13 @@ impl SignedCalls {
         name: &str,
         parameters: &[(&str, &str)],
     ) -> Result<String, Fault> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("Action", name).append_pair("Version", version).extend_pairs(parameters);
+        let form = {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("Action", name).append_pair("Version", version).extend_pairs(parameters).finish()
+        };
         let content_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
-        let answer = self.post(operation, headers, form.finish().into_bytes()).await?;
+        let answer = self.post(operation, headers, form.into_bytes()).await?;
         String::from_utf8(answer.body.into()).map_err(|_| fatal("the answer is not text"))
     }
 

@@ -92,6 +92,9 @@ fn text(document: &Status) -> String {
     if let Some(lifecycle) = lifecycle_line(&document.lifecycle) {
         let _ = writeln!(text, "{lifecycle}");
     }
+    if let Some(withdrawal) = document.traffic.as_ref().filter(|withdrawal| withdrawal.is_out_of_service()) {
+        let _ = writeln!(text, "out of service since {}: {withdrawal}", clock::local_time(withdrawal.since_ms));
+    }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");
     }

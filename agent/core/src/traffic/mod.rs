@@ -16,7 +16,7 @@ mod settings;
 
 pub use choose::{GroupFacts, Misfit, Way, choose, common_misfit, fits};
 pub use journal::{Place, Problem, Target, TrafficPhase, Withdrawal};
-pub use next::{Next, TargetHealth, deregistered, in_standby, out_of_standby, registered};
+pub use next::{Next, TargetHealth, deregistered, drained, in_standby, out_of_standby, registered};
 pub use settings::{TrafficMode, TrafficSettings};
 
 /// For how many seconds EC2's application status checks are suppressed: nobody has to be there to end it.

@@ -77,6 +77,11 @@ pub fn deregistered(health: &TargetHealth) -> Next {
     if health.is_registered() { Next::Ask } else { Next::Wait }
 }
 
+/// Until the connections of a target that was deregistered have drained.
+pub fn drained(health: &TargetHealth) -> Next {
+    if health.state == "draining" { Next::Wait } else { Next::Done }
+}
+
 /// On the way back into a target group, until the load balancer finds it healthy.
 pub fn registered(health: &TargetHealth) -> Next {
     match health.state.as_str() {

@@ -92,5 +92,6 @@ fn what_was_asked_for_is_not_asked_for_twice() {
     ] {
         let health = health(state, reason);
         assert_eq!((deregistered(&health), registered(&health)), (out, back), "{health}");
+        assert_eq!(drained(&health) == Next::Wait, state == "draining");
     }
 }

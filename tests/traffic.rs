@@ -1,0 +1,342 @@
+//! A host that is taken out of service for a deployment and put back: by Standby, out of target groups, and kill -9 after
+//! each call.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::auto_scaling::{AutoScaling, SECRET};
+use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
+use crate::support::eventually;
+use crate::support::load_balancing::{Fault, LoadBalancing, arn};
+
+const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// A host in service, with its Auto Scaling group and its load balancers.
+struct Member {
+    host: Host,
+    group: AutoScaling,
+    balancing: LoadBalancing,
+}
+
+impl Member {
+    fn new(traffic: &str) -> Self {
+        let (host, balancing) = (Host::new(), LoadBalancing::default());
+        let beside = balancing.clone();
+        let group = AutoScaling::start_beside(INSTANCE, move |request| beside.answer(request));
+        group.change(|group| group.state = "InService".to_owned());
+        host.configure(&format!(
+            "instance_id: {INSTANCE}\ngroups: [{{application: shop, group: web, traffic: {{{traffic}}}}}]\n"
+        ));
+        Self { host, group, balancing }
+    }
+
+    /// In two target groups, by three ports; another host is in one of them.
+    fn in_target_groups(more: &str) -> Self {
+        let member = Self::new(&format!("mode: target_groups{more}"));
+        for (group, port) in PORTS {
+            member.balancing.target(group, INSTANCE, port);
+        }
+        member.balancing.target("web", "i-other", 80);
+        member.group.change(|group| group.service.target_groups = vec![arn("web"), arn("admin")]);
+        member
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.host.command(arguments);
+        command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    fn bundle(&self, version: &str) -> Bundle {
+        Bundle::new(&self.host, version).app()
+    }
+
+    fn deploy(&self, bundle: &PathBuf) -> Ended {
+        let ended = Ended::of(self.command(&["deploy", bundle.to_str().unwrap()]));
+        self.nothing_was_wrong();
+        ended
+    }
+
+    fn begin(&self, arguments: &[&str]) -> Running {
+        self.host.start_command(self.command(arguments))
+    }
+
+    /// Deploys a bundle with all hooks that holds in BeforeInstall until the gate is there.
+    fn held(&self, version: &str) -> (Running, PathBuf) {
+        let gate = self.host.path(format!("gate-{version}"));
+        let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+        let bundle = self.bundle(version).hook("BeforeInstall", &wait).all_hooks().write();
+        let running = self.begin(&["deploy", bundle.to_str().unwrap()]);
+        let line = format!("{version} BeforeInstall");
+        eventually("it holds in BeforeInstall", PATIENCE, || {
+            if self.host.hook_lines().contains(&line) { Ok(()) } else { Err(running.said()) }
+        });
+        (running, gate)
+    }
+
+    fn nothing_was_wrong(&self) {
+        assert_eq!(self.group.change(|group| group.wrong.clone()), Vec::<String>::new());
+        assert_eq!(self.balancing.change(|services| services.wrong.clone()), Vec::<String>::new());
+    }
+
+    fn standby_moves(&self) -> Vec<&'static str> {
+        self.group.change(|group| group.service.moves.clone())
+    }
+
+    /// What the status says that the host is out of.
+    fn out_of_service(&self) -> serde_json::Value {
+        self.host.ok(&["status", "--json"]).json()["traffic"].clone()
+    }
+
+    /// Waits until nothing is in the journal and nothing goes on.
+    fn settles(&self, daemon: &Running) {
+        eventually("the host is back in service", PATIENCE, || {
+            let document = self.host.ok(&["status", "--json"]).json();
+            let done = document["traffic"].is_null() && document["groups"][0]["active"].is_null();
+            if done { Ok(()) } else { Err(format!("{document}\n{}", daemon.said())) }
+        });
+    }
+}
+
+const PORTS: [(&str, u16); 3] = [("admin", 9000), ("web", 80), ("web", 8443)];
+
+fn all_ports() -> Vec<(String, u16)> {
+    PORTS.iter().map(|(group, port)| ((*group).to_owned(), *port)).collect()
+}
+
+#[test]
+fn a_deployment_goes_through_standby_and_back() {
+    let member = Member::new("mode: standby");
+    let (running, gate) = member.held("v1");
+    let desired = || member.group.change(|group| group.service.desired);
+    assert_eq!((member.group.state().as_str(), desired()), ("Standby", 1));
+    let shown = member.out_of_service();
+    assert_eq!((&shown["place"]["by"], &shown["place"]["auto_scaling_group"]), (&"standby".into(), &"web-asg".into()));
+    member.host.ok(&["status"]).saying(&["out of service since", "in Standby of web-asg"]);
+    fs::write(gate, "").unwrap();
+    running.end().with_code(0).saying(&["BlockTraffic", "AllowTraffic"]);
+    assert_eq!((member.group.state().as_str(), desired()), ("InService", 2));
+    assert_eq!(member.standby_moves(), ["EnterStandby", "ExitStandby"]);
+    assert!(member.out_of_service().is_null());
+    member.nothing_was_wrong();
+    member.host.ok(&["history", "--verify"]);
+}
+
+#[test]
+fn throttled_and_lost_calls_of_standby_are_made_once() {
+    let member = Member::new("mode: standby");
+    member.group.change(|group| (group.service.throttled, group.service.lost, group.service.on_its_way) = (3, 2, 0));
+    member.deploy(&member.bundle("v1").all_hooks().write()).with_code(0);
+    assert_eq!(member.standby_moves(), ["EnterStandby", "ExitStandby"]);
+}
+
+#[test]
+fn a_surge_leaves_the_desired_capacity_alone_on_the_way_out() {
+    let member = Member::new("mode: standby, surge: true");
+    member.group.change(|group| group.service.min = 2);
+    let (running, gate) = member.held("v1");
+    assert_eq!(member.group.change(|group| group.service.desired), 2);
+    fs::write(gate, "").unwrap();
+    running.end().with_code(0);
+    assert_eq!(member.group.state(), "InService");
+}
+
+#[test]
+fn every_port_of_every_target_group_is_left_and_entered_again() {
+    let member = Member::in_target_groups("");
+    member.balancing.change(|services| {
+        services.faults.extend([Fault::Throttled, Fault::Internal, Fault::Lost, Fault::Lost, Fault::Throttled]);
+    });
+    let (running, gate) = member.held("v1");
+    assert_eq!(member.balancing.healthy(INSTANCE), []);
+    assert_eq!(member.balancing.healthy("i-other"), [("web".to_owned(), 80)]);
+    member.host.ok(&["status"]).saying(&["out of the target groups", "web:8443", "admin:9000"]);
+    fs::write(gate, "").unwrap();
+    running.end().with_code(0);
+    assert_eq!(member.balancing.healthy(INSTANCE), all_ports());
+    assert!(member.out_of_service().is_null());
+    member.nothing_was_wrong();
+}
+
+#[test]
+fn named_target_groups_need_no_auto_scaling_group() {
+    let member = Member::in_target_groups(&format!(", target_groups: ['{}']", arn("web")));
+    member.group.change(|group| group.state = String::new());
+    member.deploy(&member.bundle("v1").all_hooks().write()).with_code(0);
+    let moves = member.balancing.change(|services| services.moves.clone());
+    assert_eq!(moves, ["deregister web:80", "deregister web:8443", "register web:80", "register web:8443"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_the_application_is_stopped() {
+    for (traffic, words) in [
+        ("mode: standby", ["desired capacity of 2 and a minimum of 2", "surge: true"]),
+        ("mode: standby, surge: true", ["no room for a surge", "raise the maximum"]),
+        ("mode: target_groups", ["classic load balancers (old)", "mode: standby"]),
+    ] {
+        let member = Member::new(traffic);
+        member.host.deploy(&member.bundle("v0").all_hooks().write(), &["--group", "other", "--application", "shop"]);
+        member.host.clear_hook_lines();
+        member.group.change(|group| {
+            let service = &mut group.service;
+            (service.min, service.max, service.health_check_type) = (2, 2, "ELB");
+            service.classic_load_balancers = vec!["old".to_owned()];
+        });
+        let ended = member.deploy(&member.bundle("v1").all_hooks().write()).with_code(1);
+        ended.saying(&["DownloadBundle"]).saying(&words);
+        assert_eq!(member.host.hook_lines(), Vec::<String>::new());
+        assert_eq!(member.standby_moves(), [""; 0]);
+    }
+    let member = Member::in_target_groups("");
+    member.group.change(|group| group.service.health_check_type = "ELB");
+    let bundle = member.bundle("v1").all_hooks().write();
+    member.deploy(&bundle).with_code(1).saying(&["load balancer health checks", "despite_elb_health_checks: true"]);
+    let member = Member::in_target_groups(", despite_elb_health_checks: true");
+    member.group.change(|group| group.service.health_check_type = "ELB");
+    member.deploy(&member.bundle("v1").all_hooks().write()).with_code(0);
+}
+
+#[test]
+fn a_missing_permission_is_named_and_the_host_serves_on() {
+    let member = Member::new("mode: standby");
+    member.group.change(|group| group.service.denied = "EnterStandby");
+    let ended = member.deploy(&member.bundle("v1").all_hooks().write()).with_code(1);
+    ended.saying(&["BlockTraffic", "allow autoscaling:EnterStandby"]);
+    assert_eq!(member.group.state(), "InService");
+    assert!(member.out_of_service().is_null());
+    assert!(!member.host.hook_lines().contains(&"v1 BeforeInstall".to_owned()));
+}
+
+#[test]
+fn where_nothing_serves_nothing_is_done() {
+    for state in ["Standby", "Pending:Wait", "Warmed:Stopped", ""] {
+        let member = Member::new("mode: standby");
+        member.group.change(|group| (group.state, group.service.min) = (state.to_owned(), 2));
+        member.deploy(&member.bundle("v1").all_hooks().write()).with_code(0);
+        assert_eq!(member.group.state(), state);
+        assert_eq!(member.standby_moves(), [""; 0], "{state:?}");
+        assert!(member.out_of_service().is_null());
+    }
+}
+
+#[test]
+fn a_failed_deployment_that_is_rolled_back_ends_in_service() {
+    for failing in ["AfterBlockTraffic", "BeforeInstall", "ValidateService"] {
+        let member = Member::new("mode: standby");
+        let old = member.bundle("v1").hook("AfterBlockTraffic", "[ ! -e $0.fail ]").all_hooks().write();
+        member.deploy(&old).with_code(0);
+        if failing == "AfterBlockTraffic" {
+            let kept = member.host.status()["installed"]["archive"].as_str().unwrap().to_owned();
+            let script = member.host.deployment(&kept).join("deployment-archive/hooks/AfterBlockTraffic-1.sh.fail");
+            fs::write(script, "").unwrap();
+        }
+        let bundle = member.bundle("v2").hook(failing, "exit 3").all_hooks().write();
+        member.deploy(&bundle).with_code(1);
+        assert_eq!(member.group.state(), "InService", "{failing}");
+        assert_eq!(member.standby_moves().len(), 4, "{failing}");
+        assert!(member.out_of_service().is_null(), "{failing}");
+    }
+}
+
+#[test]
+fn a_broken_application_stays_out_is_reported_and_is_put_back_by_what_works() {
+    let member = Member::in_target_groups("");
+    let bundle = member.bundle("v1").hook("ApplicationStart", "exit 3").all_hooks().write();
+    member.deploy(&bundle).with_code(1);
+    assert_eq!(member.balancing.healthy(INSTANCE), []);
+    assert_eq!(member.out_of_service()["touched"], true);
+    let daemon = member.begin(&["run"]);
+    daemon.says("hostler runs");
+    member.host.ok(&["status"]).saying(&["out of service since", "admin:9000"]);
+    let health = member.host.run(&["status", "--health"]).with_code(1);
+    health.saying(&["out of service"]);
+    member.deploy(&member.bundle("v2").all_hooks().write()).with_code(0);
+    assert_eq!(member.balancing.healthy(INSTANCE), all_ports());
+    assert!(member.out_of_service().is_null());
+}
+
+#[test]
+fn a_target_that_does_not_become_healthy_fails_the_deployment_and_is_waited_for_afterwards() {
+    let member = Member::in_target_groups(", timeout: 2s");
+    member.deploy(&member.bundle("v1").all_hooks().write()).with_code(0);
+    member.balancing.change(|services| services.never_healthy = true);
+    let ended = member.deploy(&member.bundle("v2").all_hooks().write()).with_code(1);
+    ended.saying(&["AllowTraffic", "is healthy: not within 2 seconds", "Health checks failed with these codes: [503]"]);
+    let shown = member.out_of_service();
+    assert!(shown["problem"]["why"].as_str().unwrap().contains("put back"), "{shown}");
+    member.balancing.change(|services| services.never_healthy = false);
+    for (group, port) in PORTS {
+        member.balancing.target(group, INSTANCE, port);
+    }
+    let daemon = member.begin(&["run"]);
+    member.settles(&daemon);
+}
+
+#[test]
+fn status_checks_are_suppressed_for_a_bounded_time_also_where_the_host_stays() {
+    let member = Member::new("suppress_status_checks: true");
+    let (running, gate) = member.held("v1");
+    assert_eq!(member.balancing.change(|services| services.suppressed), Some(3600));
+    assert_eq!(member.standby_moves(), [""; 0]);
+    fs::write(gate, "").unwrap();
+    running.end().with_code(0);
+    assert_eq!(member.balancing.change(|services| services.suppressed), None);
+    member.nothing_was_wrong();
+}
+
+/// `kill -9` after each call of a deployment, whose answer the host never sees; then a daemon takes over.
+fn killed_after_each_call(member: impl Fn() -> Member + Sync, is_back: impl Fn(&Member) -> bool + Sync) {
+    let whole = member();
+    whole.deploy(&whole.bundle("v1").all_hooks().write()).with_code(0);
+    let calls = whole.group.change(|group| group.service.calls);
+    assert!(calls > 5, "{calls}");
+    let kill_at = |call: u32| {
+        let member = member();
+        member.group.change(|group| group.service.hold = Some(call));
+        let bundle = member.bundle("v1").all_hooks().write();
+        let deploying = member.begin(&["deploy", bundle.to_str().unwrap()]);
+        eventually(&format!("call {call}"), PATIENCE, || {
+            let made = member.group.change(|group| group.service.calls);
+            if made >= call { Ok(()) } else { Err(format!("{made} calls\n{}", deploying.said())) }
+        });
+        deploying.kill();
+        let daemon = member.begin(&["run"]);
+        daemon.says("hostler runs");
+        member.settles(&daemon);
+        assert!(is_back(&member), "call {call}: {}", daemon.said());
+        let last = member.host.status()["last"].clone();
+        assert_eq!(last["outcome"], "succeeded", "call {call}: {last}");
+        member.nothing_was_wrong();
+    };
+    std::thread::scope(|scope| {
+        for worker in 1..=4 {
+            let kill_at = &kill_at;
+            scope.spawn(move || (worker..=calls).step_by(4).for_each(kill_at));
+        }
+    });
+}
+
+#[test]
+fn kill_after_each_call_of_standby_ends_in_service() {
+    killed_after_each_call(
+        || Member::new("mode: standby, suppress_status_checks: true"),
+        |member| {
+            let moves = member.standby_moves();
+            member.group.state() == "InService" && moves == ["EnterStandby", "ExitStandby"]
+        },
+    );
+}
+
+#[test]
+fn kill_after_each_call_of_target_groups_ends_in_service() {
+    killed_after_each_call(
+        || Member::in_target_groups(""),
+        |member| {
+            let moves = member.balancing.change(|services| services.moves.len());
+            member.balancing.healthy(INSTANCE) == all_ports() && moves == 2 * PORTS.len()
+        },
+    );
+}
