@@ -2,6 +2,7 @@
 
 mod cloud;
 mod machine;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -44,7 +45,9 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
         tokio::task::spawn_blocking(move || machine::examine(&setup, answered)).await?
     };
     findings.extend(machine);
+    let instance = cloud::who(&setup, &mut findings).await;
     cloud::examine(&setup, write, &mut findings).await;
+    traffic::examine(&setup, instance.as_ref(), &mut findings).await;
     Ok(Report { version: DOCTOR_VERSION, findings })
 }
 

@@ -9,7 +9,7 @@ use hostler_aws::imds::{Imds, ImdsFault};
 use hostler_aws::store_s3::{S3Store, check_conditions};
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding, clock_skew};
-use hostler_core::ids::Sha256Digest;
+use hostler_core::ids::{InstanceId, Sha256Digest};
 use hostler_core::release;
 use hostler_core::store::{GetOutcome, Store as _, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
@@ -20,9 +20,8 @@ use crate::setup::Setup;
 use crate::sources::signatures;
 use crate::sources::store::AnyStore;
 
-/// Everything about the cloud that the configuration uses.
+/// Credentials, and everything about the channels that the configuration uses.
 pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
-    who(setup, findings).await;
     let groups: Vec<(&GroupSettings, &str)> =
         setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
     if !groups.is_empty() && setup.settings.signatures.channel.is_none() {
@@ -63,11 +62,15 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-async fn who(setup: &Setup, findings: &mut Vec<Finding>) {
+/// Which host this is, where that can be found out.
+pub async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
     let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
     match identity::find(setup, known.as_ref()) {
-        Ok(Way::Known(id)) => findings.push(Finding::ok(Code::Identity, format!("this host is {id}"))),
+        Ok(Way::Known(id)) => {
+            findings.push(Finding::ok(Code::Identity, format!("this host is {id}")));
+            Some(id)
+        }
         Ok(Way::Ask(imds)) => match identity::ask(&imds).await {
             Ok(id) => {
                 findings.push(answers(&imds).await);
@@ -78,16 +81,19 @@ async fn who(setup: &Setup, findings: &mut Vec<Finding>) {
                     ),
                     _ => Finding::ok(Code::Identity, format!("this host is {id}, by the instance metadata service")),
                 });
+                Some(id)
             }
             Err(fault) => {
                 findings.push(imds_fault(&fault));
                 let remedy = "see the finding about the metadata service; or set instance_id in the configuration";
                 findings.push(Finding::error(Code::Identity, "it is not known which host this is", remedy));
+                None
             }
         },
         Err(failure) => {
             let remedy = "set instance_id in the configuration";
             findings.push(Finding::error(Code::Identity, failure.one_line(), remedy));
+            None
         }
     }
 }

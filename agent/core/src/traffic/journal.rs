@@ -7,7 +7,7 @@ use crate::machine::event::Effect;
 use crate::retry::Backoff;
 
 /// Between two tries to put a host back.
-const BETWEEN_TRIES: Backoff = Backoff { first_ms: 30_000, most_ms: 600_000 };
+const BETWEEN_TRIES: Backoff = Backoff { first_ms: 5000, most_ms: 600_000 };
 
 /// What the effect Traffic does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
