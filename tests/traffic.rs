@@ -2,7 +2,7 @@
 //! each call.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
@@ -56,7 +56,7 @@ impl Member {
         Bundle::new(&self.host, version).app()
     }
 
-    fn deploy(&self, bundle: &PathBuf) -> Ended {
+    fn deploy(&self, bundle: &Path) -> Ended {
         let ended = Ended::of(self.command(&["deploy", bundle.to_str().unwrap()]));
         self.nothing_was_wrong();
         ended
@@ -332,6 +332,15 @@ fn doctor_names_the_commonest_set_up_and_each_missing_permission() {
     let (severity, message, remedy) = findings(&member, Code::OutOfService).remove(0);
     assert!(severity == Severity::Warning && message.contains("admin:9000"), "{message}");
     assert!(remedy.contains("hostler deploy"), "{remedy}");
+}
+
+#[test]
+fn an_image_of_a_host_that_is_out_of_service_forgets_that_and_says_so() {
+    let member = Member::new("mode: standby");
+    member.deploy(&member.bundle("v1").hook("ApplicationStart", "exit 3").all_hooks().write()).with_code(1);
+    assert_eq!(member.out_of_service()["touched"], true);
+    Ended::of(member.command(&["seal"])).with_code(0).saying(&["in Standby of web-asg", "put it back by hand"]);
+    assert!(member.out_of_service().is_null());
 }
 
 #[test]

@@ -226,14 +226,12 @@ pub async fn allow(
         Place::InPlace => Ok(Vec::new()),
     }
     .map_err(|failure| fail(format!("this host cannot be put back into service: {}", failure.message)))?;
-    if withdrawal.suppresses_status_checks {
-        if let Err(failure) = services.resume_status_checks().await {
-            let most = SUPPRESSION_SECONDS / 60;
-            warnings.push(format!(
-                "the application status checks stay suppressed for {most} minutes at most: {}",
-                failure.message
-            ));
-        }
+    if withdrawal.suppresses_status_checks
+        && let Err(failure) = services.resume_status_checks().await
+    {
+        let most = SUPPRESSION_SECONDS / 60;
+        let why = failure.message;
+        warnings.push(format!("the application status checks stay suppressed for {most} minutes at most: {why}"));
     }
     log::info!(deployment = withdrawal.deployment.as_str(); "back in service; before: {withdrawal}");
     Ok(warnings)

@@ -326,7 +326,7 @@ fn traffic_is_read_for_each_group_and_what_does_not_fit_together_is_refused() {
     let of = |text: &str| {
         let text = format!("groups: [{{application: a, group: g, traffic: {{{text}}}}}]");
         let files = [("config.yaml".to_owned(), text)];
-        let read = input::read(&files, &Limits::default());
+        let read = read(&files, &Limits::default());
         read.map(|settings| settings.groups[0].traffic.clone())
             .map_err(|found| found.iter().map(|d| format!("{} {:?}\n", d.message, d.help)).collect::<String>())
     };

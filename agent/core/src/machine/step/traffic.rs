@@ -67,6 +67,8 @@ impl Turn<'_> {
                 self.warn(deployment, warnings);
                 if phase == TrafficPhase::Allow && self.is_withdrawn(deployment) {
                     self.state.traffic = None;
+                } else if let Some(withdrawal) = &mut self.state.traffic {
+                    withdrawal.problem = None;
                 }
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
@@ -109,7 +111,7 @@ impl Turn<'_> {
 
     /// Puts the host back when no deployment will.
     pub(super) fn put_back_if_due(&mut self) {
-        if !self.state.put_back_at_ms().is_some_and(|at| self.context.now_ms >= at) {
+        if self.state.put_back_at_ms().is_none_or(|at| self.context.now_ms < at) {
             return;
         }
         let effect = self.effect(Work::Traffic { phase: TrafficPhase::Allow });

@@ -104,6 +104,23 @@ fn a_deployment_takes_the_host_out_once_and_puts_it_back() {
     }
 }
 
+/// The load balancer's health check may be this host's own answer.
+#[test]
+fn a_host_that_is_put_back_says_that_it_serves_before_it_is_asked() {
+    use crate::machine::checks::in_service;
+    let mut host = serving();
+    let mut effects = host.deploy(2, request("prod", None)).unwrap();
+    let mut seen = Vec::new();
+    while let Some(effect) = effects.pop() {
+        if let Work::Traffic { phase } = effect.work {
+            seen.push((phase, in_service(&host.state.groups[&key("prod").id()])));
+        }
+        let result = Box::new(host.perform(&effect));
+        effects = host.step(Event::Finished { effect: effect.number, result }).unwrap();
+    }
+    assert_eq!(seen, [(TrafficPhase::Look, false), (TrafficPhase::Block, false), (TrafficPhase::Allow, true)]);
+}
+
 #[test]
 fn where_nothing_serves_the_events_are_skipped() {
     let mut host = serving();
