@@ -7,8 +7,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Services whose actions the program names where it calls them, for its messages about what is denied.
-const SERVICES: [&str; 8] =
-    ["autoscaling", "cloudformation", "codedeploy-commands-secure", "elasticloadbalancing", "kms", "logs", "s3", "sqs"];
+const SERVICES: [&str; 9] = [
+    "autoscaling",
+    "cloudformation",
+    "codedeploy-commands-secure",
+    "ec2",
+    "elasticloadbalancing",
+    "kms",
+    "logs",
+    "s3",
+    "sqs",
+];
 
 /// Actions that no call of ours is named for, and why they are needed.
 const IMPLIED: [&str; 3] = [

@@ -34,6 +34,7 @@ mod signals;
 mod signing;
 mod support;
 mod syncs;
+mod traffic;
 mod wake_up;
 
 // As test code, so that it may panic and print.

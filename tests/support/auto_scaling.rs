@@ -14,6 +14,9 @@ use super::sigv4;
 /// The secret that requests must be signed with; the same as of the other services here.
 pub use super::s3_front::SECRET_KEY as SECRET;
 
+/// Longer than any test.
+const HELD: Duration = Duration::from_secs(3600);
+
 /// A hook of the group.
 #[derive(Debug, Clone)]
 struct Hook {
@@ -64,6 +67,62 @@ pub struct Group {
     pub fellows: Vec<(String, String)>,
     /// What was wrong with requests.
     pub wrong: Vec<String>,
+    /// Its size and what it takes its instances by.
+    pub service: Service,
+}
+
+/// A group's capacity and load balancers, and how Standby goes (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html>).
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub min: u64,
+    pub desired: u64,
+    pub max: u64,
+    /// `EC2`, or `ELB`.
+    pub health_check_type: &'static str,
+    pub target_groups: Vec<String>,
+    pub classic_load_balancers: Vec<String>,
+    pub launch_suspended: bool,
+    /// So many looks at the instance see it on its way.
+    pub on_its_way: u32,
+    left_on_its_way: u32,
+    /// What was done, in order.
+    pub moves: Vec<&'static str>,
+    /// So many calls are answered with a throttling error, and not carried out.
+    pub throttled: u32,
+    /// So many calls that change something are carried out and their answers lost.
+    pub lost: u32,
+    /// Calls so far, to the services beside it too.
+    pub calls: u32,
+    /// The call with this number is carried out, and its answer does not come.
+    pub hold: Option<u32>,
+}
+
+impl Service {
+    fn holds_this_call(&mut self) -> bool {
+        self.calls += 1;
+        self.hold == Some(self.calls)
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            min: 1,
+            desired: 2,
+            max: 3,
+            health_check_type: "EC2",
+            target_groups: Vec::new(),
+            classic_load_balancers: Vec::new(),
+            launch_suspended: false,
+            on_its_way: 1,
+            left_on_its_way: 0,
+            moves: Vec::new(),
+            throttled: 0,
+            lost: 0,
+            calls: 0,
+            hold: None,
+        }
+    }
 }
 
 /// What is added to the name of a call after a completion.
@@ -78,6 +137,11 @@ pub struct AutoScaling {
 impl AutoScaling {
     /// A group that the instance is no member of yet.
     pub fn start(instance: &str) -> Self {
+        Self::start_beside(instance, |_| None)
+    }
+
+    /// The same on an address where other services answer too: what `beside` answers is not this one's.
+    pub fn start_beside(instance: &str, beside: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
         let group = Arc::new(Mutex::new(Group {
             instance: instance.to_owned(),
             state: String::new(),
@@ -99,10 +163,14 @@ impl AutoScaling {
             calls: BTreeMap::new(),
             fellows: Vec::new(),
             wrong: Vec::new(),
+            service: Service::default(),
         }));
         let shared = Arc::clone(&group);
         let server = Server::start(move |request| {
-            let reply = shared.lock().unwrap().hold_or_answer(&request);
+            let other = beside(&request);
+            let mut group = shared.lock().unwrap();
+            let reply = other.unwrap_or_else(|| group.hold_or_answer(&request));
+            let reply = if group.service.holds_this_call() { reply.after(HELD) } else { reply };
             async move { reply }
         });
         Self { server, group }
@@ -204,11 +272,24 @@ impl Group {
         }
         let form = form(&request.body);
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+        if let Some(reply) = self.service_fault() {
+            return reply;
+        }
         let (hook, instance) = (field("LifecycleHookName"), field("InstanceId"));
         match field("Action").as_str() {
-            action if self.denied.contains(&action) => error(403, "AccessDenied", "not authorized"),
-            "DescribeAutoScalingInstances" => self.describe(),
+            action if self.denied.contains(&action) => {
+                error(403, "AccessDenied", &format!("not authorized to perform: autoscaling:{action}"))
+            }
+            "DescribeAutoScalingInstances" => {
+                self.goes_on_its_way();
+                self.describe()
+            }
             "DescribeAutoScalingGroups" => self.describe_group(&field("AutoScalingGroupNames.member.1")),
+            "EnterStandby" => {
+                let decrement = field("ShouldDecrementDesiredCapacity") == "true";
+                self.enter_standby(&field("InstanceIds.member.1"), decrement)
+            }
+            "ExitStandby" => self.exit_standby(&field("InstanceIds.member.1")),
             "DescribeLifecycleHooks" => self.describe_hooks(),
             "RecordLifecycleActionHeartbeat" => self.heartbeat(hook, &instance),
             "CompleteLifecycleAction" => self.complete(&hook, &instance, &field("LifecycleActionResult")),
@@ -285,7 +366,79 @@ impl Group {
         answered("DescribeAutoScalingInstances", &list)
     }
 
+    fn service_fault(&mut self) -> Option<Reply> {
+        if self.service.throttled > 0 {
+            self.service.throttled -= 1;
+            return Some(error(400, "Throttling", "Rate exceeded"));
+        }
+        None
+    }
+
+    fn goes_on_its_way(&mut self) {
+        let next = match self.state.as_str() {
+            "EnteringStandby" => "Standby",
+            "Pending" => "InService",
+            _ => return,
+        };
+        if self.service.left_on_its_way == 0 {
+            self.state = next.to_owned();
+        } else {
+            self.service.left_on_its_way -= 1;
+        }
+    }
+
+    fn enter_standby(&mut self, instance: &str, decrement: bool) -> Reply {
+        let Service { min, desired, max, .. } = self.service;
+        if instance != self.instance || self.state != "InService" {
+            return error(400, "ValidationError", &format!("The instance {instance} is not in InService."));
+        }
+        if decrement && desired <= min {
+            let text = format!(
+                "AutoScalingGroup web-asg has min-size={min}, max-size={max}, and desired-size={desired}. To place into \
+                 standby 1 instance, please update the AutoScalingGroup sizes appropriately."
+            );
+            return error(400, "ValidationError", &text);
+        }
+        self.service.desired -= u64::from(decrement);
+        self.moved("EnterStandby", "EnteringStandby")
+    }
+
+    fn exit_standby(&mut self, instance: &str) -> Reply {
+        let Service { desired, max, launch_suspended, .. } = self.service;
+        if instance != self.instance || self.state != "Standby" {
+            return error(400, "ValidationError", &format!("The instance {instance} is not in Standby."));
+        }
+        if launch_suspended || desired >= max {
+            return error(400, "ValidationError", "The group does not take the instance back.");
+        }
+        self.service.desired += 1;
+        self.moved("ExitStandby", "Pending")
+    }
+
+    fn moved(&mut self, action: &'static str, state: &str) -> Reply {
+        self.state = state.to_owned();
+        self.service.left_on_its_way = self.service.on_its_way;
+        self.service.moves.push(action);
+        let activity = "<Activities><member><ActivityId>a-1</ActivityId><AutoScalingGroupName>web-asg</AutoScalingGroupName>\
+                        <Cause>asked</Cause><StartTime>2026-11-01T00:00:00Z</StartTime><StatusCode>InProgress</StatusCode>\
+                        </member></Activities>";
+        let reply = answered(action, activity);
+        if self.service.lost > 0 {
+            self.service.lost -= 1;
+            return reply.lost();
+        }
+        reply
+    }
+
     fn describe_group(&self, name: &str) -> Reply {
+        let Service { min, desired, max, health_check_type, .. } = self.service;
+        let members =
+            |items: &[String]| items.iter().map(|item| format!("<member>{item}</member>")).collect::<String>();
+        let suspended = if self.service.launch_suspended {
+            "<member><ProcessName>Launch</ProcessName><SuspensionReason>by hand</SuspensionReason></member>"
+        } else {
+            ""
+        };
         let own = (self.instance.clone(), self.state.clone());
         let instances = self.fellows.iter().chain((!self.state.is_empty()).then_some(&own)).map(|(instance, state)| {
             format!(
@@ -295,13 +448,16 @@ impl Group {
             )
         });
         let group = format!(
-            "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><MinSize>0</MinSize><MaxSize>9</MaxSize>\
-             <DesiredCapacity>2</DesiredCapacity><DefaultCooldown>300</DefaultCooldown>\
-             <AvailabilityZones><member>eu-central-1a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType>\
-             <CreatedTime>2026-11-01T00:00:00Z</CreatedTime><Instances>{}</Instances></member>",
+            "<AutoScalingGroups><member><AutoScalingGroupName>{name}</AutoScalingGroupName><MinSize>{min}</MinSize>\
+             <MaxSize>{max}</MaxSize><DesiredCapacity>{desired}</DesiredCapacity><DefaultCooldown>300</DefaultCooldown>\
+             <AvailabilityZones/><LoadBalancerNames>{}</LoadBalancerNames><TargetGroupARNs>{}</TargetGroupARNs>\
+             <HealthCheckType>{health_check_type}</HealthCheckType><CreatedTime>2026-11-01T00:00:00Z</CreatedTime>\
+             <Instances>{}</Instances><SuspendedProcesses>{suspended}</SuspendedProcesses></member></AutoScalingGroups>",
+            members(&self.service.classic_load_balancers),
+            members(&self.service.target_groups),
             instances.collect::<String>()
         );
-        answered("DescribeAutoScalingGroups", &format!("<AutoScalingGroups>{group}</AutoScalingGroups>"))
+        answered("DescribeAutoScalingGroups", &group)
     }
 
     fn describe_hooks(&self) -> Reply {

@@ -7,6 +7,7 @@ pub mod crash_support;
 mod eventually;
 pub mod http_server;
 pub mod imds;
+pub mod load_balancing;
 pub mod logs_service;
 pub mod machine;
 pub mod moto;

@@ -328,6 +328,9 @@ pub struct ReleaseArgs {
     /// Agents below this version refuse the release
     #[arg(long, value_name = "VERSION")]
     pub minimum_agent_version: Option<AgentVersion>,
+    /// Warn where this Auto Scaling group's hosts can be taken out of service neither by Standby nor out of target groups
+    #[arg(long, value_name = "NAME")]
+    pub auto_scaling_group: Option<String>,
     /// What signs it
     #[command(flatten)]
     pub signing: SigningArgs,

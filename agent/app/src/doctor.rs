@@ -1,7 +1,9 @@
 //! What is wrong with this host's set-up: everything is tried, nothing guessed, and one fault hides no other.
 
+mod auto_scaling;
 mod cloud;
 mod machine;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -44,7 +46,12 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
         tokio::task::spawn_blocking(move || machine::examine(&setup, answered)).await?
     };
     findings.extend(machine);
+    let instance = cloud::who(&setup, &mut findings).await;
+    if let (Some(settings), Some(instance)) = (&setup.settings.auto_scaling, &instance) {
+        auto_scaling::examine(&setup, settings, instance, &mut findings).await;
+    }
     cloud::examine(&setup, write, &mut findings).await;
+    traffic::examine(&setup, instance.as_ref(), &mut findings).await;
     Ok(Report { version: DOCTOR_VERSION, findings })
 }
 

@@ -3,6 +3,7 @@
 //! It waits for one event, steps, persists, and only then starts the effects and tells the watchers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_core::event_order::LifecycleEvent;
@@ -163,6 +164,7 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
                     Some(Message::LeaveWhenIdle) => self.leave_when_idle = true,
                     Some(Message::Drain) | None => self.draining = true,
                 },
+                () = due(&self.state), if !self.draining => self.step(Event::Proceed, None)?,
             }
             let idle = !self.state.is_busy() && self.state.machine_events.queue.is_empty();
             let mut in_flight = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref());
@@ -210,10 +212,19 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
     }
 
     fn start(&mut self, effect: Effect) {
+        let (worker, results) = (Arc::clone(&self.worker), self.results.clone());
+        if let Some(withdrawal) = self.state.traffic.clone().filter(|w| w.in_flight.as_ref() == Some(&effect)) {
+            tokio::spawn(async move {
+                let result = worker.put_back(withdrawal).await;
+                // When the engine has ended, the next one takes the effect up again.
+                let _ = results.send((effect.number, result)).await;
+            });
+            return;
+        }
         let found = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == Some(&effect));
         let Some((group, deployment)) = found else { return };
-        let job = Job { deployment: deployment.clone(), group: group.clone(), effect };
-        let (worker, results) = (Arc::clone(&self.worker), self.results.clone());
+        let withdrawal = self.state.traffic.clone();
+        let job = Job { deployment: deployment.clone(), group: group.clone(), withdrawal, effect };
         tokio::spawn(async move {
             let number = job.effect.number;
             let result = worker.perform(job).await;
@@ -221,6 +232,14 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
             let _ = results.send((number, result)).await;
         });
     }
+}
+
+/// Waits until a host that is out of service is to be put back without a deployment; for ever where it is not.
+async fn due(state: &State) {
+    let Some(at_ms) = state.put_back_at_ms() else { return std::future::pending().await };
+    // What is due and does not begin waits for another effect's end.
+    let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms())).max(Duration::from_secs(1));
+    tokio::time::sleep(wait).await;
 }
 
 fn log_progress(progress: &Progress, state: &State) {

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use hostler_core::machine::state::{Deployment, Group};
 use hostler_core::machine::{Effect, State, WorkResult};
+use hostler_core::traffic::Withdrawal;
 
 /// Keeps the state. One writer: the engine.
 pub trait Keeper {
@@ -23,10 +24,15 @@ pub struct Job {
     pub deployment: Deployment,
     /// Its group, as of the same moment.
     pub group: Group,
+    /// What the host is out of, as of the same moment.
+    pub withdrawal: Option<Withdrawal>,
 }
 
 /// Does what effects say. Starting the same effect again after a crash is safe.
 pub trait Worker: Send + Sync + 'static {
     /// Does it and says what came of it; every failure is part of the result.
     fn perform(&self, job: Job) -> impl Future<Output = WorkResult> + Send;
+
+    /// Puts the host back into service outside of a deployment.
+    fn put_back(&self, withdrawal: Withdrawal) -> impl Future<Output = WorkResult> + Send;
 }

@@ -94,6 +94,10 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
     let former = hold.state.instance.clone();
     let Sealed { state, .. } = seal(hold.state.clone(), &[], clock::now_ms());
     let mut removed = Removed { version: 1, former, removed: Vec::new(), warnings: Vec::new() };
+    if let Some(withdrawal) = hold.state.traffic.as_ref().filter(|withdrawal| withdrawal.is_out_of_service()) {
+        let message = format!("the host is out of service, which is forgotten: put it back by hand ({withdrawal})");
+        removed.warnings.push(message);
+    }
     hold.replace(state, &setup.limits)?;
     let directory = setup.layout.state();
     for path in entries(directory)? {

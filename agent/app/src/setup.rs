@@ -9,6 +9,7 @@ use hostler_core::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, Settin
 use hostler_core::ids::GroupKey;
 use hostler_core::limits::Limits;
 use hostler_core::machine::state::Policy;
+use hostler_core::traffic::TrafficSettings;
 use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
@@ -152,6 +153,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             policy: Policy::default(),
             health: Vec::new(),
             report: true,
+            traffic: TrafficSettings::default(),
         }),
     }
     Ok(())

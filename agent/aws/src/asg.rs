@@ -4,8 +4,10 @@
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 
+use hostler_core::traffic::GroupFacts;
+
 use crate::clients::Clients;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 
 /// An instance's membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,38 @@ impl AutoScaling {
         answer(sent.map(drop), "autoscaling:RecordLifecycleActionHeartbeat")
     }
 
+    /// What is known of a group.
+    ///
+    /// # Errors
+    /// A [`Fault`]; absent where there is no such group.
+    pub async fn facts(&self, group: &str) -> Result<GroupFacts, Fault> {
+        let answer = self.0.describe_auto_scaling_groups().auto_scaling_group_names(group).send().await;
+        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeAutoScalingGroups"))?;
+        let found = answer.auto_scaling_groups().iter().find(|found| found.auto_scaling_group_name() == Some(group));
+        found
+            .map(facts)
+            .ok_or_else(|| Fault::without_answer(FaultKind::Absent, format!("there is no Auto Scaling group {group}")))
+    }
+
+    /// Begins to put an instance into Standby; `lowers_desired_capacity`: the group wants one instance less from then on.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn enter_standby(&self, group: &str, instance: &str, lowers_desired_capacity: bool) -> Result<(), Fault> {
+        let request = self.0.enter_standby().auto_scaling_group_name(group).instance_ids(instance);
+        let sent = request.should_decrement_desired_capacity(lowers_desired_capacity).send().await;
+        sent.map(drop).map_err(|e| Fault::of(e, "autoscaling:EnterStandby"))
+    }
+
+    /// Begins to put an instance out of Standby, back into service.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn exit_standby(&self, group: &str, instance: &str) -> Result<(), Fault> {
+        let sent = self.0.exit_standby().auto_scaling_group_name(group).instance_ids(instance).send().await;
+        sent.map(drop).map_err(|e| Fault::of(e, "autoscaling:ExitStandby"))
+    }
+
     /// Completes a hook with `CONTINUE` or `ABANDON`.
     ///
     /// # Errors
@@ -116,6 +150,35 @@ impl AutoScaling {
         let sent = request.instance_id(instance).lifecycle_action_result(result).send().await;
         answer(sent.map(drop), "autoscaling:CompleteLifecycleAction")
     }
+}
+
+fn facts(group: &aws_sdk_autoscaling::types::AutoScalingGroup) -> GroupFacts {
+    let number = |value: Option<i32>| value.and_then(|v| u64::try_from(v).ok()).unwrap_or_default();
+    let mut facts = GroupFacts {
+        name: group.auto_scaling_group_name().unwrap_or_default().to_owned(),
+        min: number(group.min_size()),
+        max: number(group.max_size()),
+        desired: number(group.desired_capacity()),
+        // A list since it may name several: `EC2,ELB`.
+        elb_health_checks: group.health_check_type().is_some_and(|kinds| kinds.split(',').any(|kind| kind == "ELB")),
+        launch_suspended: group.suspended_processes().iter().any(|found| found.process_name() == Some("Launch")),
+        target_groups: group.target_group_arns().to_vec(),
+        classic_load_balancers: group.load_balancer_names().to_vec(),
+        other_sources: Vec::new(),
+    };
+    for source in group.traffic_sources() {
+        let Some(identifier) = source.identifier() else { continue };
+        let list = match source.r#type() {
+            Some("elb") => &mut facts.classic_load_balancers,
+            Some("elbv2") => &mut facts.target_groups,
+            _ if identifier.contains(":elasticloadbalancing:") => &mut facts.target_groups,
+            _ => &mut facts.other_sources,
+        };
+        if !list.iter().any(|known| known == identifier) {
+            list.push(identifier.to_owned());
+        }
+    }
+    facts
 }
 
 type SdkError<E> =

@@ -5,6 +5,8 @@ pub mod cfn;
 pub mod clients;
 pub mod codedeploy;
 pub mod credentials;
+pub mod ec2;
+pub mod elb;
 pub mod endpoint;
 pub mod fault;
 mod flow;

@@ -81,6 +81,8 @@ codes! {
     HookSupervision "hook-supervision" "How hooks are run, and whether all their processes can be ended at once.",
     Unit "unit" "The service is installed, enabled and not failed.",
     UnitHardening "unit-hardening" "No drop-in takes from the service what an Install needs.",
+    Traffic "traffic" "The configured way out of service can be gone in this host's Auto Scaling group and target groups.",
+    OutOfService "out-of-service" "No deployment has left this host out of service.",
     CodedeployAgent "codedeploy-agent" "No CodeDeploy agent works on the same host.",
 }
 

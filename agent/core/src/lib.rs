@@ -8,7 +8,7 @@
 //!        ^
 //! plan health                         appspec + listing + last install + host -> ordered actions; probes' answers -> verdicts
 //!        ^
-//! machine                             step(state, event, now) -> (state, effects, deadline)
+//! machine lifecycle traffic           step(state, event, now) -> (state, effects, deadline)
 //!        ^
 //! status history                      what is shown and what is remembered
 //! ```
@@ -44,6 +44,7 @@ pub mod retry;
 pub mod signals;
 pub mod status;
 pub mod store;
+pub mod traffic;
 pub mod wake_up;
 pub mod yaml;
 

@@ -11,10 +11,12 @@ use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::{Lifecycle, Notice, Posture};
 use crate::logs::lag::LogsSummary;
 use crate::machine::event::Work;
+use crate::machine::posture;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
 use crate::machine_events::MachineEvents;
 use crate::release::Trust;
 use crate::signals::Signals;
+use crate::traffic::Withdrawal;
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
@@ -42,6 +44,9 @@ pub struct Status {
     /// The operator's scripts for what happens to the machine.
     #[serde(default)]
     pub machine_events: MachineEvents,
+    /// What this host was taken out of by a deployment, until it is put back.
+    #[serde(default)]
+    pub traffic: Option<Withdrawal>,
 }
 
 impl Status {
@@ -127,7 +132,15 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
         let report = group.health.as_ref().filter(|report| report.colour == Colour::Red)?;
         Some(format!("{}: unhealthy: {}", group.key, report.causes.join("; ")))
     });
-    waiting.chain(failed).chain(unhealthy).chain(stale).collect()
+    let left =
+        status.traffic.iter().filter(|withdrawal| withdrawal.is_out_of_service() && !is_active(status, withdrawal));
+    let left = left.map(|withdrawal| format!("this host is out of service: {withdrawal}"));
+    waiting.chain(failed).chain(unhealthy).chain(stale).chain(left).collect()
+}
+
+/// Whether a deployment goes on that will put the host back.
+fn is_active(status: &Status, withdrawal: &Withdrawal) -> bool {
+    status.groups.iter().any(|group| group.key == withdrawal.group && group.active.is_some())
 }
 
 /// One deployment group.
@@ -251,11 +264,12 @@ const NAMED_GROUPS: usize = 3;
 /// The state in one line of at most a few hundred characters, for `systemctl status`: what is going on and what is
 /// wrong before what is good.
 pub fn one_line(state: &State, health: &Health) -> String {
-    let groups = groups_line(state, health);
-    match lifecycle_line(&state.lifecycle) {
-        Some(lifecycle) => format!("{lifecycle}; {groups}"),
-        None => groups,
-    }
+    let out = state.traffic.as_ref().filter(|withdrawal| withdrawal.is_out_of_service());
+    let out = out.map(|withdrawal| format!("out of service: {withdrawal}"));
+    // A Standby of our own is in those words already.
+    let lifecycle = lifecycle_line(&state.lifecycle).filter(|_| posture(state) == state.lifecycle.posture);
+    let parts: Vec<String> = out.into_iter().chain(lifecycle).chain([groups_line(state, health)]).collect();
+    parts.join("; ")
 }
 
 /// What the Auto Scaling group wants, in a few words; `None` for a host that is simply free to serve.
@@ -354,6 +368,7 @@ pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
         lifecycle: state.lifecycle.clone(),
         signals: state.signals.clone(),
         machine_events: state.machine_events.clone(),
+        traffic: state.traffic.clone(),
     }
 }
 

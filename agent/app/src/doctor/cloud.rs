@@ -1,7 +1,5 @@
 //! AWS: which host this is, the metadata service, credentials, and what the groups' channels need.
 
-mod auto_scaling;
-
 use std::collections::BTreeSet;
 
 use hostler_aws::clients::Clients;
@@ -24,12 +22,8 @@ use crate::setup::Setup;
 use crate::sources::signatures;
 use crate::sources::store::AnyStore;
 
-/// Everything about the cloud that the configuration uses.
+/// Credentials, and everything about the channels that the configuration uses.
 pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
-    let instance = who(setup, findings).await;
-    if let (Some(settings), Some(instance)) = (&setup.settings.auto_scaling, instance) {
-        auto_scaling::examine(setup, settings, &instance, findings).await;
-    }
     let groups: Vec<(&GroupSettings, &str)> =
         setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
     if !groups.is_empty() && setup.settings.signatures.channel.is_none() {
@@ -74,14 +68,14 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Which host this is, where that is known.
-async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
+/// Which host this is, where that can be found out.
+pub async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
     let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
     match identity::find(setup, known.as_ref()) {
         Ok(Way::Known(id)) => {
             findings.push(Finding::ok(Code::Identity, format!("this host is {id}")));
-            return Some(id);
+            Some(id)
         }
         Ok(Way::Ask(imds)) => match identity::ask(&imds).await {
             Ok(id) => {
@@ -93,20 +87,21 @@ async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
                     ),
                     _ => Finding::ok(Code::Identity, format!("this host is {id}, by the instance metadata service")),
                 });
-                return Some(id);
+                Some(id)
             }
             Err(fault) => {
                 findings.push(imds_fault(&fault));
                 let remedy = "see the finding about the metadata service; or set instance_id in the configuration";
                 findings.push(Finding::error(Code::Identity, "it is not known which host this is", remedy));
+                None
             }
         },
         Err(failure) => {
             let remedy = "set instance_id in the configuration";
             findings.push(Finding::error(Code::Identity, failure.one_line(), remedy));
+            None
         }
     }
-    None
 }
 
 /// What else it says, so that people see whether tags and the Auto Scaling group are visible.

@@ -1,15 +1,20 @@
 //! `hostler release STORE REVISION`: publish what a deployment group shall run.
 
+use std::fmt::Display;
+use std::io::Write as _;
+
+use hostler_aws::asg::AutoScaling;
 use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{GroupKey, Sha256Digest};
 use hostler_core::machine::State;
 use hostler_core::release::{Release, Revision};
+use hostler_core::traffic::common_misfit;
 use hostler_host::clock;
 use jiff::SignedDuration;
 
 use crate::cli::{FileExists, ReleaseArgs, Shared};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
 use crate::signing;
@@ -36,6 +41,9 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
     let key = setup.group(shared)?;
     let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
+        if let Some(name) = &arguments.auto_scaling_group {
+            warn_of_group(&setup, name).await?;
+        }
         if let AnyStore::S3(store) = &store {
             let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
             check_conditions(store, &nonce).await.map_err(store::failure)?;
@@ -61,6 +69,25 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
         }
         Err(publication::always_overtaken(&key))
     })
+}
+
+/// Says what hosts that leave service for the release will meet. It holds no release back: what they do is configured on
+/// them.
+async fn warn_of_group(setup: &Setup, name: &str) -> Result<(), Failure> {
+    match AutoScaling::of_clients(&*setup.stores.clients()?).await.facts(name).await {
+        Ok(facts) => {
+            if let Some(misfit) = common_misfit(&facts) {
+                warn(&misfit);
+            }
+        }
+        Err(fault) => warn(&format!("the Auto Scaling group {name} was not looked at: {fault}")),
+    }
+    Ok(())
+}
+
+fn warn(warning: &dyn Display) {
+    // Whoever closed it does not read it.
+    let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
 }
 
 fn next(key: &GroupKey, revision: &Revision, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {

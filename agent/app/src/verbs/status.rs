@@ -102,6 +102,9 @@ fn text(document: &Status) -> String {
         let end = signalled.end.as_ref().map_or_else(|| "not taken yet".to_owned(), ToString::to_string);
         let _ = writeln!(text, "signal to {target}: {}, {end}", signalled.verdict.word());
     }
+    if let Some(withdrawal) = document.traffic.as_ref().filter(|withdrawal| withdrawal.is_out_of_service()) {
+        let _ = writeln!(text, "out of service since {}: {withdrawal}", clock::local_time(withdrawal.since_ms));
+    }
     if document.groups.is_empty() {
         text.push_str("nothing was deployed on this host\n");
     }

@@ -13,19 +13,21 @@ pub mod recover;
 mod service_bundle;
 pub mod service_files;
 pub mod stage;
+mod traffic;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use hostler_core::ids::InstanceId;
-use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::{Work, WorkResult};
+use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
 
 use crate::failure::Failure;
 use crate::health::Board;
 use crate::ports::{Job, Worker};
-use crate::setup::Live;
+use crate::setup::{Live, Setup};
 
 /// The worker of a real host.
 #[derive(Debug)]
@@ -61,7 +63,10 @@ impl Worker for HostWorker {
         let setup = self.live.now();
         match job.effect.work.clone() {
             Work::Prepare => {
-                let mut prepared = prepare::prepare(setup, job).await;
+                let mut prepared = match traffic::check(&setup, &self.instance, &job).await {
+                    Ok(takes_out) => prepare::prepare(setup, job).await.map(|found| Prepared { takes_out, ..found }),
+                    Err(failure) => Err(failure),
+                };
                 if let (Launcher::Plain, Ok(prepared)) = (self.launcher, &mut prepared) {
                     prepare::warn_of_limits(prepared);
                 }
@@ -73,11 +78,34 @@ impl Worker for HostWorker {
             }
             Work::Install => WorkResult::Installed(blocking(move || install::install(&setup, &job)).await),
             Work::Probe { phase } => WorkResult::Probed(probe::probe(self, &setup, &job, phase).await),
+            Work::Traffic { phase } => self.traffic(&setup, &job, phase).await,
             Work::Reboot => WorkResult::Rebooted(reboot::reboot(&setup, &job).await),
             Work::Finish { commit, keep } => {
                 let done = blocking(move || Ok(finish::finish(&setup, &job, commit, &keep))).await;
                 let warnings = done.unwrap_or_else(|failure: WorkFailure| vec![failure.message]);
                 WorkResult::Finished { warnings }
+            }
+        }
+    }
+
+    async fn put_back(&self, withdrawal: Withdrawal) -> WorkResult {
+        log::warn!(deployment = withdrawal.deployment.as_str(); "no deployment puts this host back into service, so it is done now: {withdrawal}");
+        let done = traffic::allow(&self.live.now(), &self.instance, Some(&withdrawal)).await;
+        match &done {
+            Ok(warnings) => warnings.iter().for_each(|warning| log::warn!("{warning}")),
+            Err(failure) => log::error!("{}; it is tried again", failure.message),
+        }
+        WorkResult::TrafficMoved(done)
+    }
+}
+
+impl HostWorker {
+    async fn traffic(&self, setup: &Setup, job: &Job, phase: TrafficPhase) -> WorkResult {
+        match phase {
+            TrafficPhase::Look => WorkResult::TrafficFound(traffic::look(setup, &self.instance, job).await),
+            TrafficPhase::Block => WorkResult::TrafficMoved(traffic::block(setup, &self.instance, job).await),
+            TrafficPhase::Allow => {
+                WorkResult::TrafficMoved(traffic::allow(setup, &self.instance, job.withdrawal.as_ref()).await)
             }
         }
     }

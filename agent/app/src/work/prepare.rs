@@ -72,7 +72,14 @@ fn unpack_and_check(
     if job.deployment.request.removes || job.deployment.request.stops.is_some() {
         let (old_hooks, warning) = old_hooks(setup, &job.group);
         let (health, warnings) = (PreparedHealth::default(), warning.into_iter().collect());
-        return Ok(Prepared { revision: brought.revision, hooks: Vec::new(), old_hooks, health, warnings });
+        return Ok(Prepared {
+            revision: brought.revision,
+            hooks: Vec::new(),
+            old_hooks,
+            health,
+            takes_out: false,
+            warnings,
+        });
     }
     let (revision, listing) = unpacked(setup, job, brought, paths)?;
     check(setup, job, revision, &listing)
@@ -210,12 +217,12 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
     if job.deployment.commanded.is_some() {
         // Which scripts run, and of which revision, is said by each command.
         let health = PreparedHealth::default();
-        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, warnings });
+        return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, takes_out: false, warnings });
     }
     let (old_hooks, old_warning) = old_hooks(setup, &job.group);
     warnings.extend(old_warning);
     let health = health(setup, job, &read.spec);
-    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, health, warnings })
+    Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, health, takes_out: false, warnings })
 }
 
 fn health(setup: &Setup, job: &Job, spec: &AppSpec) -> PreparedHealth {

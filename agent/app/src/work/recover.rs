@@ -54,7 +54,7 @@ pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -
 /// Where that cannot be done now, the agent tries again when it starts.
 fn go_on(setup: &Setup, group: &Group, deployment: &Deployment) -> String {
     let Some(effect) = deployment.in_flight.clone() else { return "is not going on".to_owned() };
-    let job = Job { effect, deployment: deployment.clone(), group: group.clone() };
+    let job = Job { effect, deployment: deployment.clone(), group: group.clone(), withdrawal: None };
     match effect_install::install(setup, &job) {
         Ok(_) => "was completed; the good revision's files are in place".to_owned(),
         Err(failure) => format!("is tried again when the agent starts: {}", failure.message),

@@ -11,6 +11,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
+use crate::traffic::TrafficSettings;
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
@@ -20,6 +21,7 @@ mod logs;
 mod machine_events;
 mod signals;
 mod signatures;
+mod traffic;
 
 /// Keys at the top.
 const TOP: &[&str] = &[
@@ -55,6 +57,7 @@ const GROUP: &[&str] = &[
     "minimum_sequence",
     "wake_up_queue",
     "report",
+    "traffic",
 ];
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
@@ -194,6 +197,7 @@ impl Reader {
                     None => {}
                 },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
+                "traffic" => traffic::read(&mut settings.traffic, &entry.value, findings),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "report" => flag(&mut settings.report, entry, findings),
                 "max_revision_bytes" => set(&mut policy.max_revision_bytes, parsed(entry, findings)),
@@ -214,6 +218,7 @@ impl Reader {
                 policy: Policy::default(),
                 health: Vec::new(),
                 report: true,
+                traffic: TrafficSettings::default(),
             });
             groups.len() - 1
         });

@@ -9,6 +9,7 @@ use crate::lifecycle::{Rebalance, WithoutRelease};
 use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
 use crate::release::SigningPolicy;
+use crate::traffic::TrafficSettings;
 
 /// Seconds between two looks at a channel, unless the configuration says otherwise (specs/rollout.md §3 rule 6).
 pub const DEFAULT_POLL_SECONDS: u64 = 60;
@@ -51,6 +52,11 @@ impl Settings {
     /// The health checks that the configuration has for a group.
     pub fn health(&self, key: &GroupKey) -> &[Check] {
         self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
+    }
+
+    /// How a group's deployments take this host out of service; not at all for one that is not configured.
+    pub fn traffic(&self, key: &GroupKey) -> TrafficSettings {
+        self.groups.iter().find(|g| &g.key == key).map_or_else(TrafficSettings::default, |g| g.traffic.clone())
     }
 }
 
@@ -107,6 +113,8 @@ pub struct GroupSettings {
     pub health: Vec<Check>,
     /// Whether this host says in the channel's store what it runs.
     pub report: bool,
+    /// How deployments take this host out of service.
+    pub traffic: TrafficSettings,
 }
 
 /// Whose signatures each source of deployments needs. `None`: nothing from it is verified, and `status` says so. With a

@@ -326,3 +326,45 @@ logs:
 ";
     assert_golden("configuration_logs", &read_one(text).unwrap_err().to_string());
 }
+
+#[test]
+fn traffic_is_read_for_each_group_and_what_does_not_fit_together_is_refused() {
+    use crate::traffic::{TrafficMode, TrafficSettings};
+    let arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/0123456789abcdef";
+    let of = |text: &str| {
+        let text = format!("groups: [{{application: a, group: g, traffic: {{{text}}}}}]");
+        let files = [("config.yaml".to_owned(), text)];
+        let read = read(&files, &Limits::default());
+        read.map(|settings| settings.groups[0].traffic.clone())
+            .map_err(|found| found.iter().map(|d| format!("{} {:?}\n", d.message, d.help)).collect::<String>())
+    };
+    let standby =
+        TrafficSettings { mode: TrafficMode::Standby, surge: true, timeout_seconds: 300, ..Default::default() };
+    assert_eq!(of("mode: standby, surge: true, timeout: 5m"), Ok(standby));
+    let targets = TrafficSettings {
+        mode: TrafficMode::TargetGroups,
+        target_groups: vec![arn.to_owned()],
+        despite_elb_health_checks: true,
+        suppress_status_checks: true,
+        ..Default::default()
+    };
+    let written = format!(
+        "mode: target_groups, target_groups: ['{arn}'], despite_elb_health_checks: true, suppress_status_checks: true"
+    );
+    assert_eq!(of(&written), Ok(targets));
+    assert_eq!(of("mode: target_groups, target_groups: auto").map(|found| found.target_groups), Ok(vec![]));
+    assert_eq!(of(""), Ok(TrafficSettings::default()));
+    for (text, words) in [
+        ("mode: drain", "none of none, standby, target_groups"),
+        ("surge: true", "surge is only for mode: standby"),
+        ("mode: standby, despite_elb_health_checks: true", "only for mode: target_groups"),
+        ("mode: target_groups, target_groups: [my-classic-elb]", "classic ones are not supported"),
+        ("mode: target_groups, target_groups: ['arn:aws:s3:::bucket']", "not the ARN of a target group"),
+        ("mode: target_groups, target_groups: yes-please", "auto or a list of ARNs"),
+        ("mod: standby", "did you mean `mode`?"),
+        ("timeout: soon", "not a duration"),
+    ] {
+        let problem = of(text).unwrap_err();
+        assert!(problem.contains(words), "{text}: {problem}");
+    }
+}

@@ -53,7 +53,8 @@ pub fn scripts_are_done(step: &Step) -> bool {
 /// and not brought it back. Fetching the next revision does not, nor does the bake time.
 pub fn in_service(group: &Group) -> bool {
     let Some(active) = &group.active else { return group.installed.is_some() };
-    let of_traffic = |step: &&Step| step.event <= LifecycleEvent::AllowTraffic;
+    // AllowTraffic itself waits for the load balancer, which asks this host.
+    let of_traffic = |step: &&Step| step.event < LifecycleEvent::AllowTraffic;
     let back = active.failure.is_none() && active.steps.iter().filter(of_traffic).all(|step| step.status.is_final());
     let untouched = group.installed.is_some() && active.request.rolls_back.is_none() && !active.has_touched_the_host();
     back || untouched

@@ -7,6 +7,7 @@ use crate::machine::event::Work;
 use crate::machine::retention::kept;
 use crate::machine::service;
 use crate::machine::state::{Creator, Deployment, Group, Request, RollbackExtent, Step};
+use crate::traffic::TrafficPhase;
 
 /// A deployment that has not begun, with the events that what it is for has.
 pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment {
@@ -39,8 +40,9 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
     }
 }
 
-/// What a deployment that waits for no effect does next; `None` when it waits for a command.
-pub fn next_work(group: &Group, deployment: &Deployment) -> Option<Work> {
+/// What a deployment that waits for no effect does next; `None` when it waits for a command. `withdrawn`: the journal
+/// says what this deployment's group has taken the host out of.
+pub fn next_work(group: &Group, deployment: &Deployment, withdrawn: bool) -> Option<Work> {
     if deployment.rebooting {
         return Some(Work::Reboot);
     }
@@ -52,6 +54,10 @@ pub fn next_work(group: &Group, deployment: &Deployment) -> Option<Work> {
     Some(match step.event {
         LifecycleEvent::DownloadBundle => Work::Prepare,
         LifecycleEvent::Install => Work::Install,
+        LifecycleEvent::BlockTraffic if deployment.commanded.is_none() => {
+            Work::Traffic { phase: if withdrawn { TrafficPhase::Block } else { TrafficPhase::Look } }
+        }
+        LifecycleEvent::AllowTraffic if deployment.commanded.is_none() => Work::Traffic { phase: TrafficPhase::Allow },
         _ if deployment.commanded.as_ref().is_some_and(|c| c.checks_bundle_first) => Work::CheckBundle,
         event => {
             let next = step.scripts.iter().position(|s| s.outcome.is_none());

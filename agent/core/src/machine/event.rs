@@ -15,6 +15,7 @@ use crate::machine::command::Order;
 use crate::machine::retention::Kept;
 use crate::machine::state::{Outcome, Request, Revision, StepStatus};
 use crate::release::AcceptedKeys;
+use crate::traffic::{Place, TrafficPhase};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,6 +156,11 @@ pub enum Work {
         /// What they have to show.
         phase: ProbePhase,
     },
+    /// Take the host out of service, or put it back.
+    Traffic {
+        /// Which of that.
+        phase: TrafficPhase,
+    },
     /// Restart the host, because a script asked for it with exit status 194. In any boot but the one in which the effect
     /// began it has been done.
     Reboot,
@@ -181,19 +187,19 @@ impl Work {
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
             Self::Prepare | Self::CheckBundle | Self::Probe { .. } | Self::Finish { .. } => AfterACrash::Repeat,
-            Self::RunHook { .. } | Self::Install | Self::Reboot => AfterACrash::LookFirst,
+            Self::RunHook { .. } | Self::Install | Self::Traffic { .. } | Self::Reboot => AfterACrash::LookFirst,
         }
     }
 
     /// Whether a stopping agent leaves it to the next one: it ends without the agent or is begun again, and may take
     /// long.
     pub fn outlives_the_agent(&self) -> bool {
-        matches!(self, Self::RunHook { .. } | Self::Probe { .. } | Self::Reboot)
+        matches!(self, Self::RunHook { .. } | Self::Probe { .. } | Self::Traffic { .. } | Self::Reboot)
     }
 
-    /// Whether only one of this kind may go on at a time on a host: two deployments must not change files at once.
+    /// Whether only one of these may go on at a time on a host: two deployments must not change files or traffic at once.
     pub fn is_exclusive(&self) -> bool {
-        matches!(self, Self::Install)
+        matches!(self, Self::Install | Self::Traffic { .. })
     }
 }
 
@@ -215,6 +221,10 @@ pub enum WorkResult {
     Installed(Result<InstallReport, WorkFailure>),
     /// Of `Probe`.
     Probed(Result<(), WorkFailure>),
+    /// Of `Traffic`, of the phase Look.
+    TrafficFound(Result<TrafficFound, WorkFailure>),
+    /// Of `Traffic`, of the phases Block and Allow: what people should know.
+    TrafficMoved(Result<Vec<String>, WorkFailure>),
     /// Of `Reboot`: in the boot after it.
     Rebooted(Result<(), WorkFailure>),
     /// Of `Finish`: what could not be cleaned up.
@@ -235,6 +245,19 @@ pub struct Prepared {
     pub old_hooks: Vec<EventHooks>,
     /// How the new revision is found healthy.
     pub health: PreparedHealth,
+    /// Whether the host is taken out of service.
+    pub takes_out: bool,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// In what a host serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficFound {
+    /// What it is taken out of; `None` when there is nothing.
+    pub place: Option<Place>,
+    /// Whether EC2's application status checks are to be suppressed.
+    pub suppresses_status_checks: bool,
     /// What people should know.
     pub warnings: Vec<String>,
 }

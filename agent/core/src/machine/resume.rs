@@ -6,5 +6,6 @@ use crate::machine::state::State;
 /// The effects that were going on when the state was last persisted. A stop, a crash and a power loss all end here:
 /// each effect is started again and finds out by itself how far it came ([`crate::machine::event::AfterACrash`]).
 pub fn resume(state: &State) -> Vec<Effect> {
-    state.all_active().filter_map(|(_, deployment)| deployment.in_flight.clone()).collect()
+    let of_deployments = state.all_active().filter_map(|(_, deployment)| deployment.in_flight.clone());
+    of_deployments.chain(state.traffic.as_ref().and_then(|withdrawal| withdrawal.in_flight.clone())).collect()
 }

@@ -6,10 +6,11 @@ use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments, stopped};
 use crate::machine::event::Refusal;
 use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
 use crate::machine_events::MachineEvents;
+use crate::traffic::Withdrawal;
 
 /// Refuses what must not begin on a host that is out of service.
-pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
-    let why = match (lifecycle.posture, creator) {
+pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
+    let why = match (posture(state), creator) {
         (Posture::Free, _) => return Ok(()),
         (Posture::Leaving, _) => "on its way out",
         // Who is at the keyboard knows that nothing serves here.
@@ -25,6 +26,12 @@ pub fn admit(lifecycle: &Lifecycle, creator: Creator) -> Result<(), Refusal> {
 pub fn admit_after_setup(machine_events: &MachineEvents, creator: Creator) -> Result<(), Refusal> {
     let waits = creator == Creator::Channel && machine_events.sets_up();
     if waits { Err(Refusal::OutOfService { why: "being set up" }) } else { Ok(()) }
+}
+
+/// What may be done on this host: a Standby of our own holds nobody back.
+pub fn posture(state: &State) -> Posture {
+    let ours = state.traffic.as_ref().is_some_and(Withdrawal::is_standby);
+    if state.lifecycle.posture == Posture::Parked && ours { Posture::Free } else { state.lifecycle.posture }
 }
 
 /// Takes a change of the journal in. A host that comes back into service starts again what was stopped: its channels'

@@ -20,6 +20,7 @@ use crate::machine::event::Effect;
 use crate::machine_events::MachineEvents;
 use crate::release::{AcceptedKeys, Highest, Trust};
 use crate::signals::Signals;
+use crate::traffic::Withdrawal;
 
 /// The current version of [`State`].
 pub const STATE_VERSION: u32 = 1;
@@ -49,6 +50,9 @@ pub struct State {
     /// What was signalled to CloudFormation.
     #[serde(default, skip_serializing_if = "Signals::is_empty")]
     pub signals: Signals,
+    /// What this host was taken out of, until it was put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Withdrawal>,
     /// What is known of the CodeDeploy service; empty where it is not followed.
     #[serde(default, skip_serializing_if = "Service::is_empty")]
     pub service: Service,
@@ -65,6 +69,7 @@ impl Default for State {
             lifecycle: Lifecycle::default(),
             machine_events: MachineEvents::default(),
             signals: Signals::default(),
+            traffic: None,
             service: Service::default(),
         }
     }
@@ -76,9 +81,11 @@ impl State {
         self.groups.values().find_map(|group| group.active.as_ref().filter(|d| &d.id == id).map(|d| (group, d)))
     }
 
-    /// Whether a deployment is going on; one that waits for the service's next command is not.
+    /// Whether a deployment is going on, or the host is being put back into service; a deployment that waits for the
+    /// service's next command is not.
     pub fn is_busy(&self) -> bool {
-        self.all_active().any(|(_, deployment)| !deployment.waits_for_command())
+        let returns = self.traffic.as_ref().is_some_and(|withdrawal| withdrawal.in_flight.is_some());
+        returns || self.all_active().any(|(_, deployment)| !deployment.waits_for_command())
     }
 
     /// All active deployments.

@@ -1,6 +1,7 @@
 //! The one function that changes the state.
 
 mod commands;
+mod traffic;
 
 use crate::event_order::LifecycleEvent;
 use crate::history::{self, DeploymentOutcome, EventOutcome, Kind, Requester, RequesterKind};
@@ -73,7 +74,7 @@ impl Turn<'_> {
     fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::Deploy { id, request } => {
-                service::admit(&self.state.lifecycle, request.creator)?;
+                service::admit(&self.state, request.creator)?;
                 service::admit_after_setup(&self.state.machine_events, request.creator)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
@@ -86,7 +87,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::Rollback { id, key, to, asked_by, policy } => {
-                service::admit(&self.state.lifecycle, Creator::Rollback)?;
+                service::admit(&self.state, Creator::Rollback)?;
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::by_hand(group, to, &asked_by, *policy)?;
@@ -227,6 +228,9 @@ impl Turn<'_> {
 
     /// A result that no deployment waits for is one that was taken up already; it changes nothing.
     fn finished(&mut self, number: u64, result: WorkResult) {
+        if self.is_put_back(number) {
+            return self.put_back_ended(result);
+        }
         let waiting = |g: &&mut Group| {
             g.active.as_ref().and_then(|d| d.in_flight.as_ref()).is_some_and(|effect| effect.number == number)
         };
@@ -245,6 +249,10 @@ impl Turn<'_> {
             }
             (Work::Probe { .. }, WorkResult::Probed(Err(failure))) => {
                 self.fail(&mut deployment, None, failure, Vec::new());
+            }
+            (Work::Traffic { .. }, WorkResult::TrafficFound(result)) => self.traffic_found(&mut deployment, result),
+            (Work::Traffic { phase }, WorkResult::TrafficMoved(result)) => {
+                self.traffic_moved(&mut deployment, phase, result);
             }
             (Work::Reboot, WorkResult::Rebooted(result)) => self.rebooted(&mut deployment, result),
             (Work::Finish { .. }, WorkResult::Finished { warnings }) => {
@@ -276,6 +284,9 @@ impl Turn<'_> {
         checks::plan(deployment, prepared.health);
         let new_archive = deployment.archive().clone();
         let old_archive = group.installed.as_ref().map(|i| i.archive.clone());
+        // What serves nothing any more stays out.
+        let leaves = prepared.takes_out && deployment.step(LifecycleEvent::BlockTraffic).is_some();
+        let returns = (leaves || self.is_withdrawn(deployment)) && !deployment.request.removes;
         for step in &mut deployment.steps {
             let (hooks, archive) = if step.event.runs_old_revision() {
                 (&prepared.old_hooks, old_archive.as_ref())
@@ -286,8 +297,12 @@ impl Turn<'_> {
                 let scripts = hooks.iter().find(|h| h.event == step.event.name()).map_or(&[][..], |h| &h.scripts);
                 step.scripts = scripts.iter().map(|hook| Script::new(archive.clone(), hook)).collect();
             }
-            let nothing_to_do =
-                step.scripts.is_empty() && step.probe.is_none() && step.event != LifecycleEvent::Install;
+            let nothing_to_do = match step.event {
+                LifecycleEvent::Install => false,
+                LifecycleEvent::BlockTraffic => !prepared.takes_out,
+                LifecycleEvent::AllowTraffic => !returns,
+                _ => step.scripts.is_empty() && step.probe.is_none(),
+            };
             if step.status == StepStatus::Pending && nothing_to_do {
                 step.status = StepStatus::Skipped;
             }
@@ -461,8 +476,7 @@ impl Turn<'_> {
 
     fn begin_what_can_begin(&mut self) {
         self.admit_commands();
-        let mut exclusive =
-            self.state.all_active().any(|(_, d)| d.in_flight.as_ref().is_some_and(|effect| effect.work.is_exclusive()));
+        let mut exclusive = self.is_exclusive_going_on();
         let keys: Vec<String> = self.state.groups.keys().cloned().collect();
         for key in keys {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
@@ -477,8 +491,9 @@ impl Turn<'_> {
                         Vec::new(),
                     );
                 }
-                if let Some(work) = next_work(&group, &deployment)
+                if let Some(work) = next_work(&group, &deployment, self.is_withdrawn(&deployment))
                     && !(exclusive && work.is_exclusive())
+                    && !self.waits_for_another(&deployment, &work)
                 {
                     exclusive |= work.is_exclusive();
                     self.begin(&mut deployment, work);
@@ -487,6 +502,9 @@ impl Turn<'_> {
             if let Some(group) = self.state.groups.get_mut(&key) {
                 group.active = Some(deployment);
             }
+        }
+        if !exclusive {
+            self.put_back_if_due();
         }
     }
 
@@ -507,11 +525,17 @@ impl Turn<'_> {
                 script.attempts = attempt;
             }
         }
-        let effect =
-            Effect { number: self.state.next_effect, work, begun_ms: now, boot_id: self.context.boot_id.clone() };
+        self.note_touched(deployment);
+        deployment.in_flight = Some(self.effect(work));
+    }
+
+    /// An effect that begins once the state that names it is durable.
+    fn effect(&mut self, work: Work) -> Effect {
+        let (number, boot_id) = (self.state.next_effect, self.context.boot_id.clone());
+        let effect = Effect { number, work, begun_ms: self.context.now_ms, boot_id };
         self.state.next_effect += 1;
-        deployment.in_flight = Some(effect.clone());
-        self.effects.push(effect);
+        self.effects.push(effect.clone());
+        effect
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod commands;
+mod traffic;
 
 use crate::appspec::spec::{EventHooks, HookOptions, HookScript, Position};
 use crate::event_order::LifecycleEvent;
@@ -103,6 +104,9 @@ struct Host {
     unhealthy: bool,
     /// Each time that the checks let a deployment go on.
     probed: Vec<(DeploymentId, ProbePhase)>,
+    takes_out: bool,
+    /// The load balancers' side.
+    traffic: traffic::Traffic,
 }
 
 impl Host {
@@ -130,12 +134,16 @@ impl Host {
         let in_flight: Vec<&Effect> = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref()).collect();
         let exclusive = in_flight.iter().filter(|e| e.work.is_exclusive()).count();
         assert!(exclusive <= 1, "two Installs at once: {in_flight:?}");
+        self.nothing_is_forgotten();
         for (_, deployment) in self.state.all_active() {
             let waits_for_install = deployment.current().is_some_and(|s| s.event == LifecycleEvent::Install);
+            let exclusive = exclusive.max(usize::from(self.returns()));
+            let waits_for_traffic = deployment.current().is_some_and(|s| s.event == LifecycleEvent::BlockTraffic);
             assert!(
                 deployment.in_flight.is_some()
                     || deployment.waits_for_command()
-                    || (waits_for_install && exclusive == 1),
+                    || (waits_for_install && exclusive == 1)
+                    || (waits_for_traffic && (exclusive == 1 || self.state.traffic.is_some())),
                 "{} waits for nothing that has a name",
                 deployment.id
             );
@@ -148,6 +156,9 @@ impl Host {
     fn perform(&mut self, effect: &Effect) -> WorkResult {
         if let Some(result) = self.done.get(&effect.number) {
             return result.clone();
+        }
+        if let Work::Traffic { phase } = effect.work {
+            return self.move_traffic(effect.number, phase);
         }
         let (_, deployment) = self
             .state
@@ -164,6 +175,7 @@ impl Host {
                 hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 old_hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 health: self.health.clone(),
+                takes_out: self.takes_out,
                 warnings: vec![],
             })),
             Work::CheckBundle => {
@@ -186,6 +198,7 @@ impl Host {
             }
             Work::Reboot => WorkResult::Rebooted(Ok(())),
             Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
+            Work::Traffic { .. } => unreachable!("done above"),
         };
         self.done.insert(effect.number, result.clone());
         result
@@ -413,6 +426,7 @@ fn an_interrupted_script_is_run_again_only_when_it_is_declared_repeatable_and_a_
             hooks: hooks(&[LifecycleEvent::BeforeInstall], repeatable),
             old_hooks: vec![],
             health: PreparedHealth::default(),
+            takes_out: false,
             warnings: vec![],
         };
         let result = Box::new(WorkResult::Prepared(Ok(prepared)));
@@ -439,6 +453,7 @@ fn a_script_may_ask_for_a_reboot_and_the_event_goes_on_after_it() {
         hooks: two,
         old_hooks: vec![],
         health: PreparedHealth::default(),
+        takes_out: false,
         warnings: vec![],
     };
     let finish = |host: &mut Host, effects: &[Effect], result| {
@@ -505,6 +520,7 @@ fn a_script_that_was_cancelled_before_it_started_is_run_again() {
         hooks,
         old_hooks: vec![],
         health: PreparedHealth::default(),
+        takes_out: false,
         warnings: vec![],
     };
     let result = Box::new(WorkResult::Prepared(Ok(prepared)));

@@ -59,6 +59,7 @@ impl Host {
             hooks: vec![],
             old_hooks: vec![],
             health: PreparedHealth::default(),
+            takes_out: false,
             warnings: vec![],
         };
         self.finish(WorkResult::Prepared(Ok(prepared)));

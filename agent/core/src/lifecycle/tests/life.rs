@@ -37,6 +37,7 @@ fn end(host: &mut Host, fails: bool) {
             hooks: vec![],
             old_hooks: vec![],
             health: PreparedHealth::default(),
+            takes_out: false,
             warnings: vec![],
         })),
         Work::Install => {

@@ -1,0 +1,238 @@
+//! The effect Traffic: the host is taken out of service and put back. Each call is made by what the services say of the
+//! host, so that an effect that is begun again after a crash, or whose answers were lost, goes on where it was.
+
+mod patience;
+mod standby;
+mod target_groups;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostler_aws::asg::AutoScaling;
+use hostler_aws::clients::Clients;
+use hostler_aws::ec2::StatusChecks;
+use hostler_aws::elb::LoadBalancing;
+use hostler_core::ids::InstanceId;
+use hostler_core::lifecycle::Current;
+use hostler_core::machine::event::{TrafficFound, WorkFailure};
+use hostler_core::machine::state::Creator;
+use hostler_core::traffic::{
+    GroupFacts, Place, SUPPRESSION_SECONDS, TrafficMode, TrafficSettings, Way, Withdrawal, choose,
+};
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::work::{chain, fail};
+use patience::{Patience, Seen};
+
+/// How long a question may be repeated before it counts as unanswered.
+const QUESTION: Duration = Duration::from_secs(60);
+
+/// What one host asks of AWS for its traffic.
+struct Services {
+    clients: Arc<Clients>,
+    instance: InstanceId,
+}
+
+/// What a host serves in.
+struct Surroundings {
+    /// Its Auto Scaling group; `None` for a host of none.
+    group: Option<GroupFacts>,
+    way: Way,
+}
+
+impl Services {
+    fn new(setup: &Setup, instance: &InstanceId) -> Result<Self, WorkFailure> {
+        let clients = setup.stores.clients().map_err(|failure| fail(failure.one_line()))?;
+        Ok(Self { clients, instance: instance.clone() })
+    }
+
+    async fn group(&self) -> AutoScaling {
+        AutoScaling::of_clients(&self.clients).await
+    }
+
+    async fn load_balancing(&self) -> Result<LoadBalancing, WorkFailure> {
+        LoadBalancing::of_clients(&self.clients).await.map_err(|e| fail(chain(&e)))
+    }
+
+    async fn status_checks(&self) -> Result<StatusChecks, WorkFailure> {
+        StatusChecks::of_clients(&self.clients).await.map_err(|e| fail(chain(&e)))
+    }
+
+    async fn suppress_status_checks(&self) -> Result<(), WorkFailure> {
+        let checks = self.status_checks().await?;
+        let mut patience = Patience::new("the suppression of its application status checks", QUESTION);
+        loop {
+            let answer = checks.suppress(self.instance.as_str(), SUPPRESSION_SECONDS).await;
+            if patience.take(Seen::answer(answer)).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn resume_status_checks(&self) -> Result<(), WorkFailure> {
+        let checks = self.status_checks().await?;
+        let mut patience = Patience::new("the end of that suppression", QUESTION);
+        loop {
+            let answer = checks.resume(self.instance.as_str()).await;
+            if patience.take(Seen::answer(answer)).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How the host would be taken out now; `None`, with the reason, where there is nothing to take it out of.
+    async fn surroundings(&self, settings: &TrafficSettings) -> Result<Result<Surroundings, String>, WorkFailure> {
+        let group = self.group().await;
+        let mut patience = Patience::new("where this host is in its Auto Scaling group", QUESTION);
+        let member = loop {
+            let answer = group.describe(self.instance.as_str()).await;
+            if let Some(member) = patience.take(Seen::answer(answer)).await? {
+                break member;
+            }
+        };
+        let Some(member) = member else {
+            let way = choose(settings, None).map_err(fail)?;
+            return Ok(match way {
+                Way::Nothing => Err("this host is in no Auto Scaling group".to_owned()),
+                way => Ok(Surroundings { group: None, way }),
+            });
+        };
+        if Current::read(&member.state) != Current::InService {
+            return Ok(Err(format!("this host is not in service in {} ({})", member.group, member.state)));
+        }
+        let mut patience = Patience::new("what the Auto Scaling group is like", QUESTION);
+        let facts = loop {
+            if let Some(facts) = patience.take(Seen::answer(group.facts(&member.group).await)).await? {
+                break facts;
+            }
+        };
+        let way = choose(settings, Some(&facts)).map_err(fail)?;
+        Ok(Ok(Surroundings { group: Some(facts), way }))
+    }
+}
+
+/// Whether the deployment takes the host out of service. It is refused here, while the old revision serves, where the
+/// configured way does not fit; a rollback and a removal go on without.
+pub async fn check(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<bool, WorkFailure> {
+    let settings = setup.settings.traffic(&job.group.key);
+    let request = &job.deployment.request;
+    if !settings.acts() || request.stops.is_some() || job.deployment.commanded.is_some() {
+        return Ok(false);
+    }
+    if !may_go_on_without(job) && job.withdrawal.is_none() {
+        let services = Services::new(setup, instance)?;
+        services.surroundings(&settings).await.map_err(|failure| taken_out(&failure))?.ok();
+    }
+    Ok(true)
+}
+
+fn taken_out(failure: &WorkFailure) -> WorkFailure {
+    fail(format!("this host cannot be taken out of service: {}", failure.message))
+}
+
+/// Putting the last good revision back, or taking one off, is worth more than doing so without a request that fails.
+fn may_go_on_without(job: &Job) -> bool {
+    job.deployment.request.creator == Creator::Rollback || job.deployment.request.removes
+}
+
+/// Finds what the host is to be taken out of.
+pub async fn look(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<TrafficFound, WorkFailure> {
+    let nothing = |warnings| TrafficFound { place: None, suppresses_status_checks: false, warnings };
+    if let Some(withdrawal) = &job.withdrawal {
+        return Ok(nothing(vec![format!("this host is out of service already: {withdrawal}")]));
+    }
+    match find(setup, instance, job).await {
+        Ok(found) => Ok(found),
+        Err(failure) if may_go_on_without(job) => {
+            Ok(nothing(vec![format!("the host stays in service: {}", failure.message)]))
+        }
+        Err(failure) => Err(taken_out(&failure)),
+    }
+}
+
+async fn find(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<TrafficFound, WorkFailure> {
+    let settings = setup.settings.traffic(&job.group.key);
+    let services = Services::new(setup, instance)?;
+    let nothing = || TrafficFound { place: None, suppresses_status_checks: false, warnings: Vec::new() };
+    let found = match services.surroundings(&settings).await? {
+        Ok(found) => found,
+        Err(why) => {
+            log::info!(deployment = job.deployment.id.as_str(); "nothing is done about traffic: {why}");
+            return Ok(nothing());
+        }
+    };
+    let place = match (found.way, found.group) {
+        (Way::Nothing, _) => None,
+        (Way::InPlace, _) => Some(Place::InPlace),
+        (Way::Standby { lowers_desired_capacity }, group) => {
+            group.map(|group| Place::Standby { auto_scaling_group: group.name, lowers_desired_capacity })
+        }
+        (Way::TargetGroups(arns), _) => {
+            let targets = target_groups::registrations(&services, &arns).await?;
+            match (targets.is_empty(), settings.suppress_status_checks) {
+                (false, _) => Some(Place::Targets { targets }),
+                (true, true) => Some(Place::InPlace),
+                (true, false) => None,
+            }
+        }
+    };
+    let unregistered = settings.mode == TrafficMode::TargetGroups && !matches!(place, Some(Place::Targets { .. }));
+    let warnings = if unregistered { vec!["this host is in none of its target groups".to_owned()] } else { Vec::new() };
+    Ok(TrafficFound { place, suppresses_status_checks: settings.suppress_status_checks, warnings })
+}
+
+/// Takes the host out of what the journal names.
+pub async fn block(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<Vec<String>, WorkFailure> {
+    let Some(withdrawal) = &job.withdrawal else { return Ok(Vec::new()) };
+    match take_out(setup, instance, withdrawal).await {
+        Ok(()) => {
+            log::info!(deployment = job.deployment.id.as_str(); "out of service: {withdrawal}");
+            Ok(Vec::new())
+        }
+        Err(failure) if may_go_on_without(job) => {
+            Ok(vec![format!("the host may still be in service: {}", failure.message)])
+        }
+        Err(failure) => Err(taken_out(&failure)),
+    }
+}
+
+async fn take_out(setup: &Setup, instance: &InstanceId, withdrawal: &Withdrawal) -> Result<(), WorkFailure> {
+    let services = Services::new(setup, instance)?;
+    if withdrawal.suppresses_status_checks {
+        services.suppress_status_checks().await?;
+    }
+    match &withdrawal.place {
+        Place::Standby { auto_scaling_group, lowers_desired_capacity } => {
+            standby::enter(&services, auto_scaling_group, *lowers_desired_capacity).await
+        }
+        Place::Targets { targets } => target_groups::leave(&services, targets).await,
+        Place::InPlace => Ok(()),
+    }
+}
+
+/// Puts the host back into what the journal names; what people should know.
+pub async fn allow(
+    setup: &Setup,
+    instance: &InstanceId,
+    withdrawal: Option<&Withdrawal>,
+) -> Result<Vec<String>, WorkFailure> {
+    let Some(withdrawal) = withdrawal else { return Ok(Vec::new()) };
+    let services = Services::new(setup, instance)?;
+    let patience = Duration::from_secs(setup.settings.traffic(&withdrawal.group).timeout_seconds);
+    let mut warnings = match &withdrawal.place {
+        Place::Standby { auto_scaling_group, .. } => standby::leave(&services, auto_scaling_group, patience).await,
+        Place::Targets { targets } => target_groups::enter(&services, targets, patience).await,
+        Place::InPlace => Ok(Vec::new()),
+    }
+    .map_err(|failure| fail(format!("this host cannot be put back into service: {}", failure.message)))?;
+    if withdrawal.suppresses_status_checks
+        && let Err(failure) = services.resume_status_checks().await
+    {
+        let most = SUPPRESSION_SECONDS / 60;
+        let why = failure.message;
+        warnings.push(format!("the application status checks stay suppressed for {most} minutes at most: {why}"));
+    }
+    log::info!(deployment = withdrawal.deployment.as_str(); "back in service; before: {withdrawal}");
+    Ok(warnings)
+}

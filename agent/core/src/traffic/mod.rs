@@ -1,0 +1,26 @@
+//! Out of service and back (specs/asg-lifecycle.md §9): by the Auto Scaling group's Standby, or out of the load balancers'
+//! target groups.
+//!
+//! ```text
+//! settings, group        --choose-->   a way, or why there is none
+//! journal                --is_due-->   put back by itself, or left out of service and reported
+//! what the service says  --next-->     ask it, wait, done, or gone
+//! ```
+//!
+//! What is taken away is in the journal before the first call that takes it away, and stays there until it was put back.
+
+mod choose;
+mod journal;
+mod next;
+mod settings;
+
+pub use choose::{GroupFacts, Misfit, Way, choose, common_misfit, fits};
+pub use journal::{Place, Problem, Target, TrafficPhase, Withdrawal};
+pub use next::{Next, TargetHealth, deregistered, drained, in_standby, out_of_standby, registered};
+pub use settings::{TrafficMode, TrafficSettings};
+
+/// For how many seconds EC2's application status checks are suppressed: nobody has to be there to end it.
+pub const SUPPRESSION_SECONDS: u64 = 3600;
+
+#[cfg(test)]
+mod tests;
