@@ -372,3 +372,31 @@ fn the_wake_up_queue_is_tried_and_nothing_is_taken_from_it() {
     refuses.store(true, Ordering::SeqCst);
     found(&look(), Code::WakeUpQueue, Severity::Error, "sqs:DeleteMessage");
 }
+
+#[test]
+fn the_bundle_that_is_released_is_looked_at_too() {
+    let (host, front) = (s3_host(), Front::start());
+    let directory = Bundle::new(&host, "v1").app().write();
+    let store = format!("s3://{BUCKET}/st");
+    let run = |arguments: &[&str]| Ended::of(on_s3(&host, &front, arguments)).with_code(0);
+    let revision = run(&["push", directory.to_str().unwrap(), &store]).out.trim().to_owned();
+    run(&["release", &store, &revision]);
+    let of_bundle = || {
+        let report = examine(on_s3(&host, &front, &["doctor", "--json"])).1;
+        let about = |f: &&Finding| f.code == Code::StoreRead && f.message.contains("/revisions/");
+        let found = report.findings.iter().find(about).unwrap_or_else(|| panic!("{report:#?}"));
+        (found.severity, format!("{} {}", found.message, found.remedy.as_deref().unwrap_or_default()))
+    };
+    assert_eq!(of_bundle().0, Severity::Ok);
+    // A role that may read releases and no bundles.
+    let looks = |request: &Request| request.method == "HEAD" && request.path().contains("/revisions/");
+    front.instead(99, looks, Reply::new(403, ""));
+    let (severity, said) = of_bundle();
+    assert!(severity == Severity::Error && said.contains("allow s3:GetObject"), "{said}");
+    front.forget_faults();
+    let key = format!("st/revisions/{}", revision.trim_start_matches("sha256:"));
+    front.put(&key, "another one");
+    assert!(of_bundle().1.contains("has 11 bytes and should have"), "{:?}", of_bundle());
+    front.instead(99, looks, Reply::new(404, ""));
+    assert!(of_bundle().1.contains("does not exist push the bundle again"), "{:?}", of_bundle());
+}

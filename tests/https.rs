@@ -153,7 +153,8 @@ fn an_address_is_deployed_and_planned() {
     assert_eq!(version(&host), "", "nothing is changed by a plan");
     let said = host.ok(&["deploy", &address]);
     assert_eq!(version(&host), "v1");
-    let shown = format!("{}{}{}", said.out, said.err, host.status());
+    let history = host.ok(&["history", "--json"]).out;
+    let shown = format!("{}{}{}{history}", said.out, said.err, host.ok(&["status", "--json"]).out);
     assert!(shown.contains("/app.tgz?…") && !shown.contains("secret"), "{shown}");
 }
 

@@ -179,7 +179,9 @@ impl HttpsObject {
             let mut request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             if from > 0 {
                 request = request.header(RANGE, format!("bytes={from}-"));
-                request = pinned.into_iter().fold(request, |request, etag| request.header(IF_RANGE, etag));
+                if let Some(etag) = pinned {
+                    request = request.header(IF_RANGE, etag);
+                }
             }
             let response = request.send().await.map_err(|e| {
                 let host = url.host_str().unwrap_or_default();

@@ -71,7 +71,7 @@ codes! {
     ClockSkew "clock-skew" "This host's clock against the store's.",
     StoreReachable "store-reachable" "The channel's store can be reached.",
     StoreRegion "store-region" "The bucket's Region.",
-    StoreRead "store-read" "The release can be read (s3:GetObject).",
+    StoreRead "store-read" "The release and its bundle can be read (s3:GetObject).",
     StoreList "store-list" "What is absent is told from what is denied (s3:ListBucket).",
     StoreConditions "store-conditions" "The store keeps the conditions of writes (only with --write).",
     WakeUpQueue "wake-up-queue" "The queue can be read (sqs:ReceiveMessage, sqs:DeleteMessage).",

@@ -12,8 +12,8 @@ use hostler_aws::store_s3::{S3Store, check_conditions};
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding, clock_skew};
 use hostler_core::ids::{InstanceId, Sha256Digest};
-use hostler_core::release;
-use hostler_core::store::{GetOutcome, Store as _, StoreErrorKind, release_key};
+use hostler_core::release::{self, AgentVersion, Document, RevisionSource};
+use hostler_core::store::{GetOutcome, Location, S3Location, Store as _, StoreError, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
 
 use crate::identity::{self, Way};
@@ -244,23 +244,52 @@ async fn release_of(setup: &Setup, group: &GroupSettings, store: &AnyStore, find
     let read = match store.get(&key, None, release::stored_bytes(&setup.limits)).await {
         Ok(GetOutcome::Found { bytes, .. }) => {
             findings.extend(signature_of(setup, group, store, &place, &bytes).await);
-            Finding::ok(Code::StoreRead, format!("{place} can be read"))
+            findings.push(Finding::ok(Code::StoreRead, format!("{place} can be read")));
+            findings.extend(bundle_of(setup, store, &bytes).await);
+            return;
         }
         Ok(GetOutcome::NotModified | GetOutcome::NotFound) => {
             let remedy = "publish one: hostler push, hostler release";
             Finding::warning(Code::StoreRead, format!("{place} does not exist: nothing was released yet"), remedy)
         }
-        Err(error) => {
-            let remedy = match error.kind {
-                StoreErrorKind::Denied => {
-                    "allow s3:GetObject on the store's prefix (and kms:Decrypt where it is encrypted with a key)"
-                }
-                _ => "see what the error says",
-            };
-            Finding::error(Code::StoreRead, crate::work::chain(&error), remedy)
-        }
+        Err(error) => unreadable(&error),
     };
     findings.push(read);
+}
+
+/// Whether the bundle that the release names can be read too: other permissions may count where it lies.
+async fn bundle_of(setup: &Setup, store: &AnyStore, bytes: &[u8]) -> Option<Finding> {
+    let document = Document::parse(bytes, &setup.limits, AgentVersion::current().ok()?).ok()?;
+    let revision = document.release.revision;
+    let (place, size) = match revision.source {
+        RevisionSource::Key(key) => (store.location(&key), store.size(&key).await),
+        RevisionSource::Location(Location::S3(place)) => {
+            let object = setup.stores.object(S3Location { version_id: revision.version_id, ..place }).ok()?;
+            (object.location(), object.facts().await.map(|found| found.map(|facts| facts.size)))
+        }
+        // What lies elsewhere is nobody's to allow but its server's; a deployment tells.
+        RevisionSource::Location(_) => return None,
+    };
+    let wrong = |what: &str| {
+        let remedy = "push the bundle again, or release what is there";
+        Finding::error(Code::StoreRead, format!("{place}, which is released, {what}"), remedy)
+    };
+    Some(match size {
+        Ok(Some(size)) if size == revision.content.size => Finding::ok(Code::StoreRead, format!("{place} can be read")),
+        Ok(Some(size)) => wrong(&format!("has {size} bytes and should have {}", revision.content.size)),
+        Ok(None) => wrong("does not exist"),
+        Err(error) => unreadable(&error),
+    })
+}
+
+fn unreadable(error: &StoreError) -> Finding {
+    let remedy = match error.kind {
+        StoreErrorKind::Denied => {
+            "allow s3:GetObject on the store's prefix (and kms:Decrypt where it is encrypted with a key)"
+        }
+        _ => "see what the error says",
+    };
+    Finding::error(Code::StoreRead, crate::work::chain(error), remedy)
 }
 
 /// Whether the release is signed as the configuration wants it; without keys there is nothing to hold it to.

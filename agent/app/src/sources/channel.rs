@@ -13,7 +13,7 @@ use hostler_core::notable::Notable;
 use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
 use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, Location, S3Location, Store as _, release_key};
-use hostler_host::{clock, memory};
+use hostler_host::clock;
 use tokio::sync::Notify;
 
 use crate::engine::{AskError, Handle};
@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::log_output::notable;
 use crate::setup::{Live, Setup};
 use crate::sources::followers::Channels;
+use crate::sources::rest::rest;
 use crate::sources::{signatures, store, wake_up};
 
 /// What a look at the channel found.
@@ -211,12 +212,9 @@ async fn poll(
                 last_problem = Some(problem);
             }
         }
-        if !handle.state().borrow().is_busy() {
-            memory::forget_program_pages();
-        }
         let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = rest(handle, pause) => {}
             () = changed.notified() => {}
         }
     }

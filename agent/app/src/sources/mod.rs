@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod codedeploy;
 pub mod followers;
+mod rest;
 pub mod signatures;
 pub mod store;
 pub mod wake_up;

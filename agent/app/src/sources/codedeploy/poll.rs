@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use hostler_aws::fault::Fault;
 use hostler_core::codedeploy::backoff::after_failures;
 use hostler_core::codedeploy::wire::HostCommand;
-use hostler_host::memory;
 
 use super::connect::random;
 use super::{Follower, take};
+use crate::sources::rest::rest;
 
 /// How long the next poll waits for a command that has just come to be acknowledged: until then the service would only
 /// send it again.
@@ -55,13 +55,10 @@ async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>) -> bool
 
 /// After a poll that the service did not hold back the next one waits, but not beyond the end of a command.
 async fn pause(follower: &Follower, took: Duration) {
-    if !follower.handle.state().borrow().is_busy() {
-        memory::forget_program_pages();
-    }
     let interval = Duration::from_secs(follower.drop_in.agent.wait_between_runs);
     let jittered = interval.mul_f64(0.75 + f64::from(random()) / 510.0);
     tokio::select! {
-        () = tokio::time::sleep(jittered.saturating_sub(took)) => {}
+        () = rest(&follower.handle, jittered.saturating_sub(took)) => {}
         () = follower.ended.notified() => {}
     }
 }
