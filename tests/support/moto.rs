@@ -98,6 +98,27 @@ impl Moto {
         }
     }
 
+    /// An operation of a service with a Query protocol; the answer's XML.
+    ///
+    /// # Panics
+    /// When the answer is not good.
+    pub fn query(&self, service: &str, form: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=AKIDEXAMPLE/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
+            self.address,
+            form.len()
+        );
+        stream.write_all((head + form).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.split_whitespace().nth(1) == Some("200"), "{form}: {answer}");
+        body.to_owned()
+    }
+
     /// Makes a bucket, with versions where they are wanted.
     pub fn make_bucket(&self, name: &str, versions: bool) {
         self.request("PUT", &format!("/{name}"), b"");
