@@ -64,6 +64,20 @@ fn termination_killed_at(call: (&'static str, usize), done: bool) {
     assert_eq!(member.lifecycle()["posture"], "leaving", "{call:?} {done}");
 }
 
+/// Back into the pool there are two actions, one after the other: the second begins where the first one's last call is.
+fn return_to_the_pool_killed_at(call: (&'static str, usize), done: bool) {
+    let member = Member::new("");
+    let daemon = member.serves();
+    proves(&member, "v1 ApplicationStop");
+    member.group.change(|group| group.hold = Some((call.0, call.1, done)));
+    member.moves("Warmed:Stopped", "Terminating:Wait");
+    let again = killed(&member, daemon, call, "Warmed:Stopped");
+    let all = [pair("terminate", "CONTINUE"), pair("launch", "CONTINUE")];
+    assert_eq!(member.completed(), all, "{call:?} {done}\n{}", again.said());
+    assert_eq!(member.ran("v1 ApplicationStop"), 1, "{call:?} {done}");
+    assert_eq!(member.lifecycle()["posture"], "pooled", "{call:?} {done}");
+}
+
 /// The calls by thirds: each kill takes seconds.
 fn third(number: usize) -> impl Iterator<Item = ((&'static str, usize), bool)> {
     assert!(DESCRIBE_AFTER.ends_with(AFTER_THE_END));
@@ -98,6 +112,21 @@ fn killed_while_a_termination_goes_on() {
 #[test]
 fn killed_while_a_termination_is_completed() {
     third(2).for_each(|(call, done)| termination_killed_at(call, done));
+}
+
+#[test]
+fn killed_while_a_return_to_the_pool_is_found() {
+    third(0).for_each(|(call, done)| return_to_the_pool_killed_at(call, done));
+}
+
+#[test]
+fn killed_while_a_return_to_the_pool_goes_on() {
+    third(1).for_each(|(call, done)| return_to_the_pool_killed_at(call, done));
+}
+
+#[test]
+fn killed_while_a_return_to_the_pool_is_completed() {
+    third(2).for_each(|(call, done)| return_to_the_pool_killed_at(call, done));
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod doctor;
 mod edges;
 mod kills;
 mod logs;
+mod moto;
 mod pool;
 mod reload;
 

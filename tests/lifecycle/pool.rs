@@ -1,9 +1,10 @@
 //! Into the warm pool with the bundle, and out of it without another download.
 
+use std::io::Read;
 use std::time::Duration;
 
 use super::*;
-use crate::support::crash_support::Ended;
+use crate::support::crash_support::{Ended, Mount};
 use crate::support::http_server::Request;
 use crate::support::s3_front::Front;
 
@@ -121,4 +122,30 @@ fn a_store_that_is_away_holds_the_pool_up_until_the_deadline_and_no_longer() {
     member.comes_to("Warmed:Stopped", &daemon);
     daemon.says("not everything was fetched in time");
     assert!(member.group.change(|group| group.heartbeats["launch"]) > 0);
+}
+
+#[test]
+fn a_full_disk_holds_the_pool_up_until_the_deadline_and_the_launch_comes_once_there_is_room() {
+    // Four seconds, and the margin.
+    let pooled = Pooled::new(", launch_timeout: 19s");
+    let member = &pooled.member;
+    let Some(disk) = Mount::tmpfs(&member.host.state(), 24 << 20) else { return };
+    member.moves("InService", "InService");
+    let daemon = pooled.daemon();
+    daemon.says("hostler runs");
+    let mut noise = Vec::new();
+    fs::File::open("/dev/urandom").unwrap().take(3 << 20).read_to_end(&mut noise).unwrap();
+    let filler = disk.leave_free(1 << 20);
+    // The daemon is down while it is released: it must not be deployed before the pool.
+    daemon.kill();
+    pooled.release(member.bundle("v1").content("app/big", noise).all_hooks());
+    member.moves("Warmed:Stopped", "Warmed:Pending:Wait");
+    let daemon = pooled.daemon();
+    daemon.says("the release is not here yet");
+    member.comes_to("Warmed:Stopped", &daemon);
+    assert_eq!((member.completed(), member.host.hook_lines()), (vec![pair("launch", "CONTINUE")], vec![]));
+    fs::remove_file(filler).unwrap();
+    member.moves("InService", "Pending:Wait");
+    member.comes_to("InService", &daemon);
+    assert_eq!(member.ran("v1 ApplicationStart"), 1);
 }

@@ -14,6 +14,9 @@ pub const LEAD_MS: u64 = 600_000;
 /// Notices that are looked at. Prevents: an answer without end filling the ledger. EC2 has at most a few at a time.
 const MOST_NOTICES: usize = 16;
 
+/// Signs of a notice's id and word. Prevents: the same. EC2's have fewer than half as many.
+const MOST_SIGNS: usize = 128;
+
 /// Something that EC2 announces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
@@ -90,7 +93,7 @@ pub fn interruption(text: &str) -> Result<Notice, String> {
     let found: InstanceAction = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let id = format!("spot-{}-{}", found.action, found.time);
     let at_ms = u64::try_from(found.time.as_millisecond()).ok();
-    Ok(Notice { id, kind: NoticeKind::Interruption, word: found.action, at_ms })
+    Ok(Notice { id: plain(&id), kind: NoticeKind::Interruption, word: plain(&found.action), at_ms })
 }
 
 /// `events/recommendations/rebalance`
@@ -140,7 +143,13 @@ fn of_event(event: Event) -> Notice {
         _ => NoticeKind::Other,
     };
     let at = event.not_before.unwrap_or_default();
-    Notice { id: format!("{}@{at}", event.event_id), kind, word: event.code, at_ms: time_ms(&at) }
+    let id = plain(&format!("{}@{at}", event.event_id));
+    Notice { id, kind, word: plain(&event.code), at_ms: time_ms(&at) }
+}
+
+/// What may be kept and shown of a text that came from outside.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MOST_SIGNS).collect()
 }
 
 /// Reads `21 Jan 2019 09:00:43 GMT`. Milliseconds since 1970; `None` of another text.
@@ -229,6 +238,16 @@ mod tests {
         let presses = |wish| rebalance.presses(wish, 0);
         assert!(presses(Rebalance::Drain) && !presses(Rebalance::Hold) && !presses(Rebalance::Note));
         assert!(interruption("{}").is_err() && recommendation("null").is_err());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_notice_is_short_and_plain() {
+        let endless = event(&format!("\\u001b[31m{}", "x".repeat(60_000)), "active", "21 Jan 2019 09:00:43 GMT");
+        let notice = scheduled(&format!("[{endless}]")).unwrap().remove(0);
+        assert_eq!((notice.word.len(), notice.kind), (MOST_SIGNS, NoticeKind::Other));
+        assert!(notice.word.starts_with("[31mxxx"), "{}", notice.word);
+        let spot = interruption(&format!(r#"{{"action": "{}", "time": "2017-09-18T08:22:00Z"}}"#, "y".repeat(9999)));
+        assert!(spot.unwrap().id.len() <= MOST_SIGNS);
     }
 
     #[test]
