@@ -175,6 +175,19 @@ fn what_others_can_write_is_refused_by_name_and_deployments_go_on() {
 }
 
 #[test]
+fn a_state_directory_that_takes_no_runs_fails_the_event_alone() {
+    let host = Host::new();
+    script(&host, "Setup", "10-first", "");
+    write(&host.state().join("machine-events"), "in the way");
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    let daemon = host.daemon(&[]);
+    let last = ended(&host, "Setup", |last| !succeeded(last));
+    assert!(last["failures"][0].as_str().is_some_and(|text| text.contains("File exists")), "{last}");
+    host.status_when("it is deployed", |status| status["condition"] == "good");
+    assert!(!daemon.said().contains("its output is in"), "{}", daemon.said());
+}
+
+#[test]
 fn a_script_ends_at_its_time_with_all_that_it_started() {
     let host = Host::new();
     script(&host, "Setup", "10-hangs", "sleep 1000");

@@ -20,6 +20,7 @@ use hostler_host::{atomic, clock, machine_scripts};
 use crate::engine::Handle;
 use crate::log_output::notable;
 use crate::setup::{Live, Setup};
+use crate::work::chain;
 
 pub use membership::watch_members;
 
@@ -118,7 +119,7 @@ impl Runner {
                 let attempt = directory.join(format!("run-{}-{}", index + 1, script.attempts));
                 let result = match atomic::create_directories(&directory, 0o750) {
                     Ok(()) => self.run(&attempt, &hook_run).await,
-                    Err(error) => could_not_start(error.to_string()),
+                    Err(error) => could_not_start(chain(&error)),
                 };
                 Change::ScriptEnded(run.number, index, result.outcome)
             }
@@ -194,8 +195,9 @@ impl Runner {
             log::info!(hostler_event = "machine-event-ended", event:% = run.event; "{} succeeded", run.event);
         } else {
             let log = setup.layout.machine_run(run.event, run.number).join("scripts.log");
+            let output = if log.exists() { format!("; its output is in {}", log.display()) } else { String::new() };
             notable!(Error, Notable::MachineEventFailed, event = run.event;
-                "the machine event {} failed: {}; its output is in {}", run.event, ended.failures.join("; "), log.display());
+                "the machine event {} failed: {}{output}", run.event, ended.failures.join("; "));
         }
         forget_old(setup, &state);
     }
