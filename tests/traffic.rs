@@ -188,7 +188,8 @@ fn what_does_not_fit_is_refused_before_the_application_is_stopped() {
             service.classic_load_balancers = vec!["old".to_owned()];
         });
         let ended = member.deploy(&member.bundle("v1").all_hooks().write()).with_code(1);
-        ended.saying(&["DownloadBundle"]).saying(&words);
+        let ended = ended.saying(&["DownloadBundle"]).saying(&words);
+        assert!(!ended.out.contains("warning"), "{ended:?}");
         assert_eq!(member.host.hook_lines(), Vec::<String>::new());
         assert_eq!(member.standby_moves(), [""; 0]);
     }

@@ -123,6 +123,8 @@ fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String>
     let directory = setup.layout.group(&job.group.key);
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
+        // A first deployment that was refused before it made anything.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
         Err(error) => return vec![format!("cannot look for old revisions in {}: {error}", directory.display())],
     };
     let old = entries.flatten().filter(|entry| {
