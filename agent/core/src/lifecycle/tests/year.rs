@@ -182,7 +182,11 @@ impl World {
         }
         match self.stop {
             Some((at, true)) if self.now_ms + 60_000 >= at => self.stop = None,
-            Some((at, false)) if self.now_ms >= at => (self.stop, self.runs) = (None, false),
+            Some((at, false)) if self.now_ms >= at => {
+                self.stop = None;
+                // What was proven for a launch that is still to be completed starts again with the host.
+                self.runs &= self.current == "Pending:Wait";
+            }
             _ => {}
         }
     }
