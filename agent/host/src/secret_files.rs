@@ -48,8 +48,8 @@ fn read_one(path: &Path, most_bytes: u64) -> Result<String, BadSecretFile> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Files that are read again and again. What was in a file before its last change stays known: lines with it may still
-/// wait for being shipped.
+/// Files that are read again and again. What was in a file before its last change stays known, also where it is emptied or
+/// removed: lines with it may still wait for being shipped.
 #[derive(Default)]
 pub struct SecretFiles {
     paths: Vec<PathBuf>,
@@ -70,16 +70,15 @@ impl SecretFiles {
     /// # Errors
     /// As [`read`]; what was known before stays known.
     pub fn refresh(&mut self) -> Result<Option<Vec<String>>, BadSecretFile> {
-        let found = read(&self.paths, self.most_bytes)?;
-        if found == self.now {
-            return Ok(None);
-        }
-        for (at, text) in found.into_iter().enumerate() {
-            if self.now[at] != text {
+        let mut is_new = false;
+        for (at, text) in read(&self.paths, self.most_bytes)?.into_iter().enumerate() {
+            // An empty one is about to be written, as a rule.
+            if !text.is_empty() && text != self.now[at] {
                 self.before[at] = std::mem::replace(&mut self.now[at], text);
+                is_new = true;
             }
         }
-        Ok(Some(self.now.iter().chain(&self.before).cloned().collect()))
+        Ok(is_new.then(|| self.now.iter().chain(&self.before).cloned().collect()))
     }
 }
 
@@ -98,7 +97,8 @@ mod tests {
         for (text, known) in [("one", ["one", ""]), ("two", ["two", "one"]), ("three", ["three", "two"])] {
             fs::write(&path, text).unwrap();
             assert_eq!(files.refresh().unwrap().unwrap(), known);
-            assert_eq!(files.refresh().unwrap(), None);
+            fs::write(&path, "").unwrap();
+            assert_eq!(files.refresh().unwrap(), None, "it is being written");
         }
         fs::write(&path, "much too long").unwrap();
         assert!(files.refresh().unwrap_err().to_string().contains("more than 10 bytes"));

@@ -55,7 +55,8 @@ impl Encoding {
     pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         let text = if self.0 == encoding_rs::UTF_8 {
             let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            String::from_utf8_lossy(bytes)
+            // Logs are text, as a rule: that is known sooner than where they are not.
+            std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
         } else {
             self.0.decode_with_bom_removal(bytes).0
         };

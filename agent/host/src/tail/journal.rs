@@ -62,8 +62,9 @@ impl JournalSource {
             (Some(_), Some(micros)) if by_time => {
                 command.args([format!("--since=@{}", micros / 1_000_000), "--lines=all".to_owned()]);
             }
+            // Not `--after-cursor`: where the record of the cursor is gone, it leaves out the first one that is there.
             (Some(cursor), _) => {
-                command.args([format!("--after-cursor={cursor}"), "--lines=all".to_owned()]);
+                command.args([format!("--cursor={cursor}"), "--lines=all".to_owned()]);
             }
             (None, _) if self.settings.initial_position == InitialPosition::EndOfFile => {
                 command.arg("--lines=0");
@@ -360,10 +361,11 @@ impl Reader {
         Ok(count)
     }
 
-    /// Going by the time gives records again that were read before.
+    /// The last record that was read is given again, and by the time those before it, too.
     fn is_new(&self, entry: &Entry, by_time: bool) -> bool {
         let last = self.cursor.as_deref().and_then(realtime_of);
-        !by_time || last.is_none_or(|last| realtime_of(&entry.cursor).is_none_or(|at| at > last))
+        let is_later = !by_time || last.is_none_or(|last| realtime_of(&entry.cursor).is_none_or(|at| at >= last));
+        is_later && self.cursor.as_deref() != Some(&entry.cursor)
     }
 
     /// Hands a record over, once there is room; false at the end.

@@ -180,7 +180,7 @@ impl Tail {
             return;
         }
         let at_end = first_time && current.is_none() && source.initial_position == InitialPosition::EndOfFile;
-        self.follow_new(source, path, at_end, now_ms);
+        self.follow_new(source, path, &facts, at_end, now_ms);
     }
 
     /// What a look at a current file's path shows; `None` when it cannot be read.
@@ -274,7 +274,8 @@ impl Tail {
         is_prefix_copy(&sample, facts, original)
     }
 
-    fn follow_new(&mut self, source: &FileSource, path: &Path, at_end: bool, now_ms: u64) {
+    /// Follows the file that was `seen` at a path.
+    fn follow_new(&mut self, source: &FileSource, path: &Path, seen: &Facts, at_end: bool, now_ms: u64) {
         if packing(&name_of(path)) != Packing::Plain {
             return;
         }
@@ -284,13 +285,20 @@ impl Tail {
             Err(error) => return self.errors.opened(&stream, path, &error),
         };
         let (facts, file) = opened;
+        if (facts.device, facts.inode, facts.born_ns) != (seen.device, seen.inode, seen.born_ns) {
+            // It was rotated away behind the look at its neighbours; the next look finds it among them.
+            self.look_wanted = true;
+            return;
+        }
         let mut medium = Medium::Plain(file);
         let offset = if at_end { facts.size } else { 0 };
         let Ok(sample) = Sample::read(&mut medium, offset) else { return };
         let id = self.next_id();
         let position = Position { offset, trail: Fingerprint::of(&sample.before), last_ms: None };
         let found = NewFile { path: path.to_owned(), facts, medium, size: facts.size, sample };
-        let file = Followed::new(id, &source.key, &stream, found, position, now_ms);
+        let mut file = Followed::new(id, &source.key, &stream, found, position, now_ms);
+        // What was copied away since it was seen is looked for with the next change.
+        file.changed_ns = seen.changed_ns;
         self.positions.note(Record::File(file.record()));
         self.files.insert(id, file);
     }
