@@ -58,6 +58,40 @@ fn a_configuration_of_the_agent_that_is_wrong_is_named_with_its_line() {
     host.run(&["run"]).with_code(2).saying(&["codedeploy.onpremises.yml", "aws_access_key_id is missing"]);
 }
 
+/// A size that the kernel states of a process, in KiB.
+fn kib(process: &Running, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_bundle_is_never_held_in_memory() {
+    let (host, service) = served();
+    let running = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-SMALL0001"), &["DownloadBundle", "Install"]);
+    let before = kib(&running, "VmRSS:");
+    // It does not compress, so that what is held of it would show.
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    const BYTES: usize = 64 << 20;
+    let content: Vec<u8> = (0..BYTES).map(|_| noise()).collect();
+    for (number, key) in ["large.tgz", "large.tar"].into_iter().enumerate() {
+        put(&service, key, &Bundle::new(&host, "large").app().content("app/large", &content).write());
+        let specification = specification(&format!("d-LARGE000{number}"), "web", s3(key, "tgz"));
+        service.deploy_to_the_end(&specification, &["DownloadBundle", "Install"]);
+        let peak = kib(&running, "VmHWM:");
+        assert!(
+            peak < before + 32 * 1024,
+            "{key}: {before} KiB before, {peak} at most, the bundle {} KiB",
+            BYTES / 1024
+        );
+    }
+}
+
 #[test]
 fn a_day_of_polling_leaves_no_descriptors_and_no_memory_behind() {
     let (host, service) = served();
@@ -72,11 +106,7 @@ fn a_day_of_polling_leaves_no_descriptors_and_no_memory_behind() {
             if made >= count { Ok(()) } else { Err(format!("{made} polls; {}", running.said())) }
         });
     };
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
+    let resident = || kib(&running, "VmRSS:");
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().count();
     polls(200);
     service.break_next("PollHostCommand", Fault::AnswerLost);

@@ -26,22 +26,8 @@ impl AgentsLog {
     pub fn open(directory: &Path, program: &str, now: &Zoned) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let path = directory.join(format!("{program}.log"));
-        let modified = match fs::metadata(&path) {
-            Ok(metadata) => Some(
-                Zoned::new(
-                    jiff::Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?,
-                    now.time_zone().clone(),
-                )
-                .date(),
-            ),
-            Err(_) => None,
-        };
-        let mut log = Self {
-            directory: directory.to_owned(),
-            program: program.to_owned(),
-            file: append(&path)?,
-            day: modified.unwrap_or(now.date()),
-        };
+        let day = day_of(&path, now).unwrap_or(now.date());
+        let mut log = Self { directory: directory.to_owned(), program: program.to_owned(), file: append(&path)?, day };
         log.begin_another_day(now)?;
         Ok(log)
     }
@@ -59,8 +45,11 @@ impl AgentsLog {
             return Ok(());
         }
         let path = self.directory.join(format!("{}.log", self.program));
-        let older = format!("{}.{}.log", self.program, self.day.strftime("%Y%m%d"));
-        fs::rename(&path, self.directory.join(older))?;
+        let older = self.directory.join(format!("{}.{}.log", self.program, self.day.strftime("%Y%m%d")));
+        // Another process of this program may have begun the day before.
+        if !older.exists() {
+            fs::rename(&path, older)?;
+        }
         self.file = append(&path)?;
         self.day = now.date();
         self.delete_the_oldest()
@@ -77,6 +66,13 @@ impl AgentsLog {
         let surplus = older.len().saturating_sub(KEPT);
         older.iter().take(surplus).try_for_each(|name| fs::remove_file(self.directory.join(name)))
     }
+}
+
+/// The day on which a file was last written, in the zone of `now`.
+fn day_of(path: &Path, now: &Zoned) -> Option<Date> {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    let timestamp = jiff::Timestamp::try_from(modified).ok()?;
+    Some(timestamp.to_zoned(now.time_zone().clone()).date())
 }
 
 fn append(path: &Path) -> io::Result<File> {

@@ -145,14 +145,14 @@ async fn deploy(
     log::info!(deployment = specification.deployment.as_str(), revision:% = specification.revision; "a local deployment begins");
     let session = open_when_free(&setup).await?;
     let mut failed = None;
-    for event in &events {
-        let event = *event;
+    for event in events.iter().copied() {
         let mut report = carry_out(&setup, &drop_in, &session, event, &specification).await?;
         if event == LifecycleEvent::DownloadBundle && report.status == CommandStatus::Succeeded {
             let known = session.handle.state().borrow().clone();
             report = own_events_are_there(&setup, &drop_in, &known, &events, &specification).err().unwrap_or(report);
         }
         if report.status == CommandStatus::Failed {
+            log::info!("{event} failed: {}", words(&report));
             failed = Some((event, report));
             break;
         }
