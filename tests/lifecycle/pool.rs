@@ -18,7 +18,7 @@ impl Pooled {
     fn new(more: &str) -> Self {
         let pooled = Self { member: Member::new(""), bucket: Front::start() };
         pooled.member.host.configure(&format!(
-            "{}{more}}}\ngroups: [{{application: shop, group: web, channel: 's3://own-bucket/st', poll: 1s}}]\n",
+            "{}{more}}}\ngroups: [{{application: shop, group: web, channel: 's3://own-bucket/st', poll: 1s, report: false}}]\n",
             AUTO_SCALING.trim_end_matches('}')
         ));
         pooled
