@@ -221,10 +221,3 @@ fn a_script_whose_path_a_shell_would_take_apart_runs() {
     service.deploy_to_the_end(&specification("d-SHELL0001", "web", s3("v1.tgz", "tgz")), &events);
     assert_eq!(std::fs::read_to_string(host.path("hook-lines")).unwrap(), "ran\n");
 }
-
-/// The tests that SEMANTICS.md names for each fault of the CodeDeploy agent exist.
-#[test]
-fn every_fault_of_the_codedeploy_agent_has_its_test() {
-    let rows = crate::support::rows_with_tests("| n | the CodeDeploy agent 1.8.1 | kept by |");
-    assert_eq!(rows, (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
-}

@@ -15,7 +15,7 @@
 //! | gone, kill -9 x4 | [`the_service_is_away_and_the_agent_is_killed`] |
 //! | 50% ThrottlingException | [`half_of_the_requests_are_throttled`] |
 //! | 30% 503 | [`a_third_of_the_requests_find_the_service_unavailable`] |
-//! | 5% answers lost after acceptance | [`answers_lost`](answers_are_lost) |
+//! | 5% answers lost after acceptance | [`answers_are_lost`] |
 //!
 //! The matrix of rename, copytruncate, gzip, recreate and same inode before, during and after a crash is in `rotations`. Outside
 //! of the table: `a_thousand_files_with_few_descriptors`, `a_full_disk_under_the_positions_costs_nothing`,
@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use super::{APP, Agent};
 use crate::support::eventually;
+use crate::support::kept_by::kept_rows;
 use crate::support::logs_service::{Fault, LogsService};
 
 /// Lines of each row, and how they are written: so many at a time, every so often.
@@ -238,4 +239,12 @@ fn a_third_of_the_requests_find_the_service_unavailable() {
 #[test]
 fn answers_are_lost() {
     run(Row { faults: |number, _| if number % 4 == 1 { Fault::AnswerLost } else { Fault::None }, ..Row::default() });
+}
+
+/// The table on this module's page names what is there.
+#[test]
+fn every_row_has_its_test() {
+    let page: String =
+        include_str!("losses.rs").lines().filter(|line| line.starts_with("//!")).map(|l| format!("{l}\n")).collect();
+    assert!(kept_rows(&page, 1).len() >= 13);
 }

@@ -431,6 +431,9 @@ impl Group {
     }
 
     fn describe_group(&self, name: &str) -> Reply {
+        if name != "web-asg" {
+            return answered("DescribeAutoScalingGroups", "<AutoScalingGroups/>");
+        }
         let Service { min, desired, max, health_check_type, .. } = self.service;
         let members =
             |items: &[String]| items.iter().map(|item| format!("<member>{item}</member>")).collect::<String>();
