@@ -237,6 +237,10 @@ fn seal_forgets_the_instance_and_keeps_what_is_installed() {
     assert_eq!(host.kept_deployments().len(), 3);
     let tree = |host: &Host| crate::support::crash_support::tree(&host.at("srv"));
     let before = tree(&host);
+    // As a daemon that ships logs writes them.
+    for log in ["agent.log", "agent.log.1", "metrics.log"] {
+        fs::write(host.state().join(log), format!("about {FIRST}\n")).unwrap();
+    }
     let said = host.ok(&["seal"]);
     assert!(said.out.contains(&format!("what {FIRST} did is forgotten")), "{said:?}");
     assert_eq!(tree(&host), before, "the installed files are as they were");

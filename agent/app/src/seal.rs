@@ -102,7 +102,8 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
     let directory = setup.layout.state();
     for path in entries(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("history") {
+        // With the older one of each log. How far other logs were shipped stays: what was shipped is not shipped again.
+        if ["history", "agent.log", "metrics.log"].iter().any(|beginning| name.starts_with(beginning)) {
             remove(&path, &mut removed)?;
         }
     }
