@@ -228,19 +228,11 @@ impl S3Object {
     }
 
     fn full(&self, shortage: room::Shortage) -> StoreError {
-        match shortage {
-            room::Shortage::Full { .. } => self.wrong(OPERATION, StoreErrorKind::Full, shortage.to_string()),
-            room::Shortage::Io(error) => self.io(error),
-        }
+        shortage.of_download(OPERATION, self.location())
     }
 
     fn io(&self, error: io::Error) -> StoreError {
-        let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
-            _ => StoreErrorKind::Fatal,
-        };
-        let problem = "the file that it goes to cannot be written".to_owned();
-        StoreError { operation: OPERATION, location: self.location(), kind, problem, source: Some(error.into()) }
+        room::not_written(OPERATION, self.location(), error)
     }
 }
 

@@ -227,6 +227,22 @@ impl Host {
         self.step(Event::Deploy { id: id(number), request: Box::new(request) })
     }
 
+    /// Deploys to three groups in this order, with numbers from `first` on, and ends one effect between two of them.
+    fn deploy_side_by_side(&mut self, first: u64, order: &[usize]) {
+        let mut waiting: Vec<Effect> = Vec::new();
+        for (number, pick) in (first..).zip(order) {
+            if let Ok(effects) = self.deploy(number, request(["a", "b", "c"][*pick], None)) {
+                waiting.extend(effects);
+            }
+            if !waiting.is_empty() {
+                let effect = waiting.remove(pick % waiting.len());
+                let result = Box::new(self.perform(&effect));
+                waiting.extend(self.step(Event::Finished { effect: effect.number, result }).unwrap());
+            }
+        }
+        self.run(waiting, never);
+    }
+
     fn outcomes(&self, group: &str) -> Vec<(DeploymentId, Option<Outcome>)> {
         self.state.groups[&key(group).id()].finished.iter().map(|d| (d.id.clone(), d.outcome)).collect()
     }
@@ -574,21 +590,7 @@ proptest! {
     #[test]
     fn groups_go_on_side_by_side(order in prop::collection::vec(0..3_usize, 1..40)) {
         let mut host = Host::default();
-        let names = ["a", "b", "c"];
-        let mut waiting: Vec<Effect> = Vec::new();
-        let mut number = 0;
-        for pick in order {
-            number += 1;
-            if let Ok(effects) = host.deploy(number, request(names[pick], None)) {
-                waiting.extend(effects);
-            }
-            if !waiting.is_empty() {
-                let effect = waiting.remove(pick % waiting.len());
-                let result = Box::new(host.perform(&effect));
-                waiting.extend(host.step(Event::Finished { effect: effect.number, result }).unwrap());
-            }
-        }
-        host.run(waiting, never);
+        host.deploy_side_by_side(1, &order);
         prop_assert_eq!(host.state.all_active().count(), 0);
     }
 

@@ -76,7 +76,7 @@ fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, Instal
     Ok(file_systems)
 }
 
-/// Puts everything back as it was before [`run`]: content, mode, owner, attributes, times, the very inodes. Idempotent.
+/// Puts everything back as it was before [`super::run`]: content, mode, owner, attributes, times, the very inodes. Idempotent.
 ///
 /// # Errors
 /// There is no Install or it is committed; or the host refuses, and the journal stays open for another try.
@@ -143,7 +143,7 @@ pub(super) fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled
 }
 
 /// Marks an Install as one that stands, if a power loss took the mark away. For the start of an agent whose ledger says
-/// that [`run`] succeeded, before anything else is asked of the journal. Idempotent; leaves an undo or commit alone that
+/// that [`super::run`] succeeded, before anything else is asked of the journal. Idempotent; leaves an undo or commit alone that
 /// was interrupted.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
+use hostler_core::store::{StoreError, StoreErrorKind};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
@@ -64,6 +65,29 @@ fn full(file: &File, needed: u64) -> io::Result<Shortage> {
 fn free(file: &File) -> io::Result<u64> {
     let found = nix::sys::statvfs::fstatvfs(file)?;
     Ok(found.blocks_available() * found.fragment_size())
+}
+
+impl Shortage {
+    /// What a download says of it.
+    pub(crate) fn of_download(self, operation: &'static str, location: String) -> StoreError {
+        match self {
+            Self::Full { .. } => {
+                let (kind, problem) = (StoreErrorKind::Full, self.to_string());
+                StoreError { operation, location, kind, problem, source: None }
+            }
+            Self::Io(error) => not_written(operation, location, error),
+        }
+    }
+}
+
+/// What a download says when its file cannot be written.
+pub(crate) fn not_written(operation: &'static str, location: String, error: io::Error) -> StoreError {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+        _ => StoreErrorKind::Fatal,
+    };
+    let problem = "the file that it goes to cannot be written".to_owned();
+    StoreError { operation, location, kind, problem, source: Some(error.into()) }
 }
 
 #[cfg(test)]

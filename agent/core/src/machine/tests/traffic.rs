@@ -245,19 +245,7 @@ proptest! {
     fn groups_take_turns(order in prop::collection::vec(0..3_usize, 1..40), fail_at in any_failure()) {
         let mut host = serving();
         host.fail_at = fail_at;
-        let names = ["a", "b", "c"];
-        let mut waiting: Vec<Effect> = Vec::new();
-        for (number, pick) in (10..).zip(order) {
-            if let Ok(effects) = host.deploy(number, request(names[pick], None)) {
-                waiting.extend(effects);
-            }
-            if !waiting.is_empty() {
-                let effect = waiting.remove(pick % waiting.len());
-                let result = Box::new(host.perform(&effect));
-                waiting.extend(host.step(Event::Finished { effect: effect.number, result }).unwrap());
-            }
-        }
-        host.run(waiting, never);
+        host.deploy_side_by_side(10, &order);
         prop_assert_eq!(host.state.all_active().count(), 0);
     }
 }
