@@ -10,24 +10,6 @@ use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
 
 const USER: &str = "AROAEXAMPLE:i-0123456789abcdef0";
 
-/// STS beside S3 at one address, as an endpoint of one's own has it.
-fn with_sts(front: &Front) {
-    let is_sts = |request: &Request| request.method == "POST" && request.path() == "/";
-    let answer = format!(
-        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
-         <Arn>arn:aws:sts::123456789012:assumed-role/web/i-0123456789abcdef0</Arn><UserId>{USER}</UserId>\
-         <Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
-    );
-    front.act(usize::MAX, is_sts, move |_, request| {
-        let asked = String::from_utf8_lossy(&request.body).into_owned();
-        if asked == "Action=GetCallerIdentity&Version=2011-06-15" {
-            Reply::new(200, answer.clone())
-        } else {
-            error(400, "InvalidAction", &asked)
-        }
-    });
-}
-
 fn daemon(host: &Host, endpoint: &str, store: &str) -> Running {
     let mut command = host.command(&["run", "--channel", store, "--poll", "1s", "--instance-id", "i-1"]);
     command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "us-east-1");
@@ -100,7 +82,7 @@ fn a_host_without_reports_writes_none() {
 #[test]
 fn in_s3_the_document_has_the_roles_user_id_and_each_write_a_condition() {
     let (host, front) = (Host::new(), Front::start());
-    with_sts(&front);
+    front.with_sts(USER);
     // The first write's answer is lost; that it happened is found out.
     let is_report = |request: &Request| request.method == "PUT" && request.path().contains("/hosts/");
     front.then(1, is_report, Reply::lost);
@@ -118,7 +100,7 @@ fn in_s3_the_document_has_the_roles_user_id_and_each_write_a_condition() {
 #[test]
 fn a_store_that_takes_no_reports_is_told_of_once_and_deployments_go_on() {
     let (host, front) = (Host::new(), Front::start());
-    with_sts(&front);
+    front.with_sts(USER);
     let is_report = |request: &Request| request.method == "PUT" && request.path().contains("/hosts/");
     front.instead(usize::MAX, is_report, error(403, "AccessDenied", "Access Denied"));
     let running = daemon(&host, &front.server().url(), &s3_store());

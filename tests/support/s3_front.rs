@@ -90,6 +90,24 @@ impl Front {
         self.objects().objects.get(key).cloned()
     }
 
+    /// STS at the same address, as behind an endpoint of one's own: it says that the caller is `user`.
+    pub fn with_sts(&self, user: &str) {
+        let is_sts = |request: &Request| request.method == "POST" && request.path() == "/";
+        let answer = format!(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+             <Arn>arn:aws:sts::123456789012:assumed-role/web/i-0123456789abcdef0</Arn><UserId>{user}</UserId>\
+             <Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+        );
+        self.act(usize::MAX, is_sts, move |_, request| {
+            let asked = String::from_utf8_lossy(&request.body).into_owned();
+            if asked == "Action=GetCallerIdentity&Version=2011-06-15" {
+                Reply::new(200, answer.clone())
+            } else {
+                error(400, "InvalidAction", &asked)
+            }
+        });
+    }
+
     /// From now on everything is answered well.
     pub fn forget_faults(&self) {
         self.faults.lock().unwrap().clear();

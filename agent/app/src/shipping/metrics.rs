@@ -24,14 +24,20 @@ const BETWEEN_HEALTH: Duration = Duration::from_secs(60);
 
 /// Writes a line for each deployment that ends, and for each group's health when its colour changes and every minute, as long
 /// as the configuration wants them, until it is dropped.
-pub async fn write_metrics(live: Live, instance: InstanceId, handle: Handle, mut health: watch::Receiver<Health>) {
+pub async fn write_metrics(mut live: Live, instance: InstanceId, handle: Handle, mut health: watch::Receiver<Health>) {
     let mut file = None;
     let mut progress = handle.progress();
     let mut colours: BTreeMap<String, Colour> = BTreeMap::new();
     let mut minutes = tokio::time::interval(BETWEEN_HEALTH);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let setup = live.now();
+        let wanted = setup.settings.logs.as_ref().is_some_and(|logs| logs.metrics.is_some());
+        if !wanted {
+            file = None;
+        }
         let lines = tokio::select! {
+            () = live.changed() => continue,
             piece = progress.recv() => match piece {
                 Ok(Progress::Finished { deployment, .. }) => {
                     let state = Arc::clone(&handle.state().borrow());
@@ -52,13 +58,10 @@ pub async fn write_metrics(live: Live, instance: InstanceId, handle: Handle, mut
                 colours = now.into_iter().map(|(id, report)| (id, report.colour)).collect();
                 of_health(&handle.state().borrow(), &changed, &instance)
             }
-            _ = minutes.tick() => of_health(&handle.state().borrow(), &health.borrow(), &instance),
+            _ = minutes.tick(), if wanted => of_health(&handle.state().borrow(), &health.borrow(), &instance),
         };
-        let setup = live.now();
-        if setup.settings.logs.as_ref().is_some_and(|logs| logs.metrics.is_some()) {
+        if wanted {
             write(&mut file, &setup, &lines);
-        } else {
-            file = None;
         }
     }
 }
