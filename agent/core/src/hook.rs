@@ -9,7 +9,7 @@ use crate::ids::{DeploymentId, Sha256Digest};
 mod environment;
 pub mod output;
 
-pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit};
+pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit, with_own};
 
 /// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

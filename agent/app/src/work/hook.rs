@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{
-    BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment,
+    BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_own,
 };
 use hostler_core::machine::state::{Script, Source};
 use hostler_host::hooks;
@@ -114,7 +114,7 @@ fn hook_run(
         working_directory: setup.settings.hooks.working_directory.clone().unwrap_or_else(|| archive.clone()),
         archive,
         user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },
-        environment: environment(&facts),
+        environment: with_own(environment(&facts), &script.environment),
         inherit_environment: setup.settings.hooks.inherit_environment,
         timeout_seconds: timeout_seconds(job, script),
         grace_seconds: setup.limits.kill_grace_seconds,

@@ -97,6 +97,8 @@ codes! {
     AnotherDocument "another-document" Warning,
     /// A key of CodeDeploy's grammar that does not exist.
     UnknownKey "unknown-key" Warning,
+    /// A key below `hostler:` that this version reads and does not act on.
+    WithoutEffect "without-effect" Warning,
     /// A lifecycle event outside of `hooks`.
     MisplacedEvent "misplaced-event" Warning,
     /// `permissions`, `owner`, `mode` and the like inside a files entry.

@@ -193,6 +193,13 @@ pub(super) fn resolve_options(spec: &mut AppSpec, findings: &mut Findings) {
             }
         }
     }
+    for script in spec.hooks.iter_mut().flat_map(|hooks| &mut hooks.scripts) {
+        // A script's own value wins.
+        let own = &mut script.options.environment;
+        let others = spec.extension.environment.iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name));
+        let others: Vec<(String, String)> = others.cloned().collect();
+        own.extend(others);
+    }
 }
 
 /// The names of a path: `./a.sh`, `/a.sh` and `a.sh` are one script.

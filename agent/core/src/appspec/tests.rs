@@ -184,12 +184,13 @@ hostler:
         leader_only: true,
         tasks_max: Some(64),
         memory_max: Some(512 << 20),
-        environment: vec![("STAGE".into(), "test".into())],
+        environment: vec![("STAGE".into(), "test".into()), ("WORKERS".into(), "4".into())],
         secrets: vec!["DB".into()],
     };
     let scripts = spec.scripts("ApplicationStart");
-    assert_eq!((&scripts[0].options, &scripts[1].options), (&options, &HookOptions::default()));
     let extension = &spec.extension;
+    let others = HookOptions { environment: extension.environment.clone(), ..HookOptions::default() };
+    assert_eq!((&scripts[0].options, &scripts[1].options), (&options, &others));
     assert!(extension.recheck_after_before_install);
     assert_eq!(extension.environment, [("STAGE".into(), "prod".into()), ("WORKERS".into(), "4".into())]);
     assert_eq!(

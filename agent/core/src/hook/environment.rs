@@ -80,6 +80,19 @@ pub fn environment(facts: &HookFacts<'_>) -> Vec<(String, String)> {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// The same with what the appspec gives the script (`hostler: environment:`). What hostler says of the deployment cannot be
+/// said otherwise; PATH can.
+pub fn with_own(mut variables: Vec<(String, String)>, own: &[(String, String)]) -> Vec<(String, String)> {
+    for (name, value) in own {
+        match variables.iter_mut().find(|(known, _)| known == name) {
+            None => variables.push((name.clone(), value.clone())),
+            Some((known, path)) if known == "PATH" => path.clone_from(value),
+            Some(_) => {}
+        }
+    }
+    variables
+}
+
 /// Whether a variable of the agent may reach a hook when `hooks.inherit_environment` is on.
 ///
 /// Never: the agent's AWS credentials, whatever changes how programs are loaded (`LD_`), and what the service manager

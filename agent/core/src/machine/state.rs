@@ -590,6 +590,9 @@ pub struct Script {
     /// Whether it may be run again after an interruption.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeatable: bool,
+    /// Variables that the appspec gives it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<(String, String)>,
     /// Most processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks_max: Option<u64>,
@@ -614,6 +617,7 @@ impl Script {
             runas: hook.runas.clone(),
             sudo: hook.sudo,
             repeatable: hook.options.repeatable,
+            environment: hook.options.environment.clone(),
             tasks_max: hook.options.tasks_max,
             memory_max: hook.options.memory_max,
             attempts: 0,

@@ -18,6 +18,8 @@ pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extensio
     }
     extension.environment = environment(mapping, findings);
     extension.secrets = secrets(mapping, findings);
+    without_effect(mapping, "secrets", "let the script read the secret itself", findings);
+    without_effect(mapping, "traffic", "set `traffic` of the group in the host's configuration", findings);
     extension.hooks = hooks(mapping, &extension.secrets, findings);
     extension.health = super::health(mapping, Scripts::OfBundle, findings);
     extension.bake_seconds = mapping.get("bake_time").map(|_| seconds(mapping, "bake_time", 0, findings));
@@ -25,6 +27,15 @@ pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extensio
         extension.traffic = self::traffic(traffic, findings);
     }
     extension
+}
+
+/// A key that has a meaning and is not acted on yet must not be thought to be.
+fn without_effect(parent: &Mapping, key: &str, instead: &'static str, findings: &mut Findings) {
+    if let Some(entry) = parent.get(key) {
+        let message = format!("`{key}` has no effect in this version of hostler");
+        // Its line may hold a secret.
+        findings.add(Code::WithoutEffect, Some(entry.key_at), message).help(instead).conceal();
+    }
 }
 
 fn recheck_after(install: &Mapping, findings: &mut Findings) -> bool {
@@ -168,6 +179,7 @@ fn hooks(parent: &Mapping, secrets: &[Secret], findings: &mut Findings) -> Vec<H
 
 fn hook_options(options: &Mapping, known: &HashSet<&str>, findings: &mut Findings) -> HookOptions {
     let limits = options.get("limits").and_then(|entry| mapping(entry, keys::HOOK_LIMITS, findings));
+    without_effect(options, "leader_only", "the script runs on every host", findings);
     let mut secrets = Vec::new();
     for (name, at) in texts(options, "secrets", findings) {
         if !known.contains(name.as_str()) {

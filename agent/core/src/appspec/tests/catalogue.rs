@@ -61,6 +61,7 @@ const CASES: &[Case] = &[
     alone(Code::KeyIsNotText, "version: 0.0\nos: linux\n{a: b}: c\n"),
     alone(Code::AnotherDocument, "version: 0.0\nos: linux\n---\nversion: 1.0\n"),
     alone(Code::UnknownKey, "version: 0.0\nos: linux\nfile:\n  - source: /\n    destination: /srv\n"),
+    alone(Code::WithoutEffect, "version: 0.0\nos: linux\nhostler:\n  traffic: {method: standby}\n"),
     alone(Code::MisplacedEvent, "version: 0.0\nos: linux\nhooks:\nApplicationStart:\n  - location: start.sh\n"),
     alone(Code::MisplacedPermission, "version: 0.0\nos: linux\nfiles:\n  - source: /\n    destination: /srv\n    owner: web\n"),
     alone(Code::OverwriteIgnored, "version: 0.0\nos: linux\nfiles:\n  - source: /\n    destination: /srv\n    overwrite: true\n"),
