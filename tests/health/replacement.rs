@@ -50,7 +50,7 @@ impl Fleet {
     fn configure(&self, fellow: &Fellow, auto_scaling: &str) {
         fellow.host.configure(&format!(
             "{auto_scaling}\ngroups: [{{application: shop, group: web, channel: '{}', poll: 1s, health: [{{http: {{url: \
-             '{}'}}, interval: 1s, successes: 1, failures: 1}}]}}]\n",
+             '{}'}}, interval: 1s, successes: 1, failures: 1, grace: 1s}}]}}]\n",
             self.first.host.store().display(),
             fellow.application.url()
         ));
@@ -229,7 +229,7 @@ fn a_deployment_that_goes_on_is_waited_for() {
     fleet.reported_becomes(&[SECOND], &[&first, &second]);
     // Nothing would hold the first one back but its deployment.
     fleet.group.change(|group| group.fellows.clear());
-    fleet.asked_on(6);
+    fleet.asked_on(4);
     assert_eq!((fleet.reported().len(), fleet.holder().as_deref()), (1, Some(SECOND)));
     fleet.first.application.answers(200);
     fs::write(gate, "").unwrap();
@@ -252,6 +252,6 @@ fn by_default_nobody_is_reported() {
     fleet.reported_becomes(&[SECOND], &[]);
     // Nobody holds it up any more, and the one that is off takes nothing over.
     fleet.group.change(|group| group.fellows.clear());
-    fleet.asked_on(6);
+    fleet.asked_on(4);
     assert_eq!((fleet.reported(), fleet.holder()), (vec![SECOND.to_owned()], Some(SECOND.to_owned())));
 }
