@@ -1,5 +1,7 @@
 //! Health checks: they gate a deployment, go on after it, and are what a load balancer is answered.
 
+mod replacement;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

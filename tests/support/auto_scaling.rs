@@ -65,6 +65,12 @@ pub struct Group {
     calls: BTreeMap<String, usize>,
     /// Other instances of the group, with their states.
     pub fellows: Vec<(String, String)>,
+    /// Instances that the group takes for unhealthy.
+    pub unhealthy: BTreeSet<String>,
+    /// Who was reported as unhealthy, in order.
+    pub reported: Vec<String>,
+    /// Reports that respect the grace period are taken and change nothing.
+    pub in_grace_period: bool,
     /// What was wrong with requests.
     pub wrong: Vec<String>,
     /// Its size and what it takes its instances by.
@@ -162,6 +168,9 @@ impl AutoScaling {
             held: false,
             calls: BTreeMap::new(),
             fellows: Vec::new(),
+            unhealthy: BTreeSet::new(),
+            reported: Vec::new(),
+            in_grace_period: false,
             wrong: Vec::new(),
             service: Service::default(),
         }));
@@ -282,7 +291,7 @@ impl Group {
             }
             "DescribeAutoScalingInstances" => {
                 self.goes_on_its_way();
-                self.describe()
+                self.describe(&field("InstanceIds.member.1"))
             }
             "DescribeAutoScalingGroups" => self.describe_group(&field("AutoScalingGroupNames.member.1")),
             "EnterStandby" => {
@@ -290,6 +299,12 @@ impl Group {
                 self.enter_standby(&field("InstanceIds.member.1"), decrement)
             }
             "ExitStandby" => self.exit_standby(&field("InstanceIds.member.1")),
+            "SetInstanceHealth" => {
+                if (field("HealthStatus"), field("ShouldRespectGracePeriod")) != ("Unhealthy".into(), "true".into()) {
+                    self.wrong.push(format!("asked for {form:?}"));
+                }
+                self.set_unhealthy(instance)
+            }
             "DescribeLifecycleHooks" => self.describe_hooks(),
             "RecordLifecycleActionHeartbeat" => self.heartbeat(hook, &instance),
             "CompleteLifecycleAction" => self.complete(&hook, &instance, &field("LifecycleActionResult")),
@@ -351,19 +366,39 @@ impl Group {
         done("CompleteLifecycleAction")
     }
 
-    fn describe(&self) -> Reply {
-        let member = if self.state.is_empty() {
-            String::new()
-        } else {
+    /// All instances that are members, with their states.
+    fn members(&self) -> impl Iterator<Item = (&String, &String)> {
+        let own = (!self.state.is_empty()).then_some((&self.instance, &self.state));
+        own.into_iter().chain(self.fellows.iter().map(|(instance, state)| (instance, state)))
+    }
+
+    fn describe(&self, asked: &str) -> Reply {
+        let found = self.members().filter(|(instance, _)| *instance == asked).map(|(instance, state)| {
+            let health = if self.unhealthy.contains(instance) { "UNHEALTHY" } else { "HEALTHY" };
             format!(
-                "<member><InstanceId>{}</InstanceId><AutoScalingGroupName>web-asg</AutoScalingGroupName>\
-                 <AvailabilityZone>eu-central-1a</AvailabilityZone><LifecycleState>{}</LifecycleState>\
-                 <HealthStatus>HEALTHY</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>",
-                self.instance, self.state
+                "<member><InstanceId>{instance}</InstanceId><AutoScalingGroupName>web-asg</AutoScalingGroupName>\
+                 <AvailabilityZone>eu-central-1a</AvailabilityZone><LifecycleState>{state}</LifecycleState>\
+                 <HealthStatus>{health}</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>"
             )
-        };
-        let list = format!("<AutoScalingInstances>{member}</AutoScalingInstances>");
+        });
+        let list = format!("<AutoScalingInstances>{}</AutoScalingInstances>", found.collect::<String>());
         answered("DescribeAutoScalingInstances", &list)
+    }
+
+    fn set_unhealthy(&mut self, instance: String) -> Reply {
+        if !self.members().any(|(found, state)| *found == instance && state == "InService") {
+            return error(400, "ValidationError", &format!("Instance {instance} is not in service."));
+        }
+        self.reported.push(instance.clone());
+        if !self.in_grace_period {
+            self.unhealthy.insert(instance);
+        }
+        // It has no result element (API_SetInstanceHealth).
+        let body = format!(
+            "<SetInstanceHealthResponse xmlns=\"{NAMESPACE}\"><ResponseMetadata><RequestId>r-1</RequestId>\
+             </ResponseMetadata></SetInstanceHealthResponse>"
+        );
+        Reply::new(200, body).header("content-type", "text/xml")
     }
 
     fn service_fault(&mut self) -> Option<Reply> {

@@ -81,6 +81,8 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     ];
     let (state, checks) = (session.handle.state(), session.board.watch());
     watchers.push(tokio::spawn(write_reports(live.clone(), state, checks, instance.clone(), reports)));
+    let (state, checks) = (session.handle.state(), session.board.watch());
+    watchers.push(tokio::spawn(health::report_unhealthy(live.clone(), state, checks, instance.clone())));
     if let Some(address) = setup.settings.health_listener {
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);

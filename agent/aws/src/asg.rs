@@ -16,6 +16,8 @@ pub struct Member {
     pub group: String,
     /// `LifecycleState`, as the group writes it.
     pub state: String,
+    /// Whether its `HealthStatus` is not `UNHEALTHY`.
+    pub healthy: bool,
 }
 
 /// A lifecycle hook of a group.
@@ -60,7 +62,8 @@ impl AutoScaling {
         let member = answer.auto_scaling_instances().iter().find(|found| found.instance_id() == Some(instance));
         Ok(member.and_then(|found| {
             let (group, state) = (found.auto_scaling_group_name()?.to_owned(), found.lifecycle_state()?.to_owned());
-            Some(Member { group, state })
+            let healthy = !found.health_status().is_some_and(|status| status.eq_ignore_ascii_case("unhealthy"));
+            Some(Member { group, state, healthy })
         }))
     }
 
@@ -139,6 +142,16 @@ impl AutoScaling {
     pub async fn exit_standby(&self, group: &str, instance: &str) -> Result<(), Fault> {
         let sent = self.0.exit_standby().auto_scaling_group_name(group).instance_ids(instance).send().await;
         sent.map(drop).map_err(|e| Fault::of(e, "autoscaling:ExitStandby"))
+    }
+
+    /// Says that an instance is unhealthy; the group replaces it, once its grace period is over.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn set_unhealthy(&self, instance: &str) -> Result<(), Fault> {
+        let request = self.0.set_instance_health().instance_id(instance).health_status("Unhealthy");
+        let sent = request.should_respect_grace_period(true).send().await;
+        sent.map(drop).map_err(|e| Fault::of(e, "autoscaling:SetInstanceHealth"))
     }
 
     /// Completes a hook with `CONTINUE` or `ABANDON`.

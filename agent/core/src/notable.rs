@@ -21,11 +21,13 @@ pub enum Notable {
     LogsLost,
     /// A script of a machine event failed, or must not be run.
     MachineEventFailed,
+    /// The Auto Scaling group was told that this host is unhealthy, and replaces it.
+    ReportedUnhealthy,
 }
 
 impl Notable {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeploymentFailed,
         Self::RolledBack,
         Self::HoldsStill,
@@ -35,6 +37,7 @@ impl Notable {
         Self::ConfigurationRefused,
         Self::LogsLost,
         Self::MachineEventFailed,
+        Self::ReportedUnhealthy,
     ];
 
     /// The journal's field HOSTLER_EVENT.
@@ -49,6 +52,7 @@ impl Notable {
             Self::ConfigurationRefused => "configuration-refused",
             Self::LogsLost => "logs-lost",
             Self::MachineEventFailed => "machine-event-failed",
+            Self::ReportedUnhealthy => "reported-unhealthy",
         }
     }
 
@@ -64,6 +68,7 @@ impl Notable {
             Self::ConfigurationRefused => "583ac1f7d2e64b1f97e0b48c6d2a9e17",
             Self::LogsLost => "c19e6d02b75f4f3a8d4471e0a6b3cf18",
             Self::MachineEventFailed => "c7a1d90f4e3b4b6d8f52960be1d47a18",
+            Self::ReportedUnhealthy => "fb0a8e5506274749b1b35ffd5e190408",
         }
     }
 }

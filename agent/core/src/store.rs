@@ -22,7 +22,7 @@ mod tests;
 
 pub use layout::{
     history_key, host_key, hosts_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key,
-    revisions_key, signing_policy_key,
+    revisions_key, signing_policy_key, unhealthy_key,
 };
 pub use location::{HttpsLocation, InvalidLocation, Location};
 pub use s3_location::{InvalidS3Location, S3Location};

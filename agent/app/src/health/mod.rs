@@ -3,6 +3,7 @@
 mod checkup;
 mod listener;
 mod monitor;
+mod replacement;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 pub use checkup::{Checkup, Start};
 pub use listener::listen;
 pub use monitor::monitor;
+pub use replacement::report_unhealthy;
 
 /// What the health checks of this host say at the moment. It is never persisted: who starts asks again.
 #[derive(Debug, Clone)]

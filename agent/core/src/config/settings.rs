@@ -75,6 +75,9 @@ pub struct AutoScalingSettings {
     pub abandon_failed_shutdown: bool,
     /// What follows from EC2's recommendation to replace the instance.
     pub rebalance: Rebalance,
+    /// Seconds for which a group's health must be red before this host reports itself to the Auto Scaling group; `None` is
+    /// never.
+    pub set_instance_health_after_seconds: Option<u64>,
     /// Seconds between two looks at the metadata service.
     pub poll_seconds: u64,
 }
@@ -88,6 +91,7 @@ impl Default for AutoScalingSettings {
             without_release: WithoutRelease::Continue,
             abandon_failed_shutdown: false,
             rebalance: Rebalance::Note,
+            set_instance_health_after_seconds: None,
             // As AWS advises for the spot notice.
             poll_seconds: 5,
         }

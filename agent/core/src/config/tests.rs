@@ -177,6 +177,7 @@ auto_scaling:
   without_release: wait
   abandon_failed_shutdown: true
   rebalance: drain
+  set_instance_health_after: 15m
 ";
     let found = read_one(text).unwrap().auto_scaling.unwrap();
     assert_eq!(
@@ -186,7 +187,9 @@ auto_scaling:
     assert_eq!((found.launch_timeout_seconds, found.poll_seconds, found.abandon_failed_shutdown), (1200, 5, true));
     assert_eq!(found.without_release, crate::lifecycle::WithoutRelease::Wait);
     assert_eq!(found.rebalance, crate::lifecycle::Rebalance::Drain);
+    assert_eq!(found.set_instance_health_after_seconds, Some(900));
     let silent = read_one("auto_scaling: {}").unwrap().auto_scaling.unwrap();
+    assert_eq!(silent.set_instance_health_after_seconds, None, "off where nothing is said");
     assert_eq!(silent.rebalance, crate::lifecycle::Rebalance::Note);
     assert_eq!(read_one("poll: 5s").unwrap().auto_scaling, None, "off where nothing is said");
     let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, rebalance: yes, hooks: []}");

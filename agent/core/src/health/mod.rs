@@ -1,6 +1,7 @@
 //! Whether the installed application is healthy: answers of probes in; a verdict, a colour and causes in words out.
 
 pub mod check;
+pub mod replacement;
 mod tracker;
 
 use serde::{Deserialize, Serialize};

@@ -22,6 +22,11 @@ pub fn plan_key(group: &GroupKey) -> Key {
     in_group(group, "plan.json")
 }
 
+/// Which of the group's hosts may report itself as unhealthy to its Auto Scaling group.
+pub fn unhealthy_key(group: &GroupKey) -> Key {
+    in_group(group, "unhealthy.json")
+}
+
 /// A version of the group's signing policy.
 pub fn signing_policy_key(group: &GroupKey, version: u64) -> Key {
     in_group(group, &format!("keys/{version}.json"))

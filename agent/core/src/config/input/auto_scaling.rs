@@ -12,6 +12,7 @@ const KEYS: &[&str] = &[
     "without_release",
     "abandon_failed_shutdown",
     "rebalance",
+    "set_instance_health_after",
     "poll",
 ];
 
@@ -26,6 +27,10 @@ pub(super) fn read(settings: &mut Option<AutoScalingSettings>, node: &Node, find
                 settings.launch_timeout_seconds = seconds(entry, findings).unwrap_or(settings.launch_timeout_seconds);
             }
             "abandon_failed_shutdown" => flag(&mut settings.abandon_failed_shutdown, entry, findings),
+            "set_instance_health_after" => {
+                let after = seconds(entry, findings);
+                settings.set_instance_health_after_seconds = after.or(settings.set_instance_health_after_seconds);
+            }
             "poll" => settings.poll_seconds = seconds(entry, findings).unwrap_or(settings.poll_seconds),
             "rebalance" => one_of(&mut settings.rebalance, REBALANCE, entry, findings),
             _ => one_of(&mut settings.without_release, WITHOUT_RELEASE, entry, findings),

@@ -1,0 +1,200 @@
+//! The claim of one group: what it is in the store, and what the Auto Scaling group says of who holds it.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hostler_aws::asg::AutoScaling;
+use hostler_core::codes::ExitCode;
+use hostler_core::health::replacement::{
+    CLAIM_BYTES, CLAIM_VERSION, Claim, Holder, Look, Next, Standing, Wish, decide,
+};
+use hostler_core::ids::{GroupKey, InstanceId};
+use hostler_core::notable::Notable;
+use hostler_core::retry::Backoff;
+use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as _, unhealthy_key};
+use hostler_host::clock;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::log_output::notable;
+use crate::setup::Setup;
+use crate::sources::store::{self, AnyStore};
+
+/// After failures, of the store and of the Auto Scaling group.
+const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
+/// Steps of one turn: each is taken twice at most, where another host is quicker.
+const MOST_STEPS: usize = 16;
+/// Turns until the group is looked at again after a report: while its grace period lasts it takes none.
+const TURNS_AFTER_A_REPORT: u32 = 4;
+
+/// One group's claim, as this host follows it.
+#[derive(Debug)]
+pub struct ClaimOfGroup {
+    /// The group.
+    pub key: GroupKey,
+    channel: String,
+    instance: InstanceId,
+    /// Not known after a start, nor after a write whose answer did not come.
+    may_be_own: bool,
+    told_reported: bool,
+    not_before: Instant,
+    failures: u32,
+}
+
+/// A claim that was read.
+struct Stored {
+    claim: Claim,
+    etag: ETag,
+}
+
+impl ClaimOfGroup {
+    /// Nothing is known of it.
+    pub fn new(key: GroupKey, channel: &str, instance: InstanceId) -> Self {
+        let (not_before, failures) = (Instant::now(), 0);
+        let channel = channel.to_owned();
+        Self { key, channel, instance, may_be_own: true, told_reported: false, not_before, failures }
+    }
+
+    /// Whether it may have to be given back.
+    pub fn may_be_own(&self) -> bool {
+        self.may_be_own
+    }
+
+    /// Whether it is this group's in this channel's store.
+    pub fn is_in(&self, key: &GroupKey, channel: &str) -> bool {
+        &self.key == key && self.channel == channel
+    }
+
+    /// Does what is to be done now. `wish` is asked before each step, since a deployment may have begun meanwhile.
+    pub async fn turn(&mut self, setup: &Setup, wish: impl Fn() -> Wish, pause: Duration) {
+        if Instant::now() < self.not_before {
+            return;
+        }
+        match self.take_steps(setup, wish, pause).await {
+            Ok(()) => self.failures = 0,
+            Err(failure) => {
+                if self.failures == 0 {
+                    log::warn!(
+                        hostler_event = "unhealthy-not-reported", group:% = self.key, channel = self.channel.as_str();
+                        "reporting an unhealthy host to the Auto Scaling group is tried again: {}", failure.one_line()
+                    );
+                }
+                self.failures = self.failures.saturating_add(1);
+                let wait = AFTER_FAILURES.wait_ms(self.failures, clock::random());
+                self.not_before = Instant::now() + Duration::from_millis(wait);
+            }
+        }
+    }
+
+    async fn take_steps(&mut self, setup: &Setup, wish: impl Fn() -> Wish, pause: Duration) -> Result<(), Failure> {
+        let mut look = Look { wish: wish(), may_be_own: self.may_be_own, holder: None, own: None, other: None };
+        let mut stored: Option<Stored> = None;
+        for _ in 0..MOST_STEPS {
+            (look.wish, look.may_be_own) = (wish(), self.may_be_own);
+            match (decide(&look), &stored) {
+                (Next::Rest, _) => break,
+                (Next::AskForOwn, _) => look.own = Some(standing(setup, &self.instance).await?),
+                (Next::AskForOther, Some(other)) => look.other = Some(standing(setup, &other.claim.instance).await?),
+                (Next::Report, _) => {
+                    group(setup).await?.set_unhealthy(self.instance.as_str()).await?;
+                    look.own = Some(Standing::Unhealthy);
+                    self.not_before = Instant::now() + pause * TURNS_AFTER_A_REPORT;
+                }
+                (Next::Claim, _) => {
+                    self.put(setup, None).await?;
+                    (look.holder, look.other) = (None, None);
+                }
+                (Next::TakeOver, Some(other)) => {
+                    self.put(setup, Some(other)).await?;
+                    (look.holder, look.other) = (None, None);
+                }
+                (Next::Release, Some(own)) => {
+                    self.release(setup, own).await?;
+                    break;
+                }
+                // The others rest on a claim that was read.
+                (Next::Read | Next::AskForOther | Next::TakeOver | Next::Release, _) => {
+                    stored = self.read(setup).await?;
+                    let holder = stored.as_ref().map(|stored| stored.claim.instance == self.instance);
+                    self.may_be_own = holder == Some(true);
+                    look.holder = Some(match holder {
+                        None => Holder::Nobody,
+                        Some(true) => Holder::Own,
+                        Some(false) => Holder::Other,
+                    });
+                }
+            }
+        }
+        self.tell_reported(&look);
+        Ok(())
+    }
+
+    /// Once for each claim.
+    fn tell_reported(&mut self, look: &Look) {
+        let reported = (look.holder, look.own) == (Some(Holder::Own), Some(Standing::Unhealthy));
+        if reported && !self.told_reported {
+            notable!(
+                Warn, Notable::ReportedUnhealthy, group = self.key;
+                "the Auto Scaling group was told that this host is unhealthy, and replaces it"
+            );
+        }
+        self.told_reported |= reported;
+    }
+
+    fn place(&self, setup: &Setup) -> Result<(AnyStore, Key), Failure> {
+        Ok((setup.stores.open(&self.channel)?, unhealthy_key(&self.key)))
+    }
+
+    async fn read(&self, setup: &Setup) -> Result<Option<Stored>, Failure> {
+        let (store, key) = self.place(setup)?;
+        let GetOutcome::Found { bytes, etag } = store.get(&key, None, CLAIM_BYTES).await.map_err(store::failure)?
+        else {
+            return Ok(None);
+        };
+        let claim = serde_json::from_slice::<Claim>(&bytes).ok().filter(|claim| claim.version == CLAIM_VERSION);
+        let message = || {
+            let place = store.location(&key);
+            format!("{place} is no claim that this version knows; delete it if no host is being replaced")
+        };
+        let claim = claim.ok_or_else(|| Failure::say(ExitCode::Failed, message()))?;
+        Ok(Some(Stored { claim, etag }))
+    }
+
+    /// Another host may have been quicker: who holds it is found out by reading it.
+    async fn put(&mut self, setup: &Setup, before: Option<&Stored>) -> Result<(), Failure> {
+        let (store, key) = self.place(setup)?;
+        let (instance, claimed_ms) = (self.instance.clone(), clock::now_ms());
+        let claim = Claim { version: CLAIM_VERSION, instance, nonce: clock::random(), claimed_ms };
+        let bytes = serde_json::to_vec(&claim).context("the claim cannot be written as JSON")?;
+        let condition = before.map_or(Condition::IfAbsent, |stored| Condition::IfMatch(&stored.etag));
+        self.may_be_own = true;
+        self.told_reported = false;
+        if store.put(&key, &bytes, condition).await.map_err(store::failure)? == PutOutcome::PreconditionFailed {
+            return Ok(());
+        }
+        let from = before.map_or("nobody", |stored| stored.claim.instance.as_str());
+        log::info!(
+            hostler_event = "unhealthy-claimed", group:% = self.key, from = from;
+            "this host has been unhealthy for long and claims to be the one that is replaced"
+        );
+        Ok(())
+    }
+
+    async fn release(&mut self, setup: &Setup, own: &Stored) -> Result<(), Failure> {
+        let (store, key) = self.place(setup)?;
+        // Gone or another one's: either way it is not this host's any more.
+        store.delete(&key, Some(&own.etag)).await.map_err(store::failure)?;
+        self.may_be_own = false;
+        log::info!(hostler_event = "unhealthy-claim-returned", group:% = self.key; "this host need not be replaced any more");
+        Ok(())
+    }
+}
+
+async fn group(setup: &Setup) -> Result<AutoScaling, Failure> {
+    Ok(AutoScaling::of_clients(&*setup.stores.clients()?).await)
+}
+
+async fn standing(setup: &Setup, instance: &InstanceId) -> Result<Standing, Failure> {
+    let member = group(setup).await?.describe(instance.as_str()).await?;
+    Ok(Standing::read(member.as_ref().map(|member| (member.state.as_str(), member.healthy))))
+}
