@@ -474,10 +474,10 @@ fn scripts_get_the_variables_that_the_appspec_gives_them() {
     let say = format!("echo $STAGE $DEPLOYMENT_ID >> {}", host.path("said").display());
     let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", &say).hook("ApplicationStart", &say);
     host.deploy(&bundle.extension(lines).write(), &[]).with_code(0);
-    let line = std::fs::read_to_string(host.hook_lines_file()).unwrap();
+    let line = fs::read_to_string(host.hook_lines_file()).unwrap();
     let id = line.split_whitespace().nth(2).unwrap();
     assert!(id != "d-FORGED");
-    assert_eq!(std::fs::read_to_string(host.path("said")).unwrap(), format!("test {id}\nprod {id}\n"));
+    assert_eq!(fs::read_to_string(host.path("said")).unwrap(), format!("test {id}\nprod {id}\n"));
     let bundle = Bundle::new(&host, "v2").app().extension("  traffic: {method: standby}\n").write();
     host.deploy(&bundle, &[]).with_code(0).saying(&["`traffic` has no effect"]);
 }
