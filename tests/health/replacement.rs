@@ -214,6 +214,19 @@ fn a_report_that_the_grace_period_swallows_is_made_again() {
 }
 
 #[test]
+fn beside_a_document_that_is_no_claim_nobody_is_reported_until_it_is_deleted() {
+    let fleet = Fleet::new();
+    fs::write(fleet.claim_file(), "{\"version\": 2}").unwrap();
+    let first = fleet.serves(&fleet.first, ON);
+    fleet.first.application.answers(503);
+    first.says("delete it if no host is being replaced");
+    fleet.first.host.status_when("it is unhealthy", |s| s["health"]["colour"] == "red");
+    assert_eq!(fleet.reported(), Vec::<String>::new());
+    fs::remove_file(fleet.claim_file()).unwrap();
+    fleet.reported_becomes(&[FIRST], &[&first]);
+}
+
+#[test]
 fn a_deployment_that_goes_on_is_waited_for() {
     let fleet = Fleet::new();
     let first = fleet.serves(&fleet.first, ON);
