@@ -21,8 +21,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::codedeploy::{CommandService, IN_PLACE, s3, specification};
+use crate::support::codedeploy::{CommandService, s3, specification};
 use crate::support::crash_support::{Bundle, Host, Running, hook_lines_of};
+use hostler_core::codedeploy::local::DEFAULT_EVENTS as IN_PLACE;
 
 /// A host that the service knows, and the service.
 pub fn served() -> (Host, CommandService) {

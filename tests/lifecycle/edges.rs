@@ -58,11 +58,7 @@ fn an_instance_that_was_launched_before_its_hook_existed_serves_and_completes_no
 #[test]
 fn a_termination_while_a_launch_waits_ends_the_launch_and_completes_the_termination_only() {
     let member = Member::new("");
-    let (wait, gate) = member.gate("launch");
-    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-    member.moves("InService", "Pending:Wait");
-    let daemon = member.daemon();
-    member.hook_ran("v1 AfterInstall");
+    let (daemon, gate) = member.launches();
     member.moves("Terminated", "Terminating:Wait");
     daemon.says("action=shutdown");
     fs::write(gate, "").unwrap();
@@ -74,11 +70,7 @@ fn a_termination_while_a_launch_waits_ends_the_launch_and_completes_the_terminat
 #[test]
 fn a_host_that_is_detached_while_it_launches_goes_on_as_any_host() {
     let member = Member::new("");
-    let (wait, gate) = member.gate("launch");
-    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-    member.moves("InService", "Pending:Wait");
-    let daemon = member.daemon();
-    member.hook_ran("v1 AfterInstall");
+    let (daemon, gate) = member.launches();
     member.moves("Detached", "Detaching");
     daemon.says("the host's lifecycle: ended");
     member.imds.change(|instance| instance.target_state = None);
@@ -91,11 +83,7 @@ fn a_host_that_is_detached_while_it_launches_goes_on_as_any_host() {
 #[test]
 fn a_hook_that_is_deleted_while_it_is_waited_for_holds_nobody() {
     let member = Member::new("");
-    let (wait, gate) = member.gate("launch");
-    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-    member.moves("InService", "Pending:Wait");
-    let daemon = member.daemon();
-    member.hook_ran("v1 AfterInstall");
+    let (daemon, gate) = member.launches();
     // Deleting a hook ends its waits with CONTINUE.
     member.group.change(|group| group.state = "InService".to_owned());
     daemon.says("ended: in service");

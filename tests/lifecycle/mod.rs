@@ -136,6 +136,16 @@ impl Member {
         });
     }
 
+    /// A daemon in the middle of a launch: AfterInstall of `v1` waits for the file that is returned.
+    fn launches(&self) -> (Running, PathBuf) {
+        let (wait, gate) = self.gate("launch");
+        self.host.release(&self.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
+        self.moves("InService", "Pending:Wait");
+        let daemon = self.daemon();
+        self.hook_ran("v1 AfterInstall");
+        (daemon, gate)
+    }
+
     fn gate(&self, name: &str) -> (String, PathBuf) {
         let gate = self.host.path(format!("gate-{name}"));
         (format!("until [ -e {} ]; do sleep 0.02; done", gate.display()), gate)
@@ -360,11 +370,7 @@ fn a_scale_in_ends_a_deployment_at_its_next_step() {
 #[test]
 fn a_hook_whose_time_was_over_while_the_daemon_was_down_is_left_alone() {
     let member = Member::new("");
-    let (wait, gate) = member.gate("never");
-    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-    member.moves("InService", "Pending:Wait");
-    let daemon = member.daemon();
-    member.hook_ran("v1 AfterInstall");
+    let (daemon, gate) = member.launches();
     daemon.kill();
     member.group.time_is_over();
     member.moves("Terminated", "Terminated");
@@ -377,11 +383,7 @@ fn a_hook_whose_time_was_over_while_the_daemon_was_down_is_left_alone() {
 #[test]
 fn a_daemon_that_is_told_to_stop_completes_nothing() {
     let member = Member::new("");
-    let (wait, gate) = member.gate("launch");
-    member.host.release(&member.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
-    member.moves("InService", "Pending:Wait");
-    let daemon = member.daemon();
-    member.hook_ran("v1 AfterInstall");
+    let (daemon, gate) = member.launches();
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     daemon.end().with_code(0);
     assert_eq!((member.completed(), member.group.state().as_str()), (vec![], "Pending:Wait"));

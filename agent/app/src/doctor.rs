@@ -7,6 +7,8 @@ mod traffic;
 
 use std::sync::Arc;
 
+use hostler_aws::clients::Clients;
+use hostler_aws::fault::Fault;
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::{Code, DOCTOR_VERSION, Finding, Report};
 use hostler_core::status::problems;
@@ -53,6 +55,22 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
     cloud::examine(&setup, write, &mut findings).await;
     traffic::examine(&setup, instance.as_ref(), &mut findings).await;
     Ok(Report { version: DOCTOR_VERSION, findings })
+}
+
+/// How AWS is reached; where the configuration leads to no way, a finding of `code` says so.
+fn clients(setup: &Setup, code: Code, findings: &mut Vec<Finding>) -> Option<Arc<Clients>> {
+    let refused = |failure: Failure| findings.push(aws_misconfigured(code, failure.one_line()));
+    setup.stores.clients().map_err(refused).ok()
+}
+
+fn aws_misconfigured(code: Code, message: String) -> Finding {
+    Finding::error(code, message, "correct aws: in the configuration")
+}
+
+/// What a service refused, with what would help.
+fn refused(code: Code, message: String, fault: &Fault) -> Finding {
+    let remedy = fault.advice().unwrap_or_else(|| "see what the fault says".to_owned());
+    Finding::error(code, message, remedy)
 }
 
 /// Whether a daemon answers.

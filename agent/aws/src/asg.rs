@@ -3,6 +3,7 @@
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
+use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleHook};
 
 use hostler_core::traffic::GroupFacts;
 
@@ -72,9 +73,8 @@ impl AutoScaling {
     /// # Errors
     /// A [`Fault`].
     pub async fn in_service(&self, group: &str) -> Result<Vec<(String, String)>, Fault> {
-        let answer = self.0.describe_auto_scaling_groups().auto_scaling_group_names(group).send().await;
-        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeAutoScalingGroups"))?;
-        let instances = answer.auto_scaling_groups().iter().flat_map(|group| group.instances());
+        let found = self.group(group).await?;
+        let instances = found.iter().flat_map(|group| group.instances());
         let serves = instances.filter(|found| found.lifecycle_state().is_some_and(|s| s.as_str() == "InService"));
         let named = serves.filter_map(|found| {
             Some((found.instance_id()?.to_owned(), found.availability_zone().unwrap_or_default().to_owned()))
@@ -90,7 +90,7 @@ impl AutoScaling {
         let answer = self.0.describe_lifecycle_hooks().auto_scaling_group_name(group).send().await;
         let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeLifecycleHooks"))?;
         let seconds = |value: Option<i32>, otherwise| value.and_then(|v| u64::try_from(v).ok()).unwrap_or(otherwise);
-        let hook = |hook: &aws_sdk_autoscaling::types::LifecycleHook| {
+        let hook = |hook: &LifecycleHook| {
             let heartbeat_seconds = seconds(hook.heartbeat_timeout(), 3600);
             Some(GroupHook {
                 name: hook.lifecycle_hook_name()?.to_owned(),
@@ -117,12 +117,18 @@ impl AutoScaling {
     /// # Errors
     /// A [`Fault`]; absent where there is no such group.
     pub async fn facts(&self, group: &str) -> Result<GroupFacts, Fault> {
-        let answer = self.0.describe_auto_scaling_groups().auto_scaling_group_names(group).send().await;
-        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeAutoScalingGroups"))?;
-        let found = answer.auto_scaling_groups().iter().find(|found| found.auto_scaling_group_name() == Some(group));
+        let found = self.group(group).await?;
         found
+            .as_ref()
             .map(facts)
             .ok_or_else(|| Fault::without_answer(FaultKind::Absent, format!("there is no Auto Scaling group {group}")))
+    }
+
+    async fn group(&self, name: &str) -> Result<Option<AutoScalingGroup>, Fault> {
+        let answer = self.0.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await;
+        let answer = answer.map_err(|e| Fault::of(e, "autoscaling:DescribeAutoScalingGroups"))?;
+        let groups = answer.auto_scaling_groups.unwrap_or_default();
+        Ok(groups.into_iter().find(|found| found.auto_scaling_group_name() == Some(name)))
     }
 
     /// Begins to put an instance into Standby; `lowers_desired_capacity`: the group wants one instance less from then on.
@@ -165,7 +171,7 @@ impl AutoScaling {
     }
 }
 
-fn facts(group: &aws_sdk_autoscaling::types::AutoScalingGroup) -> GroupFacts {
+fn facts(group: &AutoScalingGroup) -> GroupFacts {
     let number = |value: Option<i32>| value.and_then(|v| u64::try_from(v).ok()).unwrap_or_default();
     let mut facts = GroupFacts {
         name: group.auto_scaling_group_name().unwrap_or_default().to_owned(),

@@ -26,21 +26,6 @@ const SECRET_KEY: &str = "secret/of+the-tests";
 /// After so long a command that was delivered and not acknowledged is delivered again.
 const DELIVERED_AGAIN: Duration = Duration::from_millis(300);
 
-/// Everything that a deployment in place behind a load balancer has.
-pub const IN_PLACE: [&str; 11] = [
-    "BeforeBlockTraffic",
-    "AfterBlockTraffic",
-    "ApplicationStop",
-    "DownloadBundle",
-    "BeforeInstall",
-    "Install",
-    "AfterInstall",
-    "ApplicationStart",
-    "ValidateService",
-    "BeforeAllowTraffic",
-    "AfterAllowTraffic",
-];
-
 /// How one call is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {

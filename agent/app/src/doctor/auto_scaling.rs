@@ -7,6 +7,7 @@ use hostler_core::doctor::{Code, Finding};
 use hostler_core::ids::InstanceId;
 use hostler_core::lifecycle::HookOutcome;
 
+use super::{clients, refused};
 use crate::setup::Setup;
 
 /// No group has a hook of this name, so that nothing waits for what is sent for it. Who may not send it is denied first.
@@ -18,13 +19,7 @@ pub(super) async fn examine(
     instance: &InstanceId,
     findings: &mut Vec<Finding>,
 ) {
-    let clients = match setup.stores.clients() {
-        Ok(clients) => clients,
-        Err(failure) => {
-            let remedy = "correct aws: in the configuration";
-            return findings.push(Finding::error(Code::AutoScaling, failure.one_line(), remedy));
-        }
-    };
+    let Some(clients) = clients(setup, Code::AutoScaling, findings) else { return };
     let service = AutoScaling::of_clients(&clients).await;
     let member = match service.describe(instance.as_str()).await {
         Ok(Some(member)) => member,
@@ -67,15 +62,14 @@ fn missing(settings: &AutoScalingSettings, group: &str, found: &[GroupHook]) -> 
 }
 
 /// That there is no such action is told to those alone who may ask.
-fn may(allowed: &str, refused: &str, answer: Result<Answer, Fault>) -> Finding {
+fn may(allowed: &str, forbidden: &str, answer: Result<Answer, Fault>) -> Finding {
     match answer {
         Ok(_) => Finding::ok(Code::AutoScaling, allowed),
         Err(fault) if fault.code.as_deref() == Some("ValidationError") => Finding::ok(Code::AutoScaling, allowed),
-        Err(fault) => problem(refused, &fault),
+        Err(fault) => problem(forbidden, &fault),
     }
 }
 
 fn problem(what: &str, fault: &Fault) -> Finding {
-    let remedy = fault.advice().unwrap_or_else(|| "see what the fault says".to_owned());
-    Finding::error(Code::AutoScaling, format!("{what}: {fault}"), remedy)
+    refused(Code::AutoScaling, format!("{what}: {fault}"), fault)
 }

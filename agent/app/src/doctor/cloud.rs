@@ -16,6 +16,7 @@ use hostler_core::release::{self, AgentVersion, Document, RevisionSource};
 use hostler_core::store::{GetOutcome, Location, S3Location, Store as _, StoreError, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
 
+use super::clients;
 use crate::identity::{self, Way};
 use crate::session::read_state;
 use crate::setup::Setup;
@@ -34,14 +35,8 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
         ));
     }
     if groups.iter().any(|(_, channel)| channel.starts_with("s3://")) {
-        match setup.stores.clients() {
-            Ok(clients) => findings.push(found_credentials(&clients).await),
-            Err(failure) => {
-                let remedy = "correct aws: in the configuration";
-                findings.push(Finding::error(Code::Credentials, failure.one_line(), remedy));
-                return;
-            }
-        }
+        let Some(clients) = clients(setup, Code::Credentials, findings) else { return };
+        findings.push(found_credentials(&clients).await);
     }
     for (group, url) in setup.settings.groups.iter().filter_map(|group| Some((group, group.wake_up_queue.as_deref()?)))
     {

@@ -14,8 +14,10 @@ use hostler_core::lifecycle::Current;
 use hostler_core::traffic::{GroupFacts, TrafficMode, Way, choose, common_misfit};
 use hostler_host::{clock, ledger};
 
+use super::{aws_misconfigured, clients, refused};
 use crate::session::read_state;
 use crate::setup::Setup;
+use crate::work::chain;
 
 /// Everything about traffic. `instance` is this host, where it is known.
 pub async fn examine(setup: &Setup, instance: Option<&InstanceId>, findings: &mut Vec<Finding>) {
@@ -24,20 +26,14 @@ pub async fn examine(setup: &Setup, instance: Option<&InstanceId>, findings: &mu
     let groups: Vec<&GroupSettings> =
         setup.settings.groups.iter().filter(|group| group.traffic.acts() || obeys).collect();
     let (Some(instance), false) = (instance, groups.is_empty()) else { return };
-    let clients = match setup.stores.clients() {
-        Ok(clients) => clients,
-        Err(failure) => {
-            let remedy = "correct aws: in the configuration";
-            return findings.push(Finding::error(Code::Traffic, failure.one_line(), remedy));
-        }
-    };
+    let Some(clients) = clients(setup, Code::Traffic, findings) else { return };
     let facts = match facts(&clients, instance).await {
         Ok(Ok(facts)) => Some(facts),
         Ok(Err(why)) => {
             findings.push(Finding::info(Code::Traffic, why));
             None
         }
-        Err(fault) => return findings.push(refused(&fault)),
+        Err(fault) => return findings.push(denied(&fault)),
     };
     for group in groups {
         of_group(group, facts.as_ref(), &clients, instance, findings).await;
@@ -61,9 +57,8 @@ fn out_of_service(setup: &Setup) -> Option<Finding> {
     Some(Finding::warning(Code::OutOfService, message, remedy))
 }
 
-fn refused(fault: &Fault) -> Finding {
-    let remedy = fault.advice().unwrap_or_else(|| "see what the fault says".to_owned());
-    Finding::error(Code::Traffic, fault.to_string(), remedy)
+fn denied(fault: &Fault) -> Finding {
+    refused(Code::Traffic, fault.to_string(), fault)
 }
 
 /// The host's Auto Scaling group, or why there is none.
@@ -119,15 +114,13 @@ async fn of_group(
 }
 
 async fn registrations(clients: &Clients, instance: &InstanceId, arns: &[String]) -> Result<usize, Finding> {
-    let service = LoadBalancing::of_clients(clients).await.map_err(|error| {
-        let message = crate::work::chain(&error);
-        Finding::error(Code::Traffic, message, "correct aws: in the configuration")
-    })?;
+    let service =
+        LoadBalancing::of_clients(clients).await.map_err(|error| aws_misconfigured(Code::Traffic, chain(&error)))?;
     let mut count = 0;
     for arn in arns {
-        let found = service.registrations(arn, instance.as_str()).await.map_err(|fault| refused(&fault))?;
+        let found = service.registrations(arn, instance.as_str()).await.map_err(|fault| denied(&fault))?;
         count += found.iter().filter(|(_, health)| health.is_registered()).count();
-        service.deregistration_delay(arn).await.map_err(|fault| refused(&fault))?;
+        service.deregistration_delay(arn).await.map_err(|fault| denied(&fault))?;
     }
     Ok(count)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hostler_core::health::HealthReport;
 use hostler_core::ids::GroupKey;
+use hostler_core::machine::state::Installed;
 use hostler_core::status::Health;
 use tokio::sync::watch;
 
@@ -16,6 +17,13 @@ pub use checkup::{Checkup, Start};
 pub use listener::listen;
 pub use monitor::monitor;
 pub use replacement::report_unhealthy;
+
+use crate::setup::Setup;
+
+/// How many checks what is installed has: those of its appspec and those of the configuration.
+pub fn check_count(setup: &Setup, key: &GroupKey, installed: Option<&Installed>) -> usize {
+    installed.map_or(0, |installed| installed.health.len()) + setup.settings.health(key).len()
+}
 
 /// What the health checks of this host say at the moment. It is never persisted: who starts asks again.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hostler_aws::asg::Answer;
 use hostler_aws::fault::FaultKind;
 use hostler_core::config::settings::AutoScalingSettings;
-use hostler_core::lifecycle::{Action, ActionKind, Change, Hook, MARGIN_MS, Opening, heartbeat_is_due};
+use hostler_core::lifecycle::{Action, ActionKind, Change, Hook, Opening, heartbeat_is_due};
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ impl Attendant {
         group: Option<&str>,
         settings: &AutoScalingSettings,
     ) -> Option<Opening> {
-        let launching = matches!(kind, ActionKind::Launch | ActionKind::Prepare);
+        let launching = kind.launches();
         let named = if launching { &settings.launch_hooks } else { &settings.terminate_hooks };
         let (group, cloud) = (group?.to_owned(), self.cloud.clone()?);
         let hook = |name: &String, heartbeat_seconds, global_seconds| Hook {
@@ -49,12 +49,7 @@ impl Attendant {
                 return None;
             }
         };
-        let now_ms = clock::now_ms();
-        let global_ms = hooks.iter().map(|hook| hook.global_seconds.saturating_mul(1000)).min();
-        let wished_ms = launching.then_some(settings.launch_timeout_seconds.saturating_mul(1000));
-        let most_ms = [global_ms, wished_ms].into_iter().flatten().min();
-        let deadline_ms = most_ms.map(|most| now_ms.saturating_add(most.saturating_sub(MARGIN_MS)));
-        Some(Opening { kind, group: Some(group), hooks, deadline_ms })
+        Some(Opening::for_hooks(kind, group, hooks, settings.launch_timeout_seconds, clock::now_ms()))
     }
 
     pub(super) async fn keep_alive(&mut self, action: &Action) {
@@ -95,16 +90,17 @@ impl Attendant {
                 Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),
                 Err(fault) => {
                     self.tell(&format!("the hook {name} was not completed: {fault}"));
-                    self.completions += 1;
-                    let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
-                    self.complete_after = Some(Instant::now() + Duration::from_millis(wait));
-                    return;
+                    return self.complete_later();
                 }
             };
             if !self.change(change).await {
                 return;
             }
         }
+        self.complete_later();
+    }
+
+    fn complete_later(&mut self) {
         self.completions += 1;
         let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
         self.complete_after = Some(Instant::now() + Duration::from_millis(wait));

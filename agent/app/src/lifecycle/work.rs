@@ -11,6 +11,7 @@ use hostler_core::machine_events;
 use hostler_host::clock;
 
 use super::{Attendant, Setup};
+use crate::health::check_count;
 use crate::sources::channel::{self, Look};
 
 impl Attendant {
@@ -108,7 +109,7 @@ impl Attendant {
             return Launched::Good;
         };
         let (key, installed): (&GroupKey, _) = installed;
-        let checks = installed.health.len() + setup.settings.health(key).len();
+        let checks = check_count(setup, key, Some(installed));
         match self.board.watch().borrow().get(&key.id()) {
             Some(report) if report.colour == Colour::Red => Launched::Bad(report.causes.join("; ")),
             Some(report) if report.is_healthy() => Launched::Good,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostler_core::health::Colour;
+use hostler_core::health::{Colour, HealthReport};
 use hostler_core::ids::InstanceId;
 use hostler_core::logs::embedded_metrics;
 use hostler_core::machine::{Progress, State};
@@ -52,10 +52,7 @@ pub async fn write_metrics(mut live: Live, instance: InstanceId, handle: Handle,
                 if changed.is_err() {
                     return;
                 }
-                let now = health.borrow_and_update().clone();
-                let other = |id: &String, colour| colours.get(id) != Some(&colour);
-                let changed: Health = now.iter().filter(|(id, report)| other(id, report.colour)).map(|(id, report)| (id.clone(), report.clone())).collect();
-                colours = now.into_iter().map(|(id, report)| (id, report.colour)).collect();
+                let changed = of_other_colour(&mut colours, &health.borrow_and_update());
                 of_health(&handle.state().borrow(), &changed, &instance)
             }
             _ = minutes.tick(), if wanted => of_health(&handle.state().borrow(), &health.borrow(), &instance),
@@ -79,6 +76,14 @@ fn write(file: &mut Option<RecordFile>, setup: &Setup, lines: &[String]) {
         // A full disk loses a point of a graph.
         let _ = file.write(&format!("{line}\n"));
     }
+}
+
+/// The groups whose colour is another one than when this was asked last.
+fn of_other_colour(colours: &mut BTreeMap<String, Colour>, now: &Health) -> Health {
+    let is_other = |(id, report): &(&String, &HealthReport)| colours.get(*id) != Some(&report.colour);
+    let changed = now.iter().filter(is_other).map(|(id, report)| (id.clone(), report.clone())).collect();
+    *colours = now.iter().map(|(id, report)| (id.clone(), report.colour)).collect();
+    changed
 }
 
 fn of_health(state: &State, health: &Health, instance: &InstanceId) -> Vec<String> {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::engine::Handle;
 use crate::failure::Failure;
+use crate::health::check_count;
 use crate::identity;
 use crate::setup::{Live, Setup};
 use send::{Sender, Target};
@@ -216,7 +217,7 @@ fn proofs(setup: &Setup, state: &State, health: &Health) -> Vec<(GroupKey, Proof
     let proofs = keys.into_iter().map(|key| {
         let group = state.groups.get(&key.id());
         let installed = group.and_then(|group| group.installed.as_ref());
-        let checks = installed.map_or(0, |installed| installed.health.len()) + setup.settings.health(&key).len();
+        let checks = check_count(setup, &key, installed);
         let found = proof(group, checks, health.get(&key.id()));
         (key, found)
     });

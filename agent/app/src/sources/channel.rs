@@ -5,10 +5,9 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
-use hostler_core::lifecycle::Posture;
 use hostler_core::machine::follow::{Follow, follow};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
-use hostler_core::machine::{Event, posture};
+use hostler_core::machine::{Event, admit};
 use hostler_core::notable::Notable;
 use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
 use hostler_core::retry::{Backoff, jittered_ms};
@@ -257,10 +256,10 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
     match found {
         Look::Empty => None,
         Look::Unchanged => known,
-        // The lifecycle's log says why, once.
-        Look::Release { follow: Follow::Deploy, .. } if posture(&handle.state().borrow()) != Posture::Free => None,
-        // Its scripts' end is in the log.
-        Look::Release { follow: Follow::Deploy, .. } if handle.state().borrow().machine_events.sets_up() => None,
+        // The log of the lifecycle, or that of the scripts of Setup, says why, once.
+        Look::Release { follow: Follow::Deploy, .. } if admit(&handle.state().borrow(), Creator::Channel).is_err() => {
+            None
+        }
         Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
             log::info!(group:% = key, sequence; "release {sequence} is followed ({})", request.trust);
             if let Err(error) = deploy(handle, *request).await {

@@ -23,7 +23,7 @@ use hostler_core::traffic::{
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::{chain, fail};
-use patience::{Patience, Seen};
+use patience::Patience;
 
 /// How long a question may be repeated before it counts as unanswered.
 const QUESTION: Duration = Duration::from_secs(60);
@@ -61,36 +61,21 @@ impl Services {
 
     async fn suppress_status_checks(&self) -> Result<(), WorkFailure> {
         let checks = self.status_checks().await?;
-        let mut patience = Patience::new("the suppression of its application status checks", QUESTION);
-        loop {
-            let answer = checks.suppress(self.instance.as_str(), SUPPRESSION_SECONDS).await;
-            if patience.take(Seen::answer(answer)).await?.is_some() {
-                return Ok(());
-            }
-        }
+        let patience = Patience::new("the suppression of its application status checks", QUESTION);
+        patience.ask(|| checks.suppress(self.instance.as_str(), SUPPRESSION_SECONDS)).await
     }
 
     async fn resume_status_checks(&self) -> Result<(), WorkFailure> {
         let checks = self.status_checks().await?;
-        let mut patience = Patience::new("the end of that suppression", QUESTION);
-        loop {
-            let answer = checks.resume(self.instance.as_str()).await;
-            if patience.take(Seen::answer(answer)).await?.is_some() {
-                return Ok(());
-            }
-        }
+        let patience = Patience::new("the end of that suppression", QUESTION);
+        patience.ask(|| checks.resume(self.instance.as_str())).await
     }
 
     /// How the host would be taken out now; `None`, with the reason, where there is nothing to take it out of.
     async fn surroundings(&self, settings: &TrafficSettings) -> Result<Result<Surroundings, String>, WorkFailure> {
         let group = self.group().await;
-        let mut patience = Patience::new("where this host is in its Auto Scaling group", QUESTION);
-        let member = loop {
-            let answer = group.describe(self.instance.as_str()).await;
-            if let Some(member) = patience.take(Seen::answer(answer)).await? {
-                break member;
-            }
-        };
+        let patience = Patience::new("where this host is in its Auto Scaling group", QUESTION);
+        let member = patience.ask(|| group.describe(self.instance.as_str())).await?;
         let Some(member) = member else {
             let way = choose(settings, None).map_err(fail)?;
             return Ok(match way {
@@ -101,12 +86,8 @@ impl Services {
         if Current::read(&member.state) != Current::InService {
             return Ok(Err(format!("this host is not in service in {} ({})", member.group, member.state)));
         }
-        let mut patience = Patience::new("what the Auto Scaling group is like", QUESTION);
-        let facts = loop {
-            if let Some(facts) = patience.take(Seen::answer(group.facts(&member.group).await)).await? {
-                break facts;
-            }
-        };
+        let patience = Patience::new("what the Auto Scaling group is like", QUESTION);
+        let facts = patience.ask(|| group.facts(&member.group)).await?;
         let way = choose(settings, Some(&facts)).map_err(fail)?;
         Ok(Ok(Surroundings { group: Some(facts), way }))
     }

@@ -69,7 +69,7 @@ fn sexagesimal(text: &str) -> Option<Resolved> {
     }
     Some(match fraction {
         None => Resolved::Integer(total),
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss, reason = "YAML 1.1 has such numbers as floating-point ones too")]
         Some(fraction) => {
             let fraction: f64 = format!("0.{}", fraction.replace('_', "")).parse().unwrap_or(0.0);
             Resolved::Float(total as f64 + if rest.len() == 1 { fraction * 60.0 } else { fraction })

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::decide::MARGIN_MS;
+
 use super::notices::Notice;
 
 /// Notices that are remembered as handled, also across a reboot. EC2 has at most a few at a time.
@@ -85,6 +87,11 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
+    /// Whether a launch hook waits for it, and not a termination hook.
+    pub fn launches(self) -> bool {
+        matches!(self, Self::Launch | Self::Prepare)
+    }
+
     /// For people.
     pub fn words(self) -> &'static str {
         match self {
@@ -193,6 +200,24 @@ pub struct Opening {
     pub hooks: Vec<Hook>,
     /// When the work must have ended.
     pub deadline_ms: Option<u64>,
+}
+
+impl Opening {
+    /// What begins for hooks that wait. It ends before the first of their times is over, and a launch also within the time
+    /// that is wished for it.
+    pub fn for_hooks(
+        kind: ActionKind,
+        group: String,
+        hooks: Vec<Hook>,
+        launch_timeout_seconds: u64,
+        now_ms: u64,
+    ) -> Self {
+        let global_ms = hooks.iter().map(|hook| hook.global_seconds.saturating_mul(1000)).min();
+        let wished_ms = kind.launches().then_some(launch_timeout_seconds.saturating_mul(1000));
+        let most_ms = [global_ms, wished_ms].into_iter().flatten().min();
+        let deadline_ms = most_ms.map(|most| now_ms.saturating_add(most.saturating_sub(MARGIN_MS)));
+        Self { kind, group: Some(group), hooks, deadline_ms }
+    }
 }
 
 impl Lifecycle {

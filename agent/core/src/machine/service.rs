@@ -5,12 +5,13 @@ use crate::event_order::LifecycleEvent;
 use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments, stopped};
 use crate::machine::event::Refusal;
 use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
-use crate::machine_events::MachineEvents;
 use crate::traffic::Withdrawal;
 
-/// Refuses what must not begin on a host that is out of service.
+/// Refuses what must not begin on a host that is out of service. No channel is followed before a new instance was set up
+/// either: the scripts of Setup prepare what is deployed.
 pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
     let why = match (posture(state), creator) {
+        (Posture::Free, Creator::Channel) if state.machine_events.sets_up() => "being set up",
         (Posture::Free, _) => return Ok(()),
         (Posture::Leaving, _) => "on its way out",
         // Who is at the keyboard knows that nothing serves here.
@@ -20,12 +21,6 @@ pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
         (Posture::AtRisk, _) => "to be replaced, as EC2 recommends (auto_scaling: rebalance: hold)",
     };
     Err(Refusal::OutOfService { why })
-}
-
-/// Refuses to follow a channel before a new instance was set up: its scripts prepare what is deployed.
-pub fn admit_after_setup(machine_events: &MachineEvents, creator: Creator) -> Result<(), Refusal> {
-    let waits = creator == Creator::Channel && machine_events.sets_up();
-    if waits { Err(Refusal::OutOfService { why: "being set up" }) } else { Ok(()) }
 }
 
 /// What may be done on this host: a Standby of our own holds nobody back.

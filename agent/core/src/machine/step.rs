@@ -75,7 +75,6 @@ impl Turn<'_> {
         match event {
             Event::Deploy { id, request } => {
                 service::admit(&self.state, request.creator)?;
-                service::admit_after_setup(&self.state.machine_events, request.creator)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
                 if let Some(release) = request.release {

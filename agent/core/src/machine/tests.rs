@@ -211,7 +211,11 @@ impl Host {
             if crash() {
                 effects = self.crash();
             }
-            let Some(effect) = effects.pop() else { return };
+            let Some(effect) = effects.pop() else {
+                let left = self.crash();
+                assert!(left.is_empty(), "a start finds something to do: {left:?}");
+                return;
+            };
             let result = self.perform(&effect);
             if crash() {
                 // The work was done and the agent died before it wrote the result down.

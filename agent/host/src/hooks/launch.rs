@@ -176,7 +176,7 @@ fn launch_by_systemd(arguments: &[OsString]) -> Result<(), LaunchError> {
     Err(LaunchError::Refused { message: format!("{} ({})", said.trim(), output.status) })
 }
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<()> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(directory.file(SUPERVISOR_LOG))?;
     let mut command = Command::new(program);

@@ -149,7 +149,7 @@ fn output_pipe(user: &User) -> io::Result<(PipeReader, Stdio)> {
     Ok((reader, writer.into()))
 }
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 fn spawn_with(mut command: Command, child: Child) -> io::Result<i32> {
     // SAFETY: `Child::become_script` calls only functions that are safe between fork and exec, and neither allocates
     // nor takes locks.
@@ -162,7 +162,7 @@ fn spawn_with(mut command: Command, child: Child) -> io::Result<i32> {
 }
 
 impl Child {
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
     fn become_script(&self) -> io::Result<()> {
         // SAFETY: system calls on memory that was made before the fork and outlives the call; nothing is shared with
         // another thread, because the child has none.
@@ -198,13 +198,13 @@ impl Child {
         Ok(())
     }
 
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
     fn at(&self, step: u8) {
         // SAFETY: writes one byte of the stack to a descriptor that is open. It cannot block: the pipe is empty.
         let _ = unsafe { libc::write(self.step.as_raw_fd(), (&raw const step).cast(), 1) };
     }
 
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
     fn enter_control_group(&self) -> io::Result<()> {
         let Some(members) = &self.control_group else { return Ok(()) };
         // SAFETY: the path is a C string, the text a static one, and the descriptor is closed by exec.
@@ -221,7 +221,7 @@ fn check(answer: i32) -> io::Result<i32> {
 }
 
 /// Every signal as a fresh process has it: none ignored, none blocked.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 fn reset_signals() {
     // Not by signal(3): the C library refuses the numbers that it keeps for threads, which may be inherited ignored.
     // All zero is the default action, no flags and an empty mask; it is larger than the kernel's structure anywhere.
@@ -239,7 +239,7 @@ fn reset_signals() {
 
 /// Takes back what the agent may have been given for itself: a protected OOM score, a priority, a raised soft limit of
 /// open files (the soft limit of 1024 is what select(2) bears; whoever can do with more raises it).
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 pub(crate) fn reset_priorities() {
     // SAFETY: system calls on static strings and memory of the stack. A failure leaves what was inherited.
     unsafe {

@@ -25,7 +25,7 @@ pub(super) enum Seen<T> {
 
 impl<T> Seen<T> {
     /// Of a question: an answer is what was wanted, and what may be answered in a moment is asked again.
-    pub(super) fn answer(answer: Result<T, Fault>) -> Self {
+    fn answer(answer: Result<T, Fault>) -> Self {
         match answer {
             Ok(found) => Self::So(found),
             Err(fault) => Self::fault(&fault),
@@ -55,6 +55,18 @@ impl Patience {
     /// For something, as `the suppression of its checks`, for so long from now on.
     pub(super) fn new(what: impl Into<String>, most: Duration) -> Self {
         Self { what: what.into(), most, deadline: Instant::now() + most, looks: 0 }
+    }
+
+    /// Asks until there is an answer.
+    pub(super) async fn ask<T, F>(mut self, mut question: impl FnMut() -> F) -> Result<T, WorkFailure>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        loop {
+            if let Some(found) = self.take(Seen::answer(question().await)).await? {
+                return Ok(found);
+            }
+        }
     }
 
     /// What a look came to; `None` after a wait, when another look is due. The last look is the one after the time is over.

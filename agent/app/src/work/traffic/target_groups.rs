@@ -34,13 +34,8 @@ pub(super) async fn registrations(services: &Services, arns: &[String]) -> Resul
     let service = services.load_balancing().await?;
     let mut targets = Vec::new();
     for arn in arns {
-        let mut patience = Patience::new(format!("the targets of {arn}"), QUESTION);
-        let found = loop {
-            let answer = service.registrations(arn, services.instance.as_str()).await;
-            if let Some(found) = patience.take(Seen::answer(answer)).await? {
-                break found;
-            }
-        };
+        let patience = Patience::new(format!("the targets of {arn}"), QUESTION);
+        let found = patience.ask(|| service.registrations(arn, services.instance.as_str())).await?;
         targets.extend(found.into_iter().filter(|(_, health)| health.is_registered()).map(|(target, _)| target));
     }
     Ok(targets)
