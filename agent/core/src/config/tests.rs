@@ -2,9 +2,9 @@ use super::*;
 use crate::appspec::diagnose::render;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::event_order::LifecycleEvent;
+use crate::golden::assert_golden;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
-use crate::outside::golden::assert_golden;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];

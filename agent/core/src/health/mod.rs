@@ -1,12 +1,11 @@
 //! Whether the installed application is healthy: answers of probes in; a verdict, a colour and causes in words out.
 
-pub mod check;
 pub mod replacement;
 mod tracker;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Check, HttpProbe, Probe, ProcessProbe};
+pub use hostler_documents::health_check::{Check, HttpProbe, Probe, ProcessProbe};
 pub use tracker::{Tracker, Verdict};
 
 /// Health in one word, as Elastic Beanstalk's colours have it

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::health::check::Check;
+use crate::health::Check;
 use crate::health::{CheckReport, Colour};
 
 /// Answers that a cause counts.

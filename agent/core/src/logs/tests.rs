@@ -75,7 +75,7 @@ fn events_of_a_batch_are_put_in_the_order_of_their_times() {
 
 proptest! {
     // Its batches are megabytes; core's tests are for the edit-test loop.
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 32))]
 
     #[test]
     fn no_batch_breaks_a_limit_and_each_is_valid_json(

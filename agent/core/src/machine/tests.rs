@@ -561,7 +561,7 @@ fn any_failure() -> impl Strategy<Value = Option<LifecycleEvent>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 32))]
 
     /// Crashes after each persisted point lead to the end that a run without crashes has, and run no script twice.
     #[test]

@@ -1,6 +1,6 @@
 use super::*;
+use crate::golden::assert_golden;
 use crate::logs::lag::{LogsSummary, Totals};
-use crate::outside::golden::assert_golden;
 use crate::status::tests::Host;
 
 #[test]

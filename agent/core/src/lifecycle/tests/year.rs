@@ -430,7 +430,7 @@ fn calm(world: &mut World, agent: &mut Agent) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 8))]
     #[test]
     fn a_year_of_a_hosts_life_keeps_its_promises(
         fates in prop::collection::vec(fate(), 1..160),

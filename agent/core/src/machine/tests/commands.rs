@@ -232,7 +232,7 @@ fn only_a_few_reported_commands_are_remembered() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 64))]
 
     /// Crashes at any point change neither what runs, nor what is reported, nor the end; no script runs twice.
     #[test]

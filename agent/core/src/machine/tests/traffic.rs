@@ -207,7 +207,7 @@ fn our_own_standby_holds_no_release_back_and_an_operators_does() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 64))]
 
     /// At every step, whatever fails and crashes: out of service means in the journal. In the end the host serves, or the
     /// journal says that its application is broken.

@@ -5,10 +5,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hostler_core::appspec::spec::{AclEntry, AclTag, AppSpec, FileExistsBehavior, FileMapping, Permission, Position};
-use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
-use hostler_core::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
-use hostler_core::plan::{
+use hostler_documents::appspec::spec::{
+    AclEntry, AclTag, AppSpec, FileExistsBehavior, FileMapping, Permission, Position,
+};
+use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_documents::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
+use hostler_documents::plan::{
     ContentComparison, DeviceFact, DirectoryFact, Fact, HostFacts, PathFact, Problem, ProblemCode, Summary, plan,
     wanted,
 };

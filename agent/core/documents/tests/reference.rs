@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The corpus's directory; `None` with a printed reason where it is not there.
 pub fn corpus() -> Option<PathBuf> {
     let shared = std::env::var_os("HOSTLER_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared"), PathBuf::from);
     let corpus = shared.join("corpus");
     if !corpus.is_dir() {
         println!("skipped: there is no corpus at {} (HOSTLER_SHARED names the directory above it)", corpus.display());
@@ -21,7 +21,7 @@ pub fn corpus() -> Option<PathBuf> {
 
 /// The rows of SEMANTICS.md that begin so: the id of a row, and the cases that need it.
 pub fn table(beginning: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../SEMANTICS.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let mut rows = BTreeMap::new();
     for line in document.lines().filter(|line| line.starts_with(beginning)) {

@@ -5,12 +5,12 @@ use super::super::diagnose::Findings;
 use super::super::keys;
 use super::HealthCheck;
 use super::values::{any_mapping, invalid, known_keys, mapping, number, required, scalar_text, seconds};
-use crate::health::{Check, HttpProbe, Probe, ProcessProbe};
+use crate::health_check::{Check, HttpProbe, Probe, ProcessProbe};
 use crate::yaml::{Entry, Mapping, Node};
 
 /// Where the scripts of command checks lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scripts {
+pub enum Scripts {
     /// In the bundle that the appspec belongs to.
     OfBundle,
     /// On the host: the configuration belongs to no bundle.
@@ -18,7 +18,7 @@ pub(crate) enum Scripts {
 }
 
 /// The checks of the key `health`.
-pub(crate) fn health(parent: &Mapping, scripts: Scripts, findings: &mut Findings) -> Vec<HealthCheck> {
+pub fn health(parent: &Mapping, scripts: Scripts, findings: &mut Findings) -> Vec<HealthCheck> {
     let Some(entry) = parent.get("health").filter(|entry| !entry.value.is_null()) else { return Vec::new() };
     match entry.value.as_sequence() {
         Some(items) => items.iter().filter_map(|item| health_check(item, scripts, findings)).collect(),

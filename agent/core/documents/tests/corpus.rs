@@ -11,12 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hostler_core::appspec::codes::Code;
-use hostler_core::appspec::lint::{bundle_path, lint_bundle};
-use hostler_core::appspec::spec::{AclEntry, AclTag, AppSpec, FileExistsBehavior, HookScript, Permission};
-use hostler_core::appspec::{self, Reading};
-use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
-use hostler_core::limits::Limits;
+use hostler_documents::appspec::codes::Code;
+use hostler_documents::appspec::lint::{bundle_path, lint_bundle};
+use hostler_documents::appspec::spec::{AclEntry, AclTag, AppSpec, FileExistsBehavior, HookScript, Permission};
+use hostler_documents::appspec::{self, Reading};
+use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_documents::limits::Limits;
 use serde_json::{Value, json};
 
 use super::reference::{corpus, table};

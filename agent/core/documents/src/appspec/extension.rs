@@ -5,14 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::Check;
+use crate::health_check::Check;
 use crate::yaml::Position;
 
 mod health;
 mod read;
 mod values;
 
-pub(crate) use health::{Scripts, health};
+pub use health::{Scripts, health};
 pub(super) use read::read;
 
 /// hostler's own part of an appspec.

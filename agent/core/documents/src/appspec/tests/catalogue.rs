@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::super::lint::{HostKnowledge, host_questions, lint_bundle, lint_host};
 use super::*;
 use crate::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
-use crate::outside::golden::assert_golden;
+use crate::golden::assert_golden;
 
 const DIRECTORY: &str = "a directory";
 

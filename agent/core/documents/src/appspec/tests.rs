@@ -6,7 +6,7 @@ use super::codes::Code;
 use super::extension::{HookOptions, SecretReference, TrafficMethod};
 use super::spec::*;
 use super::*;
-use crate::health::{HttpProbe, Probe};
+use crate::health_check::{HttpProbe, Probe};
 
 mod catalogue;
 
@@ -298,7 +298,7 @@ fn slips_behind_syntax_errors_are_named() {
 #[test]
 fn the_schema_for_editors_knows_the_same_keys() {
     let schema: serde_json::Value =
-        serde_json::from_str(include_str!("../../../../packaging/schema/appspec.schema.json")).unwrap();
+        serde_json::from_str(include_str!("../../../../../packaging/schema/appspec.schema.json")).unwrap();
     let known = |pointer: &str| -> BTreeSet<String> {
         let object = schema.pointer(pointer).unwrap_or_else(|| panic!("the schema has no {pointer}"));
         object.as_object().unwrap().keys().cloned().collect()
@@ -397,7 +397,7 @@ fn every_prefix_of_a_file_is_read_or_refused() {
 #[test]
 fn large_files_of_the_worst_kinds_end_soon() {
     // Large enough that a quadratic step would be felt, small enough for a test without optimisation.
-    let limits = Limits { appspec_bytes: 200 << 10, ..Limits::default() };
+    let limits = Limits { appspec_bytes: 64 << 10, ..Limits::default() };
     let size = limits.appspec_bytes - 100;
     let head = "version: 0.0\nos: linux\n";
     let repeated =

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior, FileMapping, Permission, Position};
-use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
-use hostler_core::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
-use hostler_core::plan::{
+use hostler_documents::appspec::spec::{AppSpec, FileExistsBehavior, FileMapping, Permission, Position};
+use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_documents::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
+use hostler_documents::plan::{
     Change, ContentComparison, DirectoryFact, Fact, Follow, HostFacts, Leads, PathFact, Summary, Wanted, WantedKind,
     plan, wanted,
 };
@@ -342,7 +342,7 @@ fn check_result(host: &Host, wanted: &Wanted, plan: &Plan) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plans_keep_their_promises_from_one_install_to_the_next(

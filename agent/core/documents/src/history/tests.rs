@@ -219,7 +219,6 @@ fn tamper(lines: &mut Vec<Vec<u8>>, how: &Tampering) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     /// With the end anchored, whatever differs from what was written is found.
     #[test]

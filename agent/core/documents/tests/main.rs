@@ -2,7 +2,6 @@
 
 mod corpus;
 mod corpus_plan;
-pub mod golden;
 mod plan_problems;
 mod plan_properties;
 mod reference;

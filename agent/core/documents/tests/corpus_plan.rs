@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use hostler_core::appspec::spec::{
+use hostler_documents::appspec::spec::{
     AclEntry, AclTag, AppSpec, FileExistsBehavior, FileMapping, Permission, Position, SelinuxContext,
 };
-use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
-use hostler_core::plan::actions::{Action, Attributes, Plan};
-use hostler_core::plan::{DirectoryFact, HostFacts, PathFact, Problem, ProblemCode, Wanted, WantedKind, plan, wanted};
+use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_documents::plan::actions::{Action, Attributes, Plan};
+use hostler_documents::plan::{
+    DirectoryFact, HostFacts, PathFact, Problem, ProblemCode, Wanted, WantedKind, plan, wanted,
+};
 use serde_json::Value;
 
 use super::reference::{corpus, table};

@@ -8,7 +8,7 @@ use super::super::diagnose::{Diagnostic, Findings, quoted};
 use super::super::spec::{AclTag, AppSpec, Position};
 use super::paths::bundle_path;
 use super::script::interpreters;
-use crate::health::Probe;
+use crate::health_check::Probe;
 use crate::limits::Limits;
 
 /// What must be asked of the host for [`lint_host`].
