@@ -1,21 +1,29 @@
-//! The time between two polls.
+//! The time in which nothing is to be done: between two polls, and while a service holds a poll back.
 
 use std::time::Duration;
 
 use hostler_host::memory;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, timeout};
 
 use crate::engine::Handle;
 
 /// After a poll until what it leaves behind has ended too: connections that close, tasks that are told.
 const SETTLED: Duration = Duration::from_millis(250);
 
-/// Waits for so long. Where nothing is deployed, the pages of the program that the poll needed are given up meanwhile.
+/// Waits for so long.
 pub async fn rest(handle: &Handle, pause: Duration) {
-    let until = Instant::now() + pause;
-    sleep(SETTLED.min(pause)).await;
+    rest_until(handle, sleep(pause)).await;
+}
+
+/// Waits for what comes. Where nothing is deployed, the memory that what was before needed is given up meanwhile.
+pub async fn rest_until<T>(handle: &Handle, comes: impl Future<Output = T>) -> T {
+    let mut comes = std::pin::pin!(comes);
+    if let Ok(soon) = timeout(SETTLED, &mut comes).await {
+        return soon;
+    }
     if !handle.state().borrow().is_busy() {
+        memory::return_freed_memory();
         memory::forget_program_pages();
     }
-    sleep_until(until).await;
+    comes.await
 }

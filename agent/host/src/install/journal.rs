@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -298,7 +298,9 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
     }
 }
 
-// Both stream: a document of half a million entries is not held in memory a second time.
+// Both stream: a document of half a million entries is not held in memory a second time. One of a few thousand is read
+// as a whole, since it is read several times in each deployment, and that takes a third of the time.
+const READ_AS_A_WHOLE: u64 = 4 << 20;
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
     parse_json(path)?.map_err(|error| InstallError::JournalContent {
@@ -312,9 +314,15 @@ fn read_json_if_whole<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Ins
 }
 
 fn parse_json<T: DeserializeOwned>(path: &Path) -> Result<serde_json::Result<T>, InstallError> {
-    let file = File::open(path).map_err(|source| failed("read", path, source))?;
+    let cannot_read = |source: io::Error| failed("read", path, source);
+    let mut file = File::open(path).map_err(cannot_read)?;
+    if file.metadata().map_err(cannot_read)?.len() <= READ_AS_A_WHOLE {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(cannot_read)?;
+        return Ok(serde_json::from_slice(&bytes));
+    }
     match serde_json::from_reader(BufReader::new(file)) {
-        Err(error) if error.is_io() => Err(failed("read", path, error.into())),
+        Err(error) if error.is_io() => Err(cannot_read(error.into())),
         parsed => Ok(parsed),
     }
 }

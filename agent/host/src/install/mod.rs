@@ -251,12 +251,17 @@ fn record_directories(
     let directories = Directories::new(anchors, &[]);
     // Whether it must exist, and whether its attributes change.
     let mut wanted: BTreeMap<&Path, (bool, bool)> = BTreeMap::new();
+    let mut before = None;
     for (number, action) in layout.actions() {
         if matches!(layout.standing(number), layout::Standing::Inside(_)) {
             continue;
         }
         let removes = matches!(action, Action::Remove { .. });
-        wanted.entry(place(action.path()).0).or_default().0 |= !removes;
+        let parent = place(action.path()).0;
+        // Most actions are in the directory of the one before.
+        if before.replace((parent.as_os_str(), removes)) != Some((parent.as_os_str(), removes)) {
+            wanted.entry(parent).or_default().0 |= !removes;
+        }
         refuse_taken_name(layout, &directories, number, action)?;
         if let Action::KeepDirectory { path, attributes } = action {
             let entry = wanted.entry(path).or_default();

@@ -277,17 +277,20 @@ pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>) -> Result<Vec<Left>, 
     let directories = Directories::new(work.anchors, work.known);
     let mut left = Vec::new();
     for (number, action) in work.layout.actions() {
-        let backups = match action {
-            Action::Remove { .. } => vec![work.layout.names.name(number)],
-            Action::PutFile { replaces: true, .. } | Action::PutLink { replaces: true, .. } => {
-                vec![work.layout.names.name(number), work.layout.names.old(number)]
-            }
-            _ => continue,
-        };
-        for backup in backups {
-            if !delete(work, &directories, number, action, &backup, Ours::Temporary)? {
-                let path = place(action.path()).0.join(backup);
-                left.push(Left::new(&path, "somebody put something into it while it was removed; it stays"));
+        if !leaves_backup(action) {
+            continue;
+        }
+        let names = &work.layout.names;
+        // Where names were exchanged there is the first one, else the second.
+        for backup in [names.name(number), names.old(number)] {
+            match delete(work, &directories, number, action, &backup, Ours::Temporary)? {
+                Deleted::Yes => break,
+                Deleted::WasNotThere => {}
+                Deleted::NotEmpty => {
+                    let path = place(action.path()).0.join(backup);
+                    left.push(Left::new(&path, "somebody put something into it while it was removed; it stays"));
+                    break;
+                }
             }
         }
     }
@@ -303,7 +306,15 @@ enum Ours {
     Temporary,
 }
 
-/// Deletes one temporary name; says whether it is gone.
+/// What became of a name.
+enum Deleted {
+    Yes,
+    WasNotThere,
+    /// It is a directory with something in it that is not ours.
+    NotEmpty,
+}
+
+/// Deletes one temporary name.
 fn delete<S: Steps>(
     work: &Work<'_, S>,
     directories: &Directories<'_>,
@@ -311,13 +322,13 @@ fn delete<S: Steps>(
     action: &Action,
     name: &str,
     ours: Ours,
-) -> Result<bool, InstallError> {
+) -> Result<Deleted, InstallError> {
     let path = action.path();
     let parent = match directories.find(place(path).0) {
         Ok(Some(parent)) => parent,
         Ok(None)
         | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
-            return Ok(true);
+            return Ok(Deleted::WasNotThere);
         }
         Err(error) => return Err(error),
     };
@@ -344,14 +355,14 @@ fn delete_below<S: Steps>(
     parent: BorrowedFd<'_>,
     name: &OsStr,
     ours: Ours,
-) -> Result<bool, Stopped> {
-    let Some(stat) = look(parent, name)? else { return Ok(true) };
-    if !is_directory(&stat) {
-        work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
-        return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(true),
-            Err(errno) => Err(errno.into()),
-        };
+) -> Result<Deleted, Stopped> {
+    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
+    // Most are files: whether it is one shows by trying.
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) => return Ok(Deleted::Yes),
+        Err(Errno::NOENT) => return Ok(Deleted::WasNotThere),
+        Err(errno) if !look(parent, name)?.is_some_and(|stat| is_directory(&stat)) => return Err(errno.into()),
+        Err(_) => {}
     }
     let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
     for entry in entries(&directory)? {
@@ -361,8 +372,8 @@ fn delete_below<S: Steps>(
     }
     work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(true),
-        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(false),
+        Ok(()) | Err(Errno::NOENT) => Ok(Deleted::Yes),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Deleted::NotEmpty),
         Err(errno) => Err(errno.into()),
     }
 }

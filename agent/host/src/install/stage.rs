@@ -17,8 +17,8 @@ use super::steps::{Step, Steps};
 use super::{InstallError, Work};
 use crate::perms::{self, Object};
 
-/// From this many files on a second thread pays.
-const THREADED: usize = 256;
+/// From this many files on a second thread pays, even where they are small.
+const THREADED: usize = 16;
 const THREADS: usize = 2;
 
 /// Makes everything new under temporary names. The inodes of what takes effect by itself are returned by number of

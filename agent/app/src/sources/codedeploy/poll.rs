@@ -9,7 +9,7 @@ use hostler_core::codedeploy::wire::HostCommand;
 
 use super::connect::random;
 use super::{Follower, take};
-use crate::sources::rest::rest;
+use crate::sources::rest::{rest, rest_until};
 
 /// How long the next poll waits for a command that has just come to be acknowledged: until then the service would only
 /// send it again.
@@ -21,7 +21,7 @@ pub async fn poll(follower: Arc<Follower>) {
     let mut told = None;
     loop {
         let began = Instant::now();
-        match follower.service.poll().await {
+        match rest_until(&follower.handle, follower.service.poll()).await {
             Ok(command) => {
                 if told.take().is_some() {
                     log::info!("the CodeDeploy service answers again");

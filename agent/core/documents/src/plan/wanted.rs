@@ -312,10 +312,10 @@ fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
         let follow = above && last_kind(&object.path) != Some(InstalledKind::Link);
         LookAt { path: object.path.clone(), follow: if follow { Follow::Always } else { Follow::Never } }
     }));
+    all.extend(last.iter().map(|entry| LookAt { path: entry.path.clone(), follow: Follow::Never }));
     let mut known: BTreeSet<&Path> = BTreeSet::new();
     let mut before: Option<&Path> = None;
     for entry in last {
-        all.push(LookAt { path: entry.path.clone(), follow: Follow::Never });
         // Most entries are in the directory of the one before, whose ancestors are known.
         let parent = entry.path.parent();
         if before.map(Path::as_os_str) == parent.map(Path::as_os_str) {
@@ -331,7 +331,8 @@ fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
             all.push(LookAt { path: path.to_owned(), follow });
         }
     }
-    // The sort is stable: of several for one path the first stays, and what is wanted comes first.
+    // The sort is stable: of several for one path the first stays, and what is wanted comes first. What is wanted and
+    // what was installed are in order already, which makes it a merge.
     all.sort_by(|a, b| a.path.cmp(&b.path));
     all.dedup_by(|a, b| a.path.as_os_str() == b.path.as_os_str());
     all

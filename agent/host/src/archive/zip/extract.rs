@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hash::RandomState;
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -16,8 +17,10 @@ use crate::archive::error::ArchiveError;
 use crate::archive::staging::Staging;
 use crate::archive::tree::Item;
 
-/// Files that a thread takes at once: enough to stay in one directory for a while, few enough to share fairly.
-const BATCH: usize = 16;
+/// What a thread takes at once: enough to stay in one directory for a while, since two that make files in the same one
+/// hold each other up, and little enough to share fairly.
+const BATCH_FILES: usize = 256;
+const BATCH_BYTES: u64 = 1 << 20;
 /// Each thread has half a megabyte of buffers, and more of them gain little on the disks of small hosts.
 const MOST_THREADS: usize = 4;
 
@@ -29,7 +32,9 @@ pub(super) struct Archive<'a> {
 
 /// Writes all files among the items and checks the directories, which exist. With several errors, that of the first item counts.
 pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) -> Result<(), ArchiveError> {
-    let work = Work { archive, items, staging, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+    let batches = batches(items);
+    let work =
+        Work { archive, items, batches: &batches, staging, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
     let first_error: Mutex<Option<(usize, ArchiveError)>> = Mutex::new(None);
     let run = || {
         if let Err((index, error)) = work.run() {
@@ -42,7 +47,7 @@ pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) ->
     };
     thread::scope(|scope| {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        for _ in 1..processors.min(MOST_THREADS).min(items.len().div_ceil(BATCH)) {
+        for _ in 1..processors.min(MOST_THREADS).min(batches.len()) {
             // This thread does all the work if no other can be started.
             let _ = thread::Builder::new().name("unzip".to_owned()).spawn_scoped(scope, run);
         }
@@ -54,9 +59,26 @@ pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) ->
     }
 }
 
+/// The items in parts, one after the other; each is taken by one thread.
+fn batches(items: &[Item]) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, item) in items.iter().enumerate() {
+        if let EntryKind::File { size } = item.entry.kind {
+            bytes = u64::saturating_add(bytes, size);
+        }
+        if bytes >= BATCH_BYTES || index + 1 - start >= BATCH_FILES || index + 1 == items.len() {
+            batches.push(start..index + 1);
+            (start, bytes) = (index + 1, 0);
+        }
+    }
+    batches
+}
+
 struct Work<'a> {
     archive: &'a Archive<'a>,
     items: &'a [Item],
+    batches: &'a [Range<usize>],
     staging: &'a Staging,
     next: AtomicUsize,
     stop: AtomicBool,
@@ -67,11 +89,8 @@ impl Work<'_> {
         let mut beneath = Beneath::new(self.staging.root(), self.staging.path());
         let mut decoder = Decoder::new(self.archive.bundle, self.archive.hasher);
         while !self.stop.load(Ordering::Relaxed) {
-            let start = self.next.fetch_add(BATCH, Ordering::Relaxed);
-            if start >= self.items.len() {
-                break;
-            }
-            for (index, item) in self.items.iter().enumerate().skip(start).take(BATCH) {
+            let Some(batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            for (index, item) in self.items.iter().enumerate().skip(batch.start).take(batch.len()) {
                 self.item(item, &mut beneath, &mut decoder).map_err(|error| (index, error))?;
             }
         }
