@@ -27,9 +27,3 @@ pub mod yaml;
 #[cfg(test)]
 #[path = "../../tests/golden.rs"]
 mod golden;
-// The tests from outside, which use the crate by its name.
-#[cfg(test)]
-extern crate self as hostler_documents;
-#[cfg(test)]
-#[path = "../tests/main.rs"]
-mod outside;

@@ -76,15 +76,23 @@ fn every_verdict_is_met_or_its_difference_is_in_the_table() {
 #[test]
 fn an_error_means_no_spec_and_no_error_means_one() {
     let Some(corpus) = corpus() else { return };
-    for (id, file, _) in cases(&corpus) {
+    let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+    for (id, mut file, _) in cases(&corpus) {
+        // Nobody reads more of a file than shows that it is too large.
+        file.truncate(Limits::default().appspec_bytes + 1);
         let reading = appspec::read("appspec.yml", &file, &Limits::default());
         let has_error = reading.diagnostics.iter().any(|d| d.severity == appspec::diagnose::Severity::Error);
         assert_eq!(reading.spec.is_none(), has_error, "{id}: {:#?}", reading.diagnostics);
-        let text = String::from_utf8_lossy(&file);
-        let rendered = appspec::diagnose::render(&reading.diagnostics, &text);
-        for diagnostic in &reading.diagnostics {
-            assert!(rendered.contains(diagnostic.code.name()), "{id}: {rendered}");
-            assert!(diagnostic.help.is_some(), "{id}: {diagnostic:?} does not say what to do");
+        let unsaid = reading.diagnostics.iter().find(|diagnostic| diagnostic.help.is_none());
+        assert_eq!(unsaid, None, "{id}: it does not say what to do");
+        // Showing takes time, and the tenth file with the same finding shows nothing new.
+        let names: BTreeSet<_> = reading.diagnostics.iter().map(|diagnostic| diagnostic.code.name()).collect();
+        if names.iter().any(|name| shown.get(name).is_none_or(|times| *times < 10)) {
+            let rendered = appspec::diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(&file));
+            for name in names {
+                assert!(rendered.contains(name), "{id}: {rendered}");
+                *shown.entry(name).or_default() += 1;
+            }
         }
     }
 }

@@ -355,6 +355,8 @@ fn versions_are_three_numbers() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
+
     /// Sequences that were accepted never fall, whatever order releases arrive in.
     #[test]
     fn the_accepted_sequence_never_falls(sequences in prop::collection::vec((1u64..20, any::<bool>()), 1..40)) {
