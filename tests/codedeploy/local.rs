@@ -2,7 +2,8 @@
 
 use super::links::{by_name, command_by_name};
 use super::*;
-use crate::support::crash_support::{Ended, write};
+use crate::crash::{kill_before, strace_or_skip};
+use crate::support::crash_support::{Ended, tree, write};
 
 /// `codedeploy-local` with these arguments.
 pub fn local(host: &Host, arguments: &[&str]) -> Ended {
@@ -180,4 +181,35 @@ fn a_second_local_deployment_waits_for_the_first() {
     first.end().with_code(0);
     second.end().with_code(0);
     assert_eq!(version(&host), "v1\n");
+}
+
+/// As at a power loss: what the boot settles, before applications start, is whole.
+#[test]
+fn an_install_that_was_cut_is_settled_at_boot() {
+    if !strace_or_skip() {
+        return;
+    }
+    let mut settled = 0;
+    for number in 1.. {
+        let host = Host::new();
+        let (v1, v2) = (bundle(&host, "v1"), bundle(&host, "v2"));
+        local(&host, &["-l", v1.to_str().unwrap()]).with_code(0);
+        let before = tree(&host.at("srv"));
+        let deploy = local_command(&host, &["-l", v2.to_str().unwrap()]);
+        if kill_before(&deploy, &["-f"], "renameat2", number).is_some() {
+            break;
+        }
+        host.clear_hook_lines();
+        let said = host.ok(&["run", "--recover"]);
+        assert!(host.hook_lines().is_empty(), "recovery runs no scripts");
+        if said.out.contains("was undone; the old files are in place") {
+            settled += 1;
+            assert_eq!(tree(&host.at("srv")), before, "killed before rename {number}");
+        }
+        // The next local deployment goes on from there.
+        local(&host, &["-l", v2.to_str().unwrap()]).with_code(0);
+        assert_eq!(version(&host), "v2\n");
+    }
+    // strace counts for each thread, so that how many renames are met varies.
+    assert!(settled > 0, "no kill in an Install");
 }

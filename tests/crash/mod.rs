@@ -220,18 +220,19 @@ fn killed_at_any_time_the_agent_loses_nothing_and_repeats_nothing() {
     killed.check_the_record();
 }
 
-/// Kills the agent as it is about to make a system call for the so-and-so-many-th time: `None` when it was killed.
-fn kill_before(killed: &Killed, strace: &[&str], calls: &str, number: u32) -> Option<Ended> {
-    let mut command = Command::new("strace");
-    command.args(["-qq", "-o", "/dev/null"]).args(strace).args(["-e", &format!("trace={calls}"), "-e"]);
-    command.arg(format!("inject={calls}:signal=KILL:when={number}"));
-    command.arg(HOSTLER).args(killed.once().get_args()).current_dir("/");
-    let ended = Ended::of(command);
+/// Kills the command as it is about to make a system call for the so-and-so-many-th time: `None` when it was killed.
+pub fn kill_before(command: &Command, strace: &[&str], calls: &str, number: u32) -> Option<Ended> {
+    let mut traced = Command::new("strace");
+    traced.args(["-qq", "-o", "/dev/null"]).args(strace).args(["-e", &format!("trace={calls}"), "-e"]);
+    traced.arg(format!("inject={calls}:signal=KILL:when={number}"));
+    traced.arg(command.get_program()).args(command.get_args()).current_dir("/");
+    let ended = Ended::of(traced);
     assert!(!ended.err.contains("strace:"), "{ended:?}");
     ended.code.is_some().then_some(ended)
 }
 
-fn strace_or_skip() -> bool {
+/// Whether there is strace, which kills at a chosen system call; says so where it is missing.
+pub fn strace_or_skip() -> bool {
     let there = Command::new("strace").arg("-V").output().is_ok();
     if !there {
         eprintln!("skipped: there is no strace");
@@ -252,7 +253,7 @@ fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
         let before = killed.kills;
         // Later syncs are met by the same deployment when it is taken up again.
         let mut numbers = (first..).step_by(4);
-        killed.deploy(revision, |killed| kill_before(killed, &[], "fsync,fdatasync", numbers.next().unwrap()));
+        killed.deploy(revision, |killed| kill_before(&killed.once(), &[], "fsync,fdatasync", numbers.next().unwrap()));
         if killed.kills == before {
             break;
         }
@@ -272,7 +273,7 @@ fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
     killed.deploy(0, |killed| Some(Ended::of(killed.once())));
     for (first, revision) in [(2, 2), (9, 1), (17, 2)] {
         let mut numbers = (first..).step_by(23);
-        killed.deploy(revision, |killed| kill_before(killed, &["-f"], "renameat2", numbers.next().unwrap()));
+        killed.deploy(revision, |killed| kill_before(&killed.once(), &["-f"], "renameat2", numbers.next().unwrap()));
     }
     eprintln!("{} kills in {} deployments", killed.kills, killed.deployments);
     assert!(killed.kills > 10, "{}", killed.kills);
@@ -292,12 +293,7 @@ fn killed_in_a_rollbacks_install_recovery_completes_it_before_the_application_st
         let (good, bad) = (good.write(), bad.hook("ValidateService", "exit 1").write());
         host.deploy(&good, &[]).with_code(0);
         let before = seen(&host);
-        let mut command = Command::new("strace");
-        command.args(["-qq", "-o", "/dev/null", "-f", "-e", "trace=renameat2", "-e"]);
-        command.arg(format!("inject=renameat2:signal=KILL:when={number}"));
-        let deploy = host.command(&["deploy", bad.to_str().unwrap()]);
-        command.arg(HOSTLER).args(deploy.get_args()).current_dir("/");
-        if Ended::of(command).code.is_some() {
+        if kill_before(&host.command(&["deploy", bad.to_str().unwrap()]), &["-f"], "renameat2", number).is_some() {
             break;
         }
         let active = host.status()["active"].clone();

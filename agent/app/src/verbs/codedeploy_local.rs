@@ -1,5 +1,6 @@
 //! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, commanded from the command line.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::codedeploy::order::order;
+use crate::work::recover::settle_all;
 
 /// The name of this program, of its log, and of who asks for its deployments.
 const NAME: &str = "codedeploy-local";
@@ -55,32 +57,51 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
         let message = format!("the configuration {} does not exist", arguments.agent_configuration_file.display());
         return Err(Failure::say(ExitCode::Usage, message).hint("name one with --agent-configuration-file"));
     }
-    let setup = Arc::new(setup(&arguments)?);
+    let setup = Arc::new(setup(&arguments.root, &arguments.agent_configuration_file)?);
     let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
     also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
     super::block_on(deploy(setup, drop_in, specification, events))
 }
 
+/// Settles what a power loss left of a local deployment's Install; what was done, as text. The deployments are found that
+/// were made with the agent's configuration of this host.
+///
+/// # Errors
+/// As [`settle_all`], but for a local deployment that is going on: it settles its Installs itself.
+pub fn recover(daemons: &Setup) -> Result<String, Failure> {
+    let configuration = daemons.layout.beneath_root(&daemons.settings.codedeploy.agent_config);
+    let root = daemons.layout.root();
+    if !state_dir(root).is_dir() || !configuration.is_file() {
+        return Ok(String::new());
+    }
+    match settle_all(&setup(root, &configuration)?) {
+        Err(failure) if failure.code == ExitCode::LockHeld => Ok(String::new()),
+        settled => settled,
+    }
+}
+
+fn state_dir(root: &Path) -> PathBuf {
+    root.join("var/lib/hostler/local")
+}
+
 /// The CodeDeploy agent's local deployments go on beside its service; so do these, with a ledger of their own.
-fn setup(arguments: &CodeDeployLocal) -> Result<Setup, Failure> {
+fn setup(root: &Path, configuration: &Path) -> Result<Setup, Failure> {
     let shared = Shared {
         config: None,
-        state_dir: Some(arguments.root.join("var/lib/hostler/local")),
-        root: arguments.root.clone(),
+        state_dir: Some(state_dir(root)),
+        root: root.to_owned(),
         application: None,
         group: None,
         channel: None,
         json: false,
     };
-    let configuration = std::path::absolute(&arguments.agent_configuration_file)?;
-    let root = std::path::absolute(&arguments.root)?;
+    let (configuration, root) = (std::path::absolute(configuration)?, std::path::absolute(root)?);
     let mut setup = Setup::adjusted(&shared, |settings| {
         settings.codedeploy.enabled = true;
         // It was named as it is, and is looked for below the root.
-        settings.codedeploy.agent_config = configuration
-            .strip_prefix(&root)
-            .map_or(configuration.clone(), |below| std::path::Path::new("/").join(below));
+        settings.codedeploy.agent_config =
+            configuration.strip_prefix(&root).map_or(configuration.clone(), |below| Path::new("/").join(below));
     })?;
     // Its Installs and the daemon's wait for each other.
     setup.layout = setup.layout.with_install_lock_of(&Layout::new(&root, None));
@@ -125,11 +146,11 @@ fn specification(arguments: CodeDeployLocal, location: RevisionLocation) -> Resu
 }
 
 /// A path on the command line is one of this machine; revisions of the service are looked for below the root prefix.
-fn beneath_no_root(location: RevisionLocation, root: &std::path::Path) -> Result<RevisionLocation, Failure> {
+fn beneath_no_root(location: RevisionLocation, root: &Path) -> Result<RevisionLocation, Failure> {
     let RevisionLocation::Local { path, bundle_type } = location else { return Ok(location) };
     let (path, root) = (path.canonicalize()?, std::path::absolute(root)?.canonicalize()?);
     match path.strip_prefix(&root) {
-        Ok(below) => Ok(RevisionLocation::Local { path: std::path::Path::new("/").join(below), bundle_type }),
+        Ok(below) => Ok(RevisionLocation::Local { path: Path::new("/").join(below), bundle_type }),
         Err(_) => Err(Failure::say(ExitCode::Usage, format!("{} is not below {}", path.display(), root.display()))),
     }
 }

@@ -16,6 +16,7 @@ use crate::progress::failure_text;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::channel::{Look, LookError, look};
+use crate::work::recover::settle_all;
 
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
     let read = || read_setup(shared, arguments);
@@ -136,7 +137,7 @@ fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
 
 /// Brings every open install journal to an end, before application units start.
 fn recover(setup: &Setup) -> Outcome {
-    let settled = crate::work::recover::settle_all(setup)?;
-    output::text(&settled)?;
+    output::text(&settle_all(setup)?)?;
+    output::text(&super::codedeploy_local::recover(setup)?)?;
     Ok(ExitCode::Ok)
 }
