@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::crash_support::{Bundle, Ended, HOSTLER, Host, hook_lines_of, tree};
+use crate::support::crash_support::{Bundle, Ended, Host, hook_lines_of, tree};
 
 type Tree = BTreeMap<PathBuf, String>;
 
