@@ -17,6 +17,8 @@ case "$1" in
 start)
 	mkdir -p "$(dirname "$pid_file")"
 	setsid bash -c 'exec -a "codedeploy-agent: master $$" sleep infinity' </dev/null >/dev/null 2>&1 &
+	# It has its name before its start has ended.
+	until grep -qa ^codedeploy-agent: /proc/$!/cmdline; do kill -0 $! || exit 1; done
 	echo $! >"$pid_file" ;;
 stop)
 	if [ -n "$(ls /opt/codedeploy-agent/deployment-root/ongoing-deployment 2>/dev/null)" ]; then exit 1; fi

@@ -71,6 +71,25 @@ mod tests {
         kib
     }
 
+    /// KiB of memory that is no file's.
+    fn anonymous_kib() -> u64 {
+        let sums = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let line = sums.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn what_was_freed_goes_back_though_something_above_it_is_in_use() {
+        let mut all: Vec<Vec<u8>> = (0..65_536).map(|_| vec![1; 1024]).collect();
+        let last = all.pop();
+        drop(all);
+        let before = anonymous_kib();
+        return_freed_memory();
+        let after = anonymous_kib();
+        assert!(after + 32 * 1024 < before, "{before} KiB before and {after} after");
+        assert!(last.is_some());
+    }
+
     #[test]
     fn the_program_goes_on_with_few_of_its_pages() {
         let before = program_kib();

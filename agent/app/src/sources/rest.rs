@@ -15,7 +15,7 @@ pub async fn rest(handle: &Handle, pause: Duration) {
     rest_until(handle, sleep(pause)).await;
 }
 
-/// Waits for what comes. Where nothing is deployed, the memory that what was before needed is given up meanwhile.
+/// Waits for what comes. Where nothing is deployed, memory that was needed before is given up meanwhile.
 pub async fn rest_until<T>(handle: &Handle, comes: impl Future<Output = T>) -> T {
     let mut comes = std::pin::pin!(comes);
     if let Ok(soon) = timeout(SETTLED, &mut comes).await {

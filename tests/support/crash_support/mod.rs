@@ -1,12 +1,11 @@
 //! One host in a temporary directory: its root, the bundles that are deployed to it, and the program at work on it.
 
-use std::collections::BTreeMap;
+mod bundle;
+mod files;
+
 use std::ffi::OsStr;
-use std::fmt::Write as _;
-use std::fs::{self, File, Permissions};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,6 +14,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use self::bundle::{Bundle, EVENTS_WITH_HOOKS, hook_lines_of};
+pub use self::files::{Mount, tree, write};
 use super::eventually;
 
 /// Far more than anything here takes, also on a machine that does other things.
@@ -310,224 +311,5 @@ impl Drop for Running {
         // It has ended already, as a rule.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A bundle's directory in the making.
-pub struct Bundle {
-    directory: PathBuf,
-    version: String,
-    lines: PathBuf,
-    files: String,
-    permissions: String,
-    extension: String,
-    hooks: BTreeMap<String, Vec<String>>,
-}
-
-impl Bundle {
-    /// A bundle of this version. Its hooks write `VERSION EVENT DEPLOYMENT` into the host's file of hook lines.
-    pub fn new(host: &Host, version: &str) -> Self {
-        let directory = host.path(format!("bundle-{version}"));
-        if directory.exists() {
-            fs::remove_dir_all(&directory).unwrap();
-        }
-        fs::create_dir_all(&directory).unwrap();
-        Self {
-            directory,
-            version: version.to_owned(),
-            lines: host.hook_lines_file(),
-            files: String::new(),
-            permissions: String::new(),
-            extension: String::new(),
-            hooks: BTreeMap::new(),
-        }
-    }
-
-    /// A file of the bundle.
-    pub fn content(self, path: &str, content: impl AsRef<[u8]>) -> Self {
-        write(&self.directory.join(path), content);
-        self
-    }
-
-    /// A symbolic link of the bundle.
-    pub fn link(self, path: &str, target: &str) -> Self {
-        fs::create_dir_all(self.directory.join(path).parent().unwrap()).unwrap();
-        symlink(target, self.directory.join(path)).unwrap();
-        self
-    }
-
-    /// An entry of `files`.
-    pub fn files(mut self, source: &str, destination: &str) -> Self {
-        let _ = writeln!(self.files, "  - source: {source}\n    destination: {destination}");
-        self
-    }
-
-    /// The application of most tests: a directory `app` that comes to `/srv/app`, with the version in a file.
-    pub fn app(self) -> Self {
-        let version = self.version.clone();
-        self.content("app/version", format!("{version}\n"))
-            .content(&format!("app/only-{version}"), "of this version\n")
-            .content("app/lib/same", "of every version\n")
-            .files("app", "/srv/app")
-    }
-
-    /// Lines below `permissions`.
-    pub fn permissions(mut self, lines: &str) -> Self {
-        self.permissions.push_str(lines);
-        self
-    }
-
-    /// Lines below `hostler`.
-    pub fn extension(mut self, lines: &str) -> Self {
-        self.extension.push_str(lines);
-        self
-    }
-
-    /// A hook that writes its line and then does this.
-    pub fn hook(mut self, event: &str, body: &str) -> Self {
-        let scripts = self.hooks.entry(event.to_owned()).or_default();
-        let name = format!("hooks/{event}-{}.sh", scripts.len() + 1);
-        let lines = self.lines.display();
-        let script =
-            format!("#!/bin/sh\necho \"{} $LIFECYCLE_EVENT $DEPLOYMENT_ID\" >> {lines}\n{body}\n", self.version);
-        write(&self.directory.join(&name), script);
-        fs::set_permissions(self.directory.join(&name), Permissions::from_mode(0o755)).unwrap();
-        scripts.push(name);
-        self
-    }
-
-    /// Hooks that only write their lines, at every event that may have one and has none yet.
-    pub fn all_hooks(mut self) -> Self {
-        for event in EVENTS_WITH_HOOKS {
-            if !self.hooks.contains_key(event) {
-                self = self.hook(event, "");
-            }
-        }
-        self
-    }
-
-    /// Writes the appspec and returns the directory.
-    pub fn write(self) -> PathBuf {
-        let mut text = "version: 0.0\nos: linux\n".to_owned();
-        let sections = [("files", &self.files), ("permissions", &self.permissions), ("hostler", &self.extension)];
-        for (key, lines) in sections {
-            if !lines.is_empty() {
-                let _ = write!(text, "{key}:\n{lines}");
-            }
-        }
-        if !self.hooks.is_empty() {
-            text.push_str("hooks:\n");
-        }
-        for (event, scripts) in &self.hooks {
-            let _ = writeln!(text, "  {event}:");
-            for script in scripts {
-                let _ = writeln!(text, "    - location: {script}\n      timeout: 60");
-            }
-        }
-        write(&self.directory.join("appspec.yml"), text);
-        self.directory
-    }
-}
-
-/// The events that scripts are bound to, in their order; the first three belong to the old revision.
-pub const EVENTS_WITH_HOOKS: [&str; 9] = [
-    "BeforeBlockTraffic",
-    "AfterBlockTraffic",
-    "ApplicationStop",
-    "BeforeInstall",
-    "AfterInstall",
-    "ApplicationStart",
-    "ValidateService",
-    "BeforeAllowTraffic",
-    "AfterAllowTraffic",
-];
-
-/// The lines of hooks of a whole deployment of `new` over `old`.
-pub fn hook_lines_of(old: Option<&str>, new: &str) -> Vec<String> {
-    let stop = EVENTS_WITH_HOOKS[..3].iter().filter_map(|event| old.map(|old| format!("{old} {event}")));
-    stop.chain(EVENTS_WITH_HOOKS[3..].iter().map(|event| format!("{new} {event}"))).collect()
-}
-
-/// Writes a file and the directories above it.
-pub fn write(path: &Path, content: impl AsRef<[u8]>) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    File::create(path)
-        .and_then(|mut file| file.write_all(content.as_ref()))
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-}
-
-/// Everything below a directory: path → kind, mode, owner and content.
-pub fn tree(top: &Path) -> BTreeMap<PathBuf, String> {
-    let mut found = BTreeMap::new();
-    let mut ahead = vec![top.to_owned()];
-    while let Some(directory) = ahead.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            let metadata = fs::symlink_metadata(&path).unwrap();
-            let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
-            let text = if metadata.is_dir() {
-                ahead.push(path.clone());
-                format!("directory {mode:o} {owner}")
-            } else if metadata.is_symlink() {
-                format!("link to {}", fs::read_link(&path).unwrap().display())
-            } else {
-                format!("file {mode:o} {owner} {}", shown(&fs::read(&path).unwrap()))
-            };
-            found.insert(path.strip_prefix(top).unwrap().to_owned(), text);
-        }
-    }
-    found
-}
-
-/// A content that can be compared and, where it is short, read.
-fn shown(content: &[u8]) -> String {
-    if content.len() <= 64 {
-        return content.escape_ascii().to_string();
-    }
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    format!("{} bytes {:x}", content.len(), hasher.finish())
-}
-
-/// A small file system of its own, gone when this is dropped.
-pub struct Mount(PathBuf);
-
-impl Mount {
-    /// A tmpfs on a directory, which is made; `None` with a printed reason where this may not be done.
-    pub fn tmpfs(path: &Path, bytes: u64) -> Option<Self> {
-        use nix::mount::{MsFlags, mount};
-        fs::create_dir_all(path).expect("the mount point");
-        let options = format!("size={bytes},mode=755");
-        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
-            Ok(()) => Some(Self(path.to_owned())),
-            Err(error) => {
-                eprintln!("skipped: cannot mount a tmpfs: {error}");
-                None
-            }
-        }
-    }
-
-    /// Takes all space but so many bytes, with the file that is returned.
-    pub fn leave_free(&self, bytes: u64) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = File::create(&path).expect("the filler");
-        let page = [0xff; 4096];
-        while self.free() > bytes && file.write_all(&page).is_ok() {}
-        path
-    }
-
-    /// Bytes that are free.
-    pub fn free(&self) -> u64 {
-        let found = nix::sys::statvfs::statvfs(&self.0).expect("statvfs");
-        found.blocks_available() * found.fragment_size()
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        if let Err(error) = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH) {
-            eprintln!("{} stays mounted: {error}", self.0.display());
-        }
     }
 }

@@ -1,0 +1,249 @@
+//! A deployment: how far it came, and what became of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Installed, Request, Source};
+use crate::appspec::spec::HookScript;
+use crate::event_order::LifecycleEvent;
+use crate::health::Check;
+use crate::hook::HookOutcome;
+use crate::ids::DeploymentId;
+use crate::machine::checks::ProbePhase;
+use crate::machine::command::Commanded;
+use crate::machine::event::Effect;
+
+/// One attempt to put one revision on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// What was asked for.
+    pub request: Request,
+    /// When it began, milliseconds since 1970.
+    pub started_ms: u64,
+    /// When it ended.
+    pub finished_ms: Option<u64>,
+    /// Its lifecycle events in order.
+    pub steps: Vec<Step>,
+    /// The effect that is going on; at most one.
+    pub in_flight: Option<Effect>,
+    /// Whether a script asked for a reboot that has not happened yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebooting: bool,
+    /// Whether Install put its files in place (and it was not undone).
+    pub installed: bool,
+    /// The health checks of its appspec, known once the bundle was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Check>,
+    /// Things that people should know and that did not stop it.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Of a deployment of the CodeDeploy service: which command it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commanded: Option<Commanded>,
+}
+
+impl Deployment {
+    /// What it leaves on the host, installed at `at_ms` (milliseconds since 1970).
+    pub fn to_installed(&self, at_ms: u64) -> Installed {
+        Installed {
+            deployment: self.id.clone(),
+            archive: self.archive().clone(),
+            revision: self.request.revision.clone(),
+            sequence: self.request.sequence(),
+            trust: self.request.trust.clone(),
+            at_ms,
+            health: self.health.clone(),
+        }
+    }
+
+    /// Whether it can only go on with a command of the CodeDeploy service.
+    pub fn waits_for_command(&self) -> bool {
+        let waits = self.commanded.as_ref().is_some_and(|c| c.command.is_none() && !c.over);
+        waits && self.in_flight.is_none() && self.failure.is_none()
+    }
+
+    /// Whether its bundle is unpacked where hooks find it.
+    pub fn is_unpacked(&self) -> bool {
+        self.step(LifecycleEvent::DownloadBundle).is_some_and(|s| s.status == StepStatus::Succeeded)
+    }
+
+    /// The deployment whose directory holds the unpacked bundle: an earlier one for a rollback.
+    pub fn archive(&self) -> &DeploymentId {
+        match &self.request.source {
+            Source::Kept { deployment } => deployment,
+            Source::Store { .. } | Source::Location { .. } | Source::Path { .. } | Source::CodeDeploy { .. } => {
+                &self.id
+            }
+        }
+    }
+
+    /// The first event that has neither ended nor been skipped.
+    pub fn current(&self) -> Option<&Step> {
+        self.steps.iter().find(|s| !s.status.is_final())
+    }
+
+    pub(crate) fn current_mut(&mut self) -> Option<&mut Step> {
+        self.steps.iter_mut().find(|s| !s.status.is_final())
+    }
+
+    /// The step of an event; a rollback deployment or a restart of the old revision has not all of them.
+    pub fn step(&self, event: LifecycleEvent) -> Option<&Step> {
+        self.steps.iter().find(|s| s.event == event)
+    }
+
+    /// Whether it came further than fetching and checking.
+    pub fn has_touched_the_host(&self) -> bool {
+        self.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
+    }
+
+    /// Whether this event has begun.
+    pub fn began(&self, event: LifecycleEvent) -> bool {
+        self.step(event).is_some_and(|s| s.started_ms.is_some())
+    }
+}
+
+/// One lifecycle event of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which event.
+    pub event: LifecycleEvent,
+    /// How far it is.
+    pub status: StepStatus,
+    /// When it began, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_ms: Option<u64>,
+    /// Its scripts, known once the bundle was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<Script>,
+    /// What the health checks have to show after the scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbePhase>,
+}
+
+impl Step {
+    /// An event that has not begun, and whose scripts are not known.
+    pub fn new(event: LifecycleEvent) -> Self {
+        Self {
+            event,
+            status: StepStatus::Pending,
+            started_ms: None,
+            finished_ms: None,
+            scripts: Vec::new(),
+            probe: None,
+        }
+    }
+}
+
+/// How far an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// Not begun.
+    Pending,
+    /// Going on.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Failed.
+    Failed,
+    /// Failed, and the policy says to go on.
+    Ignored,
+    /// Nothing to do, or not reached.
+    Skipped,
+}
+
+impl StepStatus {
+    /// Whether nothing more happens to it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// One script of an event in this deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// The deployment whose unpacked bundle holds it.
+    pub archive: DeploymentId,
+    /// Path in that bundle, as the appspec writes it.
+    pub location: String,
+    /// Seconds until its deadline.
+    pub timeout_seconds: u64,
+    /// The user to run as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runas: Option<String>,
+    /// Whether it runs as root.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sudo: bool,
+    /// Whether it may be run again after an interruption.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeatable: bool,
+    /// Variables that the appspec gives it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<(String, String)>,
+    /// Most processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_max: Option<u64>,
+    /// Most bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<u64>,
+    /// How often it was begun.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<HookOutcome>,
+}
+
+impl Script {
+    /// A script of a bundle that was unpacked by `archive`, not begun.
+    pub fn new(archive: DeploymentId, hook: &HookScript) -> Self {
+        Self {
+            archive,
+            location: hook.location.clone(),
+            timeout_seconds: hook.timeout_seconds,
+            runas: hook.runas.clone(),
+            sudo: hook.sudo,
+            repeatable: hook.options.repeatable,
+            environment: hook.options.environment.clone(),
+            tasks_max: hook.options.tasks_max,
+            memory_max: hook.options.memory_max,
+            attempts: 0,
+            outcome: None,
+        }
+    }
+}
+
+/// Why a deployment failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The event that failed.
+    pub event: LifecycleEvent,
+    /// The script, as the appspec writes it.
+    pub script: Option<String>,
+    /// What went wrong and, where it is known, what to do.
+    pub message: String,
+    /// The last lines of output.
+    pub tail: Vec<String>,
+    /// Whether a digest or size did not match.
+    pub verification: bool,
+    /// Whether what should be deployed does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every event succeeded.
+    Succeeded,
+    /// An event failed.
+    Failed,
+}

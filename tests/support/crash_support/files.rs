@@ -1,0 +1,92 @@
+//! Files, trees of them, and small file systems.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Writes a file and the directories above it.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    File::create(path)
+        .and_then(|mut file| file.write_all(content.as_ref()))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// Everything below a directory: path → kind, mode, owner and content.
+pub fn tree(top: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut ahead = vec![top.to_owned()];
+    while let Some(directory) = ahead.pop() {
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
+            let text = if metadata.is_dir() {
+                ahead.push(path.clone());
+                format!("directory {mode:o} {owner}")
+            } else if metadata.is_symlink() {
+                format!("link to {}", fs::read_link(&path).unwrap().display())
+            } else {
+                format!("file {mode:o} {owner} {}", shown(&fs::read(&path).unwrap()))
+            };
+            found.insert(path.strip_prefix(top).unwrap().to_owned(), text);
+        }
+    }
+    found
+}
+
+/// A content that can be compared and, where it is short, read.
+fn shown(content: &[u8]) -> String {
+    if content.len() <= 64 {
+        return content.escape_ascii().to_string();
+    }
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("{} bytes {:x}", content.len(), hasher.finish())
+}
+
+/// A small file system of its own, gone when this is dropped.
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// A tmpfs on a directory, which is made; `None` with a printed reason where this may not be done.
+    pub fn tmpfs(path: &Path, bytes: u64) -> Option<Self> {
+        use nix::mount::{MsFlags, mount};
+        fs::create_dir_all(path).expect("the mount point");
+        let options = format!("size={bytes},mode=755");
+        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
+            Ok(()) => Some(Self(path.to_owned())),
+            Err(error) => {
+                eprintln!("skipped: cannot mount a tmpfs: {error}");
+                None
+            }
+        }
+    }
+
+    /// Takes all space but so many bytes, with the file that is returned.
+    pub fn leave_free(&self, bytes: u64) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = File::create(&path).expect("the filler");
+        let page = [0xff; 4096];
+        while self.free() > bytes && file.write_all(&page).is_ok() {}
+        path
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> u64 {
+        let found = nix::sys::statvfs::statvfs(&self.0).expect("statvfs");
+        found.blocks_available() * found.fragment_size()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Err(error) = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("{} stays mounted: {error}", self.0.display());
+        }
+    }
+}
