@@ -397,7 +397,7 @@ fn every_prefix_of_a_file_is_read_or_refused() {
 #[test]
 fn large_files_of_the_worst_kinds_end_soon() {
     // Large enough that a quadratic step would be felt, small enough for a test without optimisation.
-    let limits = Limits { appspec_bytes: 64 << 10, ..Limits::default() };
+    let limits = Limits { appspec_bytes: 32 << 10, ..Limits::default() };
     let size = limits.appspec_bytes - 100;
     let head = "version: 0.0\nos: linux\n";
     let repeated =
@@ -419,8 +419,8 @@ fn large_files_of_the_worst_kinds_end_soon() {
         survives(text.as_bytes(), &limits);
     }
     // As many options as scripts, all of one event.
-    let scripts: String = (0..4000).map(|n| format!("  - location: s{n}\n")).collect();
-    let options: String = (0..4000).map(|n| format!("      s{n}: {{repeatable: true}}\n")).collect();
+    let scripts: String = (0..2000).map(|n| format!("  - location: s{n}\n")).collect();
+    let options: String = (0..2000).map(|n| format!("      s{n}: {{repeatable: true}}\n")).collect();
     let text = format!("{head}hooks:\n  BeforeInstall:\n{scripts}hostler:\n  hooks:\n    BeforeInstall:\n{options}");
     let spec = survives(text.as_bytes(), &Limits::default()).spec.unwrap();
     assert!(spec.scripts("BeforeInstall").iter().all(|script| script.options.repeatable));
