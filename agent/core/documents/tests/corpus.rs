@@ -1,25 +1,17 @@
 //! Every verdict of the CodeDeploy agent in the corpus of appspec files is met, or SEMANTICS.md says why not.
-#![allow(clippy::disallowed_methods, reason = "a test reads its corpus")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers of tests are test code too, which clippy does not see in this kind of crate"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hostler_documents::appspec::codes::Code;
 use hostler_documents::appspec::lint::{bundle_path, lint_bundle};
-use hostler_documents::appspec::spec::{AclEntry, AclTag, AppSpec, FileExistsBehavior, HookScript, Permission};
+use hostler_documents::appspec::spec::{AclEntry, AppSpec, FileExistsBehavior, HookScript, Permission};
 use hostler_documents::appspec::{self, Reading};
 use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
 use hostler_documents::limits::Limits;
 use serde_json::{Value, json};
 
-use super::reference::{corpus, table};
+use super::reference::{corpus, table, tag_and_name};
 
 /// Deviations that no file of the corpus shows; facts about the agent from the corpus's list of its quirks.
 const INLINE: &[(&str, &str, Expected)] = &[
@@ -304,14 +296,7 @@ fn plain_permission(permission: &Permission) -> Value {
 }
 
 fn plain_acl(acl: &AclEntry) -> String {
-    let (tag, name) = match &acl.tag {
-        AclTag::UserOwner => ("user", ""),
-        AclTag::User(name) => ("user", name.as_str()),
-        AclTag::GroupOwner => ("group", ""),
-        AclTag::Group(name) => ("group", name.as_str()),
-        AclTag::Mask => ("mask", ""),
-        AclTag::Other => ("other", ""),
-    };
+    let (tag, name) = tag_and_name(acl);
     let letter = |bit, letter| if acl.permissions & bit == 0 { '-' } else { letter };
     let default = if acl.default { "default:" } else { "" };
     format!("{default}{tag}:{name}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x'))

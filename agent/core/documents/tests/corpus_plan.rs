@@ -1,9 +1,5 @@
 //! The plans of the corpus: what the CodeDeploy agent's installer would do for real appspec files, compared with
 //! hostler's plan. Every difference is a row of SEMANTICS.md, and every row is needed.
-// The lint's exception for tests does not reach helper functions of a test file.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
-// The tests of core read files; core does not.
-#![allow(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,7 +14,7 @@ use hostler_documents::plan::{
 };
 use serde_json::Value;
 
-use super::reference::{corpus, table};
+use super::reference::{corpus, table, tag_and_name};
 
 const BEHAVIORS: [(&str, FileExistsBehavior); 3] = [
     ("DISALLOW", FileExistsBehavior::Disallow),
@@ -128,14 +124,7 @@ fn read_acl(text: &str) -> AclEntry {
 }
 
 fn write_acl(acl: &AclEntry) -> String {
-    let (tag, name) = match &acl.tag {
-        AclTag::UserOwner => ("user", ""),
-        AclTag::User(name) => ("user", name.as_str()),
-        AclTag::GroupOwner => ("group", ""),
-        AclTag::Group(name) => ("group", name.as_str()),
-        AclTag::Mask => ("mask", ""),
-        AclTag::Other => ("other", ""),
-    };
+    let (tag, name) = tag_and_name(acl);
     let bits: String = [(4, 'r'), (2, 'w'), (1, 'x')]
         .map(|(bit, c)| if acl.permissions & bit == 0 { '-' } else { c })
         .iter()

@@ -1,4 +1,12 @@
 //! Tests that use the crate as others do, by what is public.
+#![allow(clippy::disallowed_methods, reason = "the tests of core read files; core does not")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are test code too, which clippy does not see in this kind of crate"
+)]
 
 mod corpus;
 mod corpus_plan;

@@ -1,6 +1,4 @@
 //! Every reason why not that no other test shows, and what a person is shown of a plan.
-// The lint's exception for tests does not reach helper functions of a test file.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! What holds for every plan: random appspecs, bundles, hosts and last installs, and a simulated host that refuses
 //! whatever a real one would refuse.
-// The lint's exception for tests does not reach helper functions of a test file.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,11 +1,9 @@
 //! What the tests compare with: the corpus of real appspec files, and the tables of differences in SEMANTICS.md.
-// The lint's exception for tests does not reach helper functions of a test file.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
-// The tests of core read files; core does not.
-#![allow(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use hostler_documents::appspec::spec::{AclEntry, AclTag};
 
 /// The corpus's directory; `None` with a printed reason where it is not there.
 pub fn corpus() -> Option<PathBuf> {
@@ -32,4 +30,16 @@ pub fn table(beginning: &str) -> BTreeMap<String, BTreeSet<String>> {
         assert!(rows.insert(cells[0].to_owned(), cases).is_none(), "{} is there twice", cells[0]);
     }
     rows
+}
+
+/// Whom an entry of an access control list is for, in the words of an appspec.
+pub fn tag_and_name(acl: &AclEntry) -> (&str, &str) {
+    match &acl.tag {
+        AclTag::UserOwner => ("user", ""),
+        AclTag::User(name) => ("user", name),
+        AclTag::GroupOwner => ("group", ""),
+        AclTag::Group(name) => ("group", name),
+        AclTag::Mask => ("mask", ""),
+        AclTag::Other => ("other", ""),
+    }
 }

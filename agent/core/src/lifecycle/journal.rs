@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::decide::MARGIN_MS;
-
 use super::notices::Notice;
 
 /// Notices that are remembered as handled, also across a reboot. EC2 has at most a few at a time.

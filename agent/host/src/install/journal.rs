@@ -298,8 +298,8 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
     }
 }
 
-// Both stream: a document of half a million entries is not held in memory a second time. One of a few thousand is read
-// as a whole, since it is read several times in each deployment, and that takes a third of the time.
+/// Up to so many bytes a document is read as a whole: it is read several times in each deployment, and that takes a third of
+/// the time. Larger ones stream, as all are written: half a million entries are not held in memory a second time.
 const READ_AS_A_WHOLE: u64 = 4 << 20;
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {

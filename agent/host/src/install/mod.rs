@@ -259,8 +259,10 @@ fn record_directories(
         let removes = matches!(action, Action::Remove { .. });
         let parent = place(action.path()).0;
         // Most actions are in the directory of the one before.
-        if before.replace((parent.as_os_str(), removes)) != Some((parent.as_os_str(), removes)) {
+        let here = Some((parent.as_os_str(), removes));
+        if here != before {
             wanted.entry(parent).or_default().0 |= !removes;
+            before = here;
         }
         refuse_taken_name(layout, &directories, number, action)?;
         if let Action::KeepDirectory { path, attributes } = action {

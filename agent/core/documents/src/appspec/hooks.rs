@@ -105,8 +105,7 @@ fn timeout(mapping: &Mapping, findings: &mut Findings) -> Option<u64> {
     let seconds = match scalar.map(resolve) {
         Some(Resolved::Null | Resolved::Bool(false)) => return Some(HOUR),
         Some(Resolved::Integer(seconds)) => seconds,
-        // Saturates, and turns not-a-number into 0.
-        #[allow(clippy::cast_possible_truncation)]
+        #[allow(clippy::cast_possible_truncation, reason = "it saturates, and turns not-a-number into 0")]
         Some(Resolved::Float(seconds)) if !seconds.is_infinite() => seconds as i64,
         Some(Resolved::Text) => scalar.map_or(0, |scalar| leading_integer(&scalar.text)),
         Some(Resolved::Bool(true) | Resolved::Float(_)) | None => 0,
