@@ -1,0 +1,242 @@
+//! A simulated host: carries out effects, and crashes where it is told to.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+pub(super) fn key(name: &str) -> GroupKey {
+    GroupKey::new("web".parse().unwrap(), name.parse().unwrap())
+}
+
+pub(super) fn id(number: u64) -> DeploymentId {
+    format!("d-{number}").parse().unwrap()
+}
+
+pub(super) fn context(now_ms: u64) -> Context {
+    Context {
+        now_ms,
+        fresh: id(1_000_000 + now_ms),
+        host: "i-1".parse().unwrap(),
+        boot_id: "boot".to_owned(),
+        agent_version: "0".to_owned(),
+        draining: false,
+    }
+}
+
+pub(super) fn revision() -> Revision {
+    Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None }
+}
+
+pub(super) fn request(group: &str, sequence: Option<u64>) -> Request {
+    Request {
+        key: key(group),
+        creator: if sequence.is_some() { Creator::Channel } else { Creator::Cli },
+        asked_by: "test".to_owned(),
+        source: Source::Path { path: "/bundle".into() },
+        revision: revision(),
+        release: sequence.map(|sequence| Highest { sequence, digest: None }),
+        trust: Default::default(),
+        rolls_back: None,
+        removes: false,
+        stops: None,
+        policy: Policy::default(),
+    }
+}
+
+pub(super) fn hooks(events: &[LifecycleEvent], repeatable: bool) -> Vec<EventHooks> {
+    let script = |event: &LifecycleEvent| HookScript {
+        location: format!("scripts/{event}.sh"),
+        timeout_seconds: 60,
+        runas: None,
+        sudo: false,
+        options: HookOptions { repeatable, ..HookOptions::default() },
+        at: Position::default(),
+    };
+    events
+        .iter()
+        .map(|event| EventHooks {
+            event: event.name().to_owned(),
+            scripts: vec![script(event)],
+            at: Position::default(),
+        })
+        .collect()
+}
+
+pub(super) fn hook_result(outcome: HookOutcome) -> HookResult {
+    HookResult {
+        version: HOOK_DOCUMENT_VERSION,
+        outcome,
+        started_ms: 0,
+        finished_ms: 0,
+        tail: vec![],
+        output_bytes: 0,
+        dropped_lines: 0,
+        output_digest: None,
+    }
+}
+
+/// A host that carries out effects, remembers which scripts it ran, and fails where it is told to.
+#[derive(Default)]
+pub(super) struct Host {
+    pub(super) state: State,
+    pub(super) now: u64,
+    pub(super) fail_at: Option<LifecycleEvent>,
+    /// Each script run: (archive, event).
+    pub(super) ran: Vec<(DeploymentId, LifecycleEvent)>,
+    pub(super) done: BTreeMap<u64, WorkResult>,
+    pub(super) most_active: usize,
+    pub(super) health: PreparedHealth,
+    pub(super) unhealthy: bool,
+    /// Each time that the checks let a deployment go on.
+    pub(super) probed: Vec<(DeploymentId, ProbePhase)>,
+    pub(super) takes_out: bool,
+    /// The load balancers' side.
+    pub(super) traffic: traffic::Traffic,
+}
+
+impl Host {
+    /// Takes an event in; returns the effects and panics if an invariant is broken.
+    pub(super) fn step(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
+        self.now += 1;
+        let stepped = step(std::mem::take(&mut self.state), event, &context(self.now));
+        self.state = stepped.state;
+        self.check_invariants();
+        // The shell does so when a deployment has ended and its records are in the file.
+        self.state.history.settled();
+        stepped.reply.map(|()| stepped.effects)
+    }
+
+    /// The agent dies and starts again: what is not in the persisted document is lost.
+    pub(super) fn crash(&mut self) -> Vec<Effect> {
+        let document = serde_json::to_vec(&self.state).unwrap();
+        let read = serde_json::from_slice(&document).unwrap();
+        assert_eq!(self.state, read, "the state does not survive being written");
+        self.state = read;
+        resume(&self.state)
+    }
+
+    pub(super) fn check_invariants(&mut self) {
+        let in_flight: Vec<&Effect> = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref()).collect();
+        let exclusive = in_flight.iter().filter(|e| e.work.is_exclusive()).count();
+        assert!(exclusive <= 1, "two Installs at once: {in_flight:?}");
+        self.nothing_is_forgotten();
+        for (_, deployment) in self.state.all_active() {
+            let waits_for_install = deployment.current().is_some_and(|s| s.event == LifecycleEvent::Install);
+            let exclusive = exclusive.max(usize::from(self.returns()));
+            let waits_for_traffic = deployment.current().is_some_and(|s| s.event == LifecycleEvent::BlockTraffic);
+            assert!(
+                deployment.in_flight.is_some()
+                    || deployment.waits_for_command()
+                    || (waits_for_install && exclusive == 1)
+                    || (waits_for_traffic && (exclusive == 1 || self.state.traffic.is_some())),
+                "{} waits for nothing that has a name",
+                deployment.id
+            );
+        }
+        self.most_active = self.most_active.max(in_flight.len());
+    }
+
+    /// Does the work once per effect number; a second start of the same effect finds the first one's result, as hooks
+    /// and install journals do.
+    pub(super) fn perform(&mut self, effect: &Effect) -> WorkResult {
+        if let Some(result) = self.done.get(&effect.number) {
+            return result.clone();
+        }
+        if let Work::Traffic { phase } = effect.work {
+            return self.move_traffic(effect.number, phase);
+        }
+        let (_, deployment) = self
+            .state
+            .all_active()
+            .find(|(_, d)| d.in_flight.as_ref().map(|e| e.number) == Some(effect.number))
+            .expect("an effect belongs to an active deployment");
+        let rollback = deployment.request.creator == Creator::Rollback;
+        let fails = |event| !rollback && self.fail_at == Some(event);
+        let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false, absent: false };
+        let result = match &effect.work {
+            Work::Prepare if fails(LifecycleEvent::DownloadBundle) => WorkResult::Prepared(Err(failure())),
+            Work::Prepare => WorkResult::Prepared(Ok(Prepared {
+                revision: revision(),
+                hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
+                old_hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
+                health: self.health.clone(),
+                takes_out: self.takes_out,
+                warnings: vec![],
+            })),
+            Work::CheckBundle => {
+                WorkResult::Checked { fault: fails(LifecycleEvent::DownloadBundle).then(failure), warnings: vec![] }
+            }
+            Work::RunHook { event, index, .. } => {
+                let script = &deployment.step(*event).unwrap().scripts[*index];
+                self.ran.push((script.archive.clone(), *event));
+                let code = i32::from(fails(*event));
+                WorkResult::Hook(hook_result(HookOutcome::Exited { code }))
+            }
+            Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
+            Work::Install => {
+                WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
+            }
+            Work::Probe { .. } if self.unhealthy && !rollback => WorkResult::Probed(Err(failure())),
+            Work::Probe { phase } => {
+                self.probed.push((deployment.id.clone(), *phase));
+                WorkResult::Probed(Ok(()))
+            }
+            Work::Reboot => WorkResult::Rebooted(Ok(())),
+            Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
+            Work::Traffic { .. } => unreachable!("done above"),
+        };
+        self.done.insert(effect.number, result.clone());
+        result
+    }
+
+    /// Runs everything to its end. After each persisted state for which `crash` says so, the effects that were begun
+    /// are forgotten and taken up again from the state alone.
+    pub(super) fn run(&mut self, mut effects: Vec<Effect>, mut crash: impl FnMut() -> bool) {
+        for _ in 0..500 {
+            if crash() {
+                effects = self.crash();
+            }
+            let Some(effect) = effects.pop() else {
+                let left = self.crash();
+                assert!(left.is_empty(), "a start finds something to do: {left:?}");
+                return;
+            };
+            let result = self.perform(&effect);
+            if crash() {
+                // The work was done and the agent died before it wrote the result down.
+                effects = self.crash();
+                continue;
+            }
+            effects.extend(self.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap());
+        }
+        panic!("no end after 500 steps: {:?}", self.state);
+    }
+
+    pub(super) fn deploy(&mut self, number: u64, request: Request) -> Result<Vec<Effect>, Refusal> {
+        self.step(Event::Deploy { id: id(number), request: Box::new(request) })
+    }
+
+    /// Deploys to three groups in this order, with numbers from `first` on, and ends one effect between two of them.
+    pub(super) fn deploy_side_by_side(&mut self, first: u64, order: &[usize]) {
+        let mut waiting: Vec<Effect> = Vec::new();
+        for (number, pick) in (first..).zip(order) {
+            if let Ok(effects) = self.deploy(number, request(["a", "b", "c"][*pick], None)) {
+                waiting.extend(effects);
+            }
+            if !waiting.is_empty() {
+                let effect = waiting.remove(pick % waiting.len());
+                let result = Box::new(self.perform(&effect));
+                waiting.extend(self.step(Event::Finished { effect: effect.number, result }).unwrap());
+            }
+        }
+        self.run(waiting, never);
+    }
+
+    pub(super) fn outcomes(&self, group: &str) -> Vec<(DeploymentId, Option<Outcome>)> {
+        self.state.groups[&key(group).id()].finished.iter().map(|d| (d.id.clone(), d.outcome)).collect()
+    }
+}
+
+pub(super) fn never() -> bool {
+    false
+}
