@@ -6,7 +6,7 @@ use super::takeover::left_by_the_agent;
 use super::*;
 use crate::support::crash_support::{Ended, write};
 
-fn migrate(host: &Host, arguments: &[&str]) -> Ended {
+pub fn migrate(host: &Host, arguments: &[&str]) -> Ended {
     let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", host.path("systemctl-log").display());
     write(&host.path("bin/systemctl"), script);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -12,6 +12,7 @@ mod local;
 mod local_kinds;
 mod migrate;
 mod revisions;
+mod shared_links;
 mod surroundings;
 mod takeover;
 mod traces;

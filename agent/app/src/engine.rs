@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::log_output::notable;
 use crate::ports::{Job, Keeper, Worker};
+use crate::work::last_install::Installs;
 
 /// Progress that a slow watcher may be behind before it misses some.
 const PROGRESS_BACKLOG: usize = 256;
@@ -224,7 +225,8 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
         let found = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == Some(&effect));
         let Some((group, deployment)) = found else { return };
         let withdrawal = self.state.traffic.clone();
-        let job = Job { deployment: deployment.clone(), group: group.clone(), withdrawal, effect };
+        let others = Installs::of_others(&self.state, &group.key);
+        let job = Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect };
         tokio::spawn(async move {
             let number = job.effect.number;
             let result = worker.perform(job).await;

@@ -6,6 +6,8 @@ use hostler_core::machine::state::{Deployment, Group};
 use hostler_core::machine::{Effect, State, WorkResult};
 use hostler_core::traffic::Withdrawal;
 
+use crate::work::last_install::Installs;
+
 /// Keeps the state. One writer: the engine.
 pub trait Keeper {
     /// Makes the state durable; when it returns, a crash cannot lose it.
@@ -24,6 +26,8 @@ pub struct Job {
     pub deployment: Deployment,
     /// Its group, as of the same moment.
     pub group: Group,
+    /// What the host's other groups have, as of the same moment.
+    pub others: Vec<Installs>,
     /// What the host is out of, as of the same moment.
     pub withdrawal: Option<Withdrawal>,
 }

@@ -24,6 +24,7 @@ pub mod observe;
 pub mod perms;
 pub mod power;
 pub mod probe;
+pub mod safe_path;
 pub mod secret_files;
 pub mod signature;
 pub mod socket;

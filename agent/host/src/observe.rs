@@ -17,14 +17,16 @@ use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Follow, HostFacts, Leads, LookAt, PathFact, Problem,
-    Wanted, plan, wanted,
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, HostFacts, Leads, LookAt, PathFact, Problem, Wanted, plan,
+    wanted,
 };
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, Group, User, faccessat, getegid, geteuid, getgroups};
+
+use links::{Followed, follow};
 
 /// Why the host could not be looked at, or a comparison not be made.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,9 @@ pub enum PlanError {
     /// The host could not be looked at.
     #[error("the host could not be looked at")]
     Observe(#[from] ObserveError),
+    /// What the last Install put on the host is not known; the reason.
+    #[error("{0}")]
+    LastInstall(String),
 }
 
 fn count(problems: usize) -> String {
@@ -212,25 +217,25 @@ impl Observer {
             }
         };
         let trusted = stat.st_uid == 0 || stat.st_uid == self.uid;
-        let follow = look.follow == Follow::Always || (look.follow == Follow::IfTrusted && trusted);
-        let (leads, opened) = if follow { self.follow(&look.path) } else { (Leads::NotFollowed, None) };
+        let (leads, opened) = match follow(&below(&self.real_root, &look.path), look.follow, trusted) {
+            Followed::Not(leads) => (leads, None),
+            Followed::To(opened, real) => match (real.strip_prefix(&self.real_root), self.directory(&opened)) {
+                (Err(_), _) => (Leads::OutOfRoot, None),
+                (_, Err(error)) => {
+                    self.insert(look, unreadable(error));
+                    return None;
+                }
+                (Ok(inside), Ok(directory)) => {
+                    (Leads::Directory { directory, real: Path::new("/").join(inside) }, Some(opened))
+                }
+            },
+            Followed::Unreadable(error) => {
+                self.insert(look, unreadable(error));
+                return None;
+            }
+        };
         self.insert(look, PathFact::Symlink { target, leads });
         opened
-    }
-
-    /// Follows a link to its end, if that is a directory below the root prefix.
-    fn follow(&mut self, path: &Path) -> (Leads, Option<OwnedFd>) {
-        let Ok(real) = std::fs::canonicalize(below(&self.real_root, path)) else { return (Leads::Elsewhere, None) };
-        let Ok(inside) = real.strip_prefix(&self.real_root) else { return (Leads::OutOfRoot, None) };
-        let inside = Path::new("/").join(inside);
-        // The path has no links any more; one that comes now is not followed at its end.
-        let Ok(opened) = openat(AT_FDCWD, &real, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) else {
-            return (Leads::Elsewhere, None);
-        };
-        match self.directory(&opened) {
-            Ok(directory) => (Leads::Directory { directory, real: inside }, Some(opened)),
-            Err(_) => (Leads::Elsewhere, None),
-        }
     }
 
     fn directory(&mut self, directory: &OwnedFd) -> nix::Result<DirectoryFact> {
@@ -375,5 +380,6 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+mod links;
 #[cfg(test)]
 mod tests;

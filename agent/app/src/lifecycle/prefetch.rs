@@ -16,6 +16,7 @@ use super::Attendant;
 use crate::engine::Handle;
 use crate::setup::Setup;
 use crate::sources::channel::{self, Look, LookError};
+use crate::work::last_install::Installs;
 use crate::work::stage::{NotStaged, stage};
 
 /// After a store that did not answer.
@@ -68,9 +69,14 @@ async fn bring(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, hand
     loop {
         let problem = match channel::look(setup, settings, channel, handle, None).await {
             Ok(Look::Release { sequence, follow: Follow::Deploy, request, .. }) => {
-                let known = handle.state().borrow().groups.get(&settings.key.id()).cloned();
-                let group = known.unwrap_or_else(|| Group::new(settings.key.clone()));
-                match stage(setup, group, *request).await {
+                let ground = {
+                    let watched = handle.state();
+                    let state = watched.borrow();
+                    let known = state.groups.get(&settings.key.id()).cloned();
+                    let group = known.unwrap_or_else(|| Group::new(settings.key.clone()));
+                    (group, Installs::of_others(&state, &settings.key))
+                };
+                match stage(setup, ground, *request).await {
                     Ok(()) => return format!("has release {sequence} here"),
                     Err(NotStaged::Wrong(problem)) => {
                         log::error!(group:% = settings.key, sequence; "the release cannot be deployed: {problem}");

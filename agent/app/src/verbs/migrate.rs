@@ -1,12 +1,17 @@
 //! `hostler migrate`: what the CodeDeploy agent left on this host, what would change, and with `--apply` the change. There
 //! is no gap: hostler is started first and waits for the CodeDeploy agent's end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hostler_core::appspec::spec::AppSpec;
+use hostler_core::bundle::BundleListing;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentGroupId, GroupKey};
-use hostler_host::{atomic, codedeploy_agent};
+use hostler_core::plan::actions::InstalledEntry;
+use hostler_core::plan::{Leads, wanted};
+use hostler_host::observe::observe;
+use hostler_host::{archive, atomic, codedeploy_agent};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
@@ -16,6 +21,7 @@ use crate::output;
 use crate::setup::Setup;
 use crate::sources::codedeploy::{TRACKING_AGE, other_agent};
 use crate::verbs::codedeploy_agent::systemctl;
+use crate::work::bundle::read_appspec;
 use crate::work::{chain, service_files};
 
 /// What a migration writes.
@@ -50,6 +56,16 @@ struct GroupFound {
     last_successful: String,
     /// Whether its bundle is here, whose ApplicationStop the next deployment runs.
     bundle_is_here: bool,
+    /// The symbolic links below its destinations that the bundle goes through.
+    links: Vec<LinkFound>,
+}
+
+#[derive(Debug, Serialize)]
+struct LinkFound {
+    path: PathBuf,
+    target: PathBuf,
+    /// Why deployments that go through it are refused; nothing where it is followed.
+    refused: Option<String>,
 }
 
 pub fn run(shared: &Shared, arguments: &MigrateArgs) -> Outcome {
@@ -85,21 +101,49 @@ fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
         on_premises: drop_in.on_premises.as_ref().map(|host| host.host_identifier.clone()),
         running: other_agent(setup, drop_in).map(|agent| agent.pid),
         unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
-        groups: groups(setup),
+        groups: groups(setup)?,
         writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
         applied: false,
     })
 }
 
-fn groups(setup: &Setup) -> Vec<GroupFound> {
-    let found = service_files::groups(setup).into_iter().filter_map(|(id, deployment)| {
-        let service_id: DeploymentGroupId = id.parse().ok()?;
+fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
+    let say = |problem| Failure::say(ExitCode::Failed, problem);
+    let mut found = Vec::new();
+    for (id, deployment) in service_files::groups(setup).map_err(say)? {
+        let Ok(service_id) = id.parse::<DeploymentGroupId>() else { continue };
         // Where its directory is does not depend on names.
-        let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse().ok()?, "any".parse().ok()?) };
-        let bundle_is_here = setup.layout.deployment(&key, &deployment).archive().is_dir();
-        Some(GroupFound { id, last_successful: deployment.to_string(), bundle_is_here })
+        let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
+        let archive = setup.layout.deployment(&key, &deployment).archive();
+        let last = service_files::last_install(setup, &key, None).map_err(say)?;
+        let links = links(setup, &archive, last.as_deref())?;
+        let last_successful = deployment.to_string();
+        found.push(GroupFound { id, last_successful, bundle_is_here: archive.is_dir(), links });
+    }
+    Ok(found)
+}
+
+/// The links that the next deployment of the same bundle would go through. Without a bundle that can be read, those on
+/// the way to what it put on the host.
+fn links(setup: &Setup, archive: &Path, last: Option<&[InstalledEntry]>) -> Result<Vec<LinkFound>, Failure> {
+    let bundle = archive::list(archive).ok().and_then(|listing| {
+        let read = read_appspec(archive, &listing, None, &setup.limits).ok()?;
+        wanted(&read.spec, &listing, last).ok()
     });
-    found.collect()
+    let nothing = || wanted(&AppSpec::default(), &BundleListing::default(), last).unwrap_or_default();
+    let wanted = bundle.unwrap_or_else(nothing).following_safe_links();
+    let facts = observe(&wanted, setup.layout.root())?;
+    let found = wanted.links_below(&facts).map(|(path, target, leads)| LinkFound {
+        path: path.to_owned(),
+        target: target.to_owned(),
+        refused: match leads {
+            Leads::Directory { .. } => None,
+            Leads::Unsafe(step) => Some(step.to_string()),
+            Leads::OutOfRoot => Some("it leads out of the root prefix".to_owned()),
+            Leads::Elsewhere | Leads::NotFollowed => Some("it does not lead to a directory".to_owned()),
+        },
+    });
+    Ok(found.collect())
 }
 
 fn apply(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
@@ -147,6 +191,14 @@ fn text(findings: &Findings) -> String {
             "its bundle is gone, so its ApplicationStop is left out"
         };
         lines.push(format!("group            {}: {} is on the host; {bundle}", group.id, group.last_successful));
+        for LinkFound { path, target, refused } in &group.links {
+            let verdict = match refused {
+                None => "it is followed, as by the CodeDeploy agent".to_owned(),
+                Some(why) => format!("deployments through it are REFUSED: {why}"),
+            };
+            let (path, target) = (path.display(), target.display());
+            lines.push(format!("                 link {path} -> {target} below a destination: {verdict}"));
+        }
     }
     let writes = findings.writes.display();
     lines.push(match findings.applied {

@@ -26,8 +26,9 @@ use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
 use crate::sources::store::{self, AnyObject};
-use crate::work::bundle::{diagnose_bundle, diagnose_host, last_install, may_change, plan_install, untold};
-use crate::work::prepare::old_hooks;
+use crate::work::bundle::{diagnose_bundle, diagnose_host, may_change, plan_install, untold};
+use crate::work::last_install::Installs;
+use crate::work::old_hooks::old_hooks;
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -63,10 +64,10 @@ struct PlannedHook {
 
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let setup = Setup::new(shared)?;
-    let (group, policy) = group(&setup, shared, arguments)?;
+    let (ground, policy) = group(&setup, shared, arguments)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     let directory = unpacked(&setup, &arguments.what, scratch.path())?;
-    let document = examine(&setup, arguments, group.as_ref(), &policy, &directory)?;
+    let document = examine(&setup, arguments, &ground, &policy, &directory)?;
     if setup.json {
         output::json(&document)?;
     } else {
@@ -78,10 +79,11 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
 fn examine(
     setup: &Setup,
     arguments: &PlanArgs,
-    group: Option<&Group>,
+    (group, others): &Ground,
     policy: &Policy,
     directory: &Path,
 ) -> Result<Document, Failure> {
+    let group = group.as_ref();
     let listing = archive::list(directory)?;
     let custom = arguments.appspec_filename.as_deref();
     let found = diagnose_bundle(directory, &listing, custom, &setup.limits)
@@ -103,15 +105,16 @@ fn examine(
         return Ok(document);
     };
     document.diagnostics.extend(diagnose_host(directory, &found.name, spec, &listing, &setup.limits));
-    let (old_hooks, old_problem) = group.map(|group| old_hooks(setup, group)).unwrap_or_default();
+    let (old_hooks, old_problem) = match group.map(|group| old_hooks(setup, group)) {
+        Some(found) => found.map_err(|failure| Failure::say(ExitCode::Failed, failure.message))?,
+        None => (Vec::new(), None),
+    };
     if let Some(problem) = old_problem {
         // Nobody is left to tell when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "warning: {problem}");
     }
     document.hooks = hooks(&old_hooks, &spec.hooks);
-    let last = group.map(|group| last_install(setup, group)).transpose();
-    let last = last.map_err(|e| Failure::say(ExitCode::Failed, e))?.flatten();
-    match plan_install(setup, spec, &listing, last.as_deref(), policy) {
+    match plan_install(setup, spec, &listing, (group, others), policy) {
         Ok(planned) => {
             let compared = compare_contents(&planned.plan, directory, setup.layout.root())?;
             document.files = Some(Summary::new(&planned.plan, &compared));
@@ -163,8 +166,11 @@ fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Fa
     Ok(file)
 }
 
+/// The group, and what the host's other groups have.
+type Ground = (Option<Group>, Vec<Installs>);
+
 /// The group as it is on this host, and its policy; a group that is not named is one that was never deployed.
-fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Option<Group>, Policy), Failure> {
+fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Ground, Policy), Failure> {
     let key = match setup.group(shared) {
         Ok(key) => key,
         Err(_) if shared.application.is_none() && shared.group.is_none() => {
@@ -177,7 +183,7 @@ fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Option
     let policy = setup.settings.policy(&key);
     let behavior = arguments.file_exists_behavior.map_or(policy.file_exists_behavior, Into::into);
     let policy = Policy { file_exists_behavior: behavior, ..policy };
-    Ok((state.groups.get(&key.id()).cloned(), policy))
+    Ok(((state.groups.get(&key.id()).cloned(), Installs::of_others(&state, &key)), policy))
 }
 
 /// Every script in the order in which they would run.

@@ -15,15 +15,15 @@ use hostler_core::bundle::{BundleListing, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Policy};
-use hostler_core::plan::actions::{InstalledEntry, Plan};
-use hostler_core::plan::{Fact, Problem, plan, wanted};
-use hostler_host::install::{self, InstallError, JournalState};
+use hostler_core::plan::actions::Plan;
+use hostler_core::plan::{Fact, Problem, ProblemCode, plan, wanted, warnings};
 use hostler_host::observe::{self, PlanError};
 use hostler_host::users;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::setup::Setup;
-use crate::work::{chain, fail, service_files};
+use crate::work::last_install::{Installs, last_install, note_others};
+use crate::work::{chain, fail};
 
 /// Bytes of a script that are looked at; whole scripts, as a rule.
 const HEAD_BYTES: u64 = 64 << 10;
@@ -49,7 +49,14 @@ pub fn read_appspec(
     custom: Option<&str>,
     limits: &Limits,
 ) -> Result<ReadAppspec, WorkFailure> {
-    let found = diagnose_bundle(archive, listing, custom, limits)?;
+    usable(diagnose_bundle(archive, listing, custom, limits)?, listing)
+}
+
+/// The appspec, if it can be used.
+///
+/// # Errors
+/// It is wrong; the message shows the lines.
+pub fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
     if found.has_errors() {
         return Err(fail(found.render(&found.in_plan(listing).errors)));
     }
@@ -116,6 +123,21 @@ pub fn untold(mut problems: Vec<Problem>, diagnostics: &[Diagnostic]) -> Vec<Pro
     problems
 }
 
+/// Why a bundle's appspec is not there to be read.
+#[derive(Debug)]
+pub struct NoAppspec {
+    /// In words.
+    pub message: String,
+    /// Whether it is there, and could not be read now.
+    pub unreadable: bool,
+}
+
+impl From<NoAppspec> for WorkFailure {
+    fn from(fault: NoAppspec) -> Self {
+        fail(fault.message)
+    }
+}
+
 /// Everything that the bundle alone shows.
 ///
 /// # Errors
@@ -125,15 +147,15 @@ pub fn diagnose_bundle(
     listing: &BundleListing,
     custom: Option<&str>,
     limits: &Limits,
-) -> Result<Diagnosed, WorkFailure> {
+) -> Result<Diagnosed, NoAppspec> {
     let names = appspec_names(custom);
     let is_file =
         |name: &&String| matches!(listing.get(Path::new(name)).map(|e| &e.kind), Some(EntryKind::File { .. }));
     let Some(name) = names.iter().find(is_file) else {
-        return Err(fail(no_appspec(listing, &names)));
+        return Err(NoAppspec { message: no_appspec(listing, &names), unreadable: false });
     };
     let bytes = head(&archive.join(name), limits.appspec_bytes as u64 + 1)
-        .map_err(|e| fail(format!("cannot read {name} of the bundle: {e}")))?;
+        .map_err(|e| NoAppspec { message: format!("cannot read {name} of the bundle: {e}"), unreadable: true })?;
     let reading = appspec::read(name, &bytes, limits);
     let (mut diagnostics, spec) = (reading.diagnostics, reading.spec);
     if let Some(read) = &spec {
@@ -210,7 +232,7 @@ pub struct Planned {
     pub warnings: Vec<Problem>,
 }
 
-/// Plans an Install on this host as it is.
+/// Plans an Install of a group on this host as it is. A group that was never deployed has no key.
 ///
 /// # Errors
 /// All the reasons why not, or that the host could not be looked at.
@@ -218,61 +240,44 @@ pub fn plan_install(
     setup: &Setup,
     spec: &AppSpec,
     listing: &BundleListing,
-    last: Option<&[InstalledEntry]>,
+    (group, others): (Option<&Group>, &[Installs]),
     policy: &Policy,
 ) -> Result<Planned, PlanError> {
-    let wanted = wanted(spec, listing, last).map_err(PlanError::Problems)?;
-    let facts = observe::observe(&wanted, setup.layout.root())?;
+    let last = group.map(|group| last_install(setup, group)).transpose().map_err(PlanError::LastInstall)?.flatten();
+    let mut wanted = wanted(spec, listing, last.as_deref()).map_err(PlanError::Problems)?;
+    if group.is_some_and(|group| group.key.service_id.is_some()) {
+        // The CodeDeploy agent follows them.
+        wanted = wanted.following_safe_links();
+    }
+    let mut facts = observe::observe(&wanted, setup.layout.root())?;
+    let unknown = note_others(setup, others, &wanted, &mut facts).map_err(|p| PlanError::Problems(vec![p]))?;
     let plan = plan(&wanted, &facts, policy.file_exists_behavior, policy.cleanup).map_err(PlanError::Problems)?;
-    Ok(Planned { plan, warnings: wanted.warnings })
+    let suspicious = warnings(&wanted, &facts);
+    Ok(Planned { plan, warnings: [wanted.warnings, unknown, suspicious].concat() })
 }
 
 /// Whether all of it may be gone once BeforeInstall has run.
 pub fn may_change(error: &PlanError) -> bool {
     match error {
         PlanError::Problems(problems) => problems.iter().all(|p| p.fact == Fact::Host),
-        PlanError::Observe(_) => false,
+        PlanError::Observe(_) | PlanError::LastInstall(_) => false,
     }
+}
+
+/// Whether a link below a destination must not be followed.
+pub fn refuses_link(error: &PlanError) -> bool {
+    matches!(error, PlanError::Problems(problems) if problems.iter().any(|p| p.code == ProblemCode::LinkBelowDestination))
 }
 
 /// Why there is no plan, one reason a line.
 pub fn plan_error_text(error: &PlanError) -> String {
     match error {
         PlanError::Problems(problems) => problems_text(problems),
-        PlanError::Observe(_) => chain(error),
+        PlanError::Observe(_) | PlanError::LastInstall(_) => chain(error),
     }
 }
 
 /// Problems for people, one a line.
 pub fn problems_text(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// What the group's last Install put on this host; `None` for a group that has not been installed.
-///
-/// # Errors
-/// When its journal cannot be read.
-pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
-    let ours = last_install_of_ours(setup, group)?;
-    match group.key.service_id {
-        Some(_) => service_files::last_install(setup, &group.key, ours),
-        None => Ok(ours),
-    }
-}
-
-fn last_install_of_ours(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
-    // After an undone Install the one before it is on the host.
-    for installed in [&group.installed, &group.installed_before].into_iter().flatten() {
-        let journal = setup.layout.deployment(&group.key, &installed.deployment).journal();
-        let read = || -> Result<Option<Vec<InstalledEntry>>, InstallError> {
-            match install::state(&journal)? {
-                JournalState::Installed | JournalState::Committed => install::installed(&journal).map(Some),
-                JournalState::None | JournalState::Open | JournalState::Undone => Ok(None),
-            }
-        };
-        if let Some(entries) = read().map_err(|e| chain(&e))? {
-            return Ok(Some(entries));
-        }
-    }
-    Ok(None)
 }

@@ -23,15 +23,22 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     warnings.extend(put_away_bundle(setup, job));
     warnings.extend(clear_staging(setup, job));
     let mut keep = within_room(setup, job, keep);
-    if job.group.key.service_id.is_some() {
-        // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
-        keep.extend(service_files::last_successful(setup, &job.group.key));
-        keep.extend(service_files::most_recent(setup, &job.group.key));
-    }
     if let Some(drop_in) = &setup.drop_in {
         drop_in.tokens.forget(&job.deployment.id);
     }
-    warnings.extend(delete_others(setup, job, &keep));
+    let services = match job.group.key.service_id {
+        // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
+        Some(_) => service_files::last_successful(setup, &job.group.key)
+            .and_then(|last| Ok([last, service_files::most_recent(setup, &job.group.key)?])),
+        None => Ok([None, None]),
+    };
+    match services {
+        Ok(services) => {
+            keep.extend(services.into_iter().flatten());
+            warnings.extend(delete_others(setup, job, &keep));
+        }
+        Err(problem) => warnings.push(format!("older deployments are not cleaned up: {problem}")),
+    }
     warnings
 }
 

@@ -14,7 +14,7 @@ use hostler_host::install::{self, InstallLock, InstallRequest, JournalState, Set
 
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::bundle::{self, last_install, plan_error_text};
+use crate::work::bundle::{self, plan_error_text};
 use crate::work::{chain, fail, service_files};
 
 /// Installs, or leaves the host as it was.
@@ -63,13 +63,12 @@ fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result
 /// What is done on the host as it is now. A removal is the plan of a bundle that holds nothing.
 fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<Plan, WorkFailure> {
     let policy = &job.deployment.request.policy;
-    let last = last_install(setup, &job.group).map_err(fail)?;
     let (spec, listing) = if job.deployment.request.removes {
         (AppSpec::default(), BundleListing::default())
     } else {
         bundle_as_it_is(setup, job, archive)?
     };
-    let planned = bundle::plan_install(setup, &spec, &listing, last.as_deref(), policy);
+    let planned = bundle::plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy);
     Ok(planned.map_err(|error| fail(plan_error_text(&error)))?.plan)
 }
 

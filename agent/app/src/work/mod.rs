@@ -6,6 +6,8 @@ mod fetch;
 mod finish;
 mod hook;
 mod install;
+pub mod last_install;
+pub mod old_hooks;
 pub mod prepare;
 mod probe;
 mod reboot;

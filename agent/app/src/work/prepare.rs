@@ -14,7 +14,7 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
-use hostler_core::machine::state::{Group, Revision, Source};
+use hostler_core::machine::state::{Revision, Source};
 use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
@@ -26,9 +26,10 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::signatures;
 use crate::work::bundle::{
-    ReadAppspec, diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec, untold,
+    ReadAppspec, diagnose_host, may_change, plan_error_text, plan_install, read_appspec, refuses_link, untold,
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
+use crate::work::old_hooks::old_hooks;
 use crate::work::{blocking, chain, fail, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
@@ -70,8 +71,10 @@ fn unpack_and_check(
     paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
     if job.deployment.request.removes || job.deployment.request.stops.is_some() {
-        let (old_hooks, warning) = old_hooks(setup, &job.group);
-        let (health, warnings) = (PreparedHealth::default(), warning.into_iter().collect());
+        let mut warnings = if job.deployment.request.removes { check_removal(setup, job)? } else { Vec::new() };
+        let (old_hooks, warning) = old_hooks_for(setup, job)?;
+        warnings.extend(warning);
+        let health = PreparedHealth::default();
         return Ok(Prepared {
             revision: brought.revision,
             hooks: Vec::new(),
@@ -219,7 +222,7 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) 
         let health = PreparedHealth::default();
         return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, takes_out: false, warnings });
     }
-    let (old_hooks, old_warning) = old_hooks(setup, &job.group);
+    let (old_hooks, old_warning) = old_hooks_for(setup, job)?;
     warnings.extend(old_warning);
     let health = health(setup, job, &read.spec);
     Ok(Prepared { revision, hooks: read.spec.hooks, old_hooks, health, takes_out: false, warnings })
@@ -241,18 +244,38 @@ fn check_install(
     read: &ReadAppspec,
     listing: &BundleListing,
 ) -> Result<Vec<String>, WorkFailure> {
-    let last = last_install(setup, &job.group).map_err(fail)?;
-    match plan_install(setup, &read.spec, listing, last.as_deref(), &job.deployment.request.policy) {
+    let planned =
+        plan_install(setup, &read.spec, listing, (Some(&job.group), &job.others), &job.deployment.request.policy);
+    match planned {
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
         // The failed Install is taken back first, which changes what is in the way and gives its space back.
         Err(error) if may_change(&error) && job.deployment.request.rolls_back.is_some() => Ok(Vec::new()),
-        // The CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right.
-        Err(error) if may_change(&error) && job.deployment.commanded.is_some() => Ok(vec![plan_error_text(&error)]),
+        // The CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right. A link that another
+        // user could turn elsewhere is refused now.
+        Err(error) if may_change(&error) && job.deployment.commanded.is_some() && !refuses_link(&error) => {
+            Ok(vec![plan_error_text(&error)])
+        }
         Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
             let text = plan_error_text(&error);
             Ok(vec![format!("{text}\n(checked again after BeforeInstall, as the appspec says)")])
         }
         Err(error) => Err(fail(plan_error_text(&error))),
+    }
+}
+
+/// Whether what the group installed can be taken away on the host as it is.
+fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
+    let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
+    let planned = plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy)
+        .map_err(|error| fail(plan_error_text(&error)))?;
+    Ok(planned.warnings.iter().map(ToString::to_string).collect())
+}
+
+/// The old revision's hooks. A rollback goes on without those that cannot be read now: the host is waiting for it.
+fn old_hooks_for(setup: &Setup, job: &Job) -> Result<(Vec<EventHooks>, Option<String>), WorkFailure> {
+    match old_hooks(setup, &job.group) {
+        Err(failure) if job.deployment.request.rolls_back.is_some() => Ok((Vec::new(), Some(failure.message))),
+        found => found,
     }
 }
 
@@ -264,23 +287,4 @@ pub fn warn_of_limits(prepared: &mut Prepared) {
         format!("{}: its limits are not enforced, because systemd does not start the hooks here", script.location)
     });
     prepared.warnings.extend(warnings.collect::<Vec<_>>());
-}
-
-/// The hooks of the revision that is on the host. That its bundle is gone or broken must not block every later
-/// release: its scripts cannot run, and people are told.
-pub fn old_hooks(setup: &Setup, group: &Group) -> (Vec<EventHooks>, Option<String>) {
-    let Some(installed) = &group.installed else { return (Vec::new(), None) };
-    let archive = setup.layout.deployment(&group.key, &installed.archive).archive();
-    let read = archive::list(&archive).map_err(|e| chain(&e)).and_then(|listing| {
-        let custom = group.appspec_name_of(&installed.archive);
-        read_appspec(&archive, &listing, custom, &setup.limits).map_err(|f| f.message)
-    });
-    match read {
-        Ok(read) => (read.spec.hooks, None),
-        Err(problem) => {
-            let message =
-                format!("the old revision's ApplicationStop is left out: its bundle cannot be read: {problem}");
-            (Vec::new(), Some(message))
-        }
-    }
 }

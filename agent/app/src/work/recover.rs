@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::ports::Job;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
+use crate::work::last_install::Installs;
 use crate::work::{chain, install as effect_install};
 
 /// Settles the journal of every Install that the ledger has in flight; what was done, as text.
@@ -29,7 +30,7 @@ pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
         let settled = settle_install(setup, group, &deployment.id)?;
         let word = match settled {
             Settled::Installed | Settled::Committed(_) => "is complete".to_owned(),
-            _ if deployment.request.creator == Creator::Rollback => go_on(setup, group, deployment),
+            _ if deployment.request.creator == Creator::Rollback => go_on(setup, &state, group, deployment),
             Settled::None => "had not begun".to_owned(),
             Settled::Undone(_) => "was undone; the old files are in place".to_owned(),
         };
@@ -52,9 +53,10 @@ pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -
 
 /// Completes a rollback's Install, which the deployment does not give up: what the boot starts next is the good revision.
 /// Where that cannot be done now, the agent tries again when it starts.
-fn go_on(setup: &Setup, group: &Group, deployment: &Deployment) -> String {
+fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -> String {
     let Some(effect) = deployment.in_flight.clone() else { return "is not going on".to_owned() };
-    let job = Job { effect, deployment: deployment.clone(), group: group.clone(), withdrawal: None };
+    let others = Installs::of_others(state, &group.key);
+    let job = Job { effect, deployment: deployment.clone(), group: group.clone(), others, withdrawal: None };
     match effect_install::install(setup, &job) {
         Ok(_) => "was completed; the good revision's files are in place".to_owned(),
         Err(failure) => format!("is tried again when the agent starts: {}", failure.message),

@@ -13,6 +13,7 @@ use hostler_core::plan::actions::{InstalledEntry, InstalledKind, Plan};
 use hostler_host::atomic;
 
 use crate::setup::Setup;
+use crate::work::old_hooks::is_gone;
 use crate::work::{chain, fail};
 
 const LAST_SUCCESSFUL: &str = "_last_successful_install";
@@ -21,31 +22,53 @@ const CLEANUP: &str = "-cleanup";
 const INSTALL: &str = "-install.json";
 
 /// The deployment of the last Install that succeeded, by whichever agent.
-pub fn last_successful(setup: &Setup, key: &GroupKey) -> Option<DeploymentId> {
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn last_successful(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>, String> {
     named_in(&setup.layout.instructions(key, LAST_SUCCESSFUL))
 }
 
 /// The deployment of the last DownloadBundle, by whichever agent.
-pub fn most_recent(setup: &Setup, key: &GroupKey) -> Option<DeploymentId> {
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn most_recent(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>, String> {
     named_in(&setup.layout.instructions(key, MOST_RECENT))
 }
 
 /// The groups that some agent has deployed to, by the service's ids, with the deployment that is on the host.
-pub fn groups(setup: &Setup) -> Vec<(String, DeploymentId)> {
-    let entries = fs::read_dir(setup.layout.codedeploy("deployment-instructions")).into_iter().flatten().flatten();
-    let groups = entries.filter_map(|entry| {
-        let id = entry.file_name().to_str()?.strip_suffix(LAST_SUCCESSFUL)?.to_owned();
-        Some((id, named_in(&entry.path())?))
-    });
-    let mut groups: Vec<_> = groups.collect();
+///
+/// # Errors
+/// When what they left cannot be read.
+pub fn groups(setup: &Setup) -> Result<Vec<(String, DeploymentId)>, String> {
+    let directory = setup.layout.codedeploy("deployment-instructions");
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", directory.display());
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut groups = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.strip_suffix(LAST_SUCCESSFUL)) else { continue };
+        groups.extend(named_in(&entry.path())?.map(|deployment| (id.to_owned(), deployment)));
+    }
     groups.sort();
-    groups
+    Ok(groups)
 }
 
 /// The file holds the deployment's directory, whose name is its id.
-fn named_in(file: &Path) -> Option<DeploymentId> {
-    let text = fs::read_to_string(file).ok()?;
-    Path::new(text.trim()).file_name()?.to_str()?.parse().ok()
+fn named_in(file: &Path) -> Result<Option<DeploymentId>, String> {
+    let text = match fs::read(file) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot read {}: {error}", file.display())),
+    };
+    let name = Path::new(text.trim()).file_name().and_then(|name| name.to_str());
+    Ok(name.and_then(|name| name.parse().ok()))
 }
 
 /// Says that this deployment's bundle is unpacked.
@@ -120,16 +143,23 @@ pub fn last_install(
         );
     }
     let root = setup.layout.root();
-    let mut entries: Vec<InstalledEntry> = cleanup.paths.into_iter().filter_map(|path| entry(root, &path)).collect();
+    let entries = cleanup.paths.into_iter().filter_map(|path| entry(root, &path).transpose());
+    let mut entries = entries.collect::<Result<Vec<InstalledEntry>, String>>()?;
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Some(entries))
 }
 
 /// What the CodeDeploy agent would take away: a file or link is deleted, a directory if it is empty, and what is gone or
-/// something else is left alone.
-fn entry(root: &Path, path: &Path) -> Option<InstalledEntry> {
+/// something else is left alone. What cannot be looked at must not be forgotten.
+fn entry(root: &Path, path: &Path) -> Result<Option<InstalledEntry>, String> {
     // Under another root than `/` the lines hold what that agent saw, which is the path on the host.
-    let metadata = fs::symlink_metadata(root.join(path.strip_prefix("/").ok()?)).ok()?;
+    let metadata = match fs::symlink_metadata(root.join(path.strip_prefix("/").unwrap_or(path))) {
+        Ok(metadata) => metadata,
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => {
+            return Err(format!("cannot look at {}, which the last Install put there: {error}", path.display()));
+        }
+    };
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
         InstalledKind::Directory
@@ -137,9 +167,9 @@ fn entry(root: &Path, path: &Path) -> Option<InstalledEntry> {
         InstalledKind::Link
     } else if file_type.is_block_device() || file_type.is_char_device() || file_type.is_fifo() || file_type.is_socket()
     {
-        return None;
+        return Ok(None);
     } else {
         InstalledKind::File
     };
-    Some(InstalledEntry { path: path.to_owned(), kind })
+    Ok(Some(InstalledEntry { path: path.to_owned(), kind }))
 }

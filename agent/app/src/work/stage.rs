@@ -14,9 +14,10 @@ use hostler_host::atomic;
 
 use crate::setup::Setup;
 use crate::sources::signatures;
-use crate::work::bundle::{diagnose_host, last_install, may_change, plan_error_text, plan_install, read_appspec};
+use crate::work::bundle::{diagnose_host, may_change, plan_error_text, plan_install, read_appspec};
 use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin, unpacked_before};
 use crate::work::finish::has_room;
+use crate::work::last_install::Installs;
 use crate::work::prepare::unpack;
 use crate::work::{blocking, chain, fail};
 
@@ -29,11 +30,15 @@ pub enum NotStaged {
     Wrong(String),
 }
 
+/// The group, and what the host's other groups have.
+pub type Ground = (Group, Vec<Installs>);
+
 /// Makes a channel's release ready for its deployment.
 ///
 /// # Errors
 /// [`NotStaged`].
-pub async fn stage(setup: &Arc<Setup>, group: Group, request: Request) -> Result<(), NotStaged> {
+pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Result<(), NotStaged> {
+    let group = &ground.0;
     let wrong = |message: String| NotStaged::Wrong(message);
     signatures::admit(&setup.settings, request.creator, &request.trust).map_err(wrong)?;
     let (Some(sha256), Some(size)) = (request.revision.digest, request.revision.size) else {
@@ -43,7 +48,7 @@ pub async fn stage(setup: &Arc<Setup>, group: Group, request: Request) -> Result
     let bundles = Bundles::new(setup.layout.bundles(&group.key));
     let later = |failure: WorkFailure| NotStaged::Later(failure.message);
     if bundles.kept_is(&expected).await.map_err(later)?
-        || unpacked_before(setup, &group, &expected.sha256).await.map_err(later)?.is_some()
+        || unpacked_before(setup, group, &expected.sha256).await.map_err(later)?.is_some()
     {
         return Ok(());
     }
@@ -56,7 +61,7 @@ pub async fn stage(setup: &Arc<Setup>, group: Group, request: Request) -> Result
     })?;
     let setup = Arc::clone(setup);
     let checked = blocking(move || {
-        check(&setup, &group, &request, &staging)?;
+        check(&setup, &ground, &request, &staging)?;
         if is_remote(&request.source) && has_room(&staging.bundle()) {
             bundles.keep(&staging.bundle(), &expected.sha256).map_err(|e| fail(chain(&e)))?;
         }
@@ -81,15 +86,15 @@ async fn bring(
 }
 
 /// What DownloadBundle will look at, on the host as it is now.
-fn check(setup: &Setup, group: &Group, request: &Request, staging: &Staging) -> Result<(), WorkFailure> {
+fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -> Result<(), WorkFailure> {
+    let group = &ground.0;
     let archive = staging.archive();
     let (_, listing) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
     let read = read_appspec(&archive, &listing, request.policy.appspec_name.as_deref(), &setup.limits)?;
     for finding in diagnose_host(&archive, &read.name, &read.spec, &listing, &setup.limits) {
         log::warn!(group:% = group.key; "{}", hostler_core::appspec::diagnose::one_line(&finding));
     }
-    let last = last_install(setup, group).map_err(fail)?;
-    match plan_install(setup, &read.spec, &listing, last.as_deref(), &request.policy) {
+    match plan_install(setup, &read.spec, &listing, (Some(&ground.0), &ground.1), &request.policy) {
         Ok(_) => Ok(()),
         Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => Ok(()),
         Err(error) => Err(fail(plan_error_text(&error))),

@@ -2,7 +2,7 @@
 //! which shows it to everybody else. Pure as that is.
 //!
 //! ```text
-//! ids limits bundle hook store yaml health_check   the words
+//! ids limits bundle hook store yaml health_check path_rule   the words
 //!        ^
 //! appspec release history                          documents: text in, meaning or diagnostics out
 //!        ^
@@ -19,6 +19,7 @@ pub mod history;
 pub mod hook;
 pub mod ids;
 pub mod limits;
+pub mod path_rule;
 pub mod plan;
 pub mod release;
 pub mod store;

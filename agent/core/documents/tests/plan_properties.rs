@@ -246,11 +246,12 @@ struct Deployment<'a> {
     last: &'a [InstalledEntry],
     behavior: FileExistsBehavior,
     cleanup: bool,
+    in_agents_place: bool,
 }
 
 /// Plans and runs one deployment, and checks everything that is promised of its plan. `None`: there is no plan.
 fn deploy(host: &mut Host, deployment: &Deployment<'_>) -> Option<Plan> {
-    let Deployment { spec, listing, last, behavior, cleanup } = *deployment;
+    let Deployment { spec, listing, last, behavior, cleanup, in_agents_place } = *deployment;
     let wanted = match wanted(spec, listing, Some(last)) {
         Ok(wanted) => wanted,
         Err(problems) => {
@@ -258,6 +259,7 @@ fn deploy(host: &mut Host, deployment: &Deployment<'_>) -> Option<Plan> {
             return None;
         }
     };
+    let wanted = if in_agents_place { wanted.following_safe_links() } else { wanted };
     let facts = host.facts(&wanted);
     let plan = match plan(&wanted, &facts, behavior, cleanup) {
         Ok(plan) => plan,
@@ -282,7 +284,9 @@ fn check_reach(plan: &Plan, spec: &AppSpec, last: &[InstalledEntry]) {
         let path = action.path();
         if let Action::Remove { kind, .. } = action {
             assert!(removed.insert(path) && !placed.contains(path), "twice: {action:?}");
-            assert!(last.iter().any(|e| e.path == *path && e.kind == *kind), "never installed: {action:?}");
+            // A file or link may have taken the place of what was installed.
+            let right = |e: &InstalledEntry| e.kind == *kind || *kind != InstalledKind::Directory;
+            assert!(last.iter().any(|e| e.path == *path && right(e)), "never installed: {action:?}");
         } else {
             assert!(placed.insert(path), "twice: {action:?}");
             let inside = destinations.iter().any(|d| path.starts_with(d));
@@ -314,13 +318,14 @@ fn check_theirs(before: &Host, after: &Host, plan: &Plan, last: &[InstalledEntry
 /// Everything wanted is there, and everything owned is what it is said to be.
 fn check_result(host: &Host, wanted: &Wanted, plan: &Plan) {
     let follow = |path: &Path| plan.links.iter().any(|link| link == path);
+    let safe = |path: &Path| plan.links_below.iter().any(|link| link == path);
     let node = |path: &Path| host.locate(path, &follow).and_then(|real| host.node(&real).cloned());
     for object in wanted.objects().iter().filter(|o| !plan.retained.contains(&o.path)) {
         let there = node(&object.path);
         let right = match &object.kind {
             WantedKind::Directory { above } => {
                 there == Some(Node::Directory)
-                    || (*above && matches!(there, Some(Node::Link(_))) && follow(&object.path))
+                    || (matches!(there, Some(Node::Link(_))) && follow(&object.path) && (*above || safe(&object.path)))
             }
             WantedKind::File { source, .. } => there == Some(Node::File(source.display().to_string())),
             WantedKind::Link { target } => there == Some(Node::Link(Path::new("/").join(target))),
@@ -334,6 +339,9 @@ fn check_result(host: &Host, wanted: &Wanted, plan: &Plan) {
                 | (InstalledKind::Link, Some(Node::Link(_)))
                 | (InstalledKind::Directory, Some(Node::Directory))
         );
+        // What took the place of something of the group's stays there, and the place stays the group's.
+        let right = right
+            || (plan.kept.contains(&entry.path) && matches!(node(&entry.path), Some(Node::File(_) | Node::Link(_))));
         assert!(right, "{entry:?} is {:?}", node(&entry.path));
     }
     assert!(plan.installed.windows(2).all(|pair| pair[0].path < pair[1].path), "{:?}", plan.installed);
@@ -350,9 +358,9 @@ proptest! {
         changes in hosts(),
         stray in stray(),
         behavior in behaviors(),
-        cleanup in any::<bool>(),
+        (cleanup, in_agents_place) in any::<(bool, bool)>(),
     ) {
-        let first = Deployment { spec: &first_spec, listing: &first_listing, last: &[], behavior, cleanup };
+        let first = Deployment { spec: &first_spec, listing: &first_listing, last: &[], behavior, cleanup, in_agents_place };
         let mut last = deploy(&mut host, &first).map(|plan| plan.installed).unwrap_or_default();
         last.extend(stray);
         // Others work on the host between two deployments.
@@ -363,7 +371,7 @@ proptest! {
                 host.0.insert(path, node);
             }
         }
-        let second = Deployment { spec: &spec, listing: &listing, last: &last, behavior, cleanup };
+        let second = Deployment { spec: &spec, listing: &listing, last: &last, behavior, cleanup, in_agents_place };
         if let Some(plan) = deploy(&mut host, &second) {
             let settled = host.clone();
             let third = Deployment { last: &plan.installed, ..second };
@@ -384,7 +392,8 @@ fn a_good_part_of_the_random_cases_has_a_plan() {
     for _ in 0..400 {
         let (mut host, spec, listing) = strategy.new_tree(&mut runner).unwrap().current();
         let behavior = FileExistsBehavior::Overwrite;
-        let deployment = Deployment { spec: &spec, listing: &listing, last: &[], behavior, cleanup: true };
+        let deployment =
+            Deployment { spec: &spec, listing: &listing, last: &[], behavior, cleanup: true, in_agents_place: false };
         planned += usize::from(deploy(&mut host, &deployment).is_some_and(|p| !p.actions.is_empty()));
     }
     assert!(planned > 60, "only {planned} of 400");

@@ -214,7 +214,7 @@ fn undo_after<S: Steps>(cause: InstallError, journal: &Journal, steps: &S) -> In
 fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S) -> Result<(), InstallError> {
     let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
-    let anchors = Anchors::resolve(request.root, request.links)?;
+    let anchors = Anchors::resolve(request.root, request.links, &request.plan.links_below)?;
     let mut file_systems = FileSystems::default();
     record.anchors = anchors.records();
     record.directories = record_directories(&layout, &anchors, &mut file_systems)?;

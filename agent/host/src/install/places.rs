@@ -20,6 +20,7 @@ use super::error::host;
 use super::journal::{AnchorRecord, DirectoryRecord};
 use super::layout::place;
 use super::steps::Steps;
+use crate::safe_path::{Stopped, open_directory};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -97,8 +98,9 @@ pub(super) struct Anchors {
 
 impl Anchors {
     /// Opens the root, and the directories that these links lead to within it, each link once. An absolute link
-    /// means the root's tree. A link that is a directory by now, or gone, needs nothing of its own.
-    pub fn resolve(root: &Path, links: &[PathBuf]) -> Result<Self, InstallError> {
+    /// means the root's tree. A link that is a directory by now, or gone, needs nothing of its own. Those `below` a
+    /// destination are followed by safe steps only.
+    pub fn resolve(root: &Path, links: &[PathBuf], below: &[PathBuf]) -> Result<Self, InstallError> {
         let top = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(host("open", root))?;
         let real_root = real_path(&top).map_err(cannot_resolve(root))?;
         let mut anchors = Self::default();
@@ -106,6 +108,12 @@ impl Anchors {
         // A link comes before those that are reached through it.
         let links: BTreeSet<&PathBuf> = links.iter().collect();
         for link in links {
+            if below.contains(link) {
+                if let Some((directory, real)) = safely(&real_root, link)? {
+                    anchors.insert(link.clone(), directory, real)?;
+                }
+                continue;
+            }
             let (parent, name) = place(link);
             let opened = Directories::new(&anchors, &[]).open(parent).and_then(|parent| {
                 let Some(target) = target(&parent, name)? else { return Ok(None) };
@@ -181,6 +189,22 @@ impl Anchors {
     /// The nearest anchor above a path, or at it.
     fn above(&self, path: &Path) -> Option<&Anchor> {
         path.ancestors().find_map(|ancestor| self.by_path.get(ancestor))
+    }
+}
+
+/// Opens what a link below a destination leads to. It was found safe and within the root when the plan was made.
+fn safely(root: &Path, link: &Path) -> Result<Option<(OwnedFd, PathBuf)>, InstallError> {
+    let unsafe_now = |why: String| InstallError::Host {
+        what: "follow the symbolic link",
+        path: link.to_owned(),
+        source: io::Error::other(why),
+    };
+    match open_directory(&root.join(link.strip_prefix("/").unwrap_or(link)), DIRECTORY) {
+        Ok((directory, real)) if real.starts_with(root) => Ok(Some((directory, real))),
+        Ok((_, real)) => Err(unsafe_now(format!("it leads out of the root prefix, to {}", real.display()))),
+        Err(Stopped::Unsafe(step)) => Err(unsafe_now(step.to_string())),
+        Err(Stopped::Kernel(Errno::NOENT)) => Ok(None),
+        Err(Stopped::Kernel(errno)) => Err(host("open", link)(errno)),
     }
 }
 

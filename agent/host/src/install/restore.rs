@@ -180,9 +180,8 @@ impl<S: Steps> One<'_, S> {
     fn withdraw_tree(&self) -> Result<Why, InstallError> {
         match self.in_place()? {
             None => return Ok(None),
-            Some(stat) if !is_directory(&stat) => {
-                return Ok(Some("something else stands where a directory was installed; it stays"));
-            }
+            // A hook linked shared storage in its place, as files are replaced by hooks: it goes with the Install.
+            Some(stat) if !is_directory(&stat) => return self.withdraw(),
             Some(_) => {}
         }
         self.before()?;
@@ -199,7 +198,14 @@ impl<S: Steps> One<'_, S> {
                 _ => AtFlags::empty(),
             };
             self.work.steps.before(Step::RestoreRest(self.number))?;
-            match rustix::fs::unlinkat(&*directory, name, flags) {
+            let removed = match rustix::fs::unlinkat(&*directory, name, flags) {
+                // A hook's link in the place of a directory.
+                Err(Errno::NOTDIR) if self.extent == Extent::Wholly => {
+                    rustix::fs::unlinkat(&*directory, name, AtFlags::empty())
+                }
+                removed => removed,
+            };
+            match removed {
                 // What became something else, or holds something else, stays.
                 Ok(())
                 | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR | Errno::NOTDIR | Errno::BUSY) => {}
@@ -218,7 +224,16 @@ impl<S: Steps> One<'_, S> {
             self.work.layout.tree(self.number).map(|(_, action)| action.path().as_path()).collect();
         for (_, action) in self.work.layout.tree(self.number) {
             let Action::MakeDirectory { path, .. } = action else { continue };
-            let Ok(Some(directory)) = self.directories.find(path) else { return Ok(false) };
+            let directory = match self.directories.find(path) {
+                Ok(Some(directory)) => directory,
+                // What stands in its place, or in that of a directory above it, has the name of something of ours.
+                Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. })
+                    if self.extent == Extent::Wholly =>
+                {
+                    continue;
+                }
+                _ => return Ok(false),
+            };
             let listed = entries(&directory).map_err(host("list", path))?;
             if listed.iter().any(|entry| !ours.contains(path.join(entry).as_path())) {
                 return Ok(false);

@@ -16,6 +16,7 @@ use hostler_core::release::Trust;
 
 use crate::drop_in::DropIn;
 use crate::setup::Setup;
+use crate::work::old_hooks::{is_gone, unreadable};
 use crate::work::service_files;
 
 /// Makes an order of a command's name, the event that it means and its deployment's specification.
@@ -92,17 +93,20 @@ fn scripts(
     let chosen = chosen(event, specification.blue_green_rollback, unpacked);
     let deployment = match chosen {
         Chosen::Current => Some(specification.deployment.clone()),
-        Chosen::LastSuccessful => service_files::last_successful(setup, key),
-        Chosen::MostRecent => service_files::most_recent(setup, key),
+        Chosen::LastSuccessful => service_files::last_successful(setup, key)?,
+        Chosen::MostRecent => service_files::most_recent(setup, key)?,
     };
     let Some(deployment) = deployment else { return Ok(Vec::new()) };
     let known = state.groups.get(&key.id()).and_then(|group| group.appspec_name_of(&deployment));
     let custom = known.or(specification.appspec_name.as_deref());
     let hooks = match hooks_of(&archive(&deployment), custom, &setup.limits) {
         Ok(hooks) => hooks,
-        Err(problem) if chosen == Chosen::Current => return Err(problem),
+        Err(NoHooks::Broken(problem) | NoHooks::Unreadable(problem)) if chosen == Chosen::Current => {
+            return Err(problem);
+        }
+        Err(NoHooks::Unreadable(problem)) => return Err(unreadable(&archive(&deployment), &problem).message),
         // It would block every later deployment.
-        Err(problem) => {
+        Err(NoHooks::Broken(problem)) => {
             log::warn!(deployment = deployment.as_str(), event:%; "the old revision's scripts are left out: {problem}");
             return Ok(Vec::new());
         }
@@ -111,17 +115,36 @@ fn scripts(
     Ok(of_event.iter().map(|hook| Script::new(deployment.clone(), hook)).collect())
 }
 
+/// Why an unpacked bundle has no hooks that can be run.
+enum NoHooks {
+    /// It is gone, or its appspec is.
+    Broken(String),
+    /// It could not be read now.
+    Unreadable(String),
+}
+
 /// The hooks of an unpacked bundle.
-fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec<EventHooks>, String> {
+fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec<EventHooks>, NoHooks> {
     let names = appspec_names(custom);
-    let Some(name) = names.iter().find(|name| archive.join(name).is_file()) else {
-        return Err(format!("there is no {} in {}", names.join(" or "), archive.display()));
+    let cannot_read = |name: &str, error: std::io::Error| {
+        NoHooks::Unreadable(format!("cannot read {}: {error}", archive.join(name).display()))
     };
-    let path = archive.join(name);
-    let bytes = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let mut found = None;
+    for name in &names {
+        match std::fs::metadata(archive.join(name)) {
+            Ok(there) if there.is_file() => found = found.or(Some(name)),
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(cannot_read(name, error)),
+        }
+    }
+    let Some(name) = found else {
+        return Err(NoHooks::Broken(format!("there is no {} in {}", names.join(" or "), archive.display())));
+    };
+    let bytes = std::fs::read(archive.join(name)).map_err(|error| cannot_read(name, error))?;
     let reading = appspec::read(name, &bytes, limits);
     match reading.spec {
         Some(spec) => Ok(spec.hooks),
-        None => Err(diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(&bytes))),
+        None => Err(NoHooks::Broken(diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(&bytes)))),
     }
 }

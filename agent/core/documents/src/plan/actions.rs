@@ -11,8 +11,8 @@ use crate::appspec::spec::{AclEntry, SelinuxContext};
 /// An Install with no choices left, and what it will own afterwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In order: first what must make way (of the last install: a file or link where a directory comes, a directory
-    /// with its content where a file comes; children before their directories), then directories (parents first), files
+    /// In order: first what must make way (where the last install put something: a file or link where a directory comes,
+    /// a directory with its content where a file comes; children before their directories), then directories (parents first), files
     /// and links, and last the leftovers of the last install (children before their directories).
     pub actions: Vec<Action>,
     /// Everything that the group owns after this plan, made by it or kept from the last install; ordered by path.
@@ -21,6 +21,9 @@ pub struct Plan {
     /// link on the way to a path of this plan was not there when it was made and must be refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<PathBuf>,
+    /// Those of `links` that are below a destination: they are followed only by steps that the path rule allows; ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links_below: Vec<PathBuf>,
     /// Wanted, but there already and retained: neither touched nor owned; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<PathBuf>,

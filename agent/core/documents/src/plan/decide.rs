@@ -16,6 +16,12 @@ use crate::appspec::spec::FileExistsBehavior;
 /// What a directory gets unless permissions say otherwise, whatever the agent's umask.
 const DIRECTORY_MODE: u32 = 0o755;
 
+/// The three ways out where a link stood before the first deployment: keep it, write through it, or replace it.
+const KEEP_OR_REMOVE_LINK: &str = "to keep the link, leave that directory out of the bundle; to write through it, give what \
+     is in it an entry of its own in files, of a source that no other entry holds, with the link as destination; to have \
+     the bundle's directory there, remove the link, by hand or in BeforeInstall with hostler: {install: {recheck_after: \
+     BeforeInstall}}, and make it again in AfterInstall if it is needed: from then on it makes way";
+
 /// Decides everything: the ordered actions, and what the group owns after them.
 ///
 /// `behavior` is the deployment's; the appspec's wins. Without `cleanup`, what the last install has and this one does
@@ -121,12 +127,13 @@ impl<'a> Planner<'a> {
                 self.keep_directory(object);
                 return Parent::There(*fact);
             }
-            PathFact::Symlink { leads: Leads::Directory { directory, .. }, .. } if above => {
-                return Parent::There(*directory);
-            }
+            PathFact::Symlink { leads: Leads::Directory { directory, .. }, .. } => return Parent::There(*directory),
             PathFact::Symlink { target, leads } => self.link_for_directory(object, above, target, leads),
             PathFact::File { .. } => {
-                let message = format!("{} is a file and must be a directory", shown(&object.path));
+                let whose =
+                    self.other_group(object).map(|group| format!(" that the deployment group {group} installed"));
+                let message =
+                    format!("{} is a file{} and must be a directory", shown(&object.path), whose.unwrap_or_default());
                 let hint = "move it away, or change the destination; a destination is always a directory";
                 self.problem(ProblemCode::FileInTheWay, object, message, hint);
             }
@@ -160,22 +167,27 @@ impl<'a> Planner<'a> {
     }
 
     fn link_for_directory(&mut self, object: &WantedObject, above: bool, target: &Path, leads: &Leads) {
-        let (path, target) = (shown(&object.path), shown(target));
-        let (code, message, hint) = match (above, leads) {
-            (true, Leads::OutOfRoot) => (
+        let link = format!("{} is a symbolic link to {}", shown(&object.path), shown(target));
+        let (code, message, hint) = match leads {
+            Leads::OutOfRoot => (
                 ProblemCode::LinkLeavesRoot,
-                format!("{path} is a symbolic link to {target}, which is not below the root prefix"),
+                format!("{link}, which is not below the root prefix"),
                 "make it a relative link that stays below the prefix, or a directory",
             ),
-            (true, _) => (
-                ProblemCode::LinkLeadsNowhere,
-                format!("{path} is a symbolic link to {target}, which is not a directory"),
-                "make the directory that it leads to, or remove the link",
-            ),
-            (false, _) => (
+            Leads::Unsafe(step) => (
                 ProblemCode::LinkBelowDestination,
-                format!("{path} is a symbolic link to {target}, below a destination, where links are not followed"),
-                "give what goes there an entry of its own in files with the link or its target as destination",
+                format!("{link}, below a destination, and is not followed: {}", shown(Path::new(&step.to_string()))),
+                "let root own the former (chown -h root), or remove the link",
+            ),
+            Leads::NotFollowed if !above => (
+                ProblemCode::LinkBelowDestination,
+                format!("{link}, below a destination, where links are not followed"),
+                KEEP_OR_REMOVE_LINK,
+            ),
+            _ => (
+                ProblemCode::LinkLeadsNowhere,
+                format!("{link}, which is not a directory"),
+                "make the directory that it leads to, or remove the link",
             ),
         };
         self.problem(code, object, message, hint);
@@ -186,8 +198,8 @@ impl<'a> Planner<'a> {
             return;
         }
         let fact = self.fact(object, parent);
-        let owned = matches!(self.owned(object), Some(InstalledKind::File | InstalledKind::Link));
-        let retained = self.behavior == FileExistsBehavior::Retain && self.owned(object).is_none();
+        let owned = self.owned(object).is_some();
+        let retained = self.behavior == FileExistsBehavior::Retain && !owned;
         match fact {
             PathFact::Absent => self.put(object, parent, false),
             PathFact::Unreadable { reason } => self.unreadable(object, reason),
@@ -196,12 +208,7 @@ impl<'a> Planner<'a> {
                 if owned || self.behavior == FileExistsBehavior::Overwrite {
                     self.put(object, parent, true);
                 } else {
-                    let message = format!(
-                        "{} is there already and was not installed by the last deployment",
-                        shown(&object.path)
-                    );
-                    let hint = "remove it, or set file_exists_behavior to OVERWRITE or RETAIN";
-                    self.problem(ProblemCode::FileExists, object, message, hint);
+                    self.file_exists(object);
                 }
             }
             PathFact::Directory(_) => self.directory_in_the_way(object),
@@ -227,6 +234,21 @@ impl<'a> Planner<'a> {
             }
             WantedKind::Directory { .. } => {}
         }
+    }
+
+    fn file_exists(&mut self, object: &WantedObject) {
+        let path = shown(&object.path);
+        let (message, hint) = match self.other_group(object) {
+            Some(group) => (
+                format!("{path} is there already: the deployment group {group} installed it"),
+                "give the groups destinations of their own, or set file_exists_behavior to OVERWRITE or RETAIN",
+            ),
+            None => (
+                format!("{path} is there already and was not installed by the last deployment"),
+                "remove it, or set file_exists_behavior to OVERWRITE or RETAIN",
+            ),
+        };
+        self.problem(ProblemCode::FileExists, object, message, hint);
     }
 
     fn directory_in_the_way(&mut self, object: &WantedObject) {
@@ -285,6 +307,12 @@ impl<'a> Planner<'a> {
         self.leftovers.owned.get(&self.links.real(&object.path)).copied()
     }
 
+    /// The other group of the host that installed what is at an object's path.
+    fn other_group(&self, object: &WantedObject) -> Option<&'a str> {
+        let facts = self.facts;
+        facts.others.get(&self.links.real(&object.path)).map(AsRef::as_ref)
+    }
+
     fn own(&mut self, object: &WantedObject, kind: InstalledKind) {
         self.installed.push(InstalledEntry { path: object.path.clone(), kind });
     }
@@ -322,6 +350,9 @@ impl<'a> Planner<'a> {
         }
         let mut plan = self.plan;
         plan.links = self.links.paths();
+        let below = self.wanted.links_below(self.facts);
+        let followed = below.filter(|(_, _, leads)| matches!(leads, Leads::Directory { .. }));
+        plan.links_below = followed.map(|(path, ..)| path.to_owned()).collect();
         plan.kept = self.leftovers.kept;
         plan.kept.sort();
         plan.actions = self.leftovers.make_way;

@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::path_rule::UnsafeStep;
 
 /// Everything that was looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct HostFacts {
     pub devices: BTreeMap<u64, DeviceFact>,
     /// Whom the agent runs as.
     pub agent: AgentFact,
+    /// Which group owns the files and links of other groups that the plan is about, by resolved path; see `note_group`.
+    pub others: HashMap<PathBuf, Arc<str>>,
 }
 
 impl HostFacts {
@@ -36,6 +41,13 @@ impl HostFacts {
             }
             _ => None,
         }
+    }
+
+    /// The paths that could not be looked at.
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = &Path> {
+        self.paths
+            .iter()
+            .filter_map(|(path, fact)| matches!(fact, PathFact::Unreadable { .. }).then_some(path.as_path()))
     }
 }
 
@@ -100,6 +112,8 @@ pub enum Leads {
     Elsewhere,
     /// Out of the root prefix.
     OutOfRoot,
+    /// It was to be followed by safe steps only, and one of them is not.
+    Unsafe(UnsafeStep),
 }
 
 /// A file system.

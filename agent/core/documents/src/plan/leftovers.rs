@@ -82,80 +82,132 @@ pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: 
     if wanted.last.is_empty() {
         return result;
     }
+    let unseen: HashSet<&Path> = facts.unreadable().collect();
     let by_path: HashMap<PathBuf, &WantedObject> = wanted.objects.iter().map(|o| (links.real(&o.path), o)).collect();
     for entry in wanted.last.iter().rev() {
         let real = links.real(&entry.path);
         let object = by_path.get(&real).copied();
-        if object.is_some() && is_owned(entry.kind, facts.at(&entry.path)) {
+        let now = match facts.at(&entry.path) {
+            _ if !unseen.is_empty() && entry.path.ancestors().any(|path| unseen.contains(path)) => Now::Unseen,
+            PathFact::Absent | PathFact::Other | PathFact::Unreadable { .. } => Now::Nothing,
+            PathFact::File { .. } => Now::Is(InstalledKind::File),
+            PathFact::Symlink { .. } => Now::Is(InstalledKind::Link),
+            PathFact::Directory(_) => Now::Is(InstalledKind::Directory),
+        };
+        if object.is_some() && now.is_owned(entry.kind) {
             result.owned.insert(real.clone(), entry.kind);
         }
-        let replaced_by = |o: &WantedObject| match (&o.kind, entry.kind) {
-            (WantedKind::Directory { .. }, kind) => kind != InstalledKind::Directory,
-            (WantedKind::File { .. } | WantedKind::Link { .. }, kind) => kind == InstalledKind::Directory,
-        };
         let below_a_file = || real.ancestors().skip(1).any(|p| by_path.get(p).is_some_and(|o| !o.kind.is_directory()));
         let makes_way = match object {
-            Some(object) if replaced_by(object) => true,
+            Some(object) if makes_way_for(entry.kind, now, object) => true,
             Some(_) => continue,
             // Another name for a link that the appspec names as a directory now.
             None if links.hold(&real) => continue,
             None => below_a_file(),
         };
-        dispose(entry, makes_way, cleanup, facts, needs, &mut result);
+        let shared = facts.others.contains_key(&real);
+        let all_goes = wanted.objects.is_empty();
+        dispose(entry, now, Disposal { makes_way, cleanup, shared, all_goes }, facts, needs, &mut result);
     }
     result
 }
 
-/// Whether what is there is the group's to replace. A file that became a link, or the other way round, still stands
-/// where the group put it; it is replaced, never followed.
-fn is_owned(kind: InstalledKind, fact: &PathFact) -> bool {
-    match fact {
-        PathFact::Directory(_) => kind == InstalledKind::Directory,
-        PathFact::File { .. } | PathFact::Symlink { .. } => kind != InstalledKind::Directory,
-        PathFact::Absent | PathFact::Other | PathFact::Unreadable { .. } => false,
+/// What stands where the last install put something.
+#[derive(Clone, Copy)]
+enum Now {
+    /// Nothing, or something that no install puts anywhere.
+    Nothing,
+    /// It, or what a directory above it holds, could not be looked at.
+    Unseen,
+    Is(InstalledKind),
+}
+
+impl Now {
+    /// Whether what is there is the group's to replace. A file or link that took the place of what the group put there
+    /// (a hook linked shared storage into the application) stands in the group's place; it is replaced, never followed.
+    fn is_owned(self, kind: InstalledKind) -> bool {
+        match self {
+            Self::Is(InstalledKind::Directory) => kind == InstalledKind::Directory,
+            Self::Is(InstalledKind::File | InstalledKind::Link) => true,
+            Self::Nothing | Self::Unseen => false,
+        }
     }
+
+    fn is_directory(self) -> bool {
+        matches!(self, Self::Is(InstalledKind::Directory))
+    }
+}
+
+/// Whether what stands in an entry's place must go before the object can be put there.
+fn makes_way_for(kind: InstalledKind, now: Now, object: &WantedObject) -> bool {
+    match (&object.kind, now) {
+        // The appspec names this place: a link that took a directory's place there was moved by an operator, and is followed.
+        (WantedKind::Directory { above: true }, Now::Is(there)) => there == kind && !now.is_directory(),
+        (WantedKind::Directory { above: false }, Now::Is(_)) => !now.is_directory(),
+        // Files and links are exchanged.
+        (WantedKind::File { .. } | WantedKind::Link { .. }, _) => {
+            kind == InstalledKind::Directory && now.is_directory()
+        }
+        (WantedKind::Directory { .. }, Now::Nothing | Now::Unseen) => false,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Disposal {
+    makes_way: bool,
+    cleanup: bool,
+    /// Whether another group of the host installed it too.
+    shared: bool,
+    /// Whether nothing is wanted any more.
+    all_goes: bool,
 }
 
 fn dispose(
     entry: &InstalledEntry,
-    makes_way: bool,
-    cleanup: bool,
+    now: Now,
+    Disposal { makes_way, cleanup, shared, all_goes }: Disposal,
     facts: &HostFacts,
     needs: &mut Needs,
     result: &mut Leftovers,
 ) {
-    let is_as_installed = match (entry.kind, facts.at(&entry.path)) {
-        (InstalledKind::File, PathFact::File { .. }) => true,
-        (InstalledKind::Link, PathFact::Symlink { .. }) => true,
-        (InstalledKind::Directory, PathFact::Directory(_)) => true,
+    let removable = match now {
+        Now::Is(there) if there == entry.kind || (makes_way && !now.is_directory()) => Some(there),
+        // With everything that the group installed goes the link that its hook made; a later deployment finds none.
+        Now::Is(InstalledKind::Link) if all_goes => Some(InstalledKind::Link),
+        // What took the place of something of the group's stays, and what could not be seen stays too. The place stays
+        // the group's: a later revision, or a rollback, may want it again.
+        Now::Is(InstalledKind::File | InstalledKind::Link) | Now::Unseen => None,
         // Gone, or somebody else's by now.
-        _ => false,
+        Now::Is(InstalledKind::Directory) | Now::Nothing => return,
     };
-    if !is_as_installed {
-        return;
-    }
-    if !makes_way && !cleanup {
+    if !makes_way && (!cleanup || shared) {
         result.kept.push(entry.path.clone());
         return;
     }
-    if entry.kind == InstalledKind::Directory {
-        let emptied = facts
-            .listings
-            .get(&entry.path)
-            .is_some_and(|names| names.iter().all(|name| result.removed.contains(&entry.path.join(name))));
-        if !emptied {
-            if !makes_way {
-                // It stays owned, so that it goes when what others put into it has gone.
-                result.kept.push(entry.path.clone());
-                result.still_owned.push(entry.clone());
-            }
-            return;
+    let free = |kind: &InstalledKind| match kind {
+        InstalledKind::Directory => result.empties(entry, facts),
+        InstalledKind::File | InstalledKind::Link => !shared,
+    };
+    let Some(kind) = removable.filter(free) else {
+        if !makes_way {
+            // It stays owned, so that it goes when what others put into it has gone.
+            result.kept.push(entry.path.clone());
+            result.still_owned.push(entry.clone());
         }
-    }
+        return;
+    };
     if let Some(directory) = entry.path.parent().and_then(|parent| facts.directory(parent)) {
         needs.change(directory, &entry.path);
     }
     result.removed.insert(entry.path.clone());
-    let action = Action::Remove { path: entry.path.clone(), kind: entry.kind };
+    let action = Action::Remove { path: entry.path.clone(), kind };
     if makes_way { result.make_way.push(action) } else { result.removals.push(action) }
+}
+
+impl Leftovers {
+    /// Whether everything in a directory is removed before it.
+    fn empties(&self, entry: &InstalledEntry, facts: &HostFacts) -> bool {
+        let names = facts.listings.get(&entry.path);
+        names.is_some_and(|names| names.iter().all(|name| self.removed.contains(&entry.path.join(name))))
+    }
 }

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! What is promised: a plan touches the destinations that the appspec names, what is missing above them, and what the
-//! last install put there; nothing else. Below a destination no symbolic link is followed. What the group never
-//! installed is never removed, and a directory only if the group made it and nothing else is in it.
+//! last install put there; nothing else. Below a destination no symbolic link is followed, but in the CodeDeploy agent's
+//! place by steps that the path rule allows. What is removed stands where the group put something: a link or file that
+//! took the place of what it installed makes way for what it installs there now. What another group of the host installed
+//! is never removed, and a directory only if the group made it and nothing else is in it.
 //! How this differs from the CodeDeploy agent is listed in SEMANTICS.md, whose table a test reads.
 
 pub mod actions;
@@ -18,6 +20,7 @@ mod decide;
 mod facts;
 mod leftovers;
 mod needs;
+mod neighbours;
 mod paths;
 mod permissions;
 mod problem;
@@ -27,6 +30,7 @@ mod wanted;
 
 pub use decide::plan;
 pub use facts::{AgentFact, DeviceFact, DirectoryFact, HostFacts, Leads, PathFact};
+pub use neighbours::warnings;
 pub use problem::{Fact, Problem, ProblemCode};
 pub use summary::{Change, ContentComparison, Summary, SummaryEntry};
 pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, wanted};

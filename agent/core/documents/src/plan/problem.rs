@@ -97,6 +97,8 @@ problem_codes! {
     UnknownGroup, "unknown_group", Host;
     /// An owner or group that only root may give.
     OwnerNotPermitted, "owner_not_permitted", Host;
+    /// A file or link that another group of the host installed too.
+    SharedPath, "shared_path", Host;
     /// A path that could not be looked at.
     CannotLook, "cannot_look", Host;
 }

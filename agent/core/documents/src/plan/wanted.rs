@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::actions::{InstalledEntry, InstalledKind};
+use super::facts::{HostFacts, Leads, PathFact};
 use super::problem::{Problem, ProblemCode, shown};
 use super::source::{self, Source};
 use super::{paths, permissions};
@@ -33,6 +34,34 @@ impl Wanted {
     /// Everything that shall be there, ordered by path.
     pub fn objects(&self) -> &[WantedObject] {
         &self.objects
+    }
+
+    /// Whether something is wanted at a path, or the last install put something there.
+    pub(super) fn is_about(&self, path: &Path) -> bool {
+        find(&self.objects, path).is_some() || last_kind(&self.last, path).is_some()
+    }
+
+    /// Links below destinations are followed where the path rule allows, as the CodeDeploy agent follows them. What
+    /// stands where the last install made something is not followed: it took that one's place.
+    #[must_use]
+    pub fn following_safe_links(mut self) -> Self {
+        let Self { look_at, last, objects, .. } = &mut self;
+        let is_file = |path: &Path| find(objects, path).is_some_and(|object| !object.kind.is_directory());
+        for look in look_at.iter_mut().filter(|look| look.follow == Follow::Never) {
+            if look.path.parent().is_some() && last_kind(last, &look.path).is_none() && !is_file(&look.path) {
+                look.follow = Follow::BySafeSteps;
+            }
+        }
+        self
+    }
+
+    /// The links below destinations that are followed, or were not because a step is not safe.
+    pub fn links_below<'a>(&'a self, facts: &'a HostFacts) -> impl Iterator<Item = (&'a Path, &'a Path, &'a Leads)> {
+        let below = self.look_at.iter().filter(|look| look.follow == Follow::BySafeSteps);
+        below.filter_map(|look| match facts.at(&look.path) {
+            PathFact::Symlink { target, leads } => Some((look.path.as_path(), target.as_path(), leads)),
+            _ => None,
+        })
     }
 }
 
@@ -93,6 +122,8 @@ pub enum Follow {
     /// Only if root or the agent's own user made it: it is on the way to something that the last install put there,
     /// and nobody else may redirect its removal.
     IfTrusted,
+    /// Only by steps that the path rule allows: a link below a destination, in the CodeDeploy agent's place.
+    BySafeSteps,
     /// It is not.
     Never,
 }
@@ -301,15 +332,16 @@ fn names(permissions: &[Permission], objects: &[WantedObject]) -> (BTreeSet<Stri
     (users, groups)
 }
 
+fn last_kind(last: &[InstalledEntry], path: &Path) -> Option<InstalledKind> {
+    last.binary_search_by(|e| e.path.as_path().cmp(path)).ok().and_then(|i| last.get(i)).map(|e| e.kind)
+}
+
 fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
-    let last_kind = |path: &Path| {
-        last.binary_search_by(|e| e.path.as_path().cmp(path)).ok().and_then(|i| last.get(i)).map(|e| e.kind)
-    };
     let mut all = vec![LookAt { path: PathBuf::from("/"), follow: Follow::Never }];
     all.extend(objects.iter().map(|object| {
         let above = matches!(object.kind, WantedKind::Directory { above: true });
         // A link that the last install put where a directory comes now makes way; it is not followed.
-        let follow = above && last_kind(&object.path) != Some(InstalledKind::Link);
+        let follow = above && last_kind(last, &object.path) != Some(InstalledKind::Link);
         LookAt { path: object.path.clone(), follow: if follow { Follow::Always } else { Follow::Never } }
     }));
     all.extend(last.iter().map(|entry| LookAt { path: entry.path.clone(), follow: Follow::Never }));
@@ -326,7 +358,7 @@ fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
             if !known.insert(path) {
                 break;
             }
-            let owned_above = path.ancestors().any(|p| last_kind(p).is_some());
+            let owned_above = path.ancestors().any(|p| last_kind(last, p).is_some());
             let follow = if owned_above { Follow::Never } else { Follow::IfTrusted };
             all.push(LookAt { path: path.to_owned(), follow });
         }

@@ -151,3 +151,87 @@ fn a_root_that_is_another_one_now_is_not_touched() {
     assert_eq!(world.read("/srv/app/conf.d/other"), "another root's");
     assert_eq!(world.state(), JournalState::Installed);
 }
+
+/// What a hook does with shared storage: the directory goes, and a link to elsewhere stands in its place.
+fn links_instead(world: &World, path: &str) {
+    std::fs::remove_dir_all(world.host(path)).unwrap();
+    symlink(world.dir.path().join("shared"), world.host(path)).unwrap();
+}
+
+#[test]
+fn undo_takes_back_the_links_that_hooks_put_in_the_place_of_directories() {
+    // A tree's top, a directory inside a tree, and one for which a link made way; each also where names cannot be
+    // exchanged, and where others have put something beside it.
+    for path in ["/srv/app/new", "/srv/app/new/deep", "/srv/app/now-below-a-link"] {
+        for (exchange, beside) in [(true, false), (false, false), (true, true)] {
+            let when = format!("{path}, exchange {exchange}, something beside it {beside}");
+            let world = World::update();
+            std::fs::create_dir(world.dir.path().join("shared")).unwrap();
+            std::fs::write(world.dir.path().join("shared/inside"), "shared").unwrap();
+            let before = world.tree();
+            world.run(&Faulty { exchange, ..Faulty::never() }).unwrap();
+            links_instead(&world, path);
+            let beside = beside && path == "/srv/app/new/deep";
+            if beside {
+                world.old_file("/srv/app/new/log", "application's log");
+            }
+            let undone = undo_with(&world.journal(), &Faulty { exchange, ..Faulty::never() }).unwrap();
+            let left: Vec<_> = undone.left.iter().map(|left| left.path.display().to_string()).collect();
+            if beside {
+                assert_eq!(left, ["/srv/app/new"], "{when}");
+                let there: Vec<_> = paths(&world.host("/srv/app/new"));
+                assert_eq!(there, [Path::new("log"), Path::new("")], "{when}");
+            } else {
+                assert_eq!(left, [""; 0], "{when}");
+                assert_same(&world.tree(), &before, &when);
+            }
+            let shared = std::fs::read_to_string(world.dir.path().join("shared/inside")).unwrap();
+            assert_eq!(shared, "shared", "{when}");
+        }
+    }
+}
+
+#[test]
+fn undo_after_a_kill_takes_back_the_same_links() {
+    let mut at = 0;
+    loop {
+        let world = World::update();
+        let before = world.tree();
+        world.run(&Faulty::never()).unwrap();
+        links_instead(&world, "/srv/app/new/deep");
+        links_instead(&world, "/srv/app/now-below-a-link");
+        let killed = undo_with(&world.journal(), &Faulty::at(at, Fault::Kill));
+        let done = killed.is_ok();
+        assert_eq!(undo(&world.journal()).unwrap(), Undone::default(), "killed at step {at}");
+        assert_same(&world.tree(), &before, &format!("killed at step {at}"));
+        if done {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 30, "only {at} steps");
+}
+
+#[test]
+fn a_link_below_a_destination_is_followed_by_safe_steps_only() {
+    let mut world = World::empty();
+    world.old_directory("/srv/app");
+    world.old_directory("/mnt/storage");
+    world.old_link("/srv/app/storage", "../../mnt/storage");
+    world.put("/srv/app/storage/keep", "kept", false);
+    world.plan.links_below = vec!["/srv/app/storage".into()];
+    world.links = world.plan.links_below.clone();
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(world.read("/mnt/storage/keep"), "kept");
+    undo(&world.journal()).unwrap();
+    assert!(!world.host("/mnt/storage/keep").exists());
+
+    if std::os::unix::fs::lchown(world.host("/srv/app/storage"), Some(33), None).is_err() {
+        eprintln!("skipped: only root may give files away");
+        return;
+    }
+    let error = world.run(&Faulty::never()).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().contains("/srv/app/storage") && cause.contains("user 33 owns"), "{error}: {cause}");
+    assert!(!world.host("/mnt/storage/keep").exists());
+}

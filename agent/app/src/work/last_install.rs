@@ -1,0 +1,140 @@
+//! What groups have on this host, by the journals of their Installs.
+
+use std::error::Error as _;
+use std::io;
+
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::State;
+use hostler_core::machine::state::Group;
+use hostler_core::plan::actions::InstalledEntry;
+use hostler_core::plan::{HostFacts, Problem, ProblemCode, Wanted};
+use hostler_host::install::{self, InstallError, JournalState};
+
+use crate::setup::Setup;
+use crate::work::{chain, service_files};
+
+/// A journal's name carries its phase, and may change between two looks at it: another group's deployment goes on.
+const LOOKS: usize = 3;
+
+/// By which Installs it is known what a group has on this host.
+#[derive(Debug, Clone)]
+pub struct Installs {
+    key: GroupKey,
+    /// The newest first; of those that stand, the first counts.
+    deployments: Vec<DeploymentId>,
+}
+
+impl Installs {
+    /// Of a group's last deployment. After an undone Install the one before it is on the host.
+    pub fn last_of(group: &Group) -> Self {
+        let installed = [&group.installed, &group.installed_before].into_iter().flatten();
+        let deployments = installed.map(|installed| installed.deployment.clone()).collect();
+        Self { key: group.key.clone(), deployments }
+    }
+
+    /// Of every group but one, also by the deployments that are going on.
+    pub fn of_others(state: &State, key: &GroupKey) -> Vec<Self> {
+        let others = state.groups.values().filter(|group| group.key.id() != key.id());
+        let installs = others.map(|group| {
+            let mut installs = Self::last_of(group);
+            let active = group.active.as_ref().map(|deployment| deployment.id.clone());
+            installs.deployments.splice(0..0, active);
+            installs
+        });
+        installs.filter(|installs| !installs.deployments.is_empty() || installs.key.service_id.is_some()).collect()
+    }
+}
+
+/// What the group's last Install put on this host; `None` for a group that has not been installed.
+///
+/// # Errors
+/// When its journal cannot be read.
+pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
+    entries(setup, &Installs::last_of(group)).map_err(Unknown::into_text)
+}
+
+/// Why it is not known what a group has on this host.
+enum Unknown {
+    /// Its journal says nothing, and will not say more at another time.
+    Damaged(String),
+    /// It could not be read now.
+    Unreadable(String),
+}
+
+impl Unknown {
+    fn into_text(self) -> String {
+        match self {
+            Self::Damaged(text) | Self::Unreadable(text) => text,
+        }
+    }
+}
+
+fn entries(setup: &Setup, installs: &Installs) -> Result<Option<Vec<InstalledEntry>>, Unknown> {
+    let ours = entries_of_ours(setup, installs).map_err(|error| match error {
+        InstallError::JournalContent { .. } => Unknown::Damaged(chain(&error)),
+        error => Unknown::Unreadable(chain(&error)),
+    })?;
+    match installs.key.service_id {
+        Some(_) => service_files::last_install(setup, &installs.key, ours).map_err(Unknown::Unreadable),
+        None => Ok(ours),
+    }
+}
+
+fn entries_of_ours(setup: &Setup, installs: &Installs) -> Result<Option<Vec<InstalledEntry>>, InstallError> {
+    for deployment in &installs.deployments {
+        let journal = setup.layout.deployment(&installs.key, deployment).journal();
+        let mut looks = 0;
+        let found = loop {
+            looks += 1;
+            let read = match install::state(&journal)? {
+                JournalState::Installed | JournalState::Committed => install::installed(&journal).map(Some),
+                JournalState::None | JournalState::Open | JournalState::Undone => Ok(None),
+            };
+            match read {
+                Err(error) if looks < LOOKS && went_on(&error) => {}
+                read => break read?,
+            }
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn went_on(error: &InstallError) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    matches!(error, InstallError::State { .. }) || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound)
+}
+
+/// Notes in the facts of a plan what the other groups own of it; one group is read after another. What a damaged
+/// journal does not say is warned of: it must not block the other groups.
+///
+/// # Errors
+/// A journal that cannot be read now: what it names could be removed.
+pub fn note_others(
+    setup: &Setup,
+    others: &[Installs],
+    wanted: &Wanted,
+    facts: &mut HostFacts,
+) -> Result<Vec<Problem>, Problem> {
+    let mut warnings = Vec::new();
+    for other in others {
+        match entries(setup, other) {
+            Ok(found) => facts.note_group(wanted, &other.key.to_string(), found.unwrap_or_default()),
+            Err(Unknown::Damaged(text)) => {
+                warnings.push(unknown(&other.key, &text, "files of that group may be removed"))
+            }
+            Err(Unknown::Unreadable(text)) => {
+                return Err(unknown(&other.key, &text, "deploy again once its journal can be read"));
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+fn unknown(group: &GroupKey, text: &str, hint: &str) -> Problem {
+    let code = ProblemCode::CannotLook;
+    let message = format!("it is not known which files the deployment group {group} owns: {text}");
+    Problem { code, fact: code.fact(), message, hint: hint.to_owned(), path: None, at: None }
+}

@@ -1,0 +1,57 @@
+//! The hooks of the revision that is on the host: those that stop the old application.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use hostler_core::appspec::spec::EventHooks;
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::Group;
+use hostler_host::archive::{self, ArchiveError};
+use nix::libc::ELOOP;
+
+use crate::setup::Setup;
+use crate::work::bundle::{diagnose_bundle, usable};
+use crate::work::{chain, fail};
+
+/// The hooks, or why they are left out. That the old revision's bundle is gone or broken must not block every later
+/// release: its scripts cannot run, and people are told.
+///
+/// # Errors
+/// The bundle is there and cannot be read now: the old application would not be stopped, and nothing is touched yet.
+pub fn old_hooks(setup: &Setup, group: &Group) -> Result<(Vec<EventHooks>, Option<String>), WorkFailure> {
+    let Some(installed) = &group.installed else { return Ok((Vec::new(), None)) };
+    let archive = setup.layout.deployment(&group.key, &installed.archive).archive();
+    let left_out = |problem: String| {
+        let message = format!("the old revision's ApplicationStop is left out: its bundle cannot be read: {problem}");
+        Ok((Vec::new(), Some(message)))
+    };
+    let listing = match archive::list(&archive) {
+        Ok(listing) => listing,
+        Err(ArchiveError::Host { source, action, path }) if !is_gone(&source) => {
+            return Err(unreadable(&archive, &format!("cannot {action} {}: {source}", path.display())));
+        }
+        Err(error) => return left_out(chain(&error)),
+    };
+    match diagnose_bundle(&archive, &listing, group.appspec_name_of(&installed.archive), &setup.limits) {
+        Ok(found) => match usable(found, &listing) {
+            Ok(read) => Ok((read.spec.hooks, None)),
+            Err(failure) => left_out(failure.message),
+        },
+        Err(fault) if fault.unreadable => Err(unreadable(&archive, &fault.message)),
+        Err(fault) => left_out(fault.message),
+    }
+}
+
+/// Whether nothing is there, and nothing will be there at another time.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || error.raw_os_error() == Some(ELOOP)
+}
+
+/// Why the old revision's scripts cannot be run now, and the way out where it stays so.
+pub fn unreadable(archive: &Path, problem: &str) -> WorkFailure {
+    fail(format!(
+        "the old revision's ApplicationStop cannot be run now: {problem}; deploy again, or, if its bundle cannot be read \
+         any more, delete {}: then ApplicationStop is left out",
+        archive.display()
+    ))
+}

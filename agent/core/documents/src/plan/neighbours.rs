@@ -1,0 +1,98 @@
+//! What the other groups of the host own. A plan never removes it, and says where groups overlap.
+//!
+//! Whose a file is, is told by who installed its path, not by the file itself: a group's own hooks edit, replace and
+//! give away what was installed, so that neither an inode nor a time would tell a hook's work from somebody else's.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::actions::{InstalledEntry, InstalledKind};
+use super::facts::{HostFacts, PathFact};
+use super::leftovers::Links;
+use super::problem::{Problem, ProblemCode, shown};
+use super::wanted::Wanted;
+
+impl HostFacts {
+    /// Notes which files and links of another group this plan is about. To be said after everything that `wanted` names
+    /// was looked at.
+    pub fn note_group(&mut self, wanted: &Wanted, group: &str, installed: Vec<InstalledEntry>) {
+        let links = Links::new(wanted, self);
+        let about: HashSet<PathBuf> = match links.is_empty() {
+            true => HashSet::new(),
+            false => paths(wanted).map(|path| links.real(path)).collect(),
+        };
+        let name: Arc<str> = group.into();
+        for entry in installed.into_iter().filter(|entry| entry.kind != InstalledKind::Directory) {
+            let real = links.real(&entry.path);
+            if about.contains(&real) || (links.is_empty() && wanted.is_about(&real)) {
+                self.others.insert(real, Arc::clone(&name));
+            }
+        }
+    }
+}
+
+/// What a plan does that is allowed and probably not meant: a warning for each other group whose files it is about, and
+/// one for what could not be looked at.
+pub fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
+    let links = Links::new(wanted, facts);
+    let mut shared = Counts::default();
+    let mut left = Counts::default();
+    if !facts.others.is_empty() {
+        for path in wanted.objects.iter().map(|object| &object.path) {
+            shared.add(facts.others.get(&links.real(path)), path);
+        }
+        let wanted_places: HashSet<PathBuf> = wanted.objects.iter().map(|object| links.real(&object.path)).collect();
+        for path in wanted.last.iter().map(|entry| &entry.path).filter(|path| *facts.at(path) != PathFact::Absent) {
+            let real = links.real(path);
+            if !wanted_places.contains(&real) {
+                left.add(facts.others.get(&real), path);
+            }
+        }
+    }
+    let mut unseen = Counts::default();
+    for path in
+        facts.unreadable().filter(|path| wanted.objects.binary_search_by(|o| o.path.as_path().cmp(path)).is_err())
+    {
+        unseen.add(Some(&Arc::from("")), path);
+    }
+    let hint = "give each group destinations of its own; the deployment that comes last decides what is there";
+    let shared = shared.warnings(ProblemCode::SharedPath, hint, |paths, group| {
+        format!("{paths} of this bundle belong to the deployment group {group} too")
+    });
+    let left = left.warnings(ProblemCode::SharedPath, "remove it with that group", |paths, group| {
+        format!("{paths} of the last install stay, because the deployment group {group} installed them too")
+    });
+    let hint = "look at the disk or the file server; the next deployment tries again";
+    let unseen = unseen.warnings(ProblemCode::CannotLook, hint, |paths, _| {
+        format!("{paths} of the last install could not be looked at; what is there stays, and stays the group's")
+    });
+    [shared, left, unseen].concat()
+}
+
+/// How many paths, and which is the first, for each group.
+#[derive(Default)]
+struct Counts<'a>(BTreeMap<Arc<str>, (usize, &'a Path)>);
+
+impl<'a> Counts<'a> {
+    fn add(&mut self, group: Option<&Arc<str>>, path: &'a Path) {
+        let Some(group) = group else { return };
+        let (count, first) = self.0.entry(Arc::clone(group)).or_insert((0, path));
+        *count += 1;
+        *first = path.min(first);
+    }
+
+    fn warnings(self, code: ProblemCode, hint: &str, say: impl Fn(String, &str) -> String) -> Vec<Problem> {
+        let warning = |(group, (count, first)): (Arc<str>, (usize, &Path))| {
+            let paths = if count == 1 { "path" } else { "paths" };
+            let message = say(format!("{count} {paths} ({} is the first)", shown(first)), &group);
+            Problem::new(code, message, hint).path(first)
+        };
+        self.0.into_iter().map(warning).collect()
+    }
+}
+
+fn paths(wanted: &Wanted) -> impl Iterator<Item = &Path> {
+    let objects = wanted.objects.iter().map(|object| object.path.as_path());
+    objects.chain(wanted.last.iter().map(|entry| entry.path.as_path()))
+}

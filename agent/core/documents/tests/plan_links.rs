@@ -1,0 +1,238 @@
+//! Links that stand where a bundle has a directory: those that took the place of what the last install made, and those
+//! that were there before.
+
+use std::path::{Path, PathBuf};
+
+use hostler_documents::appspec::spec::{AppSpec, FileExistsBehavior, FileMapping, Position};
+use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_documents::path_rule::UnsafeStep;
+use hostler_documents::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
+use hostler_documents::plan::{
+    DeviceFact, DirectoryFact, Follow, HostFacts, Leads, PathFact, Problem, Wanted, plan, wanted,
+};
+
+use InstalledKind::{Directory, File, Link};
+
+const DIRECTORY: DirectoryFact = DirectoryFact { mode: 0o755, writable: true, device: 1 };
+
+/// The bundle's `/` goes to /srv/app; names that end with a slash are directories.
+fn bundle(names: &[&str]) -> (AppSpec, BundleListing) {
+    let at = Position { line: 4, column: 5, ..Position::default() };
+    let mapping = FileMapping { source: "/".into(), destination: "/srv/app".into(), source_at: at, destination_at: at };
+    let entry = |name: &&str| BundleEntry {
+        path: BundlePath::new(Path::new(name.trim_end_matches('/'))).unwrap(),
+        kind: match (name.ends_with('/'), name.contains("link")) {
+            (true, _) => EntryKind::Directory,
+            (_, true) => EntryKind::Symlink { target: "there".into() },
+            _ => EntryKind::File { size: 1 },
+        },
+        mode: 0o644,
+    };
+    (AppSpec { files: vec![mapping], ..AppSpec::default() }, BundleListing::new(names.iter().map(entry).collect()))
+}
+
+fn host(facts: &[(&str, PathFact)]) -> HostFacts {
+    let mut host = HostFacts::default();
+    for path in ["/", "/srv", "/srv/app"] {
+        host.paths.insert(path.into(), PathFact::Directory(DIRECTORY));
+    }
+    host.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None, read_only: false });
+    for (path, fact) in facts {
+        host.paths.insert(PathBuf::from(path), fact.clone());
+    }
+    // What was looked at as a directory was listed.
+    let directories: Vec<PathBuf> =
+        host.paths.iter().filter(|(_, f)| matches!(f, PathFact::Directory(_))).map(|(p, _)| p.clone()).collect();
+    for directory in directories {
+        let children = host.paths.keys().filter(|p| p.parent() == Some(&directory));
+        let names = children.map(|p| p.file_name().unwrap().to_owned()).collect();
+        host.listings.insert(directory, names);
+    }
+    host
+}
+
+fn link(leads: Leads) -> PathFact {
+    PathFact::Symlink { target: "/mnt/storage".into(), leads }
+}
+
+fn file() -> PathFact {
+    PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 }
+}
+
+fn last(entries: &[(&str, InstalledKind)]) -> Vec<InstalledEntry> {
+    let app = ("/srv/app", Directory);
+    let all = std::iter::once(&app).chain(entries);
+    all.map(|(path, kind)| InstalledEntry { path: path.into(), kind: *kind }).collect()
+}
+
+fn make(names: &[&str], last: &[InstalledEntry], facts: &HostFacts, cleanup: bool) -> Result<Plan, Vec<Problem>> {
+    let (spec, listing) = bundle(names);
+    plan(&wanted(&spec, &listing, Some(last))?, facts, FileExistsBehavior::Disallow, cleanup)
+}
+
+/// Each action as a word and its path below /srv/app.
+fn steps(plan: &Plan) -> Vec<String> {
+    let word = |action: &Action| match action {
+        Action::Remove { kind, .. } => format!("remove {kind:?}"),
+        Action::MakeDirectory { .. } => "make".to_owned(),
+        Action::KeepDirectory { .. } => "keep".to_owned(),
+        Action::PutFile { replaces, .. } | Action::PutLink { replaces, .. } => {
+            if *replaces { "replace" } else { "put" }.to_owned()
+        }
+    };
+    let below = |action: &Action| action.path().strip_prefix("/srv/app").unwrap().display().to_string();
+    plan.actions.iter().map(|action| format!("{} {}", word(action), below(action))).collect()
+}
+
+fn owned(plan: &Plan) -> Vec<(&str, InstalledKind)> {
+    plan.installed.iter().map(|entry| (entry.path.to_str().unwrap(), entry.kind)).collect()
+}
+
+const STORAGE: &[(&str, InstalledKind)] = &[("/srv/app/storage", Directory), ("/srv/app/storage/.gitkeep", File)];
+
+#[test]
+fn what_took_the_place_of_a_directory_of_the_last_install_makes_way() {
+    // A link to a directory, to a file and to nothing are not told apart: none of them is followed.
+    for (there, kind) in [(link(Leads::NotFollowed), "Link"), (file(), "File")] {
+        for cleanup in [true, false] {
+            let facts = host(&[("/srv/app/storage", there.clone())]);
+            let plan = make(&["storage/", "storage/.gitkeep"], &last(STORAGE), &facts, cleanup).unwrap();
+            let remove = format!("remove {kind} storage");
+            assert_eq!(steps(&plan), [&remove, "make storage", "put storage/.gitkeep"]);
+            assert_eq!(owned(&plan), [&[("/srv/app", Directory)], STORAGE].concat());
+            assert!(plan.links.is_empty() && plan.kept.is_empty(), "{plan:?}");
+        }
+    }
+}
+
+#[test]
+fn nested_directories_come_back_below_a_link_that_makes_way() {
+    let entries = [("/srv/app/a", Directory), ("/srv/app/a/b", Directory), ("/srv/app/a/b/c", File)];
+    let names = ["a/", "a/b/", "a/b/c"];
+    let plan = make(&names, &last(&entries), &host(&[("/srv/app/a", link(Leads::NotFollowed))]), true).unwrap();
+    assert_eq!(steps(&plan), ["remove Link a", "make a", "make a/b", "put a/b/c"]);
+    let facts = host(&[("/srv/app/a", PathFact::Directory(DIRECTORY)), ("/srv/app/a/b", link(Leads::NotFollowed))]);
+    let plan = make(&names, &last(&entries), &facts, true).unwrap();
+    assert_eq!(steps(&plan), ["remove Link a/b", "make a/b", "put a/b/c"]);
+    // `a` becomes a file: the link in it is in its way, and goes too.
+    let plan = make(&["a"], &last(&entries), &facts, true).unwrap();
+    assert_eq!(steps(&plan), ["remove Link a/b", "remove Directory a", "put a"]);
+}
+
+#[test]
+fn a_file_or_link_of_the_bundle_takes_the_place_of_such_a_link() {
+    let facts = host(&[("/srv/app/storage", link(Leads::NotFollowed))]);
+    let plan = make(&["storage"], &last(STORAGE), &facts, true).unwrap();
+    assert_eq!(steps(&plan), ["replace storage"]);
+    assert_eq!(owned(&plan), [("/srv/app", Directory), ("/srv/app/storage", File)]);
+    let facts = host(&[("/srv/app/link", link(Leads::NotFollowed))]);
+    let plan = make(&["link"], &last(&[("/srv/app/link", Directory)]), &facts, true).unwrap();
+    assert_eq!((steps(&plan), owned(&plan)[1]), (vec!["replace link".to_owned()], ("/srv/app/link", Link)));
+}
+
+#[test]
+fn where_no_directory_is_wanted_any_more_the_link_stays_and_its_place_stays_the_groups() {
+    let facts = host(&[("/srv/app/storage", link(Leads::NotFollowed)), ("/srv/app/x", file())]);
+    let before = last(&[STORAGE, &[("/srv/app/x", File)]].concat());
+    let plan = make(&["x"], &before, &facts, true).unwrap();
+    assert_eq!(steps(&plan), ["replace x"]);
+    assert_eq!(owned(&plan), [("/srv/app", Directory), ("/srv/app/storage", Directory), ("/srv/app/x", File)]);
+    assert_eq!(plan.kept, [Path::new("/srv/app/storage")]);
+    // So the revision that wants it again, or a rollback to one, is not refused.
+    let again = make(&["storage/", "storage/.gitkeep", "x"], &plan.installed, &facts, true).unwrap();
+    assert_eq!(steps(&again), ["remove Link storage", "make storage", "put storage/.gitkeep", "replace x"]);
+    // With a removal it goes, so that a later first deployment does not find it.
+    let (nothing, empty) = (AppSpec::default(), BundleListing::default());
+    let gone = wanted(&nothing, &empty, Some(&plan.installed)).unwrap();
+    let gone = plan_of(&gone, &facts);
+    assert_eq!(steps(&gone), ["remove File x", "remove Link storage", "remove Directory "]);
+    // Without clean-up nothing that is left over is owned.
+    let plan = make(&["x"], &before, &facts, false).unwrap();
+    assert_eq!((plan.kept.len(), plan.installed.len()), (1, 2));
+}
+
+fn plan_of(wanted: &Wanted, facts: &HostFacts) -> Plan {
+    plan(wanted, facts, FileExistsBehavior::Disallow, true).unwrap()
+}
+
+#[test]
+fn what_could_not_be_looked_at_stays_owned() {
+    let unreadable = || PathFact::Unreadable { reason: "Input/output error".into() };
+    let before = last(&[("/srv/app/d", Directory), ("/srv/app/d/x", File), ("/srv/app/y", File)]);
+    for facts in [
+        // The directory itself: what is in it was not looked at either.
+        host(&[("/srv/app/d", unreadable()), ("/srv/app/y", unreadable())]),
+        host(&[
+            ("/srv/app/d", PathFact::Directory(DIRECTORY)),
+            ("/srv/app/d/x", unreadable()),
+            ("/srv/app/y", unreadable()),
+        ]),
+    ] {
+        let plan = make(&["z"], &before, &facts, true).unwrap();
+        assert_eq!(steps(&plan), ["put z"]);
+        let expected = [&before[..], &last(&[("/srv/app/z", File)])[1..]].concat();
+        assert_eq!(plan.installed, expected);
+        // It is what has to be looked at that a wanted file cannot do without.
+        let problems = make(&["y"], &before, &facts, true).unwrap_err();
+        assert_eq!(problems.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(), ["cannot_look"]);
+    }
+}
+
+/// What is said of a link that was there before the first deployment.
+fn refused(leads: Leads, in_agents_place: bool) -> Problem {
+    let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);
+    let mut wanted = wanted(&spec, &listing, None).unwrap();
+    if in_agents_place {
+        wanted = wanted.following_safe_links();
+    }
+    let facts = host(&[("/srv/app/storage", link(leads))]);
+    let problems = plan(&wanted, &facts, FileExistsBehavior::Overwrite, true).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_link_that_was_there_before_is_refused_with_what_helps() {
+    let problem = refused(Leads::NotFollowed, false);
+    assert_eq!(problem.code.as_str(), "link_below_destination");
+    for words in ["leave that directory out of the bundle", "with the link as destination", "recheck_after"] {
+        assert!(problem.hint.contains(words), "{problem}");
+    }
+    let step = UnsafeStep { from: "/srv/app".into(), from_owner: 33, to: "/srv/app/storage".into(), to_owner: 0 };
+    let problem = refused(Leads::Unsafe(step), true);
+    assert_eq!(problem.code.as_str(), "link_below_destination");
+    assert!(problem.message.contains("user 33 owns /srv/app and"), "{problem}");
+    assert_eq!(refused(Leads::Elsewhere, true).code.as_str(), "link_leads_nowhere");
+    assert_eq!(refused(Leads::OutOfRoot, true).code.as_str(), "link_leaves_root");
+}
+
+#[test]
+fn in_the_agents_place_links_are_followed_where_the_path_rule_allows() {
+    let (spec, listing) = bundle(&["file", "storage/", "storage/.gitkeep"]);
+    let leads = || Leads::Directory { directory: DIRECTORY, real: "/mnt/storage".into() };
+    let facts = host(&[("/srv/app/storage", link(leads()))]);
+    let first = wanted(&spec, &listing, None).unwrap().following_safe_links();
+    let how = |wanted: &Wanted, path: &str| wanted.look_at.iter().find(|l| l.path == Path::new(path)).unwrap().follow;
+    assert_eq!(how(&first, "/srv/app/storage"), Follow::BySafeSteps);
+    assert_eq!((how(&first, "/srv/app"), how(&first, "/srv/app/file")), (Follow::Always, Follow::Never));
+    let plan = plan_of(&first, &facts);
+    assert_eq!(steps(&plan), ["put file", "put storage/.gitkeep"]);
+    assert_eq!(plan.links, [Path::new("/srv/app/storage")]);
+    assert_eq!(plan.links_below, plan.links);
+    assert_eq!(owned(&plan), [("/srv/app/file", File), ("/srv/app/storage/.gitkeep", File)]);
+
+    // The next bundle has nothing there: what was put behind the link is found again.
+    let (spec, listing) = bundle(&["file"]);
+    let mut before = last(&[]);
+    before.extend(plan.installed);
+    let second = wanted(&spec, &listing, Some(&before)).unwrap().following_safe_links();
+    assert_eq!(how(&second, "/srv/app/storage"), Follow::BySafeSteps);
+    let facts =
+        host(&[("/srv/app/storage", link(leads())), ("/srv/app/storage/.gitkeep", file()), ("/srv/app/file", file())]);
+    assert_eq!(steps(&plan_of(&second, &facts)), ["replace file", "remove File storage/.gitkeep"]);
+
+    // A link in the place of what the last install made is not followed there either.
+    let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);
+    let third = wanted(&spec, &listing, Some(&last(STORAGE))).unwrap().following_safe_links();
+    assert_eq!(how(&third, "/srv/app/storage"), Follow::Never);
+}
