@@ -33,6 +33,20 @@ fn what_a_hook_links_makes_way() {
 }
 
 #[test]
+fn what_a_hook_of_the_agents_last_revision_linked_makes_way() {
+    let (host, service) = served();
+    left_by_the_agent(&host);
+    let cleanup = deployment_root(&host, "deployment-instructions/0000-web-cleanup");
+    let listed = std::fs::read_to_string(&cleanup).unwrap();
+    write(&cleanup, format!("{listed}/srv/app/storage\n/srv/app/storage/upload\n"));
+    symlink(shared(&host), host.at("srv/app/storage")).unwrap();
+    let _daemon = daemon(&host);
+    let bundle = revision(&host, "v1").write();
+    service.deploy_to_the_end(&in_bucket(&service, &bundle, "d-FIRST0001"), &IN_PLACE);
+    assert_runs(&host, "v1");
+}
+
+#[test]
 fn what_a_hook_links_makes_way_for_a_local_deployment() {
     let host = Host::new();
     for version in ["v1", "v2", "v3"] {
@@ -80,7 +94,13 @@ fn a_link_that_another_user_could_turn_elsewhere_is_refused_by_download_bundle()
     assert_eq!(report.status, "Failed", "{said}");
     assert!(said.contains("user 33 owns") && said.contains("chown -h root"), "{said}");
     assert!(!shared(&host).join("of-v1").exists());
-    // The same bundle where BeforeInstall is said to put it right.
+    // What the hint says: the link becomes root's.
+    lchown(&storage, Some(0), None).unwrap();
+    let bundle = with_storage(&host, "v1").write();
+    service.deploy_to_the_end(&in_bucket(&service, &bundle, "d-THIRD0003"), &IN_PLACE);
+    assert!(shared(&host).join("of-v1").exists());
+    // Or BeforeInstall is said to put it right.
+    lchown(&storage, Some(33), None).unwrap();
     let unlink = format!("rm -f {}", storage.display());
     let bundle = with_storage(&host, "v2")
         .hook("BeforeInstall", &unlink)

@@ -8,7 +8,7 @@ use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKin
 use hostler_documents::path_rule::UnsafeStep;
 use hostler_documents::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
 use hostler_documents::plan::{
-    DeviceFact, DirectoryFact, Follow, HostFacts, Leads, PathFact, Problem, Wanted, plan, wanted,
+    DeviceFact, DirectoryFact, Follow, HostFacts, Leads, PathFact, Problem, Wanted, plan, wanted, warnings,
 };
 
 use InstalledKind::{Directory, File, Link};
@@ -235,4 +235,58 @@ fn in_the_agents_place_links_are_followed_where_the_path_rule_allows() {
     let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);
     let third = wanted(&spec, &listing, Some(&last(STORAGE))).unwrap().following_safe_links();
     assert_eq!(how(&third, "/srv/app/storage"), Follow::Never);
+}
+
+#[test]
+fn what_another_group_installed_too_is_never_removed() {
+    let theirs = |paths: &[&str]| -> Vec<InstalledEntry> {
+        paths.iter().map(|path| InstalledEntry { path: path.into(), kind: File }).collect()
+    };
+    let before = last(&[("/srv/app/common", File), ("/srv/app/mine", File)]);
+    let (spec, listing) = bundle(&["new"]);
+    let wanted_of = |last: &[InstalledEntry]| wanted(&spec, &listing, Some(last)).unwrap();
+    let wanted_now = wanted_of(&before);
+    let mut facts = host(&[("/srv/app/common", file()), ("/srv/app/mine", file())]);
+    facts.note_group(&wanted_now, "shop/b", theirs(&["/srv/app/common", "/elsewhere"]));
+    assert_eq!(facts.others.len(), 1, "only what the plan is about is kept: {:?}", facts.others);
+    let plan = plan_of(&wanted_now, &facts);
+    assert_eq!(steps(&plan), ["put new", "remove File mine"]);
+    assert_eq!(owned(&plan), [("/srv/app", Directory), ("/srv/app/new", File)]);
+    assert_eq!(plan.kept, [Path::new("/srv/app/common")]);
+    let said: Vec<_> = warnings(&wanted_now, &facts).iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("/srv/app/common") && said[0].contains("shop/b installed them too"), "{said:?}");
+    // Nor does it make way for a directory.
+    let (spec, listing) = bundle(&["common/", "common/x"]);
+    let wanted_now = wanted(&spec, &listing, Some(&before)).unwrap();
+    let problems = plan_result(&wanted_now, &facts).unwrap_err();
+    let said: Vec<_> = problems.iter().map(|p| (p.code.as_str(), p.message.contains("shop/b"))).collect();
+    assert_eq!(said, [("file_in_the_way", true)]);
+}
+
+#[test]
+fn another_groups_file_is_known_through_a_link_too() {
+    // /srv/app is a link to /data/app, where the other group has its destination.
+    let (spec, listing) = bundle(&["common"]);
+    let before = [InstalledEntry { path: "/srv/app/old".into(), kind: File }];
+    let wanted_now = wanted(&spec, &listing, Some(&before)).unwrap();
+    let leads = Leads::Directory { directory: DIRECTORY, real: "/data/app".into() };
+    let mut facts = host(&[("/srv/app", link(leads)), ("/srv/app/common", file()), ("/srv/app/old", file())]);
+    let theirs = ["/data/app/common", "/data/app/old", "/data/app/other"];
+    let theirs = theirs.map(|path| InstalledEntry { path: path.into(), kind: File }).to_vec();
+    facts.note_group(&wanted_now, "shop/b", theirs);
+    let problems = plan_result(&wanted_now, &facts).unwrap_err();
+    assert!(problems.len() == 1 && problems[0].message.contains("shop/b installed it"), "{problems:?}");
+    let plan = plan(&wanted_now, &facts, FileExistsBehavior::Overwrite, true).unwrap();
+    assert_eq!(steps_of_all(&plan), ["/srv/app/common"]);
+    let said: Vec<_> = warnings(&wanted_now, &facts).iter().map(|p| p.code.as_str()).collect();
+    assert_eq!(said, ["shared_path", "shared_path"]);
+}
+
+fn plan_result(wanted: &Wanted, facts: &HostFacts) -> Result<Plan, Vec<Problem>> {
+    plan(wanted, facts, FileExistsBehavior::Disallow, true)
+}
+
+fn steps_of_all(plan: &Plan) -> Vec<&str> {
+    plan.actions.iter().map(|action| action.path().to_str().unwrap()).collect()
 }
