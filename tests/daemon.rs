@@ -89,9 +89,9 @@ fn commands_go_through_the_door_and_their_progress_is_streamed() {
     ]);
     host.ok(&["rollback"]).saying(&["succeeded"]);
     assert_eq!(version(&host), "v1\n");
-    assert_eq!(host.status()["condition"], "held");
-    host.ok(&["resume"]);
-    assert_eq!(host.status()["held"], serde_json::Value::Null);
+    assert_eq!(host.status()["condition"], "rolled_back");
+    assert_eq!(host.status()["held"], serde_json::Value::Null, "this group follows no channel");
+    host.run(&["resume"]).with_code(3).saying(&["follows its channel already"]);
     host.ok(&["stop"]);
     daemon.end().with_code(0);
 }

@@ -53,7 +53,7 @@ pub enum Verb {
     Deploy(DeployArgs),
     /// Return to the last good revision and hold the channel's release
     Rollback(RollbackArgs),
-    /// Follow the channel again after a rollback, a removal or a failed release
+    /// Follow the channel again after a rollback, a removal, a failed release or a deployment by hand
     Resume,
     /// Run the group's ApplicationStop and take its files off this host
     Remove(RemoveArgs),

@@ -75,6 +75,9 @@ pub struct News {
     pub posture: Posture,
     /// The group on this host in one word.
     pub condition: Condition,
+    /// Whether releases of the channel that were accepted are held back by hand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Since when, milliseconds since 1970; `None` where nothing was ever deployed.
     pub since_ms: Option<u64>,
     /// SHA-256 of the bundle whose files are on the host.
@@ -105,6 +108,7 @@ impl News {
             key: key.clone(),
             posture: state.lifecycle.posture,
             condition: group.map_or(Condition::Empty, condition),
+            held: group.is_some_and(|group| group.following.hold().is_some()),
             since_ms: group.and_then(since_ms),
             revision: installed.and_then(|installed| installed.revision.digest),
             sequence: installed.and_then(|installed| installed.sequence),

@@ -65,7 +65,7 @@ fn deployments(text: &mut Text, groups: &[&Group], health: &Health) {
         "Whether somebody holds the group, so that its channel is not followed.",
     );
     for group in groups {
-        text.flag("hostler_group_held", &group.key, group.following.held.is_some());
+        text.flag("hostler_group_held", &group.key, group.following.hold().is_some());
     }
     text.family("hostler_release_sequence", "gauge", "Sequence of the release whose files are on the host.");
     for group in groups {

@@ -162,7 +162,7 @@ pub struct GroupStatus {
     pub key_policy: Option<u64>,
     /// The highest sequence of the channel that was accepted.
     pub highest_sequence: Option<u64>,
-    /// Why the channel is not followed.
+    /// Why releases of the channel up to `highest_sequence` are not followed, whatever the condition is.
     pub held: Option<String>,
     /// What the health checks of what is on the host say; `None` without checks and without a daemon.
     #[serde(default)]
@@ -180,7 +180,7 @@ pub struct GroupStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// Nothing was deployed yet.
+    /// Nothing of the group is on the host: nothing was deployed yet, or it was removed.
     Empty,
     /// The last deployment succeeded.
     Good,
@@ -188,10 +188,10 @@ pub enum Condition {
     Deploying,
     /// The last deployment failed and nothing made it good.
     Failed,
-    /// The last deployment failed and the last good revision was put back.
+    /// An earlier revision was put back, by hand or because the last deployment failed. An older agent said `held` where
+    /// that was done by hand.
+    #[serde(alias = "held")]
     RolledBack,
-    /// A rollback by hand holds the channel's release.
-    Held,
     /// The application was stopped because the host leaves service.
     Stopped,
 }
@@ -205,7 +205,6 @@ impl Condition {
             Self::Deploying => "deploying",
             Self::Failed => "FAILED",
             Self::RolledBack => "rolled back",
-            Self::Held => "held",
             Self::Stopped => "stopped",
         }
     }
@@ -308,11 +307,12 @@ fn groups_line(state: &State, health: &Health) -> String {
     groups.sort_by_key(|(condition, _)| match condition {
         Condition::Deploying => 0,
         Condition::Failed => 1,
-        Condition::RolledBack | Condition::Held | Condition::Stopped => 2,
+        Condition::RolledBack | Condition::Stopped => 2,
         Condition::Good | Condition::Empty => 3,
     });
     let named = groups.iter().take(NAMED_GROUPS).map(|(condition, group)| {
-        let line = group_line(*condition, group);
+        let held = if group.following.hold().is_some() { ", held" } else { "" };
+        let line = format!("{}{held}", group_line(*condition, group));
         match health.get(&group.key.id()).filter(|report| !report.is_healthy() && group.active.is_none()) {
             Some(report) => format!("{line}, {}", unhealthy_line(report)),
             None => line,
@@ -381,7 +381,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
         signature: group.installed.as_ref().map(|i| i.trust.clone()).unwrap_or_default(),
         key_policy: group.following.keys.as_ref().map(|keys| keys.policy.version),
         highest_sequence: group.following.highest.map(|h| h.sequence),
-        held: group.following.held.clone(),
+        held: group.following.hold().map(str::to_owned),
         health: daemon.and_then(|daemon| daemon.health.get(&group.key.id())).cloned(),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
@@ -401,8 +401,8 @@ pub(crate) fn condition(group: &Group) -> Condition {
     }
     let Some(last) = group.finished.last() else { return Condition::Empty };
     match (last.outcome, last.request.creator) {
-        _ if group.following.held.is_some() => Condition::Held,
         (Some(Outcome::Failed), _) => Condition::Failed,
+        _ if last.request.removes => Condition::Empty,
         (_, Creator::Lifecycle) => Condition::Stopped,
         (_, Creator::Rollback) => Condition::RolledBack,
         _ => Condition::Good,

@@ -96,7 +96,7 @@ impl Attendant {
             }
         };
         match follow {
-            Follow::UpToDate => self.healthy(setup, known),
+            Follow::UpToDate | Follow::ByHand(_) => self.healthy(setup, known),
             Follow::Held(_) => Launched::Held,
             Follow::Failed => Launched::Bad(known.map_or_else(String::new, failure)),
             Follow::Deploy | Follow::Busy => Launched::Waiting,

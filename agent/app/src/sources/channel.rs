@@ -268,7 +268,7 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
             None
         }
         Look::Release { follow: Follow::Busy | Follow::Held(_) | Follow::Failed, .. } => None,
-        Look::Release { follow: Follow::UpToDate, etag, .. } => Some(etag),
+        Look::Release { follow: Follow::UpToDate | Follow::ByHand(_), etag, .. } => Some(etag),
     }
 }
 

@@ -113,6 +113,13 @@ fn found_text(deployment: &Deployment) -> String {
 fn say_why_not(setup: &Setup, group: &str, sequence: u64, follow: &Follow) -> Outcome {
     let (code, text) = match follow {
         Follow::UpToDate | Follow::Deploy => (ExitCode::Ok, format!("{group} runs release {sequence}")),
+        Follow::ByHand(deployment) => (
+            ExitCode::Ok,
+            format!(
+                "release {sequence} of {group} was deployed, and {deployment} by hand since; `hostler resume` deploys the \
+                 release again"
+            ),
+        ),
         Follow::Failed => (
             ExitCode::Failed,
             format!(

@@ -151,9 +151,14 @@ fn machine_events_text(text: &mut String, events: &MachineEvents) {
 }
 
 fn group_text(text: &mut String, group: &GroupStatus) {
-    let _ = writeln!(text, "\n{}: {}", group.key, group.condition.word());
+    let held = if group.held.is_some() { ", held" } else { "" };
+    let _ = writeln!(text, "\n{}: {}{held}", group.key, group.condition.word());
     if let Some(why) = &group.held {
-        let _ = writeln!(text, "  held:      {why}; `hostler resume` follows the channel again");
+        let upto = group.highest_sequence.map_or_else(String::new, |sequence| format!(" up to {sequence}"));
+        let _ = writeln!(
+            text,
+            "  held:      {why}; releases{upto} are not followed until a higher one or `hostler resume`"
+        );
     }
     if let Some(installed) = &group.installed {
         let what = installed.revision.digest.map_or_else(|| installed.revision.location.clone(), |d| d.to_string());

@@ -49,7 +49,7 @@ pub fn wish(
     now_ms: u64,
 ) -> Wish {
     let Some(after_seconds) = after_seconds else { return Wish::GiveBack };
-    let held = state.groups.get(&key.id()).is_some_and(|group| group.following.held.is_some());
+    let held = state.groups.get(&key.id()).is_some_and(|group| group.following.hold().is_some());
     match state.lifecycle.posture {
         Posture::Pooled | Posture::Parked => return Wish::GiveBack,
         Posture::Leaving | Posture::AtRisk => return Wish::Keep,

@@ -1,6 +1,7 @@
 //! Whether a release in the channel leads to a deployment.
 
-use crate::machine::state::{Group, Outcome};
+use crate::ids::DeploymentId;
+use crate::machine::state::{Deployment, Group, Outcome};
 
 /// What the sequence of the channel's release means for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub enum Follow {
     Deploy,
     /// It was deployed.
     UpToDate,
+    /// It was deployed, and this deployment by hand has put something else in its place since.
+    ByHand(DeploymentId),
     /// It was tried and failed; a higher sequence or `hostler resume` leads on.
     Failed,
     /// A rollback by hand holds it.
@@ -24,9 +27,9 @@ pub fn follow(group: Option<&Group>, sequence: u64) -> Follow {
     if group.active.is_some() {
         return Follow::Busy;
     }
-    match &following.held {
+    match following.hold() {
         Some(why) if following.highest.is_some_and(|highest| sequence <= highest.sequence) => {
-            return Follow::Held(why.clone());
+            return Follow::Held(why.to_owned());
         }
         _ => {}
     }
@@ -34,8 +37,27 @@ pub fn follow(group: Option<&Group>, sequence: u64) -> Follow {
         return Follow::Deploy;
     }
     let tried = group.finished.iter().rev().find(|d| d.request.sequence() == Some(sequence));
-    match tried.and_then(|d| d.outcome) {
-        Some(Outcome::Failed) => Follow::Failed,
-        Some(Outcome::Succeeded) | None => Follow::UpToDate,
+    if tried.is_some_and(|d| d.outcome == Some(Outcome::Failed)) {
+        return Follow::Failed;
     }
+    match put_in_its_place(group, sequence, tried) {
+        Some(deployment) => Follow::ByHand(deployment),
+        None => Follow::UpToDate,
+    }
+}
+
+/// The deployment whose files are on the host instead of those of the release, which was deployed.
+fn put_in_its_place(group: &Group, sequence: u64, tried: Option<&Deployment>) -> Option<DeploymentId> {
+    let installed = group.installed.as_ref()?;
+    // A rollback to the release has another id, and the release's unpacked bundle.
+    let is_release = installed.sequence == Some(sequence) || tried.is_some_and(|d| d.id == installed.archive);
+    (!is_release).then(|| installed.deployment.clone())
+}
+
+/// Whether `resume` changes anything: the channel's release is held, has failed, or is not what was deployed last.
+pub(crate) fn can_resume(group: &Group) -> bool {
+    let following = &group.following;
+    following.hold().is_some()
+        || (following.tried_sequence != 0
+            && matches!(follow(Some(group), following.tried_sequence), Follow::Failed | Follow::ByHand(_)))
 }

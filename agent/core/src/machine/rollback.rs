@@ -46,16 +46,7 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
         }
         None => newest_good(group).ok_or_else(|| Refusal::NoGoodRevision { key: key() })?,
     };
-    let installed = Installed {
-        deployment: target.id.clone(),
-        archive: target.archive().clone(),
-        revision: target.request.revision.clone(),
-        sequence: target.request.sequence(),
-        trust: target.request.trust.clone(),
-        at_ms: target.started_ms,
-        health: target.health.clone(),
-    };
-    Ok(request(group, &installed, asked_by.to_owned(), policy))
+    Ok(request(group, &target.to_installed(target.started_ms), asked_by.to_owned(), policy))
 }
 
 /// The newest deployment that succeeded and whose revision is not the one that runs. After a failure that touched the
@@ -89,6 +80,6 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         rolls_back: None,
         removes: false,
         stops: None,
-        policy,
+        policy: Policy { appspec_name: group.appspec_name_of(&target.archive).map(str::to_owned), ..policy },
     }
 }

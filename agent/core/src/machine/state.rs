@@ -165,8 +165,13 @@ impl Group {
     /// The name of the appspec file in the bundle that a deployment unpacked, where it was deployed with a name of its
     /// own.
     pub fn appspec_name_of(&self, archive: &DeploymentId) -> Option<&str> {
-        let deployment = self.finished.iter().find(|d| &d.id == archive)?;
-        deployment.request.policy.appspec_name.as_deref()
+        let in_use = self.installed.iter().chain(&self.installed_before).chain(&self.last_good);
+        let known = in_use.filter(|i| &i.archive == archive).find_map(|i| i.appspec_name.as_deref());
+        // What an older agent installed has its name in the deployment only.
+        known.or_else(|| {
+            let deployment = self.finished.iter().find(|d| &d.id == archive)?;
+            deployment.request.policy.appspec_name.as_deref()
+        })
     }
 
     /// Adds a deployment that ended, and forgets the oldest: what retention needs and people ask for stays.
@@ -189,6 +194,9 @@ pub struct Installed {
     pub archive: DeploymentId,
     /// The revision.
     pub revision: Revision,
+    /// Name of the appspec file in its bundle, where it is not appspec.yml or appspec.yaml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appspec_name: Option<String>,
     /// Sequence of the release that asked for it.
     pub sequence: Option<u64>,
     /// Who signed it.
@@ -211,6 +219,21 @@ pub struct Following {
     /// The highest key policy of the channel that was accepted, where one beyond the configured one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<AcceptedKeys>,
-    /// Why releases up to `highest` are not followed, after a rollback by hand; `resume` clears it.
+    /// Why releases up to `highest` are not followed, after a rollback by hand; `resume` clears it. Read it by
+    /// [`Following::hold`].
     pub held: Option<String>,
+}
+
+impl Following {
+    /// Why releases up to `highest` are not followed. Where no release was ever accepted there is nothing to hold.
+    pub fn hold(&self) -> Option<&str> {
+        self.held.as_deref().filter(|_| self.highest.is_some())
+    }
+
+    /// Holds the releases that were accepted so far, and says up to which sequence; `None` where there are none.
+    pub(crate) fn hold_because(&mut self, why: String) -> Option<u64> {
+        let sequence = self.highest.map(|highest| highest.sequence);
+        self.held = sequence.map(|_| why);
+        sequence
+    }
 }

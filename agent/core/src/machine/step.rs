@@ -9,6 +9,7 @@ use crate::ids::{DeploymentId, InstanceId};
 use crate::lifecycle::Posture;
 use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, Progress, Refusal, Work, WorkFailure};
+use crate::machine::follow::can_resume;
 use crate::machine::rollback;
 use crate::machine::service;
 use crate::machine::state::{Creator, Deployment, Group, Request, Source, State, StepStatus};
@@ -81,10 +82,10 @@ impl Turn<'_> {
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::by_hand(group, to, &asked_by, *policy)?;
-                group.following.held = Some(format!("{asked_by} rolled back"));
-                let sequence = group.following.highest.map_or(0, |highest| highest.sequence);
-                let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };
-                self.record(Kind::Hold { group: key, sequence, requested });
+                if let Some(sequence) = group.following.hold_because(format!("{asked_by} rolled back")) {
+                    let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };
+                    self.record(Kind::Hold { group: key, sequence, requested });
+                }
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
             }
@@ -92,13 +93,13 @@ impl Turn<'_> {
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::removal(group, asked_by.clone(), *policy)?;
-                group.following.held = Some(format!("{asked_by} removed it"));
+                group.following.hold_because(format!("{asked_by} removed it"));
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
             }
             Event::Resume { key, asked_by } => {
                 let group = self.group(&key);
-                if group.following.held.is_none() && group.following.tried_sequence == 0 {
+                if !can_resume(group) {
                     return Err(Refusal::NotHeld { key });
                 }
                 group.following.held = None;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod by_hand;
 mod commands;
 mod host;
 mod traffic;

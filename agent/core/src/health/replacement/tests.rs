@@ -58,7 +58,9 @@ fn a_host_that_is_about_to_change_or_does_not_serve_is_not_reported() {
     deploying.deploy("a", 2);
     assert_eq!(wish_of(&deploying.state), Wish::Keep);
     let mut held = served();
-    held.state.groups.get_mut(&key().id()).unwrap().following.held = Some("rolled back by hand".to_owned());
+    let following = &mut held.state.groups.get_mut(&key().id()).unwrap().following;
+    following.held = Some("rolled back by hand".to_owned());
+    following.highest = Some(crate::release::Highest { sequence: 1, digest: None });
     assert_eq!(wish_of(&held.state), Wish::GiveBack);
     let mut launching = served();
     launching.state.lifecycle.action = Some(Action {

@@ -53,6 +53,7 @@ impl Deployment {
             deployment: self.id.clone(),
             archive: self.archive().clone(),
             revision: self.request.revision.clone(),
+            appspec_name: self.request.policy.appspec_name.clone(),
             sequence: self.request.sequence(),
             trust: self.request.trust.clone(),
             at_ms,

@@ -161,7 +161,8 @@ pub struct Policy {
     /// Keep the bundle of the last deployment packed, where there is room, so that the next one fetches less.
     #[serde(default = "yes")]
     pub keep_bundle: bool,
-    /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml.
+    /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml. A deployment that returns to an
+    /// earlier revision has that revision's.
     pub appspec_name: Option<String>,
     /// Seconds after the host is back in service in which its health checks must stay healthy, unless the appspec says
     /// otherwise; 0 is none.

@@ -1,0 +1,187 @@
+//! What people do by hand, and what it means for the channel and for what is shown.
+
+use super::*;
+use crate::status::{Condition, condition};
+
+fn group(host: &Host) -> crate::machine::state::Group {
+    host.state.groups[&key("prod").id()].clone()
+}
+
+fn deployed(host: &mut Host, number: u64, request: Request) {
+    let effects = host.deploy(number, request).unwrap();
+    host.run(effects, never);
+}
+
+fn rolled_back(host: &mut Host, number: u64) {
+    let (id, asked_by) = (id(number), "root".to_owned());
+    let effects =
+        host.step(Event::Rollback { id, key: key("prod"), to: None, asked_by, policy: Box::default() }).unwrap();
+    host.run(effects, never);
+}
+
+fn resumed(host: &mut Host) -> Result<(), Refusal> {
+    host.step(Event::Resume { key: key("prod"), asked_by: "root".to_owned() }).map(drop)
+}
+
+fn named(name: Option<&str>) -> Request {
+    let mut request = request("prod", None);
+    request.policy.appspec_name = name.map(str::to_owned);
+    request
+}
+
+#[test]
+fn what_returns_to_a_revision_reads_the_appspec_under_that_revisions_name() {
+    for by_hand in [false, true] {
+        let mut host = Host::default();
+        deployed(&mut host, 1, named(Some("third.yml")));
+        if !by_hand {
+            host.fail_at = Some(LifecycleEvent::ValidateService);
+        }
+        deployed(&mut host, 2, named(Some("other.yml")));
+        if by_hand {
+            rolled_back(&mut host, 3);
+        }
+        let found = group(&host);
+        let rollback = found.finished.last().unwrap();
+        assert_eq!(rollback.request.creator, Creator::Rollback, "by hand: {by_hand}");
+        assert_eq!(rollback.request.policy.appspec_name.as_deref(), Some("third.yml"), "by hand: {by_hand}");
+        assert_eq!(found.installed.unwrap().appspec_name.as_deref(), Some("third.yml"), "by hand: {by_hand}");
+    }
+}
+
+#[test]
+fn a_rollback_to_a_revision_without_a_name_of_its_own_does_not_take_the_failed_ones() {
+    let mut host = Host::default();
+    deployed(&mut host, 1, named(None));
+    host.fail_at = Some(LifecycleEvent::ValidateService);
+    deployed(&mut host, 2, named(Some("other.yml")));
+    assert_eq!(group(&host).finished.last().unwrap().request.policy.appspec_name, None);
+}
+
+#[test]
+fn the_appspecs_name_stays_known_when_its_deployment_is_forgotten() {
+    let mut host = Host::default();
+    deployed(&mut host, 1, named(Some("third.yml")));
+    host.fail_at = Some(LifecycleEvent::DownloadBundle);
+    for number in 2..20 {
+        deployed(&mut host, number, named(None));
+    }
+    assert!(group(&host).finished.iter().all(|d| d.id != id(1)), "it is not forgotten");
+    assert_eq!(group(&host).appspec_name_of(&id(1)), Some("third.yml"));
+    let sealed = crate::machine::seal::seal(host.state.clone(), &[], 1);
+    assert_eq!(sealed.state.groups[&key("prod").id()].appspec_name_of(&id(1)), Some("third.yml"));
+}
+
+#[test]
+fn a_state_of_an_older_agent_has_the_appspecs_name_in_its_deployments() {
+    let mut host = Host::default();
+    deployed(&mut host, 1, named(Some("third.yml")));
+    let mut document = serde_json::to_value(&host.state).unwrap();
+    let written = &mut document["groups"][key("prod").id()];
+    for installed in ["installed", "last_good"] {
+        assert!(written[installed].as_object_mut().unwrap().remove("appspec_name").is_some());
+    }
+    host.state = serde_json::from_value(document).unwrap();
+    assert_eq!(group(&host).appspec_name_of(&id(1)), Some("third.yml"));
+    host.fail_at = Some(LifecycleEvent::ValidateService);
+    deployed(&mut host, 2, named(None));
+    assert_eq!(group(&host).finished.last().unwrap().request.policy.appspec_name.as_deref(), Some("third.yml"));
+}
+
+#[test]
+fn a_hold_hides_no_failure_and_stays_until_a_higher_release_or_resume() {
+    let mut host = Host::default();
+    for sequence in [1, 2] {
+        deployed(&mut host, sequence, request("prod", Some(sequence)));
+    }
+    rolled_back(&mut host, 3);
+    let state = |host: &Host| (condition(&group(host)), group(host).following.hold().is_some());
+    assert_eq!(state(&host), (Condition::RolledBack, true));
+    let mut failing = request("prod", None);
+    failing.policy.rollback = RollbackPolicy::Never;
+    host.fail_at = Some(LifecycleEvent::ApplicationStart);
+    deployed(&mut host, 4, failing);
+    assert_eq!(state(&host), (Condition::Failed, true));
+    host.fail_at = None;
+    deployed(&mut host, 5, request("prod", None));
+    assert_eq!(state(&host), (Condition::Good, true), "what was deployed by hand is not the channel's release");
+    assert!(matches!(follow(Some(&group(&host)), 2), Follow::Held(_)));
+    deployed(&mut host, 6, request("prod", Some(3)));
+    assert_eq!(state(&host), (Condition::Good, false));
+}
+
+#[test]
+fn a_failed_rollback_by_hand_is_shown_as_failed() {
+    let mut host = Host::default();
+    for sequence in [1, 2] {
+        deployed(&mut host, sequence, request("prod", Some(sequence)));
+    }
+    let mut effects = host
+        .step(Event::Rollback {
+            id: id(3),
+            key: key("prod"),
+            to: None,
+            asked_by: "root".to_owned(),
+            policy: Box::default(),
+        })
+        .unwrap();
+    let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+    let result = Box::new(WorkResult::Prepared(Err(failure)));
+    effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
+    host.run(effects, never);
+    assert_eq!(condition(&group(&host)), Condition::Failed);
+}
+
+#[test]
+fn a_group_that_follows_no_channel_is_never_held() {
+    let mut host = Host::default();
+    for number in [1, 2] {
+        deployed(&mut host, number, request("prod", None));
+    }
+    rolled_back(&mut host, 3);
+    assert_eq!(group(&host).following.held, None);
+    // An older agent wrote one all the same.
+    host.state.groups.get_mut(&key("prod").id()).unwrap().following.held = Some("root rolled back".to_owned());
+    assert_eq!(group(&host).following.hold(), None);
+    assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })));
+}
+
+#[test]
+fn a_removal_leaves_nothing_deployed() {
+    let mut host = Host::default();
+    deployed(&mut host, 1, request("prod", Some(1)));
+    let (asked_by, policy) = ("root".to_owned(), Box::default());
+    let effects = host.step(Event::Remove { id: id(2), key: key("prod"), asked_by, policy }).unwrap();
+    host.run(effects, never);
+    assert_eq!((condition(&group(&host)), group(&host).following.hold()), (Condition::Empty, Some("root removed it")));
+}
+
+#[test]
+fn resume_is_refused_where_it_would_deploy_what_runs() {
+    let mut host = Host::default();
+    assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })), "nothing was deployed");
+    deployed(&mut host, 1, request("prod", Some(1)));
+    assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })), "the release runs");
+    assert_eq!(follow(Some(&group(&host)), 1), Follow::UpToDate);
+    // A rollback to it brings the release back under another id.
+    host.fail_at = Some(LifecycleEvent::ValidateService);
+    deployed(&mut host, 2, request("prod", None));
+    assert_eq!(follow(Some(&group(&host)), 1), Follow::UpToDate);
+    assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })), "the release runs again");
+}
+
+#[test]
+fn resume_leads_back_to_a_release_that_failed_is_held_or_was_replaced_by_hand() {
+    let mut host = Host::default();
+    deployed(&mut host, 1, request("prod", Some(1)));
+    deployed(&mut host, 2, request("prod", None));
+    assert_eq!(follow(Some(&group(&host)), 1), Follow::ByHand(id(2)));
+    resumed(&mut host).unwrap();
+    assert_eq!(follow(Some(&group(&host)), 1), Follow::Deploy);
+    assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })), "it was asked for already");
+    host.fail_at = Some(LifecycleEvent::BeforeInstall);
+    deployed(&mut host, 3, request("prod", Some(2)));
+    assert_eq!(follow(Some(&group(&host)), 2), Follow::Failed);
+    resumed(&mut host).unwrap();
+    assert_eq!(follow(Some(&group(&host)), 2), Follow::Deploy);
+}
