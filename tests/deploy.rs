@@ -348,7 +348,7 @@ fn a_rollback_by_hand_holds_the_channel_until_resume() {
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v2"), "v1"));
     assert_eq!(
         (&host.status()["condition"], &host.status()["held"]),
-        (&"rolled_back".into(), &"root rolled back".into())
+        (&"rolled_back".into(), &"user root rolled back".into())
     );
     host.run(&once).with_code(3).saying(&["held", "hostler resume"]);
     assert_eq!(version(), "v1\n");

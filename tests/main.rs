@@ -21,6 +21,7 @@ mod https;
 mod iam;
 mod identity;
 mod imds;
+mod interrupted;
 mod lifecycle;
 mod logs;
 mod machine;

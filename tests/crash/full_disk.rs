@@ -150,3 +150,91 @@ fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
     assert!(host.hook_lines().starts_with(&expected), "{:?}", host.hook_lines());
     host.ok(&["history", "--verify"]);
 }
+
+/// One disk for everything, which fills up when the old application is stopped: what a rollback needs was set aside.
+#[test]
+fn on_a_full_disk_the_old_application_is_started_again() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    for event in ["BeforeInstall", "AfterInstall", "ApplicationStart"] {
+        let host = Host::new();
+        let Some(disk) = Mount::tmpfs(&host.root(), 24 << 20) else { return };
+        host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);
+        host.clear_hook_lines();
+        let fill = format!("cat /dev/zero > {} 2>/dev/null || true", host.at("filler").display());
+        let new = Bundle::new(&host, "v2").app().content("app/large", [7; 100_000]).hook(event, &fill);
+        let ended = host.deploy(&new.all_hooks().write(), &[]).with_code(1);
+        assert!(!full_or_fine(&ended, &[&host.root(), Path::new("/srv")]), "{event}");
+        assert!(disk.free() < 4 << 20, "{event}: the disk is not full");
+        assert_eq!(host.status()["condition"], "rolled_back", "{event}: {ended:?}");
+        assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n", "{event}");
+        assert!(!host.at("srv/app/large").exists(), "{event}");
+        let lines = host.hook_lines();
+        assert_eq!(lines.last().unwrap(), "v1 AfterAllowTraffic", "{event}: {lines:?}");
+        assert!(lines.contains(&"v1 ApplicationStart".to_owned()), "{event}: {lines:?}");
+        // What is used up cannot be set aside again, so nothing is stopped.
+        host.clear_hook_lines();
+        let next = Bundle::new(&host, "v3").app().all_hooks().write();
+        let ended = host.deploy(&next, &[]).with_code(1).saying(&["DownloadBundle failed"]);
+        assert!(!full_or_fine(&ended, &[&host.root(), Path::new("/srv")]), "{event}");
+        assert_eq!(host.hook_lines(), Vec::<String>::new(), "{event}");
+        fs::remove_file(host.at("filler")).unwrap();
+        host.deploy(&next, &[]).with_code(0);
+        host.ok(&["history", "--verify"]);
+    }
+}
+
+/// A rollback that has no space, with the file that takes it.
+fn rollback_without_space(host: &Host) -> Option<(Mount, std::path::PathBuf)> {
+    let disk = Mount::tmpfs(&host.at("srv"), 4 << 20)?;
+    let old = Bundle::new(host, "v1").app().content("app/large", [7; 400_000]);
+    host.deploy(&old.all_hooks().write(), &[]).with_code(0);
+    host.clear_hook_lines();
+    let filler = host.at("srv/filler");
+    let fill = format!("cat /dev/zero > {} 2>/dev/null || true; exit 1", filler.display());
+    let new = Bundle::new(host, "v2").app().hook("ApplicationStart", &fill).all_hooks().write();
+    host.deploy(&new, &[]).with_code(1).saying(&["Install failed", "(no_space)"]);
+    let status = host.status();
+    assert_eq!(status["condition"], "failed", "{status}");
+    assert!(status["rollback_again_ms"].is_u64(), "{status}");
+    assert!(!host.hook_lines().contains(&"v1 ApplicationStart".to_owned()), "{:?}", host.hook_lines());
+    host.ok(&["status"]).saying(&["shop/web: FAILED", "the rollback had no space", "`hostler run --once`"]);
+    Some((disk, filler))
+}
+
+#[test]
+fn a_rollback_that_had_no_space_is_tried_again_by_run_once() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let host = Host::new();
+    let Some((_disk, filler)) = rollback_without_space(&host) else { return };
+    host.run(&["run", "--once"]).with_code(1).saying(&["rollback d-", "(no_space)"]);
+    assert!(host.status()["rollback_again_ms"].is_u64());
+    fs::remove_file(filler).unwrap();
+    host.ok(&["run", "--once"]).saying(&["rollback d-", "succeeded"]);
+    assert_eq!(host.status()["condition"], "rolled_back");
+    assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
+    assert!(host.hook_lines().contains(&"v1 ApplicationStart".to_owned()), "{:?}", host.hook_lines());
+    host.ok(&["history", "--verify"]);
+}
+
+#[test]
+fn a_rollback_that_had_no_space_is_tried_again_by_the_daemon() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let host = Host::new();
+    let Some((_disk, filler)) = rollback_without_space(&host) else { return };
+    let daemon = host.daemon(&[]);
+    daemon.says("the rollback has no space and is tried again");
+    let again = host.status_when("it is tried at the start", |s| s["rollback_again_ms"].is_u64());
+    host.run(&["status", "--health"]).with_code(1).saying(&["shop/web: the rollback has no space, and is tried again"]);
+    fs::remove_file(filler).unwrap();
+    host.status_when(&format!("it is tried again by itself after {again}"), |s| s["condition"] == "rolled_back");
+    assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
+    assert!(host.hook_lines().contains(&"v1 ApplicationStart".to_owned()), "{:?}", host.hook_lines());
+    host.ok(&["stop"]);
+    daemon.end().with_code(0);
+}

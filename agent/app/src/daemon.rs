@@ -25,6 +25,7 @@ use crate::identity::{self, Way};
 use crate::lifecycle::{self, Attendant};
 use crate::log_output::notable;
 use crate::machine_events::{self, watch_members};
+use crate::rollback_retry;
 use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
 use crate::shipping::{self, Shipping, write_metrics};
@@ -90,6 +91,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     lifecycle::check(&setup)?;
     let health = session.board.watch();
     watchers.push(tokio::spawn(write_metrics(live.clone(), instance.clone(), session.handle.clone(), health)));
+    watchers.push(tokio::spawn(rollback_retry::retry(live.clone(), session.handle.clone())));
     machine_events::set_up(&setup, &session.handle).await;
     watchers.push(tokio::spawn(watch_members(live.clone(), session.handle.clone(), instance.clone())));
     let signaller = Signaller::new(live.clone(), session.handle.clone(), instance.clone());

@@ -268,7 +268,10 @@ fn log_progress(progress: &Progress, state: &State) {
             notable!(Error, Notable::DeploymentFailed, deployment = deployment, event = failure.event;
                 "deployment failed: {}", failure.message);
             // What fails before anything was touched leaves the old revision in service.
-            if rollback.is_none() && failure.event != LifecycleEvent::DownloadBundle {
+            let waits = rolled_back(state, progress.deployment()).is_some() && failure.is_for_want_of_space();
+            if waits {
+                log::warn!(hostler_event = "rollback-waits", deployment; "the rollback has no space and is tried again");
+            } else if rollback.is_none() && failure.event != LifecycleEvent::DownloadBundle {
                 notable!(Error, Notable::HoldsStill, deployment = deployment, event = failure.event;
                     "nothing follows the failure of {deployment} in {} by itself: the host stays as it is", failure.event);
             }

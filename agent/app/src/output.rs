@@ -1,4 +1,4 @@
-//! What goes to standard output: text or JSON, never both.
+//! What goes to standard output: text or JSON, never both; and words on standard error for people who wait.
 
 use std::io::Write;
 
@@ -13,6 +13,12 @@ use crate::failure::Failure;
 pub fn text(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
+}
+
+/// Prints a line on standard error, for people who wait; nothing depends on it.
+pub fn notice(line: &str) {
+    // Whoever waited may have gone away.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Prints one JSON document and a line end.

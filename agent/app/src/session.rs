@@ -8,7 +8,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::limits::Limits;
-use hostler_core::machine::state::{Creator, Policy, Request, STATE_VERSION, Source};
+use hostler_core::machine::state::{Creator, Deployment, Policy, Request, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State};
 use hostler_core::store::Location;
 use hostler_host::clock;
@@ -22,7 +22,9 @@ use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
 use crate::health::Board;
 use crate::identity::{self, Way};
+use crate::interrupted::{Found, Interrupts, leave_off};
 use crate::machine_events::{self, Runner};
+use crate::output;
 use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
@@ -131,7 +133,7 @@ impl Session {
     ///
     /// # Errors
     /// When the engine had ended because the state could not be persisted.
-    pub async fn drain(self) -> Result<(), Failure> {
+    pub async fn drain(&mut self) -> Result<(), Failure> {
         self.handle.drain().await;
         self.close().await
     }
@@ -140,12 +142,12 @@ impl Session {
     ///
     /// # Errors
     /// When the engine had ended because the state could not be persisted.
-    pub async fn leave(self) -> Result<(), Failure> {
+    pub async fn leave(&mut self) -> Result<(), Failure> {
         self.handle.leave_when_idle().await;
         self.close().await
     }
 
-    async fn close(mut self) -> Result<(), Failure> {
+    async fn close(&mut self) -> Result<(), Failure> {
         let ended = self.ended().await;
         self.door.close(LAST_WORDS).await;
         ended
@@ -167,12 +169,60 @@ impl Session {
     /// # Errors
     /// When the engine ends before.
     pub async fn settle(&mut self) -> Result<(), Failure> {
+        self.wait_for(|state| !state.is_busy() && !state.machine_events.sets_up()).await
+    }
+
+    /// Waits until a deployment of this group can begin, whatever goes on in others.
+    ///
+    /// # Errors
+    /// When the engine ends before.
+    pub async fn settle_group(&mut self, key: &GroupKey) -> Result<(), Failure> {
+        let id = key.id();
+        let is_free = |state: &Arc<State>| {
+            let active = state.groups.get(&id).and_then(|group| group.active.as_ref());
+            active.is_none_or(Deployment::waits_for_command)
+        };
+        self.wait_for(|state| is_free(state) && !state.machine_events.sets_up()).await
+    }
+
+    async fn wait_for(&mut self, is_met: impl FnMut(&Arc<State>) -> bool) -> Result<(), Failure> {
         let mut state = self.handle.state();
-        let settled = state.wait_for(|s| !s.is_busy() && !s.machine_events.sets_up());
-        if settled.await.is_err() {
+        if state.wait_for(is_met).await.is_err() {
             self.ended().await?;
         }
         Ok(())
+    }
+
+    /// Does this with it and leaves it. When the process is told to end meanwhile, it ends with the step that is going on,
+    /// and at once when it is told again; hooks outlive it.
+    ///
+    /// # Errors
+    /// What the work says, or what is left in the middle.
+    pub async fn during(mut self, json: bool, work: impl AsyncFnOnce(&mut Self) -> Outcome) -> Outcome {
+        let mut interrupts = Interrupts::new()?;
+        let found = Found::of(&self.handle.state().borrow());
+        let all = async {
+            let outcome = work(&mut self).await;
+            let state = self.handle.state();
+            let waits = Found::of(&state.borrow());
+            waits.say_waits();
+            self.leave().await?;
+            found.and(&waits).tell(&state.borrow(), json)?;
+            outcome
+        };
+        tokio::select! {
+            outcome = all => return outcome,
+            () = interrupts.next() => {}
+        }
+        output::notice("ending with the step that is going on; told again, hostler ends at once");
+        let state = self.handle.state();
+        let before = Arc::clone(&state.borrow());
+        tokio::select! {
+            drained = self.drain() => drained?,
+            () = interrupts.next() => {}
+        }
+        let after = Arc::clone(&state.borrow());
+        leave_off(&before, &after, json)
     }
 
     /// Asks for a deployment and shows it, and the rollback that may follow it, to its end.

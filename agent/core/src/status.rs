@@ -11,8 +11,8 @@ use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::{Lifecycle, Notice, Posture};
 use crate::logs::lag::LogsSummary;
 use crate::machine::event::Work;
-use crate::machine::posture;
 use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
+use crate::machine::{again_at_ms, posture};
 use crate::machine_events::MachineEvents;
 use crate::release::Trust;
 use crate::signals::Signals;
@@ -33,6 +33,9 @@ pub struct Status {
     pub instance: Option<InstanceId>,
     /// Whether a daemon answers; without one this is what the ledger says.
     pub daemon: Option<Daemon>,
+    /// Whether no process works on the deployments that are active: the next one takes them up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// The deployment groups, by name.
     pub groups: Vec<GroupStatus>,
     /// What the Auto Scaling group wants of this host, and what was done about it.
@@ -122,7 +125,10 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
     let Some(daemon) = &status.daemon else { return vec!["no daemon runs".to_owned()] };
     let waiting = daemon.waiting.iter().cloned();
     let failed = status.groups.iter().filter(|group| group.condition == Condition::Failed);
-    let failed = failed.map(|group| format!("{}: the last deployment failed", group.key));
+    let failed = failed.map(|group| match group.rollback_again_ms {
+        Some(_) => format!("{}: the rollback has no space, and is tried again", group.key),
+        None => format!("{}: the last deployment failed", group.key),
+    });
     let stale = daemon.channels.iter().filter(|channel| channel.is_stale(daemon.started_ms, now_ms));
     let stale = stale.map(|channel| {
         let why = channel.error.as_deref().unwrap_or("no look has ended");
@@ -174,6 +180,9 @@ pub struct GroupStatus {
     /// The failed one that `last`, a rollback, made good or tried to.
     #[serde(default)]
     pub failed: Option<DeploymentStatus>,
+    /// When `last`, a rollback that had no space, is tried again by the daemon, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_again_ms: Option<u64>,
 }
 
 /// A group's condition in one word.
@@ -343,7 +352,8 @@ fn group_line(condition: Condition, group: &Group) -> String {
         }
         (Condition::Failed, None, Some(last)) => {
             let event = last.failure.as_ref().map_or_else(String::new, |failure| format!(" in {}", failure.event));
-            format!("{key}: {} failed{event}; {} is installed", last.id, serves())
+            let again = if again_at_ms(group).is_some() { " for want of space, and is tried again" } else { "" };
+            format!("{key}: {} failed{event}{again}; {} is installed", last.id, serves())
         }
         (condition, None, _) => format!("{key}: {}, {}", condition.word(), serves()),
     }
@@ -364,6 +374,7 @@ pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
         version: STATUS_VERSION,
         instance: state.instance.clone(),
         daemon,
+        interrupted: false,
         groups,
         lifecycle: state.lifecycle.clone(),
         signals: state.signals.clone(),
@@ -386,6 +397,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),
+        rollback_again_ms: again_at_ms(group),
     }
 }
 

@@ -210,6 +210,15 @@ impl Ledger {
     }
 }
 
+/// Whether a process holds the state of this directory; `true` also where that cannot be told.
+pub fn is_held(directory: &Path) -> bool {
+    let lock = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(directory.join("lock"));
+    match lock {
+        Ok(lock) => lock.try_lock_shared().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Reads the newest state without the lock, for those who only show it. `None` when there is no ledger.
 ///
 /// A writer may be at work: what is returned was acknowledged or was just being persisted.

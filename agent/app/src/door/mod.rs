@@ -66,6 +66,15 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// The group that it is about.
+    pub fn group(&self) -> Option<&GroupKey> {
+        match self {
+            Self::Deploy(wish) => Some(&wish.key),
+            Self::Rollback { key, .. } | Self::Remove { key, .. } | Self::Resume { key } => Some(key),
+            Self::Status | Self::Metrics | Self::Health | Self::Reload | Self::Logs | Self::Stop => None,
+        }
+    }
+
     /// Whether it changes something, so that not everyone may ask it.
     pub fn acts(&self) -> bool {
         !matches!(self, Self::Status | Self::Metrics | Self::Health | Self::Logs)

@@ -164,7 +164,7 @@ async fn deploy(
     let paths = setup.layout.deployment(&specification.group, &specification.deployment);
     output::text(&format!("Starting to execute deployment from within folder {}\n", paths.directory().display()))?;
     log::info!(deployment = specification.deployment.as_str(), revision:% = specification.revision; "a local deployment begins");
-    let session = open_when_free(&setup).await?;
+    let mut session = open_when_free(&setup).await?;
     let mut failed = None;
     for event in events.iter().copied() {
         let mut report = carry_out(&setup, &drop_in, &session, event, &specification).await?;

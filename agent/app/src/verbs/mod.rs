@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::ids::DeploymentId;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Event;
 
 use tokio::time::Instant;
@@ -39,6 +39,7 @@ use crate::cli::{Cli, Verb};
 use crate::door::Ask;
 use crate::door::client::Client;
 use crate::failure::{Failure, Outcome};
+use crate::interrupted::{Found, Interrupts};
 use crate::session::Session;
 use crate::setup::Setup;
 
@@ -143,17 +144,41 @@ pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<Way, Failure
 /// When it is refused or cannot be shown to its end.
 pub async fn deploy_by(setup: &Arc<Setup>, ask: Ask, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
     let patience = Patience::new();
-    let mut session = loop {
+    let session = loop {
         match way(setup, &patience).await? {
             Way::Door(mut client) => match client.deploy(ask.clone()).await {
-                Ok(deployment) => return client.follow(deployment, setup.json).await,
+                Ok(deployment) => return follow(client, deployment, setup.json).await,
                 Err(failure) => patience.after(failure).await?,
             },
             Way::Here(session) => break session,
         }
     };
-    session.settle().await?;
-    let outcome = session.deploy(setup.json, event).await;
-    session.leave().await?;
-    outcome
+    session.during(setup.json, async |session| deploy_here(setup, session, ask.group(), event).await).await
+}
+
+/// Has a deployment done here. What was interrupted in its group comes first; what was in others goes on beside it.
+async fn deploy_here(
+    setup: &Setup,
+    session: &mut Session,
+    key: Option<&GroupKey>,
+    event: impl FnOnce(DeploymentId) -> Event,
+) -> Outcome {
+    if let Some(key) = key {
+        let found = Found::of(&session.handle.state().borrow()).of_group(key);
+        found.say_first();
+        session.settle_group(key).await?;
+        let state = Arc::clone(&session.handle.state().borrow());
+        found.tell(&state, setup.json)?;
+    }
+    session.deploy(setup.json, event).await
+}
+
+/// Shows a deployment that another process carries out. To be told to end only ends the looking.
+async fn follow(mut client: Client, deployment: DeploymentId, json: bool) -> Outcome {
+    let mut interrupts = Interrupts::new()?;
+    tokio::select! {
+        outcome = client.follow(deployment.clone(), json) => outcome,
+        () = interrupts.next() => Err(Failure::say(ExitCode::Failed, format!("{deployment} is not watched any more and goes on"))
+            .hint("`hostler status` shows how far it is")),
+    }
 }

@@ -10,6 +10,7 @@ use crate::cli::Shared;
 use crate::door::Ask;
 use crate::engine::AskError;
 use crate::failure::{Failure, Outcome};
+use crate::session::Session;
 use crate::setup::Setup;
 use crate::verbs::{Patience, Way};
 
@@ -28,12 +29,14 @@ pub fn run(shared: &Shared) -> Outcome {
             }
         };
         let asked_by = users::describe(users::own_uid());
-        let asked = session.handle.ask(Event::Resume { key, asked_by }).await;
-        session.leave().await?;
-        match asked {
-            Ok(()) => Ok(ExitCode::Ok),
-            Err(AskError::Refused(refusal)) => Err(Failure::new(ExitCode::Refused, refusal)),
-            Err(error @ AskError::Stopping) => Err(Failure::new(ExitCode::Failed, error)),
-        }
+        let ask = async |session: &mut Session| {
+            let asked = session.handle.ask(Event::Resume { key, asked_by }).await;
+            match asked {
+                Ok(()) => Ok(ExitCode::Ok),
+                Err(AskError::Refused(refusal)) => Err(Failure::new(ExitCode::Refused, refusal)),
+                Err(error @ AskError::Stopping) => Err(Failure::new(ExitCode::Failed, error)),
+            }
+        };
+        session.during(setup.json, ask).await
     })
 }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
-use hostler_core::machine::Event;
 use hostler_core::machine::follow::Follow;
-use hostler_core::machine::state::{Deployment, Outcome as DeploymentOutcome};
+use hostler_core::machine::{Event, again_at_ms};
+use hostler_core::status::Status;
 
 use crate::cli::{RunArgs, Shared};
 use crate::daemon;
 use crate::failure::{Failure, Outcome};
+use crate::interrupted::Found;
 use crate::output;
-use crate::progress::failure_text;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::channel::{Look, LookError, look};
+use crate::verbs::{Patience, Way};
 use crate::work::recover::settle_all;
 
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
@@ -45,19 +46,55 @@ fn read_setup(shared: &Shared, arguments: &RunArgs) -> Result<Setup, Failure> {
 
 /// Finishes what the ledger holds, does what the channels say, and ends with the worst outcome.
 async fn once(setup: Arc<Setup>) -> Outcome {
-    let mut session = Session::open(&setup).await?;
-    let mut code = finish_interrupted(&setup, &mut session).await?;
-    for group in setup.settings.groups.clone() {
+    let patience = Patience::new();
+    match super::way(&setup, &patience).await? {
+        Way::Here(session) => session.during(setup.json, async |session| pass(&setup, session).await).await,
+        Way::Door(mut client) => Err(beside(&client.status().await?)),
+    }
+}
+
+/// Another process holds the state, and what a pass would do is done by it.
+fn beside(status: &Status) -> Failure {
+    let daemon = status.daemon.as_ref();
+    let pid = daemon.map_or(0, |daemon| daemon.pid);
+    if daemon.is_some_and(|daemon| daemon.channels.is_empty()) {
+        let message = format!("hostler (process {pid}) is at work on this host and follows no channel");
+        return Failure::say(ExitCode::LockHeld, message).hint("`hostler status` shows what it does; wait for its end");
+    }
+    let message = format!("the daemon (process {pid}) follows the channels already; nothing is done twice");
+    Failure::say(ExitCode::LockHeld, message).hint("`hostler status` shows what runs; `hostler stop` ends the daemon")
+}
+
+async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
+    let mut code = finish_interrupted(setup, session).await?;
+    code = worse(code, roll_back_again(setup, session).await);
+    for group in &setup.settings.groups {
         let Some(channel) = &group.channel else { continue };
         // One group's broken channel is no reason to leave the others as they are.
-        let this = follow_once(&setup, &group, channel, &mut session).await.unwrap_or_else(|failure| {
+        let this = follow_once(setup, group, channel, session).await.unwrap_or_else(|failure| {
             failure.print();
             failure.code
         });
         code = worse(code, this);
     }
-    session.leave().await?;
     Ok(code)
+}
+
+/// Tries the rollbacks again that had no space.
+async fn roll_back_again(setup: &Setup, session: &mut Session) -> ExitCode {
+    let state = Arc::clone(&session.handle.state().borrow());
+    let mut code = ExitCode::Ok;
+    for group in state.groups.values().filter(|group| again_at_ms(group).is_some()) {
+        let key = group.key.clone();
+        let again = session.deploy(setup.json, |id| Event::RollbackAgain { id, key }).await;
+        // One group's failure is no reason to leave the others as they are.
+        let this = again.unwrap_or_else(|failure| {
+            failure.print();
+            failure.code
+        });
+        code = worse(code, this);
+    }
+    code
 }
 
 /// Does what one channel says, now.
@@ -78,36 +115,10 @@ async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, sessio
 
 /// Waits for the deployments that were interrupted and says what became of them.
 async fn finish_interrupted(setup: &Setup, session: &mut Session) -> Outcome {
-    let before = session.handle.state().borrow().clone();
-    let interrupted: Vec<_> = before.all_active().map(|(group, d)| (group.key.clone(), d.id.clone())).collect();
+    let found = Found::of(&session.handle.state().borrow());
     session.settle().await?;
-    let after = session.handle.state().borrow().clone();
-    let mut code = ExitCode::Ok;
-    for (key, id) in interrupted {
-        let finished = after.groups.get(&key.id()).and_then(|g| g.finished.iter().find(|d| d.id == id));
-        if let Some(deployment) = finished {
-            if !setup.json {
-                output::text(&found_text(deployment))?;
-            }
-            if deployment.outcome == Some(DeploymentOutcome::Failed) {
-                code = ExitCode::Failed;
-            }
-        }
-    }
-    Ok(code)
-}
-
-fn found_text(deployment: &Deployment) -> String {
-    let word = match deployment.outcome {
-        Some(DeploymentOutcome::Succeeded) => "succeeded",
-        Some(DeploymentOutcome::Failed) | None => "failed",
-    };
-    let mut text =
-        format!("{} of {} was interrupted; taken up again, it {word}\n", deployment.id, deployment.request.key);
-    if let Some(failure) = &deployment.failure {
-        text.push_str(&failure_text(failure));
-    }
-    text
+    let state = Arc::clone(&session.handle.state().borrow());
+    found.tell(&state, setup.json)
 }
 
 fn say_why_not(setup: &Setup, group: &str, sequence: u64, follow: &Follow) -> Outcome {
@@ -144,7 +155,14 @@ fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
 
 /// Brings every open install journal to an end, before application units start.
 fn recover(setup: &Setup) -> Outcome {
-    output::text(&settle_all(setup)?)?;
+    let settled = settle_all(setup).map_err(|failure| match failure.code {
+        ExitCode::LockHeld => {
+            Failure::say(ExitCode::LockHeld, "the agent is at work and brings interrupted Installs to an end itself")
+                .hint("`hostler status` shows what it does")
+        }
+        _ => failure,
+    });
+    output::text(&settled?)?;
     output::text(&super::codedeploy_local::recover(setup)?)?;
     Ok(ExitCode::Ok)
 }

@@ -76,7 +76,9 @@ async fn health(setup: &Setup) -> Outcome {
 fn from_ledger(setup: &Setup) -> Result<Status, Failure> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    Ok(status(&state, None, clock::now_ms()))
+    let is_active = state.all_active().any(|(_, deployment)| !deployment.waits_for_command());
+    let interrupted = is_active && !ledger::is_held(setup.layout.state());
+    Ok(Status { interrupted, ..status(&state, None, clock::now_ms()) })
 }
 
 fn text(document: &Status) -> String {
@@ -120,7 +122,7 @@ fn text(document: &Status) -> String {
         }
     }
     for group in &document.groups {
-        group_text(&mut text, group);
+        group_text(&mut text, group, document.interrupted);
     }
     text
 }
@@ -150,9 +152,11 @@ fn machine_events_text(text: &mut String, events: &MachineEvents) {
     }
 }
 
-fn group_text(text: &mut String, group: &GroupStatus) {
+fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool) {
+    let interrupted = interrupted && group.active.is_some();
+    let word = if interrupted { "interrupted" } else { group.condition.word() };
     let held = if group.held.is_some() { ", held" } else { "" };
-    let _ = writeln!(text, "\n{}: {}{held}", group.key, group.condition.word());
+    let _ = writeln!(text, "\n{}: {word}{held}", group.key);
     if let Some(why) = &group.held {
         let upto = group.highest_sequence.map_or_else(String::new, |sequence| format!(" up to {sequence}"));
         let _ = writeln!(
@@ -188,6 +192,18 @@ fn group_text(text: &mut String, group: &GroupStatus) {
     }
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));
+        if interrupted {
+            text.push_str(
+                "             interrupted: no process works on it; `hostler run --once` or the daemon goes on\n",
+            );
+        }
+    }
+    if let Some(at) = group.rollback_again_ms {
+        let at = clock::local_time(at);
+        let _ = writeln!(
+            text,
+            "  again:     the rollback had no space; the daemon tries it again from {at} on, `hostler run --once` now"
+        );
     }
     for (label, deployment) in [("failed:", &group.failed), ("last:", &group.last)] {
         let Some(deployment) = deployment else { continue };

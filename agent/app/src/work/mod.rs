@@ -12,16 +12,19 @@ pub mod prepare;
 mod probe;
 mod reboot;
 pub mod recover;
+mod room;
 mod service_bundle;
 pub mod service_files;
 pub mod stage;
 mod traffic;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::ids::InstanceId;
 use hostler_core::machine::event::{Prepared, WorkFailure};
+use hostler_core::machine::state::Creator;
 use hostler_core::machine::{Work, WorkResult};
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
@@ -63,6 +66,11 @@ impl HostWorker {
 impl Worker for HostWorker {
     async fn perform(&self, job: Job) -> WorkResult {
         let setup = self.live.now();
+        if job.deployment.request.creator == Creator::Rollback {
+            let setup = Arc::clone(&setup);
+            // What it cannot do without space says so itself.
+            let _ = blocking(move || Ok(room::give_up_if_needed(&setup))).await;
+        }
         match job.effect.work.clone() {
             Work::Prepare => {
                 let mut prepared = match traffic::check(&setup, &self.instance, &job).await {

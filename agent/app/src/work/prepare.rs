@@ -30,11 +30,12 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{blocking, chain, fail, service_bundle, service_files};
+use crate::work::{blocking, chain, fail, room, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+    room::set_aside(&setup, &job)?;
     make_directories(&paths)?;
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, request.creator, &request.trust).map_err(|message| WorkFailure {

@@ -51,6 +51,13 @@ pub enum Event {
         /// How it is done.
         policy: Box<crate::machine::state::Policy>,
     },
+    /// The group's last rollback followed a failure by itself and failed for want of space: it is tried again.
+    RollbackAgain {
+        /// Id of the deployment, if it is accepted.
+        id: DeploymentId,
+        /// The group.
+        key: GroupKey,
+    },
     /// Follow the channel again after a rollback by hand.
     Resume {
         /// The group.
@@ -322,6 +329,12 @@ pub enum Refusal {
         /// In words.
         why: &'static str,
     },
+    /// No rollback waits for space.
+    #[error("no rollback of {key} waits for space")]
+    NothingWaits {
+        /// The group.
+        key: GroupKey,
+    },
     /// Nothing is held.
     #[error("{key} follows its channel already")]
     NotHeld {
@@ -338,6 +351,7 @@ impl Refusal {
             Self::OutOfService { .. }
             | Self::DeploymentActive { .. }
             | Self::NoGoodRevision { .. }
+            | Self::NothingWaits { .. }
             | Self::NotHeld { .. } => ExitCode::Refused,
         }
     }

@@ -28,6 +28,7 @@ mod step;
 
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
 pub use resume::resume;
+pub use rollback::again_at_ms;
 pub use service::{admit, posture};
 pub use state::State;
 pub use step::{Context, Stepped, step};

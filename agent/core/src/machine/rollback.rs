@@ -4,7 +4,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::Refusal;
 use crate::machine::state::{
-    Creator, Deployment, Group, Installed, Outcome, Policy, Request, RollbackExtent, RollsBack, Source,
+    Creator, Deployment, Group, Installed, Outcome, Policy, Request, RollbackExtent, RollsBack, Source, StepStatus,
 };
 
 /// The rollback that follows a failed deployment by itself; `None` when nothing was touched, when there is nothing to
@@ -33,6 +33,38 @@ fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<Rollba
     }
     let good_is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == good.archive);
     (failed.has_touched_the_host() && good_is_in_place).then_some(RollbackExtent::Restart)
+}
+
+/// Least and most time between two tries of a rollback that has no space, milliseconds; in between it is as long as the
+/// rollback has been tried for.
+const AGAIN_MS: std::ops::RangeInclusive<u64> = 15_000..=600_000;
+
+/// When the group's last rollback is tried again, milliseconds since 1970; `None` unless it followed a failure by itself
+/// and failed for want of space. What failed for another reason holds still, and who rolled back by hand was told.
+pub fn again_at_ms(group: &Group) -> Option<u64> {
+    let last = group.finished.last().filter(|_| group.active.is_none())?;
+    let rolls_back = last.request.rolls_back.as_ref().filter(|_| last.request.creator == Creator::Rollback)?;
+    last.failure.as_ref().filter(|failure| failure.is_for_want_of_space())?;
+    let ended = last.finished_ms?;
+    let failed = group.finished.iter().find(|d| d.id == rolls_back.deployment).and_then(|d| d.finished_ms);
+    let tried_for = ended.saturating_sub(failed.unwrap_or(last.started_ms));
+    Some(ended.saturating_add(tried_for.clamp(*AGAIN_MS.start(), *AGAIN_MS.end())))
+}
+
+/// The same rollback once more, as far as it is not done.
+pub(super) fn again(group: &Group) -> Option<Request> {
+    again_at_ms(group)?;
+    let last = group.finished.last()?;
+    let rolls_back = last.request.rolls_back.clone()?;
+    let is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == *last.archive());
+    let stopped = last.step(LifecycleEvent::ApplicationStop).is_some_and(|s| s.status != StepStatus::Failed)
+        && last.failure.as_ref().is_some_and(|failure| failure.event > LifecycleEvent::ApplicationStop);
+    let extent = match rolls_back.extent {
+        _ if is_in_place => RollbackExtent::Restart,
+        RollbackExtent::StopAndReinstall if stopped => RollbackExtent::Reinstall,
+        extent => extent,
+    };
+    Some(Request { rolls_back: Some(RollsBack { extent, ..rolls_back }), ..last.request.clone() })
 }
 
 /// A rollback that a person asks for: to the revision that the named deployment brought, or to the newest good one

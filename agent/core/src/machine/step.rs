@@ -49,6 +49,10 @@ pub struct Stepped {
 pub fn step(state: State, event: Event, context: &Context) -> Stepped {
     let mut turn = Turn { state, context, effects: Vec::new(), progress: Vec::new() };
     let reply = turn.take(event);
+    if reply.is_err() {
+        // A group that only a refused request names, by a slip as a rule, is none of this host.
+        turn.state.groups.retain(|_, group| *group != Group::new(group.key.clone()));
+    }
     if !context.draining {
         turn.begin_what_can_begin();
     }
@@ -86,6 +90,15 @@ impl Turn<'_> {
                     let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };
                     self.record(Kind::Hold { group: key, sequence, requested });
                 }
+                self.start(new_deployment(id, request, self.context.now_ms));
+                Ok(())
+            }
+            Event::RollbackAgain { id, key } => {
+                service::admit(&self.state, Creator::Rollback)?;
+                let group = self.group(&key);
+                let request = rollback::again(group).ok_or(Refusal::NothingWaits { key })?;
+                // It takes the place of the try before it: the list is of what people asked for.
+                group.finished.pop();
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
             }

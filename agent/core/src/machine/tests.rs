@@ -8,6 +8,7 @@ mod by_hand;
 mod commands;
 mod host;
 mod traffic;
+mod want_of_space;
 
 use host::*;
 

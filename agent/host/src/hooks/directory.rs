@@ -101,7 +101,7 @@ impl RunDirectory {
             Err(_) if self.path.is_dir() => atomic::sync_parent(&self.path),
             Err(_) => atomic::create_directories(&self.path, 0o700),
         };
-        made.map_err(|error| io::Error::new(error.source.kind(), error))
+        made.map_err(|error| io::Error::new(error.source.kind(), format!("{error}: {}", error.source)))
     }
 
     /// What the files say now.

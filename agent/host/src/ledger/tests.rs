@@ -49,6 +49,17 @@ fn what_is_persisted_is_read_back() {
 }
 
 #[test]
+fn it_shows_whether_a_process_holds_the_state() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(!is_held(directory.path()), "nothing was ever held");
+    let ledger = open(directory.path());
+    assert!(is_held(directory.path()));
+    drop(ledger);
+    assert!(!is_held(directory.path()) && !is_held(directory.path()), "a look keeps nobody out");
+    open(directory.path());
+}
+
+#[test]
 fn files_are_private_and_the_directory_can_be_passed() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("var/lib/hostler");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::status::{Condition, condition};
 
-fn group(host: &Host) -> crate::machine::state::Group {
+fn group(host: &Host) -> state::Group {
     host.state.groups[&key("prod").id()].clone()
 }
 
@@ -68,7 +68,7 @@ fn the_appspecs_name_stays_known_when_its_deployment_is_forgotten() {
     }
     assert!(group(&host).finished.iter().all(|d| d.id != id(1)), "it is not forgotten");
     assert_eq!(group(&host).appspec_name_of(&id(1)), Some("third.yml"));
-    let sealed = crate::machine::seal::seal(host.state.clone(), &[], 1);
+    let sealed = seal::seal(host.state.clone(), &[], 1);
     assert_eq!(sealed.state.groups[&key("prod").id()].appspec_name_of(&id(1)), Some("third.yml"));
 }
 
@@ -160,6 +160,7 @@ fn a_removal_leaves_nothing_deployed() {
 fn resume_is_refused_where_it_would_deploy_what_runs() {
     let mut host = Host::default();
     assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })), "nothing was deployed");
+    assert!(host.state.groups.is_empty(), "what is refused leaves no group behind");
     deployed(&mut host, 1, request("prod", Some(1)));
     assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })), "the release runs");
     assert_eq!(follow(Some(&group(&host)), 1), Follow::UpToDate);

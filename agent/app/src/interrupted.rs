@@ -1,0 +1,141 @@
+//! What a process leaves in the middle, and what the next one finds: in words.
+
+use std::sync::Arc;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::State;
+use hostler_core::machine::state::{Deployment, Outcome as DeploymentOutcome};
+use hostler_host::ignored::is_ignored;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::progress::failure_text;
+
+/// The signals by which people and systems end a command: ^C, `kill`, a terminal that is gone. One that was ignored when
+/// the process was started stays so: `nohup` means that the command outlives its terminal.
+pub struct Interrupts([Option<Signal>; 3]);
+
+impl Interrupts {
+    /// From now on none of them ends the process by itself.
+    ///
+    /// # Errors
+    /// When the system gives no signals.
+    pub fn new() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] =
+            kinds.map(|kind| (!is_ignored(kind.as_raw_value())).then(|| signal(kind)).transpose());
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    /// Waits for the next one. Nothing is lost when it is not waited for to the end.
+    pub async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(hangup) => {}
+        }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    let heard = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The deployments that were going on when the process before ended.
+#[derive(Debug, Clone)]
+pub struct Found(Vec<(GroupKey, DeploymentId)>);
+
+impl Found {
+    /// Those that a state has as active, and that do not wait for another word of the CodeDeploy service.
+    pub fn of(state: &State) -> Self {
+        let active = state.all_active().filter(|(_, deployment)| !deployment.waits_for_command());
+        Self(active.map(|(group, deployment)| (group.key.clone(), deployment.id.clone())).collect())
+    }
+
+    /// Those of one group.
+    pub fn of_group(mut self, key: &GroupKey) -> Self {
+        self.0.retain(|(group, _)| group == key);
+        self
+    }
+
+    /// Those that are among others too.
+    pub fn and(mut self, others: &Self) -> Self {
+        self.0.retain(|found| others.0.contains(found));
+        self
+    }
+
+    /// Says that they are waited for, before anything else happens.
+    pub fn say_first(&self) {
+        for (key, id) in &self.0 {
+            output::notice(&format!("{id} of {key} was interrupted; it is brought to its end first"));
+        }
+    }
+
+    /// Says that they go on, and that the command ends with them.
+    pub fn say_waits(&self) {
+        for (key, id) in &self.0 {
+            output::notice(&format!("{id} of {key} goes on, and this command ends with it"));
+        }
+    }
+
+    /// Says what became of them; failed if one of them failed.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn tell(&self, state: &State, json: bool) -> Outcome {
+        let mut code = ExitCode::Ok;
+        for (key, id) in &self.0 {
+            let finished = state.groups.get(&key.id()).and_then(|g| g.finished.iter().find(|d| &d.id == id));
+            let Some(deployment) = finished else { continue };
+            if !json {
+                output::text(&found_text(deployment))?;
+            }
+            code = if deployment.outcome == Some(DeploymentOutcome::Failed) { ExitCode::Failed } else { code };
+        }
+        Ok(code)
+    }
+}
+
+fn found_text(deployment: &Deployment) -> String {
+    let word = match deployment.outcome {
+        Some(DeploymentOutcome::Succeeded) => "succeeded",
+        Some(DeploymentOutcome::Failed) | None => "failed",
+    };
+    let mut text =
+        format!("{} of {} was interrupted; taken up again, it {word}\n", deployment.id, deployment.request.key);
+    if let Some(failure) = &deployment.failure {
+        text.push_str(&failure_text(failure));
+    }
+    text
+}
+
+/// How a command ends that was interrupted: what is left in the middle, and who goes on with it. What ended before it
+/// could be left was no interruption.
+///
+/// # Errors
+/// Failed when something is left, or when a deployment failed that was going on `before`.
+pub fn leave_off(before: &State, state: &Arc<State>, json: bool) -> Outcome {
+    let left: Vec<String> = state.all_active().map(|(group, deployment)| left_text(&group.key, deployment)).collect();
+    if left.is_empty() {
+        return Found::of(before).tell(state, json);
+    }
+    Err(Failure::say(ExitCode::Failed, left.join("; ")).hint("`hostler run --once` or the daemon goes on with it"))
+}
+
+fn left_text(key: &GroupKey, deployment: &Deployment) -> String {
+    let place = deployment.current().map_or_else(|| "its end".to_owned(), |step| step.event.to_string());
+    let script = match &deployment.in_flight {
+        Some(effect) if effect.work.outlives_the_agent() => ", which goes on meanwhile",
+        _ => "",
+    };
+    format!("{} of {key} is interrupted in {place}{script}", deployment.id)
+}

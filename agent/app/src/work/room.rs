@@ -1,0 +1,39 @@
+//! Room for a rollback on the state directory's disk: set aside before anything is stopped, given up when a rollback
+//! finds the disk full.
+
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::{Creator, RollbackPolicy};
+use hostler_host::reserve::{RESERVE_BYTES, Reserve, is_full};
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::work::fail;
+
+/// Sets room aside before a deployment that a rollback may follow.
+///
+/// # Errors
+/// There is no room, and the deployment could not be taken back.
+pub fn set_aside(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
+    let request = &job.deployment.request;
+    if request.creator == Creator::Rollback || request.removes || request.stops.is_some() {
+        return Ok(());
+    }
+    let Err(error) = Reserve::of(setup.layout.state()).fill() else { return Ok(()) };
+    let needed = job.group.last_good.is_some() && request.policy.rollback != RollbackPolicy::Never;
+    if needed && is_full(&error) {
+        let (directory, kib) = (setup.layout.state().display(), RESERVE_BYTES >> 10);
+        let message = format!("{directory} has no {kib} KiB that a rollback would need: {error}; free space there");
+        return Err(fail(message));
+    }
+    log::debug!("no room is set aside for a rollback: {error}");
+    Ok(())
+}
+
+/// Gives the room up if the disk is full.
+pub fn give_up_if_needed(setup: &Setup) {
+    match Reserve::of(setup.layout.state()).give_up_if_needed() {
+        Ok(true) => log::warn!("the disk is full: the room that was set aside for a rollback is used"),
+        Ok(false) => {}
+        Err(error) => log::warn!("the room that was set aside for a rollback cannot be used: {error}"),
+    }
+}

@@ -1,0 +1,138 @@
+//! Room on the state directory's disk that a rollback gives up when it finds that disk full: what a rollback writes down
+//! is little, and without it a stopped application could not be started again.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statvfs::statvfs;
+
+use crate::atomic;
+
+/// Inodes that are set aside, each with a part of the bytes: a rollback makes its directory, its journal, and a run
+/// directory of some files for each script.
+const FILES: u32 = 128;
+
+/// Bytes of one of the files.
+const FILE_BYTES: u32 = 16 << 10;
+
+/// Bytes that are set aside.
+pub const RESERVE_BYTES: u64 = FILES as u64 * FILE_BYTES as u64;
+
+/// The room that is set aside in one state directory. One writer at a time: who holds the state.
+#[derive(Debug)]
+pub struct Reserve {
+    directory: PathBuf,
+}
+
+impl Reserve {
+    /// That of a state directory.
+    pub fn of(state_directory: &Path) -> Self {
+        Self { directory: state_directory.join("reserve") }
+    }
+
+    /// Sets the room aside, unless it is already. Nothing of it stays where it does not fit.
+    ///
+    /// # Errors
+    /// The disk is full, or cannot be written.
+    pub fn fill(&self) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(&self.directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let filled = (0..FILES).try_for_each(|number| fill(&self.directory.join(number.to_string())));
+        if filled.is_err() {
+            // The error that is reported is the first one; what stays is used by the next try.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+        filled
+    }
+
+    /// Gives the room up where the disk has little more than that; whether it did.
+    ///
+    /// # Errors
+    /// The disk cannot be asked, or the room cannot be given back.
+    pub fn give_up_if_needed(&self) -> io::Result<bool> {
+        let state_directory = self.directory.parent().unwrap_or(&self.directory);
+        if has_room(state_directory)? {
+            return Ok(false);
+        }
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            removed => removed?,
+        }
+        // Some file systems hand freed blocks out again only once it is on disk that they are free.
+        atomic::sync_file_system(state_directory).map_err(|error| error.source)?;
+        Ok(true)
+    }
+}
+
+/// Whether a file system has room for what a rollback writes down, without what is set aside for it.
+///
+/// # Errors
+/// The file system cannot be asked.
+pub fn has_room(below: &Path) -> io::Result<bool> {
+    let found = statvfs(below)?;
+    let free = found.blocks_available().saturating_mul(found.fragment_size());
+    // File systems that make inodes as they need them count none.
+    let inodes = found.files() == 0 || found.files_available() >= u64::from(FILES) * 2;
+    Ok(free >= RESERVE_BYTES * 2 && inodes)
+}
+
+/// Whether an error says that there is no space, be it the disk's or the user's.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn fill(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == u64::from(FILE_BYTES)) {
+        return Ok(());
+    }
+    let options = &mut OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    let mut file: File = options.open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, i64::from(FILE_BYTES)) {
+        // Where nothing can be set aside without being written.
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => file.write_all(&[0; FILE_BYTES as usize]),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(directory: &Path) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let entries = fs::read_dir(directory.join("reserve")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.metadata().unwrap().blocks() * 512).sum()
+    }
+
+    #[test]
+    fn the_room_is_really_taken_once_and_a_damaged_part_is_made_again() {
+        let state = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(state.path());
+        for _ in 0..2 {
+            reserve.fill().unwrap();
+            assert!(bytes(state.path()) >= RESERVE_BYTES, "{}", bytes(state.path()));
+        }
+        fs::write(state.path().join("reserve/7"), "short").unwrap();
+        reserve.fill().unwrap();
+        assert!(bytes(state.path()) >= RESERVE_BYTES);
+    }
+
+    #[test]
+    fn a_disk_with_room_keeps_it() {
+        let state = tempfile::tempdir().unwrap();
+        if !has_room(state.path()).unwrap() {
+            return;
+        }
+        let reserve = Reserve::of(state.path());
+        reserve.fill().unwrap();
+        assert!(!reserve.give_up_if_needed().unwrap());
+        assert!(bytes(state.path()) >= RESERVE_BYTES);
+    }
+}
