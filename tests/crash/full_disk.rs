@@ -157,7 +157,7 @@ fn on_a_full_disk_the_old_application_is_started_again() {
     if !root_or_skip("a small file system") {
         return;
     }
-    for event in ["BeforeInstall", "AfterInstall", "ApplicationStart"] {
+    for event in ["BeforeInstall", "AfterInstall"] {
         let host = Host::new();
         let Some(disk) = Mount::tmpfs(&host.root(), 24 << 20) else { return };
         host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);

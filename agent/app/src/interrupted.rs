@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
-use hostler_core::machine::State;
 use hostler_core::machine::state::{Deployment, Outcome as DeploymentOutcome};
+use hostler_core::machine::{State, Work};
 use hostler_host::ignored::is_ignored;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -92,12 +92,16 @@ impl Found {
     /// # Errors
     /// When standard output is closed.
     pub fn tell(&self, state: &State, json: bool) -> Outcome {
+        self.tell_as(" was interrupted; taken up again, it", state, json)
+    }
+
+    fn tell_as(&self, how: &str, state: &State, json: bool) -> Outcome {
         let mut code = ExitCode::Ok;
         for (key, id) in &self.0 {
             let finished = state.groups.get(&key.id()).and_then(|g| g.finished.iter().find(|d| &d.id == id));
             let Some(deployment) = finished else { continue };
             if !json {
-                output::text(&found_text(deployment))?;
+                output::text(&end_text(deployment, how))?;
             }
             code = if deployment.outcome == Some(DeploymentOutcome::Failed) { ExitCode::Failed } else { code };
         }
@@ -105,28 +109,28 @@ impl Found {
     }
 }
 
-fn found_text(deployment: &Deployment) -> String {
+fn end_text(deployment: &Deployment, how: &str) -> String {
     let word = match deployment.outcome {
         Some(DeploymentOutcome::Succeeded) => "succeeded",
         Some(DeploymentOutcome::Failed) | None => "failed",
     };
-    let mut text =
-        format!("{} of {} was interrupted; taken up again, it {word}\n", deployment.id, deployment.request.key);
+    let mut text = format!("{} of {}{how} {word}\n", deployment.id, deployment.request.key);
     if let Some(failure) = &deployment.failure {
         text.push_str(&failure_text(failure));
     }
     text
 }
 
-/// How a command ends that was interrupted: what is left in the middle, and who goes on with it. What ended before it
-/// could be left was no interruption.
+/// How a command ends that was interrupted: what has ended that was going on `before`, what is left in the middle, and
+/// who goes on with it.
 ///
 /// # Errors
-/// Failed when something is left, or when a deployment failed that was going on `before`.
+/// Always failed: what the command was to do may not have begun.
 pub fn leave_off(before: &State, state: &Arc<State>, json: bool) -> Outcome {
     let left: Vec<String> = state.all_active().map(|(group, deployment)| left_text(&group.key, deployment)).collect();
     if left.is_empty() {
-        return Found::of(before).tell(state, json);
+        Found::of(before).tell_as("", state, json)?;
+        return Err(Failure::say(ExitCode::Failed, "told to end; no deployment is left in the middle"));
     }
     Err(Failure::say(ExitCode::Failed, left.join("; ")).hint("`hostler run --once` or the daemon goes on with it"))
 }
@@ -134,7 +138,7 @@ pub fn leave_off(before: &State, state: &Arc<State>, json: bool) -> Outcome {
 fn left_text(key: &GroupKey, deployment: &Deployment) -> String {
     let place = deployment.current().map_or_else(|| "its end".to_owned(), |step| step.event.to_string());
     let script = match &deployment.in_flight {
-        Some(effect) if effect.work.outlives_the_agent() => ", which goes on meanwhile",
+        Some(effect) if matches!(effect.work, Work::RunHook { .. }) => ", which goes on meanwhile",
         _ => "",
     };
     format!("{} of {key} is interrupted in {place}{script}", deployment.id)

@@ -69,7 +69,7 @@ impl Worker for HostWorker {
         if job.deployment.request.creator == Creator::Rollback {
             let setup = Arc::clone(&setup);
             // What it cannot do without space says so itself.
-            let _ = blocking(move || Ok(room::give_up_if_needed(&setup))).await;
+            let _ = tokio::task::spawn_blocking(move || room::give_up_if_needed(&setup)).await;
         }
         match job.effect.work.clone() {
             Work::Prepare => {
