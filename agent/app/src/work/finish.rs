@@ -78,7 +78,7 @@ pub fn has_room(packed: &Path) -> bool {
     matches!((size, free), (Ok(size), Ok(free)) if free / 3 >= size)
 }
 
-/// Gives up the replaced files, which were kept beside the new ones until now.
+/// Gives up the replaced files, which were kept until now.
 fn commit_install(setup: &Setup, job: &Job) -> Vec<String> {
     let journal = setup.layout.deployment(&job.group.key, &job.deployment.id).journal();
     let committed = match install::state(&journal) {

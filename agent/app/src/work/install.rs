@@ -1,6 +1,6 @@
 //! The effect Install: plan again on the host as it is now, and put the files in place in one transaction.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
@@ -8,6 +8,7 @@ use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::{InstallReport, WorkFailure};
 use hostler_core::machine::state::Creator;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
+use hostler_core::plan::destinations;
 use hostler_host::archive;
 use hostler_host::clock;
 use hostler_host::install::{self, InstallLock, InstallRequest, JournalState, Settled};
@@ -35,13 +36,14 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
     refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    let plan = plan(setup, job, &archive)?;
+    let (plan, destinations) = plan(setup, job, &archive)?;
     let request = InstallRequest {
         deployment: &job.deployment.id,
         archive: &archive,
         root: setup.layout.root(),
         journal: &journal,
         links: &plan.links,
+        destinations: &destinations,
         plan: &plan,
     };
     if job.group.key.service_id.is_some() {
@@ -60,8 +62,8 @@ fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result
     }
 }
 
-/// What is done on the host as it is now. A removal is the plan of a bundle that holds nothing.
-fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<Plan, WorkFailure> {
+/// What is done on the host as it is now, and the destinations. A removal is the plan of a bundle that holds nothing.
+fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<(Plan, Vec<PathBuf>), WorkFailure> {
     let policy = &job.deployment.request.policy;
     let (spec, listing) = if job.deployment.request.removes {
         (AppSpec::default(), BundleListing::default())
@@ -69,7 +71,7 @@ fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<Plan, WorkFailure> {
         bundle_as_it_is(setup, job, archive)?
     };
     let planned = bundle::plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy);
-    Ok(planned.map_err(|error| fail(plan_error_text(&error)))?.plan)
+    Ok((planned.map_err(|error| fail(plan_error_text(&error)))?.plan, destinations(&spec)))
 }
 
 fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec, BundleListing), WorkFailure> {
@@ -94,9 +96,9 @@ fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
     Ok(InstallReport { entries: entries.len() as u64, entries_digest: Sha256Digest::of(&list) })
 }
 
-/// The last Install of the group may still have the files that it replaced beside its own, because its deployment
-/// failed. A rollback takes it back, which also restores files that were not the group's; anything else accepts it.
-/// Taking back and accepting may themselves have been interrupted, and are brought to an end first.
+/// The last Install of the group may still keep the files that it replaced, because its deployment failed. A rollback
+/// takes it back, which also restores files that were not the group's; anything else accepts it. Taking back and
+/// accepting may themselves have been interrupted, and are brought to an end first.
 fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();

@@ -123,6 +123,12 @@ pub enum InstallError {
         /// Where it was.
         path: PathBuf,
     },
+    /// What lies here cannot be linked to the directory for backups, although both are on one mount.
+    #[error("{} cannot be linked to the directory for backups: a project quota or an encryption bounds its tree", path.display())]
+    BackupElsewhere {
+        /// What was to be kept.
+        path: PathBuf,
+    },
     /// The install failed, and so did undoing it: the journal stays open, and the next start tries again.
     #[error("{cause}; and it could not be undone yet, which is tried again at the next start")]
     NotUndone {

@@ -1,8 +1,8 @@
 //! The journal of one Install: one document, whose file name carries the phase.
 //!
 //! `install.<phase>.json` holds everything that undoing needs; it is written and fsynced before the host is touched.
-//! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists the inodes of what is
-//! staged; by them the way back tells what was swapped already.
+//! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists what is staged for a name
+//! that is free; by it the way back knows its own things from what others made there meanwhile.
 //!
 //! Both files are made empty, and their names put on disk, while the deployment is prepared ([`Journal::prepare`]): the
 //! Install itself then has one file to sync before it begins. A document in phase staging that is not whole says that
@@ -10,10 +10,8 @@
 //! with all that is staged, before the first swap.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +24,9 @@ use super::InstallError;
 use super::steps::{Step, Steps};
 use crate::perms::Recorded;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// As hostler wrote it until it kept backups apart: they lie beside what they were replaced by.
+const BESIDE: u32 = 1;
 const NEW: &str = "install.new.json";
 const STAGED: &str = "install.staged.json";
 
@@ -37,7 +37,7 @@ pub(super) enum Phase {
     Staging,
     /// Everything is staged. Once that is on disk, any of the actions may have taken effect.
     Swapping,
-    /// All actions have taken effect and are on disk; backups have temporary names.
+    /// All actions have taken effect and are on disk; backups are kept.
     Installed,
     /// As before, but the actions are being taken back.
     Undoing,
@@ -83,12 +83,21 @@ pub(super) struct Record<'a> {
     pub anchors: Vec<AnchorRecord>,
     /// Existing directories as they were, ordered by path.
     pub directories: Vec<DirectoryRecord>,
+    /// The directories that hold the backups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<BackupRecord>,
 }
 
 impl<'a> Record<'a> {
     pub fn new(deployment: DeploymentId, plan: &'a Plan) -> Self {
         let plan = Cow::Borrowed(plan);
-        Self { version: VERSION, deployment, plan, anchors: Vec::new(), directories: Vec::new() }
+        let (anchors, directories, backups) = Default::default();
+        Self { version: VERSION, deployment, plan, anchors, directories, backups }
+    }
+
+    /// Whether the backups lie beside what they were replaced by.
+    pub fn backups_are_beside(&self) -> bool {
+        self.version == BESIDE
     }
 }
 
@@ -111,9 +120,36 @@ pub(super) struct DirectoryRecord {
     pub inode: u64,
     /// Modification time: seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
-    /// Only where the plan changes them.
+    /// Only where the plan changes them or removes the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Recorded>,
+    /// Which of the backup directories takes what is replaced or removed in this directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<usize>,
+}
+
+/// A directory for backups, made with the staging and gone with the last backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BackupRecord {
+    /// Where it is made, all links resolved.
+    pub parent: PathBuf,
+    /// Its name there.
+    pub name: String,
+    /// When its parent was last changed, seconds and nanoseconds since 1970; not where that is the journal's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<(i64, i64)>,
+}
+
+/// By what something staged is known again once it has the name that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Staged {
+    /// The number of its action.
+    pub action: usize,
+    /// Its inode. Some file systems number their files anew with each mount.
+    pub inode: u64,
+    /// Size in bytes, and modification time in seconds and nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<(i64, i64, i64)>,
 }
 
 /// The directory that holds a journal.
@@ -248,9 +284,9 @@ impl Journal {
     }
 
     /// Not on disk yet when this returns: [`sync_staged`](Self::sync_staged) or a sync of the whole file system does that.
-    pub fn write_staged(&self, inodes: &[u64], steps: &impl Steps) -> Result<(), InstallError> {
+    pub fn write_staged(&self, staged: &[Staged], steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Staged)?;
-        write_json(&self.path.join(STAGED), &inodes).map(drop)
+        write_json(&self.path.join(STAGED), &staged).map(drop)
     }
 
     /// Makes the list and the newest mark survive where no sync of a file system covers them.
@@ -267,9 +303,15 @@ impl Journal {
         found.map_err(|source| failed("read", &self.path, source))
     }
 
-    /// The list, if it is whole.
-    pub fn read_staged(&self) -> Result<Option<Vec<u64>>, InstallError> {
-        read_json_if_whole(&self.path.join(STAGED))
+    /// The list, ordered by action, if it is whole.
+    pub fn read_staged(&self, record: &Record<'_>) -> Result<Option<Vec<Staged>>, InstallError> {
+        let path = self.path.join(STAGED);
+        if !record.backups_are_beside() {
+            return read_json_if_whole(&path);
+        }
+        let inodes: Option<Vec<u64>> = read_json_if_whole(&path)?;
+        let staged = |(action, inode)| Staged { action, inode, content: None };
+        Ok(inodes.map(|inodes| inodes.into_iter().enumerate().map(staged).collect()))
     }
 
     fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
@@ -278,10 +320,10 @@ impl Journal {
 }
 
 fn check_version(version: u32, path: PathBuf) -> Result<(), InstallError> {
-    if version == VERSION {
+    if (BESIDE..=VERSION).contains(&version) {
         return Ok(());
     }
-    let problem = format!("has version {version}, and this hostler knows version {VERSION}");
+    let problem = format!("has version {version}, and this hostler knows the versions {BESIDE} to {VERSION}");
     Err(InstallError::JournalContent { path, problem })
 }
 
@@ -334,36 +376,4 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<File, InstallError
         Ok(writer.into_inner()?)
     };
     write().map_err(|source: io::Error| failed("write", path, source))
-}
-
-/// The names under which one deployment's content waits and its backups are kept.
-#[derive(Debug)]
-pub(super) struct TemporaryNames {
-    prefix: String,
-}
-
-impl TemporaryNames {
-    pub fn of(deployment: &DeploymentId) -> Self {
-        // `~` is in no deployment id, so that no deployment's prefix is the beginning of another's.
-        Self { prefix: format!(".hostler-{deployment}~") }
-    }
-
-    /// Staged content of an action, and its backup once it has taken effect.
-    pub fn name(&self, action: usize) -> String {
-        format!("{}{action}", self.prefix)
-    }
-
-    /// The backup where names cannot be exchanged.
-    pub fn old(&self, action: usize) -> String {
-        format!("{}{action}.old", self.prefix)
-    }
-
-    /// A backup whose place is taken by something that must not be deleted.
-    pub fn saved(&self, action: usize) -> String {
-        format!(".saved{}{action}", self.prefix)
-    }
-
-    pub fn is_one(&self, name: &OsStr) -> bool {
-        name.as_bytes().starts_with(self.prefix.as_bytes())
-    }
 }

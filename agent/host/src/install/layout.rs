@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::plan::actions::{Action, Plan};
-
-use super::journal::TemporaryNames;
 
 /// How an action takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +84,43 @@ impl<'a> Layout<'a> {
 /// A path's directory and name.
 pub(super) fn place(path: &Path) -> (&Path, &OsStr) {
     (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or(OsStr::new(".")))
+}
+
+/// The names that one deployment takes in directories that are not the agent's own.
+#[derive(Debug)]
+pub(super) struct TemporaryNames {
+    prefix: String,
+}
+
+impl TemporaryNames {
+    pub fn of(deployment: &DeploymentId) -> Self {
+        // `~` is in no deployment id, so that no deployment's prefix is the beginning of another's.
+        Self { prefix: format!(".hostler-{deployment}~") }
+    }
+
+    /// Staged content of an action; in a journal of the first version also its backup.
+    pub fn name(&self, action: usize) -> String {
+        format!("{}{action}", self.prefix)
+    }
+
+    /// A directory for backups.
+    pub fn backups(&self) -> String {
+        format!("{}backups", self.prefix)
+    }
+
+    /// In a journal of the first version: the backup where names could not be exchanged.
+    pub fn old(&self, action: usize) -> String {
+        format!("{}{action}.old", self.prefix)
+    }
+
+    /// In a journal of the first version: a backup whose place is taken by something that must not be deleted.
+    pub fn saved(&self, action: usize) -> String {
+        format!(".saved{}{action}", self.prefix)
+    }
+
+    pub fn is_one(&self, name: &OsStr) -> bool {
+        name.as_bytes().starts_with(self.prefix.as_bytes())
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! write the journal   the plan, and all that undoing needs; fsync          phase staging
-//! stage               everything new under temporary names, and a list of its inodes
+//! stage               everything new under temporary names, a link to each old file, a list of what is new
 //!                                                                          phase swapping
-//! syncfs              the new content, the list and the mark
+//! syncfs              the new content, the backups, the list and the mark
 //! swap                one rename for each action
 //! syncfs                                                                   phase installed
 //! commit              the backups are deleted                              phase committed
@@ -17,14 +17,18 @@
 //! Install stands, which cannot be before the third sync, and says so after a start ([`confirm`]): then a mark that a
 //! power loss took away is made again. Without that word the Install is undone.
 //!
-//! An existing target and its replacement exchange their names, so that the old file, the very inode, becomes the
-//! backup. A new directory is staged with all that comes into it and takes effect by one rename. A removal is a rename
-//! to a temporary name. Temporary names are made of the deployment's id and the action's number: recovery finds what is
-//! there by the plan alone, and no step needs a record of its own.
+//! An existing target gets a further link outside of the destinations (`backups`), and the new file takes its name by a
+//! rename over it: there is never nothing under the name, a program that runs from the old file is still found by the
+//! path, and the backup is the very inode. A new directory is staged with all that comes into it and takes effect by one
+//! rename. A directory is removed by a rename to the backups. All names are made of the deployment's id and the action's
+//! number: recovery finds what is there by the plan alone, and no step needs a record of its own. Once an Install has
+//! ended, well or not, none of them is below a destination.
 //!
 //! No link is followed but those that the plan names, resolved once (`places`), whoever swaps directories for links
 //! meanwhile. One run at a time: the caller holds the lock.
 
+mod backups;
+mod clean;
 mod copy;
 mod error;
 mod journal;
@@ -35,11 +39,11 @@ mod places;
 mod restore;
 mod stage;
 mod steps;
+mod survey;
 mod swap;
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -48,14 +52,15 @@ use hostler_core::ids::DeploymentId;
 use hostler_core::plan::actions::{Action, Attributes, InstalledEntry, Plan};
 use rustix::fs::{Mode, OFlags};
 
+use backups::{Backups, Place};
 pub use error::InstallError;
-use error::{host, permissions};
+use error::host;
 use journal::{DirectoryRecord, Journal, Phase, Record};
 use layout::{Layout, place};
 pub use lock::InstallLock;
 use outcome::undo_from;
 pub use outcome::{commit, confirm, installed, settle, state, undo};
-use places::{Anchors, Directories, FileSystems};
+use places::{Anchors, FileSystems};
 use steps::{Step, Steps, Straight};
 
 use crate::perms::{self, Names};
@@ -75,6 +80,9 @@ pub struct InstallRequest<'a> {
     /// The symbolic links to directories that the plan follows in the way to its paths. They are resolved once, at the
     /// start; every other link is refused.
     pub links: &'a [PathBuf],
+    /// The directories that the application consists of, as the plan names them. What is kept for the way back lies
+    /// outside of them, and of every directory in which the plan replaces or removes something.
+    pub destinations: &'a [PathBuf],
     /// What to do.
     pub plan: &'a Plan,
 }
@@ -151,8 +159,36 @@ struct Work<'a, S> {
     anchors: &'a Anchors,
     /// The existing directories that the plan works in.
     known: &'a [DirectoryRecord],
+    backups: &'a Backups,
+    place: Place,
     names: Names,
     steps: &'a S,
+}
+
+impl<S> Work<'_, S> {
+    /// What is recorded of an existing directory.
+    fn recorded(&self, path: &Path) -> Option<&DirectoryRecord> {
+        let found = self.known.binary_search_by(|known| known.path.as_path().cmp(path));
+        found.ok().and_then(|at| self.known.get(at))
+    }
+
+    /// The number of the directory that takes the backup of what is here.
+    fn backups_number(&self, path: &Path) -> Option<usize> {
+        self.recorded(place(path).0)?.backups
+    }
+
+    /// The directory that takes the backup of what is here, if it exists.
+    fn backups_of(&self, path: &Path) -> Option<BorrowedFd<'_>> {
+        self.backups.get(self.backups_number(path))
+    }
+}
+
+/// Whether something is kept once the action has taken effect.
+fn leaves_backup(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Remove { .. } | Action::PutFile { replaces: true, .. } | Action::PutLink { replaces: true, .. }
+    )
 }
 
 /// Makes the journal's directory (its parent exists) for an Install to come. It is on disk once the caller has
@@ -192,11 +228,23 @@ fn run_with<S: Steps>(request: &InstallRequest<'_>, steps: &S) -> Result<Install
             Phase::Undone => {}
         }
     }
-    match forward(request, &journal, steps) {
+    match attempt(request, &journal, Place::Outside, steps) {
+        Err(InstallError::BackupElsewhere { .. }) => attempt(request, &journal, Place::Inside, steps),
+        done => done,
+    }
+}
+
+fn attempt<S: Steps>(
+    request: &InstallRequest<'_>,
+    journal: &Journal,
+    place: Place,
+    steps: &S,
+) -> Result<Installed, InstallError> {
+    match forward(request, journal, place, steps) {
         Ok(()) => Ok(Installed { entries: request.plan.installed.clone(), already: false }),
         #[cfg(test)]
         Err(InstallError::Killed) => Err(InstallError::Killed),
-        Err(cause) => Err(undo_after(cause, &journal, steps)),
+        Err(cause) => Err(undo_after(cause, journal, steps)),
     }
 }
 
@@ -211,20 +259,28 @@ fn undo_after<S: Steps>(cause: InstallError, journal: &Journal, steps: &S) -> In
     }
 }
 
-fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S) -> Result<(), InstallError> {
+fn forward<S: Steps>(
+    request: &InstallRequest<'_>,
+    journal: &Journal,
+    place: Place,
+    steps: &S,
+) -> Result<(), InstallError> {
     let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
     let anchors = Anchors::resolve(request.root, request.links, &request.plan.links_below)?;
     let mut file_systems = FileSystems::default();
     record.anchors = anchors.records();
-    record.directories = record_directories(&layout, &anchors, &mut file_systems)?;
+    (record.directories, record.backups) =
+        survey::record_directories(request, place, &layout, &anchors, &mut file_systems)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let archive = rustix::fs::open(request.archive, flags, Mode::empty()).map_err(host("open", request.archive))?;
     journal.begin(&record, steps)?;
 
-    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
-    let inodes = stage::stage(&work, &archive)?;
-    journal.write_staged(&inodes, steps)?;
+    let backups = Backups::make(&record.backups, steps)?;
+    let (known, names) = (&record.directories, Names::default());
+    let work = Work { layout, anchors: &anchors, known, backups: &backups, place, names, steps };
+    let staged = stage::stage(&work, &archive)?;
+    journal.write_staged(&staged, steps)?;
     journal.mark_unsynced(Phase::Staging, Phase::Swapping, steps)?;
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
@@ -240,72 +296,6 @@ fn forward<S: Steps>(request: &InstallRequest<'_>, journal: &Journal, steps: &S)
     file_systems.sync(steps)?;
     // The ledger of whoever called makes it last.
     journal.mark_unsynced(Phase::Swapping, Phase::Installed, steps)
-}
-
-/// Looks at every existing directory that the plan works in, before anything is touched.
-fn record_directories(
-    layout: &Layout<'_>,
-    anchors: &Anchors,
-    file_systems: &mut FileSystems,
-) -> Result<Vec<DirectoryRecord>, InstallError> {
-    let directories = Directories::new(anchors, &[]);
-    // Whether it must exist, and whether its attributes change.
-    let mut wanted: BTreeMap<&Path, (bool, bool)> = BTreeMap::new();
-    let mut before = None;
-    for (number, action) in layout.actions() {
-        if matches!(layout.standing(number), layout::Standing::Inside(_)) {
-            continue;
-        }
-        let removes = matches!(action, Action::Remove { .. });
-        let parent = place(action.path()).0;
-        // Most actions are in the directory of the one before.
-        let here = Some((parent.as_os_str(), removes));
-        if here != before {
-            wanted.entry(parent).or_default().0 |= !removes;
-            before = here;
-        }
-        refuse_taken_name(layout, &directories, number, action)?;
-        if let Action::KeepDirectory { path, attributes } = action {
-            let entry = wanted.entry(path).or_default();
-            *entry = (true, entry.1 || *attributes != Attributes::default());
-        }
-    }
-    let mut records = Vec::with_capacity(wanted.len());
-    for (path, (must_exist, changes)) in wanted {
-        let directory = match must_exist {
-            true => directories.expect(path)?,
-            false => match directories.find(path)? {
-                Some(directory) => directory,
-                None => continue,
-            },
-        };
-        let stat = rustix::fs::fstat(&*directory).map_err(host("read", path))?;
-        let attributes = match changes {
-            true => Some(perms::record(&*directory).map_err(permissions(path))?),
-            false => None,
-        };
-        file_systems.add(path, &directory)?;
-        let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-        records.push(DirectoryRecord { path: path.to_owned(), inode: stat.st_ino, modified, attributes });
-    }
-    Ok(records)
-}
-
-/// A temporary name that is taken is not ours to delete: its journal is gone, or somebody else made it.
-fn refuse_taken_name(
-    layout: &Layout<'_>,
-    directories: &Directories<'_>,
-    number: usize,
-    action: &Action,
-) -> Result<(), InstallError> {
-    let parent = place(action.path()).0;
-    // A directory that is not there is an error or none by the action's kind, which is looked at next.
-    let Ok(Some(directory)) = directories.find(parent) else { return Ok(()) };
-    let name = layout.names.name(number);
-    match places::look(directory.as_fd(), &*name).map_err(host("look at", action.path()))? {
-        Some(_) => Err(InstallError::Occupied { path: parent.join(name) }),
-        None => Ok(()),
-    }
 }
 
 /// Gives what has no context of its own the policy's, where the host has SELinux and its tools.

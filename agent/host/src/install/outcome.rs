@@ -4,13 +4,15 @@ use std::path::Path;
 
 use hostler_core::plan::actions::InstalledEntry;
 
+use super::backups::{Backups, Place};
+use super::clean;
 use super::error::InstallError;
 use super::journal::{Journal, Phase, Record};
 use super::layout::Layout;
 use super::places::{Anchors, Directories, FileSystems};
 use super::restore::{self, Extent};
 use super::steps::{Step, Steps, Straight};
-use super::{Committed, JournalState, Settled, Undone, Work};
+use super::{Committed, JournalState, Settled, Undone, Work, leaves_backup};
 use crate::perms::Names;
 
 /// Undoes an interrupted or finished run from the phase that its journal is in.
@@ -18,24 +20,25 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     let record = journal.read(phase)?;
     let anchors = Anchors::reopen(&record.anchors)?;
     let layout = Layout::new(&record.deployment, &record.plan);
-    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
-    let file_systems = touched(&record, &anchors)?;
+    let backups = Backups::reopen(&record)?;
+    let work = work(&record, layout, &anchors, &backups, steps);
+    let file_systems = touched(&record, &anchors, &backups)?;
     let mut undone = Undone::default();
     if phase == Phase::Installed {
         journal.mark(phase, Phase::Undoing, steps)?;
         phase = Phase::Undoing;
     }
     if phase != Phase::Staging {
-        if let Some(inodes) = journal.read_staged()? {
+        if let Some(staged) = journal.read_staged(&record)? {
             let extent = if phase == Phase::Undoing { Extent::Wholly } else { Extent::Partly };
-            undone.left = restore::take_back(&work, &record, &inodes, extent)?;
+            undone.left = restore::take_back(&work, &record, &staged, extent)?;
             steps.before(Step::Sync)?;
             file_systems.sync(steps)?;
         }
         journal.mark(phase, Phase::Staging, steps)?;
     }
-    restore::delete_staged(&work)?;
-    restore::restore_times(&work, &record.directories)?;
+    clean::delete_staged(&work)?;
+    clean::close(&work, &record.directories)?;
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
     journal.mark(Phase::Staging, Phase::Undone, steps)?;
@@ -45,7 +48,7 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
 fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<Committed, InstallError> {
     let record = journal.read(phase)?;
     if phase == Phase::Installed {
-        if !record.plan.actions.iter().any(restore::leaves_backup) {
+        if !record.plan.actions.iter().any(leaves_backup) {
             // Both say that the new state stands, and there is nothing to delete.
             journal.mark_unsynced(phase, Phase::Committed, steps)?;
             return Ok(Committed::default());
@@ -54,9 +57,10 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     }
     let anchors = Anchors::reopen(&record.anchors)?;
     let layout = Layout::new(&record.deployment, &record.plan);
-    let work = Work { layout, anchors: &anchors, known: &record.directories, names: Names::default(), steps };
-    let file_systems = touched(&record, &anchors)?;
-    let left = restore::delete_backups(&work)?;
+    let backups = Backups::reopen(&record)?;
+    let work = work(&record, layout, &anchors, &backups, steps);
+    let file_systems = touched(&record, &anchors, &backups)?;
+    let left = clean::delete_backups(&work, record.backups_are_beside())?;
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
     // Both say that there is no way back, and what was deleted is on disk.
@@ -64,7 +68,18 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     Ok(Committed { left })
 }
 
-fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, InstallError> {
+fn work<'a, S: Steps>(
+    record: &'a Record<'_>,
+    layout: Layout<'a>,
+    anchors: &'a Anchors,
+    backups: &'a Backups,
+    steps: &'a S,
+) -> Work<'a, S> {
+    let (known, names) = (&record.directories, Names::default());
+    Work { layout, anchors, known, backups, place: Place::Outside, names, steps }
+}
+
+fn touched(record: &Record<'_>, anchors: &Anchors, backups: &Backups) -> Result<FileSystems, InstallError> {
     let directories = Directories::new(anchors, &record.directories);
     let mut file_systems = FileSystems::default();
     for directory in &record.directories {
@@ -72,6 +87,9 @@ fn touched(record: &Record<'_>, anchors: &Anchors) -> Result<FileSystems, Instal
         if let Ok(Some(open)) = directories.find(&directory.path) {
             file_systems.add(&directory.path, &open)?;
         }
+    }
+    for (path, open) in backups.all() {
+        file_systems.add(path, open)?;
     }
     Ok(file_systems)
 }

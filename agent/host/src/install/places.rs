@@ -186,6 +186,16 @@ impl Anchors {
         records
     }
 
+    /// Where a path of the plan really is. There are no links below anchors.
+    pub fn real(&self, path: &Path) -> PathBuf {
+        match self.above(path) {
+            // Joining an empty path would add a slash.
+            Some(anchor) if anchor.record.path == path => anchor.record.real.clone(),
+            Some(anchor) => anchor.record.real.join(path.strip_prefix(&anchor.record.path).unwrap_or(path)),
+            None => path.to_owned(),
+        }
+    }
+
     /// The nearest anchor above a path, or at it.
     fn above(&self, path: &Path) -> Option<&Anchor> {
         path.ancestors().find_map(|ancestor| self.by_path.get(ancestor))
@@ -222,7 +232,7 @@ fn target(parent: &OwnedFd, name: &OsStr) -> Result<Option<PathBuf>, Errno> {
     }
 }
 
-fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
+pub(super) fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
@@ -232,6 +242,8 @@ pub(super) struct Directories<'a> {
     anchors: &'a Anchors,
     /// Those that must be the very directories they were when the run began; ordered by path.
     known: &'a [DirectoryRecord],
+    /// Those of them that were made anew since.
+    remade: RefCell<BTreeSet<PathBuf>>,
     open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
@@ -240,7 +252,12 @@ const KEPT: usize = 128;
 
 impl<'a> Directories<'a> {
     pub fn new(anchors: &'a Anchors, known: &'a [DirectoryRecord]) -> Self {
-        Self { anchors, known, open: RefCell::default() }
+        Self { anchors, known, remade: RefCell::default(), open: RefCell::default() }
+    }
+
+    /// From now on it need not be the very directory that it was.
+    pub fn accept(&self, path: &Path) {
+        self.remade.borrow_mut().insert(path.to_owned());
     }
 
     /// Opens a directory below its anchor, without following links. `ESTALE`: it is another one than it was.
@@ -254,7 +271,8 @@ impl<'a> Directories<'a> {
         let directory = Rc::new(open_below(anchor.directory.as_fd(), below, DIRECTORY)?);
         if let Ok(at) = self.known.binary_search_by(|known| known.path.as_path().cmp(path)) {
             let inode = rustix::fs::fstat(&*directory)?.st_ino;
-            if self.known.get(at).is_some_and(|known| known.inode != inode) {
+            let other = self.known.get(at).is_some_and(|known| known.inode != inode);
+            if other && !self.remade.borrow().contains(path) {
                 return Err(Errno::STALE);
             }
         }

@@ -1,18 +1,19 @@
-//! The way back, and the end of the way forward. Everything here may be stopped anywhere and begun again: it looks at
-//! what is there and does what is left.
+//! The way back. Everything here may be stopped anywhere and begun again: it looks at what is there and does what is
+//! left.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use hostler_core::plan::actions::{Action, InstalledKind};
-use rustix::fs::{AtFlags, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::backups;
 use super::error::{host, permissions};
-use super::journal::{DirectoryRecord, Record};
+use super::journal::{Record, Staged};
 use super::layout::{Standing, place};
-use super::places::{Directories, is_directory, look, open_below};
+use super::places::{Directories, is_directory, look};
 use super::steps::{Step, Steps};
 use super::swap::{entries, rename_new};
 use super::{InstallError, Left, Work};
@@ -21,8 +22,8 @@ use crate::perms;
 /// Whether the run that is taken back came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// No: any of the actions may have taken effect, and what was staged may be lost, if it was not on disk. Only what
-    /// has a staged file's inode is ours.
+    /// No: any of the actions may have taken effect, and what was staged may be lost, if it was not on disk. Under a name
+    /// that was free only what was staged is ours.
     Partly,
     /// Yes: what stands in an action's place is ours, also where somebody has rewritten it since.
     Wholly,
@@ -33,10 +34,11 @@ pub(super) enum Extent {
 pub(super) fn take_back<S: Steps>(
     work: &Work<'_, S>,
     record: &Record<'_>,
-    inodes: &[u64],
+    staged: &[Staged],
     extent: Extent,
 ) -> Result<Vec<Left>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);
+    accept_remade(work, &directories)?;
     let mut left = Vec::new();
     // Attributes first, because they may shut the agent out; then the rest, from the last to the first.
     let keeps = |action: &Action| matches!(action, Action::KeepDirectory { .. });
@@ -48,33 +50,93 @@ pub(super) fn take_back<S: Steps>(
         }
         let path = action.path();
         let (parent, name) = place(path);
-        let directory = match directories.find(parent) {
-            Ok(Some(directory)) => directory,
-            // With its directory gone there is nothing to take back, and nowhere to put a backup.
-            Ok(None) => continue,
+        let gone = match directories.find(parent) {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(GONE),
             Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
-                left.push(Left::new(path, "its directory was replaced by something else"));
-                continue;
+                Some("its directory was replaced by something else")
             }
             Err(error) => return Err(error),
         };
-        let staged = inodes.get(number).copied().unwrap_or_default();
-        let one = One { work, directories: &directories, number, path, directory: &directory, name, staged, extent };
+        if let Some(why) = gone {
+            left.extend(without_directory(work, number, action, why)?);
+            continue;
+        }
+        let directory = directories.expect(parent)?;
+        let at = staged.binary_search_by_key(&number, |staged| staged.action).ok();
+        let staged = at.and_then(|at| staged.get(at)).copied();
+        let one = One {
+            work,
+            directories: &directories,
+            number,
+            path,
+            directory: &directory,
+            name,
+            staged,
+            beside: record.backups_are_beside(),
+            extent,
+        };
         let why = match action {
             Action::Remove { kind, .. } => one.restore_removed(*kind)?,
-            Action::MakeDirectory { .. } => one.withdraw_tree()?,
-            Action::KeepDirectory { .. } => one.restore_attributes(record)?,
+            Action::MakeDirectory { .. } => one.withdraw_tree()?.map(str::to_owned),
+            Action::KeepDirectory { .. } => one.restore_attributes()?.map(str::to_owned),
             Action::PutFile { replaces, .. } | Action::PutLink { replaces, .. } => match replaces {
                 true => one.restore_replaced()?,
-                false => one.withdraw()?,
+                false => one.withdraw()?.map(str::to_owned),
             },
         };
-        left.extend(why.map(|why| Left::new(path, why)));
+        left.extend(why.map(|why| Left::new(path, &why)));
     }
     Ok(left)
 }
 
-type Why = Option<&'static str>;
+/// Directories that an earlier try has made anew are others than they were.
+pub(super) fn accept_remade<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
+    for (number, action) in work.layout.actions() {
+        let Action::Remove { path, kind: InstalledKind::Directory } = action else { continue };
+        let Some(kept) = work.backups_of(path) else { continue };
+        if look(kept, backups::remade(number)).map_err(host("look at", path))?.is_some() {
+            directories.accept(path);
+        }
+    }
+    Ok(())
+}
+
+/// A backup that cannot go back, for want of its directory, is kept. What else was in there is not ours any more.
+fn without_directory<S: Steps>(
+    work: &Work<'_, S>,
+    number: usize,
+    action: &Action,
+    why: &str,
+) -> Result<Option<Left>, InstallError> {
+    let path = action.path();
+    let there = match work.backups_of(path) {
+        Some(kept) => look(kept, backups::name(number)).map_err(host("look at", path))?.is_some(),
+        None => false,
+    };
+    if there {
+        work.steps.before(Step::Restore(number))?;
+        return Ok(Some(Left::new(path, &save(work, number, path, why)?)));
+    }
+    // With a directory goes what it held, and nothing needs to be taken back.
+    Ok((why != GONE).then(|| Left::new(path, why)))
+}
+
+/// Keeps a backup for good; says where.
+fn save<S: Steps>(work: &Work<'_, S>, number: usize, path: &Path, why: &str) -> Result<String, InstallError> {
+    let saved = backups::saved(number);
+    let (Some(kept), Some(at)) = (work.backups_of(path), work.backups.path(work.backups_number(path))) else {
+        return Ok(why.to_owned());
+    };
+    rename_new(kept, backups::name(number), kept, &*saved).map_err(host("keep the backup of", path))?;
+    Ok(format!("{why}; what was there before is kept as {}", at.join(saved).display()))
+}
+
+const GONE: &str = "its directory is gone";
+
+/// Why something could not be put back as it was.
+type Why = Option<String>;
+type Reason = Option<&'static str>;
 
 /// One action that is taken back.
 struct One<'a, S> {
@@ -84,9 +146,18 @@ struct One<'a, S> {
     path: &'a Path,
     directory: &'a OwnedFd,
     name: &'a OsStr,
-    /// The inode of what was staged.
-    staged: u64,
+    /// What was staged for a name that was free.
+    staged: Option<Staged>,
+    /// Whether the journal is one of the first version.
+    beside: bool,
     extent: Extent,
+}
+
+/// Where a backup is.
+struct Backup<'a> {
+    directory: BorrowedFd<'a>,
+    name: String,
+    stat: Stat,
 }
 
 impl<S: Steps> One<'_, S> {
@@ -94,7 +165,7 @@ impl<S: Steps> One<'_, S> {
         self.work.layout.names.name(self.number)
     }
 
-    fn stands(&self, name: impl AsRef<OsStr>) -> Result<Option<rustix::fs::Stat>, InstallError> {
+    fn stands(&self, name: impl AsRef<OsStr>) -> Result<Option<Stat>, InstallError> {
         look(self.directory.as_fd(), name.as_ref()).map_err(host("look at", self.path))
     }
 
@@ -102,82 +173,149 @@ impl<S: Steps> One<'_, S> {
         self.work.steps.before(Step::Restore(self.number))
     }
 
+    /// The backup, if the action has one still.
+    fn backup(&self, replaced: bool) -> Result<Option<Backup<'_>>, InstallError> {
+        if self.beside {
+            return self.backup_beside(replaced);
+        }
+        let Some(directory) = self.work.backups_of(self.path) else { return Ok(None) };
+        let name = backups::name(self.number);
+        let stat = look(directory, &*name).map_err(host("look at the backup of", self.path))?;
+        Ok(stat.map(|stat| Backup { directory, name, stat }))
+    }
+
+    /// In a journal of the first version: names were exchanged, so that the old file has the staged one's name if it is
+    /// not the staged one, or else the old file was moved away first.
+    fn backup_beside(&self, replaced: bool) -> Result<Option<Backup<'_>>, InstallError> {
+        let directory = self.directory.as_fd();
+        let old = self.work.layout.names.old(self.number);
+        if let Some(stat) = self.stands(&old)? {
+            return Ok(Some(Backup { directory, name: old, stat }));
+        }
+        let exchanged = |stat: &Stat| !replaced || self.staged.is_none_or(|staged| staged.inode != stat.st_ino);
+        let found = self.stands(self.temporary())?.filter(exchanged);
+        Ok(found.map(|stat| Backup { directory, name: self.temporary(), stat }))
+    }
+
     /// Puts a backup to its place, over whatever file stands there now.
-    fn put_back(&self, backup: &str) -> Result<Why, InstallError> {
-        match rustix::fs::renameat(self.directory, backup, self.directory, self.name) {
-            Ok(()) => Ok(None),
+    fn put_back(&self, backup: &Backup<'_>) -> Result<Why, InstallError> {
+        match rustix::fs::renameat(backup.directory, &*backup.name, self.directory, self.name) {
+            Ok(()) => self.forget_link(backup),
             // Somebody's directory is in the place: neither may be lost.
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => {
-                rename_new(self.directory, backup, self.work.layout.names.saved(self.number))
-                    .map_err(host("keep the backup of", self.path))?;
-                Ok(Some("something else stands in its place; the old content is kept beside it as .saved.hostler-…"))
+                self.save(backup, "something else stands in its place")
             }
             Err(errno) => Err(host("put back", self.path)(errno)),
         }
     }
 
-    fn restore_removed(&self, kind: InstalledKind) -> Result<Why, InstallError> {
-        if self.stands(self.temporary())?.is_none() {
+    /// A rename between two links to one file does nothing.
+    fn forget_link(&self, backup: &Backup<'_>) -> Result<Why, InstallError> {
+        if is_directory(&backup.stat) || backup.stat.st_nlink < 2 {
             return Ok(None);
         }
-        self.before()?;
+        match rustix::fs::unlinkat(backup.directory, &*backup.name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(host("delete the backup of", self.path)(errno)),
+        }
+    }
+
+    fn save(&self, backup: &Backup<'_>, why: &str) -> Result<Why, InstallError> {
+        if !self.beside {
+            return save(self.work, self.number, self.path, why).map(Some);
+        }
+        let saved = self.work.layout.names.saved(self.number);
+        rename_new(backup.directory, &*backup.name, backup.directory, &*saved)
+            .map_err(host("keep the backup of", self.path))?;
+        Ok(Some(format!("{why}; what was there before is kept beside it as {saved}")))
+    }
+
+    fn restore_removed(&self, kind: InstalledKind) -> Result<Why, InstallError> {
         if kind == InstalledKind::Directory {
             self.directories.forget();
         }
-        self.put_back(&self.temporary())
+        match self.backup(false)? {
+            Some(backup) => {
+                self.before()?;
+                self.put_back(&backup)
+            }
+            None if kind == InstalledKind::Directory && !self.beside => self.remake(),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a directory anew that could only be removed, and not be moved to the backups.
+    fn remake(&self) -> Result<Why, InstallError> {
+        let Some(record) = self.work.recorded(self.path) else { return Ok(None) };
+        let (Some(attributes), Some(kept)) = (&record.attributes, self.work.backups_of(self.path)) else {
+            return Ok(None);
+        };
+        let remade = backups::remade(self.number);
+        match self.stands(self.name)? {
+            Some(stat) if is_directory(&stat) && stat.st_ino == record.inode => return Ok(None),
+            Some(stat) if is_directory(&stat) && look(kept, &*remade).is_ok_and(|found| found.is_some()) => {}
+            Some(_) => return Ok(Some("something else stands in its place".to_owned())),
+            None => {
+                self.before()?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+                rustix::fs::openat(kept, &*remade, flags, Mode::RUSR).map_err(host("mark", self.path))?;
+                self.work.steps.before(Step::RestoreRest(self.number))?;
+                rustix::fs::mkdirat(self.directory, self.name, Mode::RWXU).map_err(host("make", self.path))?;
+            }
+        }
+        self.directories.accept(self.path);
+        let made = self.directories.expect(self.path)?;
+        perms::put_back(&*made, attributes).map_err(permissions(self.path))?;
+        Ok(None)
     }
 
     fn restore_replaced(&self) -> Result<Why, InstallError> {
-        let old = self.work.layout.names.old(self.number);
-        let temporary = self.temporary();
-        if self.stands(&old)?.is_some() {
-            let replaced = self.stands(self.name)?.is_some_and(|stat| !is_directory(&stat));
-            if replaced && self.stands(&temporary)?.is_none() {
+        let Some(backup) = self.backup(true)? else { return Ok(None) };
+        let waits = !self.beside && self.stands(self.temporary())?.is_some();
+        let stands = if waits { self.stands(self.name)? } else { None };
+        match stands {
+            // It has not taken effect, and what was made for it is deleted with the rest.
+            Some(stat) if is_same(&stat, &backup.stat) => Ok(None),
+            Some(_) => {
                 self.before()?;
-                let back = rename_new(self.directory, self.name, &*temporary);
-                match back {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(errno) => return Err(host("take back", self.path)(errno)),
-                }
-                self.work.steps.before(Step::RestoreRest(self.number))?;
-            } else {
-                self.before()?;
+                self.save(&backup, "another program replaced it during the install, and that file stays")
             }
-            return self.put_back(&old);
-        }
-        match self.stands(&temporary)? {
-            // It took effect: what has the temporary name is not what was staged.
-            Some(stat) if stat.st_ino != self.staged => {
+            None => {
                 self.before()?;
-                self.put_back(&temporary)
+                self.put_back(&backup)
             }
-            _ => Ok(None),
         }
     }
 
     /// What stands in the place of something new, if the new took effect.
-    fn in_place(&self) -> Result<Option<rustix::fs::Stat>, InstallError> {
+    fn in_place(&self) -> Result<Option<Stat>, InstallError> {
         if self.stands(self.temporary())?.is_some() {
             return Ok(None);
         }
-        let ours = |stat: &rustix::fs::Stat| self.extent == Extent::Wholly || stat.st_ino == self.staged;
-        Ok(self.stands(self.name)?.filter(ours))
+        let staged = |stat: &Stat| self.staged.is_some_and(|staged| is_staged(&staged, stat));
+        Ok(self.stands(self.name)?.filter(|stat| self.extent == Extent::Wholly || staged(stat)))
     }
 
-    fn withdraw(&self) -> Result<Why, InstallError> {
+    /// What is new waits under its temporary name again.
+    fn take_away(&self) -> Result<(), InstallError> {
+        let directory = self.directory.as_fd();
+        rename_new(directory, self.name, directory, self.temporary()).map_err(host("take back", self.path))
+    }
+
+    fn withdraw(&self) -> Result<Reason, InstallError> {
         match self.in_place()? {
             None => Ok(None),
             Some(stat) if is_directory(&stat) => Ok(Some("a directory stands where a file was installed; it stays")),
             Some(_) => {
                 self.before()?;
-                rename_new(self.directory, self.name, self.temporary()).map_err(host("take back", self.path))?;
+                self.take_away()?;
                 Ok(None)
             }
         }
     }
 
     /// Takes a tree back as a whole, or, where somebody put something into it, what is ours of it.
-    fn withdraw_tree(&self) -> Result<Why, InstallError> {
+    fn withdraw_tree(&self) -> Result<Reason, InstallError> {
         match self.in_place()? {
             None => return Ok(None),
             // A hook linked shared storage in its place, as files are replaced by hooks: it goes with the Install.
@@ -187,7 +325,7 @@ impl<S: Steps> One<'_, S> {
         self.before()?;
         self.directories.forget();
         if self.holds_only_ours()? {
-            rename_new(self.directory, self.name, self.temporary()).map_err(host("take back", self.path))?;
+            self.take_away()?;
             return Ok(None);
         }
         for (_, action) in self.work.layout.tree(self.number).rev() {
@@ -242,10 +380,8 @@ impl<S: Steps> One<'_, S> {
         Ok(true)
     }
 
-    fn restore_attributes(&self, record: &Record<'_>) -> Result<Why, InstallError> {
-        // They are in the order of their paths.
-        let found = record.directories.binary_search_by(|directory| directory.path.as_path().cmp(self.path));
-        let recorded = found.ok().and_then(|at| record.directories.get(at));
+    fn restore_attributes(&self) -> Result<Reason, InstallError> {
+        let recorded = self.work.recorded(self.path);
         let Some(attributes) = recorded.and_then(|directory| directory.attributes.as_ref()) else { return Ok(None) };
         match self.directories.find(self.path) {
             Ok(Some(directory)) => {
@@ -262,154 +398,16 @@ impl<S: Steps> One<'_, S> {
     }
 }
 
-/// Deletes what was staged (phase staging).
-pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
-    let directories = Directories::new(work.anchors, work.known);
-    for (number, action) in work.layout.actions() {
-        let stands_alone = !matches!(work.layout.standing(number), Standing::Inside(_));
-        let stages = !matches!(action, Action::Remove { .. } | Action::KeepDirectory { .. });
-        if stands_alone && stages {
-            let ours = match action {
-                Action::MakeDirectory { .. } => Ours::Everything,
-                _ => Ours::Temporary,
-            };
-            delete(work, &directories, number, action, &work.layout.names.name(number), ours)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether something is kept under a temporary name once the action has taken effect.
-pub(super) fn leaves_backup(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Remove { .. } | Action::PutFile { replaces: true, .. } | Action::PutLink { replaces: true, .. }
-    )
-}
-
-/// Deletes the backups (phase committing).
-pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>) -> Result<Vec<Left>, InstallError> {
-    let directories = Directories::new(work.anchors, work.known);
-    let mut left = Vec::new();
-    for (number, action) in work.layout.actions() {
-        if !leaves_backup(action) {
-            continue;
-        }
-        let names = &work.layout.names;
-        // Where names were exchanged there is the first one, else the second.
-        for backup in [names.name(number), names.old(number)] {
-            match delete(work, &directories, number, action, &backup, Ours::Temporary)? {
-                Deleted::Yes => break,
-                Deleted::WasNotThere => {}
-                Deleted::NotEmpty => {
-                    let path = place(action.path()).0.join(backup);
-                    left.push(Left::new(&path, "somebody put something into it while it was removed; it stays"));
-                    break;
-                }
-            }
-        }
-    }
-    Ok(left)
-}
-
-/// What may be deleted of a directory that has a temporary name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ours {
-    /// All: we made it.
-    Everything,
-    /// Only what has a temporary name too.
-    Temporary,
-}
-
-/// What became of a name.
-enum Deleted {
-    Yes,
-    WasNotThere,
-    /// It is a directory with something in it that is not ours.
-    NotEmpty,
-}
-
-/// Deletes one temporary name.
-fn delete<S: Steps>(
-    work: &Work<'_, S>,
-    directories: &Directories<'_>,
-    number: usize,
-    action: &Action,
-    name: &str,
-    ours: Ours,
-) -> Result<Deleted, InstallError> {
-    let path = action.path();
-    let parent = match directories.find(place(path).0) {
-        Ok(Some(parent)) => parent,
-        Ok(None)
-        | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
-            return Ok(Deleted::WasNotThere);
-        }
-        Err(error) => return Err(error),
+/// Whether two names are of one file, also where the file system numbers each name by itself.
+fn is_same(a: &Stat, b: &Stat) -> bool {
+    let looks = |stat: &Stat| {
+        (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64)
     };
-    delete_below(work, number, parent.as_fd(), OsStr::new(name), ours).map_err(|error| match error {
-        Stopped::Kernel(errno) => host("delete what is temporary of", path)(errno),
-        Stopped::Step(error) => error,
-    })
+    a.st_dev == b.st_dev && (a.st_ino == b.st_ino || looks(a) == looks(b))
 }
 
-enum Stopped {
-    Kernel(Errno),
-    Step(InstallError),
-}
-
-impl From<Errno> for Stopped {
-    fn from(errno: Errno) -> Self {
-        Self::Kernel(errno)
-    }
-}
-
-fn delete_below<S: Steps>(
-    work: &Work<'_, S>,
-    number: usize,
-    parent: BorrowedFd<'_>,
-    name: &OsStr,
-    ours: Ours,
-) -> Result<Deleted, Stopped> {
-    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
-    // Most are files: whether it is one shows by trying.
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) => return Ok(Deleted::Yes),
-        Err(Errno::NOENT) => return Ok(Deleted::WasNotThere),
-        Err(errno) if !look(parent, name)?.is_some_and(|stat| is_directory(&stat)) => return Err(errno.into()),
-        Err(_) => {}
-    }
-    let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    for entry in entries(&directory)? {
-        if ours == Ours::Everything || work.layout.names.is_one(&entry) {
-            delete_below(work, number, directory.as_fd(), &entry, ours)?;
-        }
-    }
-    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(Deleted::Yes),
-        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Deleted::NotEmpty),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Puts back when the directories that were worked in were last changed.
-pub(super) fn restore_times<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
-    let directories = Directories::new(work.anchors, work.known);
-    work.steps.before(Step::Times)?;
-    for record in records {
-        // A directory that is gone or has become a link has no time to put back.
-        let Ok(Some(directory)) = directories.find(&record.path) else { continue };
-        let (tv_sec, tv_nsec) = record.modified;
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-            last_modification: Timespec { tv_sec, tv_nsec: tv_nsec as _ },
-        };
-        match rustix::fs::futimens(&*directory, &times) {
-            // Only its owner may; whoever is not has restored everything else.
-            Ok(()) | Err(Errno::PERM | Errno::ACCESS) => {}
-            Err(errno) => return Err(host("set the time of", &record.path)(errno)),
-        }
-    }
-    Ok(())
+/// Whether this is what was staged, also where the file system numbers its files anew with each mount.
+fn is_staged(staged: &Staged, stat: &Stat) -> bool {
+    let content = (stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+    staged.inode == stat.st_ino || staged.content == Some(content)
 }

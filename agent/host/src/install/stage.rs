@@ -1,65 +1,115 @@
-//! Staging: everything new is made complete under temporary names, before anything takes effect.
+//! Staging: everything new is made complete under temporary names, and what it replaces gets a further link as its backup,
+//! before anything takes effect.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hostler_core::plan::actions::{Action, Attributes};
-use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
+use rustix::fs::{Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::backups::{self, Place};
 use super::copy::Copier;
 use super::error::{host, permissions};
+use super::journal::Staged;
 use super::layout::{Standing, place};
 use super::places::{Directories, is_file, is_link, look, open_below};
 use super::steps::{Step, Steps};
-use super::{InstallError, Work};
+use super::{InstallError, Work, leaves_backup};
 use crate::perms::{self, Object};
 
 /// From this many files on a second thread pays, even where they are small.
 const THREADED: usize = 16;
 const THREADS: usize = 2;
 
-/// Makes everything new under temporary names. The inodes of what takes effect by itself are returned by number of
-/// action; they are zero for the others.
-pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<Vec<u64>, InstallError> {
+/// Makes everything new under temporary names, and the backups. What is for a free name is returned, ordered by action:
+/// by it the way back tells its own things from what others made there meanwhile.
+pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<Vec<Staged>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);
-    let mut inodes = vec![0; work.layout.plan.actions.len()];
-    make_directories(work, &directories, &mut inodes)?;
+    let tops = make_directories(work, &directories)?;
     let puts: Vec<usize> = work
         .layout
         .actions()
         .filter(|(_, action)| matches!(action, Action::PutFile { .. } | Action::PutLink { .. }))
         .map(|(number, _)| number)
         .collect();
-    for (number, inode) in put_all(work, archive, &puts)? {
-        if let Some(slot) = inodes.get_mut(number) {
-            *slot = inode;
-        }
-    }
-    // Last, and children first: nobody gets into a staged directory before it is complete.
+    let mut staged = put_all(work, archive, &puts)?;
+    // Late, and children first: nobody gets into a staged directory before it is complete.
     finish_directories(work, &directories)?;
-    Ok(inodes)
+    for number in tops {
+        staged.extend(look_at_top(work, &directories, number)?);
+    }
+    staged.sort_by_key(|staged| staged.action);
+    // Last, so that as little time as can be lies between the link to an old file and its end.
+    link_backups(work, &directories)?;
+    Ok(staged)
 }
 
-fn make_directories<S: Steps>(
-    work: &Work<'_, S>,
-    directories: &Directories<'_>,
-    inodes: &mut [u64],
-) -> Result<(), InstallError> {
+fn link_backups<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
+    for (number, action) in work.layout.actions() {
+        let is_directory = matches!(action, Action::Remove { kind: InstalledKind::Directory, .. });
+        if is_directory || !leaves_backup(action) {
+            continue;
+        }
+        let path = action.path();
+        let (parent, name) = place(path);
+        let (Some(directory), Some(kept)) = (directories.find(parent)?, work.backups_of(path)) else { continue };
+        work.steps.before(Step::Link(number))?;
+        match work.steps.link(directory.as_fd(), name, kept, &backups::name(number)) {
+            // What is gone is named when its turn comes.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::XDEV) if work.place == Place::Outside => {
+                return Err(InstallError::BackupElsewhere { path: path.clone() });
+            }
+            // There is no link to be had: it is moved there when its turn comes.
+            Err(
+                Errno::MLINK
+                | Errno::PERM
+                | Errno::ACCESS
+                | Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::INVAL
+                | Errno::XDEV,
+            ) => {}
+            Err(errno) => return Err(host("keep", path)(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes all new directories; the numbers of those that take effect by themselves are returned.
+fn make_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<Vec<usize>, InstallError> {
+    let mut tops = Vec::new();
     for (number, action) in work.layout.actions() {
         let Action::MakeDirectory { path, .. } = action else { continue };
         let (parent, name) = work.layout.staged(number, action);
         let parent = directories.expect(&parent)?;
         work.steps.before(Step::Make(number))?;
         rustix::fs::mkdirat(&*parent, &*name, Mode::RWXU).map_err(cannot_create(path, &name))?;
-        if let (Standing::Top, Some(slot)) = (work.layout.standing(number), inodes.get_mut(number)) {
-            let made = look(parent.as_fd(), &*name).map_err(host("read", path))?;
-            *slot = made.map_or(0, |stat| stat.st_ino);
+        if work.layout.standing(number) == Standing::Top {
+            tops.push(number);
         }
     }
-    Ok(())
+    Ok(tops)
+}
+
+/// Complete, it has the time that it keeps.
+fn look_at_top<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+    number: usize,
+) -> Result<Option<Staged>, InstallError> {
+    let Some(action) = work.layout.plan.actions.get(number) else { return Ok(None) };
+    let (parent, name) = work.layout.staged(number, action);
+    let found = look(directories.expect(&parent)?.as_fd(), &*name).map_err(host("read", action.path()))?;
+    Ok(found.map(|stat| identity(number, &stat)))
+}
+
+fn identity(action: usize, stat: &Stat) -> Staged {
+    let content = (stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+    Staged { action, inode: stat.st_ino, content: Some(content) }
 }
 
 fn finish_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
@@ -76,7 +126,7 @@ fn finish_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_
     Ok(())
 }
 
-fn put_all<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd, puts: &[usize]) -> Result<Vec<(usize, u64)>, InstallError> {
+fn put_all<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd, puts: &[usize]) -> Result<Vec<Staged>, InstallError> {
     if puts.len() < THREADED {
         return put_some(work, archive, puts, &AtomicBool::new(false));
     }
@@ -93,14 +143,14 @@ fn put_all<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd, puts: &[usize]) -> R
             .collect();
         threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
     });
-    let mut inodes = Vec::with_capacity(puts.len());
+    let mut staged = Vec::new();
     for part in parts {
         match part {
-            Ok(part) => inodes.extend(part?),
+            Ok(part) => staged.extend(part?),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-    Ok(inodes)
+    Ok(staged)
 }
 
 fn put_some<S: Steps>(
@@ -108,27 +158,25 @@ fn put_some<S: Steps>(
     archive: &OwnedFd,
     puts: &[usize],
     stop: &AtomicBool,
-) -> Result<Vec<(usize, u64)>, InstallError> {
+) -> Result<Vec<Staged>, InstallError> {
     let directories = Directories::new(work.anchors, work.known);
     let mut copier = Copier::default();
-    let mut inodes = Vec::new();
+    let mut staged = Vec::new();
     for number in puts {
         // Another thread failed: its error is the run's.
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let Some(action) = work.layout.plan.actions.get(*number) else { continue };
-        let alone = work.layout.standing(*number) == Standing::Alone;
-        let inode = match action {
+        let for_a_free_name = work.layout.standing(*number) == Standing::Alone && !leaves_backup(action);
+        let stat = match action {
             Action::PutFile { .. } => put_file(work, archive, &directories, &mut copier, *number, action)?,
             Action::PutLink { .. } => put_link(work, &directories, *number, action)?,
             Action::Remove { .. } | Action::MakeDirectory { .. } | Action::KeepDirectory { .. } => continue,
         };
-        if alone {
-            inodes.push((*number, inode));
-        }
+        staged.extend(stat.filter(|_| for_a_free_name).map(|stat| identity(*number, &stat)));
     }
-    Ok(inodes)
+    Ok(staged)
 }
 
 fn put_file<S: Steps>(
@@ -138,8 +186,8 @@ fn put_file<S: Steps>(
     copier: &mut Copier,
     number: usize,
     action: &Action,
-) -> Result<u64, InstallError> {
-    let Action::PutFile { source, path, attributes, .. } = action else { return Ok(0) };
+) -> Result<Option<Stat>, InstallError> {
+    let Action::PutFile { source, path, attributes, .. } = action else { return Ok(None) };
     let unreadable = |errno: Errno| InstallError::Source { path: source.clone(), source: errno.into() };
     let from = open_below(archive.as_fd(), source, OFlags::RDONLY | OFlags::NONBLOCK).map_err(unreadable)?;
     let stat = rustix::fs::fstat(&from).map_err(unreadable)?;
@@ -161,7 +209,7 @@ fn put_file<S: Steps>(
     let modified = Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ };
     let times = Timestamps { last_access: modified, last_modification: modified };
     rustix::fs::futimens(&to, &times).map_err(host("set the time of", path))?;
-    Ok(rustix::fs::fstat(&to).map_err(host("read", path))?.st_ino)
+    rustix::fs::fstat(&to).map(Some).map_err(host("read", path))
 }
 
 fn put_link<S: Steps>(
@@ -169,8 +217,8 @@ fn put_link<S: Steps>(
     directories: &Directories<'_>,
     number: usize,
     action: &Action,
-) -> Result<u64, InstallError> {
-    let Action::PutLink { target, path, attributes, .. } = action else { return Ok(0) };
+) -> Result<Option<Stat>, InstallError> {
+    let Action::PutLink { target, path, attributes, .. } = action else { return Ok(None) };
     let (parent, name) = work.layout.staged(number, action);
     let parent = directories.expect(&parent)?;
     work.steps.before(Step::Make(number))?;
@@ -191,7 +239,7 @@ fn put_link<S: Steps>(
     if uid.is_some() || gid.is_some() {
         perms::apply_to_link(link.as_fd(), attributes).map_err(permissions(path))?;
     }
-    Ok(stat.st_ino)
+    Ok(Some(stat))
 }
 
 fn cannot_create(path: &Path, name: &OsStr) -> impl FnOnce(Errno) -> InstallError {

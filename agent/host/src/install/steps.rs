@@ -1,10 +1,12 @@
 //! The seam at which tests stop or fail a run: it is told each step before it is taken, and it is what synchronises, so
 //! that a test knows what a power loss could take.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::InstallError;
@@ -15,10 +17,14 @@ use super::journal::Phase;
 pub(super) enum Step {
     /// The journal is written.
     Record,
-    /// The inodes of staged files are written down.
+    /// What is staged is written down.
     Staged,
     /// The journal's phase changes.
     Mark(Phase),
+    /// A directory for backups is made.
+    MakeBackups,
+    /// A file or link that is going to be replaced or removed gets a further link, which is its backup.
+    Link(usize),
     /// A directory, file or link is made under its temporary name.
     Make(usize),
     /// A staged file gets its content.
@@ -29,14 +35,16 @@ pub(super) enum Step {
     Sync,
     /// An action takes effect.
     Swap(usize),
-    /// The second half of a swap on a file system that cannot exchange.
+    /// The second half of a swap whose first half moved the old file away, for want of a link to it.
     SwapRest(usize),
     /// An action is taken back.
     Restore(usize),
     /// The second half of taking an action back.
     RestoreRest(usize),
-    /// Something under a temporary name is deleted.
+    /// Something under a temporary name, or a backup, is deleted.
     Delete(usize),
+    /// A directory for backups is removed.
+    RemoveBackups,
     /// The modification time of a directory is put back.
     Times,
 }
@@ -46,9 +54,9 @@ pub(super) trait Steps: Sync {
     /// Called before each step; an error is taken as the step's own failure.
     fn before(&self, step: Step) -> Result<(), InstallError>;
 
-    /// Whether the file systems can exchange two names; tests say no to take the other way.
-    fn can_exchange(&self) -> bool {
-        true
+    /// Makes a further link to a file; tests refuse it as some file systems do.
+    fn link(&self, from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
+        rustix::fs::linkat(from, name, to, new, AtFlags::empty())
     }
 
     /// A file or directory is on disk when this returns. There is no other way to it in an install.

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
-use rustix::fs::{OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use super::backups::{self, Place};
 use super::error::{host, kind_name, permissions};
 use super::layout::{Standing, place};
 use super::places::{Directories, is_directory, is_file, is_link, look, open_below};
@@ -66,7 +67,8 @@ fn place_new<S: Steps>(
     let (parent, name) = place(path);
     let directory = directories.expect(parent)?;
     work.steps.before(Step::Swap(number))?;
-    rename_new(&directory, work.layout.names.name(number), name).map_err(|errno| match errno {
+    let directory = directory.as_fd();
+    rename_new(directory, work.layout.names.name(number), directory, name).map_err(|errno| match errno {
         Errno::EXIST => InstallError::Occupied { path: path.to_owned() },
         errno => host("put in place", path)(errno),
     })
@@ -80,9 +82,9 @@ fn replace<S: Steps>(
 ) -> Result<(), InstallError> {
     let (parent, name) = place(path);
     let directory = directories.expect(parent)?;
-    match look(directory.as_fd(), name).map_err(host("look at", path))? {
+    let stat = match look(directory.as_fd(), name).map_err(host("look at", path))? {
         None => return Err(InstallError::Vanished { path: path.to_owned() }),
-        Some(stat) if is_file(&stat) || is_link(&stat) => {}
+        Some(stat) if is_file(&stat) || is_link(&stat) => stat,
         Some(stat) => {
             return Err(InstallError::Changed {
                 path: path.to_owned(),
@@ -90,30 +92,73 @@ fn replace<S: Steps>(
                 found: found_name(&stat),
             });
         }
-    }
+    };
     let staged = work.layout.names.name(number);
     work.steps.before(Step::Swap(number))?;
-    if work.steps.can_exchange() {
-        match rustix::fs::renameat_with(&*directory, &staged, &*directory, name, RenameFlags::EXCHANGE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {}
-            Err(Errno::NOENT) => return Err(InstallError::Vanished { path: path.to_owned() }),
-            done => return done.map_err(host("replace", path)),
-        }
+    if is_linked(work, number, path, &stat)? {
+        return rustix::fs::renameat(&*directory, staged, &*directory, name).map_err(host("replace", path));
     }
-    let old = work.layout.names.old(number);
-    rename_new(&directory, name, &*old).map_err(host("replace", path))?;
+    match move_away(work, number, directory.as_fd(), path)? {
+        Moved::Yes => {}
+        Moved::WasNotThere => return Err(InstallError::Vanished { path: path.to_owned() }),
+    }
     work.steps.before(Step::SwapRest(number))?;
-    rename_new(&directory, &*staged, name).map_err(host("replace", path))
+    rename_new(directory.as_fd(), staged, directory.as_fd(), name).map_err(host("replace", path))
+}
+
+/// Whether the backup is a link to what stands there now.
+fn is_linked<S: Steps>(work: &Work<'_, S>, number: usize, path: &Path, stands: &Stat) -> Result<bool, InstallError> {
+    let Some(kept) = work.backups_of(path) else { return Ok(false) };
+    let backup = look(kept, backups::name(number)).map_err(host("look at the backup of", path))?;
+    Ok(backup.is_some_and(|backup| (backup.st_dev, backup.st_ino) == (stands.st_dev, stands.st_ino)))
+}
+
+enum Moved {
+    Yes,
+    WasNotThere,
+}
+
+/// Makes a backup of the file itself: there is no link to it, or another file has its name since.
+fn move_away<S: Steps>(
+    work: &Work<'_, S>,
+    number: usize,
+    directory: BorrowedFd<'_>,
+    path: &Path,
+) -> Result<Moved, InstallError> {
+    let kept = backups_for(work, path)?;
+    let backup = backups::name(number);
+    match rustix::fs::unlinkat(kept, &*backup, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(host("delete the former backup of", path)(errno)),
+    }
+    match rename_new(directory, place(path).1, kept, backup) {
+        Ok(()) => Ok(Moved::Yes),
+        Err(Errno::NOENT) => Ok(Moved::WasNotThere),
+        Err(Errno::XDEV) if work.place == Place::Outside => {
+            Err(InstallError::BackupElsewhere { path: path.to_owned() })
+        }
+        Err(errno) => Err(host("put aside", path)(errno)),
+    }
+}
+
+/// The directory for the backup of what is to be replaced or removed here.
+fn backups_for<'a, S: Steps>(work: &'a Work<'_, S>, path: &Path) -> Result<BorrowedFd<'a>, InstallError> {
+    work.backups_of(path).ok_or_else(|| InstallError::Vanished { path: place(path).0.to_owned() })
 }
 
 /// Renames, but never onto something.
-pub(super) fn rename_new(directory: &OwnedFd, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> Result<(), Errno> {
-    let (from, to) = (from.as_ref(), to.as_ref());
-    match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+pub(super) fn rename_new(
+    from: BorrowedFd<'_>,
+    name: impl AsRef<OsStr>,
+    to: BorrowedFd<'_>,
+    new: impl AsRef<OsStr>,
+) -> Result<(), Errno> {
+    let (name, new) = (name.as_ref(), new.as_ref());
+    match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
         // The file system does not know the flag: looking first is all that is left.
-        Err(Errno::INVAL | Errno::NOSYS) => match look(directory.as_fd(), to)? {
+        Err(Errno::INVAL | Errno::NOSYS) => match look(to, new)? {
             Some(_) => Err(Errno::EXIST),
-            None => rustix::fs::renameat(directory, from, directory, to),
+            None => rustix::fs::renameat(from, name, to, new),
         },
         done => done,
     }
@@ -139,33 +184,58 @@ fn remove<S: Steps>(
         let (planned, found) = (kind_name(kind), found_name(&stat));
         return Err(InstallError::Changed { path: path.to_owned(), planned, found });
     }
-    let removes_directory = kind == InstalledKind::Directory;
-    if removes_directory && !is_empty(work, directory.as_fd(), name).map_err(host("list", path))? {
+    if kind == InstalledKind::Directory {
+        return remove_directory(work, directories, number, path, directory.as_fd());
+    }
+    work.steps.before(Step::Swap(number))?;
+    if !is_linked(work, number, path, &stat)? {
+        return move_away(work, number, directory.as_fd(), path).map(drop);
+    }
+    match rustix::fs::unlinkat(&*directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(host("remove", path)(errno)),
+    }
+}
+
+fn remove_directory<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+    number: usize,
+    path: &Path,
+    parent: BorrowedFd<'_>,
+) -> Result<(), InstallError> {
+    let name = place(path).1;
+    if !is_empty(parent, name).map_err(host("list", path))? {
         return Ok(());
     }
-    let backup = work.layout.names.name(number);
+    let kept = backups_for(work, path)?;
+    let backup = backups::name(number);
     work.steps.before(Step::Swap(number))?;
-    match rename_new(&directory, name, &*backup) {
-        Err(Errno::NOENT) => return Ok(()),
+    directories.forget();
+    match rename_new(parent, name, kept, &*backup) {
         // A mount point stays, as it would at rmdir.
-        Err(Errno::BUSY) if removes_directory => return Ok(()),
+        Err(Errno::NOENT | Errno::BUSY) => return Ok(()),
+        // A directory of an overlay's lower layer cannot be renamed, nor can one that its owner may not write to: it is
+        // removed, and made anew as it is recorded if it has to come back.
+        Err(Errno::XDEV | Errno::ACCESS) => {
+            return match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+                Err(errno) => Err(host("remove", path)(errno)),
+            };
+        }
         done => done.map_err(host("remove", path))?,
     }
-    if removes_directory {
-        directories.forget();
-        // Somebody may have put something there between the look and the rename.
-        if !is_empty(work, directory.as_fd(), backup.as_ref()).map_err(host("list", path))? {
-            work.steps.before(Step::SwapRest(number))?;
-            rename_new(&directory, &*backup, name).map_err(host("put back", path))?;
-        }
+    // Somebody may have put something there between the look and the rename.
+    if !is_empty(kept, backup.as_ref()).map_err(host("list", path))? {
+        work.steps.before(Step::SwapRest(number))?;
+        rename_new(kept, &*backup, parent, name).map_err(host("put back", path))?;
     }
     Ok(())
 }
 
-/// Whether a directory holds nothing but this deployment's backups.
-pub(super) fn is_empty<S: Steps>(work: &Work<'_, S>, parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+fn is_empty(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
     let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    Ok(entries(&directory)?.iter().all(|entry| work.layout.names.is_one(entry)))
+    Ok(entries(&directory)?.is_empty())
 }
 
 /// The names in a directory.

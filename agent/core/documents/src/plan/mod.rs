@@ -33,4 +33,4 @@ pub use facts::{AgentFact, DeviceFact, DirectoryFact, HostFacts, Leads, PathFact
 pub use neighbours::warnings;
 pub use problem::{Fact, Problem, ProblemCode};
 pub use summary::{Change, ContentComparison, Summary, SummaryEntry};
-pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, wanted};
+pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, destinations, wanted};

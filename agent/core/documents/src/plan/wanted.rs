@@ -65,6 +65,11 @@ impl Wanted {
     }
 }
 
+/// The directories that an appspec names as destinations, absolute. Those that name no place are a problem of the plan.
+pub fn destinations(spec: &AppSpec) -> Vec<PathBuf> {
+    spec.files.iter().filter_map(|mapping| paths::absolute(&mapping.destination).ok()).collect()
+}
+
 /// One path that shall be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedObject {

@@ -121,9 +121,19 @@ fn undo_leaves_what_others_made_meanwhile() {
     let left: Vec<_> = undone.left.iter().map(|left| left.path.display().to_string()).collect();
     let gone = ["/srv/app/gone.d", "/srv/app/gone.d/a", "/srv/app/gone.d/b", "/srv/app/gone.d/b/c"];
     assert_eq!(left, [gone.as_slice(), &["/srv/app/new"]].concat());
-    let saved = paths(&world.root()).into_iter().filter(|path| path.to_string_lossy().contains(".saved.hostler"));
-    assert!(saved.count() > 0, "the old content is kept");
+    for (left, kept) in undone.left.iter().zip(["directory", "file", "directory", "file"]) {
+        let at = left.why.rsplit(" kept as ").next().unwrap();
+        assert!(at.starts_with(world.backups().to_str().unwrap()) && at.ends_with(".saved"), "{}", left.why);
+        assert_eq!(Path::new(at).is_dir(), kept == "directory", "{}", left.why);
+    }
+    let ours = paths(&world.root()).into_iter().filter(|path| path.to_string_lossy().contains("hostler"));
+    assert_eq!(ours.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     assert_eq!(world.state(), JournalState::Undone);
+    // What is kept is kept: the next run of the deployment takes another name.
+    std::fs::remove_dir_all(world.host("/srv/app")).unwrap();
+    let kept = tree(&world.backups());
+    assert!(world.run(&Faulty::never()).is_err());
+    assert_same(&tree(&world.backups()), &kept, "after another run");
 }
 
 #[test]
@@ -160,22 +170,22 @@ fn links_instead(world: &World, path: &str) {
 
 #[test]
 fn undo_takes_back_the_links_that_hooks_put_in_the_place_of_directories() {
-    // A tree's top, a directory inside a tree, and one for which a link made way; each also where names cannot be
-    // exchanged, and where others have put something beside it.
+    // A tree's top, a directory inside a tree, and one for which a link made way; each also where there are no
+    // hard links, and where others have put something beside it.
     for path in ["/srv/app/new", "/srv/app/new/deep", "/srv/app/now-below-a-link"] {
-        for (exchange, beside) in [(true, false), (false, false), (true, true)] {
-            let when = format!("{path}, exchange {exchange}, something beside it {beside}");
+        for (links, beside) in [(Links::Yes, false), (Links::No, false), (Links::Yes, true)] {
+            let when = format!("{path}, links {links:?}, something beside it {beside}");
             let world = World::update();
             std::fs::create_dir(world.dir.path().join("shared")).unwrap();
             std::fs::write(world.dir.path().join("shared/inside"), "shared").unwrap();
             let before = world.tree();
-            world.run(&Faulty { exchange, ..Faulty::never() }).unwrap();
+            world.run(&Faulty::on(links)).unwrap();
             links_instead(&world, path);
             let beside = beside && path == "/srv/app/new/deep";
             if beside {
                 world.old_file("/srv/app/new/log", "application's log");
             }
-            let undone = undo_with(&world.journal(), &Faulty { exchange, ..Faulty::never() }).unwrap();
+            let undone = undo_with(&world.journal(), &Faulty::on(links)).unwrap();
             let left: Vec<_> = undone.left.iter().map(|left| left.path.display().to_string()).collect();
             if beside {
                 assert_eq!(left, ["/srv/app/new"], "{when}");

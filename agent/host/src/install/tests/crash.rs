@@ -2,34 +2,34 @@
 
 use super::*;
 
-fn count(world: &World, exchange: bool) -> usize {
-    let steps = Faulty { exchange, ..Faulty::never() };
+fn count(world: &World, links: Links) -> usize {
+    let steps = Faulty::on(links);
     world.run(&steps).unwrap();
     steps.steps().len()
 }
 
-fn faulty(at: usize, fault: Fault, exchange: bool) -> Faulty {
-    Faulty { exchange, ..Faulty::at(at, fault) }
+fn faulty(at: usize, fault: Fault, links: Links) -> Faulty {
+    Faulty { no_links: links.error(), ..Faulty::at(at, fault) }
 }
 
 #[test]
 fn a_failure_at_any_step_leaves_the_old_state_and_the_next_run_succeeds() {
-    for exchange in [true, false] {
+    for links in Links::BOTH {
         let reference = World::update();
-        let steps = count(&reference, exchange);
+        let steps = count(&reference, links);
         let after = contents(&reference.tree());
         assert!(steps > 60, "{steps} steps are too few to be all");
         for at in 0..steps {
             let world = World::update();
             let before = world.tree();
-            let faulty = faulty(at, Fault::Fail, exchange);
+            let faulty = faulty(at, Fault::Fail, links);
             let error = world.run(&faulty).unwrap_err();
             let step = faulty.steps()[at];
             let when = format!("after a failure at step {at}, {step:?}");
             assert!(matches!(error, InstallError::NoSpace { .. }), "{when}: {error}");
             assert_same(&world.tree(), &before, &when);
             assert!(matches!(world.state(), JournalState::None | JournalState::Undone), "{when}: {:?}", world.state());
-            world.run(&Faulty { exchange, ..Faulty::never() }).unwrap();
+            world.run(&Faulty::on(links)).unwrap();
             assert_eq!(contents(&world.tree()), after, "{when}, second run");
         }
     }
@@ -37,18 +37,18 @@ fn a_failure_at_any_step_leaves_the_old_state_and_the_next_run_succeeds() {
 
 #[test]
 fn a_kill_at_any_step_settles_to_the_old_state_even_if_recovery_is_killed_at_any_step() {
-    for exchange in [true, false] {
-        let steps = count(&World::update(), exchange);
+    for links in Links::BOTH {
+        let steps = count(&World::update(), links);
         for at in 0..steps {
             let mut again = 0;
             loop {
                 let world = World::update();
                 let before = world.tree();
-                let killed = faulty(at, Fault::Kill, exchange);
+                let killed = faulty(at, Fault::Kill, links);
                 assert!(matches!(world.run(&killed), Err(InstallError::Killed)));
                 let step = killed.steps()[at];
                 let when = format!("killed at step {at}, {step:?}, and at step {again} of recovery");
-                let recovery = faulty(again, Fault::Kill, exchange);
+                let recovery = faulty(again, Fault::Kill, links);
                 let stopped = settle_with(&world.journal(), &recovery);
                 let settled = world.settle();
                 match settled {
@@ -70,12 +70,12 @@ fn a_kill_at_any_step_settles_to_the_old_state_even_if_recovery_is_killed_at_any
 
 #[test]
 fn an_undo_or_a_commit_that_is_killed_at_any_step_is_completed() {
-    for exchange in [true, false] {
+    for links in Links::BOTH {
         for at in 0.. {
             let world = World::update();
             let before = world.tree();
-            count(&world, exchange);
-            let killed = undo_with(&world.journal(), &faulty(at, Fault::Kill, exchange));
+            count(&world, links);
+            let killed = undo_with(&world.journal(), &faulty(at, Fault::Kill, links));
             if world.settle() == Settled::Installed {
                 assert_eq!(at, 0, "an undo that began is not forgotten");
                 continue;
@@ -86,13 +86,13 @@ fn an_undo_or_a_commit_that_is_killed_at_any_step_is_completed() {
             }
         }
         let reference = World::update();
-        count(&reference, exchange);
+        count(&reference, links);
         commit(&reference.journal()).unwrap();
         let after = contents(&reference.tree());
         for at in 0.. {
             let world = World::update();
-            count(&world, exchange);
-            let killed = commit_with(&world.journal(), &faulty(at, Fault::Kill, exchange));
+            count(&world, links);
+            let killed = commit_with(&world.journal(), &faulty(at, Fault::Kill, links));
             match world.settle() {
                 Settled::Installed => assert_eq!(at, 0, "a commit that began is not forgotten"),
                 Settled::Committed(committed) => {
@@ -112,7 +112,7 @@ fn an_undo_or_a_commit_that_is_killed_at_any_step_is_completed() {
 fn a_failed_undo_stays_open_and_the_next_run_undoes_it_first() {
     let world = World::update();
     let before = world.tree();
-    let all = count(&World::update(), true);
+    let all = count(&World::update(), Links::Yes);
     // Fails at the last step, and again at the first step of undoing it.
     struct Twice(usize, Faulty);
     impl Steps for Twice {

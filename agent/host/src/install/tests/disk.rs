@@ -5,7 +5,7 @@
 
 mod copy;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::*;
-use copy::{ROOT, UNKNOWN, translate};
+use copy::{UNKNOWN, general, translate};
 
 pub(super) type Id = usize;
 
@@ -123,7 +123,7 @@ pub(super) type Tops = [PathBuf; 2];
 /// Takes the place of the file system's synchronisation, and takes notes.
 pub(super) struct Disk {
     tops: Tops,
-    exchange: bool,
+    links: Links,
     /// Whether it takes notes at all.
     watched: bool,
     inner: Mutex<Inner>,
@@ -144,21 +144,21 @@ struct Inner {
 
 impl Disk {
     /// All that is there is on disk.
-    pub fn new(tops: &Tops, exchange: bool) -> Self {
-        Self::begin(tops, exchange, true, Inner::default())
+    pub fn new(tops: &Tops, links: Links) -> Self {
+        Self::begin(tops, links, true, Inner::default())
     }
 
-    fn begin(tops: &Tops, exchange: bool, watched: bool, mut inner: Inner) -> Self {
+    fn begin(tops: &Tops, links: Links, watched: bool, mut inner: Inner) -> Self {
         inner.now = inner.look(tops);
         inner.durable = inner.now.clone();
-        Self { tops: tops.clone(), exchange, watched, inner: Mutex::new(inner) }
+        Self { tops: tops.clone(), links, watched, inner: Mutex::new(inner) }
     }
 
     /// Makes a copy of a state of this disk elsewhere, as a disk of its own.
     pub fn copy(&self, image: &Image, tops: &Tops, watched: bool) -> Self {
         let objects = self.inner.lock().unwrap().objects.clone();
         let ids = image.write(tops);
-        Self::begin(tops, self.exchange, watched, Inner { ids, objects, ..Inner::default() })
+        Self::begin(tops, self.links, watched, Inner { ids, objects, ..Inner::default() })
     }
 
     fn observe(&self, when: String) {
@@ -214,8 +214,8 @@ impl Steps for Disk {
         Ok(())
     }
 
-    fn can_exchange(&self) -> bool {
-        self.exchange
+    fn link(&self, from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
+        self.links.error().map_or_else(|| Straight.link(from, name, to, new), Err)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -277,7 +277,7 @@ impl Inner {
         // Only now all objects have numbers.
         for id in 0..self.objects.len() {
             let Some(Value::Data(bytes)) = state.get(&Cell::Data(id)) else { continue };
-            let encoded = self.encode(&bytes.clone(), &tops[0]);
+            let encoded = self.encode(&bytes.clone(), tops);
             state.insert(Cell::Data(id), Value::Data(encoded));
         }
         state
@@ -322,13 +322,13 @@ impl Inner {
     }
 
     /// A journal with the objects' numbers instead of their inodes.
-    fn encode(&mut self, bytes: &[u8], root: &Path) -> Arc<[u8]> {
+    fn encode(&mut self, bytes: &[u8], tops: &Tops) -> Arc<[u8]> {
         if let Some(known) = self.encoded.get(bytes) {
             return Arc::clone(known);
         }
         let device = self.objects[0].device;
         let number = |inode: u64| self.ids.get(&(device, inode)).map_or(inode | UNKNOWN, |id| *id as u64 + 1);
-        let encoded: Arc<[u8]> = translate(bytes, number, &root.to_string_lossy(), ROOT).into();
+        let encoded: Arc<[u8]> = translate(bytes, number, &general(tops)).into();
         self.encoded.insert(bytes.to_owned(), Arc::clone(&encoded));
         encoded
     }
@@ -353,19 +353,19 @@ impl Inner {
         let mut names: Vec<Change> = Vec::new();
         let mut objects: BTreeMap<(Id, u8), Change> = BTreeMap::new();
         for (cell, value) in gone.chain(changed) {
-            let Cell::Entry(directory, _) = cell else {
+            let Cell::Entry(..) = cell else {
                 let change =
                     objects.entry((cell.object(), cell.part())).or_insert_with(|| Change { items: Vec::new() });
                 change.items.push((cell, value));
                 continue;
             };
-            // One rename: names of one directory that the same object left and got.
+            // One rename: names that the same object left and got.
             let one = |other: &Change| {
                 other.items.iter().any(|(known, new)| {
                     let before = [self.value(&self.now, known), Some(new.clone())];
                     let shared = [self.value(&self.now, &cell), Some(value.clone())];
                     let moved = |value: &Option<Value>| *value != Some(Value::Entry(None)) && shared.contains(value);
-                    known.object() == directory && before.iter().any(moved)
+                    before.iter().any(moved)
                 })
             };
             let (together, mut rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|change| one(change));
@@ -376,12 +376,13 @@ impl Inner {
         }
         for change in &mut names {
             // A directory's time is on disk with its names.
-            let Some(directory) = change.items.first().map(|(cell, _)| cell.object()) else { continue };
-            if let Some(own) = objects.get(&(directory, 0)) {
+            let directories: BTreeSet<Id> = change.items.iter().map(|(cell, _)| cell.object()).collect();
+            for own in directories.iter().filter_map(|directory| objects.get(&(*directory, 0))) {
                 change.items.extend(own.items.iter().filter(|(cell, _)| matches!(cell, Cell::Modified(_))).cloned());
             }
         }
-        let named: Vec<Id> = names.iter().map(|change| change.items[0].0.object()).collect();
+        let named: BTreeSet<Id> =
+            names.iter().flat_map(|change| change.items.iter().map(|(cell, _)| cell.object())).collect();
         for id in named {
             if let Some(own) = objects.get_mut(&(id, 0)) {
                 own.items.retain(|(cell, _)| !matches!(cell, Cell::Modified(_)));

@@ -48,10 +48,10 @@ srv/app/one 100640 file new one";
 
 #[test]
 fn undo_puts_everything_back_and_may_be_repeated() {
-    for exchange in [true, false] {
+    for links in Links::BOTH {
         let world = World::update();
         let before = world.tree();
-        world.run(&Faulty { exchange, ..Faulty::never() }).unwrap();
+        world.run(&Faulty::on(links)).unwrap();
         for _ in 0..2 {
             assert_eq!(undo(&world.journal()).unwrap(), Undone::default());
             assert_same(&world.tree(), &before, "after undo");

@@ -13,12 +13,14 @@ mod space;
 mod speed;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use hostler_core::plan::actions::InstalledKind;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use super::outcome::{commit_with, confirm_with, settle_with, undo_with};
 use super::*;
@@ -29,6 +31,7 @@ pub(super) struct World {
     pub deployment: DeploymentId,
     pub plan: Plan,
     pub links: Vec<PathBuf>,
+    pub destinations: Vec<PathBuf>,
 }
 
 /// One entry of a tree: kind and content, mode, owner, group, modification time, inode.
@@ -52,8 +55,9 @@ pub(super) fn temporary() -> tempfile::TempDir {
 
 impl World {
     pub fn empty() -> Self {
+        let (dir, deployment) = (temporary(), "d-TEST1".parse().unwrap());
         let world =
-            Self { dir: temporary(), deployment: "d-TEST1".parse().unwrap(), plan: Plan::default(), links: Vec::new() };
+            Self { dir, deployment, plan: Plan::default(), links: Vec::new(), destinations: vec!["/srv/app".into()] };
         std::fs::create_dir(world.root()).unwrap();
         std::fs::create_dir(world.archive()).unwrap();
         world
@@ -69,6 +73,11 @@ impl World {
 
     pub fn journal(&self) -> PathBuf {
         self.dir.path().join("journal")
+    }
+
+    /// Where backups are kept: the journal is on the same mount as the root.
+    pub fn backups(&self) -> PathBuf {
+        self.journal().join("backups")
     }
 
     /// A path of the plan on this machine.
@@ -144,6 +153,7 @@ impl World {
             root: &root,
             journal: &journal,
             links: &self.links,
+            destinations: &self.destinations,
             plan: &self.plan,
         };
         run_with(&request, steps)
@@ -277,6 +287,22 @@ pub(super) fn assert_same(found: &Tree, expected: &Tree, when: &str) {
     }
 }
 
+/// Whether the file system makes a further link to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    Yes,
+    /// It has none, or the file has as many as it may.
+    No,
+}
+
+impl Links {
+    pub const BOTH: [Self; 2] = [Self::Yes, Self::No];
+
+    pub fn error(self) -> Option<Errno> {
+        (self == Self::No).then_some(Errno::MLINK)
+    }
+}
+
 /// What a test does at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -287,13 +313,19 @@ pub(super) enum Fault {
 /// Counts the steps, and fails or kills at one of them.
 pub(super) struct Faulty {
     pub at: Option<(usize, Fault)>,
-    pub exchange: bool,
+    /// Why no link to a file can be made.
+    pub no_links: Option<Errno>,
     pub seen: Mutex<Vec<Step>>,
 }
 
 impl Faulty {
     pub fn never() -> Self {
-        Self { at: None, exchange: true, seen: Mutex::default() }
+        Self { at: None, no_links: None, seen: Mutex::default() }
+    }
+
+    /// On a file system of this kind.
+    pub fn on(links: Links) -> Self {
+        Self { no_links: links.error(), ..Self::never() }
     }
 
     pub fn at(step: usize, fault: Fault) -> Self {
@@ -319,7 +351,7 @@ impl Steps for Faulty {
         }
     }
 
-    fn can_exchange(&self) -> bool {
-        self.exchange
+    fn link(&self, from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
+        self.no_links.map_or_else(|| Straight.link(from, name, to, new), Err)
     }
 }

@@ -64,10 +64,21 @@ fn staged_content_that_was_lost_does_no_harm() {
     }
 }
 
+/// Where a path is: its directory may be among the backups.
+fn now(world: &World, layout: &Layout<'_>, path: &Path) -> PathBuf {
+    let (parent, name) = place(path);
+    let removed = layout.actions().find(|(_, other)| other.path() == parent);
+    let moved = removed.map(|(number, _)| world.backups().join(backups::name(number)));
+    match moved.filter(|moved| moved.exists()) {
+        Some(moved) => moved.join(name),
+        None if parent == path => world.root(),
+        None => now(world, layout, parent).join(name),
+    }
+}
+
 /// Some of the renames of the swaps reached the disk and others did not, whatever their order was.
 #[test]
 fn any_selection_of_swaps_may_be_lost() {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
     let all = Faulty::never();
     World::update().run(&all).unwrap();
     let installed = all.steps().iter().position(|step| *step == Step::Mark(Phase::Installed)).unwrap();
@@ -76,7 +87,8 @@ fn any_selection_of_swaps_may_be_lost() {
         let before = world.tree();
         assert!(matches!(world.run(&Faulty::at(installed, Fault::Kill)), Err(InstallError::Killed)));
         let layout = Layout::new(&world.deployment, &world.plan);
-        for (number, action) in layout.actions() {
+        // Directories before what was in them.
+        for (number, action) in layout.actions().rev() {
             // What makes way and what comes in its place are one directory entry's history: they are lost in order,
             // which the exhaustive kills show.
             let single = world.plan.actions.iter().filter(|other| other.path() == action.path()).count() == 1;
@@ -87,17 +99,24 @@ fn any_selection_of_swaps_may_be_lost() {
             }
             let target = world.host(&action.path().to_string_lossy());
             let temporary = target.with_file_name(layout.names.name(number));
+            let backup = world.backups().join(backups::name(number));
             match action {
-                Action::PutFile { replaces: true, .. } | Action::PutLink { replaces: true, .. } => {
-                    renameat_with(CWD, &temporary, CWD, &target, RenameFlags::EXCHANGE).unwrap();
+                Action::PutFile { replaces, .. } | Action::PutLink { replaces, .. } => {
+                    std::fs::rename(&target, &temporary).unwrap();
+                    if *replaces {
+                        std::fs::hard_link(&backup, &target).unwrap();
+                    }
                 }
-                Action::PutFile { .. } | Action::PutLink { .. } | Action::MakeDirectory { .. } => {
-                    rustix::fs::rename(&target, &temporary).unwrap();
+                Action::MakeDirectory { .. } => std::fs::rename(&target, &temporary).unwrap(),
+                Action::Remove { kind, .. } => {
+                    let at = now(&world, &layout, action.path());
+                    match kind {
+                        InstalledKind::Directory if backup.exists() => std::fs::rename(&backup, at).unwrap(),
+                        InstalledKind::Directory => {}
+                        _ => std::fs::hard_link(&backup, at).unwrap(),
+                    }
                 }
-                Action::Remove { .. } if temporary.symlink_metadata().is_ok() => {
-                    rustix::fs::rename(&temporary, &target).unwrap();
-                }
-                Action::Remove { .. } | Action::KeepDirectory { .. } => {}
+                Action::KeepDirectory { .. } => {}
             }
         }
         assert_eq!(world.settle(), Settled::Undone(Undone::default()), "selection {selection}");

@@ -119,7 +119,7 @@ fn on_another_file_system() -> Option<tempfile::TempDir> {
 }
 
 impl Trial {
-    fn new(exchange: bool, prepared: bool, elsewhere: Option<tempfile::TempDir>) -> Self {
+    fn new(links: Links, prepared: bool, elsewhere: Option<tempfile::TempDir>) -> Self {
         let world = small();
         let parent = elsewhere.as_ref().map_or(world.dir.path(), |elsewhere| elsewhere.path()).join("state");
         std::fs::create_dir(&parent).unwrap();
@@ -127,7 +127,7 @@ impl Trial {
             prepare(&parent.join("journal")).unwrap();
         }
         let tops = [world.root(), parent];
-        let disk = Disk::new(&tops, exchange);
+        let disk = Disk::new(&tops, links);
         let before = disk.image().root();
         let (after, seen, settled) = Default::default();
         Self { world, disk, tops, _elsewhere: elsewhere, before, after, seen, settled }
@@ -141,6 +141,7 @@ impl Trial {
             root: &self.tops[0],
             journal: &journal,
             links: &[],
+            destinations: &self.world.destinations,
             plan: &self.world.plan,
         };
         assert!(!run_with(&request, &self.disk).unwrap().already);
@@ -348,14 +349,14 @@ fn needed(pending: &[Change], wish: &[usize]) -> Vec<bool> {
     needed
 }
 
-fn power_fails_everywhere(exchange: bool, prepared: bool, two_file_systems: bool) {
+fn power_fails_everywhere(links: Links, prepared: bool, two_file_systems: bool) {
     for commits in [false, true] {
         let elsewhere = two_file_systems.then(on_another_file_system).flatten();
         if two_file_systems && elsewhere.is_none() {
             eprintln!("skipped: there are no two file systems for temporary files here");
             return;
         }
-        let mut trial = Trial::new(exchange, prepared, elsewhere);
+        let mut trial = Trial::new(links, prepared, elsewhere);
         trial.run();
         trial.after = trial.disk.image().root();
         if !commits {
@@ -382,7 +383,7 @@ fn a_journal_directory_that_a_killed_run_left_is_made_durable_by_the_next() {
         eprintln!("skipped: there are no two file systems for temporary files here");
         return;
     };
-    let trial = Trial::new(true, false, Some(elsewhere));
+    let trial = Trial::new(Links::Yes, false, Some(elsewhere));
     std::fs::create_dir(trial.tops[1].join("journal")).unwrap();
     trial.run();
     let points = trial.disk.points();
@@ -394,21 +395,21 @@ fn a_journal_directory_that_a_killed_run_left_is_made_durable_by_the_next() {
 }
 
 #[test]
-fn power_fails_everywhere_where_names_are_exchanged() {
-    power_fails_everywhere(true, true, false);
+fn power_fails_everywhere_where_old_files_are_linked() {
+    power_fails_everywhere(Links::Yes, true, false);
 }
 
 #[test]
-fn power_fails_everywhere_where_names_cannot_be_exchanged() {
-    power_fails_everywhere(false, true, false);
+fn power_fails_everywhere_where_there_are_no_links() {
+    power_fails_everywhere(Links::No, true, false);
 }
 
 #[test]
 fn power_fails_everywhere_where_no_journal_was_prepared() {
-    power_fails_everywhere(true, false, false);
+    power_fails_everywhere(Links::Yes, false, false);
 }
 
 #[test]
 fn power_fails_everywhere_with_the_journal_on_a_file_system_of_its_own() {
-    power_fails_everywhere(true, true, true);
+    power_fails_everywhere(Links::Yes, true, true);
 }

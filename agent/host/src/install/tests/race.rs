@@ -39,7 +39,7 @@ fn world() -> World {
 
 fn request<'a>(world: &'a World, deployment: &'a DeploymentId, places: &'a [PathBuf; 3]) -> InstallRequest<'a> {
     let [archive, root, journal] = places;
-    InstallRequest { deployment, archive, root, journal, links: &[], plan: &world.plan }
+    InstallRequest { deployment, archive, root, journal, links: &[], destinations: &[], plan: &world.plan }
 }
 
 fn places(world: &World, journal: &str) -> [PathBuf; 3] {

@@ -55,6 +55,7 @@ fn a_full_disk_at_any_page_leaves_the_old_state() {
             root: &root,
             journal: &journal,
             links: &[],
+            destinations: &[],
             plan: &world.plan,
         };
         match run(&request) {

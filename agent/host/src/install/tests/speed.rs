@@ -51,10 +51,11 @@ fn best(round: impl Fn() -> Duration) -> Duration {
 
 fn install(world: &World, id: &str, archive: &Path, plan: &Plan) -> Duration {
     let (root, journal, deployment) = (world.root(), world.dir.path().join(id), id.parse().unwrap());
-    let request = InstallRequest { deployment: &deployment, archive, root: &root, journal: &journal, links: &[], plan };
+    let (deployment, root, journal) = (&deployment, &root, &journal);
+    let request = InstallRequest { deployment, archive, root, journal, links: &[], destinations: &[], plan };
     timed(|| {
         run(&request).unwrap();
-        commit(&journal).unwrap();
+        commit(journal).unwrap();
     })
 }
 

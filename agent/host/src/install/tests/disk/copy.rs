@@ -6,23 +6,36 @@ use serde_json::Value as Json;
 use super::*;
 
 pub(super) const UNKNOWN: u64 = 1 << 52;
-pub(super) const ROOT: &str = "/the-root";
+/// The tops, whichever host's.
+const TOPS: [&str; 2] = ["/the-root", "/the-state"];
 
-/// Inodes and the root's path in a journal, from one host's to another's. Anything else stays as it is.
-pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, from: &str, to: &str) -> Vec<u8> {
+/// What the paths of these tops are for every host.
+pub(super) fn general(tops: &Tops) -> Vec<(String, String)> {
+    tops.iter().zip(TOPS).map(|(top, general)| (top.to_str().unwrap().to_owned(), general.to_owned())).collect()
+}
+
+/// Inodes and the tops' paths in a journal, from one host's to another's. Anything else stays as it is.
+pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, paths: &[(String, String)]) -> Vec<u8> {
     let change = |inode: &mut Json| match inode.as_u64() {
         Some(known) if known > 0 => *inode = number(known).into(),
         _ => {}
     };
     let Ok(mut document) = serde_json::from_slice::<Json>(bytes) else { return bytes.to_owned() };
     match &mut document {
-        Json::Array(inodes) => inodes.iter_mut().for_each(change),
+        Json::Array(staged) => staged.iter_mut().for_each(|staged| change(&mut staged["inode"])),
         Json::Object(_) => {
-            for part in ["anchors", "directories"] {
+            for part in ["anchors", "directories", "backups"] {
                 for record in document[part].as_array_mut().into_iter().flatten() {
-                    change(&mut record["inode"]);
-                    if let Some(real) = record.get_mut("real") {
-                        *real = real.as_str().unwrap().replacen(from, to, 1).into();
+                    if let Some(inode) = record.get_mut("inode") {
+                        change(inode);
+                    }
+                    for name in ["real", "parent"] {
+                        if let Some(path) = record.get_mut(name) {
+                            *path = paths
+                                .iter()
+                                .fold(path.as_str().unwrap().to_owned(), |path, (from, to)| path.replacen(from, to, 1))
+                                .into();
+                        }
                     }
                 }
             }
@@ -60,10 +73,11 @@ impl Image {
             (meta.dev(), meta.ino())
         };
         let inodes: BTreeMap<Id, (u64, u64)> = made.iter().map(|(id, path)| (*id, inode(path))).collect();
+        let paths: Vec<_> = general(tops).into_iter().map(|(own, general)| (general, own)).collect();
         let number = |id: u64| inodes.get(&(id as Id - 1)).map_or(id | UNKNOWN, |(_, inode)| *inode);
         for (id, path) in &made {
             if self.nodes[id].object.kind == Kind::File {
-                let bytes = translate(&self.nodes[id].data, number, ROOT, &tops[0].to_string_lossy());
+                let bytes = translate(&self.nodes[id].data, number, &paths);
                 std::fs::write(path, bytes).unwrap();
             }
         }

@@ -1,0 +1,315 @@
+//! Where what was replaced or removed is kept until the deployment has succeeded: outside of every destination, so that
+//! nothing that looks at the application ever sees it.
+//!
+//! A backup is a further link to the old file, made while everything is staged; the new file then takes the name by a
+//! rename over it. A link and a rename must stay within one mount, so there is one directory for each mount that is worked
+//! in: in the journal's directory where that is on the same mount, else in the nearest directory above the destinations
+//! in which only the administrator can change names. Where the destination is itself the top of its mount, there is no
+//! place but in it.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::InstallError;
+use super::error::host;
+use super::journal::{BackupRecord, Record};
+use super::layout::TemporaryNames;
+use super::places::{Anchors, look, open_below, real_path};
+use super::steps::{Step, Steps};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// In the journal's directory.
+const NAME: &str = "backups";
+
+/// Which place is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Outside of the destinations, where there is such a place on the mount.
+    Outside,
+    /// In the topmost directory that is worked in. Project quotas bound a tree: no link and no rename leaves it.
+    Inside,
+}
+
+/// The name of an action's backup.
+pub(super) fn name(action: usize) -> String {
+    action.to_string()
+}
+
+/// The name of a backup whose place is taken by something that must not be deleted. No run touches it again.
+pub(super) fn saved(action: usize) -> String {
+    format!("{action}.saved")
+}
+
+/// The name of the mark that a removed directory was made anew, which is therefore another one than it was.
+pub(super) fn remade(action: usize) -> String {
+    format!("{action}.remade")
+}
+
+/// Decides where the backups are kept.
+pub(super) struct Chooser<'a> {
+    anchors: &'a Anchors,
+    names: &'a TemporaryNames,
+    /// Where the journal's directory is.
+    journal: PathBuf,
+    /// The mount that it is on.
+    mount: Mount,
+    /// The real paths of everything that the application consists of.
+    inside: Vec<PathBuf>,
+    place: Place,
+    chosen: HashMap<(Mount, PathBuf), usize>,
+    records: Vec<BackupRecord>,
+}
+
+/// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
+type Mount = (u64, u64);
+
+impl<'a> Chooser<'a> {
+    /// `worked_in` are directories of the plan in which names are replaced or removed; they and the destinations are
+    /// what the backups must not lie in.
+    pub fn new<'p>(
+        anchors: &'a Anchors,
+        names: &'a TemporaryNames,
+        journal: &Path,
+        worked_in: impl Iterator<Item = &'p Path>,
+        place: Place,
+    ) -> Result<Self, InstallError> {
+        // The directory itself may not have been made yet.
+        let parent = journal.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let open = rustix::fs::open(parent, DIRECTORY, Mode::empty()).map_err(host("open", parent))?;
+        let mount = mount_of(open.as_fd()).map_err(host("read", parent))?;
+        let real = real_path(&open).map_err(|source| InstallError::Host {
+            what: "resolve",
+            path: parent.to_owned(),
+            source,
+        })?;
+        let journal = real.join(journal.file_name().unwrap_or_default());
+        let mut all: Vec<PathBuf> = worked_in.map(|path| anchors.real(path)).collect();
+        all.sort();
+        // A path comes before everything below it.
+        let mut inside: Vec<PathBuf> = Vec::new();
+        for path in all {
+            if !inside.last().is_some_and(|top| path.starts_with(top)) {
+                inside.push(path);
+            }
+        }
+        let (chosen, records) = Default::default();
+        Ok(Self { anchors, names, journal, mount, inside, place, chosen, records })
+    }
+
+    /// The number of the directory that takes the backups of this one.
+    pub fn choose(&mut self, path: &Path, directory: &OwnedFd) -> Result<usize, InstallError> {
+        let mount = mount_of(directory.as_fd()).map_err(host("read", path))?;
+        let real = self.anchors.real(path);
+        let top = match self.place {
+            Place::Outside => PathBuf::new(),
+            Place::Inside => self.top(&real).unwrap_or(&real).to_owned(),
+        };
+        if let Some(known) = self.chosen.get(&(mount, top.clone())) {
+            return Ok(*known);
+        }
+        let record = match self.place {
+            Place::Outside if mount == self.mount => {
+                let name = free_name(None, &self.journal, NAME)?;
+                BackupRecord { parent: self.journal.clone(), name, modified: None }
+            }
+            _ => self.above(mount, &real)?,
+        };
+        self.records.push(record);
+        let number = self.records.len() - 1;
+        self.chosen.insert((mount, top), number);
+        Ok(number)
+    }
+
+    pub fn records(self) -> Vec<BackupRecord> {
+        self.records
+    }
+
+    /// The top of the destination that a path is in.
+    fn top(&self, path: &Path) -> Option<&Path> {
+        self.inside.iter().find(|top| path.starts_with(top)).map(PathBuf::as_path)
+    }
+
+    /// The nearest safe directory above that is outside, or else the topmost one that is inside.
+    fn above(&self, mount: Mount, real: &Path) -> Result<BackupRecord, InstallError> {
+        let mut found: Option<(&Path, OwnedFd)> = None;
+        for ancestor in real.ancestors() {
+            let Ok(directory) = open_real(ancestor) else { break };
+            if mount_of(directory.as_fd()).map_err(host("read", ancestor))? != mount {
+                break;
+            }
+            let inside = self.top(ancestor).is_some();
+            if !inside && self.place == Place::Inside {
+                break;
+            }
+            let stat = rustix::fs::fstat(&directory).map_err(host("read", ancestor))?;
+            if inside || is_safe(&stat) {
+                found = Some((ancestor, directory));
+            }
+            if !inside && is_safe(&stat) {
+                break;
+            }
+        }
+        let Some((parent, directory)) = found else {
+            return Err(InstallError::Vanished { path: real.to_owned() });
+        };
+        let stat = rustix::fs::fstat(&directory).map_err(host("read", parent))?;
+        let name = free_name(Some(directory.as_fd()), parent, &self.names.backups())?;
+        let modified = Some((stat.st_mtime as i64, stat.st_mtime_nsec as i64));
+        Ok(BackupRecord { parent: parent.to_owned(), name, modified })
+    }
+}
+
+/// Opens a path that has no links in it.
+fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
+    let top = rustix::fs::open("/", DIRECTORY, Mode::empty())?;
+    match path.strip_prefix("/") {
+        Ok(relative) if !relative.as_os_str().is_empty() => open_below(top.as_fd(), relative, DIRECTORY),
+        _ => Ok(top),
+    }
+}
+
+/// Whether nobody but the administrator and the agent can take away what they have made in a directory.
+fn is_safe(stat: &Stat) -> bool {
+    let ours = stat.st_uid == 0 || stat.st_uid == nix::unistd::geteuid().as_raw();
+    ours && (stat.st_mode & 0o022 == 0 || stat.st_mode & 0o1000 != 0)
+}
+
+/// A name that nothing has: what has the first one may hold backups of an earlier run that could not be put back.
+fn free_name(directory: Option<BorrowedFd<'_>>, parent: &Path, first: &str) -> Result<String, InstallError> {
+    for number in 1_u32.. {
+        let name = if number == 1 { first.to_owned() } else { format!("{first}.{number}") };
+        let taken = match directory {
+            Some(directory) => look(directory, &*name),
+            None => look(rustix::fs::CWD, parent.join(&name)),
+        };
+        if taken.map_err(host("look at", &parent.join(&name)))?.is_none() {
+            return Ok(name);
+        }
+    }
+    Ok(first.to_owned())
+}
+
+fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
+    let device = rustix::fs::fstat(directory)?.st_dev;
+    // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();
+    let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    Ok((device, number.unwrap_or_default()))
+}
+
+/// The open directories for backups, by number.
+#[derive(Debug, Default)]
+pub(super) struct Backups {
+    open: Vec<Option<Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    parent: OwnedFd,
+    directory: OwnedFd,
+    record: BackupRecord,
+}
+
+impl Backups {
+    /// Makes them, for the administrator only.
+    pub fn make(records: &[BackupRecord], steps: &impl Steps) -> Result<Self, InstallError> {
+        let mut open = Vec::with_capacity(records.len());
+        for record in records {
+            let path = record.parent.join(&record.name);
+            steps.before(Step::MakeBackups)?;
+            let parent = open_real(&record.parent).map_err(host("open", &record.parent))?;
+            rustix::fs::mkdirat(&parent, &*record.name, Mode::RWXU).map_err(|errno| match errno {
+                Errno::EXIST => InstallError::Occupied { path: path.clone() },
+                errno => host("create", &path)(errno),
+            })?;
+            let directory = open_below(parent.as_fd(), record.name.as_ref(), DIRECTORY).map_err(host("open", &path))?;
+            open.push(Some(Opened { path, parent, directory, record: record.clone() }));
+        }
+        Ok(Self { open })
+    }
+
+    /// Opens those of an earlier run again. Those that do not exist are left out.
+    ///
+    /// # Errors
+    /// Something else has the name of one: what it holds is not known to be a backup.
+    pub fn reopen(record: &Record<'_>) -> Result<Self, InstallError> {
+        let mut open = Vec::with_capacity(record.backups.len());
+        for record in &record.backups {
+            let path = record.parent.join(&record.name);
+            let both = open_real(&record.parent).and_then(|parent| {
+                let directory = open_below(parent.as_fd(), record.name.as_ref(), DIRECTORY)?;
+                Ok((parent, directory))
+            });
+            open.push(match both {
+                Ok((parent, directory)) => {
+                    let stat = rustix::fs::fstat(&directory).map_err(host("read", &path))?;
+                    if stat.st_uid != nix::unistd::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+                        return Err(InstallError::Moved { path });
+                    }
+                    Some(Opened { path, parent, directory, record: record.clone() })
+                }
+                Err(Errno::NOENT) => None,
+                Err(Errno::LOOP | Errno::NOTDIR) => return Err(InstallError::Moved { path }),
+                Err(errno) => return Err(host("open", &path)(errno)),
+            });
+        }
+        Ok(Self { open })
+    }
+
+    /// One of them, if it is there.
+    pub fn get(&self, number: Option<usize>) -> Option<BorrowedFd<'_>> {
+        self.open.get(number?)?.as_ref().map(|opened| opened.directory.as_fd())
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self, number: Option<usize>) -> Option<&Path> {
+        self.open.get(number?)?.as_ref().map(|opened| opened.path.as_path())
+    }
+
+    /// All that are there.
+    pub fn all(&self) -> impl Iterator<Item = (&Path, &OwnedFd)> {
+        self.open.iter().flatten().map(|opened| (opened.path.as_path(), &opened.directory))
+    }
+
+    /// Removes those that hold nothing any more; the others are returned.
+    pub fn remove(&self, steps: &impl Steps) -> Result<Vec<PathBuf>, InstallError> {
+        let mut stay = Vec::new();
+        for opened in self.open.iter().flatten() {
+            steps.before(Step::RemoveBackups)?;
+            match rustix::fs::unlinkat(&opened.parent, &*opened.record.name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST) => stay.push(opened.path.clone()),
+                Err(errno) => return Err(host("remove", &opened.path)(errno)),
+            }
+        }
+        Ok(stay)
+    }
+
+    /// Puts back when their parents were last changed.
+    pub fn restore_times(&self) -> Result<(), InstallError> {
+        for opened in self.open.iter().flatten() {
+            if let Some(modified) = opened.record.modified {
+                set_modified(&opened.parent, modified).map_err(host("set the time of", &opened.record.parent))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets when a directory was last changed, if the agent may.
+pub(super) fn set_modified(directory: &OwnedFd, (tv_sec, tv_nsec): (i64, i64)) -> Result<(), Errno> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: Timespec { tv_sec, tv_nsec: tv_nsec as _ },
+    };
+    match rustix::fs::futimens(directory, &times) {
+        // Only its owner may; whoever is not has restored everything else.
+        Err(Errno::PERM | Errno::ACCESS) => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,210 @@
+//! The end of both ways: what was staged and what was kept is deleted. Everything here may be stopped anywhere and begun
+//! again.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use hostler_core::plan::actions::{Action, InstalledKind};
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
+
+use super::backups::{self, set_modified};
+use super::error::host;
+use super::journal::DirectoryRecord;
+use super::layout::{Standing, place};
+use super::places::{Directories, is_directory, look, open_below};
+use super::restore::accept_remade;
+use super::steps::{Step, Steps};
+use super::swap::entries;
+use super::{InstallError, Left, Work, leaves_backup};
+
+/// Deletes what was staged, and the backups that are not needed (phase staging).
+pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
+    let directories = Directories::new(work.anchors, work.known);
+    for (number, action) in work.layout.actions() {
+        let stands_alone = !matches!(work.layout.standing(number), Standing::Inside(_));
+        let stages = !matches!(action, Action::Remove { .. } | Action::KeepDirectory { .. });
+        if stands_alone && stages {
+            let ours = match action {
+                Action::MakeDirectory { .. } => Ours::Everything,
+                _ => Ours::Temporary,
+            };
+            delete_beside(work, &directories, number, action, &work.layout.names.name(number), ours)?;
+        }
+        // What took effect was taken back: this is a further link to a file that has its name.
+        if leaves_backup(action) {
+            delete_backup(work, number, action)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the backups (phase committing).
+pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>, beside: bool) -> Result<Vec<Left>, InstallError> {
+    let directories = Directories::new(work.anchors, work.known);
+    let mut left = Vec::new();
+    for (number, action) in work.layout.actions() {
+        if !leaves_backup(action) {
+            continue;
+        }
+        let not_empty = match beside {
+            true => delete_backup_beside(work, &directories, number, action)?,
+            false => {
+                let path = work.backups.path(work.backups_number(action.path()));
+                let deleted = delete_backup(work, number, action)?;
+                path.filter(|_| deleted == Deleted::NotEmpty).map(|path| path.join(backups::name(number)))
+            }
+        };
+        left.extend(
+            not_empty.map(|path| Left::new(&path, "somebody put something into it while it was removed; it stays")),
+        );
+    }
+    work.backups.remove(work.steps)?;
+    Ok(left)
+}
+
+/// Deletes the backup of an action.
+fn delete_backup<S: Steps>(work: &Work<'_, S>, number: usize, action: &Action) -> Result<Deleted, InstallError> {
+    let Some(kept) = work.backups_of(action.path()) else { return Ok(Deleted::WasNotThere) };
+    delete(work, number, kept, action.path(), &backups::name(number), Ours::Temporary)
+}
+
+/// Deletes a backup of a journal of the first version; its path if it has to stay.
+fn delete_backup_beside<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+    number: usize,
+    action: &Action,
+) -> Result<Option<PathBuf>, InstallError> {
+    let names = &work.layout.names;
+    // Where names were exchanged there is the first one, else the second.
+    for backup in [names.name(number), names.old(number)] {
+        match delete_beside(work, directories, number, action, &backup, Ours::Temporary)? {
+            Deleted::Yes => break,
+            Deleted::WasNotThere => {}
+            Deleted::NotEmpty => return Ok(Some(place(action.path()).0.join(backup))),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the directories for backups after an undo, and puts back when the directories that were worked in, and those
+/// above the backups, were last changed.
+pub(super) fn close<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
+    restore_times(work, records)?;
+    for (number, action) in work.layout.actions() {
+        let removes_directory = matches!(action, Action::Remove { kind: InstalledKind::Directory, .. });
+        if let (true, Some(kept)) = (removes_directory, work.backups_of(action.path())) {
+            delete(work, number, kept, action.path(), &backups::remade(number), Ours::Temporary)?;
+        }
+    }
+    // One that stays holds what could not be put back, which was said.
+    work.backups.remove(work.steps)?;
+    work.backups.restore_times()
+}
+
+/// What may be deleted of a directory that has a temporary name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ours {
+    /// All: we made it.
+    Everything,
+    /// Only what has a temporary name too.
+    Temporary,
+}
+
+/// What became of a name.
+#[derive(PartialEq, Eq)]
+enum Deleted {
+    Yes,
+    WasNotThere,
+    /// It is a directory with something in it that is not ours.
+    NotEmpty,
+}
+
+/// Deletes one name in the directory in which an action takes effect.
+fn delete_beside<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+    number: usize,
+    action: &Action,
+    name: &str,
+    ours: Ours,
+) -> Result<Deleted, InstallError> {
+    let path = action.path();
+    match directories.find(place(path).0) {
+        Ok(Some(parent)) => delete(work, number, parent.as_fd(), path, name, ours),
+        Ok(None)
+        | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
+            Ok(Deleted::WasNotThere)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes one name.
+fn delete<S: Steps>(
+    work: &Work<'_, S>,
+    number: usize,
+    parent: BorrowedFd<'_>,
+    path: &Path,
+    name: &str,
+    ours: Ours,
+) -> Result<Deleted, InstallError> {
+    delete_below(work, number, parent, OsStr::new(name), ours).map_err(|error| match error {
+        Stopped::Kernel(errno) => host("delete what is temporary of", path)(errno),
+        Stopped::Step(error) => error,
+    })
+}
+
+enum Stopped {
+    Kernel(Errno),
+    Step(InstallError),
+}
+
+impl From<Errno> for Stopped {
+    fn from(errno: Errno) -> Self {
+        Self::Kernel(errno)
+    }
+}
+
+fn delete_below<S: Steps>(
+    work: &Work<'_, S>,
+    number: usize,
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    ours: Ours,
+) -> Result<Deleted, Stopped> {
+    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
+    // Most are files: whether it is one shows by trying.
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) => return Ok(Deleted::Yes),
+        Err(Errno::NOENT) => return Ok(Deleted::WasNotThere),
+        Err(errno) if !look(parent, name)?.is_some_and(|stat| is_directory(&stat)) => return Err(errno.into()),
+        Err(_) => {}
+    }
+    let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+    for entry in entries(&directory)? {
+        if ours == Ours::Everything || work.layout.names.is_one(&entry) {
+            delete_below(work, number, directory.as_fd(), &entry, ours)?;
+        }
+    }
+    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(Deleted::Yes),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Deleted::NotEmpty),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn restore_times<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
+    let directories = Directories::new(work.anchors, work.known);
+    accept_remade(work, &directories)?;
+    work.steps.before(Step::Times)?;
+    for record in records {
+        // A directory that is gone or has become a link has no time to put back.
+        let Ok(Some(directory)) = directories.find(&record.path) else { continue };
+        set_modified(&directory, record.modified).map_err(host("set the time of", &record.path))?;
+    }
+    Ok(())
+}

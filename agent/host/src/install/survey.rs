@@ -1,0 +1,115 @@
+//! A look at every existing directory that a plan works in, before anything is touched.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
+
+use super::backups::{Chooser, Place};
+use super::error::{host, permissions};
+use super::journal::{BackupRecord, DirectoryRecord};
+use super::layout::{Layout, Standing, place};
+use super::places::{self, Anchors, Directories, FileSystems};
+use super::{InstallError, InstallRequest, leaves_backup};
+use crate::perms;
+
+/// What is to be known of an existing directory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    must_exist: bool,
+    /// Its attributes change, or it goes.
+    changes: bool,
+    /// Names in it are replaced or removed.
+    backups: bool,
+}
+
+/// Looks at every existing directory that the plan works in, before anything is touched, and decides where the backups
+/// are kept.
+pub(super) fn record_directories(
+    request: &InstallRequest<'_>,
+    backups: Place,
+    layout: &Layout<'_>,
+    anchors: &Anchors,
+    file_systems: &mut FileSystems,
+) -> Result<(Vec<DirectoryRecord>, Vec<BackupRecord>), InstallError> {
+    let directories = Directories::new(anchors, &[]);
+    let wanted = wanted_directories(layout, &directories)?;
+    let worked_in = wanted.iter().filter(|(_, wanted)| wanted.backups).map(|(path, _)| *path);
+    let application = worked_in.chain(request.destinations.iter().map(PathBuf::as_path));
+    let mut chooser = Chooser::new(anchors, &layout.names, request.journal, application, backups)?;
+    let mut records = Vec::with_capacity(wanted.len());
+    for (path, wanted) in wanted {
+        let directory = match wanted.must_exist {
+            true => directories.expect(path)?,
+            false => match directories.find(path)? {
+                Some(directory) => directory,
+                None => continue,
+            },
+        };
+        let stat = rustix::fs::fstat(&*directory).map_err(host("read", path))?;
+        let attributes = match wanted.changes {
+            true => Some(perms::record(&*directory).map_err(permissions(path))?),
+            false => None,
+        };
+        let backups = match wanted.backups {
+            true => Some(chooser.choose(path, &directory)?),
+            false => None,
+        };
+        file_systems.add(path, &directory)?;
+        let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        records.push(DirectoryRecord { path: path.to_owned(), inode: stat.st_ino, modified, attributes, backups });
+    }
+    Ok((records, chooser.records()))
+}
+
+fn wanted_directories<'a>(
+    layout: &Layout<'a>,
+    directories: &Directories<'_>,
+) -> Result<BTreeMap<&'a Path, Wanted>, InstallError> {
+    let mut all: BTreeMap<&Path, Wanted> = BTreeMap::new();
+    let mut before = None;
+    for (number, action) in layout.actions() {
+        if matches!(layout.standing(number), Standing::Inside(_)) {
+            continue;
+        }
+        let (removes, backups) = (matches!(action, Action::Remove { .. }), leaves_backup(action));
+        let parent = place(action.path()).0;
+        // Most actions are in the directory of the one before.
+        let here = Some((parent.as_os_str(), removes, backups));
+        if here != before {
+            let entry = all.entry(parent).or_default();
+            entry.must_exist |= !removes;
+            entry.backups |= backups;
+            before = here;
+        }
+        match action {
+            Action::KeepDirectory { path, attributes } => {
+                let entry = all.entry(path).or_default();
+                entry.must_exist = true;
+                entry.changes |= *attributes != Attributes::default();
+            }
+            Action::Remove { path, kind: InstalledKind::Directory } => all.entry(path).or_default().changes = true,
+            Action::Remove { .. } => {}
+            _ => refuse_taken_name(layout, directories, number, action)?,
+        }
+    }
+    Ok(all)
+}
+
+/// A temporary name that is taken is not ours to delete: its journal is gone, or somebody else made it.
+fn refuse_taken_name(
+    layout: &Layout<'_>,
+    directories: &Directories<'_>,
+    number: usize,
+    action: &Action,
+) -> Result<(), InstallError> {
+    let parent = place(action.path()).0;
+    // A directory that is not there is an error or none by the action's kind, which is looked at next.
+    let Ok(Some(directory)) = directories.find(parent) else { return Ok(()) };
+    let name = layout.names.name(number);
+    match places::look(directory.as_fd(), &*name).map_err(host("look at", action.path()))? {
+        Some(_) => Err(InstallError::Occupied { path: parent.join(name) }),
+        None => Ok(()),
+    }
+}
