@@ -276,6 +276,12 @@ impl Backups {
         self.open.iter().flatten().map(|opened| (opened.path.as_path(), &opened.directory))
     }
 
+    /// Where those should be that are not there.
+    pub fn missing<'a>(&'a self, record: &'a Record<'_>) -> impl Iterator<Item = PathBuf> {
+        let pairs = record.backups.iter().zip(&self.open).filter(|(_, opened)| opened.is_none());
+        pairs.map(|(record, _)| record.parent.join(&record.name))
+    }
+
     /// Removes those that hold nothing any more; the others are returned.
     pub fn remove(&self, steps: &impl Steps) -> Result<Vec<PathBuf>, InstallError> {
         let mut stay = Vec::new();

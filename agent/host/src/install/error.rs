@@ -123,6 +123,12 @@ pub enum InstallError {
         /// Where it was.
         path: PathBuf,
     },
+    /// An attribute of the file system forbids to replace or remove something.
+    #[error("{} cannot be replaced or removed: it or its directory is immutable or append-only (`lsattr` shows it): take that away with `chattr -i -a`, then deploy again", path.display())]
+    Immutable {
+        /// What.
+        path: PathBuf,
+    },
     /// What lies here cannot be linked to the directory for backups, although both are on one mount.
     #[error("{} cannot be linked to the directory for backups: a project quota or an encryption bounds its tree", path.display())]
     BackupElsewhere {

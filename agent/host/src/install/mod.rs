@@ -43,13 +43,13 @@ mod survey;
 mod swap;
 
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hostler_core::ids::DeploymentId;
-use hostler_core::plan::actions::{Action, Attributes, InstalledEntry, Plan};
+use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use rustix::fs::{Mode, OFlags};
 
 use backups::{Backups, Place};

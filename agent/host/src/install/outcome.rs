@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::places::{Anchors, Directories, FileSystems};
 use super::restore::{self, Extent};
 use super::steps::{Step, Steps, Straight};
-use super::{Committed, JournalState, Settled, Undone, Work, leaves_backup};
+use super::{Committed, JournalState, Left, Settled, Undone, Work, leaves_backup};
 use crate::perms::Names;
 
 /// Undoes an interrupted or finished run from the phase that its journal is in.
@@ -24,6 +24,12 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     let work = work(&record, layout, &anchors, &backups, steps);
     let file_systems = touched(&record, &anchors, &backups)?;
     let mut undone = Undone::default();
+    if matches!(phase, Phase::Installed | Phase::Undoing) {
+        let gone = backups.missing(&record);
+        undone
+            .left
+            .extend(gone.map(|path| Left::new(&path, "it is gone, and with it the replaced files that it held")));
+    }
     if phase == Phase::Installed {
         journal.mark(phase, Phase::Undoing, steps)?;
         phase = Phase::Undoing;
@@ -31,7 +37,7 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     if phase != Phase::Staging {
         if let Some(staged) = journal.read_staged(&record)? {
             let extent = if phase == Phase::Undoing { Extent::Wholly } else { Extent::Partly };
-            undone.left = restore::take_back(&work, &record, &staged, extent)?;
+            undone.left.extend(restore::take_back(&work, &record, &staged, extent)?);
             steps.before(Step::Sync)?;
             file_systems.sync(steps)?;
         }

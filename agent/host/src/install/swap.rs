@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
-use rustix::fs::{AtFlags, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::backups::{self, Place};
@@ -96,7 +96,11 @@ fn replace<S: Steps>(
     let staged = work.layout.names.name(number);
     work.steps.before(Step::Swap(number))?;
     if is_linked(work, number, path, &stat)? {
-        return rustix::fs::renameat(&*directory, staged, &*directory, name).map_err(host("replace", path));
+        return rustix::fs::renameat(&*directory, staged, &*directory, name).map_err(refused(
+            "replace",
+            directory.as_fd(),
+            path,
+        ));
     }
     match move_away(work, number, directory.as_fd(), path)? {
         Moved::Yes => {}
@@ -137,8 +141,23 @@ fn move_away<S: Steps>(
         Err(Errno::XDEV) if work.place == Place::Outside => {
             Err(InstallError::BackupElsewhere { path: path.to_owned() })
         }
-        Err(errno) => Err(host("put aside", path)(errno)),
+        Err(errno) => Err(refused("put aside", directory, path)(errno)),
     }
+}
+
+/// Names what failed, and the attribute that forbids it to everybody.
+fn refused(what: &'static str, directory: BorrowedFd<'_>, path: &Path) -> impl FnOnce(Errno) -> InstallError {
+    move |errno| match errno {
+        Errno::PERM if [place(path).1, OsStr::new(".")].into_iter().any(|name| is_immutable(directory, name)) => {
+            InstallError::Immutable { path: path.to_owned() }
+        }
+        errno => host(what, path)(errno),
+    }
+}
+
+fn is_immutable(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
+    let found = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+    found.is_ok_and(|found| found.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
 }
 
 /// The directory for the backup of what is to be replaced or removed here.
@@ -193,7 +212,7 @@ fn remove<S: Steps>(
     }
     match rustix::fs::unlinkat(&*directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(host("remove", path)(errno)),
+        Err(errno) => Err(refused("remove", directory.as_fd(), path)(errno)),
     }
 }
 
@@ -220,10 +239,10 @@ fn remove_directory<S: Steps>(
         Err(Errno::XDEV | Errno::ACCESS) => {
             return match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-                Err(errno) => Err(host("remove", path)(errno)),
+                Err(errno) => Err(refused("remove", parent, path)(errno)),
             };
         }
-        done => done.map_err(host("remove", path))?,
+        done => done.map_err(refused("remove", parent, path))?,
     }
     // Somebody may have put something there between the look and the rename.
     if !is_empty(kept, backup.as_ref()).map_err(host("list", path))? {

@@ -4,7 +4,10 @@
 mod changed;
 mod crash;
 mod disk;
+mod first_version;
 mod forward;
+mod kept;
+mod mounts;
 mod power;
 mod power_loss;
 mod properties;
@@ -14,16 +17,18 @@ mod speed;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use hostler_core::plan::actions::InstalledKind;
+use hostler_core::plan::actions::{Attributes, InstalledKind};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::outcome::{commit_with, confirm_with, settle_with, undo_with};
 use super::*;
+use mounts::Mounted;
 
 /// A root, a bundle and a journal.
 pub(super) struct World {

@@ -4,43 +4,16 @@ use std::io::ErrorKind;
 
 use super::*;
 
-/// A file system in memory of so many bytes, unmounted at the end.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn mount(size: usize) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: mounting a small file system takes root");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={size},mode=755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path()).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            other => {
-                println!("skipped: cannot mount here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_at_any_page_leaves_the_old_state() {
     const PAGE: usize = 4096;
-    let Some(small) = Small::mount(64 * PAGE) else { return };
+    let small = tempfile::tempdir().unwrap();
+    let Some(_mounted) = Mounted::memory(small.path(), 64 * PAGE) else { return };
     let (mut full, mut succeeded) = (0, 0);
     for free in 0..40 {
         let world = World::update();
         // The root and the journal on the small file system; the bundle elsewhere.
-        let top = small.0.path().join(format!("at-{free}"));
+        let top = small.path().join(format!("at-{free}"));
         std::fs::create_dir(&top).unwrap();
         let copied = Command::new("cp").arg("-a").arg(world.root()).arg(&top).status().unwrap();
         assert!(copied.success());

@@ -1,0 +1,208 @@
+//! Destinations on mounts of their own: a link and a rename stay within one.
+
+use super::*;
+
+/// Something mounted, until it is dropped.
+pub(super) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A file system in memory of so many bytes.
+    pub fn memory(at: &Path, size: usize) -> Option<Self> {
+        Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"])
+    }
+
+    fn mount(at: &Path, what: &[&str]) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: mounting takes root");
+            return None;
+        }
+        match Command::new("mount").args(what).arg(at).output() {
+            Ok(output) if output.status.success() => Some(Self(at.to_owned())),
+            other => {
+                println!("skipped: cannot mount here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+const SIZE: usize = 1 << 20;
+
+/// An update of /data/app, whose directories are there, on whatever is mounted.
+fn data() -> World {
+    let mut world = World::empty();
+    world.destinations = vec!["/data/app".into()];
+    world.old_directory("/data");
+    world
+}
+
+fn fill(world: &mut World) {
+    world.old_file("/data/app/sub/file", "old");
+    world.old_file("/data/app/sub/gone", "leftover");
+    world.old_directory("/data/app/gone.d");
+    world.age();
+    world.put("/data/app/sub/file", "new", true);
+    world.remove("/data/app/sub/gone", InstalledKind::File);
+    world.remove("/data/app/gone.d", InstalledKind::Directory);
+}
+
+/// What of ours is in the tree.
+fn ours(world: &World) -> Vec<String> {
+    let all = paths(&world.root()).into_iter().map(|path| path.display().to_string());
+    all.filter(|path| path.contains("hostler")).collect()
+}
+
+/// Runs it; the directory for backups must be this one, and nothing of ours be left after an undo and after a commit.
+fn kept_in(world: &World, expected: &str) {
+    let before = world.tree();
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(world.read("/data/app/sub/file"), "new");
+    assert!(!world.host("/data/app/sub/gone").exists() && !world.host("/data/app/gone.d").exists());
+    let top = world.host(expected);
+    assert_eq!(std::fs::metadata(&top).unwrap().permissions().mode() & 0o7777, 0o700, "{}", top.display());
+    let of_it = |path: &String| Path::new("/").join(path).starts_with(expected);
+    assert!(ours(world).iter().all(of_it), "{:?}", ours(world));
+    assert_eq!(std::fs::read_dir(&top).unwrap().count(), 3);
+    assert_eq!(undo(&world.journal()).unwrap(), Undone::default());
+    assert_same(&world.tree(), &before, "undone");
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(commit(&world.journal()).unwrap(), Committed::default());
+    assert_eq!(ours(world), Vec::<String>::new());
+}
+
+#[test]
+fn backups_lie_above_a_destination_on_another_mount() {
+    let mut world = data();
+    let Some(_mounted) = Mounted::memory(&world.host("/data"), SIZE) else { return };
+    fill(&mut world);
+    kept_in(&world, "/data/.hostler-d-TEST1~backups");
+}
+
+#[test]
+fn backups_lie_above_a_destination_that_is_bind_mounted_from_the_same_device() {
+    let mut world = data();
+    let source = world.dir.path().join("volume");
+    std::fs::create_dir(&source).unwrap();
+    let Some(_mounted) = Mounted::mount(&world.host("/data"), &["--bind", source.to_str().unwrap()]) else { return };
+    fill(&mut world);
+    kept_in(&world, "/data/.hostler-d-TEST1~backups");
+}
+
+#[test]
+fn backups_lie_in_a_destination_that_is_a_mount_point_itself() {
+    let mut world = data();
+    world.destinations = vec!["/data".into()];
+    let Some(_mounted) = Mounted::memory(&world.host("/data"), SIZE) else { return };
+    fill(&mut world);
+    kept_in(&world, "/data/.hostler-d-TEST1~backups");
+    // Also where the mount is somewhere below a destination.
+    let mut world = data();
+    world.old_directory("/data/app/sub");
+    let Some(_mounted) = Mounted::memory(&world.host("/data/app"), SIZE) else { return };
+    world.destinations = vec!["/data".into()];
+    fill(&mut world);
+    kept_in(&world, "/data/app/.hostler-d-TEST1~backups");
+}
+
+#[test]
+fn backups_do_not_lie_where_others_could_take_them_away() {
+    let mut world = data();
+    let Some(_mounted) = Mounted::memory(&world.host("/data"), SIZE) else { return };
+    world.destinations = vec!["/data/team/app".into()];
+    world.old_file("/data/team/app/file", "old");
+    std::fs::set_permissions(world.host("/data/team"), PermissionsExt::from_mode(0o775)).unwrap();
+    world.put("/data/team/app/file", "new", true);
+    world.run(&Faulty::never()).unwrap();
+    assert_eq!(ours(&world), ["data/.hostler-d-TEST1~backups/0", "data/.hostler-d-TEST1~backups"]);
+}
+
+#[test]
+fn a_tree_that_no_link_leaves_keeps_its_backups_itself() {
+    for root_of_quota in ["/data/app", "/data"] {
+        let mut world = data();
+        fill(&mut world);
+        world.destinations = vec![root_of_quota.into()];
+        let before = world.tree();
+        let steps = Faulty { no_links: Some(Errno::XDEV), ..Faulty::never() };
+        world.run(&steps).unwrap();
+        assert_eq!(world.read("/data/app/sub/file"), "new");
+        let top = format!("{root_of_quota}/.hostler-d-TEST1~backups");
+        assert!(world.host(&top).is_dir(), "{:?}", ours(&world));
+        assert_eq!(undo(&world.journal()).unwrap(), Undone::default());
+        assert_same(&world.tree(), &before, "undone");
+    }
+}
+
+#[test]
+fn a_project_quota_is_such_a_tree() {
+    let mut world = data();
+    let image = world.dir.path().join("image");
+    std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let made =
+        Command::new("mkfs.ext4").args(["-q", "-O", "project,quota", "-E", "quotatype=prjquota"]).arg(&image).status();
+    if !made.is_ok_and(|made| made.success()) {
+        println!("skipped: no ext4 with projects can be made here");
+        return;
+    }
+    let from = ["-o", "loop,prjquota", image.to_str().unwrap()];
+    let Some(_mounted) = Mounted::mount(&world.host("/data"), &from) else { return };
+    world.old_directory("/data/app");
+    let bounded = Command::new("chattr").args(["-p", "7", "+P"]).arg(world.host("/data/app")).status();
+    if !bounded.is_ok_and(|bounded| bounded.success()) {
+        println!("skipped: there are no projects here");
+        return;
+    }
+    fill(&mut world);
+    kept_in(&world, "/data/app/.hostler-d-TEST1~backups");
+}
+
+#[test]
+fn what_an_image_brought_is_replaced_and_removed_in_an_overlay() {
+    for commits in [false, true] {
+        let world = World::update();
+        let (lower, upper, work) =
+            (world.dir.path().join("lower"), world.dir.path().join("upper"), world.dir.path().join("work"));
+        std::fs::rename(world.root(), &lower).unwrap();
+        for made in [&upper, &work, &world.root()] {
+            std::fs::create_dir(made).unwrap();
+        }
+        let layers = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        let Some(_mounted) = Mounted::mount(&world.root(), &["-t", "overlay", "-o", &layers, "overlay"]) else {
+            return;
+        };
+        // An overlay does not keep what has two names together when it copies one of them up.
+        std::fs::remove_file(world.host("/srv/app/data/two")).unwrap();
+        std::fs::set_permissions(world.host("/srv/app/gone.d"), PermissionsExt::from_mode(0o710)).unwrap();
+        world.age();
+        let before = world.tree();
+        world.run(&Faulty::never()).unwrap();
+        for gone in ["/srv/app/gone.d", "/srv/app/gone"] {
+            assert!(!world.host(gone).exists(), "{gone}");
+        }
+        if commits {
+            assert_eq!(commit(&world.journal()).unwrap(), Committed::default());
+            assert_eq!(ours(&world), Vec::<String>::new());
+            continue;
+        }
+        // Also in parts: every try is stopped one step later.
+        for at in 0.. {
+            match undo_with(&world.journal(), &Faulty::at(at, Fault::Kill)) {
+                Err(InstallError::Killed) => {}
+                done => {
+                    assert_eq!(done.unwrap(), Undone::default());
+                    break;
+                }
+            }
+        }
+        // A directory that was removed is made anew: it has all of the old one but its inode.
+        let same =
+            |tree: Tree| -> Tree { tree.into_iter().map(|(path, seen)| (path, Seen { inode: 0, ..seen })).collect() };
+        assert_same(&same(world.tree()), &same(before), "undone");
+    }
+}
