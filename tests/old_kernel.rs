@@ -71,7 +71,7 @@ fn deploys_and_updates(calls: &[i64], errno: i32) {
 #[test]
 fn a_kernel_without_the_newer_calls_is_enough() {
     let mut calls = NEWER.to_vec();
-    // As file systems answer it that cannot exchange two names.
+    // As file systems answer it that cannot rename without replacing.
     calls.push(libc::SYS_renameat2);
     deploys_and_updates(&calls, libc::ENOSYS);
 }

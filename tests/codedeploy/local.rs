@@ -196,7 +196,7 @@ fn an_install_that_was_cut_is_settled_at_boot() {
         local(&host, &["-l", v1.to_str().unwrap()]).with_code(0);
         let before = tree(&host.at("srv"));
         let deploy = local_command(&host, &["-l", v2.to_str().unwrap()]);
-        if kill_before(&deploy, &["-f"], "renameat2", number).is_some() {
+        if kill_before(&deploy, &["-f"], "renameat,renameat2", number).is_some() {
             break;
         }
         host.clear_hook_lines();

@@ -5,7 +5,7 @@ mod owners;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,9 @@ use crate::support::crash_support::{Bundle, Ended, Host, hook_lines_of, tree};
 
 type Tree = BTreeMap<PathBuf, String>;
 
-/// The files as an application sees them: without those that wait beside for a rollback.
+/// The files as an application sees them.
 fn seen(host: &Host) -> Tree {
-    let waits = |path: &Path| path.iter().any(|name| name.to_string_lossy().starts_with(".hostler-"));
-    tree(&host.at("srv")).into_iter().filter(|(path, _)| !waits(path)).collect()
+    tree(&host.at("srv"))
 }
 
 /// Numbers that look random and come again with the same seed.
@@ -273,7 +272,9 @@ fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
     killed.deploy(0, |killed| Some(Ended::of(killed.once())));
     for (first, revision) in [(2, 2), (9, 1), (17, 2)] {
         let mut numbers = (first..).step_by(23);
-        killed.deploy(revision, |killed| kill_before(&killed.once(), &["-f"], "renameat2", numbers.next().unwrap()));
+        killed.deploy(revision, |killed| {
+            kill_before(&killed.once(), &["-f"], "renameat,renameat2", numbers.next().unwrap())
+        });
     }
     eprintln!("{} kills in {} deployments", killed.kills, killed.deployments);
     assert!(killed.kills > 10, "{}", killed.kills);
@@ -293,7 +294,9 @@ fn killed_in_a_rollbacks_install_recovery_completes_it_before_the_application_st
         let (good, bad) = (good.write(), bad.hook("ValidateService", "exit 1").write());
         host.deploy(&good, &[]).with_code(0);
         let before = seen(&host);
-        if kill_before(&host.command(&["deploy", bad.to_str().unwrap()]), &["-f"], "renameat2", number).is_some() {
+        if kill_before(&host.command(&["deploy", bad.to_str().unwrap()]), &["-f"], "renameat,renameat2", number)
+            .is_some()
+        {
             break;
         }
         let active = host.status()["active"].clone();

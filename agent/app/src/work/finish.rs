@@ -142,6 +142,15 @@ fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String>
     });
     old.filter_map(|entry| {
         let path = entry.path();
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let journal = setup.layout.deployment(&job.group.key, &id).journal();
+        if let Some(left) = install::left_behind(&journal).first() {
+            return Some(format!(
+                "the old revision {} is not deleted: {} holds files that could not be put back; take out what is needed, then delete it",
+                path.display(),
+                left.display()
+            ));
+        }
         let problem = fs::remove_dir_all(&path).err()?;
         Some(format!("the old revision {} could not be deleted: {problem}", path.display()))
     })

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::InstallError;
@@ -23,16 +23,20 @@ use super::steps::{Step, Steps};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// In the journal's directory.
-const NAME: &str = "backups";
+pub(super) const NAME: &str = "backups";
 
 /// Which place is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Outside of the destinations, where there is such a place on the mount.
     Outside,
-    /// In the topmost directory that is worked in. Project quotas bound a tree: no link and no rename leaves it.
+    /// In the topmost directory of the application. Projects (of quotas) and encryption policies bound a tree: no link
+    /// and no rename leads into another one.
     Inside,
 }
+
+/// Who the administrator is on network file systems that trust no client's.
+const NOBODY: u32 = 65534;
 
 /// The name of an action's backup.
 pub(super) fn name(action: usize) -> String {
@@ -146,10 +150,11 @@ impl<'a> Chooser<'a> {
                 break;
             }
             let stat = rustix::fs::fstat(&directory).map_err(host("read", ancestor))?;
-            if inside || is_safe(&stat) {
+            let fits = is_safe(&stat) && is_writable(&directory);
+            if inside || fits {
                 found = Some((ancestor, directory));
             }
-            if !inside && is_safe(&stat) {
+            if !inside && fits {
                 break;
             }
         }
@@ -176,6 +181,10 @@ fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
 fn is_safe(stat: &Stat) -> bool {
     let ours = stat.st_uid == 0 || stat.st_uid == nix::unistd::geteuid().as_raw();
     ours && (stat.st_mode & 0o022 == 0 || stat.st_mode & 0o1000 != 0)
+}
+
+fn is_writable(directory: &OwnedFd) -> bool {
+    rustix::fs::accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// A name that nothing has: what has the first one may hold backups of an earlier run that could not be put back.
@@ -248,7 +257,8 @@ impl Backups {
             open.push(match both {
                 Ok((parent, directory)) => {
                     let stat = rustix::fs::fstat(&directory).map_err(host("read", &path))?;
-                    if stat.st_uid != nix::unistd::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+                    let owners = [nix::unistd::geteuid().as_raw(), NOBODY];
+                    if !owners.contains(&stat.st_uid) || stat.st_mode & 0o077 != 0 {
                         return Err(InstallError::Moved { path });
                     }
                     Some(Opened { path, parent, directory, record: record.clone() })

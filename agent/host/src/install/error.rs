@@ -129,8 +129,14 @@ pub enum InstallError {
         /// What.
         path: PathBuf,
     },
+    /// A file or directory of the plan is a mount point.
+    #[error("{} is a mount point (a bind-mounted file?) and cannot be replaced or removed: unmount it or take it out of the bundle, then deploy again", path.display())]
+    MountPoint {
+        /// What.
+        path: PathBuf,
+    },
     /// What lies here cannot be linked to the directory for backups, although both are on one mount.
-    #[error("{} cannot be linked to the directory for backups: a project quota or an encryption bounds its tree", path.display())]
+    #[error("{} cannot be linked to the directory for backups: a project or an encryption policy bounds its tree", path.display())]
     BackupElsewhere {
         /// What was to be kept.
         path: PathBuf,

@@ -59,7 +59,7 @@ use journal::{DirectoryRecord, Journal, Phase, Record};
 use layout::{Layout, place};
 pub use lock::InstallLock;
 use outcome::undo_from;
-pub use outcome::{commit, confirm, installed, settle, state, undo};
+pub use outcome::{commit, confirm, installed, left_behind, settle, state, undo};
 use places::{Anchors, FileSystems};
 use steps::{Step, Steps, Straight};
 

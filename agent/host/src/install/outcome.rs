@@ -1,10 +1,10 @@
 //! What becomes of an Install that has begun: it is undone, confirmed or committed, also after a crash.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hostler_core::plan::actions::InstalledEntry;
 
-use super::backups::{Backups, Place};
+use super::backups::{self, Backups, Place};
 use super::clean;
 use super::error::InstallError;
 use super::journal::{Journal, Phase, Record};
@@ -63,10 +63,18 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     }
     let anchors = Anchors::reopen(&record.anchors)?;
     let layout = Layout::new(&record.deployment, &record.plan);
-    let backups = Backups::reopen(&record)?;
+    let mut left = Vec::new();
+    let backups = match Backups::reopen(&record) {
+        // The backups are gone, and nothing else needs deleting.
+        Err(InstallError::Moved { path }) => {
+            left.push(Left::new(&path, "it is another directory now, which stays"));
+            Backups::default()
+        }
+        opened => opened?,
+    };
     let work = work(&record, layout, &anchors, &backups, steps);
     let file_systems = touched(&record, &anchors, &backups)?;
-    let left = clean::delete_backups(&work, record.backups_are_beside())?;
+    left.extend(clean::delete_backups(&work, record.backups_are_beside())?);
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
     // Both say that there is no way back, and what was deleted is on disk.
@@ -196,6 +204,16 @@ pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
         Some(Phase::Committing | Phase::Committed) => JournalState::Committed,
         Some(Phase::Undone) => JournalState::Undone,
     })
+}
+
+/// The directories in a journal's directory that hold old files which no journal needs any more: what an undo could not
+/// put back, and what a commit could not delete. For the end of the journal, which is not theirs.
+pub fn left_behind(journal: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(journal).into_iter().flatten().flatten();
+    let ours = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(backups::NAME.as_bytes());
+    let mut found: Vec<PathBuf> = entries.filter(|entry| ours(&entry.file_name())).map(|entry| entry.path()).collect();
+    found.sort();
+    found
 }
 
 /// What the deployment group owns by an Install that stands, ordered by path.

@@ -145,12 +145,13 @@ fn move_away<S: Steps>(
     }
 }
 
-/// Names what failed, and the attribute that forbids it to everybody.
+/// Names what failed, and what forbids it whoever asks: an attribute, a mount.
 fn refused(what: &'static str, directory: BorrowedFd<'_>, path: &Path) -> impl FnOnce(Errno) -> InstallError {
     move |errno| match errno {
         Errno::PERM if [place(path).1, OsStr::new(".")].into_iter().any(|name| is_immutable(directory, name)) => {
             InstallError::Immutable { path: path.to_owned() }
         }
+        Errno::BUSY => InstallError::MountPoint { path: path.to_owned() },
         errno => host(what, path)(errno),
     }
 }

@@ -129,6 +129,7 @@ fn undo_leaves_what_others_made_meanwhile() {
     let ours = paths(&world.root()).into_iter().filter(|path| path.to_string_lossy().contains("hostler"));
     assert_eq!(ours.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     assert_eq!(world.state(), JournalState::Undone);
+    assert_eq!(left_behind(&world.journal()), [world.backups()]);
     // What is kept is kept: the next run of the deployment takes another name.
     std::fs::remove_dir_all(world.host("/srv/app")).unwrap();
     let kept = tree(&world.backups());

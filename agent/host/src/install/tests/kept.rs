@@ -22,6 +22,7 @@ fn nothing_of_ours_is_in_the_tree_once_an_install_has_ended() {
         commit(&world.journal()).unwrap();
         assert_eq!(ours(&world), Vec::<PathBuf>::new(), "committed");
         assert!(!world.backups().exists());
+        assert_eq!(left_behind(&world.journal()), Vec::<PathBuf>::new());
     }
     let world = World::update();
     let steps = Faulty::never();
@@ -172,4 +173,17 @@ fn backups_that_somebody_deleted_are_said_to_be_gone() {
     world.run(&Faulty::never()).unwrap();
     std::fs::remove_dir_all(world.backups()).unwrap();
     assert_eq!(commit(&world.journal()).unwrap(), Committed::default());
+}
+
+#[test]
+fn a_directory_that_is_not_the_one_for_backups_is_not_used_and_does_not_block_a_commit() {
+    let world = World::update();
+    world.run(&Faulty::never()).unwrap();
+    std::fs::rename(world.backups(), world.dir.path().join("moved")).unwrap();
+    symlink("/etc", world.backups()).unwrap();
+    assert!(matches!(undo(&world.journal()), Err(InstallError::Moved { path }) if path == world.backups()));
+    assert_eq!(world.read("/srv/app/index.html"), "new index");
+    let committed = commit(&world.journal()).unwrap();
+    assert_eq!(committed.left.len(), 1, "{committed:?}");
+    assert_eq!(world.state(), JournalState::Committed);
 }

@@ -140,26 +140,44 @@ fn a_tree_that_no_link_leaves_keeps_its_backups_itself() {
 }
 
 #[test]
-fn a_project_quota_is_such_a_tree() {
+fn a_file_that_is_a_mount_point_is_named_and_everything_stays() {
+    for path in ["/data/app/sub/file", "/data/app/sub/gone"] {
+        let mut world = data();
+        fill(&mut world);
+        let source = world.dir.path().join("bound");
+        std::fs::write(&source, "bound").unwrap();
+        let Some(_mounted) = Mounted::mount(&world.host(path), &["--bind", source.to_str().unwrap()]) else { return };
+        let before = world.tree();
+        let error = world.run(&Faulty::never()).unwrap_err();
+        assert!(matches!(&error, InstallError::MountPoint { path: named } if *named == Path::new(path)), "{error}");
+        assert_same(&world.tree(), &before, &error.to_string());
+        assert_eq!(ours(&world), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn projects_bound_such_trees() {
     let mut world = data();
     let image = world.dir.path().join("image");
-    std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let made =
-        Command::new("mkfs.ext4").args(["-q", "-O", "project,quota", "-E", "quotatype=prjquota"]).arg(&image).status();
-    if !made.is_ok_and(|made| made.success()) {
-        println!("skipped: no ext4 with projects can be made here");
+    std::fs::File::create(&image).unwrap().set_len(320 << 20).unwrap();
+    if !succeeds(Command::new("mkfs.xfs").arg("-q").arg(&image)) {
+        println!("skipped: no xfs can be made here");
         return;
     }
-    let from = ["-o", "loop,prjquota", image.to_str().unwrap()];
-    let Some(_mounted) = Mounted::mount(&world.host("/data"), &from) else { return };
+    let Some(_mounted) = Mounted::mount(&world.host("/data"), &["-o", "loop", image.to_str().unwrap()]) else { return };
     world.old_directory("/data/app");
-    let bounded = Command::new("chattr").args(["-p", "7", "+P"]).arg(world.host("/data/app")).status();
-    if !bounded.is_ok_and(|bounded| bounded.success()) {
-        println!("skipped: there are no projects here");
-        return;
+    for (directory, project) in [("/data", "8"), ("/data/app", "7")] {
+        if !succeeds(Command::new("chattr").args(["-p", project, "+P"]).arg(world.host(directory))) {
+            println!("skipped: there are no projects here");
+            return;
+        }
     }
     fill(&mut world);
     kept_in(&world, "/data/app/.hostler-d-TEST1~backups");
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.status().is_ok_and(|ended| ended.success())
 }
 
 #[test]
