@@ -271,7 +271,7 @@ fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
     let mut killed = Killed::new();
     killed.deploy(0, |killed| Some(Ended::of(killed.once())));
     for (first, revision) in [(2, 2), (9, 1), (17, 2)] {
-        let mut numbers = (first..).step_by(23);
+        let mut numbers = (first..).step_by(15);
         killed.deploy(revision, |killed| {
             kill_before(&killed.once(), &["-f"], "renameat,renameat2", numbers.next().unwrap())
         });

@@ -53,6 +53,11 @@ pub(super) fn remade(action: usize) -> String {
     format!("{action}.remade")
 }
 
+/// The action of such a mark.
+pub(super) fn remade_number(name: &str) -> Option<usize> {
+    name.strip_suffix(".remade")?.parse().ok()
+}
+
 /// Decides where the backups are kept.
 pub(super) struct Chooser<'a> {
     anchors: &'a Anchors,

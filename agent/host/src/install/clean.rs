@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use hostler_core::plan::actions::{Action, InstalledKind};
+use hostler_core::plan::actions::Action;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
@@ -32,12 +32,9 @@ pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallE
             };
             delete_beside(work, &directories, number, action, &work.layout.names.name(number), ours)?;
         }
-        // What took effect was taken back: this is a further link to a file that has its name.
-        if leaves_backup(action) {
-            delete_backup(work, number, action)?;
-        }
     }
-    Ok(())
+    // What took effect was taken back: these are further links to files that have their names.
+    delete_of_backups(work, |name| name.parse().ok())
 }
 
 /// Deletes the backups (phase committing).
@@ -62,6 +59,18 @@ pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>, beside: bool) -> Resu
     }
     work.backups.remove(work.steps)?;
     Ok(left)
+}
+
+/// Deletes those entries of the directories for backups for which there is a number of an action.
+fn delete_of_backups<S: Steps>(work: &Work<'_, S>, number: impl Fn(&str) -> Option<usize>) -> Result<(), InstallError> {
+    for (path, directory) in work.backups.all() {
+        for name in entries(directory).map_err(host("list", path))? {
+            if let Some((name, number)) = name.to_str().and_then(|name| Some((name, number(name)?))) {
+                delete(work, number, directory.as_fd(), path, name, Ours::Temporary)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Deletes the backup of an action.
@@ -93,12 +102,7 @@ fn delete_backup_beside<S: Steps>(
 /// above the backups, were last changed.
 pub(super) fn close<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
     restore_times(work, records)?;
-    for (number, action) in work.layout.actions() {
-        let removes_directory = matches!(action, Action::Remove { kind: InstalledKind::Directory, .. });
-        if let (true, Some(kept)) = (removes_directory, work.backups_of(action.path())) {
-            delete(work, number, kept, action.path(), &backups::remade(number), Ours::Temporary)?;
-        }
-    }
+    delete_of_backups(work, backups::remade_number)?;
     // One that stays holds what could not be put back, which was said.
     work.backups.remove(work.steps)?;
     work.backups.restore_times()

@@ -37,6 +37,7 @@ mod lock;
 mod outcome;
 mod places;
 mod restore;
+mod saved;
 mod stage;
 mod steps;
 mod survey;

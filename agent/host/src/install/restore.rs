@@ -14,6 +14,7 @@ use super::error::{host, permissions};
 use super::journal::{Record, Staged};
 use super::layout::{Standing, place};
 use super::places::{Directories, is_directory, look};
+use super::saved::{GONE, save, without_directory};
 use super::steps::{Step, Steps};
 use super::swap::{entries, rename_new};
 use super::{InstallError, Left, Work};
@@ -101,38 +102,6 @@ pub(super) fn accept_remade<S: Steps>(work: &Work<'_, S>, directories: &Director
     }
     Ok(())
 }
-
-/// A backup that cannot go back, for want of its directory, is kept. What else was in there is not ours any more.
-fn without_directory<S: Steps>(
-    work: &Work<'_, S>,
-    number: usize,
-    action: &Action,
-    why: &str,
-) -> Result<Option<Left>, InstallError> {
-    let path = action.path();
-    let there = match work.backups_of(path) {
-        Some(kept) => look(kept, backups::name(number)).map_err(host("look at", path))?.is_some(),
-        None => false,
-    };
-    if there {
-        work.steps.before(Step::Restore(number))?;
-        return Ok(Some(Left::new(path, &save(work, number, path, why)?)));
-    }
-    // With a directory goes what it held, and nothing needs to be taken back.
-    Ok((why != GONE).then(|| Left::new(path, why)))
-}
-
-/// Keeps a backup for good; says where.
-fn save<S: Steps>(work: &Work<'_, S>, number: usize, path: &Path, why: &str) -> Result<String, InstallError> {
-    let saved = backups::saved(number);
-    let (Some(kept), Some(at)) = (work.backups_of(path), work.backups.path(work.backups_number(path))) else {
-        return Ok(why.to_owned());
-    };
-    rename_new(kept, backups::name(number), kept, &*saved).map_err(host("keep the backup of", path))?;
-    Ok(format!("{why}; what was there before is kept as {}", at.join(saved).display()))
-}
-
-const GONE: &str = "its directory is gone";
 
 /// Why something could not be put back as it was.
 type Why = Option<String>;
@@ -258,7 +227,7 @@ impl<S: Steps> One<'_, S> {
             None => {
                 self.before()?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-                rustix::fs::openat(kept, &*remade, flags, Mode::RUSR).map_err(host("mark", self.path))?;
+                rustix::fs::openat(kept, &*remade, flags, Mode::RUSR | Mode::WUSR).map_err(host("mark", self.path))?;
                 self.work.steps.before(Step::RestoreRest(self.number))?;
                 rustix::fs::mkdirat(self.directory, self.name, Mode::RWXU).map_err(host("make", self.path))?;
             }
