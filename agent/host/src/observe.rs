@@ -17,7 +17,7 @@ use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, HostFacts, Leads, LookAt, PathFact, Problem, Wanted, plan,
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, HostFacts, Leads, LookAt, PathFact, Problems, Wanted, plan,
     wanted,
 };
 use nix::errno::Errno;
@@ -58,7 +58,7 @@ pub enum ObserveError {
 pub enum PlanError {
     /// The bundle or the host does not allow it; all the reasons.
     #[error("{} found that prevent the Install", count(.0.len()))]
-    Problems(Vec<Problem>),
+    Problems(Problems),
     /// The host could not be looked at.
     #[error("the host could not be looked at")]
     Observe(#[from] ObserveError),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
 use crate::sources::store::{self, AnyObject};
-use crate::work::bundle::{diagnose_bundle, diagnose_host, may_change, plan_install, untold};
+use crate::work::bundle::{and_more, diagnose_bundle, diagnose_host, may_change, plan_install, untold};
 use crate::work::last_install::Installs;
 use crate::work::old_hooks::old_hooks;
 
@@ -41,6 +42,9 @@ struct Document {
     diagnostics: Vec<Diagnostic>,
     /// Why it cannot be installed: facts of the bundle, then facts of this host.
     problems: Vec<Problem>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems_left_out: Option<NonZeroUsize>,
     /// What is allowed and probably not meant.
     suspicious: Vec<Problem>,
     files: Option<Summary>,
@@ -94,6 +98,7 @@ fn examine(
         checked_again: false,
         diagnostics: found.diagnostics.clone(),
         problems: Vec::new(),
+        problems_left_out: None,
         suspicious: Vec::new(),
         files: None,
         hooks: Vec::new(),
@@ -101,7 +106,8 @@ fn examine(
         text: found.text.clone(),
     };
     let Some(spec) = found.spec.as_ref().filter(|_| !found.has_errors()) else {
-        document.problems = found.in_plan(&listing).errors;
+        let in_plan = found.in_plan(&listing);
+        (document.problems, document.problems_left_out) = (in_plan.errors, NonZeroUsize::new(in_plan.left_out));
         return Ok(document);
     };
     document.diagnostics.extend(diagnose_host(directory, &found.name, spec, &listing, &setup.limits));
@@ -124,9 +130,10 @@ fn examine(
         Err(error) => {
             document.checked_again = may_change(&error) && spec.extension.recheck_after_before_install;
             document.deployable = document.checked_again;
-            let PlanError::Problems(mut problems) = error else { return Err(Failure::from(error)) };
-            problems.sort_by_key(|problem| problem.fact);
-            document.problems = problems;
+            let PlanError::Problems(problems) = error else { return Err(Failure::from(error)) };
+            document.problems_left_out = NonZeroUsize::new(problems.left_out());
+            document.problems = problems.into();
+            document.problems.sort_by_key(|problem| problem.fact);
         }
     }
     Ok(document)
@@ -220,6 +227,9 @@ fn text(document: &Document) -> String {
                 let _ = writeln!(text, "  {problem}");
             }
         }
+    }
+    if let Some(more) = document.problems_left_out {
+        let _ = writeln!(text, "{}", and_more(more.get()));
     }
     if document.checked_again {
         text.push_str("(checked again after BeforeInstall, as the appspec says)\n");

@@ -3,6 +3,7 @@
 //! bundle invalid: it is usually checked on another machine than the one that it is for.
 
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -22,7 +23,7 @@ use crate::cli::{Shared, ValidateArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
-use crate::work::bundle::{diagnose_bundle, diagnose_host};
+use crate::work::bundle::{and_more, diagnose_bundle, diagnose_host};
 
 mod signatures;
 
@@ -44,6 +45,9 @@ struct Report {
     diagnostics: Vec<Diagnostic>,
     /// What shows only when every file gets its place: two sources for one destination, and the like. Errors.
     problems: Vec<Problem>,
+    /// How many more of these there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems_left_out: Option<NonZeroUsize>,
     /// As `problems`, and it may be deployed.
     suspicious: Vec<Problem>,
     /// What has no place in a text, as a damaged archive. Errors.
@@ -65,7 +69,10 @@ pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
     let path = existing(&arguments.path)?;
     let mut report = examine(&setup, &path, arguments)?;
     report.version = 1;
-    report.errors = report.problems.len() + report.other.len() + count(&report.diagnostics, Severity::Error);
+    report.errors = report.problems.len()
+        + report.problems_left_out.map_or(0, NonZeroUsize::get)
+        + report.other.len()
+        + count(&report.diagnostics, Severity::Error);
     report.warnings = report.suspicious.len() + count(&report.diagnostics, Severity::Warning);
     report.valid = report.errors == 0 && !(arguments.deny_warnings && report.warnings > 0);
     if setup.json {
@@ -86,6 +93,9 @@ fn text(report: &Report, path: &Path) -> String {
     let errors = report.problems.iter().map(|p| p.view(Severity::Error, &report.name));
     let on_host = report.on_this_host.iter().map(View::from);
     let mut text = diagnose::render_all(diagnostics.chain(warnings).chain(errors).chain(on_host), &report.text);
+    if let Some(more) = report.problems_left_out {
+        text.push_str(&format!("{}\n\n", and_more(more.get())));
+    }
     for other in &report.other {
         text.push_str(&format!("error: {other}\n\n"));
     }
@@ -209,6 +219,7 @@ fn bundle(setup: &Setup, directory: &Path, custom: Option<&str>) -> Result<Repor
         on_this_host,
         diagnostics: found.diagnostics,
         problems: in_plan.errors,
+        problems_left_out: NonZeroUsize::new(in_plan.left_out),
         suspicious: in_plan.warnings,
         name: found.name,
         text: found.text,

@@ -16,7 +16,7 @@ use hostler_core::limits::Limits;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::actions::Plan;
-use hostler_core::plan::{Fact, Problem, ProblemCode, plan, wanted, warnings};
+use hostler_core::plan::{Problem, ProblemCode, Problems, plan, wanted, warnings};
 use hostler_host::observe::{self, PlanError};
 use hostler_host::users;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
@@ -58,7 +58,9 @@ pub fn read_appspec(
 /// It is wrong; the message shows the lines.
 pub fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
     if found.has_errors() {
-        return Err(fail(found.render(&found.in_plan(listing).errors)));
+        let InPlan { errors, left_out, .. } = found.in_plan(listing);
+        let more = (left_out > 0).then(|| format!("\n{}", and_more(left_out)));
+        return Err(fail(found.render(&errors) + &more.unwrap_or_default()));
     }
     let Diagnosed { diagnostics, text, name, spec } = found;
     match spec {
@@ -90,8 +92,13 @@ impl Diagnosed {
     pub fn in_plan(&self, listing: &BundleListing) -> InPlan {
         let Some(spec) = &self.spec else { return InPlan::default() };
         match wanted(spec, listing, None) {
-            Ok(wanted) => InPlan { errors: Vec::new(), warnings: untold(wanted.warnings, &self.diagnostics) },
-            Err(problems) => InPlan { errors: untold(problems, &self.diagnostics), warnings: Vec::new() },
+            Ok(wanted) => {
+                InPlan { errors: Vec::new(), left_out: 0, warnings: untold(wanted.warnings, &self.diagnostics) }
+            }
+            Err(problems) => {
+                let left_out = problems.left_out();
+                InPlan { errors: untold(problems.into(), &self.diagnostics), left_out, warnings: Vec::new() }
+            }
         }
     }
 
@@ -107,6 +114,8 @@ impl Diagnosed {
 pub struct InPlan {
     /// It can be installed nowhere.
     pub errors: Vec<Problem>,
+    /// How many more errors there are.
+    pub left_out: usize,
     /// It is allowed and probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -250,7 +259,7 @@ pub fn plan_install(
         wanted = wanted.following_safe_links();
     }
     let mut facts = observe::observe(&wanted, setup.layout.root())?;
-    let unknown = note_others(setup, others, &wanted, &mut facts).map_err(|p| PlanError::Problems(vec![p]))?;
+    let unknown = note_others(setup, others, &wanted, &mut facts).map_err(|p| PlanError::Problems(p.into()))?;
     let plan = plan(&wanted, &facts, policy.file_exists_behavior, policy.cleanup).map_err(PlanError::Problems)?;
     let suspicious = warnings(&wanted, &facts);
     Ok(Planned { plan, warnings: [wanted.warnings, unknown, suspicious].concat() })
@@ -259,7 +268,7 @@ pub fn plan_install(
 /// Whether all of it may be gone once BeforeInstall has run.
 pub fn may_change(error: &PlanError) -> bool {
     match error {
-        PlanError::Problems(problems) => problems.iter().all(|p| p.fact == Fact::Host),
+        PlanError::Problems(problems) => problems.are_of_the_host(),
         PlanError::Observe(_) | PlanError::LastInstall(_) => false,
     }
 }
@@ -278,6 +287,13 @@ pub fn plan_error_text(error: &PlanError) -> String {
 }
 
 /// Problems for people, one a line.
-pub fn problems_text(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn problems_text(problems: &Problems) -> String {
+    let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.extend((problems.left_out() > 0).then(|| and_more(problems.left_out())));
+    lines.join("\n")
+}
+
+/// What follows the problems that are listed.
+pub fn and_more(problems: usize) -> String {
+    format!("and {problems} more problems, which are not listed")
 }

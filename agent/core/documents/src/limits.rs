@@ -29,6 +29,16 @@ pub struct Limits {
     /// Diagnostics of one document; what comes after is counted. Prevents: a report longer than anyone reads, and
     /// memory for one mistake that a list repeats.
     pub diagnostics: usize,
+    /// Reasons why a plan is impossible; what comes after is counted. Prevents: memory for the same reason for each file.
+    pub plan_problems: usize,
+    /// Bytes of those reasons. Prevents: the same, with long paths.
+    pub plan_problem_bytes: usize,
+    /// Paths that the entries of `files` name, each as often as it is named. Prevents: memory for the product of two lists
+    /// that are allowed each.
+    pub plan_paths: usize,
+    /// Names that are compared with the patterns of `permissions`. Prevents: minutes for the product of two lists that are
+    /// allowed each.
+    pub plan_comparisons: usize,
     /// Bytes of a release document. Prevents: reading an arbitrary object into memory; also what KMS signs raw.
     pub release_bytes: usize,
     /// Signatures of one release document. Prevents: a host that checks thousands of them at every look at its channel.
@@ -126,6 +136,10 @@ impl Default for Limits {
             yaml_bytes: 4 << 20,
             yaml_depth: 128,
             diagnostics: 200,
+            plan_problems: 10_000,
+            plan_problem_bytes: 8 << 20,
+            plan_paths: 2_000_000,
+            plan_comparisons: 10_000_000,
             release_bytes: 4096,
             release_signatures: 32,
             config_bytes: 1 << 20,

@@ -10,6 +10,7 @@
 
 mod corpus;
 mod corpus_plan;
+mod plan_bounds;
 mod plan_links;
 mod plan_problems;
 mod plan_properties;

@@ -67,7 +67,7 @@ fn last(entries: &[(&str, InstalledKind)]) -> Vec<InstalledEntry> {
 
 fn make(names: &[&str], last: &[InstalledEntry], facts: &HostFacts, cleanup: bool) -> Result<Plan, Vec<Problem>> {
     let (spec, listing) = bundle(names);
-    plan(&wanted(&spec, &listing, Some(last))?, facts, FileExistsBehavior::Disallow, cleanup)
+    Ok(plan(&wanted(&spec, &listing, Some(last))?, facts, FileExistsBehavior::Disallow, cleanup)?)
 }
 
 /// Each action as a word and its path below /srv/app.
@@ -284,7 +284,7 @@ fn another_groups_file_is_known_through_a_link_too() {
 }
 
 fn plan_result(wanted: &Wanted, facts: &HostFacts) -> Result<Plan, Vec<Problem>> {
-    plan(wanted, facts, FileExistsBehavior::Disallow, true)
+    Ok(plan(wanted, facts, FileExistsBehavior::Disallow, true)?)
 }
 
 fn steps_of_all(plan: &Plan) -> Vec<&str> {

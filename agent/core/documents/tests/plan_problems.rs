@@ -60,7 +60,7 @@ fn host(directories: &[&str]) -> HostFacts {
 }
 
 fn make(spec: &AppSpec, listing: &BundleListing, facts: &HostFacts) -> Result<Plan, Vec<Problem>> {
-    plan(&wanted(spec, listing, None)?, facts, FileExistsBehavior::Disallow, true)
+    Ok(plan(&wanted(spec, listing, None)?, facts, FileExistsBehavior::Disallow, true)?)
 }
 
 fn codes(result: Result<Plan, Vec<Problem>>) -> Vec<&'static str> {

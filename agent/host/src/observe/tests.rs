@@ -32,7 +32,7 @@ fn listing(files: &[&str]) -> BundleListing {
     BundleListing::new(entries.into_iter().map(entry).collect())
 }
 
-fn make(root: &Path, spec: &AppSpec, listing: &BundleListing, last: &[InstalledEntry]) -> Result<Plan, Vec<Problem>> {
+fn make(root: &Path, spec: &AppSpec, listing: &BundleListing, last: &[InstalledEntry]) -> Result<Plan, Problems> {
     match observe_and_plan(spec, listing, Some(last), root, FileExistsBehavior::Disallow, true) {
         Ok(plan) => Ok(plan),
         Err(PlanError::Problems(problems)) => Err(problems),
@@ -40,7 +40,7 @@ fn make(root: &Path, spec: &AppSpec, listing: &BundleListing, last: &[InstalledE
     }
 }
 
-fn codes(result: Result<Plan, Vec<Problem>>) -> Vec<ProblemCode> {
+fn codes(result: Result<Plan, Problems>) -> Vec<ProblemCode> {
     result.unwrap_err().into_iter().map(|p| p.code).collect()
 }
 

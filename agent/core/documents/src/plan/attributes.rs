@@ -6,6 +6,7 @@ use std::path::Path;
 use super::actions::Attributes;
 use super::facts::HostFacts;
 use super::problem::{Problem, ProblemCode, shown};
+use super::problems::Problems;
 use crate::appspec::spec::{AclTag, Permission};
 
 /// What each entry of `permissions` gives, worked out once for each entry that is used.
@@ -23,7 +24,7 @@ impl<'a> Givers<'a> {
     }
 
     /// What the object at `path` gets by the entry of this index; nothing where there is none.
-    pub(super) fn attributes(&mut self, rule: Option<usize>, path: &Path, problems: &mut Vec<Problem>) -> Attributes {
+    pub(super) fn attributes(&mut self, rule: Option<usize>, path: &Path, problems: &mut Problems) -> Attributes {
         let Some(index) = rule else { return Attributes::default() };
         let Some(permission) = self.permissions.get(index) else { return Attributes::default() };
         if let Some(known) = self.done.get(&index) {
@@ -34,7 +35,7 @@ impl<'a> Givers<'a> {
         attributes
     }
 
-    fn resolve(&mut self, permission: &'a Permission, path: &Path, problems: &mut Vec<Problem>) -> Attributes {
+    fn resolve(&mut self, permission: &'a Permission, path: &Path, problems: &mut Problems) -> Attributes {
         let uid = permission.owner.as_deref().and_then(|name| self.user(name, permission, problems));
         let gid = permission.group.as_deref().and_then(|name| self.group(name, permission, problems));
         for acl in &permission.acls {
@@ -67,7 +68,7 @@ impl<'a> Givers<'a> {
         }
     }
 
-    fn user(&mut self, name: &'a str, permission: &Permission, problems: &mut Vec<Problem>) -> Option<u32> {
+    fn user(&mut self, name: &'a str, permission: &Permission, problems: &mut Problems) -> Option<u32> {
         let id = resolve_name(&self.facts.users, name);
         if id.is_none() && self.told.insert((ProblemCode::UnknownUser, name)) {
             let message = format!("the user {name:?} is unknown on this host");
@@ -77,7 +78,7 @@ impl<'a> Givers<'a> {
         id
     }
 
-    fn group(&mut self, name: &'a str, permission: &Permission, problems: &mut Vec<Problem>) -> Option<u32> {
+    fn group(&mut self, name: &'a str, permission: &Permission, problems: &mut Problems) -> Option<u32> {
         let id = resolve_name(&self.facts.groups, name);
         if id.is_none() && self.told.insert((ProblemCode::UnknownGroup, name)) {
             let message = format!("the group {name:?} is unknown on this host");

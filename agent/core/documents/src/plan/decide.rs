@@ -10,6 +10,7 @@ use super::leftovers::{self, Leftovers, Links};
 use super::needs::Needs;
 use super::permissions;
 use super::problem::{Problem, ProblemCode, shown};
+use super::problems::Problems;
 use super::wanted::{Wanted, WantedKind, WantedObject};
 use crate::appspec::spec::FileExistsBehavior;
 
@@ -29,12 +30,7 @@ const KEEP_OR_REMOVE_LINK: &str = "to keep the link, leave that directory out of
 ///
 /// # Errors
 /// Every reason why not.
-pub fn plan(
-    wanted: &Wanted,
-    facts: &HostFacts,
-    behavior: FileExistsBehavior,
-    cleanup: bool,
-) -> Result<Plan, Vec<Problem>> {
+pub fn plan(wanted: &Wanted, facts: &HostFacts, behavior: FileExistsBehavior, cleanup: bool) -> Result<Plan, Problems> {
     let links = Links::new(wanted, facts);
     let mut needs = Needs::default();
     let leftovers = leftovers::judge(wanted, facts, &links, cleanup, &mut needs);
@@ -50,7 +46,7 @@ pub fn plan(
         files: Vec::new(),
         installed: Vec::new(),
         plan: Plan::default(),
-        problems: Vec::new(),
+        problems: Problems::default(),
     };
     planner.same_places();
     planner.objects();
@@ -69,7 +65,7 @@ struct Planner<'a> {
     files: Vec<Action>,
     installed: Vec<InstalledEntry>,
     plan: Plan,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 /// What becomes of the directory that an object is in.
@@ -343,7 +339,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Plan, Vec<Problem>> {
+    fn finish(mut self) -> Result<Plan, Problems> {
         self.needs.unmet(self.facts, &mut self.problems);
         if !self.problems.is_empty() {
             return Err(self.problems);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{DirectoryFact, HostFacts};
 use super::problem::{Problem, ProblemCode, shown};
+use super::problems::Problems;
 
 /// File systems hand out space in blocks; 4 KiB is the usual one and no smaller than what small files take.
 const BLOCK: u64 = 4096;
@@ -45,7 +46,7 @@ impl Needs {
     }
 
     /// What cannot be met.
-    pub(super) fn unmet(self, facts: &HostFacts, problems: &mut Vec<Problem>) {
+    pub(super) fn unmet(self, facts: &HostFacts, problems: &mut Problems) {
         let mut read_only = BTreeSet::new();
         for (device, need) in &self.devices {
             let Some(fact) = facts.devices.get(device) else { continue };

@@ -7,35 +7,41 @@ use std::path::Path;
 
 use super::paths;
 use super::problem::{Problem, ProblemCode, shown};
+use super::problems::Problems;
 use super::wanted::{WantedKind, WantedObject};
 use crate::appspec::spec::Permission;
+use crate::limits::Limits;
 
 /// Writes into each object the index of the entry that matches it, and returns the entries that match nothing.
 ///
-/// `objects` are ordered by path. Two entries for one object are a problem, except for directories above destinations:
-/// those are touched only where they are made, which only the host can tell; they keep the second entry's index.
-pub(super) fn apply(
-    permissions: &[Permission],
-    objects: &mut [WantedObject],
-    problems: &mut Vec<Problem>,
-) -> Vec<Problem> {
+/// `objects` are ordered by path. Two entries for one object are a problem, told once for each object, except for directories
+/// above destinations: those are touched only where they are made, which only the host can tell; they keep the second
+/// entry's index.
+pub(super) fn apply(permissions: &[Permission], objects: &mut [WantedObject], problems: &mut Problems) -> Vec<Problem> {
+    let mut given = Given { all: permissions, objects, problems, compared: 0 };
     let mut idle = Vec::new();
+    let most = Limits::default().plan_comparisons;
     for (index, permission) in permissions.iter().enumerate() {
         let base = match paths::absolute(&permission.object) {
             Ok(base) => base,
             Err(why) => {
                 let message = format!("the permissions object {:?} {why}", permission.object);
-                problems
-                    .push(Problem::new(ProblemCode::ObjectInvalid, message, "write its full path").at(permission.at));
+                let problem = Problem::new(ProblemCode::ObjectInvalid, message, "write its full path");
+                given.problems.push(problem.at(permission.at));
                 continue;
             }
         };
-        let exact = objects.binary_search_by(|o| o.path.as_path().cmp(&base)).ok();
-        let matched = match exact.and_then(|i| objects.get_mut(i)).filter(|o| !o.kind.is_directory()) {
-            Some(file) => on_file(permission, permissions, index, file, problems),
-            None => on_directory(permission, permissions, index, &base, objects, problems),
+        let exact = given.objects.binary_search_by(|o| o.path.as_path().cmp(&base)).ok();
+        let matched = match exact.filter(|at| given.objects.get(*at).is_some_and(|o| !o.kind.is_directory())) {
+            Some(file) => given.to_file(index, permission, file),
+            None => given.to_directory(index, permission, &base),
         };
-        if matched == 0 {
+        if given.compared > most {
+            let objects = given.objects.len();
+            given.problems.push(too_many_comparisons(permissions.len(), objects, permission, most));
+            return idle;
+        }
+        if !matched {
             let message = format!("the permissions entry for {} matches nothing that is installed", shown(&base));
             let hint = "only what this bundle installs is touched, and never the object directory itself";
             idle.push(Problem::new(ProblemCode::ObjectInvalid, message, hint).path(&base).at(permission.at));
@@ -44,64 +50,98 @@ pub(super) fn apply(
     idle
 }
 
-fn on_file(
-    permission: &Permission,
-    all: &[Permission],
-    index: usize,
-    file: &mut WantedObject,
-    problems: &mut Vec<Problem>,
-) -> usize {
-    if !permission.files {
-        return 0;
-    }
-    if permission.pattern != "**" || !permission.except.is_empty() {
-        let message = format!("the permissions object {} is a file and has a pattern or except", shown(&file.path));
-        let hint = "take pattern and except away, or name the directory as the object";
-        problems.push(Problem::new(ProblemCode::PatternOnFile, message, hint).path(&file.path).at(permission.at));
-    }
-    give(permission, all, index, file, problems);
-    1
+fn too_many_comparisons(entries: usize, objects: usize, at: &Permission, most: usize) -> Problem {
+    let message = format!(
+        "the {entries} entries of permissions would be compared with the {objects} paths that are installed more than {most} \
+         times; so far it went up to line {}",
+        at.at.line
+    );
+    let hint = "name the file or the directory itself as object, or have one pattern for many names";
+    Problem::new(ProblemCode::TooManyComparisons, message, hint).at(at.at)
 }
 
-fn on_directory(
-    permission: &Permission,
-    all: &[Permission],
-    index: usize,
-    base: &Path,
-    objects: &mut [WantedObject],
-    problems: &mut Vec<Problem>,
-) -> usize {
-    let start = objects.partition_point(|o| o.path.as_path() <= base);
-    let mut matched = 0;
-    for object in objects.iter_mut().skip(start) {
-        let Ok(rest) = object.path.strip_prefix(base) else { break };
-        let kind_matches = if object.kind.is_directory() { permission.directories } else { permission.files };
-        if kind_matches && matches(permission, rest) {
-            give(permission, all, index, object, problems);
-            matched += 1;
-        }
-    }
-    matched
+/// What is given to the objects, entry by entry.
+struct Given<'a> {
+    all: &'a [Permission],
+    objects: &'a mut [WantedObject],
+    problems: &'a mut Problems,
+    /// Names that were compared with a pattern.
+    compared: usize,
 }
 
-fn give(
-    permission: &Permission,
-    all: &[Permission],
-    index: usize,
-    object: &mut WantedObject,
-    problems: &mut Vec<Problem>,
-) {
-    if !object.kind.is_directory() && permission.acls.iter().any(|acl| acl.default) {
-        let message = format!("a default access control list entry is given to {}, a file", shown(&object.path));
-        let hint = "default entries are for directories: write type: [directory]";
-        problems.push(Problem::new(ProblemCode::DefaultAclOnFile, message, hint).path(&object.path).at(permission.at));
-    }
-    match object.rule {
-        None => object.rule = Some(index),
-        Some(_) if matches!(object.kind, WantedKind::Directory { above: true }) => {
-            object.second_rule.get_or_insert(index);
+impl Given<'_> {
+    fn to_file(&mut self, index: usize, permission: &Permission, at: usize) -> bool {
+        if !permission.files {
+            return false;
         }
-        Some(first) => problems.push(twice(&object.path, all, first, index)),
+        if let Some(file) = self.objects.get(at).filter(|_| permission.pattern != "**" || !permission.except.is_empty())
+        {
+            let message = format!("the permissions object {} is a file and has a pattern or except", shown(&file.path));
+            let hint = "take pattern and except away, or name the directory as the object";
+            let problem = Problem::new(ProblemCode::PatternOnFile, message, hint).path(&file.path);
+            self.problems.push(problem.at(permission.at));
+        }
+        self.give(index, permission, at);
+        true
+    }
+
+    fn to_directory(&mut self, index: usize, permission: &Permission, base: &Path) -> bool {
+        let (deep, all) = (permission.pattern == "**", permission.except.is_empty());
+        // A path of an object is plain and begins with the base; what follows its slash is a name or a longer rest.
+        let rest_at = base.as_os_str().len() + usize::from(base.parent().is_some());
+        let is_direct =
+            |path: &Path| path.as_os_str().as_encoded_bytes().get(rest_at..).is_some_and(|rest| !rest.contains(&b'/'));
+        let mut at = self.objects.partition_point(|o| o.path.as_path() <= base);
+        let end = at + self.objects.get(at..).map_or(0, |after| after.partition_point(|o| o.path.starts_with(base)));
+        let mut matched = false;
+        while at < end && self.compared <= Limits::default().plan_comparisons {
+            let Some(object) = self.objects.get(at) else { break };
+            let (here, is_directory) = (at, object.kind.is_directory());
+            let kind_matches = if is_directory { permission.directories } else { permission.files };
+            at += 1;
+            // Without exceptions every depth is one; otherwise what is directly below the object is told from the rest.
+            let direct = !(deep && all) && is_direct(&object.path);
+            self.compared += usize::from(!(deep && all));
+            if !deep && is_directory {
+                let path = &object.path;
+                at += self.objects.get(at..end).map_or(0, |below| below.partition_point(|o| o.path.starts_with(path)));
+            }
+            if kind_matches && (deep || direct) && !(direct && self.leaves_out(permission, here)) {
+                self.give(index, permission, here);
+                matched = true;
+            }
+        }
+        matched
+    }
+
+    /// Whether the name of an object directly below the entry's is not meant by pattern and exceptions.
+    fn leaves_out(&mut self, permission: &Permission, at: usize) -> bool {
+        self.compared += permission.except.len();
+        let Some(name) = self.objects.get(at).and_then(|object| object.path.file_name()) else { return true };
+        let name = name.to_string_lossy();
+        let by_pattern = permission.pattern == "**" || glob(&permission.pattern, &name);
+        !by_pattern || permission.except.iter().any(|except| glob(except, &name))
+    }
+
+    fn give(&mut self, index: usize, permission: &Permission, at: usize) {
+        let Some(object) = self.objects.get_mut(at) else { return };
+        if !object.kind.is_directory() && permission.acls.iter().any(|acl| acl.default) {
+            let message = format!("a default access control list entry is given to {}, a file", shown(&object.path));
+            let hint = "default entries are for directories: write type: [directory]";
+            let problem = Problem::new(ProblemCode::DefaultAclOnFile, message, hint).path(&object.path);
+            self.problems.push(problem.at(permission.at));
+        }
+        let told = object.second_rule.is_some();
+        match object.rule {
+            None => object.rule = Some(index),
+            Some(_) if told => {}
+            Some(first) => {
+                object.second_rule = Some(index);
+                if !matches!(object.kind, WantedKind::Directory { above: true }) {
+                    self.problems.push(twice(&object.path, self.all, first, index));
+                }
+            }
+        }
     }
 }
 
@@ -112,16 +152,6 @@ pub(super) fn twice(path: &Path, all: &[Permission], first: usize, second: usize
         format!("permissions for {} are given twice, in lines {} and {}", shown(path), at(first).line, at(second).line);
     let hint = "let one entry match it: use pattern, except or type to tell them apart";
     Problem::new(ProblemCode::PermissionTwice, message, hint).path(path).at(at(second))
-}
-
-fn matches(permission: &Permission, rest: &Path) -> bool {
-    let mut components = rest.components();
-    let name = match (components.next(), components.next()) {
-        (Some(name), None) => Some(name.as_os_str().to_string_lossy()),
-        _ => None,
-    };
-    let by_pattern = permission.pattern == "**" || name.as_ref().is_some_and(|n| glob(&permission.pattern, n));
-    by_pattern && !name.is_some_and(|n| permission.except.iter().any(|except| glob(except, &n)))
 }
 
 /// Whether a name is of a pattern in which only `*` is special.
@@ -170,6 +200,71 @@ mod tests {
         }
         for (pattern, name) in [("", "x"), ("*.sh", "a.sh2"), ("a?", "ab"), ("[a]", "a"), ("a*b", "ac"), ("a", "")] {
             assert!(!glob(pattern, name), "{pattern} matched {name}");
+        }
+    }
+
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    fn object(path: &str, is_directory: bool) -> WantedObject {
+        let kind = match is_directory {
+            true => WantedKind::Directory { above: false },
+            false => WantedKind::File { source: PathBuf::from("x"), size: 0 },
+        };
+        WantedObject { path: path.into(), kind, rule: None, second_rule: None }
+    }
+
+    /// As the rules are written: whatever is strictly below the object; `**` at any depth, other patterns for one level;
+    /// exceptions are compared with names directly below.
+    fn is_meant(permission: &Permission, object: &WantedObject) -> bool {
+        let kind = if object.kind.is_directory() { permission.directories } else { permission.files };
+        let Ok(rest) = object.path.strip_prefix(&permission.object) else { return false };
+        let names: Vec<_> = rest.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        let excepted = names.len() == 1 && permission.except.iter().any(|except| glob(except, &names[0]));
+        let by_pattern = permission.pattern == "**" || (names.len() == 1 && glob(&permission.pattern, &names[0]));
+        kind && !names.is_empty() && by_pattern && !excepted
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_gives_to_what_its_rules_say(
+            paths in prop::collection::btree_set("/(a|b|ab)(/(a|b|c.x|a.x)){0,3}", 0..30),
+            base in prop::sample::select(vec!["/", "/a", "/a/b", "/b/a/a"]),
+            pattern in prop::sample::select(vec!["**", "*", "a*", "*.x", "a"]),
+            except in prop::collection::vec(prop::sample::select(vec!["a", "*.x", "b*"]), 0..3),
+            (files, directories) in any::<(bool, bool)>(),
+        ) {
+            // Ordered as paths are; what has something below it is a directory.
+            let paths: std::collections::BTreeSet<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
+            let above: std::collections::BTreeSet<PathBuf> =
+                paths.iter().flat_map(|path| path.ancestors().skip(1)).map(PathBuf::from).collect();
+            let all: std::collections::BTreeSet<PathBuf> =
+                paths.iter().chain(&above).filter(|path| path.parent().is_some()).cloned().collect();
+            let is_directory = |path: &PathBuf| above.contains(path) || path.ends_with("ab") || path.ends_with(base);
+            let mut objects: Vec<WantedObject> =
+                all.iter().map(|path| object(path.to_str().unwrap(), is_directory(path))).collect();
+            let permission = Permission {
+                object: base.to_owned(),
+                pattern: pattern.to_owned(),
+                except: except.into_iter().map(str::to_owned).collect(),
+                files,
+                directories,
+                owner: None,
+                group: None,
+                mode: None,
+                acls: Vec::new(),
+                context: None,
+                at: Default::default(),
+            };
+            prop_assume!(!all.contains(&PathBuf::from(base)) || is_directory(&PathBuf::from(base)));
+            let expected: Vec<bool> = objects.iter().map(|object| is_meant(&permission, object)).collect();
+            let mut problems = Problems::default();
+            let idle = apply(std::slice::from_ref(&permission), &mut objects, &mut problems);
+            let given: Vec<bool> = objects.iter().map(|object| object.rule.is_some()).collect();
+            prop_assert_eq!(&given, &expected);
+            prop_assert_eq!(idle.is_empty(), expected.contains(&true));
+            prop_assert!(problems.is_empty());
         }
     }
 }

@@ -65,6 +65,10 @@ problem_codes! {
     DefaultAclOnFile, "default_acl_on_file", Bundle;
     /// A name in the bundle that is not UTF-8.
     NameNotUtf8, "name_not_utf8", Bundle;
+    /// Entries of `files` that name more paths than are planned.
+    TooManyPaths, "too_many_paths", Bundle;
+    /// Entries of `permissions` that are compared with more names than are planned.
+    TooManyComparisons, "too_many_comparisons", Bundle;
     /// A path that is longer than the kernel takes.
     PathTooLong, "path_too_long", Bundle;
     /// A file that is there, was not installed by the last deployment, and must not be replaced.

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use super::actions::{InstalledEntry, InstalledKind};
 use super::facts::{HostFacts, Leads, PathFact};
 use super::problem::{Problem, ProblemCode, shown};
+use super::problems::Problems;
 use super::source::{self, Source};
 use super::{paths, permissions};
 use crate::appspec::spec::{AclTag, AppSpec, FileExistsBehavior, FileMapping, Permission};
 use crate::bundle::{BundleEntry, BundleListing, EntryKind};
+use crate::limits::Limits;
 
 /// Everything that shall be there after the Install, and what of the host has to be looked at to plan it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,16 +147,17 @@ struct Candidate<'a> {
 ///
 /// # Errors
 /// Every fact of the bundle that makes the Install impossible on any host.
-pub fn wanted(
-    spec: &AppSpec,
-    listing: &BundleListing,
-    last: Option<&[InstalledEntry]>,
-) -> Result<Wanted, Vec<Problem>> {
-    let mut problems = Vec::new();
+pub fn wanted(spec: &AppSpec, listing: &BundleListing, last: Option<&[InstalledEntry]>) -> Result<Wanted, Problems> {
+    let mut problems = Problems::default();
     let mut candidates = Vec::new();
     for mapping in &spec.files {
         if let Err(problem) = expand(mapping, listing, &mut candidates, &mut problems) {
             problems.push(problem);
+        }
+        let most = Limits::default().plan_paths;
+        if candidates.len() > most {
+            problems.push(too_many_paths(spec, listing, mapping, most));
+            return Err(problems);
         }
     }
     let mut objects = merge(candidates, &mut problems);
@@ -182,6 +185,16 @@ pub fn wanted(
     })
 }
 
+fn too_many_paths(spec: &AppSpec, listing: &BundleListing, mapping: &FileMapping, most: usize) -> Problem {
+    let (entries, of_bundle) = (spec.files.len(), listing.entries().len());
+    let message = format!(
+        "the {entries} entries of files over the {of_bundle} entries of the bundle name more than {most} paths, up to line {}",
+        mapping.source_at.line
+    );
+    let hint = "name each part of the bundle once, or a directory rather than what is in it";
+    Problem::new(ProblemCode::TooManyPaths, message, hint).at(mapping.source_at)
+}
+
 fn find<'a>(objects: &'a [WantedObject], path: &Path) -> Option<&'a WantedObject> {
     objects.binary_search_by(|o| o.path.as_path().cmp(path)).ok().and_then(|i| objects.get(i))
 }
@@ -191,7 +204,7 @@ fn expand<'a>(
     mapping: &'a FileMapping,
     listing: &BundleListing,
     candidates: &mut Vec<Candidate<'a>>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Result<(), Problem> {
     // Both are looked at first, so that a wrong entry is told about both at once.
     let destination = paths::absolute(&mapping.destination).map_err(|why| {
@@ -229,7 +242,7 @@ fn candidate<'a>(
     destination: &Path,
     rest: &Path,
     entry: &BundleEntry,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Option<Candidate<'a>> {
     let path = destination.join(rest);
     let source = entry.path.as_path();
@@ -262,7 +275,7 @@ fn candidate<'a>(
 }
 
 /// Makes one object of all candidates for one path.
-fn merge(mut candidates: Vec<Candidate<'_>>, problems: &mut Vec<Problem>) -> Vec<WantedObject> {
+fn merge(mut candidates: Vec<Candidate<'_>>, problems: &mut Problems) -> Vec<WantedObject> {
     candidates.sort_by(|a, b| a.path.cmp(&b.path));
     let mut objects = Vec::with_capacity(candidates.len());
     for group in candidates.chunk_by(|a, b| a.path.as_os_str() == b.path.as_os_str()) {

@@ -1,0 +1,67 @@
+//! All the reasons why not, of which as many are kept as a person or a program can use.
+
+use std::ops::Deref;
+
+use super::problem::{Fact, Problem};
+use crate::limits::Limits;
+
+/// Reasons in the order in which they were found: the first ones, and how many more there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems {
+    kept: Vec<Problem>,
+    bytes: usize,
+    left_out: usize,
+    /// Whether one of the bundle is among those that were left out.
+    bundle_left_out: bool,
+}
+
+impl Problems {
+    /// Adds one, or counts it.
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.is_full() {
+            self.left_out += 1;
+            self.bundle_left_out |= problem.fact == Fact::Bundle;
+            return;
+        }
+        self.bytes += problem.message.len() + problem.hint.len();
+        self.kept.push(problem);
+    }
+
+    /// Whether what comes now is only counted.
+    pub(super) fn is_full(&self) -> bool {
+        let limits = Limits::default();
+        self.kept.len() >= limits.plan_problems || self.bytes >= limits.plan_problem_bytes
+    }
+
+    /// How many more there are than those that are kept.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether all of them are facts of the host, those that are not kept among them.
+    pub fn are_of_the_host(&self) -> bool {
+        !self.bundle_left_out && self.kept.iter().all(|problem| problem.fact == Fact::Host)
+    }
+}
+
+impl Deref for Problems {
+    type Target = [Problem];
+
+    fn deref(&self) -> &[Problem] {
+        &self.kept
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        let mut problems = Self::default();
+        problems.push(problem);
+        problems
+    }
+}
+
+impl From<Problems> for Vec<Problem> {
+    fn from(problems: Problems) -> Self {
+        problems.kept
+    }
+}
