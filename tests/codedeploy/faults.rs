@@ -109,3 +109,27 @@ fn a_command_that_comes_while_the_agent_stops_is_left_to_the_next_start() {
     assert_eq!(service.report_of("d-STOPPED01", "Install").status, "Succeeded");
     assert_eq!(service.acknowledgements().len(), 2, "{:?}", service.calls());
 }
+
+#[test]
+fn thousands_of_conflicts_are_one_bounded_report_and_the_next_deployment_goes_on() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let mut bundle = Bundle::new(&host, "many").files("many", "/srv/many");
+    for number in 0..2000 {
+        let name = format!("some-file-with-a-usual-name-{number}.js");
+        bundle = bundle.content(&format!("many/{name}"), "new");
+        crate::support::crash_support::write(&host.at("srv/many").join(&name), "the host's");
+    }
+    put(&service, "many.tgz", &bundle.write());
+    let many = specification("d-MANY00001", "web", s3("many.tgz", "tgz"));
+    service.deploy(&many, &["DownloadBundle", "Install"]);
+    assert_eq!(service.report_of("d-MANY00001", "DownloadBundle").status, "Succeeded");
+    let report = service.report_of("d-MANY00001", "Install");
+    assert_eq!(report.status, "Failed");
+    let message = report.diagnostics["message"].as_str().unwrap();
+    assert!(message.contains("is there already"), "{message}");
+    let (_, file) = message.rsplit_once("; all of it is in ").unwrap();
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 2000);
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &["DownloadBundle", "Install"]);
+    assert_eq!(version(&host), "v2\n");
+}

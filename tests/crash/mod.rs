@@ -1,6 +1,7 @@
 //! What is promised at `kill -9`, on full disks and without permissions.
 
 mod full_disk;
+mod full_ledger;
 mod owners;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use hostler_core::history;
 use hostler_core::ids::InstanceId;
 use hostler_core::limits::Limits;
-use hostler_core::machine::State;
+use hostler_core::machine::{State, room};
 use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
 use hostler_host::ledger::Ledger;
 use hostler_host::{clock, journal};
@@ -42,7 +42,7 @@ impl Books {
         let reconciled = history_file::survey(ledger.lock(), known, &context, limits)?;
         state.history.clone_from(&reconciled.state);
         if !fresh || !state.history.pending.is_empty() {
-            ledger.persist(&serde_json::to_vec(state)?)?;
+            write_ledger(&mut ledger, state)?;
         }
         let history = HistoryFile::open(ledger.lock(), &reconciled)?;
         let appended = state.history.pending.len().saturating_sub(reconciled.append.len());
@@ -88,13 +88,34 @@ impl Books {
     }
 }
 
+/// Writes the state, which is made to fit: a host must not end for what people would read later.
+fn write_ledger(ledger: &mut Ledger, state: &mut State) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec(state)?;
+    if bytes.len() > ledger.room() {
+        room::fit(state, ledger.room());
+        log::warn!(
+            "the agent's state had {} bytes and its ledger has room for {}: output, warnings and messages of the oldest \
+             deployments are not kept any more",
+            bytes.len(),
+            ledger.room()
+        );
+        bytes = serde_json::to_vec(state)?;
+    }
+    Ok(ledger.persist(&bytes)?)
+}
+
 impl Keeper for Books {
+    fn room(&self) -> usize {
+        self.ledger.room()
+    }
+
     fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
-        self.ledger.persist(&serde_json::to_vec(state)?)?;
+        let settled = settled || state.history.wants_sync();
+        write_ledger(&mut self.ledger, state)?;
         self.write_history(state, settled)?;
         if settled {
             // The ledger alone says then how far the file goes, which shows a tail that somebody cuts off.
-            self.ledger.persist(&serde_json::to_vec(state)?)?;
+            write_ledger(&mut self.ledger, state)?;
         }
         Ok(())
     }

@@ -184,6 +184,7 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
             boot_id: self.identity.boot_id.clone(),
             agent_version: self.identity.agent_version.clone(),
             draining: self.draining,
+            room: self.keeper.room(),
         };
         let stepped = machine::step(self.state.clone(), event, &context);
         if stepped.state != self.state {

@@ -10,7 +10,11 @@ use crate::work::last_install::Installs;
 
 /// Keeps the state. One writer: the engine.
 pub trait Keeper {
-    /// Makes the state durable; when it returns, a crash cannot lose it.
+    /// Bytes that the state may have as JSON.
+    fn room(&self) -> usize;
+
+    /// Makes the state durable; when it returns, a crash cannot lose it. What people would read later may have made way in
+    /// it, where it would not have fit.
     ///
     /// # Errors
     /// When the state could not be written; nothing may be begun then.

@@ -46,7 +46,7 @@ pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) 
         // Before the ledger: a chain that the ledger does not know any more would be taken for a part of the new one.
         history_file::put_aside(hold.lock(), former.as_str())?;
     }
-    hold.replace(state, &setup.limits)?;
+    hold.replace(state)?;
     let was = former.map_or_else(|| "a sealed image".to_owned(), |former| format!("an image of {former}"));
     notable!(
         Warn, Notable::InstanceChanged;
@@ -98,7 +98,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
         let message = format!("the host is out of service, which is forgotten: put it back by hand ({withdrawal})");
         removed.warnings.push(message);
     }
-    hold.replace(state, &setup.limits)?;
+    hold.replace(state)?;
     let directory = setup.layout.state();
     for path in entries(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

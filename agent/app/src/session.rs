@@ -7,9 +7,8 @@ use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
-use hostler_core::limits::Limits;
 use hostler_core::machine::state::{Creator, Deployment, Policy, Request, STATE_VERSION, Source};
-use hostler_core::machine::{Event, State};
+use hostler_core::machine::{Event, State, room};
 use hostler_core::store::Location;
 use hostler_host::clock;
 use hostler_host::ledger::{Ledger, LedgerError, StateLock};
@@ -59,10 +58,11 @@ impl Hold {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn replace(&mut self, state: State, limits: &Limits) -> anyhow::Result<()> {
+    pub fn replace(&mut self, mut state: State) -> anyhow::Result<()> {
+        room::fit(&mut state, self.ledger.room());
         let mut bytes = serde_json::to_vec(&state)?;
         // The old state may have been longer; JSON ends with as many blanks as one likes.
-        bytes.resize(bytes.len().max(limits.ledger_bytes), b' ');
+        bytes.resize(bytes.len().max(self.ledger.room()), b' ');
         self.ledger.persist(&bytes)?;
         self.ledger.persist(&bytes)?;
         self.state = state;

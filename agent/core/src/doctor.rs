@@ -56,6 +56,7 @@ codes! {
     StateDirectory "state-directory" "The state directory is there, ours, and can be written.",
     StateLock "state-lock" "The state is free, or a daemon that answers has it.",
     Ledger "ledger" "The ledger can be read.",
+    LedgerRoom "ledger-room" "How full the ledger is.",
     DiskSpace "disk-space" "Space on the file system with the state.",
     Inodes "inodes" "Inodes on the file system with the state.",
     Daemon "daemon" "A daemon runs and nothing is wrong with it.",
@@ -151,6 +152,19 @@ pub fn room(code: Code, what: &str, free: u64, all: u64, little: u64, shown: imp
     }
 }
 
+/// How full the ledger is: `used` of `room` bytes. It never overflows; what it is full of are texts that make way for newer ones,
+/// and groups, which do not.
+pub fn ledger_room(used: usize, room: usize) -> Finding {
+    let percent = used.saturating_mul(100) / room.max(1);
+    let message = format!("the state takes {} of {} KiB ({percent} %)", used >> 10, room >> 10);
+    if percent <= 75 {
+        return Finding::ok(Code::LedgerRoom, message);
+    }
+    let remedy = "output and warnings of old deployments make way by themselves; when there is no room for new deployments, take \
+                  groups off this host that are not needed any more (hostler remove), or lower max_revisions";
+    Finding::warning(Code::LedgerRoom, message, remedy)
+}
+
 /// Seconds that a clock may differ before signatures are refused ("RequestTimeTooSkewed" in S3's error codes).
 const REFUSED_SECONDS: u64 = 900;
 /// Seconds above which somebody should look at the clock.
@@ -209,6 +223,14 @@ mod tests {
     fn room_is_judged_by_what_is_left() {
         let severity = |free| room(Code::Inodes, "x", free, 1000, 10, |n| n.to_string()).severity;
         assert_eq!([severity(9), severity(10), severity(49), severity(50)].map(|s| s as u8), [3, 2, 2, 0]);
+    }
+
+    #[test]
+    fn a_full_ledger_is_a_warning_before_it_refuses_anything() {
+        let of = |used| ledger_room(used, 1 << 20);
+        assert_eq!(of(20 << 10).message, "the state takes 20 of 1024 KiB (1 %)");
+        assert_eq!([of(768 << 10).severity, of(780 << 10).severity], [Severity::Ok, Severity::Warning]);
+        assert!(of(1 << 20).remedy.is_some_and(|remedy| remedy.contains("hostler remove")));
     }
 
     #[test]

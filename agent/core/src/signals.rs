@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::health::HealthReport;
 use crate::ids::GroupKey;
 use crate::machine::state::{Group, Outcome, Totals};
+use crate::text::bounded;
+
+/// Bytes of the reason of a signal, and of what CloudFormation said to it. Prevents: a failure's text that fills the ledger.
+const MOST_OF_REASON: usize = 1 << 10;
+
+/// Signals that are remembered. Prevents: the same, by a configuration that names another stack each day.
+const MOST_TARGETS: usize = 64;
 
 /// Milliseconds after which an unanswered signal is given up: stacks and wait conditions wait for twelve hours at most.
 const GIVEN_UP_AFTER_MS: u64 = 86_400_000;
@@ -74,6 +81,17 @@ impl std::fmt::Display for End {
     }
 }
 
+impl End {
+    fn bounded(self) -> Self {
+        let bounded = |message: String| bounded(&message, MOST_OF_REASON, "");
+        match self {
+            Self::Taken => Self::Taken,
+            Self::NobodyWaits { message } => Self::NobodyWaits { message: bounded(message) },
+            Self::GivenUp { message } => Self::GivenUp { message: bounded(message) },
+        }
+    }
+}
+
 /// One change of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -103,13 +121,24 @@ impl Signals {
     pub fn take(&mut self, change: Change, now_ms: u64) {
         match change {
             Change::Decide(target, verdict) => {
+                let verdict = Verdict { reason: bounded(&verdict.reason, MOST_OF_REASON, ""), ..verdict };
+                self.forget_oldest();
                 self.0.entry(target).or_insert(Signalled { verdict, decided_ms: now_ms, end: None });
             }
             Change::End(target, end) => {
                 if let Some(signalled) = self.0.get_mut(&target) {
-                    signalled.end.get_or_insert(end);
+                    signalled.end.get_or_insert(end.bounded());
                 }
             }
+        }
+    }
+
+    /// Of many targets, which only a configuration that changes brings, the oldest signals that ended are forgotten.
+    fn forget_oldest(&mut self) {
+        let ended = self.0.iter().filter(|(_, signalled)| signalled.end.is_some());
+        let oldest = ended.min_by_key(|(_, signalled)| signalled.decided_ms).map(|(target, _)| target.clone());
+        if let Some(oldest) = oldest.filter(|_| self.0.len() >= MOST_TARGETS) {
+            self.0.remove(&oldest);
         }
     }
 }

@@ -443,7 +443,7 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
         event: current.map(|s| s.event),
         script,
         failure: deployment.failure.clone(),
-        warnings: deployment.warnings.clone(),
+        warnings: warnings(deployment),
         events: deployment
             .steps
             .iter()
@@ -454,6 +454,13 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
             })
             .collect(),
     }
+}
+
+fn warnings(deployment: &Deployment) -> Vec<String> {
+    let mut shown = deployment.warnings.clone();
+    let more = deployment.warnings_left_out;
+    shown.extend((more > 0).then(|| format!("{more} more warnings are in the agent's log only")));
+    shown
 }
 
 #[cfg(test)]

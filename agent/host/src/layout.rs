@@ -184,6 +184,16 @@ impl DeploymentPaths {
         self.logs().join("scripts.log")
     }
 
+    /// Why it failed, in full, where that is too long for the state.
+    pub fn failure(&self) -> PathBuf {
+        self.0.join("failure.txt")
+    }
+
+    /// Its warnings in full, where they are too long for the state.
+    pub fn warnings(&self) -> PathBuf {
+        self.0.join("warnings.txt")
+    }
+
     /// Everything that is logged of it.
     pub fn logs(&self) -> PathBuf {
         self.0.join("logs")

@@ -6,7 +6,8 @@
 //! STATE/lock      flock of the process that may write; holds its pid, for people
 //! ```
 //!
-//! Numbers are little-endian. This frame is the same in every version; `version` tells what is inside.
+//! Numbers are little-endian. This frame is the same in every version; `version` tells what is inside. A file keeps the room
+//! that it was made with, whatever room a newer agent gives to new files.
 //!
 //! * A state that [`Ledger::persist`] acknowledged is read back after `kill -9` and power loss; one that it was writing
 //!   is there as a whole or not at all.
@@ -106,11 +107,6 @@ pub enum Damage {
     NotASlot,
     /// It was cut off, or its length cannot be.
     Cut,
-    /// It was made for slots of another size.
-    OtherRoom {
-        /// The room that it names, in bytes.
-        room: u32,
-    },
     /// Header or state changed after it was written, or was written in part.
     Checksum,
 }
@@ -120,7 +116,6 @@ impl std::fmt::Display for Damage {
         match self {
             Self::NotASlot => f.write_str("holds something else"),
             Self::Cut => f.write_str("is cut off"),
-            Self::OtherRoom { room } => write!(f, "has room for {room} bytes, which is not this agent's size"),
             Self::Checksum => f.write_str("does not match its checksum"),
         }
     }
@@ -133,6 +128,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The state; empty in a ledger that was just made.
     pub state: Vec<u8>,
+    /// Bytes that a state may have in this ledger.
+    pub room: usize,
 }
 
 /// The open ledger. It owns the lock: who has it is the only writer of the state directory.
@@ -141,7 +138,6 @@ pub struct Ledger {
     lock: StateLock,
     file: File,
     path: PathBuf,
-    room: usize,
     current: Snapshot,
     /// The slot that `current` is in; the other one is written next.
     slot: usize,
@@ -158,16 +154,15 @@ impl Ledger {
         atomic::create_directories(directory, 0o755)?;
         let lock = StateLock::acquire(directory)?;
         let path = directory.join("ledger");
-        let room = limits.ledger_bytes;
         let file = match open_file(&path, true) {
             Err(LedgerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                create(&path, room)?;
+                create(&path, limits.ledger_bytes)?;
                 open_file(&path, true)?
             }
             opened => opened?,
         };
-        let (slot, current) = newest(&file, &path, room)?.into_version(&path)?;
-        Ok(Self { lock, file, path, room, current, slot, syncs: 0 })
+        let Found { slot, snapshot: current, .. } = newest(&file, &path, limits)?.of_version(&path)?;
+        Ok(Self { lock, file, path, current, slot, syncs: 0 })
     }
 
     /// The newest persisted state.
@@ -180,26 +175,32 @@ impl Ledger {
         &self.lock
     }
 
+    /// Bytes that a state may have.
+    pub fn room(&self) -> usize {
+        self.current.room
+    }
+
     /// Persists a state: on `Ok` it survives power loss. One write and one `fdatasync`.
     ///
     /// # Errors
     /// It does not fit, or the disk failed. The state before stays the current one; on disk it is that or, after a
     /// failed sync, possibly the new one.
     pub fn persist(&mut self, state: &[u8]) -> Result<(), LedgerError> {
-        if state.len() > self.room {
-            return Err(LedgerError::TooLarge { path: self.path.clone(), bytes: state.len(), room: self.room });
+        let room = self.room();
+        if state.len() > room {
+            return Err(LedgerError::TooLarge { path: self.path.clone(), bytes: state.len(), room });
         }
         let generation = self.current.generation.saturating_add(1);
         let slot = 1 - self.slot;
-        let frame = frame(generation, state, self.room);
+        let frame = frame(generation, state, room);
         let failed = |step| {
             let path = self.path.clone();
             move |source| LedgerError::Io { step, path, source }
         };
-        self.file.write_all_at(&frame, slot_offset(slot, self.room)).map_err(failed("write"))?;
+        self.file.write_all_at(&frame, slot_offset(slot, room)).map_err(failed("write"))?;
         self.syncs += 1;
         atomic::sync(&self.file, File::sync_data).map_err(failed("sync"))?;
-        self.current = Snapshot { generation, state: state.to_vec() };
+        self.current = Snapshot { generation, state: state.to_vec(), room };
         self.slot = slot;
         Ok(())
     }
@@ -233,15 +234,15 @@ pub fn peek(directory: &Path, limits: &Limits) -> Result<Option<Snapshot>, Ledge
         Err(LedgerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let mut read = newest(&file, &path, limits.ledger_bytes);
+    let mut read = newest(&file, &path, limits);
     for _ in 1..READS {
         match &read {
             Ok(found) if found.other_is_good => break,
             Err(LedgerError::Io { .. }) => break,
-            _ => read = newest(&file, &path, limits.ledger_bytes),
+            _ => read = newest(&file, &path, limits),
         }
     }
-    read?.into_version(&path).map(|(_, snapshot)| Some(snapshot))
+    Ok(Some(read?.of_version(&path)?.snapshot))
 }
 
 fn open_file(path: &Path, write: bool) -> Result<File, LedgerError> {
@@ -302,25 +303,45 @@ struct Found {
 }
 
 impl Found {
-    fn into_version(self, path: &Path) -> Result<(usize, Snapshot), LedgerError> {
+    fn of_version(self, path: &Path) -> Result<Self, LedgerError> {
         if self.version != LEDGER_VERSION {
             return Err(LedgerError::Version { path: path.to_owned(), found: self.version });
         }
-        Ok((self.slot, self.snapshot))
+        Ok(self)
     }
 }
 
-fn newest(file: &File, path: &Path, room: usize) -> Result<Found, LedgerError> {
-    let read = |slot| {
-        read_slot(file, slot, room).map_err(|source| LedgerError::Io { step: "read", path: path.to_owned(), source })
+/// Header and state of a slot of a room that no file of hostler has had are not looked for.
+const MOST_ROOM: usize = 64 << 20;
+
+fn newest(file: &File, path: &Path, limits: &Limits) -> Result<Found, LedgerError> {
+    let failed = |source| LedgerError::Io { step: "read", path: path.to_owned(), source };
+    let read = |offset| read_slot(file, offset).map_err(failed);
+    let first = read(0)?;
+    // The second slot is where the first one's room ends. A first one that is damaged does not say where; the file's length
+    // does, and so does the room of new files, should the length have changed too.
+    let half = file.metadata().map_err(failed)?.len() / 2;
+    let usual = slot_offset(1, limits.ledger_bytes);
+    let mut second = Err(Damage::NotASlot);
+    let mut offsets = match &first {
+        Ok(slot) => vec![slot_offset(1, slot.snapshot.room)],
+        Err(_) => vec![half, usual],
     };
-    let found = |slot, chosen: Slot, other_is_good| Found {
-        slot,
-        version: chosen.version,
-        snapshot: chosen.snapshot,
-        other_is_good,
+    offsets.dedup();
+    for offset in offsets {
+        let found = read(offset)?.and_then(|slot| {
+            // Whatever else looks like a slot is one only where its room puts it.
+            if slot_offset(1, slot.snapshot.room) == offset { Ok(slot) } else { Err(Damage::NotASlot) }
+        });
+        if second.is_err() && found.as_ref().err() != Some(&Damage::NotASlot) {
+            second = found;
+        }
+    }
+    let found = |slot, chosen: Slot, other_is_good| {
+        let Slot { version, snapshot } = chosen;
+        Found { slot, version, snapshot, other_is_good }
     };
-    match (read(0)?, read(1)?) {
+    match (first, second) {
         (Ok(first), Ok(second)) if first.snapshot.generation > second.snapshot.generation => Ok(found(0, first, true)),
         (Ok(_), Ok(second)) => Ok(found(1, second, true)),
         (Ok(first), Err(_)) => Ok(found(0, first, false)),
@@ -329,8 +350,7 @@ fn newest(file: &File, path: &Path, room: usize) -> Result<Found, LedgerError> {
     }
 }
 
-fn read_slot(file: &File, slot: usize, room: usize) -> io::Result<Result<Slot, Damage>> {
-    let offset = slot_offset(slot, room);
+fn read_slot(file: &File, offset: u64) -> io::Result<Result<Slot, Damage>> {
     let header = read_up_to(file, offset, HEADER)?;
     let Ok(header) = <[u8; HEADER]>::try_from(header) else { return Ok(Err(Damage::Cut)) };
     let (magic, rest) = header.split_at(MAGIC.len());
@@ -338,15 +358,12 @@ fn read_slot(file: &File, slot: usize, room: usize) -> io::Result<Result<Slot, D
         return Ok(Err(Damage::NotASlot));
     }
     let (version, rest) = number(rest, 4);
-    let (written_room, rest) = number(rest, 4);
+    let (room, rest) = number(rest, 4);
     let (generation, rest) = number(rest, 8);
     let (length, checksum) = number(rest, 8);
-    if written_room != room as u64 {
-        return Ok(Err(Damage::OtherRoom { room: u32::try_from(written_room).unwrap_or(u32::MAX) }));
-    }
-    let Some(length) = usize::try_from(length).ok().filter(|length| *length <= room) else {
-        return Ok(Err(Damage::Cut));
-    };
+    let fits = |bytes: u64, most: usize| usize::try_from(bytes).ok().filter(|bytes| *bytes <= most);
+    let Some(room) = fits(room, MOST_ROOM) else { return Ok(Err(Damage::Checksum)) };
+    let Some(length) = fits(length, room) else { return Ok(Err(Damage::Cut)) };
     let state = read_up_to(file, offset + HEADER as u64, length)?;
     if state.len() < length {
         return Ok(Err(Damage::Cut));
@@ -356,7 +373,7 @@ fn read_slot(file: &File, slot: usize, room: usize) -> io::Result<Result<Slot, D
         return Ok(Err(Damage::Checksum));
     }
     let version = u32::try_from(version).unwrap_or(u32::MAX);
-    Ok(Ok(Slot { version, snapshot: Snapshot { generation, state } }))
+    Ok(Ok(Slot { version, snapshot: Snapshot { generation, state, room } }))
 }
 
 /// The first `width` bytes (at most 8) as a little-endian number, and what follows.

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::doctor::{Code, Finding, hardening, room};
+use hostler_core::doctor::{Code, Finding, hardening, ledger_room, room};
 use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{inspect, ledger, users};
@@ -50,17 +50,7 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
     } else {
         Finding::ok(Code::StateDirectory, shown.to_string())
     });
-    findings.push(match ledger::peek(directory, &setup.limits).map_err(ledger_failure) {
-        Ok(None) => Finding::info(Code::Ledger, "there is none yet"),
-        Ok(Some(snapshot)) => match read_state(&snapshot.state) {
-            Ok(state) => Finding::ok(Code::Ledger, format!("{} group(s) are known", state.groups.len())),
-            Err(failure) => Finding::error(Code::Ledger, failure.one_line(), "install the version that wrote it"),
-        },
-        Err(failure) => {
-            let remedy = "restore it, or move it away to start without a memory of what is installed";
-            Finding::error(Code::Ledger, failure.one_line(), remedy)
-        }
-    });
+    ledger(setup, findings);
     if daemon || !directory.join("lock").exists() || metadata.uid() != users::own_uid() {
         return;
     }
@@ -77,6 +67,23 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
         // The ledger's finding says it.
         Err(_) => Finding::info(Code::StateLock, "not tried: the state cannot be read"),
     });
+}
+
+fn ledger(setup: &Setup, findings: &mut Vec<Finding>) {
+    let snapshot = match ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure) {
+        Ok(Some(snapshot)) => snapshot,
+        Ok(None) => return findings.push(Finding::info(Code::Ledger, "there is none yet")),
+        Err(failure) => {
+            let remedy = "restore it, or move it away to start without a memory of what is installed";
+            return findings.push(Finding::error(Code::Ledger, failure.one_line(), remedy));
+        }
+    };
+    findings.push(match read_state(&snapshot.state) {
+        Ok(state) => Finding::ok(Code::Ledger, format!("{} group(s) are known", state.groups.len())),
+        Err(failure) => Finding::error(Code::Ledger, failure.one_line(), "install the version that wrote it"),
+    });
+    // A sealed state is followed by blanks.
+    findings.push(ledger_room(snapshot.state.trim_ascii_end().len(), snapshot.room));
 }
 
 fn disk(state: &Path, findings: &mut Vec<Finding>) {

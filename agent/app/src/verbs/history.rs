@@ -122,6 +122,9 @@ fn kind_text(kind: &Kind) -> String {
             format!("the history begins: this host was started from an image of {former}")
         }
         Kind::Sealed { former: None, .. } => "the history begins: this host was started from a sealed image".to_owned(),
+        Kind::RecordsLeftOut { records } => {
+            format!("{records} records before this one were not made: the disk was full for too long")
+        }
         Kind::Recovered(recovered) => recovered_text(recovered),
         Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),
     }

@@ -5,6 +5,7 @@ mod delta;
 mod fetch;
 mod finish;
 mod hook;
+mod in_full;
 mod install;
 pub mod last_install;
 pub mod old_hooks;
@@ -66,6 +67,25 @@ impl HostWorker {
 impl Worker for HostWorker {
     async fn perform(&self, job: Job) -> WorkResult {
         let setup = self.live.now();
+        let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+        let result = self.work(setup, job).await;
+        in_full::bound(result, &paths)
+    }
+
+    async fn put_back(&self, withdrawal: Withdrawal) -> WorkResult {
+        log::warn!(deployment = withdrawal.deployment.as_str(); "no deployment puts this host back into service, so it is done now: {withdrawal}");
+        let done = traffic::allow(&self.live.now(), &self.instance, Some(&withdrawal)).await;
+        match &done {
+            Ok(warnings) => warnings.iter().for_each(|warning| log::warn!("{warning}")),
+            Err(failure) => log::error!("{}; it is tried again", failure.message),
+        }
+        WorkResult::TrafficMoved(done)
+    }
+}
+
+impl HostWorker {
+    /// What comes of an effect, in full.
+    async fn work(&self, setup: Arc<Setup>, job: Job) -> WorkResult {
         if job.deployment.request.creator == Creator::Rollback {
             let setup = Arc::clone(&setup);
             // What it cannot do without space says so itself.
@@ -98,18 +118,6 @@ impl Worker for HostWorker {
         }
     }
 
-    async fn put_back(&self, withdrawal: Withdrawal) -> WorkResult {
-        log::warn!(deployment = withdrawal.deployment.as_str(); "no deployment puts this host back into service, so it is done now: {withdrawal}");
-        let done = traffic::allow(&self.live.now(), &self.instance, Some(&withdrawal)).await;
-        match &done {
-            Ok(warnings) => warnings.iter().for_each(|warning| log::warn!("{warning}")),
-            Err(failure) => log::error!("{}; it is tried again", failure.message),
-        }
-        WorkResult::TrafficMoved(done)
-    }
-}
-
-impl HostWorker {
     async fn traffic(&self, setup: &Setup, job: &Job, phase: TrafficPhase) -> WorkResult {
         match phase {
             TrafficPhase::Look => WorkResult::TrafficFound(traffic::look(setup, &self.instance, job).await),

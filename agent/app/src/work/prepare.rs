@@ -258,7 +258,7 @@ fn check_install(
         }
         Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
             let text = plan_error_text(&error);
-            Ok(vec![format!("{text}\n(checked again after BeforeInstall, as the appspec says)")])
+            Ok(vec![format!("(checked again after BeforeInstall, as the appspec says)\n{text}")])
         }
         Err(error) => Err(fail(plan_error_text(&error))),
     }

@@ -2,7 +2,7 @@
 //! which shows it to everybody else. Pure as that is.
 //!
 //! ```text
-//! ids limits bundle hook store yaml health_check path_rule   the words
+//! ids limits text bundle hook store yaml health_check path_rule   the words
 //!        ^
 //! appspec release history                          documents: text in, meaning or diagnostics out
 //!        ^
@@ -23,6 +23,7 @@ pub mod path_rule;
 pub mod plan;
 pub mod release;
 pub mod store;
+pub mod text;
 pub mod yaml;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codedeploy::wire::{CommandStatus, Envelope, MOST_PAYLOAD_BYTES};
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookOutcome;
+use crate::text::{escaped_bytes, head_that_fits, tail_that_fits};
 
 /// The codes of the CodeDeploy agent. It also has 6, for output left open by a background child, which does not hold an
 /// event here.
@@ -156,46 +157,6 @@ fn document(code: ErrorCode, script: &str, message: &str, log: &str) -> String {
     let diagnostics = Diagnostics { error_code: code as u8, script_name: script, message, log };
     // Texts and a number always become JSON.
     serde_json::to_string(&diagnostics).unwrap_or_default()
-}
-
-/// Bytes of a text in a JSON document, without the quotes.
-fn escaped_bytes(text: &str) -> usize {
-    text.chars().map(escaped_char_bytes).sum()
-}
-
-fn escaped_char_bytes(c: char) -> usize {
-    match c {
-        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-        c if c < ' ' => 6,
-        c => c.len_utf8(),
-    }
-}
-
-fn head_that_fits(text: &str, room: usize) -> &str {
-    let mut taken = 0;
-    let end = text.char_indices().find(|(_, c)| {
-        taken += escaped_char_bytes(*c);
-        taken > room
-    });
-    end.map_or(text, |(at, _)| &text[..at])
-}
-
-/// The end of a text, from the beginning of a line if that leaves at least half of the room used.
-fn tail_that_fits(text: &str, room: usize) -> &str {
-    let mut taken = 0;
-    let cut = text.char_indices().rev().find(|(_, c)| {
-        taken += escaped_char_bytes(*c);
-        taken > room
-    });
-    let Some((at, c)) = cut else { return text };
-    let tail = &text[at + c.len_utf8()..];
-    if text[..at + c.len_utf8()].ends_with('\n') {
-        return tail;
-    }
-    match tail.split_once('\n') {
-        Some((_, whole_lines)) if escaped_bytes(whole_lines) >= room / 2 => whole_lines,
-        _ => tail,
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::MARGIN_MS;
 use super::notices::Notice;
+use crate::text::bounded;
 
 /// Notices that are remembered as handled, also across a reboot. EC2 has at most a few at a time.
 const REMEMBERED_NOTICES: usize = 32;
+
+/// Bytes of why an action ended as it did. Prevents: a failure's text that fills the ledger.
+const MOST_OF_TEXT: usize = 1 << 10;
 
 /// How often an action that the group says it does not know is completed again while the instance still waits for a
 /// hook: it may not be there yet, or it has ended and the wait is for somebody else's hook.
@@ -236,7 +240,8 @@ impl Lifecycle {
             Change::Decide(entry, decided) => {
                 // The first word stands: a second one would complete a hook with another result.
                 if let Some(action) = self.open_action(entry) {
-                    action.decided.get_or_insert(decided);
+                    let why = bounded(&decided.why, MOST_OF_TEXT, "");
+                    action.decided.get_or_insert(Decided { why, ..decided });
                 }
             }
             Change::Completed(entry, name) => {
@@ -253,6 +258,7 @@ impl Lifecycle {
                 if self.open_action(entry).is_some()
                     && let Some(action) = self.action.take()
                 {
+                    let how = bounded(&how, MOST_OF_TEXT, "");
                     self.last = Some(Closed { action, how, at_ms: now_ms });
                 }
             }
@@ -263,7 +269,10 @@ impl Lifecycle {
                 let surplus = self.notices.len().saturating_sub(REMEMBERED_NOTICES);
                 self.notices.drain(..surplus);
             }
-            Change::Announced(notices) => self.announced = notices,
+            Change::Announced(notices) => {
+                self.announced = notices;
+                self.announced.truncate(REMEMBERED_NOTICES);
+            }
             Change::ClockSet(by_ms) => {
                 // What is done for a notice alone has EC2's own time, which no clock of this host moves.
                 if let Some(action) = self.action.as_mut().filter(|action| action.group.is_some()) {

@@ -35,6 +35,7 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         installed: false,
         health: Vec::new(),
         warnings: Vec::new(),
+        warnings_left_out: 0,
         failure: None,
         outcome: None,
     }

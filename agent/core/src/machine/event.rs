@@ -335,6 +335,30 @@ pub enum Refusal {
         /// The group.
         key: GroupKey,
     },
+    /// The request itself takes too much of the state.
+    #[error(
+        "the request takes {bytes} bytes of the agent's state, and may take {most}: use shorter paths and addresses"
+    )]
+    RequestTooLong {
+        /// Its bytes as JSON.
+        bytes: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// The state has no room for a deployment more.
+    #[error(
+        "the agent's state has no room for another deployment: what is installed and what goes on takes {bytes} of \
+         {room} bytes, with {groups} groups; wait for the deployments that go on, or take groups off this host \
+         (hostler remove)"
+    )]
+    NoRoom {
+        /// Bytes of what cannot make way.
+        bytes: usize,
+        /// Bytes in all.
+        room: usize,
+        /// Groups that are known.
+        groups: usize,
+    },
     /// Nothing is held.
     #[error("{key} follows its channel already")]
     NotHeld {
@@ -352,6 +376,8 @@ impl Refusal {
             | Self::DeploymentActive { .. }
             | Self::NoGoodRevision { .. }
             | Self::NothingWaits { .. }
+            | Self::RequestTooLong { .. }
+            | Self::NoRoom { .. }
             | Self::NotHeld { .. } => ExitCode::Refused,
         }
     }

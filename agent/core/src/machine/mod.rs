@@ -21,6 +21,7 @@ pub mod follow;
 pub mod resume;
 pub mod retention;
 mod rollback;
+pub mod room;
 pub mod seal;
 mod service;
 pub mod state;

@@ -9,6 +9,7 @@ use crate::history::HistoryState;
 use crate::ids::{DeploymentId, GroupKey, InstanceId};
 use crate::lifecycle::Lifecycle;
 use crate::machine::command::Service;
+use crate::machine::room;
 use crate::machine_events::MachineEvents;
 use crate::release::{AcceptedKeys, Highest, Trust};
 use crate::signals::Signals;
@@ -25,6 +26,9 @@ pub const STATE_VERSION: u32 = 1;
 
 /// Deployments that are remembered for each group after they ended; older ones are in the history only.
 pub const REMEMBERED_DEPLOYMENTS: usize = 10;
+
+/// Deployments of each group of which tails and warnings are remembered, the newest.
+const WITH_TEXTS: usize = 2;
 
 /// The agent's whole persisted state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +178,8 @@ impl Group {
         })
     }
 
-    /// Adds a deployment that ended, and forgets the oldest: what retention needs and people ask for stays.
+    /// Adds a deployment that ended, and forgets the oldest: what retention needs and people ask for stays. Of older ones
+    /// the output and the warnings go.
     pub(crate) fn remember(&mut self, deployment: Deployment) {
         self.totals.count(&deployment);
         let revisions = usize::try_from(deployment.request.policy.max_revisions).unwrap_or(usize::MAX);
@@ -182,6 +187,7 @@ impl Group {
         self.finished.push(deployment);
         let surplus = self.finished.len().saturating_sub(most);
         self.finished.drain(..surplus);
+        self.finished.iter_mut().rev().skip(WITH_TEXTS).for_each(room::forget_texts);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::machine::course::{new_deployment, next_work};
 use crate::machine::event::{Effect, Event, Progress, Refusal, Work, WorkFailure};
 use crate::machine::follow::can_resume;
 use crate::machine::rollback;
+use crate::machine::room;
 use crate::machine::service;
 use crate::machine::state::{Creator, Deployment, Group, Request, Source, State, StepStatus};
 use crate::release::PublicKey;
@@ -30,6 +31,8 @@ pub struct Context {
     pub agent_version: String,
     /// The agent is stopping: nothing new begins.
     pub draining: bool,
+    /// Bytes that the ledger has for the state as JSON.
+    pub room: usize,
 }
 
 /// What a step leads to. The state is persisted before an effect is started or a word of progress is passed on.
@@ -47,8 +50,14 @@ pub struct Stepped {
 
 /// Takes one event into the state.
 pub fn step(state: State, event: Event, context: &Context) -> Stepped {
+    let before = matches!(event, Event::Deploy { .. }).then(|| state.clone());
     let mut turn = Turn { state, context, effects: Vec::new(), progress: Vec::new() };
-    let reply = turn.take(event);
+    let mut reply = turn.take(event);
+    if let (Ok(()), Some(before)) = (&reply, before)
+        && let Err(refusal) = room::leaves_room(&turn.state, context.room)
+    {
+        (turn.state, turn.progress, reply) = (before, Vec::new(), Err(refusal));
+    }
     if reply.is_err() {
         // A group that only a refused request names, by a slip as a rule, is none of this host.
         turn.state.groups.retain(|_, group| *group != Group::new(group.key.clone()));
@@ -71,6 +80,7 @@ impl Turn<'_> {
         match event {
             Event::Deploy { id, request } => {
                 service::admit(&self.state, request.creator)?;
+                room::admit_request(&request)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
                 if let Some(release) = request.release {
@@ -83,9 +93,11 @@ impl Turn<'_> {
             }
             Event::Rollback { id, key, to, asked_by, policy } => {
                 service::admit(&self.state, Creator::Rollback)?;
+                let asked_by = room::asked_by(&asked_by);
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::by_hand(group, to, &asked_by, *policy)?;
+                room::admit_request(&request)?;
                 if let Some(sequence) = group.following.hold_because(format!("{asked_by} rolled back")) {
                     let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };
                     self.record(Kind::Hold { group: key, sequence, requested });
@@ -103,9 +115,11 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::Remove { id, key, asked_by, policy } => {
+                let asked_by = room::asked_by(&asked_by);
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::removal(group, asked_by.clone(), *policy)?;
+                room::admit_request(&request)?;
                 group.following.hold_because(format!("{asked_by} removed it"));
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
@@ -117,7 +131,7 @@ impl Turn<'_> {
                 }
                 group.following.held = None;
                 group.following.tried_sequence = 0;
-                let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };
+                let requested = Requester { by: RequesterKind::Cli, name: Some(room::asked_by(&asked_by)) };
                 self.record(Kind::Resume { group: key, requested });
                 Ok(())
             }
@@ -191,7 +205,7 @@ impl Turn<'_> {
             agent_version: self.context.agent_version.clone(),
         };
         // A record is texts and numbers, which JSON always takes; nothing is lost by not looking.
-        let _ = self.state.history.append(&context, kind);
+        let _ = self.state.history.note(&context, kind);
     }
 
     fn start(&mut self, deployment: Deployment) {

@@ -7,6 +7,7 @@ use super::*;
 mod by_hand;
 mod commands;
 mod host;
+mod room;
 mod traffic;
 mod want_of_space;
 

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::lifecycle::{Decided, HookOutcome as Completion};
+use crate::machine::room;
 use crate::machine::state::Deployment;
+use crate::text::bounded;
 
 pub use environment::environment;
 pub use members::{Member, Membership, look_again_ms, read_again_ms};
@@ -22,6 +24,10 @@ const MOST_ATTEMPTS: u32 = 5;
 
 /// Runs that wait at a time; the oldest of more are given up. Prevents: a ledger that grows while a script hangs.
 const MOST_WAITING: usize = 16;
+
+/// Failures of one run that are told, and the bytes of each. Prevents: the same, by a hundred scripts that all fail.
+const MOST_FAILURES: usize = 10;
+const MOST_OF_FAILURE: usize = 512;
 
 /// What happens to the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -213,7 +219,7 @@ impl MachineEvents {
                     // None of its scripts ran, and a new instance still has to be set up.
                     let set_up = run.event != MachineEvent::Setup;
                     self.set_up &= set_up;
-                    self.end(vec![why], now_ms);
+                    self.end(&[why], now_ms);
                 }
             }
         }
@@ -226,7 +232,8 @@ impl MachineEvents {
             return;
         }
         let event = if request.removes { MachineEvent::Undeploy } else { MachineEvent::Deploy };
-        let revision = request.revision.digest.map_or_else(|| request.revision.location.clone(), |d| d.to_string());
+        let location = || bounded(&request.revision.location, MOST_OF_FAILURE, "");
+        let revision = request.revision.digest.map_or_else(location, |d| d.to_string());
         let about = About { deployment: deployment.id.clone(), key: request.key.clone(), revision };
         self.add(event, Some(about), None, now_ms);
     }
@@ -274,18 +281,21 @@ impl MachineEvents {
             script.attempts += 1;
             return;
         }
-        script.outcome = Some(outcome);
+        script.outcome = Some(room::outcome(outcome));
         match scripts.get_mut(index + 1) {
             Some(next) if !hurried => next.attempts = 1,
             _ => {
-                let failures = scripts.iter().filter_map(failure).collect();
-                self.end(failures, now_ms);
+                let failures: Vec<String> = scripts.iter().filter_map(failure).collect();
+                self.end(&failures, now_ms);
             }
         }
     }
 
-    fn end(&mut self, failures: Vec<String>, now_ms: u64) {
+    fn end(&mut self, failures: &[String], now_ms: u64) {
         let run = self.queue.remove(0);
+        let more = failures.len().saturating_sub(MOST_FAILURES);
+        let shown = failures.iter().take(MOST_FAILURES).map(|failure| bounded(failure, MOST_OF_FAILURE, ""));
+        let failures = shown.chain((more > 0).then(|| format!("and {more} more"))).collect();
         let ended = Ended { number: run.number, begun_ms: run.begun_ms, ended_ms: now_ms, failures };
         self.last.insert(run.event, ended);
     }

@@ -31,6 +31,7 @@ impl Host {
             boot_id: "boot".to_owned(),
             agent_version: "0".to_owned(),
             draining: false,
+            room: 1 << 20,
         }
     }
 

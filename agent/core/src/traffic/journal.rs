@@ -5,9 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DeploymentId, GroupKey};
 use crate::machine::event::Effect;
 use crate::retry::Backoff;
+use crate::text::bounded;
 
 /// Between two tries to put a host back.
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 5000, most_ms: 600_000 };
+
+/// Bytes of what went wrong last. Prevents: an answer of a service that fills the ledger.
+const MOST_OF_PROBLEM: usize = 1 << 10;
 
 /// What the effect Traffic does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +114,7 @@ impl Withdrawal {
     pub fn failed(&mut self, phase: TrafficPhase, why: String, now_ms: u64) {
         let before = self.problem.as_ref().map_or(0, |problem| problem.tries);
         let tries = if phase == TrafficPhase::Allow { before.saturating_add(1) } else { 0 };
+        let why = bounded(&why, MOST_OF_PROBLEM, "");
         self.problem = Some(Problem { why, at_ms: now_ms, tries });
     }
 

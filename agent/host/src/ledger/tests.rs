@@ -32,7 +32,7 @@ fn what_is_persisted_is_read_back() {
     assert_eq!(peek(directory.path(), &limits()).unwrap(), None);
     {
         let ledger = open(directory.path());
-        assert_eq!(ledger.current(), &Snapshot { generation: 1, state: Vec::new() });
+        assert_eq!(ledger.current(), &Snapshot { generation: 1, state: Vec::new(), room: ROOM });
     }
     for round in 0..10u8 {
         let mut ledger = open(directory.path());
@@ -42,7 +42,7 @@ fn what_is_persisted_is_read_back() {
         drop(ledger);
         assert_eq!(
             open(directory.path()).current(),
-            &Snapshot { generation: 2 + u64::from(round), state: state.clone() }
+            &Snapshot { generation: 2 + u64::from(round), state: state.clone(), room: ROOM }
         );
         assert_eq!(peek(directory.path(), &limits()).unwrap().unwrap().state, state);
     }
@@ -198,10 +198,30 @@ fn another_version_is_refused_and_not_taken_for_damage() {
 }
 
 #[test]
-fn a_ledger_with_slots_of_another_size_is_refused() {
-    let (directory, _) = with_two_states();
-    let error = Ledger::open(directory.path(), &Limits { ledger_bytes: 1000, ..Limits::default() }).unwrap_err();
-    assert!(error.to_string().contains("room for 600"), "{error}");
+fn a_ledger_of_another_room_goes_on_with_that_also_when_a_slot_is_damaged() {
+    for other in [100, 1000, 1 << 20] {
+        let limits = Limits { ledger_bytes: other, ..Limits::default() };
+        let (directory, path) = with_two_states();
+        let whole = fs::read(&path).unwrap();
+        for (damaged, expected) in
+            [(None, "two"), (Some(HEADER), "two"), (Some(9), "two"), (Some(slot_bytes(ROOM) + HEADER), "one")]
+        {
+            let mut file = whole.clone();
+            damaged.into_iter().for_each(|at: usize| file[at] ^= 1);
+            fs::write(&path, &file).unwrap();
+            let seen = peek(directory.path(), &limits).unwrap().unwrap();
+            let mut ledger = Ledger::open(directory.path(), &limits).unwrap();
+            assert_eq!(ledger.current(), &seen);
+            assert!(String::from_utf8_lossy(&seen.state).contains(expected), "{damaged:?}: {seen:?}");
+            assert_eq!((ledger.room(), seen.room), (ROOM, ROOM));
+            assert!(matches!(ledger.persist(&[b'x'; ROOM + 1]), Err(LedgerError::TooLarge { room: ROOM, .. })));
+            // The damaged slot is written anew where it was.
+            ledger.persist(&[b'x'; ROOM]).unwrap();
+            drop(ledger);
+            assert_eq!(open(directory.path()).current().state, [b'x'; ROOM]);
+            assert_eq!(fs::metadata(&path).unwrap().len(), whole.len() as u64);
+        }
+    }
 }
 
 #[test]

@@ -202,6 +202,11 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         former_hash: Option<Sha256Digest>,
     },
+    /// Records before this one were not made: the disk was full for so long that the ledger had no more room for them.
+    RecordsLeftOut {
+        /// How many.
+        records: u64,
+    },
     /// The history was brought together with the ledger after a crash.
     Recovered(Recovered),
     /// Something that a newer version of the agent wrote.

@@ -175,7 +175,21 @@ pub struct HistoryState {
     /// Records that were made and are not known to be synced, oldest first.
     #[serde(default)]
     pub pending: Vec<Record>,
+    /// Records that were not made because the pending ones already took all of their room. The next record says so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Bytes of pending records above which they are written and synced, whatever else there is to do.
+const SYNC_ABOVE_BYTES: usize = 32 << 10;
+
+/// Bytes of pending records above which no more are made, until they could be written. Prevents: a full disk, on which
+/// deployments fail again and again, outgrows the ledger.
+const MOST_PENDING_BYTES: usize = 64 << 10;
 
 impl HistoryState {
     /// Makes a record and keeps it as pending. The ledger is persisted before the line goes to the file.
@@ -186,6 +200,33 @@ impl HistoryState {
         let record = self.chain.append(context, kind)?;
         self.pending.push(record.clone());
         Ok(record)
+    }
+
+    /// Makes a record and keeps it as pending, as long as there is room for it; what is left out is counted, and told by a
+    /// record of its own once there is room again.
+    ///
+    /// # Errors
+    /// The record cannot be written as JSON.
+    pub fn note(&mut self, context: &Context, kind: Kind) -> Result<(), HistoryError> {
+        if self.pending_bytes() > MOST_PENDING_BYTES {
+            self.left_out = self.left_out.saturating_add(1);
+            return Ok(());
+        }
+        if self.left_out > 0 {
+            self.append(context, Kind::RecordsLeftOut { records: self.left_out })?;
+            self.left_out = 0;
+        }
+        self.append(context, kind)?;
+        Ok(())
+    }
+
+    /// Whether so much is pending that it is to be written and synced now.
+    pub fn wants_sync(&self) -> bool {
+        self.pending_bytes() > SYNC_ABOVE_BYTES
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.pending.iter().map(|record| record.line.len()).sum()
     }
 
     /// What covers everything that the file must hold, whatever happened: all before the first pending record.

@@ -10,6 +10,7 @@ use crate::ids::Sha256Digest;
 #[derive(Debug)]
 pub struct Scan<'a> {
     pending: &'a [Record],
+    left_out: u64,
     /// The record that ends the settled part, by the ledger; `None` when there is no ledger.
     settled: Option<Settled>,
     /// Complete lines so far end here.
@@ -50,7 +51,9 @@ impl<'a> Scan<'a> {
         });
         // A ledger that never saw a record knows nothing about the file, and must not have it cut.
         let settled = settled.filter(|s| s.next_seq > 0 || !pending.is_empty());
-        let mut scan = Self { pending, settled, complete: 0, last: None, last_end: 0, highest: None, tail: None };
+        let left_out = state.map_or(0, |s| s.left_out);
+        let mut scan =
+            Self { pending, left_out, settled, complete: 0, last: None, last_end: 0, highest: None, tail: None };
         if settled.is_some_and(|s| s.next_seq == 0) {
             scan.begin_tail(Chain::default());
         }
@@ -137,7 +140,7 @@ pub fn reconcile(scan: Scan<'_>, file_bytes: u64, context: &Context) -> Result<R
     };
     let Plan { keep_bytes, mut append, chain, mut recovered } = found;
     recovered.lost_bytes = file_bytes.saturating_sub(keep_bytes);
-    let mut state = HistoryState { chain, pending };
+    let mut state = HistoryState { chain, pending, left_out: scan.left_out };
     if recovered == Recovered::default() {
         return Ok(Reconciled { keep_bytes, append, state, recovered: None });
     }

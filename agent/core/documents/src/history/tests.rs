@@ -75,6 +75,7 @@ fn every_kind_is_read_as_it_was_written() {
         Kind::Hold { group: group(), sequence: 7, requested: requested.clone() },
         Kind::Resume { group: group(), requested: requested.clone() },
         Kind::Removed { group: group(), requested },
+        Kind::RecordsLeftOut { records: 12 },
         Kind::Recovered(Recovered {
             lost_bytes: 3,
             missing_from: Some(4),
@@ -454,4 +455,23 @@ proptest! {
         prop_assert_eq!((again.append.len(), again.recovered, again.keep_bytes), (0, None, file.len() as u64));
         prop_assert_eq!(again.state.chain, plan.state.chain);
     }
+}
+
+#[test]
+fn what_a_full_disk_keeps_pending_is_bounded_and_what_is_left_out_is_told() {
+    let mut state = HistoryState::default();
+    for number in 0..2000 {
+        state.note(&context(number), event(number)).unwrap();
+    }
+    let bytes = |state: &HistoryState| serde_json::to_vec(state).unwrap().len();
+    assert!(state.left_out > 1000 && bytes(&state) < 160 << 10, "{} left out, {} bytes", state.left_out, bytes(&state));
+    assert!(state.wants_sync());
+    let left_out = state.left_out;
+    assert_eq!(state.pending.len() as u64 + left_out, 2000);
+    // The numbers go on without a gap, and the chain verifies.
+    state.settled();
+    state.note(&context(3000), event(3000)).unwrap();
+    assert_eq!((state.left_out, state.pending.len()), (0, 2));
+    let told = Entry::parse(state.pending[0].line.as_bytes()).unwrap();
+    assert_eq!((told.seq, told.kind), (2000 - left_out, Kind::RecordsLeftOut { records: left_out }));
 }

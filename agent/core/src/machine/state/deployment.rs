@@ -37,6 +37,9 @@ pub struct Deployment {
     pub health: Vec<Check>,
     /// Things that people should know and that did not stop it.
     pub warnings: Vec<String>,
+    /// How many more there were, which are not kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warnings_left_out: u64,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// How it ended.
@@ -44,6 +47,10 @@ pub struct Deployment {
     /// Of a deployment of the CodeDeploy service: which command it carries out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commanded: Option<Commanded>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Deployment {

@@ -8,6 +8,7 @@ use crate::ids::DeploymentId;
 use crate::machine::command::{Command, CommandStage, Commanded, Order, REMEMBERED_COMMANDS};
 use crate::machine::course::new_deployment;
 use crate::machine::event::WorkFailure;
+use crate::machine::room;
 use crate::machine::state::{Deployment, Step, StepStatus};
 
 use super::Turn;
@@ -27,6 +28,24 @@ impl Turn<'_> {
             Err(report) => CommandStage::Ended(report),
         };
         self.state.service.commands.push(Command { identifier, execution, stage });
+        self.refuse_without_room();
+    }
+
+    /// A command for which the state has no room fails with words that say so. Where not even they fit it is not taken in, and
+    /// the service sends it again.
+    fn refuse_without_room(&mut self) {
+        let Some(command) = self.state.service.commands.last() else { return };
+        let CommandStage::Received(order) = &command.stage else { return };
+        let admitted = room::admit_order(order).map_err(|failure| failure.message);
+        let admitted = admitted
+            .and_then(|()| room::leaves_room(&self.state, self.context.room).map_err(|refusal| refusal.to_string()));
+        let Err(message) = admitted else { return };
+        if let Some(command) = self.state.service.commands.last_mut() {
+            command.stage = CommandStage::Ended(Report::failed(&message));
+        }
+        if room::bytes(&self.state) > self.context.room {
+            self.state.service.commands.pop();
+        }
     }
 
     /// What the service answers decides: a command that it takes for ended is not carried out.
@@ -168,7 +187,7 @@ impl Turn<'_> {
         let Some(commanded) = &mut deployment.commanded else { return };
         commanded.checks_bundle_first = false;
         commanded.bundle_was_checked = true;
-        commanded.fault = fault;
+        commanded.fault = fault.map(room::failure);
         if let Some(fault) = &commanded.fault {
             let message = format!("{LEFT_OUT}: {}", fault.message);
             self.warn(deployment, vec![message.clone()]);

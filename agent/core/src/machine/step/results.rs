@@ -8,7 +8,10 @@ use crate::machine::checks;
 use crate::machine::course::new_deployment;
 use crate::machine::event::{Effect, InstallReport, Prepared, Progress, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
+use crate::machine::room;
 use crate::machine::state::{Deployment, Failure, Group, Outcome, Script, StepStatus};
+
+use crate::text::bounded;
 
 use super::{Turn, requester};
 
@@ -94,6 +97,11 @@ impl Turn<'_> {
                 step.status = StepStatus::Skipped;
             }
         }
+        if let Err(failure) = room::admit_revision(&self.state, deployment, self.context.room) {
+            deployment.steps.iter_mut().for_each(|step| step.scripts = Vec::new());
+            deployment.health = Vec::new();
+            return self.fail(deployment, None, failure, Vec::new());
+        }
         self.end_step(deployment, StepStatus::Succeeded, None);
     }
 
@@ -118,6 +126,7 @@ impl Turn<'_> {
 
     fn hook_ended(&mut self, deployment: &mut Deployment, index: usize, result: HookResult) {
         let id = deployment.id.clone();
+        let result = HookResult { outcome: room::outcome(result.outcome), ..result };
         let Some(step) = deployment.current_mut() else { return };
         let (event, last) = (step.event, index + 1 == step.scripts.len());
         let Some(script) = step.scripts.get_mut(index) else { return };
@@ -175,8 +184,9 @@ impl Turn<'_> {
 
     pub(super) fn warn(&mut self, deployment: &mut Deployment, warnings: Vec<String>) {
         for message in warnings {
-            self.progress.push(Progress::Warning { deployment: deployment.id.clone(), message: message.clone() });
-            deployment.warnings.push(message);
+            let message = bounded(&message, room::MESSAGE_BYTES, "");
+            room::keep_warning(deployment, &message);
+            self.progress.push(Progress::Warning { deployment: deployment.id.clone(), message });
         }
     }
 
@@ -190,6 +200,7 @@ impl Turn<'_> {
         let milliseconds = now.saturating_sub(step.started_ms.unwrap_or(now));
         let event = step.event;
         self.progress.push(Progress::EventFinished { deployment: id.clone(), event, status, milliseconds });
+        let message = message.map(|message| bounded(&message, room::MESSAGE_BYTES, ""));
         self.record(Kind::EventFinished {
             deployment: id,
             event: event.name().to_owned(),
@@ -212,10 +223,10 @@ impl Turn<'_> {
         tail: Vec<String>,
     ) {
         let Some(event) = deployment.current().map(|s| s.event) else { return };
-        let message = Some(why.message.clone());
-        let WorkFailure { message: what, verification, absent } = why;
-        deployment.failure = Some(Failure { event, script, message: what, tail, verification, absent });
-        self.end_step(deployment, StepStatus::Failed, message);
+        let WorkFailure { message, verification, absent } = room::failure(why);
+        let tail = room::tail(tail);
+        deployment.failure = Some(Failure { event, script, message: message.clone(), tail, verification, absent });
+        self.end_step(deployment, StepStatus::Failed, Some(message));
         for step in deployment.steps.iter_mut().filter(|s| !s.status.is_final()) {
             step.status = StepStatus::Skipped;
         }
@@ -233,7 +244,8 @@ impl Turn<'_> {
                 Outcome::Succeeded => DeploymentOutcome::Succeeded,
                 Outcome::Failed => DeploymentOutcome::Failed,
             },
-            message: deployment.failure.as_ref().map(|f| format!("{}: {}", f.event, f.message)),
+            // The record of the event has the whole of it.
+            message: deployment.failure.as_ref().map(|f| room::note(&format!("{}: {}", f.event, f.message))),
         });
         let succeeded = outcome == Outcome::Succeeded;
         let removed = succeeded && deployment.request.removes;

@@ -20,6 +20,7 @@ pub(super) fn context(now_ms: u64) -> Context {
         boot_id: "boot".to_owned(),
         agent_version: "0".to_owned(),
         draining: false,
+        room: 1 << 20,
     }
 }
 

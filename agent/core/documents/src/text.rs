@@ -1,0 +1,130 @@
+//! Texts that are kept: bounded by the bytes that they take as JSON, because that is how they are kept.
+
+/// Bytes of a text in a JSON document, without the quotes.
+pub fn escaped_bytes(text: &str) -> usize {
+    text.chars().map(escaped_char_bytes).sum()
+}
+
+fn escaped_char_bytes(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
+    }
+}
+
+/// The beginning of a text that takes at most `room` bytes as JSON.
+pub fn head_that_fits(text: &str, room: usize) -> &str {
+    let mut taken = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        taken += escaped_char_bytes(*c);
+        taken > room
+    });
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
+/// The end of a text that takes at most `room` bytes as JSON, from the beginning of a line if that leaves at least half of
+/// the room used.
+pub fn tail_that_fits(text: &str, room: usize) -> &str {
+    let mut taken = 0;
+    let cut = text.char_indices().rev().find(|(_, c)| {
+        taken += escaped_char_bytes(*c);
+        taken > room
+    });
+    let Some((at, c)) = cut else { return text };
+    let tail = &text[at + c.len_utf8()..];
+    if text[..at + c.len_utf8()].ends_with('\n') {
+        return tail;
+    }
+    match tail.split_once('\n') {
+        Some((_, whole_lines)) if escaped_bytes(whole_lines) >= room / 2 => whole_lines,
+        _ => tail,
+    }
+}
+
+/// A text of at most `room` bytes as JSON: the whole of it, or whole lines from its beginning, then what was left out, then
+/// `where_all`, which says where all of it is, or nothing. (A first line that alone is too long is cut.)
+pub fn bounded(text: &str, room: usize, where_all: &str) -> String {
+    /// Of "… and 18446744073709551615 more lines", with its line break.
+    const NOTE_BYTES: usize = 48;
+    if escaped_bytes(text) <= room {
+        return text.to_owned();
+    }
+    let head = head_that_fits(text, room.saturating_sub(NOTE_BYTES + escaped_bytes(where_all)));
+    let whole_lines = head.rfind('\n').map(|at| &head[..at]).filter(|lines| escaped_bytes(lines) >= head.len() / 2);
+    let kept = whole_lines.unwrap_or(head);
+    let left_out = text[kept.len()..].trim_matches('\n').lines().count();
+    match (whole_lines, left_out) {
+        (Some(_), lines) => format!("{kept}\n… and {lines} more lines{where_all}"),
+        (None, 0 | 1) => format!("{kept} … (cut){where_all}"),
+        (None, lines) => format!("{kept} … (cut)\n… and {} more lines{where_all}", lines - 1),
+    }
+}
+
+/// The newest lines that take at most `room` bytes as JSON, with their quotes and commas; the oldest of them may have lost its
+/// beginning.
+pub fn newest_lines(lines: Vec<String>, room: usize) -> Vec<String> {
+    /// Two quotes and a comma.
+    const AROUND: usize = 3;
+    let mut left = room;
+    let mut kept: Vec<String> = Vec::new();
+    for line in lines.into_iter().rev() {
+        let bytes = escaped_bytes(&line) + AROUND;
+        if bytes <= left {
+            left -= bytes;
+            kept.push(line);
+            continue;
+        }
+        let end = tail_that_fits(&line, left.saturating_sub(AROUND));
+        if !end.is_empty() {
+            kept.push(end.to_owned());
+        }
+        break;
+    }
+    kept.reverse();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let text: String = (0..1000).map(|n| format!("line {n}\n")).collect();
+        let bounded = bounded(&text, 200, "; all in FILE");
+        let (kept, note) = bounded.rsplit_once('\n').unwrap();
+        let lines = kept.lines().count();
+        assert_eq!(note, format!("… and {} more lines; all in FILE", 1000 - lines));
+        assert!(text.starts_with(kept) && lines > 10, "{bounded}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_says_so() {
+        assert_eq!(bounded("short", 100, "; x"), "short");
+        let one = bounded(&"x".repeat(500), 100, "");
+        assert!(one.ends_with("x … (cut)") && one.len() <= 100, "{one}");
+        let two = bounded(&format!("{}\nsecond\nthird", "x".repeat(500)), 100, "");
+        assert!(two.ends_with("x … (cut)\n… and 2 more lines"), "{two}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_it_takes_no_more_than_its_room(
+            text in "[\u{0}-\u{7f}\n\"\\\\ä€𝄞]{0,600}",
+            lines in prop::collection::vec("[\u{0}-\u{7f}\"\\\\ä€𝄞]{0,80}", 0..20),
+            room in 64usize..700,
+        ) {
+            let short = bounded(&text, room, "");
+            prop_assert!(serde_json::to_string(&short).unwrap().len() <= room + 2, "{short:?}");
+            prop_assert_eq!(escaped_bytes(&text) + 2, serde_json::to_string(&text).unwrap().len());
+            let kept = newest_lines(lines.clone(), room);
+            prop_assert!(serde_json::to_string(&kept).unwrap().len() <= room + 2, "{kept:?}");
+            if let (Some(last), Some(newest)) = (kept.last(), lines.last()) {
+                prop_assert!(newest.ends_with(last.as_str()));
+            }
+        }
+    }
+}

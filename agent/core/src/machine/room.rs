@@ -1,0 +1,289 @@
+//! The state always fits in the ledger, whatever happens. Three things see to it:
+//!
+//! * what comes in is bounded: texts are cut (failures, warnings, how scripts ended), what bundles and requests bring is
+//!   refused where it is too much;
+//! * nothing new begins on a host whose state has no room for it;
+//! * what people read later and nothing is decided by makes way, oldest first, before a state could be too large ([`fit`]).
+
+use serde::Serialize;
+
+use crate::codedeploy::diagnostics::Report;
+use crate::codedeploy::wire::CommandStatus;
+use crate::hook::HookOutcome;
+use crate::machine::command::{CommandStage, Order};
+use crate::machine::event::{Refusal, WorkFailure};
+use crate::machine::seal::in_use;
+use crate::machine::state::{Deployment, Group, Request, State};
+use crate::text::{bounded, head_that_fits, newest_lines};
+
+/// Bytes of a failure's message, as all of these as JSON. Prevents: one reason for each file of a bundle.
+pub const MESSAGE_BYTES: usize = 4 << 10;
+/// Bytes of the last lines of output that are kept with a failure. Prevents: scripts that print documents.
+pub const TAIL_BYTES: usize = 8 << 10;
+/// Bytes of all warnings of a deployment. Prevents: the same as both.
+pub const WARNINGS_BYTES: usize = 8 << 10;
+/// Bytes of a text beside the one that says most: why a script could not be started, why a host could not be put back, an
+/// event's end in the history where the deployment's end says it whole.
+pub const NOTE_BYTES: usize = 1 << 10;
+/// Bytes of a message that has made way for what is newer.
+const OLD_MESSAGE_BYTES: usize = 256;
+/// Processes that are named because they had to be killed. Prevents: a script that forks without end.
+const MOST_KILLED: usize = 20;
+/// Bytes of a request. Prevents: a path or an address of a hundred kilobytes.
+const REQUEST_BYTES: usize = 16 << 10;
+/// Bytes of a revision's hooks, their environments and health checks. Prevents: an appspec of a megabyte in the state.
+const REVISION_BYTES: usize = 128 << 10;
+
+/// Bytes that what a deployment does may add until its end, once everything of it that can make way has done so.
+const TO_GO_ON: usize = 16 << 10;
+/// Bytes for everything that is no deployment: pending records of the history, the journals of lifecycle, signals, traffic
+/// and machine events, the reports of commands.
+const OF_THE_HOST: usize = 320 << 10;
+
+/// Bytes of a value as JSON.
+pub fn bytes(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Nothing of a state is refused by JSON; what were would not be written either.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// Refuses what asks with more words than the state has room for.
+pub(super) fn admit_request(request: &Request) -> Result<(), Refusal> {
+    let bytes = bytes(request);
+    if bytes > REQUEST_BYTES { Err(Refusal::RequestTooLong { bytes, most: REQUEST_BYTES }) } else { Ok(()) }
+}
+
+/// Refuses a command that asks with more words than the state has room for.
+pub(super) fn admit_order(order: &Order) -> Result<(), WorkFailure> {
+    let bytes = bytes(order);
+    if bytes <= REQUEST_BYTES + REVISION_BYTES {
+        return Ok(());
+    }
+    let most = REQUEST_BYTES + REVISION_BYTES;
+    let message = format!(
+        "the command with its scripts and their environments takes {bytes} bytes of the agent's state, and may take {most}: \
+         shorten them, or have a script read its settings from a file of the bundle"
+    );
+    Err(WorkFailure { message, verification: false, absent: false })
+}
+
+/// Refuses a bundle whose hooks and health checks do not fit; `state` is the state without the deployment.
+pub(super) fn admit_revision(state: &State, deployment: &Deployment, room: usize) -> Result<(), WorkFailure> {
+    let of_revision = bytes(&deployment.steps) + bytes(&deployment.health);
+    let message = if of_revision > REVISION_BYTES {
+        format!(
+            "the hooks of the appspec (and those of the revision that is on the host) with their environments and the health \
+             checks take {of_revision} bytes of the agent's state, and may take {REVISION_BYTES}: shorten them, or have a \
+             script read its settings from a file of the bundle"
+        )
+    } else if let Err(full) = has_room(state, bytes(deployment) + to_end(deployment), room) {
+        format!("the hooks and health checks of the appspec do not fit: {full}")
+    } else {
+        return Ok(());
+    };
+    Err(WorkFailure { message, verification: false, absent: false })
+}
+
+/// Refuses what begins anew when the state has no room left for it and for the ends of all that goes on.
+pub(super) fn leaves_room(state: &State, room: usize) -> Result<(), Refusal> {
+    has_room(state, 0, room)
+}
+
+fn has_room(state: &State, more: usize, room: usize) -> Result<(), Refusal> {
+    let to_end: usize = state.all_active().map(|(_, deployment)| to_end(deployment)).sum();
+    let reserved = more + OF_THE_HOST + to_end;
+    let fits = |bytes: usize| bytes + reserved <= room;
+    if fits(bytes(state)) {
+        return Ok(());
+    }
+    // Only now is it worth a copy.
+    let mut least = state.clone();
+    least.history = Default::default();
+    fit(&mut least, 0);
+    let bytes = bytes(&least);
+    if fits(bytes) { Ok(()) } else { Err(Refusal::NoRoom { bytes, room, groups: state.groups.len() }) }
+}
+
+/// Bytes that a deployment may add to the state until its end and by it: what it does, and what it leaves as the revision on
+/// the host, as the last good one, and as the one before the next.
+fn to_end(deployment: &Deployment) -> usize {
+    TO_GO_ON + 3 * bytes(&deployment.to_installed(0))
+}
+
+/// A text beside the one that says most.
+pub fn note(text: &str) -> String {
+    bounded(text, NOTE_BYTES, "")
+}
+
+/// A failure as it is kept.
+pub(super) fn failure(failure: WorkFailure) -> WorkFailure {
+    WorkFailure { message: bounded(&failure.message, MESSAGE_BYTES, ""), ..failure }
+}
+
+/// The last lines of output as they are kept.
+pub(super) fn tail(lines: Vec<String>) -> Vec<String> {
+    newest_lines(lines, TAIL_BYTES)
+}
+
+/// How a script ended, as it is kept.
+pub fn outcome(outcome: HookOutcome) -> HookOutcome {
+    let killed = |mut names: Vec<String>| {
+        let more = names.len().saturating_sub(MOST_KILLED);
+        names.truncate(MOST_KILLED);
+        names.iter_mut().for_each(|name| *name = bounded(name, 64, ""));
+        names.extend((more > 0).then(|| format!("and {more} more")));
+        names
+    };
+    match outcome {
+        HookOutcome::TimedOut { killed: names } => HookOutcome::TimedOut { killed: killed(names) },
+        HookOutcome::Aborted { killed: names } => HookOutcome::Aborted { killed: killed(names) },
+        HookOutcome::ScriptMissing { message } => HookOutcome::ScriptMissing { message: note(&message) },
+        HookOutcome::NotExecutable { message } => HookOutcome::NotExecutable { message: note(&message) },
+        HookOutcome::CouldNotStart { message } => HookOutcome::CouldNotStart { message: note(&message) },
+        short @ (HookOutcome::Exited { .. }
+        | HookOutcome::Signaled { .. }
+        | HookOutcome::Interrupted
+        | HookOutcome::Cancelled) => short,
+    }
+}
+
+/// Adds a warning (that is bounded itself) to those that a deployment keeps, or counts it where they take all of their room.
+pub(super) fn keep_warning(deployment: &mut Deployment, message: &str) {
+    if bytes(&deployment.warnings) + bytes(&message) > WARNINGS_BYTES {
+        deployment.warnings_left_out = deployment.warnings_left_out.saturating_add(1);
+    } else {
+        deployment.warnings.push(message.to_owned());
+    }
+}
+
+/// What a deployment that is not among the newest of its group is remembered without.
+pub(super) fn forget_texts(deployment: &mut Deployment) {
+    clear_tail(deployment);
+    clear_warnings(deployment);
+}
+
+/// Makes the state fit in so many bytes as JSON, if anything has to make way for that. Tails of deployments that ended go
+/// first, oldest deployment first; then their warnings; their messages but for the beginning; reports that the CodeDeploy
+/// service has taken; their scripts; the deployments themselves, but for each group's newest and those whose files are on the
+/// host. Then the texts of what goes on, reports that were not delivered yet but for how they ended, and groups that left
+/// nothing on the host. Says whether anything went.
+///
+/// What goes is what people would read later: nothing that is on the host is forgotten, nothing that goes on is given up.
+pub fn fit(state: &mut State, room: usize) -> bool {
+    let before = bytes(state);
+    let mut excess = before.saturating_sub(room);
+    if excess == 0 {
+        return false;
+    }
+    for shorten in [clear_tail, clear_warnings, shorten_message] {
+        shed_of_finished(state, &mut excess, shorten);
+    }
+    shed_reports(state, &mut excess, |stage| matches!(stage, CommandStage::Reported(_)));
+    shed_of_finished(state, &mut excess, clear_scripts);
+    forget_oldest(state, &mut excess);
+    for active in state.groups.values_mut().filter_map(|group| group.active.as_mut()) {
+        for shorten in [clear_tail, clear_warnings, shorten_message] {
+            shed(active, &mut excess, shorten);
+        }
+    }
+    shed_reports(state, &mut excess, |stage| matches!(stage, CommandStage::Ended(_)));
+    if excess > 0 {
+        state.groups.retain(|_, group| !left_nothing(group));
+    }
+    true
+}
+
+fn clear_tail(deployment: &mut Deployment) {
+    deployment.failure.iter_mut().for_each(|failure| failure.tail.clear());
+}
+
+fn clear_warnings(deployment: &mut Deployment) {
+    deployment.warnings_left_out += deployment.warnings.len() as u64;
+    deployment.warnings.clear();
+}
+
+fn shorten_message(deployment: &mut Deployment) {
+    let shorten = |message: &mut String| *message = bounded(message, OLD_MESSAGE_BYTES, "");
+    deployment.failure.iter_mut().for_each(|failure| shorten(&mut failure.message));
+    let fault = deployment.commanded.as_mut().and_then(|commanded| commanded.fault.as_mut());
+    fault.into_iter().for_each(|fault| shorten(&mut fault.message));
+}
+
+fn clear_scripts(deployment: &mut Deployment) {
+    if deployment.commanded.is_some() {
+        // The CodeDeploy service may ask for its events again, whose scripts need run directories that are not taken.
+        return;
+    }
+    deployment.steps.iter_mut().for_each(|step| step.scripts = Vec::new());
+}
+
+fn shed<T: Serialize>(from: &mut T, excess: &mut usize, shorten: impl FnOnce(&mut T)) {
+    if *excess > 0 {
+        let before = bytes(from);
+        shorten(from);
+        *excess = excess.saturating_sub(before.saturating_sub(bytes(from)));
+    }
+}
+
+/// Takes something of the deployments that ended, oldest first, until that is enough.
+fn shed_of_finished(state: &mut State, excess: &mut usize, shorten: fn(&mut Deployment)) {
+    let mut finished: Vec<&mut Deployment> = state.groups.values_mut().flat_map(|group| &mut group.finished).collect();
+    finished.sort_by_key(|deployment| deployment.finished_ms);
+    finished.into_iter().for_each(|deployment| shed(deployment, excess, shorten));
+}
+
+fn shed_reports(state: &mut State, excess: &mut usize, of: fn(&CommandStage) -> bool) {
+    let taken_away = Report::failed("what it said is not kept any more: the agent's state had no more room for it");
+    for command in state.service.commands.iter_mut().filter(|command| of(&command.stage)) {
+        shed(&mut command.stage, excess, |stage| match stage {
+            CommandStage::Ended(report) | CommandStage::Reported(report) => match report.status {
+                CommandStatus::Failed if report.payload.len() > taken_away.payload.len() => {
+                    *report = taken_away.clone()
+                }
+                CommandStatus::Failed => {}
+                _ => *report = Report::succeeded(""),
+            },
+            CommandStage::Received(_) | CommandStage::Accepted(_) | CommandStage::CarriedOut(_) => {}
+        });
+    }
+}
+
+/// Forgets deployments that ended, oldest first, until that is enough; nothing that is decided later needs them.
+fn forget_oldest(state: &mut State, excess: &mut usize) {
+    let mut oldest: Vec<(Option<u64>, String, crate::ids::DeploymentId)> = Vec::new();
+    for (key, group) in &state.groups {
+        let of_use = in_use(group);
+        let old = group.finished.iter().rev().skip(1).filter(|deployment| !of_use.contains(&deployment.id));
+        oldest.extend(old.map(|deployment| (deployment.finished_ms, key.clone(), deployment.id.clone())));
+    }
+    oldest.sort();
+    for (_, key, id) in oldest {
+        if let Some(group) = state.groups.get_mut(&key) {
+            shed(&mut group.finished, excess, |finished| finished.retain(|deployment| deployment.id != id));
+        }
+    }
+}
+
+/// Whether a group could as well never have been named.
+fn left_nothing(group: &Group) -> bool {
+    in_use(group).is_empty()
+        && group.active.is_none()
+        && group.following.highest.is_none()
+        && group.following.keys.is_none()
+}
+
+/// The name of a person or a program that asked, as it is kept.
+pub(super) fn asked_by(name: &str) -> String {
+    head_that_fits(name, OLD_MESSAGE_BYTES).to_owned()
+}
