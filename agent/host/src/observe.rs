@@ -17,8 +17,8 @@ use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, HostFacts, Leads, LookAt, PathFact, Problems, Wanted, plan,
-    wanted,
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, HostFacts, Leads, LookAt, PathFact, Problems, Wanted,
+    plan, wanted,
 };
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};

@@ -286,11 +286,11 @@ pub fn plan_error_text(error: &PlanError) -> String {
     }
 }
 
-/// Problems for people, one a line.
+/// Problems for people, one a line; above them how many there are, where not all are listed.
 fn problems_text(problems: &Problems) -> String {
-    let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    lines.extend((problems.left_out() > 0).then(|| and_more(problems.left_out())));
-    lines.join("\n")
+    let (listed, more) = (problems.len(), problems.left_out());
+    let title = (more > 0).then(|| format!("there are {} problems, of which {listed} are listed:", listed + more));
+    title.into_iter().chain(problems.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
 }
 
 /// What follows the problems that are listed.

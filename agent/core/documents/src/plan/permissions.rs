@@ -33,8 +33,8 @@ pub(super) fn apply(permissions: &[Permission], objects: &mut [WantedObject], pr
         };
         let exact = given.objects.binary_search_by(|o| o.path.as_path().cmp(&base)).ok();
         let matched = match exact.filter(|at| given.objects.get(*at).is_some_and(|o| !o.kind.is_directory())) {
-            Some(file) => given.to_file(index, permission, file),
-            None => given.to_directory(index, permission, &base),
+            Some(file) => given.give_to_file(index, permission, file),
+            None => given.give_below(index, permission, &base),
         };
         if given.compared > most {
             let objects = given.objects.len();
@@ -70,7 +70,7 @@ struct Given<'a> {
 }
 
 impl Given<'_> {
-    fn to_file(&mut self, index: usize, permission: &Permission, at: usize) -> bool {
+    fn give_to_file(&mut self, index: usize, permission: &Permission, at: usize) -> bool {
         if !permission.files {
             return false;
         }
@@ -85,7 +85,7 @@ impl Given<'_> {
         true
     }
 
-    fn to_directory(&mut self, index: usize, permission: &Permission, base: &Path) -> bool {
+    fn give_below(&mut self, index: usize, permission: &Permission, base: &Path) -> bool {
         let (deep, all) = (permission.pattern == "**", permission.except.is_empty());
         // A path of an object is plain and begins with the base; what follows its slash is a name or a longer rest.
         let rest_at = base.as_os_str().len() + usize::from(base.parent().is_some());
