@@ -123,9 +123,8 @@ struct Level<'a> {
 impl Observer {
     fn walk(&mut self, wanted: &Wanted, top: OwnedFd) {
         let list: BTreeSet<&Path> = wanted.list.iter().map(PathBuf::as_path).collect();
-        if let Ok(fact) = self.directory(&top) {
-            self.facts.paths.insert("/".into(), PathFact::Directory(fact));
-        }
+        let fact = self.directory(&top).map_or_else(unreadable, PathFact::Directory);
+        self.facts.paths.insert("/".into(), fact);
         let mut levels = vec![Level { path: Path::new("/"), directory: Some(top) }];
         for (index, look) in wanted.look_at.iter().enumerate() {
             let path = look.path.as_path();

@@ -7,6 +7,7 @@ use hostler_core::bundle::BundleListing;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::{InstallReport, WorkFailure};
 use hostler_core::machine::state::Creator;
+use hostler_core::plan::ProblemCode;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_core::plan::destinations;
 use hostler_host::archive;
@@ -71,7 +72,12 @@ fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<(Plan, Vec<PathBuf>)
         bundle_as_it_is(setup, job, archive)?
     };
     let planned = bundle::plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy);
-    Ok((planned.map_err(|error| fail(plan_error_text(&error)))?.plan, destinations(&spec)))
+    let planned = planned.map_err(|error| fail(plan_error_text(&error)))?;
+    // What else there is to say was said when the deployment was prepared.
+    for warning in planned.warnings.iter().filter(|warning| warning.code == ProblemCode::CannotLook) {
+        log::warn!(deployment = job.deployment.id.as_str(); "{warning}");
+    }
+    Ok((planned.plan, destinations(&spec)))
 }
 
 fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec, BundleListing), WorkFailure> {

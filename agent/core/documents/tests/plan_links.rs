@@ -178,6 +178,13 @@ fn what_could_not_be_looked_at_stays_owned() {
     }
 }
 
+#[test]
+fn a_root_that_cannot_be_looked_at_is_one_problem() {
+    let facts = host(&[("/", PathFact::Unreadable { reason: "Stale file handle".into() })]);
+    let problems = make(&["x"], &last(&[]), &facts, true).unwrap_err();
+    assert_eq!(problems.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(), ["cannot_look"]);
+}
+
 /// What is said of a link that was there before the first deployment.
 fn refused(leads: Leads, in_agents_place: bool) -> Problem {
     let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);

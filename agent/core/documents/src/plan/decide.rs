@@ -85,6 +85,10 @@ impl<'a> Planner<'a> {
         let mut stack: Vec<(&'a Path, Parent)> = Vec::new();
         let root = match self.facts.at(Path::new("/")) {
             PathFact::Directory(fact) => Parent::There(*fact),
+            PathFact::Unreadable { reason } => {
+                self.unreadable(Path::new("/"), reason);
+                Parent::Broken
+            }
             _ => Parent::Made(None),
         };
         let wanted = self.wanted;
@@ -134,7 +138,7 @@ impl<'a> Planner<'a> {
                 self.problem(ProblemCode::FileInTheWay, object, message, hint);
             }
             PathFact::Other => self.special_file(object),
-            PathFact::Unreadable { reason } => self.unreadable(object, reason),
+            PathFact::Unreadable { reason } => self.unreadable(&object.path, reason),
         }
         Parent::Broken
     }
@@ -198,7 +202,7 @@ impl<'a> Planner<'a> {
         let retained = self.behavior == FileExistsBehavior::Retain && !owned;
         match fact {
             PathFact::Absent => self.put(object, parent, false),
-            PathFact::Unreadable { reason } => self.unreadable(object, reason),
+            PathFact::Unreadable { reason } => self.unreadable(&object.path, reason),
             _ if retained => self.plan.retained.push(object.path.clone()),
             PathFact::File { .. } | PathFact::Symlink { .. } => {
                 if owned || self.behavior == FileExistsBehavior::Overwrite {
@@ -267,9 +271,10 @@ impl<'a> Planner<'a> {
         self.problem(ProblemCode::SpecialFileInTheWay, object, message, "remove it, or change the destination");
     }
 
-    fn unreadable(&mut self, object: &WantedObject, reason: &str) {
-        let message = format!("{} cannot be looked at: {reason}", shown(&object.path));
-        self.problem(ProblemCode::CannotLook, object, message, "let the agent's user enter the directories above it");
+    fn unreadable(&mut self, path: &Path, reason: &str) {
+        let message = format!("{} cannot be looked at: {reason}", shown(path));
+        let hint = "look at the disk or the file server, or let the agent's user enter the directories above it";
+        self.problems.push(Problem::new(ProblemCode::CannotLook, message, hint).path(path));
     }
 
     fn problem(&mut self, code: ProblemCode, object: &WantedObject, message: String, hint: &str) {
