@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod full_ledger;
+mod mounts;
 mod owners;
 
 use std::collections::BTreeMap;

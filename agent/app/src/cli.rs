@@ -108,6 +108,9 @@ pub struct RunArgs {
     /// Only bring an interrupted Install to an end (used at boot)
     #[arg(long, conflicts_with = "once")]
     pub recover: bool,
+    /// Give up what this deployment installed on file systems that are lost, or its undoing (with --recover)
+    #[arg(long, requires = "recover", value_name = "DEPLOYMENT")]
+    pub give_up: Option<DeploymentId>,
     /// Time between looks at the channel, for example 60s or 5m
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub poll: Option<u64>,

@@ -16,6 +16,7 @@ use hostler_host::{codedeploy_agent, notify};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::backups;
 use crate::daemon::ears::{Ears, Heard};
 use crate::door::desk::{Desk, Door, ReloadAnswer};
 use crate::failure::{Failure, Outcome};
@@ -80,6 +81,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         tokio::spawn(show_state(session.handle.state(), session.board.watch())),
         tokio::spawn(health::monitor(live.clone(), session.handle.state(), session.board.clone())),
     ];
+    watchers.push(tokio::spawn(backups::delete_left(live.clone(), session.handle.state())));
     let (state, checks) = (session.handle.state(), session.board.watch());
     watchers.push(tokio::spawn(write_reports(live.clone(), state, checks, instance.clone(), reports)));
     let (state, checks) = (session.handle.state(), session.board.watch());

@@ -119,7 +119,8 @@ pub struct Engine<K, W> {
 
 impl<K: Keeper, W: Worker> Engine<K, W> {
     /// An engine that has not begun, and the handle to it.
-    pub fn new(state: State, keeper: K, worker: Arc<W>, identity: Identity) -> (Self, Handle) {
+    pub fn new(mut state: State, keeper: K, worker: Arc<W>, identity: Identity) -> (Self, Handle) {
+        machine::take_up(&mut state);
         let (inbox_sender, inbox) = mpsc::channel(16);
         let (results, finished) = mpsc::channel(16);
         let (watchers, watcher) = watch::channel(Arc::new(state.clone()));
@@ -168,7 +169,8 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
                 () = due(&self.state), if !self.draining => self.step(Event::Proceed, None)?,
             }
             let idle = !self.state.is_busy() && self.state.machine_events.queue.is_empty();
-            let mut in_flight = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref());
+            let going_on = self.state.all_active().filter(|(_, d)| d.waits_to_be_undone().is_none());
+            let mut in_flight = going_on.filter_map(|(_, d)| d.in_flight.as_ref());
             let drained = in_flight.all(|effect| effect.work.outlives_the_agent());
             if (self.draining && drained) || (self.leave_when_idle && idle) {
                 return Ok(());
@@ -237,9 +239,9 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
     }
 }
 
-/// Waits until a host that is out of service is to be put back without a deployment; for ever where it is not.
+/// Waits until something is due that no effect's end brings; for ever where nothing is.
 async fn due(state: &State) {
-    let Some(at_ms) = state.put_back_at_ms() else { return std::future::pending().await };
+    let Some(at_ms) = state.next_due_ms() else { return std::future::pending().await };
     // What is due and does not begin waits for another effect's end.
     let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms())).max(Duration::from_secs(1));
     tokio::time::sleep(wait).await;
@@ -256,6 +258,15 @@ fn log_progress(progress: &Progress, state: &State) {
         }
         Progress::EventFinished { event, status, milliseconds, .. } => {
             log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "lifecycle event ended");
+        }
+        Progress::NotUndone { message, .. } => {
+            let tries =
+                state.active(progress.deployment()).and_then(|(_, d)| d.not_undone.as_ref()).map_or(0, |n| n.tries);
+            if tries > 1 {
+                log::warn!(deployment, tries; "{message}");
+            } else {
+                notable!(Error, Notable::InstallNotUndone, deployment = deployment; "{message}");
+            }
         }
         Progress::Warning { message, .. } => log::warn!(hostler_event = "deployment-warning", deployment; "{message}"),
         Progress::Finished { outcome, failure: None, milliseconds, .. } => {

@@ -99,6 +99,10 @@ impl Found {
         let mut code = ExitCode::Ok;
         for (key, id) in &self.0 {
             let finished = state.groups.get(&key.id()).and_then(|g| g.finished.iter().find(|d| &d.id == id));
+            if let Some(not_undone) = state.active(id).and_then(|(_, active)| active.waits_to_be_undone()) {
+                Failure::say(ExitCode::Failed, format!("{key}: {not_undone}")).hint(not_undone.remedy()).print();
+                code = ExitCode::Failed;
+            }
             let Some(deployment) = finished else { continue };
             if !json {
                 output::text(&end_text(deployment, how))?;

@@ -1,5 +1,6 @@
 //! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the rooms.
 
+mod backups;
 mod books;
 mod cli;
 mod config_files;

@@ -40,6 +40,9 @@ impl Printer {
         } else {
             output::text(&self.line(progress))?;
         }
+        if matches!(progress, Progress::NotUndone { .. }) {
+            return Ok(Some(*self.code.get_or_insert(ExitCode::Failed)));
+        }
         let Progress::Finished { outcome, failure, rollback, .. } = progress else { return Ok(None) };
         // The first deployment's outcome counts: a rollback that succeeds does not make it good.
         let code = *self.code.get_or_insert(exit_code(*outcome, failure.as_ref()));
@@ -62,6 +65,9 @@ impl Printer {
             Progress::EventStarted { .. } => String::new(),
             Progress::EventFinished { event, status, milliseconds, .. } => {
                 format!("  {:<20} {:<9} {:>8}\n", event.name(), status_word(*status), seconds(*milliseconds))
+            }
+            Progress::NotUndone { deployment, message } => {
+                format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
             }
             Progress::Warning { message, .. } => format!("  warning: {}\n", indent(message)),
             Progress::Finished { deployment, outcome, failure, milliseconds, rollback } => {

@@ -57,6 +57,7 @@ codes! {
     StateLock "state-lock" "The state is free, or a daemon that answers has it.",
     Ledger "ledger" "The ledger can be read.",
     LedgerRoom "ledger-room" "How full the ledger is.",
+    Installs "installs" "No Install waits until it can be undone.",
     DiskSpace "disk-space" "Space on the file system with the state.",
     Inodes "inodes" "Inodes on the file system with the state.",
     Daemon "daemon" "A daemon runs and nothing is wrong with it.",

@@ -51,7 +51,11 @@ fn deployments(text: &mut Text, groups: &[&Group], health: &Health) {
     }
     text.family("hostler_group_failed", "gauge", "Whether the last deployment failed and nothing made it good.");
     for group in groups {
-        text.flag("hostler_group_failed", &group.key, condition(group) == Condition::Failed);
+        text.flag(
+            "hostler_group_failed",
+            &group.key,
+            matches!(condition(group), Condition::Failed | Condition::NotUndone),
+        );
     }
     text.family("hostler_group_healthy", "gauge", "Whether every health check of the group is healthy.");
     for group in groups {

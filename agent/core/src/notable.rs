@@ -9,6 +9,8 @@ pub enum Notable {
     RolledBack,
     /// A failure that nothing follows by itself: the host stays as it is until somebody acts.
     HoldsStill,
+    /// An Install cannot be undone yet: old and new files may be side by side until somebody acts.
+    InstallNotUndone,
     /// What the channel says must not be followed: wrong, unsigned, expired, too old.
     ChannelRefused,
     /// The state cannot be written: the daemon ends and is started again.
@@ -27,10 +29,11 @@ pub enum Notable {
 
 impl Notable {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DeploymentFailed,
         Self::RolledBack,
         Self::HoldsStill,
+        Self::InstallNotUndone,
         Self::ChannelRefused,
         Self::StateNotPersistable,
         Self::InstanceChanged,
@@ -46,6 +49,7 @@ impl Notable {
             Self::DeploymentFailed => "deployment-failed",
             Self::RolledBack => "rolled-back",
             Self::HoldsStill => "holds-still",
+            Self::InstallNotUndone => "install-not-undone",
             Self::ChannelRefused => "channel-refused",
             Self::StateNotPersistable => "state-not-persistable",
             Self::InstanceChanged => "instance-changed",
@@ -62,6 +66,7 @@ impl Notable {
             Self::DeploymentFailed => "91e5c8f6a0b44c0cb2d0a7d3f4b6e111",
             Self::RolledBack => "0c8b27d16a8a4e5f9d34c1f2a7756a12",
             Self::HoldsStill => "7d1f4be0c2fd4a0e8b3c5e9a61d08b13",
+            Self::InstallNotUndone => "8ad1239946df410787351f5868915264",
             Self::ChannelRefused => "b6a90d3e58174dd3a1c7f0e24c93d514",
             Self::StateNotPersistable => "2f63e7a94bd1443f86c05d8b1ea7c215",
             Self::InstanceChanged => "e4d05b7c91aa4c6db8e23f6079c1fd16",

@@ -11,7 +11,9 @@ use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::{Lifecycle, Notice, Posture};
 use crate::logs::lag::LogsSummary;
 use crate::machine::event::Work;
-use crate::machine::state::{Creator, Deployment, Failure, Group, Installed, Outcome, Revision, State, StepStatus};
+use crate::machine::state::{
+    Creator, Deployment, Failure, Group, Installed, NotUndone, Outcome, Revision, State, StepStatus,
+};
 use crate::machine::{again_at_ms, posture};
 use crate::machine_events::MachineEvents;
 use crate::release::Trust;
@@ -129,6 +131,8 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
         Some(_) => format!("{}: the rollback has no space, and is tried again", group.key),
         None => format!("{}: the last deployment failed", group.key),
     });
+    let open = status.groups.iter().filter_map(|group| Some((&group.key, group.not_undone.as_ref()?)));
+    let open = open.map(|(key, not_undone)| format!("{key}: {not_undone}"));
     let stale = daemon.channels.iter().filter(|channel| channel.is_stale(daemon.started_ms, now_ms));
     let stale = stale.map(|channel| {
         let why = channel.error.as_deref().unwrap_or("no look has ended");
@@ -141,7 +145,7 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
     let left =
         status.traffic.iter().filter(|withdrawal| withdrawal.is_out_of_service() && !is_active(status, withdrawal));
     let left = left.map(|withdrawal| format!("this host is out of service: {withdrawal}"));
-    waiting.chain(failed).chain(unhealthy).chain(stale).chain(left).collect()
+    waiting.chain(open).chain(failed).chain(unhealthy).chain(stale).chain(left).collect()
 }
 
 /// Whether a deployment goes on that will put the host back.
@@ -173,6 +177,9 @@ pub struct GroupStatus {
     /// What the health checks of what is on the host say; `None` without checks and without a daemon.
     #[serde(default)]
     pub health: Option<HealthReport>,
+    /// Why an Install of the group cannot be undone yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_undone: Option<NotUndone>,
     /// The deployment that is going on.
     pub active: Option<DeploymentStatus>,
     /// The one that ended last.
@@ -203,6 +210,8 @@ pub enum Condition {
     RolledBack,
     /// The application was stopped because the host leaves service.
     Stopped,
+    /// An Install failed or was interrupted and cannot be undone yet: old and new files may be side by side.
+    NotUndone,
 }
 
 impl Condition {
@@ -215,6 +224,7 @@ impl Condition {
             Self::Failed => "FAILED",
             Self::RolledBack => "rolled back",
             Self::Stopped => "stopped",
+            Self::NotUndone => "NOT UNDONE",
         }
     }
 }
@@ -315,7 +325,7 @@ fn groups_line(state: &State, health: &Health) -> String {
     let mut groups: Vec<(Condition, &Group)> = state.groups.values().map(|g| (condition(g), g)).collect();
     groups.sort_by_key(|(condition, _)| match condition {
         Condition::Deploying => 0,
-        Condition::Failed => 1,
+        Condition::Failed | Condition::NotUndone => 1,
         Condition::RolledBack | Condition::Stopped => 2,
         Condition::Good | Condition::Empty => 3,
     });
@@ -343,6 +353,7 @@ fn group_line(condition: Condition, group: &Group) -> String {
     let key = &group.key;
     let serves = || group.installed.as_ref().map_or_else(|| "nothing".to_owned(), |i| short_name(&i.revision));
     match (condition, &group.active, group.finished.last()) {
+        (_, Some(Deployment { not_undone: Some(not_undone), .. }), _) => format!("{key}: {not_undone}"),
         (_, Some(active), _) => {
             let shown = deployment_status(active, active.started_ms);
             let waits = if active.waits_for_command() { ": waits for the service's next command" } else { "" };
@@ -394,6 +405,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
         highest_sequence: group.following.highest.map(|h| h.sequence),
         held: group.following.hold().map(str::to_owned),
         health: daemon.and_then(|daemon| daemon.health.get(&group.key.id())).cloned(),
+        not_undone: group.active.as_ref().and_then(|d| d.not_undone.clone()),
         active: group.active.as_ref().map(|d| deployment_status(d, now_ms)),
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),
@@ -408,8 +420,8 @@ fn made_good(group: &Group) -> Option<&Deployment> {
 
 /// A group in one word.
 pub(crate) fn condition(group: &Group) -> Condition {
-    if group.active.is_some() {
-        return Condition::Deploying;
+    if let Some(active) = &group.active {
+        return if active.not_undone.is_some() { Condition::NotUndone } else { Condition::Deploying };
     }
     let Some(last) = group.finished.last() else { return Condition::Empty };
     match (last.outcome, last.request.creator) {

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::{Code, Finding, hardening, ledger_room, room};
+use hostler_core::machine::State;
 use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
-use hostler_host::{inspect, ledger, users};
+use hostler_host::{clock, inspect, ledger, users};
 
 use crate::session::{Hold, ledger_failure, read_state};
 use crate::setup::Setup;
@@ -78,12 +79,29 @@ fn ledger(setup: &Setup, findings: &mut Vec<Finding>) {
             return findings.push(Finding::error(Code::Ledger, failure.one_line(), remedy));
         }
     };
-    findings.push(match read_state(&snapshot.state) {
-        Ok(state) => Finding::ok(Code::Ledger, format!("{} group(s) are known", state.groups.len())),
-        Err(failure) => Finding::error(Code::Ledger, failure.one_line(), "install the version that wrote it"),
-    });
+    match read_state(&snapshot.state) {
+        Ok(state) => {
+            findings.push(Finding::ok(Code::Ledger, format!("{} group(s) are known", state.groups.len())));
+            findings.push(installs(&state));
+        }
+        Err(failure) => {
+            findings.push(Finding::error(Code::Ledger, failure.one_line(), "install the version that wrote it"));
+        }
+    }
     // A sealed state is followed by blanks.
     findings.push(ledger_room(snapshot.state.trim_ascii_end().len(), snapshot.room));
+}
+
+fn installs(state: &State) -> Finding {
+    let open = state.all_active().filter_map(|(group, deployment)| Some((group, deployment.not_undone.as_ref()?)));
+    let open: Vec<_> = open.collect();
+    let Some((_, first)) = open.first() else {
+        return Finding::ok(Code::Installs, "none waits until it can be undone");
+    };
+    let texts = open.iter().map(|(group, not_undone)| {
+        format!("{}: since {}: {not_undone}", group.key, clock::local_time(not_undone.since_ms))
+    });
+    Finding::error(Code::Installs, texts.collect::<Vec<_>>().join("; "), first.remedy())
 }
 
 fn disk(state: &Path, findings: &mut Vec<Finding>) {

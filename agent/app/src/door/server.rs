@@ -267,6 +267,9 @@ async fn follow(
             continue;
         }
         send(connection, &Answer::Progress(Box::new(piece.clone()))).await?;
+        if matches!(piece, Progress::NotUndone { .. }) {
+            return send(connection, &Answer::Done).await;
+        }
         if let Progress::Finished { rollback, .. } = piece {
             match rollback {
                 Some(next) => id = next,

@@ -32,6 +32,9 @@ use crate::work::recover::settle_all;
 /// The name of this program, of its log, and of who asks for its deployments.
 const NAME: &str = "codedeploy-local";
 
+/// How ids of local deployments end.
+const LOCAL: &str = "-local";
+
 /// The version that `codedeploy-local --version` has always printed.
 const VERSION: &str = "1.0\n";
 
@@ -64,21 +67,26 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
     super::block_on(deploy(setup, drop_in, specification, events))
 }
 
-/// Settles what a power loss left of a local deployment's Install; what was done, as text. The deployments are found that
+/// Settles what a power loss left of a local deployment's Install, and says what was done. The deployments are found that
 /// were made with the agent's configuration of this host.
 ///
 /// # Errors
 /// As [`settle_all`], but for a local deployment that is going on: it settles its Installs itself.
-pub fn recover(daemons: &Setup) -> Result<String, Failure> {
+pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let configuration = daemons.layout.beneath_root(&daemons.settings.codedeploy.agent_config);
     let root = daemons.layout.root();
     if !state_dir(root).is_dir() || !configuration.is_file() {
-        return Ok(String::new());
+        return Ok(());
     }
-    match settle_all(&setup(root, &configuration)?) {
-        Err(failure) if failure.code == ExitCode::LockHeld => Ok(String::new()),
+    match settle_all(&setup(root, &configuration)?, given_up) {
+        Err(failure) if failure.code == ExitCode::LockHeld => Ok(()),
         settled => settled,
     }
+}
+
+/// Whether a deployment is one of these, by its id.
+pub fn is_local(deployment: &DeploymentId) -> bool {
+    deployment.as_str().ends_with(LOCAL)
 }
 
 fn state_dir(root: &Path) -> PathBuf {
@@ -125,7 +133,7 @@ fn check_place(location: &RevisionLocation) -> Result<(), Failure> {
 fn specification(arguments: CodeDeployLocal, location: RevisionLocation) -> Result<Specification, Failure> {
     let id = clock::fresh_deployment_id().context("no randomness for a deployment id")?;
     Ok(Specification {
-        deployment: format!("{id}-local").parse()?,
+        deployment: format!("{id}{LOCAL}").parse()?,
         group: GroupKey {
             application: arguments.application_name,
             group: arguments.deployment_group_name,

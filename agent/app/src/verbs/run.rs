@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::follow::Follow;
 use hostler_core::machine::{Event, again_at_ms};
 use hostler_core::status::Status;
@@ -22,7 +23,7 @@ use crate::work::recover::settle_all;
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
     let read = || read_setup(shared, arguments);
     match (arguments.once, arguments.recover) {
-        (_, true) => recover(&read()?),
+        (_, true) => recover(&read()?, arguments.give_up.as_ref()),
         (true, _) => {
             log::set_max_level(log::LevelFilter::Warn);
             super::block_on(once(Arc::new(read()?)))
@@ -70,6 +71,9 @@ async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
     code = worse(code, roll_back_again(setup, session).await);
     for group in &setup.settings.groups {
         let Some(channel) = &group.channel else { continue };
+        if waits_to_be_undone(session, &group.key) {
+            continue;
+        }
         // One group's broken channel is no reason to leave the others as they are.
         let this = follow_once(setup, group, channel, session).await.unwrap_or_else(|failure| {
             failure.print();
@@ -95,6 +99,13 @@ async fn roll_back_again(setup: &Setup, session: &mut Session) -> ExitCode {
         code = worse(code, this);
     }
     code
+}
+
+/// Whether a deployment of the group is known to be in the way for longer, which was said.
+fn waits_to_be_undone(session: &Session, key: &GroupKey) -> bool {
+    let state = session.handle.state().borrow().clone();
+    let active = state.groups.get(&key.id()).and_then(|group| group.active.as_ref());
+    active.is_some_and(|deployment| deployment.waits_to_be_undone().is_some())
 }
 
 /// Does what one channel says, now.
@@ -154,15 +165,16 @@ fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
 }
 
 /// Brings every open install journal to an end, before application units start.
-fn recover(setup: &Setup) -> Outcome {
-    let settled = settle_all(setup).map_err(|failure| match failure.code {
+fn recover(setup: &Setup, given_up: Option<&DeploymentId>) -> Outcome {
+    let local = given_up.filter(|deployment| super::codedeploy_local::is_local(deployment));
+    let here = settle_all(setup, given_up.filter(|_| local.is_none())).map_err(|failure| match failure.code {
         ExitCode::LockHeld => {
             Failure::say(ExitCode::LockHeld, "the agent is at work and brings interrupted Installs to an end itself")
                 .hint("`hostler status` shows what it does")
         }
         _ => failure,
     });
-    output::text(&settled?)?;
-    output::text(&super::codedeploy_local::recover(setup)?)?;
-    Ok(ExitCode::Ok)
+    // What cannot be settled in the one state is no reason to leave the other.
+    super::codedeploy_local::recover(setup, local)?;
+    here.map(|()| ExitCode::Ok)
 }

@@ -190,6 +190,11 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool) {
             let _ = writeln!(text, "             {cause}");
         }
     }
+    if let Some(not_undone) = &group.not_undone {
+        let since = clock::local_time(not_undone.since_ms);
+        let _ = writeln!(text, "  not undone since {since}: {not_undone}");
+        let _ = writeln!(text, "             {}", not_undone.remedy());
+    }
     if let Some(active) = &group.active {
         let _ = writeln!(text, "  deploying: {}", deployment_text(active));
         if interrupted {
@@ -211,6 +216,19 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool) {
         for line in deployment.failure.as_ref().map(failure_text).unwrap_or_default().lines() {
             let _ = writeln!(text, "           {line}");
         }
+        warnings_text(text, &deployment.warnings);
+    }
+}
+
+/// So many warnings of a deployment are shown; `--json` and the history have all of them.
+const SHOWN_WARNINGS: usize = 5;
+
+fn warnings_text(text: &mut String, warnings: &[String]) {
+    for warning in warnings.iter().take(SHOWN_WARNINGS) {
+        let _ = writeln!(text, "             warning: {}", warning.lines().next().unwrap_or_default());
+    }
+    if let Some(more @ 1..) = warnings.len().checked_sub(SHOWN_WARNINGS) {
+        let _ = writeln!(text, "             and {more} more warnings");
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
-use hostler_host::install::{self, JournalState};
+use hostler_host::install::{self, Committed, JournalState};
 
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::fetch::{Bundles, is_remote};
-use crate::work::{chain, service_files, stage};
+use crate::work::{chain, recover, service_files, stage};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -26,6 +26,8 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     if let Some(drop_in) = &setup.drop_in {
         drop_in.tokens.forget(&job.deployment.id);
     }
+    // What an earlier agent left open is undone before the next Install.
+    keep.extend(recover::left_open(setup, &job.group));
     let services = match job.group.key.service_id {
         // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
         Some(_) => service_files::last_successful(setup, &job.group.key)
@@ -82,18 +84,24 @@ pub fn has_room(packed: &Path) -> bool {
 fn commit_install(setup: &Setup, job: &Job) -> Vec<String> {
     let journal = setup.layout.deployment(&job.group.key, &job.deployment.id).journal();
     let committed = match install::state(&journal) {
-        Ok(JournalState::Installed | JournalState::Committed) => install::commit(&journal),
+        Ok(JournalState::Installed | JournalState::Committing | JournalState::Committed) => install::commit(&journal),
         Ok(JournalState::None | JournalState::Open | JournalState::Undone) => return Vec::new(),
         Err(error) => Err(error),
     };
     match committed {
-        Ok(committed) => committed
-            .left
-            .iter()
-            .map(|left| format!("the replaced file at {} was not deleted: {}", left.path.display(), left.why))
-            .collect(),
-        Err(error) => vec![format!("the replaced files were not deleted: {}", chain(&error))],
+        Ok(committed) => not_deleted(&committed).collect(),
+        Err(error) => {
+            vec![format!("the replaced files are not deleted yet, which the daemon tries again: {}", chain(&error))]
+        }
     }
+}
+
+/// Replaced files that stay, for people.
+pub fn not_deleted(committed: &Committed) -> impl Iterator<Item = String> {
+    committed
+        .left
+        .iter()
+        .map(|left| format!("the replaced file at {} was not deleted: {}", left.path.display(), left.why))
 }
 
 /// The deployments that stay: those in use, and the others as long as all together fit in the room that they have.

@@ -22,11 +22,13 @@ pub fn bound(mut result: WorkResult, paths: &DeploymentPaths) -> WorkResult {
         | WorkResult::TrafficMoved(Err(failure))
         | WorkResult::Rebooted(Err(failure)) => (Some(failure), None),
         WorkResult::Prepared(Ok(prepared)) => (None, Some(&mut prepared.warnings)),
+        WorkResult::Installed(Ok(report)) => (None, Some(&mut report.warnings)),
         WorkResult::Checked { fault, warnings } => (fault.as_mut(), Some(warnings)),
         WorkResult::TrafficFound(Ok(found)) => (None, Some(&mut found.warnings)),
         WorkResult::TrafficMoved(Ok(warnings)) | WorkResult::Finished { warnings } => (None, Some(warnings)),
         WorkResult::Hook(_)
-        | WorkResult::Installed(Ok(_))
+        // The state machine bounds its two texts.
+        | WorkResult::NotUndone(_)
         | WorkResult::Probed(Ok(()))
         | WorkResult::Rebooted(Ok(())) => (None, None),
     };

@@ -4,38 +4,71 @@ use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
-use hostler_core::ids::Sha256Digest;
-use hostler_core::machine::event::{InstallReport, WorkFailure};
+use hostler_core::ids::{DeploymentId, Sha256Digest};
+use hostler_core::machine::WorkResult;
+use hostler_core::machine::event::{InstallReport, StillOpen, WorkFailure};
 use hostler_core::machine::state::Creator;
 use hostler_core::plan::ProblemCode;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_core::plan::destinations;
 use hostler_host::archive;
 use hostler_host::clock;
-use hostler_host::install::{self, InstallLock, InstallRequest, JournalState, Settled};
+use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, JournalState, Settled, Undone};
 
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, plan_error_text};
-use crate::work::{chain, fail, service_files};
+use crate::work::{chain, fail, finish, mounts, recover, service_files};
 
-/// Installs, or leaves the host as it was.
-pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
+/// Why an Install did not succeed.
+enum Stopped {
+    /// The old files are in place.
+    Failed(WorkFailure),
+    /// Old and new files may be side by side.
+    Open(StillOpen),
+}
+
+impl From<WorkFailure> for Stopped {
+    fn from(failure: WorkFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Installs, or leaves the host as it was. Where that cannot be done now, the result says that it has to be tried again.
+pub fn install(setup: &Setup, job: &Job) -> WorkResult {
+    let mut warnings = Vec::new();
+    match attempt(setup, job, &mut warnings) {
+        Ok(report) => WorkResult::Installed(Ok(InstallReport { warnings, ..report })),
+        Err(Stopped::Failed(failure)) => {
+            let message = [vec![failure.message], warnings].concat().join("\n");
+            WorkResult::Installed(Err(WorkFailure { message, ..failure }))
+        }
+        Err(Stopped::Open(open)) => WorkResult::NotUndone(open),
+    }
+}
+
+fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<InstallReport, Stopped> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     let journal = paths.journal();
     let lock = setup.layout.install_lock();
     let _alone = InstallLock::wait(lock).map_err(|e| fail(format!("cannot lock {}: {e}", lock.display())))?;
     // An Install that was interrupted is brought to an end first; one that stands is not done again.
-    match install::settle(&journal).map_err(|e| fail(chain(&e)))? {
+    match settle(setup, job, &job.deployment.id, warnings)? {
         Settled::Installed | Settled::Committed(_) => {
             let entries = install::installed(&journal).map_err(|e| fail(chain(&e)))?;
             say_installed(setup, job, &entries)?;
-            return report(&entries);
+            return Ok(report(&entries)?);
         }
         Settled::None | Settled::Undone(_) => {}
     }
+    for earlier in recover::left_open(setup, &job.group) {
+        settle(setup, job, &earlier, warnings)?;
+    }
+    if let Some(cause) = job.deployment.not_undone.as_ref().and_then(|not_undone| not_undone.cause.clone()) {
+        return Err(fail(cause).into());
+    }
     refuse_after_a_reboot(job)?;
-    settle_the_last_install(setup, job)?;
+    settle_the_last_install(setup, job, warnings)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
     let (plan, destinations) = plan(setup, job, &archive)?;
     let request = InstallRequest {
@@ -50,9 +83,37 @@ pub fn install(setup: &Setup, job: &Job) -> Result<InstallReport, WorkFailure> {
     if job.group.key.service_id.is_some() {
         service_files::write_plan(setup, &job.group.key, &plan, &archive)?;
     }
-    let entries = install::run(&request).map_err(|e| fail(chain(&e)))?.entries;
+    let entries = install::run(&request).map_err(|e| stopped(&journal, &job.deployment.id, e))?.entries;
     say_installed(setup, job, &entries)?;
-    report(&entries)
+    Ok(report(&entries)?)
+}
+
+/// Brings an Install, or the undoing of one, to its end.
+fn settle(setup: &Setup, job: &Job, deployment: &DeploymentId, warnings: &mut Vec<String>) -> Result<Settled, Stopped> {
+    let journal = setup.layout.deployment(&job.group.key, deployment).journal();
+    let settled = install::settle(&journal).map_err(|e| stopped(&journal, deployment, e))?;
+    if let Settled::Undone(undone) = &settled {
+        warnings.extend(not_put_back(deployment, undone));
+    }
+    Ok(settled)
+}
+
+/// What became of the host by an error, which the journal says.
+fn stopped(journal: &Path, deployment: &DeploymentId, error: InstallError) -> Stopped {
+    let closed = install::state(journal).is_ok_and(|state| state != JournalState::Open);
+    match error {
+        error if closed => Stopped::Failed(fail(chain(&error))),
+        InstallError::NotUndone { cause, source } => {
+            Stopped::Open(StillOpen { journal: deployment.clone(), why: chain(&source), cause: Some(chain(&cause)) })
+        }
+        error => Stopped::Open(StillOpen { journal: deployment.clone(), why: chain(&error), cause: None }),
+    }
+}
+
+/// For people; nothing where everything is as it was.
+pub fn not_put_back(deployment: &DeploymentId, undone: &Undone) -> Option<String> {
+    let text = (!undone.left.is_empty()).then(|| install::left_text(&undone.left))?;
+    Some(format!("the Install of {deployment} was undone, but {text}"))
 }
 
 /// The CodeDeploy agent, should it follow, finds what is on the host.
@@ -66,11 +127,13 @@ fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result
 /// What is done on the host as it is now, and the destinations. A removal is the plan of a bundle that holds nothing.
 fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<(Plan, Vec<PathBuf>), WorkFailure> {
     let policy = &job.deployment.request.policy;
+    mounts::check_removal(setup, job).map_err(fail)?;
     let (spec, listing) = if job.deployment.request.removes {
         (AppSpec::default(), BundleListing::default())
     } else {
         bundle_as_it_is(setup, job, archive)?
     };
+    mounts::check_destinations(setup, &job.group, &spec, &listing).map_err(fail)?;
     let planned = bundle::plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy);
     let planned = planned.map_err(|error| fail(plan_error_text(&error)))?;
     // What else there is to say was said when the deployment was prepared.
@@ -99,22 +162,41 @@ fn refuse_after_a_reboot(job: &Job) -> Result<(), WorkFailure> {
 
 fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
     let list = serde_json::to_vec(entries).map_err(fail)?;
-    Ok(InstallReport { entries: entries.len() as u64, entries_digest: Sha256Digest::of(&list) })
+    Ok(InstallReport { entries: entries.len() as u64, entries_digest: Sha256Digest::of(&list), warnings: Vec::new() })
 }
 
 /// The last Install of the group may still keep the files that it replaced, because its deployment failed. A rollback
 /// takes it back, which also restores files that were not the group's; anything else accepts it. Taking back and
 /// accepting may themselves have been interrupted, and are brought to an end first.
-fn settle_the_last_install(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
+fn settle_the_last_install(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<(), Stopped> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
-    let journal = setup.layout.deployment(&job.group.key, &installed.deployment).journal();
-    if install::settle(&journal).map_err(|e| fail(chain(&e)))? != Settled::Installed {
-        return Ok(());
+    let last = &installed.deployment;
+    let journal = setup.layout.deployment(&job.group.key, last).journal();
+    match install::state(&journal).map_err(|e| fail(chain(&e)))? {
+        JournalState::Open | JournalState::Undone => settle(setup, job, last, warnings).map(drop),
+        JournalState::Installed
+            if job.deployment.request.creator == Creator::Rollback && knows_what_was_before(setup, job)? =>
+        {
+            // Also before it has begun: it is what the rollback is for, and is waited for.
+            let open = |e| StillOpen { journal: last.clone(), why: chain(&e), cause: None };
+            let undone = install::undo(&journal).map_err(|e| Stopped::Open(open(e)))?;
+            warnings.extend(not_put_back(last, &undone));
+            Ok(())
+        }
+        JournalState::Installed | JournalState::Committing => Ok(accept(&journal, last, warnings)?),
+        JournalState::None | JournalState::Committed => Ok(()),
     }
-    if job.deployment.request.creator == Creator::Rollback && knows_what_was_before(setup, job)? {
-        install::undo(&journal).map_err(|e| fail(chain(&e)))?;
-    } else {
-        install::commit(&journal).map_err(|e| fail(chain(&e)))?;
+}
+
+/// Gives up the files that the last Install replaced. That they cannot be deleted now is no reason against the next
+/// one: the daemon tries again.
+fn accept(journal: &Path, last: &DeploymentId, warnings: &mut Vec<String>) -> Result<(), WorkFailure> {
+    match install::commit(journal) {
+        Ok(committed) => warnings.extend(finish::not_deleted(&committed)),
+        Err(error) if install::state(journal).is_ok_and(|state| state == JournalState::Committing) => {
+            warnings.push(format!("files that {last} replaced are not deleted yet: {}", chain(&error)));
+        }
+        Err(error) => return Err(fail(chain(&error))),
     }
     Ok(())
 }
@@ -125,5 +207,5 @@ fn knows_what_was_before(setup: &Setup, job: &Job) -> Result<bool, WorkFailure> 
     let Some(before) = &job.group.installed_before else { return Ok(true) };
     let journal = setup.layout.deployment(&job.group.key, &before.deployment).journal();
     let state = install::state(&journal).map_err(|e| fail(chain(&e)))?;
-    Ok(matches!(state, JournalState::Installed | JournalState::Committed))
+    Ok(matches!(state, JournalState::Installed | JournalState::Committing | JournalState::Committed))
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::path::PathBuf;
 
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::State;
@@ -53,6 +54,23 @@ pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<Vec<Installed
     entries(setup, &Installs::last_of(group)).map_err(Unknown::into_text)
 }
 
+/// The deployment whose Install is on this host, and its journal; after an undone Install that of the one before it.
+///
+/// # Errors
+/// When a journal cannot be looked at.
+pub fn standing_journal(setup: &Setup, group: &Group) -> Result<Option<(DeploymentId, PathBuf)>, String> {
+    for deployment in Installs::last_of(group).deployments {
+        let journal = setup.layout.deployment(&group.key, &deployment).journal();
+        match install::state(&journal).map_err(|e| chain(&e))? {
+            JournalState::Installed | JournalState::Committing | JournalState::Committed => {
+                return Ok(Some((deployment, journal)));
+            }
+            JournalState::None | JournalState::Open | JournalState::Undone => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Why it is not known what a group has on this host.
 enum Unknown {
     /// Its journal says nothing, and will not say more at another time.
@@ -87,7 +105,9 @@ fn entries_of_ours(setup: &Setup, installs: &Installs) -> Result<Option<Vec<Inst
         let found = loop {
             looks += 1;
             let read = match install::state(&journal)? {
-                JournalState::Installed | JournalState::Committed => install::installed(&journal).map(Some),
+                JournalState::Installed | JournalState::Committing | JournalState::Committed => {
+                    install::installed(&journal).map(Some)
+                }
                 JournalState::None | JournalState::Open | JournalState::Undone => Ok(None),
             };
             match read {

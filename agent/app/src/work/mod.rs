@@ -8,6 +8,7 @@ mod hook;
 mod in_full;
 mod install;
 pub mod last_install;
+mod mounts;
 pub mod old_hooks;
 pub mod prepare;
 mod probe;
@@ -106,7 +107,10 @@ impl HostWorker {
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run(self, &setup, &job, event, index, attempt).await)
             }
-            Work::Install => WorkResult::Installed(blocking(move || install::install(&setup, &job)).await),
+            Work::Install => {
+                let done = blocking(move || Ok(install::install(&setup, &job))).await;
+                done.unwrap_or_else(|failure| WorkResult::Installed(Err(failure)))
+            }
             Work::Probe { phase } => WorkResult::Probed(probe::probe(self, &setup, &job, phase).await),
             Work::Traffic { phase } => self.traffic(&setup, &job, phase).await,
             Work::Reboot => WorkResult::Rebooted(reboot::reboot(&setup, &job).await),

@@ -30,7 +30,7 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{blocking, chain, fail, room, service_bundle, service_files};
+use crate::work::{blocking, chain, fail, mounts, room, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -245,6 +245,11 @@ fn check_install(
     read: &ReadAppspec,
     listing: &BundleListing,
 ) -> Result<Vec<String>, WorkFailure> {
+    let later = job.deployment.commanded.is_some() || read.spec.extension.recheck_after_before_install;
+    if let Err(missing) = mounts::check_destinations(setup, &job.group, &read.spec, listing) {
+        // BeforeInstall may mount it; it is checked again before the Install.
+        return if later { Ok(vec![missing]) } else { Err(fail(missing)) };
+    }
     let planned =
         plan_install(setup, &read.spec, listing, (Some(&job.group), &job.others), &job.deployment.request.policy);
     match planned {
@@ -266,6 +271,7 @@ fn check_install(
 
 /// Whether what the group installed can be taken away on the host as it is.
 fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
+    mounts::check_removal(setup, job).map_err(fail)?;
     let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
     let planned = plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy)
         .map_err(|error| fail(plan_error_text(&error)))?;

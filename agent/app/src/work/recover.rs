@@ -3,40 +3,96 @@
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::state::{Creator, Deployment, Group};
-use hostler_core::machine::{State, Work};
-use hostler_host::install::{self, Settled};
+use hostler_core::machine::{State, Work, WorkResult};
+use hostler_host::install::{self, JournalState, Settled};
 use hostler_host::ledger::Ledger;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::ports::Job;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
+use crate::work::install::not_put_back;
 use crate::work::last_install::Installs;
 use crate::work::{chain, install as effect_install};
 
-/// Settles the journal of every Install that the ledger has in flight; what was done, as text.
+/// Settles the journal of every Install that the ledger has in flight, and says what was done. One that cannot be settled
+/// does not hold the others. `given_up` is a deployment of which people know that what cannot be reached is lost.
 ///
 /// # Errors
 /// Lock held when a daemon runs (it settles them itself), failed when a journal cannot be settled.
-pub fn settle_all(setup: &Setup) -> Result<String, Failure> {
+pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
     confirm_all(setup, &state)?;
-    let mut text = String::new();
-    for (group, deployment) in state.all_active() {
-        if !deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
-            continue;
-        }
-        let settled = settle_install(setup, group, &deployment.id)?;
-        let word = match settled {
-            Settled::Installed | Settled::Committed(_) => "is complete".to_owned(),
-            _ if deployment.request.creator == Creator::Rollback => go_on(setup, &state, group, deployment),
-            Settled::None => "had not begun".to_owned(),
-            Settled::Undone(_) => "was undone; the old files are in place".to_owned(),
-        };
-        text.push_str(&format!("the interrupted Install of {} ({}) {word}\n", deployment.id, group.key));
+    if let Some(deployment) = given_up {
+        give_up(setup, &state, deployment)?;
     }
-    Ok(text)
+    let mut problems = Vec::new();
+    for group in state.groups.values() {
+        for deployment in left_open(setup, group) {
+            match settle(setup, &group.key, &deployment) {
+                Ok(settled) => say(group, &deployment, &settled_word(&deployment, &settled))?,
+                Err(failure) => problems.push(failure.one_line()),
+            }
+        }
+        let in_flight = |d: &&Deployment| d.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install);
+        let Some(deployment) = group.active.as_ref().filter(in_flight) else { continue };
+        match settle_install(setup, group, &deployment.id) {
+            Ok(settled) => say(group, &deployment.id, &word(setup, &state, group, deployment, &settled))?,
+            Err(failure) => problems.push(failure.one_line()),
+        }
+    }
+    match problems.as_slice() {
+        [] => Ok(()),
+        problems => Err(Failure::say(ExitCode::Failed, problems.join("\n"))
+            .hint("mend that: the agent tries again when it starts, and while it runs; hostler status shows more")),
+    }
+}
+
+fn say(group: &Group, deployment: &DeploymentId, word: &str) -> Result<(), Failure> {
+    output::text(&format!("the interrupted Install of {deployment} ({}) {word}\n", group.key))
+}
+
+fn word(setup: &Setup, state: &State, group: &Group, deployment: &Deployment, settled: &Settled) -> String {
+    let failed = deployment.not_undone.as_ref().is_some_and(|not_undone| not_undone.cause.is_some());
+    let complete = matches!(settled, Settled::Installed | Settled::Committed(_));
+    if !complete && !failed && deployment.request.creator == Creator::Rollback {
+        return go_on(setup, state, group, deployment);
+    }
+    settled_word(&deployment.id, settled)
+}
+
+fn settled_word(deployment: &DeploymentId, settled: &Settled) -> String {
+    match settled {
+        Settled::Installed | Settled::Committed(_) => "is complete".to_owned(),
+        Settled::None => "had not begun".to_owned(),
+        Settled::Undone(undone) => match not_put_back(deployment, undone) {
+            None => "was undone; the old files are in place".to_owned(),
+            Some(text) => format!("was undone; {text}"),
+        },
+    }
+}
+
+fn give_up(setup: &Setup, state: &State, deployment: &DeploymentId) -> Result<(), Failure> {
+    let journals = state.groups.values().map(|group| setup.layout.deployment(&group.key, deployment).journal());
+    let Some(journal) = journals.into_iter().find(|journal| journal.exists()) else {
+        return Err(Failure::say(ExitCode::NotFound, format!("no Install of {deployment} is known on this host"))
+            .hint("hostler status names those that are"));
+    };
+    install::give_up(&journal).map_err(|e| Failure::say(ExitCode::Refused, chain(&e)))?;
+    output::text(&format!("what {deployment} installed and cannot be reached any more is given up\n"))
+}
+
+/// Deployments that ended with their Install half undone, newest first: earlier agents let them end. Where a later one has
+/// installed its files, it is too late.
+pub fn left_open(setup: &Setup, group: &Group) -> Vec<DeploymentId> {
+    let since = group.finished.iter().rev().take_while(|deployment| !deployment.installed);
+    let open = since.filter(|deployment| {
+        let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
+        install::state(&journal).is_ok_and(|state| state == JournalState::Open)
+    });
+    open.map(|deployment| deployment.id.clone()).collect()
 }
 
 /// Brings the Install of a group's active deployment to an end.
@@ -58,8 +114,10 @@ fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -
     let others = Installs::of_others(state, &group.key);
     let job = Job { effect, deployment: deployment.clone(), group: group.clone(), others, withdrawal: None };
     match effect_install::install(setup, &job) {
-        Ok(_) => "was completed; the good revision's files are in place".to_owned(),
-        Err(failure) => format!("is tried again when the agent starts: {}", failure.message),
+        WorkResult::Installed(Ok(_)) => "was completed; the good revision's files are in place".to_owned(),
+        WorkResult::Installed(Err(failure)) => format!("is tried again when the agent starts: {}", failure.message),
+        WorkResult::NotUndone(open) => format!("is tried again when the agent starts: {}", open.why),
+        _ => "is tried again when the agent starts".to_owned(),
     }
 }
 
@@ -84,7 +142,7 @@ pub fn confirm_all(setup: &Setup, state: &State) -> Result<(), Failure> {
 
 fn settle(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<Settled, Failure> {
     install::settle(&setup.layout.deployment(key, deployment).journal()).map_err(|e| {
-        let message = format!("the Install of {deployment} cannot be brought to an end: {}", chain(&e));
+        let message = format!("the Install of {deployment} ({key}) cannot be undone yet: {}", chain(&e));
         Failure::say(ExitCode::Failed, message)
     })
 }

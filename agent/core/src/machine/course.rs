@@ -31,6 +31,7 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         started_ms: now_ms,
         finished_ms: None,
         in_flight: None,
+        not_undone: None,
         rebooting: false,
         installed: false,
         health: Vec::new(),

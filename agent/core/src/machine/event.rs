@@ -224,8 +224,10 @@ pub enum WorkResult {
     },
     /// Of `RunHook`.
     Hook(HookResult),
-    /// Of `Install`.
+    /// Of `Install`: the files are in place, or as they were.
     Installed(Result<InstallReport, WorkFailure>),
+    /// Of `Install`: the files may be neither. The effect stays in flight and is tried again.
+    NotUndone(StillOpen),
     /// Of `Probe`.
     Probed(Result<(), WorkFailure>),
     /// Of `Traffic`, of the phase Look.
@@ -270,12 +272,25 @@ pub struct TrafficFound {
 }
 
 /// What an Install did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallReport {
     /// Paths that the group owns now.
     pub entries: u64,
     /// Digest of the list of those paths with their kinds.
     pub entries_digest: Sha256Digest,
+    /// What people should know: what the way back from an earlier Install could not put back.
+    pub warnings: Vec<String>,
+}
+
+/// An install journal that could not be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillOpen {
+    /// The deployment whose journal it is.
+    pub journal: DeploymentId,
+    /// What hinders it.
+    pub why: String,
+    /// What the Install failed for before; `None` when it did not fail.
+    pub cause: Option<String>,
 }
 
 /// Why an effect failed.
@@ -302,6 +317,18 @@ pub enum Refusal {
         key: GroupKey,
         /// Where it is.
         event: String,
+    },
+    /// An Install of the group has to be undone first.
+    #[error("the Install of {active} cannot be undone yet, and {key} takes no deployment before: {why}; {remedy}")]
+    NotUndone {
+        /// The deployment that it belongs to.
+        active: DeploymentId,
+        /// The group.
+        key: GroupKey,
+        /// What hinders that.
+        why: String,
+        /// What to do.
+        remedy: String,
     },
     /// There is nothing to return to.
     #[error("{key} has no good revision to return to; `hostler history` shows what was deployed")]
@@ -374,6 +401,7 @@ impl Refusal {
             Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
             Self::OutOfService { .. }
             | Self::DeploymentActive { .. }
+            | Self::NotUndone { .. }
             | Self::NoGoodRevision { .. }
             | Self::NothingWaits { .. }
             | Self::RequestTooLong { .. }
@@ -418,6 +446,13 @@ pub enum Progress {
         /// How long it took.
         milliseconds: u64,
     },
+    /// Its Install cannot be undone yet. The deployment goes on when it can; who waits for its end need not wait.
+    NotUndone {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Why, and what to do.
+        message: String,
+    },
     /// Something that people should know and that did not stop it.
     Warning {
         /// The deployment.
@@ -447,6 +482,7 @@ impl Progress {
             Self::Started { deployment, .. }
             | Self::EventStarted { deployment, .. }
             | Self::EventFinished { deployment, .. }
+            | Self::NotUndone { deployment, .. }
             | Self::Warning { deployment, .. }
             | Self::Finished { deployment, .. } => deployment,
         }

@@ -28,7 +28,7 @@ pub mod state;
 mod step;
 
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
-pub use resume::resume;
+pub use resume::{resume, take_up};
 pub use rollback::again_at_ms;
 pub use service::{admit, posture};
 pub use state::State;

@@ -9,3 +9,11 @@ pub fn resume(state: &State) -> Vec<Effect> {
     let of_deployments = state.all_active().filter_map(|(_, deployment)| deployment.in_flight.clone());
     of_deployments.chain(state.traffic.as_ref().and_then(|withdrawal| withdrawal.in_flight.clone())).collect()
 }
+
+/// Prepares a state for [`resume`]: an Install that waits until it can be undone is tried at once.
+pub fn take_up(state: &mut State) {
+    let active = state.groups.values_mut().filter_map(|group| group.active.as_mut());
+    for not_undone in active.filter_map(|deployment| deployment.not_undone.as_mut()) {
+        not_undone.waits = false;
+    }
+}

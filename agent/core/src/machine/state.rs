@@ -16,9 +16,11 @@ use crate::signals::Signals;
 use crate::traffic::Withdrawal;
 
 mod deployment;
+mod not_undone;
 mod request;
 
 pub use deployment::{Deployment, Failure, Outcome, Script, Step, StepStatus};
+pub use not_undone::NotUndone;
 pub use request::{Creator, Policy, Request, Revision, RollbackExtent, RollbackPolicy, RollsBack, Source, Stop};
 
 /// The current version of [`State`].
@@ -84,10 +86,18 @@ impl State {
     }
 
     /// Whether a deployment is going on, or the host is being put back into service; a deployment that waits for the
-    /// service's next command is not.
+    /// service's next command is not, nor is one whose Install waits until it can be undone.
     pub fn is_busy(&self) -> bool {
         let returns = self.traffic.as_ref().is_some_and(|withdrawal| withdrawal.in_flight.is_some());
-        returns || self.all_active().any(|(_, deployment)| !deployment.waits_for_command())
+        let goes_on = |d: &Deployment| !d.waits_for_command() && d.waits_to_be_undone().is_none();
+        returns || self.all_active().any(|(_, deployment)| goes_on(deployment))
+    }
+
+    /// When something is due that no effect's end brings, milliseconds since 1970: the host is put back into service, or
+    /// it is tried again to undo an Install.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let tries = self.all_active().filter_map(|(_, deployment)| deployment.waits_to_be_undone());
+        self.put_back_at_ms().into_iter().chain(tries.map(NotUndone::next_try_ms)).min()
     }
 
     /// All active deployments.

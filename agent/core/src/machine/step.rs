@@ -1,6 +1,7 @@
 //! The one function that changes the state.
 
 mod commands;
+mod install;
 mod results;
 mod traffic;
 
@@ -253,6 +254,7 @@ impl Turn<'_> {
 
     fn begin_what_can_begin(&mut self) {
         self.admit_commands();
+        self.undo_again_if_due();
         let mut exclusive = self.is_exclusive_going_on();
         let keys: Vec<String> = self.state.groups.keys().cloned().collect();
         for key in keys {
@@ -330,6 +332,12 @@ fn requester(request: &Request) -> Requester {
 fn refuse_while_active(group: &Group) -> Result<(), Refusal> {
     match &group.active {
         None => Ok(()),
+        Some(Deployment { id, not_undone: Some(not_undone), .. }) => Err(Refusal::NotUndone {
+            active: id.clone(),
+            key: group.key.clone(),
+            why: not_undone.why.clone(),
+            remedy: not_undone.remedy(),
+        }),
         Some(active) => Err(Refusal::DeploymentActive {
             active: active.id.clone(),
             key: group.key.clone(),

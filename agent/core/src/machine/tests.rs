@@ -7,6 +7,7 @@ use super::*;
 mod by_hand;
 mod commands;
 mod host;
+mod not_undone;
 mod room;
 mod traffic;
 mod want_of_space;
@@ -18,7 +19,7 @@ use crate::event_order::LifecycleEvent;
 use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::checks::{PreparedHealth, ProbePhase};
-use crate::machine::event::{InstallReport, Prepared, WorkFailure};
+use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
 use crate::machine::follow::{Follow, follow};
 use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus};
 use crate::release::Highest;
@@ -247,7 +248,7 @@ fn a_script_may_ask_for_a_reboot_and_the_event_goes_on_after_it() {
         host.step(Event::Finished { effect: effects[0].number, result: Box::new(result) }).unwrap()
     };
     effects = finish(&mut host, &effects, WorkResult::Prepared(Ok(prepared)));
-    let report = InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") };
+    let report = InstallReport { entries: 1, entries_digest: Sha256Digest::of(b""), warnings: vec![] };
     effects = finish(&mut host, &effects, WorkResult::Installed(Ok(report)));
     effects = finish(&mut host, &effects, WorkResult::Hook(hook_result(HookOutcome::Exited { code: 194 })));
     assert_eq!(effects[0].work, Work::Reboot);

@@ -68,7 +68,7 @@ impl Host {
 
     pub(crate) fn install(&mut self, fails: bool) {
         self.prepare();
-        let report = InstallReport { entries: 0, entries_digest: Sha256Digest::of(b"") };
+        let report = InstallReport { entries: 0, entries_digest: Sha256Digest::of(b""), warnings: vec![] };
         let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
         self.finish(WorkResult::Installed(if fails { Err(failure) } else { Ok(report) }));
         self.finish(WorkResult::Finished { warnings: vec![] });
@@ -167,4 +167,31 @@ fn what_is_wrong_now_is_named() {
     let all = of(&host, Some(&waiting), 300_001);
     assert_eq!(all[..2], ["waits", "web/a: the last deployment failed"]);
     assert!(all[2].ends_with("for too long: denied"), "{all:?}");
+}
+
+#[test]
+fn an_install_that_cannot_be_undone_yet_is_said_everywhere() {
+    let mut host = Host::new();
+    host.deploy("a", 1);
+    host.prepare();
+    let (journal, why) = ("d-a1".parse().unwrap(), "/srv is read-only".to_owned());
+    host.finish(WorkResult::NotUndone(crate::machine::event::StillOpen { journal, why, cause: None }));
+    let line = one_line(&host.state, &Health::new());
+    assert_eq!(line, "web/a: the Install of d-a1 cannot be undone yet: /srv is read-only");
+    let daemon = Daemon {
+        agent_version: "0".to_owned(),
+        pid: 1,
+        started_ms: 0,
+        waiting: None,
+        channels: vec![],
+        logs: None,
+        reports: vec![],
+        health: Health::new(),
+    };
+    let shown = status(&host.state, Some(daemon), 10);
+    assert_eq!(shown.groups[0].condition, Condition::NotUndone);
+    assert_eq!(problems(&shown, 10), ["web/a: the Install of d-a1 cannot be undone yet: /srv is read-only"]);
+    let document = serde_json::to_value(&shown).unwrap();
+    assert_eq!(document["groups"][0]["condition"], "not_undone");
+    assert_eq!(document["groups"][0]["not_undone"]["why"], "/srv is read-only");
 }

@@ -7,6 +7,7 @@ use hostler_core::ids::DeploymentId;
 use hostler_core::plan::actions::InstalledKind;
 use rustix::io::Errno;
 
+use super::Left;
 use crate::perms::PermissionError;
 
 /// Why an Install, or its way back, did not work.
@@ -141,8 +142,27 @@ pub enum InstallError {
         /// What was to be kept.
         path: PathBuf,
     },
-    /// The install failed, and so did undoing it: the journal stays open, and the next start tries again.
-    #[error("{cause}; and it could not be undone yet, which is tried again at the next start")]
+    /// The file system of a directory in which the install worked is not mounted, or hidden by another one: what is there
+    /// cannot be known yet.
+    #[error("{} was on {was}, and is on {now} now: mount what is missing, or unmount what hides it", path.display())]
+    NotMounted {
+        /// The directory.
+        path: PathBuf,
+        /// The file system that it was on.
+        was: String,
+        /// What is there now.
+        now: String,
+    },
+    /// The install failed and was undone, but for what others changed meanwhile.
+    #[error("{}; it was undone, but {}", causes(cause), left_text(left))]
+    UndoneBut {
+        /// Why the install failed.
+        cause: Box<InstallError>,
+        /// What could not be put back.
+        left: Vec<Left>,
+    },
+    /// The install failed, and so did undoing it: the journal stays open, and [`settle`](super::settle) tries again.
+    #[error("{}; and it could not be undone yet", causes(cause))]
     NotUndone {
         /// Why the install failed.
         cause: Box<InstallError>,
@@ -154,6 +174,30 @@ pub enum InstallError {
     #[cfg(test)]
     #[error("killed by a test")]
     Killed,
+}
+
+/// An error with its causes, in one line.
+fn causes(error: &InstallError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// So many of what could not be put back are named; the journal has all of them.
+const NAMED_LEFT: usize = 10;
+
+/// What could not be put back, in one line.
+pub fn left_text(left: &[Left]) -> String {
+    let named = left.iter().take(NAMED_LEFT).map(|left| format!("{}: {}", left.path.display(), left.why));
+    let named = named.collect::<Vec<_>>().join("; ");
+    match left.len().saturating_sub(NAMED_LEFT) {
+        0 => format!("this could not be put back: {named}"),
+        more => format!("this could not be put back: {named}; and {more} more"),
+    }
 }
 
 /// Names what failed; a full file system gets its own error, because its remedy differs.

@@ -20,8 +20,9 @@ use hostler_core::plan::actions::{InstalledEntry, Plan};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use super::InstallError;
+use super::mounts::{FileSystemRecord, LostMount, lost};
 use super::steps::{Step, Steps};
+use super::{InstallError, Left};
 use crate::perms::Recorded;
 
 const VERSION: u32 = 2;
@@ -29,6 +30,8 @@ const VERSION: u32 = 2;
 const BESIDE: u32 = 1;
 const NEW: &str = "install.new.json";
 const STAGED: &str = "install.staged.json";
+const LEFT: &str = "install.left.json";
+const GIVEN_UP: &str = "install.given-up";
 
 /// How far an Install is. What holds in each phase is all that recovery knows; the rest it finds by looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,13 +89,16 @@ pub(super) struct Record<'a> {
     /// The directories that hold the backups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<BackupRecord>,
+    /// The file systems that they and the anchors are on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub file_systems: Vec<FileSystemRecord>,
 }
 
 impl<'a> Record<'a> {
     pub fn new(deployment: DeploymentId, plan: &'a Plan) -> Self {
         let plan = Cow::Borrowed(plan);
-        let (anchors, directories, backups) = Default::default();
-        Self { version: VERSION, deployment, plan, anchors, directories, backups }
+        let (anchors, directories, backups, file_systems) = Default::default();
+        Self { version: VERSION, deployment, plan, anchors, directories, backups, file_systems }
     }
 
     /// Whether the backups lie beside what they were replaced by.
@@ -110,6 +116,9 @@ pub(super) struct AnchorRecord {
     pub real: PathBuf,
     /// Its inode, to know it again.
     pub inode: u64,
+    /// Its file system's number in the record; earlier agents did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<usize>,
 }
 
 /// An existing directory as it was before the run.
@@ -118,6 +127,9 @@ pub(super) struct DirectoryRecord {
     pub path: PathBuf,
     /// Its inode, to know it again.
     pub inode: u64,
+    /// Its file system's number in the record; earlier agents did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<usize>,
     /// Modification time: seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
     /// Only where the plan changes them or removes the directory.
@@ -205,6 +217,55 @@ impl Journal {
         let document: Document = read_json(&path)?;
         check_version(document.version, path)?;
         Ok(document.plan.installed)
+    }
+
+    /// The file systems on which the Install worked and which are not mounted any more.
+    pub fn lost_mounts(&self, phase: Phase) -> Result<Vec<LostMount>, InstallError> {
+        #[derive(Deserialize)]
+        struct Document {
+            #[serde(default)]
+            file_systems: Vec<FileSystemRecord>,
+        }
+        let document: Document = read_json(&self.path.join(phase.file()))?;
+        Ok(if self.is_given_up()? { Vec::new() } else { lost(&document.file_systems) })
+    }
+
+    /// Whether somebody has said that what cannot be reached any more is lost.
+    pub fn is_given_up(&self) -> Result<bool, InstallError> {
+        let path = self.path.join(GIVEN_UP);
+        path.try_exists().map_err(|source| failed("read", &path, source))
+    }
+
+    pub fn give_up(&self, steps: &impl Steps) -> Result<(), InstallError> {
+        let path = self.path.join(GIVEN_UP);
+        File::create(&path).map_err(|source| failed("write", &path, source))?;
+        self.sync(steps)
+    }
+
+    /// What no pass so far could put back; the last pass alone may not know of it any more.
+    pub fn read_left(&self) -> Result<Vec<Left>, InstallError> {
+        let path = self.path.join(LEFT);
+        match path.try_exists().map_err(|source| failed("read", &path, source))? {
+            true => Ok(read_json_if_whole(&path)?.unwrap_or_default()),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Adds to what could not be put back. On disk with the next mark.
+    pub fn add_left(&self, more: &[Left], steps: &impl Steps) -> Result<(), InstallError> {
+        let mut left = self.read_left()?;
+        let before = left.len();
+        for new in more {
+            if !left.contains(new) {
+                left.push(new.clone());
+            }
+        }
+        if left.len() == before {
+            return Ok(());
+        }
+        let path = self.path.join(LEFT);
+        let file = write_json(&path, &left)?;
+        steps.sync(&file).map_err(|source| failed("write", &path, source))
     }
 
     /// Makes the directory and the empty files. They are on disk once the caller has synchronised the file system.

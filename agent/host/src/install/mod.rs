@@ -34,6 +34,7 @@ mod error;
 mod journal;
 mod layout;
 mod lock;
+mod mounts;
 mod outcome;
 mod places;
 mod restore;
@@ -52,15 +53,18 @@ use std::process::{Command, Stdio};
 use hostler_core::ids::DeploymentId;
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 
 use backups::{Backups, Place};
-pub use error::InstallError;
 use error::host;
+pub use error::{InstallError, left_text};
 use journal::{DirectoryRecord, Journal, Phase, Record};
 use layout::{Layout, place};
 pub use lock::InstallLock;
+pub use mounts::LostMount;
+use mounts::Noted;
 use outcome::undo_from;
-pub use outcome::{commit, confirm, installed, left_behind, settle, state, undo};
+pub use outcome::{commit, confirm, give_up, installed, left_behind, lost_mounts, settle, state, undo};
 use places::{Anchors, FileSystems};
 use steps::{Step, Steps, Straight};
 
@@ -98,7 +102,7 @@ pub struct Installed {
 }
 
 /// Something that is not as an undo or commit would have it, because it is not ours to touch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// Where.
     pub path: PathBuf,
@@ -148,6 +152,8 @@ pub enum JournalState {
     Open,
     /// The new state stands; the backups are kept.
     Installed,
+    /// The new state stands for good; not all backups are deleted yet.
+    Committing,
     /// The new state stands for good.
     Committed,
     /// The old state stands.
@@ -251,11 +257,12 @@ fn attempt<S: Steps>(
 
 fn undo_after<S: Steps>(cause: InstallError, journal: &Journal, steps: &S) -> InstallError {
     let undone = journal.phase().and_then(|phase| match phase {
-        Some(phase @ (Phase::Staging | Phase::Swapping)) => undo_from(journal, phase, steps).map(drop),
-        _ => Ok(()),
+        Some(phase @ (Phase::Staging | Phase::Swapping)) => undo_from(journal, phase, steps),
+        _ => Ok(Undone::default()),
     });
     match undone {
-        Ok(()) => cause,
+        Ok(Undone { left }) if left.is_empty() => cause,
+        Ok(Undone { left }) => InstallError::UndoneBut { cause: Box::new(cause), left },
         Err(source) => InstallError::NotUndone { cause: Box::new(cause), source: Box::new(source) },
     }
 }
@@ -268,11 +275,13 @@ fn forward<S: Steps>(
 ) -> Result<(), InstallError> {
     let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
-    let anchors = Anchors::resolve(request.root, request.links, &request.plan.links_below)?;
+    let mut noted = Noted::new();
+    let anchors = Anchors::resolve(request.root, request.links, &request.plan.links_below, &mut noted)?;
     let mut file_systems = FileSystems::default();
     record.anchors = anchors.records();
     (record.directories, record.backups) =
-        survey::record_directories(request, place, &layout, &anchors, &mut file_systems)?;
+        survey::record_directories(request, place, &layout, &anchors, &mut file_systems, &mut noted)?;
+    record.file_systems = noted.records;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let archive = rustix::fs::open(request.archive, flags, Mode::empty()).map_err(host("open", request.archive))?;
     journal.begin(&record, steps)?;

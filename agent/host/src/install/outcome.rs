@@ -9,7 +9,8 @@ use super::clean;
 use super::error::InstallError;
 use super::journal::{Journal, Phase, Record};
 use super::layout::Layout;
-use super::places::{Anchors, Directories, FileSystems};
+use super::mounts::{LostMount, Reach};
+use super::places::{Anchors, Directories, FileSystems, check_reach};
 use super::restore::{self, Extent};
 use super::steps::{Step, Steps, Straight};
 use super::{Committed, JournalState, Left, Settled, Undone, Work, leaves_backup};
@@ -17,18 +18,24 @@ use crate::perms::Names;
 
 /// Undoes an interrupted or finished run from the phase that its journal is in.
 pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result<Undone, InstallError> {
-    let record = journal.read(phase)?;
-    let anchors = Anchors::reopen(&record.anchors)?;
+    let mut record = journal.read(phase)?;
+    let anchors = reach(journal, &mut record)?;
+    // A root that is another directory now is another image: only somebody who knows can say what became of this one.
+    if let Some(root) = record.anchors.iter().find(|anchor| anchor.path == Path::new("/") && !anchors.has(anchor))
+        && !journal.is_given_up()?
+        && root.real.exists()
+    {
+        return Err(InstallError::Moved { path: root.real.clone() });
+    }
     let layout = Layout::new(&record.deployment, &record.plan);
     let backups = Backups::reopen(&record)?;
     let work = work(&record, layout, &anchors, &backups, steps);
     let file_systems = touched(&record, &anchors, &backups)?;
-    let mut undone = Undone::default();
     if matches!(phase, Phase::Installed | Phase::Undoing) {
         let gone = backups.missing(&record);
-        undone
-            .left
-            .extend(gone.map(|path| Left::new(&path, "it is gone, and with it the replaced files that it held")));
+        let why = "it is gone, and with it the replaced files that it held";
+        let gone: Vec<Left> = gone.map(|path| Left::new(&path, why)).collect();
+        journal.add_left(&gone, steps)?;
     }
     if phase == Phase::Installed {
         journal.mark(phase, Phase::Undoing, steps)?;
@@ -37,7 +44,8 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     if phase != Phase::Staging {
         if let Some(staged) = journal.read_staged(&record)? {
             let extent = if phase == Phase::Undoing { Extent::Wholly } else { Extent::Partly };
-            undone.left.extend(restore::take_back(&work, &record, &staged, extent)?);
+            let left = restore::take_back(&work, &record, &staged, extent)?;
+            journal.add_left(&left, steps)?;
             steps.before(Step::Sync)?;
             file_systems.sync(steps)?;
         }
@@ -48,11 +56,19 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
     journal.mark(Phase::Staging, Phase::Undone, steps)?;
-    Ok(undone)
+    Ok(Undone { left: journal.read_left()? })
+}
+
+/// Opens the anchors of an earlier run again, and sees to it that everything that it worked in can be reached, or is gone.
+fn reach(journal: &Journal, record: &mut Record<'_>) -> Result<Anchors, InstallError> {
+    let reach = Reach::new(std::mem::take(&mut record.file_systems), journal.is_given_up()?);
+    let anchors = Anchors::reopen(&record.anchors, &reach)?;
+    check_reach(&mut record.directories, &anchors, &reach)?;
+    Ok(anchors)
 }
 
 fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<Committed, InstallError> {
-    let record = journal.read(phase)?;
+    let mut record = journal.read(phase)?;
     if phase == Phase::Installed {
         if !record.plan.actions.iter().any(leaves_backup) {
             // Both say that the new state stands, and there is nothing to delete.
@@ -61,7 +77,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
         }
         journal.mark(phase, Phase::Committing, steps)?;
     }
-    let anchors = Anchors::reopen(&record.anchors)?;
+    let anchors = reach(journal, &mut record)?;
     let layout = Layout::new(&record.deployment, &record.plan);
     let mut left = Vec::new();
     let backups = match Backups::reopen(&record) {
@@ -75,6 +91,9 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     let work = work(&record, layout, &anchors, &backups, steps);
     let file_systems = touched(&record, &anchors, &backups)?;
     left.extend(clean::delete_backups(&work, record.backups_are_beside())?);
+    // With the directory its backups are out of reach, which must not hold the next release.
+    let gone = record.anchors.iter().filter(|anchor| !anchors.has(anchor));
+    left.extend(gone.map(|anchor| Left::new(&anchor.real, "it is another directory now, or gone: so are its backups")));
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
     // Both say that there is no way back, and what was deleted is on disk.
@@ -122,7 +141,7 @@ pub(super) fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, I
         Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Installed | Phase::Undoing)) => {
             undo_from(&journal, phase, steps)
         }
-        Some(Phase::Undone) => Ok(Undone::default()),
+        Some(Phase::Undone) => Ok(Undone { left: journal.read_left()? }),
         Some(Phase::Committing | Phase::Committed) => {
             Err(refused(&journal, "is committed: its backups are deleted, so that only another deployment leads back"))
         }
@@ -167,7 +186,7 @@ pub(super) fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled
         Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Undoing)) => {
             Settled::Undone(undo_from(&journal, phase, steps)?)
         }
-        Some(Phase::Undone) => Settled::Undone(Undone::default()),
+        Some(Phase::Undone) => Settled::Undone(Undone { left: journal.read_left()? }),
         Some(Phase::Installed) => Settled::Installed,
         Some(phase @ Phase::Committing) => Settled::Committed(commit_from(&journal, phase, steps)?),
         Some(Phase::Committed) => Settled::Committed(Committed::default()),
@@ -192,6 +211,38 @@ pub(super) fn confirm_with<S: Steps>(journal: &Path, steps: &S) -> Result<(), In
     }
 }
 
+/// Gives up what cannot be reached any more: an Install that is open counts as undone, whatever is on the host; of one that
+/// stands, file systems that are not mounted count as gone. For people who know that it is lost.
+///
+/// # Errors
+/// There is no Install, or nothing to give up; or the journal cannot be written.
+pub fn give_up(journal: &Path) -> Result<(), InstallError> {
+    let (journal, steps) = (Journal::at(journal), &Straight);
+    match journal.phase()? {
+        Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Undoing)) => {
+            let why = "its undoing was given up by hand: old and new files may be side by side, and names that begin \
+                       with .hostler- may be left";
+            journal.add_left(&[Left::new(journal.path(), why)], steps)?;
+            journal.mark(phase, Phase::Undone, steps)
+        }
+        Some(Phase::Installed | Phase::Committing | Phase::Committed) => journal.give_up(steps),
+        Some(Phase::Undone) => Err(refused(&journal, "is undone: there is nothing to give up")),
+        None => Err(refused(&journal, "does not exist: there is nothing to give up")),
+    }
+}
+
+/// The file systems on which an Install that stands worked, and which are not mounted any more.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn lost_mounts(journal: &Path) -> Result<Vec<LostMount>, InstallError> {
+    let journal = Journal::at(journal);
+    match journal.phase()? {
+        Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => journal.lost_mounts(phase),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// What the journal says, without touching anything.
 ///
 /// # Errors
@@ -201,7 +252,8 @@ pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
         None => JournalState::None,
         Some(Phase::Staging | Phase::Swapping | Phase::Undoing) => JournalState::Open,
         Some(Phase::Installed) => JournalState::Installed,
-        Some(Phase::Committing | Phase::Committed) => JournalState::Committed,
+        Some(Phase::Committing) => JournalState::Committing,
+        Some(Phase::Committed) => JournalState::Committed,
         Some(Phase::Undone) => JournalState::Undone,
     })
 }

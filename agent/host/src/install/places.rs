@@ -19,6 +19,7 @@ use super::InstallError;
 use super::error::host;
 use super::journal::{AnchorRecord, DirectoryRecord};
 use super::layout::place;
+use super::mounts::{Noted, Reach};
 use super::steps::Steps;
 use crate::safe_path::{Stopped, open_directory};
 
@@ -100,17 +101,17 @@ impl Anchors {
     /// Opens the root, and the directories that these links lead to within it, each link once. An absolute link
     /// means the root's tree. A link that is a directory by now, or gone, needs nothing of its own. Those `below` a
     /// destination are followed by safe steps only.
-    pub fn resolve(root: &Path, links: &[PathBuf], below: &[PathBuf]) -> Result<Self, InstallError> {
+    pub fn resolve(root: &Path, links: &[PathBuf], below: &[PathBuf], noted: &mut Noted) -> Result<Self, InstallError> {
         let top = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(host("open", root))?;
         let real_root = real_path(&top).map_err(cannot_resolve(root))?;
         let mut anchors = Self::default();
-        anchors.insert(PathBuf::from("/"), top, real_root.clone())?;
+        anchors.insert(PathBuf::from("/"), top, real_root.clone(), noted)?;
         // A link comes before those that are reached through it.
         let links: BTreeSet<&PathBuf> = links.iter().collect();
         for link in links {
             if below.contains(link) {
                 if let Some((directory, real)) = safely(&real_root, link)? {
-                    anchors.insert(link.clone(), directory, real)?;
+                    anchors.insert(link.clone(), directory, real, noted)?;
                 }
                 continue;
             }
@@ -124,7 +125,7 @@ impl Anchors {
             match opened {
                 Ok(Some(directory)) => {
                     let real = real_path(&directory).map_err(cannot_resolve(link))?;
-                    anchors.insert(link.clone(), directory, real)?;
+                    anchors.insert(link.clone(), directory, real, noted)?;
                 }
                 Ok(None) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(host("open", link)(errno)),
@@ -133,9 +134,16 @@ impl Anchors {
         Ok(anchors)
     }
 
-    fn insert(&mut self, path: PathBuf, directory: OwnedFd, real: PathBuf) -> Result<(), InstallError> {
+    fn insert(
+        &mut self,
+        path: PathBuf,
+        directory: OwnedFd,
+        real: PathBuf,
+        noted: &mut Noted,
+    ) -> Result<(), InstallError> {
         let inode = rustix::fs::fstat(&directory).map_err(host("read", &path))?.st_ino;
-        let record = AnchorRecord { path: path.clone(), real, inode };
+        let file_system = noted.add(&directory);
+        let record = AnchorRecord { path: path.clone(), real, inode, file_system };
         self.by_path.insert(path, Anchor { directory, record });
         Ok(())
     }
@@ -154,11 +162,11 @@ impl Anchors {
         }
     }
 
-    /// Opens the directories of an earlier run again. Those that do not exist are left out.
+    /// Opens the directories of an earlier run again. Those that are gone, or others now, are left out.
     ///
     /// # Errors
-    /// Another directory stands there now: what an undo would do there could hit what is not ours.
-    pub fn reopen(records: &[AnchorRecord]) -> Result<Self, InstallError> {
+    /// The file system of one is not mounted.
+    pub fn reopen(records: &[AnchorRecord], reach: &Reach) -> Result<Self, InstallError> {
         let top = rustix::fs::open("/", DIRECTORY, Mode::empty()).map_err(host("open", Path::new("/")))?;
         let mut anchors = Self::default();
         for record in records {
@@ -166,18 +174,27 @@ impl Anchors {
                 Ok(relative) if !relative.as_os_str().is_empty() => relative,
                 _ => Path::new("."),
             };
-            let directory = match open_below(top.as_fd(), relative, DIRECTORY) {
-                Ok(directory) => directory,
-                Err(Errno::NOENT) => continue,
-                Err(Errno::LOOP | Errno::NOTDIR) => return Err(InstallError::Moved { path: record.real.clone() }),
+            let mut found = match open_below(top.as_fd(), relative, DIRECTORY) {
+                Ok(directory) => Some(directory),
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => None,
                 Err(errno) => return Err(host("open", &record.real)(errno)),
             };
-            if rustix::fs::fstat(&directory).map_err(host("read", &record.real))?.st_ino != record.inode {
-                return Err(InstallError::Moved { path: record.real.clone() });
+            if let Some(directory) = &found
+                && rustix::fs::fstat(directory).map_err(host("read", &record.real))?.st_ino != record.inode
+            {
+                found = None;
             }
-            anchors.by_path.insert(record.path.clone(), Anchor { directory, record: record.clone() });
+            let there = reach.is_there(&record.real, record.file_system, found.as_ref())?;
+            if let Some(directory) = found.filter(|_| there) {
+                anchors.by_path.insert(record.path.clone(), Anchor { directory, record: record.clone() });
+            }
         }
         Ok(anchors)
+    }
+
+    /// Whether this one could be opened again.
+    pub fn has(&self, record: &AnchorRecord) -> bool {
+        self.by_path.contains_key(&record.path)
     }
 
     pub fn records(&self) -> Vec<AnchorRecord> {
@@ -247,6 +264,45 @@ pub(super) struct Directories<'a> {
     open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
+/// A directory is not the one that it was. No system call that opens one says this; `ESTALE` is a network file system's.
+const ANOTHER: Errno = Errno::NOTUNIQ;
+
+/// No directory has it.
+const NO_INODE: u64 = 0;
+
+/// Sees to it that none of the recorded directories is taken for gone whose file system is not mounted. Those that are
+/// on another file system now, with the same inode number, are not known again.
+///
+/// # Errors
+/// The file system of one is not mounted.
+pub(super) fn check_reach(
+    records: &mut [DirectoryRecord],
+    anchors: &Anchors,
+    reach: &Reach,
+) -> Result<(), InstallError> {
+    let mut others = Vec::new();
+    let directories = Directories::new(anchors, records);
+    for (number, record) in records.iter().enumerate() {
+        let found = match directories.open(&record.path) {
+            Ok(directory) => Some(directory),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
+            Err(ANOTHER) => None,
+            Err(errno) => return Err(host("open", &record.path)(errno)),
+        };
+        if anchors.above(&record.path).is_none() {
+            continue;
+        }
+        let real = anchors.real(&record.path);
+        if !reach.is_there(&real, record.file_system, found.as_deref())? && found.is_some() {
+            others.push(number);
+        }
+    }
+    for number in others {
+        records.get_mut(number).into_iter().for_each(|record| record.inode = NO_INODE);
+    }
+    Ok(())
+}
+
 /// Well below the common limit of 1024 open files, with several threads.
 const KEPT: usize = 128;
 
@@ -260,7 +316,7 @@ impl<'a> Directories<'a> {
         self.remade.borrow_mut().insert(path.to_owned());
     }
 
-    /// Opens a directory below its anchor, without following links. `ESTALE`: it is another one than it was.
+    /// Opens a directory below its anchor, without following links. [`ANOTHER`]: it is another one than it was.
     pub fn open(&self, path: &Path) -> Result<Rc<OwnedFd>, Errno> {
         if let Some(known) = self.open.borrow().get(path) {
             return Ok(Rc::clone(known));
@@ -273,7 +329,7 @@ impl<'a> Directories<'a> {
             let inode = rustix::fs::fstat(&*directory)?.st_ino;
             let other = self.known.get(at).is_some_and(|known| known.inode != inode);
             if other && !self.remade.borrow().contains(path) {
-                return Err(Errno::STALE);
+                return Err(ANOTHER);
             }
         }
         let mut open = self.open.borrow_mut();
@@ -288,7 +344,7 @@ impl<'a> Directories<'a> {
     pub fn expect(&self, path: &Path) -> Result<Rc<OwnedFd>, InstallError> {
         self.open(path).map_err(|errno| match errno {
             Errno::NOENT => InstallError::Vanished { path: path.to_owned() },
-            Errno::STALE => InstallError::Moved { path: path.to_owned() },
+            ANOTHER => InstallError::Moved { path: path.to_owned() },
             Errno::NOTDIR => {
                 InstallError::Changed { path: path.to_owned(), planned: "directory", found: "file or other object" }
             }

@@ -10,6 +10,7 @@ use super::backups::{Chooser, Place};
 use super::error::{host, permissions};
 use super::journal::{BackupRecord, DirectoryRecord};
 use super::layout::{Layout, Standing, place};
+use super::mounts::Noted;
 use super::places::{self, Anchors, Directories, FileSystems};
 use super::{InstallError, InstallRequest, leaves_backup};
 use crate::perms;
@@ -32,6 +33,7 @@ pub(super) fn record_directories(
     layout: &Layout<'_>,
     anchors: &Anchors,
     file_systems: &mut FileSystems,
+    noted: &mut Noted,
 ) -> Result<(Vec<DirectoryRecord>, Vec<BackupRecord>), InstallError> {
     let directories = Directories::new(anchors, &[]);
     let wanted = wanted_directories(layout, &directories)?;
@@ -58,7 +60,8 @@ pub(super) fn record_directories(
         };
         file_systems.add(path, &directory)?;
         let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-        records.push(DirectoryRecord { path: path.to_owned(), inode: stat.st_ino, modified, attributes, backups });
+        let (path, inode, file_system) = (path.to_owned(), stat.st_ino, noted.add(&directory));
+        records.push(DirectoryRecord { path, inode, file_system, modified, attributes, backups });
     }
     Ok((records, chooser.records()))
 }

@@ -42,7 +42,7 @@ fn end(host: &mut Host, fails: bool) {
         })),
         Work::Install => {
             let entries_digest = crate::ids::Sha256Digest::of(b"");
-            WorkResult::Installed(Ok(InstallReport { entries: 0, entries_digest }))
+            WorkResult::Installed(Ok(InstallReport { entries: 0, entries_digest, warnings: vec![] }))
         }
         Work::Finish { .. } => WorkResult::Finished { warnings: vec![] },
         other => panic!("{other:?}"),

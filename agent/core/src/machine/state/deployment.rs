@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Installed, Request, Source};
+use super::{Installed, NotUndone, Request, Source};
 use crate::appspec::spec::HookScript;
 use crate::event_order::LifecycleEvent;
 use crate::health::Check;
@@ -27,6 +27,9 @@ pub struct Deployment {
     pub steps: Vec<Step>,
     /// The effect that is going on; at most one.
     pub in_flight: Option<Effect>,
+    /// Why the Install that is in flight cannot be undone yet, since it was tried in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_undone: Option<NotUndone>,
     /// Whether a script asked for a reboot that has not happened yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rebooting: bool,
@@ -72,6 +75,11 @@ impl Deployment {
     pub fn waits_for_command(&self) -> bool {
         let waits = self.commanded.as_ref().is_some_and(|c| c.command.is_none() && !c.over);
         waits && self.in_flight.is_none() && self.failure.is_none()
+    }
+
+    /// Why its Install cannot be undone yet, while it waits for the next try.
+    pub fn waits_to_be_undone(&self) -> Option<&NotUndone> {
+        self.not_undone.as_ref().filter(|not_undone| not_undone.waits && self.in_flight.is_some())
     }
 
     /// Whether its bundle is unpacked where hooks find it.

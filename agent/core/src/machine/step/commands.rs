@@ -111,10 +111,21 @@ impl Turn<'_> {
             _ => None,
         });
         for (identifier, order) in accepted.collect::<Vec<_>>() {
-            if self.has_its_turn(&order) {
+            if let Some(message) = self.waits_in_vain(&order) {
+                if let Some(command) = self.command_mut(&identifier) {
+                    command.stage = CommandStage::Ended(Report::failed(&message));
+                }
+            } else if self.has_its_turn(&order) {
                 self.admit(identifier, *order);
             }
         }
+    }
+
+    /// Why the command cannot have its turn for an unknown time: its group's Install cannot be undone yet.
+    fn waits_in_vain(&self, order: &Order) -> Option<String> {
+        let group = self.state.groups.get(&order.request.key.id())?;
+        let not_undone = group.active.as_ref()?.waits_to_be_undone()?;
+        Some(format!("{not_undone}; {}", not_undone.remedy()))
     }
 
     /// Whether the command's deployment is the one that its group waits with, or can begin. Another deployment of the

@@ -6,7 +6,7 @@ use crate::hook::{HookOutcome, HookResult};
 use crate::lifecycle::ends_deployments;
 use crate::machine::checks;
 use crate::machine::course::new_deployment;
-use crate::machine::event::{Effect, InstallReport, Prepared, Progress, Work, WorkFailure, WorkResult};
+use crate::machine::event::{Effect, Prepared, Progress, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::state::{Deployment, Failure, Group, Outcome, Script, StepStatus};
@@ -41,6 +41,9 @@ impl Turn<'_> {
             }
             (Work::RunHook { index, .. }, WorkResult::Hook(result)) => self.hook_ended(&mut deployment, index, result),
             (Work::Install, WorkResult::Installed(result)) => self.installed(&group, &mut deployment, result),
+            (work @ Work::Install, WorkResult::NotUndone(open)) => {
+                self.not_undone(&mut deployment, Effect { work, ..effect }, open);
+            }
             (Work::Probe { .. }, WorkResult::Probed(Ok(()))) => {
                 self.end_step(&mut deployment, StepStatus::Succeeded, None);
             }
@@ -103,25 +106,6 @@ impl Turn<'_> {
             return self.fail(deployment, None, failure, Vec::new());
         }
         self.end_step(deployment, StepStatus::Succeeded, None);
-    }
-
-    fn installed(&mut self, group: &Group, deployment: &mut Deployment, result: Result<InstallReport, WorkFailure>) {
-        match result {
-            Ok(report) => {
-                deployment.installed = true;
-                let installed = (!deployment.request.removes).then(|| deployment.to_installed(self.context.now_ms));
-                if let Some(group) = self.state.groups.get_mut(&group.key.id()) {
-                    group.installed_before = std::mem::replace(&mut group.installed, installed);
-                }
-                self.record(Kind::InstallFinished {
-                    deployment: deployment.id.clone(),
-                    entries: report.entries,
-                    entries_digest: report.entries_digest,
-                });
-                self.end_step(deployment, StepStatus::Succeeded, None);
-            }
-            Err(failure) => self.fail(deployment, None, failure, Vec::new()),
-        }
     }
 
     fn hook_ended(&mut self, deployment: &mut Deployment, index: usize, result: HookResult) {

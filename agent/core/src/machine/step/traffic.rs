@@ -26,7 +26,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn is_exclusive_going_on(&self) -> bool {
-        let of_deployments = self.state.all_active().filter_map(|(_, deployment)| deployment.in_flight.as_ref());
+        // One group's Install that cannot be undone yet does not hold the others.
+        let going_on = self.state.all_active().filter(|(_, deployment)| deployment.waits_to_be_undone().is_none());
+        let of_deployments = going_on.filter_map(|(_, deployment)| deployment.in_flight.as_ref());
         let returns = self.state.traffic.as_ref().and_then(|withdrawal| withdrawal.in_flight.as_ref());
         of_deployments.chain(returns).any(|effect| effect.work.is_exclusive())
     }

@@ -288,3 +288,34 @@ proptest! {
         }
     }
 }
+
+/// The service is not left waiting for a file system that may never come: the command fails, and so does every later one
+/// until the Install is undone.
+#[test]
+fn a_command_whose_install_cannot_be_undone_yet_is_reported_as_failed() {
+    let mut host = Host::default();
+    let group = order("prod", 1, "Install", 0).request.key;
+    let ended = |host: &Host, identifier: &str| match &host.state.service.command(identifier).unwrap().stage {
+        CommandStage::Ended(report) => Some(report.clone()),
+        _ => None,
+    };
+    host.command("1", order("prod", 1, "DownloadBundle", 0), &mut never);
+    host.stuck = Some(group);
+    host.receive("2", order("prod", 1, "Install", 0));
+    let install = host.acknowledge("2", CommandStatus::InProgress).remove(0);
+    let result = Box::new(host.perform(&install));
+    host.step(Event::Finished { effect: install.number, result }).unwrap();
+    let report = ended(&host, "2").expect("the command has ended");
+    assert!(report.status == CommandStatus::Failed && report.payload.contains("/srv is not mounted"), "{report:?}");
+    host.receive("3", order("prod", 2, "ApplicationStop", 1));
+    host.acknowledge("3", CommandStatus::InProgress);
+    assert_eq!(ended(&host, "3").expect("so has the next").status, CommandStatus::Failed);
+    host.stuck = None;
+    host.fail_at = Some(LifecycleEvent::Install);
+    let effects = host.crash();
+    host.run(effects, never);
+    host.fail_at = None;
+    assert!(host.state.groups.values().all(|group| group.active.is_none()), "{:?}", host.state.groups);
+    host.receive("4", order("prod", 3, "DownloadBundle", 0));
+    assert_eq!(host.acknowledge("4", CommandStatus::InProgress).len(), 1, "the next deployment begins");
+}

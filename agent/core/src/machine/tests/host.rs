@@ -91,6 +91,8 @@ pub(super) struct Host {
     /// Each time that the checks let a deployment go on.
     pub(super) probed: Vec<(DeploymentId, ProbePhase)>,
     pub(super) takes_out: bool,
+    /// The group whose install journal cannot be settled.
+    pub(super) stuck: Option<GroupKey>,
     /// The load balancers' side.
     pub(super) traffic: traffic::Traffic,
 }
@@ -113,12 +115,14 @@ impl Host {
         let read = serde_json::from_slice(&document).unwrap();
         assert_eq!(self.state, read, "the state does not survive being written");
         self.state = read;
+        take_up(&mut self.state);
         resume(&self.state)
     }
 
     pub(super) fn check_invariants(&mut self) {
         let in_flight: Vec<&Effect> = self.state.all_active().filter_map(|(_, d)| d.in_flight.as_ref()).collect();
-        let exclusive = in_flight.iter().filter(|e| e.work.is_exclusive()).count();
+        let going_on = self.state.all_active().filter(|(_, d)| d.waits_to_be_undone().is_none());
+        let exclusive = going_on.filter_map(|(_, d)| d.in_flight.as_ref()).filter(|e| e.work.is_exclusive()).count();
         assert!(exclusive <= 1, "two Installs at once: {in_flight:?}");
         self.nothing_is_forgotten();
         for (_, deployment) in self.state.all_active() {
@@ -173,10 +177,16 @@ impl Host {
                 let code = i32::from(fails(*event));
                 WorkResult::Hook(hook_result(HookOutcome::Exited { code }))
             }
-            Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
-            Work::Install => {
-                WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
+            Work::Install if self.stuck.as_ref() == Some(&deployment.request.key) => {
+                let (journal, why) = (deployment.id.clone(), "/srv is not mounted".to_owned());
+                return WorkResult::NotUndone(StillOpen { journal, why, cause: Some("cannot write".to_owned()) });
             }
+            Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
+            Work::Install => WorkResult::Installed(Ok(InstallReport {
+                entries: 1,
+                entries_digest: Sha256Digest::of(b""),
+                warnings: vec![],
+            })),
             Work::Probe { .. } if self.unhealthy && !rollback => WorkResult::Probed(Err(failure())),
             Work::Probe { phase } => {
                 self.probed.push((deployment.id.clone(), *phase));

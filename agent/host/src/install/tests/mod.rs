@@ -14,6 +14,7 @@ mod properties;
 mod race;
 mod space;
 mod speed;
+mod unmounted;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

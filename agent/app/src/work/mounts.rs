@@ -1,0 +1,76 @@
+//! New files must not go to the directory below a mount point because what the group is installed on is not mounted: the
+//! mount would hide them, and the old application with them.
+
+use std::path::{Path, PathBuf};
+
+use hostler_core::appspec::spec::AppSpec;
+use hostler_core::bundle::BundleListing;
+use hostler_core::machine::state::Group;
+use hostler_core::plan::wanted;
+use hostler_host::install;
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::work::chain;
+use crate::work::last_install::{last_install, standing_journal};
+
+/// Whether everything that a bundle wants to put on the host may go there. What is wrong with the bundle is said
+/// elsewhere.
+///
+/// # Errors
+/// A file system is missing, or the journal that says which cannot be read.
+pub fn check_destinations(setup: &Setup, group: &Group, spec: &AppSpec, listing: &BundleListing) -> Result<(), String> {
+    let Ok(wanted) = wanted(spec, listing, None) else { return Ok(()) };
+    check(setup, group, wanted.objects().iter().map(|object| object.path.as_path()))
+}
+
+/// Whether what a removal takes away can be reached.
+///
+/// # Errors
+/// A file system is missing, or the journal that says which cannot be read.
+pub fn check_removal(setup: &Setup, job: &Job) -> Result<(), String> {
+    if !job.deployment.request.removes {
+        return Ok(());
+    }
+    let last = last_install(setup, &job.group)?;
+    check(setup, &job.group, last.iter().flatten().map(|entry| entry.path.as_path()))
+}
+
+/// Whether none of these paths is on a file system that the group's last Install found and that is not mounted now.
+///
+/// # Errors
+/// A file system is missing, or the journal that says which cannot be read.
+fn check<'p>(setup: &Setup, group: &Group, paths: impl Iterator<Item = &'p Path>) -> Result<(), String> {
+    let Some((deployment, journal)) = standing_journal(setup, group)? else { return Ok(()) };
+    let lost = install::lost_mounts(&journal).map_err(|e| chain(&e))?;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let mut parents: Vec<&Path> = paths.filter_map(Path::parent).collect();
+    parents.dedup();
+    let real: Vec<PathBuf> = parents.into_iter().map(|parent| real(setup.layout.root(), parent)).collect();
+    let hit = lost.iter().find_map(|lost| {
+        let path = real.iter().find(|path| path.starts_with(&lost.point))?;
+        Some((lost, path))
+    });
+    let Some((lost, path)) = hit else { return Ok(()) };
+    Err(format!(
+        "{} is not mounted: {} has its files in {} on {}, and new ones would go to the directory below the mount point \
+         (not_mounted); mount it, then deploy again; if it is gone for good, stop the agent and run `hostler run --recover \
+         --give-up {deployment}`, then deploy again",
+        lost.point.display(),
+        group.key,
+        path.display(),
+        lost.was,
+    ))
+}
+
+/// A path of the host on this machine, with the links in what exists of it resolved.
+fn real(root: &Path, path: &Path) -> PathBuf {
+    let whole = root.join(path.strip_prefix("/").unwrap_or(path));
+    let resolved = whole.ancestors().find_map(|ancestor| {
+        let real = ancestor.canonicalize().ok()?;
+        Some(real.join(whole.strip_prefix(ancestor).ok()?))
+    });
+    resolved.unwrap_or(whole)
+}
