@@ -13,7 +13,7 @@ use crate::lifecycle::Change;
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::command::Order;
 use crate::machine::retention::Kept;
-use crate::machine::state::{Outcome, Request, Revision, StepStatus};
+use crate::machine::state::{NotUndone, Outcome, Request, Revision, StepStatus};
 use crate::release::AcceptedKeys;
 use crate::traffic::{Place, TrafficPhase};
 
@@ -319,16 +319,12 @@ pub enum Refusal {
         event: String,
     },
     /// An Install of the group has to be undone first.
-    #[error("the Install of {active} cannot be undone yet, and {key} takes no deployment before: {why}; {remedy}")]
+    #[error("{not_undone}; {key} takes no deployment before: {}", not_undone.remedy())]
     NotUndone {
-        /// The deployment that it belongs to.
-        active: DeploymentId,
         /// The group.
         key: GroupKey,
         /// What hinders that.
-        why: String,
-        /// What to do.
-        remedy: String,
+        not_undone: Box<NotUndone>,
     },
     /// There is nothing to return to.
     #[error("{key} has no good revision to return to; `hostler history` shows what was deployed")]

@@ -332,12 +332,9 @@ fn requester(request: &Request) -> Requester {
 fn refuse_while_active(group: &Group) -> Result<(), Refusal> {
     match &group.active {
         None => Ok(()),
-        Some(Deployment { id, not_undone: Some(not_undone), .. }) => Err(Refusal::NotUndone {
-            active: id.clone(),
-            key: group.key.clone(),
-            why: not_undone.why.clone(),
-            remedy: not_undone.remedy(),
-        }),
+        Some(Deployment { not_undone: Some(not_undone), .. }) => {
+            Err(Refusal::NotUndone { key: group.key.clone(), not_undone: Box::new(not_undone.clone()) })
+        }
         Some(active) => Err(Refusal::DeploymentActive {
             active: active.id.clone(),
             key: group.key.clone(),

@@ -20,9 +20,9 @@ use hostler_core::plan::actions::{InstalledEntry, Plan};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use super::mounts::{FileSystemRecord, LostMount, lost};
+use super::InstallError;
+use super::mounts::FileSystemRecord;
 use super::steps::{Step, Steps};
-use super::{InstallError, Left};
 use crate::perms::Recorded;
 
 const VERSION: u32 = 2;
@@ -30,8 +30,6 @@ const VERSION: u32 = 2;
 const BESIDE: u32 = 1;
 const NEW: &str = "install.new.json";
 const STAGED: &str = "install.staged.json";
-const LEFT: &str = "install.left.json";
-const GIVEN_UP: &str = "install.given-up";
 
 /// How far an Install is. What holds in each phase is all that recovery knows; the rest it finds by looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +61,7 @@ impl Phase {
         Self::Undone,
     ];
 
-    fn file(self) -> &'static str {
+    pub(super) fn file(self) -> &'static str {
         match self {
             Self::Staging => "install.staging.json",
             Self::Swapping => "install.swapping.json",
@@ -219,55 +217,6 @@ impl Journal {
         Ok(document.plan.installed)
     }
 
-    /// The file systems on which the Install worked and which are not mounted any more.
-    pub fn lost_mounts(&self, phase: Phase) -> Result<Vec<LostMount>, InstallError> {
-        #[derive(Deserialize)]
-        struct Document {
-            #[serde(default)]
-            file_systems: Vec<FileSystemRecord>,
-        }
-        let document: Document = read_json(&self.path.join(phase.file()))?;
-        Ok(if self.is_given_up()? { Vec::new() } else { lost(&document.file_systems) })
-    }
-
-    /// Whether somebody has said that what cannot be reached any more is lost.
-    pub fn is_given_up(&self) -> Result<bool, InstallError> {
-        let path = self.path.join(GIVEN_UP);
-        path.try_exists().map_err(|source| failed("read", &path, source))
-    }
-
-    pub fn give_up(&self, steps: &impl Steps) -> Result<(), InstallError> {
-        let path = self.path.join(GIVEN_UP);
-        File::create(&path).map_err(|source| failed("write", &path, source))?;
-        self.sync(steps)
-    }
-
-    /// What no pass so far could put back; the last pass alone may not know of it any more.
-    pub fn read_left(&self) -> Result<Vec<Left>, InstallError> {
-        let path = self.path.join(LEFT);
-        match path.try_exists().map_err(|source| failed("read", &path, source))? {
-            true => Ok(read_json_if_whole(&path)?.unwrap_or_default()),
-            false => Ok(Vec::new()),
-        }
-    }
-
-    /// Adds to what could not be put back. On disk with the next mark.
-    pub fn add_left(&self, more: &[Left], steps: &impl Steps) -> Result<(), InstallError> {
-        let mut left = self.read_left()?;
-        let before = left.len();
-        for new in more {
-            if !left.contains(new) {
-                left.push(new.clone());
-            }
-        }
-        if left.len() == before {
-            return Ok(());
-        }
-        let path = self.path.join(LEFT);
-        let file = write_json(&path, &left)?;
-        steps.sync(&file).map_err(|source| failed("write", &path, source))
-    }
-
     /// Makes the directory and the empty files. They are on disk once the caller has synchronised the file system.
     pub fn prepare(&self) -> Result<(), InstallError> {
         if self.phase()?.is_some() {
@@ -375,7 +324,7 @@ impl Journal {
         Ok(inodes.map(|inodes| inodes.into_iter().enumerate().map(staged).collect()))
     }
 
-    fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
+    pub(super) fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
         sync_directory(&self.path, steps)
     }
 }
@@ -393,7 +342,7 @@ fn sync_directory(path: &Path, steps: &impl Steps) -> Result<(), InstallError> {
     synced.map_err(|source| failed("synchronise", path, source))
 }
 
-fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
+pub(super) fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => InstallError::NoSpace { path, source },
@@ -405,14 +354,14 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> InstallError {
 /// the time. Larger ones stream, as all are written: half a million entries are not held in memory a second time.
 const READ_AS_A_WHOLE: u64 = 4 << 20;
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {
     parse_json(path)?.map_err(|error| InstallError::JournalContent {
         path: path.to_owned(),
         problem: format!("is damaged: {error}"),
     })
 }
 
-fn read_json_if_whole<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, InstallError> {
+pub(super) fn read_json_if_whole<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, InstallError> {
     Ok(parse_json(path)?.ok())
 }
 
@@ -430,7 +379,7 @@ fn parse_json<T: DeserializeOwned>(path: &Path) -> Result<serde_json::Result<T>,
     }
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<File, InstallError> {
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<File, InstallError> {
     let write = || {
         let mut writer = BufWriter::with_capacity(1 << 16, File::create(path)?);
         serde_json::to_writer(&mut writer, value)?;

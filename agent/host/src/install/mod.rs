@@ -35,6 +35,7 @@ mod journal;
 mod layout;
 mod lock;
 mod mounts;
+mod notes;
 mod outcome;
 mod places;
 mod restore;
@@ -214,7 +215,7 @@ pub fn prepare(journal: &Path) -> Result<(), InstallError> {
 ///
 /// # Errors
 /// The host differs from the plan, a file system is full, a permission is refused …; all of it undone, but for
-/// [`InstallError::NotUndone`], whose journal stays open for [`settle`].
+/// [`InstallError::NotUndone`], whose journal stays open for [`settle`], and for what [`InstallError::UndoneBut`] names.
 pub fn run(request: &InstallRequest<'_>) -> Result<Installed, InstallError> {
     run_with(request, &Straight)
 }

@@ -64,7 +64,7 @@ impl Mounts {
     /// The file system of an open directory; `None` where the kernel does not say.
     pub fn of(&self, directory: BorrowedFd<'_>) -> Option<FileSystemRecord> {
         let found = self.by_id.get(&mount_id(directory)?)?;
-        let id = nix::sys::statvfs::fstatvfs(directory).map_or(0, |found| found.filesystem_id() as u64);
+        let id = nix::sys::statvfs::fstatvfs(directory).map_or(0, |found| found.filesystem_id());
         Some(FileSystemRecord { id, ..found.clone() })
     }
 

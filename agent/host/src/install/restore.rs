@@ -369,14 +369,13 @@ impl<S: Steps> One<'_, S> {
 
 /// Whether two names are of one file, also where the file system numbers each name by itself.
 fn is_same(a: &Stat, b: &Stat) -> bool {
-    let looks = |stat: &Stat| {
-        (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64)
-    };
+    let looks =
+        |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);
     a.st_dev == b.st_dev && (a.st_ino == b.st_ino || looks(a) == looks(b))
 }
 
 /// Whether this is what was staged, also where the file system numbers its files anew with each mount.
 fn is_staged(staged: &Staged, stat: &Stat) -> bool {
-    let content = (stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+    let content = (stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);
     staged.inode == stat.st_ino || staged.content == Some(content)
 }

@@ -108,7 +108,7 @@ fn look_at_top<S: Steps>(
 }
 
 fn identity(action: usize, stat: &Stat) -> Staged {
-    let content = (stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+    let content = (stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);
     Staged { action, inode: stat.st_ino, content: Some(content) }
 }
 

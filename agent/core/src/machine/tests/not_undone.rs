@@ -44,7 +44,7 @@ fn nothing_of_the_group_goes_on_before_it_is_undone() {
     assert_eq!((active.in_flight.as_ref(), active.outcome), (Some(&install), None));
     for again in [host.deploy(3, request("prod", None)), host.deploy(4, request("prod", Some(7)))] {
         let refusal = again.unwrap_err();
-        assert!(matches!(&refusal, Refusal::NotUndone { active, .. } if *active == id(2)), "{refusal}");
+        assert!(matches!(&refusal, Refusal::NotUndone { not_undone, .. } if not_undone.journal == id(2)), "{refusal}");
         assert!(refusal.to_string().contains("/srv is not mounted"), "{refusal}");
     }
     let rollback = Event::Rollback {
@@ -66,14 +66,14 @@ fn it_is_tried_again_after_a_while_and_at_every_start_and_then_the_deployment_en
     assert_eq!(host.step(Event::Proceed).unwrap(), [], "it is not due");
     assert_eq!(host.state.next_due_ms(), Some(first.next_try_ms()));
     host.now = first.next_try_ms();
-    assert_eq!(host.step(Event::Proceed).unwrap(), [install.clone()]);
+    assert_eq!(host.step(Event::Proceed).unwrap(), std::slice::from_ref(&install));
     assert!(host.state.is_busy() && host.state.next_due_ms().is_none(), "it goes on");
     assert_eq!(host.end(&install), []);
     let second = host.not_undone("prod");
     assert_eq!((second.tries, second.since_ms), (2, first.since_ms));
     assert!(second.next_try_ms() > second.at_ms);
 
-    assert_eq!(host.crash(), [install.clone()], "a start does not wait");
+    assert_eq!(host.crash(), std::slice::from_ref(&install), "a start does not wait");
     assert!(host.state.is_busy());
     host.stuck = None;
     host.fail_at = Some(LifecycleEvent::Install);

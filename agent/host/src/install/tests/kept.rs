@@ -108,10 +108,10 @@ fn what_another_program_saves_while_everything_is_staged_is_what_comes_back() {
     saved(&world, "/srv/app/gone", "undone");
     let steps = all.1.steps();
     let first = steps.iter().position(|step| matches!(step, Step::Swap(_))).unwrap();
-    for at in first..steps.len() {
+    for (at, step) in steps.iter().enumerate().skip(first) {
         let world = World::update();
         world.run(&Replaces(&world, Faulty::at(at, Fault::Kill), Mutex::default())).unwrap_err();
-        let when = format!("killed at {:?}", steps[at]);
+        let when = format!("killed at {step:?}");
         assert!(matches!(world.settle(), Settled::Undone(_)), "{when}");
         saved(&world, "/srv/app/index.html", &when);
     }
