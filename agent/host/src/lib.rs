@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod login_environment;
 pub mod machine_scripts;
 pub mod memory;
+pub mod mounts;
 pub mod notify;
 pub mod observe;
 pub mod perms;

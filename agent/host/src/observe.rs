@@ -17,14 +17,17 @@ use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, HostFacts, Leads, LookAt, PathFact, Problems, Wanted,
-    plan, wanted,
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, LookAt, PathFact, Problems,
+    Wanted, plan, wanted,
 };
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, Group, User, faccessat, getegid, geteuid, getgroups};
+use rustix::fs::{StatxAttributes, StatxFlags};
+
+use crate::mounts::mount_point;
 
 use links::{Followed, follow};
 
@@ -123,7 +126,7 @@ struct Level<'a> {
 impl Observer {
     fn walk(&mut self, wanted: &Wanted, top: OwnedFd) {
         let list: BTreeSet<&Path> = wanted.list.iter().map(PathBuf::as_path).collect();
-        let fact = self.directory(&top).map_or_else(unreadable, PathFact::Directory);
+        let fact = self.directory(Path::new("/"), &top).map_or_else(unreadable, PathFact::Directory);
         self.facts.paths.insert("/".into(), fact);
         let mut levels = vec![Level { path: Path::new("/"), directory: Some(top) }];
         for (index, look) in wanted.look_at.iter().enumerate() {
@@ -168,6 +171,7 @@ impl Observer {
             SFlag::S_IFREG => {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 let mode = stat.st_mode & 0o7777;
+                self.note_guard(&look.path, guard(above, name));
                 self.insert(look, PathFact::File { size, mode, uid: stat.st_uid, gid: stat.st_gid });
                 None
             }
@@ -189,14 +193,14 @@ impl Observer {
         stat: &FileStat,
     ) -> Option<OwnedFd> {
         if !open {
-            let writable = may_write(above, name);
-            let fact = self.fact(stat, writable, || openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()));
+            let again = || openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty());
+            let fact = self.fact(&look.path, stat, above, name, again);
             self.insert(look, fact.map_or_else(unreadable, PathFact::Directory));
             return None;
         }
         match openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) {
             Ok(directory) => {
-                let fact = self.directory(&directory);
+                let fact = self.directory(&look.path, &directory);
                 self.insert(look, fact.map_or_else(unreadable, PathFact::Directory));
                 Some(directory)
             }
@@ -218,16 +222,18 @@ impl Observer {
         let trusted = stat.st_uid == 0 || stat.st_uid == self.uid;
         let (leads, opened) = match follow(&below(&self.real_root, &look.path), look.follow, trusted) {
             Followed::Not(leads) => (leads, None),
-            Followed::To(opened, real) => match (real.strip_prefix(&self.real_root), self.directory(&opened)) {
-                (Err(_), _) => (Leads::OutOfRoot, None),
-                (_, Err(error)) => {
-                    self.insert(look, unreadable(error));
-                    return None;
+            Followed::To(opened, real) => {
+                match (real.strip_prefix(&self.real_root), self.directory(&look.path, &opened)) {
+                    (Err(_), _) => (Leads::OutOfRoot, None),
+                    (_, Err(error)) => {
+                        self.insert(look, unreadable(error));
+                        return None;
+                    }
+                    (Ok(inside), Ok(directory)) => {
+                        (Leads::Directory { directory, real: Path::new("/").join(inside) }, Some(opened))
+                    }
                 }
-                (Ok(inside), Ok(directory)) => {
-                    (Leads::Directory { directory, real: Path::new("/").join(inside) }, Some(opened))
-                }
-            },
+            }
             Followed::Unreadable(error) => {
                 self.insert(look, unreadable(error));
                 return None;
@@ -237,17 +243,19 @@ impl Observer {
         opened
     }
 
-    fn directory(&mut self, directory: &OwnedFd) -> nix::Result<DirectoryFact> {
+    fn directory(&mut self, path: &Path, directory: &OwnedFd) -> nix::Result<DirectoryFact> {
         let stat = fstat(directory)?;
-        self.fact(&stat, may_write(directory, OsStr::new(".")), || Ok(directory))
+        self.fact(path, &stat, directory, OsStr::new("."), || Ok(directory))
     }
 
-    /// The fact of a directory; its file system is asked once for each device.
+    /// The fact of a directory, which is `name` in `above`; its file system is asked once for each device.
     fn fact<D: AsFd>(
         &mut self,
+        path: &Path,
         stat: &FileStat,
-        writable: bool,
-        open: impl FnOnce() -> nix::Result<D>,
+        above: &OwnedFd,
+        name: &OsStr,
+        open: impl Fn() -> nix::Result<D>,
     ) -> nix::Result<DirectoryFact> {
         let device = stat.st_dev;
         if let Entry::Vacant(unknown) = self.facts.devices.entry(device) {
@@ -256,10 +264,27 @@ impl Observer {
             unknown.insert(DeviceFact {
                 free_bytes: system.blocks_available().saturating_mul(system.fragment_size()),
                 free_inodes,
-                read_only: system.flags().contains(FsFlags::ST_RDONLY),
             });
         }
+        let guard = guard(above, name);
+        self.note_guard(path, guard);
+        let allowed = may_write(above, name);
+        // The same device may be mounted twice, once read-only, so that each directory is asked.
+        if !allowed && fstatvfs(open()?)?.flags().contains(FsFlags::ST_RDONLY) {
+            let real = below(&self.real_root, path);
+            let mount = mount_point(&real).unwrap_or(real);
+            let mount = mount.strip_prefix(&self.real_root).map_or(mount.clone(), |inside| Path::new("/").join(inside));
+            self.facts.read_only.insert(path.to_owned(), mount);
+        }
+        // What is made in an append-only directory cannot be renamed or taken back.
+        let writable = allowed && !guard.append_only;
         Ok(DirectoryFact { mode: stat.st_mode & 0o7777, writable, device })
+    }
+
+    fn note_guard(&mut self, path: &Path, guard: Guard) {
+        if guard.is_any() {
+            self.facts.guards.insert(path.to_owned(), guard);
+        }
     }
 
     fn insert(&mut self, look: &LookAt, fact: PathFact) {
@@ -274,6 +299,20 @@ fn unreadable(error: Errno) -> PathFact {
 /// The agent is not a setuid program, so that its real user, whom the kernel asks about here, is its effective one.
 fn may_write(above: &OwnedFd, name: &OsStr) -> bool {
     faccessat(above, name, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()).is_ok()
+}
+
+/// What the kernel says of an entry beyond its mode. Kernels and file systems that do not say it leave it to the Install,
+/// which then fails and leaves the host as it was.
+fn guard(above: &OwnedFd, name: &OsStr) -> Guard {
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    let Ok(found) = rustix::fs::statx(above, name, flags, StatxFlags::empty()) else { return Guard::default() };
+    // Only what the answer vouches for.
+    let has = |attribute| (found.stx_attributes & found.stx_attributes_mask).contains(attribute);
+    Guard {
+        immutable: has(StatxAttributes::IMMUTABLE),
+        append_only: has(StatxAttributes::APPEND),
+        mount_point: has(StatxAttributes::MOUNT_ROOT),
+    }
 }
 
 fn names(directory: &OwnedFd) -> nix::Result<Vec<OsString>> {

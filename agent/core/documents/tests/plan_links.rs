@@ -36,7 +36,7 @@ fn host(facts: &[(&str, PathFact)]) -> HostFacts {
     for path in ["/", "/srv", "/srv/app"] {
         host.paths.insert(path.into(), PathFact::Directory(DIRECTORY));
     }
-    host.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None, read_only: false });
+    host.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None });
     for (path, fact) in facts {
         host.paths.insert(PathBuf::from(path), fact.clone());
     }

@@ -9,8 +9,8 @@ use hostler_documents::appspec::spec::{
 use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
 use hostler_documents::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
 use hostler_documents::plan::{
-    ContentComparison, DeviceFact, DirectoryFact, Fact, HostFacts, PathFact, Problem, ProblemCode, Summary, plan,
-    wanted,
+    ContentComparison, DeviceFact, DirectoryFact, Fact, Guard, HostFacts, PathFact, Problem, ProblemCode, Summary,
+    plan, wanted,
 };
 
 fn spec(files: &[(&str, &str)]) -> AppSpec {
@@ -55,7 +55,7 @@ fn host(directories: &[&str]) -> HostFacts {
     let directory = PathFact::Directory(DirectoryFact { mode: 0o755, writable: true, device: 1 });
     let mut facts = HostFacts::default();
     facts.paths.extend(directories.iter().chain(&["/"]).map(|path| (PathBuf::from(path), directory.clone())));
-    facts.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: Some(1000), read_only: false });
+    facts.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: Some(1000) });
     facts
 }
 
@@ -166,7 +166,7 @@ fn owners_may_be_names_or_numbers_and_only_root_gives_files_away() {
 fn room_is_counted_in_blocks_and_inodes_on_each_file_system() {
     let (spec, bundle) = (spec(&[("/", "/srv/app")]), listing(&["a", "b/c"]));
     // /srv/app and b are made, and two files of two blocks each.
-    let device = |free_bytes, free_inodes| DeviceFact { free_bytes, free_inodes, read_only: false };
+    let device = |free_bytes, free_inodes| DeviceFact { free_bytes, free_inodes };
     let with = |fact| {
         let mut facts = host(&["/srv"]);
         facts.devices.insert(1, fact);
@@ -175,8 +175,105 @@ fn room_is_counted_in_blocks_and_inodes_on_each_file_system() {
     assert!(with(device(6 * 4096, Some(4))).is_ok());
     assert!(with(device(6 * 4096, None)).is_ok());
     assert_eq!(codes(with(device(6 * 4096 - 1, Some(3)))), ["no_space", "no_inodes"]);
-    let read_only = DeviceFact { read_only: true, ..device(0, Some(0)) };
-    assert_eq!(codes(with(read_only)), ["read_only_file_system"]);
+}
+
+/// A host with the directories of `/srv/app`, in which the agent may write or not.
+fn host_with_app(writable: bool) -> HostFacts {
+    let mut facts = host(&["/srv"]);
+    let directory = PathFact::Directory(DirectoryFact { mode: 0o755, writable, device: 1 });
+    facts.paths.extend(["/srv/app", "/srv/app/b"].map(|path| (path.into(), directory.clone())));
+    facts
+}
+
+#[test]
+fn a_read_only_mount_is_told_once_by_its_name_and_nothing_of_its_space() {
+    let (spec, bundle) = (spec(&[("/", "/srv/app")]), listing(&["a", "b/c"]));
+    let mut facts = host_with_app(false);
+    facts.devices.insert(1, DeviceFact { free_bytes: 0, free_inodes: Some(0) });
+    for directory in ["/srv/app", "/srv/app/b"] {
+        facts.read_only.insert(directory.into(), "/srv/app".into());
+    }
+    let problems = make(&spec, &bundle, &facts).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].code, ProblemCode::ReadOnlyFileSystem);
+    assert_eq!(problems[0].message, "/srv/app is mounted read-only");
+    facts.read_only.remove(Path::new("/srv/app/b"));
+    assert_eq!(codes(make(&spec, &bundle, &facts)), ["not_writable", "read_only_file_system"]);
+}
+
+#[test]
+fn guarded_files_and_directories_are_told_with_the_command_that_helps() {
+    let (spec, bundle) = (spec(&[("/", "/srv/app")]), listing(&["a", "b/c"]));
+    let immutable = Guard { immutable: true, ..Guard::default() };
+    let append_only = Guard { append_only: true, ..Guard::default() };
+    let mounted = Guard { mount_point: true, ..Guard::default() };
+    let file = || PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 };
+    let entry = |path: &str, kind| InstalledEntry { path: path.into(), kind };
+    let last = [
+        entry("/srv/app/a", InstalledKind::File),
+        entry("/srv/app/gone", InstalledKind::File),
+        entry("/srv/app/old", InstalledKind::Directory),
+    ];
+    let told = |path: &str, guard: Guard, cleanup: bool| {
+        let mut facts = host_with_app(true);
+        facts.paths.extend(["/srv/app/a", "/srv/app/gone", "/srv/app/theirs"].map(|path| (path.into(), file())));
+        facts.paths.insert("/srv/app/old".into(), facts.paths[Path::new("/srv/app")].clone());
+        facts.listings.insert("/srv/app/old".into(), Vec::new());
+        facts.guards.insert(path.into(), guard);
+        let wanted = wanted(&spec, &bundle, Some(&last)).unwrap();
+        let problems = plan(&wanted, &facts, FileExistsBehavior::Disallow, cleanup).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    for (path, guard, expected) in [
+        ("/srv/app/a", immutable, "/srv/app/a is immutable (chattr +i) (immutable); run `chattr -i /srv/app/a`"),
+        ("/srv/app/a", append_only, "/srv/app/a is append-only (chattr +a) (append_only); run `chattr -a /srv/app/a`"),
+        (
+            "/srv/app/gone",
+            immutable,
+            "/srv/app/gone is immutable (chattr +i) (immutable); run `chattr -i /srv/app/gone`",
+        ),
+        ("/srv/app/old", immutable, "/srv/app/old is immutable (chattr +i) (immutable); run `chattr -i /srv/app/old`"),
+        // What is not touched may be guarded, and a directory that became a mount point stays.
+        ("/srv/app/theirs", immutable, ""),
+        ("/srv/app/b", mounted, ""),
+        ("/srv/app/old", mounted, ""),
+    ] {
+        assert_eq!(told(path, guard, true), expected, "{path}");
+    }
+    for path in ["/srv/app/a", "/srv/app/gone"] {
+        let said = told(path, mounted, true);
+        assert!(said.contains("something is mounted on it (mount_point_in_the_way)"), "{said}");
+        assert!(said.contains(&format!("umount {path}")), "{said}");
+    }
+    assert_eq!(told("/srv/app/gone", immutable, false), "");
+}
+
+#[test]
+fn a_guarded_directory_in_which_something_changes_or_that_gets_attributes_is_told_as_such() {
+    let (spec, bundle) = (spec(&[("/", "/srv/app")]), listing(&["a", "b/c"]));
+    for (guard, code) in [
+        (Guard { immutable: true, ..Guard::default() }, "immutable"),
+        (Guard { append_only: true, ..Guard::default() }, "append_only"),
+    ] {
+        let mut facts = host_with_app(true);
+        let locked = PathFact::Directory(DirectoryFact { mode: 0o755, writable: false, device: 1 });
+        facts.paths.insert("/srv/app/b".into(), locked);
+        facts.guards.insert("/srv/app/b".into(), guard);
+        assert_eq!(codes(make(&spec, &bundle, &facts)), [code]);
+        // An owned one whose content stays and that gets a mode.
+        let last = [InstalledEntry { path: "/srv/app/b".into(), kind: InstalledKind::Directory }];
+        let permissions = vec![Permission { mode: Some(0o750), pattern: "b".into(), ..permission("/srv/app") }];
+        let mut with_mode = AppSpec { permissions, file_exists_behavior: None, ..spec.clone() };
+        with_mode.file_exists_behavior = Some(FileExistsBehavior::Retain);
+        facts.paths.insert("/srv/app/b/c".into(), PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 });
+        let made = |spec: &AppSpec| {
+            let wanted = wanted(spec, &bundle, Some(&last)).unwrap();
+            plan(&wanted, &facts, FileExistsBehavior::Disallow, true)
+        };
+        assert_eq!(codes(made(&with_mode)), [code]);
+        with_mode.permissions.clear();
+        assert!(made(&with_mode).is_ok());
+    }
 }
 
 #[test]

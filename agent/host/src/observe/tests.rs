@@ -7,6 +7,8 @@ use hostler_core::bundle::{BundleEntry, BundlePath, EntryKind};
 use hostler_core::plan::actions::InstalledKind;
 use hostler_core::plan::{Change, ProblemCode, Summary};
 
+mod guarded;
+
 use super::*;
 
 fn spec(files: &[(&str, &str)]) -> AppSpec {

@@ -162,6 +162,7 @@ impl<'a> Planner<'a> {
         self.own(object, InstalledKind::Directory);
         let attributes = self.attributes(object);
         if attributes != Attributes::default() {
+            self.needs.guarded.change(self.facts, &object.path);
             self.directories.push(Action::KeepDirectory { path: object.path.clone(), attributes });
         }
     }
@@ -219,6 +220,9 @@ impl<'a> Planner<'a> {
     fn put(&mut self, object: &WantedObject, parent: Parent, replaces: bool) {
         let mut attributes = self.attributes(object);
         let path = object.path.clone();
+        if replaces {
+            self.needs.guarded.take_away(self.facts, &path);
+        }
         match &object.kind {
             WantedKind::File { source, size } => {
                 self.occupy(object, parent, *size);

@@ -21,6 +21,10 @@ pub struct HostFacts {
     pub groups: BTreeMap<String, u32>,
     /// File systems by device id.
     pub devices: BTreeMap<u64, DeviceFact>,
+    /// What keeps existing files and directories from being changed, whoever asks; most have nothing.
+    pub guards: HashMap<PathBuf, Guard>,
+    /// The directories that are on a read-only mount, and where it is mounted, without the root prefix where it is below.
+    pub read_only: BTreeMap<PathBuf, PathBuf>,
     /// Whom the agent runs as.
     pub agent: AgentFact,
     /// Which group owns the files and links of other groups that the plan is about, by resolved path; see `note_group`.
@@ -31,6 +35,11 @@ impl HostFacts {
     /// What is at this path.
     pub fn at(&self, path: &Path) -> &PathFact {
         self.paths.get(path).unwrap_or(&PathFact::Absent)
+    }
+
+    /// What keeps the file or directory at this path from being changed.
+    pub(super) fn guard(&self, path: &Path) -> Guard {
+        self.guards.get(path).copied().unwrap_or_default()
     }
 
     /// The directory at this path, be it directly or through a link that was followed.
@@ -123,8 +132,24 @@ pub struct DeviceFact {
     pub free_bytes: u64,
     /// Inodes that the agent may still use; `None` where the file system has no fixed number.
     pub free_inodes: Option<u64>,
-    /// Whether it is mounted read-only.
-    pub read_only: bool,
+}
+
+/// What keeps a file or directory from being changed although its owner and mode allow it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// The immutable attribute (`chattr +i`): not even root may change, replace or remove it.
+    pub immutable: bool,
+    /// The append-only attribute (`chattr +a`): the same but for what is added.
+    pub append_only: bool,
+    /// Something is mounted on it: it cannot be replaced or removed.
+    pub mount_point: bool,
+}
+
+impl Guard {
+    /// Whether anything guards it.
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
 }
 
 /// Whom the agent runs as.

@@ -196,6 +196,12 @@ fn dispose(
         }
         return;
     };
+    // A directory that became a mount point stays where it is, unless something else comes there.
+    if kind != InstalledKind::Directory || makes_way {
+        needs.guarded.take_away(facts, &entry.path);
+    } else {
+        needs.guarded.change(facts, &entry.path);
+    }
     if let Some(directory) = entry.path.parent().and_then(|parent| facts.directory(parent)) {
         needs.change(directory, &entry.path);
     }

@@ -18,6 +18,7 @@ pub mod actions;
 mod attributes;
 mod decide;
 mod facts;
+mod guards;
 mod leftovers;
 mod needs;
 mod neighbours;
@@ -30,7 +31,7 @@ mod summary;
 mod wanted;
 
 pub use decide::plan;
-pub use facts::{AgentFact, DeviceFact, DirectoryFact, HostFacts, Leads, PathFact};
+pub use facts::{AgentFact, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, PathFact};
 pub use neighbours::warnings;
 pub use problem::{Fact, Problem, ProblemCode};
 pub use problems::Problems;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::facts::{DirectoryFact, HostFacts};
+use super::guards::Guarded;
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 
@@ -13,6 +14,8 @@ const BLOCK: u64 = 4096;
 /// Adds up what the actions need.
 #[derive(Default)]
 pub(super) struct Needs {
+    /// What would be changed and is guarded.
+    pub(super) guarded: Guarded,
     devices: BTreeMap<u64, Need>,
     unwritable: BTreeSet<PathBuf>,
 }
@@ -20,6 +23,8 @@ pub(super) struct Needs {
 struct Need {
     bytes: u64,
     inodes: u64,
+    /// Whether some directory on it can be written; else there is nothing to be said of its space.
+    writable: bool,
     /// Some path on the device, for the message.
     example: PathBuf,
 }
@@ -35,29 +40,22 @@ impl Needs {
 
     /// An entry of an existing directory is made, replaced or removed.
     pub(super) fn change(&mut self, directory: &DirectoryFact, path: &Path) {
-        self.need(directory.device, path);
+        self.need(directory.device, path).writable |= directory.writable;
         if !directory.writable {
             self.unwritable.insert(path.parent().unwrap_or(path).to_owned());
         }
     }
 
     fn need(&mut self, device: u64, path: &Path) -> &mut Need {
-        self.devices.entry(device).or_insert_with(|| Need { bytes: 0, inodes: 0, example: path.to_owned() })
+        let new = || Need { bytes: 0, inodes: 0, writable: false, example: path.to_owned() };
+        self.devices.entry(device).or_insert_with(new)
     }
 
     /// What cannot be met.
     pub(super) fn unmet(self, facts: &HostFacts, problems: &mut Problems) {
-        let mut read_only = BTreeSet::new();
-        for (device, need) in &self.devices {
+        for (device, need) in self.devices.iter().filter(|(_, need)| need.writable) {
             let Some(fact) = facts.devices.get(device) else { continue };
             let path = &need.example;
-            if fact.read_only {
-                read_only.insert(*device);
-                let message = format!("the file system of {} is mounted read-only", shown(path));
-                let hint = "mount it read-write, or name a destination on another one";
-                problems.push(Problem::new(ProblemCode::ReadOnlyFileSystem, message, hint).path(path));
-                continue;
-            }
             if need.bytes > fact.free_bytes {
                 let (needed, free) = (need.bytes, fact.free_bytes);
                 let message =
@@ -74,14 +72,6 @@ impl Needs {
                 );
             }
         }
-        for directory in &self.unwritable {
-            // Nothing is writable on a read-only file system, and that was said already.
-            if facts.directory(directory).is_some_and(|d| read_only.contains(&d.device)) {
-                continue;
-            }
-            let message = format!("the agent (user {}) may not write in {}", facts.agent.uid, shown(directory));
-            let hint = "change the directory's owner or mode, or run the agent as root";
-            problems.push(Problem::new(ProblemCode::NotWritable, message, hint).path(directory));
-        }
+        self.guarded.problems(facts, self.unwritable, problems);
     }
 }

@@ -89,8 +89,14 @@ problem_codes! {
     SamePlace, "same_place", Host;
     /// A directory in which the agent may not write.
     NotWritable, "not_writable", Host;
-    /// A file system that is mounted read-only.
+    /// A mount that is read-only.
     ReadOnlyFileSystem, "read_only_file_system", Host;
+    /// A file or directory that is immutable (`chattr +i`).
+    Immutable, "immutable", Host;
+    /// A file or directory that is append-only (`chattr +a`).
+    AppendOnly, "append_only", Host;
+    /// Something that must be replaced or removed and is a mount point, as a file that is bind-mounted.
+    MountPointInTheWay, "mount_point_in_the_way", Host;
     /// Not enough bytes free.
     NoSpace, "no_space", Host;
     /// Not enough inodes free.
