@@ -15,6 +15,7 @@ mod doctor;
 mod examples;
 mod fuzzing;
 mod health;
+mod host_facts;
 mod host_report;
 mod hosts_hooks;
 mod http_support;

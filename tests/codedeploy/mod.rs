@@ -8,7 +8,7 @@ mod envelope;
 mod faults;
 mod hosts;
 mod links;
-mod local;
+pub mod local;
 mod local_kinds;
 mod migrate;
 mod revisions;
@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::support::codedeploy::{CommandService, s3, specification};
 use crate::support::crash_support::{Bundle, Host, Running, hook_lines_of};
-use hostler_core::codedeploy::local::DEFAULT_EVENTS as IN_PLACE;
+pub use hostler_core::codedeploy::local::DEFAULT_EVENTS as IN_PLACE;
 
 /// A host that the service knows, and the service.
 pub fn served() -> (Host, CommandService) {

@@ -25,9 +25,10 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, Group, User, faccessat, getegid, geteuid, getgroups};
-use rustix::fs::{StatxAttributes, StatxFlags};
 
-use crate::mounts::mount_point;
+use guard::{guard, read_only_mount};
+
+mod guard;
 
 use links::{Followed, follow};
 
@@ -271,9 +272,7 @@ impl Observer {
         let allowed = may_write(above, name);
         // The same device may be mounted twice, once read-only, so that each directory is asked.
         if !allowed && fstatvfs(open()?)?.flags().contains(FsFlags::ST_RDONLY) {
-            let real = below(&self.real_root, path);
-            let mount = mount_point(&real).unwrap_or(real);
-            let mount = mount.strip_prefix(&self.real_root).map_or(mount.clone(), |inside| Path::new("/").join(inside));
+            let mount = read_only_mount(&self.real_root, &below(&self.real_root, path));
             self.facts.read_only.insert(path.to_owned(), mount);
         }
         // What is made in an append-only directory cannot be renamed or taken back.
@@ -301,20 +300,6 @@ fn may_write(above: &OwnedFd, name: &OsStr) -> bool {
     faccessat(above, name, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()).is_ok()
 }
 
-/// What the kernel says of an entry beyond its mode. Kernels and file systems that do not say it leave it to the Install,
-/// which then fails and leaves the host as it was.
-fn guard(above: &OwnedFd, name: &OsStr) -> Guard {
-    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    let Ok(found) = rustix::fs::statx(above, name, flags, StatxFlags::empty()) else { return Guard::default() };
-    // Only what the answer vouches for.
-    let has = |attribute| (found.stx_attributes & found.stx_attributes_mask).contains(attribute);
-    Guard {
-        immutable: has(StatxAttributes::IMMUTABLE),
-        append_only: has(StatxAttributes::APPEND),
-        mount_point: has(StatxAttributes::MOUNT_ROOT),
-    }
-}
-
 fn names(directory: &OwnedFd) -> nix::Result<Vec<OsString>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut names = Vec::new();
@@ -332,7 +317,11 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-fn agent() -> Result<AgentFact, ObserveError> {
+/// Whom this process runs as; the effective group comes last.
+///
+/// # Errors
+/// When the system does not say.
+pub fn agent() -> Result<AgentFact, ObserveError> {
     let mut gids: Vec<u32> =
         getgroups().map_err(|e| ObserveError::Agent(e.into()))?.into_iter().map(|gid| gid.as_raw()).collect();
     gids.push(getegid().as_raw());

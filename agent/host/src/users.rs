@@ -1,6 +1,7 @@
 //! Users and groups of this host, by the system's own lookup (NSS), so that directory services count too.
 
 use std::ffi::CString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hostler_core::hook::DEFAULT_PATH;
@@ -103,9 +104,14 @@ pub fn group_exists(name: &str) -> bool {
 /// Whether a program exists: a path as it is, a name in the search path that hooks have.
 pub fn program_exists(name: &str) -> bool {
     if name.contains('/') {
-        return Path::new(name).is_file();
+        return is_program(Path::new(name));
     }
-    DEFAULT_PATH.split(':').any(|directory| Path::new(directory).join(name).is_file())
+    DEFAULT_PATH.split(':').any(|directory| is_program(&Path::new(directory).join(name)))
+}
+
+/// Whether there is a file that can be executed.
+pub fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn by_id(uid: u32) -> nix::Result<User> {

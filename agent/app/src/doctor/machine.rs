@@ -8,7 +8,7 @@ use hostler_core::doctor::{Code, Finding, hardening, ledger_room, room};
 use hostler_core::machine::State;
 use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
-use hostler_host::{clock, inspect, ledger, users};
+use hostler_host::{clock, inspect, ledger, mounts, users};
 
 use crate::session::{Hold, ledger_failure, read_state};
 use crate::setup::Setup;
@@ -32,7 +32,11 @@ pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
 fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
     let directory = setup.layout.state();
     let shown = directory.display();
+    if setup.drop_in.is_some() {
+        findings.extend(noexec(&setup.layout.codedeploy("")));
+    }
     let Ok(metadata) = std::fs::metadata(directory) else {
+        findings.extend(noexec(directory));
         findings.push(Finding::info(Code::StateDirectory, format!("{shown} does not exist; the first start makes it")));
         return;
     };
@@ -48,6 +52,8 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
     } else if !inspect::may_write(directory) {
         let message = format!("{shown} cannot be written");
         Finding::error(Code::StateDirectory, message, "see whether its file system is mounted read-only")
+    } else if let Some(noexec) = noexec(directory) {
+        noexec
     } else {
         Finding::ok(Code::StateDirectory, shown.to_string())
     });
@@ -102,6 +108,15 @@ fn installs(state: &State) -> Finding {
         format!("{}: since {}: {not_undone}", group.key, clock::local_time(not_undone.since_ms))
     });
     Finding::error(Code::Installs, texts.collect::<Vec<_>>().join("; "), first.remedy())
+}
+
+/// Hooks are files of unpacked bundles.
+fn noexec(directory: &Path) -> Option<Finding> {
+    let mount = mounts::noexec_mount(directory)?;
+    let (directory, mount) = (directory.display(), mount.display());
+    let message = format!("{directory} is on {mount}, which is mounted noexec: no script of a bundle can start");
+    let remedy = format!("mount -o remount,exec {mount}, or keep the state on another mount");
+    Some(Finding::error(Code::StateDirectory, message, remedy))
 }
 
 fn disk(state: &Path, findings: &mut Vec<Finding>) {

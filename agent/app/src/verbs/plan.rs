@@ -14,7 +14,7 @@ use hostler_core::appspec::spec::EventHooks;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
-use hostler_core::plan::{Fact, Problem, Summary};
+use hostler_core::plan::{Fact, Problem, Summary, judge_scripts};
 use hostler_core::store::Location;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::ledger;
@@ -27,9 +27,10 @@ use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
 use crate::sources::store::{self, AnyObject};
-use crate::work::bundle::{and_more, diagnose_bundle, diagnose_host, may_change, plan_install, untold};
+use crate::work::bundle::{and_more, diagnose_bundle, may_change, plan_install, untold};
 use crate::work::last_install::Installs;
 use crate::work::old_hooks::old_hooks;
+use crate::work::scripts;
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -38,7 +39,7 @@ struct Document {
     deployable: bool,
     /// Whether `problems` are warnings, because the appspec has them checked again after BeforeInstall.
     checked_again: bool,
-    /// What was found in the appspec, in the bundle, and of what they need on this host.
+    /// What was found in the appspec and in the bundle.
     diagnostics: Vec<Diagnostic>,
     /// Why it cannot be installed: facts of the bundle, then facts of this host.
     problems: Vec<Problem>,
@@ -110,7 +111,12 @@ fn examine(
         (document.problems, document.problems_left_out) = (in_plan.errors, NonZeroUsize::new(in_plan.left_out));
         return Ok(document);
     };
-    document.diagnostics.extend(diagnose_host(directory, &found.name, spec, &listing, &setup.limits));
+    let recheck = spec.extension.recheck_after_before_install;
+    let runs_in = setup.layout.state();
+    let revision = scripts::Revision { archive: directory, spec, listing: &listing, runs_in, commanded: false };
+    let found_of_scripts = scripts::problems(setup, revision).map_err(|f| Failure::say(ExitCode::Failed, f.message))?;
+    let (of_scripts, mut suspicious) = judge_scripts(found_of_scripts, recheck);
+    let (mut left_out, mut problems) = (of_scripts.left_out(), Vec::from(of_scripts));
     let (old_hooks, old_problem) = match group.map(|group| old_hooks(setup, group)) {
         Some(found) => found.map_err(|failure| Failure::say(ExitCode::Failed, failure.message))?,
         None => (Vec::new(), None),
@@ -124,18 +130,20 @@ fn examine(
         Ok(planned) => {
             let compared = compare_contents(&planned.plan, directory, setup.layout.root())?;
             document.files = Some(Summary::new(&planned.plan, &compared));
-            document.suspicious = untold(planned.warnings, &found.diagnostics);
-            document.deployable = true;
+            suspicious.extend(untold(planned.warnings, &found.diagnostics));
+            document.deployable = problems.is_empty();
         }
         Err(error) => {
-            document.checked_again = may_change(&error) && spec.extension.recheck_after_before_install;
+            document.checked_again = problems.is_empty() && may_change(&error) && recheck;
             document.deployable = document.checked_again;
-            let PlanError::Problems(problems) = error else { return Err(Failure::from(error)) };
-            document.problems_left_out = NonZeroUsize::new(problems.left_out());
-            document.problems = problems.into();
-            document.problems.sort_by_key(|problem| problem.fact);
+            let PlanError::Problems(of_install) = error else { return Err(Failure::from(error)) };
+            left_out += of_install.left_out();
+            problems.extend(of_install);
+            problems.sort_by_key(|problem| problem.fact);
         }
     }
+    document.problems_left_out = NonZeroUsize::new(left_out);
+    (document.problems, document.suspicious) = (problems, suspicious);
     Ok(document)
 }
 

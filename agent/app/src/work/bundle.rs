@@ -33,9 +33,7 @@ const HEAD_BYTES: u64 = 64 << 10;
 pub struct ReadAppspec {
     /// What it means.
     pub spec: AppSpec,
-    /// Its name in the bundle.
-    pub name: String,
-    /// What was found; warnings only.
+    /// What was found; warnings, and what counts as one in a bundle that was let in before.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -52,19 +50,50 @@ pub fn read_appspec(
     usable(diagnose_bundle(archive, listing, custom, limits)?, listing)
 }
 
+/// The same for a bundle that was let in before; see [`usable_before`].
+///
+/// # Errors
+/// There is none, or it is wrong; the message shows the lines.
+pub fn read_kept_appspec(
+    archive: &Path,
+    listing: &BundleListing,
+    custom: Option<&str>,
+    limits: &Limits,
+) -> Result<ReadAppspec, WorkFailure> {
+    usable_before(diagnose_bundle(archive, listing, custom, limits)?, listing)
+}
+
 /// The appspec, if it can be used.
 ///
 /// # Errors
 /// It is wrong; the message shows the lines.
-pub fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
-    if found.has_errors() {
+fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
+    usable_but_for(found, listing, |_| false)
+}
+
+/// The appspec of a bundle that was let in before: a fault that only its scripts show, and that an earlier version of
+/// hostler let pass, must neither keep a host from returning to it nor take its other scripts from it.
+///
+/// # Errors
+/// It is wrong; the message shows the lines.
+pub fn usable_before(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
+    usable_but_for(found, listing, |code| code == Code::ScriptHasCarriageReturns)
+}
+
+fn usable_but_for(
+    found: Diagnosed,
+    listing: &BundleListing,
+    passes: fn(Code) -> bool,
+) -> Result<ReadAppspec, WorkFailure> {
+    let mut errors = found.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    if found.spec.is_none() || errors.any(|d| !passes(d.code)) {
         let InPlan { errors, left_out, .. } = found.in_plan(listing);
         let more = (left_out > 0).then(|| format!("\n{}", and_more(left_out)));
         return Err(fail(found.render(&errors) + &more.unwrap_or_default()));
     }
-    let Diagnosed { diagnostics, text, name, spec } = found;
+    let Diagnosed { diagnostics, text, spec, .. } = found;
     match spec {
-        Some(spec) => Ok(ReadAppspec { spec, name, diagnostics }),
+        Some(spec) => Ok(ReadAppspec { spec, diagnostics }),
         None => Err(fail(diagnose::render(&diagnostics, &text))),
     }
 }
@@ -190,7 +219,7 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
     format!("the bundle has no {} at its top{hint}", names.join(" or "))
 }
 
-/// What of the host will surprise: users, groups and interpreters that it does not have.
+/// What this machine, which is usually not the one that the bundle is for, does not have: users, groups, interpreters.
 pub fn diagnose_host(
     archive: &Path,
     name: &str,
@@ -212,7 +241,7 @@ pub fn diagnose_host(
 }
 
 /// The first bytes of every script that is a plain file of the bundle.
-fn script_heads(archive: &Path, spec: &AppSpec, listing: &BundleListing) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn script_heads(archive: &Path, spec: &AppSpec, listing: &BundleListing) -> BTreeMap<PathBuf, Vec<u8>> {
     let scripts = spec.hooks.iter().flat_map(|hooks| &hooks.scripts);
     let paths = scripts.filter_map(|s| hostler_core::bundle::BundlePath::new(s.location.trim_start_matches('/')));
     let files =
@@ -287,7 +316,7 @@ pub fn plan_error_text(error: &PlanError) -> String {
 }
 
 /// Problems for people, one a line; above them how many there are, where not all are listed.
-fn problems_text(problems: &Problems) -> String {
+pub fn problems_text(problems: &Problems) -> String {
     let (listed, more) = (problems.len(), problems.left_out());
     let title = (more > 0).then(|| format!("there are {} problems, of which {listed} are listed:", listed + more));
     title.into_iter().chain(problems.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")

@@ -7,7 +7,7 @@ use hostler_core::bundle::BundleListing;
 use hostler_core::ids::{DeploymentId, Sha256Digest};
 use hostler_core::machine::WorkResult;
 use hostler_core::machine::event::{InstallReport, StillOpen, WorkFailure};
-use hostler_core::machine::state::Creator;
+use hostler_core::machine::state::{Creator, Source};
 use hostler_core::plan::ProblemCode;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_core::plan::destinations;
@@ -147,7 +147,11 @@ fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec,
     // Hooks may have changed the bundle (a build, a download), so it is listed again.
     let listing = archive::list(archive).map_err(|e| fail(chain(&e)))?;
     let appspec_name = job.deployment.request.policy.appspec_name.as_deref();
-    let read = bundle::read_appspec(archive, &listing, appspec_name, &setup.limits)?;
+    let reader = match job.deployment.request.source {
+        Source::Kept { .. } => bundle::read_kept_appspec,
+        _ => bundle::read_appspec,
+    };
+    let read = reader(archive, &listing, appspec_name, &setup.limits)?;
     Ok((read.spec, listing))
 }
 

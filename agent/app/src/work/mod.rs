@@ -15,6 +15,7 @@ mod probe;
 mod reboot;
 pub mod recover;
 mod room;
+pub mod scripts;
 mod service_bundle;
 pub mod service_files;
 pub mod stage;

@@ -15,6 +15,7 @@ use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Revision, Source};
+use hostler_core::plan::Problems;
 use hostler_core::store::Content;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::atomic;
@@ -26,11 +27,12 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::signatures;
 use crate::work::bundle::{
-    ReadAppspec, diagnose_host, may_change, plan_error_text, plan_install, read_appspec, refuses_link, untold,
+    ReadAppspec, may_change, plan_error_text, plan_install, problems_text, read_appspec, read_kept_appspec,
+    refuses_link, untold,
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{blocking, chain, fail, mounts, room, service_bundle, service_files};
+use crate::work::{blocking, chain, fail, mounts, room, scripts, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -209,14 +211,22 @@ fn unpack_as(
 fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) -> Result<Prepared, WorkFailure> {
     let policy = &job.deployment.request.policy;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    let read = read_appspec(&archive, listing, policy.appspec_name.as_deref(), &setup.limits)?;
-    let mut findings = read.diagnostics.clone();
-    findings.extend(diagnose_host(&archive, &read.name, &read.spec, listing, &setup.limits));
-    let mut warnings: Vec<String> = findings.iter().map(diagnose::one_line).collect();
+    let reader = match job.deployment.request.source {
+        Source::Kept { .. } => read_kept_appspec,
+        _ => read_appspec,
+    };
+    let read = reader(&archive, listing, policy.appspec_name.as_deref(), &setup.limits)?;
+    let mut warnings: Vec<String> = read.diagnostics.iter().map(diagnose::one_line).collect();
+    let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, listing)?;
+    warnings.extend(script_warnings.iter().map(ToString::to_string));
     // A rollback that only starts the old application again installs nothing; which events a deployment of the CodeDeploy
     // service has is not known yet.
     if job.deployment.commanded.is_some() || job.deployment.step(LifecycleEvent::Install).is_some() {
-        warnings.extend(check_install(setup, job, &read, listing)?);
+        let checked = check_install(setup, job, &read, listing);
+        warnings.extend(checked.map_err(|failure| after(&script_errors, failure))?);
+    }
+    if !script_errors.is_empty() {
+        return Err(fail(problems_text(&script_errors)));
     }
     if job.deployment.commanded.is_some() {
         // Which scripts run, and of which revision, is said by each command.
@@ -236,6 +246,14 @@ fn health(setup: &Setup, job: &Job, spec: &AppSpec) -> PreparedHealth {
         checks,
         bake_seconds: spec.extension.bake_seconds.unwrap_or(job.deployment.request.policy.bake_seconds),
     }
+}
+
+/// All is told at once.
+fn after(errors: &Problems, failure: WorkFailure) -> WorkFailure {
+    if errors.is_empty() {
+        return failure;
+    }
+    WorkFailure { message: format!("{}\n{}", problems_text(errors), failure.message), ..failure }
 }
 
 /// Whether the files can be put in place on the host as it is, as far as that must be so already.

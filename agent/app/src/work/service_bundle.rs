@@ -22,10 +22,10 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store::AnyObject;
-use crate::work::bundle::read_appspec;
+use crate::work::bundle::{problems_text, read_appspec};
 use crate::work::fetch::{Bundles, from_network, store_failure};
 use crate::work::prepare::unpack;
-use crate::work::{blocking, chain, fail};
+use crate::work::{blocking, chain, fail, scripts};
 
 /// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
 ///
@@ -140,7 +140,8 @@ pub fn unpack_into(
     }
 }
 
-/// The effect CheckBundle: what is wrong with the bundle for good, before the old revision's scripts run.
+/// The effect CheckBundle: what is wrong with the bundle for good, or keeps its scripts from starting here, before the old
+/// revision's scripts run.
 pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
@@ -170,5 +171,7 @@ fn look(setup: &Setup, job: &Job, revision: Revision, paths: &DeploymentPaths) -
     let checked = paths.checked();
     let (_, listing) = unpack_into(setup, job, revision, paths, &checked)?;
     let name = job.deployment.request.policy.appspec_name.as_deref();
-    read_appspec(&checked, &listing, name, &setup.limits).map(drop)
+    let read = read_appspec(&checked, &listing, name, &setup.limits)?;
+    let (errors, _) = scripts::check(setup, job, &checked, &read.spec, &listing)?;
+    if errors.is_empty() { Ok(()) } else { Err(fail(problems_text(&errors))) }
 }

@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Request};
+use hostler_core::plan::judge_scripts;
 use hostler_core::store::Content;
 use hostler_host::atomic;
 
 use crate::setup::Setup;
 use crate::sources::signatures;
-use crate::work::bundle::{diagnose_host, may_change, plan_error_text, plan_install, read_appspec};
+use crate::work::bundle::{may_change, plan_error_text, plan_install, problems_text, read_appspec};
 use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin, unpacked_before};
 use crate::work::finish::has_room;
 use crate::work::last_install::Installs;
 use crate::work::prepare::unpack;
-use crate::work::{blocking, chain, fail};
+use crate::work::{blocking, chain, fail, scripts};
 
 /// Why a bundle is not ready.
 #[derive(Debug)]
@@ -91,12 +92,24 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
     let archive = staging.archive();
     let (_, listing) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
     let read = read_appspec(&archive, &listing, request.policy.appspec_name.as_deref(), &setup.limits)?;
-    for finding in diagnose_host(&archive, &read.name, &read.spec, &listing, &setup.limits) {
-        log::warn!(group:% = group.key; "{}", hostler_core::appspec::diagnose::one_line(&finding));
+    let recheck = read.spec.extension.recheck_after_before_install;
+    let revision = scripts::Revision {
+        archive: &archive,
+        spec: &read.spec,
+        listing: &listing,
+        runs_in: &archive,
+        commanded: false,
+    };
+    let (errors, warnings) = judge_scripts(scripts::problems(setup, revision)?, recheck);
+    for warning in warnings {
+        log::warn!(group:% = group.key; "{warning}");
+    }
+    if !errors.is_empty() {
+        return Err(fail(problems_text(&errors)));
     }
     match plan_install(setup, &read.spec, &listing, (Some(&ground.0), &ground.1), &request.policy) {
         Ok(_) => Ok(()),
-        Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => Ok(()),
+        Err(error) if may_change(&error) && recheck => Ok(()),
         Err(error) => Err(fail(plan_error_text(&error))),
     }
 }

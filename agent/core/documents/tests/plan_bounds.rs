@@ -94,7 +94,7 @@ fn the_same_reason_for_each_file_is_kept_as_often_as_is_of_use_and_counted() {
         facts.paths.insert(object.path.clone(), there);
     }
     facts.paths.insert("/".into(), directory);
-    facts.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None, read_only: false });
+    facts.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None });
     let problems = plan(&wanted, &facts, FileExistsBehavior::Disallow, true).unwrap_err();
     assert_eq!((problems.len(), problems.left_out()), (files - 2000, 2000));
     assert!(problems.are_of_the_host() && problems.iter().all(|p| p.code == ProblemCode::FileExists));

@@ -268,7 +268,7 @@ fn a_guarded_directory_in_which_something_changes_or_that_gets_attributes_is_tol
         facts.paths.insert("/srv/app/b/c".into(), PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 });
         let made = |spec: &AppSpec| {
             let wanted = wanted(spec, &bundle, Some(&last)).unwrap();
-            plan(&wanted, &facts, FileExistsBehavior::Disallow, true)
+            plan(&wanted, &facts, FileExistsBehavior::Disallow, true).map_err(Vec::from)
         };
         assert_eq!(codes(made(&with_mode)), [code]);
         with_mode.permissions.clear();

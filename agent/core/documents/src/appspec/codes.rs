@@ -80,6 +80,8 @@ codes! {
     SourceAbsent "source-absent" Error,
     /// A hook whose script the bundle does not hold.
     ScriptAbsent "script-absent" Error,
+    /// An interpreter in a `#!` line that ends in a carriage return.
+    ScriptHasCarriageReturns "script-has-carriage-returns" Error,
     /// A key that the agent's configuration does not have.
     UnknownConfigurationKey "unknown-configuration-key" Error,
     /// A value of the agent's configuration that is missing or cannot be used.
@@ -149,8 +151,8 @@ codes! {
     ScriptNotExecutable "script-not-executable" Warning,
     /// A script without a `#!` line.
     ScriptWithoutInterpreter "script-without-interpreter" Warning,
-    /// A `#!` line that ends in a carriage return.
-    ScriptHasCarriageReturns "script-has-carriage-returns" Warning,
+    /// An argument in a `#!` line that ends in a carriage return.
+    ArgumentHasCarriageReturn "argument-has-carriage-return" Warning,
     /// An empty script.
     ScriptEmpty "script-empty" Warning,
     /// A background process that keeps the hook's output open.

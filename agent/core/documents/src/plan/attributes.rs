@@ -72,7 +72,8 @@ impl<'a> Givers<'a> {
         let id = resolve_name(&self.facts.users, name);
         if id.is_none() && self.told.insert((ProblemCode::UnknownUser, name)) {
             let message = format!("the user {name:?} is unknown on this host");
-            let hint = "create the user, in the image or in a BeforeInstall hook, or correct the name";
+            let hint = "create the user when the image is made, or in BeforeInstall with `hostler: {install: {recheck_after: \
+                        BeforeInstall}}`, or correct the name";
             problems.push(Problem::new(ProblemCode::UnknownUser, message, hint).at(permission.at));
         }
         id
@@ -82,7 +83,8 @@ impl<'a> Givers<'a> {
         let id = resolve_name(&self.facts.groups, name);
         if id.is_none() && self.told.insert((ProblemCode::UnknownGroup, name)) {
             let message = format!("the group {name:?} is unknown on this host");
-            let hint = "create the group, in the image or in a BeforeInstall hook, or correct the name";
+            let hint = "create the group when the image is made, or in BeforeInstall with `hostler: {install: {recheck_after: \
+                        BeforeInstall}}`, or correct the name";
             problems.push(Problem::new(ProblemCode::UnknownGroup, message, hint).at(permission.at));
         }
         id

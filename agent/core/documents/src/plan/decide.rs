@@ -282,6 +282,8 @@ impl<'a> Planner<'a> {
     }
 
     fn problem(&mut self, code: ProblemCode, object: &WantedObject, message: String, hint: &str) {
+        // What it would get is looked up all the same: everything that is wrong is told at once.
+        self.attributes(object);
         self.problems.push(Problem::new(code, message, hint).path(&object.path));
     }
 

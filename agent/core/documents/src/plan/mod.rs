@@ -26,6 +26,7 @@ mod paths;
 mod permissions;
 mod problem;
 mod problems;
+mod scripts;
 mod source;
 mod summary;
 mod wanted;
@@ -35,5 +36,8 @@ pub use facts::{AgentFact, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, P
 pub use neighbours::warnings;
 pub use problem::{Fact, Problem, ProblemCode};
 pub use problems::Problems;
+pub use scripts::{
+    Remedy, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, SearchPath, judge_scripts,
+};
 pub use summary::{Change, ContentComparison, Summary, SummaryEntry};
 pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, destinations, wanted};

@@ -101,7 +101,7 @@ problem_codes! {
     NoSpace, "no_space", Host;
     /// Not enough inodes free.
     NoInodes, "no_inodes", Host;
-    /// An owner, or a user of an access control list, that the host does not know.
+    /// An owner, a user of an access control list, or one whom a script runs as, that the host does not know.
     UnknownUser, "unknown_user", Host;
     /// A group that the host does not know.
     UnknownGroup, "unknown_group", Host;
@@ -109,6 +109,12 @@ problem_codes! {
     OwnerNotPermitted, "owner_not_permitted", Host;
     /// A file or link that another group of the host installed too.
     SharedPath, "shared_path", Host;
+    /// An interpreter of a script that the host does not have.
+    InterpreterMissing, "interpreter_missing", Host;
+    /// A script that the user whom it runs as may not read or reach in the bundle.
+    ScriptClosedToUser, "script_closed_to_user", Host;
+    /// Bundles are unpacked where nothing can be executed.
+    NoexecMount, "noexec_mount", Host;
     /// A path that could not be looked at.
     CannotLook, "cannot_look", Host;
 }

@@ -43,6 +43,12 @@ pub fn host_questions(spec: &AppSpec, heads: &BTreeMap<PathBuf, Vec<u8>>) -> Hos
     }
 }
 
+fn supply(how: &str) -> String {
+    format!(
+        "{how} it when the image is made, or in BeforeInstall with `hostler: {{install: {{recheck_after: BeforeInstall}}}}`"
+    )
+}
+
 /// Warns of users, groups and interpreters that the host does not have. A hook may still make them.
 pub fn lint_host(
     name: &str,
@@ -54,22 +60,16 @@ pub fn lint_host(
     let mut findings = Findings::new(name, limits.diagnostics);
     for need in users(spec).into_iter().filter(|need| knowledge.users.get(need.name) == Some(&false)) {
         let message = format!("this host has no user {}, which {} names", quoted(need.name), need.what);
-        findings
-            .add(Code::UserUnknown, Some(need.at), message)
-            .help("make it when the image is built, or in BeforeInstall with `hostler: {install: {recheck_after: BeforeInstall}}`");
+        findings.add(Code::UserUnknown, Some(need.at), message).help(supply("make"));
     }
     for need in groups(spec).into_iter().filter(|need| knowledge.groups.get(need.name) == Some(&false)) {
         let message = format!("this host has no group {}, which {} names", quoted(need.name), need.what);
-        findings
-            .add(Code::GroupUnknown, Some(need.at), message)
-            .help("make it when the image is built, or in BeforeInstall with `hostler: {install: {recheck_after: BeforeInstall}}`");
+        findings.add(Code::GroupUnknown, Some(need.at), message).help(supply("make"));
     }
     for (program, location, at) in programs(spec, heads) {
         if knowledge.interpreters.get(&program) == Some(&false) {
             let message = format!("this host has no {}, which the script {} needs", quoted(&program), quoted(location));
-            findings
-                .add(Code::InterpreterMissing, Some(at), message)
-                .help("install it when the image is built, or in an earlier hook");
+            findings.add(Code::InterpreterMissing, Some(at), message).help(supply("install"));
         }
     }
     findings.into_list()

@@ -11,6 +11,7 @@ mod tests;
 pub use bundle::lint_bundle;
 pub use host::{HostKnowledge, HostQuestions, host_questions, lint_host};
 pub use paths::{bundle_path, host_path};
+pub(crate) use script::interpreters;
 
 use std::path::PathBuf;
 

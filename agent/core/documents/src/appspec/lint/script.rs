@@ -21,18 +21,37 @@ pub(super) fn check(script: &HookScript, head: &[u8], findings: &mut Findings) {
         background(script, head, findings);
         return;
     };
-    if line.ends_with('\r') {
-        let message =
-            format!("the `#!` line of {location} ends in a carriage return: the interpreter will not be found");
-        findings
-            .add(Code::ScriptHasCarriageReturns, at, message)
-            .help("save it with Unix line ends, or write `*.sh text eol=lf` into .gitattributes");
-    }
+    carriage_return(script, &line, findings);
     let is_shell = interpreters(head).iter().any(|interpreter| {
         matches!(interpreter.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ksh" | "zsh" | "ash"))
     });
     if is_shell {
         background(script, head, findings);
+    }
+}
+
+/// The kernel takes a carriage return for a part of the interpreter's name, and hands it on as a part of an argument.
+fn carriage_return(script: &HookScript, line: &str, findings: &mut Findings) {
+    if !line.ends_with('\r') {
+        return;
+    }
+    let location = quoted(&script.location);
+    let help = "save it with Unix line ends (`sed -i 's/\\r$//'`), or write `*.sh text eol=lf` into .gitattributes";
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let interpreter = words.next().unwrap_or_default();
+    let mut arguments = words.peekable();
+    let is_env = interpreter.rsplit('/').next() == Some("env");
+    let has_options = arguments.peek().is_some_and(|word| word.starts_with('-'));
+    if is_env && has_options {
+        // `env -S` takes a carriage return for a blank.
+        return;
+    }
+    if interpreter.ends_with('\r') || is_env {
+        let message = format!("line 1 of {location} ends in a carriage return: its interpreter will not be found");
+        findings.add(Code::ScriptHasCarriageReturns, Some(script.at), message).help(help);
+    } else {
+        let message = format!("line 1 of {location} ends in a carriage return, which its interpreter is handed");
+        findings.add(Code::ArgumentHasCarriageReturn, Some(script.at), message).help(help);
     }
 }
 
@@ -44,7 +63,7 @@ fn interpreter_line(head: &[u8]) -> Option<String> {
 }
 
 /// The programs that a script's first line needs: a path, and after `env` a name to be found in PATH.
-pub(super) fn interpreters(head: &[u8]) -> Vec<String> {
+pub(crate) fn interpreters(head: &[u8]) -> Vec<String> {
     let Some(line) = interpreter_line(head) else { return Vec::new() };
     let mut words = line.split_whitespace();
     let Some(program) = words.next() else { return Vec::new() };

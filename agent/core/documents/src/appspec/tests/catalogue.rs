@@ -55,6 +55,7 @@ const CASES: &[Case] = &[
     alone(Code::InvalidExtension, "version: 0.0\nos: linux\nhostler:\n  traffic: {method: dns}\n"),
     with(Code::SourceAbsent, "version: 0.0\nos: linux\nfiles:\n  - source: Conf/app.conf\n    destination: /etc/app\n", &[("conf/app.conf", 0o644, "x")]),
     with(Code::ScriptAbsent, "version: 0.0\nos: linux\nhooks:\n  ApplicationStart:\n    - location: scripts/start.sh --now\n", &[("scripts/start.sh", 0o755, "#!/bin/sh\n")]),
+    with(Code::ScriptHasCarriageReturns, START, &[("scripts/start.sh", 0o755, "#!/bin/bash\r\nsystemctl start web\r\n")]),
     alone(Code::ByteOrderMark, "\u{feff}version: 0.0\nos: linux\n"),
     alone(Code::Aliases, "version: 0.0\nos: linux\nhooks:\n  BeforeInstall: &steps\n    - location: a.sh\n  AfterInstall: *steps\n"),
     alone(Code::DuplicateKey, "version: 0.0\nos: linux\nfiles:\n  - source: bin\n    destination: /srv/one\n    destination: /srv/two\n"),
@@ -87,7 +88,7 @@ const CASES: &[Case] = &[
     alone(Code::OptionsWithoutHook, "version: 0.0\nos: linux\nhostler:\n  hooks:\n    BeforeInstall:\n      a.sh: {repeatable: true}\n"),
     with(Code::ScriptNotExecutable, START, &[("scripts/start.sh", 0o644, "#!/bin/sh\n")]),
     with(Code::ScriptWithoutInterpreter, START, &[("scripts/start.sh", 0o755, "systemctl start web\n")]),
-    with(Code::ScriptHasCarriageReturns, START, &[("scripts/start.sh", 0o755, "#!/bin/bash\r\nsystemctl start web\r\n")]),
+    with(Code::ArgumentHasCarriageReturn, START, &[("scripts/start.sh", 0o755, "#!/bin/bash -e\r\nsystemctl start web\r\n")]),
     with(Code::ScriptEmpty, START, &[("scripts/start.sh", 0o755, "")]),
     with(Code::BackgroundKeepsOutput, START, &[("scripts/start.sh", 0o755, "#!/bin/bash\ncd /srv/app && true\nnohup java \\\n  -jar app.jar &\n")]),
     Case { code: Code::InterpreterMissing, text: START.as_bytes(), bundle: &[("scripts/start.sh", 0o755, "#!/usr/bin/env -S python4 -u\n")], host_lacks: &["python4"] },
@@ -194,6 +195,27 @@ fn what_is_right_is_not_warned_of() {
         ],
     );
     assert_eq!(findings(&case), []);
+}
+
+#[test]
+fn a_carriage_return_is_an_error_where_no_interpreter_can_be_found_and_nowhere_else() {
+    let expected = [
+        ("#!/bin/sh\r\n", Some(Code::ScriptHasCarriageReturns)),
+        ("#! /bin/sh\r\n", Some(Code::ScriptHasCarriageReturns)),
+        ("#!/bin/sh\r", Some(Code::ScriptHasCarriageReturns)),
+        ("#!/usr/bin/env python3\r\n", Some(Code::ScriptHasCarriageReturns)),
+        ("#!/usr/bin/env\r\n", Some(Code::ScriptHasCarriageReturns)),
+        ("#!/usr/bin/perl -w\r\n", Some(Code::ArgumentHasCarriageReturn)),
+        // env takes it for a blank there.
+        ("#!/usr/bin/env -S python3\r\n", None),
+        ("#!/bin/sh\n# \r\n", None),
+    ];
+    let told = expected.map(|(head, _)| {
+        let bundle: &'static [_] = Box::leak(Box::new([("scripts/start.sh", 0o755, head)]));
+        let diagnostics = findings(&with(Code::Empty, START, bundle));
+        (head, diagnostics.iter().map(|found| found.code).find(|code| code.name().contains("carriage")))
+    });
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Whether the scripts of a revision can start on this host as it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hostler_core::appspec::spec::AppSpec;
+use hostler_core::bundle::BundleListing;
+use hostler_core::hook::DEFAULT_PATH;
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::plan::{
+    Problem, Problems, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, SearchPath, judge_scripts,
+};
+use hostler_host::users::UserError;
+use hostler_host::{mounts, observe, users};
+
+use crate::ports::Job;
+use crate::setup::Setup;
+use crate::work::bundle::script_heads;
+use crate::work::{chain, fail};
+
+/// A revision's unpacked bundle, and how its scripts are to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Revision<'a> {
+    /// The unpacked bundle.
+    pub archive: &'a Path,
+    /// Its appspec.
+    pub spec: &'a AppSpec,
+    /// What it holds.
+    pub listing: &'a BundleListing,
+    /// Where its scripts will be when they run.
+    pub runs_in: &'a Path,
+    /// Whether the CodeDeploy service commands the deployment.
+    pub commanded: bool,
+}
+
+/// Errors and warnings about scripts of a deployment that cannot start. What a script that runs before may put right is
+/// left to it where the appspec says so; and in deployments of the CodeDeploy service, whose agent never looked.
+///
+/// # Errors
+/// The user database does not answer.
+pub fn check(
+    setup: &Setup,
+    job: &Job,
+    archive: &Path,
+    spec: &AppSpec,
+    listing: &BundleListing,
+) -> Result<(Problems, Vec<Problem>), WorkFailure> {
+    let commanded = job.deployment.commanded.is_some();
+    let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded })?;
+    if job.deployment.request.rolls_back.is_some() {
+        // The new application is gone either way: what of the old one can start is started.
+        return Ok((Problems::default(), found.into_iter().map(|found| found.problem).collect()));
+    }
+    Ok(judge_scripts(found, commanded || spec.extension.recheck_after_before_install))
+}
+
+/// What keeps scripts from starting.
+///
+/// # Errors
+/// The user database does not answer.
+pub fn problems(setup: &Setup, revision: Revision<'_>) -> Result<Vec<ScriptProblem>, WorkFailure> {
+    let Revision { archive, spec, listing, runs_in, commanded } = revision;
+    let drop_in = setup.drop_in.as_ref().filter(|_| commanded);
+    let heads = script_heads(archive, spec, listing);
+    let scripts = Scripts {
+        spec,
+        listing,
+        heads: &heads,
+        default_user: drop_in.and_then(|drop_in| drop_in.agent.user.as_deref()),
+        // In the CodeDeploy agent's place a profile of the host may set another one.
+        search_path: if commanded { SearchPath::Likely(DEFAULT_PATH) } else { SearchPath::Known(DEFAULT_PATH) },
+    };
+    Ok(scripts.problems(&answers(scripts.questions(), runs_in)?))
+}
+
+fn answers(questions: ScriptQuestions, runs_in: &Path) -> Result<ScriptFacts, WorkFailure> {
+    let mut known = BTreeMap::new();
+    for name in questions.users {
+        match users::lookup(&name) {
+            Ok(user) => drop(known.insert(name, ScriptUser { uid: user.uid, gids: user.groups })),
+            Err(UserError::Unknown { .. }) => {}
+            Err(error) => return Err(fail(chain(&error))),
+        }
+    }
+    Ok(ScriptFacts {
+        users: known,
+        programs: questions.programs.into_iter().filter(|path| users::is_program(path)).collect(),
+        noexec: mounts::noexec_mount(runs_in),
+        agent: observe::agent().map_err(|e| fail(chain(&e)))?,
+    })
+}
