@@ -6,7 +6,8 @@
 //! - Nothing is written outside the destination, and nothing is ever written or hard-linked through a symbolic link.
 //!   A link that leads out of the bundle is content and is kept as it is.
 //! - Content is streamed. Memory holds the listing and some buffers, whatever the bundle's size.
-//! - Modes and modification times are kept (zero means the time of unpacking), the owner is the agent.
+//! - Modes and modification times are kept (zero means the time of unpacking), the owner is the agent. The top can be
+//!   entered by every user besides.
 //! - The same path twice: the last one counts, as with tar; if the two are different kinds of things, the bundle is
 //!   refused. Names that differ only in case or in Unicode normalisation are different names.
 //! - One directory alone at the top that holds a name with `appspec` in it (any case) is taken away, as the CodeDeploy

@@ -255,7 +255,7 @@ fn modes_and_times_are_kept_and_directories_are_closed_last() {
         .file("implied/f", b"");
     room.unpack(&tar.end()).unwrap();
     let mode = |path: &str| fs::metadata(room.destination().join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("."), mode("d"), mode("d/run.sh"), mode("implied")), (0o750, 0o2555, 0o751, 0o755));
+    assert_eq!((mode("."), mode("d"), mode("d/run.sh"), mode("implied")), (0o755, 0o2555, 0o751, 0o755));
     for path in ["d", "d/run.sh"] {
         assert_eq!(fs::metadata(room.destination().join(path)).unwrap().mtime(), 1_600_000_000, "{path}");
     }
