@@ -23,6 +23,7 @@ pub mod memory;
 pub mod mounts;
 pub mod notify;
 pub mod observe;
+mod path_bytes;
 pub mod perms;
 pub mod power;
 pub mod probe;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! settings awslogs placeholders        what is shipped, and where to
+//! pattern                              which names a pattern of files means
 //! identity rotation                    which bytes belong to which file, whatever its name is now
 //! lines timestamp encoding redact      bytes of a file to the text and time of an event
 //! batch service                        events to one request that the service takes
@@ -20,6 +21,7 @@ pub mod encoding;
 pub mod identity;
 pub mod lag;
 pub mod lines;
+pub mod pattern;
 pub mod placeholders;
 pub mod redact;
 pub mod rotation;

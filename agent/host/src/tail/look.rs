@@ -56,11 +56,15 @@ impl Tail {
         (self.look_wanted, self.swept_ms, self.blind) = (false, now_ms, false);
         for key in self.sources.keys().cloned().collect::<Vec<_>>() {
             let Some(source) = self.sources.get(&key).cloned() else { continue };
-            for directory in source.directories() {
-                self.blind |= !self.watch.add(&directory);
+            let found = source.find(self.limits.log_files_of_pattern);
+            for directory in &found.directories {
+                self.blind |= !self.watch.add(directory);
+            }
+            if found.cut {
+                self.errors.too_many(&source.pattern, self.limits.log_files_of_pattern);
             }
             let first_time = !self.positions.book.sources.contains(&key);
-            let paths = source.paths(self.limits.log_files_of_pattern);
+            let paths = found.files;
             let there: BTreeSet<&PathBuf> = paths.iter().collect();
             self.leave_missing(&key, &there, now_ms);
             for path in &paths {

@@ -25,6 +25,7 @@ mod report;
 mod rotated;
 mod send;
 mod source;
+mod walk;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,12 @@ impl Errors {
         self.note(stream, format!("cannot read {}: {error}", path.display()));
         if self.said.len() < MOST_SAID && self.said.insert(path.to_owned()) {
             log::warn!(path:% = path.display(), error:%; "a log cannot be read");
+        }
+    }
+
+    fn too_many(&mut self, pattern: &str, most: usize) {
+        if self.said.len() < MOST_SAID && self.said.insert(PathBuf::from(pattern)) {
+            log::warn!(pattern, most; "a pattern of logs finds too many files or directories: the first ones are followed, narrow it down");
         }
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use hostler_core::logs::identity::{Fingerprint, Identity};
 use serde::{Deserialize, Serialize};
 
-use crate::atomic;
+use crate::{atomic, path_bytes};
 
 /// Bytes of each of the two files when they are made.
 const SLOT_BYTES: u64 = 512 << 10;
@@ -36,6 +36,7 @@ pub(super) struct FileRecord {
     pub id: u64,
     /// The source that follows it.
     pub source: String,
+    #[serde(with = "path_bytes")]
     pub path: PathBuf,
     pub identity: Identity,
     /// Bytes that the service has acknowledged.
@@ -47,6 +48,7 @@ pub(super) struct FileRecord {
     /// Nanoseconds of its last change, as it was last looked at.
     pub changed_ns: u64,
     /// The path at which it was first seen: files of one origin are sent one after the other.
+    #[serde(with = "path_bytes")]
     pub origin: PathBuf,
     /// Bytes, as last seen.
     pub size: u64,

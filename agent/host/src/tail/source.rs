@@ -1,16 +1,17 @@
 //! A pattern of files that are followed.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use glob::{MatchOptions, Pattern};
+use hostler_core::logs::pattern::{BadPattern, PathPattern, Pattern};
 use hostler_core::logs::placeholders::{Names, expand};
 use hostler_core::logs::rotation::{Packing, packing};
 use hostler_core::logs::service;
 use hostler_core::logs::settings::{BadRules, FileSettings, InitialPosition, Rules, Target};
 
 use super::neighbours::name_of;
+use super::walk::{Found, walk};
 
 /// Files of one pattern, and where they are shipped to.
 #[derive(Debug, Clone)]
@@ -19,6 +20,7 @@ pub struct FileSource {
     pub key: String,
     /// A path or glob, absolute.
     pub pattern: String,
+    files: Arc<PathPattern>,
     exclude: Arc<[Pattern]>,
     /// Where to, with the placeholders of single files left.
     pub target: Target,
@@ -45,7 +47,7 @@ pub enum BadSource {
         /// What was written.
         pattern: String,
         /// What is wrong with it.
-        source: glob::PatternError,
+        source: BadPattern,
     },
 }
 
@@ -55,14 +57,17 @@ impl FileSource {
     /// # Errors
     /// What is wrong with them.
     pub fn new(settings: &FileSettings, names: Names, local: &jiff::tz::TimeZone) -> Result<Self, BadSource> {
-        let pattern =
-            |text: &str| Pattern::new(text).map_err(|source| BadSource::Pattern { pattern: text.to_owned(), source });
-        pattern(&settings.file)?;
-        let exclude = settings.exclude.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?;
+        let bad = |text: &str| {
+            let pattern = text.to_owned();
+            |source| BadSource::Pattern { pattern, source }
+        };
+        let files = PathPattern::new(&settings.file).map_err(bad(&settings.file))?;
+        let exclude = settings.exclude.iter().map(|text| Pattern::new(text).map_err(bad(text)));
         Ok(Self {
             key: format!("file:{}", settings.file),
             pattern: settings.file.clone(),
-            exclude,
+            files: Arc::new(files),
+            exclude: exclude.collect::<Result<_, _>>()?,
             target: settings.target.clone(),
             names,
             rules: Arc::new(settings.rules.compile(local)?),
@@ -79,49 +84,16 @@ impl FileSource {
         self
     }
 
-    fn is_glob(&self) -> bool {
-        self.pattern.contains(['*', '?', '['])
-    }
-
     /// The files that are there now, at most so many, without those that are excluded or packed.
-    pub(super) fn paths(&self, most: usize) -> Vec<PathBuf> {
-        if !self.is_glob() {
-            let path = PathBuf::from(&self.pattern);
-            // One that cannot be looked at is there.
-            return if matches!(path.try_exists(), Ok(false)) { Vec::new() } else { vec![path] };
-        }
-        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
-        let Ok(found) = glob::glob_with(&self.pattern, options) else { return Vec::new() };
-        let wanted = found.flatten().filter(|path| packing(&name_of(path)) == Packing::Plain && !self.excludes(path));
-        let mut paths: Vec<PathBuf> = wanted.take(most).collect();
-        paths.sort();
-        paths
+    pub(super) fn find(&self, most: usize) -> Found {
+        // A path that is written out is meant as it is.
+        let is_plain = self.files.parts.is_empty();
+        walk(&self.files, most, |path| is_plain || (packing(&name_of(path)) == Packing::Plain && !self.excludes(path)))
     }
 
     fn excludes(&self, path: &Path) -> bool {
-        let name = name_of(path);
-        self.exclude.iter().any(|pattern| pattern.matches_path(path) || pattern.matches(&name))
-    }
-
-    /// The directories in which files of the pattern may appear.
-    pub(super) fn directories(&self) -> BTreeSet<PathBuf> {
-        let mut directories = BTreeSet::new();
-        let parent = Path::new(&self.pattern).parent().unwrap_or(Path::new("/")).to_owned();
-        if !parent.to_string_lossy().contains(['*', '?', '[']) {
-            directories.insert(parent);
-            return directories;
-        }
-        // Every directory that the pattern's parents match: new ones among them are seen from the one above.
-        let mut pattern = PathBuf::new();
-        for part in parent.components() {
-            let is_glob = part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-            if is_glob {
-                directories.extend(expand_directories(&pattern));
-            }
-            pattern.push(part);
-        }
-        directories.extend(expand_directories(&parent));
-        directories
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        self.exclude.iter().any(|pattern| pattern.matches(path.as_os_str().as_bytes()) || pattern.matches(name))
     }
 
     /// The group and stream of a file.
@@ -141,12 +113,4 @@ pub(super) fn names_of(target: &Target, names: &Names) -> (String, String) {
     let or_default = |name: Option<String>| name.unwrap_or_else(|| "default".to_owned());
     let group = or_default(service::group_name(&expand(&target.log_group_name, names)));
     (group, or_default(service::stream_name(&expand(&target.log_stream_name, names))))
-}
-
-fn expand_directories(pattern: &Path) -> Vec<PathBuf> {
-    let text = pattern.to_string_lossy();
-    if !text.contains(['*', '?', '[']) {
-        return vec![pattern.to_owned()];
-    }
-    glob::glob(&text).into_iter().flatten().flatten().filter(|path| path.is_dir()).collect()
 }

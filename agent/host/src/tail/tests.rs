@@ -154,6 +154,29 @@ fn globs_find_files_that_come_later_and_leave_out_what_is_excluded() {
 }
 
 #[test]
+fn a_file_whose_name_is_no_utf8_is_followed_like_any_other() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut world = World::new("*.log");
+    world.start();
+    let odd = world.log("").join(std::ffi::OsStr::from_bytes(b"\xff\xfe\n.log"));
+    let append = |text: &str| {
+        let mut file = OpenOptions::new().append(true).create(true).open(&odd).unwrap();
+        io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    };
+    append("one\n");
+    world.write_text("plain.log", "p1\n");
+    world.deliver();
+    world.crash();
+    append("two\n");
+    world.write_text("plain.log", "p2\n");
+    world.start();
+    world.deliver();
+    let mut messages = world.messages();
+    messages.sort();
+    assert_eq!(messages, ["one", "p1", "p2", "two"], "each once: where it was acknowledged is known after the crash");
+}
+
+#[test]
 fn end_of_file_is_for_files_that_were_there_at_the_first_start() {
     let mut world = World::new("*.log");
     world.settings.initial_position = InitialPosition::EndOfFile;
