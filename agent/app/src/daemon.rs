@@ -21,7 +21,7 @@ use crate::daemon::ears::{Ears, Heard};
 use crate::door::desk::{Desk, Door, ReloadAnswer};
 use crate::failure::{Failure, Outcome};
 use crate::health;
-use crate::host_report::write_reports;
+use crate::host_report::{ReportBoard, write_reports};
 use crate::identity::{self, Way};
 use crate::lifecycle::{self, Attendant};
 use crate::log_output::notable;
@@ -33,6 +33,7 @@ use crate::shipping::{self, Shipping, write_metrics};
 use crate::signals::Signaller;
 use crate::sources::codedeploy;
 use crate::sources::followers::{Channels, Followers};
+use crate::tasks::{caught, kept};
 
 /// How long the start waits for the group's word before the channels are followed.
 const FIRST_LOOK: Duration = Duration::from_secs(20);
@@ -77,36 +78,28 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         "hostler runs"
     );
     let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
-    let mut watchers = vec![
-        tokio::spawn(show_state(session.handle.state(), session.board.watch())),
-        tokio::spawn(health::monitor(live.clone(), session.handle.state(), session.board.clone())),
-    ];
-    watchers.push(tokio::spawn(backups::delete_left(live.clone(), session.handle.state())));
-    let (state, checks) = (session.handle.state(), session.board.watch());
-    watchers.push(tokio::spawn(write_reports(live.clone(), state, checks, instance.clone(), reports)));
-    let (state, checks) = (session.handle.state(), session.board.watch());
-    watchers.push(tokio::spawn(health::report_unhealthy(live.clone(), state, checks, instance.clone())));
+    let mut watchers = watchers(&live, &session, &instance, reports);
     if let Some(address) = setup.settings.health_listener {
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);
     }
     lifecycle::check(&setup)?;
-    let health = session.board.watch();
-    watchers.push(tokio::spawn(write_metrics(live.clone(), instance.clone(), session.handle.clone(), health)));
-    watchers.push(tokio::spawn(rollback_retry::retry(live.clone(), session.handle.clone())));
     machine_events::set_up(&setup, &session.handle).await;
-    watchers.push(tokio::spawn(watch_members(live.clone(), session.handle.clone(), instance.clone())));
-    let signaller = Signaller::new(live.clone(), session.handle.clone(), instance.clone());
-    watchers.push(tokio::spawn(signaller.attend(session.board.watch())));
     let logs = shipping.as_ref().map(Shipping::handle);
-    let mut attendant = Attendant::new(live.clone(), session.handle.clone(), session.board.clone(), instance, logs);
+    let attend = {
+        let (live, handle, board) = (live.clone(), session.handle.clone(), session.board.clone());
+        move || Attendant::new(live.clone(), handle.clone(), board.clone(), instance.clone(), logs.clone())
+    };
+    let mut attendant = attend();
     // What cannot be seen in this time leaves the host as the journal has it.
-    let _ = tokio::time::timeout(FIRST_LOOK, attendant.first_turn()).await;
-    watchers.push(tokio::spawn(attendant.attend()));
-    let service = setup
-        .drop_in
-        .clone()
-        .map(|drop_in| tokio::spawn(codedeploy::follow(Arc::clone(&setup), drop_in, session.handle.clone())));
+    let first = caught(tokio::time::timeout(FIRST_LOOK, attendant.first_turn())).await;
+    let mut attendant = first.is_ok().then_some(attendant);
+    watchers.push(tokio::spawn(kept("lifecycle", move || attendant.take().unwrap_or_else(&attend).attend())));
+    let service = setup.drop_in.clone().map(|drop_in| {
+        let (setup, handle) = (Arc::clone(&setup), session.handle.clone());
+        let follow = move || codedeploy::follow(Arc::clone(&setup), Arc::clone(&drop_in), handle.clone());
+        tokio::spawn(kept("codedeploy", follow))
+    });
     let followers = Followers::new(live.clone(), session.handle.clone(), channels);
     let ended = serve(session, followers, shipping, &configuration, &mut ears).await;
     watchers.iter().for_each(JoinHandle::abort);
@@ -115,6 +108,56 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         codedeploy_agent::remove_pid_file(&drop_in.pid_file(&setup.layout));
     }
     ended
+}
+
+/// The tasks that nothing waits for. One that panics begins anew.
+fn watchers(live: &Live, session: &Session, instance: &InstanceId, reports: ReportBoard) -> Vec<JoinHandle<()>> {
+    let (live, handle, board) = (live.clone(), session.handle.clone(), session.board.clone());
+    let instance = instance.clone();
+    let shown = {
+        let (handle, board) = (handle.clone(), board.clone());
+        move || show_state(handle.state(), board.watch())
+    };
+    let monitored = {
+        let (live, handle, board) = (live.clone(), handle.clone(), board.clone());
+        move || health::monitor(live.clone(), handle.state(), board.clone())
+    };
+    let reported = {
+        let (live, handle, board, instance) = (live.clone(), handle.clone(), board.clone(), instance.clone());
+        move || write_reports(live.clone(), handle.state(), board.watch(), instance.clone(), reports.clone())
+    };
+    let replaced = {
+        let (live, handle, board, instance) = (live.clone(), handle.clone(), board.clone(), instance.clone());
+        move || health::report_unhealthy(live.clone(), handle.state(), board.watch(), instance.clone())
+    };
+    let measured = {
+        let (live, handle, board, instance) = (live.clone(), handle.clone(), board.clone(), instance.clone());
+        move || write_metrics(live.clone(), instance.clone(), handle.clone(), board.watch())
+    };
+    let counted = {
+        let (live, handle, instance) = (live.clone(), handle.clone(), instance.clone());
+        move || watch_members(live.clone(), handle.clone(), instance.clone())
+    };
+    let retried = {
+        let (live, handle) = (live.clone(), handle.clone());
+        move || rollback_retry::retry(live.clone(), handle.clone())
+    };
+    let deleted = {
+        let (live, handle) = (live.clone(), handle.clone());
+        move || backups::delete_left(live.clone(), handle.state())
+    };
+    let signalled = move || Signaller::new(live.clone(), handle.clone(), instance.clone()).attend(board.watch());
+    vec![
+        tokio::spawn(kept("state line", shown)),
+        tokio::spawn(kept("health", monitored)),
+        tokio::spawn(kept("host reports", reported)),
+        tokio::spawn(kept("unhealthy report", replaced)),
+        tokio::spawn(kept("metrics", measured)),
+        tokio::spawn(kept("members", counted)),
+        tokio::spawn(kept("rollbacks that wait", retried)),
+        tokio::spawn(kept("backups that stayed", deleted)),
+        tokio::spawn(kept("signals", signalled)),
+    ]
 }
 
 /// Asks which host this is until it is known; `None` when the daemon is asked to end before.

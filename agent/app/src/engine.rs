@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::hook::{HookOutcome, HookResult};
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
-use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State};
+use hostler_core::machine::event::{StillOpen, WorkFailure};
+use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
 use hostler_core::notable::Notable;
+use hostler_core::traffic::TrafficPhase;
 use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::log_output::notable;
 use crate::ports::{Job, Keeper, Worker};
+use crate::tasks::{Panicked, caught};
 use crate::work::last_install::Installs;
 
 /// Progress that a slow watcher may be behind before it misses some.
@@ -109,8 +113,8 @@ pub struct Engine<K, W> {
     worker: Arc<W>,
     identity: Identity,
     inbox: mpsc::Receiver<Message>,
-    finished: mpsc::Receiver<(u64, machine::WorkResult)>,
-    results: mpsc::Sender<(u64, machine::WorkResult)>,
+    finished: mpsc::Receiver<(u64, WorkResult)>,
+    results: mpsc::Sender<(u64, WorkResult)>,
     watchers: watch::Sender<Arc<State>>,
     progress: broadcast::Sender<Progress>,
     draining: bool,
@@ -219,7 +223,8 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
         let (worker, results) = (Arc::clone(&self.worker), self.results.clone());
         if let Some(withdrawal) = self.state.traffic.clone().filter(|w| w.in_flight.as_ref() == Some(&effect)) {
             tokio::spawn(async move {
-                let result = worker.put_back(withdrawal).await;
+                let result = caught(worker.put_back(withdrawal)).await;
+                let result = result.unwrap_or_else(|panicked| WorkResult::TrafficMoved(Err(fault(&panicked))));
                 // When the engine has ended, the next one takes the effect up again.
                 let _ = results.send((effect.number, result)).await;
             });
@@ -231,12 +236,40 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
         let others = Installs::of_others(&self.state, &group.key);
         let job = Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect };
         tokio::spawn(async move {
-            let number = job.effect.number;
-            let result = worker.perform(job).await;
+            let (number, work, deployment) = (job.effect.number, job.effect.work.clone(), job.deployment.id.clone());
+            let result = caught(worker.perform(job)).await;
+            let result = result.unwrap_or_else(|panicked| failed(deployment, &work, &panicked));
             // When the engine has ended, the next one takes the effect up again.
             let _ = results.send((number, result)).await;
         });
     }
+}
+
+/// The result of an effect that panicked: it has failed, as it would have by itself. An Install may have been anywhere: it is
+/// settled by its journal, as after a crash, before it has failed.
+fn failed(deployment: DeploymentId, work: &Work, panicked: &Panicked) -> WorkResult {
+    let failure = fault(panicked);
+    match work {
+        Work::Prepare => WorkResult::Prepared(Err(failure)),
+        Work::CheckBundle => WorkResult::Checked { fault: Some(failure), warnings: Vec::new() },
+        Work::RunHook { .. } => {
+            let (outcome, now) = (HookOutcome::CouldNotStart { message: failure.message }, clock::now_ms());
+            WorkResult::Hook(HookResult::without_output(outcome, now, now))
+        }
+        Work::Install => {
+            let (why, cause) = (failure.message.clone(), Some(failure.message));
+            WorkResult::NotUndone(StillOpen { journal: deployment, why, cause })
+        }
+        Work::Probe { .. } => WorkResult::Probed(Err(failure)),
+        Work::Traffic { phase: TrafficPhase::Look } => WorkResult::TrafficFound(Err(failure)),
+        Work::Traffic { .. } => WorkResult::TrafficMoved(Err(failure)),
+        Work::Reboot => WorkResult::Rebooted(Err(failure)),
+        Work::Finish { .. } => WorkResult::Finished { warnings: vec![failure.message] },
+    }
+}
+
+fn fault(panicked: &Panicked) -> WorkFailure {
+    WorkFailure { message: panicked.to_string(), verification: false, absent: false }
 }
 
 /// Waits until something is due that no effect's end brings; for ever where nothing is.
@@ -297,3 +330,6 @@ fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s G
     let (key, found) = finished.into_iter().find(|(_, d)| &d.id == deployment)?;
     found.request.rolls_back.as_ref().map(|rolls_back| (key, &rolls_back.deployment))
 }
+
+#[cfg(test)]
+mod tests;

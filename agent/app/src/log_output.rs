@@ -3,6 +3,7 @@
 
 mod agents_log;
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -101,6 +102,7 @@ impl<L: Log> Log for Everywhere<L> {
     }
 
     fn log(&self, record: &Record) {
+        let _writing = Writing::begin();
         if record.level() <= self.level {
             self.people.log(record);
         }
@@ -123,6 +125,36 @@ impl<L: Log> Log for Everywhere<L> {
     fn flush(&self) {
         self.people.flush();
     }
+}
+
+thread_local! {
+    /// This thread is writing a record.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Writing;
+
+impl Writing {
+    fn begin() -> Self {
+        WRITING.set(true);
+        Self
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.set(false);
+    }
+}
+
+/// Writes that a thread panicked. One that did so while it wrote a record holds the records' locks: then it is standard
+/// error alone.
+pub fn say_panic(message: &str, thread: &str) {
+    if WRITING.get() || log::max_level() == LevelFilter::Off {
+        let _ = writeln!(std::io::stderr(), "{message} (thread {thread})");
+        return;
+    }
+    log::error!(hostler_event = "panic", thread; "{message}");
 }
 
 fn text_of(record: &Record) -> String {
@@ -194,4 +226,5 @@ pub fn start(level: LevelFilter) {
     if installed {
         log::set_max_level(level);
     }
+    crate::tasks::say_panics();
 }

@@ -29,6 +29,7 @@ mod shipping;
 mod signals;
 mod signing;
 mod sources;
+mod tasks;
 mod verbs;
 mod work;
 

@@ -28,6 +28,7 @@ use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
 use crate::sources::signatures;
+use crate::tasks::kept;
 use crate::work::{HostWorker, recover};
 
 /// The state, held: nobody else can write it, and nothing has begun.
@@ -125,7 +126,7 @@ impl Session {
         door.lead_to(handle.clone());
         let runner = Runner::new(live.clone(), handle.clone(), instance, launcher, program);
         // It ends with the engine, whose state it follows.
-        tokio::spawn(runner.attend());
+        tokio::spawn(kept("machine events", move || runner.clone().attend()));
         Ok(Self { handle, board, engine: Some(tokio::spawn(engine.run())), door })
     }
 

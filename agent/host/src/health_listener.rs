@@ -40,7 +40,7 @@ pub async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers every request alike, whatever its path, until it is dropped.
-pub async fn serve(listener: TcpListener, answer: watch::Receiver<Answer>) {
+pub async fn serve(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>) {
     let places = Arc::new(Semaphore::new(MOST_CONVERSATIONS));
     loop {
         // Taken first: who comes when all places are taken waits in the kernel's queue.

@@ -1,10 +1,14 @@
 //! systemd's watchdog (`WatchdogSec=`): told that the daemon lives only after the engine's loop has turned.
 
+use std::sync::Arc;
+
 use hostler_host::notify;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::engine::Handle;
 use crate::sources::followers::Channels;
+use crate::tasks::kept;
 
 /// The task; it ends when this is dropped.
 pub struct Alive(JoinHandle<()>);
@@ -19,31 +23,33 @@ impl Drop for Alive {
 /// are used where they come often enough, so that an idle daemon is not woken up for this alone. Without an engine the
 /// task itself is what turns.
 pub fn keep(engine: Option<Handle>, channels: &Channels) -> Alive {
-    let looked = std::sync::Arc::clone(&channels.looked);
-    Alive(tokio::spawn(async move {
-        let Some(interval) = notify::watchdog() else { return };
-        let (rarely, often) = (interval / 2, interval / 3);
-        loop {
-            if let Some(engine) = &engine
-                && engine.turn().await.is_err()
-            {
-                return;
-            }
-            notify::alive();
-            let told = tokio::time::Instant::now();
-            // A look in the second half of the time is as good as the timer.
-            let late_look = async {
-                loop {
-                    looked.notified().await;
-                    if told.elapsed() >= often {
-                        return;
-                    }
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(rarely) => {}
-                () = late_look => {}
-            }
+    let looked = Arc::clone(&channels.looked);
+    Alive(tokio::spawn(kept("watchdog", move || tell(engine.clone(), Arc::clone(&looked)))))
+}
+
+async fn tell(engine: Option<Handle>, looked: Arc<Notify>) {
+    let Some(interval) = notify::watchdog() else { return };
+    let (rarely, often) = (interval / 2, interval / 3);
+    loop {
+        if let Some(engine) = &engine
+            && engine.turn().await.is_err()
+        {
+            return;
         }
-    }))
+        notify::alive();
+        let told = tokio::time::Instant::now();
+        // A look in the second half of the time is as good as the timer.
+        let late_look = async {
+            loop {
+                looked.notified().await;
+                if told.elapsed() >= often {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(rarely) => {}
+            () = late_look => {}
+        }
+    }
 }

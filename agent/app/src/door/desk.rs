@@ -18,6 +18,7 @@ use crate::session::Hold;
 use crate::setup::Live;
 use crate::shipping::ShippingHandle;
 use crate::sources::followers::Channels;
+use crate::tasks::kept;
 
 /// A reload that somebody asked for at the door, and where its outcome goes.
 pub type ReloadAnswer = oneshot::Sender<Result<(), (u8, String)>>;
@@ -97,7 +98,9 @@ impl Door {
         let (front, shown) = watch::channel(Front::Waiting("starting".into(), Arc::new(hold.state.clone())));
         let board = desk.board.clone();
         let (server, conversations) = Server::new(shown, live.clone(), desk);
-        Ok(Self { server: tokio::spawn(server.serve(listener)), conversations, front, board })
+        let listener = Arc::new(listener);
+        let serve = move || server.clone().serve(Arc::clone(&listener));
+        Ok(Self { server: tokio::spawn(kept("local socket", serve)), conversations, front, board })
     }
 
     /// Says what is waited for.

@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Takes connections; each is served by a task of its own.
-    pub async fn serve(self, listener: UnixListener) {
+    pub async fn serve(self, listener: Arc<UnixListener>) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {

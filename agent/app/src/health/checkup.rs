@@ -1,6 +1,7 @@
 //! All checks of one group, asked side by side.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::health::{Check, HealthReport, Tracker};
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::setup::Setup;
+use crate::tasks::kept;
 
 /// What is known of an application when its checks begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +49,15 @@ impl Checkup {
                 Start::Healthy => Tracker::healthy(check.clone(), began_ms),
             });
             let (prober, interval) = (Prober::new(check, archive), Duration::from_secs(check.interval_seconds));
-            let send = send.clone();
-            asking.spawn(async move {
-                while send.send((number, prober.ask().await)).await.is_ok() {
-                    sleep(interval).await;
+            let (prober, send) = (Arc::new(prober), send.clone());
+            asking.spawn(kept("health check", move || {
+                let (prober, send) = (Arc::clone(&prober), send.clone());
+                async move {
+                    while send.send((number, prober.ask().await)).await.is_ok() {
+                        sleep(interval).await;
+                    }
                 }
-            });
+            }));
         }
         Self { trackers, answers, began, began_ms, _asking: asking }
     }

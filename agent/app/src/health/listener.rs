@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
 use crate::setup::{Live, Setup};
+use crate::tasks::kept;
 
 /// Opens the address and answers there until the task is aborted.
 ///
@@ -20,32 +21,43 @@ use crate::setup::{Live, Setup};
 /// When the address cannot be listened on.
 pub async fn listen(
     address: SocketAddr,
-    mut live: Live,
-    mut state: watch::Receiver<Arc<State>>,
-    mut health: watch::Receiver<Health>,
+    live: Live,
+    state: watch::Receiver<Arc<State>>,
+    health: watch::Receiver<Health>,
 ) -> Result<JoinHandle<()>, Failure> {
     let listener = health_listener::open(address).await;
     let listener = listener.with_context(|| format!("cannot answer health checks on {address} (health_listener)"))?;
     // The port as the kernel gave it, where none is configured.
     log::info!("health checks are answered on {}", listener.local_addr()?);
-    let first = answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update());
+    let first = answer(&live.now(), &state.borrow(), &health.borrow());
     let (send, answers) = watch::channel(first);
-    Ok(tokio::spawn(async move {
-        let keep = async {
-            loop {
-                let changed = tokio::select! {
-                    changed = state.changed() => changed,
-                    changed = health.changed() => changed,
-                    () = live.changed() => Ok(()),
-                };
-                if changed.is_err() {
-                    return;
-                }
-                send.send_replace(answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update()));
-            }
+    let (send, listener) = (Arc::new(send), Arc::new(listener));
+    Ok(tokio::spawn(kept("health listener", move || {
+        let keep = keep_answer(live.clone(), state.clone(), health.clone(), Arc::clone(&send));
+        let serve = health_listener::serve(Arc::clone(&listener), answers.clone());
+        async move {
+            tokio::join!(keep, serve);
+        }
+    })))
+}
+
+async fn keep_answer(
+    mut live: Live,
+    mut state: watch::Receiver<Arc<State>>,
+    mut health: watch::Receiver<Health>,
+    send: Arc<watch::Sender<Answer>>,
+) {
+    loop {
+        send.send_replace(answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update()));
+        let changed = tokio::select! {
+            changed = state.changed() => changed,
+            changed = health.changed() => changed,
+            () = live.changed() => Ok(()),
         };
-        tokio::join!(keep, health_listener::serve(listener, answers));
-    }))
+        if changed.is_err() {
+            return;
+        }
+    }
 }
 
 /// The host may have traffic when every group on it serves and is healthy.

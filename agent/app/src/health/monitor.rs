@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::health::{Board, Checkup, Start};
 use crate::setup::{Live, Setup};
+use crate::tasks::kept;
 
 /// What is asked for one group; another one begins the asking anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,10 @@ pub async fn monitor(mut live: Live, mut state: watch::Receiver<Arc<State>>, boa
             asked.entry(id).or_insert_with(|| {
                 let start = if proven { Start::Healthy } else { Start::Unknown };
                 let mut task = JoinSet::new();
-                task.spawn(ask(Arc::clone(&setup), subject.clone(), start, board.clone()));
+                let (setup, of_task, board) = (Arc::clone(&setup), subject.clone(), board.clone());
+                task.spawn(kept("health of a group", move || {
+                    ask(Arc::clone(&setup), of_task.clone(), start, board.clone())
+                }));
                 (subject, task)
             });
         }

@@ -28,6 +28,7 @@ pub use membership::watch_members;
 const KEPT_RUNS: u64 = 20;
 
 /// What runs the scripts.
+#[derive(Debug, Clone)]
 pub struct Runner {
     live: Live,
     handle: Handle,

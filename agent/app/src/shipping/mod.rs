@@ -27,11 +27,12 @@ use hostler_core::machine::State;
 use hostler_host::clock;
 use hostler_host::tail::{Changes, Losses, Outgoing, Tail, Ticket};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
 use crate::setup::{Live, Setup};
+use crate::tasks::{Restarts, caught};
 use delivery::{Delivery, Sent};
 use flush::Flushes;
 
@@ -151,7 +152,7 @@ impl Shipping {
             shown,
         };
         let handle = ShippingHandle { requests: sender, summary, live: live.clone() };
-        Ok(Some(Self { handle, task: tokio::spawn(task.run(tail)) }))
+        Ok(Some(Self { handle, task: tokio::spawn(task.keep(tail)) }))
     }
 
     /// The way to it.
@@ -202,8 +203,47 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, tail: Tail) {
+    /// Ships until the end. What panics begins anew where the positions say, after a while.
+    async fn keep(mut self, tail: Tail) {
+        let mut restarts = Restarts::new("logs");
         let mut tail = Some(tail);
+        while let Err(panicked) = caught(self.run(tail.take())).await {
+            self.sending.shutdown().await;
+            self.delivery.forget_waits();
+            self.flushes = Flushes::default();
+            let until = Instant::now() + restarts.after(&panicked);
+            if self.finishing.take().is_some() || !self.rest(until).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits to begin anew. What is asked meanwhile has no answer but that nothing is waited for. False at the end.
+    async fn rest(&mut self, until: Instant) -> bool {
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return true,
+                request = self.requests.recv() => match request {
+                    Some(Request::Finish(..)) | None => return false,
+                    Some(Request::Report(_) | Request::Flush(..)) => {}
+                }
+            }
+        }
+    }
+
+    /// Takes up again what the positions say.
+    fn begin_anew(&mut self) -> Option<Tail> {
+        let opened = sources::open(&self.setup, &self.settings, &self.names, &self.wake)
+            .and_then(|tail| Ok((tail.changes()?, tail)))
+            .inspect_err(|failure| log::error!("logs are not shipped any more: {}", failure.one_line()));
+        let (changes, tail) = opened.ok()?;
+        self.changes = changes;
+        self.state.mark_changed();
+        Some(tail)
+    }
+
+    async fn run(&mut self, tail: Option<Tail>) {
+        let mut tail = tail.or_else(|| self.begin_anew());
         while let Some(had) = tail.take() {
             let Some(had) = self.renew(had).await else { return };
             let had = self.follow_deployments(had);
@@ -253,13 +293,8 @@ impl Task {
         }
         self.lost_before = self.lost_before.and(tail.losses());
         tail.close(clock::now_ms());
-        let opened = sources::open(&setup, &settings, &self.names, &self.wake)
-            .and_then(|tail| Ok((tail.changes()?, tail)))
-            .inspect_err(|failure| log::error!("logs are not shipped any more: {}", failure.one_line()));
-        let (changes, tail) = opened.ok()?;
-        (self.setup, self.settings, self.changes) = (setup, settings, changes);
-        self.state.mark_changed();
-        Some(tail)
+        (self.setup, self.settings) = (setup, settings);
+        self.begin_anew()
     }
 
     /// Whether one more request may be sent.
@@ -289,10 +324,11 @@ impl Task {
                 (tail, next)
             });
             self.looked = Instant::now();
-            let (returned, next) = match worked.await {
+            let (returned, next) = match worked.await.map_err(JoinError::try_into_panic) {
                 Ok(worked) => worked,
-                Err(error) => {
-                    log::error!(error:%; "a fault in hostler: logs are not shipped any more");
+                Err(Ok(payload)) => std::panic::resume_unwind(payload),
+                Err(Err(error)) => {
+                    log::error!(error:%; "logs are not shipped any more");
                     return None;
                 }
             };

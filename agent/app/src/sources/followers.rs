@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::engine::Handle;
 use crate::setup::Live;
 use crate::sources::channel;
+use crate::tasks::kept;
 
 /// How the looks at all channels go. Not part of the state: it begins anew with the daemon and is never written down.
 #[derive(Debug, Clone, Default)]
@@ -97,9 +98,12 @@ impl Followers {
                 continue;
             }
             self.channels.begin(group, &channel);
-            let watch =
-                channel::watch(self.live.clone(), group.clone(), channel, self.handle.clone(), self.channels.clone());
-            self.tasks.insert(group.key.id(), (group.clone(), tokio::spawn(watch)));
+            let (live, handle, channels) = (self.live.clone(), self.handle.clone(), self.channels.clone());
+            let followed = group.clone();
+            let watch = move || {
+                channel::watch(live.clone(), followed.clone(), channel.clone(), handle.clone(), channels.clone())
+            };
+            self.tasks.insert(group.key.id(), (group.clone(), tokio::spawn(kept("channel", watch))));
         }
     }
 

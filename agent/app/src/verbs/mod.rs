@@ -42,6 +42,7 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupted::{Found, Interrupts};
 use crate::session::Session;
 use crate::setup::Setup;
+use crate::tasks::caught;
 
 /// Does what the command line says.
 ///
@@ -83,10 +84,10 @@ pub fn run(cli: Cli) -> Outcome {
 pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
-    let outcome = runtime.block_on(work);
+    let outcome = runtime.block_on(caught(work));
     // A step that blocks is not waited for once its outcome is not either; the next start takes it up.
     runtime.shutdown_background();
-    outcome
+    outcome.unwrap_or_else(|panicked| Err(Failure::new(ExitCode::Failed, panicked)))
 }
 
 /// How long a verb waits for a daemon that is just starting or stopping.

@@ -14,10 +14,48 @@ use hostler_host::{atomic, clock};
 use crate::drop_in::DropIn;
 use crate::ports::Job;
 use crate::setup::Setup;
+use crate::tasks::{Restarts, caught};
 use crate::work::{HostWorker, chain};
 
+/// How often the agent goes back to a run after a fault of its own.
+const TRIES: u32 = 3;
+
+/// Runs the script. After a fault of the agent's it goes back to the run, which goes on meanwhile; one that it cannot
+/// follow is ended, since nothing may happen beside it.
+pub async fn run_or_end(
+    worker: &HostWorker,
+    setup: &Setup,
+    job: &Job,
+    event: LifecycleEvent,
+    index: usize,
+    attempt: u32,
+) -> HookResult {
+    let mut restarts = Restarts::new("hook");
+    for _ in 1..TRIES {
+        match caught(run(worker, setup, job, event, index, attempt)).await {
+            Ok(result) => return result,
+            Err(panicked) => tokio::time::sleep(restarts.after(&panicked)).await,
+        }
+    }
+    match caught(run(worker, setup, job, event, index, attempt)).await {
+        Ok(result) => result,
+        Err(panicked) => {
+            let directory = setup.layout.deployment(&job.group.key, &job.deployment.id).run(event, index, attempt);
+            if let Err(error) = hooks::cancel(&directory) {
+                log::warn!(error:%; "a hook that cannot be followed cannot be ended either");
+            }
+            could_not_start(panicked.to_string())
+        }
+    }
+}
+
+fn could_not_start(message: String) -> HookResult {
+    let now = clock::now_ms();
+    HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
+}
+
 /// Starts the script or attaches to the run that was started before.
-pub async fn run(
+async fn run(
     worker: &HostWorker,
     setup: &Setup,
     job: &Job,
@@ -26,16 +64,13 @@ pub async fn run(
     attempt: u32,
 ) -> HookResult {
     let Some(script) = job.deployment.step(event).and_then(|s| s.scripts.get(index)) else {
-        let message = format!("a fault in hostler: {event} has no script number {}", index + 1);
-        let now = clock::now_ms();
-        return HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
+        return could_not_start(format!("a fault in hostler: {event} has no script number {}", index + 1));
     };
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // The service may ask for an event before DownloadBundle, which makes the directories of other deployments.
     let made = |path: &Path, mode| if path.is_dir() { Ok(()) } else { atomic::create_directories(path, mode) };
     if let Err(error) = made(paths.directory(), 0o755).and_then(|()| made(&paths.hook_runs(), 0o700)) {
-        let now = clock::now_ms();
-        return HookResult::without_output(HookOutcome::CouldNotStart { message: chain(&error) }, now, now);
+        return could_not_start(chain(&error));
     }
     let mut run = hook_run(worker, setup, job, event, index, script);
     if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {

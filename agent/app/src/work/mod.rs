@@ -106,7 +106,7 @@ impl HostWorker {
             }
             Work::CheckBundle => service_bundle::check(setup, job).await,
             Work::RunHook { event, index, attempt } => {
-                WorkResult::Hook(hook::run(self, &setup, &job, event, index, attempt).await)
+                WorkResult::Hook(hook::run_or_end(self, &setup, &job, event, index, attempt).await)
             }
             Work::Install => {
                 let done = blocking(move || Ok(install::install(&setup, &job))).await;
@@ -134,13 +134,16 @@ impl HostWorker {
     }
 }
 
-/// Work that blocks, on a thread of its own.
+/// Work that blocks, on a thread of its own. A panic there is one here.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
 ) -> Result<T, WorkFailure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(fail(format!("a fault in hostler: {error}"))),
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => std::panic::resume_unwind(payload),
+            Err(error) => Err(fail(format!("the agent ends: {error}"))),
+        },
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -227,9 +228,11 @@ impl Tail {
         let (group, stream) = names_of(&source.settings.target, &source.names);
         let stream = self.stream_named(StreamName { group, stream, wish: source.settings.target.group.clone() });
         let shared = Arc::new(Shared::new(&self.limits));
-        let reader = Reader { source: source.clone(), shared: Arc::clone(&shared), cursor: cursor.clone() };
-        let started =
-            std::thread::Builder::new().name("journal".into()).stack_size(256 << 10).spawn(move || reader.run(&wake));
+        let mut reader = Reader { source: source.clone(), shared: Arc::clone(&shared), cursor: cursor.clone() };
+        let started = std::thread::Builder::new()
+            .name("journal".into())
+            .stack_size(256 << 10)
+            .spawn(move || reader.run_through_faults(&wake));
         if let Err(error) = started {
             log::error!(error:%; "the journal cannot be followed");
         }
@@ -311,7 +314,19 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(mut self, wake: &(impl Fn() + ?Sized)) {
+    /// Reads until the end; a fault in it is said, and it begins anew behind the last record.
+    fn run_through_faults(&mut self, wake: &(impl Fn() + ?Sized)) {
+        // What is shared is behind locks that expect it.
+        while catch_unwind(AssertUnwindSafe(|| self.run(wake))).is_err() {
+            log::error!("a fault in hostler: the reader of the journal panicked and begins anew");
+            self.shared.end_child();
+            let queue = self.shared.queue();
+            let is_running = |_: &mut Queue| !self.shared.ended.load(Ordering::SeqCst);
+            drop(self.shared.taken.wait_timeout_while(queue, RESTART.1, is_running));
+        }
+    }
+
+    fn run(&mut self, wake: &(impl Fn() + ?Sized)) {
         let (mut pause, longest) = RESTART;
         let mut by_time = false;
         let mut said = false;

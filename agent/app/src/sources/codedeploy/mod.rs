@@ -49,13 +49,22 @@ struct Follower {
 }
 
 impl Follower {
-    /// Whether nobody has this in hand; from now on somebody has.
-    fn take_in_hand(&self, what: &str) -> bool {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned())
+    /// Takes this in hand, until the value is dropped; `None` while somebody else has it.
+    fn take_in_hand(self: &Arc<Self>, what: &str) -> Option<InHand> {
+        let is_free = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned());
+        is_free.then(|| InHand { follower: Arc::clone(self), what: what.to_owned() })
     }
+}
 
-    fn let_go(&self, what: &str) {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+/// What one task has in hand. It is let go however the task ends.
+struct InHand {
+    follower: Arc<Follower>,
+    what: String,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.follower.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.what);
     }
 }
 

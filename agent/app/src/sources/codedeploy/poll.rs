@@ -44,8 +44,8 @@ pub async fn poll(follower: Arc<Follower>) {
 async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>) -> bool {
     let Some(command) = command else { return false };
     let known = follower.handle.state().borrow().service.command(&command.host_command_identifier).is_some();
-    if follower.take_in_hand(&command.host_command_identifier) {
-        let taken = tokio::spawn(take::take(Arc::clone(follower), command));
+    if let Some(in_hand) = follower.take_in_hand(&command.host_command_identifier) {
+        let taken = tokio::spawn(take::take(in_hand, command));
         // It goes on by itself when it takes longer.
         let _ = tokio::time::timeout(ACKNOWLEDGEMENT, taken).await;
         return !known;

@@ -10,6 +10,7 @@ use hostler_core::machine::command::CommandStage;
 
 use super::Follower;
 use super::connect::random;
+use crate::tasks::kept;
 
 /// Sends what ended, as it ends; several reports go out at the same time.
 pub async fn report(follower: Arc<Follower>) {
@@ -25,11 +26,10 @@ pub async fn report(follower: Arc<Follower>) {
         };
         for (identifier, report) in ended {
             let mark = format!("report of {identifier}");
-            if follower.take_in_hand(&mark) {
-                let follower = Arc::clone(&follower);
+            if let Some(in_hand) = follower.take_in_hand(&mark) {
                 tokio::spawn(async move {
-                    deliver(&follower, &identifier, &report).await;
-                    follower.let_go(&mark);
+                    // It must reach the service: the command's deployment waits for it.
+                    kept("command report", || deliver(&in_hand.follower, &identifier, &report)).await;
                 });
             }
         }

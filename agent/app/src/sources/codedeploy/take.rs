@@ -17,7 +17,7 @@ use hostler_core::machine::state::Source;
 use hostler_host::{clock, codedeploy_agent};
 
 use super::connect::random;
-use super::{Follower, order};
+use super::{Follower, InHand, order};
 use crate::work::chain;
 
 /// Tries of a specification before the command is left to come again.
@@ -26,10 +26,8 @@ const TRIES: u32 = 8;
 pub const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes a command in; one that is known is acknowledged or reported again.
-pub async fn take(follower: Arc<Follower>, command: HostCommand) {
-    let identifier = command.host_command_identifier.clone();
-    take_unless_known(&follower, command).await;
-    follower.let_go(&identifier);
+pub async fn take(in_hand: InHand, command: HostCommand) {
+    take_unless_known(&in_hand.follower, command).await;
 }
 
 async fn take_unless_known(follower: &Follower, command: HostCommand) {
@@ -184,13 +182,10 @@ pub fn go_on(follower: &Arc<Follower>) {
     let state = follower.handle.state().borrow().clone();
     for command in &state.service.commands {
         if let CommandStage::Received(order) = &command.stage
-            && follower.take_in_hand(&command.identifier)
+            && let Some(in_hand) = follower.take_in_hand(&command.identifier)
         {
-            let (follower, identifier, noop) = (Arc::clone(follower), command.identifier.clone(), order.is_noop());
-            tokio::spawn(async move {
-                acknowledge(&follower, &identifier, noop).await;
-                follower.let_go(&identifier);
-            });
+            let noop = order.is_noop();
+            tokio::spawn(async move { acknowledge(&in_hand.follower, &in_hand.what, noop).await });
         }
         let source = match &command.stage {
             CommandStage::Received(order) | CommandStage::Accepted(order) => Some(&order.request.source),

@@ -1,0 +1,166 @@
+//! Tasks of their own: a panic is one task's failure, said and tried again, and not the process's end.
+//!
+//! Where a panic came from and what it said is in the agent's log by [`say_panics`]; who catches one says what follows.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use hostler_core::retry::Backoff;
+use hostler_host::clock;
+use tokio::time::Instant;
+
+/// Soon at first; what panics each time must not fill the log or take the processor.
+const AFTER_PANICS: Backoff = Backoff { first_ms: 1000, most_ms: 300_000 };
+
+/// How long a task has to go on for its earlier panics to be forgotten.
+const RECOVERED: Duration = Duration::from_secs(600);
+
+/// What a panic said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a fault in hostler: {message} (please report it with the agent's log)")]
+pub struct Panicked {
+    message: String,
+}
+
+impl Panicked {
+    /// Of what unwinding carries.
+    pub fn new(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self { message: message.unwrap_or_else(|| "a panic without words".to_owned()) }
+    }
+}
+
+/// Has every panic written to the agent's log, with its place.
+pub fn say_panics() {
+    std::panic::set_hook(Box::new(|info: &PanicHookInfo| {
+        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let text = info.payload_as_str().unwrap_or("without words");
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("without a name");
+        crate::log_output::say_panic(&format!("a fault in hostler: panic at {place}: {text}"), thread);
+    }));
+}
+
+/// Does the work; a panic in it is an error.
+///
+/// # Errors
+/// When it panicked. What it held is dropped.
+pub async fn caught<F: Future>(work: F) -> Result<F::Output, Panicked> {
+    let mut work = pin!(work);
+    // What a panic left half-done is in the future, which is not polled again, or behind locks that expect it.
+    let poll = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(payload) => Poll::Ready(Err(Panicked::new(&*payload))),
+    });
+    poll.await
+}
+
+/// The waits of a task that panics again and again.
+#[derive(Debug)]
+pub struct Restarts {
+    name: &'static str,
+    backoff: Backoff,
+    recovered: Duration,
+    failures: u32,
+    began: Instant,
+}
+
+impl Restarts {
+    /// Of a task that begins now.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, backoff: AFTER_PANICS, recovered: RECOVERED, failures: 0, began: Instant::now() }
+    }
+
+    /// Says that the task panicked; gives how long to wait until it begins anew.
+    pub fn after(&mut self, panicked: &Panicked) -> Duration {
+        if self.began.elapsed() >= self.recovered {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let pause = Duration::from_millis(self.backoff.wait_ms(self.failures, clock::random()));
+        let (task, seconds) = (self.name, pause.as_secs_f32());
+        log::error!(hostler_event = "task-panicked", task; "the task {task:?} ended by {panicked}; it begins anew in {seconds:.1} seconds");
+        self.began = Instant::now() + pause;
+        pause
+    }
+}
+
+/// Does the work of a task for as long as it goes on: one that panics begins anew, after a while.
+pub async fn kept<'t, F: Future<Output = ()> + Send + 't>(name: &'static str, begin: impl FnMut() -> F) {
+    keep(Restarts::new(name), begin).await;
+}
+
+async fn keep<'t, F: Future<Output = ()> + Send + 't>(mut restarts: Restarts, mut begin: impl FnMut() -> F) {
+    loop {
+        // Boxed: the compiler gives up on types of tasks within tasks.
+        let mut begin = || -> Pin<Box<dyn Future<Output = ()> + Send + 't>> { Box::pin(begin()) };
+        match caught(async { begin().await }).await {
+            Ok(()) => return,
+            Err(panicked) => tokio::time::sleep(restarts.after(&panicked)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
+    }
+
+    fn quick(recovered: Duration) -> Restarts {
+        Restarts { backoff: Backoff { first_ms: 2, most_ms: 16 }, recovered, ..Restarts::new("a test") }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_with_its_words_and_drops_what_was_held() {
+        let held = Arc::new(());
+        let work = {
+            let held = Arc::clone(&held);
+            async move {
+                tokio::task::yield_now().await;
+                let kept = held;
+                assert_eq!(Arc::strong_count(&kept), 0, "number 2");
+            }
+        };
+        let panicked = block_on(caught(work)).unwrap_err();
+        assert!(panicked.to_string().contains("number 2"), "{panicked}");
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(block_on(caught(async { 7 })), Ok(7));
+    }
+
+    #[test]
+    fn a_task_that_panics_begins_anew_until_it_ends_by_itself() {
+        let begun = AtomicU32::new(0);
+        block_on(keep(quick(RECOVERED), || {
+            let number = begun.fetch_add(1, Ordering::SeqCst);
+            // One that panics before it is a future at all is caught too.
+            assert_ne!(number, 1, "at once");
+            async move {
+                tokio::task::yield_now().await;
+                assert!(number > 3, "again");
+            }
+        }));
+        assert_eq!(begun.load(Ordering::SeqCst), 5);
+    }
+
+    #[test]
+    fn waits_grow_to_a_bound_and_panics_of_long_ago_are_forgotten() {
+        let panicked = Panicked::new(&"again");
+        let mut restarts = quick(RECOVERED);
+        let waits: Vec<_> = (0..64).map(|_| restarts.after(&panicked).as_millis()).collect();
+        assert!(waits[0] <= 2 && waits[63] >= 8 && waits.iter().all(|wait| *wait <= 16), "{waits:?}");
+        let mut restarts = quick(Duration::ZERO);
+        assert!((0..64).all(|_| restarts.after(&panicked).as_millis() <= 2), "each ran long enough before");
+    }
+}
