@@ -185,6 +185,7 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
     fn step(&mut self, event: Event, answer: Option<oneshot::Sender<Result<(), Refusal>>>) -> anyhow::Result<()> {
         let context = machine::Context {
             now_ms: clock::now_ms(),
+            since_boot_ms: clock::since_boot_ms(),
             fresh: clock::fresh_deployment_id().context("no randomness for a deployment id")?,
             host: self.identity.host.clone(),
             boot_id: self.identity.boot_id.clone(),

@@ -462,7 +462,9 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
             .map(|step| EventStatus {
                 event: step.event,
                 status: step.status,
-                milliseconds: step.started_ms.map(|from| step.finished_ms.unwrap_or(now_ms).saturating_sub(from)),
+                milliseconds: step
+                    .lasted_ms
+                    .or_else(|| step.started_ms.map(|from| step.finished_ms.unwrap_or(now_ms).saturating_sub(from))),
             })
             .collect(),
     }

@@ -12,6 +12,12 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Milliseconds since the boot, suspension included; 0 where the kernel lacks that clock. Nobody sets it.
+pub fn since_boot_ms() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |time| u64::try_from(std::time::Duration::from(time).as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The clocks by which a hibernated host and a clock that was set are noticed; `None` where the kernel lacks one.
 pub fn clocks() -> Option<Clocks> {
     let milliseconds = |clock| {

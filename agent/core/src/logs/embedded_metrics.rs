@@ -25,7 +25,11 @@ pub fn deployment(deployment: &Deployment, instance: &InstanceId) -> Option<Stri
     let scripts = deployment.steps.iter().flat_map(|step| &step.scripts);
     let failed = scripts.filter(|script| script.outcome.as_ref().is_some_and(|outcome| !outcome.is_success())).count();
     let metrics = [
-        ("DeploymentDuration", "Milliseconds", at_ms.saturating_sub(deployment.started_ms)),
+        (
+            "DeploymentDuration",
+            "Milliseconds",
+            deployment.lasted_ms.unwrap_or_else(|| at_ms.saturating_sub(deployment.started_ms)),
+        ),
         ("DeploymentsSucceeded", "Count", succeeded),
         ("DeploymentsFailed", "Count", 1 - succeeded),
         ("HookFailures", "Count", u64::try_from(failed).unwrap_or(u64::MAX)),
@@ -105,7 +109,7 @@ mod tests {
         assert_eq!((&failed["DeploymentsFailed"], &failed["DeploymentsSucceeded"]), (&json!(1), &json!(0)));
         assert_eq!((&failed["FailedEvent"], &failed["InstanceId"]), (&json!("Install"), &json!("i-1")));
         assert_eq!((&failed["Application"], &failed["DeploymentGroup"]), (&json!("web"), &json!("a")));
-        let good = Deployment { outcome: Some(Outcome::Succeeded), finished_ms: Some(ended.started_ms + 70), ..ended };
+        let good = Deployment { outcome: Some(Outcome::Succeeded), lasted_ms: Some(70), ..ended };
         assert_eq!(read(&deployment(&good, &instance).unwrap())["DeploymentDuration"], 70);
     }
 

@@ -30,6 +30,8 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         request,
         started_ms: now_ms,
         finished_ms: None,
+        begun: None,
+        lasted_ms: None,
         in_flight: None,
         not_undone: None,
         rebooting: false,

@@ -19,7 +19,7 @@ mod deployment;
 mod not_undone;
 mod request;
 
-pub use deployment::{Deployment, Failure, Outcome, Script, Step, StepStatus};
+pub use deployment::{BootTime, Deployment, Failure, Outcome, Script, Step, StepStatus};
 pub use not_undone::NotUndone;
 pub use request::{Creator, Policy, Request, Revision, RollbackExtent, RollbackPolicy, RollsBack, Source, Stop};
 

@@ -14,7 +14,7 @@ use crate::machine::follow::can_resume;
 use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::service;
-use crate::machine::state::{Creator, Deployment, Group, Request, Source, State, StepStatus};
+use crate::machine::state::{BootTime, Creator, Deployment, Group, Request, Source, State, StepStatus};
 use crate::release::PublicKey;
 
 /// What the outside contributes to a step.
@@ -22,6 +22,8 @@ use crate::release::PublicKey;
 pub struct Context {
     /// Milliseconds since 1970.
     pub now_ms: u64,
+    /// Milliseconds since the boot, on the clock that nobody sets.
+    pub since_boot_ms: u64,
     /// An unused deployment id, for a deployment that follows by itself.
     pub fresh: DeploymentId,
     /// This host.
@@ -34,6 +36,12 @@ pub struct Context {
     pub draining: bool,
     /// Bytes that the ledger has for the state as JSON.
     pub room: usize,
+}
+
+impl Context {
+    fn boot_time(&self) -> BootTime {
+        BootTime { boot_id: self.boot_id.clone(), ms: self.since_boot_ms }
+    }
 }
 
 /// What a step leads to. The state is persisted before an effect is started or a word of progress is passed on.
@@ -209,7 +217,8 @@ impl Turn<'_> {
         let _ = self.state.history.note(&context, kind);
     }
 
-    fn start(&mut self, deployment: Deployment) {
+    fn start(&mut self, mut deployment: Deployment) {
+        deployment.begun = Some(self.context.boot_time());
         let request = &deployment.request;
         let requested = requester(request);
         if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes || request.stops.is_some())
@@ -296,6 +305,7 @@ impl Turn<'_> {
             if step.status == StepStatus::Pending {
                 step.status = StepStatus::Running;
                 step.started_ms = Some(now);
+                step.begun = Some(self.context.boot_time());
                 self.progress.push(Progress::EventStarted { deployment: id, event: step.event });
             }
             if let Work::RunHook { index, attempt, .. } = work

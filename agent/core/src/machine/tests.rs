@@ -21,7 +21,9 @@ use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
 use crate::machine::follow::{Follow, follow};
-use crate::machine::state::{Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus};
+use crate::machine::state::{
+    BootTime, Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus,
+};
 use crate::release::Highest;
 
 #[test]
@@ -39,6 +41,41 @@ fn a_deployment_runs_its_events_in_order_with_the_hooks_of_the_right_revision() 
     let first = host.ran.iter().filter(|(_, e)| e.runs_old_revision()).count();
     assert_eq!(first, 3, "the first deployment has no old revision");
     assert_eq!(host.ran[host.ran.len() - expected.len()..], expected[..]);
+}
+
+#[test]
+fn durations_are_the_boots_clocks_and_times_for_people_the_walls() {
+    let at = |now_ms, since_boot_ms| Context { since_boot_ms, ..context(now_ms) };
+    let deploy = Event::Deploy { id: id(1), request: Box::new(request("prod", None)) };
+    let mut stepped = step(State::default(), deploy, &at(1_000_000, 500));
+    let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+    let mut result = WorkResult::Prepared(Err(failure));
+    let mut durations = Vec::new();
+    // Somebody sets the clock a day ahead, and then back by more than it was ever ahead.
+    for (now_ms, since_boot_ms) in [(87_400_000, 800), (5, 900)] {
+        let Some(effect) = stepped.effects.first().map(|effect| effect.number) else { break };
+        stepped = step(stepped.state, Event::Finished { effect, result: Box::new(result) }, &at(now_ms, since_boot_ms));
+        durations.extend(stepped.progress.iter().filter_map(|progress| match progress {
+            Progress::EventFinished { milliseconds, .. } | Progress::Finished { milliseconds, .. } => {
+                Some(*milliseconds)
+            }
+            _ => None,
+        }));
+        result = WorkResult::Finished { warnings: Vec::new() };
+    }
+    assert_eq!(durations, [300, 400]);
+    let ended = stepped.state.groups.values().flat_map(|group| &group.finished).next().unwrap();
+    assert_eq!((ended.started_ms, ended.finished_ms, ended.lasted_ms), (1_000_000, Some(5), Some(400)));
+    assert_eq!(ended.steps[0].lasted_ms, Some(300));
+}
+
+#[test]
+fn across_a_boot_and_for_what_an_older_agent_began_the_walls_clock_counts() {
+    let now = BootTime { boot_id: "b".to_owned(), ms: 50 };
+    let begun = |boot_id: &str, ms| BootTime { boot_id: boot_id.to_owned(), ms };
+    assert_eq!(now.lasted_ms(Some(&begun("b", 20)), 1000, 9000), 30);
+    assert_eq!(now.lasted_ms(Some(&begun("a", 20)), 1000, 9000), 8000);
+    assert_eq!(now.lasted_ms(None, 1000, 9000), 8000);
 }
 
 #[test]

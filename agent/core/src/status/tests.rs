@@ -26,6 +26,7 @@ impl Host {
     fn context(&self) -> Context {
         Context {
             now_ms: self.now_ms,
+            since_boot_ms: self.now_ms,
             fresh: format!("d-ROLLBACK{}", self.now_ms).parse().unwrap(),
             host: "i-1".parse().unwrap(),
             boot_id: "boot".to_owned(),

@@ -23,6 +23,12 @@ pub struct Deployment {
     pub started_ms: u64,
     /// When it ended.
     pub finished_ms: Option<u64>,
+    /// When it began on the clock that nobody sets, until it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BootTime>,
+    /// Milliseconds that it took, once it has ended. Older agents did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasted_ms: Option<u64>,
     /// Its lifecycle events in order.
     pub steps: Vec<Step>,
     /// The effect that is going on; at most one.
@@ -122,6 +128,25 @@ impl Deployment {
     }
 }
 
+/// A time on the clock of one boot, which nobody sets: how long things take is measured by it, as long as the boot lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootTime {
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Milliseconds since the boot, suspension included.
+    pub ms: u64,
+}
+
+impl BootTime {
+    /// Milliseconds from a beginning to this time; by the wall's clock across a boot, and where the beginning was not noted.
+    pub fn lasted_ms(&self, begun: Option<&Self>, started_ms: u64, now_ms: u64) -> u64 {
+        match begun.filter(|begun| begun.boot_id == self.boot_id) {
+            Some(begun) => self.ms.saturating_sub(begun.ms),
+            None => now_ms.saturating_sub(started_ms),
+        }
+    }
+}
+
 /// One lifecycle event of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -135,6 +160,12 @@ pub struct Step {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_ms: Option<u64>,
+    /// When it began on the clock that nobody sets, until it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BootTime>,
+    /// Milliseconds that it took, once it has ended. Older agents did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasted_ms: Option<u64>,
     /// Its scripts, known once the bundle was looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<Script>,
@@ -151,6 +182,8 @@ impl Step {
             status: StepStatus::Pending,
             started_ms: None,
             finished_ms: None,
+            begun: None,
+            lasted_ms: None,
             scripts: Vec::new(),
             probe: None,
         }

@@ -224,7 +224,7 @@ const LEFT_OUT: &str = "the old revision's scripts are left out, because the new
 
 fn taken_up_again(deployment: Deployment) -> Deployment {
     let commanded = deployment.commanded.map(|c| Commanded { over: false, ..c });
-    Deployment { finished_ms: None, outcome: None, failure: None, commanded, ..deployment }
+    Deployment { finished_ms: None, lasted_ms: None, outcome: None, failure: None, commanded, ..deployment }
 }
 
 fn report(deployment: &Deployment, event: LifecycleEvent, status: StepStatus) -> Report {

@@ -181,7 +181,9 @@ impl Turn<'_> {
         let Some(step) = deployment.current_mut() else { return };
         step.status = status;
         step.finished_ms = Some(now);
-        let milliseconds = now.saturating_sub(step.started_ms.unwrap_or(now));
+        let begun = step.begun.take();
+        let milliseconds = self.context.boot_time().lasted_ms(begun.as_ref(), step.started_ms.unwrap_or(now), now);
+        step.lasted_ms = Some(milliseconds);
         let event = step.event;
         self.progress.push(Progress::EventFinished { deployment: id.clone(), event, status, milliseconds });
         let message = message.map(|message| bounded(&message, room::MESSAGE_BYTES, ""));
@@ -221,6 +223,8 @@ impl Turn<'_> {
         let now = self.context.now_ms;
         let outcome = if deployment.failure.is_some() { Outcome::Failed } else { Outcome::Succeeded };
         deployment.finished_ms = Some(now);
+        let milliseconds = self.context.boot_time().lasted_ms(deployment.begun.as_ref(), deployment.started_ms, now);
+        deployment.lasted_ms = Some(milliseconds);
         deployment.outcome = Some(outcome);
         self.record(Kind::DeploymentFinished {
             deployment: deployment.id.clone(),
@@ -254,7 +258,7 @@ impl Turn<'_> {
             deployment: deployment.id.clone(),
             outcome,
             failure: deployment.failure.clone(),
-            milliseconds: now.saturating_sub(deployment.started_ms),
+            milliseconds,
             rollback: rollback.as_ref().map(|d| d.id.clone()),
         });
         group.remember(deployment);

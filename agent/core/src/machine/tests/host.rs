@@ -15,6 +15,7 @@ pub(super) fn id(number: u64) -> DeploymentId {
 pub(super) fn context(now_ms: u64) -> Context {
     Context {
         now_ms,
+        since_boot_ms: now_ms,
         fresh: id(1_000_000 + now_ms),
         host: "i-1".parse().unwrap(),
         boot_id: "boot".to_owned(),
