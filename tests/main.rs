@@ -7,6 +7,7 @@ mod backups;
 mod checks;
 mod citizen;
 mod codedeploy;
+mod container;
 mod corpus;
 mod crash;
 mod daemon;

@@ -48,6 +48,19 @@ fn a_script_that_ignores_sigterm_is_killed_and_named() {
 }
 
 #[test]
+fn a_supervisor_that_is_stopped_does_not_hold_the_agent_for_ever() {
+    let mut bench = Bench::new("echo $$ > $(dirname $0)/pid; kill -STOP $PPID; sleep 1000");
+    bench.run.overdue_seconds = 1;
+    let (killed, result) = timed_out(&mut bench, 1);
+    let (script, supervisor) = (pid_in(&bench.run.archive.join("pid")), bench.supervisor());
+    assert!(killed.contains(&format!("{supervisor} (its supervisor, which did not keep the deadline)")), "{killed:?}");
+    assert!(killed.contains(&format!("{script} hook.sh")), "{killed:?}");
+    await_end(script);
+    await_end(supervisor);
+    assert_eq!(bench.result(), result, "it is found again");
+}
+
+#[test]
 fn daemons_that_the_script_made_do_not_get_away() {
     // The inner shell forks twice, in a session of its own, ignores SIGTERM and closes its outputs.
     let mut bench = Bench::new(

@@ -56,11 +56,18 @@ impl Bench {
             archive,
             working_directory: "/".into(),
             user: None,
-            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            environment: [
+                ("PATH", "/usr/bin:/bin"),
+                ("DEPLOYMENT_ID", "d-ABCDEFGHI"),
+                ("LIFECYCLE_EVENT", "AfterInstall"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
             inherit_environment: false,
             timeout_seconds: 60,
             grace_seconds: 5,
             start_seconds: 30,
+            overdue_seconds: 60,
             umask: 0o022,
             tasks_max: None,
             memory_max: None,

@@ -243,3 +243,37 @@ fn the_run_directory_is_private() {
     assert_eq!(mode(&bench.run_directory().join("run.json")), 0o600);
     eventually("the supervisor's end", || if lives(bench.supervisor()) { Err("lives".into()) } else { Ok(()) });
 }
+
+#[test]
+fn where_there_is_no_room_for_a_result_the_run_fails_at_once_and_says_why() {
+    if !super::is_root("mounting a small file system") {
+        return;
+    }
+    let bench = Bench::new("echo never");
+    let run = bench.run_directory();
+    fs::create_dir(&run).unwrap();
+    let mount = |arguments: &[&str]| {
+        let done = std::process::Command::new(arguments[0]).args(&arguments[1..]).arg(&run).status().unwrap();
+        assert!(done.success(), "{arguments:?}");
+    };
+    // Enough for the small files, not for what is set aside for the result.
+    mount(&["mount", "-t", "tmpfs", "-o", "size=64k", "hostler-test"]);
+    let before = std::time::Instant::now();
+    let result = std::panic::catch_unwind(|| bench.result());
+    mount(&["umount", "-l"]);
+    let HookOutcome::CouldNotStart { message } = result.unwrap().outcome else { panic!("it started") };
+    assert!(message.contains("No space left on device"), "{message}");
+    assert!(before.elapsed() < Duration::from_secs(15), "{message}");
+    assert!(!bench.scripts_log().contains("never"));
+}
+
+#[test]
+fn a_supervisor_that_cannot_begin_says_why_and_the_wait_ends_at_once() {
+    let mut bench = Bench::new("echo never");
+    bench.run.redact_values_from = vec![bench.path("")];
+    bench.run.secret_file_bytes = 100;
+    let before = std::time::Instant::now();
+    let HookOutcome::CouldNotStart { message } = bench.result().outcome else { panic!("it started") };
+    assert!(message.contains("its output cannot be logged"), "{message}");
+    assert!(before.elapsed() < Duration::from_secs(15), "{message}");
+}

@@ -5,6 +5,7 @@ mod journal;
 mod losses;
 mod metrics;
 mod moto;
+mod names;
 mod rotations;
 mod secrets;
 

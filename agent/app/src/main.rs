@@ -35,12 +35,23 @@ mod work;
 
 use std::process::ExitCode;
 
+use failure::Failure;
+
 fn main() -> ExitCode {
     // A hook's supervisor is this same program; it must start nothing else.
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|a| a == "hook-supervisor") {
         let directory = arguments.next().unwrap_or_default();
         return hostler_host::hooks::supervise(std::path::Path::new(&directory));
+    }
+    if hostler_host::init::is_init() {
+        return match hostler_host::init::run() {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => {
+                Failure::from(anyhow::Error::new(error).context("cannot be process 1")).print();
+                ExitCode::FAILURE
+            }
+        };
     }
     let outcome = match called_as().as_deref() {
         Some("codedeploy-local") => verbs::codedeploy_local::run(<cli::CodeDeployLocal as clap::Parser>::parse()),

@@ -12,6 +12,7 @@ pub mod health_listener;
 pub mod history_file;
 pub mod hooks;
 pub mod ignored;
+pub mod init;
 pub mod inspect;
 pub mod install;
 pub mod journal;

@@ -171,6 +171,7 @@ impl Runner {
             timeout_seconds,
             grace_seconds: limits.kill_grace_seconds,
             start_seconds: limits.supervisor_start_seconds,
+            overdue_seconds: limits.supervisor_overdue_seconds,
             umask: 0o022,
             tasks_max: None,
             memory_max: None,

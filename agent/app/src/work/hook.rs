@@ -154,6 +154,7 @@ fn hook_run(
         timeout_seconds: timeout_seconds(job, script),
         grace_seconds: setup.limits.kill_grace_seconds,
         start_seconds: setup.limits.supervisor_start_seconds,
+        overdue_seconds: setup.limits.supervisor_overdue_seconds,
         umask: 0o022,
         tasks_max: script.tasks_max,
         memory_max: script.memory_max,

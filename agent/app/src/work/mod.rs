@@ -31,6 +31,7 @@ use hostler_core::machine::state::Creator;
 use hostler_core::machine::{Work, WorkResult};
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
+use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 use crate::health::Board;
@@ -150,6 +151,19 @@ async fn blocking<T: Send + 'static>(
 /// A failure that is not about digests.
 fn fail(message: impl std::fmt::Display) -> WorkFailure {
     WorkFailure { message: message.to_string(), verification: false, absent: false }
+}
+
+/// Bundles that are unpacked and planned at a time. More would take the memory and the threads from everything else, and
+/// finish none of them earlier.
+static UNPACKING: Semaphore = Semaphore::const_new(2);
+
+/// Work that blocks for long and takes much, when its turn has come.
+async fn in_turn<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
+) -> Result<T, WorkFailure> {
+    // It is never closed.
+    let _turn = UNPACKING.acquire().await.map_err(fail)?;
+    blocking(work).await
 }
 
 /// An error with its causes, in one line.

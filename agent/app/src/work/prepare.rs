@@ -32,7 +32,7 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{blocking, chain, fail, mounts, room, scripts, service_bundle, service_files};
+use crate::work::{blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -46,7 +46,7 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         absent: false,
     })?;
     let brought = fetch(&setup, &job, &paths).await?;
-    blocking(move || {
+    in_turn(move || {
         let prepared = unpack_and_check(&setup, &job, brought, &paths)?;
         // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
         // directories through which their traces and the journal are reached are there.

@@ -25,7 +25,7 @@ use crate::sources::store::AnyObject;
 use crate::work::bundle::{problems_text, read_appspec};
 use crate::work::fetch::{Bundles, from_network, store_failure};
 use crate::work::prepare::unpack;
-use crate::work::{blocking, chain, fail, scripts};
+use crate::work::{blocking, chain, fail, in_turn, scripts};
 
 /// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
 ///
@@ -163,7 +163,7 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
             return WorkResult::Checked { fault: None, warnings: vec![later] };
         }
     };
-    let found = blocking(move || look(&setup, &job, revision, &paths)).await;
+    let found = in_turn(move || look(&setup, &job, revision, &paths)).await;
     WorkResult::Checked { fault: found.err(), warnings: Vec::new() }
 }
 

@@ -20,7 +20,7 @@ use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin,
 use crate::work::finish::has_room;
 use crate::work::last_install::Installs;
 use crate::work::prepare::unpack;
-use crate::work::{blocking, chain, fail, scripts};
+use crate::work::{blocking, chain, fail, in_turn, scripts};
 
 /// Why a bundle is not ready.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Resu
         }
     })?;
     let setup = Arc::clone(setup);
-    let checked = blocking(move || {
+    let checked = in_turn(move || {
         check(&setup, &ground, &request, &staging)?;
         if is_remote(&request.source) && has_room(&staging.bundle()) {
             bundles.keep(&staging.bundle(), &expected.sha256).map_err(|e| fail(chain(&e)))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeploymentId, Sha256Digest};
+use crate::limits::Limits;
 
 mod environment;
 pub mod output;
@@ -40,6 +41,9 @@ pub struct HookRun {
     pub grace_seconds: u64,
     /// Seconds for the supervisor to come up; one that is later finds itself cancelled.
     pub start_seconds: u64,
+    /// Seconds beyond the deadline and the grace after which the agent itself ends a run whose supervisor has not.
+    #[serde(default = "overdue_seconds")]
+    pub overdue_seconds: u64,
     /// File mode creation mask.
     pub umask: u32,
     /// Most processes and threads in the hook's control group; `None` is the system's limit.
@@ -68,6 +72,11 @@ pub struct HookRun {
     /// Most bytes that are read of each of them.
     #[serde(default)]
     pub secret_file_bytes: u64,
+}
+
+/// Of runs that older agents began.
+fn overdue_seconds() -> u64 {
+    Limits::default().supervisor_overdue_seconds
 }
 
 /// The current version of [`HookRun`] and [`HookResult`].

@@ -95,6 +95,9 @@ pub struct Limits {
     pub kill_grace_seconds: u64,
     /// Seconds for a hook's supervisor to come up. Prevents: waiting for ever for one that was never started.
     pub supervisor_start_seconds: u64,
+    /// Seconds beyond a hook's deadline and grace after which the agent ends it without its supervisor. Prevents: waiting for
+    /// ever for a supervisor that is stopped or waits for a device.
+    pub supervisor_overdue_seconds: u64,
     /// Requests to CloudWatch Logs at a time, each with a batch in memory. Prevents: memory that grows with the streams.
     pub log_requests: usize,
     /// Log files that are open at a time, but for those that could not be found again; half of what the process may open
@@ -164,6 +167,7 @@ impl Default for Limits {
             upload_connections: 2,
             kill_grace_seconds: 5,
             supervisor_start_seconds: 30,
+            supervisor_overdue_seconds: 60,
             log_requests: 4,
             log_open_files: 512,
             log_files_of_pattern: 20_000,

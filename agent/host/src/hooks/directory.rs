@@ -53,6 +53,9 @@ pub(super) struct Started {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Processes {
     pub boot_id: String,
+    /// The inode of the pid namespace in which the numbers are; older agents did not note it.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
     pub supervisor: ProcessId,
     pub script: ProcessId,
     pub control_group: Option<PathBuf>,
@@ -216,12 +219,13 @@ impl RunDirectory {
         read_if_present(&self.file(PROCESSES))?.map(|bytes| from_json(&bytes)).transpose()
     }
 
-    /// Sets room for the result aside. A file system that cannot is no reason not to run the hook.
+    /// Sets room for the result aside, once: the agent before it launches, so that a full disk is its error and not the
+    /// supervisor's silence. A file system that cannot is no reason not to run the hook.
     pub fn reserve_result(&self) -> io::Result<File> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .mode(0o600)
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(self.file(RESULT_NEW))?;

@@ -61,11 +61,19 @@ impl Shared {
 
 impl LogWriter {
     /// Starts the thread; the files are opened by it.
-    pub fn start(scripts_log: &Path, deployments_log: Option<&Path>, deployment: &DeploymentId) -> io::Result<Self> {
+    ///
+    /// Directories for them are made only while `run_directory` is there: what a finished hook left running must not make
+    /// those of its deployment again when that is deleted.
+    pub fn start(
+        scripts_log: &Path,
+        deployments_log: Option<&Path>,
+        deployment: &DeploymentId,
+        run_directory: &Path,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let files = Files {
-            scripts: LogFile::new(scripts_log, None),
-            deployments: deployments_log.map(|path| LogFile::new(path, Some(ROTATE_BYTES))),
+            scripts: LogFile::new(scripts_log, None, run_directory),
+            deployments: deployments_log.map(|path| LogFile::new(path, Some(ROTATE_BYTES), run_directory)),
             deployment: deployment.clone(),
         };
         let of_thread = Arc::clone(&shared);
@@ -161,14 +169,17 @@ impl Files {
 struct LogFile {
     path: PathBuf,
     rotate_at: Option<u64>,
+    /// While it is there, the log's own directory may be made.
+    run_directory: PathBuf,
     file: Option<File>,
     /// The disk was full in the middle of a line.
     broken_line: bool,
 }
 
 impl LogFile {
-    fn new(path: &Path, rotate_at: Option<u64>) -> Self {
-        Self { path: path.to_owned(), rotate_at, file: None, broken_line: false }
+    fn new(path: &Path, rotate_at: Option<u64>, run_directory: &Path) -> Self {
+        let run_directory = run_directory.to_owned();
+        Self { path: path.to_owned(), rotate_at, run_directory, file: None, broken_line: false }
     }
 
     /// Appends text; gives how many bytes of it were written. What failed is tried again with the next text.
@@ -204,31 +215,31 @@ impl LogFile {
     fn make_ready(&mut self) -> io::Result<()> {
         if !self.file.as_ref().is_some_and(|file| is_at(file, &self.path)) {
             self.file = None;
-            let file = self.file.insert(open_log(&self.path)?);
+            let file = self.file.insert(self.open()?);
             log::trace!(inode = file.metadata()?.ino(); "opened a hook's log");
         }
         if let (Some(most), Some(file)) = (self.rotate_at, &self.file)
             && file.metadata()?.len() >= most
         {
             rotate(&self.path, file, most)?;
-            self.file = Some(open_log(&self.path)?);
+            self.file = Some(self.open()?);
         }
         Ok(())
+    }
+
+    fn open(&self) -> io::Result<File> {
+        match (open_or_make_log(&self.path), self.path.parent()) {
+            (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound && self.run_directory.is_dir() => {
+                DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+                open_or_make_log(&self.path)
+            }
+            (opened, _) => opened,
+        }
     }
 }
 
 /// For root and the service group: what scripts print may hold what not everyone on the host should read.
 const MODE: u32 = 0o640;
-
-fn open_log(path: &Path) -> io::Result<File> {
-    match (open_or_make_log(path), path.parent()) {
-        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-            open_or_make_log(path)
-        }
-        (opened, _) => opened,
-    }
-}
 
 fn open_or_make_log(path: &Path) -> io::Result<File> {
     let options = &mut OpenOptions::new();
@@ -280,7 +291,7 @@ mod tests {
     use super::*;
 
     fn start(scripts: &Path, deployments: Option<&Path>) -> LogWriter {
-        LogWriter::start(scripts, deployments, &"d-ABCDEFGHI".parse().unwrap()).unwrap()
+        LogWriter::start(scripts, deployments, &"d-ABCDEFGHI".parse().unwrap(), Path::new("/")).unwrap()
     }
 
     #[test]
@@ -306,6 +317,21 @@ mod tests {
     }
 
     #[test]
+    fn the_directory_of_a_deployment_that_was_deleted_is_not_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let deployment = directory.path().join("d-ABCDEFGHI");
+        let (run, scripts) = (deployment.join("hook-runs/1"), deployment.join("logs/scripts.log"));
+        fs::create_dir_all(&run).unwrap();
+        let mut log = LogFile::new(&scripts, None, &run);
+        assert_eq!(log.append("one\n"), 4);
+        fs::remove_dir_all(deployment.join("logs")).unwrap();
+        assert_eq!(log.append("two\n"), 4, "somebody took the log away, and the hook goes on");
+        fs::remove_dir_all(&deployment).unwrap();
+        assert_eq!(log.append("three\n"), 0);
+        assert!(!deployment.exists());
+    }
+
+    #[test]
     fn a_log_that_hangs_is_not_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("fifo");
@@ -324,8 +350,8 @@ mod tests {
     fn the_deployments_log_is_rotated_and_bounded_in_number() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("all.log");
-        let mut first = LogFile::new(&path, Some(10));
-        let mut second = LogFile::new(&path, Some(10));
+        let mut first = LogFile::new(&path, Some(10), directory.path());
+        let mut second = LogFile::new(&path, Some(10), directory.path());
         for number in 0..12 {
             assert_eq!(first.append(&format!("first {number:03}\n")), 10);
             assert_eq!(second.append(&format!("other {number:03}\n")), 10);

@@ -15,8 +15,8 @@
 //! | `started` | supervisor | created once, its name synced | the script is about to be executed, or was |
 //! | `processes.json` | supervisor | renamed | whom to end if the supervisor dies: pids, start times, boot id |
 //! | `cancel` | [`cancel`] | created | somebody wants the run to end |
-//! | `result.json` | supervisor | renamed, synced | a [`HookResult`]; stands above all other files |
-//! | `result.json.new` | supervisor | preallocated | room for the result, so that a full disk cannot lose it |
+//! | `result.json` | supervisor; an agent that ended a stuck one | renamed, synced | a [`HookResult`]; stands above all other files |
+//! | `result.json.new` | agent | preallocated | room for the result, so that a full disk cannot lose it |
 //! | `supervisor.log` | supervisor | appended | its standard error, where it is not the journal's |
 //!
 //! Who reads it asks in this order: `result.json` → that result. `lock` held → running. Then, holding `lock` for the
@@ -43,6 +43,9 @@
 //! signal dispositions; no other descriptor. It is executed by its path, never through a shell, but for a file without
 //! `#!`, which `/bin/sh` reads. It dies with its supervisor.
 //!
+//! A supervisor that is stopped or waits for a device keeps no deadline. The agent does, [`HookRun::overdue_seconds`] later: it
+//! kills the script's processes and the supervisor, each known by its start time, and says so in the result.
+//!
 //! At the deadline, and on request, its processes get SIGTERM and SIGCONT, after the grace SIGKILL. They are the
 //! descendants of the supervisor (a subreaper, so double forks and new sessions do not get away) and all of the control
 //! group. When the script ends by itself, what it left running is left alone: the result is written with what is in the
@@ -52,6 +55,7 @@ mod clock;
 mod directory;
 mod follow;
 mod launch;
+mod leftovers;
 mod log;
 mod output;
 mod processes;
@@ -63,9 +67,11 @@ mod wait;
 
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hostler_core::hook::{HookOutcome, HookResult, HookRun};
+
+use tokio::sync::oneshot;
 
 use directory::{Lock, RunDirectory, Started, State};
 pub use follow::LogFollower;
@@ -91,7 +97,7 @@ pub async fn run(launcher: &Launcher, program: &Path, run_directory: &Path, run:
     let began = clock::now_ms();
     let attempt = Attempt { launcher: *launcher, program, run, directory: RunDirectory::new(run_directory) };
     attempt.run().await.unwrap_or_else(|error| {
-        let message = format!("cannot prepare the hook's run directory {}: {error}", run_directory.display());
+        let message = format!("cannot prepare the hook's run directory {}: {}", run_directory.display(), chain(&error));
         HookResult::without_output(HookOutcome::CouldNotStart { message }, began, clock::now_ms())
     })
 }
@@ -112,6 +118,29 @@ struct Attempt<'a> {
     directory: RunDirectory,
 }
 
+/// What this agent did to a run.
+#[derive(Default)]
+struct Attempts {
+    launched: Option<Launched>,
+    late: Option<Late>,
+    overdue: Option<Overdue>,
+}
+
+/// A run that goes on beyond its deadline, on a clock that stands still while the host is suspended.
+struct Late {
+    since: Instant,
+    said: bool,
+}
+
+/// A run that was ended without its supervisor, which is waited for until then.
+struct Overdue {
+    result: HookResult,
+    until: Instant,
+}
+
+/// How long a supervisor that was killed may take to disappear.
+const GONE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A launch that this agent made.
 struct Launched {
     _lock: Lock,
@@ -124,12 +153,12 @@ impl Attempt<'_> {
     async fn run(&self) -> io::Result<HookResult> {
         self.directory.create()?;
         let mut watch = Watch::new(self.directory.path());
-        let mut launched: Option<Launched> = None;
+        let mut attempts = Attempts::default();
         loop {
-            match self.step(&mut launched).await {
+            match self.step(&mut attempts).await {
                 Ok(Some(result)) => return Ok(result),
                 Ok(None) => {}
-                Err(error) if launched.is_none() && self.directory.has_run().is_ok_and(|has| !has) => {
+                Err(error) if attempts.launched.is_none() && self.directory.has_run().is_ok_and(|has| !has) => {
                     return Err(error);
                 }
                 Err(error) => ::log::warn!(
@@ -141,14 +170,22 @@ impl Attempt<'_> {
         }
     }
 
-    async fn step(&self, launched: &mut Option<Launched>) -> io::Result<Option<HookResult>> {
+    async fn step(&self, attempts: &mut Attempts) -> io::Result<Option<HookResult>> {
         let idle = match self.directory.inspect()? {
             State::Finished(result) | State::Cancelled(result) => return Ok(Some(result)),
-            State::Running => return Ok(None),
-            State::Interrupted(started) => return Ok(Some(self.interrupted(started))),
+            State::Running => {
+                attempts.overdue = attempts.overdue.take().or_else(|| self.keep_deadline(&mut attempts.late));
+                // One that waits for a device ends when that answers; nothing of it runs until then.
+                let given_up = attempts.overdue.as_ref().filter(|overdue| Instant::now() >= overdue.until);
+                return Ok(given_up.map(|overdue| overdue.result.clone()));
+            }
+            State::Interrupted(started) => {
+                let ended = attempts.overdue.as_ref().map(|overdue| self.overdue(overdue));
+                return Ok(Some(ended.unwrap_or_else(|| self.interrupted(started))));
+            }
             State::Idle(lock) => lock,
         };
-        if let Some(launched) = launched {
+        if let Some(launched) = &attempts.launched {
             return self.give_up_if_late(&idle, launched);
         }
         let Some(launch) = self.directory.try_launch_lock()? else { return Ok(None) };
@@ -158,11 +195,12 @@ impl Attempt<'_> {
             self.directory.write_cancelled(&idle, &result)?;
             return Ok(Some(result));
         }
+        self.directory.reserve_result()?;
         // A supervisor can only come up after this, so nobody misses the lock.
         drop(idle);
         let inherited = self.run.inherit_environment.then(spawn::inheritable);
         self.directory.write_run(self.run, inherited.as_deref())?;
-        *launched = Some(self.launch(launch).await);
+        attempts.launched = Some(self.launch(launch).await);
         Ok(None)
     }
 
@@ -171,12 +209,18 @@ impl Attempt<'_> {
         let began = Instant::now();
         let (launcher, program) = (self.launcher, self.program.to_owned());
         let (directory, run) = (self.directory.clone(), self.run.clone());
-        // systemd may take its time, and the loop that called has other things to do.
-        let task = tokio::task::spawn_blocking(move || launcher.launch(&program, &directory, &run));
-        let (failure, until) = match tokio::time::timeout(patience, task).await {
-            Ok(Ok(Err(failure))) => (Some(failure), began),
-            // Launched, or not answered yet: the supervisor has the rest of its time.
-            _ => (None, began + patience),
+        let (send, answer) = oneshot::channel();
+        // systemd may take its time, and the loop that called has other things to do. On a thread of its own, since
+        // everything else that blocks may hold the runtime's threads for longer than this may wait.
+        let thread = std::thread::Builder::new().name("hook-launch".into()).stack_size(256 << 10);
+        let started = thread.spawn(move || send.send(launcher.launch(&program, &directory, &run)));
+        let (failure, until) = match started {
+            Err(source) => (Some(LaunchError::Run { program: "a thread".to_owned(), source }), began),
+            Ok(_) => match tokio::time::timeout(patience, answer).await {
+                Ok(Ok(Err(failure))) => (Some(failure), began),
+                // Launched, or not answered yet: the supervisor has the rest of its time.
+                _ => (None, began + patience),
+            },
         };
         Launched { _lock: lock, until, failure }
     }
@@ -198,9 +242,49 @@ impl Attempt<'_> {
         Ok(Some(result))
     }
 
+    /// Ends a run whose supervisor is stuck, long after it should have ended it.
+    fn keep_deadline(&self, late: &mut Option<Late>) -> Option<Overdue> {
+        let processes = self.directory.read_processes().ok()??;
+        let run = self.directory.read_run().ok()?;
+        let age = leftovers::age(&processes)?;
+        if age <= clock::seconds(run.timeout_seconds) + clock::seconds(run.grace_seconds) {
+            return None;
+        }
+        // Counted from here: a host that was suspended wakes up with deadlines that passed in its sleep.
+        let late = late.get_or_insert_with(|| Late { since: Instant::now(), said: false });
+        let patience = clock::seconds(run.overdue_seconds);
+        let (directory, supervisor) = (self.directory.path().display().to_string(), processes.supervisor.pid);
+        if late.since.elapsed() < patience {
+            if !late.said && late.since.elapsed() >= patience / 4 {
+                ::log::warn!(directory, supervisor; "a hook's deadline is over and its supervisor has not ended it yet");
+                late.said = true;
+            }
+            return None;
+        }
+        ::log::error!(
+            directory, supervisor;
+            "the supervisor of a hook does not keep the deadline (it is stopped, or waits for a device): the agent ends the hook"
+        );
+        let killed = leftovers::end_overdue(&processes);
+        let now = clock::now_ms();
+        let started = now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let result = HookResult::without_output(HookOutcome::TimedOut { killed }, started, now);
+        Some(Overdue { result, until: Instant::now() + GONE_PATIENCE })
+    }
+
+    /// The outcome of a run that the agent ended itself.
+    fn overdue(&self, overdue: &Overdue) -> HookResult {
+        let reserved = self.directory.reserve_result();
+        if let Err(error) = reserved.and_then(|reserved| self.directory.write_result(&reserved, &overdue.result)) {
+            ::log::warn!(error = error.to_string(); "the result of a hook that was ended is not written");
+        }
+        overdue.result.clone()
+    }
+
     fn interrupted(&self, started: Option<Started>) -> HookResult {
+        let run = self.directory.read_run().ok();
         match self.directory.read_processes() {
-            Ok(Some(processes)) => processes::end_leftovers(&processes),
+            Ok(Some(processes)) => leftovers::end_leftovers(&processes, run.as_ref()),
             Ok(None) => {}
             Err(error) => ::log::warn!(
                 directory = self.directory.path().display().to_string(), error = error.to_string();

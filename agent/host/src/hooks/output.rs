@@ -9,7 +9,8 @@ use hostler_core::ids::Sha256Digest;
 use hostler_core::logs::redact::Redactor;
 use sha2::Digest as _;
 
-use super::clock::now_ms;
+use super::clock::{boot_ms, now_ms};
+use super::directory::RunDirectory;
 use super::log::LogWriter;
 use crate::secret_files;
 
@@ -28,14 +29,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub fn start(run: &HookRun) -> io::Result<Self> {
+    pub fn start(run: &HookRun, directory: &RunDirectory) -> io::Result<Self> {
         let values = secret_files::read(&run.redact_values_from, run.secret_file_bytes).map_err(io::Error::other)?;
         // A pattern that is none was refused with the configuration; without it nothing may be written.
         let redactor = Redactor::new(&run.redact_patterns, &values).map_err(io::Error::other)?;
         Ok(Self {
             redactor,
-            log: LogWriter::start(&run.scripts_log, run.deployments_log.as_deref(), &run.deployment)?,
-            budget: OutputBudget::new(run.log_bytes, run.log_bytes_per_second, now_ms()),
+            log: LogWriter::start(&run.scripts_log, run.deployments_log.as_deref(), &run.deployment, directory.path())?,
+            budget: OutputBudget::new(run.log_bytes, run.log_bytes_per_second, boot_ms()),
             splitters: [LineSplitter::new(run.line_bytes), LineSplitter::new(run.line_bytes)],
             tail: Tail::new(run.tail_lines),
             digest: sha2::Sha256::new(),
@@ -50,7 +51,7 @@ impl Output {
 
     pub fn take(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        let now = now_ms();
+        let now = boot_ms();
         let Self { log, redactor, budget, splitters, tail, digest, .. } = self;
         splitters[stream as usize].push(bytes, |line| {
             let line = redactor.redact(line.into());
@@ -63,7 +64,7 @@ impl Output {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some(line) = self.splitters[stream as usize].finish() {
                 let Self { log, redactor, budget, tail, digest, .. } = self;
-                take_line(log, budget, tail, digest, stream, &redactor.redact(line.into()), now_ms());
+                take_line(log, budget, tail, digest, stream, &redactor.redact(line.into()), boot_ms());
             }
         }
     }

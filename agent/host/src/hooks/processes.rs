@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::directory::{ProcessId, Processes};
+use super::directory::ProcessId;
 use super::launch::UNIT_PREFIX;
 
 /// How long processes that fork faster than they are stopped are chased before they are killed as found.
@@ -22,14 +23,14 @@ const CHASE: Duration = Duration::from_secs(2);
 
 /// One line of the process table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Process {
-    pid: i32,
+pub(super) struct Process {
+    pub pid: i32,
     name: String,
     dead: bool,
     parent: i32,
     group: i32,
-    session: i32,
-    start_time: u64,
+    pub session: i32,
+    pub start_time: u64,
 }
 
 /// Reads one `/proc/PID/stat` (proc_pid_stat(5)). The name is in parentheses and may hold any character.
@@ -55,7 +56,7 @@ fn read_process(pid: i32) -> Option<Process> {
 }
 
 /// All processes that are not dead.
-fn process_table() -> Vec<Process> {
+pub(super) fn process_table() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(read_process).filter(|process| !process.dead).collect()
@@ -119,6 +120,15 @@ impl ControlGroup {
     /// Ends all members at once; false where the kernel (before 5.14, or cgroup v1) has no such thing.
     fn kill(&self) -> bool {
         fs::write(self.path.join("cgroup.kill"), "1").is_ok()
+    }
+
+    /// Ends all members, one by one where they cannot be ended at once.
+    pub fn end(&self) {
+        if !self.kill() {
+            for pid in self.members() {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
     }
 }
 
@@ -247,39 +257,16 @@ fn descendants(table: &[Process], ancestor: i32) -> HashSet<i32> {
 }
 
 /// Signals a process if its number still means the one that was seen.
-fn send(process: &Process, signal: Signal) {
+pub(super) fn send(process: &Process, signal: Signal) {
     if read_process(process.pid).is_some_and(|now| now.start_time == process.start_time) {
         // It may end in between, or belong to root while the agent does not: what is left is seen by the next look.
         let _ = kill(Pid::from_raw(process.pid), signal);
     }
 }
 
-/// Ends what an interrupted hook left: its control group and the session of its script. A script that goes on by
-/// itself would work against whatever the agent does next.
-///
-/// What it had moved to a session of its own outside of systemd cannot be told from a service that it started, and
-/// is left alone.
-pub(super) fn end_leftovers(processes: &Processes) {
-    if boot_id().ok().as_ref() != Some(&processes.boot_id) {
-        return;
-    }
-    if let Some(path) = &processes.control_group {
-        let group = ControlGroup::at(path);
-        if !group.kill() {
-            for pid in group.members() {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
-    }
-    let script = processes.script;
-    let leader = identify(script.pid);
-    if leader.is_some_and(|leader| leader != script) {
-        return;
-    }
-    let of_session = |process: &Process| process.session == script.pid && process.start_time >= script.start_time;
-    for process in process_table().iter().filter(|process| of_session(process)) {
-        send(process, Signal::SIGKILL);
-    }
+/// The inode of this process's pid namespace: in another one the same number is another process.
+pub(super) fn pid_namespace() -> Option<u64> {
+    fs::metadata("/proc/self/ns/pid").ok().map(|metadata| metadata.ino())
 }
 
 /// Reaps every child that has ended, and says how.

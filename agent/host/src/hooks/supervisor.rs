@@ -49,18 +49,32 @@ fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
     if directory.is_settled()? {
         return Ok(());
     }
-    let reserved = directory.reserve_result()?;
+    let could_not = |message: String| never_started(HookOutcome::CouldNotStart { message });
+    let reserved = match directory.reserve_result() {
+        Ok(reserved) => reserved,
+        Err(error) => {
+            // Its name ends the wait also where the disk has no room for its content.
+            let message = format!("no room for its result in {}: {error}", directory.path().display());
+            return directory.write_cancelled(&lock, &could_not(message));
+        }
+    };
     let run = match directory.read_run() {
         Ok(run) => run,
         Err(error) => {
             let message = format!("cannot read {}: {error}", directory.file("run.json").display());
-            return directory.write_result(&reserved, &never_started(HookOutcome::CouldNotStart { message }));
+            return directory.write_result(&reserved, &could_not(message));
         }
     };
     if directory.cancel_requested() {
         return directory.write_result(&reserved, &never_started(HookOutcome::Cancelled));
     }
-    let mut output = Output::start(&run)?;
+    let mut output = match Output::start(&run, directory) {
+        Ok(output) => output,
+        Err(error) => {
+            let message = format!("cannot start {:?}: its output cannot be logged: {error}", run.location);
+            return directory.write_result(&reserved, &could_not(message));
+        }
+    };
     if run.first_of_event {
         output.log(event_entry(&run.event));
     }
@@ -172,6 +186,7 @@ fn note_processes(directory: &RunDirectory, own: i32, script: i32, control_group
     let identity = |pid| processes::identify(pid).unwrap_or(ProcessId { pid, start_time: u64::MAX });
     let processes = Processes {
         boot_id: processes::boot_id().unwrap_or_default(),
+        pid_namespace: processes::pid_namespace(),
         supervisor: identity(own),
         script: identity(script),
         control_group: control_group.map(|group| group.path().to_owned()),
