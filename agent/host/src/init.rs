@@ -35,6 +35,7 @@ pub fn is_init() -> bool {
 ///
 /// # Errors
 /// When the program cannot be started again, or signals cannot be received.
+#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 pub fn run() -> io::Result<u8> {
     let mut signals = SigSet::empty();
     HANDED_ON.into_iter().chain([Signal::SIGCHLD]).for_each(|signal| signals.add(signal));
@@ -43,7 +44,11 @@ pub fn run() -> io::Result<u8> {
     let mut arguments = std::env::args_os();
     // By the name that this process was called by, which may say which program it is.
     let name = arguments.next().unwrap_or_else(|| "hostler".into());
-    let child = Command::new("/proc/self/exe").arg0(name).args(arguments).spawn()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(name).args(arguments);
+    // SAFETY: one system call on memory of the closure; it neither allocates nor takes locks.
+    unsafe { command.pre_exec(move || signals.thread_unblock().map_err(io::Error::from)) };
+    let child = command.spawn()?;
     let program = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
     loop {
         if let Some(status) = reap(program) {
