@@ -52,6 +52,7 @@ fn a_supervisor_that_is_stopped_does_not_hold_the_agent_for_ever() {
     let mut bench = Bench::new("echo $$ > $(dirname $0)/pid; kill -STOP $PPID; sleep 1000");
     bench.run.overdue_seconds = 1;
     let (killed, result) = timed_out(&mut bench, 1);
+    // Stopped in the script's first moment, before it has written down whom it supervises, or later.
     let (script, supervisor) = (pid_in(&bench.run.archive.join("pid")), bench.supervisor());
     assert!(killed.contains(&format!("{supervisor} (its supervisor, which did not keep the deadline)")), "{killed:?}");
     assert!(killed.contains(&format!("{script} hook.sh")), "{killed:?}");

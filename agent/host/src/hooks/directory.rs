@@ -57,6 +57,7 @@ pub(super) struct Processes {
     #[serde(default)]
     pub pid_namespace: Option<u64>,
     pub supervisor: ProcessId,
+    /// The supervisor itself until the script is known.
     pub script: ProcessId,
     pub control_group: Option<PathBuf>,
 }

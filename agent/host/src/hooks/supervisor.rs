@@ -157,8 +157,10 @@ fn start(
     directory
         .write_started(lock, &started)
         .map_err(|error| could_not(format!("cannot write {}: {error}", directory.file("started").display())))?;
-    let spawned = spawn::spawn(&path, run, &inherited, &user, control_group.as_ref()).map_err(could_not)?;
     let own = nix::unistd::getpid().as_raw();
+    // Before there is a script, which may stop its supervisor in its first moment: who it is is known all the same.
+    note_processes(directory, own, own, control_group.as_ref());
+    let spawned = spawn::spawn(&path, run, &inherited, &user, control_group.as_ref()).map_err(could_not)?;
     note_processes(directory, own, spawned.pid, control_group.as_ref());
     let family = Family::new(own, spawned.pid, control_group);
     Ok((spawned, family, started))
