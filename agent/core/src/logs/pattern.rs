@@ -110,8 +110,8 @@ impl Pattern {
 
     /// Marks a state, and those behind it that need nothing to be reached.
     fn enter(&self, from: usize, states: &mut [bool]) {
-        for at in from..states.len() {
-            states[at] = true;
+        for (at, state) in states.iter_mut().enumerate().skip(from) {
+            *state = true;
             if !matches!(self.tokens.get(at), Some(Token::Many | Token::Directories)) {
                 return;
             }
