@@ -27,6 +27,10 @@ struct Memory {
 }
 
 impl Keeper for Memory {
+    fn room(&self) -> usize {
+        1 << 20
+    }
+
     fn persist(&mut self, _: &mut State, _: bool) -> anyhow::Result<()> {
         assert!(!*self.panics.lock().unwrap(), "the keeper");
         Ok(())
