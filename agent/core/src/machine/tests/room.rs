@@ -131,9 +131,11 @@ impl Hostile {
                 WorkResult::Hook(HookResult { tail: warnings(), ..hook_result(outcome) })
             }
             Work::Install if fails => WorkResult::Installed(Err(failure())),
-            Work::Install => {
-                WorkResult::Installed(Ok(InstallReport { entries: 1, entries_digest: Sha256Digest::of(b"") }))
-            }
+            Work::Install => WorkResult::Installed(Ok(InstallReport {
+                entries: 1,
+                entries_digest: Sha256Digest::of(b""),
+                warnings: vec![],
+            })),
             Work::Probe { .. } => WorkResult::Probed(if fails { Err(failure()) } else { Ok(()) }),
             Work::Reboot => WorkResult::Rebooted(Ok(())),
             Work::Finish { .. } => WorkResult::Finished { warnings: warnings() },
