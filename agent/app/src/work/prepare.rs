@@ -32,7 +32,7 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
+use crate::work::{chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {

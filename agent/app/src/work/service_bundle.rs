@@ -25,7 +25,7 @@ use crate::sources::store::AnyObject;
 use crate::work::bundle::{problems_text, read_appspec};
 use crate::work::fetch::{Bundles, from_network, store_failure};
 use crate::work::prepare::unpack;
-use crate::work::{blocking, chain, fail, in_turn, scripts};
+use crate::work::{chain, fail, in_turn, scripts};
 
 /// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
 ///

@@ -20,7 +20,7 @@ use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin,
 use crate::work::finish::has_room;
 use crate::work::last_install::Installs;
 use crate::work::prepare::unpack;
-use crate::work::{blocking, chain, fail, in_turn, scripts};
+use crate::work::{chain, fail, in_turn, scripts};
 
 /// Why a bundle is not ready.
 #[derive(Debug)]

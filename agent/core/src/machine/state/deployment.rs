@@ -290,9 +290,10 @@ pub struct Failure {
 impl Failure {
     /// Whether the agent itself had no space, as opposed to a script that failed.
     pub fn is_for_want_of_space(&self) -> bool {
+        const WORDS: [&str; 4] = ["No space left on device", "Disk quota exceeded", "(no_space)", "(no_inodes)"];
         // The texts of ENOSPC and EDQUOT and of what a plan found: errors come here in words, some from the files of
         // supervisors. What scripts print is not part of the message.
-        ["(os error 28)", "(os error 122)", "(no_space)", "(no_inodes)"].iter().any(|word| self.message.contains(word))
+        WORDS.iter().any(|word| self.message.contains(word))
     }
 }
 
