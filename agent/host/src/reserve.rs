@@ -34,7 +34,8 @@ impl Reserve {
         Self { directory: state_directory.join("reserve") }
     }
 
-    /// Sets the room aside, unless it is already. Nothing of it stays where it does not fit.
+    /// Sets the room aside, unless it is already, and leaves as much for the deployment itself, which writes down the same.
+    /// Nothing of it stays where both do not fit.
     ///
     /// # Errors
     /// The disk is full, or cannot be written.
@@ -44,6 +45,10 @@ impl Reserve {
             _ => {}
         }
         let filled = (0..FILES).try_for_each(|number| fill(&self.directory.join(number.to_string())));
+        let filled = filled.and_then(|()| match has_times(&self.directory, 1)? {
+            true => Ok(()),
+            false => Err(Errno::ENOSPC.into()),
+        });
         if filled.is_err() {
             // The error that is reported is the first one; what stays is used by the next try.
             let _ = fs::remove_dir_all(&self.directory);
@@ -75,11 +80,16 @@ impl Reserve {
 /// # Errors
 /// The file system cannot be asked.
 pub fn has_room(below: &Path) -> io::Result<bool> {
+    has_times(below, 2)
+}
+
+/// Whether a file system has so many times the room that is set aside.
+fn has_times(below: &Path, times: u64) -> io::Result<bool> {
     let found = statvfs(below)?;
     let free = found.blocks_available().saturating_mul(found.fragment_size());
     // File systems that make inodes as they need them count none.
-    let inodes = found.files() == 0 || found.files_available() >= u64::from(FILES) * 2;
-    Ok(free >= RESERVE_BYTES * 2 && inodes)
+    let inodes = found.files() == 0 || found.files_available() >= u64::from(FILES) * times;
+    Ok(free >= RESERVE_BYTES * times && inodes)
 }
 
 /// Whether an error says that there is no space, be it the disk's or the user's.

@@ -21,8 +21,10 @@ pub fn set_aside(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let Err(error) = Reserve::of(setup.layout.state()).fill() else { return Ok(()) };
     let needed = job.group.last_good.is_some() && request.policy.rollback != RollbackPolicy::Never;
     if needed && is_full(&error) {
-        let (directory, kib) = (setup.layout.state().display(), RESERVE_BYTES >> 10);
-        let message = format!("{directory} has no {kib} KiB that a rollback would need: {error}; free space there");
+        let (directory, kib) = (setup.layout.state().display(), (RESERVE_BYTES * 2) >> 10);
+        let message = format!(
+            "{directory} has no {kib} KiB for a deployment and its rollback to write down what they do: {error}; free space there"
+        );
         return Err(fail(message));
     }
     log::debug!("no room is set aside for a rollback: {error}");
