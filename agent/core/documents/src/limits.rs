@@ -16,6 +16,9 @@ pub struct Limits {
     pub entries: u64,
     /// Bytes of one path inside a bundle. Prevents: paths that the kernel or the next tool refuses half-way.
     pub path_bytes: usize,
+    /// Bytes of all paths and link targets inside a bundle. Prevents: memory for a listing that `entries` and `path_bytes`
+    /// together would allow.
+    pub all_path_bytes: u64,
     /// Directory levels of one path inside a bundle. Prevents: trees that nobody can delete again.
     pub path_depth: usize,
     /// Bytes of an appspec file. Prevents: parsing a video as YAML.
@@ -133,6 +136,7 @@ impl Default for Limits {
             expansion_floor_bytes: 256 << 20,
             entries: 500_000,
             path_bytes: 4000,
+            all_path_bytes: 40 << 20,
             path_depth: 128,
             appspec_bytes: 1 << 20,
             yaml_nodes: 250_000,

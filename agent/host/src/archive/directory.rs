@@ -30,7 +30,7 @@ pub(super) fn copy(source: &File, staging: Staging, options: &UnpackOptions) -> 
         items: Vec::new(),
     };
     walk(source, shown, &mut |found| copier.found(&found))?;
-    let items = tree::settle(copier.items)?;
+    let items = tree::settle(copier.items, &options.limits)?;
     staging.publish(items, top_mode, None)
 }
 
@@ -60,6 +60,7 @@ impl Copier<'_> {
         match &entry.kind {
             EntryKind::Directory => self.beneath.create_directory(path, &mut self.items)?,
             EntryKind::Symlink { target } => {
+                self.meter.path(target.len() as u64, name)?;
                 self.beneath.create_symlink(path, target, modified, &mut self.items)?;
             }
             EntryKind::File { size } => {

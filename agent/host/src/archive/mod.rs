@@ -39,7 +39,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use hostler_core::bundle::{BundleListing, BundleType};
+use hostler_core::bundle::{BundleListing, BundleType, EntryKind};
+use hostler_core::limits::Limits;
 
 pub use error::{ArchiveError, EntryProblem, Place};
 pub use fingerprint::fingerprint;
@@ -124,12 +125,20 @@ pub fn unpack(
 /// The listing of a bundle that was unpacked before, from the disk.
 ///
 /// # Errors
-/// Something in it is not what a bundle may hold, or could not be read.
+/// Something in it is not what a bundle may hold, it holds too much, or it could not be read.
 pub fn list(directory: &Path) -> Result<BundleListing, ArchiveError> {
     let root = File::open(directory).map_err(|e| ArchiveError::host("open the directory", directory, e))?;
     let mut entries = Vec::new();
+    let limits = Limits::default();
+    let mut meter = policy::Meter::new(&limits, u64::MAX);
     walk::walk(&root, directory, &mut |found| {
-        entries.push(found.entry()?);
+        let entry = found.entry()?;
+        let name = entry.path.as_path().as_os_str().as_encoded_bytes();
+        meter.entry(name)?;
+        if let EntryKind::Symlink { target } = &entry.kind {
+            meter.path(target.len() as u64, name)?;
+        }
+        entries.push(entry);
         Ok(())
     })?;
     Ok(BundleListing::new(entries))

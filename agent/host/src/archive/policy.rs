@@ -101,19 +101,30 @@ pub(super) struct Meter<'a> {
     bundle_bytes: u64,
     unpacked_bytes: u64,
     entries: u64,
+    path_bytes: u64,
 }
 
 impl<'a> Meter<'a> {
     /// For a bundle of so many stored bytes; a directory passes `u64::MAX`, because it has no ratio.
     pub(super) fn new(limits: &'a Limits, bundle_bytes: u64) -> Self {
-        Self { limits, bundle_bytes, unpacked_bytes: 0, entries: 0 }
+        Self { limits, bundle_bytes, unpacked_bytes: 0, entries: 0, path_bytes: 0 }
     }
 
-    /// One more entry.
+    /// One more entry, be it named by the archive or a directory that another entry needs.
     pub(super) fn entry(&mut self, entry: &[u8]) -> Result<(), ArchiveError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(too_large(format!("has {} entries or more", self.entries), self.limits.entries, entry));
+        }
+        self.path(entry.len() as u64, entry)
+    }
+
+    /// So many bytes of an entry's path, or of the target of a link.
+    pub(super) fn path(&mut self, bytes: u64, entry: &[u8]) -> Result<(), ArchiveError> {
+        self.path_bytes = self.path_bytes.saturating_add(bytes);
+        if self.path_bytes > self.limits.all_path_bytes {
+            let what = format!("has paths and link targets of {} bytes or more in all", self.path_bytes);
+            return Err(too_large(what, self.limits.all_path_bytes, entry));
         }
         Ok(())
     }
@@ -220,5 +231,12 @@ mod tests {
         meter.entry(b"a").unwrap();
         meter.entry(b"b").unwrap();
         assert!(meter.entry(b"c").is_err());
+
+        let limits = Limits { all_path_bytes: 10, ..Limits::default() };
+        let mut meter = Meter::new(&limits, 100);
+        meter.entry(b"seven/7").unwrap();
+        meter.path(3, b"link").unwrap();
+        let error = meter.entry(b"one more").unwrap_err().to_string();
+        assert!(error.contains("18 bytes") && error.contains("10") && error.contains("one more"), "{error}");
     }
 }

@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_core::limits::Limits;
 
 use super::error::{ArchiveError, EntryProblem};
+use super::policy::Meter;
 
 /// The mode of a directory that no entry names.
 pub(super) const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
@@ -71,8 +73,9 @@ fn path_order(a: &Path, b: &Path) -> Ordering {
 /// none names.
 ///
 /// # Errors
-/// A path that comes twice as different things, or an entry below something that is not a directory.
-pub(super) fn settle(mut items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
+/// A path that comes twice as different things, an entry below something that is not a directory, or with the added
+/// directories more than the limits allow.
+pub(super) fn settle(mut items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveError> {
     items.sort_by(|a, b| path_order(a.path(), b.path()));
     let mut problem = None;
     items.dedup_by(|later, kept| {
@@ -89,14 +92,17 @@ pub(super) fn settle(mut items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
     });
     match problem {
         Some(error) => Err(error),
-        None => with_parents(items),
+        None => with_parents(items, limits),
     }
 }
 
-fn with_parents(items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
+fn with_parents(items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveError> {
     let mut missing = Vec::new();
+    let mut meter = Meter::new(limits, u64::MAX);
     let mut above: Vec<(&BundlePath, bool)> = Vec::new();
+    let mut before = Path::new("");
     for item in &items {
+        meter.entry(item.path().as_os_str().as_bytes())?;
         // In this order everything below a path follows it at once.
         while above.last().is_some_and(|(path, _)| !item.path().starts_with(path.as_path())) {
             above.pop();
@@ -106,15 +112,18 @@ fn with_parents(items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
             return Err(ArchiveError::at(item.path(), EntryProblem::BelowNonDirectory { ancestor }));
         }
         let nearest = above.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new(""));
-        let unnamed = item.path().ancestors().skip(1).take_while(|path| *path != nearest);
-        missing.extend(unnamed.filter_map(BundlePath::new));
+        // What is above the item before as well was found there.
+        let unnamed = item.path().ancestors().skip(1).take_while(|path| *path != nearest && !before.starts_with(path));
+        for path in unnamed.filter_map(BundlePath::new) {
+            meter.entry(path.as_path().as_os_str().as_bytes())?;
+            missing.push(path);
+        }
+        before = item.path();
         above.push((&item.entry.path, matches!(item.entry.kind, EntryKind::Directory)));
     }
     if missing.is_empty() {
         return Ok(items);
     }
-    missing.sort_by(|a, b| path_order(a.as_path(), b.as_path()));
-    missing.dedup();
     let mut items = items;
     items.extend(missing.into_iter().map(Item::implied_directory));
     items.sort_by(|a, b| path_order(a.path(), b.path()));
@@ -163,13 +172,17 @@ mod tests {
         item(path, EntryKind::File { size })
     }
 
+    fn settled(items: Vec<Item>) -> Result<Vec<Item>, ArchiveError> {
+        settle(items, &Limits::default())
+    }
+
     fn paths(items: &[Item]) -> Vec<&str> {
         items.iter().map(|i| i.path().to_str().unwrap()).collect()
     }
 
     #[test]
     fn parents_are_added_and_the_order_is_that_of_the_listing() {
-        let items = settle(vec![file("b/c/d", 1), file("a-b", 1), file("a/x", 1), file("a.b", 1), file("b/c.d", 1)]);
+        let items = settled(vec![file("b/c/d", 1), file("a-b", 1), file("a/x", 1), file("a.b", 1), file("b/c.d", 1)]);
         let items = items.unwrap();
         assert_eq!(paths(&items), ["a", "a/x", "a-b", "a.b", "b", "b/c", "b/c/d", "b/c.d"]);
         let mut by_path = paths(&items);
@@ -178,8 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn directories_that_no_entry_names_count() {
+        let deep = || vec![file("a/b/c/one", 1), file("a/b/c/two", 1), file("a/d/three", 1)];
+        // Three files, and a, a/b, a/b/c, a/d.
+        let (entries, all_path_bytes) = (7, 9 + 9 + 9 + 1 + 3 + 5 + 3);
+        let just = Limits { entries, all_path_bytes, ..Limits::default() };
+        assert_eq!(settle(deep(), &just).unwrap().len(), 7);
+        for less in [Limits { entries: 6, ..just.clone() }, Limits { all_path_bytes: all_path_bytes - 1, ..just }] {
+            assert!(matches!(settle(deep(), &less), Err(ArchiveError::TooLarge { .. })), "{less:?}");
+        }
+    }
+
+    #[test]
     fn the_last_of_two_files_counts_and_kinds_may_not_change() {
-        let items = settle(vec![file("a", 1), file("b", 5), file("a", 2), file("a", 3)]).unwrap();
+        let items = settled(vec![file("a", 1), file("b", 5), file("a", 2), file("a", 3)]).unwrap();
         assert_eq!(items[0].entry.kind, EntryKind::File { size: 3 });
         assert_eq!(items.len(), 2);
         for (first, second) in [
@@ -187,7 +212,7 @@ mod tests {
             (item("a", EntryKind::Symlink { target: "/".into() }), file("a", 1)),
         ] {
             assert!(matches!(
-                settle(vec![first, second]),
+                settled(vec![first, second]),
                 Err(ArchiveError::Entry { problem: EntryProblem::KindChanges { .. }, .. })
             ));
         }
@@ -196,14 +221,14 @@ mod tests {
     #[test]
     fn nothing_lies_below_a_file_or_a_link() {
         for upper in [file("a", 1), item("a", EntryKind::Symlink { target: "/".into() })] {
-            let error = settle(vec![file("a/b/c", 1), upper]).unwrap_err();
+            let error = settled(vec![file("a/b/c", 1), upper]).unwrap_err();
             assert!(error.to_string().contains("a/b/c"), "{error}");
         }
     }
 
     #[test]
     fn one_directory_with_an_appspec_is_leading() {
-        let leads = |items: Vec<Item>| leading_directory(&settle(items).unwrap()).is_some();
+        let leads = |items: Vec<Item>| leading_directory(&settled(items).unwrap()).is_some();
         assert!(leads(vec![file("top/AppSpec.yml", 1), file("top/x/y", 1)]));
         assert!(leads(vec![file("top/my-appspec-old", 1)]));
         assert!(!leads(vec![file("top/x/appspec.yml", 1)]));

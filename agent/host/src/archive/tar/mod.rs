@@ -45,7 +45,7 @@ pub(super) fn unpack(
         }
         Ok((unpacker.items, unpacker.top_mode))
     })?;
-    let items = tree::settle(items)?;
+    let items = tree::settle(items, &options.limits)?;
     let leading = tree::leading_directory(&items);
     staging.publish(items, top_mode, leading)
 }
@@ -64,12 +64,14 @@ impl Unpacker<'_> {
         let Some(path) = policy::entry_path(&member.path, &self.options.limits)? else {
             return self.top(member);
         };
+        let before = self.items.len();
         let (kind, mode) = match &member.content {
             Content::Directory => {
                 self.beneath.create_directory(&path, &mut self.items)?;
                 (EntryKind::Directory, policy::directory_mode(member.mode))
             }
             Content::Symlink { target } => {
+                stream.meter.path(target.len() as u64, &member.path)?;
                 let target = OsString::from(policy::link_target(&member.path, target)?);
                 self.beneath.create_symlink(&path, &target, member.modified, &mut self.items)?;
                 (EntryKind::Symlink { target }, 0o777)
@@ -82,6 +84,9 @@ impl Unpacker<'_> {
                 (EntryKind::File { size: member.unpacked_bytes() }, mode)
             }
         };
+        for made in self.items.iter().skip(before) {
+            stream.meter.entry(made.entry.path.as_path().as_os_str().as_encoded_bytes())?;
+        }
         self.items.push(Item::new(path, kind, mode, member.modified));
         Ok(())
     }
@@ -112,8 +117,10 @@ impl Unpacker<'_> {
         };
         let made = &mut self.items;
         let (kind, mode) = self.beneath.create_hard_link(path, &mut self.link_targets, &target, made)?;
-        if let EntryKind::File { size } = kind {
-            stream.meter.file(size, &member.path)?;
+        match &kind {
+            EntryKind::File { size } => stream.meter.file(*size, &member.path)?,
+            EntryKind::Symlink { target } => stream.meter.path(target.len() as u64, &member.path)?,
+            EntryKind::Directory => {}
         }
         Ok((kind, mode))
     }

@@ -135,6 +135,9 @@ impl Reader<'_> {
         let path = policy::entry_path(name, &self.options.limits)?;
         let kind = attributes.kind(name, record.size)?;
         self.meter.file(record.size, name)?;
+        if matches!(kind, EntryKind::Symlink { .. }) {
+            self.meter.path(record.size, name)?;
+        }
         let index = u32::try_from(self.contents.records.len()).unwrap_or(u32::MAX);
         self.contents.records.push(record);
         let mode = match kind {

@@ -45,7 +45,7 @@ pub(super) fn unpack(
 ) -> Result<BundleListing, ArchiveError> {
     let mut contents = central::read(bundle, bundle_bytes, options)?;
     read_link_targets(bundle, &mut contents)?;
-    let items = tree::settle(contents.items)?;
+    let items = tree::settle(contents.items, &options.limits)?;
     let mut beneath = Beneath::new(staging.root(), staging.path());
     // All directories are items by now, so nothing more is made on the way.
     let mut made = Vec::new();
