@@ -38,6 +38,7 @@ use std::process::ExitCode;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    hostler_host::memory::keep_little_free();
     // A hook's supervisor is this same program; it must start nothing else.
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|a| a == "hook-supervisor") {

@@ -2,6 +2,23 @@
 
 use nix::libc;
 
+/// Bytes that a thread's pool of memory may keep free at its end.
+const KEPT_FREE: libc::c_int = 256 << 10;
+/// Pools that the threads share; more of them only keep more pieces.
+const POOLS: libc::c_int = 2;
+
+/// Keeps the C library from keeping what is freed; to be called before the first thread starts. Left alone, it takes a
+/// large list that is freed as a sign of more to come: it then keeps up to 64 MiB at the end of each thread's pool, where
+/// [`return_freed_memory`] cannot take it away.
+#[allow(unsafe_code)]
+pub fn keep_little_free() {
+    // SAFETY: sets numbers of the allocator. A refusal changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_FREE);
+        libc::mallopt(libc::M_ARENA_MAX, POOLS);
+    }
+}
+
 /// Gives back to the system what was freed: the C library keeps it for later, and after a large deployment that is
 /// more than everything else.
 #[allow(unsafe_code)]

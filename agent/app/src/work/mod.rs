@@ -31,6 +31,7 @@ use hostler_core::machine::state::Creator;
 use hostler_core::machine::{Work, WorkResult};
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
+use hostler_host::memory;
 use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
@@ -139,6 +140,12 @@ impl HostWorker {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
 ) -> Result<T, WorkFailure> {
+    // What a large bundle took must not lie there while the next effect takes its own.
+    let work = || {
+        let result = work();
+        memory::return_freed_memory();
+        result
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
