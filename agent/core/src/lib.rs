@@ -16,7 +16,9 @@
 //! An arrow upward is an import; none goes downward.
 #![forbid(unsafe_code)]
 
-pub use hostler_documents::{appspec, bundle, history, hook, ids, limits, path_rule, plan, release, store, text, yaml};
+pub use hostler_documents::{
+    appspec, bundle, history, hook, ids, limits, path_rule, plan, release, shared_path, store, text, yaml,
+};
 
 pub mod codedeploy;
 pub mod codes;

@@ -1,7 +1,7 @@
 //! Files that are whole or not there: written beside, synced, renamed, and the directory synced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,11 +30,23 @@ fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> A
 /// # Errors
 /// The step that failed; the file is as it was, unless the last step (syncing the directory) failed.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
+    replace_with(path, mode, |file| file.write_all(bytes))
+}
+
+/// Like [`replace`], with a content that is written in pieces; the writer need not buffer them.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<(), AtomicError> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
     let mut beside = std::ffi::OsString::from(".");
     beside.push(name.map_err(failed("write a file named", path))?);
     beside.push(".new");
-    replace_by_way_of(&path.with_file_name(beside), path, bytes, mode)
+    replace_through(&path.with_file_name(beside), path, mode, write)
 }
 
 /// Like [`replace`], with a temporary file of the caller's choice on the same file system.
@@ -42,7 +54,16 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> 
 /// # Errors
 /// As [`replace`].
 pub fn replace_by_way_of(temporary: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
-    write_new(temporary, bytes, mode).inspect_err(|_| {
+    replace_through(temporary, path, mode, |file| file.write_all(bytes))
+}
+
+fn replace_through(
+    temporary: &Path,
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<(), AtomicError> {
+    write_new(temporary, mode, write).inspect_err(|_| {
         // The error that is reported is the first one; what stays is overwritten next time.
         let _ = fs::remove_file(temporary);
     })?;
@@ -60,11 +81,16 @@ pub fn put_in_place(temporary: &Path, path: &Path) -> Result<(), AtomicError> {
     sync_parent(path)
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
+fn write_new(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<(), AtomicError> {
     let options = &mut OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode).custom_flags(nix::libc::O_NOFOLLOW);
-    let mut file = options.open(path).map_err(failed("create", path))?;
-    file.write_all(bytes).map_err(failed("write", path))?;
+    let file = options.open(path).map_err(failed("create", path))?;
+    let mut writer = BufWriter::new(&file);
+    write(&mut writer).and_then(|()| writer.flush()).map_err(failed("write", path))?;
     sync(&file, File::sync_all).map_err(failed("sync", path))
 }
 

@@ -17,9 +17,10 @@ use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, LookAt, PathFact, Problems,
-    Wanted, plan, wanted,
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, LookAt, PathFact, PathFacts,
+    Problems, Wanted, plan, wanted,
 };
+use hostler_core::shared_path::SharedPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -87,7 +88,7 @@ pub fn observe_and_plan(
     behavior: FileExistsBehavior,
     cleanup: bool,
 ) -> Result<Plan, PlanError> {
-    let wanted = wanted(spec, listing, last).map_err(PlanError::Problems)?;
+    let wanted = wanted(spec, listing, last.map(<[_]>::to_vec)).map_err(PlanError::Problems)?;
     let facts = observe(&wanted, root)?;
     plan(&wanted, &facts, behavior, cleanup).map_err(PlanError::Problems)
 }
@@ -100,7 +101,9 @@ pub fn observe(wanted: &Wanted, root: &Path) -> Result<HostFacts, ObserveError> 
     let real_root = std::fs::canonicalize(root).map_err(|e| ObserveError::Root(root.to_owned(), e))?;
     let top = openat(AT_FDCWD, &real_root, DIRECTORY, Mode::empty())
         .map_err(|e| ObserveError::Root(root.to_owned(), e.into()))?;
-    let mut observer = Observer { real_root, uid: geteuid().as_raw(), facts: HostFacts::default() };
+    let paths = PathFacts::with_capacity(wanted.look_at.len());
+    let mut observer =
+        Observer { real_root, uid: geteuid().as_raw(), facts: HostFacts { paths, ..HostFacts::default() } };
     observer.facts.agent = agent()?;
     observer.walk(wanted, top);
     let mut facts = observer.facts;
@@ -126,9 +129,9 @@ struct Level<'a> {
 
 impl Observer {
     fn walk(&mut self, wanted: &Wanted, top: OwnedFd) {
-        let list: BTreeSet<&Path> = wanted.list.iter().map(PathBuf::as_path).collect();
+        let list: BTreeSet<&Path> = wanted.list.iter().map(SharedPath::as_path).collect();
         let fact = self.directory(Path::new("/"), &top).map_or_else(unreadable, PathFact::Directory);
-        self.facts.paths.insert("/".into(), fact);
+        self.facts.paths.insert("/", fact);
         let mut levels = vec![Level { path: Path::new("/"), directory: Some(top) }];
         for (index, look) in wanted.look_at.iter().enumerate() {
             let path = look.path.as_path();
@@ -170,10 +173,8 @@ impl Observer {
         };
         match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFREG => {
-                let size = u64::try_from(stat.st_size).unwrap_or(0);
-                let mode = stat.st_mode & 0o7777;
                 self.note_guard(&look.path, guard(above, name));
-                self.insert(look, PathFact::File { size, mode, uid: stat.st_uid, gid: stat.st_gid });
+                self.insert(look, PathFact::File);
                 None
             }
             SFlag::S_IFDIR => self.look_at_directory(above, name, look, open, &stat),

@@ -116,7 +116,7 @@ fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
         let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
         let archive = setup.layout.deployment(&key, &deployment).archive();
         let last = service_files::last_install(setup, &key, None).map_err(say)?;
-        let links = links(setup, &archive, last.as_deref())?;
+        let links = links(setup, &archive, last)?;
         let last_successful = deployment.to_string();
         found.push(GroupFound { id, last_successful, bundle_is_here: archive.is_dir(), links });
     }
@@ -125,13 +125,16 @@ fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
 
 /// The links that the next deployment of the same bundle would go through. Without a bundle that can be read, those on
 /// the way to what it put on the host.
-fn links(setup: &Setup, archive: &Path, last: Option<&[InstalledEntry]>) -> Result<Vec<LinkFound>, Failure> {
+fn links(setup: &Setup, archive: &Path, last: Option<Vec<InstalledEntry>>) -> Result<Vec<LinkFound>, Failure> {
     let bundle = archive::list(archive).ok().and_then(|listing| {
         let read = read_appspec(archive, &listing, None, &setup.limits).ok()?;
-        wanted(&read.spec, &listing, last).ok()
+        wanted(&read.spec, &listing, last.clone()).ok()
     });
-    let nothing = || wanted(&AppSpec::default(), &BundleListing::default(), last).unwrap_or_default();
-    let wanted = bundle.unwrap_or_else(nothing).following_safe_links();
+    let wanted = match bundle {
+        Some(wanted) => wanted,
+        None => wanted(&AppSpec::default(), &BundleListing::default(), last).unwrap_or_default(),
+    };
+    let wanted = wanted.following_safe_links();
     let facts = observe(&wanted, setup.layout.root())?;
     let found = wanted.links_below(&facts).map(|(path, target, leads)| LinkFound {
         path: path.to_owned(),

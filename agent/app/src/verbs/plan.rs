@@ -126,7 +126,7 @@ fn examine(
         let _ = writeln!(std::io::stderr().lock(), "warning: {problem}");
     }
     document.hooks = hooks(&old_hooks, &spec.hooks);
-    match plan_install(setup, spec, &listing, (group, others), policy) {
+    match plan_install(setup, spec, listing, (group, others), policy) {
         Ok(planned) => {
             let compared = compare_contents(&planned.plan, directory, setup.layout.root())?;
             document.files = Some(Summary::new(&planned.plan, &compared));

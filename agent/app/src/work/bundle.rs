@@ -270,19 +270,21 @@ pub struct Planned {
     pub warnings: Vec<Problem>,
 }
 
-/// Plans an Install of a group on this host as it is. A group that was never deployed has no key.
+/// Plans an Install of a group on this host as it is. A group that was never deployed has no key. The listing is given up
+/// for it: with a hundred thousand files it is too much to keep beside what comes of it.
 ///
 /// # Errors
 /// All the reasons why not, or that the host could not be looked at.
 pub fn plan_install(
     setup: &Setup,
     spec: &AppSpec,
-    listing: &BundleListing,
+    listing: BundleListing,
     (group, others): (Option<&Group>, &[Installs]),
     policy: &Policy,
 ) -> Result<Planned, PlanError> {
     let last = group.map(|group| last_install(setup, group)).transpose().map_err(PlanError::LastInstall)?.flatten();
-    let mut wanted = wanted(spec, listing, last.as_deref()).map_err(PlanError::Problems)?;
+    let mut wanted = wanted(spec, &listing, last).map_err(PlanError::Problems)?;
+    drop(listing);
     if group.is_some_and(|group| group.key.service_id.is_some()) {
         // The CodeDeploy agent follows them.
         wanted = wanted.following_safe_links();

@@ -1,10 +1,11 @@
 //! The effect Install: plan again on the host as it is now, and put the files in place in one transaction.
 
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
-use hostler_core::ids::{DeploymentId, Sha256Digest};
+use hostler_core::ids::DeploymentId;
 use hostler_core::machine::WorkResult;
 use hostler_core::machine::event::{InstallReport, StillOpen, WorkFailure};
 use hostler_core::machine::state::{Creator, Source};
@@ -13,6 +14,7 @@ use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_core::plan::destinations;
 use hostler_host::archive;
 use hostler_host::clock;
+use hostler_host::digest::DigestWriter;
 use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, JournalState, Settled, Undone};
 
 use crate::ports::Job;
@@ -134,7 +136,7 @@ fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<(Plan, Vec<PathBuf>)
         bundle_as_it_is(setup, job, archive)?
     };
     mounts::check_destinations(setup, &job.group, &spec, &listing).map_err(fail)?;
-    let planned = bundle::plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy);
+    let planned = bundle::plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy);
     let planned = planned.map_err(|error| fail(plan_error_text(&error)))?;
     // What else there is to say was said when the deployment was prepared.
     for warning in planned.warnings.iter().filter(|warning| warning.code == ProblemCode::CannotLook) {
@@ -165,8 +167,10 @@ fn refuse_after_a_reboot(job: &Job) -> Result<(), WorkFailure> {
 }
 
 fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
-    let list = serde_json::to_vec(entries).map_err(fail)?;
-    Ok(InstallReport { entries: entries.len() as u64, entries_digest: Sha256Digest::of(&list), warnings: Vec::new() })
+    let mut list = BufWriter::new(DigestWriter::new(io::sink(), u64::MAX));
+    serde_json::to_writer(&mut list, entries).map_err(fail)?;
+    let (_, _, entries_digest) = list.into_inner().map_err(fail)?.finish();
+    Ok(InstallReport { entries: entries.len() as u64, entries_digest, warnings: Vec::new() })
 }
 
 /// The last Install of the group may still keep the files that it replaced, because its deployment failed. A rollback

@@ -88,7 +88,7 @@ fn unpack_and_check(
         });
     }
     let (revision, listing) = unpacked(setup, job, brought, paths)?;
-    check(setup, job, revision, &listing)
+    check(setup, job, revision, listing)
 }
 
 /// The unpacked bundle, and what the revision turned out to be.
@@ -208,16 +208,16 @@ fn unpack_as(
 }
 
 /// Everything that can be known now: the appspec, the scripts, the plan on this host.
-fn check(setup: &Setup, job: &Job, revision: Revision, listing: &BundleListing) -> Result<Prepared, WorkFailure> {
+fn check(setup: &Setup, job: &Job, revision: Revision, listing: BundleListing) -> Result<Prepared, WorkFailure> {
     let policy = &job.deployment.request.policy;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
     let reader = match job.deployment.request.source {
         Source::Kept { .. } => read_kept_appspec,
         _ => read_appspec,
     };
-    let read = reader(&archive, listing, policy.appspec_name.as_deref(), &setup.limits)?;
+    let read = reader(&archive, &listing, policy.appspec_name.as_deref(), &setup.limits)?;
     let mut warnings: Vec<String> = read.diagnostics.iter().map(diagnose::one_line).collect();
-    let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, listing)?;
+    let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, &listing)?;
     warnings.extend(script_warnings.iter().map(ToString::to_string));
     // A rollback that only starts the old application again installs nothing; which events a deployment of the CodeDeploy
     // service has is not known yet.
@@ -261,10 +261,10 @@ fn check_install(
     setup: &Setup,
     job: &Job,
     read: &ReadAppspec,
-    listing: &BundleListing,
+    listing: BundleListing,
 ) -> Result<Vec<String>, WorkFailure> {
     let later = job.deployment.commanded.is_some() || read.spec.extension.recheck_after_before_install;
-    if let Err(missing) = mounts::check_destinations(setup, &job.group, &read.spec, listing) {
+    if let Err(missing) = mounts::check_destinations(setup, &job.group, &read.spec, &listing) {
         // BeforeInstall may mount it; it is checked again before the Install.
         return if later { Ok(vec![missing]) } else { Err(fail(missing)) };
     }
@@ -291,7 +291,7 @@ fn check_install(
 fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
     mounts::check_removal(setup, job).map_err(fail)?;
     let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
-    let planned = plan_install(setup, &spec, &listing, (Some(&job.group), &job.others), policy)
+    let planned = plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy)
         .map_err(|error| fail(plan_error_text(&error)))?;
     Ok(planned.warnings.iter().map(ToString::to_string).collect())
 }

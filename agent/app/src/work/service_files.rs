@@ -1,12 +1,12 @@
 //! The files in which the CodeDeploy agent and hostler tell each other what is on the host (specs/codedeploy.md §3.1, §5).
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use hostler_core::codedeploy::instructions::{install_json, read_cleanup, write_cleanup};
+use hostler_core::codedeploy::instructions::{InstallInstructions, cleanup_file, is_cleanup_file, read_cleanup};
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::plan::actions::{InstalledEntry, InstalledKind, Plan};
@@ -43,7 +43,7 @@ pub fn most_recent(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>
 /// When what they left cannot be read.
 pub fn groups(setup: &Setup) -> Result<Vec<(String, DeploymentId)>, String> {
     let directory = setup.layout.codedeploy("deployment-instructions");
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", directory.display());
+    let failed = |error: io::Error| format!("cannot read {}: {error}", directory.display());
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -85,11 +85,20 @@ fn write_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId, ending: &st
 }
 
 fn write(setup: &Setup, key: &GroupKey, ending: &str, bytes: &[u8]) -> Result<(), WorkFailure> {
+    write_with(setup, key, ending, |file| file.write_all(bytes))
+}
+
+fn write_with(
+    setup: &Setup,
+    key: &GroupKey,
+    ending: &str,
+    content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<(), WorkFailure> {
     let path = setup.layout.instructions(key, ending);
     if let Some(directory) = path.parent() {
         atomic::create_directories(directory, 0o755).map_err(|e| fail(chain(&e)))?;
     }
-    atomic::replace(&path, bytes, 0o644).map_err(|e| fail(chain(&e)))
+    atomic::replace_with(&path, 0o644, content).map_err(|e| fail(chain(&e)))
 }
 
 /// Writes down what an Install is about to do.
@@ -97,8 +106,7 @@ fn write(setup: &Setup, key: &GroupKey, ending: &str, bytes: &[u8]) -> Result<()
 /// # Errors
 /// When that cannot be written.
 pub fn write_plan(setup: &Setup, key: &GroupKey, plan: &Plan, archive: &Path) -> Result<(), WorkFailure> {
-    let text = install_json(plan, archive).map_err(fail)?;
-    write(setup, key, INSTALL, text.as_bytes())
+    write_with(setup, key, INSTALL, |file| Ok(serde_json::to_writer(file, &InstallInstructions { plan, archive })?))
 }
 
 /// Writes down what is on the host after an Install, and that it succeeded.
@@ -111,7 +119,7 @@ pub fn write_installed(
     deployment: &DeploymentId,
     installed: &[InstalledEntry],
 ) -> Result<(), WorkFailure> {
-    write(setup, key, CLEANUP, &write_cleanup(installed))?;
+    write_with(setup, key, CLEANUP, |file| cleanup_file(installed).try_for_each(|piece| file.write_all(piece)))?;
     write_directory(setup, key, deployment, LAST_SUCCESSFUL)
 }
 
@@ -132,7 +140,7 @@ pub fn last_install(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
-    if let Some(ours) = ours.filter(|ours| write_cleanup(ours) == bytes) {
+    if let Some(ours) = ours.filter(|ours| is_cleanup_file(&bytes, ours)) {
         return Ok(Some(ours));
     }
     let cleanup = read_cleanup(&bytes);
@@ -171,5 +179,5 @@ fn entry(root: &Path, path: &Path) -> Result<Option<InstalledEntry>, String> {
     } else {
         InstalledKind::File
     };
-    Ok(Some(InstalledEntry { path: path.to_owned(), kind }))
+    Ok(Some(InstalledEntry { path: path.into(), kind }))
 }

@@ -107,7 +107,7 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
     if !errors.is_empty() {
         return Err(fail(problems_text(&errors)));
     }
-    match plan_install(setup, &read.spec, &listing, (Some(&ground.0), &ground.1), &request.policy) {
+    match plan_install(setup, &read.spec, listing, (Some(&ground.0), &ground.1), &request.policy) {
         Ok(_) => Ok(()),
         Err(error) if may_change(&error) && recheck => Ok(()),
         Err(error) => Err(fail(plan_error_text(&error))),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::shared_path::SharedPath;
+
 /// The form a revision comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BundleType {
@@ -40,7 +42,7 @@ impl BundleType {
 
 /// A path inside a bundle: relative, of plain names only (no `..`, no `.`, no empty component), not empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BundlePath(PathBuf);
+pub struct BundlePath(SharedPath);
 
 impl BundlePath {
     /// Accepts a relative path of plain names; `None` for anything else.
@@ -49,11 +51,16 @@ impl BundlePath {
         let plain = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
         // Rebuilt, so that `a//b/` and `a/b` are one path.
         let clean: PathBuf = path.components().collect();
-        (plain && !clean.as_os_str().is_empty()).then_some(Self(clean))
+        (plain && !clean.as_os_str().is_empty()).then(|| Self(clean.into()))
     }
 
     /// The path, relative to the bundle's top.
     pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The same, to be kept.
+    pub fn shared(&self) -> &SharedPath {
         &self.0
     }
 }

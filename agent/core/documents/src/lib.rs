@@ -2,11 +2,11 @@
 //! which shows it to everybody else. Pure as that is.
 //!
 //! ```text
-//! ids limits text bundle hook store yaml health_check path_rule   the words
+//! ids limits text shared_path path_rule bundle hook store yaml health_check
+//!        ^                            the words
+//! appspec release history             documents: text in, meaning or diagnostics out
 //!        ^
-//! appspec release history                          documents: text in, meaning or diagnostics out
-//!        ^
-//! plan                                             appspec + listing + last install + host -> ordered actions
+//! plan                                appspec + listing + last install + host -> ordered actions
 //! ```
 //!
 //! An arrow upward is an import; none goes downward.
@@ -22,6 +22,7 @@ pub mod limits;
 pub mod path_rule;
 pub mod plan;
 pub mod release;
+pub mod shared_path;
 pub mod store;
 pub mod text;
 pub mod yaml;

@@ -87,13 +87,13 @@ fn the_same_reason_for_each_file_is_kept_as_often_as_is_of_use_and_counted() {
     let directory = PathFact::Directory(DirectoryFact { mode: 0o755, writable: true, device: 1 });
     for object in wanted.objects() {
         let there = if object.path.starts_with("/srv/app/") && object.path.components().count() == 4 {
-            PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 }
+            PathFact::File
         } else {
             directory.clone()
         };
         facts.paths.insert(object.path.clone(), there);
     }
-    facts.paths.insert("/".into(), directory);
+    facts.paths.insert("/", directory);
     facts.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None });
     let problems = plan(&wanted, &facts, FileExistsBehavior::Disallow, true).unwrap_err();
     assert_eq!((problems.len(), problems.left_out()), (files - 2000, 2000));

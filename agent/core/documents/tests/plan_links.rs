@@ -34,17 +34,17 @@ fn bundle(names: &[&str]) -> (AppSpec, BundleListing) {
 fn host(facts: &[(&str, PathFact)]) -> HostFacts {
     let mut host = HostFacts::default();
     for path in ["/", "/srv", "/srv/app"] {
-        host.paths.insert(path.into(), PathFact::Directory(DIRECTORY));
+        host.paths.insert(path, PathFact::Directory(DIRECTORY));
     }
     host.devices.insert(1, DeviceFact { free_bytes: 1 << 30, free_inodes: None });
     for (path, fact) in facts {
-        host.paths.insert(PathBuf::from(path), fact.clone());
+        host.paths.insert(*path, fact.clone());
     }
     // What was looked at as a directory was listed.
     let directories: Vec<PathBuf> =
-        host.paths.iter().filter(|(_, f)| matches!(f, PathFact::Directory(_))).map(|(p, _)| p.clone()).collect();
+        host.paths.iter().filter(|(_, f)| matches!(f, PathFact::Directory(_))).map(|(p, _)| p.to_path_buf()).collect();
     for directory in directories {
-        let children = host.paths.keys().filter(|p| p.parent() == Some(&directory));
+        let children = host.paths.iter().map(|(p, _)| p).filter(|p| p.parent() == Some(&directory));
         let names = children.map(|p| p.file_name().unwrap().to_owned()).collect();
         host.listings.insert(directory, names);
     }
@@ -56,18 +56,18 @@ fn link(leads: Leads) -> PathFact {
 }
 
 fn file() -> PathFact {
-    PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 }
+    PathFact::File
 }
 
 fn last(entries: &[(&str, InstalledKind)]) -> Vec<InstalledEntry> {
     let app = ("/srv/app", Directory);
     let all = std::iter::once(&app).chain(entries);
-    all.map(|(path, kind)| InstalledEntry { path: path.into(), kind: *kind }).collect()
+    all.map(|(path, kind)| InstalledEntry { path: (*path).into(), kind: *kind }).collect()
 }
 
 fn make(names: &[&str], last: &[InstalledEntry], facts: &HostFacts, cleanup: bool) -> Result<Plan, Vec<Problem>> {
     let (spec, listing) = bundle(names);
-    Ok(plan(&wanted(&spec, &listing, Some(last))?, facts, FileExistsBehavior::Disallow, cleanup)?)
+    Ok(plan(&wanted(&spec, &listing, Some(last.to_vec()))?, facts, FileExistsBehavior::Disallow, cleanup)?)
 }
 
 /// Each action as a word and its path below /srv/app.
@@ -143,7 +143,7 @@ fn where_no_directory_is_wanted_any_more_the_link_stays_and_its_place_stays_the_
     assert_eq!(steps(&again), ["remove Link storage", "make storage", "put storage/.gitkeep", "replace x"]);
     // With a removal it goes, so that a later first deployment does not find it.
     let (nothing, empty) = (AppSpec::default(), BundleListing::default());
-    let gone = wanted(&nothing, &empty, Some(&plan.installed)).unwrap();
+    let gone = wanted(&nothing, &empty, Some(plan.installed)).unwrap();
     let gone = plan_of(&gone, &facts);
     assert_eq!(steps(&gone), ["remove File x", "remove Link storage", "remove Directory "]);
     // Without clean-up nothing that is left over is owned.
@@ -232,7 +232,7 @@ fn in_the_agents_place_links_are_followed_where_the_path_rule_allows() {
     let (spec, listing) = bundle(&["file"]);
     let mut before = last(&[]);
     before.extend(plan.installed);
-    let second = wanted(&spec, &listing, Some(&before)).unwrap().following_safe_links();
+    let second = wanted(&spec, &listing, Some(before)).unwrap().following_safe_links();
     assert_eq!(how(&second, "/srv/app/storage"), Follow::BySafeSteps);
     let facts =
         host(&[("/srv/app/storage", link(leads())), ("/srv/app/storage/.gitkeep", file()), ("/srv/app/file", file())]);
@@ -240,18 +240,18 @@ fn in_the_agents_place_links_are_followed_where_the_path_rule_allows() {
 
     // A link in the place of what the last install made is not followed there either.
     let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);
-    let third = wanted(&spec, &listing, Some(&last(STORAGE))).unwrap().following_safe_links();
+    let third = wanted(&spec, &listing, Some(last(STORAGE))).unwrap().following_safe_links();
     assert_eq!(how(&third, "/srv/app/storage"), Follow::Never);
 }
 
 #[test]
 fn what_another_group_installed_too_is_never_removed() {
     let theirs = |paths: &[&str]| -> Vec<InstalledEntry> {
-        paths.iter().map(|path| InstalledEntry { path: path.into(), kind: File }).collect()
+        paths.iter().map(|path| InstalledEntry { path: (*path).into(), kind: File }).collect()
     };
     let before = last(&[("/srv/app/common", File), ("/srv/app/mine", File)]);
     let (spec, listing) = bundle(&["new"]);
-    let wanted_of = |last: &[InstalledEntry]| wanted(&spec, &listing, Some(last)).unwrap();
+    let wanted_of = |last: &[InstalledEntry]| wanted(&spec, &listing, Some(last.to_vec())).unwrap();
     let wanted_now = wanted_of(&before);
     let mut facts = host(&[("/srv/app/common", file()), ("/srv/app/mine", file())]);
     facts.note_group(&wanted_now, "shop/b", theirs(&["/srv/app/common", "/elsewhere"]));
@@ -265,7 +265,7 @@ fn what_another_group_installed_too_is_never_removed() {
     assert!(said[0].contains("/srv/app/common") && said[0].contains("shop/b installed them too"), "{said:?}");
     // Nor does it make way for a directory.
     let (spec, listing) = bundle(&["common/", "common/x"]);
-    let wanted_now = wanted(&spec, &listing, Some(&before)).unwrap();
+    let wanted_now = wanted(&spec, &listing, Some(before)).unwrap();
     let problems = plan_result(&wanted_now, &facts).unwrap_err();
     let said: Vec<_> = problems.iter().map(|p| (p.code.as_str(), p.message.contains("shop/b"))).collect();
     assert_eq!(said, [("file_in_the_way", true)]);
@@ -276,7 +276,7 @@ fn another_groups_file_is_known_through_a_link_too() {
     // /srv/app is a link to /data/app, where the other group has its destination.
     let (spec, listing) = bundle(&["common"]);
     let before = [InstalledEntry { path: "/srv/app/old".into(), kind: File }];
-    let wanted_now = wanted(&spec, &listing, Some(&before)).unwrap();
+    let wanted_now = wanted(&spec, &listing, Some(before.to_vec())).unwrap();
     let leads = Leads::Directory { directory: DIRECTORY, real: "/data/app".into() };
     let mut facts = host(&[("/srv/app", link(leads)), ("/srv/app/common", file()), ("/srv/app/old", file())]);
     let theirs = ["/data/app/common", "/data/app/old", "/data/app/other"];

@@ -181,7 +181,7 @@ fn room_is_counted_in_blocks_and_inodes_on_each_file_system() {
 fn host_with_app(writable: bool) -> HostFacts {
     let mut facts = host(&["/srv"]);
     let directory = PathFact::Directory(DirectoryFact { mode: 0o755, writable, device: 1 });
-    facts.paths.extend(["/srv/app", "/srv/app/b"].map(|path| (path.into(), directory.clone())));
+    facts.paths.extend(["/srv/app", "/srv/app/b"].map(|path| (path, directory.clone())));
     facts
 }
 
@@ -207,7 +207,7 @@ fn guarded_files_and_directories_are_told_with_the_command_that_helps() {
     let immutable = Guard { immutable: true, ..Guard::default() };
     let append_only = Guard { append_only: true, ..Guard::default() };
     let mounted = Guard { mount_point: true, ..Guard::default() };
-    let file = || PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 };
+    let file = || PathFact::File;
     let entry = |path: &str, kind| InstalledEntry { path: path.into(), kind };
     let last = [
         entry("/srv/app/a", InstalledKind::File),
@@ -216,11 +216,12 @@ fn guarded_files_and_directories_are_told_with_the_command_that_helps() {
     ];
     let told = |path: &str, guard: Guard, cleanup: bool| {
         let mut facts = host_with_app(true);
-        facts.paths.extend(["/srv/app/a", "/srv/app/gone", "/srv/app/theirs"].map(|path| (path.into(), file())));
-        facts.paths.insert("/srv/app/old".into(), facts.paths[Path::new("/srv/app")].clone());
+        facts.paths.extend(["/srv/app/a", "/srv/app/gone", "/srv/app/theirs"].map(|path| (path, file())));
+        let app = facts.at(Path::new("/srv/app")).clone();
+        facts.paths.insert("/srv/app/old", app);
         facts.listings.insert("/srv/app/old".into(), Vec::new());
         facts.guards.insert(path.into(), guard);
-        let wanted = wanted(&spec, &bundle, Some(&last)).unwrap();
+        let wanted = wanted(&spec, &bundle, Some(last.to_vec())).unwrap();
         let problems = plan(&wanted, &facts, FileExistsBehavior::Disallow, cleanup).err().unwrap_or_default();
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
@@ -257,7 +258,7 @@ fn a_guarded_directory_in_which_something_changes_or_that_gets_attributes_is_tol
     ] {
         let mut facts = host_with_app(true);
         let locked = PathFact::Directory(DirectoryFact { mode: 0o755, writable: false, device: 1 });
-        facts.paths.insert("/srv/app/b".into(), locked);
+        facts.paths.insert("/srv/app/b", locked);
         facts.guards.insert("/srv/app/b".into(), guard);
         assert_eq!(codes(make(&spec, &bundle, &facts)), [code]);
         // An owned one whose content stays and that gets a mode.
@@ -265,9 +266,9 @@ fn a_guarded_directory_in_which_something_changes_or_that_gets_attributes_is_tol
         let permissions = vec![Permission { mode: Some(0o750), pattern: "b".into(), ..permission("/srv/app") }];
         let mut with_mode = AppSpec { permissions, file_exists_behavior: None, ..spec.clone() };
         with_mode.file_exists_behavior = Some(FileExistsBehavior::Retain);
-        facts.paths.insert("/srv/app/b/c".into(), PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 });
+        facts.paths.insert("/srv/app/b/c", PathFact::File);
         let made = |spec: &AppSpec| {
-            let wanted = wanted(spec, &bundle, Some(&last)).unwrap();
+            let wanted = wanted(spec, &bundle, Some(last.to_vec())).unwrap();
             plan(&wanted, &facts, FileExistsBehavior::Disallow, true).map_err(Vec::from)
         };
         assert_eq!(codes(made(&with_mode)), [code]);
@@ -280,19 +281,17 @@ fn a_guarded_directory_in_which_something_changes_or_that_gets_attributes_is_tol
 fn a_host_fact_is_told_once_for_all_that_is_below_it() {
     let (spec, bundle) = (spec(&[("/", "/srv/app")]), listing(&["a", "b/c", "b/d"]));
     let mut facts = host(&["/srv"]);
-    facts.paths.insert("/srv/app".into(), PathFact::File { size: 0, mode: 0, uid: 0, gid: 0 });
+    facts.paths.insert("/srv/app", PathFact::File);
     assert_eq!(codes(make(&spec, &bundle, &facts)), ["file_in_the_way"]);
-    facts.paths.insert("/srv/app".into(), PathFact::Unreadable { reason: "Permission denied".into() });
+    facts.paths.insert("/srv/app", PathFact::Unreadable { reason: "Permission denied".into() });
     assert_eq!(codes(make(&spec, &bundle, &facts)), ["cannot_look"]);
-    facts
-        .paths
-        .insert("/srv/app".into(), PathFact::Directory(DirectoryFact { mode: 0o555, writable: false, device: 1 }));
+    facts.paths.insert("/srv/app", PathFact::Directory(DirectoryFact { mode: 0o555, writable: false, device: 1 }));
     assert_eq!(codes(make(&spec, &bundle, &facts)), ["not_writable"]);
 }
 
 #[test]
 fn a_plan_and_its_summary_can_be_stored_and_read() {
-    let file = |path: &str| (PathBuf::from(path), PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 });
+    let file = |path: &str| (PathBuf::from(path), PathFact::File);
     let entry = |path: &str, kind| InstalledEntry { path: path.into(), kind };
     let mut facts = host(&["/srv", "/srv/own"]);
     facts.paths.extend(["/srv/same", "/srv/other", "/srv/gone", "/srv/theirs"].map(file));
@@ -306,7 +305,7 @@ fn a_plan_and_its_summary_can_be_stored_and_read() {
     let permissions = vec![Permission { mode: Some(0o640), files: true, pattern: "n*".into(), ..permission("/srv") }];
     let spec =
         AppSpec { permissions, file_exists_behavior: Some(FileExistsBehavior::Retain), ..spec(&[("/", "/srv")]) };
-    let wanted = wanted(&spec, &listing(&["d/new", "new\n", "other", "same", "theirs"]), Some(&last)).unwrap();
+    let wanted = wanted(&spec, &listing(&["d/new", "new\n", "other", "same", "theirs"]), Some(last.to_vec())).unwrap();
     let plan = plan(&wanted, &facts, FileExistsBehavior::Disallow, true).unwrap();
     assert_eq!(serde_json::from_slice::<Plan>(&serde_json::to_vec(&plan).unwrap()).unwrap(), plan);
     let compared = ContentComparison {

@@ -72,7 +72,7 @@ impl Host {
             let Some(real) = self.locate(&look.path, &follow) else { continue };
             let fact = match self.node(&real) {
                 None => continue,
-                Some(Node::File(_)) => PathFact::File { size: 1, mode: 0o644, uid: 0, gid: 0 },
+                Some(Node::File(_)) => PathFact::File,
                 Some(Node::Directory) => PathFact::Directory(directory),
                 Some(Node::Link(target)) => {
                     PathFact::Symlink { target: target.clone(), leads: self.leads(target, look.follow, directory) }
@@ -80,7 +80,7 @@ impl Host {
             };
             if wanted.list.contains(&look.path) && self.node(&real) == Some(&Node::Directory) {
                 let names = self.children(&real).iter().map(|p| p.file_name().unwrap().to_owned()).collect();
-                facts.listings.insert(look.path.clone(), names);
+                facts.listings.insert(look.path.to_path_buf(), names);
             }
             facts.paths.insert(look.path.clone(), fact);
         }
@@ -252,7 +252,7 @@ struct Deployment<'a> {
 /// Plans and runs one deployment, and checks everything that is promised of its plan. `None`: there is no plan.
 fn deploy(host: &mut Host, deployment: &Deployment<'_>) -> Option<Plan> {
     let Deployment { spec, listing, last, behavior, cleanup, in_agents_place } = *deployment;
-    let wanted = match wanted(spec, listing, Some(last)) {
+    let wanted = match wanted(spec, listing, Some(last.to_vec())) {
         Ok(wanted) => wanted,
         Err(problems) => {
             assert!(!problems.is_empty() && problems.iter().all(|p| p.fact == Fact::Bundle), "{problems:?}");

@@ -1,11 +1,14 @@
 //! The files in which an agent leaves for the next one what its Install did (specs/codedeploy.md §5). They are written
 //! and read in the CodeDeploy agent's format, so that either agent can follow the other.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::ser::{SerializeStruct as _, Serializer};
 
 use crate::plan::actions::{Action, Attributes, InstalledEntry, Plan};
 
@@ -25,70 +28,93 @@ pub struct Cleanup {
 /// paths that are not absolute.
 pub fn read_cleanup(bytes: &[u8]) -> Cleanup {
     let mut cleanup = Cleanup::default();
+    let mut seen = HashSet::new();
     let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(&[][..], |end| &bytes[..end]);
     for line in whole.split(|b| *b == b'\n') {
-        let (list, path) = match line.strip_prefix(SEMANAGE) {
-            Some(path) => (&mut cleanup.selinux_rules, path),
-            None => (&mut cleanup.paths, line),
-        };
-        let path = Path::new(OsStr::from_bytes(path));
-        if path.is_absolute() {
-            list.push(path.to_owned());
+        let rule = line.strip_prefix(SEMANAGE);
+        let path = Path::new(OsStr::from_bytes(rule.unwrap_or(line)));
+        match rule {
+            _ if !path.is_absolute() => {}
+            Some(_) => cleanup.selinux_rules.push(path.to_owned()),
+            None if seen.insert(path) => cleanup.paths.push(path.to_owned()),
+            None => {}
         }
     }
-    let mut seen = std::collections::HashSet::new();
-    cleanup.paths.retain(|path| seen.insert(path.clone()));
     cleanup
 }
 
-/// The cleanup file for what is on the host now: one path a line, which is removed from the last to the first. A path
-/// with a line end in it has no place there: it would read as two others.
-pub fn write_cleanup(installed: &[InstalledEntry]) -> Vec<u8> {
+/// The cleanup file for what is on the host now, in pieces: one path a line, which is removed from the last to the first.
+/// A path with a line end in it has no place there: it would read as two others.
+pub fn cleanup_file(installed: &[InstalledEntry]) -> impl Iterator<Item = &[u8]> {
     let paths = installed.iter().map(|entry| entry.path.as_os_str().as_bytes());
-    paths.filter(|path| !path.contains(&b'\n')).flat_map(|path| [path, b"\n"]).flatten().copied().collect()
+    paths.filter(|path| !path.contains(&b'\n')).flat_map(|path| [path, b"\n"])
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    instructions: Vec<Instruction<'a>>,
+/// Whether a cleanup file is the one for what is installed.
+pub fn is_cleanup_file(bytes: &[u8], installed: &[InstalledEntry]) -> bool {
+    let rest = cleanup_file(installed).try_fold(bytes, |rest, piece| rest.strip_prefix(piece));
+    rest.is_some_and(<[u8]>::is_empty)
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Instruction<'a> {
-    Copy { source: PathBuf, destination: &'a Path },
+    Copy { source: Cow<'a, Path>, destination: &'a Path },
     Mkdir { directory: &'a Path },
     Chmod { mode: String, file: &'a Path },
     Chown { owner: Option<String>, group: Option<String>, file: &'a Path },
 }
 
-/// `GROUP-install.json`: what an Install of this plan does. Nobody reads it back; people do.
-///
-/// # Errors
-/// When a path is not UTF-8.
-pub fn install_json(plan: &Plan, archive: &Path) -> Result<String, serde_json::Error> {
-    let mut instructions = Vec::new();
-    let mut permissions = Vec::new();
-    for action in &plan.actions {
-        match action {
-            Action::Remove { .. } => {}
-            Action::MakeDirectory { path, attributes } => {
-                instructions.push(Instruction::Mkdir { directory: path });
-                permissions.extend(given(path, attributes));
-            }
-            Action::KeepDirectory { path, attributes } => permissions.extend(given(path, attributes)),
-            Action::PutFile { source, path, attributes, .. } => {
-                instructions.push(Instruction::Copy { source: archive.join(source), destination: path });
-                permissions.extend(given(path, attributes));
-            }
-            Action::PutLink { target, path, attributes, .. } => {
-                instructions.push(Instruction::Copy { source: PathBuf::from(target), destination: path });
-                permissions.extend(given(path, attributes));
-            }
-        }
+/// `GROUP-install.json`: what an Install of this plan does. Nobody reads it back; people do. It is a JSON document that
+/// cannot be written where a path is not UTF-8.
+#[derive(Debug)]
+pub struct InstallInstructions<'a> {
+    /// What is done.
+    pub plan: &'a Plan,
+    /// Where the bundle is unpacked.
+    pub archive: &'a Path,
+}
+
+impl Serialize for InstallInstructions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("InstallInstructions", 1)?;
+        document.serialize_field("instructions", &List(self))?;
+        document.end()
     }
-    instructions.append(&mut permissions);
-    serde_json::to_string(&Document { instructions })
+}
+
+/// One instruction is in memory at a time: a plan can be large.
+struct List<'a>(&'a InstallInstructions<'a>);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let InstallInstructions { plan, archive } = self.0;
+        let things = plan.actions.iter().filter_map(|action| thing(action, archive));
+        serializer.collect_seq(things.chain(plan.actions.iter().flat_map(permissions)))
+    }
+}
+
+fn thing<'a>(action: &'a Action, archive: &Path) -> Option<Instruction<'a>> {
+    Some(match action {
+        Action::Remove { .. } | Action::KeepDirectory { .. } => return None,
+        Action::MakeDirectory { path, .. } => Instruction::Mkdir { directory: path },
+        Action::PutFile { source, path, .. } => {
+            Instruction::Copy { source: Cow::Owned(archive.join(source)), destination: path }
+        }
+        Action::PutLink { target, path, .. } => {
+            Instruction::Copy { source: Cow::Borrowed(Path::new(target)), destination: path }
+        }
+    })
+}
+
+fn permissions(action: &Action) -> Vec<Instruction<'_>> {
+    match action {
+        Action::Remove { .. } => Vec::new(),
+        Action::MakeDirectory { path, attributes }
+        | Action::KeepDirectory { path, attributes }
+        | Action::PutFile { path, attributes, .. }
+        | Action::PutLink { path, attributes, .. } => given(path, attributes),
+    }
 }
 
 fn given<'a>(file: &'a Path, attributes: &Attributes) -> Vec<Instruction<'a>> {
@@ -121,14 +147,18 @@ mod tests {
             entry("/srv/a", InstalledKind::File),
             entry("/srv/a\n/etc/passwd", InstalledKind::File),
         ];
-        let written = write_cleanup(&installed);
+        let written: Vec<u8> = cleanup_file(&installed).flatten().copied().collect();
         assert_eq!(written, b"/srv\n/srv/a\n");
+        assert!(is_cleanup_file(&written, &installed));
+        for other in [&b""[..], b"/srv\n", b"/srv\n/srv/a", b"/srv\n/srv/a\n/srv/b\n", b"/srv\n/srv/b\n"] {
+            assert!(!is_cleanup_file(other, &installed), "{other:?}");
+        }
         assert_eq!(read_cleanup(&written).paths, [Path::new("/srv"), Path::new("/srv/a")]);
     }
 
     #[test]
     fn the_instructions_are_the_codedeploy_agents() {
-        let attributes = |mode, uid| Attributes { mode, uid, ..Attributes::default() };
+        let attributes = |mode, uid| Attributes { mode, uid, ..Attributes::default() }.into();
         let plan = Plan {
             actions: vec![
                 Action::MakeDirectory { path: "/srv".into(), attributes: attributes(Some(0o755), None) },
@@ -141,8 +171,9 @@ mod tests {
             ],
             ..Plan::default()
         };
+        let instructions = InstallInstructions { plan: &plan, archive: Path::new("/root/g/d-1/deployment-archive") };
         assert_eq!(
-            install_json(&plan, Path::new("/root/g/d-1/deployment-archive")).unwrap(),
+            serde_json::to_string(&instructions).unwrap(),
             concat!(
                 r#"{"instructions":[{"type":"mkdir","directory":"/srv"},"#,
                 r#"{"type":"copy","source":"/root/g/d-1/deployment-archive/a","destination":"/srv/a"},"#,

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn make(path: &str) -> Action {
-        Action::MakeDirectory { path: path.into(), attributes: Attributes::default() }
+        Action::MakeDirectory { path: path.into(), attributes: Attributes::default().into() }
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
             target: "x".to_owned(),
             path: path.into(),
             replaces: false,
-            attributes: Attributes::default(),
+            attributes: Attributes::default().into(),
         };
         let actions = vec![make("/srv/app"), make("/srv/app/a"), make("/opt/b"), put("/srv/app/a/x"), put("/etc/x")];
         let plan = Plan { actions, ..Plan::default() };

@@ -61,7 +61,7 @@ fn link_backups<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> 
             // What is gone is named when its turn comes.
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::XDEV) if work.place == Place::Outside => {
-                return Err(InstallError::BackupElsewhere { path: path.clone() });
+                return Err(InstallError::BackupElsewhere { path: path.to_path_buf() });
             }
             // There is no link to be had: it is moved there when its turn comes.
             Err(
@@ -188,12 +188,12 @@ fn put_file<S: Steps>(
     action: &Action,
 ) -> Result<Option<Stat>, InstallError> {
     let Action::PutFile { source, path, attributes, .. } = action else { return Ok(None) };
-    let unreadable = |errno: Errno| InstallError::Source { path: source.clone(), source: errno.into() };
+    let unreadable = |errno: Errno| InstallError::Source { path: source.to_path_buf(), source: errno.into() };
     let from = open_below(archive.as_fd(), source, OFlags::RDONLY | OFlags::NONBLOCK).map_err(unreadable)?;
     let stat = rustix::fs::fstat(&from).map_err(unreadable)?;
     if !is_file(&stat) {
         let found = std::io::Error::other("it is not a regular file any more");
-        return Err(InstallError::Source { path: source.clone(), source: found });
+        return Err(InstallError::Source { path: source.to_path_buf(), source: found });
     }
     let (parent, name) = work.layout.staged(number, action);
     let parent = directories.expect(&parent)?;
@@ -235,7 +235,7 @@ fn put_link<S: Steps>(
             found: "other object",
         });
     }
-    let Attributes { uid, gid, .. } = attributes;
+    let Attributes { uid, gid, .. } = **attributes;
     if uid.is_some() || gid.is_some() {
         perms::apply_to_link(link.as_fd(), attributes).map_err(permissions(path))?;
     }

@@ -90,7 +90,7 @@ fn wanted_directories<'a>(
             Action::KeepDirectory { path, attributes } => {
                 let entry = all.entry(path).or_default();
                 entry.must_exist = true;
-                entry.changes |= *attributes != Attributes::default();
+                entry.changes |= **attributes != Attributes::default();
             }
             Action::Remove { path, kind: InstalledKind::Directory } => all.entry(path).or_default().changes = true,
             Action::Remove { .. } => {}

@@ -105,7 +105,7 @@ fn what_is_there_is_seen_for_what_it_is() {
     assert_eq!(at("absent"), PathFact::Absent);
     assert_eq!(at("pipe"), PathFact::Other);
     assert_eq!(at("dangling"), PathFact::Symlink { target: "nowhere".into(), leads: Leads::NotFollowed });
-    assert!(matches!(at("file"), PathFact::File { size: 5, mode: 0o640, .. }), "{:?}", at("file"));
+    assert!(matches!(at("file"), PathFact::File), "{:?}", at("file"));
     assert!(matches!(at("directory"), PathFact::Directory(d) if d.writable), "{:?}", at("directory"));
     let mut found = codes(make(root.path(), &spec(&[("/", "/srv")]), &listing(&names), &[]));
     found.sort();
@@ -282,7 +282,7 @@ fn contents_are_compared_by_size_and_then_by_bytes() {
     let last: Vec<_> = names.iter().map(|name| file(&format!("/srv/{name}"))).collect();
     let plan = make(root.path(), &spec(&[("/", "/srv")]), &listing(&names), &last).unwrap();
     let compared = compare_contents(&plan, archive.path(), root.path()).unwrap();
-    let paths = |names: &[&str]| names.iter().map(|n| Path::new("/srv").join(n)).collect::<BTreeSet<_>>();
+    let paths = |names: &[&str]| names.iter().map(|n| Path::new("/srv").join(n).into()).collect::<BTreeSet<_>>();
     assert_eq!(compared.same, paths(&["same", "large", "full", "empty"]));
     assert_eq!(compared.different, paths(&["size", "bytes", "last"]));
     let totals = Summary::new(&plan, &compared).totals;
@@ -310,7 +310,7 @@ fn five_thousand_files_are_planned_quickly() {
     let mut best = [Duration::MAX; 3];
     for _ in 0..10 {
         let start = used();
-        let wanted = wanted(&spec, &bundle, Some(&last)).unwrap();
+        let wanted = wanted(&spec, &bundle, Some(last.to_vec())).unwrap();
         let want = used();
         let facts = observe(&wanted, root.path()).unwrap();
         let look = used();

@@ -2,11 +2,15 @@
 //!
 //! Destinations are absolute paths as the appspec means them; `--root` is put before them by whoever touches the host.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::{AclEntry, SelinuxContext};
+use crate::shared_path::SharedPath;
 
 /// An Install with no choices left, and what it will own afterwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +18,7 @@ pub struct Plan {
     /// In order: first what must make way (where the last install put something: a file or link where a directory comes,
     /// a directory with its content where a file comes; children before their directories), then directories (parents first), files
     /// and links, and last the leftovers of the last install (children before their directories).
+    #[serde(deserialize_with = "read_actions")]
     pub actions: Vec<Action>,
     /// Everything that the group owns after this plan, made by it or kept from the last install; ordered by path.
     pub installed: Vec<InstalledEntry>,
@@ -26,11 +31,11 @@ pub struct Plan {
     pub links_below: Vec<PathBuf>,
     /// Wanted, but there already and retained: neither touched nor owned; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retained: Vec<PathBuf>,
+    pub retained: Vec<SharedPath>,
     /// Of the last install, no longer wanted, and still there after this plan (clean-up is off, or the directory holds
     /// what others put into it); ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<PathBuf>,
+    pub kept: Vec<SharedPath>,
 }
 
 /// One action of a plan.
@@ -40,52 +45,52 @@ pub enum Action {
     /// Takes a path away: a leftover of the last install, or something that must make way.
     Remove {
         /// The path.
-        path: PathBuf,
+        path: SharedPath,
         /// What it is; anything else found there is left alone.
         kind: InstalledKind,
     },
     /// Makes a directory whose parent exists or is made before.
     MakeDirectory {
         /// The path.
-        path: PathBuf,
+        path: SharedPath,
         /// What it gets; always with a mode. A mode that shuts the agent out is given after the files are in place.
-        attributes: Attributes,
+        attributes: Arc<Attributes>,
     },
     /// An installed directory that is there already and gets attributes again (it belongs to the last install). There
     /// is no such action for one that permissions say nothing about.
     KeepDirectory {
         /// The path.
-        path: PathBuf,
+        path: SharedPath,
         /// What it gets.
-        attributes: Attributes,
+        attributes: Arc<Attributes>,
     },
     /// Puts a file of the bundle in place.
     PutFile {
         /// The file in the bundle, relative to its top.
-        source: PathBuf,
+        source: SharedPath,
         /// Where it goes.
-        path: PathBuf,
+        path: SharedPath,
         /// Whether something (a file or a link) is there now and is replaced.
         replaces: bool,
         /// What it gets; without a mode, the source's mode.
-        attributes: Attributes,
+        attributes: Arc<Attributes>,
     },
     /// Puts a symbolic link in place.
     PutLink {
         /// The target, as it is in the bundle. Bytes that are not UTF-8 make the bundle refused, so text is enough.
         target: String,
         /// Where it goes.
-        path: PathBuf,
+        path: SharedPath,
         /// Whether something (a file or a link) is there now and is replaced.
         replaces: bool,
         /// Owner and group; a link has no mode.
-        attributes: Attributes,
+        attributes: Arc<Attributes>,
     },
 }
 
 impl Action {
     /// The path on the host.
-    pub fn path(&self) -> &PathBuf {
+    pub fn path(&self) -> &SharedPath {
         match self {
             Self::Remove { path, .. }
             | Self::MakeDirectory { path, .. }
@@ -94,6 +99,48 @@ impl Action {
             | Self::PutLink { path, .. } => path,
         }
     }
+
+    fn attributes_mut(&mut self) -> Option<&mut Arc<Attributes>> {
+        match self {
+            Self::Remove { .. } => None,
+            Self::MakeDirectory { attributes, .. }
+            | Self::KeepDirectory { attributes, .. }
+            | Self::PutFile { attributes, .. }
+            | Self::PutLink { attributes, .. } => Some(attributes),
+        }
+    }
+}
+
+/// Reads a plan's actions. Neighbours mostly get the same attributes, and then share them, as they did when the plan was
+/// made.
+///
+/// # Errors
+/// It is no list of actions.
+pub fn read_actions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Action>, D::Error> {
+    struct Actions;
+    impl<'de> Visitor<'de> for Actions {
+        type Value = Vec<Action>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of actions")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Action>, A::Error> {
+            let mut actions = Vec::new();
+            let mut before: Option<Arc<Attributes>> = None;
+            while let Some(mut action) = list.next_element::<Action>()? {
+                if let Some(attributes) = action.attributes_mut() {
+                    match &before {
+                        Some(same) if same == attributes => *attributes = Arc::clone(same),
+                        _ => before = Some(Arc::clone(attributes)),
+                    }
+                }
+                actions.push(action);
+            }
+            Ok(actions)
+        }
+    }
+    deserializer.deserialize_seq(Actions)
 }
 
 /// Permissions by the appspec; what is `None` or empty is left as it comes.
@@ -120,7 +167,7 @@ pub struct Attributes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledEntry {
     /// The path on the host.
-    pub path: PathBuf,
+    pub path: SharedPath,
     /// What it is.
     pub kind: InstalledKind,
 }

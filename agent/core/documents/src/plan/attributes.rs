@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::actions::Attributes;
 use super::facts::HostFacts;
@@ -9,30 +10,66 @@ use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use crate::appspec::spec::{AclTag, Permission};
 
+/// What a directory gets unless permissions say otherwise.
+const DIRECTORY_MODE: u32 = 0o755;
+
 /// What each entry of `permissions` gives, worked out once for each entry that is used.
 pub(super) struct Givers<'a> {
     permissions: &'a [Permission],
     facts: &'a HostFacts,
-    done: BTreeMap<usize, Attributes>,
+    nothing: Arc<Attributes>,
+    done: BTreeMap<usize, Arc<Attributes>>,
+    of_new_directories: BTreeMap<Option<usize>, Arc<Attributes>>,
+    of_links: BTreeMap<Option<usize>, Arc<Attributes>>,
     // A name is told once, however many entries use it.
     told: BTreeSet<(ProblemCode, &'a str)>,
 }
 
 impl<'a> Givers<'a> {
     pub(super) fn new(permissions: &'a [Permission], facts: &'a HostFacts) -> Self {
-        Self { permissions, facts, done: BTreeMap::new(), told: BTreeSet::new() }
+        Self {
+            permissions,
+            facts,
+            nothing: Arc::default(),
+            done: BTreeMap::new(),
+            of_new_directories: BTreeMap::new(),
+            of_links: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// What the object at `path` gets by the entry of this index; nothing where there is none.
-    pub(super) fn attributes(&mut self, rule: Option<usize>, path: &Path, problems: &mut Problems) -> Attributes {
-        let Some(index) = rule else { return Attributes::default() };
-        let Some(permission) = self.permissions.get(index) else { return Attributes::default() };
+    pub(super) fn attributes(&mut self, rule: Option<usize>, path: &Path, problems: &mut Problems) -> Arc<Attributes> {
+        let Some(index) = rule else { return Arc::clone(&self.nothing) };
+        let Some(permission) = self.permissions.get(index) else { return Arc::clone(&self.nothing) };
         if let Some(known) = self.done.get(&index) {
-            return known.clone();
+            return Arc::clone(known);
         }
-        let attributes = self.resolve(permission, path, problems);
-        self.done.insert(index, attributes.clone());
+        let attributes = Arc::new(self.resolve(permission, path, problems));
+        self.done.insert(index, Arc::clone(&attributes));
         attributes
+    }
+
+    /// The same for a directory that is made, whatever the agent's umask.
+    pub(super) fn of_new_directory(
+        &mut self,
+        rule: Option<usize>,
+        path: &Path,
+        problems: &mut Problems,
+    ) -> Arc<Attributes> {
+        let given = self.attributes(rule, path, problems);
+        let made = || {
+            let mode = given.mode.or(Some(DIRECTORY_MODE));
+            Arc::new(Attributes { mode, ..Attributes::clone(&given) })
+        };
+        Arc::clone(self.of_new_directories.entry(rule).or_insert_with(made))
+    }
+
+    /// The same for a link, which has an owner only; its target is not this plan's to change.
+    pub(super) fn of_link(&mut self, rule: Option<usize>, path: &Path, problems: &mut Problems) -> Arc<Attributes> {
+        let given = self.attributes(rule, path, problems);
+        let owner = || Arc::new(Attributes { uid: given.uid, gid: given.gid, ..Attributes::default() });
+        Arc::clone(self.of_links.entry(rule).or_insert_with(owner))
     }
 
     fn resolve(&mut self, permission: &'a Permission, path: &Path, problems: &mut Problems) -> Attributes {

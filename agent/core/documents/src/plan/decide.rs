@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::actions::{Action, Attributes, InstalledEntry, InstalledKind, Plan};
 use super::attributes::Givers;
@@ -13,9 +14,6 @@ use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use super::wanted::{Wanted, WantedKind, WantedObject};
 use crate::appspec::spec::FileExistsBehavior;
-
-/// What a directory gets unless permissions say otherwise, whatever the agent's umask.
-const DIRECTORY_MODE: u32 = 0o755;
 
 /// The three ways out where a link stood before the first deployment: keep it, write through it, or replace it.
 const KEEP_OR_REMOVE_LINK: &str = "to keep the link, leave that directory out of the bundle; to write through it, give what \
@@ -112,7 +110,7 @@ impl<'a> Planner<'a> {
         let facts = self.facts;
         match parent {
             Parent::Made(_) => &PathFact::Absent,
-            _ if self.leftovers.removed.contains(&object.path) => &PathFact::Absent,
+            _ if self.leftovers.removed.contains(object.path.as_path()) => &PathFact::Absent,
             _ => facts.at(&object.path),
         }
     }
@@ -129,7 +127,7 @@ impl<'a> Planner<'a> {
             }
             PathFact::Symlink { leads: Leads::Directory { directory, .. }, .. } => return Parent::There(*directory),
             PathFact::Symlink { target, leads } => self.link_for_directory(object, above, target, leads),
-            PathFact::File { .. } => {
+            PathFact::File => {
                 let whose =
                     self.other_group(object).map(|group| format!(" that the deployment group {group} installed"));
                 let message =
@@ -147,8 +145,7 @@ impl<'a> Planner<'a> {
         if let (Some(first), Some(second)) = (object.rule, object.second_rule) {
             self.problems.push(permissions::twice(&object.path, &self.wanted.permissions, first, second));
         }
-        let mut attributes = self.attributes(object);
-        attributes.mode.get_or_insert(DIRECTORY_MODE);
+        let attributes = self.givers.of_new_directory(object.rule, &object.path, &mut self.problems);
         let device = self.occupy(object, parent, 1);
         self.directories.push(Action::MakeDirectory { path: object.path.clone(), attributes });
         self.own(object, InstalledKind::Directory);
@@ -161,7 +158,7 @@ impl<'a> Planner<'a> {
         }
         self.own(object, InstalledKind::Directory);
         let attributes = self.attributes(object);
-        if attributes != Attributes::default() {
+        if *attributes != Attributes::default() {
             self.needs.guarded.change(self.facts, &object.path);
             self.directories.push(Action::KeepDirectory { path: object.path.clone(), attributes });
         }
@@ -205,7 +202,7 @@ impl<'a> Planner<'a> {
             PathFact::Absent => self.put(object, parent, false),
             PathFact::Unreadable { reason } => self.unreadable(&object.path, reason),
             _ if retained => self.plan.retained.push(object.path.clone()),
-            PathFact::File { .. } | PathFact::Symlink { .. } => {
+            PathFact::File | PathFact::Symlink { .. } => {
                 if owned || self.behavior == FileExistsBehavior::Overwrite {
                     self.put(object, parent, true);
                 } else {
@@ -218,7 +215,6 @@ impl<'a> Planner<'a> {
     }
 
     fn put(&mut self, object: &WantedObject, parent: Parent, replaces: bool) {
-        let mut attributes = self.attributes(object);
         let path = object.path.clone();
         if replaces {
             self.needs.guarded.take_away(self.facts, &path);
@@ -226,13 +222,13 @@ impl<'a> Planner<'a> {
         match &object.kind {
             WantedKind::File { source, size } => {
                 self.occupy(object, parent, *size);
+                let attributes = self.attributes(object);
                 self.files.push(Action::PutFile { source: source.clone(), path, replaces, attributes });
                 self.own(object, InstalledKind::File);
             }
             WantedKind::Link { target } => {
                 self.occupy(object, parent, 0);
-                // A link has none of these, and its target is not this plan's to change.
-                (attributes.mode, attributes.acls, attributes.context) = (None, Vec::new(), None);
+                let attributes = self.givers.of_link(object.rule, &object.path, &mut self.problems);
                 self.files.push(Action::PutLink { target: target.clone(), path, replaces, attributes });
                 self.own(object, InstalledKind::Link);
             }
@@ -257,8 +253,8 @@ impl<'a> Planner<'a> {
 
     fn directory_in_the_way(&mut self, object: &WantedObject) {
         let path = shown(&object.path);
-        let foreign = self.facts.listings.get(&object.path).and_then(|names| {
-            names.iter().map(|n| object.path.join(n)).find(|child| !self.leftovers.removed.contains(child))
+        let foreign = self.facts.listings.get(object.path.as_path()).and_then(|names| {
+            names.iter().map(|n| object.path.join(n)).find(|child| !self.leftovers.removed.contains(child.as_path()))
         });
         let message = match foreign {
             Some(child) => format!(
@@ -287,7 +283,7 @@ impl<'a> Planner<'a> {
         self.problems.push(Problem::new(code, message, hint).path(&object.path));
     }
 
-    fn attributes(&mut self, object: &WantedObject) -> Attributes {
+    fn attributes(&mut self, object: &WantedObject) -> Arc<Attributes> {
         self.givers.attributes(object.rule, &object.path, &mut self.problems)
     }
 
@@ -308,16 +304,13 @@ impl<'a> Planner<'a> {
     }
 
     fn owned(&self, object: &WantedObject) -> Option<InstalledKind> {
-        if self.links.is_empty() {
-            return self.leftovers.owned.get(&object.path).copied();
-        }
-        self.leftovers.owned.get(&self.links.real(&object.path)).copied()
+        self.leftovers.owned.get(self.wanted.place_of(&object.path)?).copied().flatten()
     }
 
     /// The other group of the host that installed what is at an object's path.
     fn other_group(&self, object: &WantedObject) -> Option<&'a str> {
         let facts = self.facts;
-        facts.others.get(&self.links.real(&object.path)).map(AsRef::as_ref)
+        facts.others.get(self.links.real(&object.path).as_ref()).map(AsRef::as_ref)
     }
 
     fn own(&mut self, object: &WantedObject, kind: InstalledKind) {
@@ -331,7 +324,7 @@ impl<'a> Planner<'a> {
         }
         let mut places: HashMap<_, &WantedObject> = HashMap::new();
         for object in &self.wanted.objects {
-            let real = self.links.real(&object.path);
+            let real = self.links.real(&object.path).into_owned();
             if self.links.hold(&real) {
                 let message =
                     format!("{} would take the place of a symbolic link that leads to it", shown(&object.path));
@@ -362,9 +355,9 @@ impl<'a> Planner<'a> {
         plan.links_below = followed.map(|(path, ..)| path.to_owned()).collect();
         plan.kept = self.leftovers.kept;
         plan.kept.sort();
-        plan.actions = self.leftovers.make_way;
-        plan.actions.append(&mut self.directories);
-        plan.actions.append(&mut self.files);
+        // The longest list takes the others in.
+        plan.actions = self.files;
+        plan.actions.splice(0..0, self.leftovers.make_way.into_iter().chain(self.directories));
         plan.actions.append(&mut self.leftovers.removals);
         self.installed.append(&mut self.leftovers.still_owned);
         self.installed.sort_by(|a, b| a.path.cmp(&b.path));

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use crate::path_rule::UnsafeStep;
 
+use super::path_facts::PathFacts;
+
 /// Everything that was looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// What is at each path that was looked at; a path that is not listed is absent.
-    pub paths: HashMap<PathBuf, PathFact>,
+    pub paths: PathFacts,
     /// The names in the directories of `Wanted::list` that exist and could be read.
     pub listings: HashMap<PathBuf, Vec<OsString>>,
     /// Users by name; a name that is not listed is unknown.
@@ -66,16 +68,7 @@ pub enum PathFact {
     /// Nothing.
     Absent,
     /// A regular file.
-    File {
-        /// Length in bytes.
-        size: u64,
-        /// Permission bits (07777).
-        mode: u32,
-        /// Owner.
-        uid: u32,
-        /// Group.
-        gid: u32,
-    },
+    File,
     /// A directory.
     Directory(DirectoryFact),
     /// A symbolic link.

@@ -1,5 +1,6 @@
 //! What becomes of the last install: what stays owned, what makes way, what is left over.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use super::actions::{Action, InstalledEntry, InstalledKind};
 use super::facts::{HostFacts, Leads, PathFact};
 use super::needs::Needs;
 use super::wanted::{Follow, Wanted, WantedKind, WantedObject};
+use crate::shared_path::SharedPath;
 
 /// The symbolic links to directories that are followed, and the paths that things have because of them.
 ///
@@ -23,7 +25,7 @@ impl Links {
             .filter(|look| look.follow != Follow::Never)
             .filter_map(|look| match facts.at(&look.path) {
                 PathFact::Symlink { leads: Leads::Directory { real, .. }, .. } => {
-                    Some((look.path.clone(), real.clone()))
+                    Some((look.path.to_path_buf(), real.clone()))
                 }
                 _ => None,
             })
@@ -49,13 +51,35 @@ impl Links {
     }
 
     /// The path with its links resolved.
-    pub(super) fn real(&self, path: &Path) -> PathBuf {
+    pub(super) fn real<'p>(&self, path: &'p Path) -> Cow<'p, Path> {
         // The longest prefix: `real` of a link below another one has both resolved.
         let resolved = self.followed.iter().rev().find_map(|(link, real)| {
             let rest = path.strip_prefix(link).ok()?;
             Some(if rest.as_os_str().is_empty() { real.clone() } else { real.join(rest) })
         });
-        resolved.unwrap_or_else(|| path.to_owned())
+        resolved.map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+}
+
+/// Where the wanted objects are once links are resolved.
+struct Places<'a> {
+    wanted: &'a Wanted,
+    /// `None` where no link is followed: then their own order finds them, without a second list of all.
+    resolved: Option<HashMap<Cow<'a, Path>, usize>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(wanted: &'a Wanted, links: &Links) -> Self {
+        let all = || wanted.objects.iter().enumerate().map(|(place, o)| (links.real(&o.path), place)).collect();
+        Self { wanted, resolved: (!links.is_empty()).then(all) }
+    }
+
+    /// The place in [`Wanted`] of what is wanted at this resolved path.
+    fn get(&self, real: &Path) -> Option<usize> {
+        match &self.resolved {
+            Some(resolved) => resolved.get(real).copied(),
+            None => self.wanted.place_of(real),
+        }
     }
 }
 
@@ -67,13 +91,13 @@ pub(super) struct Leftovers {
     /// Removals that come last.
     pub(super) removals: Vec<Action>,
     /// Everything that is removed.
-    pub(super) removed: HashSet<PathBuf>,
+    pub(super) removed: HashSet<SharedPath>,
     /// What stays on disk although nothing wants it.
-    pub(super) kept: Vec<PathBuf>,
+    pub(super) kept: Vec<SharedPath>,
     /// What of it the group still owns.
     pub(super) still_owned: Vec<InstalledEntry>,
-    /// What the last install put where something is wanted now, by resolved path.
-    pub(super) owned: HashMap<PathBuf, InstalledKind>,
+    /// What the last install put where something is wanted now, by the place of that in [`Wanted`].
+    pub(super) owned: Vec<Option<InstalledKind>>,
 }
 
 /// Judges every entry of the last install, children before their directories.
@@ -83,21 +107,29 @@ pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: 
         return result;
     }
     let unseen: HashSet<&Path> = facts.unreadable().collect();
-    let by_path: HashMap<PathBuf, &WantedObject> = wanted.objects.iter().map(|o| (links.real(&o.path), o)).collect();
+    let places = Places::new(wanted, links);
+    result.owned = vec![None; wanted.objects.len()];
     for entry in wanted.last.iter().rev() {
         let real = links.real(&entry.path);
-        let object = by_path.get(&real).copied();
+        let place = places.get(&real);
+        let object = place.and_then(|place| wanted.objects.get(place));
         let now = match facts.at(&entry.path) {
             _ if !unseen.is_empty() && entry.path.ancestors().any(|path| unseen.contains(path)) => Now::Unseen,
             PathFact::Absent | PathFact::Other | PathFact::Unreadable { .. } => Now::Nothing,
-            PathFact::File { .. } => Now::Is(InstalledKind::File),
+            PathFact::File => Now::Is(InstalledKind::File),
             PathFact::Symlink { .. } => Now::Is(InstalledKind::Link),
             PathFact::Directory(_) => Now::Is(InstalledKind::Directory),
         };
-        if object.is_some() && now.is_owned(entry.kind) {
-            result.owned.insert(real.clone(), entry.kind);
+        if let Some(owned) = place.and_then(|place| result.owned.get_mut(place))
+            && now.is_owned(entry.kind)
+        {
+            *owned = Some(entry.kind);
         }
-        let below_a_file = || real.ancestors().skip(1).any(|p| by_path.get(p).is_some_and(|o| !o.kind.is_directory()));
+        let is_file = |path| {
+            let object = places.get(path).and_then(|place| wanted.objects.get(place));
+            object.is_some_and(|object| !object.kind.is_directory())
+        };
+        let below_a_file = || real.ancestors().skip(1).any(is_file);
         let makes_way = match object {
             Some(object) if makes_way_for(entry.kind, now, object) => true,
             Some(_) => continue,
@@ -105,7 +137,7 @@ pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: 
             None if links.hold(&real) => continue,
             None => below_a_file(),
         };
-        let shared = facts.others.contains_key(&real);
+        let shared = facts.others.contains_key(real.as_ref());
         let all_goes = wanted.objects.is_empty();
         dispose(entry, now, Disposal { makes_way, cleanup, shared, all_goes }, facts, needs, &mut result);
     }
@@ -213,7 +245,7 @@ fn dispose(
 impl Leftovers {
     /// Whether everything in a directory is removed before it.
     fn empties(&self, entry: &InstalledEntry, facts: &HostFacts) -> bool {
-        let names = facts.listings.get(&entry.path);
-        names.is_some_and(|names| names.iter().all(|name| self.removed.contains(&entry.path.join(name))))
+        let names = facts.listings.get(entry.path.as_path());
+        names.is_some_and(|names| names.iter().all(|name| self.removed.contains(entry.path.join(name).as_path())))
     }
 }

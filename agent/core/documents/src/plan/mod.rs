@@ -20,8 +20,10 @@ mod decide;
 mod facts;
 mod guards;
 mod leftovers;
+mod look_at;
 mod needs;
 mod neighbours;
+mod path_facts;
 mod paths;
 mod permissions;
 mod problem;
@@ -34,6 +36,7 @@ mod wanted;
 pub use decide::plan;
 pub use facts::{AgentFact, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, PathFact};
 pub use neighbours::warnings;
+pub use path_facts::PathFacts;
 pub use problem::{Fact, Problem, ProblemCode};
 pub use problems::Problems;
 pub use scripts::{

@@ -3,8 +3,9 @@
 //! Whose a file is, is told by who installed its path, not by the file itself: a group's own hooks edit, replace and
 //! give away what was installed, so that neither an inode nor a time would tell a hook's work from somebody else's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::actions::{InstalledEntry, InstalledKind};
@@ -18,7 +19,7 @@ impl HostFacts {
     /// was looked at.
     pub fn note_group(&mut self, wanted: &Wanted, group: &str, installed: Vec<InstalledEntry>) {
         let links = Links::new(wanted, self);
-        let about: HashSet<PathBuf> = match links.is_empty() {
+        let about: HashSet<Cow<'_, Path>> = match links.is_empty() {
             true => HashSet::new(),
             false => paths(wanted).map(|path| links.real(path)).collect(),
         };
@@ -26,7 +27,7 @@ impl HostFacts {
         for entry in installed.into_iter().filter(|entry| entry.kind != InstalledKind::Directory) {
             let real = links.real(&entry.path);
             if about.contains(&real) || (links.is_empty() && wanted.is_about(&real)) {
-                self.others.insert(real, Arc::clone(&name));
+                self.others.insert(real.into_owned(), Arc::clone(&name));
             }
         }
     }
@@ -40,13 +41,14 @@ pub fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
     let mut left = Counts::default();
     if !facts.others.is_empty() {
         for path in wanted.objects.iter().map(|object| &object.path) {
-            shared.add(facts.others.get(&links.real(path)), path);
+            shared.add(facts.others.get(links.real(path).as_ref()), path);
         }
-        let wanted_places: HashSet<PathBuf> = wanted.objects.iter().map(|object| links.real(&object.path)).collect();
+        let wanted_places: HashSet<Cow<'_, Path>> =
+            wanted.objects.iter().map(|object| links.real(&object.path)).collect();
         for path in wanted.last.iter().map(|entry| &entry.path).filter(|path| *facts.at(path) != PathFact::Absent) {
             let real = links.real(path);
             if !wanted_places.contains(&real) {
-                left.add(facts.others.get(&real), path);
+                left.add(facts.others.get(real.as_ref()), path);
             }
         }
     }

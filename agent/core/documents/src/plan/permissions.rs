@@ -210,9 +210,9 @@ mod tests {
     fn object(path: &str, is_directory: bool) -> WantedObject {
         let kind = match is_directory {
             true => WantedKind::Directory { above: false },
-            false => WantedKind::File { source: PathBuf::from("x"), size: 0 },
+            false => WantedKind::File { source: "x".into(), size: 0 },
         };
-        WantedObject { path: path.into(), kind, rule: None, second_rule: None }
+        WantedObject::new(path, kind, 0)
     }
 
     /// As the rules are written: whatever is strictly below the object; `**` at any depth, other patterns for one level;

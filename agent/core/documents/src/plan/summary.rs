@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::actions::{Action, Attributes, InstalledKind, Plan};
 use super::problem::shown;
+use crate::shared_path::SharedPath;
 
 /// What happens to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,16 +51,16 @@ impl Change {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentComparison {
     /// The content stays the same.
-    pub same: BTreeSet<PathBuf>,
+    pub same: BTreeSet<SharedPath>,
     /// The content becomes another.
-    pub different: BTreeSet<PathBuf>,
+    pub different: BTreeSet<SharedPath>,
 }
 
 /// One path of a summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SummaryEntry {
     /// The path on the host.
-    pub path: PathBuf,
+    pub path: SharedPath,
     /// What happens to it.
     pub change: Change,
     /// What it is; `None` for what is retained, which may be anything.
@@ -66,11 +68,11 @@ pub struct SummaryEntry {
     pub kind: Option<InstalledKind>,
     /// The permissions that it gets by the appspec, and the mode of directories that are made.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub attributes: Attributes,
+    pub attributes: Arc<Attributes>,
 }
 
-fn is_default(attributes: &Attributes) -> bool {
-    *attributes == Attributes::default()
+fn is_default(attributes: &Arc<Attributes>) -> bool {
+    **attributes == Attributes::default()
 }
 
 /// What a plan does to each path, ordered by path, each path once.
@@ -86,7 +88,7 @@ impl Summary {
     /// Sums up a plan.
     pub fn new(plan: &Plan, compared: &ContentComparison) -> Self {
         let mut entries: BTreeMap<&Path, SummaryEntry> = BTreeMap::new();
-        let line = |path: &PathBuf, change, kind, attributes: Option<&Attributes>| SummaryEntry {
+        let line = |path: &SharedPath, change, kind, attributes: Option<&Arc<Attributes>>| SummaryEntry {
             path: path.clone(),
             change,
             kind,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::actions::{InstalledEntry, InstalledKind};
 use super::facts::{HostFacts, Leads, PathFact};
+use super::look_at::{last_kind, look_at};
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use super::source::{self, Source};
@@ -12,6 +13,7 @@ use super::{paths, permissions};
 use crate::appspec::spec::{AclTag, AppSpec, FileExistsBehavior, FileMapping, Permission};
 use crate::bundle::{BundleEntry, BundleListing, EntryKind};
 use crate::limits::Limits;
+use crate::shared_path::SharedPath;
 
 /// Everything that shall be there after the Install, and what of the host has to be looked at to plan it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Wanted {
     /// The paths to look at, ordered, each once, every ancestor before its children; the first is `/`.
     pub look_at: Vec<LookAt>,
     /// The directories whose names are to be listed, where they exist: those that may have to go.
-    pub list: Vec<PathBuf>,
+    pub list: Vec<SharedPath>,
     /// The users to look up.
     pub users: BTreeSet<String>,
     /// The groups to look up.
@@ -36,6 +38,11 @@ impl Wanted {
     /// Everything that shall be there, ordered by path.
     pub fn objects(&self) -> &[WantedObject] {
         &self.objects
+    }
+
+    /// The place in [`objects`](Self::objects) of what is wanted at this path.
+    pub(super) fn place_of(&self, path: &Path) -> Option<usize> {
+        place_of(&self.objects, path)
     }
 
     /// Whether something is wanted at a path, or the last install put something there.
@@ -76,11 +83,19 @@ pub fn destinations(spec: &AppSpec) -> Vec<PathBuf> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedObject {
     /// Where, absolute.
-    pub path: PathBuf,
+    pub path: SharedPath,
     /// What.
     pub kind: WantedKind,
     pub(super) rule: Option<usize>,
     pub(super) second_rule: Option<usize>,
+    /// By which entry of `files`; of several the first.
+    mapping: u32,
+}
+
+impl WantedObject {
+    pub(super) fn new(path: impl Into<SharedPath>, kind: WantedKind, mapping: u32) -> Self {
+        Self { path: path.into(), kind, rule: None, second_rule: None, mapping }
+    }
 }
 
 /// What shall be at a path.
@@ -95,7 +110,7 @@ pub enum WantedKind {
     /// A file of the bundle.
     File {
         /// Where it is in the bundle.
-        source: PathBuf,
+        source: SharedPath,
         /// Length in bytes.
         size: u64,
     },
@@ -116,7 +131,7 @@ impl WantedKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookAt {
     /// The path, absolute; a root prefix is put before it by whoever looks.
-    pub path: PathBuf,
+    pub path: SharedPath,
     /// Whether what is below it is looked at if it is a symbolic link.
     pub follow: Follow,
 }
@@ -135,37 +150,32 @@ pub enum Follow {
     Never,
 }
 
-struct Candidate<'a> {
-    path: PathBuf,
-    kind: WantedKind,
-    mapping: &'a FileMapping,
-}
-
 /// Works out what an appspec wants from a bundle.
 ///
 /// `last` is what the group owns on this host, as the last plan's `installed` says.
 ///
 /// # Errors
 /// Every fact of the bundle that makes the Install impossible on any host.
-pub fn wanted(spec: &AppSpec, listing: &BundleListing, last: Option<&[InstalledEntry]>) -> Result<Wanted, Problems> {
+pub fn wanted(spec: &AppSpec, listing: &BundleListing, last: Option<Vec<InstalledEntry>>) -> Result<Wanted, Problems> {
     let mut problems = Problems::default();
-    let mut candidates = Vec::new();
-    for mapping in &spec.files {
-        if let Err(problem) = expand(mapping, listing, &mut candidates, &mut problems) {
+    let mut objects = Vec::new();
+    for (mapping, number) in spec.files.iter().zip(0..) {
+        if let Err(problem) = expand(mapping, number, listing, &mut objects, &mut problems) {
             problems.push(problem);
         }
         let most = Limits::default().plan_paths;
-        if candidates.len() > most {
+        if objects.len() > most {
             problems.push(too_many_paths(spec, listing, mapping, most));
             return Err(problems);
         }
     }
-    let mut objects = merge(candidates, &mut problems);
+    merge(&mut objects, &spec.files, &mut problems);
     let warnings = permissions::apply(&spec.permissions, &mut objects, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let last = sane(last.unwrap_or_default());
+    let mut last = sane(last.unwrap_or_default());
+    share_paths(&mut last, &objects);
     let (users, groups) = names(&spec.permissions, &objects);
     Ok(Wanted {
         look_at: look_at(&objects, &last),
@@ -195,15 +205,20 @@ fn too_many_paths(spec: &AppSpec, listing: &BundleListing, mapping: &FileMapping
     Problem::new(ProblemCode::TooManyPaths, message, hint).at(mapping.source_at)
 }
 
-fn find<'a>(objects: &'a [WantedObject], path: &Path) -> Option<&'a WantedObject> {
-    objects.binary_search_by(|o| o.path.as_path().cmp(path)).ok().and_then(|i| objects.get(i))
+fn place_of(objects: &[WantedObject], path: &Path) -> Option<usize> {
+    objects.binary_search_by(|o| o.path.as_path().cmp(path)).ok()
+}
+
+pub(super) fn find<'a>(objects: &'a [WantedObject], path: &Path) -> Option<&'a WantedObject> {
+    place_of(objects, path).and_then(|place| objects.get(place))
 }
 
 /// Adds everything that one entry of `files` wants.
-fn expand<'a>(
-    mapping: &'a FileMapping,
+fn expand(
+    mapping: &FileMapping,
+    number: u32,
     listing: &BundleListing,
-    candidates: &mut Vec<Candidate<'a>>,
+    objects: &mut Vec<WantedObject>,
     problems: &mut Problems,
 ) -> Result<(), Problem> {
     // Both are looked at first, so that a wrong entry is told about both at once.
@@ -222,34 +237,31 @@ fn expand<'a>(
     };
     let above = paths::ancestors(&destination).chain((destination != Path::new("/")).then_some(destination.as_path()));
     let kind = WantedKind::Directory { above: true };
-    candidates.extend(above.map(|path| Candidate { path: path.to_owned(), kind: kind.clone(), mapping }));
+    objects.extend(above.map(|path| WantedObject::new(path, kind.clone(), number)));
     match source {
         Source::Entry(entry) => {
             let name = Path::new(entry.path.as_path().file_name().unwrap_or_default());
-            candidates.extend(candidate(mapping, &destination, name, entry, problems));
+            let path = destination.join(name);
+            objects.extend(kind_of(mapping, &path, entry, problems).map(|kind| WantedObject::new(path, kind, number)));
         }
         Source::Directory(top) => {
             for (rest, entry) in source::below(listing, &top) {
-                candidates.extend(candidate(mapping, &destination, rest, entry, problems));
+                let path = destination.join(rest);
+                objects
+                    .extend(kind_of(mapping, &path, entry, problems).map(|kind| WantedObject::new(path, kind, number)));
             }
         }
     }
     Ok(())
 }
 
-fn candidate<'a>(
-    mapping: &'a FileMapping,
-    destination: &Path,
-    rest: &Path,
-    entry: &BundleEntry,
-    problems: &mut Problems,
-) -> Option<Candidate<'a>> {
-    let path = destination.join(rest);
+/// What an entry of the bundle becomes at this path.
+fn kind_of(mapping: &FileMapping, path: &Path, entry: &BundleEntry, problems: &mut Problems) -> Option<WantedKind> {
     let source = entry.path.as_path();
-    if let Err(why) = paths::check_length(&path) {
-        let message = format!("{} {why}", shown(&path));
+    if let Err(why) = paths::check_length(path) {
+        let message = format!("{} {why}", shown(path));
         let hint = "shorten the destination or the names in the bundle";
-        problems.push(Problem::new(ProblemCode::PathTooLong, message, hint).path(&path).at(mapping.destination_at));
+        problems.push(Problem::new(ProblemCode::PathTooLong, message, hint).path(path).at(mapping.destination_at));
         return None;
     }
     let not_text = |what: &str| {
@@ -260,9 +272,9 @@ fn candidate<'a>(
         problems.push(not_text("the name of"));
         return None;
     }
-    let kind = match &entry.kind {
+    Some(match &entry.kind {
         EntryKind::Directory => WantedKind::Directory { above: false },
-        EntryKind::File { size } => WantedKind::File { source: source.to_owned(), size: *size },
+        EntryKind::File { size } => WantedKind::File { source: entry.path.shared().clone(), size: *size },
         EntryKind::Symlink { target } => match target.to_str() {
             Some(target) => WantedKind::Link { target: target.to_owned() },
             None => {
@@ -270,66 +282,82 @@ fn candidate<'a>(
                 return None;
             }
         },
-    };
-    Some(Candidate { path, kind, mapping })
+    })
 }
 
-/// Makes one object of all candidates for one path.
-fn merge(mut candidates: Vec<Candidate<'_>>, problems: &mut Problems) -> Vec<WantedObject> {
-    candidates.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut objects = Vec::with_capacity(candidates.len());
-    for group in candidates.chunk_by(|a, b| a.path.as_os_str() == b.path.as_os_str()) {
-        let Some(first) = group.first() else { continue };
-        let file = group.iter().find(|c| !c.kind.is_directory());
-        if let (Some(file), Some(other)) = (file, group.iter().find(|c| c.kind.is_directory())) {
-            problems.push(file_and_directory(file, other));
+/// Makes one object of all those for one path, in place.
+fn merge(objects: &mut Vec<WantedObject>, files: &[FileMapping], problems: &mut Problems) {
+    // The sort is stable: of several for one path the first entry of `files` comes first.
+    objects.sort_by(|a, b| a.path.cmp(&b.path));
+    for group in objects.chunk_by(|a, b| a.path.as_os_str() == b.path.as_os_str()).filter(|group| group.len() > 1) {
+        let mapped = |object: &WantedObject| files.get(object.mapping as usize);
+        let mut not_directories = group.iter().filter(|o| !o.kind.is_directory());
+        let (file, second) = (not_directories.next(), not_directories.next());
+        let directory = group.iter().find(|o| o.kind.is_directory());
+        let file = file.and_then(|file| Some((file, mapped(file)?)));
+        if let (Some((file, by)), Some(other)) = (file, directory.and_then(mapped)) {
+            problems.push(file_and_directory(&file.path, by, other));
         }
-        let mut files = group.iter().filter(|c| !c.kind.is_directory());
-        if let (Some(one), Some(two)) = (files.next(), files.next()) {
-            problems.push(two_sources(one, two));
+        if let (Some((file, by)), Some(other)) = (file, second.and_then(mapped)) {
+            problems.push(two_sources(&file.path, by, other));
         }
-        let tree = group.iter().any(|c| matches!(c.kind, WantedKind::Directory { above: false }));
-        let kind = match file {
-            Some(file) => file.kind.clone(),
-            None => WantedKind::Directory { above: !tree },
-        };
-        objects.push(WantedObject { path: first.path.clone(), kind, rule: None, second_rule: None });
     }
-    objects
+    objects.dedup_by(|later, first| {
+        let same = later.path.as_os_str() == first.path.as_os_str();
+        if same && first.kind.is_directory() {
+            first.kind = match (&first.kind, &later.kind) {
+                (WantedKind::Directory { above: one }, WantedKind::Directory { above: other }) => {
+                    WantedKind::Directory { above: *one && *other }
+                }
+                (_, file) => file.clone(),
+            };
+        }
+        same
+    });
 }
 
-fn two_sources(one: &Candidate<'_>, two: &Candidate<'_>) -> Problem {
-    let (first, second) = (one.mapping, two.mapping);
+fn two_sources(path: &Path, first: &FileMapping, second: &FileMapping) -> Problem {
     let message = format!(
         "two files go to {}: from the source {:?} in line {} and from {:?} in line {}",
-        shown(&one.path),
+        shown(path),
         first.source,
         first.source_at.line,
         second.source,
         second.source_at.line,
     );
     let hint = "take one of them out of files";
-    Problem::new(ProblemCode::TwoSources, message, hint).path(&one.path).at(second.source_at)
+    Problem::new(ProblemCode::TwoSources, message, hint).path(path).at(second.source_at)
 }
 
-fn file_and_directory(file: &Candidate<'_>, directory: &Candidate<'_>) -> Problem {
+fn file_and_directory(path: &Path, file: &FileMapping, directory: &FileMapping) -> Problem {
     let message = format!(
         "{} is a file or link by the source {:?} in line {} and a directory by the entry in line {}",
-        shown(&file.path),
-        file.mapping.source,
-        file.mapping.source_at.line,
-        directory.mapping.source_at.line,
+        shown(path),
+        file.source,
+        file.source_at.line,
+        directory.source_at.line,
     );
     let hint = "give them different destinations; a destination is always a directory";
-    Problem::new(ProblemCode::FileAndDirectory, message, hint).path(&file.path).at(directory.mapping.destination_at)
+    Problem::new(ProblemCode::FileAndDirectory, message, hint).path(path).at(directory.destination_at)
 }
 
 /// The last install's entries, ordered, each path once, without any that no plan could have made.
-fn sane(last: &[InstalledEntry]) -> Vec<InstalledEntry> {
-    let mut last: Vec<_> = last.iter().filter(|e| paths::is_plain_absolute(&e.path)).cloned().collect();
+fn sane(mut last: Vec<InstalledEntry>) -> Vec<InstalledEntry> {
+    last.retain(|entry| paths::is_plain_absolute(&entry.path));
     last.sort_by(|a, b| a.path.cmp(&b.path));
     last.dedup_by(|a, b| a.path == b.path);
     last
+}
+
+/// Lets the last install have the very paths that are wanted again: mostly that is all of them.
+fn share_paths(last: &mut [InstalledEntry], objects: &[WantedObject]) {
+    let mut objects = objects.iter().peekable();
+    for entry in last {
+        while objects.next_if(|object| object.path < entry.path).is_some() {}
+        if let Some(object) = objects.peek().filter(|object| object.path == entry.path) {
+            entry.path = object.path.clone();
+        }
+    }
 }
 
 /// Users and groups of the permissions that match something.
@@ -348,42 +376,4 @@ fn names(permissions: &[Permission], objects: &[WantedObject]) -> (BTreeSet<Stri
         }
     }
     (users, groups)
-}
-
-fn last_kind(last: &[InstalledEntry], path: &Path) -> Option<InstalledKind> {
-    last.binary_search_by(|e| e.path.as_path().cmp(path)).ok().and_then(|i| last.get(i)).map(|e| e.kind)
-}
-
-fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
-    let mut all = vec![LookAt { path: PathBuf::from("/"), follow: Follow::Never }];
-    all.extend(objects.iter().map(|object| {
-        let above = matches!(object.kind, WantedKind::Directory { above: true });
-        // A link that the last install put where a directory comes now makes way; it is not followed.
-        let follow = above && last_kind(last, &object.path) != Some(InstalledKind::Link);
-        LookAt { path: object.path.clone(), follow: if follow { Follow::Always } else { Follow::Never } }
-    }));
-    all.extend(last.iter().map(|entry| LookAt { path: entry.path.clone(), follow: Follow::Never }));
-    let mut known: BTreeSet<&Path> = BTreeSet::new();
-    let mut before: Option<&Path> = None;
-    for entry in last {
-        // Most entries are in the directory of the one before, whose ancestors are known.
-        let parent = entry.path.parent();
-        if before.map(Path::as_os_str) == parent.map(Path::as_os_str) {
-            continue;
-        }
-        before = parent;
-        for path in entry.path.ancestors().skip(1).filter(|p| p.parent().is_some()) {
-            if !known.insert(path) {
-                break;
-            }
-            let owned_above = path.ancestors().any(|p| last_kind(last, p).is_some());
-            let follow = if owned_above { Follow::Never } else { Follow::IfTrusted };
-            all.push(LookAt { path: path.to_owned(), follow });
-        }
-    }
-    // The sort is stable: of several for one path the first stays, and what is wanted comes first. What is wanted and
-    // what was installed are in order already, which makes it a merge.
-    all.sort_by(|a, b| a.path.cmp(&b.path));
-    all.dedup_by(|a, b| a.path.as_os_str() == b.path.as_os_str());
-    all
 }

@@ -82,7 +82,7 @@ fn a_missing_source_and_an_unknown_name_are_found_before_anything_takes_effect()
     let mut world = World::update();
     for action in &mut world.plan.actions {
         if let Action::PutFile { attributes, .. } = action {
-            attributes.acls = vec![hostler_core::appspec::spec::AclEntry {
+            std::sync::Arc::make_mut(attributes).acls = vec![hostler_core::appspec::spec::AclEntry {
                 default: false,
                 tag: hostler_core::appspec::spec::AclTag::User("nobody-has-this-name".to_owned()),
                 permissions: 4,

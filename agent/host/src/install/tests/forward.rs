@@ -122,14 +122,13 @@ fn a_staged_tree_gets_permissions_with_everything_in_it() {
     world.put("/srv/app/tool", "x", false);
     world.put_link("/srv/app/link", "tool", false);
     for action in &mut world.plan.actions {
-        match action {
-            Action::MakeDirectory { attributes, .. } => (attributes.uid, attributes.mode) = (Some(7), Some(0o2770)),
-            Action::PutFile { attributes, .. } => {
-                (attributes.uid, attributes.gid, attributes.mode) = (Some(7), Some(8), Some(0o4711));
-            }
-            Action::PutLink { attributes, .. } => (attributes.uid, attributes.gid) = (Some(9), Some(10)),
-            _ => {}
-        }
+        let (attributes, [uid, gid, mode]) = match action {
+            Action::MakeDirectory { attributes, .. } => (attributes, [Some(7), None, Some(0o2770)]),
+            Action::PutFile { attributes, .. } => (attributes, [Some(7), Some(8), Some(0o4711)]),
+            Action::PutLink { attributes, .. } => (attributes, [Some(9), Some(10), None]),
+            _ => continue,
+        };
+        *attributes = Attributes { uid, gid, mode, ..Attributes::default() }.into();
     }
     world.run(&Faulty::never()).unwrap();
     let tree = world.tree();

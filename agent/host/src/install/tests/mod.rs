@@ -124,7 +124,7 @@ impl World {
             source: source.into(),
             path: path.into(),
             replaces,
-            attributes: Attributes::default(),
+            attributes: Attributes::default().into(),
         });
         self.plan.installed.push(InstalledEntry { path: path.into(), kind: InstalledKind::File });
     }
@@ -134,17 +134,17 @@ impl World {
             target: target.to_owned(),
             path: path.into(),
             replaces,
-            attributes: Attributes::default(),
+            attributes: Attributes::default().into(),
         });
     }
 
     pub fn make(&mut self, path: &str) {
-        self.plan.actions.push(Action::MakeDirectory { path: path.into(), attributes: Attributes::default() });
+        self.plan.actions.push(Action::MakeDirectory { path: path.into(), attributes: Attributes::default().into() });
     }
 
     pub fn keep(&mut self, path: &str, mode: u32) {
         let attributes = Attributes { mode: Some(mode), ..Attributes::default() };
-        self.plan.actions.push(Action::KeepDirectory { path: path.into(), attributes });
+        self.plan.actions.push(Action::KeepDirectory { path: path.into(), attributes: attributes.into() });
     }
 
     pub fn remove(&mut self, path: &str, kind: InstalledKind) {

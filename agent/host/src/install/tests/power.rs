@@ -67,7 +67,7 @@ fn staged_content_that_was_lost_does_no_harm() {
 /// Where a path is: its directory may be among the backups.
 fn now(world: &World, layout: &Layout<'_>, path: &Path) -> PathBuf {
     let (parent, name) = place(path);
-    let removed = layout.actions().find(|(_, other)| other.path() == parent);
+    let removed = layout.actions().find(|(_, other)| other.path().as_path() == parent);
     let moved = removed.map(|(number, _)| world.backups().join(backups::name(number)));
     match moved.filter(|moved| moved.exists()) {
         Some(moved) => moved.join(name),

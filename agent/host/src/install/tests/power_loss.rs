@@ -107,6 +107,7 @@ fn give_permissions(world: &mut World) {
             Action::PutLink { attributes, .. } => (attributes, &[][..]),
             Action::Remove { .. } => continue,
         };
+        let attributes = std::sync::Arc::make_mut(attributes);
         attributes.acls = wanted.to_vec();
         (attributes.uid, attributes.gid) = (owner, owner.map(|_| 34));
     }

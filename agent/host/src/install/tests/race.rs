@@ -23,7 +23,10 @@ fn world() -> World {
         if root {
             (attributes.uid, attributes.gid) = (Some(1234), Some(1234));
         }
-        world.plan.actions.push(Action::KeepDirectory { path: format!("/srv/app/d{n}").into(), attributes });
+        world
+            .plan
+            .actions
+            .push(Action::KeepDirectory { path: format!("/srv/app/d{n}").into(), attributes: attributes.into() });
     }
     world.put("/srv/app/top", "new", true);
     for n in 0..4 {

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use hostler_core::shared_path::SharedPath;
+
 use super::*;
 
 const FILES: usize = 5000;
@@ -21,15 +23,15 @@ fn plan(archive: &Path, update: bool) -> Plan {
     all.reverse();
     for source in all.into_iter().filter(|path| !path.as_os_str().is_empty() || !update) {
         let path = Path::new("/app").join(&source);
-        let path: PathBuf = path.components().collect();
-        let attributes = Attributes::default();
+        let path = SharedPath::from(path.components().collect::<PathBuf>());
+        let attributes = Attributes::default().into();
         if archive.join(&source).is_dir() {
             if !update {
                 plan.actions.push(Action::MakeDirectory { path, attributes });
             }
         } else {
             plan.installed.push(InstalledEntry { path: path.clone(), kind: InstalledKind::File });
-            plan.actions.push(Action::PutFile { source, path, replaces: update, attributes });
+            plan.actions.push(Action::PutFile { source: source.into(), path, replaces: update, attributes });
         }
     }
     plan
