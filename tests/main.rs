@@ -29,6 +29,7 @@ mod lifecycle;
 mod logs;
 mod machine;
 mod machine_events;
+mod memory;
 mod neighbours;
 mod old_kernel;
 mod package;

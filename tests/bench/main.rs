@@ -18,6 +18,7 @@ mod hooks;
 mod http_server;
 mod idle;
 mod logs;
+mod many_files;
 mod plan;
 mod s3;
 #[path = "../support/s3_front.rs"]
@@ -43,6 +44,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("syncs", syncs::run),
     ("small-files", deployment::small_files),
     ("plan", plan::run),
+    ("many-files", many_files::run),
     ("unpack", unpack::run),
     ("update", update::run),
     ("hooks", hooks::run),

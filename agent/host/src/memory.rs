@@ -108,6 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn a_large_list_that_is_freed_makes_nothing_stay_that_comes_after_it() {
+        keep_little_free();
+        drop(vec![1_u8; 30 << 20]);
+        let before = anonymous_kib();
+        let small = || drop((0..16_384).map(|_| vec![1_u8; 1024]).collect::<Vec<_>>());
+        // A thread's pool is not the program's, whose end can be trimmed.
+        std::thread::spawn(small).join().unwrap();
+        return_freed_memory();
+        let after = anonymous_kib();
+        assert!(after < before + 4 * 1024, "{before} KiB before and {after} after");
+    }
+
+    #[test]
     fn the_program_goes_on_with_few_of_its_pages() {
         let before = program_kib();
         forget_program_pages();

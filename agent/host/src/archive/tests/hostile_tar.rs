@@ -178,6 +178,26 @@ fn bombs_end_at_the_ratio_the_total_and_the_count() {
 }
 
 #[test]
+fn all_paths_are_bounded_together_with_targets_and_unnamed_directories() {
+    let most = |all_path_bytes| UnpackOptions {
+        limits: Limits { all_path_bytes, ..Limits::default() },
+        ..UnpackOptions::default()
+    };
+    for (tar, bytes) in [
+        (Tar::default().file("four", b"").file("more", b""), 8),
+        (Tar::default().symlink("four", "target"), 10),
+        (Tar::default().symlink("four", "target").hard_link("more", "four"), 20),
+        (Tar::default().file("a/b/five5", b""), 9 + 1 + 3),
+    ] {
+        let tar = tar.end();
+        Room::new().unpack_with(&tar, &most(bytes)).unwrap();
+        let error = Room::new().unpack_with(&tar, &most(bytes - 1)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("{bytes} bytes")) && text.contains(&format!("{}", bytes - 1)), "{text}");
+    }
+}
+
+#[test]
 fn a_header_may_not_promise_what_does_not_come() {
     let mut tar = Tar::default().file("first", b"1").file("liar", b"12345");
     let mut header = tar::Header::from_byte_slice(&tar.bytes[1024..1536]).clone();

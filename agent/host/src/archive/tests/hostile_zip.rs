@@ -165,6 +165,22 @@ fn bombs_are_seen_in_the_table_of_contents() {
 }
 
 #[test]
+fn all_paths_are_bounded_together_with_targets_and_unnamed_directories() {
+    for (entries, all_path_bytes) in [
+        (vec![file("four", b""), file("more", b"")], 8),
+        (vec![link("four", "target")], 10),
+        (vec![file("a/b/five5", b""), file("a/b/six66", b"")], 9 + 9 + 1 + 3),
+    ] {
+        let limits = Limits { all_path_bytes, ..Limits::default() };
+        let less = Limits { all_path_bytes: all_path_bytes - 1, ..limits.clone() };
+        let options = |limits| UnpackOptions { limits, ..UnpackOptions::default() };
+        Room::new().unpack_with(&zip(&entries), &options(limits)).unwrap();
+        let error = Room::new().unpack_with(&zip(&entries), &options(less)).unwrap_err();
+        assert!(matches!(error, ArchiveError::TooLarge { .. }), "{error}");
+    }
+}
+
+#[test]
 fn link_targets_are_bounded_and_text() {
     assert!(matches!(refused(&[link("x", "")], "x"), EntryProblem::LinkTarget { .. }));
     assert!(matches!(refused(&[link("x", "a\0b")], "x"), EntryProblem::LinkTarget { .. }));
