@@ -1,5 +1,6 @@
 //! Answers a load balancer's health check: 200 while the host may have traffic, 503 while it must not.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -12,15 +13,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// Conversations at a time. Prevents: connections that nobody uses taking all descriptors.
-const MOST_CONVERSATIONS: usize = 64;
+/// Conversations at a time; for one more, the oldest is ended. Prevents: idle connections that take all descriptors, or keep the
+/// load balancer's own check waiting.
+const MOST_CONVERSATIONS: usize = 1024;
 
-/// How long one conversation may take. Prevents: the same.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one conversation may take; a load balancer waits for 2 to 10 seconds by default. Prevents: the same.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,28 +42,27 @@ pub async fn open(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers every request alike, whatever its path, until it is dropped.
+/// Answers every request alike, whatever its path, until it is dropped. A connection that says nothing costs a descriptor and
+/// no buffer, and never keeps another one waiting.
 pub async fn serve(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>) {
-    let places = Arc::new(Semaphore::new(MOST_CONVERSATIONS));
+    serve_at_most(listener, answer, MOST_CONVERSATIONS, PATIENCE).await;
+}
+
+async fn serve_at_most(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>, most: usize, patience: Duration) {
+    // In the order in which they came. Dropping them ends them.
+    let mut going_on: VecDeque<AbortOnDrop> = VecDeque::new();
     loop {
-        // Taken first: who comes when all places are taken waits in the kernel's queue.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let answer = answer.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |_| {
-                        let now = answer.borrow().clone();
-                        async move { Ok::<_, Infallible>(response(&now)) }
-                    });
-                    let conversation = http1::Builder::new()
-                        .keep_alive(false)
-                        .max_buf_size(16 << 10)
-                        .serve_connection(TokioIo::new(stream), service);
-                    // One that breaks off or takes too long asks again by itself.
-                    let _ = timeout(PATIENCE, conversation).await;
-                    drop(place);
-                });
+                if going_on.len() >= most {
+                    going_on.retain(|conversation| !conversation.0.is_finished());
+                }
+                if going_on.len() >= most {
+                    going_on.pop_front();
+                }
+                // One that breaks off or takes too long asks again by itself.
+                let conversation = timeout(patience, converse(stream, answer.clone()));
+                going_on.push_back(AbortOnDrop(tokio::spawn(conversation).abort_handle()));
             }
             Err(error) => {
                 log::warn!(error:%; "the health check's listener took no connection");
@@ -70,9 +72,85 @@ pub async fn serve(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>) 
     }
 }
 
+/// A conversation that ends with its place.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn converse(stream: TcpStream, answer: watch::Receiver<Answer>) {
+    // Buffers are made for a connection that speaks.
+    if stream.readable().await.is_err() {
+        return;
+    }
+    let service = service_fn(move |_| {
+        let now = answer.borrow().clone();
+        async move { Ok::<_, Infallible>(response(&now)) }
+    });
+    let conversation =
+        http1::Builder::new().keep_alive(false).max_buf_size(16 << 10).serve_connection(TokioIo::new(stream), service);
+    // A load balancer that hangs up early has what it wants.
+    let _ = conversation.await;
+}
+
 fn response(answer: &Answer) -> Response<Full<Bytes>> {
     let status = if answer.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", answer.text))));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const FOR_EVER: Duration = Duration::from_secs(3600);
+
+    async fn ask(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[test]
+    fn connections_that_say_nothing_or_never_end_keep_no_check_waiting() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(many_others_and_a_check());
+    }
+
+    async fn many_others_and_a_check() {
+        let listener = open("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_sender, answer) = watch::channel(Answer { healthy: true, text: "healthy".to_owned() });
+        // None of them ends by its own time.
+        let serving = tokio::spawn(serve_at_most(Arc::new(listener), answer, 16, FOR_EVER));
+        let mut others = Vec::new();
+        for number in 0..100 {
+            let mut other = TcpStream::connect(address).await.unwrap();
+            if number % 2 == 0 {
+                other.write_all(b"GET / HT").await.unwrap();
+            }
+            others.push(other);
+        }
+        for _ in 0..40 {
+            let answer = timeout(Duration::from_secs(60), ask(address)).await.expect("a check waits for the others");
+            assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("healthy\n"), "{answer}");
+        }
+        // The oldest had to go.
+        let mut end = Vec::new();
+        let ended = timeout(Duration::from_secs(60), others[1].read_to_end(&mut end)).await;
+        assert!(ended.is_ok() && end.is_empty(), "{ended:?}");
+        serving.abort();
+        // With the listener its conversations end.
+        assert!(serving.await.unwrap_err().is_cancelled());
+        let last = timeout(Duration::from_secs(60), others[99].read_to_end(&mut end)).await;
+        assert!(last.is_ok(), "{last:?}");
+    }
 }

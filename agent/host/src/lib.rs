@@ -28,6 +28,7 @@ mod path_bytes;
 pub mod perms;
 pub mod power;
 pub mod probe;
+mod regular;
 pub mod reserve;
 pub mod safe_path;
 pub mod secret_files;

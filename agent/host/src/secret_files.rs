@@ -1,8 +1,9 @@
 //! Files whose lines are secrets. They are read so that their lines can be taken out of logs, and kept in memory only.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use crate::regular;
 
 /// A file of secrets that is there and cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub fn read(paths: &[PathBuf], most_bytes: u64) -> Result<Vec<String>, BadSecret
 
 fn read_one(path: &Path, most_bytes: u64) -> Result<String, BadSecretFile> {
     let unreadable = |source| BadSecretFile::Unreadable { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(unreadable(error)),
@@ -105,5 +106,8 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(files.refresh().unwrap_err().to_string().contains("cannot read the secrets"));
+        fs::remove_dir(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert!(files.refresh().unwrap_err().to_string().contains("not a regular file"), "and nobody waits");
     }
 }

@@ -4,6 +4,7 @@ pub mod client;
 pub mod desk;
 mod scrape;
 pub mod server;
+mod visitors;
 
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};

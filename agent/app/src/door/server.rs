@@ -1,6 +1,5 @@
 //! The daemon's side of the door: who may ask what, and the answers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
@@ -13,11 +12,12 @@ use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::door::desk::{Desk, Front};
 use crate::door::scrape::{self, Page};
+use crate::door::visitors::{Visitors, acts_by_credentials};
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
 use crate::session;
@@ -30,8 +30,7 @@ pub struct Server {
     live: Live,
     daemon: Daemon,
     desk: Desk,
-    /// Places for users who may only look.
-    onlookers: Arc<Semaphore>,
+    visitors: Visitors,
     /// Every conversation holds one until its end.
     _going_on: mpsc::Sender<()>,
 }
@@ -51,8 +50,9 @@ impl Server {
             reports: Vec::new(),
             health: Health::new(),
         };
-        let onlookers = Arc::new(Semaphore::new(live.now().limits.socket_onlookers));
-        (Self { front, live, daemon, desk, onlookers, _going_on: going_on }, ended)
+        let limits = &live.now().limits;
+        let visitors = Visitors::new(limits.socket_onlookers, limits.socket_onlookers_of_user);
+        (Self { front, live, daemon, desk, visitors, _going_on: going_on }, ended)
     }
 
     /// Takes connections; each is served by a task of its own.
@@ -75,12 +75,18 @@ impl Server {
     async fn converse(&self, stream: tokio::net::UnixStream) {
         let Ok(connection) = Connection::new(stream) else { return };
         let patience = Duration::from_secs(self.live.now().limits.socket_question_seconds);
-        let ended = if may_act(&connection) {
-            self.hear_and_answer(connection, patience).await
+        let ended = if acts_by_credentials(&connection) {
+            self.hear_and_answer(connection, true, patience).await
         } else {
-            let Ok(_place) = self.onlookers.try_acquire() else { return };
-            // The whole conversation, so that one that does not read its answer keeps no place either.
-            timeout(patience, self.hear_and_answer(connection, patience)).await.unwrap_or(Ok(()))
+            let uid = connection.peer_uid();
+            let Some(place) = self.visitors.place(uid) else { return };
+            if self.visitors.is_member(uid, patience).await {
+                drop(place);
+                self.hear_and_answer(connection, true, patience).await
+            } else {
+                // The whole conversation, so that one that does not read its answer keeps no place either.
+                timeout(patience, self.hear_and_answer(connection, false, patience)).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             // A peer that went away in the middle has detached; the deployment goes on.
@@ -88,13 +94,18 @@ impl Server {
         }
     }
 
-    async fn hear_and_answer(&self, mut connection: Connection, patience: Duration) -> Result<(), SocketError> {
+    async fn hear_and_answer(
+        &self,
+        mut connection: Connection,
+        may_act: bool,
+        patience: Duration,
+    ) -> Result<(), SocketError> {
         let limit = self.live.now().limits.socket_line_bytes;
         let question = timeout(patience, connection.read_line(limit)).await.unwrap_or(Ok(None))?;
         let Some(line) = question else { return Ok(()) };
         match scrape::page(&line) {
             Some(page) => timeout(patience, self.show(&mut connection, page, limit)).await.unwrap_or(Ok(())),
-            None => self.answer(&mut connection, &line).await,
+            None => self.answer(&mut connection, may_act, &line).await,
         }
     }
 
@@ -120,7 +131,7 @@ impl Server {
         problems(&status, clock::now_ms())
     }
 
-    async fn answer(&self, connection: &mut Connection, line: &str) -> Result<(), SocketError> {
+    async fn answer(&self, connection: &mut Connection, may_act: bool, line: &str) -> Result<(), SocketError> {
         let question = match serde_json::from_str::<Question>(line) {
             Ok(question) if question.version == DOOR_VERSION => question,
             Ok(question) => {
@@ -130,14 +141,14 @@ impl Server {
             Err(error) => return refuse(connection, ExitCode::Usage, format!("not a question: {error}")).await,
         };
         let uid = connection.peer_uid();
-        if question.ask.acts() && !may_act(connection) {
+        if question.ask.acts() && !may_act {
             let message = format!("user id {uid} may only look; root and members of the group {SERVICE_GROUP} may act");
             return refuse(connection, ExitCode::Refused, message).await;
         }
         match question.ask {
             Ask::Status => {
                 let mut document = self.front.borrow().status(&self.daemon, &self.desk);
-                if !may_act(connection) {
+                if !may_act {
                     document.leave_out_hook_output();
                 }
                 send(connection, &Answer::Status(Box::new(document))).await
@@ -277,12 +288,6 @@ async fn follow(
             }
         }
     }
-}
-
-fn may_act(connection: &Connection) -> bool {
-    let uid = connection.peer_uid();
-    let service = || users::service_group().is_some_and(|gid| connection.peer_has_group(gid));
-    uid == 0 || uid == users::own_uid() || service() || users::is_member(uid, SERVICE_GROUP)
 }
 
 async fn refuse_ask(connection: &mut Connection, error: &AskError) -> Result<(), SocketError> {

@@ -67,6 +67,8 @@ pub struct Limits {
     /// Conversations on the local socket with users who may only look, at a time; each has `socket_question_seconds`.
     /// Prevents: the same, by a local user on purpose.
     pub socket_onlookers: usize,
+    /// Those of one user. Prevents: one user who keeps all of them.
+    pub socket_onlookers_of_user: usize,
     /// Seconds that a stopping daemon gives the step that it is in. Prevents: a shutdown that waits for a download; less
     /// than the unit's TimeoutStopSec, so that the daemon's own last words are heard.
     pub drain_seconds: u64,
@@ -158,6 +160,7 @@ impl Default for Limits {
             socket_line_bytes: 1 << 20,
             socket_question_seconds: 5,
             socket_onlookers: 32,
+            socket_onlookers_of_user: 4,
             drain_seconds: 25,
             download_connections: 6,
             download_part_bytes: 8 << 20,

@@ -1,0 +1,105 @@
+//! Users who may only look: how many of them are heard at a time, and who may do more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hostler_host::socket::Connection;
+use hostler_host::users::{self, SERVICE_GROUP};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// The places of the local socket for users who may only look.
+#[derive(Debug, Clone)]
+pub struct Visitors {
+    taken: Arc<Mutex<HashMap<u32, usize>>>,
+    most: usize,
+    most_each: usize,
+    /// A directory service that hangs holds one thread, not all.
+    look_up: Arc<Semaphore>,
+}
+
+/// A place; dropping it gives it back.
+#[derive(Debug)]
+pub struct Place {
+    visitors: Visitors,
+    uid: u32,
+}
+
+impl Visitors {
+    /// `most` places for all users together, `most_each` for each of them.
+    pub fn new(most: usize, most_each: usize) -> Self {
+        Self { taken: Arc::default(), most, most_each, look_up: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// A place for a user, if that user and all users together have one left.
+    pub fn place(&self, uid: u32) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, own) = (taken.values().sum::<usize>(), taken.get(&uid).copied().unwrap_or_default());
+        if all >= self.most || own >= self.most_each {
+            return None;
+        }
+        taken.insert(uid, own + 1);
+        Some(Place { visitors: self.clone(), uid })
+    }
+
+    /// Whether the group database makes the peer's user a member of the service's group, as for a user who was added after
+    /// the login. Where the database does not answer in time the user may only look.
+    pub async fn is_member(&self, uid: u32, patience: Duration) -> bool {
+        let look_up = async {
+            let place = Arc::clone(&self.look_up).acquire_owned().await.ok()?;
+            let found = tokio::task::spawn_blocking(move || {
+                let found = users::is_member(uid, SERVICE_GROUP);
+                drop(place);
+                found
+            });
+            found.await.ok()
+        };
+        timeout(patience, look_up).await.ok().flatten().unwrap_or(false)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.visitors.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.uid) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(taken.remove(&self.uid)),
+        }
+    }
+}
+
+/// Whether the kernel alone says that the peer may act: root, the agent's own user, a process in the service's group.
+pub fn acts_by_credentials(connection: &Connection) -> bool {
+    let uid = connection.peer_uid();
+    let service = || users::service_group().is_some_and(|gid| connection.peer_has_group(gid));
+    uid == 0 || uid == users::own_uid() || service()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_takes_few_places_and_leaves_the_others_theirs() {
+        let visitors = Visitors::new(6, 4);
+        let mut greedy: Vec<Place> = (0..10).filter_map(|_| visitors.place(1000)).collect();
+        assert_eq!(greedy.len(), 4);
+        let others: Vec<Place> = (2000..2010).filter_map(|uid| visitors.place(uid)).collect();
+        assert_eq!(others.len(), 2, "all together");
+        greedy.pop();
+        assert!(visitors.place(3000).is_some(), "a place that was given back");
+        drop((greedy, others));
+        assert!(visitors.taken.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_group_database_that_hangs_holds_a_peer_no_longer_than_the_patience() {
+        let visitors = Visitors::new(6, 4);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let _hangs = visitors.look_up.acquire().await.unwrap();
+            assert!(!visitors.is_member(0, Duration::from_millis(1)).await);
+        });
+    }
+}
