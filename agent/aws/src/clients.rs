@@ -25,6 +25,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
+use crate::bounded::{Answers, bounded};
 use crate::kept_credentials::KeptCredentials;
 
 /// Until a connection is there, TLS included. Metadata addresses that nobody answers must not hold a start up.
@@ -132,7 +133,7 @@ impl Clients {
     async fn load(&self) -> Sdk {
         let settings = &self.settings;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(self.http_client(self.settings.proxy.as_ref(), 0))
+            .http_client(self.http_client(self.settings.proxy.as_ref(), 0, Answers::All))
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(ATTEMPTS)
@@ -171,19 +172,19 @@ impl Clients {
 
     /// An HTTP client that keeps connections, for the many requests of one download of S3. Dropping it closes them.
     pub fn for_download(&self, connections: usize) -> SharedHttpClient {
-        self.http_client(self.s3_proxy(), connections)
+        self.http_client(self.s3_proxy(), connections, Answers::Refusals)
     }
 
     /// An HTTP client for S3, where the way there differs from the other services'.
     pub fn for_s3(&self) -> Option<SharedHttpClient> {
-        self.settings.s3.proxy.as_ref().map(|proxy| self.http_client(Some(proxy), 0))
+        self.settings.s3.proxy.as_ref().map(|proxy| self.http_client(Some(proxy), 0, Answers::All))
     }
 
     fn s3_proxy(&self) -> Option<&Proxy> {
         self.settings.s3.proxy.as_ref().or(self.settings.proxy.as_ref())
     }
 
-    fn http_client(&self, way: Option<&Proxy>, idle_connections: usize) -> SharedHttpClient {
+    fn http_client(&self, way: Option<&Proxy>, idle_connections: usize, answers: Answers) -> SharedHttpClient {
         let mut builder: ConnectorBuilder = Connector::builder();
         builder.set_pool_max_idle_per_host(Some(idle_connections));
         // It was checked when this was made.
@@ -199,7 +200,7 @@ impl Clients {
                 return connector.clone();
             }
             let connector = builder.clone().connector_settings(settings.clone()).build();
-            let connector = SharedHttpConnector::new(connector);
+            let connector = bounded(SharedHttpConnector::new(connector), answers);
             made.push((timeouts, connector.clone()));
             connector
         })

@@ -1,6 +1,7 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 
 pub mod asg;
+mod bounded;
 pub mod cfn;
 pub mod clients;
 pub mod codedeploy;
