@@ -34,6 +34,7 @@ mod neighbours;
 mod old_kernel;
 mod package;
 mod quickstart;
+mod review;
 mod s3;
 mod shared_storage;
 mod signal;

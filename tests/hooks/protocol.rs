@@ -47,6 +47,23 @@ fn an_agent_that_stops_finds_its_hook_again() {
     assert_eq!(executions(&bench), 1);
 }
 
+#[test]
+fn a_hook_begins_while_other_work_has_all_threads_that_may_block() {
+    let bench = Bench::new(COUNT);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let result = runtime.block_on(async {
+        // As the archives of other groups that are unpacked.
+        let unpacking = tokio::task::spawn_blocking(move || held.recv());
+        let result = tokio::time::timeout(Duration::from_secs(60), bench.attach()).await;
+        drop(release);
+        assert!(unpacking.await.unwrap().is_err());
+        result
+    });
+    assert_eq!(result.expect("the hook waits for the thread").outcome, SUCCESS);
+    assert_eq!(executions(&bench), 1);
+}
+
 /// Not a test of its own: the agent that the next test kills.
 #[test]
 fn agent_process() {

@@ -1,5 +1,6 @@
 //! The daemon's side of the door: who may ask what, and the answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
