@@ -44,7 +44,9 @@ fn left(setup: &Setup, state: &State) -> Vec<(DeploymentId, PathBuf)> {
     let groups = state.groups.values().filter(|group| group.active.is_none());
     let all = groups.flat_map(|group| {
         let installs = [&group.installed, &group.installed_before].into_iter().flatten();
-        installs.map(move |installed| (group, &installed.deployment))
+        // What a removal replaced is not installed by anything.
+        let ended = group.finished.iter().filter(|ended| ended.request.removes).map(|ended| &ended.id);
+        installs.map(|installed| &installed.deployment).chain(ended).map(move |id| (group, id))
     });
     let paths = all.map(|(group, id)| (group, id, setup.layout.deployment(&group.key, id).journal()));
     let open =

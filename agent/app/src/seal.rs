@@ -11,7 +11,7 @@ use hostler_core::ids::{DeploymentId, InstanceId};
 use hostler_core::machine::seal::{Sealed, in_use, seal};
 use hostler_core::machine::{State, Work};
 use hostler_core::notable::Notable;
-use hostler_host::install::Settled;
+use hostler_host::install::{self, JournalState, Settled};
 use hostler_host::{clock, history_file};
 
 use crate::engine::Identity;
@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::log_output::notable;
 use crate::session::Hold;
 use crate::setup::Setup;
-use crate::work::recover;
+use crate::work::{chain, recover};
 
 /// Seals the state if it is that of another instance, and begins a history for this one. The former chain stays beside it.
 ///
@@ -63,9 +63,15 @@ fn forget(setup: &Setup, state: &State) -> Result<Sealed, Failure> {
     let mut complete: Vec<DeploymentId> = Vec::new();
     for (group, deployment) in state.all_active() {
         if deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
-            let settled = recover::settle_install(setup, group, &deployment.id)?;
-            if matches!(settled, Settled::Installed | Settled::Committed(_)) {
-                complete.push(deployment.id.clone());
+            match recover::settle_install(setup, group, &deployment.id) {
+                Ok(Settled::Installed | Settled::Committed(_)) => complete.push(deployment.id.clone()),
+                Ok(_) => {}
+                // Its volume may have stayed with the former instance.
+                Err(failure) => {
+                    log::warn!(deployment = deployment.id.as_str(); "{}; it is given up with the former instance", failure.one_line());
+                    let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
+                    install::give_up(&journal).unwrap_or_else(|error| log::warn!("{}", chain(&error)));
+                }
             }
         }
     }
@@ -118,6 +124,10 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
                         remove(&of_instance, &mut removed)?;
                     }
                 }
+                Some(deployment) if keeps_files(&setup.layout.deployment(&group.key, &deployment).journal()) => {
+                    let message = format!("{} holds files that could not be put back, and stays", path.display());
+                    removed.warnings.push(message);
+                }
                 _ => remove(&path, &mut removed)?,
             }
         }
@@ -131,6 +141,12 @@ pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure>
         removed.warnings.push(message);
     }
     Ok(removed)
+}
+
+/// Whether what an undo promised to keep would go with the journal, or the only way to undo what was left half done.
+fn keeps_files(journal: &Path) -> bool {
+    let open = matches!(install::state(journal), Ok(JournalState::Open));
+    open || !install::left_behind(journal).is_empty()
 }
 
 /// Directories of groups that nothing of is on the host any more, and the log of all deployments.

@@ -41,11 +41,23 @@ pub fn install(setup: &Setup, job: &Job) -> WorkResult {
     let mut warnings = Vec::new();
     match attempt(setup, job, &mut warnings) {
         Ok(report) => WorkResult::Installed(Ok(InstallReport { warnings, ..report })),
-        Err(Stopped::Failed(failure)) => {
+        Err(Stopped::Failed(failure)) => failed(setup, job, failure, warnings),
+        Err(Stopped::Open(open)) => WorkResult::NotUndone(open),
+    }
+}
+
+/// The old files are in place, unless the journal says otherwise: then they are put there before it has failed.
+fn failed(setup: &Setup, job: &Job, failure: WorkFailure, warnings: Vec<String>) -> WorkResult {
+    let journal = setup.layout.deployment(&job.group.key, &job.deployment.id).journal();
+    match install::state(&journal) {
+        Ok(JournalState::None | JournalState::Undone | JournalState::Committing | JournalState::Committed) => {
             let message = [vec![failure.message], warnings].concat().join("\n");
             WorkResult::Installed(Err(WorkFailure { message, ..failure }))
         }
-        Err(Stopped::Open(open)) => WorkResult::NotUndone(open),
+        Ok(JournalState::Open | JournalState::Installed) | Err(_) => {
+            let (why, cause) = (failure.message.clone(), Some(failure.message));
+            WorkResult::NotUndone(StillOpen { journal: job.deployment.id.clone(), why, cause })
+        }
     }
 }
 
@@ -54,19 +66,25 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     let journal = paths.journal();
     let lock = setup.layout.install_lock();
     let _alone = InstallLock::wait(lock).map_err(|e| fail(format!("cannot lock {}: {e}", lock.display())))?;
-    // An Install that was interrupted is brought to an end first; one that stands is not done again.
-    match settle(setup, job, &job.deployment.id, warnings)? {
-        Settled::Installed | Settled::Committed(_) => {
+    let cause = job.deployment.not_undone.as_ref().and_then(|not_undone| not_undone.cause.clone());
+    // An Install that was interrupted is brought to an end first; one that stands is not done again, and one that has failed
+    // although its files are in place is taken back.
+    match (settle(setup, job, &job.deployment.id, warnings)?, &cause) {
+        (Settled::Installed, Some(_)) => {
+            let undone = install::undo(&journal).map_err(|e| stopped(&journal, &job.deployment.id, e))?;
+            warnings.extend(not_put_back(&job.deployment.id, &undone));
+        }
+        (Settled::Installed | Settled::Committed(_), _) => {
             let entries = install::installed(&journal).map_err(|e| fail(chain(&e)))?;
             say_installed(setup, job, &entries)?;
             return Ok(report(&entries)?);
         }
-        Settled::None | Settled::Undone(_) => {}
+        (Settled::None | Settled::Undone(_), _) => {}
     }
     for earlier in recover::left_open(setup, &job.group) {
         settle(setup, job, &earlier, warnings)?;
     }
-    if let Some(cause) = job.deployment.not_undone.as_ref().and_then(|not_undone| not_undone.cause.clone()) {
+    if let Some(cause) = cause {
         return Err(fail(cause).into());
     }
     refuse_after_a_reboot(job)?;

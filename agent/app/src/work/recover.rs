@@ -102,7 +102,13 @@ pub fn left_open(setup: &Setup, group: &Group) -> Vec<DeploymentId> {
 pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -> Result<Settled, Failure> {
     // A rollback's Install takes the one before it back first, and may have been interrupted there.
     if let Some(installed) = &group.installed {
-        settle(setup, &group.key, &installed.deployment)?;
+        let journal = setup.layout.deployment(&group.key, &installed.deployment).journal();
+        // Of one that stands for good only old files are left to delete, which may wait.
+        if let Err(failure) = settle(setup, &group.key, &installed.deployment)
+            && !matches!(install::state(&journal), Ok(JournalState::Committing))
+        {
+            return Err(failure);
+        }
     }
     settle(setup, &group.key, deployment)
 }

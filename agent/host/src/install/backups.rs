@@ -74,7 +74,7 @@ pub(super) struct Chooser<'a> {
 }
 
 /// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
-type Mount = (u64, u64);
+pub(super) type Mount = (u64, u64);
 
 impl<'a> Chooser<'a> {
     /// `worked_in` are directories of the plan in which names are replaced or removed; they and the destinations are
@@ -192,6 +192,20 @@ fn is_writable(directory: &OwnedFd) -> bool {
     rustix::fs::accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
+/// Whether a directory for backups is as it was made.
+fn is_ours(stat: &Stat) -> bool {
+    [nix::unistd::geteuid().as_raw(), NOBODY].contains(&stat.st_uid) && stat.st_mode & 0o077 == 0
+}
+
+/// Whether the file system decides by itself who owns what is made in it, as EFS access points, squashed NFS exports and
+/// shares of Windows do: then it has the owner of what it was made in.
+fn is_given(directory: &OwnedFd, parent: &OwnedFd, stat: &Stat) -> Result<bool, Errno> {
+    /// NFS, CIFS and SMB 2, FUSE, 9P, as in `linux/magic.h`.
+    const KINDS: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997];
+    let kind = rustix::fs::fstatfs(directory)?.f_type as u32;
+    Ok(KINDS.contains(&kind) && stat.st_uid == rustix::fs::fstat(parent)?.st_uid)
+}
+
 /// A name that nothing has: what has the first one may hold backups of an earlier run that could not be put back.
 fn free_name(directory: Option<BorrowedFd<'_>>, parent: &Path, first: &str) -> Result<String, InstallError> {
     for number in 1_u32.. {
@@ -207,7 +221,8 @@ fn free_name(directory: Option<BorrowedFd<'_>>, parent: &Path, first: &str) -> R
     Ok(first.to_owned())
 }
 
-fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
+/// The mount that a directory is on.
+pub(super) fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
     let device = rustix::fs::fstat(directory)?.st_dev;
     // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();
@@ -262,8 +277,7 @@ impl Backups {
             open.push(match both {
                 Ok((parent, directory)) => {
                     let stat = rustix::fs::fstat(&directory).map_err(host("read", &path))?;
-                    let owners = [nix::unistd::geteuid().as_raw(), NOBODY];
-                    if !owners.contains(&stat.st_uid) || stat.st_mode & 0o077 != 0 {
+                    if !is_ours(&stat) && !is_given(&directory, &parent, &stat).map_err(host("read", &path))? {
                         return Err(InstallError::Moved { path });
                     }
                     Some(Opened { path, parent, directory, record: record.clone() })

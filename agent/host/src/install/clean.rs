@@ -188,6 +188,10 @@ fn delete_below<S: Steps>(
         Err(_) => {}
     }
     let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+    // What is mounted there is not what was staged or kept.
+    if backups::mount_of(directory.as_fd())? != backups::mount_of(parent)? {
+        return Ok(Deleted::NotEmpty);
+    }
     for entry in entries(&directory)? {
         if ours == Ours::Everything || work.layout.names.is_one(&entry) {
             delete_below(work, number, directory.as_fd(), &entry, ours)?;

@@ -206,7 +206,11 @@ impl<S: Steps> One<'_, S> {
         match self.backup(false)? {
             Some(backup) => {
                 self.before()?;
-                self.put_back(&backup)
+                let stands = self.stands(self.name)?.filter(|stat| !is_directory(stat));
+                match stands.filter(|stat| !self.beside && !is_same(stat, &backup.stat)) {
+                    Some(_) => self.save(&backup, "another program put a file in its place, which stays"),
+                    None => self.put_back(&backup),
+                }
             }
             None if kind == InstalledKind::Directory && !self.beside => self.remake(),
             None => Ok(None),
@@ -300,6 +304,10 @@ impl<S: Steps> One<'_, S> {
         for (_, action) in self.work.layout.tree(self.number).rev() {
             let (parent, name) = place(action.path());
             let Ok(Some(directory)) = self.directories.find(parent) else { continue };
+            // What a hook has mounted there is not what was installed.
+            if !self.is_on_this_mount(directory.as_fd())? {
+                continue;
+            }
             let flags = match action {
                 Action::MakeDirectory { .. } => AtFlags::REMOVEDIR,
                 _ => AtFlags::empty(),
@@ -341,12 +349,21 @@ impl<S: Steps> One<'_, S> {
                 }
                 _ => return Ok(false),
             };
+            if !self.is_on_this_mount(directory.as_fd())? {
+                return Ok(false);
+            }
             let listed = entries(&directory).map_err(host("list", path))?;
             if listed.iter().any(|entry| !ours.contains(path.join(entry).as_path())) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether a directory below is on the mount in which the action takes effect.
+    fn is_on_this_mount(&self, directory: BorrowedFd<'_>) -> Result<bool, InstallError> {
+        let mount = |directory| backups::mount_of(directory).map_err(host("read", self.path));
+        Ok(mount(directory)? == mount(self.directory.as_fd())?)
     }
 
     fn restore_attributes(&self) -> Result<Reason, InstallError> {

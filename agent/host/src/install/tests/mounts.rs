@@ -224,3 +224,31 @@ fn what_an_image_brought_is_replaced_and_removed_in_an_overlay() {
         assert_same(&same(world.tree()), &same(before), "undone");
     }
 }
+
+#[test]
+fn what_a_hook_mounted_in_a_new_directory_outlives_an_undo() {
+    // With a name of ours in it, alone and beside others.
+    for more in [None, Some("other")] {
+        let mut world = World::empty();
+        world.destinations = vec!["/srv/app".into()];
+        world.old_directory("/srv/app");
+        world.old_file("/shared/app.db", "live");
+        if let Some(more) = more {
+            world.old_file(&format!("/shared/{more}"), "live");
+        }
+        world.age();
+        world.make("/srv/app/storage");
+        world.put("/srv/app/storage/app.db", "seed", false);
+        world.run(&Faulty::never()).unwrap();
+        let shared = world.host("/shared");
+        let Some(mounted) = Mounted::mount(&world.host("/srv/app/storage"), &["--bind", shared.to_str().unwrap()])
+        else {
+            return;
+        };
+        let undone = undo(&world.journal()).unwrap();
+        assert!(!undone.left.is_empty(), "it says what stays");
+        drop(mounted);
+        assert_eq!(world.read("/shared/app.db"), "live", "{more:?}");
+        assert!(more.is_none_or(|more| world.read(&format!("/shared/{more}")) == "live"));
+    }
+}
