@@ -277,8 +277,9 @@ fn fault(panicked: &Panicked) -> WorkFailure {
 async fn due(state: &State) {
     let Some(at_ms) = state.next_due_ms() else { return std::future::pending().await };
     // What is due and does not begin waits for another effect's end.
-    let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms())).max(Duration::from_secs(1));
-    tokio::time::sleep(wait).await;
+    let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
+    // Nor does what a clock that was set back puts far away.
+    tokio::time::sleep(wait.clamp(Duration::from_secs(1), Duration::from_secs(60))).await;
 }
 
 fn log_progress(progress: &Progress, state: &State) {

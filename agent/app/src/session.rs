@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
-use hostler_core::machine::state::{Creator, Deployment, Policy, Request, STATE_VERSION, Source};
+use hostler_core::machine::state::{Creator, Policy, Request, STATE_VERSION, Source};
 use hostler_core::machine::{Event, State, room};
 use hostler_core::store::Location;
 use hostler_host::clock;
@@ -173,7 +173,8 @@ impl Session {
         self.wait_for(|state| !state.is_busy() && !state.machine_events.sets_up()).await
     }
 
-    /// Waits until a deployment of this group can begin, whatever goes on in others.
+    /// Waits until a deployment of this group can begin, or is refused because an Install cannot be undone yet, whatever goes
+    /// on in others.
     ///
     /// # Errors
     /// When the engine ends before.
@@ -181,7 +182,7 @@ impl Session {
         let id = key.id();
         let is_free = |state: &Arc<State>| {
             let active = state.groups.get(&id).and_then(|group| group.active.as_ref());
-            active.is_none_or(Deployment::waits_for_command)
+            active.is_none_or(|active| active.waits_for_command() || active.waits_to_be_undone().is_some())
         };
         self.wait_for(|state| is_free(state) && !state.machine_events.sets_up()).await
     }

@@ -35,20 +35,24 @@ impl Reserve {
     }
 
     /// Sets the room aside, unless it is already, and leaves as much for the deployment itself, which writes down the same.
-    /// Nothing of it stays where both do not fit.
+    /// What was set aside before stays where there is no room for both.
     ///
     /// # Errors
     /// The disk is full, or cannot be written.
     pub fn fill(&self) -> io::Result<()> {
+        let is_whole = (0..FILES).all(|number| is_whole(&self.directory.join(number.to_string())));
+        // Looked at first: what another group's rollback has just got is not taken for a moment either.
+        if !has_times(self.state_directory(), if is_whole { 1 } else { 2 })? {
+            return Err(Errno::ENOSPC.into());
+        }
+        if is_whole {
+            return Ok(());
+        }
         match DirBuilder::new().mode(0o700).create(&self.directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         let filled = (0..FILES).try_for_each(|number| fill(&self.directory.join(number.to_string())));
-        let filled = filled.and_then(|()| match has_times(&self.directory, 1)? {
-            true => Ok(()),
-            false => Err(Errno::ENOSPC.into()),
-        });
         if filled.is_err() {
             // The error that is reported is the first one; what stays is used by the next try.
             let _ = fs::remove_dir_all(&self.directory);
@@ -56,12 +60,16 @@ impl Reserve {
         filled
     }
 
+    fn state_directory(&self) -> &Path {
+        self.directory.parent().unwrap_or(&self.directory)
+    }
+
     /// Gives the room up where the disk has little more than that; whether it did.
     ///
     /// # Errors
     /// The disk cannot be asked, or the room cannot be given back.
     pub fn give_up_if_needed(&self) -> io::Result<bool> {
-        let state_directory = self.directory.parent().unwrap_or(&self.directory);
+        let state_directory = self.state_directory();
         if has_room(state_directory)? {
             return Ok(false);
         }
@@ -97,8 +105,12 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+fn is_whole(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == u64::from(FILE_BYTES))
+}
+
 fn fill(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == u64::from(FILE_BYTES)) {
+    if is_whole(path) {
         return Ok(());
     }
     let options = &mut OpenOptions::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hostler_core::codes::ExitCode;
 use hostler_core::logs::lag::LogsSummary;
 use hostler_core::machine_events::MachineEvents;
-use hostler_core::status::{DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
+use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -154,7 +154,11 @@ fn machine_events_text(text: &mut String, events: &MachineEvents) {
 
 fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool) {
     let interrupted = interrupted && group.active.is_some();
-    let word = if interrupted { "interrupted" } else { group.condition.word() };
+    let word = match group.condition {
+        // That files are mixed matters more than that no process is at work.
+        Condition::Deploying if interrupted => "interrupted",
+        condition => condition.word(),
+    };
     let held = if group.held.is_some() { ", held" } else { "" };
     let _ = writeln!(text, "\n{}: {word}{held}", group.key);
     if let Some(why) = &group.held {

@@ -306,7 +306,7 @@ pub fn may_change(error: &PlanError) -> bool {
 
 /// Whether a link below a destination must not be followed.
 pub fn refuses_link(error: &PlanError) -> bool {
-    matches!(error, PlanError::Problems(problems) if problems.iter().any(|p| p.code == ProblemCode::LinkBelowDestination))
+    matches!(error, PlanError::Problems(problems) if problems.has(ProblemCode::LinkBelowDestination))
 }
 
 /// Why there is no plan, one reason a line.

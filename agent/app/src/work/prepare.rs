@@ -32,7 +32,7 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
+use crate::work::{blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -46,14 +46,17 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         absent: false,
     })?;
     let brought = fetch(&setup, &job, &paths).await?;
-    in_turn(move || {
+    // What unpacks nothing waits for no other group: an application that is to be stopped, or started again.
+    let request = &job.deployment.request;
+    let unpacks = !request.removes && request.stops.is_none() && !matches!(request.source, Source::Kept { .. });
+    let work = move || {
         let prepared = unpack_and_check(&setup, &job, brought, &paths)?;
         // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
         // directories through which their traces and the journal are reached are there.
         atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
         Ok(prepared)
-    })
-    .await
+    };
+    if unpacks { in_turn(work).await } else { blocking(work).await }
 }
 
 /// Makes what the later events put their records into.

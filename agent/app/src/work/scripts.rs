@@ -46,11 +46,16 @@ pub fn check(
     listing: &BundleListing,
 ) -> Result<(Problems, Vec<Problem>), WorkFailure> {
     let commanded = job.deployment.commanded.is_some();
-    let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded })?;
+    let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded });
     if job.deployment.request.rolls_back.is_some() {
         // The new application is gone either way: what of the old one can start is started.
+        let found = found.unwrap_or_else(|failure| {
+            log::warn!(deployment = job.deployment.id.as_str(); "scripts are not checked before a rollback: {}", failure.message);
+            Vec::new()
+        });
         return Ok((Problems::default(), found.into_iter().map(|found| found.problem).collect()));
     }
+    let found = found?;
     Ok(judge_scripts(found, commanded || spec.extension.recheck_after_before_install))
 }
 

@@ -84,7 +84,10 @@ pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stoppin
     let mut failed = Vec::new();
     let mut waiting = false;
     for group in state.groups.values().filter(|group| group.installed.is_some() || group.active.is_some()) {
-        if group.active.is_some() {
+        // One whose Install cannot be undone yet may never be: the others are stopped all the same.
+        if group.active.as_ref().is_some_and(|active| active.not_undone.is_some()) {
+            failed.push(group.key.to_string());
+        } else if group.active.is_some() {
             waiting = true;
         } else if let Some(outcome) = stopped(group) {
             failed.extend((outcome == Outcome::Failed).then(|| group.key.to_string()));

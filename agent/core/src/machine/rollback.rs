@@ -4,7 +4,8 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::Refusal;
 use crate::machine::state::{
-    Creator, Deployment, Group, Installed, Outcome, Policy, Request, RollbackExtent, RollsBack, Source, StepStatus,
+    Creator, Deployment, Failure, Group, Installed, Outcome, Policy, Request, RollbackExtent, RollsBack, Source,
+    StepStatus,
 };
 
 /// The rollback that follows a failed deployment by itself; `None` when nothing was touched, when there is nothing to
@@ -39,12 +40,21 @@ fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<Rollba
 /// rollback has been tried for.
 const AGAIN_MS: std::ops::RangeInclusive<u64> = 15_000..=600_000;
 
-/// When the group's last rollback is tried again, milliseconds since 1970; `None` unless it followed a failure by itself
-/// and failed for want of space. What failed for another reason holds still, and who rolled back by hand was told.
+/// Where the group's rollback stands among the deployments that ended that waits for space: the last one that touched the
+/// host, whatever was refused since. It followed a failure by itself and failed for want of space. What failed for another
+/// reason holds still, and who rolled back by hand was told.
+pub(super) fn waiting(group: &Group) -> Option<usize> {
+    let touches = |d: &Deployment| d.request.rolls_back.is_some() || d.has_touched_the_host();
+    let at = group.finished.iter().rposition(touches).filter(|_| group.active.is_none())?;
+    let last = group.finished.get(at)?;
+    let waits = last.request.rolls_back.is_some() && last.request.creator == Creator::Rollback;
+    (waits && last.failure.as_ref().is_some_and(Failure::is_for_want_of_space)).then_some(at)
+}
+
+/// When that rollback is tried again, milliseconds since 1970; `None` where none waits.
 pub fn again_at_ms(group: &Group) -> Option<u64> {
-    let last = group.finished.last().filter(|_| group.active.is_none())?;
-    let rolls_back = last.request.rolls_back.as_ref().filter(|_| last.request.creator == Creator::Rollback)?;
-    last.failure.as_ref().filter(|failure| failure.is_for_want_of_space())?;
+    let last = group.finished.get(waiting(group)?)?;
+    let rolls_back = last.request.rolls_back.as_ref()?;
     let ended = last.finished_ms?;
     let failed = group.finished.iter().find(|d| d.id == rolls_back.deployment).and_then(|d| d.finished_ms);
     let tried_for = ended.saturating_sub(failed.unwrap_or(last.started_ms));
@@ -53,8 +63,7 @@ pub fn again_at_ms(group: &Group) -> Option<u64> {
 
 /// The same rollback once more, as far as it is not done.
 pub(super) fn again(group: &Group) -> Option<Request> {
-    again_at_ms(group)?;
-    let last = group.finished.last()?;
+    let last = group.finished.get(waiting(group)?)?;
     let rolls_back = last.request.rolls_back.clone()?;
     let is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == *last.archive());
     let stopped = last.step(LifecycleEvent::ApplicationStop).is_some_and(|s| s.status != StepStatus::Failed)

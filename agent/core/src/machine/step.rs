@@ -117,9 +117,10 @@ impl Turn<'_> {
             Event::RollbackAgain { id, key } => {
                 service::admit(&self.state, Creator::Rollback)?;
                 let group = self.group(&key);
-                let request = rollback::again(group).ok_or(Refusal::NothingWaits { key })?;
+                let again = rollback::waiting(group).zip(rollback::again(group));
+                let (before, request) = again.ok_or(Refusal::NothingWaits { key })?;
                 // It takes the place of the try before it: the list is of what people asked for.
-                group.finished.pop();
+                group.finished.remove(before);
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
             }

@@ -1,8 +1,9 @@
 //! All the reasons why not, of which as many are kept as a person or a program can use.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use super::problem::{Fact, Problem};
+use super::problem::{Fact, Problem, ProblemCode};
 use crate::limits::Limits;
 
 /// Reasons in the order in which they were found: the first ones, and how many more there are.
@@ -11,7 +12,9 @@ pub struct Problems {
     kept: Vec<Problem>,
     bytes: usize,
     left_out: usize,
-    /// Whether one of the bundle is among those that were left out.
+    /// What kinds are among those that were left out.
+    kinds_left_out: BTreeSet<ProblemCode>,
+    /// Whether one of the bundle is among them.
     bundle_left_out: bool,
 }
 
@@ -20,6 +23,7 @@ impl Problems {
     pub(super) fn push(&mut self, problem: Problem) {
         if self.is_full() {
             self.left_out += 1;
+            self.kinds_left_out.insert(problem.code);
             self.bundle_left_out |= problem.fact == Fact::Bundle;
             return;
         }
@@ -31,6 +35,11 @@ impl Problems {
     pub(super) fn is_full(&self) -> bool {
         let limits = Limits::default();
         self.kept.len() >= limits.plan_problems || self.bytes >= limits.plan_problem_bytes
+    }
+
+    /// Whether there is one of this kind, kept or not.
+    pub fn has(&self, code: ProblemCode) -> bool {
+        self.kinds_left_out.contains(&code) || self.kept.iter().any(|problem| problem.code == code)
     }
 
     /// How many more there are than those that are kept.

@@ -90,7 +90,8 @@ impl Turn<'_> {
         for deployment in waiting {
             let due = deployment.waits_to_be_undone().is_some_and(|not_undone| {
                 let another = before.as_ref().is_some_and(|id| not_undone.tried_for.as_ref() != Some(id));
-                another || not_undone.next_try_ms() <= now
+                // A clock that was set back does not make it wait.
+                another || not_undone.next_try_ms() <= now || not_undone.at_ms > now
             });
             if let (true, Some(not_undone), Some(effect)) = (due, &mut deployment.not_undone, &deployment.in_flight) {
                 not_undone.waits = false;

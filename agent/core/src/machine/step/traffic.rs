@@ -21,7 +21,10 @@ impl Turn<'_> {
             return false;
         };
         let holder = self.state.groups.get(&withdrawal.group.id());
-        let holds = holder.is_some_and(|group| group.active.is_some()) && withdrawal.group != deployment.request.key;
+        // One that waits until its Install can be undone may wait for ever: the host stays where that one put it.
+        let goes_on = |active: &Deployment| active.waits_to_be_undone().is_none();
+        let holds = holder.is_some_and(|group| group.active.as_ref().is_some_and(goes_on))
+            && withdrawal.group != deployment.request.key;
         holds || withdrawal.in_flight.is_some()
     }
 

@@ -141,3 +141,31 @@ fn a_state_that_an_earlier_agent_wrote_is_read() {
     take_up(&mut read);
     assert_eq!(resume(&read).len(), 1);
 }
+
+#[test]
+fn a_clock_that_is_set_back_does_not_make_it_wait() {
+    let mut host = Host { now: 10_000_000, ..Host::default() };
+    let install = host.deploy_until_stuck("prod");
+    host.now = 5_000_000;
+    assert_eq!(host.step(Event::Proceed).unwrap(), [install]);
+}
+
+#[test]
+fn it_keeps_no_other_group_from_being_stopped_when_the_host_leaves_service() {
+    use crate::lifecycle::{Action, ActionKind, Stopping, stopping};
+    let mut host = Host::default();
+    let effects = host.deploy(3, request("other", None)).unwrap();
+    host.run(effects, never);
+    host.deploy_until_stuck("prod");
+    let action = Action {
+        entry: 1,
+        kind: ActionKind::Shutdown,
+        group: None,
+        hooks: Vec::new(),
+        begun_ms: host.now,
+        deadline_ms: None,
+        stops: true,
+        decided: None,
+    };
+    assert_eq!(stopping(&action, &host.state, false), Stopping::Begin(vec![key("other")]));
+}

@@ -146,3 +146,21 @@ fn who_looks_is_told_that_it_is_tried_again() {
     let said = problems(&status(&host.state, Some(daemon), host.now), host.now);
     assert_eq!(said, ["web/prod: the rollback has no space, and is tried again"]);
 }
+
+#[test]
+fn what_is_refused_meanwhile_does_not_make_it_forgotten() {
+    let (mut host, effects) = rolls_back(LifecycleEvent::AfterInstall);
+    fails(&mut host, effects, |work| *work == Work::Install, FULL);
+    // The next deployment finds the same disk full, before it touches anything.
+    host.fail_at = Some(LifecycleEvent::DownloadBundle);
+    let effects = host.deploy(5, request("prod", None)).unwrap();
+    host.run(effects, never);
+    assert_eq!(group(&host).finished.last().unwrap().id, id(5));
+    assert!(again_at_ms(group(&host)).is_some());
+    host.fail_at = None;
+    let effects = again(&mut host, 7).unwrap();
+    host.run(effects, never);
+    let ended: Vec<_> = group(&host).finished.iter().map(|d| d.id.clone()).collect();
+    assert_eq!(ended, [id(1), id(2), id(5), id(7)], "the try before it made way");
+    assert_eq!((condition(group(&host)), again_at_ms(group(&host))), (Condition::RolledBack, None));
+}
