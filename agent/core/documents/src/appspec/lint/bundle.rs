@@ -205,8 +205,8 @@ impl Installed {
     }
 
     fn permissions(&self, permissions: &[Permission], findings: &mut Findings) {
-        /// Comparisons after which the rest goes unchecked: these are warnings only.
-        const MOST: usize = 5_000_000;
+        /// Comparisons after which the rest goes unchecked, in less than a second: these are warnings only.
+        const MOST: usize = 2_000_000;
         let mut compared = 0_usize;
         for permission in permissions {
             let object = host_path(&permission.object);
