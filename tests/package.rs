@@ -164,7 +164,7 @@ fn the_unit_lets_the_daemon_do_its_work_and_hardens_nothing_but_the_daemon() {
     host.sh("systemctl daemon-reload; systemctl start hostler || { journalctl --no-pager --unit=hostler; false; }");
     assert_eq!(host.sh("cat /tmp/visible /home/visible /lib/modules/app/visible"), "there\nthere\nthere");
     let files =
-        host.sh("cd /usr/local/app; cat one two; stat -c '%A %U' two; getfacl --omit-header two | grep user:games");
+        host.sh("cd /usr/local/app; cat one kept; stat -c '%A %U' kept; getfacl --omit-header kept | grep user:games");
     assert_eq!(files, "new\nold\n-rwsr-xr-x games\nuser:games:r--");
     eventually("the overdue hook is gone", Duration::from_secs(10), || match state(&host, "overdue") {
         state if state == "active" => Err(state),
