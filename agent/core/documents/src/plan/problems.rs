@@ -83,3 +83,27 @@ impl From<Problems> for Vec<Problem> {
         problems.kept
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(code: ProblemCode) -> Problem {
+        Problem::new(code, "what is wrong".to_owned(), "what to do")
+    }
+
+    #[test]
+    fn a_kind_that_comes_behind_the_bound_is_known_and_not_kept() {
+        let mut problems = Problems::default();
+        while !problems.is_full() {
+            problems.push(problem(ProblemCode::UnknownUser));
+        }
+        let kept = problems.len();
+        assert!(!problems.has(ProblemCode::LinkBelowDestination) && problems.are_of_the_host());
+        problems.push(problem(ProblemCode::LinkBelowDestination));
+        assert!(problems.has(ProblemCode::LinkBelowDestination) && problems.are_of_the_host());
+        problems.push(problem(ProblemCode::SourceMissing));
+        assert!(problems.has(ProblemCode::SourceMissing) && !problems.are_of_the_host());
+        assert_eq!((problems.len(), problems.left_out()), (kept, 2));
+    }
+}

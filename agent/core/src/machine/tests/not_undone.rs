@@ -169,3 +169,18 @@ fn it_keeps_no_other_group_from_being_stopped_when_the_host_leaves_service() {
     };
     assert_eq!(stopping(&action, &host.state, false), Stopping::Begin(vec![key("other")]));
 }
+
+/// The host was taken out of service by the deployment that waits; what it took away is put back by its own undo or by
+/// nothing. A deployment of another group must not wait for that, and must not put the host back either.
+#[test]
+fn another_groups_traffic_does_not_wait_for_it_and_stays_where_it_was_put() {
+    let mut host = Host { takes_out: true, ..Host::default() };
+    host.deploy_until_stuck("prod");
+    let of_prod = host.state.traffic.clone().expect("the host is out of service");
+    let effects = host.deploy(3, request("other", None)).unwrap();
+    host.run_to_the_end_of_others(effects);
+    assert_eq!(host.outcomes("other"), [(id(3), Some(Outcome::Succeeded))]);
+    assert_eq!(host.state.traffic, Some(of_prod));
+    let skipped = host.group("other").finished[0].step(LifecycleEvent::AllowTraffic).unwrap().status;
+    assert_eq!(skipped, StepStatus::Skipped);
+}
