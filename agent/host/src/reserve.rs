@@ -157,4 +157,35 @@ mod tests {
         assert!(!reserve.give_up_if_needed().unwrap());
         assert!(bytes(state.path()) >= RESERVE_BYTES);
     }
+
+    /// Two groups are rolled back on a full disk: the room that the first one was given is not set aside again while that
+    /// one has not used it yet.
+    #[test]
+    fn room_that_was_given_up_for_one_rollback_is_not_taken_back_by_the_next_preparation() {
+        let parent = tempfile::tempdir().unwrap();
+        let size = 4 * RESERVE_BYTES;
+        let Some(_mounted) = crate::install::tests::mounts::Mounted::memory(parent.path(), size as usize) else {
+            return;
+        };
+        let reserve = Reserve::of(parent.path());
+        reserve.fill().unwrap();
+        let filled = fill_up(&parent.path().join("application"));
+        assert!(reserve.give_up_if_needed().unwrap(), "{filled} bytes filled the disk");
+        let given = statvfs(parent.path()).unwrap();
+        let refused = reserve.fill().unwrap_err();
+        assert!(is_full(&refused), "{refused}");
+        let after = statvfs(parent.path()).unwrap();
+        assert_eq!(after.blocks_available(), given.blocks_available());
+        assert!(!parent.path().join("reserve").exists());
+    }
+
+    /// Writes until the disk is full; how much.
+    fn fill_up(path: &Path) -> u64 {
+        let mut file = File::create(path).unwrap();
+        let mut written = 0;
+        while file.write_all(&[0; 4096]).is_ok() {
+            written += 4096;
+        }
+        written
+    }
 }

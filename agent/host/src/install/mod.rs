@@ -342,4 +342,4 @@ fn restore_contexts(plan: &Plan) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -138,6 +138,23 @@ fn undo_leaves_what_others_made_meanwhile() {
 }
 
 #[test]
+fn a_file_that_took_the_place_of_a_removed_one_stays_and_the_removed_one_is_kept() {
+    let mut world = World::empty();
+    world.old_file("/srv/app/conf", "old");
+    world.age();
+    world.remove("/srv/app/conf", InstalledKind::File);
+    world.run(&Faulty::never()).unwrap();
+    world.old_file("/srv/app/conf", "another program's");
+    let undone = undo(&world.journal()).unwrap();
+    assert_eq!(world.read("/srv/app/conf"), "another program's");
+    let [left] = undone.left.as_slice() else { panic!("{:?}", undone.left) };
+    assert_eq!(left.path, Path::new("/srv/app/conf"));
+    assert!(left.why.contains("another program put a file in its place, which stays"), "{}", left.why);
+    let kept = left.why.rsplit(" kept as ").next().unwrap();
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "old");
+}
+
+#[test]
 fn a_directory_that_is_another_one_now_is_not_touched() {
     let world = World::update();
     world.run(&Faulty::never()).unwrap();

@@ -7,7 +7,7 @@ mod disk;
 mod first_version;
 mod forward;
 mod kept;
-mod mounts;
+pub(crate) mod mounts;
 mod power;
 mod power_loss;
 mod properties;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Something mounted, until it is dropped.
-pub(super) struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
     /// A file system in memory of so many bytes.
