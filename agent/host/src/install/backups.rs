@@ -338,8 +338,10 @@ impl Backups {
 
 /// Sets when a directory was last changed, if the agent may.
 pub(super) fn set_modified(directory: &OwnedFd, (tv_sec, tv_nsec): (i64, i64)) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(directory)?;
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        // Not UTIME_OMIT: file systems of libfuse 3.14 take that for both times, and succeed.
+        last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec, tv_nsec: tv_nsec as _ },
     };
     match rustix::fs::futimens(directory, &times) {
