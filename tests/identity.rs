@@ -293,3 +293,23 @@ fn seal_refuses_while_something_goes_on() {
     host.configure("instance_id: i-1\n");
     host.ok(&["seal"]).saying(&["every host of the image will take this name"]);
 }
+
+#[test]
+fn seal_keeps_what_an_undo_could_not_put_back_and_names_it() {
+    let host = Host::new();
+    let v1 = Bundle::new(&host, "v1").content("app/extra", "v1").content("app/x", "1").files("app", "/srv/app").write();
+    deploys(&host, FIRST, &v1);
+    let extra = host.at("srv/app/extra");
+    let body = format!("echo hook > {}; exit 1", extra.display());
+    let v2 =
+        Bundle::new(&host, "v2").content("app/x", "2").files("app", "/srv/app").hook("AfterInstall", &body).write();
+    let mut failing = host.command(&["deploy", v2.to_str().unwrap()]);
+    failing.env("HOSTLER_INSTANCE_ID", FIRST);
+    Ended::of(failing).with_code(1).saying(&["another program put a file in its place", "kept as"]);
+    deploys(&host, FIRST, &v1);
+    host.ok(&["seal"]).saying(&["holds files that could not be put back, and stays"]);
+    let state = crate::support::crash_support::tree(&host.state());
+    let mut saved = state.keys().filter(|path| path.extension().is_some_and(|extension| extension == "saved"));
+    let saved = saved.next().expect("the file of v1 is kept");
+    assert_eq!(fs::read_to_string(host.state().join(saved)).unwrap(), "v1");
+}
