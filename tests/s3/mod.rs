@@ -2,6 +2,7 @@
 
 mod download;
 mod faults;
+mod keys;
 mod moto;
 mod ways;
 

@@ -139,7 +139,8 @@ fn an_older_or_expired_release_is_refused_and_a_floor_guards_fresh_hosts() {
     let floor = "groups: [{application: shop, group: web, channel: store, minimum_sequence: 2}]\n";
     fs::write(&config, format!("{text}{floor}")).unwrap();
     let output = signed.host.run_once().ends(6);
-    assert!(output.stderr.contains("the release has sequence 1, and 2 was seen already"), "{}", output.stderr);
+    let floor = "the release has sequence 1, and minimum_sequence of this host's configuration is 2";
+    assert!(output.stderr.contains(floor), "{}", output.stderr);
     // Going back is a higher sequence.
     signed.release(&revision, &["--key", "ci"]).ends(0);
     signed.host.run_once().ends(0);
@@ -231,4 +232,70 @@ fn validate_names_each_signature() {
     let other = validate(&["other.pub"]).ends(1).stdout;
     assert!(other.contains("signed by another key, not checked: sha256:"), "{other}");
     validate(&[]).ends(0);
+}
+
+/// Hosts that ask for no signatures have no new keys to begin anew with.
+#[test]
+fn an_epoch_is_the_way_back_where_nothing_is_signed() {
+    let signed = Signed::new(&[]);
+    let revision = signed.host.push("v1");
+    signed.release(&revision, &[]).ends(0);
+    signed.host.run_once().ends(0);
+    let first = signed.read_document();
+    let written = |sequence: u64| {
+        let mut document = first.clone();
+        document["payload"] = change(&first, "\"sequence\":1", &format!("\"sequence\":{sequence}")).into();
+        signed.write_document(&document);
+    };
+    written(1_000_002);
+    let refused = signed.host.run_once().ends(6).stderr;
+    assert!(refused.contains("more than 1000000 above 1, the highest that was accepted"), "{refused}");
+    written(900_000);
+    signed.host.run_once().ends(0);
+    signed.write_document(&first);
+    let refused = signed.host.run_once().ends(6).stderr;
+    assert!(refused.contains("hostler release --sequence-above 900000"), "{refused}");
+    let configure = |more: &str| {
+        let group = format!("groups: [{{application: shop, group: web, channel: store{more}}}]\n");
+        signed.host.write("root/etc/hostler/config.yaml", group);
+    };
+    configure(", sequence_epoch: 1");
+    signed.write_bundle("v2");
+    let second = signed.host.push("v2");
+    signed.release(&second, &[]).ends(0);
+    signed.host.run_once().ends(0);
+    assert_eq!((signed.serves().as_deref(), signed.status()["highest_sequence"].as_u64()), (Some("v2"), Some(2)));
+    signed.write_document(&first);
+    signed.host.run_once().ends(6);
+}
+
+#[test]
+fn a_release_that_is_bound_to_its_store_is_not_followed_from_a_copy() {
+    let signed = Signed::new(&["ci"]);
+    signed.require("channel", 1, &["ci"]);
+    let revision = signed.host.push("v1");
+    signed.release(&revision, &["--key", "ci", "--bind-store"]).ends(0);
+    let (store, copy) = (signed.host.path("store"), signed.host.path("copy"));
+    assert!(std::process::Command::new("cp").arg("-a").args([store, copy]).status().unwrap().success());
+    let run = |store: &str| signed.host.hostler_for_group(&["run", "--once", "--channel", store]);
+    let refused = run("copy").ends(6).stderr;
+    let names = [signed.host.path("store"), signed.host.path("copy")].map(|path| path.display().to_string());
+    let said = format!("the release is bound to the store {}, and this host reads it from {}", names[0], names[1]);
+    assert!(refused.contains(&said), "{refused}");
+    assert_eq!(signed.serves(), None);
+    run("store").ends(0);
+    // A host may ask for it.
+    let config = signed.host.path("root/etc/hostler/config.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}groups: [{{application: shop, group: web, require_store: true}}]\n")).unwrap();
+    run("store").ends(0);
+    signed.release(&revision, &["--key", "ci"]).ends(0);
+    let refused = run("store").ends(6).stderr;
+    assert!(refused.contains("bound to no store") && refused.contains("--bind-store"), "{refused}");
+    // Nobody signs for another store than the one that is meant.
+    signed.release(&revision, &["--bind-store", "--propose"]).ends(0);
+    fs::copy(signed.host.path("store/shop/web/proposed.json"), signed.host.path("copy/shop/web/proposed.json"))
+        .unwrap();
+    let refused = signed.host.hostler_for_group(&["sign", "copy", &revision, "--key", "ci"]).ends(6).stderr;
+    assert!(refused.contains("is bound to the store"), "{refused}");
 }

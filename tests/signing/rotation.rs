@@ -43,6 +43,123 @@ fn hosts_follow_the_chain_of_keys_and_the_old_one_ends() {
     assert_eq!(signed.status()["key_policy"], 3);
 }
 
+fn forget_the_host(signed: &Signed) {
+    for directory in ["root/var", "root/srv"] {
+        fs::remove_dir_all(signed.host.path(directory)).unwrap();
+    }
+}
+
+fn deployments(signed: &Signed) -> usize {
+    signed.host.hostler(&["history", "--json"]).ends(0).stdout.matches(r#""deployment_started""#).count()
+}
+
+#[test]
+fn the_release_in_the_channel_gets_the_new_signatures_and_no_host_deploys_it_again() {
+    let signed = rotated();
+    let before = deployments(&signed);
+    assert!(before > 0);
+    let said = signed.host.run_once().ends(0);
+    assert_eq!(signed.status()["key_policy"], 2, "{said:?}");
+    assert_eq!(deployments(&signed), before, "what runs is not deployed again");
+    let keys = signed.read_document()["signatures"].as_array().unwrap().len();
+    assert_eq!(keys, 1, "the old key's signature is gone");
+    // A fresh host follows the release at once.
+    forget_the_host(&signed);
+    signed.host.run_once().ends(0);
+    assert_eq!(signed.serves().as_deref(), Some("v1"));
+    assert_eq!(signed.status()["highest_sequence"], 1);
+}
+
+/// As after a kill between the policy and the release; and whoever runs it twice changes nothing more.
+#[test]
+fn a_rotation_that_was_interrupted_is_completed_by_the_same_command() {
+    let signed = Signed::new(&["old", "new"]);
+    signed.require("channel", 1, &["old"]);
+    let revision = signed.host.push("v1");
+    signed.release(&revision, &["--key", "old"]).ends(0);
+    let arguments = ["--public-key", "new.pub", "--key", "old", "--key", "new"];
+    let by_old = signed.read_document();
+    rotate(&signed, &arguments).ends(0);
+    signed.write_document(&by_old);
+    signed.host.run_once().ends(6);
+    let said = rotate(&signed, &arguments).ends(0).stdout;
+    assert!(said.contains("release 1 (sha256:") && said.contains("is signed with the new keys"), "{said}");
+    assert!(said.contains("key policy 2"), "{said}");
+    signed.host.run_once().ends(0);
+    let good = signed.read_document();
+    let again = rotate(&signed, &arguments).ends(0).stdout;
+    assert!(again.contains("has enough signatures of the new keys"), "{again}");
+    assert_eq!(signed.read_document(), good);
+    assert!(!signed.host.path("store/shop/web/keys/3.json").exists());
+}
+
+#[test]
+fn a_rotation_says_what_stands_in_the_channel() {
+    let signed = Signed::new(&["old", "new", "other"]);
+    signed.require("channel", 1, &["other"]);
+    let revision = signed.host.push("v1");
+    signed.release(&revision, &["--key", "other"]).ends(0);
+    let strange = signed.read_document();
+    fs::remove_file(signed.document()).unwrap();
+    signed.require("channel", 1, &["old"]);
+    // Nothing was released: only the policy is published.
+    let arguments = ["--public-key", "new.pub", "--key", "old", "--key", "new"];
+    let said = rotate(&signed, &arguments).ends(0).stdout;
+    assert!(said.contains("nothing has been released yet"), "{said}");
+    assert!(!signed.document().exists());
+    // What hosts did not follow before gets no signature.
+    signed.write_document(&strange);
+    let refused = rotate(&signed, &arguments).ends(6).stderr;
+    assert!(refused.contains("is not signed again, because hosts did not follow it before"), "{refused}");
+    assert_eq!(signed.read_document(), strange);
+    // Neither is it looked at where only the keys are asked for.
+    let said = rotate(&signed, &[&arguments[..], &["--keys-only"]].concat()).ends(0).stdout;
+    assert!(said.contains("is left as it is"), "{said}");
+    assert_eq!(signed.read_document(), strange);
+    // A bundle that is gone is not brought back by signatures.
+    fs::remove_file(signed.document()).unwrap();
+    signed.release(&revision, &["--key", "new"]).ends(0);
+    fs::remove_file(signed.host.path(format!("store/revisions/{}", revision.trim_start_matches("sha256:")))).unwrap();
+    let warned = rotate(&signed, &arguments).ends(0).stderr;
+    assert!(warned.contains("the bundle of release 1") && warned.contains("is gone"), "{warned}");
+}
+
+/// A host that was led to the end of the numbers, as by an older agent that knew no bound.
+#[test]
+fn new_keys_are_the_way_back_from_a_sequence_that_was_run_ahead() {
+    let signed = Signed::new(&["old", "new"]);
+    signed.require("channel", 1, &["old"]);
+    let revision = signed.host.push("v1");
+    signed.release(&revision, &["--key", "old"]).ends(0);
+    let first = signed.read_document();
+    signed.write_bundle("v2");
+    let second = signed.host.push("v2");
+    // A fresh host has nothing to measure a sequence by.
+    fs::remove_file(signed.document()).unwrap();
+    signed.release(&second, &["--key", "old", "--sequence-above", "9007199254740990"]).ends(0);
+    signed.host.run_once().ends(0);
+    assert_eq!(signed.serves().as_deref(), Some("v2"));
+    let end = signed.release(&revision, &["--key", "old"]).ends(3).stderr;
+    assert!(end.contains("no sequence is above 9007199254740991") && end.contains("rotate-keys"), "{end}");
+    signed.write_document(&first);
+    let refused = signed.host.run_once().ends(6).stderr;
+    assert!(refused.contains("no sequence is above that: let sequences begin anew: with new keys"), "{refused}");
+    rotate(&signed, &["--public-key", "new.pub", "--key", "old", "--key", "new"]).ends(0);
+    signed.host.run_once().ends(6);
+    signed.release(&revision, &["--key", "new"]).ends(0);
+    let by_new = signed.read_document();
+    signed.host.run_once().ends(0);
+    assert_eq!(signed.serves().as_deref(), Some("v1"));
+    assert_eq!(signed.status()["highest_sequence"], 2);
+    // What was signed before the rotation does not come back, also with a signature of a key that is kept.
+    signed.write_document(&first);
+    rotate(&signed, &["--public-key", "new.pub", "--key", "old", "--key", "new"]).ends(0);
+    let refused = signed.host.run_once().ends(6).stderr;
+    assert!(refused.contains("made under key policy 1, and a release of key policy 2 was accepted"), "{refused}");
+    signed.write_document(&by_new);
+    signed.host.run_once().ends(0);
+}
+
 #[test]
 fn a_policy_needs_the_old_and_the_new_keys_and_is_never_replaced() {
     let signed = rotated();

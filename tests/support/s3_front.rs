@@ -90,6 +90,11 @@ impl Front {
         self.objects().objects.get(key).cloned()
     }
 
+    /// Takes an object away.
+    pub fn delete(&self, key: &str) {
+        self.objects().objects.remove(key);
+    }
+
     /// STS at the same address, as behind an endpoint of one's own: it says that the caller is `user`.
     pub fn with_sts(&self, user: &str) {
         let is_sts = |request: &Request| request.method == "POST" && request.path() == "/";

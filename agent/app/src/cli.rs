@@ -328,6 +328,12 @@ pub struct ReleaseArgs {
     /// No host takes the release up after this time, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub expires_in: Option<u64>,
+    /// Publish with a sequence above this one, which hosts say they have seen
+    #[arg(long, value_name = "SEQUENCE")]
+    pub sequence_above: Option<u64>,
+    /// Hosts follow the release from this store only, not from a copy of it
+    #[arg(long)]
+    pub bind_store: bool,
     /// Agents below this version refuse the release
     #[arg(long, value_name = "VERSION")]
     pub minimum_agent_version: Option<AgentVersion>,
@@ -401,6 +407,9 @@ pub struct RotateKeysArgs {
     /// How many of them must sign
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub threshold: u32,
+    /// Leave the release in the channel as it is: fresh hosts do not follow it until one is published with the new keys
+    #[arg(long)]
+    pub keys_only: bool,
     /// What signs it: enough of the keys before, and enough of the new ones
     #[command(flatten)]
     pub signing: SigningArgs,

@@ -150,6 +150,8 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
             poll_seconds: DEFAULT_POLL_SECONDS,
             wake_up_queue: None,
             minimum_sequence: None,
+            sequence_epoch: 0,
+            require_store: false,
             policy: Policy::default(),
             health: Vec::new(),
             report: true,

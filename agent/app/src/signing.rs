@@ -73,7 +73,7 @@ fn private(path: &Path) -> Result<PrivateKey, Failure> {
 ///
 /// # Errors
 /// When a key does not sign, or signs wrongly.
-pub async fn sign(envelope: &mut Envelope, signers: &[Signer]) -> Result<(), Failure> {
+pub async fn sign(envelope: &mut Envelope, signers: impl IntoIterator<Item = &Signer>) -> Result<(), Failure> {
     let message = envelope.pae();
     for signer in signers {
         let (key, id) = (signer.public(), signer.public().id());

@@ -48,6 +48,11 @@ impl S3Store {
         Self { bucket: Arc::new(Bucket::new(clients, place.bucket)), prefix: place.key, limits, downloads }
     }
 
+    /// Its name: `s3://BUCKET/PREFIX`.
+    pub fn name(&self) -> String {
+        format!("s3://{}/{}", self.bucket.name, self.prefix).trim_end_matches('/').to_owned()
+    }
+
     /// The object with this key.
     pub fn object(&self, key: &Key) -> S3Object {
         let (bucket, limits) = (Arc::clone(&self.bucket), Arc::clone(&self.limits));

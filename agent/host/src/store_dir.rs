@@ -65,6 +65,11 @@ impl DirectoryStore {
         }
     }
 
+    /// Its name: the directory's absolute path.
+    pub fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root

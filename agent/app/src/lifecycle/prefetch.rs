@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::Attendant;
 use crate::engine::Handle;
 use crate::setup::Setup;
-use crate::sources::channel::{self, Look, LookError};
+use crate::sources::channel::{self, Look, LookError, LookForKeys};
 use crate::work::last_install::Installs;
 use crate::work::stage::{NotStaged, stage};
 
@@ -67,7 +67,7 @@ async fn bring_all(setup: Arc<Setup>, handle: Handle) -> String {
 async fn bring(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, handle: &Handle) -> String {
     let mut failures = 0;
     loop {
-        let problem = match channel::look(setup, settings, channel, handle, None).await {
+        let problem = match channel::look(setup, settings, channel, handle, None, LookForKeys::ForRelease).await {
             Ok(Look::Release { sequence, follow: Follow::Deploy, request, .. }) => {
                 let ground = {
                     let watched = handle.state();

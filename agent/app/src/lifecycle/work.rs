@@ -12,7 +12,7 @@ use hostler_host::clock;
 
 use super::{Attendant, Setup};
 use crate::health::check_count;
-use crate::sources::channel::{self, Look};
+use crate::sources::channel::{self, Look, LookForKeys};
 
 impl Attendant {
     /// Pushes on; the result once there is one.
@@ -80,7 +80,7 @@ impl Attendant {
             return Launched::Waiting;
         }
         let Some(channel) = &group.channel else { return self.healthy(setup, known) };
-        let follow = match channel::look(setup, group, channel, &self.handle, None).await {
+        let follow = match channel::look(setup, group, channel, &self.handle, None, LookForKeys::ForRelease).await {
             Ok(Look::Release { follow: Follow::Deploy, request, .. }) => {
                 let Ok(id) = clock::fresh_deployment_id() else { return Launched::Waiting };
                 if let Err(error) = self.ask(Event::Deploy { id, request }).await {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
-use hostler_core::machine::follow::{Follow, follow};
+use hostler_core::machine::follow::{Follow, follow_accepted};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::machine::{Event, admit};
 use hostler_core::notable::Notable;
-use hostler_core::release::{self, Document, Highest, RevisionSource, Terms, Trust};
+use hostler_core::release::{self, Acceptance, Document, Highest, RevisionSource, SigningPolicy, Terms, Trust};
 use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, Location, S3Location, Store as _, release_key};
 use hostler_host::clock;
@@ -21,6 +21,7 @@ use crate::log_output::notable;
 use crate::setup::{Live, Setup};
 use crate::sources::followers::Channels;
 use crate::sources::rest::rest;
+use crate::sources::store::AnyStore;
 use crate::sources::{signatures, store, wake_up};
 
 /// What a look at the channel found.
@@ -61,6 +62,15 @@ impl LookError {
     }
 }
 
+/// Which key policies are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookForKeys {
+    /// Those that a changed release may need.
+    ForRelease,
+    /// A newer one in any case: whoever writes the store could hide it behind a release that does not change.
+    Always,
+}
+
 /// Reads the channel once.
 ///
 /// # Errors
@@ -71,47 +81,76 @@ pub async fn look(
     channel: &str,
     handle: &Handle,
     known: Option<&ETag>,
+    look_for: LookForKeys,
 ) -> Result<Look, LookError> {
     let unread = LookError::Unread;
     let store = setup.stores.open(channel).map_err(unread)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
-    let (bytes, etag) = match store.get(&key, known, at_most).await.map_err(|e| unread(store::failure(e)))? {
-        GetOutcome::NotFound => return Ok(Look::Empty),
-        GetOutcome::NotModified => return Ok(Look::Unchanged),
+    let found = store.get(&key, known, at_most).await.map_err(|e| unread(store::failure(e)))?;
+    let (bytes, etag) = match found {
         GetOutcome::Found { bytes, etag } => (bytes, etag),
+        GetOutcome::NotFound | GetOutcome::NotModified => {
+            if look_for == LookForKeys::Always {
+                accepted_keys(setup, &store, group, handle).await?;
+            }
+            return Ok(if matches!(found, GetOutcome::NotFound) { Look::Empty } else { Look::Unchanged });
+        }
     };
-    let state = handle.state().borrow().clone();
-    let keys = signatures::channel_keys(setup, &store, &group.key, &state).await.map_err(unread)?;
-    if let Some(accepted) = keys.accepted {
-        // Before anything is followed that only the new keys stand for.
-        let accepted = Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) };
-        handle.ask(accepted).await.map_err(|e| unread(e.into()))?;
-    }
-    let place = store.location(&key);
+    let policy = accepted_keys(setup, &store, group, handle).await?;
     let (document, trust) =
-        signatures::open(&bytes, &place, &setup.limits, keys.policy.as_ref()).map_err(LookError::Refused)?;
+        signatures::open(&bytes, &store.location(&key), &setup.limits, policy.as_ref()).map_err(LookError::Refused)?;
+    let state = handle.state().borrow().clone();
     let known_group = state.groups.get(&group.key.id());
-    let highest = known_group.and_then(|g| g.following.highest);
-    let terms = Terms { group: &group.key, highest: at_least(highest, group.minimum_sequence), now: clock::now() };
-    release::accept(&document, &terms)
+    let name = store.name();
+    let terms = Terms {
+        group: &group.key,
+        store: Some(&name),
+        require_store: group.require_store,
+        highest: known_group.and_then(|g| g.following.highest),
+        minimum_sequence: group.minimum_sequence,
+        epoch: group.sequence_epoch,
+        key_policy: policy.map(|policy| policy.version),
+        now: clock::now(),
+    };
+    let accepted = release::accept(&document, &terms)
         .map_err(|e| LookError::Refused(Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e))))?;
     let sequence = document.release.sequence;
-    let request = request(&group.key, group.policy.clone(), channel, &document, trust);
-    Ok(Look::Release { sequence, follow: follow(known_group, sequence), request: Box::new(request), etag })
+    let is = match accepted {
+        Acceptance::New(highest) => highest,
+        Acceptance::Known => {
+            let known = terms.highest.unwrap_or_else(|| Highest::new(sequence, Some(document.digest)));
+            Highest { epoch: group.sequence_epoch, ..known }
+        }
+    };
+    let request = request(&group.key, group.policy.clone(), channel, (&document, is), trust);
+    let follow = follow_accepted(known_group, accepted, sequence);
+    Ok(Look::Release { sequence, follow, request: Box::new(request), etag })
 }
 
-/// The configured floor, where nothing above it was seen.
-fn at_least(highest: Option<Highest>, floor: Option<u64>) -> Option<Highest> {
-    let floor = floor.map(|sequence| Highest { sequence, digest: None });
-    match (highest, floor) {
-        (Some(seen), Some(floor)) if floor.sequence > seen.sequence => Some(floor),
-        (Some(seen), _) => Some(seen),
-        (None, floor) => floor,
+/// The key policy that counts now. A newer one is in the ledger before anything is followed that only its keys stand for.
+async fn accepted_keys(
+    setup: &Setup,
+    store: &AnyStore,
+    group: &GroupSettings,
+    handle: &Handle,
+) -> Result<Option<SigningPolicy>, LookError> {
+    let state = handle.state().borrow().clone();
+    let keys = signatures::channel_keys(setup, store, &group.key, &state).await.map_err(LookError::Unread)?;
+    if let Some(accepted) = keys.accepted {
+        let accepted = Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) };
+        handle.ask(accepted).await.map_err(|e| LookError::Unread(e.into()))?;
     }
+    Ok(keys.policy)
 }
 
-fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document, trust: Trust) -> Request {
+fn request(
+    key: &GroupKey,
+    policy: Policy,
+    channel: &str,
+    (document, is): (&Document, Highest),
+    trust: Trust,
+) -> Request {
     let release = &document.release;
     let (location, source) = match &release.revision.source {
         RevisionSource::Key(key) => {
@@ -137,7 +176,7 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document, t
             bundle_type: Some(release.revision.bundle_type),
         },
         source,
-        release: Some(Highest { sequence: release.sequence, digest: Some(document.digest) }),
+        release: Some(is),
         trust,
         rolls_back: None,
         removes: false,
@@ -154,6 +193,10 @@ fn request(key: &GroupKey, policy: Policy, channel: &str, document: &Document, t
 
 /// After failures: soon at first, and never so rarely that a role that is attached late is not noticed within two minutes.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 110_000 };
+
+/// Looks from one that looked for a newer key policy to the next: so long may a key go on that was taken away, on a host
+/// whose release does not change.
+const LOOKS_PER_KEYS: u32 = 10;
 
 /// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed. A look
 /// that finds nothing new changes nothing on this host.
@@ -180,6 +223,7 @@ async fn poll(
     let mut tried = tried_sequence(handle, &group.key);
     let mut last_problem: Option<String> = None;
     let mut failures = 0;
+    let mut looks_since_keys = LOOKS_PER_KEYS;
     if live.now().settings.signatures.channel.is_none() {
         log::warn!(
             hostler_event = "unsigned", group:% = group.key, channel;
@@ -190,9 +234,17 @@ async fn poll(
         // A release that was tried, and is to be tried again since, is looked at though it has not changed.
         let before = std::mem::replace(&mut tried, tried_sequence(handle, &group.key));
         known = known.filter(|_| before == tried);
-        match look(&live.now(), group, channel, handle, known.as_ref()).await {
+        let look_for = match looks_since_keys >= LOOKS_PER_KEYS {
+            true => LookForKeys::Always,
+            false => LookForKeys::ForRelease,
+        };
+        looks_since_keys = looks_since_keys.saturating_add(1);
+        match look(&live.now(), group, channel, handle, known.as_ref(), look_for).await {
             Ok(found) => {
                 failures = 0;
+                if look_for == LookForKeys::Always {
+                    looks_since_keys = 1;
+                }
                 channels.note(&group.key, None);
                 if last_problem.take().is_some() {
                     log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "the channel can be read again");

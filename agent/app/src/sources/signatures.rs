@@ -14,7 +14,7 @@ use hostler_host::{clock, signature};
 use crate::failure::Failure;
 use crate::setup::Setup;
 use crate::sources::store;
-use crate::work::chain;
+use crate::work;
 
 /// What a channel's releases must be signed with.
 #[derive(Debug, Default)]
@@ -39,35 +39,56 @@ pub async fn channel_keys(
     let Some(configured) = &setup.settings.signatures.channel else { return Ok(ChannelKeys::default()) };
     let accepted = state.groups.get(&group.id()).and_then(|g| g.following.keys.as_ref());
     let begin = release::start(configured, accepted);
-    let end = follow(begin.clone(), &setup.limits, store, group).await?;
+    let Chain { end, .. } = follow(begin.clone(), &setup.limits, store, group).await?;
     release::not_fallen_back(&end, accepted).map_err(|e| Failure::new(ExitCode::VerificationFailed, e))?;
     let kept = AcceptedKeys::new(configured, end.clone());
     let is_news = end.version > configured.version && accepted != Some(&kept);
     Ok(ChannelKeys { policy: Some(end), accepted: is_news.then_some(kept) })
 }
 
+/// Where the key policies in a store lead to.
+#[derive(Debug)]
+pub struct Chain {
+    /// The one before the last; `None` where the chain is what is configured.
+    pub before: Option<SigningPolicy>,
+    /// The last one: it counts.
+    pub end: SigningPolicy,
+}
+
+/// The chain as a publisher sees it, from what is configured; `None` where no keys are.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn publishers_chain(setup: &Setup, store: &impl Store, group: &GroupKey) -> Result<Option<Chain>, Failure> {
+    match &setup.settings.signatures.channel {
+        Some(configured) => follow(configured.clone(), &setup.limits, store, group).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 async fn follow(
-    mut policy: SigningPolicy,
+    policy: SigningPolicy,
     limits: &Limits,
     store: &impl Store,
     group: &GroupKey,
-) -> Result<SigningPolicy, Failure> {
+) -> Result<Chain, Failure> {
+    let mut chain = Chain { before: None, end: policy };
     for _ in 0..MOST_STEPS {
-        let key = signing_policy_key(group, policy.version.saturating_add(1));
+        let key = signing_policy_key(group, chain.end.version.saturating_add(1));
         let GetOutcome::Found { bytes, .. } =
             store.get(&key, None, release::stored_bytes(limits)).await.map_err(store::failure)?
         else {
             break;
         };
-        match release::next_policy(&policy, &bytes, group, limits, &signature::verify) {
-            Ok(next) => policy = next,
+        match release::next_policy(&chain.end, &bytes, group, limits, &signature::verify) {
+            Ok(next) => chain = Chain { before: Some(chain.end), end: next },
             Err(error) => {
-                log::warn!(group:% = group; "{} is not followed: {}", store.location(&key), chain(&error));
+                log::warn!(group:% = group; "{} is not followed: {}", store.location(&key), work::chain(&error));
                 break;
             }
         }
     }
-    Ok(policy)
+    Ok(chain)
 }
 
 /// Reads a release document and judges its signatures.
@@ -117,7 +138,7 @@ pub fn by_hand(
         return Ok((Revision { location, digest: None, size: None, bundle_type: None }, Trust::Unsigned));
     };
     let (document, trust) = open(text.as_bytes(), "the release document", &setup.limits, policy)?;
-    let terms = Terms { group, highest: None, now: clock::now() };
+    let terms = Terms::by_hand(group, clock::now());
     release::accept(&document, &terms).map_err(|e| Failure::new(ExitCode::VerificationFailed, e))?;
     let revision = &document.release.revision;
     Ok((

@@ -207,6 +207,16 @@ pub enum AnyStore {
     S3(S3Store),
 }
 
+impl AnyStore {
+    /// Its name, as releases that are bound to it have it: `s3://BUCKET/PREFIX`, or a directory.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Directory(store) => store.name(),
+            Self::S3(store) => store.name(),
+        }
+    }
+}
+
 impl Store for AnyStore {
     fn location(&self, key: &Key) -> String {
         match self {

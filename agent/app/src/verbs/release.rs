@@ -6,9 +6,10 @@ use std::io::Write as _;
 use hostler_aws::asg::AutoScaling;
 use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
-use hostler_core::ids::{GroupKey, Sha256Digest};
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::State;
-use hostler_core::release::{Release, Revision};
+use hostler_core::release::{self, LONGEST_JUMP, Release};
 use hostler_core::traffic::common_misfit;
 use hostler_host::clock;
 use jiff::SignedDuration;
@@ -50,10 +51,16 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
         }
         let signers = signing::signers(&setup, &arguments.signing).await?;
         let revision = revision::find(&setup, &store, &arguments.revision, !arguments.no_validate).await?;
-        let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
         for _ in 0..ATTEMPTS {
+            // The keys before the release: whoever rotates them changes the release afterwards.
+            let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
-            let release = next(&key, &revision, arguments, current.as_ref());
+            let key_policy = policy.as_ref().map_or(1, |policy| policy.version);
+            let sequence = next_sequence(arguments, current.as_ref(), key_policy)?;
+            let mut release = Release::new(key.clone(), sequence, clock::now(), revision.clone());
+            release.key_policy = key_policy;
+            release.store = arguments.bind_store.then(|| store.name());
+            let release = with_terms(release, arguments, current.as_ref());
             let mut envelope = release.seal(&setup.limits)?;
             signing::sign(&mut envelope, &signers).await?;
             let publication = Publication::new(release, envelope, policy.as_ref());
@@ -90,9 +97,22 @@ fn warn(warning: &dyn Display) {
     let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
 }
 
-fn next(key: &GroupKey, revision: &Revision, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {
-    let sequence = current.map_or(1, |c| c.document.release.sequence.saturating_add(1));
-    let mut release = Release::new(key.clone(), sequence, clock::now(), revision.clone());
+/// The sequence after that in the channel. What the keys do not stand for may carry any number.
+fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy: u64) -> Result<u64, Failure> {
+    let trusted = current.filter(|c| c.trust.is_ok() || arguments.sequence_above.is_none());
+    let position = trusted.map(|c| (c.document.release.key_policy, c.document.release.sequence));
+    if let Some((_, sequence)) = position.filter(|(_, sequence)| *sequence > LONGEST_JUMP)
+        && current.is_some_and(|c| c.trust.is_err())
+    {
+        let message = format!("the release in the channel is not signed as it must be, and has sequence {sequence}");
+        return Err(Failure::say(ExitCode::Refused, message)
+            .hint("say the highest sequence that hosts have seen (`hostler status`): --sequence-above SEQUENCE"));
+    }
+    release::next_sequence(position, key_policy, arguments.sequence_above)
+        .map_err(|problem| Failure::say(ExitCode::Refused, problem))
+}
+
+fn with_terms(mut release: Release, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {
     // A rollback must not lead to what somebody slipped in without a signature.
     release.previous = current.filter(|c| c.trust.is_ok()).map(|c| c.document.release.revision.clone());
     release.expires = arguments

@@ -16,7 +16,7 @@ use crate::interrupted::Found;
 use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::sources::channel::{Look, LookError, look};
+use crate::sources::channel::{Look, LookError, LookForKeys, look};
 use crate::verbs::{Patience, Way};
 use crate::work::recover::settle_all;
 
@@ -110,7 +110,8 @@ fn waits_to_be_undone(session: &Session, key: &GroupKey) -> bool {
 
 /// Does what one channel says, now.
 async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
-    match look(setup, group, channel, &session.handle, None).await.map_err(LookError::into_failure)? {
+    let looked = look(setup, group, channel, &session.handle, None, LookForKeys::Always).await;
+    match looked.map_err(LookError::into_failure)? {
         Look::Empty => {
             let message = format!("{channel} holds no release for {}", group.key);
             Err(Failure::say(ExitCode::NotFound, message)

@@ -5,7 +5,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::State;
 use hostler_core::release::Document;
-use hostler_core::store::{ETag, Store, proposal_key};
+use hostler_core::store::{ETag, Store as _, proposal_key};
 
 use crate::cli::{Shared, SignArgs};
 use crate::failure::{Failure, Outcome};
@@ -13,6 +13,7 @@ use crate::publication::{self, Publication};
 use crate::setup::Setup;
 use crate::signing;
 use crate::sources::signatures::channel_keys;
+use crate::sources::store::AnyStore;
 
 /// How often a lost race with another signer is run again.
 const ATTEMPTS: u32 = 5;
@@ -23,12 +24,12 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
     let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
         let signers = signing::signers(&setup, &arguments.signing).await?;
-        let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
         for _ in 0..ATTEMPTS {
+            let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
             let (document, etag) = proposed(&setup, &store, &key, &arguments.revision).await?;
             let mut envelope = document.envelope;
             signing::sign(&mut envelope, &signers).await?;
-            let sequence = document.release.sequence;
+            let is = (document.release.key_policy, document.release.sequence);
             let publication = Publication::new(document.release, envelope, policy.as_ref());
             if !publication.is_accepted() {
                 if publication.propose(&setup, &store, Some(&etag)).await? {
@@ -37,9 +38,9 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
                 continue;
             }
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
-            let published = current.as_ref().map_or(0, |c| c.document.release.sequence);
-            if sequence != published.saturating_add(1) {
-                return Err(overtaken(sequence, published));
+            let published = current.as_ref().map(|c| (c.document.release.key_policy, c.document.release.sequence));
+            if let Some(published) = published.filter(|published| is <= *published) {
+                return Err(overtaken(is.1, published.1));
             }
             if publication.publish(&setup, &store, current.as_ref()).await? {
                 // Its sequence is taken now, so that a proposal that stays can never be published again.
@@ -54,7 +55,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
 /// The proposal, if it is of the revision that the signer means.
 async fn proposed(
     setup: &Setup,
-    store: &impl Store,
+    store: &AnyStore,
     group: &GroupKey,
     revision: &str,
 ) -> Result<(Document, ETag), Failure> {
@@ -66,6 +67,11 @@ async fn proposed(
     if document.release.group_key() != *group {
         let message = format!("{} is for {}, not for {group}", store.location(&place), document.release.group_key());
         return Err(Failure::say(ExitCode::VerificationFailed, message));
+    }
+    let name = store.name();
+    if let Some(other) = document.release.store.as_ref().filter(|other| **other != name) {
+        let message = format!("{} is bound to the store {other}, not to {name}", store.location(&place));
+        return Err(Failure::say(ExitCode::VerificationFailed, message).hint("sign only what you mean to run"));
     }
     let digits = revision.strip_prefix("sha256:").unwrap_or(revision).to_ascii_lowercase();
     let proposed = document.release.revision.content.sha256;

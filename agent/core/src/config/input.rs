@@ -55,6 +55,8 @@ const GROUP: &[&str] = &[
     "bake_time",
     "keep_bundle",
     "minimum_sequence",
+    "sequence_epoch",
+    "require_store",
     "wake_up_queue",
     "report",
     "traffic",
@@ -197,6 +199,10 @@ impl Reader {
                     None => {}
                 },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
+                "sequence_epoch" => {
+                    settings.sequence_epoch = parsed(entry, findings).unwrap_or(settings.sequence_epoch);
+                }
+                "require_store" => flag(&mut settings.require_store, entry, findings),
                 "traffic" => traffic::read(&mut settings.traffic, &entry.value, findings),
                 "keep_bundle" => flag(&mut policy.keep_bundle, entry, findings),
                 "report" => flag(&mut settings.report, entry, findings),
@@ -215,6 +221,8 @@ impl Reader {
                 poll_seconds: 0,
                 wake_up_queue: None,
                 minimum_sequence: None,
+                sequence_epoch: 0,
+                require_store: false,
                 policy: Policy::default(),
                 health: Vec::new(),
                 report: true,

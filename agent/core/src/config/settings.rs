@@ -111,6 +111,10 @@ pub struct GroupSettings {
     pub wake_up_queue: Option<String>,
     /// Releases below this sequence are refused, also by a host that has never seen one; `None` is no floor.
     pub minimum_sequence: Option<u64>,
+    /// Sequences that were accepted under another number do not count; 0 where it is not configured.
+    pub sequence_epoch: u64,
+    /// Whether releases must be bound to the channel's store.
+    pub require_store: bool,
     /// How deployments are done.
     pub policy: Policy,
     /// Health checks beside those of the appspec.

@@ -2,6 +2,7 @@
 
 use crate::ids::DeploymentId;
 use crate::machine::state::{Deployment, Group, Outcome};
+use crate::release::Acceptance;
 
 /// What the sequence of the channel's release means for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,18 @@ pub enum Follow {
     Held(String),
     /// A deployment of the group is going on.
     Busy,
+}
+
+/// Decides about a release that was accepted (`release::accept`).
+pub fn follow_accepted(group: Option<&Group>, accepted: Acceptance, sequence: u64) -> Follow {
+    let highest = group.and_then(|group| group.following.highest);
+    match (accepted, highest) {
+        // What was deployed, failed or held under a number like it was another release.
+        (Acceptance::New(new), Some(before)) if new.begins_anew_after(&before) => {
+            if group.is_some_and(|group| group.active.is_some()) { Follow::Busy } else { Follow::Deploy }
+        }
+        _ => follow(group, sequence),
+    }
 }
 
 /// Decides about a release with this sequence, which was accepted (`release::accept`); `None` is a group that has never been deployed to.

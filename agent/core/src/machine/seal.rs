@@ -66,7 +66,7 @@ mod tests {
         before.instance = Some("i-1".parse().unwrap());
         let following = &mut before.groups.values_mut().next().unwrap().following;
         *following = Following {
-            highest: Some(Highest { sequence: 4, digest: None }),
+            highest: Some(Highest::new(4, None)),
             tried_sequence: 4,
             held: Some("x".to_owned()),
             ..Following::default()

@@ -20,11 +20,11 @@ use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
-use crate::machine::follow::{Follow, follow};
+use crate::machine::follow::{Follow, follow, follow_accepted};
 use crate::machine::state::{
     BootTime, Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus,
 };
-use crate::release::Highest;
+use crate::release::{Acceptance, Highest};
 
 #[test]
 fn a_deployment_runs_its_events_in_order_with_the_hooks_of_the_right_revision() {

@@ -139,6 +139,11 @@ impl Envelope {
         self.signatures.push(signature);
     }
 
+    /// Drops the signatures that are not to stay.
+    pub fn retain_signatures(&mut self, stays: impl FnMut(&Signature) -> bool) {
+        self.signatures.retain(stays);
+    }
+
     /// The bytes that are signed.
     pub fn pae(&self) -> Vec<u8> {
         pae(self.payload_type, &self.payload)

@@ -21,6 +21,8 @@ use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest};
 use crate::limits::Limits;
 
 mod accept;
+#[cfg(test)]
+mod accept_tests;
 mod envelope;
 mod keys;
 mod policy;
@@ -34,7 +36,7 @@ mod strict;
 mod tests;
 mod version;
 
-pub use accept::{Acceptance, EXPIRY_TOLERANCE, Highest, Refusal, Terms, accept};
+pub use accept::{Acceptance, EXPIRY_TOLERANCE, Highest, LONGEST_JUMP, Refusal, Terms, accept, next_sequence};
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature, pae, stored_bytes};
 pub use keys::{Algorithm, InvalidKey, KeyId, PublicKey, from_pem, to_pem};
 pub use policy::{Amount, Canary, Policy, Strategy};
@@ -147,6 +149,13 @@ pub struct Release {
     pub group: GroupName,
     /// Rises with each release of the group, from 1; going back to an old revision is a higher sequence too.
     pub sequence: u64,
+    /// The version of the key policy that it was made under: sequences of different ones are not compared. Left out where
+    /// it is the first, so that agents which do not know it read the release.
+    #[serde(default = "accept::first_key_policy", skip_serializing_if = "accept::is_first_key_policy")]
+    pub key_policy: u64,
+    /// The only store that it may be followed from; `None` is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// When it was published.
     pub created: Timestamp,
     /// From when on nobody may accept it any more.
@@ -187,6 +196,8 @@ impl Release {
             application: group.application,
             group: group.group,
             sequence,
+            key_policy: accept::first_key_policy(),
+            store: None,
             created: Timestamp::from_second(created.as_second()).unwrap_or(created),
             expires: None,
             revision,
@@ -218,6 +229,9 @@ impl Release {
         if !(1..=HIGHEST_SEQUENCE).contains(&self.sequence) {
             let problem = format!("is {} and must be 1 to {HIGHEST_SEQUENCE}", self.sequence);
             return Err(malformed(MANIFEST, "sequence", &problem));
+        }
+        if self.key_policy == 0 {
+            return Err(malformed(MANIFEST, "key_policy", &"is 0; versions begin with 1"));
         }
         if let Some(expires) = self.expires
             && expires <= self.created

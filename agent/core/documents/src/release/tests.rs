@@ -6,11 +6,11 @@ use crate::store::Content;
 
 const AGENT: AgentVersion = AgentVersion { major: 1, minor: 2, patch: 3 };
 
-fn group() -> GroupKey {
+pub(super) fn group() -> GroupKey {
     GroupKey::new("web".parse().unwrap(), "prod".parse().unwrap())
 }
 
-fn time(text: &str) -> Timestamp {
+pub(super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
@@ -24,11 +24,11 @@ fn revision(content: &[u8]) -> Revision {
     }
 }
 
-fn release(sequence: u64) -> Release {
+pub(super) fn release(sequence: u64) -> Release {
     Release::new(group(), sequence, time("2026-11-21T10:00:00Z"), revision(b"bundle"))
 }
 
-fn document(release: &Release) -> Document {
+pub(super) fn document(release: &Release) -> Document {
     let limits = Limits::default();
     let bytes = release.seal(&limits).unwrap().to_bytes(&limits).unwrap();
     Document::parse(&bytes, &limits, AGENT).unwrap()
@@ -307,20 +307,20 @@ fn what_is_signed_has_at_most_4096_bytes() {
 fn only_rising_sequences_of_the_own_group_are_accepted() {
     let group = group();
     let now = time("2026-11-21T12:00:00Z");
-    let terms = |highest| Terms { group: &group, highest, now };
+    let terms = |highest| Terms { highest, ..Terms::by_hand(&group, now) };
     let seven = document(&release(7));
-    let highest = Highest { sequence: 7, digest: Some(seven.digest) };
+    let highest = Highest::new(7, Some(seven.digest));
     assert_eq!(accept(&seven, &terms(None)), Ok(Acceptance::New(highest)));
     assert_eq!(accept(&seven, &terms(Some(highest))), Ok(Acceptance::Known));
-    assert_eq!(accept(&seven, &terms(Some(Highest { sequence: 6, digest: None }))), Ok(Acceptance::New(highest)));
+    assert_eq!(accept(&seven, &terms(Some(Highest::new(6, None)))), Ok(Acceptance::New(highest)));
     // A floor without digest lets its own number through.
-    assert_eq!(accept(&seven, &terms(Some(Highest { sequence: 7, digest: None }))), Ok(Acceptance::New(highest)));
+    assert_eq!(accept(&seven, &terms(Some(Highest::new(7, None)))), Ok(Acceptance::New(highest)));
     assert_eq!(accept(&document(&release(6)), &terms(Some(highest))), Err(Refusal::Older { sequence: 6, highest: 7 }));
     let mut other = release(7);
     other.cleanup = false;
     assert!(matches!(accept(&document(&other), &terms(Some(highest))), Err(Refusal::Replaced { sequence: 7, .. })));
     let elsewhere = GroupKey::new(group.application.clone(), "test".parse().unwrap());
-    let refusal = accept(&seven, &Terms { group: &elsewhere, highest: None, now }).unwrap_err();
+    let refusal = accept(&seven, &Terms::by_hand(&elsewhere, now)).unwrap_err();
     assert!(refusal.to_string().contains("web/prod") && refusal.to_string().contains("web/test"), "{refusal}");
 }
 
@@ -330,7 +330,7 @@ fn an_expired_release_is_not_accepted_anew() {
     let mut expiring = release(7);
     expiring.expires = Some(time("2026-11-21T11:00:00Z"));
     let expiring = document(&expiring);
-    let known = Highest { sequence: 7, digest: Some(expiring.digest) };
+    let known = Highest::new(7, Some(expiring.digest));
     for (now, fresh_host) in [
         ("2026-11-21T10:59:59Z", true),
         ("2026-11-21T11:05:00Z", true),
@@ -338,8 +338,8 @@ fn an_expired_release_is_not_accepted_anew() {
         ("2027-11-21T11:05:01Z", false),
     ] {
         let now = time(now);
-        assert_eq!(accept(&expiring, &Terms { group: &group, highest: None, now }).is_ok(), fresh_host, "{now}");
-        let again = accept(&expiring, &Terms { group: &group, highest: Some(known), now });
+        assert_eq!(accept(&expiring, &Terms::by_hand(&group, now)).is_ok(), fresh_host, "{now}");
+        let again = accept(&expiring, &Terms { highest: Some(known), ..Terms::by_hand(&group, now) });
         assert_eq!(again, Ok(Acceptance::Known), "{now}");
     }
 }
@@ -366,13 +366,13 @@ proptest! {
             let mut arrived = release(sequence);
             arrived.cleanup = cleanup;
             let arrived = document(&arrived);
-            let terms = Terms { group: &group, highest, now: time("2026-11-21T12:00:00Z") };
+            let terms = Terms { highest, ..Terms::by_hand(&group, time("2026-11-21T12:00:00Z")) };
             match accept(&arrived, &terms) {
                 Ok(Acceptance::New(new)) => {
                     prop_assert!(highest.is_none_or(|h| new.sequence > h.sequence));
                     highest = Some(new);
                 }
-                Ok(Acceptance::Known) => prop_assert_eq!(highest, Some(Highest { sequence, digest: Some(arrived.digest) })),
+                Ok(Acceptance::Known) => prop_assert_eq!(highest, Some(Highest::new(sequence, Some(arrived.digest)))),
                 Err(_) => prop_assert!(highest.is_some_and(|h| sequence <= h.sequence)),
             }
         }

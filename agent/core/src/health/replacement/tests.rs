@@ -60,7 +60,7 @@ fn a_host_that_is_about_to_change_or_does_not_serve_is_not_reported() {
     let mut held = served();
     let following = &mut held.state.groups.get_mut(&key().id()).unwrap().following;
     following.held = Some("rolled back by hand".to_owned());
-    following.highest = Some(crate::release::Highest { sequence: 1, digest: None });
+    following.highest = Some(crate::release::Highest::new(1, None));
     assert_eq!(wish_of(&held.state), Wish::GiveBack);
     let mut launching = served();
     launching.state.lifecycle.action = Some(Action {

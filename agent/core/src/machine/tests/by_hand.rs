@@ -186,3 +186,23 @@ fn resume_leads_back_to_a_release_that_failed_is_held_or_was_replaced_by_hand() 
     resumed(&mut host).unwrap();
     assert_eq!(follow(Some(&group(&host)), 2), Follow::Deploy);
 }
+
+#[test]
+fn a_release_that_begins_anew_is_deployed_whatever_its_number_was_before() {
+    let mut host = Host::default();
+    for sequence in [1, 2] {
+        let effects = host.deploy(sequence, request("prod", Some(sequence))).unwrap();
+        host.run(effects, never);
+    }
+    let rollback =
+        Event::Rollback { id: id(3), key: key("prod"), to: None, asked_by: "root".to_owned(), policy: Box::default() };
+    let effects = host.step(rollback).unwrap();
+    host.run(effects, never);
+    let group = host.state.groups[&key("prod").id()].clone();
+    let follow_new = |new| follow_accepted(Some(&group), Acceptance::New(new), new.sequence);
+    // Under the keys of before the hold counts, and the release with this number.
+    assert!(matches!(follow_new(Highest::new(2, None)), Follow::Held(_)));
+    assert_eq!(follow_new(Highest { key_policy: 2, ..Highest::new(2, None) }), Follow::Deploy);
+    assert_eq!(follow_new(Highest { epoch: 1, ..Highest::new(1, None) }), Follow::Deploy);
+    assert!(matches!(follow_accepted(Some(&group), Acceptance::Known, 2), Follow::Held(_)));
+}

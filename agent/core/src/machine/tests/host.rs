@@ -36,7 +36,7 @@ pub(super) fn request(group: &str, sequence: Option<u64>) -> Request {
         asked_by: "test".to_owned(),
         source: Source::Path { path: "/bundle".into() },
         revision: revision(),
-        release: sequence.map(|sequence| Highest { sequence, digest: None }),
+        release: sequence.map(|sequence| Highest::new(sequence, None)),
         trust: Default::default(),
         rolls_back: None,
         removes: false,

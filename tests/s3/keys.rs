@@ -1,0 +1,148 @@
+//! Keys that are taken away end also on a host whose release does not change, and looking for that costs one request in ten
+//! looks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::{S3Host, store};
+use crate::support::crash_support::{PATIENCE, Running};
+use crate::support::eventually;
+use crate::support::http_server::{Reply, Server};
+use crate::support::s3_front::Front;
+
+const RELEASE: &str = "/own-bucket/st/shop/web/release.json";
+
+/// A queue whose messages come when the test says so: each is a look at the channel.
+struct Queue {
+    server: Server,
+    messages: Arc<Semaphore>,
+}
+
+impl Queue {
+    fn start() -> Self {
+        let messages = Arc::new(Semaphore::new(0));
+        let waiting = Arc::clone(&messages);
+        let server = Server::start(move |request| {
+            let waiting = Arc::clone(&waiting);
+            async move {
+                if request.header("x-amz-target") != "AmazonSQS.ReceiveMessage" {
+                    return Reply::new(200, "{}");
+                }
+                // As SQS does, before the client gives up.
+                match tokio::time::timeout(Duration::from_secs(2), waiting.acquire()).await {
+                    Ok(message) => message.unwrap().forget(),
+                    Err(_) => return Reply::new(200, "{}"),
+                }
+                let body = json!({"Records": [{"s3": {"object": {"key": "st/shop/web/release.json"}}}]}).to_string();
+                let message = json!({"Messages": [{"Body": body, "ReceiptHandle": "one"}]});
+                Reply::new(200, message.to_string())
+            }
+        });
+        Self { server, messages }
+    }
+}
+
+/// A daemon that looks at its channel when it is told to, and keys that are its administrators'.
+struct Idle {
+    host: S3Host,
+    front: Front,
+    queue: Queue,
+}
+
+impl Idle {
+    fn new() -> Self {
+        let (front, queue) = (Front::start(), Queue::start());
+        let idle = Self { host: S3Host::of(&front), front, queue };
+        for name in ["k1", "k2"] {
+            idle.host.ok(&["keygen", &idle.file(name)]);
+        }
+        let key = std::fs::read_to_string(idle.file("k1.pub")).unwrap();
+        let key: String = key.lines().filter(|line| !line.starts_with("-----")).collect();
+        idle.host.host.configure(&format!(
+            "aws: {{region: us-east-1, endpoint_url: \"{}\", s3: {{endpoint_url: \"{}\"}}}}\n\
+             signatures: {{channel: {{keys: [{key}]}}}}\n\
+             groups: [{{application: shop, group: web, channel: \"{}\", poll: 1h, report: false, wake_up_queue: \"{}/q\"}}]\n",
+            idle.queue.server.url(),
+            idle.front.server().url(),
+            store(),
+            idle.queue.server.url(),
+        ));
+        idle
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.host.host.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn release(&self, version: &str, key: &str) {
+        let revision = self.host.push(self.host.bundle(version));
+        self.host.ok(&["release", &store(), &revision, "--key", &self.file(key)]);
+    }
+
+    fn daemon(&self) -> Running {
+        let mut command = self.host.command(&["run"]);
+        command.env_remove("AWS_ENDPOINT_URL");
+        self.host.host.start_command(command)
+    }
+
+    /// Looks at the channel so far: requests for the release, and for key policies.
+    fn asked(&self) -> (usize, usize) {
+        let requests = self.front.server().requests();
+        let gets = |found: &dyn Fn(&str) -> bool| {
+            requests.iter().filter(|(method, target)| method == "GET" && found(target)).count()
+        };
+        (gets(&|target| target.starts_with(RELEASE)), gets(&|target| target.contains("/keys/")))
+    }
+
+    /// Lets the host look so often, one after the other.
+    fn look(&self, times: usize, daemon: &Running) {
+        for _ in 0..times {
+            let before = self.looks();
+            self.queue.messages.add_permits(1);
+            eventually("the channel is looked at", PATIENCE, || match self.looks() {
+                now if now > before => Ok(()),
+                now => Err(format!("{now} looks\n{}", daemon.said())),
+            });
+        }
+    }
+
+    fn looks(&self) -> u64 {
+        let status = self.host.run(&["status", "--json"]).json();
+        let looks = status["daemon"]["channels"][0]["looks"].as_u64();
+        looks.unwrap_or_else(|| panic!("{status}"))
+    }
+
+    fn key_policy(&self) -> Option<u64> {
+        self.host.run(&["status", "--json"]).json()["groups"][0]["key_policy"].as_u64()
+    }
+}
+
+#[test]
+fn a_key_that_was_taken_away_is_dead_within_ten_looks_of_an_idle_host() {
+    let idle = Idle::new();
+    idle.release("v1", "k1");
+    let daemon = idle.daemon();
+    idle.host.host.status_when("v1 runs, and nothing is left to do", |s| s["condition"] == "good");
+    // The release was read again after its deployment; from now on it is the same.
+    idle.look(2, &daemon);
+    let settled = idle.asked();
+    idle.look(10, &daemon);
+    let ten_looks = idle.asked();
+    assert_eq!((ten_looks.0 - settled.0, ten_looks.1 - settled.1), (10, 1), "requests of ten looks");
+    // The store shows the release as it was: its writer hides the new signatures.
+    let rotate = ["rotate-keys", &store(), "--public-key", &idle.file("k2.pub"), "--keys-only"];
+    idle.host.ok(&[&rotate[..], &["--key", &idle.file("k1"), "--key", &idle.file("k2")]].concat());
+    assert_eq!(idle.key_policy(), None);
+    idle.look(10, &daemon);
+    assert_eq!(idle.key_policy(), Some(2), "{}", daemon.said());
+    // With the old key and the bucket: the new keys are gone, and a release is there that the old one signed.
+    idle.front.delete("st/shop/web/keys/2.json");
+    idle.release("evil", "k1");
+    idle.look(11, &daemon);
+    daemon.says("by keys that are not among them");
+    assert_eq!(idle.host.version(), "v1");
+    daemon.kill();
+}
