@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::{S3Host, store};
+use crate::support::crash_support::PATIENCE;
+use crate::support::eventually;
 use crate::support::http_server::{Reply, Request, Server};
 use crate::support::s3_front::{BUCKET, Front, error};
 
@@ -199,4 +201,34 @@ fn the_proxy_is_used_for_what_it_is_meant_for() {
         ended.with_code(0);
         assert_eq!(seen, 0, "{what}");
     }
+}
+
+/// `VmHWM` of a process: the most memory that it ever had.
+fn peak_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn an_error_whose_body_never_ends_is_a_failed_poll_and_takes_no_memory() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    host.release(host.bundle("v1"));
+    let daemon = host.host.start_command(host.command(&["run", "--channel", &store(), "--poll", "1s"]));
+    host.host.status_when("v1 runs", |status| status["condition"] == "good");
+    let before = peak_mib(daemon.pid());
+    // Far more than is ever held, and announced as more than there is.
+    let endless = Reply::new(403, vec![b'x'; 128 << 20]).claims_length(1 << 40);
+    front.instead(usize::MAX, reads_release, endless);
+    let status = || host.run(&["status", "--json"]);
+    eventually("the poll has failed", PATIENCE, || {
+        let said = status();
+        if said.out.contains("more than 1048576 bytes") { Ok(()) } else { Err(format!("{said:?}\n{}", daemon.said())) }
+    });
+    let peak = peak_mib(daemon.pid());
+    assert!(peak < before + 8, "{before} MiB before, and at most {peak} MiB\n{}", daemon.said());
+    front.forget_faults();
+    daemon.says("the channel can be read again");
+    daemon.kill();
 }

@@ -18,6 +18,7 @@ use crate::fault::{Fault, FaultKind};
 
 mod bucket;
 mod conditions;
+mod deadline;
 pub(crate) mod download;
 mod look;
 mod object;
@@ -26,9 +27,12 @@ mod write;
 
 use bucket::Bucket;
 pub use conditions::check_conditions;
+use deadline::in_time;
 pub use download::{Fetched, Landing};
 pub use look::Look;
 pub use object::{Facts, S3Object};
+
+const READ: &str = "read";
 
 /// Reads of a body that broke off, the first included.
 const READS: u32 = 4;
@@ -76,6 +80,24 @@ impl S3Store {
         store_error(operation, self.place(key), fault)
     }
 
+    async fn get_now(&self, key: &Key, known: Option<&ETag>, at_most: usize) -> Result<GetOutcome, StoreError> {
+        let mut reads = 0;
+        loop {
+            reads += 1;
+            match self.get_once(key, known, at_most).await {
+                Ok(found) => return Ok(found),
+                Err(GetError::Broke(_)) if reads < READS => {}
+                Err(GetError::Said(fault) | GetError::Broke(fault)) => return Err(self.failed(READ, key, fault)),
+                Err(GetError::TooLarge(size)) => {
+                    let problem =
+                        format!("it has {size} bytes, and at most {at_most} are read; is this the right key?");
+                    let (location, kind) = (self.place(key), StoreErrorKind::TooLarge);
+                    return Err(StoreError { operation: READ, location, kind, problem, source: None });
+                }
+            }
+        }
+    }
+
     async fn get_once(&self, key: &Key, known: Option<&ETag>, at_most: usize) -> Result<GetOutcome, GetError> {
         let get = async |client: aws_sdk_s3::Client| {
             let get = client.get_object().bucket(&self.bucket.name).key(self.key(key));
@@ -106,6 +128,52 @@ impl S3Store {
         }
         Ok(GetOutcome::Found { bytes, etag })
     }
+
+    async fn list_now(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        let (below, mut keys, mut from) = (self.key(directory), Vec::new(), None::<String>);
+        loop {
+            let page = async |client: aws_sdk_s3::Client| {
+                let list = client.list_objects_v2().bucket(&self.bucket.name).prefix(format!("{below}/{prefix}"));
+                let list = list.delimiter("/").max_keys(i32::try_from(at_most).unwrap_or(1000).min(1000));
+                let sent = list.set_continuation_token(from.clone()).send().await;
+                sent.map_err(|e| Fault::of(e, "s3:ListBucket"))
+            };
+            let page = self.bucket.call(page).await.map_err(|fault| self.failed("list", directory, fault))?;
+            let names = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+            // What is no key was not put here by a store.
+            keys.extend(names.filter_map(|name| {
+                let name = name.strip_prefix(&below)?.strip_prefix('/')?;
+                format!("{directory}/{name}").parse::<Key>().ok()
+            }));
+            from = page.next_continuation_token;
+            if from.is_none() || keys.len() >= at_most {
+                keys.sort();
+                keys.truncate(at_most);
+                return Ok(keys);
+            }
+        }
+    }
+
+    async fn delete_now(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {
+        // S3 does not say whether there was anything to delete.
+        let Some(facts) = self.object(key).facts().await? else { return Ok(DeleteOutcome::NotFound) };
+        if known.is_some_and(|etag| *etag != facts.etag) {
+            return Ok(DeleteOutcome::PreconditionFailed);
+        }
+        let delete = async |client: aws_sdk_s3::Client| {
+            let delete = client.delete_object().bucket(&self.bucket.name).key(self.key(key));
+            let delete = delete.set_if_match(known.map(|etag| etag.as_str().to_owned()));
+            delete.send().await.map_err(|e| Fault::of(e, "s3:DeleteObject"))
+        };
+        match self.bucket.call(delete).await {
+            Ok(_) => Ok(DeleteOutcome::Deleted),
+            Err(fault) => match fault.kind {
+                FaultKind::Absent if fault.code.as_deref() != Some("NoSuchBucket") => Ok(DeleteOutcome::NotFound),
+                FaultKind::Condition | FaultKind::Conflict => Ok(DeleteOutcome::PreconditionFailed),
+                _ => Err(self.failed("delete", key, fault)),
+            },
+        }
+    }
 }
 
 /// Why a small object was not read.
@@ -123,22 +191,7 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &Key, known: Option<&ETag>, at_most: usize) -> Result<GetOutcome, StoreError> {
-        const OPERATION: &str = "read";
-        let mut reads = 0;
-        loop {
-            reads += 1;
-            match self.get_once(key, known, at_most).await {
-                Ok(found) => return Ok(found),
-                Err(GetError::Broke(_)) if reads < READS => {}
-                Err(GetError::Said(fault) | GetError::Broke(fault)) => return Err(self.failed(OPERATION, key, fault)),
-                Err(GetError::TooLarge(size)) => {
-                    let problem =
-                        format!("it has {size} bytes, and at most {at_most} are read; is this the right key?");
-                    let (location, kind) = (self.place(key), StoreErrorKind::TooLarge);
-                    return Err(StoreError { operation: OPERATION, location, kind, problem, source: None });
-                }
-            }
-        }
+        in_time(READ, || self.place(key), self.get_now(key, known, at_most)).await
     }
 
     async fn put(&self, key: &Key, bytes: &[u8], condition: Condition<'_>) -> Result<PutOutcome, StoreError> {
@@ -164,49 +217,11 @@ impl Store for S3Store {
     }
 
     async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
-        let (below, mut keys, mut from) = (self.key(directory), Vec::new(), None::<String>);
-        loop {
-            let page = async |client: aws_sdk_s3::Client| {
-                let list = client.list_objects_v2().bucket(&self.bucket.name).prefix(format!("{below}/{prefix}"));
-                let list = list.delimiter("/").max_keys(i32::try_from(at_most).unwrap_or(1000).min(1000));
-                let sent = list.set_continuation_token(from.clone()).send().await;
-                sent.map_err(|e| Fault::of(e, "s3:ListBucket"))
-            };
-            let page = self.bucket.call(page).await.map_err(|fault| self.failed("list", directory, fault))?;
-            let names = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-            // What is no key was not put here by a store.
-            keys.extend(names.filter_map(|name| {
-                let name = name.strip_prefix(&below)?.strip_prefix('/')?;
-                format!("{directory}/{name}").parse::<Key>().ok()
-            }));
-            from = page.next_continuation_token;
-            if from.is_none() || keys.len() >= at_most {
-                keys.sort();
-                keys.truncate(at_most);
-                return Ok(keys);
-            }
-        }
+        in_time("list", || self.place(directory), self.list_now(directory, prefix, at_most)).await
     }
 
     async fn delete(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {
-        // S3 does not say whether there was anything to delete.
-        let Some(facts) = self.object(key).facts().await? else { return Ok(DeleteOutcome::NotFound) };
-        if known.is_some_and(|etag| *etag != facts.etag) {
-            return Ok(DeleteOutcome::PreconditionFailed);
-        }
-        let delete = async |client: aws_sdk_s3::Client| {
-            let delete = client.delete_object().bucket(&self.bucket.name).key(self.key(key));
-            let delete = delete.set_if_match(known.map(|etag| etag.as_str().to_owned()));
-            delete.send().await.map_err(|e| Fault::of(e, "s3:DeleteObject"))
-        };
-        match self.bucket.call(delete).await {
-            Ok(_) => Ok(DeleteOutcome::Deleted),
-            Err(fault) => match fault.kind {
-                FaultKind::Absent if fault.code.as_deref() != Some("NoSuchBucket") => Ok(DeleteOutcome::NotFound),
-                FaultKind::Condition | FaultKind::Conflict => Ok(DeleteOutcome::PreconditionFailed),
-                _ => Err(self.failed("delete", key, fault)),
-            },
-        }
+        in_time("delete", || self.place(key), self.delete_now(key, known)).await
     }
 }
 

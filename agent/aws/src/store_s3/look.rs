@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use super::S3Store;
+use super::deadline::SMALL_REQUEST;
 use crate::fault::Fault;
 
 /// What one list request showed.
@@ -26,15 +27,14 @@ impl S3Store {
     /// Lists one key of the store.
     pub async fn look(&self) -> Look {
         let date = AnswersDate::default();
-        let listed = self
-            .bucket
-            .call(async |client| {
-                let list = client.list_objects_v2().bucket(&self.bucket.name).max_keys(1);
-                let list = list.set_prefix((!self.prefix.is_empty()).then(|| format!("{}/", self.prefix)));
-                let sent = list.customize().interceptor(date.clone()).send().await;
-                sent.map(|_| ()).map_err(|e| Fault::of(e, "s3:ListBucket"))
-            })
-            .await;
+        let listed = self.bucket.call(async |client| {
+            let list = client.list_objects_v2().bucket(&self.bucket.name).max_keys(1);
+            let list = list.set_prefix((!self.prefix.is_empty()).then(|| format!("{}/", self.prefix)));
+            let sent = list.customize().interceptor(date.clone()).send().await;
+            sent.map(|_| ()).map_err(|e| Fault::of(e, "s3:ListBucket"))
+        });
+        let late = || Err(Fault::broken(format!("no whole answer came within {} seconds", SMALL_REQUEST.as_secs())));
+        let listed = tokio::time::timeout(SMALL_REQUEST, listed).await.unwrap_or_else(|_| late());
         Look { listed, store_time: date.read(), region: self.region() }
     }
 }

@@ -8,6 +8,7 @@ use hostler_core::limits::Limits;
 use hostler_core::store::{ETag, S3Location, StoreError, StoreErrorKind};
 
 use super::bucket::Bucket;
+use super::deadline::in_time;
 use super::store_error;
 use crate::clients::Clients;
 use crate::fault::{Fault, FaultKind};
@@ -15,6 +16,7 @@ use crate::fault::{Fault, FaultKind};
 /// The IAM actions of reading. A missing object is called denied where the caller may not list the bucket.
 pub(super) const READ: &str = "s3:GetObject (and s3:ListBucket, without which S3 calls a missing object denied)";
 const READ_VERSION: &str = "s3:GetObjectVersion";
+const LOOK_AT: &str = "look at";
 
 /// What an object is before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +77,10 @@ impl S3Object {
     /// # Errors
     /// Whatever the store says.
     pub async fn facts(&self) -> Result<Option<Facts>, StoreError> {
+        in_time(LOOK_AT, || self.location(), self.facts_now()).await
+    }
+
+    async fn facts_now(&self) -> Result<Option<Facts>, StoreError> {
         let asked = self.bucket.call(async |client| {
             let head = client.head_object().bucket(&self.bucket.name).key(&self.key);
             head.set_version_id(self.version_id.clone()).send().await.map_err(|e| Fault::of(e, self.action()))
@@ -82,14 +88,14 @@ impl S3Object {
         let head = match asked.await {
             Ok(head) => head,
             Err(fault) if fault.kind == FaultKind::Absent => return Ok(None),
-            Err(fault) => return Err(self.failed("look at", fault)),
+            Err(fault) => return Err(self.failed(LOOK_AT, fault)),
         };
         let size = head.content_length.and_then(|n| u64::try_from(n).ok());
         match (size, head.e_tag) {
             (Some(size), Some(etag)) => {
                 Ok(Some(Facts { size, etag: ETag::new(etag), version_id: head.version_id.filter(|v| v != "null") }))
             }
-            _ => Err(self.wrong("look at", StoreErrorKind::Fatal, "the answer has no length or no ETag".to_owned())),
+            _ => Err(self.wrong(LOOK_AT, StoreErrorKind::Fatal, "the answer has no length or no ETag".to_owned())),
         }
     }
 
@@ -107,7 +113,11 @@ impl S3Object {
     /// # Errors
     /// Whatever the store says.
     pub async fn head(&self, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
-        let Some(facts) = self.facts().await? else { return Ok(None) };
+        in_time(LOOK_AT, || self.location(), self.head_now(count)).await
+    }
+
+    async fn head_now(&self, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+        let Some(facts) = self.facts_now().await? else { return Ok(None) };
         if facts.size == 0 || count == 0 {
             return Ok(Some((Vec::new(), facts.size)));
         }
@@ -120,7 +130,7 @@ impl S3Object {
             }
             Ok(bytes)
         });
-        Ok(Some((read.await.map_err(|fault| self.failed("look at", fault))?, facts.size)))
+        Ok(Some((read.await.map_err(|fault| self.failed(LOOK_AT, fault))?, facts.size)))
     }
 
     /// The bytes from `from` up to `to`, of exactly the content that has this ETag.
