@@ -241,7 +241,13 @@ fn hosts_of_one_store_are_configured_when_another_one_comes() {
     members_are(&seen, &["i-1", "i-2"], &daemon);
     ended(&one, "Configure", succeeded);
     let runs = ran(&one, "Configure 10-members");
+    // What root's scripts would put into their configuration is an address, or nothing.
+    let third = fs::read_to_string(&document).unwrap().replace("\"i-2\"", "\"i-3\"");
+    let mut third: Value = serde_json::from_str(&third).unwrap();
+    third["address"] = "10.0.0.3\nevil \u{1b}[2J".into();
+    fs::write(store.join("shop/web/hosts/i-3.json"), third.to_string()).unwrap();
     one.ok(&["reload"]);
+    daemon.says("hosts/i-3.json is left out of the members: address \"10.0.0.3\\nevil \\u{1b}[2J\" is no IP address");
     fs::write(document, "garbage").unwrap();
     one.ok(&["reload"]);
     eventually("the configuration was read three times", PATIENCE, || {

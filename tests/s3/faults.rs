@@ -87,6 +87,25 @@ fn what_does_not_pass_is_named_with_what_to_do() {
     nobody.once().with_code(1).saying(&["no valid credentials", "instance profile"]);
 }
 
+/// Errors of a server are shown to people, in what is printed and in the log.
+#[test]
+fn what_a_server_says_does_not_act_on_the_terminal() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    front.instead(usize::MAX, reads_release, error(403, "Odd\u{9b}2J", "go \u{9b}1m away\u{202e}"));
+    let once = host.once().with_code(1);
+    assert!(once.err.contains("Odd\\u{9b}2J") && once.err.contains("\\u{9b}1m away\\u{202e}"), "{once:?}");
+    let daemon = host.host.start_command(host.command(&["run", "--channel", &store(), "--poll", "1s"]));
+    daemon.says("Odd\\u{9b}2J");
+    host.host.status_when("the problem is known", |_| host.run(&["status"]).out.contains("is not followed"));
+    let said = host.run(&["status"]).out;
+    assert!(said.contains("Odd\\u{9b}2J"), "{said}");
+    for text in [&once.err, &once.out, &said, &daemon.said()] {
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+    }
+    daemon.kill();
+}
+
 #[test]
 fn a_bucket_in_another_region_is_found_there() {
     let front = Front::start();

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::text::printable;
 
 /// An error with the exit code that it means.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Failure {
             text.push_str(&format!("hint: {hint}\n"));
         }
         // Nobody is left to tell when standard error is gone.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        let _ = std::io::stderr().lock().write_all(printable(&text).as_bytes());
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod agents_log;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -11,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use hostler_core::text::printable;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -165,7 +167,11 @@ fn words_of(record: &Record) -> String {
     let mut words = record.args().to_string();
     // A field that cannot be shown must not cost the message.
     let _ = record.key_values().visit(&mut Fields(&mut words));
-    words
+    // Other hosts, services and releases wrote parts of it.
+    match printable(&words) {
+        Cow::Borrowed(_) => words,
+        Cow::Owned(escaped) => escaped,
+    }
 }
 
 struct Stderr;

@@ -2,15 +2,28 @@
 
 use std::io::Write;
 
+use hostler_core::text::printable;
 use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Prints text as it is.
+/// Prints text. Others wrote parts of it, so nothing in it acts on the terminal.
 ///
 /// # Errors
 /// When standard output is closed or full.
 pub fn text(text: &str) -> Result<(), Failure> {
+    write(&printable(text))
+}
+
+/// Prints a line over which the next text is printed.
+///
+/// # Errors
+/// When standard output is closed or full.
+pub fn overwritten(line: &str) -> Result<(), Failure> {
+    write(&format!("{}\r", printable(line)))
+}
+
+fn write(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
 }
@@ -18,7 +31,7 @@ pub fn text(text: &str) -> Result<(), Failure> {
 /// Prints a line on standard error, for people who wait; nothing depends on it.
 pub fn notice(line: &str) {
     // Whoever waited may have gone away.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
 }
 
 /// Prints one JSON document and a line end.
@@ -28,5 +41,6 @@ pub fn notice(line: &str) {
 pub fn json(document: &impl Serialize) -> Result<(), Failure> {
     let mut line = serde_json::to_string(document)?;
     line.push('\n');
-    text(&line)
+    // JSON has its own escapes.
+    write(&line)
 }

@@ -38,7 +38,12 @@ impl Printer {
         if self.json {
             output::json(progress)?;
         } else {
-            output::text(&self.line(progress))?;
+            match (progress, self.terminal) {
+                (Progress::EventStarted { event, .. }, true) => {
+                    output::overwritten(&format!("  {:<20} …", event.name()))?
+                }
+                _ => output::text(&line(progress))?,
+            }
         }
         if matches!(progress, Progress::NotUndone { .. }) {
             return Ok(Some(*self.code.get_or_insert(ExitCode::Failed)));
@@ -52,33 +57,31 @@ impl Printer {
         }
         Ok(None)
     }
+}
 
-    fn line(&self, progress: &Progress) -> String {
-        match progress {
-            Progress::Started { deployment, group, revision, asked_by, rolls_back } => {
-                let what = if rolls_back.is_some() { "rollback" } else { "deployment" };
-                let digest = revision.digest.map_or_else(String::new, |d| format!("{d} from "));
-                format!("{what} {deployment} of {group}: {digest}{} ({asked_by})\n", revision.location)
+fn line(progress: &Progress) -> String {
+    match progress {
+        Progress::Started { deployment, group, revision, asked_by, rolls_back } => {
+            let what = if rolls_back.is_some() { "rollback" } else { "deployment" };
+            let digest = revision.digest.map_or_else(String::new, |d| format!("{d} from "));
+            format!("{what} {deployment} of {group}: {digest}{} ({asked_by})\n", revision.location)
+        }
+        Progress::EventStarted { .. } => String::new(),
+        Progress::EventFinished { event, status, milliseconds, .. } => {
+            format!("  {:<20} {:<9} {:>8}\n", event.name(), status_word(*status), seconds(*milliseconds))
+        }
+        Progress::NotUndone { deployment, message } => {
+            format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
+        }
+        Progress::Warning { message, .. } => format!("  warning: {}\n", indent(message)),
+        Progress::Finished { deployment, outcome, failure, milliseconds, rollback } => {
+            let word = if *outcome == Outcome::Succeeded { "succeeded" } else { "failed" };
+            let mut text = failure.as_ref().map_or_else(String::new, failure_text);
+            let _ = writeln!(text, "{deployment} {word} after {}", seconds(*milliseconds));
+            if let Some(next) = rollback {
+                let _ = writeln!(text, "returning to the last good revision ({next})");
             }
-            // A line that is overwritten by the event's end.
-            Progress::EventStarted { event, .. } if self.terminal => format!("  {:<20} …\r", event.name()),
-            Progress::EventStarted { .. } => String::new(),
-            Progress::EventFinished { event, status, milliseconds, .. } => {
-                format!("  {:<20} {:<9} {:>8}\n", event.name(), status_word(*status), seconds(*milliseconds))
-            }
-            Progress::NotUndone { deployment, message } => {
-                format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
-            }
-            Progress::Warning { message, .. } => format!("  warning: {}\n", indent(message)),
-            Progress::Finished { deployment, outcome, failure, milliseconds, rollback } => {
-                let word = if *outcome == Outcome::Succeeded { "succeeded" } else { "failed" };
-                let mut text = failure.as_ref().map_or_else(String::new, failure_text);
-                let _ = writeln!(text, "{deployment} {word} after {}", seconds(*milliseconds));
-                if let Some(next) = rollback {
-                    let _ = writeln!(text, "returning to the last good revision ({next})");
-                }
-                text
-            }
+            text
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+mod others;
+
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::Posture;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hostler_aws::asg::AutoScaling;
 use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport};
-use hostler_core::ids::InstanceId;
+use hostler_core::ids::{GroupKey, InstanceId};
 use hostler_core::machine::Event;
 use hostler_core::machine_events::{Change, MachineEvent, Member, Membership, look_again_ms, read_again_ms};
 use hostler_core::retry::Backoff;
@@ -117,7 +117,7 @@ async fn look(
         for key in keys {
             let place = (channel.clone(), key);
             let known = documents.remove(&place);
-            if let Some(read) = read(&store, &place.1, known, read_again).await? {
+            if let Some(read) = read(&store, &group.key, &place.1, known, read_again).await? {
                 members.extend(read.report.as_ref().and_then(member));
                 documents.insert(place, read);
             }
@@ -127,16 +127,17 @@ async fn look(
 }
 
 fn member(report: &HostReport) -> Option<Member> {
-    let news = &report.news;
-    report.is_member(clock::now_ms()).then(|| Member {
-        instance: news.instance.to_string(),
-        zone: news.zone.clone(),
-        address: Some(news.address.clone()),
-    })
+    report.as_member().ok().filter(|_| report.is_member(clock::now_ms()))
 }
 
 /// Reads a document, or keeps what was read of it not long ago; `None` when it is gone.
-async fn read(store: &AnyStore, key: &Key, known: Option<Read>, again: Duration) -> Result<Option<Read>, Failure> {
+async fn read(
+    store: &AnyStore,
+    group: &GroupKey,
+    key: &Key,
+    known: Option<Read>,
+    again: Duration,
+) -> Result<Option<Read>, Failure> {
     let known = match known {
         Some(known) if known.at.elapsed() < again => return Ok(Some(known)),
         known => known,
@@ -146,9 +147,16 @@ async fn read(store: &AnyStore, key: &Key, known: Option<Read>, again: Duration)
         GetOutcome::NotFound => None,
         GetOutcome::NotModified => known.map(|known| Read { at: Instant::now(), ..known }),
         GetOutcome::Found { bytes, etag } => {
-            Some(Read { etag, report: serde_json::from_slice(&bytes).ok(), at: Instant::now() })
+            let report =
+                HostReport::of_other(&bytes, key, group).map_err(|problem| left_out(&store.location(key), &problem));
+            Some(Read { etag, report: report.ok(), at: Instant::now() })
         }
     })
+}
+
+/// Once for each content of a document: it is read again only when it has changed.
+fn left_out(whose: &str, problem: &str) {
+    log::warn!(hostler_event = "member-left-out"; "{whose} is left out of the members: {problem}");
 }
 
 async fn of_auto_scaling(setup: &Setup, instance: &InstanceId) -> Result<Membership, Failure> {
@@ -158,6 +166,9 @@ async fn of_auto_scaling(setup: &Setup, instance: &InstanceId) -> Result<Members
     // Outside of a group a host has no fellows.
     let Some(own) = own else { return Ok(Membership::new(Vec::new())) };
     let found = service.in_service(&own.group).await.context("who is in the Auto Scaling group")?;
-    let member = |(instance, zone)| Member { instance, zone: Some(zone), address: None };
-    Ok(Membership::new(found.into_iter().map(member).collect()))
+    let member = |(instance, zone): (String, String)| {
+        let member = Member::new(&instance, Some(&zone), None);
+        member.map_err(|problem| left_out(&format!("an instance of {}", own.group), &problem)).ok()
+    };
+    Ok(Membership::new(found.into_iter().filter_map(member).collect()))
 }

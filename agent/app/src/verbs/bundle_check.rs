@@ -56,5 +56,5 @@ fn wrong(shown: &str, why: &str) -> Failure {
 /// Standard output is the verb's answer alone, so that a script can take it.
 fn tell(text: &str) {
     // Nobody is left to tell when standard error is gone.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = std::io::stderr().lock().write_all(hostler_core::text::printable(text).as_bytes());
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -122,8 +121,7 @@ fn examine(
         None => (Vec::new(), None),
     };
     if let Some(problem) = old_problem {
-        // Nobody is left to tell when standard error is gone.
-        let _ = writeln!(std::io::stderr().lock(), "warning: {problem}");
+        output::notice(&format!("warning: {problem}"));
     }
     document.hooks = hooks(&old_hooks, &spec.hooks);
     match plan_install(setup, spec, listing, (group, others), policy) {

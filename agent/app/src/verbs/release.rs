@@ -1,7 +1,6 @@
 //! `hostler release STORE REVISION`: publish what a deployment group shall run.
 
 use std::fmt::Display;
-use std::io::Write as _;
 
 use hostler_aws::asg::AutoScaling;
 use hostler_aws::store_s3::check_conditions;
@@ -16,6 +15,7 @@ use jiff::SignedDuration;
 
 use crate::cli::{FileExists, ReleaseArgs, Shared};
 use crate::failure::{Failure, Outcome};
+use crate::output;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
 use crate::signing;
@@ -93,8 +93,7 @@ async fn warn_of_group(setup: &Setup, name: &str) -> Result<(), Failure> {
 }
 
 fn warn(warning: &dyn Display) {
-    // Whoever closed it does not read it.
-    let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
+    output::notice(&format!("warning: {warning}"));
 }
 
 /// The sequence after that in the channel. What the keys do not stand for may carry any number.

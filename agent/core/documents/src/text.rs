@@ -1,4 +1,7 @@
-//! Texts that are kept: bounded by the bytes that they take as JSON, because that is how they are kept.
+//! Texts that are kept: bounded by the bytes that they take as JSON, because that is how they are kept. And texts that are
+//! shown: others wrote parts of them.
+
+use std::borrow::Cow;
 
 /// Bytes of a text in a JSON document, without the quotes.
 pub fn escaped_bytes(text: &str) -> usize {
@@ -11,6 +14,24 @@ fn escaped_char_bytes(c: char) -> usize {
         c if c < ' ' => 6,
         c => c.len_utf8(),
     }
+}
+
+/// A text for a terminal or a log: line breaks and tabs stay, other control characters, and those that turn the direction of
+/// writing round, are escaped as Rust writes them.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || turns_the_writing(c));
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_plain(c) { shown.push(c) } else { shown.extend(c.escape_default()) }
+    }
+    Cow::Owned(shown)
+}
+
+fn turns_the_writing(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The beginning of a text that takes at most `room` bytes as JSON.
@@ -99,6 +120,14 @@ mod tests {
         let lines = kept.lines().count();
         assert_eq!(note, format!("… and {} more lines; all in FILE", 1000 - lines));
         assert!(text.starts_with(kept) && lines > 10, "{bounded}");
+    }
+
+    #[test]
+    fn nothing_that_is_shown_acts_on_the_terminal() {
+        let plain = "größer 値 🎉\n\tsecond line";
+        assert!(matches!(printable(plain), Cow::Borrowed(same) if same == plain));
+        let cleared = "a\u{1b}[2J\u{7}\r\u{9b}1m\u{7f}\0b\u{202e}c";
+        assert_eq!(printable(cleared), "a\\u{1b}[2J\\u{7}\\r\\u{9b}1m\\u{7f}\\u{0}b\\u{202e}c");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The members of the group that this host is in, as Configure's scripts get them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, Sha256Digest};
@@ -29,6 +31,41 @@ pub struct Member {
     pub zone: Option<String>,
     /// Its address, where it is known: an Auto Scaling group does not say it.
     pub address: Option<String>,
+}
+
+/// Letters of a text that is refused, as they are shown.
+const SHOWN_CHARACTERS: usize = 64;
+
+impl Member {
+    /// A member by what others say of it: root's scripts put this into their configuration, so nothing is taken that is not the
+    /// name of an instance, of a zone, or an address.
+    ///
+    /// # Errors
+    /// Which of them is wrong, for people.
+    pub fn new(instance: &str, zone: Option<&str>, address: Option<&str>) -> Result<Self, String> {
+        let instance: InstanceId = instance.parse().map_err(|_| format!("{} is no instance id", shown(instance)))?;
+        if let Some(zone) = zone.filter(|zone| !is_zone(zone)) {
+            return Err(format!("zone {} is no availability zone", shown(zone)));
+        }
+        let address = match address.map(|address| address.parse::<IpAddr>().map_err(|_| address)) {
+            None => None,
+            Some(Ok(address)) => Some(address.to_string()),
+            Some(Err(address)) => return Err(format!("address {} is no IP address", shown(address))),
+        };
+        Ok(Self { instance: instance.into(), zone: zone.map(str::to_owned), address })
+    }
+}
+
+/// As in `eu-central-1a` and `us-east-1-wl1-bos-wlz-1`.
+fn is_zone(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+}
+
+/// The beginning of somebody else's text, in quotes and without what a terminal or a log would act on.
+pub(crate) fn shown(text: &str) -> String {
+    format!("{:?}", text.chars().take(SHOWN_CHARACTERS).collect::<String>())
 }
 
 impl Membership {
@@ -67,4 +104,36 @@ pub fn look_again_ms(members: usize, random: u64) -> u64 {
 /// are.
 pub fn read_again_ms(members: usize) -> u64 {
     u64::try_from(members).unwrap_or(u64::MAX).saturating_mul(6000).max(60_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_and_addresses_are_taken_from_others() {
+        let good = Member::new("i-0abc", Some("us-east-1-wl1-bos-wlz-1"), Some("10.0.0.1")).unwrap();
+        assert_eq!((good.instance.as_str(), good.address.as_deref()), ("i-0abc", Some("10.0.0.1")));
+        assert_eq!(Member::new("i-1", None, Some("2001:DB8::1")).unwrap().address.as_deref(), Some("2001:db8::1"));
+        assert!(Member::new("web-1.example", None, None).is_ok());
+        for (instance, zone, address, said) in [
+            ("i-1", Some("eu-central-1a\n"), None, "availability zone"),
+            ("i-1", Some("a; reboot"), None, "availability zone"),
+            ("i-1", Some("$(id)"), None, "availability zone"),
+            ("i-1", Some(""), None, "availability zone"),
+            ("i-1", Some("-rf"), None, "availability zone"),
+            ("i-1", Some(&*"a".repeat(65)), None, "availability zone"),
+            ("i-1", None, Some("10.0.0.1 evil"), "IP address"),
+            ("i-1", None, Some("10.0.0.1;"), "IP address"),
+            ("i-1", None, Some("host.example"), "IP address"),
+            ("i-1", None, Some("fe80::1%eth0"), "IP address"),
+            ("i-1", None, Some(""), "IP address"),
+            ("i 1", None, None, "instance id"),
+            ("../i-1", None, None, "instance id"),
+        ] {
+            let error = Member::new(instance, zone, address).unwrap_err();
+            assert!(error.contains(said) && !error.chars().any(char::is_control), "{error:?}");
+        }
+        assert!(Member::new("i-1", None, Some(&"1".repeat(9000))).unwrap_err().len() < 100, "what is shown is short");
+    }
 }

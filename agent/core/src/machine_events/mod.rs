@@ -17,6 +17,7 @@ use crate::machine::state::Deployment;
 use crate::text::bounded;
 
 pub use environment::environment;
+pub(crate) use members::shown;
 pub use members::{Member, Membership, look_again_ms, read_again_ms};
 
 /// How often a script is begun that certainly did not run before its event fails.

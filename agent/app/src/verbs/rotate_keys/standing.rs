@@ -2,7 +2,6 @@
 //! new keys: hosts that run it have nothing to deploy, and fresh ones may follow it at once.
 
 use std::fmt;
-use std::io::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{GroupKey, Sha256Digest};
@@ -12,6 +11,7 @@ use hostler_host::{clock, signature};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
 use crate::signing::{self, Signer};
@@ -173,6 +173,5 @@ async fn bundle_is_there(
 }
 
 fn warn(warning: &str) {
-    // Whoever closed it does not read it.
-    let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
+    output::notice(&format!("warning: {warning}"));
 }

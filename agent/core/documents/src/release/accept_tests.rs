@@ -125,6 +125,26 @@ fn the_fields_are_left_out_where_they_say_nothing() {
     assert!(zero.seal(&Limits::default()).unwrap_err().to_string().contains("key_policy"));
 }
 
+/// Whoever writes the store chooses these texts, and people see them.
+#[test]
+fn texts_that_would_act_on_a_terminal_are_refused() {
+    let payload = serde_json::to_string(&release(7)).unwrap();
+    for (from, to) in [
+        (r#""sequence":7"#, r#""sequence":7,"store":"s3://a/\u001b[2J""#),
+        (r#""sequence":7"#, r#""sequence":7,"store":"""#),
+        (r#""size":"#, r#""version_id":"a\u001b[2J","size":"#),
+        (r#""size":"#, r#""version_id":"","size":"#),
+    ] {
+        let payload = payload.replace(from, to);
+        let envelope = Envelope::unsigned(PAYLOAD_TYPE, payload.into_bytes(), &Limits::default()).unwrap();
+        let bytes = envelope.to_bytes(&Limits::default()).unwrap();
+        let agent = AgentVersion { major: 1, minor: 2, patch: 3 };
+        let error = Document::parse(&bytes, &Limits::default(), agent).unwrap_err().to_string();
+        assert!(error.contains("store") || error.contains("version_id"), "{error}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+}
+
 #[test]
 fn publishers_add_one_and_begin_anew_only_under_later_keys() {
     assert_eq!(next_sequence(None, 1, None), Ok(1));

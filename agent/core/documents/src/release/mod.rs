@@ -233,6 +233,15 @@ impl Release {
         if self.key_policy == 0 {
             return Err(malformed(MANIFEST, "key_policy", &"is 0; versions begin with 1"));
         }
+        if let Some(store) = &self.store
+            && (store.is_empty() || store.len() > 1100 || store.chars().any(char::is_control))
+        {
+            return Err(malformed(
+                MANIFEST,
+                "store",
+                &"is no name of a store: 1 to 1,100 bytes, no control characters",
+            ));
+        }
         if let Some(expires) = self.expires
             && expires <= self.created
         {

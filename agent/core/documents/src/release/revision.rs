@@ -56,6 +56,11 @@ impl TryFrom<WrittenRevision> for Revision {
             (None, None) => return Err("needs a key (in this store) or a location (elsewhere)".to_owned()),
             (Some(_), Some(_)) => return Err("has both a key and a location; leave one out".to_owned()),
         };
+        if let Some(id) = &written.version_id
+            && (id.is_empty() || id.len() > 1024 || !id.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            return Err(format!("version_id {id:?} is no version of S3: 1 to 1,024 letters without blanks"));
+        }
         if written.bundle_type == BundleType::Directory {
             return Err("type is directory, which has no digest; publish a tar, tgz, tar.zst or zip".to_owned());
         }

@@ -1,0 +1,108 @@
+//! The documents of other hosts. Each host may write its own, so nothing in them is taken that is not what it should be.
+
+use super::{CAUSE_CHARACTERS, HostReport};
+use crate::ids::GroupKey;
+use crate::machine_events::{Member, shown};
+use crate::store::{Key, host_key};
+
+/// Bytes of a user id of AWS, and of a version: far above all that are known.
+const USER_BYTES: usize = 200;
+const VERSION_BYTES: usize = 64;
+
+impl HostReport {
+    /// Reads what another host has put below this key for this group.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people; nothing of it may be used then.
+    pub fn of_other(bytes: &[u8], key: &Key, group: &GroupKey) -> Result<Self, String> {
+        // The library repeats what it found.
+        let report: Self = serde_json::from_slice(bytes).map_err(|error| shown(&error.to_string()))?;
+        let news = &report.news;
+        if news.key != *group {
+            return Err(format!("it is of the group {}", news.key));
+        }
+        let is_plain = |text: &str, bytes: usize| text.len() <= bytes && text.bytes().all(|b| b.is_ascii_graphic());
+        if !is_plain(&news.user, USER_BYTES) || host_key(group, &news.user).ok().as_ref() != Some(key) {
+            return Err(format!("user {} is not the one that it is named for", shown(&news.user)));
+        }
+        // Of an instance's role the user ends with the instance: with that a host could speak for another one.
+        let of_user = news.user.rsplit(':').next().unwrap_or_default();
+        if is_of_ec2(of_user) && is_of_ec2(news.instance.as_str()) && of_user != news.instance.as_str() {
+            return Err(format!("instance {} is not the one that writes it", shown(news.instance.as_str())));
+        }
+        if !is_plain(&news.agent_version, VERSION_BYTES) {
+            return Err(format!("agent_version {} is no version", shown(&news.agent_version)));
+        }
+        if let Some(cause) = &news.cause
+            && cause.chars().count() > CAUSE_CHARACTERS
+        {
+            return Err(format!("cause has more than {CAUSE_CHARACTERS} characters"));
+        }
+        report.as_member()?;
+        Ok(report)
+    }
+
+    /// Its host as a member.
+    ///
+    /// # Errors
+    /// What is wrong with what it says, for people.
+    pub fn as_member(&self) -> Result<Member, String> {
+        let news = &self.news;
+        Member::new(news.instance.as_str(), news.zone.as_deref(), Some(&news.address))
+    }
+}
+
+fn is_of_ec2(id: &str) -> bool {
+    id.strip_prefix("i-").is_some_and(|rest| rest.len() >= 8 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn group() -> GroupKey {
+        GroupKey::new("web".parse().unwrap(), "a".parse().unwrap())
+    }
+
+    fn document() -> Value {
+        json!({
+            "version": 1, "counter": 1, "written_ms": 5, "user": "AROAX:i-0123456789abcdef0",
+            "instance": "i-0123456789abcdef0", "zone": "eu-central-1a", "address": "10.0.0.1", "agent_version": "0.1.0",
+            "application": "web", "group": "a", "posture": "free", "condition": "good",
+        })
+    }
+
+    fn read(document: &Value) -> Result<HostReport, String> {
+        let key = host_key(&group(), "AROAX:i-0123456789abcdef0").unwrap();
+        HostReport::of_other(document.to_string().as_bytes(), &key, &group())
+    }
+
+    #[test]
+    fn what_another_host_says_is_taken_only_if_it_is_what_it_should_be() {
+        let good = read(&document()).unwrap().as_member().unwrap();
+        assert_eq!((good.zone.as_deref(), good.address.as_deref()), (Some("eu-central-1a"), Some("10.0.0.1")));
+        for (field, value, said) in [
+            ("address", json!("10.0.0.1\nhost evil"), "IP address"),
+            ("zone", json!("`id`"), "availability zone"),
+            ("instance", json!("i-0123456789abcdef1"), "not the one that writes it"),
+            ("instance", json!("a b"), "instance id"),
+            ("user", json!("AROAX:i-0123456789abcdef1"), "not the one that it is named for"),
+            ("user", json!("AROAX:\u{1b}[2J"), "not the one that it is named for"),
+            ("group", json!("b"), "it is of the group web/b"),
+            ("agent_version", json!("\u{1b}[2J"), "is no version"),
+            ("cause", json!("x".repeat(201)), "more than 200 characters"),
+            ("counter", json!("\u{7}"), "invalid type"),
+        ] {
+            let mut wrong = document();
+            wrong[field] = value;
+            let error = read(&wrong).unwrap_err();
+            assert!(error.contains(said) && !error.chars().any(char::is_control), "{field}: {error:?}");
+        }
+        // A name of one's own beside the instance of the role.
+        let mut named = document();
+        named["instance"] = json!("web-1");
+        assert_eq!(read(&named).unwrap().as_member().unwrap().instance, "web-1");
+    }
+}
