@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{S3Host, store};
-use crate::support::crash_support::{PATIENCE, Running};
+use crate::support::crash_support::{Ended, PATIENCE, Running};
 use crate::support::eventually;
-use crate::support::http_server::{Reply, Server};
+use crate::support::http_server::{Reply, Request, Server};
 use crate::support::s3_front::Front;
 
 const RELEASE: &str = "/own-bucket/st/shop/web/release.json";
@@ -82,6 +82,14 @@ impl Idle {
         self.host.ok(&["release", &store(), &revision, "--key", &self.file(key)]);
     }
 
+    /// From k1 to k2.
+    fn rotate(&self, more: &[&str]) -> Ended {
+        let (old, new) = (self.file("k1"), self.file("k2"));
+        let public = self.file("k2.pub");
+        let rotate = ["rotate-keys", &store(), "--public-key", &public, "--key", &old, "--key", &new];
+        self.host.ok(&[&rotate[..], more].concat())
+    }
+
     fn daemon(&self) -> Running {
         let mut command = self.host.command(&["run"]);
         command.env_remove("AWS_ENDPOINT_URL");
@@ -120,6 +128,28 @@ impl Idle {
     }
 }
 
+/// Another publisher puts a release there while the keys change: it is the one that is signed again. And a policy whose
+/// answer is lost is published.
+#[test]
+fn of_two_publishers_at_once_the_rotation_goes_on_from_what_the_other_left() {
+    let idle = Idle::new();
+    idle.release("v1", "k1");
+    let first = idle.front.get("st/shop/web/release.json").unwrap();
+    idle.release("v2", "k1");
+    let second = idle.front.get("st/shop/web/release.json").unwrap();
+    idle.front.put("st/shop/web/release.json", first);
+    idle.front.then(1, |r| r.method == "PUT" && r.path().contains("/keys/2.json"), Reply::lost);
+    let writes_release = |r: &Request| r.method == "PUT" && r.path() == RELEASE;
+    idle.front.act(1, writes_release, move |objects, request| {
+        objects.put("st/shop/web/release.json", second.clone());
+        objects.serve(request)
+    });
+    let rotated = idle.rotate(&[]);
+    rotated.saying(&["release 2 (sha256:", "is signed with the new keys"]);
+    idle.host.once().with_code(0);
+    assert_eq!(idle.host.version(), "v2");
+}
+
 #[test]
 fn a_key_that_was_taken_away_is_dead_within_ten_looks_of_an_idle_host() {
     let idle = Idle::new();
@@ -133,8 +163,7 @@ fn a_key_that_was_taken_away_is_dead_within_ten_looks_of_an_idle_host() {
     let ten_looks = idle.asked();
     assert_eq!((ten_looks.0 - settled.0, ten_looks.1 - settled.1), (10, 1), "requests of ten looks");
     // The store shows the release as it was: its writer hides the new signatures.
-    let rotate = ["rotate-keys", &store(), "--public-key", &idle.file("k2.pub"), "--keys-only"];
-    idle.host.ok(&[&rotate[..], &["--key", &idle.file("k1"), "--key", &idle.file("k2")]].concat());
+    idle.rotate(&["--keys-only"]);
     assert_eq!(idle.key_policy(), None);
     idle.look(10, &daemon);
     assert_eq!(idle.key_policy(), Some(2), "{}", daemon.said());

@@ -111,6 +111,7 @@ fn a_rotation_says_what_stands_in_the_channel() {
     signed.write_document(&strange);
     let refused = rotate(&signed, &arguments).ends(6).stderr;
     assert!(refused.contains("is not signed again, because hosts did not follow it before"), "{refused}");
+    assert!(refused.contains("key policy 2 is published: "), "this much is done: {refused}");
     assert_eq!(signed.read_document(), strange);
     // Neither is it looked at where only the keys are asked for.
     let said = rotate(&signed, &[&arguments[..], &["--keys-only"]].concat()).ends(0).stdout;

@@ -55,7 +55,12 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
             // The keys before the release: whoever rotates them changes the release afterwards.
             let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
-            let key_policy = policy.as_ref().map_or(1, |policy| policy.version);
+            let key_policy = match (&policy, &current) {
+                (Some(policy), _) => policy.version,
+                // Who signs and has no keys configured does not know the policy: it is that of the release before.
+                (None, Some(current)) => current.document.release.key_policy,
+                (None, None) => 1,
+            };
             let sequence = next_sequence(arguments, current.as_ref(), key_policy)?;
             let mut release = Release::new(key.clone(), sequence, clock::now(), revision.clone());
             release.key_policy = key_policy;
@@ -99,7 +104,8 @@ fn warn(warning: &dyn Display) {
 /// The sequence after that in the channel. What the keys do not stand for may carry any number.
 fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy: u64) -> Result<u64, Failure> {
     let trusted = current.filter(|c| c.trust.is_ok() || arguments.sequence_above.is_none());
-    let position = trusted.map(|c| (c.document.release.key_policy, c.document.release.sequence));
+    let made_under = |c: &Current| if c.trust.is_ok() { c.document.release.key_policy } else { key_policy };
+    let position = trusted.map(|c| (made_under(c), c.document.release.sequence));
     if let Some((_, sequence)) = position.filter(|(_, sequence)| *sequence > LONGEST_JUMP)
         && current.is_some_and(|c| c.trust.is_err())
     {

@@ -38,11 +38,15 @@ pub fn run(shared: &Shared, arguments: &RotateKeysArgs) -> Outcome {
             true => chain,
             false => publish(&setup, &store, &group, (chain.end, policy), &signers).await?,
         };
+        let location = store.location(&signing_policy_key(&group, chain.end.version));
         let standing = match arguments.keys_only {
-            true => Standing::LeftAlone,
-            false => standing::sign_again(&setup, &store, &group, &chain, &signers).await?,
+            true => Ok(Standing::LeftAlone),
+            false => standing::sign_again(&setup, &store, &group, &chain, &signers).await,
         };
-        say(&setup, &store.location(&signing_policy_key(&group, chain.end.version)), &chain.end, &standing)
+        let standing = standing.inspect_err(|_| {
+            output::notice(&format!("key policy {} is published: {location}", chain.end.version));
+        })?;
+        say(&setup, &location, &chain.end, &standing)
     })
 }
 

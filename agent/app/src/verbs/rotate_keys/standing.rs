@@ -117,9 +117,8 @@ fn refuse_strangers(store: &AnyStore, group: &GroupKey, current: &Current, chain
     };
     let place = store.location(&release_key(group));
     let message = format!(
-        "key policy {} is published, and {place} (release {}) is not signed again, because hosts did not follow it before: \
-         {problem}",
-        chain.end.version, release.sequence
+        "{place} (release {}) is not signed again, because hosts did not follow it before: {problem}",
+        release.sequence
     );
     Err(Failure::say(ExitCode::VerificationFailed, message)
         .hint("publish what hosts shall run with the new keys: hostler release"))

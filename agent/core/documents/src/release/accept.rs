@@ -282,6 +282,11 @@ fn above(new: &Highest, highest: &Highest, verified: bool) -> Result<(), Refusal
 pub fn next_sequence(current: Option<(u64, u64)>, key_policy: u64, above: Option<u64>) -> Result<u64, String> {
     let (made_under, in_channel) = current.unwrap_or((key_policy, 0));
     let next = in_channel.max(above.unwrap_or_default()).saturating_add(1);
+    if made_under > key_policy {
+        return Err(format!(
+            "the release in the channel was made under key policy {made_under}, and what is configured here leads to key policy {key_policy} only; hosts would refuse it"
+        ));
+    }
     match made_under < key_policy {
         // Hosts compare sequences of one key policy only.
         true => Ok(if next > HIGHEST_SEQUENCE { 1 } else { next }),

@@ -155,6 +155,7 @@ fn publishers_add_one_and_begin_anew_only_under_later_keys() {
     assert_eq!(next_sequence(Some((1, HIGHEST_SEQUENCE)), 2, None), Ok(1));
     assert_eq!(next_sequence(None, 1, Some(5_000_000)), Ok(5_000_001), "hosts may have seen so much");
     assert!(next_sequence(Some((1, 7)), 1, Some(5_000_000)).unwrap_err().contains("hosts would refuse it"));
+    assert!(next_sequence(Some((3, 7)), 2, None).unwrap_err().contains("made under key policy 3"));
     let end = next_sequence(Some((2, HIGHEST_SEQUENCE)), 2, None).unwrap_err();
     assert!(end.contains("rotate-keys") && end.contains("sequence_epoch"), "{end}");
 }
