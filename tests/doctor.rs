@@ -80,6 +80,18 @@ fn found(report: &Report, code: Code, severity: Severity, text: &str) {
 }
 
 #[test]
+fn taking_unsafe_paths_is_a_warning_as_long_as_it_is_set() {
+    let host = Host::new();
+    let with = |text: &str| {
+        host.configure(text);
+        examine(doctor(&host)).1
+    };
+    found(&with("unsafe_paths: warn\n"), Code::UnsafePathsWarn, Severity::Warning, "unsafe_paths: warn is set");
+    let refused = with("unsafe_paths: refuse\n");
+    assert!(refused.findings.iter().all(|finding| finding.code != Code::UnsafePathsWarn), "{refused:#?}");
+}
+
+#[test]
 fn a_host_that_was_never_used_is_good_and_stays_untouched() {
     let host = Host::new();
     let (_, report) = examine(doctor(&host));

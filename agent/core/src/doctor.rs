@@ -85,6 +85,7 @@ codes! {
     UnitHardening "unit-hardening" "No drop-in takes from the service what an Install needs.",
     Traffic "traffic" "The configured way out of service can be gone in this host's Auto Scaling group and target groups.",
     OutOfService "out-of-service" "No deployment has left this host out of service.",
+    UnsafePathsWarn "unsafe-paths-warn" "Ways that a user other than root could lead elsewhere are taken (`unsafe_paths: warn`).",
     CodedeployAgent "codedeploy-agent" "No CodeDeploy agent works on the same host.",
 }
 

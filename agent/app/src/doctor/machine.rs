@@ -6,6 +6,7 @@ use std::path::Path;
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::{Code, Finding, hardening, ledger_room, room};
 use hostler_core::machine::State;
+use hostler_core::path_rule::UnsafePaths;
 use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{clock, inspect, ledger, mounts, users};
@@ -26,7 +27,15 @@ pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
     findings.push(supervision());
     unit(&mut findings);
     findings.push(codedeploy_agent());
+    findings.extend(unsafe_paths(setup.settings.unsafe_paths));
     findings
+}
+
+fn unsafe_paths(chosen: UnsafePaths) -> Option<Finding> {
+    let message = "unsafe_paths: warn is set: a user who owns a directory on the way to files could make the agent write and \
+                   delete elsewhere, as root";
+    let remedy = "take unsafe_paths out of the configuration once deployments warn of no unsafe way any more";
+    (chosen == UnsafePaths::Warn).then(|| Finding::warning(Code::UnsafePathsWarn, message, remedy))
 }
 
 fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {

@@ -12,6 +12,16 @@ pub fn is_safe_step(from: u32, to: u32) -> bool {
     from == 0 || from == to
 }
 
+/// What is done about a step that the path rule refuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnsafePaths {
+    /// It is not taken, and what needs it fails.
+    #[default]
+    Refuse,
+    /// It is taken, with a warning.
+    Warn,
+}
+
 /// A step that the path rule refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsafeStep {

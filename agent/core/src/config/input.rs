@@ -11,6 +11,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
+use crate::path_rule::UnsafePaths;
 use crate::traffic::TrafficSettings;
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
@@ -38,6 +39,7 @@ const TOP: &[&str] = &[
     "machine_events",
     "logs",
     "codedeploy",
+    "unsafe_paths",
 ];
 /// Keys of an entry of `groups`.
 const GROUP: &[&str] = &[
@@ -94,7 +96,7 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let has = |key: &&str| top.get(key).is_some();
     let keys =
         ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"];
-    keys.iter().chain(&["codedeploy", "signals", "machine_events"]).any(has)
+    keys.iter().chain(&["codedeploy", "signals", "machine_events", "unsafe_paths"]).any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
@@ -137,6 +139,7 @@ impl Reader {
                 "signals" => signals::read(&mut self.settings.signals, &entry.value, findings),
                 "machine_events" => machine_events::read(&mut self.settings.machine_events, &entry.value, findings),
                 "logs" => logs::read(&mut self.settings.logs, &entry.value, findings),
+                "unsafe_paths" => unsafe_paths(&mut self.settings.unsafe_paths, entry, findings),
                 "signatures" => self.signatures.read(&entry.value, name, findings),
                 _ => aws::downloads(&mut self.settings.downloads, &entry.value, findings),
             }
@@ -245,6 +248,15 @@ fn hooks(settings: &mut HookSettings, node: &Node, findings: &mut Findings) {
                 None => {}
             },
         }
+    }
+}
+
+fn unsafe_paths(target: &mut UnsafePaths, entry: &Entry, findings: &mut Findings) {
+    match text(entry, findings) {
+        Some("refuse") => *target = UnsafePaths::Refuse,
+        Some("warn") => *target = UnsafePaths::Warn,
+        Some(other) => invalid(entry, format!("{} is neither refuse nor warn", quoted(other)), findings),
+        None => {}
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ids::{GroupKey, InstanceId};
 use crate::lifecycle::{Rebalance, WithoutRelease};
 use crate::logs::settings::LogSettings;
 use crate::machine::state::Policy;
+use crate::path_rule::UnsafePaths;
 use crate::release::SigningPolicy;
 use crate::traffic::TrafficSettings;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub codedeploy: CodeDeploySettings,
     /// What is shipped to CloudWatch Logs; `None` is nothing.
     pub logs: Option<LogSettings>,
+    /// What is done about ways to files that a user other than root could lead elsewhere.
+    pub unsafe_paths: UnsafePaths,
 }
 
 impl Settings {

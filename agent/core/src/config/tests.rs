@@ -5,6 +5,7 @@ use crate::event_order::LifecycleEvent;
 use crate::golden::assert_golden;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
+use crate::path_rule::UnsafePaths;
 
 fn read_one(text: &str) -> Result<settings::Settings, String> {
     let files = [("config.yaml".to_owned(), text.to_owned())];
@@ -228,6 +229,27 @@ fn a_signing_policy_that_would_guard_nothing_is_refused() {
     ] {
         let wrong = read_one(&text).unwrap_err();
         assert!(wrong.contains(expected), "{text}: {wrong}");
+    }
+}
+
+#[test]
+fn what_is_done_about_unsafe_paths_is_read() {
+    for (text, expected) in [
+        ("poll: 5s", UnsafePaths::Refuse),
+        ("unsafe_paths: refuse", UnsafePaths::Refuse),
+        ("unsafe_paths: warn", UnsafePaths::Warn),
+    ] {
+        assert_eq!(read_one(text).unwrap().unsafe_paths, expected, "{text}");
+    }
+    let files = ["unsafe_paths: warn", "unsafe_paths: refuse"].map(|text| (text.to_owned(), text.to_owned()));
+    assert_eq!(read(&files, &Limits::default()).unwrap().unsafe_paths, UnsafePaths::Refuse, "the later file wins");
+    for (text, words) in [
+        ("unsafe_paths: ignore", "config.yaml:1:15"),
+        ("unsafe_paths: ignore", "`ignore` is neither refuse nor warn"),
+        ("unsafe_path: warn", "did you mean `unsafe_paths`"),
+    ] {
+        let error = read_one(text).unwrap_err();
+        assert!(error.contains(words), "{text}: {error}");
     }
 }
 
