@@ -4,6 +4,7 @@ mod full_disk;
 mod full_ledger;
 mod mounts;
 mod owners;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::fs;

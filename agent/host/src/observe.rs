@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
+use hostler_core::path_rule::{UnsafePaths, UnsafeStep, is_trusted};
 use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, LookAt, PathFact, PathFacts,
-    Problems, Wanted, plan, wanted,
+    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Guard, HostFacts, Identity, Leads, LookAt, PathFact,
+    PathFacts, Problems, UnsafeEntry, Wanted, plan, wanted,
 };
 use hostler_core::shared_path::SharedPath;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, Group, User, faccessat, getegid, geteuid, getgroups};
@@ -32,6 +33,8 @@ use guard::{guard, read_only_mount};
 mod guard;
 
 use links::{Followed, follow};
+
+use crate::safe_path::{There, identity};
 
 /// Why the host could not be looked at, or a comparison not be made.
 #[derive(Debug, thiserror::Error)]
@@ -99,11 +102,12 @@ pub fn observe_and_plan(
 /// When the root prefix cannot be opened or the user database not be asked. A path that cannot be looked at is a fact.
 pub fn observe(wanted: &Wanted, root: &Path) -> Result<HostFacts, ObserveError> {
     let real_root = std::fs::canonicalize(root).map_err(|e| ObserveError::Root(root.to_owned(), e))?;
-    let top = openat(AT_FDCWD, &real_root, DIRECTORY, Mode::empty())
-        .map_err(|e| ObserveError::Root(root.to_owned(), e.into()))?;
+    let top = There::begin(&real_root).map_err(|e| ObserveError::Root(root.to_owned(), e.into()))?;
     let paths = PathFacts::with_capacity(wanted.look_at.len());
-    let mut observer =
-        Observer { real_root, uid: geteuid().as_raw(), facts: HostFacts { paths, ..HostFacts::default() } };
+    let destinations = wanted.last_destinations().collect();
+    let (uid, takes_unsafe) = (geteuid().as_raw(), wanted.unsafe_paths == UnsafePaths::Warn);
+    let facts = HostFacts { paths, ..HostFacts::default() };
+    let mut observer = Observer { real_root, uid, takes_unsafe, destinations, facts };
     observer.facts.agent = agent()?;
     observer.walk(wanted, top);
     let mut facts = observer.facts;
@@ -114,9 +118,13 @@ pub fn observe(wanted: &Wanted, root: &Path) -> Result<HostFacts, ObserveError> 
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
-struct Observer {
+struct Observer<'w> {
     real_root: PathBuf,
     uid: u32,
+    /// Whether links below destinations are followed by unsafe steps too.
+    takes_unsafe: bool,
+    /// The destinations of the last install.
+    destinations: BTreeSet<&'w Path>,
     facts: HostFacts,
 }
 
@@ -124,13 +132,13 @@ struct Observer {
 struct Level<'a> {
     path: &'a Path,
     /// `None` where nothing can be below: absent, a file, a link that is not followed.
-    directory: Option<OwnedFd>,
+    directory: Option<There>,
 }
 
-impl Observer {
-    fn walk(&mut self, wanted: &Wanted, top: OwnedFd) {
+impl Observer<'_> {
+    fn walk(&mut self, wanted: &Wanted, top: There) {
         let list: BTreeSet<&Path> = wanted.list.iter().map(SharedPath::as_path).collect();
-        let fact = self.directory(Path::new("/"), &top).map_or_else(unreadable, PathFact::Directory);
+        let fact = self.directory(Path::new("/"), &top.directory).map_or_else(unreadable, PathFact::Directory);
         self.facts.paths.insert("/", fact);
         let mut levels = vec![Level { path: Path::new("/"), directory: Some(top) }];
         for (index, look) in wanted.look_at.iter().enumerate() {
@@ -151,7 +159,7 @@ impl Observer {
                 .is_some_and(|next| next.as_os_str() == path.as_os_str());
             let listed = !list.is_empty() && list.contains(path);
             let opened = above.and_then(|above| self.look(above, name, look, children || listed));
-            if listed && let Some(Ok(names)) = opened.as_ref().map(names) {
+            if listed && let Some(Ok(names)) = opened.as_ref().map(|opened| names(&opened.directory)) {
                 self.facts.listings.insert(path.to_owned(), names);
             }
             if children {
@@ -161,8 +169,8 @@ impl Observer {
     }
 
     /// Looks at one entry of a directory; returns it opened, if it is a directory and that was asked for.
-    fn look(&mut self, above: &OwnedFd, name: &OsStr, look: &LookAt, open: bool) -> Option<OwnedFd> {
-        let stat = match fstatat(above, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    fn look(&mut self, above: &There, name: &OsStr, look: &LookAt, open: bool) -> Option<There> {
+        let stat = match fstatat(&above.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // Absent is what a path is that is not listed.
             Err(Errno::ENOENT) => return None,
@@ -173,7 +181,7 @@ impl Observer {
         };
         match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFREG => {
-                self.note_guard(&look.path, guard(above, name));
+                self.note_guard(&look.path, guard(&above.directory, name));
                 self.insert(look, PathFact::File);
                 None
             }
@@ -188,23 +196,41 @@ impl Observer {
 
     fn look_at_directory(
         &mut self,
-        above: &OwnedFd,
+        above: &There,
         name: &OsStr,
         look: &LookAt,
         open: bool,
         stat: &FileStat,
-    ) -> Option<OwnedFd> {
-        if !open {
-            let again = || openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty());
-            let fact = self.fact(&look.path, stat, above, name, again);
+    ) -> Option<There> {
+        let path = look.path.as_path();
+        let by_user = above.by_user || !is_trusted(self.uid, above.owner);
+        let asked = by_user && (above.owner != stat.st_uid || self.destinations.contains(path));
+        let again = || openat(&above.directory, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty());
+        if !open && !asked {
+            let fact = self.fact(path, stat, &above.directory, name, again);
             self.insert(look, fact.map_or_else(unreadable, PathFact::Directory));
             return None;
         }
-        match openat(above, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) {
-            Ok(directory) => {
-                let fact = self.directory(&look.path, &directory);
-                self.insert(look, fact.map_or_else(unreadable, PathFact::Directory));
-                Some(directory)
+        let found = again().and_then(|directory| {
+            let stat = fstat(&directory)?;
+            let real = above.real.join(name);
+            let there = There { directory, real, owner: stat.st_uid, device: stat.st_dev, by_user };
+            Ok((self.directory(path, &there.directory)?, there))
+        });
+        match found {
+            Ok((fact, there)) => {
+                self.insert(look, PathFact::Directory(fact));
+                if asked {
+                    let safe = is_trusted(self.uid, above.owner) || above.owner == there.owner;
+                    let step = (!safe).then(|| UnsafeStep {
+                        from: above.real.clone(),
+                        from_owner: above.owner,
+                        to: there.real.clone(),
+                        to_owner: there.owner,
+                    });
+                    self.note_way(path, &there, step, there.device != above.device);
+                }
+                open.then_some(there)
             }
             Err(error) => {
                 self.insert(look, unreadable(error));
@@ -213,26 +239,40 @@ impl Observer {
         }
     }
 
-    fn look_at_link(&mut self, above: &OwnedFd, name: &OsStr, look: &LookAt, stat: &FileStat) -> Option<OwnedFd> {
-        let target = match readlinkat(above, name) {
+    /// Notes what a plan asks about a directory to which a user's way leads. What cannot be told is no directory of ours.
+    fn note_way(&mut self, path: &Path, there: &There, step: Option<UnsafeStep>, apart: bool) {
+        let is = identity(&there.directory).unwrap_or(Identity { kind: 0, inode: 0, born: None });
+        if let Some(step) = step {
+            let empty = names(&there.directory).is_ok_and(|names| names.is_empty());
+            self.facts.unsafe_steps.insert(path.to_owned(), UnsafeEntry { step, is, apart, empty });
+        }
+        if there.by_user && self.destinations.contains(path) {
+            self.facts.places.insert(path.to_owned(), is);
+        }
+    }
+
+    fn look_at_link(&mut self, above: &There, name: &OsStr, look: &LookAt, stat: &FileStat) -> Option<There> {
+        let target = match readlinkat(&above.directory, name) {
             Ok(target) => PathBuf::from(target),
             Err(error) => {
                 self.insert(look, unreadable(error));
                 return None;
             }
         };
-        let trusted = stat.st_uid == 0 || stat.st_uid == self.uid;
-        let (leads, opened) = match follow(&below(&self.real_root, &look.path), look.follow, trusted) {
+        let trusted = is_trusted(self.uid, stat.st_uid);
+        let (leads, opened) = match follow(above, name, look.follow, trusted, self.takes_unsafe) {
             Followed::Not(leads) => (leads, None),
-            Followed::To(opened, real) => {
-                match (real.strip_prefix(&self.real_root), self.directory(&look.path, &opened)) {
+            Followed::To(there, step) => {
+                match (there.real.strip_prefix(&self.real_root), self.directory(&look.path, &there.directory)) {
                     (Err(_), _) => (Leads::OutOfRoot, None),
                     (_, Err(error)) => {
                         self.insert(look, unreadable(error));
                         return None;
                     }
                     (Ok(inside), Ok(directory)) => {
-                        (Leads::Directory { directory, real: Path::new("/").join(inside) }, Some(opened))
+                        let real = Path::new("/").join(inside);
+                        self.note_way(&look.path, &there, step, true);
+                        (Leads::Directory { directory, real }, Some(there))
                     }
                 }
             }

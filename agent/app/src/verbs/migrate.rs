@@ -115,7 +115,7 @@ fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
         // Where its directory is does not depend on names.
         let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
         let archive = setup.layout.deployment(&key, &deployment).archive();
-        let last = service_files::last_install(setup, &key, None).map_err(say)?;
+        let last = service_files::last_install(setup, &key, None).map_err(say)?.map(|last| last.entries);
         let links = links(setup, &archive, last)?;
         let last_successful = deployment.to_string();
         found.push(GroupFound { id, last_successful, bundle_is_here: archive.is_dir(), links });

@@ -16,7 +16,7 @@ use hostler_core::limits::Limits;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::actions::Plan;
-use hostler_core::plan::{Problem, ProblemCode, Problems, plan, wanted, warnings};
+use hostler_core::plan::{LastPlaces, Problem, ProblemCode, Problems, plan, wanted, warnings};
 use hostler_host::observe::{self, PlanError};
 use hostler_host::users;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
@@ -283,8 +283,10 @@ pub fn plan_install(
     policy: &Policy,
 ) -> Result<Planned, PlanError> {
     let last = group.map(|group| last_install(setup, group)).transpose().map_err(PlanError::LastInstall)?.flatten();
-    let mut wanted = wanted(spec, &listing, last).map_err(PlanError::Problems)?;
+    let (entries, places) = last.map_or((None, LastPlaces::Unknown), |last| (Some(last.entries), last.places));
+    let mut wanted = wanted(spec, &listing, entries).map_err(PlanError::Problems)?;
     drop(listing);
+    wanted = wanted.entering(places, setup.settings.unsafe_paths);
     if group.is_some_and(|group| group.key.service_id.is_some()) {
         // The CodeDeploy agent follows them.
         wanted = wanted.following_safe_links();

@@ -90,7 +90,7 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job, warnings)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    let (plan, destinations) = plan(setup, job, &archive)?;
+    let (plan, destinations) = plan(setup, job, &archive, warnings)?;
     let request = InstallRequest {
         deployment: &job.deployment.id,
         archive: &archive,
@@ -145,7 +145,12 @@ fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result
 }
 
 /// What is done on the host as it is now, and the destinations. A removal is the plan of a bundle that holds nothing.
-fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<(Plan, Vec<PathBuf>), WorkFailure> {
+fn plan(
+    setup: &Setup,
+    job: &Job,
+    archive: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<(Plan, Vec<PathBuf>), WorkFailure> {
     let policy = &job.deployment.request.policy;
     mounts::check_removal(setup, job).map_err(fail)?;
     let (spec, listing) = if job.deployment.request.removes {
@@ -157,8 +162,16 @@ fn plan(setup: &Setup, job: &Job, archive: &Path) -> Result<(Plan, Vec<PathBuf>)
     let planned = bundle::plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy);
     let planned = planned.map_err(|error| fail(plan_error_text(&error)))?;
     // What else there is to say was said when the deployment was prepared.
-    for warning in planned.warnings.iter().filter(|warning| warning.code == ProblemCode::CannotLook) {
-        log::warn!(deployment = job.deployment.id.as_str(); "{warning}");
+    for warning in &planned.warnings {
+        let of_ways = matches!(warning.code, ProblemCode::UnsafePath | ProblemCode::PlaceChanged);
+        if of_ways || warning.code == ProblemCode::CannotLook {
+            log::warn!(deployment = job.deployment.id.as_str(); "{warning}");
+        }
+        // A hook may have changed an owner since.
+        let text = warning.to_string();
+        if of_ways && !job.deployment.warnings.contains(&text) {
+            warnings.push(text);
+        }
     }
     Ok((planned.plan, destinations(&spec)))
 }

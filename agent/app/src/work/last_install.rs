@@ -8,7 +8,7 @@ use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::State;
 use hostler_core::machine::state::Group;
 use hostler_core::plan::actions::InstalledEntry;
-use hostler_core::plan::{HostFacts, Problem, ProblemCode, Wanted};
+use hostler_core::plan::{HostFacts, LastPlaces, Problem, ProblemCode, Wanted};
 use hostler_host::install::{self, InstallError, JournalState};
 
 use crate::setup::Setup;
@@ -46,12 +46,25 @@ impl Installs {
     }
 }
 
+/// What the last Install of a group put on this host.
+#[derive(Debug, Clone, Default)]
+pub struct LastInstall {
+    /// What the group owns.
+    pub entries: Vec<InstalledEntry>,
+    /// In which directories it worked.
+    pub places: LastPlaces,
+}
+
 /// What the group's last Install put on this host; `None` for a group that has not been installed.
 ///
 /// # Errors
 /// When its journal cannot be read.
-pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<Vec<InstalledEntry>>, String> {
-    entries(setup, &Installs::last_of(group)).map_err(Unknown::into_text)
+pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<LastInstall>, String> {
+    let Some(Found { entries, journal }) = find(setup, &Installs::last_of(group)).map_err(Unknown::into_text)? else {
+        return Ok(None);
+    };
+    let places = journal.map_or(Ok(LastPlaces::Unknown), |journal| install::installed_places(&journal));
+    Ok(Some(LastInstall { entries, places: places.map_err(|e| chain(&e))? }))
 }
 
 /// The deployment whose Install is on this host, and its journal; after an undone Install that of the one before it.
@@ -87,18 +100,26 @@ impl Unknown {
     }
 }
 
-fn entries(setup: &Setup, installs: &Installs) -> Result<Option<Vec<InstalledEntry>>, Unknown> {
-    let ours = entries_of_ours(setup, installs).map_err(|error| match error {
+/// What an Install put there, and the journal that says so; none for one of the CodeDeploy agent.
+struct Found {
+    entries: Vec<InstalledEntry>,
+    journal: Option<PathBuf>,
+}
+
+fn find(setup: &Setup, installs: &Installs) -> Result<Option<Found>, Unknown> {
+    let ours = find_ours(setup, installs).map_err(|error| match error {
         InstallError::JournalContent { .. } => Unknown::Damaged(chain(&error)),
         error => Unknown::Unreadable(chain(&error)),
     })?;
-    match installs.key.service_id {
-        Some(_) => service_files::last_install(setup, &installs.key, ours).map_err(Unknown::Unreadable),
-        None => Ok(ours),
+    if installs.key.service_id.is_none() {
+        return Ok(ours);
     }
+    let (entries, journal) = ours.map_or((None, None), |found| (Some(found.entries), found.journal));
+    let last = service_files::last_install(setup, &installs.key, entries).map_err(Unknown::Unreadable)?;
+    Ok(last.map(|last| Found { entries: last.entries, journal: journal.filter(|_| last.ours) }))
 }
 
-fn entries_of_ours(setup: &Setup, installs: &Installs) -> Result<Option<Vec<InstalledEntry>>, InstallError> {
+fn find_ours(setup: &Setup, installs: &Installs) -> Result<Option<Found>, InstallError> {
     for deployment in &installs.deployments {
         let journal = setup.layout.deployment(&installs.key, deployment).journal();
         let mut looks = 0;
@@ -115,8 +136,8 @@ fn entries_of_ours(setup: &Setup, installs: &Installs) -> Result<Option<Vec<Inst
                 read => break read?,
             }
         };
-        if found.is_some() {
-            return Ok(found);
+        if let Some(entries) = found {
+            return Ok(Some(Found { entries, journal: Some(journal) }));
         }
     }
     Ok(None)
@@ -140,8 +161,11 @@ pub fn note_others(
 ) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
     for other in others {
-        match entries(setup, other) {
-            Ok(found) => facts.note_group(wanted, &other.key.to_string(), found.unwrap_or_default()),
+        match find(setup, other) {
+            Ok(found) => {
+                let entries = found.map(|found| found.entries).unwrap_or_default();
+                facts.note_group(wanted, &other.key.to_string(), entries);
+            }
             Err(Unknown::Damaged(text)) => {
                 warnings.push(unknown(&other.key, &text, "files of that group may be removed"))
             }

@@ -33,7 +33,7 @@ pub fn check_removal(setup: &Setup, job: &Job) -> Result<(), String> {
         return Ok(());
     }
     let last = last_install(setup, &job.group)?;
-    check(setup, &job.group, last.iter().flatten().map(|entry| entry.path.as_path()))
+    check(setup, &job.group, last.iter().flat_map(|last| &last.entries).map(|entry| entry.path.as_path()))
 }
 
 /// Whether none of these paths is on a file system that the group's last Install found and that is not mounted now.

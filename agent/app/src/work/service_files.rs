@@ -123,6 +123,15 @@ pub fn write_installed(
     write_directory(setup, key, deployment, LAST_SUCCESSFUL)
 }
 
+/// What the last Install put on the host, by whichever agent.
+#[derive(Debug, Default)]
+pub struct LastEntries {
+    /// What it put there.
+    pub entries: Vec<InstalledEntry>,
+    /// Whether it was this agent's.
+    pub ours: bool,
+}
+
 /// What the last Install put on the host, if the CodeDeploy agent made it: `ours` is what this agent's last Install
 /// left. The cleanup file decides: whoever installs writes it.
 ///
@@ -132,7 +141,7 @@ pub fn last_install(
     setup: &Setup,
     key: &GroupKey,
     ours: Option<Vec<InstalledEntry>>,
-) -> Result<Option<Vec<InstalledEntry>>, String> {
+) -> Result<Option<LastEntries>, String> {
     let path = setup.layout.instructions(key, CLEANUP);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -141,7 +150,7 @@ pub fn last_install(
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
     if let Some(ours) = ours.filter(|ours| is_cleanup_file(&bytes, ours)) {
-        return Ok(Some(ours));
+        return Ok(Some(LastEntries { entries: ours, ours: true }));
     }
     let cleanup = read_cleanup(&bytes);
     for path in &cleanup.selinux_rules {
@@ -154,7 +163,7 @@ pub fn last_install(
     let entries = cleanup.paths.into_iter().filter_map(|path| entry(root, &path).transpose());
     let mut entries = entries.collect::<Result<Vec<InstalledEntry>, String>>()?;
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Some(entries))
+    Ok(Some(LastEntries { entries, ours: false }))
 }
 
 /// What the CodeDeploy agent would take away: a file or link is deleted, a directory if it is empty, and what is gone or

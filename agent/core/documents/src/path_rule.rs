@@ -2,14 +2,21 @@
 //!
 //! Whoever owns a directory or a link decides where the way goes on. A step from something that a user other than root
 //! owns to something that another user owns (root too) is refused: that user could lead the agent to what is not the
-//! user's. It is systemd's rule of "unsafe path transitions".
+//! user's. It is systemd's rule of "unsafe path transitions". An agent that runs as an ordinary user trusts what that user
+//! owns as it trusts what root owns: nobody gains anything by leading it there.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Whether the way may go from something that the user `from` owns to something that the user `to` owns.
+/// Whether the way may go from something that the user `from` owns to something that the user `to` owns; for an agent that
+/// runs as root.
 pub fn is_safe_step(from: u32, to: u32) -> bool {
-    from == 0 || from == to
+    is_trusted(0, from) || from == to
+}
+
+/// Whether an agent that runs as the user `agent` lets what the user `owner` owns lead it anywhere.
+pub fn is_trusted(agent: u32, owner: u32) -> bool {
+    owner == 0 || owner == agent
 }
 
 /// What is done about a step that the path rule refuses.
@@ -50,22 +57,38 @@ impl fmt::Display for UnsafeStep {
 /// A way that is walked from the top, one step after another.
 #[derive(Debug, Default)]
 pub struct Way {
+    agent: u32,
     before: Option<(PathBuf, u32)>,
+    by_user: bool,
 }
 
 impl Way {
+    /// A way of an agent that runs as this user.
+    pub fn of(agent: u32) -> Self {
+        Self { agent, ..Self::default() }
+    }
+
+    /// Whether somebody else than root and the agent's user owns something on the way before its end, and so decides where
+    /// it goes on.
+    pub fn is_by_user(&self) -> bool {
+        self.by_user
+    }
+
     /// Goes on to a directory or link and its owner.
     ///
     /// # Errors
     /// The step is not safe.
     pub fn step(&mut self, to: &Path, owner: u32) -> Result<(), UnsafeStep> {
-        if let Some((from, from_owner)) = self.before.take()
-            && !is_safe_step(from_owner, owner)
-        {
-            return Err(UnsafeStep { from, from_owner, to: to.to_owned(), to_owner: owner });
+        let before = self.before.replace((to.to_owned(), owner));
+        let Some((from, from_owner)) = before else { return Ok(()) };
+        if is_trusted(self.agent, from_owner) {
+            return Ok(());
         }
-        self.before = Some((to.to_owned(), owner));
-        Ok(())
+        self.by_user = true;
+        if from_owner == owner {
+            return Ok(());
+        }
+        Err(UnsafeStep { from, from_owner, to: to.to_owned(), to_owner: owner })
     }
 }
 
@@ -80,6 +103,20 @@ mod tests {
         {
             assert_eq!(is_safe_step(from, to), safe, "{from} to {to}");
         }
+    }
+
+    #[test]
+    fn an_agent_of_an_ordinary_user_trusts_that_user_too() {
+        let walk = |agent, owners: &[u32]| {
+            let mut way = Way::of(agent);
+            let safe = owners.iter().try_for_each(|owner| way.step(Path::new("/"), *owner)).is_ok();
+            (safe, way.is_by_user())
+        };
+        assert_eq!(walk(1000, &[0, 1000, 0]), (true, false));
+        assert_eq!(walk(0, &[0, 1000, 0]), (false, true));
+        assert_eq!(walk(1000, &[0, 33, 1000]), (false, true));
+        assert_eq!(walk(0, &[0, 33, 33]), (true, true));
+        assert_eq!(walk(0, &[0, 0, 33]), (true, false), "what is at the end leads nowhere");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
+use hostler_core::path_rule::UnsafeStep;
 use hostler_core::plan::actions::InstalledKind;
 use rustix::io::Errno;
 
@@ -71,6 +72,14 @@ pub enum InstallError {
     LinkInTheWay {
         /// The directory that was to be opened.
         path: PathBuf,
+    },
+    /// A user could lead the way elsewhere, or has done so since the plan was made.
+    #[error("the way to {} is not safe: {step}: let root own the former (chown -h root), or give the latter to user {}, then deploy again", path.display(), step.from_owner)]
+    UnsafePath {
+        /// What was to be entered.
+        path: PathBuf,
+        /// The step.
+        step: UnsafeStep,
     },
     /// Owner, mode, access control list or SELinux context.
     #[error("cannot give {} its permissions", path.display())]

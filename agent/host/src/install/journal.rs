@@ -16,6 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
+use hostler_core::plan::Place;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ const VERSION: u32 = 2;
 const BESIDE: u32 = 1;
 const NEW: &str = "install.new.json";
 const STAGED: &str = "install.staged.json";
+const PLACES: &str = "install.places.json";
 
 /// How far an Install is. What holds in each phase is all that recovery knows; the rest it finds by looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,6 +299,21 @@ impl Journal {
     pub fn write_staged(&self, staged: &[Staged], steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Staged)?;
         write_json(&self.path.join(STAGED), &staged).map(drop)
+    }
+
+    /// Writes down in which directories the Install works. Nothing waits for it to be on disk where no sync of a file system
+    /// covers it: without it they are known by name, as those of earlier versions are.
+    pub fn write_places(&self, places: &[Place]) -> Result<(), InstallError> {
+        write_json(&self.path.join(PLACES), &places).map(drop)
+    }
+
+    /// In which directories the Install worked, ordered by path; `None` where that was not written down.
+    pub fn read_places(&self) -> Result<Option<Vec<Place>>, InstallError> {
+        let path = self.path.join(PLACES);
+        if !path.try_exists().map_err(|source| failed("read", &path, source))? {
+            return Ok(None);
+        }
+        read_json_if_whole(&path)
     }
 
     /// Makes the list and the newest mark survive where no sync of a file system covers them.

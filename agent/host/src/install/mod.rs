@@ -44,6 +44,7 @@ mod stage;
 mod steps;
 mod survey;
 mod swap;
+mod ways;
 
 use std::io::Write;
 use std::os::fd::BorrowedFd;
@@ -65,7 +66,9 @@ pub use lock::InstallLock;
 pub use mounts::LostMount;
 use mounts::Noted;
 use outcome::undo_from;
-pub use outcome::{commit, confirm, give_up, installed, left_behind, lost_mounts, settle, state, undo};
+pub use outcome::{
+    commit, confirm, give_up, installed, installed_places, left_behind, lost_mounts, settle, state, undo,
+};
 use places::{Anchors, FileSystems};
 use steps::{Step, Steps, Straight};
 
@@ -277,12 +280,13 @@ fn forward<S: Steps>(
     let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
     let mut noted = Noted::new();
-    let anchors = Anchors::resolve(request.root, request.links, &request.plan.links_below, &mut noted)?;
+    let anchors = Anchors::resolve(request.root, request.links, &request.plan.entered, &mut noted)?;
     let mut file_systems = FileSystems::default();
     record.anchors = anchors.records();
     (record.directories, record.backups) =
         survey::record_directories(request, place, &layout, &anchors, &mut file_systems, &mut noted)?;
     record.file_systems = noted.records;
+    let places = ways::existing(request.plan, request.destinations, &anchors);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let archive = rustix::fs::open(request.archive, flags, Mode::empty()).map_err(host("open", request.archive))?;
     journal.begin(&record, steps)?;
@@ -290,8 +294,9 @@ fn forward<S: Steps>(
     let backups = Backups::make(&record.backups, steps)?;
     let (known, names) = (&record.directories, Names::default());
     let work = Work { layout, anchors: &anchors, known, backups: &backups, place, names, steps };
-    let staged = stage::stage(&work, &archive)?;
+    let (staged, made) = stage::stage(&work, &archive)?;
     journal.write_staged(&staged, steps)?;
+    journal.write_places(&ways::all(places, made, request.destinations))?;
     journal.mark_unsynced(Phase::Staging, Phase::Swapping, steps)?;
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hostler_core::plan::LastPlaces;
 use hostler_core::plan::actions::InstalledEntry;
 
 use super::backups::{self, Backups, Place};
@@ -278,6 +279,14 @@ pub fn installed(journal: &Path) -> Result<Vec<InstalledEntry>, InstallError> {
         Some(phase @ (Phase::Installed | Phase::Committing | Phase::Committed)) => journal.read_installed(phase),
         _ => Err(refused(&journal, "holds no finished install")),
     }
+}
+
+/// In which directories an Install worked that stands.
+///
+/// # Errors
+/// Its journal cannot be read.
+pub fn installed_places(journal: &Path) -> Result<LastPlaces, InstallError> {
+    Ok(Journal::at(journal).read_places()?.map_or(LastPlaces::NotNoted, LastPlaces::Noted))
 }
 
 fn refused(journal: &Journal, problem: &'static str) -> InstallError {

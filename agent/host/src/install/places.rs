@@ -1,17 +1,17 @@
 //! Directories on the host, opened so that nobody who may write below a destination can lead the agent elsewhere.
 //!
-//! Links are followed once, at the start, and only those that the plan follows. The root and what those links lead to
+//! Links are followed once, at the start, and only those that the plan follows, by steps that the path rule allows. The root and what those links lead to
 //! are the *anchors*: everything is reached from the nearest of them, and no other link is followed ever.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use hostler_core::plan::Place;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -21,7 +21,8 @@ use super::journal::{AnchorRecord, DirectoryRecord};
 use super::layout::place;
 use super::mounts::{Noted, Reach};
 use super::steps::Steps;
-use crate::safe_path::{Stopped, open_directory};
+use super::ways::{self, Ways};
+use crate::safe_path::There;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -57,7 +58,7 @@ fn walk(base: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
 }
 
 /// With `O_DIRECTORY` the kernel calls a link "not a directory"; openat2 calls it a loop, and so does this.
-fn link_or(errno: Errno, parent: BorrowedFd<'_>, name: &Path) -> Errno {
+pub(super) fn link_or(errno: Errno, parent: BorrowedFd<'_>, name: &Path) -> Errno {
     match look(parent, name) {
         Ok(Some(stat)) if errno == Errno::NOTDIR && is_link(&stat) => Errno::LOOP,
         _ => errno,
@@ -87,7 +88,7 @@ pub(super) fn is_file(stat: &Stat) -> bool {
 
 #[derive(Debug)]
 struct Anchor {
-    directory: OwnedFd,
+    there: There,
     record: AnchorRecord,
 }
 
@@ -98,68 +99,46 @@ pub(super) struct Anchors {
 }
 
 impl Anchors {
-    /// Opens the root, and the directories that these links lead to within it, each link once. An absolute link
-    /// means the root's tree. A link that is a directory by now, or gone, needs nothing of its own. Those `below` a
-    /// destination are followed by safe steps only.
-    pub fn resolve(root: &Path, links: &[PathBuf], below: &[PathBuf], noted: &mut Noted) -> Result<Self, InstallError> {
-        let top = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(host("open", root))?;
-        let real_root = real_path(&top).map_err(cannot_resolve(root))?;
+    /// Opens the root, and the directories that these links lead to within it, each link once. A link that is a directory
+    /// by now, or gone, needs nothing of its own. `entered` is what the plan enters by unsafe steps.
+    pub fn resolve(root: &Path, links: &[PathBuf], entered: &[Place], noted: &mut Noted) -> Result<Self, InstallError> {
+        let real_root = std::fs::canonicalize(root).map_err(cannot_resolve(root))?;
         let mut anchors = Self::default();
-        anchors.insert(PathBuf::from("/"), top, real_root.clone(), noted)?;
+        let top = There::begin(&real_root).map_err(host("open", root))?;
+        anchors.insert(PathBuf::from("/"), top, noted)?;
         // A link comes before those that are reached through it.
         let links: BTreeSet<&PathBuf> = links.iter().collect();
         for link in links {
-            if below.contains(link) {
-                if let Some((directory, real)) = safely(&real_root, link)? {
-                    anchors.insert(link.clone(), directory, real, noted)?;
-                }
+            let (parent, name) = place(link);
+            let mut ways = Ways::new(&anchors, entered);
+            let Some(above) = ways.find(parent)? else { continue };
+            if !is_link_now(&above.directory, name).map_err(host("open", link))? {
                 continue;
             }
-            let (parent, name) = place(link);
-            let opened = Directories::new(&anchors, &[]).open(parent).and_then(|parent| {
-                let Some(target) = target(&parent, name)? else { return Ok(None) };
-                let from = real_path(&parent).map_err(|_| Errno::NOENT)?;
-                let from = from.strip_prefix(&real_root).map_err(|_| Errno::XDEV)?.to_owned();
-                anchors.open_in_root(&real_root, &from.join(target)).map(Some)
-            });
-            match opened {
-                Ok(Some(directory)) => {
-                    let real = real_path(&directory).map_err(cannot_resolve(link))?;
-                    anchors.insert(link.clone(), directory, real, noted)?;
-                }
-                Ok(None) | Err(Errno::NOENT) => {}
+            let (there, step) = match above.follow(name) {
+                Ok(followed) => followed,
+                Err(Errno::NOENT) => continue,
                 Err(errno) => return Err(host("open", link)(errno)),
+            };
+            if !there.real.starts_with(&real_root) {
+                let source = io::Error::other(format!("it leads out of the root prefix, to {}", there.real.display()));
+                return Err(InstallError::Host { what: "follow the symbolic link", path: link.clone(), source });
             }
+            if let Some(step) = step {
+                ways::enter(entered, link, &there, step)?;
+            }
+            anchors.insert(link.clone(), there, noted)?;
         }
         Ok(anchors)
     }
 
-    fn insert(
-        &mut self,
-        path: PathBuf,
-        directory: OwnedFd,
-        real: PathBuf,
-        noted: &mut Noted,
-    ) -> Result<(), InstallError> {
+    fn insert(&mut self, path: PathBuf, there: There, noted: &mut Noted) -> Result<(), InstallError> {
+        let directory = there.open(DIRECTORY).map_err(host("open", &path))?;
         let inode = rustix::fs::fstat(&directory).map_err(host("read", &path))?.st_ino;
         let file_system = noted.add(&directory);
-        let record = AnchorRecord { path: path.clone(), real, inode, file_system };
-        self.by_path.insert(path, Anchor { directory, record });
+        let record = AnchorRecord { path: path.clone(), real: there.real.clone(), inode, file_system };
+        self.by_path.insert(path, Anchor { there: There { directory, ..there }, record });
         Ok(())
-    }
-
-    /// Opens a directory of the root's tree, following links; `path` is absolute or relative to the root.
-    fn open_in_root(&self, root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
-        let top = self.by_path.get(Path::new("/")).ok_or(Errno::NOENT)?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        match rustix::fs::openat2(&top.directory, path, DIRECTORY, Mode::empty(), resolve) {
-            Err(Errno::NOSYS | Errno::PERM) => {
-                let within = path.strip_prefix("/").unwrap_or(path);
-                rustix::fs::open(root.join(within), DIRECTORY, Mode::empty())
-            }
-            opened => opened,
-        }
     }
 
     /// Opens the directories of an earlier run again. Those that are gone, or others now, are left out.
@@ -186,7 +165,8 @@ impl Anchors {
             }
             let there = reach.is_there(&record.real, record.file_system, found.as_ref())?;
             if let Some(directory) = found.filter(|_| there) {
-                anchors.by_path.insert(record.path.clone(), Anchor { directory, record: record.clone() });
+                let there = There::at(directory, &record.real).map_err(host("read", &record.real))?;
+                anchors.by_path.insert(record.path.clone(), Anchor { there, record: record.clone() });
             }
         }
         Ok(anchors)
@@ -213,25 +193,19 @@ impl Anchors {
         }
     }
 
+    /// The path of the nearest anchor above a path, or at it, and where that really is.
+    pub fn nearest(&self, path: &Path) -> Option<(&Path, &Path)> {
+        self.above(path).map(|anchor| (anchor.record.path.as_path(), anchor.record.real.as_path()))
+    }
+
+    /// The anchor of this path.
+    pub fn there(&self, path: &Path) -> Option<&There> {
+        self.by_path.get(path).map(|anchor| &anchor.there)
+    }
+
     /// The nearest anchor above a path, or at it.
     fn above(&self, path: &Path) -> Option<&Anchor> {
         path.ancestors().find_map(|ancestor| self.by_path.get(ancestor))
-    }
-}
-
-/// Opens what a link below a destination leads to. It was found safe and within the root when the plan was made.
-fn safely(root: &Path, link: &Path) -> Result<Option<(OwnedFd, PathBuf)>, InstallError> {
-    let unsafe_now = |why: String| InstallError::Host {
-        what: "follow the symbolic link",
-        path: link.to_owned(),
-        source: io::Error::other(why),
-    };
-    match open_directory(&root.join(link.strip_prefix("/").unwrap_or(link)), DIRECTORY) {
-        Ok((directory, real)) if real.starts_with(root) => Ok(Some((directory, real))),
-        Ok((_, real)) => Err(unsafe_now(format!("it leads out of the root prefix, to {}", real.display()))),
-        Err(Stopped::Unsafe(step)) => Err(unsafe_now(step.to_string())),
-        Err(Stopped::Kernel(Errno::NOENT)) => Ok(None),
-        Err(Stopped::Kernel(errno)) => Err(host("open", link)(errno)),
     }
 }
 
@@ -240,13 +214,8 @@ fn cannot_resolve(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     move |source| InstallError::Host { what: "resolve", path, source }
 }
 
-/// What a link says; `None` where there is no link.
-fn target(parent: &OwnedFd, name: &OsStr) -> Result<Option<PathBuf>, Errno> {
-    match rustix::fs::readlinkat(parent, name, Vec::new()) {
-        Ok(target) => Ok(Some(PathBuf::from(OsString::from_vec(target.into_bytes())))),
-        Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+fn is_link_now(parent: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
+    Ok(look(parent.as_fd(), name)?.is_some_and(|stat| is_link(&stat)))
 }
 
 pub(super) fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
@@ -324,7 +293,7 @@ impl<'a> Directories<'a> {
         let anchor = self.anchors.above(path).ok_or(Errno::NOENT)?;
         let below = path.strip_prefix(&anchor.record.path).unwrap_or(path);
         let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-        let directory = Rc::new(open_below(anchor.directory.as_fd(), below, DIRECTORY)?);
+        let directory = Rc::new(open_below(anchor.there.directory.as_fd(), below, DIRECTORY)?);
         if let Ok(at) = self.known.binary_search_by(|known| known.path.as_path().cmp(path)) {
             let inode = rustix::fs::fstat(&*directory)?.st_ino;
             let other = self.known.get(at).is_some_and(|known| known.inode != inode);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hostler_core::plan::Place as KnownPlace;
 use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
 use rustix::fs::{Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -19,6 +20,7 @@ use super::places::{Directories, is_file, is_link, look, open_below};
 use super::steps::{Step, Steps};
 use super::{InstallError, Work, leaves_backup};
 use crate::perms::{self, Object};
+use crate::safe_path;
 
 /// From this many files on a second thread pays, even where they are small.
 const THREADED: usize = 16;
@@ -26,7 +28,11 @@ const THREADS: usize = 2;
 
 /// Makes everything new under temporary names, and the backups. What is for a free name is returned, ordered by action:
 /// by it the way back tells its own things from what others made there meanwhile.
-pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<Vec<Staged>, InstallError> {
+/// With it come the new directories, by which the next deployment knows them again.
+pub(super) fn stage<S: Steps>(
+    work: &Work<'_, S>,
+    archive: &OwnedFd,
+) -> Result<(Vec<Staged>, Vec<KnownPlace>), InstallError> {
     let directories = Directories::new(work.anchors, work.known);
     let tops = make_directories(work, &directories)?;
     let puts: Vec<usize> = work
@@ -37,14 +43,14 @@ pub(super) fn stage<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd) -> Result<V
         .collect();
     let mut staged = put_all(work, archive, &puts)?;
     // Late, and children first: nobody gets into a staged directory before it is complete.
-    finish_directories(work, &directories)?;
+    let made = finish_directories(work, &directories)?;
     for number in tops {
         staged.extend(look_at_top(work, &directories, number)?);
     }
     staged.sort_by_key(|staged| staged.action);
     // Last, so that as little time as can be lies between the link to an old file and its end.
     link_backups(work, &directories)?;
-    Ok(staged)
+    Ok((staged, made))
 }
 
 fn link_backups<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
@@ -112,7 +118,11 @@ fn identity(action: usize, stat: &Stat) -> Staged {
     Staged { action, inode: stat.st_ino, content: Some(content) }
 }
 
-fn finish_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
+fn finish_directories<S: Steps>(
+    work: &Work<'_, S>,
+    directories: &Directories<'_>,
+) -> Result<Vec<KnownPlace>, InstallError> {
+    let mut made = Vec::new();
     for (number, action) in work.layout.actions().rev() {
         let Action::MakeDirectory { path, attributes } = action else { continue };
         let (parent, name) = work.layout.staged(number, action);
@@ -122,8 +132,10 @@ fn finish_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_
         let inherited = rustix::fs::fstat(&*directory).map_err(host("read", path))?.st_mode & 0o2000;
         perms::apply(directory.as_fd(), Object::Directory, 0o755 | inherited, attributes, &work.names)
             .map_err(permissions(path))?;
+        let is = safe_path::identity(&*directory).map_err(host("read", path))?;
+        made.push(KnownPlace { path: path.clone(), is, destination: false });
     }
-    Ok(())
+    Ok(made)
 }
 
 fn put_all<S: Steps>(work: &Work<'_, S>, archive: &OwnedFd, puts: &[usize]) -> Result<Vec<Staged>, InstallError> {

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
 
+use rustix::fs::OFlags;
+
 use super::backups::{Chooser, Place};
 use super::error::{host, permissions};
 use super::journal::{BackupRecord, DirectoryRecord};
 use super::layout::{Layout, Standing, place};
 use super::mounts::Noted;
 use super::places::{self, Anchors, Directories, FileSystems};
+use super::ways::Ways;
 use super::{InstallError, InstallRequest, leaves_backup};
 use crate::perms;
 
@@ -37,21 +40,23 @@ pub(super) fn record_directories(
 ) -> Result<(Vec<DirectoryRecord>, Vec<BackupRecord>), InstallError> {
     let directories = Directories::new(anchors, &[]);
     let wanted = wanted_directories(layout, &directories)?;
+    let mut ways = Ways::new(anchors, &request.plan.entered);
     let worked_in = wanted.iter().filter(|(_, wanted)| wanted.backups).map(|(path, _)| *path);
     let application = worked_in.chain(request.destinations.iter().map(PathBuf::as_path));
     let mut chooser = Chooser::new(anchors, &layout.names, request.journal, application, backups)?;
     let mut records = Vec::with_capacity(wanted.len());
     for (path, wanted) in wanted {
-        let directory = match wanted.must_exist {
-            true => directories.expect(path)?,
-            false => match directories.find(path)? {
-                Some(directory) => directory,
+        let there = match wanted.must_exist {
+            true => ways.expect(path)?,
+            false => match ways.find(path)? {
+                Some(there) => there,
                 None => continue,
             },
         };
-        let stat = rustix::fs::fstat(&*directory).map_err(host("read", path))?;
+        let directory = there.open(OFlags::RDONLY).map_err(host("open", path))?;
+        let stat = rustix::fs::fstat(&directory).map_err(host("read", path))?;
         let attributes = match wanted.changes {
-            true => Some(perms::record(&*directory).map_err(permissions(path))?),
+            true => Some(perms::record(&directory).map_err(permissions(path))?),
             false => None,
         };
         let backups = match wanted.backups {

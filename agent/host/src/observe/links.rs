@@ -1,49 +1,35 @@
 //! Follows links for a look at the host, as far as the plan says.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
 
+use hostler_core::path_rule::UnsafeStep;
 use hostler_core::plan::{Follow, Leads};
 use nix::errno::Errno;
-use rustix::fs::{Mode, OFlags};
 
-use crate::safe_path::{Stopped, open_directory};
+use crate::safe_path::There;
 
 /// Where a link was followed to.
 pub(super) enum Followed {
-    /// A directory, opened, and its path without links.
-    To(OwnedFd, PathBuf),
+    /// A directory; and the first step on the way that is not safe.
+    To(There, Option<UnsafeStep>),
     /// It was not.
     Not(Leads),
     /// It could not be told.
     Unreadable(Errno),
 }
 
-/// Follows a link to its end, if that is a directory. `trusted`: root or the agent's own user made the link.
-pub(super) fn follow(link: &Path, how: Follow, trusted: bool) -> Followed {
-    match how {
-        Follow::Never => Followed::Not(Leads::NotFollowed),
-        Follow::IfTrusted if !trusted => Followed::Not(Leads::NotFollowed),
-        Follow::Always | Follow::IfTrusted => match open(link) {
-            Ok((opened, real)) => Followed::To(opened, real),
-            Err(errno) => not_there(errno),
-        },
-        Follow::BySafeSteps => match open_directory(link, OFlags::PATH) {
-            Ok((opened, real)) => Followed::To(opened, real),
-            Err(Stopped::Unsafe(step)) => Followed::Not(Leads::Unsafe(step)),
-            Err(Stopped::Kernel(errno)) => not_there(Errno::from_raw(errno.raw_os_error())),
-        },
+/// Follows a link in a directory to its end, if that is a directory. `trusted`: root or the agent's own user made the link.
+/// `takes_unsafe`: unsafe steps are for the plan to judge, also below destinations.
+pub(super) fn follow(above: &There, name: &OsStr, how: Follow, trusted: bool, takes_unsafe: bool) -> Followed {
+    if how == Follow::Never || (how == Follow::IfTrusted && !trusted) {
+        return Followed::Not(Leads::NotFollowed);
     }
-}
-
-fn open(link: &Path) -> Result<(OwnedFd, PathBuf), Errno> {
-    let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
-    let real = std::fs::canonicalize(link).map_err(errno)?;
-    // The path has no links any more; one that comes now is not followed at its end.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(&real, flags, Mode::empty()).map_err(|error| errno(error.into()))?;
-    Ok((opened, real))
+    match above.follow(name) {
+        Ok((_, Some(_))) if how == Follow::IfTrusted => Followed::Not(Leads::NotFollowed),
+        Ok((_, Some(step))) if how == Follow::BySafeSteps && !takes_unsafe => Followed::Not(Leads::Unsafe(step)),
+        Ok((there, step)) => Followed::To(there, step),
+        Err(errno) => not_there(Errno::from_raw(errno.raw_os_error())),
+    }
 }
 
 /// A link to nothing is a fact. Where the system could not tell, what was installed behind it must not be forgotten.

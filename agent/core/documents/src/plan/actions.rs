@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::ways::Place;
 use crate::appspec::spec::{AclEntry, SelinuxContext};
 use crate::shared_path::SharedPath;
 
@@ -29,6 +30,9 @@ pub struct Plan {
     /// Those of `links` that are below a destination: they are followed only by steps that the path rule allows; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links_below: Vec<PathBuf>,
+    /// The directories that are entered by a step that the path rule refuses, and which ones they are; ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entered: Vec<Place>,
     /// Wanted, but there already and retained: neither touched nor owned; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<SharedPath>,

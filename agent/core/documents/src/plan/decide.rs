@@ -13,6 +13,7 @@ use super::permissions;
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use super::wanted::{Wanted, WantedKind, WantedObject};
+use super::ways::{self, Ways};
 use crate::appspec::spec::FileExistsBehavior;
 
 /// The three ways out where a link stood before the first deployment: keep it, write through it, or replace it.
@@ -31,12 +32,14 @@ const KEEP_OR_REMOVE_LINK: &str = "to keep the link, leave that directory out of
 pub fn plan(wanted: &Wanted, facts: &HostFacts, behavior: FileExistsBehavior, cleanup: bool) -> Result<Plan, Problems> {
     let links = Links::new(wanted, facts);
     let mut needs = Needs::default();
-    let leftovers = leftovers::judge(wanted, facts, &links, cleanup, &mut needs);
+    let ways = Ways::new(wanted, facts);
+    let leftovers = leftovers::judge(wanted, facts, (&links, &ways), cleanup, &mut needs);
     let mut planner = Planner {
         wanted,
         facts,
         behavior: wanted.file_exists_behavior.unwrap_or(behavior),
         links,
+        ways,
         leftovers,
         needs,
         givers: Givers::new(&wanted.permissions, facts),
@@ -56,6 +59,7 @@ struct Planner<'a> {
     facts: &'a HostFacts,
     behavior: FileExistsBehavior,
     links: Links,
+    ways: Ways,
     leftovers: Leftovers,
     needs: Needs,
     givers: Givers<'a>,
@@ -119,7 +123,14 @@ impl<'a> Planner<'a> {
         if matches!(parent, Parent::Broken) {
             return Parent::Broken;
         }
-        match self.fact(object, parent) {
+        let fact = self.fact(object, parent);
+        if let (Some(step), false) = (self.ways.refused(&object.path), *fact == PathFact::Absent) {
+            let problem = ways::problem(&object.path, step);
+            self.attributes(object);
+            self.problems.push(problem);
+            return Parent::Broken;
+        }
+        match fact {
             PathFact::Absent => return self.make_directory(object, parent),
             PathFact::Directory(fact) => {
                 self.keep_directory(object);
@@ -243,10 +254,21 @@ impl<'a> Planner<'a> {
                 format!("{path} is there already: the deployment group {group} installed it"),
                 "give the groups destinations of their own, or set file_exists_behavior to OVERWRITE or RETAIN",
             ),
-            None => (
-                format!("{path} is there already and was not installed by the last deployment"),
-                "remove it, or set file_exists_behavior to OVERWRITE or RETAIN",
-            ),
+            None => match self.ways.changed_above(&object.path) {
+                Some(changed) => (
+                    format!(
+                        "{path} is there already, and {} is another directory than the one that the last deployment \
+                         installed into",
+                        shown(changed)
+                    ),
+                    "look who changed it; put the former directory back, remove what is there, or set file_exists_behavior \
+                     to OVERWRITE or RETAIN",
+                ),
+                None => (
+                    format!("{path} is there already and was not installed by the last deployment"),
+                    "remove it, or set file_exists_behavior to OVERWRITE or RETAIN",
+                ),
+            },
         };
         self.problem(ProblemCode::FileExists, object, message, hint);
     }
@@ -353,6 +375,7 @@ impl<'a> Planner<'a> {
         let below = self.wanted.links_below(self.facts);
         let followed = below.filter(|(_, _, leads)| matches!(leads, Leads::Directory { .. }));
         plan.links_below = followed.map(|(path, ..)| path.to_owned()).collect();
+        plan.entered = self.ways.into_entered();
         plan.kept = self.leftovers.kept;
         plan.kept.sort();
         // The longest list takes the others in.

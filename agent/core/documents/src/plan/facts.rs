@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::path_rule::UnsafeStep;
 
 use super::path_facts::PathFacts;
+use super::ways::{Identity, UnsafeEntry};
 
 /// Everything that was looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct HostFacts {
     pub agent: AgentFact,
     /// Which group owns the files and links of other groups that the plan is about, by resolved path; see `note_group`.
     pub others: HashMap<PathBuf, Arc<str>>,
+    /// The steps to paths that were looked at and that the path rule refuses, by path.
+    pub unsafe_steps: BTreeMap<PathBuf, UnsafeEntry>,
+    /// What the destinations of the last install are now, of those to which the way is another user's than root's.
+    pub places: BTreeMap<PathBuf, Identity>,
 }
 
 impl HostFacts {

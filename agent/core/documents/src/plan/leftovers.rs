@@ -8,6 +8,7 @@ use super::actions::{Action, InstalledEntry, InstalledKind};
 use super::facts::{HostFacts, Leads, PathFact};
 use super::needs::Needs;
 use super::wanted::{Follow, Wanted, WantedKind, WantedObject};
+use super::ways::Ways;
 use crate::shared_path::SharedPath;
 
 /// The symbolic links to directories that are followed, and the paths that things have because of them.
@@ -101,7 +102,13 @@ pub(super) struct Leftovers {
 }
 
 /// Judges every entry of the last install, children before their directories.
-pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: bool, needs: &mut Needs) -> Leftovers {
+pub(super) fn judge(
+    wanted: &Wanted,
+    facts: &HostFacts,
+    (links, ways): (&Links, &Ways),
+    cleanup: bool,
+    needs: &mut Needs,
+) -> Leftovers {
     let mut result = Leftovers::default();
     if wanted.last.is_empty() {
         return result;
@@ -110,12 +117,17 @@ pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: 
     let places = Places::new(wanted, links);
     result.owned = vec![None; wanted.objects.len()];
     for entry in wanted.last.iter().rev() {
+        // The group owns a place, and this is another one.
+        if ways.changed_above(&entry.path).is_some() {
+            continue;
+        }
         let real = links.real(&entry.path);
         let place = places.get(&real);
         let object = place.and_then(|place| wanted.objects.get(place));
         let now = match facts.at(&entry.path) {
             _ if !unseen.is_empty() && entry.path.ancestors().any(|path| unseen.contains(path)) => Now::Unseen,
             PathFact::Absent | PathFact::Other | PathFact::Unreadable { .. } => Now::Nothing,
+            _ if ways.is_beyond(&entry.path) => Now::Unseen,
             PathFact::File => Now::Is(InstalledKind::File),
             PathFact::Symlink { .. } => Now::Is(InstalledKind::Link),
             PathFact::Directory(_) => Now::Is(InstalledKind::Directory),
@@ -149,7 +161,7 @@ pub(super) fn judge(wanted: &Wanted, facts: &HostFacts, links: &Links, cleanup: 
 enum Now {
     /// Nothing, or something that no install puts anywhere.
     Nothing,
-    /// It, or what a directory above it holds, could not be looked at.
+    /// It, or what a directory above it holds, could not be looked at, or the way there is not safe.
     Unseen,
     Is(InstalledKind),
 }

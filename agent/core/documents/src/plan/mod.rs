@@ -32,6 +32,7 @@ mod scripts;
 mod source;
 mod summary;
 mod wanted;
+mod ways;
 
 pub use decide::plan;
 pub use facts::{AgentFact, DeviceFact, DirectoryFact, Guard, HostFacts, Leads, PathFact};
@@ -44,3 +45,4 @@ pub use scripts::{
 };
 pub use summary::{Change, ContentComparison, Summary, SummaryEntry};
 pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, destinations, wanted};
+pub use ways::{Identity, LastPlaces, Place, UnsafeEntry};

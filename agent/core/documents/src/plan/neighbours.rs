@@ -13,6 +13,7 @@ use super::facts::{HostFacts, PathFact};
 use super::leftovers::Links;
 use super::problem::{Problem, ProblemCode, shown};
 use super::wanted::Wanted;
+use super::ways;
 
 impl HostFacts {
     /// Notes which files and links of another group this plan is about. To be said after everything that `wanted` names
@@ -69,7 +70,7 @@ pub fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
     let unseen = unseen.warnings(ProblemCode::CannotLook, hint, |paths, _| {
         format!("{paths} of the last install could not be looked at; what is there stays, and stays the group's")
     });
-    [shared, left, unseen].concat()
+    [shared, left, unseen, ways::warnings(wanted, facts)].concat()
 }
 
 /// How many paths, and which is the first, for each group.

@@ -85,6 +85,10 @@ problem_codes! {
     LinkLeadsNowhere, "link_leads_nowhere", Host;
     /// A symbolic link above or at a destination that leads out of the root prefix.
     LinkLeavesRoot, "link_leaves_root", Host;
+    /// A way that a user could lead elsewhere.
+    UnsafePath, "unsafe_path", Host;
+    /// A destination that is another directory than the one that the last deployment installed into.
+    PlaceChanged, "place_changed", Host;
     /// Two destinations that are one place through a symbolic link.
     SamePlace, "same_place", Host;
     /// A directory in which the agent may not write.

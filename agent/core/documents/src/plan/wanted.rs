@@ -9,10 +9,12 @@ use super::look_at::{last_kind, look_at};
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use super::source::{self, Source};
+use super::ways::LastPlaces;
 use super::{paths, permissions};
 use crate::appspec::spec::{AclTag, AppSpec, FileExistsBehavior, FileMapping, Permission};
 use crate::bundle::{BundleEntry, BundleListing, EntryKind};
 use crate::limits::Limits;
+use crate::path_rule::UnsafePaths;
 use crate::shared_path::SharedPath;
 
 /// Everything that shall be there after the Install, and what of the host has to be looked at to plan it.
@@ -22,6 +24,9 @@ pub struct Wanted {
     pub(super) permissions: Vec<Permission>,
     pub(super) last: Vec<InstalledEntry>,
     pub(super) file_exists_behavior: Option<FileExistsBehavior>,
+    pub(super) places: LastPlaces,
+    /// What is done about ways that a user could lead elsewhere.
+    pub unsafe_paths: UnsafePaths,
     /// The paths to look at, ordered, each once, every ancestor before its children; the first is `/`.
     pub look_at: Vec<LookAt>,
     /// The directories whose names are to be listed, where they exist: those that may have to go.
@@ -48,6 +53,19 @@ impl Wanted {
     /// Whether something is wanted at a path, or the last install put something there.
     pub(super) fn is_about(&self, path: &Path) -> bool {
         find(&self.objects, path).is_some() || last_kind(&self.last, path).is_some()
+    }
+
+    /// By which ways the host may be entered: `places` are those of the last install.
+    #[must_use]
+    pub fn entering(mut self, mut places: LastPlaces, unsafe_paths: UnsafePaths) -> Self {
+        places.share_paths(&self.last);
+        (self.places, self.unsafe_paths) = (places, unsafe_paths);
+        self
+    }
+
+    /// The paths of the destinations that the last install had, as far as it noted them.
+    pub fn last_destinations(&self) -> impl Iterator<Item = &Path> {
+        self.places.noted().iter().filter(|place| place.destination).map(|place| place.path.as_path())
     }
 
     /// Links below destinations are followed where the path rule allows, as the CodeDeploy agent follows them. What
@@ -188,6 +206,8 @@ pub fn wanted(spec: &AppSpec, listing: &BundleListing, last: Option<Vec<Installe
         objects,
         permissions: spec.permissions.clone(),
         last,
+        places: LastPlaces::default(),
+        unsafe_paths: UnsafePaths::default(),
         file_exists_behavior: spec.file_exists_behavior,
         users,
         groups,

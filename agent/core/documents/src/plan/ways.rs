@@ -1,0 +1,252 @@
+//! By which ways a plan goes: steps that the path rule refuses, and directories that are known again.
+//!
+//! A user who owns a directory decides what its names lead to. So a directory below it that is root's is entered only if
+//! it is the very one that the last install noted, or holds nothing that could be harmed; and what the group owns stands in
+//! a place, not below a name. Where only root could have changed a way, an operator moved the application, and it is
+//! followed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::HostFacts;
+use super::problem::{Problem, ProblemCode, shown};
+use super::wanted::Wanted;
+use crate::path_rule::{UnsafePaths, UnsafeStep};
+use crate::shared_path::SharedPath;
+
+/// By what a directory is known again, also after a reboot, a remount and on another host of the same image. Device numbers
+/// are not among it: they change with each of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The kind of its file system (`f_type`). A user may mount a FUSE file system, whose inode numbers and times are only
+    /// that user's word, but cannot make it another kind.
+    pub kind: u64,
+    /// Its inode number.
+    pub inode: u64,
+    /// When it was made: seconds and nanoseconds since 1970; `None` where the file system does not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<(i64, u32)>,
+}
+
+impl Identity {
+    /// Whether both are one directory.
+    pub fn is(&self, other: &Self) -> bool {
+        let born_apart = matches!((self.born, other.born), (Some(one), Some(other)) if one != other);
+        self.kind == other.kind && self.inode == other.inode && !born_apart
+    }
+}
+
+/// A directory in which an install worked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its path, as the plan names it.
+    pub path: SharedPath,
+    /// Which one it is.
+    pub is: Identity,
+    /// Whether the appspec names it as a destination.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub destination: bool,
+}
+
+/// In which directories the last install worked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LastPlaces {
+    /// There was none, or another agent made it.
+    #[default]
+    Unknown,
+    /// An earlier version of this agent made it, which noted none.
+    NotNoted,
+    /// These, ordered by path.
+    Noted(Vec<Place>),
+}
+
+impl LastPlaces {
+    pub(super) fn noted(&self) -> &[Place] {
+        match self {
+            Self::Noted(places) => places,
+            Self::Unknown | Self::NotNoted => &[],
+        }
+    }
+
+    fn get(&self, path: &Path) -> Option<&Place> {
+        let places = self.noted();
+        places.binary_search_by(|place| place.path.as_path().cmp(path)).ok().and_then(|at| places.get(at))
+    }
+
+    /// Lets them have the very paths of the entries of the same install.
+    pub(super) fn share_paths(&mut self, last: &[super::actions::InstalledEntry]) {
+        let Self::Noted(places) = self else { return };
+        let mut entries = last.iter().peekable();
+        for place in places {
+            while entries.next_if(|entry| entry.path < place.path).is_some() {}
+            if let Some(entry) = entries.peek().filter(|entry| entry.path == place.path) {
+                place.path = entry.path.clone();
+            }
+        }
+    }
+}
+
+/// A directory to which a step leads that the path rule refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsafeEntry {
+    /// The step.
+    pub step: UnsafeStep,
+    /// Which directory it is.
+    pub is: Identity,
+    /// Whether it is on another file system than the directory that it is in, or behind a symbolic link. What is neither
+    /// was made in that directory: a user cannot bring it there from another one.
+    pub apart: bool,
+    /// Whether nothing is in it.
+    pub empty: bool,
+}
+
+/// Why a directory is entered by an unsafe step, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The last install noted it.
+    Known,
+    /// It holds nothing that could be harmed: a hook made it for this deployment.
+    Empty,
+    /// The last install worked in it by name, and did not note which one it was.
+    FirstUse,
+    /// The configuration says so.
+    Warned,
+    Refused,
+}
+
+fn judge(wanted: &Wanted, path: &Path, entry: &UnsafeEntry) -> Verdict {
+    if wanted.places.get(path).is_some_and(|place| place.is.is(&entry.is)) {
+        return Verdict::Known;
+    }
+    if entry.empty && !entry.apart {
+        return Verdict::Empty;
+    }
+    if wanted.places == LastPlaces::NotNoted && !entry.apart && was_worked_in(wanted, path) {
+        return Verdict::FirstUse;
+    }
+    match wanted.unsafe_paths {
+        UnsafePaths::Warn => Verdict::Warned,
+        UnsafePaths::Refuse => Verdict::Refused,
+    }
+}
+
+/// Whether the last install put something at a path or below it.
+fn was_worked_in(wanted: &Wanted, path: &Path) -> bool {
+    let at = wanted.last.partition_point(|entry| entry.path.as_path() < path);
+    wanted.last.get(at).is_some_and(|entry| entry.path.starts_with(path))
+}
+
+/// The ways of a plan, judged.
+#[derive(Default)]
+pub(super) struct Ways {
+    refused: BTreeMap<PathBuf, UnsafeStep>,
+    /// Destinations that are other directories now.
+    changed: Vec<PathBuf>,
+    entered: Vec<Place>,
+}
+
+impl Ways {
+    pub fn new(wanted: &Wanted, facts: &HostFacts) -> Self {
+        let mut ways = Self::default();
+        for (path, entry) in &facts.unsafe_steps {
+            match judge(wanted, path, entry) {
+                Verdict::Refused => drop(ways.refused.insert(path.clone(), entry.step.clone())),
+                _ => ways.entered.push(Place { path: path.as_path().into(), is: entry.is, destination: false }),
+            }
+        }
+        let changed = facts
+            .places
+            .iter()
+            .filter(|(path, now)| wanted.places.get(path).is_some_and(|place| place.destination && !place.is.is(now)));
+        ways.changed = changed.map(|(path, _)| path.clone()).collect();
+        ways
+    }
+
+    /// The step for which a path itself is not entered.
+    pub fn refused(&self, path: &Path) -> Option<&UnsafeStep> {
+        self.refused.get(path)
+    }
+
+    /// Whether a path is reached by a step that is refused.
+    pub fn is_beyond(&self, path: &Path) -> bool {
+        !self.refused.is_empty() && path.ancestors().any(|above| self.refused.contains_key(above))
+    }
+
+    /// The destination at or above a path that is another directory than the last install's.
+    pub fn changed_above(&self, path: &Path) -> Option<&Path> {
+        self.changed.iter().map(PathBuf::as_path).find(|changed| path.starts_with(changed))
+    }
+
+    /// Which directories are entered all the same.
+    pub fn into_entered(self) -> Vec<Place> {
+        self.entered
+    }
+}
+
+/// Why a directory is not entered.
+pub(super) fn problem(path: &Path, step: &UnsafeStep) -> Problem {
+    let message = format!("the way to {} is not safe: {}", shown(path), shown(Path::new(&step.to_string())));
+    Problem::new(ProblemCode::UnsafePath, message, hint(step)).path(path)
+}
+
+fn hint(step: &UnsafeStep) -> String {
+    let (from, to) = (shown(&step.from), shown(&step.to));
+    let other = match step.to_owner {
+        // Never advise to give away `/`.
+        _ if step.to == Path::new("/") => "name the place itself as destination".to_owned(),
+        _ => format!("give {to} to user {} with all that is in it, or install elsewhere", step.from_owner),
+    };
+    format!(
+        "let root own {from} (chown -h root), or {other}; a host that needs it as it is sets unsafe_paths: warn in the \
+         configuration for one deployment, which notes the place"
+    )
+}
+
+/// At most so many unsafe ways are warned of one by one.
+const WARNED: usize = 10;
+
+/// What a plan enters or leaves alone although or because the path rule says otherwise.
+pub(super) fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
+    let of = |path: &Path, message: String, hint: &str| Problem::new(ProblemCode::UnsafePath, message, hint).path(path);
+    let mut found = Vec::new();
+    for (path, entry) in &facts.unsafe_steps {
+        let (shown_path, step) = (shown(path), shown(Path::new(&entry.step.to_string())));
+        match judge(wanted, path, entry) {
+            Verdict::Known | Verdict::Empty => {}
+            Verdict::FirstUse => found.push(of(
+                path,
+                format!("{shown_path} is taken for the directory of the last deployment, which did not note it: {step}"),
+                "look whether it is the application's; from this deployment on it is known by its inode",
+            )),
+            Verdict::Warned => found.push(of(
+                path,
+                format!("the way to {shown_path} is not safe, and is taken because of unsafe_paths: warn: {step}"),
+                "look whether it is the application's; this deployment notes it, and later ones do not need the setting",
+            )),
+            Verdict::Refused => found.push(of(
+                path,
+                format!("what the last deployment installed at and below {shown_path} stays: {step}"),
+                "remove it by hand if it is the application's",
+            )),
+        }
+    }
+    let more = found.len().saturating_sub(WARNED);
+    found.truncate(WARNED);
+    if more > 0 {
+        let message = format!("{more} more directories are reached by ways that are not safe");
+        found.push(Problem::new(ProblemCode::UnsafePath, message, "hostler plan shows more once these are mended"));
+    }
+    let ways = Ways::new(wanted, facts);
+    found.extend(ways.changed.iter().take(WARNED).map(|path| {
+        let message = format!(
+            "{} is another directory than the one that the last deployment installed into: nothing in it is the group's, \
+             and nothing in it is removed or replaced as such",
+            shown(path)
+        );
+        let hint = "a user who owns a directory above it has changed it; what was installed is where that user put it";
+        Problem::new(ProblemCode::PlaceChanged, message, hint).path(path)
+    }));
+    found
+}
