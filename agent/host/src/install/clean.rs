@@ -137,6 +137,9 @@ fn delete_beside<S: Steps>(
 ) -> Result<Deleted, InstallError> {
     let path = action.path();
     match directories.find(place(path).0) {
+        Ok(Some(parent)) if ours == Ours::Everything && work.anchors.guard().is_some() => {
+            delete_tree(work, number, parent.as_fd(), path, name)
+        }
         Ok(Some(parent)) => delete(work, number, parent.as_fd(), path, name, ours),
         Ok(None)
         | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
@@ -144,6 +147,34 @@ fn delete_beside<S: Steps>(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Deletes a staged tree below a directory whose owner may have given its temporary name to something else.
+fn delete_tree<S: Steps>(
+    work: &Work<'_, S>,
+    number: usize,
+    parent: BorrowedFd<'_>,
+    path: &Path,
+    name: &str,
+) -> Result<Deleted, InstallError> {
+    let failed = || host("delete what is temporary of", path);
+    let staged = place(path).0.join(name);
+    let directory = match open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(Deleted::WasNotThere),
+        // A file or a link: only the name goes.
+        Err(Errno::NOTDIR | Errno::LOOP) => return delete(work, number, parent, path, name, Ours::Temporary),
+        Err(errno) => return Err(failed()(errno)),
+    };
+    let is_ours = work.anchors.guard().map_or(Ok(true), |guard| guard.is_staged(path, &staged, &directory));
+    if !is_ours.map_err(failed())? {
+        return Ok(Deleted::NotEmpty);
+    }
+    for entry in entries(&directory).map_err(failed())? {
+        let entry = entry.to_string_lossy();
+        delete(work, number, directory.as_fd(), path, &entry, Ours::Everything)?;
+    }
+    delete(work, number, parent, path, name, Ours::Temporary)
 }
 
 /// Deletes one name.

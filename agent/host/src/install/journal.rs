@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::InstallError;
 use super::mounts::FileSystemRecord;
 use super::steps::{Step, Steps};
+use super::ways::Guard;
 use crate::perms::Recorded;
 
 const VERSION: u32 = 2;
@@ -229,7 +230,7 @@ impl Journal {
         {
             return Err(failed("create", &self.path, source));
         }
-        for name in [STAGED, Phase::Staging.file()] {
+        for name in [STAGED, PLACES, Phase::Staging.file()] {
             let path = self.path.join(name);
             File::create(&path).map_err(|source| failed("write", &path, source))?;
         }
@@ -275,8 +276,10 @@ impl Journal {
             _ => {}
         }
         // Its name is on disk with the record's; later its content is all that has to follow.
-        let staged = self.path.join(STAGED);
-        File::create(&staged).map_err(|source| failed("write", &staged, source))?;
+        for name in [STAGED, PLACES] {
+            let path = self.path.join(name);
+            File::create(&path).map_err(|source| failed("write", &path, source))?;
+        }
         let staging = self.path.join(Phase::Staging.file());
         steps.before(Step::Mark(Phase::Staging))?;
         std::fs::rename(new, &staging).map_err(|source| failed("write", &staging, source))?;
@@ -305,6 +308,25 @@ impl Journal {
     /// covers it: without it they are known by name, as those of earlier versions are.
     pub fn write_places(&self, places: &[Place]) -> Result<(), InstallError> {
         write_json(&self.path.join(PLACES), &places).map(drop)
+    }
+
+    /// By what an Install that is taken back knows its own directories; nothing for one of an earlier version, which noted
+    /// none, and where a power loss took away what was noted.
+    pub fn guard(&self, record: &Record<'_>, phase: Phase) -> Result<Option<Guard>, InstallError> {
+        let noted = self.path.join(PLACES);
+        if !noted.try_exists().map_err(|source| failed("read", &noted, source))? {
+            return Ok(None);
+        }
+        let document = self.path.join(phase.file());
+        let written = std::fs::metadata(&document).map_err(|source| failed("read", &document, source))?;
+        let began = (written.mtime(), u32::try_from(written.mtime_nsec()).unwrap_or(0));
+        let mut places = record.plan.entered.clone();
+        match self.read_places()? {
+            Some(noted) => places.extend(noted),
+            None if phase != Phase::Staging => return Ok(None),
+            None => {}
+        }
+        Ok(Some(Guard::new(places, Some(began))))
     }
 
     /// In which directories the Install worked, ordered by path; `None` where that was not written down.

@@ -71,6 +71,7 @@ pub use outcome::{
 };
 use places::{Anchors, FileSystems};
 use steps::{Step, Steps, Straight};
+use ways::Guard;
 
 use crate::perms::{self, Names};
 
@@ -280,13 +281,16 @@ fn forward<S: Steps>(
     let mut record = Record::new(request.deployment.clone(), request.plan);
     let layout = Layout::new(request.deployment, request.plan);
     let mut noted = Noted::new();
-    let anchors = Anchors::resolve(request.root, request.links, &request.plan.entered, &mut noted)?;
+    let mut anchors = Anchors::resolve(request.root, request.links, &request.plan.entered, &mut noted)?;
     let mut file_systems = FileSystems::default();
     record.anchors = anchors.records();
-    (record.directories, record.backups) =
-        survey::record_directories(request, place, &layout, &anchors, &mut file_systems, &mut noted)?;
+    let found = survey::record_directories(request, place, &layout, &anchors, &mut file_systems, &mut noted)?;
+    (record.directories, record.backups) = (found.directories, found.backups);
     record.file_systems = noted.records;
-    let places = ways::existing(request.plan, request.destinations, &anchors);
+    let (places, users) = ways::existing(request.plan, request.destinations, &anchors);
+    if users || found.by_users {
+        anchors.guarded_by(Guard::new(request.plan.entered.clone(), None));
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let archive = rustix::fs::open(request.archive, flags, Mode::empty()).map_err(host("open", request.archive))?;
     journal.begin(&record, steps)?;

@@ -20,7 +20,10 @@ use crate::perms::Names;
 /// Undoes an interrupted or finished run from the phase that its journal is in.
 pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S) -> Result<Undone, InstallError> {
     let mut record = journal.read(phase)?;
-    let anchors = reach(journal, &mut record)?;
+    let mut anchors = reach(journal, &mut record)?;
+    if let Some(guard) = journal.guard(&record, phase)? {
+        anchors.guarded_by(guard);
+    }
     // A root that is another directory now is another image: only somebody who knows can say what became of this one.
     if let Some(root) = record.anchors.iter().find(|anchor| anchor.path == Path::new("/") && !anchors.has(anchor))
         && !journal.is_given_up()?

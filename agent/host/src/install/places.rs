@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use hostler_core::path_rule::is_trusted;
 use hostler_core::plan::Place;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -21,8 +22,9 @@ use super::journal::{AnchorRecord, DirectoryRecord};
 use super::layout::place;
 use super::mounts::{Noted, Reach};
 use super::steps::Steps;
-use super::ways::{self, Ways};
+use super::ways::{self, Guard, Levels, Ways};
 use crate::safe_path::There;
+use crate::users::own_uid;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -96,6 +98,8 @@ struct Anchor {
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     by_path: HashMap<PathBuf, Anchor>,
+    /// Where users own directories on the ways, what is entered below them.
+    guard: Option<Guard>,
 }
 
 impl Anchors {
@@ -193,9 +197,24 @@ impl Anchors {
         }
     }
 
-    /// The path of the nearest anchor above a path, or at it, and where that really is.
-    pub fn nearest(&self, path: &Path) -> Option<(&Path, &Path)> {
-        self.above(path).map(|anchor| (anchor.record.path.as_path(), anchor.record.real.as_path()))
+    /// The path of the nearest anchor above a path, or at it.
+    pub fn nearest(&self, path: &Path) -> Option<&Path> {
+        self.above(path).map(|anchor| anchor.record.path.as_path())
+    }
+
+    /// Whether users other than root and the agent's own something on the ways to the anchors.
+    pub fn are_by_users(&self) -> bool {
+        let agent = own_uid();
+        self.by_path.values().any(|anchor| anchor.there.by_user || !is_trusted(agent, anchor.there.owner))
+    }
+
+    /// From now on every way is walked, and unsafe steps are taken only into what the guard knows.
+    pub fn guarded_by(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// The anchor of this path.
@@ -230,6 +249,7 @@ pub(super) struct Directories<'a> {
     known: &'a [DirectoryRecord],
     /// Those of them that were made anew since.
     remade: RefCell<BTreeSet<PathBuf>>,
+    levels: RefCell<Levels>,
     open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
@@ -277,7 +297,7 @@ const KEPT: usize = 128;
 
 impl<'a> Directories<'a> {
     pub fn new(anchors: &'a Anchors, known: &'a [DirectoryRecord]) -> Self {
-        Self { anchors, known, remade: RefCell::default(), open: RefCell::default() }
+        Self { anchors, known, remade: RefCell::default(), levels: RefCell::default(), open: RefCell::default() }
     }
 
     /// From now on it need not be the very directory that it was.
@@ -290,10 +310,15 @@ impl<'a> Directories<'a> {
         if let Some(known) = self.open.borrow().get(path) {
             return Ok(Rc::clone(known));
         }
-        let anchor = self.anchors.above(path).ok_or(Errno::NOENT)?;
-        let below = path.strip_prefix(&anchor.record.path).unwrap_or(path);
-        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-        let directory = Rc::new(open_below(anchor.there.directory.as_fd(), below, DIRECTORY)?);
+        let directory = Rc::new(match &self.anchors.guard {
+            Some(guard) => guard.open(self.anchors, &mut self.levels.borrow_mut(), path, ANOTHER, DIRECTORY)?,
+            None => {
+                let anchor = self.anchors.above(path).ok_or(Errno::NOENT)?;
+                let below = path.strip_prefix(&anchor.record.path).unwrap_or(path);
+                let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+                open_below(anchor.there.directory.as_fd(), below, DIRECTORY)?
+            }
+        });
         if let Ok(at) = self.known.binary_search_by(|known| known.path.as_path().cmp(path)) {
             let inode = rustix::fs::fstat(&*directory)?.st_ino;
             let other = self.known.get(at).is_some_and(|known| known.inode != inode);
@@ -333,6 +358,7 @@ impl<'a> Directories<'a> {
     /// Closes what is kept: a directory of one of these paths was or will be renamed.
     pub fn forget(&self) {
         self.open.borrow_mut().clear();
+        *self.levels.borrow_mut() = Levels::default();
     }
 }
 

@@ -95,6 +95,10 @@ fn make_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>)
         work.steps.before(Step::Make(number))?;
         rustix::fs::mkdirat(&*parent, &*name, Mode::RWXU).map_err(cannot_create(path, &name))?;
         if work.layout.standing(number) == Standing::Top {
+            if let Some(guard) = work.anchors.guard() {
+                let staged = place(path).0.join(&name);
+                guard.note_made(parent.as_fd(), &name, &staged)?;
+            }
             tops.push(number);
         }
     }

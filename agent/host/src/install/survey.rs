@@ -28,6 +28,16 @@ struct Wanted {
     backups: bool,
 }
 
+/// What was found.
+pub(super) struct Found {
+    /// The directories, ordered by path.
+    pub directories: Vec<DirectoryRecord>,
+    /// Those that take the backups.
+    pub backups: Vec<BackupRecord>,
+    /// Whether users own something on the ways there.
+    pub by_users: bool,
+}
+
 /// Looks at every existing directory that the plan works in, before anything is touched, and decides where the backups
 /// are kept.
 pub(super) fn record_directories(
@@ -37,7 +47,7 @@ pub(super) fn record_directories(
     anchors: &Anchors,
     file_systems: &mut FileSystems,
     noted: &mut Noted,
-) -> Result<(Vec<DirectoryRecord>, Vec<BackupRecord>), InstallError> {
+) -> Result<Found, InstallError> {
     let directories = Directories::new(anchors, &[]);
     let wanted = wanted_directories(layout, &directories)?;
     let mut ways = Ways::new(anchors, &request.plan.entered);
@@ -68,7 +78,7 @@ pub(super) fn record_directories(
         let (path, inode, file_system) = (path.to_owned(), stat.st_ino, noted.add(&directory));
         records.push(DirectoryRecord { path, inode, file_system, modified, attributes, backups });
     }
-    Ok((records, chooser.records()))
+    Ok(Found { directories: records, by_users: ways.are_by_users(), backups: chooser.records() })
 }
 
 fn wanted_directories<'a>(

@@ -67,11 +67,15 @@ fn place_new<S: Steps>(
     let (parent, name) = place(path);
     let directory = directories.expect(parent)?;
     work.steps.before(Step::Swap(number))?;
-    let directory = directory.as_fd();
-    rename_new(directory, work.layout.names.name(number), directory, name).map_err(|errno| match errno {
+    let (directory, staged) = (directory.as_fd(), work.layout.names.name(number));
+    rename_new(directory, &staged, directory, name).map_err(|errno| match errno {
         Errno::EXIST => InstallError::Occupied { path: path.to_owned() },
         errno => host("put in place", path)(errno),
-    })
+    })?;
+    match work.anchors.guard().map(|guard| guard.took_effect(&parent.join(staged), directory, name)) {
+        None | Some(Ok(true)) => Ok(()),
+        Some(Ok(false) | Err(_)) => Err(InstallError::Moved { path: path.to_owned() }),
+    }
 }
 
 fn replace<S: Steps>(

@@ -2,8 +2,11 @@
 //! only into the very directory that the plan entered by it. The owner of a directory above may have changed what its names
 //! lead to since the plan was made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use hostler_core::path_rule::{UnsafeStep, is_trusted};
 use hostler_core::plan::actions::{InstalledKind, Plan};
@@ -13,24 +16,84 @@ use rustix::io::Errno;
 
 use super::InstallError;
 use super::error::host;
-use super::places::{Anchors, link_or};
+use super::places::{Anchors, link_or, open_below};
+use super::swap::entries;
 use crate::safe_path::{There, identity};
 use crate::users::own_uid;
 
 const LOOK: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Walks to directories below anchors. Paths that come in order are walked cheaply.
+/// As many directories are kept open as hardly any way has.
+const KEPT: usize = 64;
+
+/// Why a way was not walked to its end.
+pub(super) enum Stopped {
+    Unsafe { path: PathBuf, step: UnsafeStep },
+    Kernel(Errno),
+}
+
+/// The directories on the way to the last one that was walked to. Paths that come in order are walked cheaply.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
+    way: Vec<(PathBuf, There)>,
+    /// Whether a user other than root and the agent's owns something that was walked to.
+    users: bool,
+}
+
+impl Levels {
+    /// Goes to a directory below its anchor; unsafe steps into what `accepts` says.
+    pub fn go<'l>(
+        &'l mut self,
+        anchors: &'l Anchors,
+        path: &Path,
+        accepts: impl Fn(&Path, &There) -> Result<bool, Errno>,
+    ) -> Result<&'l There, Stopped> {
+        let Self { way: levels, users } = self;
+        let Some(top) = anchors.nearest(path) else { return Err(Stopped::Kernel(Errno::NOENT)) };
+        let stays = |known: &Path| path.starts_with(known) && known.starts_with(top) && known != top;
+        while levels.last().is_some_and(|(known, _)| !stays(known)) {
+            levels.pop();
+        }
+        let agent = own_uid();
+        let mut here = levels.last().map_or(top, |(known, _)| known).to_owned();
+        for name in path.strip_prefix(&here).unwrap_or(Path::new("")).iter() {
+            here.push(name);
+            let from = levels.last().map(|(_, there)| there).or_else(|| anchors.there(top));
+            let from = from.ok_or(Stopped::Kernel(Errno::NOENT))?;
+            let opened = rustix::fs::openat(&from.directory, name, LOOK, Mode::empty());
+            let kernel = |errno| Stopped::Kernel(link_or(errno, from.directory.as_fd(), Path::new(name)));
+            let directory = opened.map_err(kernel)?;
+            let stat = rustix::fs::fstat(&directory).map_err(Stopped::Kernel)?;
+            let trusted = is_trusted(agent, from.owner);
+            let (real, by_user) = (from.real.join(name), from.by_user || !trusted);
+            let there = There { directory, real, owner: stat.st_uid, device: stat.st_dev, by_user };
+            if !trusted && from.owner != there.owner && !accepts(&here, &there).map_err(Stopped::Kernel)? {
+                let (from, from_owner) = (from.real.clone(), from.owner);
+                let step = UnsafeStep { from, from_owner, to: there.real, to_owner: there.owner };
+                return Err(Stopped::Unsafe { path: here, step });
+            }
+            *users |= there.by_user || !is_trusted(agent, there.owner);
+            if levels.len() >= KEPT {
+                levels.remove(0);
+            }
+            levels.push((here.clone(), there));
+        }
+        let found = levels.last().map(|(_, there)| there).or_else(|| anchors.there(top));
+        found.ok_or(Stopped::Kernel(Errno::NOENT))
+    }
+}
+
+/// Walks to the directories of a plan.
 pub(super) struct Ways<'a> {
     anchors: &'a Anchors,
-    /// What the plan enters by unsafe steps, ordered by path.
+    /// What the plan enters by unsafe steps.
     entered: &'a [Place],
-    agent: u32,
-    levels: Vec<(PathBuf, There)>,
+    levels: Levels,
 }
 
 impl<'a> Ways<'a> {
     pub fn new(anchors: &'a Anchors, entered: &'a [Place]) -> Self {
-        Self { anchors, entered, agent: own_uid(), levels: Vec::new() }
+        Self { anchors, entered, levels: Levels::default() }
     }
 
     /// Goes to a directory; `None` where it does not exist.
@@ -38,52 +101,22 @@ impl<'a> Ways<'a> {
     /// # Errors
     /// A step is not safe, or something else than a directory is on the way.
     pub fn find(&mut self, path: &Path) -> Result<Option<&There>, InstallError> {
-        let Some((top, _)) = self.anchors.nearest(path) else { return Ok(None) };
-        let stays = |known: &Path| path.starts_with(known) && known.starts_with(top) && known != top;
-        while self.levels.last().is_some_and(|(known, _)| !stays(known)) {
-            self.levels.pop();
-        }
-        let mut here = self.levels.last().map_or(top, |(known, _)| known).to_owned();
-        for name in path.strip_prefix(&here).unwrap_or(Path::new("")).iter() {
-            here.push(name);
-            let Some(from) = self.levels.last().map(|(_, there)| there).or_else(|| self.anchors.there(top)) else {
-                return Ok(None);
-            };
-            let directory = match rustix::fs::openat(&from.directory, name, LOOK, Mode::empty()) {
-                Ok(directory) => directory,
-                Err(Errno::NOENT) => return Ok(None),
-                Err(errno) => {
-                    return Err(match link_or(errno, std::os::fd::AsFd::as_fd(&from.directory), Path::new(name)) {
-                        Errno::NOTDIR => InstallError::Changed {
-                            path: path.to_owned(),
-                            planned: "directory",
-                            found: "file or other object",
-                        },
-                        errno => host("open", path)(errno),
-                    });
-                }
-            };
-            let stat = rustix::fs::fstat(&directory).map_err(host("read", &here))?;
-            let trusted = is_trusted(self.agent, from.owner);
-            let there = There {
-                directory,
-                real: from.real.join(name),
-                owner: stat.st_uid,
-                device: stat.st_dev,
-                by_user: from.by_user || !trusted,
-            };
-            if !trusted && from.owner != there.owner {
-                let step = UnsafeStep {
-                    from: from.real.clone(),
-                    from_owner: from.owner,
-                    to: there.real.clone(),
-                    to_owner: there.owner,
-                };
-                enter(self.entered, &here, &there, step)?;
+        let Self { anchors, entered, levels } = self;
+        match levels.go(anchors, path, |path, there| is_entered(entered, path, there)) {
+            Ok(there) => Ok(Some(there)),
+            Err(Stopped::Kernel(Errno::NOENT)) => Ok(None),
+            Err(Stopped::Unsafe { path, step }) => Err(InstallError::UnsafePath { path, step }),
+            Err(Stopped::Kernel(Errno::NOTDIR)) => {
+                let (planned, found) = ("directory", "file or other object");
+                Err(InstallError::Changed { path: path.to_owned(), planned, found })
             }
-            self.levels.push((here.clone(), there));
+            Err(Stopped::Kernel(errno)) => Err(host("open", path)(errno)),
         }
-        Ok(self.levels.last().map(|(_, there)| there).or_else(|| self.anchors.there(top)))
+    }
+
+    /// Whether users own something on the ways that were walked.
+    pub fn are_by_users(&self) -> bool {
+        self.levels.users || self.anchors.are_by_users()
     }
 
     /// As [`find`](Self::find), for a directory that the plan counts on.
@@ -92,16 +125,101 @@ impl<'a> Ways<'a> {
     }
 }
 
+fn is_entered(entered: &[Place], path: &Path, there: &There) -> Result<bool, Errno> {
+    let Some(place) = entered.iter().find(|place| place.path.as_path() == path) else { return Ok(false) };
+    Ok(place.is.is(&identity(&there.directory)?))
+}
+
+/// The directories that an Install, or its undoing, enters by unsafe steps: those that the plan entered, and its own. The
+/// owner of the directory that one is in may give its name to another one at any moment.
+#[derive(Debug)]
+pub(super) struct Guard {
+    places: Vec<Place>,
+    /// What this run made, by its temporary name.
+    made: Mutex<HashMap<PathBuf, Identity>>,
+    /// What is older was not made by the Install.
+    began: Option<(i64, u32)>,
+}
+
+impl Guard {
+    /// `places`: what the plan entered, and what the Install noted. `began`: when it began, in seconds and
+    /// nanoseconds since 1970.
+    pub fn new(mut places: Vec<Place>, began: Option<(i64, u32)>) -> Self {
+        places.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { places, made: Mutex::default(), began }
+    }
+
+    /// Opens a directory; `stopped` stands for one that is entered by an unsafe step and is none of these.
+    pub fn open(
+        &self,
+        anchors: &Anchors,
+        levels: &mut Levels,
+        path: &Path,
+        stopped: Errno,
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
+        match levels.go(anchors, path, |path, there| Ok(self.is_one(path, &identity(&there.directory)?))) {
+            Ok(there) => there.open(flags),
+            Err(Stopped::Unsafe { .. }) => Err(stopped),
+            Err(Stopped::Kernel(errno)) => Err(errno),
+        }
+    }
+
+    fn is_one(&self, path: &Path, is: &Identity) -> bool {
+        if self.made.lock().unwrap_or_else(PoisonError::into_inner).get(path).is_some_and(|made| made.is(is)) {
+            return true;
+        }
+        // One path may be there twice: as it was entered, and as it was noted.
+        let from = self.places.partition_point(|place| place.path.as_path() < path);
+        let same = self.places.iter().skip(from).take_while(|place| place.path.as_path() == path);
+        same.into_iter().any(|place| place.is.is(is))
+    }
+
+    /// Knows a directory again that was just made: it is the agent's, closed and empty.
+    pub fn note_made(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), InstallError> {
+        let failed = || host("open", path);
+        let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed())?;
+        let stat = rustix::fs::fstat(&directory).map_err(failed())?;
+        let is_new = stat.st_uid == own_uid() && stat.st_mode & 0o777 == 0o700;
+        if !is_new || !entries(&directory).map_err(failed())?.is_empty() {
+            return Err(InstallError::Moved { path: path.to_owned() });
+        }
+        let is = identity(&directory).map_err(failed())?;
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), is);
+        Ok(())
+    }
+
+    /// Whether what took its place is what was made under the temporary name.
+    pub fn took_effect(&self, staged: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(staged).copied();
+        let Some(made) = made else { return Ok(true) };
+        Ok(made.is(&identity(rustix::fs::openat(parent, name, LOOK, Mode::empty())?)?))
+    }
+
+    /// Whether a directory with a temporary name was made for the action with this path.
+    pub fn is_staged(&self, path: &Path, staged: &Path, directory: &OwnedFd) -> Result<bool, Errno> {
+        let is = identity(directory)?;
+        let noted = self.places.binary_search_by(|place| place.path.as_path().cmp(path)).is_ok();
+        if noted || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains_key(staged) {
+            return Ok(self.is_one(path, &is) || self.is_one(staged, &is));
+        }
+        // A crash came before it was noted.
+        Ok(!matches!((is.born, self.began), (Some(born), Some(began)) if born < began))
+    }
+}
+
 /// Takes an unsafe step, if the plan entered this very directory by it.
 pub(super) fn enter(entered: &[Place], path: &Path, there: &There, step: UnsafeStep) -> Result<(), InstallError> {
-    let is = identity(&there.directory).map_err(host("read", path))?;
-    let planned = entered.iter().any(|place| place.path.as_path() == path && place.is.is(&is));
-    if planned { Ok(()) } else { Err(InstallError::UnsafePath { path: path.to_owned(), step }) }
+    match is_entered(entered, path, there).map_err(host("read", path))? {
+        true => Ok(()),
+        false => Err(InstallError::UnsafePath { path: path.to_owned(), step }),
+    }
 }
 
 /// Which directories exist already that the next deployment has to know again: those that the group owns, the destinations
-/// with what is above them, and those that are entered by unsafe steps. What cannot be reached safely is not noted.
-pub(super) fn existing(plan: &Plan, destinations: &[PathBuf], anchors: &Anchors) -> Vec<Place> {
+/// with what is above them, and those that are entered by unsafe steps. What cannot be reached safely is not noted. And
+/// whether users own something on the ways there.
+pub(super) fn existing(plan: &Plan, destinations: &[PathBuf], anchors: &Anchors) -> (Vec<Place>, bool) {
     let entered = plan.entered.iter().map(|place| place.path.as_path());
     let above = destinations.iter().flat_map(|destination| destination.ancestors());
     let named: BTreeSet<&Path> = above.chain(entered).collect();
@@ -118,7 +236,7 @@ pub(super) fn existing(plan: &Plan, destinations: &[PathBuf], anchors: &Anchors)
             .into_iter()
             .filter_map(|path| Some(Place { path: path.into(), is: known(&mut ways, path)?, destination: false })),
     );
-    places
+    (places, ways.are_by_users())
 }
 
 fn known(ways: &mut Ways<'_>, path: &Path) -> Option<Identity> {

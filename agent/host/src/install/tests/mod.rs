@@ -1,6 +1,7 @@
 //! Whole installs in a temporary root: every tree is compared by names, kinds, contents, modes, owners, times, link
 //! targets and inodes.
 
+mod attack;
 mod changed;
 mod crash;
 mod disk;
