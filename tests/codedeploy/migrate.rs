@@ -2,9 +2,10 @@
 
 use std::os::unix::process::CommandExt as _;
 
+use super::shared_links::in_bucket;
 use super::takeover::left_by_the_agent;
 use super::*;
-use crate::support::crash_support::{Ended, write};
+use crate::support::crash_support::{Ended, root_or_skip, write};
 
 pub fn migrate(host: &Host, arguments: &[&str]) -> Ended {
     let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", host.path("systemctl-log").display());
@@ -74,4 +75,48 @@ fn a_configuration_that_cannot_be_used_is_named_before_anything_changes() {
     write(&host.at("etc/codedeploy-agent/conf/codedeployagent.yml"), ":max_revisions: none\n");
     migrate(&host, &["--apply"]).with_code(2).saying(&["line 1: max_revisions"]);
     assert_eq!(systemctl_log(&host), "");
+}
+
+#[test]
+fn a_host_whose_deployments_go_by_a_users_directory_deploys_as_before() {
+    if !root_or_skip("another user's directory") {
+        return;
+    }
+    let (host, service) = served();
+    left_by_the_agent(&host);
+    std::os::unix::fs::chown(host.at("srv"), Some(1000), Some(1000)).unwrap();
+    migrate(&host, &[]).with_code(0).saying(&[
+        "way to /srv/app: REFUSED without unsafe_paths: warn: user 1000 owns",
+        "unsafe_paths: warn would be written",
+    ]);
+    migrate(&host, &["--apply"]).with_code(0).saying(&["unsafe_paths: warn is written"]);
+    let path = host.at("etc/hostler/config.d/50-codedeploy.yaml");
+    let written = std::fs::read_to_string(&path).unwrap();
+    host.run(&["validate", path.to_str().unwrap()]).with_code(0);
+    let without = written.replace("unsafe_paths: warn", "unsafe_paths: refuse");
+    assert_ne!(without, written);
+    // Without the setting it is refused, and the old release stays.
+    std::fs::write(&path, &without).unwrap();
+    let bundle = Bundle::new(&host, "v2").app().write();
+    let before = crate::support::crash_support::tree(&host.at("srv"));
+    {
+        let _daemon = daemon(&host);
+        service.deploy(&in_bucket(&service, &bundle, "d-REFUSED01"), &IN_PLACE);
+        let report = service.report_of("d-REFUSED01", "Install");
+        let said = report.diagnostics.to_string();
+        assert!(report.status == "Failed" && said.contains("the way to /srv/app is not safe"), "{said}");
+    }
+    assert_eq!(crate::support::crash_support::tree(&host.at("srv")), before);
+    // With it, it is deployed as before, and the place is known from then on.
+    std::fs::write(&path, &written).unwrap();
+    {
+        let _daemon = daemon(&host);
+        service.deploy_to_the_end(&in_bucket(&service, &bundle, "d-TAKEN0002"), &IN_PLACE);
+    }
+    assert_eq!(std::fs::read_to_string(host.at("srv/app/version")).unwrap(), "v2\n");
+    std::fs::write(&path, &without).unwrap();
+    let bundle = Bundle::new(&host, "v3").app().write();
+    let _daemon = daemon(&host);
+    service.deploy_to_the_end(&in_bucket(&service, &bundle, "d-KNOWN0003"), &IN_PLACE);
+    assert_eq!(std::fs::read_to_string(host.at("srv/app/version")).unwrap(), "v3\n");
 }

@@ -15,7 +15,7 @@ fn with_storage(host: &Host, version: &str) -> Bundle {
     Bundle::new(host, version).app().content(&format!("app/storage/of-{version}"), version)
 }
 
-fn in_bucket(service: &CommandService, bundle: &Path, deployment: &str) -> Value {
+pub fn in_bucket(service: &CommandService, bundle: &Path, deployment: &str) -> Value {
     let key = format!("{deployment}.tgz");
     put(service, &key, bundle);
     specification(deployment, "web", s3(&key, "tgz"))

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
 use hostler_core::codes::ExitCode;
-use hostler_core::ids::{DeploymentGroupId, GroupKey};
+use hostler_core::ids::{DeploymentGroupId, DeploymentId, GroupKey};
+use hostler_core::path_rule::UnsafePaths;
 use hostler_core::plan::actions::InstalledEntry;
-use hostler_core::plan::{Leads, wanted};
+use hostler_core::plan::{LastPlaces, Leads, refused_ways, wanted};
 use hostler_host::observe::observe;
-use hostler_host::{archive, atomic, codedeploy_agent};
+use hostler_host::{archive, atomic, codedeploy_agent, install};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
@@ -27,6 +28,14 @@ use crate::work::{chain, service_files};
 /// What a migration writes.
 const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\
                              codedeploy:\n  enabled: true\n  running_agent: wait\n";
+
+/// What it writes beside it where deployments go by ways that are refused otherwise.
+const UNSAFE_PATHS: &str = "# Deployments here go by ways that a user could lead elsewhere (hostler migrate names them). The next\n\
+                            # deployment of each group notes its places; take this out once deployments warn of none any more.\n\
+                            unsafe_paths: warn\n";
+
+/// So many unsafe ways of a group are named for people.
+const NAMED_WAYS: usize = 10;
 
 /// What was found and what follows; printed with `--json`.
 #[derive(Debug, Serialize)]
@@ -58,6 +67,15 @@ struct GroupFound {
     bundle_is_here: bool,
     /// The symbolic links below its destinations that the bundle goes through.
     links: Vec<LinkFound>,
+    /// The directories that deployments enter by steps which the path rule refuses.
+    unsafe_ways: Vec<WayFound>,
+}
+
+#[derive(Debug, Serialize)]
+struct WayFound {
+    path: PathBuf,
+    /// Why it is refused.
+    refused: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,6 +84,18 @@ struct LinkFound {
     target: PathBuf,
     /// Why deployments that go through it are refused; nothing where it is followed.
     refused: Option<String>,
+    /// Whether they are not with `unsafe_paths: warn`.
+    #[serde(skip)]
+    by_unsafe_step: bool,
+}
+
+impl Findings {
+    /// Whether deployments go on as before only where unsafe ways are taken.
+    fn needs_unsafe_paths(&self) -> bool {
+        let group =
+            |group: &GroupFound| !group.unsafe_ways.is_empty() || group.links.iter().any(|link| link.by_unsafe_step);
+        self.groups.iter().any(group)
+    }
 }
 
 pub fn run(shared: &Shared, arguments: &MigrateArgs) -> Outcome {
@@ -115,17 +145,30 @@ fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
         // Where its directory is does not depend on names.
         let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
         let archive = setup.layout.deployment(&key, &deployment).archive();
-        let last = service_files::last_install(setup, &key, None).map_err(say)?.map(|last| last.entries);
-        let links = links(setup, &archive, last)?;
+        let last = service_files::last_install(setup, &key, ours(setup, &key, &deployment)).map_err(say)?;
+        let ours = last.as_ref().is_some_and(|last| last.ours);
+        let journal = setup.layout.deployment(&key, &deployment).journal();
+        let places = if ours { install::installed_places(&journal)? } else { LastPlaces::Unknown };
+        let (links, unsafe_ways) = ways(setup, &archive, last.map(|last| last.entries), places)?;
         let last_successful = deployment.to_string();
-        found.push(GroupFound { id, last_successful, bundle_is_here: archive.is_dir(), links });
+        found.push(GroupFound { id, last_successful, bundle_is_here: archive.is_dir(), links, unsafe_ways });
     }
     Ok(found)
 }
 
-/// The links that the next deployment of the same bundle would go through. Without a bundle that can be read, those on
-/// the way to what it put on the host.
-fn links(setup: &Setup, archive: &Path, last: Option<Vec<InstalledEntry>>) -> Result<Vec<LinkFound>, Failure> {
+/// What this agent's Install of a deployment put on the host, where there was one that stands.
+fn ours(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Option<Vec<InstalledEntry>> {
+    install::installed(&setup.layout.deployment(key, deployment).journal()).ok()
+}
+
+/// The links that the next deployment of the same bundle would go through, and the ways that it is refused. Without a
+/// bundle that can be read, those to what it put on the host.
+fn ways(
+    setup: &Setup,
+    archive: &Path,
+    last: Option<Vec<InstalledEntry>>,
+    places: LastPlaces,
+) -> Result<(Vec<LinkFound>, Vec<WayFound>), Failure> {
     let bundle = archive::list(archive).ok().and_then(|listing| {
         let read = read_appspec(archive, &listing, None, &setup.limits).ok()?;
         wanted(&read.spec, &listing, last.clone()).ok()
@@ -134,7 +177,7 @@ fn links(setup: &Setup, archive: &Path, last: Option<Vec<InstalledEntry>>) -> Re
         Some(wanted) => wanted,
         None => wanted(&AppSpec::default(), &BundleListing::default(), last).unwrap_or_default(),
     };
-    let wanted = wanted.following_safe_links();
+    let wanted = wanted.following_safe_links().entering(places, UnsafePaths::Refuse);
     let facts = observe(&wanted, setup.layout.root())?;
     let found = wanted.links_below(&facts).map(|(path, target, leads)| LinkFound {
         path: path.to_owned(),
@@ -145,15 +188,19 @@ fn links(setup: &Setup, archive: &Path, last: Option<Vec<InstalledEntry>>) -> Re
             Leads::OutOfRoot => Some("it leads out of the root prefix".to_owned()),
             Leads::Elsewhere | Leads::NotFollowed => Some("it does not lead to a directory".to_owned()),
         },
+        by_unsafe_step: matches!(leads, Leads::Unsafe(_)),
     });
-    Ok(found.collect())
+    let refused =
+        refused_ways(&wanted, &facts).map(|(path, step)| WayFound { path: path.to_owned(), refused: step.to_string() });
+    Ok((found.collect(), refused.collect()))
 }
 
 fn apply(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
     if let Some(directory) = findings.writes.parent() {
         atomic::create_directories(directory, 0o755)?;
     }
-    atomic::replace(&findings.writes, CONFIGURATION.as_bytes(), 0o644).map_err(|e| {
+    let unsafe_paths = if findings.needs_unsafe_paths() { UNSAFE_PATHS } else { "" };
+    atomic::replace(&findings.writes, format!("{CONFIGURATION}{unsafe_paths}").as_bytes(), 0o644).map_err(|e| {
         Failure::say(ExitCode::Failed, format!("cannot write {}: {}", findings.writes.display(), chain(&e)))
     })?;
     systemctl(&["enable", "hostler.service"])?;
@@ -194,7 +241,14 @@ fn text(findings: &Findings) -> String {
             "its bundle is gone, so its ApplicationStop is left out"
         };
         lines.push(format!("group            {}: {} is on the host; {bundle}", group.id, group.last_successful));
-        for LinkFound { path, target, refused } in &group.links {
+        for WayFound { path, refused } in group.unsafe_ways.iter().take(NAMED_WAYS) {
+            let path = path.display();
+            lines.push(format!("                 way to {path}: REFUSED without unsafe_paths: warn: {refused}"));
+        }
+        if let Some(more) = group.unsafe_ways.len().checked_sub(NAMED_WAYS).filter(|more| *more > 0) {
+            lines.push(format!("                 and {more} more ways like these, which --json lists"));
+        }
+        for LinkFound { path, target, refused, .. } in &group.links {
             let verdict = match refused {
                 None => "it is followed, as by the CodeDeploy agent".to_owned(),
                 Some(why) => format!("deployments through it are REFUSED: {why}"),
@@ -204,6 +258,13 @@ fn text(findings: &Findings) -> String {
         }
     }
     let writes = findings.writes.display();
+    if findings.needs_unsafe_paths() {
+        let sets = if findings.applied { "is written" } else { "would be written" };
+        lines.push(format!(
+            "unsafe paths     unsafe_paths: warn {sets} beside it, so that deployments go on as before; each deployment warns \
+             of such a way and notes the place, and once none warns any more the setting can go"
+        ));
+    }
     lines.push(match findings.applied {
         true => format!("done             {writes} is written, hostler runs, and the CodeDeploy agent is stopped and disabled"),
         false => format!(

@@ -45,4 +45,4 @@ pub use scripts::{
 };
 pub use summary::{Change, ContentComparison, Summary, SummaryEntry};
 pub use wanted::{Follow, LookAt, Wanted, WantedKind, WantedObject, destinations, wanted};
-pub use ways::{Identity, LastPlaces, Place, UnsafeEntry};
+pub use ways::{Identity, LastPlaces, Place, UnsafeEntry, refused_ways};

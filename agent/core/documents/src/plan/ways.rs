@@ -185,6 +185,12 @@ impl Ways {
     }
 }
 
+/// The ways that are refused, by the path to which the step leads.
+pub fn refused_ways<'a>(wanted: &'a Wanted, facts: &'a HostFacts) -> impl Iterator<Item = (&'a Path, &'a UnsafeStep)> {
+    let refused = facts.unsafe_steps.iter().filter(|(path, entry)| judge(wanted, path, entry) == Verdict::Refused);
+    refused.map(|(path, entry)| (path.as_path(), &entry.step))
+}
+
 /// Why a directory is not entered.
 pub(super) fn problem(path: &Path, step: &UnsafeStep) -> Problem {
     let message = format!("the way to {} is not safe: {}", shown(path), shown(Path::new(&step.to_string())));
