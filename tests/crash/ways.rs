@@ -81,14 +81,14 @@ impl Site {
     }
 }
 
-/// Everything of a tree that somebody could have touched.
-fn untouched(top: &Path) -> Vec<(PathBuf, String, u64, (i64, i64), (i64, i64))> {
+/// Everything of a tree that somebody could have touched, a line each.
+fn untouched(top: &Path) -> Vec<String> {
     let mut all: Vec<_> = tree(top).into_iter().collect();
     all.push((PathBuf::new(), String::new()));
     let seen = |(path, text): (PathBuf, String)| {
         let found = fs::symlink_metadata(top.join(&path)).unwrap();
-        let (changed, owner) = ((found.ctime(), found.ctime_nsec()), (found.uid().into(), found.mode().into()));
-        (path, text, found.ino(), changed, owner)
+        let (changed, owner) = ((found.ctime(), found.ctime_nsec()), (found.uid(), found.gid()));
+        format!("{} {text} {} {changed:?} {owner:?} {:o}", path.display(), found.ino(), found.mode())
     };
     all.into_iter().map(seen).collect()
 }
@@ -245,4 +245,27 @@ fn an_agent_of_an_ordinary_user_goes_where_that_user_leads() {
         assert!(!site.deploys(version).contains("safe"));
     }
     assert!(site.at("real/version").exists());
+}
+
+#[test]
+fn a_directory_that_was_there_before_is_known_once_a_hook_has_given_away_what_is_above() {
+    let Some(site) = Site::new() else { return };
+    let host = &site.host;
+    write(&host.at("srv/own/conf.d/deep/theirs"), "from before");
+    let deploy = |version: &str, more: &str, code: i32| {
+        let give = format!("chown {NOBODY} {}\n{more}", host.at("srv/own").display());
+        let bundle = Bundle::new(host, version)
+            .content("own/conf.d/deep/ours", version)
+            .files("own", "/srv/own")
+            .hook("AfterInstall", &give);
+        let ended = host.deploy(&bundle.write(), &[]).with_code(code);
+        assert!(!ended.err.contains("safe") && !ended.err.contains("could not be put back"), "{}", ended.err);
+    };
+    for version in ["v1", "v2"] {
+        deploy(version, "", 0);
+        assert_eq!(fs::read_to_string(host.at("srv/own/conf.d/deep/ours")).unwrap(), version);
+    }
+    // An undo knows it, too.
+    deploy("v3", "exit 1", 1);
+    assert_eq!(fs::read_to_string(host.at("srv/own/conf.d/deep/ours")).unwrap(), "v2");
 }

@@ -15,6 +15,9 @@ use rustix::io::Errno;
 const MOST_LINKS: usize = 40;
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// `f_type` of an overlay.
+const OVERLAY: u64 = 0x794c_7630;
+
 /// Why a way was not walked to its end.
 #[derive(Debug)]
 pub enum Stopped {
@@ -116,7 +119,8 @@ pub fn identity(directory: impl AsFd) -> Result<Identity, Errno> {
         // Before Linux 4.11, and system call filters.
         return Ok(Identity { kind, inode: rustix::fs::fstat(directory)?.st_ino, born: None });
     };
-    let has_born = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    // In an overlay it is that of the layer, and becomes another one with the first change.
+    let has_born = kind != OVERLAY && StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
     let born = has_born.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
     Ok(Identity { kind, inode: found.stx_ino, born })
 }

@@ -14,4 +14,5 @@ mod plan_bounds;
 mod plan_links;
 mod plan_problems;
 mod plan_properties;
+mod plan_ways;
 mod reference;

@@ -166,7 +166,7 @@ fn delete_tree<S: Steps>(
         Err(Errno::NOTDIR | Errno::LOOP) => return delete(work, number, parent, path, name, Ours::Temporary),
         Err(errno) => return Err(failed()(errno)),
     };
-    let is_ours = work.anchors.guard().map_or(Ok(true), |guard| guard.is_staged(path, &staged, &directory));
+    let is_ours = work.anchors.guard().map_or(Ok(true), |guard| guard.is_staged(parent, path, &staged, &directory));
     if !is_ours.map_err(failed())? {
         return Ok(Deleted::NotEmpty);
     }

@@ -287,7 +287,7 @@ fn forward<S: Steps>(
     let found = survey::record_directories(request, place, &layout, &anchors, &mut file_systems, &mut noted)?;
     (record.directories, record.backups) = (found.directories, found.backups);
     record.file_systems = noted.records;
-    let (places, users) = ways::existing(request.plan, request.destinations, &anchors);
+    let (places, users) = ways::existing(request.plan, request.destinations, &record.directories, &anchors);
     if users || found.by_users {
         anchors.guarded_by(Guard::new(request.plan.entered.clone(), None));
     }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::InstallError;
 use super::error::host;
+use super::journal::DirectoryRecord;
 use super::places::{Anchors, link_or, open_below};
 use super::swap::entries;
 use crate::safe_path::{There, identity};
@@ -86,7 +87,7 @@ impl Levels {
 /// Walks to the directories of a plan.
 pub(super) struct Ways<'a> {
     anchors: &'a Anchors,
-    /// What the plan enters by unsafe steps.
+    /// What the plan enters by unsafe steps, ordered by path.
     entered: &'a [Place],
     levels: Levels,
 }
@@ -126,7 +127,8 @@ impl<'a> Ways<'a> {
 }
 
 fn is_entered(entered: &[Place], path: &Path, there: &There) -> Result<bool, Errno> {
-    let Some(place) = entered.iter().find(|place| place.path.as_path() == path) else { return Ok(false) };
+    let at = entered.binary_search_by(|place| place.path.as_path().cmp(path)).ok();
+    let Some(place) = at.and_then(|at| entered.get(at)) else { return Ok(false) };
     Ok(place.is.is(&identity(&there.directory)?))
 }
 
@@ -196,8 +198,18 @@ impl Guard {
         Ok(made.is(&identity(rustix::fs::openat(parent, name, LOOK, Mode::empty())?)?))
     }
 
-    /// Whether a directory with a temporary name was made for the action with this path.
-    pub fn is_staged(&self, path: &Path, staged: &Path, directory: &OwnedFd) -> Result<bool, Errno> {
+    /// Whether a directory with a temporary name was made for the action with this path. In a directory of root's only root
+    /// could have given the name to another one.
+    pub fn is_staged(
+        &self,
+        parent: BorrowedFd<'_>,
+        path: &Path,
+        staged: &Path,
+        directory: &OwnedFd,
+    ) -> Result<bool, Errno> {
+        if is_trusted(own_uid(), rustix::fs::fstat(parent)?.st_uid) {
+            return Ok(true);
+        }
         let is = identity(directory)?;
         let noted = self.places.binary_search_by(|place| place.path.as_path().cmp(path)).is_ok();
         if noted || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains_key(staged) {
@@ -216,27 +228,31 @@ pub(super) fn enter(entered: &[Place], path: &Path, there: &There, step: UnsafeS
     }
 }
 
-/// Which directories exist already that the next deployment has to know again: those that the group owns, the destinations
-/// with what is above them, and those that are entered by unsafe steps. What cannot be reached safely is not noted. And
-/// whether users own something on the ways there.
-pub(super) fn existing(plan: &Plan, destinations: &[PathBuf], anchors: &Anchors) -> (Vec<Place>, bool) {
-    let entered = plan.entered.iter().map(|place| place.path.as_path());
-    let above = destinations.iter().flat_map(|destination| destination.ancestors());
-    let named: BTreeSet<&Path> = above.chain(entered).collect();
+/// Which directories exist already that the next deployment, or an undo, has to know again: those that the group owns, those
+/// that the plan works in, the destinations, those that are entered by unsafe steps, and everything above. What cannot be
+/// reached safely is not noted. And whether users own something on the ways there.
+pub(super) fn existing(
+    plan: &Plan,
+    destinations: &[PathBuf],
+    worked_in: &[DirectoryRecord],
+    anchors: &Anchors,
+) -> (Vec<Place>, bool) {
     let owned = plan.installed.iter().filter(|entry| entry.kind == InstalledKind::Directory);
+    let all = owned.map(|entry| entry.path.as_path()).chain(destinations.iter().map(PathBuf::as_path));
+    let all = all.chain(plan.entered.iter().map(|place| place.path.as_path()));
+    let mut paths: BTreeSet<&Path> = BTreeSet::new();
+    for path in all.chain(worked_in.iter().map(|record| record.path.as_path())) {
+        // What is above one that is there is there.
+        let _ = path.ancestors().find(|above| !paths.insert(above));
+    }
     let mut ways = Ways::new(anchors, &plan.entered);
-    let mut places: Vec<Place> = owned
-        .filter(|entry| !named.contains(entry.path.as_path()))
-        .filter_map(|entry| {
-            Some(Place { path: entry.path.clone(), is: known(&mut ways, &entry.path)?, destination: false })
-        })
-        .collect();
-    places.extend(
-        named
-            .into_iter()
-            .filter_map(|path| Some(Place { path: path.into(), is: known(&mut ways, path)?, destination: false })),
-    );
-    (places, ways.are_by_users())
+    let places = paths.into_iter().filter_map(|path| {
+        let is = known(&mut ways, path)?;
+        let owned = plan.installed.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok();
+        let shared = owned.and_then(|at| plan.installed.get(at)).map(|entry| entry.path.clone());
+        Some(Place { path: shared.unwrap_or_else(|| path.into()), is, destination: false })
+    });
+    (places.collect(), ways.are_by_users())
 }
 
 fn known(ways: &mut Ways<'_>, path: &Path) -> Option<Identity> {

@@ -22,7 +22,17 @@ pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, paths: &[(Str
     };
     let Ok(mut document) = serde_json::from_slice::<Json>(bytes) else { return bytes.to_owned() };
     match &mut document {
-        Json::Array(staged) => staged.iter_mut().for_each(|staged| change(&mut staged["inode"])),
+        Json::Array(list) => {
+            for item in list {
+                let Some(is) = item.get_mut("is") else {
+                    change(&mut item["inode"]);
+                    continue;
+                };
+                change(&mut is["inode"]);
+                // When an object was made is not part of a disk here.
+                is.as_object_mut().unwrap().remove("born");
+            }
+        }
         Json::Object(_) => {
             for part in ["anchors", "directories", "backups"] {
                 for record in document[part].as_array_mut().into_iter().flatten() {
