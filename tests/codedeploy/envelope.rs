@@ -46,3 +46,78 @@ fn a_chain_is_only_looked_at_where_authorities_are_configured() {
     let message = report.diagnostics["message"].as_str().unwrap();
     assert!(message.contains("does not lead to the configured authorities"), "{message}");
 }
+
+#[test]
+fn a_specification_that_was_signed_for_another_deployment_is_refused() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let v1 = whole(&host, &service, "v1", "d-FIRST0001");
+    service.deploy_to_the_end(&v1, &IN_PLACE);
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
+    host.clear_hook_lines();
+    // What was signed for the first deployment comes as the third's.
+    service.deploy_as("d-THIRD0003", &v1, &IN_PLACE);
+    let report = service.report_of("d-THIRD0003", "BeforeBlockTraffic");
+    assert_eq!(report.status, "Failed");
+    let message = report.diagnostics["message"].as_str().unwrap();
+    assert!(message.contains("d-FIRST0001") && message.contains("d-THIRD0003"), "{message}");
+    assert_eq!((version(&host).as_str(), host.hook_lines().len()), ("v2\n", 0));
+}
+
+#[test]
+fn a_signer_that_has_left_sha_1_does_not_go_back() {
+    let (host, service) = served();
+    service.write_config(&host.root(), "  changed_signer: refuse\n");
+    let running = daemon(&host);
+    service.sign_over("sha1");
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    service.sign_over("sha256");
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
+    host.ok(&["stop"]);
+    running.end().with_code(0);
+
+    let running = daemon(&host);
+    service.sign_over("sha1");
+    service.deploy(&whole(&host, &service, "v3", "d-THIRD0003"), &IN_PLACE);
+    let report = service.report_of("d-THIRD0003", "BeforeBlockTraffic");
+    assert_eq!(report.status, "Failed");
+    assert!(report.diagnostics["message"].as_str().unwrap().contains("SHA-1"), "{report:?}");
+    assert_eq!(version(&host), "v2\n", "{}", running.said());
+}
+
+#[test]
+fn an_envelope_without_a_payload_is_a_failure_that_is_reported() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    service.put_nothing_in_envelopes();
+    service.deploy(&whole(&host, &service, "v1", "d-EMPTY0001"), &IN_PLACE);
+    let report = service.report_of("d-EMPTY0001", "BeforeBlockTraffic");
+    assert_eq!(report.status, "Failed");
+    assert_eq!(report.diagnostics["message"], "Deployment Specification missing", "{report:?}");
+}
+
+#[test]
+fn the_appspecs_name_does_not_lead_out_of_the_bundle() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let canary = host.path("canary");
+    std::fs::write(&canary, "canary: of root\n").unwrap();
+    let up = format!("../../../../../../../../../../../..{}", canary.display());
+    for (deployment, name) in [("d-PLACE0001", canary.to_str().unwrap()), ("d-PLACE0002", &up)] {
+        let mut specification = whole(&host, &service, "v1", deployment);
+        specification["AppSpecFilename"] = name.into();
+        service.deploy(&specification, &IN_PLACE);
+        let report = service.report_of(deployment, "BeforeBlockTraffic");
+        assert_eq!(report.status, "Failed");
+        let text = report.diagnostics.to_string();
+        assert!(text.contains("AppSpecFilename") && !text.contains("of root"), "{text}");
+    }
+    // A file of the bundle that leads out of it.
+    let bundle = Bundle::new(&host, "v2").app().all_hooks().link("deploy.yml", canary.to_str().unwrap()).write();
+    put(&service, "v2.tgz", &bundle);
+    let mut specification = specification("d-PLACE0003", "web", s3("v2.tgz", "tgz"));
+    specification["AppSpecFilename"] = "deploy.yml".into();
+    service.deploy_to_the_end(&specification, &IN_PLACE);
+    assert!(service.reports().iter().all(|report| !report.diagnostics.to_string().contains("of root")));
+    assert_eq!(version(&host), "v2\n", "the bundle's appspec.yml counts");
+}

@@ -203,10 +203,11 @@ fn give_specification(shared: &Shared, body: &Value) -> Reply {
     let Some(envelope) = state.envelopes.get(body["DeploymentExecutionId"].as_str().unwrap()) else {
         return error(400, "ClientException");
     };
+    let payload = Some(envelope).filter(|_| !state.nothing_in_envelopes);
     ok(&json!({
         "DeploymentSystem": "CodeDeploy",
         "DeploymentSpecification": {
-            "GenericEnvelope": {"Format": "PKCS7/JSON", "Payload": envelope},
+            "GenericEnvelope": {"Format": "PKCS7/JSON", "Payload": payload},
             "VariantId": null, "VariantEnvelope": null,
         },
     }))

@@ -16,13 +16,13 @@ pub fn signer() -> tempfile::TempDir {
     directory
 }
 
-/// The content in an envelope, as PEM.
-pub fn signed(signer: &Path, content: &str) -> String {
+/// The content in an envelope, signed over a digest of this kind, as PEM.
+pub fn signed(signer: &Path, digest: &str, content: &str) -> String {
     std::fs::write(signer.join("content"), content).unwrap();
     let made = Command::new("openssl")
         .current_dir(signer)
         .args(["smime", "-sign", "-nodetach", "-binary", "-outform", "PEM", "-signer", "crt", "-inkey", "key"])
-        .args(["-in", "content"])
+        .args(["-in", "content", "-md", digest])
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -101,6 +101,10 @@ struct State {
     github: Vec<(String, String)>,
     hold: Duration,
     alter: bool,
+    /// Whether envelopes hold no payload.
+    nothing_in_envelopes: bool,
+    /// Over which digest specifications are signed, where it is not the usual one.
+    digest: Option<&'static str>,
     acknowledgement_answer: Option<&'static str>,
     /// Called with each call's name, twice.
     on_call: Option<Arc<OnCall>>,
@@ -194,16 +198,24 @@ impl CommandService {
 
     /// Begins a deployment whose events follow each other as they succeed.
     pub fn deploy(&self, specification: &Value, events: &[&str]) {
-        let mut envelope = envelope::signed(self.shared.signer.lock().unwrap().path(), &specification.to_string());
+        let id = specification["DeploymentId"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        self.deploy_as(&id, specification, events);
+    }
+
+    /// The same, under the execution of this deployment, whatever the specification says.
+    pub fn deploy_as(&self, id: &str, specification: &Value, events: &[&str]) {
+        let digest = self.state().digest.unwrap_or("sha256");
+        let signer = self.shared.signer.lock().unwrap();
+        let mut envelope = envelope::signed(signer.path(), digest, &specification.to_string());
+        drop(signer);
         let mut state = self.state();
         if state.alter {
             envelope = envelope::altered(&envelope);
         }
-        let id = specification["DeploymentId"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         let execution = format!("arn/of/{id}/{}", state.envelopes.len());
         state.envelopes.insert(execution.clone(), envelope);
         state.to_come.insert(execution.clone(), events.iter().map(|e| (*e).to_owned()).collect());
-        calls::next_command(&mut state, &execution, &id);
+        calls::next_command(&mut state, &execution, id);
         drop(state);
         self.shared.more.notify_waiters();
     }
@@ -231,6 +243,16 @@ impl CommandService {
     /// Specifications of deployments that begin from now on are altered after they were signed.
     pub fn alter_envelopes(&self) {
         self.state().alter = true;
+    }
+
+    /// Specifications are signed over this digest from now on.
+    pub fn sign_over(&self, digest: &'static str) {
+        self.state().digest = Some(digest);
+    }
+
+    /// Envelopes hold no payload from now on.
+    pub fn put_nothing_in_envelopes(&self) {
+        self.state().nothing_in_envelopes = true;
     }
 
     /// Another certificate signs deployments that begin from now on.

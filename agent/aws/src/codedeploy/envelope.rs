@@ -66,6 +66,8 @@ pub struct OpenedEnvelope {
     pub content: String,
     /// SHA-256 of the signer's certificate.
     pub signer: Sha256Digest,
+    /// Whether a signature in it is over a SHA-1 digest, for which an attacker may find another content.
+    pub uses_sha1: bool,
     /// The signer's certificate, then the others that came with it; in DER.
     certificates: Vec<Vec<u8>>,
 }
@@ -91,6 +93,7 @@ pub fn open(envelope: &Envelope) -> Result<OpenedEnvelope, EnvelopeError> {
     Ok(OpenedEnvelope {
         content: content.to_owned(),
         signer: Sha256Digest::of(signer.whole),
+        uses_sha1: signed.signers.iter().any(|info| info.digest == SHA_1),
         certificates: std::iter::once(signer).chain(others).map(|c| c.whole.to_vec()).collect(),
     })
 }

@@ -1,12 +1,12 @@
 //! What a deployment is (specs/codedeploy.md §2.2).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::FileExistsBehavior;
-use crate::bundle::BundleType;
+use crate::bundle::{BundlePath, BundleType};
 use crate::ids::{DeploymentGroupId, DeploymentId, GroupKey};
 
 /// A deployment as the service specifies it.
@@ -223,14 +223,29 @@ impl Specification {
             github_token: written.github_access_token.or(oauth_token).filter(|t| !t.is_empty()).map(Secret),
             blue_green_rollback: blue_green && creator == "codeDeployRollback",
             blue_green,
-            appspec_name: written
-                .app_spec_filename
-                .filter(|name| !name.is_empty())
-                .filter(|name| name != "appspec.yml"),
+            appspec_name: appspec_name(written.app_spec_filename)?,
             file_exists_behavior: behavior(overrides.and_then(|o| o.file_exists_behavior))?,
             // Anything but a deployment's id is no reason to fail: the bundle is downloaded then.
-            reuse_archive_from: written.reuse_archive_from_deployment_id.and_then(|id| reusable(&id)),
+            reuse_archive_from: written.reuse_archive_from_deployment_id.and_then(|id| deployment_id(&id)),
         })
+    }
+}
+
+impl Specification {
+    /// Compares it with the identifier of the execution that it was asked for with, as far as that names a deployment: a
+    /// specification that was signed for another one must not be carried out in its place.
+    ///
+    /// # Errors
+    /// Another deployment is named.
+    pub fn check_execution(&self, execution: &str) -> Result<(), InvalidSpecification> {
+        let named: Vec<DeploymentId> = execution.split(['/', ':']).filter_map(deployment_id).collect();
+        match named.first() {
+            Some(other) if !named.contains(&self.deployment) => invalid(format!(
+                "is that of {}, and the command is one of {other}: it was signed for another deployment",
+                self.deployment
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -315,6 +330,17 @@ fn plain(value: Option<String>, field: &str) -> Result<String, InvalidSpecificat
     }
 }
 
+/// The file is looked for in the bundle, which it must not leave.
+fn appspec_name(name: Option<String>) -> Result<Option<String>, InvalidSpecification> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    // `./deploy/appspec.yml` is what people write for `deploy/appspec.yml`.
+    let plain: PathBuf = Path::new(&name).components().filter(|part| *part != Component::CurDir).collect();
+    match BundlePath::new(plain).as_ref().and_then(|path| path.as_path().to_str()) {
+        None => invalid(format!("has the AppSpecFilename {name:?}, which does not stay in the bundle")),
+        Some(plain) => Ok(Some(plain.to_owned()).filter(|name| name != "appspec.yml")),
+    }
+}
+
 fn packed(value: Option<String>, field: &str) -> Result<BundleType, InvalidSpecification> {
     match required(value, field)?.as_str() {
         "tar" => Ok(BundleType::Tar),
@@ -336,7 +362,7 @@ fn behavior(value: Option<String>) -> Result<FileExistsBehavior, InvalidSpecific
 }
 
 /// `d-` and upper-case letters and digits, at most 64 characters.
-fn reusable(id: &str) -> Option<DeploymentId> {
+fn deployment_id(id: &str) -> Option<DeploymentId> {
     let rest = id.strip_prefix("d-")?;
     let good = !rest.is_empty() && id.len() <= 64 && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     if good { id.parse().ok() } else { None }

@@ -115,8 +115,13 @@ pub enum CommandStatus {
 pub struct Envelope {
     /// `JSON` for diagnostics, `PKCS7/JSON` or `TEXT/JSON` for specifications.
     pub format: String,
-    /// The text.
+    /// The text; empty where the service sends none.
+    #[serde(default, deserialize_with = "text_or_nothing")]
     pub payload: String,
+}
+
+fn text_or_nothing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Envelope {
@@ -202,7 +207,8 @@ impl GetDeploymentSpecificationAnswer {
             Some("CodeDeploy") => {}
             other => return Err(NoSpecification::OtherSystem(other.unwrap_or_default().to_owned())),
         }
-        self.deployment_specification.and_then(|s| s.generic_envelope).ok_or(NoSpecification::Missing)
+        let envelope = self.deployment_specification.and_then(|s| s.generic_envelope);
+        envelope.filter(|envelope| !envelope.payload.is_empty()).ok_or(NoSpecification::Missing)
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Service {
     /// SHA-256 of the certificate that signed the first specification on this host, or the one that was accepted since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Sha256Digest>,
+    /// Whether that certificate's key signed a specification over a digest that is stronger than SHA-1: it does not go back.
+    /// Not known of states that were written before this was noted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signer_left_sha1: bool,
 }
 
 impl Service {

@@ -106,6 +106,8 @@ pub enum Event {
     TrustSigner {
         /// Its SHA-256.
         certificate: Sha256Digest,
+        /// Whether it signs over digests that are stronger than SHA-1.
+        left_sha1: bool,
     },
     /// The store leads to a new key policy of the group, by the keys before it.
     KeysAccepted {

@@ -179,8 +179,9 @@ impl Turn<'_> {
                 self.reported(&identifier);
                 Ok(())
             }
-            Event::TrustSigner { certificate } => {
+            Event::TrustSigner { certificate, left_sha1 } => {
                 self.state.service.signer = Some(certificate);
+                self.state.service.signer_left_sha1 = left_sha1;
                 Ok(())
             }
             Event::KeysAccepted { key, keys } => {

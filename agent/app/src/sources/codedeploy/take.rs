@@ -124,7 +124,9 @@ async fn specification(follower: &Follower, execution: &str) -> Result<Specifica
     let envelope = answer.envelope().map_err(|e| Some(e.to_string()))?;
     let opened = open(&envelope).map_err(|e| Some(e.to_string()))?;
     check_signer(follower, &opened).await.map_err(Some)?;
-    Specification::parse(&opened.content).map_err(|e| Some(e.to_string()))
+    let specification = Specification::parse(&opened.content).map_err(|e| Some(e.to_string()))?;
+    specification.check_execution(execution).map_err(|e| Some(e.to_string()))?;
+    Ok(specification)
 }
 
 fn no_specification(fault: &Fault) -> String {
@@ -139,9 +141,18 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
         let authorities = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         verify_chain(opened, &authorities, Duration::from_millis(clock::now_ms())).map_err(|e| chain(&e))?;
     }
-    let pinned = follower.handle.state().borrow().service.signer;
+    let state = follower.handle.state();
+    let (pinned, left_sha1) = (state.borrow().service.signer, state.borrow().service.signer_left_sha1);
     match pinned {
-        Some(pinned) if pinned == opened.signer => return Ok(()),
+        Some(pinned) if pinned == opened.signer && left_sha1 && opened.uses_sha1 => {
+            return Err(format!(
+                "the specification is signed over a SHA-1 digest, and the same key ({pinned}) has signed over stronger ones \
+                 before on this host: the content may be another one than was signed"
+            ));
+        }
+        Some(pinned) if pinned == opened.signer && (left_sha1 || opened.uses_sha1) => return Ok(()),
+        // From now on it does not go back.
+        Some(pinned) if pinned == opened.signer => {}
         Some(pinned) if settings.changed_signer == ChangedSigner::Refuse => {
             return Err(format!(
                 "the specification is signed with the certificate {} and not with {pinned}, as before on this host; if \
@@ -154,7 +165,7 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
         }
         None => log::info!("specifications are signed with the certificate {}", opened.signer),
     }
-    let _ = follower.handle.ask(Event::TrustSigner { certificate: opened.signer }).await;
+    let _ = follower.handle.ask(Event::TrustSigner { certificate: opened.signer, left_sha1: !opened.uses_sha1 }).await;
     Ok(())
 }
 

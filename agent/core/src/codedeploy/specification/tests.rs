@@ -134,3 +134,26 @@ fn the_overrides_are_read() {
         assert_eq!(with(|v| v["ReuseArchiveFromDeploymentId"] = odd.into()).unwrap().reuse_archive_from, None, "{odd}");
     }
 }
+
+#[test]
+fn the_appspecs_name_stays_in_the_bundle() {
+    let name = |name: &str| with(|v| v["AppSpecFilename"] = name.into()).map(|found| found.appspec_name);
+    assert_eq!(name("./deploy/appspec.yml").unwrap().as_deref(), Some("deploy/appspec.yml"));
+    assert_eq!(name("./appspec.yml").unwrap(), None);
+    for bad in ["/etc/passwd", "../appspec.yml", "a/../../b", "..", "/"] {
+        let error = name(bad).unwrap_err();
+        assert!(error.contains("AppSpecFilename") && error.contains(bad), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn an_execution_that_names_another_deployment_is_told() {
+    let found = with(|v| v["DeploymentId"] = "d-1D8CF5842".into()).unwrap();
+    let arn = "arn:aws:codedeploy:eu-west-1:123456789012:deployment/d-1D8CF5842";
+    // Where it names none, nothing can be compared.
+    for good in ["arn/of/d-1D8CF5842/0", arn, "a/b/c/d", "", "x/y/d-/z", "a/d-lower/b/c"] {
+        assert_eq!(found.check_execution(good), Ok(()), "{good}");
+    }
+    let error = found.check_execution("arn/of/d-OTHER0001/0").unwrap_err().to_string();
+    assert!(error.contains("d-1D8CF5842") && error.contains("d-OTHER0001"), "{error}");
+}
