@@ -5,6 +5,7 @@ mod commands;
 mod conformance;
 mod crashes;
 mod envelope;
+mod exposed;
 mod faults;
 mod hosts;
 mod links;

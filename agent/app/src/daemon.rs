@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::backups;
 use crate::daemon::ears::{Ears, Heard};
 use crate::door::desk::{Desk, Door, ReloadAnswer};
+use crate::drop_in::directories;
 use crate::failure::{Failure, Outcome};
 use crate::health;
 use crate::host_report::{ReportBoard, write_reports};
@@ -54,6 +55,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let mut ears = Ears::new(stop, reloads)?;
     if let Some(drop_in) = &setup.drop_in {
         codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
+        directories::refuse_exposed(&setup, drop_in)?;
     }
     let hold = Hold::take(&setup)?;
     let (setups, live) = Live::new(Arc::new(setup));

@@ -86,6 +86,7 @@ codes! {
     Traffic "traffic" "The configured way out of service can be gone in this host's Auto Scaling group and target groups.",
     OutOfService "out-of-service" "No deployment has left this host out of service.",
     UnsafePathsWarn "unsafe-paths-warn" "Ways that a user other than root could lead elsewhere are taken (`unsafe_paths: warn`).",
+    CodedeployDirectories "codedeploy-directories" "In the CodeDeploy agent's place no other user may change the agent's directories.",
     CodedeployAgent "codedeploy-agent" "No CodeDeploy agent works on the same host.",
 }
 

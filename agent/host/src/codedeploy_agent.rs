@@ -7,6 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::atomic;
 
+pub mod files;
+pub mod places;
+
+/// Bytes of a pid file or a tracking file: a number, or a command's identifier.
+const MOST_LINE_BYTES: u64 = 16 << 10;
+
 /// The CodeDeploy agent, running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunningAgent {
@@ -17,10 +23,16 @@ pub struct RunningAgent {
 /// The CodeDeploy agent that runs, by its pid file and, with `anywhere`, by the names of all processes. A pid that by
 /// now belongs to another program is not taken for it.
 pub fn running(pid_file: &Path, anywhere: bool) -> Option<RunningAgent> {
-    let written = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let written = small(pid_file).and_then(|text| text.trim().parse::<u32>().ok());
     let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
     let named = processes().filter(|_| anywhere).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     written.into_iter().chain(named).find(|pid| is_the_agent(*pid)).map(|pid| RunningAgent { pid })
+}
+
+/// The text of a file of one line; `None` where there is none, or something else.
+fn small(path: &Path) -> Option<String> {
+    let (bytes, _) = files::read(path, MOST_LINE_BYTES).ok()??;
+    String::from_utf8(bytes).ok()
 }
 
 /// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name.
@@ -48,7 +60,7 @@ pub fn write_pid_file(path: &Path) -> Result<(), atomic::AtomicError> {
 
 /// Takes the pid file away if it is still this process's.
 pub fn remove_pid_file(path: &Path) {
-    let ours = fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string());
+    let ours = small(path).is_some_and(|text| text.trim() == std::process::id().to_string());
     if ours {
         // Whoever starts next looks whether the process lives, and does not rely on the file.
         let _ = fs::remove_file(path);
@@ -69,7 +81,7 @@ pub fn interrupted_commands(directory: &Path, age: Duration) -> io::Result<Vec<S
         let entry = entry?;
         let modified = entry.metadata()?.modified()?;
         let old = SystemTime::now().duration_since(modified).is_ok_and(|passed| passed > age);
-        if !old && let Ok(text) = fs::read_to_string(entry.path()) {
+        if !old && let Some(text) = small(&entry.path()) {
             commands.extend(Some(text.trim().to_owned()).filter(|command| !command.is_empty()));
         }
     }
@@ -83,7 +95,7 @@ pub fn interrupted_commands(directory: &Path, age: Duration) -> io::Result<Vec<S
 /// When it cannot be written.
 pub fn write_tracking_file(directory: &Path, deployment: &str, command: &str) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    fs::write(directory.join(deployment), command)
+    files::write(&directory.join(deployment), command.as_bytes(), 0o644)
 }
 
 /// Says that none of a deployment's commands is carried out.

@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use hostler_core::path_rule::{UnsafeStep, Way};
 use hostler_core::plan::Identity;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
@@ -210,6 +213,79 @@ impl Walk {
             Ok(()) => {}
         }
         Ok(stat)
+    }
+}
+
+/// Opens the directory that an absolute path leads to, following every link; `step` is told of each directory and link on the way before what it leads to is looked
+/// at, of some of them twice, and may end the walk.
+///
+/// # Errors
+/// What `step` says, or the kernel refuses; `ENOTDIR` where no directory is at the end.
+pub fn walk(
+    path: &Path,
+    flags: OFlags,
+    step: &mut dyn FnMut(&Path, BorrowedFd<'_>, &Stat) -> Result<(), Stopped>,
+) -> Result<(OwnedFd, PathBuf), Stopped> {
+    let mut step = |path: &Path, at: BorrowedFd<'_>| -> Result<FileType, Stopped> {
+        let stat = rustix::fs::fstat(at)?;
+        step(path, at, &stat)?;
+        Ok(FileType::from_raw_mode(stat.st_mode))
+    };
+    let mut here = PathBuf::from("/");
+    let mut at = rustix::fs::openat(CWD, "/", LOOK | OFlags::DIRECTORY, Mode::empty())?;
+    step(&here, at.as_fd())?;
+    let mut todo: VecDeque<OsString> = names(path.as_os_str()).collect();
+    let mut links = 0;
+    while let Some(name) = todo.pop_front() {
+        let next = rustix::fs::openat(&at, &name, LOOK, Mode::empty())?;
+        if name == ".." {
+            here.pop();
+        } else {
+            here.push(&name);
+        }
+        if step(&here, next.as_fd())? != FileType::Symlink {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        here.pop();
+        let target = OsString::from_vec(rustix::fs::readlinkat(&next, "", Vec::new())?.into_bytes());
+        if target.as_bytes().starts_with(b"/") {
+            here = PathBuf::from("/");
+            at = rustix::fs::openat(CWD, "/", LOOK | OFlags::DIRECTORY, Mode::empty())?;
+            step(&here, at.as_fd())?;
+        }
+        for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
+            todo.push_front(name);
+        }
+    }
+    // A link to its own directory ends the way where no name follows that would be looked at.
+    step(&here, at.as_fd())?;
+    let opened = rustix::fs::openat(&at, ".", flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((opened, here))
+}
+
+/// Opens a file below a directory, wherever links may point. Not blocking: it could be a FIFO.
+pub(crate) fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let top = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let top = open(archive, top, stat::Mode::empty())?;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match openat2(top.as_fd(), relative, how) {
+        // Kernels before 5.6, and sandboxes that do not know the call.
+        Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
+            let errno = |error: io::Error| nix::Error::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
+            let top = archive.canonicalize().map_err(errno)?;
+            let real = top.join(relative).canonicalize().map_err(errno)?;
+            if !real.starts_with(&top) {
+                return Err(nix::Error::EXDEV);
+            }
+            open(&real, flags | OFlag::O_NOFOLLOW, stat::Mode::empty())
+        }
+        other => other,
     }
 }
 

@@ -11,6 +11,7 @@ use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{clock, inspect, ledger, mounts, users};
 
+use crate::drop_in::{DropIn, directories};
 use crate::session::{Hold, ledger_failure, read_state};
 use crate::setup::Setup;
 
@@ -26,6 +27,9 @@ pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
     findings.push(service_group());
     findings.push(supervision());
     unit(&mut findings);
+    if let Some(drop_in) = &setup.drop_in {
+        findings.push(codedeploy_directories(setup, drop_in));
+    }
     findings.push(codedeploy_agent());
     findings.extend(unsafe_paths(setup.settings.unsafe_paths));
     findings
@@ -212,6 +216,15 @@ fn unit(findings: &mut Vec<Finding>) {
         };
         Finding::error(Code::UnitHardening, wrong.join("; "), remedy)
     });
+}
+
+fn codedeploy_directories(setup: &Setup, drop_in: &DropIn) -> Finding {
+    let code = Code::CodedeployDirectories;
+    match directories::exposed(setup, drop_in) {
+        Ok(found) if found.is_empty() => Finding::ok(code, "no other user may change the directories"),
+        Ok(found) => Finding::error(code, directories::texts(&found).join("; "), directories::remedy(&found)),
+        Err(failure) => Finding::warning(code, failure.one_line(), "run doctor as root"),
+    }
 }
 
 fn codedeploy_agent() -> Finding {

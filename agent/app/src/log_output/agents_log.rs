@@ -1,11 +1,11 @@
 //! The CodeDeploy agent's own log, in its place and its form, for whoever reads or ships it
 //! (specs/codedeploy.md §7): a file a day, seven older ones.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use hostler_host::codedeploy_agent::files;
 use jiff::Zoned;
 use jiff::civil::Date;
 use log::Level;
@@ -47,7 +47,7 @@ impl AgentsLog {
         let path = self.directory.join(format!("{}.log", self.program));
         let older = self.directory.join(format!("{}.{}.log", self.program, self.day.strftime("%Y%m%d")));
         // Another process of this program may have begun the day before.
-        if !older.exists() {
+        if older.symlink_metadata().is_err() {
             fs::rename(&path, older)?;
         }
         self.file = append(&path)?;
@@ -70,13 +70,14 @@ impl AgentsLog {
 
 /// The day on which a file was last written, in the zone of `now`.
 fn day_of(path: &Path, now: &Zoned) -> Option<Date> {
-    let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()?;
     let timestamp = jiff::Timestamp::try_from(modified).ok()?;
     Some(timestamp.to_zoned(now.time_zone().clone()).date())
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    files::append(path, 0o644).map_err(named)
 }
 
 /// A line as the CodeDeploy agent writes it.

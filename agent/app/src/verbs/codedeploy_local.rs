@@ -20,7 +20,7 @@ use hostler_host::clock;
 use hostler_host::layout::Layout;
 
 use crate::cli::{CodeDeployLocal, FileExists, Shared};
-use crate::drop_in::DropIn;
+use crate::drop_in::{DropIn, directories};
 use crate::failure::{Failure, Outcome};
 use crate::log_output::also_as_the_agent;
 use crate::output;
@@ -62,6 +62,7 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
     }
     let setup = Arc::new(setup(&arguments.root, &arguments.agent_configuration_file)?);
     let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
+    directories::refuse_exposed(&setup, &drop_in)?;
     also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
     super::block_on(deploy(setup, drop_in, specification, events))

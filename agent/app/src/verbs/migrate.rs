@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
+use hostler_core::codedeploy::exposure::{Exposed, Rule};
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentGroupId, DeploymentId, GroupKey};
 use hostler_core::path_rule::UnsafePaths;
@@ -16,7 +17,7 @@ use hostler_host::{archive, atomic, codedeploy_agent, install};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
-use crate::drop_in::DropIn;
+use crate::drop_in::{DropIn, directories};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
@@ -53,6 +54,10 @@ struct Findings {
     /// Commands that it is carrying out, or left unfinished.
     unfinished_commands: Vec<String>,
     groups: Vec<GroupFound>,
+    /// Directories that others than root may change, with which they would have root's rights.
+    directories: Vec<DirectoryFound>,
+    /// Directories and files that were given to root.
+    mended: Vec<PathBuf>,
     /// The file that enables hostler in the CodeDeploy agent's place.
     writes: PathBuf,
     applied: bool,
@@ -76,6 +81,18 @@ struct WayFound {
     path: PathBuf,
     /// Why it is refused.
     refused: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DirectoryFound {
+    path: PathBuf,
+    uid: u32,
+    gid: u32,
+    mode: String,
+    /// What is wrong with it.
+    problem: String,
+    /// Whether `--apply` mends it: it is the agent's own.
+    mendable: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,7 +126,7 @@ pub fn run(shared: &Shared, arguments: &MigrateArgs) -> Outcome {
             let message = "the CodeDeploy agent carries out a command of a deployment; nothing was changed";
             return Err(Failure::say(ExitCode::Refused, message).hint("wait for the deployment's end, and ask again"));
         }
-        apply(&setup, &findings)?;
+        findings.mended = apply(&setup, &drop_in, &findings)?;
         findings.applied = true;
     }
     if setup.json {
@@ -132,6 +149,8 @@ fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
         running: other_agent(setup, drop_in).map(|agent| agent.pid),
         unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
         groups: groups(setup)?,
+        directories: directories::exposed(setup, drop_in)?.iter().map(DirectoryFound::of).collect(),
+        mended: Vec::new(),
         writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
         applied: false,
     })
@@ -195,7 +214,39 @@ fn ways(
     Ok((found.collect(), refused.collect()))
 }
 
-fn apply(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
+impl DirectoryFound {
+    fn of(exposed: &Exposed) -> Self {
+        let place = &exposed.place;
+        Self {
+            path: place.path.clone(),
+            uid: place.uid,
+            gid: place.gid,
+            mode: format!("{:04o}", place.mode),
+            problem: directories::text(exposed),
+            mendable: exposed.rule == Rule::Own,
+        }
+    }
+}
+
+/// Gives the agent's directories to root. The CodeDeploy agent is stopped before: it could not go on in them as another user.
+/// What its service commands meanwhile waits there.
+fn mend(setup: &Setup, drop_in: &DropIn, findings: &Findings) -> Result<Vec<PathBuf>, Failure> {
+    let exposed = directories::exposed(setup, drop_in)?;
+    let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule == Rule::Above).cloned().collect();
+    if !foreign.is_empty() {
+        let message = format!("nothing was changed: {}", directories::texts(&foreign).join("; "));
+        return Err(Failure::say(ExitCode::Refused, message).hint(directories::remedy(&foreign)));
+    }
+    if !exposed.is_empty() && findings.running.is_some() {
+        systemctl(&["stop", "codedeploy-agent.service"])?;
+    }
+    let mended = directories::mend(setup, drop_in, &exposed)?;
+    directories::refuse_exposed(setup, drop_in)?;
+    Ok(mended)
+}
+
+fn apply(setup: &Setup, drop_in: &DropIn, findings: &Findings) -> Result<Vec<PathBuf>, Failure> {
+    let mended = mend(setup, drop_in, findings)?;
     if let Some(directory) = findings.writes.parent() {
         atomic::create_directories(directory, 0o755)?;
     }
@@ -211,7 +262,7 @@ fn apply(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
     {
         systemctl(&["disable", "--now", "codedeploy-agent.service"])?;
     }
-    Ok(())
+    Ok(mended)
 }
 
 fn text(findings: &Findings) -> String {
@@ -256,6 +307,18 @@ fn text(findings: &Findings) -> String {
             let (path, target) = (path.display(), target.display());
             lines.push(format!("                 link {path} -> {target} below a destination: {verdict}"));
         }
+    }
+    for found in &findings.directories {
+        lines.push(match (findings.applied, found.mendable) {
+            (true, _) => format!("was open         {}", found.problem),
+            (false, true) => format!("open to others   {}; --apply gives it to root", found.problem),
+            (false, false) => {
+                format!("open to others   {}; change that by hand, hostler does not start before", found.problem)
+            }
+        });
+    }
+    for path in &findings.mended {
+        lines.push(format!("given to root    {}", path.display()));
     }
     let writes = findings.writes.display();
     if findings.needs_unsafe_paths() {

@@ -8,10 +8,13 @@ use hostler_core::hook::{
     BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_own,
 };
 use hostler_core::machine::state::{Script, Source};
+use hostler_host::codedeploy_agent::places::owner_of;
 use hostler_host::hooks;
+use hostler_host::users::own_uid;
 use hostler_host::{atomic, clock};
 
 use crate::drop_in::DropIn;
+use crate::drop_in::directories::{Use, check_archive};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::tasks::{Restarts, caught};
@@ -72,11 +75,18 @@ async fn run(
     if let Err(error) = made(paths.directory(), 0o755).and_then(|()| made(&paths.hook_runs(), 0o700)) {
         return could_not_start(chain(&error));
     }
+    let run_directory = paths.run(event, index, attempt);
+    // One that runs already is followed, whatever became of its bundle.
+    if owner_of(&run_directory) != Some(own_uid())
+        && let Err(problem) = check_archive(setup, &job.group.key, &script.archive, Use::Run(script))
+    {
+        return could_not_start(problem);
+    }
     let mut run = hook_run(worker, setup, job, event, index, script);
     if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {
         in_the_agents_place(&mut run, setup, drop_in).await;
     }
-    hooks::run(&worker.launcher, &worker.program, &paths.run(event, index, attempt), &run).await
+    hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }
 
 /// Lines of output that are reported to the CodeDeploy service, as far as they fit.

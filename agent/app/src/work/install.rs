@@ -17,6 +17,7 @@ use hostler_host::clock;
 use hostler_host::digest::DigestWriter;
 use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, JournalState, Settled, Undone};
 
+use crate::drop_in::directories::{Use, check_archive};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, plan_error_text};
@@ -90,6 +91,9 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job, warnings)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
+    if !job.deployment.request.removes {
+        check_archive(setup, &job.group.key, job.deployment.archive(), Use::Install).map_err(fail)?;
+    }
     let (plan, destinations) = plan(setup, job, &archive, warnings)?;
     let request = InstallRequest {
         deployment: &job.deployment.id,

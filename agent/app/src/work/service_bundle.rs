@@ -19,6 +19,7 @@ use hostler_host::archive;
 use hostler_host::atomic;
 use hostler_host::layout::DeploymentPaths;
 
+use crate::drop_in::directories::{Use, check_archive};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store::AnyObject;
@@ -102,7 +103,13 @@ async fn check_etag(object: &S3Object, etag: Option<&str>) -> Result<(), WorkFai
 /// The unpacked bundle of the deployment that is to be used again, where it is still here.
 fn reusable(setup: &Setup, job: &Job, reuse: Option<&DeploymentId>) -> Option<std::path::PathBuf> {
     let archive = setup.layout.deployment(&job.group.key, reuse?).archive();
-    archive.is_dir().then_some(archive)
+    match check_archive(setup, &job.group.key, reuse?, Use::Install) {
+        Ok(()) => archive.is_dir().then_some(archive),
+        Err(problem) => {
+            log::warn!("the bundle is fetched again: {problem}");
+            None
+        }
+    }
 }
 
 /// Unpacks the bundle that was fetched; `into` appears as a whole.

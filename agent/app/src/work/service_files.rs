@@ -3,15 +3,19 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use hostler_core::codedeploy::exposure::{By, Exposed, Rule};
 use hostler_core::codedeploy::instructions::{InstallInstructions, cleanup_file, is_cleanup_file, read_cleanup};
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::plan::actions::{InstalledEntry, InstalledKind, Plan};
-use hostler_host::atomic;
+use hostler_host::codedeploy_agent::files;
+use hostler_host::codedeploy_agent::places::{self, owner_of};
+use hostler_host::{atomic, users};
 
+use crate::drop_in::directories::text as text_of;
 use crate::setup::Setup;
 use crate::work::old_hooks::is_gone;
 use crate::work::{chain, fail};
@@ -21,12 +25,17 @@ const MOST_RECENT: &str = "_most_recent_install";
 const CLEANUP: &str = "-cleanup";
 const INSTALL: &str = "-install.json";
 
+/// Bytes of a file that names a deployment's directory.
+const MOST_NAME_BYTES: u64 = 16 << 10;
+/// Bytes of a cleanup file: far more paths than a bundle may have.
+const MOST_CLEANUP_BYTES: u64 = 128 << 20;
+
 /// The deployment of the last Install that succeeded, by whichever agent.
 ///
 /// # Errors
 /// When the file is there and cannot be read.
 pub fn last_successful(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>, String> {
-    named_in(&setup.layout.instructions(key, LAST_SUCCESSFUL))
+    named_in(&setup.layout.instructions(key, LAST_SUCCESSFUL), &setup.layout.group(key))
 }
 
 /// The deployment of the last DownloadBundle, by whichever agent.
@@ -34,7 +43,7 @@ pub fn last_successful(setup: &Setup, key: &GroupKey) -> Result<Option<Deploymen
 /// # Errors
 /// When the file is there and cannot be read.
 pub fn most_recent(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>, String> {
-    named_in(&setup.layout.instructions(key, MOST_RECENT))
+    named_in(&setup.layout.instructions(key, MOST_RECENT), &setup.layout.group(key))
 }
 
 /// The groups that some agent has deployed to, by the service's ids, with the deployment that is on the host.
@@ -54,21 +63,33 @@ pub fn groups(setup: &Setup) -> Result<Vec<(String, DeploymentId)>, String> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let Some(id) = name.to_str().and_then(|name| name.strip_suffix(LAST_SUCCESSFUL)) else { continue };
-        groups.extend(named_in(&entry.path())?.map(|deployment| (id.to_owned(), deployment)));
+        groups.extend(
+            named_in(&entry.path(), &setup.layout.codedeploy(id))?.map(|deployment| (id.to_owned(), deployment)),
+        );
     }
     groups.sort();
     Ok(groups)
 }
 
-/// The file holds the deployment's directory, whose name is its id.
-fn named_in(file: &Path) -> Result<Option<DeploymentId>, String> {
-    let text = match fs::read(file) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("cannot read {}: {error}", file.display())),
-    };
+/// The file holds the deployment's directory, whose name is its id; `group` is the directory of the group's deployments. A file
+/// that a user wrote counts where that user also made the deployment's directory, which is judged before anything of it is used.
+fn named_in(file: &Path, group: &Path) -> Result<Option<DeploymentId>, String> {
+    let read =
+        files::read(file, MOST_NAME_BYTES).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let Some((bytes, place)) = read else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let name = Path::new(text.trim()).file_name().and_then(|name| name.to_str());
-    Ok(name.and_then(|name| name.parse().ok()))
+    let Some(named) = name.and_then(|name| name.parse::<DeploymentId>().ok()) else { return Ok(None) };
+    match places::agent().judge(Rule::Own, &place) {
+        None => Ok(Some(named)),
+        Some(Exposed { by: By::Owner, .. }) if owner_of(&group.join(named.as_str())) == Some(place.uid) => {
+            Ok(Some(named))
+        }
+        Some(exposed) => {
+            log::warn!("{} is not believed: {}", file.display(), text_of(&exposed));
+            Ok(None)
+        }
+    }
 }
 
 /// Says that this deployment's bundle is unpacked.
@@ -133,22 +154,26 @@ pub struct LastEntries {
 }
 
 /// What the last Install put on the host, if the CodeDeploy agent made it: `ours` is what this agent's last Install
-/// left. The cleanup file decides: whoever installs writes it.
+/// left. The cleanup file decides: whoever installs writes it. What a user could have written there counts only for what that
+/// user owns anyway.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read, is a link, or is no regular file.
 pub fn last_install(
     setup: &Setup,
     key: &GroupKey,
     ours: Option<Vec<InstalledEntry>>,
 ) -> Result<Option<LastEntries>, String> {
     let path = setup.layout.instructions(key, CLEANUP);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        // The CodeDeploy agent has removed what it says, and went down before it had put anything in its place.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-    };
+    let read = files::read(&path, MOST_CLEANUP_BYTES).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    // The CodeDeploy agent has removed what it says, and went down before it had put anything in its place.
+    let Some((bytes, place)) = read else { return Ok(None) };
+    let exposed = places::agent().judge(Rule::Own, &place);
+    if let Some(exposed) = exposed.as_ref().filter(|exposed| exposed.by != By::Owner) {
+        log::warn!("the cleanup file {} is not believed: {}", path.display(), text_of(exposed));
+        return Ok(ours);
+    }
+    let writer = exposed.map(|exposed| exposed.place.uid);
     if let Some(ours) = ours.filter(|ours| is_cleanup_file(&bytes, ours)) {
         return Ok(Some(LastEntries { entries: ours, ours: true }));
     }
@@ -160,23 +185,39 @@ pub fn last_install(
         );
     }
     let root = setup.layout.root();
-    let entries = cleanup.paths.into_iter().filter_map(|path| entry(root, &path).transpose());
+    let named = cleanup.paths.len();
+    let entries = cleanup.paths.into_iter().filter_map(|path| entry(root, &path, writer).transpose());
     let mut entries = entries.collect::<Result<Vec<InstalledEntry>, String>>()?;
+    if let Some(writer) = writer {
+        log::warn!(
+            "{} wrote the cleanup file {}: of the {named} paths that it names the {} count that are that user's own; other files \
+             of the last Install are in the way of the next one, or stay",
+            users::describe(writer),
+            path.display(),
+            entries.len()
+        );
+    }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Some(LastEntries { entries, ours: false }))
 }
 
 /// What the CodeDeploy agent would take away: a file or link is deleted, a directory if it is empty, and what is gone or
-/// something else is left alone. What cannot be looked at must not be forgotten.
-fn entry(root: &Path, path: &Path) -> Result<Option<InstalledEntry>, String> {
+/// something else is left alone. What cannot be looked at must not be forgotten. Where a user wrote the list, `writer`, only
+/// what that user could take away as well counts.
+fn entry(root: &Path, path: &Path, writer: Option<u32>) -> Result<Option<InstalledEntry>, String> {
     // Under another root than `/` the lines hold what that agent saw, which is the path on the host.
-    let metadata = match fs::symlink_metadata(root.join(path.strip_prefix("/").unwrap_or(path))) {
+    let on_host = root.join(path.strip_prefix("/").unwrap_or(path));
+    let metadata = match fs::symlink_metadata(&on_host) {
         Ok(metadata) => metadata,
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => {
             return Err(format!("cannot look at {}, which the last Install put there: {error}", path.display()));
         }
     };
+    let owns = |writer: u32| metadata.uid() == writer && on_host.parent().and_then(owner_of) == Some(writer);
+    if writer.is_some_and(|writer| !owns(writer)) {
+        return Ok(None);
+    }
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
         InstalledKind::Directory

@@ -8,6 +8,7 @@
 //! diagnostics    what is reported at the end of a command
 //! agent_config   codedeployagent.yml and the on-premises file
 //! instructions   the files with which two agents tell each other what an Install left on the host
+//! exposure       whether other users may change what the agent relies on
 //! local          what the arguments of `codedeploy-local` mean
 //! backoff        how long to wait after calls that failed
 //! ```
@@ -19,6 +20,7 @@ pub mod backoff;
 pub mod diagnostics;
 pub mod endpoint;
 pub mod events;
+pub mod exposure;
 pub mod instructions;
 pub mod local;
 pub mod specification;

@@ -36,10 +36,11 @@ mod walk;
 mod zip;
 
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use hostler_core::bundle::{BundleListing, BundleType, EntryKind};
+use hostler_core::bundle::{BundleListing, BundlePath, BundleType, EntryKind};
 use hostler_core::limits::Limits;
 
 pub use error::{ArchiveError, EntryProblem, Place};
@@ -48,6 +49,7 @@ pub use pack::{Packed, pack};
 pub use policy::UnpackOptions;
 pub use zip::ZipSpans;
 
+use crate::safe_path::open_beneath;
 use staging::Staging;
 
 /// Bytes of a bundle that tell its type: a tar header and one block more.
@@ -142,6 +144,26 @@ pub fn list(directory: &Path) -> Result<BundleListing, ArchiveError> {
         Ok(())
     })?;
     Ok(BundleListing::new(entries))
+}
+
+/// The first bytes of a file of an unpacked bundle, `most` at most. Links are followed as far as they stay in it.
+///
+/// # Errors
+/// There is none (`NotFound`), it is no regular file or a link leads out of the bundle (`InvalidInput`), or it cannot be read.
+pub fn read_beneath(archive: &Path, path: &BundlePath, most: u64) -> io::Result<Vec<u8>> {
+    let file = match open_beneath(archive, path.as_path()) {
+        Ok(opened) => File::from(opened),
+        Err(nix::Error::EXDEV) => {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a link leads out of the bundle"));
+        }
+        Err(errno) => return Err(errno.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes everything that is cached of the filesystem under `path` to the disk: one call for a whole bundle instead of

@@ -17,8 +17,10 @@ use super::tree::{self, Item};
 
 /// The top is the agent's own directory, whose mode an archive has from wherever it was packed (0700 from `mktemp -d`):
 /// everybody may enter it, so that scripts can run as other users, and its owner may fill and delete it. No other user
-/// is given a right to write.
-const TOP_ACCESS: u32 = 0o755;
+/// may write to it: who could would put other scripts and another appspec there.
+fn top_access(mode: u32) -> u32 {
+    mode & !0o022 | 0o755
+}
 
 /// A directory beside the destination. Dropped before [`Staging::publish`], it is removed.
 pub(super) struct Staging {
@@ -59,10 +61,10 @@ impl Staging {
         // Children first: afterwards the parent may be closed to its owner, and its time has been set last.
         for item in items.iter().rev().filter(|item| item.entry.kind == EntryKind::Directory) {
             let becomes_top = leading.as_deref() == Some(item.entry.path.as_path().as_os_str());
-            let mode = if becomes_top { item.entry.mode | TOP_ACCESS } else { item.entry.mode };
+            let mode = if becomes_top { top_access(item.entry.mode) } else { item.entry.mode };
             beneath.finish_directory(&item.entry.path, mode, item.modified)?;
         }
-        fchmod(&self.root, Mode::from_bits_truncate(top_mode | TOP_ACCESS))
+        fchmod(&self.root, Mode::from_bits_truncate(top_access(top_mode)))
             .map_err(ArchiveError::errno("set the mode of", &self.path))?;
         let from = leading.as_ref().map_or_else(|| self.path.clone(), |top| self.path.join(top));
         fs::rename(&from, &self.destination)

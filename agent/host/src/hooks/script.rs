@@ -2,12 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::Mode;
+use crate::safe_path::open_beneath;
 
 /// Why a location is no script.
 #[derive(Debug, thiserror::Error)]
@@ -55,26 +53,6 @@ fn describe(error: nix::Error) -> String {
         nix::Error::EXDEV => "a symbolic link leads out of it".into(),
         nix::Error::ENOENT => "there is no such file".into(),
         error => error.desc().into(),
-    }
-}
-
-/// Opens a file below a directory, wherever links may point. Not blocking: it could be a FIFO.
-fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-    let top = open(archive, OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    match openat2(top.as_fd(), relative, how) {
-        // Kernels before 5.6, and sandboxes that do not know the call.
-        Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
-            let errno = |error: io::Error| nix::Error::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
-            let top = archive.canonicalize().map_err(errno)?;
-            let real = top.join(relative).canonicalize().map_err(errno)?;
-            if !real.starts_with(&top) {
-                return Err(nix::Error::EXDEV);
-            }
-            open(&real, flags | OFlag::O_NOFOLLOW, Mode::empty())
-        }
-        other => other,
     }
 }
 
@@ -141,7 +119,7 @@ mod tests {
         symlink("../../../../bin/sh", top.join("relative")).unwrap();
         symlink("/bin", top.join("directory")).unwrap();
         symlink("scripts/a b.sh", top.join("inside")).unwrap();
-        nix::unistd::mkfifo(&top.join("fifo"), Mode::from_bits_truncate(0o755)).unwrap();
+        nix::unistd::mkfifo(&top.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o755)).unwrap();
         for (location, problem) in [
             ("../x", "`..`"),
             ("scripts/../scripts/a b.sh", "`..`"),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hostler_core::appspec::spec::EventHooks;
 use hostler_core::appspec::{self, appspec_names, diagnose};
+use hostler_core::bundle::BundlePath;
 use hostler_core::codedeploy::events::{Chosen, chosen};
 use hostler_core::codedeploy::specification::Specification;
 use hostler_core::event_order::LifecycleEvent;
@@ -13,8 +14,10 @@ use hostler_core::machine::State;
 use hostler_core::machine::command::Order;
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, RollbackPolicy, Script, Source};
 use hostler_core::release::Trust;
+use hostler_host::archive;
 
 use crate::drop_in::DropIn;
+use crate::drop_in::directories::{Use, check_archive};
 use crate::setup::Setup;
 use crate::work::old_hooks::{is_gone, unreadable};
 use crate::work::service_files;
@@ -32,7 +35,7 @@ pub fn order(
     specification: Specification,
 ) -> Result<Order, String> {
     let scripts = match event.filter(|event| event.has_scripts()) {
-        Some(event) => as_the_agents_user(scripts(setup, state, event, &specification)?, drop_in),
+        Some(event) => scripts(setup, drop_in, state, event, &specification)?,
         None => Vec::new(),
     };
     Ok(Order {
@@ -83,6 +86,7 @@ fn as_the_agents_user(scripts: Vec<Script>, drop_in: &DropIn) -> Vec<Script> {
 /// The scripts of an event, of the revision that the event means.
 fn scripts(
     setup: &Setup,
+    drop_in: &DropIn,
     state: &State,
     event: LifecycleEvent,
     specification: &Specification,
@@ -106,13 +110,21 @@ fn scripts(
         }
         Err(NoHooks::Unreadable(problem)) => return Err(unreadable(&archive(&deployment), &problem).message),
         // It would block every later deployment.
-        Err(NoHooks::Broken(problem)) => {
-            log::warn!(deployment = deployment.as_str(), event:%; "the old revision's scripts are left out: {problem}");
-            return Ok(Vec::new());
-        }
+        Err(NoHooks::Broken(problem)) => return Ok(left_out(&deployment, event, &problem)),
     };
     let of_event = hooks.iter().find(|hooks| hooks.event == event.name()).map_or(&[][..], |hooks| &hooks.scripts);
-    Ok(of_event.iter().map(|hook| Script::new(deployment.clone(), hook)).collect())
+    let scripts = of_event.iter().map(|hook| Script::new(deployment.clone(), hook)).collect();
+    let scripts = as_the_agents_user(scripts, drop_in);
+    match scripts.iter().try_for_each(|script| check_archive(setup, key, &deployment, Use::Run(script))) {
+        Ok(()) => Ok(scripts),
+        Err(problem) if chosen == Chosen::Current => Err(problem),
+        Err(problem) => Ok(left_out(&deployment, event, &problem)),
+    }
+}
+
+fn left_out(deployment: &DeploymentId, event: LifecycleEvent, problem: &str) -> Vec<Script> {
+    log::warn!(deployment = deployment.as_str(), event:%; "the old revision's scripts are left out: {problem}");
+    Vec::new()
 }
 
 /// Why an unpacked bundle has no hooks that can be run.
@@ -126,22 +138,27 @@ enum NoHooks {
 /// The hooks of an unpacked bundle.
 fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec<EventHooks>, NoHooks> {
     let names = appspec_names(custom);
-    let cannot_read = |name: &str, error: std::io::Error| {
-        NoHooks::Unreadable(format!("cannot read {}: {error}", archive.join(name).display()))
-    };
     let mut found = None;
     for name in &names {
-        match std::fs::metadata(archive.join(name)) {
-            Ok(there) if there.is_file() => found = found.or(Some(name)),
-            Ok(_) => {}
-            Err(error) if is_gone(&error) => {}
-            Err(error) => return Err(cannot_read(name, error)),
+        let path = BundlePath::new(name).ok_or_else(|| {
+            NoHooks::Broken(format!(
+                "the appspec's name {name:?} leads out of the bundle; AppSpecFilename names a file in it"
+            ))
+        })?;
+        match archive::read_beneath(archive, &path, limits.appspec_bytes as u64 + 1) {
+            Ok(bytes) => {
+                found = Some((name, bytes));
+                break;
+            }
+            Err(error) if is_gone(&error) || error.kind() == std::io::ErrorKind::InvalidInput => {}
+            Err(error) => {
+                return Err(NoHooks::Unreadable(format!("cannot read {}: {error}", archive.join(name).display())));
+            }
         }
     }
-    let Some(name) = found else {
+    let Some((name, bytes)) = found else {
         return Err(NoHooks::Broken(format!("there is no {} in {}", names.join(" or "), archive.display())));
     };
-    let bytes = std::fs::read(archive.join(name)).map_err(|error| cannot_read(name, error))?;
     let reading = appspec::read(name, &bytes, limits);
     match reading.spec {
         Some(spec) => Ok(spec.hooks),

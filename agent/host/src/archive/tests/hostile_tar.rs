@@ -284,6 +284,19 @@ fn modes_and_times_are_kept_and_directories_are_closed_last() {
 }
 
 #[test]
+fn nobody_else_may_write_to_the_top_whatever_the_archive_says() {
+    for (top, other) in [("./", "d/"), ("rev-1/", "rev-1/d/")] {
+        let room = Room::new();
+        let tar = Tar::default().entry(EntryType::Directory, top, "", 0o777, b"");
+        let appspec = format!("{top}appspec.yml");
+        let tar = tar.entry(EntryType::Directory, other, "", 0o777, b"").file(&appspec, b"x");
+        room.unpack(&tar.end()).unwrap();
+        let mode = |path: &str| fs::metadata(room.destination().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("."), mode("d")), (0o755, 0o777), "{top}");
+    }
+}
+
+#[test]
 fn a_leading_directory_is_taken_away() {
     let room = Room::new();
     let tar = Tar::default().directory("rev-1").file("rev-1/AppSpec.YML", b"x").file("rev-1/scripts/a.sh", b"y");

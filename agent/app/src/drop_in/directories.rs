@@ -1,0 +1,182 @@
+//! Other users must not be able to change what the agent relies on in the CodeDeploy agent's place: with its directories they
+//! would have the rights of root.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use hostler_core::codedeploy::exposure::{By, Exposed, Rule};
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::state::Script;
+use hostler_host::codedeploy_agent::places::{self, Directories};
+use hostler_host::users;
+
+use super::DropIn;
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// What the CodeDeploy agent's package makes, and its users chown as a whole.
+const TOPS: [&str; 2] = ["/opt/codedeploy-agent", "/var/log/aws"];
+/// As many are listed of a longer list.
+const LISTED: usize = 20;
+
+fn directories(setup: &Setup, drop_in: &DropIn) -> Directories {
+    let (layout, agent) = (&setup.layout, &drop_in.agent);
+    Directories {
+        tops: TOPS.iter().map(|top| layout.beneath_root(Path::new(top))).collect(),
+        deployments: layout.codedeploy(""),
+        others: vec![
+            layout.beneath_root(&agent.log_dir),
+            layout.beneath_root(&agent.pid_dir),
+            layout.codedeploy(&agent.ongoing_deployment_tracking),
+        ],
+    }
+}
+
+/// The directories that others than root and the agent may change.
+///
+/// # Errors
+/// One cannot be looked at.
+pub fn exposed(setup: &Setup, drop_in: &DropIn) -> Result<Vec<Exposed>, Failure> {
+    Ok(places::exposed(&directories(setup, drop_in), places::agent())?)
+}
+
+/// Refuses to serve in the CodeDeploy agent's place while others may change its directories.
+///
+/// # Errors
+/// Refused; the message names each directory, and the hint what mends it.
+pub fn refuse_exposed(setup: &Setup, drop_in: &DropIn) -> Result<(), Failure> {
+    let found = exposed(setup, drop_in)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let message = format!("in the CodeDeploy agent's place {}", texts(&found).join("; "));
+    Err(Failure::say(ExitCode::Refused, message).hint(remedy(&found)))
+}
+
+/// What is wrong with each directory, and why that matters.
+pub fn texts(found: &[Exposed]) -> Vec<String> {
+    let mut texts: Vec<String> = found.iter().take(LISTED).map(text).collect();
+    if let more @ 1.. = found.len().saturating_sub(LISTED) {
+        texts.push(format!("and {more} more directories"));
+    }
+    texts
+}
+
+/// What is wrong with one directory.
+pub fn text(exposed: &Exposed) -> String {
+    let Exposed { place, by, .. } = exposed;
+    let owner = users::describe(place.uid);
+    let who = match by {
+        By::Owner => format!("{owner} could have the agent do anything as root"),
+        By::Group => format!("its group {} could have the agent do anything as root", place.gid),
+        By::List => "those whom its access control list lets write could have the agent do anything as root".to_owned(),
+        By::Everybody => "every user could have the agent do anything as root".to_owned(),
+    };
+    format!("{} belongs to {owner} with mode {:04o}: {who}", place.path.display(), place.mode)
+}
+
+/// The commands that mend it.
+pub fn remedy(found: &[Exposed]) -> String {
+    let by_hand = by_hand(found);
+    if found.iter().all(|exposed| exposed.rule == Rule::Own) {
+        format!("hostler migrate --apply mends it; by hand: {by_hand}")
+    } else {
+        format!(
+            "{by_hand}; or set root_dir, log_dir and pid_dir in codedeployagent.yml to directories below root's own"
+        )
+    }
+}
+
+fn by_hand(found: &[Exposed]) -> String {
+    let list = |choose: fn(&&Exposed) -> bool| {
+        let chosen = found.iter().filter(choose).take(LISTED).map(|exposed| quoted(&exposed.place.path));
+        chosen.collect::<Vec<_>>().join(" ")
+    };
+    let all = list(|_| true);
+    match list(|exposed| exposed.by == By::Owner).as_str() {
+        "" => format!("chmod go-w {all}"),
+        owners => format!("chown -h root:root {owners}; chmod go-w {all}"),
+    }
+}
+
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// Gives the agent's directories, and the files in those of its logs and pids, to root. What lies in unpacked bundles stays as
+/// it is, and so does what one agent says to the next: that a user wrote it must stay visible.
+///
+/// # Errors
+/// One cannot be changed.
+pub fn mend(setup: &Setup, drop_in: &DropIn, found: &[Exposed]) -> Result<Vec<PathBuf>, Failure> {
+    let directories = directories(setup, drop_in);
+    let mut mended = Vec::new();
+    let cannot = |path: &Path, error: std::io::Error| {
+        Failure::say(ExitCode::Failed, format!("cannot give {} to root: {error}", path.display()))
+    };
+    for exposed in found {
+        let path = &exposed.place.path;
+        places::mend(exposed, &directories.deployments).map_err(|error| cannot(path, error))?;
+        mended.push(path.clone());
+    }
+    let logs = setup.layout.codedeploy("deployment-logs");
+    for directory in directories.others.iter().chain([&logs]) {
+        let files = places::mend_files(directory, places::agent()).map_err(|error| cannot(directory, error))?;
+        mended.extend(files.into_iter().map(|exposed| exposed.place.path));
+    }
+    Ok(mended)
+}
+
+/// Who uses an unpacked bundle.
+#[derive(Debug, Clone, Copy)]
+pub enum Use<'a> {
+    /// Its files are installed, or it is unpacked once more.
+    Install,
+    /// A script of it is run.
+    Run(&'a Script),
+}
+
+/// Refuses an unpacked bundle of the CodeDeploy service's that another user may have put in its place. One that is not there
+/// is not refused.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn check_archive(setup: &Setup, key: &GroupKey, deployment: &DeploymentId, used: Use<'_>) -> Result<(), String> {
+    if key.service_id.is_none() {
+        return Ok(());
+    }
+    let archive = setup.layout.deployment(key, deployment).archive();
+    let below =
+        [key.id().as_ref(), deployment.as_str(), "deployment-archive"].iter().map(OsStr::new).collect::<PathBuf>();
+    let places = match places::on_the_way_to_archive(&setup.layout.codedeploy(""), &below) {
+        Ok(places) => places,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("cannot look at {}: {error}", archive.display())),
+    };
+    let reader = match used {
+        Use::Install => None,
+        // A user that cannot be found cannot run it either; that is said when it is tried.
+        Use::Run(script) => Some(user_of(script).unwrap_or(0)),
+    };
+    let Some((last, above)) = places.split_last() else { return Ok(()) };
+    match places::agent().judge_archive(above, last, reader) {
+        None => Ok(()),
+        Some(found) => Err(format!(
+            "the unpacked bundle {} is not used: {}; if it is as it should be: {}",
+            archive.display(),
+            text(&found),
+            by_hand(std::slice::from_ref(&found))
+        )),
+    }
+}
+
+fn user_of(script: &Script) -> Option<u32> {
+    match (script.sudo, &script.runas) {
+        (true, _) => Some(0),
+        (false, None) => Some(users::own_uid()),
+        (false, Some(name)) => users::lookup(name).ok().map(|user| user.uid),
+    }
+}
