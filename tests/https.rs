@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::s3::noise;
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE};
+use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, ended_with_input};
 use crate::support::eventually;
 use crate::support::http_server::{Reply, Request, Server};
 
@@ -156,6 +156,33 @@ fn an_address_is_deployed_and_planned() {
     let history = host.ok(&["history", "--json"]).out;
     let shown = format!("{}{}{}{history}", said.out, said.err, host.ok(&["status", "--json"]).out);
     assert!(shown.contains("/app.tgz?…") && !shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn an_address_on_standard_input_is_in_no_argument_and_no_error_repeats_a_secret() {
+    let site = Site::start();
+    let host = host_of(&site);
+    site.put("app.tgz", packed(&host, "v1", 100));
+    let with_input = |verb: &str, input: &str| ended_with_input(host.command(&[verb, "-"]), input);
+    let address = site.url("app.tgz?token=secret");
+    with_input("plan", &address).with_code(0);
+    let said = with_input("deploy", &format!(" {address}\r\n")).with_code(0);
+    assert_eq!(version(&host), "v1");
+    assert!(!format!("{said:?}").contains("secret"), "{said:?}");
+    for (input, problem) in [("", "is empty"), ("https://a/b\nhttps://c/d\n", "more than one line")] {
+        with_input("deploy", input).with_code(2).saying(&[problem, "the bundle's address"]);
+    }
+    let port = site.server.url().rsplit_once(':').unwrap().1.to_owned();
+    let with_password = format!("https://me:secret@localhost:{port}/app.tgz");
+    let absent = site.url("absent.tgz?token=secret");
+    for (input, code) in [(with_password.as_str(), 2), (absent.as_str(), 5), ("http://h/b?token=secret", 2)] {
+        for said in [with_input("deploy", input), with_input("plan", input), host.run(&["deploy", input])] {
+            let said = said.with_code(code);
+            assert!(!format!("{said:?}").contains("secret"), "{said:?}");
+        }
+    }
+    let channel = host.run(&["run", "--once", "--channel", &with_password]);
+    assert!(channel.code != Some(0) && !format!("{channel:?}").contains("secret"), "{channel:?}");
 }
 
 #[test]

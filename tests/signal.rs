@@ -1,15 +1,21 @@
 //! `hostler signal`, against a service that takes CloudFormation's signals as its pages describe.
 
+use std::process::Command;
+
 use crate::support::auto_scaling::SECRET;
 use crate::support::cloudformation::start;
-use crate::support::crash_support::{Ended, Host};
+use crate::support::crash_support::{Ended, Host, ended_with_input};
 use crate::support::http_server::Server;
 
 fn signal(host: &Host, server: &Server, more: &[&str]) -> Ended {
+    Ended::of(command(host, server, more))
+}
+
+fn command(host: &Host, server: &Server, more: &[&str]) -> Command {
     let mut command = host.command(&[&["signal"][..], more].concat());
     command.env("AWS_ENDPOINT_URL", server.url()).env("AWS_REGION", "eu-central-1").env("HOSTLER_INSTANCE_ID", "i-1");
     command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
-    Ended::of(command)
+    command
 }
 
 const TARGET: [&str; 6] = ["--stack", "web", "--resource", "Fleet", "--region", "eu-west-3"];
@@ -54,6 +60,17 @@ fn a_wait_condition_is_signalled_by_its_url() {
         serde_json::json!({"Status": "SUCCESS", "UniqueId": "i-1", "Data": "10.0.0.1", "Reason": "all well"});
     let stack = stack.lock().unwrap();
     assert_eq!((stack.conditions.as_slice(), stack.wrong.as_slice()), (&[expected][..], &[][..]));
+}
+
+#[test]
+fn the_url_of_a_wait_condition_may_come_on_standard_input() {
+    let (host, (server, stack)) = (Host::new(), start("eu-west-3"));
+    let with_input = |input: &str| ended_with_input(command(&host, &server, &["-i", "me", "-"]), input);
+    with_input(&format!("{}/handle?Signature=secret\n", server.url())).with_code(0);
+    assert_eq!(stack.lock().unwrap().conditions.len(), 1);
+    with_input("\n").with_code(2).saying(&["standard input is empty", "the wait condition's URL"]);
+    let said = with_input("https//me:secret@host/handle?Signature=secret").with_code(1);
+    assert!(!format!("{said:?}").contains("secret"), "{said:?}");
 }
 
 #[test]

@@ -70,6 +70,18 @@ fn a_commit_on_github_is_deployed_with_and_without_a_token_that_nobody_sees() {
 }
 
 #[test]
+fn github_is_reached_by_the_configured_certificates() {
+    let (host, service) = served();
+    service.write_config_with_github_over_tls(&host.root());
+    let running = daemon(&host);
+    put(&service, "github", &Bundle::new(&host, "v1").app().write());
+    let revision = json!({"RevisionType": "GitHub", "GitHubRevision":
+        {"Account": "public", "Repository": "r", "CommitId": "c0ffee", "Anonymous": true}});
+    service.deploy_to_the_end(&specification("d-GITHUB001", "web", revision), &["DownloadBundle", "Install"]);
+    assert_eq!((version(&host).as_str(), service.github().len()), ("v1\n", 2), "{}", running.said());
+}
+
+#[test]
 fn a_file_and_a_directory_of_the_host_are_deployed() {
     let (host, service) = served();
     let _daemon = daemon(&host);

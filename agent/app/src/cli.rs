@@ -136,8 +136,8 @@ pub enum FileExists {
 /// Flags of `deploy`.
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file, s3://BUCKET/KEY[?versionId=ID] or
-    /// https://HOST/PATH
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file, s3://BUCKET/KEY[?versionId=ID],
+    /// https://HOST/PATH, or - for one line of standard input, where other users do not see a presigned address
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]
@@ -198,7 +198,8 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("outcome").args(["exit_code", "success"]))]
 pub struct SignalArgs {
-    /// The presigned URL of a wait condition handle
+    /// The presigned URL of a wait condition handle, or - for one line of standard input: other users see arguments, and who
+    /// knows the URL may signal
     #[arg(required_unless_present = "stack", conflicts_with_all = ["stack", "resource"])]
     pub url: Option<String>,
     /// Name or id of the stack that waits
@@ -268,10 +269,10 @@ pub struct ValidateArgs {
 }
 
 /// Flags of `plan`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
-    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file, s3://BUCKET/KEY[?versionId=ID] or
-    /// https://HOST/PATH
+    /// A directory with an appspec file, or a tar, tgz, tar.zst or zip: a file, s3://BUCKET/KEY[?versionId=ID],
+    /// https://HOST/PATH, or - for one line of standard input, where other users do not see a presigned address
     pub what: PathBuf,
     /// What to do with files that are there and that the last deployment did not install
     #[arg(short = 'b', long, value_enum, ignore_case = true)]

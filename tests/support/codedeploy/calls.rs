@@ -21,6 +21,9 @@ pub async fn answer(shared: Arc<Shared>, request: Request) -> Reply {
             let operation = operation.to_owned();
             call(shared, operation, request).await
         }
+        None if ["/repos/", "/archive/"].iter().any(|top| request.path().starts_with(top)) => {
+            objects::github(&shared, &request)
+        }
         None => objects::object(&shared, &request),
     }
 }

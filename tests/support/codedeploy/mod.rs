@@ -178,9 +178,17 @@ impl CommandService {
         self.write_config(root, "");
     }
 
+    /// The same with a GitHub that is reached by TLS, whose certificate only the configuration's `ca_bundle` holds.
+    pub fn write_config_with_github_over_tls(&self, root: &Path) {
+        self.write_config_with(root, &self.server.url(), "");
+    }
+
     /// hostler's configuration; `more` stands below `codedeploy`.
     pub fn write_config(&self, root: &Path, more: &str) {
-        let url = self.github.url();
+        self.write_config_with(root, &self.github.url(), more);
+    }
+
+    fn write_config_with(&self, root: &Path, url: &str, more: &str) {
         let text = format!(
             "instance_id: i-test\naws: {{ca_bundle: {}}}\ncodedeploy:\n  enabled: true\n  github_api: {url}\n{more}",
             root.join("ca.pem").display()

@@ -240,6 +240,15 @@ impl Ended {
     }
 }
 
+/// Runs a command to its end with this on its standard input.
+pub fn ended_with_input(mut command: Command, input: &str) -> Ended {
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, input.as_bytes()).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    command.stdin(Stdio::from(file));
+    Ended::of(command)
+}
+
 /// A program that goes on. It is killed at the latest when this is dropped.
 pub struct Running {
     child: Child,

@@ -16,7 +16,7 @@ use hostler_core::limits::Limits;
 use hostler_core::machine::state::Source;
 use hostler_core::store::{
     Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Location, PutOutcome, S3Location, Store, StoreError,
-    StoreErrorKind,
+    StoreErrorKind, without_secrets,
 };
 use hostler_host::store_dir::DirectoryStore;
 
@@ -139,11 +139,15 @@ fn directory(name: &str) -> Result<PathBuf, Failure> {
         if path.starts_with('/') {
             return Ok(PathBuf::from(path));
         }
-        return Err(Failure::say(ExitCode::Usage, format!("{name} names no directory")).hint("write file:///DIR"));
+        return Err(Failure::say(ExitCode::Usage, format!("{} names no directory", without_secrets(name)))
+            .hint("write file:///DIR"));
     }
     if name.contains("://") {
-        return Err(Failure::say(ExitCode::Usage, format!("{name} is not a store that this version can use"))
-            .hint("use s3://BUCKET/PREFIX, file:///DIR or a path"));
+        return Err(Failure::say(
+            ExitCode::Usage,
+            format!("{} is not a store that this version can use", without_secrets(name)),
+        )
+        .hint("use s3://BUCKET/PREFIX, file:///DIR or a path"));
     }
     Ok(std::path::absolute(Path::new(name))?)
 }

@@ -23,7 +23,7 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::new(shared)?);
     let wish = DeployWish {
         key: group(&setup, shared)?,
-        source: source(&arguments.what)?,
+        source: source(&super::given::place(arguments.what)?)?,
         file_exists_behavior: arguments.file_exists_behavior.map(Into::into),
         appspec_name: arguments.appspec_filename,
         ignore_application_stop_failures: arguments.ignore_application_stop_failures,

@@ -5,6 +5,7 @@ pub mod codedeploy_agent;
 pub mod codedeploy_local;
 mod deploy;
 mod doctor;
+mod given;
 mod history;
 mod keygen;
 mod logs;

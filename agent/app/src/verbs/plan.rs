@@ -14,7 +14,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary, judge_scripts};
-use hostler_core::store::Location;
+use hostler_core::store::{Location, without_secrets};
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
@@ -70,6 +70,8 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let (ground, policy) = group(&setup, shared, arguments)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
+    let what = super::given::place(arguments.what.clone())?;
+    let arguments = &PlanArgs { what, ..arguments.clone() };
     let directory = unpacked(&setup, &arguments.what, scratch.path())?;
     let document = examine(&setup, arguments, &ground, &policy, &directory)?;
     if setup.json {
@@ -90,8 +92,9 @@ fn examine(
     let group = group.as_ref();
     let listing = archive::list(directory)?;
     let custom = arguments.appspec_filename.as_deref();
-    let found = diagnose_bundle(directory, &listing, custom, &setup.limits)
-        .map_err(|f| Failure::say(ExitCode::Failed, format!("{}: {}", arguments.what.display(), f.message)))?;
+    let found = diagnose_bundle(directory, &listing, custom, &setup.limits).map_err(|f| {
+        Failure::say(ExitCode::Failed, format!("{}: {}", without_secrets(&arguments.what.to_string_lossy()), f.message))
+    })?;
     let mut document = Document {
         version: 1,
         deployable: false,

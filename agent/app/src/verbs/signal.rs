@@ -44,7 +44,10 @@ async fn signal(setup: &Setup, arguments: SignalArgs) -> Outcome {
             let (stack, resource) = (stack.clone(), resource.clone());
             Target::Resource { stack, resource, region: arguments.region.clone() }
         }
-        (_, _, Some(url)) => Target::WaitCondition { url: url.clone() },
+        (_, _, Some(url)) => {
+            let url = super::given::or_line_of_input(url.clone(), "the wait condition's URL")?;
+            Target::WaitCondition { url }
+        }
         // clap asks for one of them.
         _ => return Err(Failure::say(ExitCode::Usage, "name a stack and a resource, or a wait condition's URL")),
     };

@@ -65,8 +65,9 @@ pub async fn fetch(
             let commit = Commit { api, account, repository, commit, bundle_type: *bundle_type, token: token.as_ref() };
             let partial = paths.bundle().with_extension("partial");
             let cannot = |e: std::io::Error| fail(format!("cannot write {}: {e}", partial.display()));
+            let clients = setup.stores.clients().map_err(|f| fail(f.one_line()))?;
             let file = File::create(&partial).map_err(cannot)?;
-            commit.download(&file, setup.limits.bundle_bytes).await.map_err(fail)?;
+            commit.download(&clients, &file, &setup.limits).await.map_err(fail)?;
             file.sync_all().and_then(|()| fs::rename(&partial, paths.bundle())).map_err(cannot)?;
             Ok(revision.clone())
         }

@@ -4,12 +4,16 @@ use std::fs::File;
 use std::io::Write as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hostler_core::bundle::BundleType;
 use hostler_core::codedeploy::specification::Secret;
+use hostler_core::limits::Limits;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
 
-use crate::signed_call::{HttpSettings, http_client};
+use crate::clients::Clients;
+use crate::flow::Flow;
+use crate::signed_call::http_client_of;
 
 /// Redirects that are followed: GitHub's API answers with one to where the archive is.
 const REDIRECTS: usize = 5;
@@ -51,16 +55,16 @@ impl Commit<'_> {
         format!("{}/repos/{}/{}/{form}/{}", self.api, self.account, self.repository, self.commit)
     }
 
-    /// Writes the archive into a file, which is emptied before each try. Answers that say "later" and connections that
-    /// break are tried again.
+    /// Writes the archive into a file, which is emptied before each try; by the same proxy and certificates as AWS. Answers that
+    /// say "later", and connections that break or bring too little, are tried again.
     ///
     /// # Errors
     /// See [`GitHubError`].
-    pub async fn download(&self, into: &File, at_most: u64) -> Result<(), GitHubError> {
-        let http = http_client(&HttpSettings::default()).map_err(|e| self.failed(e.to_string(), false))?;
+    pub async fn download(&self, clients: &Clients, into: &File, limits: &Limits) -> Result<(), GitHubError> {
+        let http = http_client_of(clients).map_err(|e| self.failed(chain(&e), false))?;
         let mut waits = WAITS.into_iter();
         loop {
-            match self.try_once(&http, into, at_most).await {
+            match self.try_once(&http, into, limits).await {
                 Err(error) if error.is_transient => match waits.next() {
                     Some(wait) => {
                         log::info!("{error}; tried again in {} seconds", wait.as_secs());
@@ -73,13 +77,19 @@ impl Commit<'_> {
         }
     }
 
-    async fn try_once(&self, http: &Client, into: &File, at_most: u64) -> Result<(), GitHubError> {
+    async fn try_once(&self, http: &Client, into: &File, limits: &Limits) -> Result<(), GitHubError> {
         let mut response = self.open(http).await?;
         into.set_len(0).map_err(|e| self.failed(format!("the copy cannot be written: {e}"), false))?;
         let mut file = into;
         std::io::Seek::rewind(&mut file).map_err(|e| self.failed(e.to_string(), false))?;
+        let at_most = limits.bundle_bytes;
+        let mut flow = Flow::new(limits);
+        let came =
+            |next: &reqwest::Result<Option<Bytes>>| next.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
         let mut bytes = 0;
-        while let Some(piece) = response.chunk().await.map_err(|e| self.failed(plain(e), true))? {
+        loop {
+            let next = flow.next(response.chunk(), came).await.map_err(|slow| self.failed(slow.to_owned(), true))?;
+            let Some(piece) = next.map_err(|e| self.failed(plain(e), true))? else { break };
             bytes += piece.len() as u64;
             if bytes > at_most {
                 return Err(self.failed(format!("it has more than {at_most} bytes"), false));
@@ -135,6 +145,12 @@ impl Commit<'_> {
         let place = format!("{}/{} at {}", self.account, self.repository, self.commit);
         GitHubError { place, problem, is_transient }
     }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The error without the address, in which GitHub puts a token of its own.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hostler_core::config::settings::Proxy;
+use hostler_core::store::without_secrets;
 
 use super::{HttpClientError, HttpSettings, ProxyChoice, SignedCalls, http_client};
 use crate::clients::Clients;
@@ -50,7 +51,7 @@ impl SignedCalls {
         let region = sdk.region().cloned().ok_or(SignedCallsError::NoRegion)?;
         let credentials = clients.kept_credentials().await.ok_or(SignedCallsError::NoCredentials)?;
         let url = sdk.endpoint_url().map(|url| {
-            url.parse().map_err(|e| SignedCallsError::Endpoint { url: url.to_owned(), problem: format!("{e}") })
+            url.parse().map_err(|e| SignedCallsError::Endpoint { url: without_secrets(url), problem: format!("{e}") })
         });
         let endpoints = EndpointChoice {
             fips: sdk.use_fips().unwrap_or_default(),

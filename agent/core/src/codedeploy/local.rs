@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::bundle::BundleType;
 use crate::codedeploy::specification::RevisionLocation;
 use crate::event_order::LifecycleEvent;
+use crate::store::without_secrets;
 
 /// An argument that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,10 +96,11 @@ pub fn location(
         other => return invalid(format!("type {other} is not known; tgz, tar, zip and directory are")),
     };
     if text.starts_with("http:") {
-        return invalid(format!("{text} is not fetched in the clear; write https:"));
+        return invalid(format!("{} is not fetched in the clear; write https:", without_secrets(text)));
     }
     if let Some(rest) = text.strip_prefix("https://") {
-        return github(rest, bundle_type).map_or_else(|| invalid(format!("{text} is no repository on GitHub")), Ok);
+        return github(rest, bundle_type)
+            .map_or_else(|| invalid(format!("{} is no repository on GitHub", without_secrets(text))), Ok);
     }
     if let Some(rest) = text.strip_prefix("s3://") {
         if bundle_type == BundleType::Directory {

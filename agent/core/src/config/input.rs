@@ -12,6 +12,7 @@ use crate::ids::GroupKey;
 use crate::limits::Limits;
 use crate::machine::state::{Policy, RollbackPolicy};
 use crate::path_rule::UnsafePaths;
+use crate::store::without_secrets;
 use crate::traffic::TrafficSettings;
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
@@ -198,7 +199,9 @@ impl Reader {
                     Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
                         settings.wake_up_queue = Some(url.to_owned());
                     }
-                    Some(url) => invalid(entry, format!("{} is not the URL of a queue", quoted(url)), findings),
+                    Some(url) => {
+                        invalid(entry, format!("{} is not the URL of a queue", quoted(&without_secrets(url))), findings)
+                    }
                     None => {}
                 },
                 "minimum_sequence" => set(&mut settings.minimum_sequence, parsed(entry, findings)),
@@ -307,7 +310,13 @@ fn text<'n>(entry: &'n Entry, findings: &mut Findings) -> Option<&'n str> {
 }
 
 fn invalid(entry: &Entry, message: String, findings: &mut Findings) {
-    findings.add(Code::InvalidConfiguration, Some(entry.value.at), format!("{}: {message}", entry.key.text));
+    // Where an address holds a password or a signature, its line must not be shown with the message.
+    let is_secret = entry.value.as_scalar().is_some_and(|value| without_secrets(&value.text) != value.text);
+    let at = if is_secret { entry.key_at } else { entry.value.at };
+    let finding = findings.add(Code::InvalidConfiguration, Some(at), format!("{}: {message}", entry.key.text));
+    if is_secret {
+        finding.conceal();
+    }
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(entry: &Entry, findings: &mut Findings) -> Option<T> {

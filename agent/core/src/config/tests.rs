@@ -393,3 +393,16 @@ fn traffic_is_read_for_each_group_and_what_does_not_fit_together_is_refused() {
         assert!(problem.contains(words), "{text}: {problem}");
     }
 }
+
+#[test]
+fn no_message_shows_the_password_or_the_signature_of_an_address() {
+    for text in [
+        "aws: {proxy: 'socks://me:secret@proxy:1'}",
+        "aws: {endpoint_url: 'ftp://me:secret@host/'}",
+        "codedeploy: {github_api: 'http://me:secret@host/'}",
+        "signals: {wait_condition: 'ftp://host/handle?Signature=secret'}",
+    ] {
+        let said = read_one(text).unwrap_err();
+        assert!(!said.contains("secret") && said.contains("error"), "{said}");
+    }
+}

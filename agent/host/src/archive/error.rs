@@ -118,7 +118,9 @@ pub enum EntryProblem {
         second: &'static str,
     },
     /// See the message.
-    #[error("has the setuid or setgid bit; remove it, or allow it in the agent's configuration")]
+    #[error(
+        "has the setuid or setgid bit; take it away (chmod u-s,g-s), and set it by mode below permissions in the appspec"
+    )]
     Setuid,
     /// A device, fifo, socket or the like.
     #[error("is {what}; a bundle may hold only files, directories and links")]

@@ -9,6 +9,19 @@ use super::{InvalidS3Location, S3Location};
 /// Bytes of an address; servers refuse longer ones.
 const HTTPS_BYTES: usize = 2048;
 
+/// An address for messages: without its query, which may be a presigned one's secret; and if it holds a user and password, or
+/// may hold them, nothing but its scheme.
+pub fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    if rest.contains('@') {
+        return format!("{scheme}://…");
+    }
+    match rest.split_once('?') {
+        Some((before, _)) => format!("{scheme}://{before}?…"),
+        None => text.to_owned(),
+    }
+}
+
 /// Why a text is no place of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLocation {
@@ -18,7 +31,7 @@ pub enum InvalidLocation {
     /// It is nothing that a bundle could be fetched from.
     #[error("{text:?} {problem}")]
     Other {
-        /// What was written.
+        /// What was written, without what may be secret.
         text: String,
         /// What is wrong with it and what is allowed.
         problem: &'static str,
@@ -49,7 +62,7 @@ impl Location {
 impl FromStr for Location {
     type Err = InvalidLocation;
     fn from_str(text: &str) -> Result<Self, InvalidLocation> {
-        let wrong = |problem| InvalidLocation::Other { text: text.to_owned(), problem };
+        let wrong = |problem| InvalidLocation::Other { text: without_secrets(text), problem };
         if text.starts_with("s3://") {
             return Ok(Self::S3(text.parse()?));
         }
@@ -98,7 +111,7 @@ impl HttpsLocation {
 impl FromStr for HttpsLocation {
     type Err = InvalidLocation;
     fn from_str(text: &str) -> Result<Self, InvalidLocation> {
-        let wrong = |problem| Err(InvalidLocation::Other { text: text.to_owned(), problem });
+        let wrong = |problem| Err(InvalidLocation::Other { text: without_secrets(text), problem });
         let Some(rest) = text.strip_prefix("https://") else { return wrong("does not begin with https://") };
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if host.is_empty() {
@@ -106,6 +119,10 @@ impl FromStr for HttpsLocation {
         }
         if host.contains('@') {
             return wrong("holds a user or password, which everyone could read who sees the release; leave it out");
+        }
+        let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map(|(_, port)| port);
+        if port.is_some_and(|port| port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit())) {
+            return wrong("has a port that is no number (and may hold no user and password)");
         }
         if rest.contains('#') {
             return wrong("has a #, which no server ever sees; leave it out, or write %23");
@@ -132,6 +149,25 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn no_message_repeats_a_secret() {
+        for text in [
+            "https://me:secret@example.com/b",
+            "https://me:se/cret@example.com/b",
+            "https://me:se?cret@example.com/b#secret",
+            "https://me:secret@example.com/b?X-Amz-Signature=secret",
+            "https://example.com/b?X-Amz-Signature=secret#x",
+            "https://example.com/ä?X-Amz-Signature=secret",
+            "http://me:secret@example.com/b",
+        ] {
+            let problem = text.parse::<Location>().unwrap_err().to_string();
+            assert!(!problem.contains("cret") && problem.contains("://"), "{problem}");
+        }
+        assert_eq!(without_secrets("https://example.com/b?s=1"), "https://example.com/b?…");
+        assert_eq!(without_secrets("https://example.com/b"), "https://example.com/b");
+        assert_eq!(without_secrets("/srv/a?b@c"), "/srv/a?b@c");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Entry, Findings, Mapping, Node, flag, invalid, known, mapping, parsed, quoted, set, text, wrong_type};
 use crate::config::settings::{AddressingStyle, AwsSettings, DownloadSettings, Proxy, S3Settings};
+use crate::store::without_secrets;
 
 /// Keys below `aws`.
 const AWS: &[&str] =
@@ -79,7 +80,11 @@ fn region(entry: &Entry, findings: &mut Findings) -> Option<String> {
 fn url(entry: &Entry, findings: &mut Findings) -> Option<String> {
     let url = text(entry, findings)?;
     if !is_http(url) {
-        invalid(entry, format!("{} must begin with https:// or http:// and name a host", quoted(url)), findings);
+        invalid(
+            entry,
+            format!("{} must begin with https:// or http:// and name a host", quoted(&without_secrets(url))),
+            findings,
+        );
         return None;
     }
     Some(url.to_owned())

@@ -2,6 +2,7 @@
 
 use super::{Entry, Findings, Node, flag, invalid, known, mapping, quoted, text};
 use crate::config::settings::{ChangedSigner, CodeDeploySettings, RunningAgent};
+use crate::store::without_secrets;
 
 const KEYS: &[&str] =
     &["enabled", "agent_config", "running_agent", "changed_signer", "signer_authorities", "github_api"];
@@ -32,7 +33,9 @@ pub(super) fn read(settings: &mut CodeDeploySettings, node: &Node, findings: &mu
                 Some(url) if url.starts_with("https://") || url.starts_with("http://127.0.0.1:") => {
                     settings.github_api = url.trim_end_matches('/').to_owned();
                 }
-                Some(url) => invalid(entry, format!("{} does not begin with https://", quoted(url)), findings),
+                Some(url) => {
+                    invalid(entry, format!("{} does not begin with https://", quoted(&without_secrets(url))), findings)
+                }
                 None => {}
             },
         }
