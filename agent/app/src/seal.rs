@@ -12,6 +12,7 @@ use hostler_core::machine::seal::{Sealed, in_use, seal};
 use hostler_core::machine::{State, Work};
 use hostler_core::notable::Notable;
 use hostler_host::install::{self, JournalState, Settled};
+use hostler_host::remove_tree::remove_tree;
 use hostler_host::{clock, history_file};
 
 use crate::engine::Identity;
@@ -175,7 +176,7 @@ fn remove(path: &Path, removed: &mut Removed) -> Result<(), Failure> {
     let gone = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => remove_tree(path),
         Ok(_) => fs::remove_file(path),
     };
     gone.with_context(|| format!("cannot take away {}", path.display()))?;

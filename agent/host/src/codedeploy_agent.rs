@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::atomic;
+use crate::remove_tree::remove_tree;
 
 pub mod files;
 pub mod places;
@@ -114,7 +115,7 @@ pub fn remove_tracking_file(directory: &Path, deployment: &str) -> io::Result<()
 /// # Errors
 /// When one cannot be deleted.
 pub fn forget_interrupted_commands(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
+    match remove_tree(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

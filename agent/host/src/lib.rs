@@ -29,6 +29,7 @@ pub mod perms;
 pub mod power;
 pub mod probe;
 mod regular;
+pub mod remove_tree;
 pub mod reserve;
 pub mod safe_path;
 pub mod secret_files;

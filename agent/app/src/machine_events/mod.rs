@@ -15,6 +15,7 @@ use hostler_core::machine::{Event, State};
 use hostler_core::machine_events::{Change, MachineEvent, Run, environment};
 use hostler_core::notable::Notable;
 use hostler_host::hooks::{self, Launcher};
+use hostler_host::remove_tree::remove_tree;
 use hostler_host::{atomic, clock, machine_scripts};
 
 use crate::engine::Handle;
@@ -215,7 +216,7 @@ impl Runner {
 fn begin(setup: &Setup, run: &Run) -> anyhow::Result<Vec<String>> {
     let directory = setup.layout.machine_run(run.event, run.number);
     if directory.exists() {
-        fs::remove_dir_all(&directory).with_context(|| format!("cannot take away {}", directory.display()))?;
+        remove_tree(&directory).with_context(|| format!("cannot take away {}", directory.display()))?;
     }
     Ok(machine_scripts::list(&setup.layout.machine_scripts(run.event))?)
 }
@@ -253,7 +254,7 @@ fn forget_old(setup: &Setup, state: &State) {
         let number: Option<u64> = name.split_once('-').and_then(|(number, _)| number.parse().ok());
         let goes_on = number.is_some_and(|number| events.queue.iter().any(|run| run.number == number));
         let gone = match number {
-            Some(number) if number <= before && !goes_on => fs::remove_dir_all(&path),
+            Some(number) if number <= before && !goes_on => remove_tree(&path),
             None if name.starts_with("members-") && !known.contains(&path) => fs::remove_file(&path),
             _ => Ok(()),
         };

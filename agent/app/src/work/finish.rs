@@ -8,6 +8,7 @@ use std::path::Path;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
 use hostler_host::install::{self, Committed, JournalState};
+use hostler_host::remove_tree::remove_tree;
 
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -159,7 +160,7 @@ fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String>
                 left.display()
             ));
         }
-        let problem = fs::remove_dir_all(&path).err()?;
+        let problem = remove_tree(&path).err()?;
         Some(format!("the old revision {} could not be deleted: {problem}", path.display()))
     })
     .collect()

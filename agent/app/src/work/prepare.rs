@@ -22,6 +22,7 @@ use hostler_host::atomic;
 use hostler_host::digest::digest_file;
 use hostler_host::install;
 use hostler_host::layout::DeploymentPaths;
+use hostler_host::remove_tree::remove_tree;
 
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -199,7 +200,7 @@ fn unpack_as(
     archive: &Path,
 ) -> Result<BundleListing, WorkFailure> {
     // What an earlier try unpacked is complete (it appears as a whole) but may be of other bytes.
-    match fs::remove_dir_all(archive) {
+    match remove_tree(archive) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(fail(format!("cannot clear {}: {e}", archive.display())));
         }

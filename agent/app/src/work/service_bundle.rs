@@ -18,6 +18,7 @@ use hostler_core::store::{S3Location, StoreError};
 use hostler_host::archive;
 use hostler_host::atomic;
 use hostler_host::layout::DeploymentPaths;
+use hostler_host::remove_tree::remove_tree;
 
 use crate::drop_in::directories::{Use, check_archive};
 use crate::ports::Job;
@@ -129,9 +130,7 @@ pub fn unpack_into(
     };
     let checked = paths.checked();
     if checked.is_dir() && checked != into {
-        fs::remove_dir_all(into)
-            .or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
-            .map_err(fail)?;
+        remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
         atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
         let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
         return Ok((revision, listing));

@@ -2,7 +2,6 @@
 //! started and no state is kept. What stays is the packed bundle under its digest, where a deployment looks first and
 //! verifies it again.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use hostler_core::machine::state::{Group, Request};
 use hostler_core::plan::judge_scripts;
 use hostler_core::store::Content;
 use hostler_host::atomic;
+use hostler_host::remove_tree::remove_tree;
 
 use crate::setup::Setup;
 use crate::sources::signatures;
@@ -142,7 +142,7 @@ impl Drop for Staging {
 
 /// Removes what an earlier staging left.
 pub fn clear(directory: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(directory) {
+    match remove_tree(directory) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

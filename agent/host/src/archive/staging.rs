@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, fchmod};
 use super::beneath::Beneath;
 use super::error::ArchiveError;
 use super::tree::{self, Item};
+use crate::remove_tree::remove_tree;
 
 /// The top is the agent's own directory, whose mode an archive has from wherever it was packed (0700 from `mktemp -d`):
 /// everybody may enter it, so that scripts can run as other users, and its owner may fill and delete it. No other user
@@ -111,7 +112,7 @@ fn staging_path(destination: &Path) -> Result<PathBuf, ArchiveError> {
 }
 
 fn remove(path: &Path) -> Result<(), ArchiveError> {
-    match fs::remove_dir_all(path) {
+    match remove_tree(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(ArchiveError::host("remove", path, error)),

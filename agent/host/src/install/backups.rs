@@ -74,7 +74,7 @@ pub(super) struct Chooser<'a> {
 }
 
 /// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
-pub(super) type Mount = (u64, u64);
+pub(crate) type Mount = (u64, u64);
 
 impl<'a> Chooser<'a> {
     /// `worked_in` are directories of the plan in which names are replaced or removed; they and the destinations are
@@ -222,7 +222,7 @@ fn free_name(directory: Option<BorrowedFd<'_>>, parent: &Path, first: &str) -> R
 }
 
 /// The mount that a directory is on.
-pub(super) fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
+pub(crate) fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
     let device = rustix::fs::fstat(directory)?.st_dev;
     // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();

@@ -6,18 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use hostler_core::plan::actions::Action;
-use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use super::backups::{self, set_modified};
 use super::error::host;
 use super::journal::DirectoryRecord;
 use super::layout::{Standing, place};
-use super::places::{Directories, is_directory, look, open_below};
+use super::places::Directories;
 use super::restore::accept_remade;
 use super::steps::{Step, Steps};
-use super::swap::entries;
 use super::{InstallError, Left, Work, leaves_backup};
+use crate::remove_tree::{Removed, Rules, entries, remove};
 
 /// Deletes what was staged, and the backups that are not needed (phase staging).
 pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
@@ -50,7 +49,7 @@ pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>, beside: bool) -> Resu
             false => {
                 let path = work.backups.path(work.backups_number(action.path()));
                 let deleted = delete_backup(work, number, action)?;
-                path.filter(|_| deleted == Deleted::NotEmpty).map(|path| path.join(backups::name(number)))
+                path.filter(|_| deleted == Removed::NotEmpty).map(|path| path.join(backups::name(number)))
             }
         };
         left.extend(
@@ -74,8 +73,8 @@ fn delete_of_backups<S: Steps>(work: &Work<'_, S>, number: impl Fn(&str) -> Opti
 }
 
 /// Deletes the backup of an action.
-fn delete_backup<S: Steps>(work: &Work<'_, S>, number: usize, action: &Action) -> Result<Deleted, InstallError> {
-    let Some(kept) = work.backups_of(action.path()) else { return Ok(Deleted::WasNotThere) };
+fn delete_backup<S: Steps>(work: &Work<'_, S>, number: usize, action: &Action) -> Result<Removed, InstallError> {
+    let Some(kept) = work.backups_of(action.path()) else { return Ok(Removed::WasNotThere) };
     delete(work, number, kept, action.path(), &backups::name(number), Ours::Temporary)
 }
 
@@ -90,9 +89,9 @@ fn delete_backup_beside<S: Steps>(
     // Where names were exchanged there is the first one, else the second.
     for backup in [names.name(number), names.old(number)] {
         match delete_beside(work, directories, number, action, &backup, Ours::Temporary)? {
-            Deleted::Yes => break,
-            Deleted::WasNotThere => {}
-            Deleted::NotEmpty => return Ok(Some(place(action.path()).0.join(backup))),
+            Removed::Yes => break,
+            Removed::WasNotThere => {}
+            Removed::NotEmpty => return Ok(Some(place(action.path()).0.join(backup))),
         }
     }
     Ok(None)
@@ -117,15 +116,6 @@ enum Ours {
     Temporary,
 }
 
-/// What became of a name.
-#[derive(PartialEq, Eq)]
-enum Deleted {
-    Yes,
-    WasNotThere,
-    /// It is a directory with something in it that is not ours.
-    NotEmpty,
-}
-
 /// Deletes one name in the directory in which an action takes effect.
 fn delete_beside<S: Steps>(
     work: &Work<'_, S>,
@@ -134,7 +124,7 @@ fn delete_beside<S: Steps>(
     action: &Action,
     name: &str,
     ours: Ours,
-) -> Result<Deleted, InstallError> {
+) -> Result<Removed, InstallError> {
     let path = action.path();
     match directories.find(place(path).0) {
         Ok(Some(parent)) if ours == Ours::Everything && work.anchors.guard().is_some() => {
@@ -143,7 +133,7 @@ fn delete_beside<S: Steps>(
         Ok(Some(parent)) => delete(work, number, parent.as_fd(), path, name, ours),
         Ok(None)
         | Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. } | InstallError::Moved { .. }) => {
-            Ok(Deleted::WasNotThere)
+            Ok(Removed::WasNotThere)
         }
         Err(error) => Err(error),
     }
@@ -185,8 +175,11 @@ fn delete<S: Steps>(
     path: &Path,
     name: &str,
     ours: Ours,
-) -> Result<Deleted, InstallError> {
-    delete_below(work, number, parent, OsStr::new(name), ours).map_err(|error| match error {
+) -> Result<Removed, InstallError> {
+    let before = || work.steps.before(Step::Delete(number)).map_err(Stopped::Step);
+    let takes = |entry: &OsStr| ours == Ours::Everything || work.layout.names.is_one(entry);
+    let removed = remove(parent, OsStr::new(name), &Rules { before: &before, takes: &takes });
+    removed.map_err(|error| match error {
         Stopped::Kernel(errno) => host("delete what is temporary of", path)(errno),
         Stopped::Step(error) => error,
     })
@@ -200,39 +193,6 @@ enum Stopped {
 impl From<Errno> for Stopped {
     fn from(errno: Errno) -> Self {
         Self::Kernel(errno)
-    }
-}
-
-fn delete_below<S: Steps>(
-    work: &Work<'_, S>,
-    number: usize,
-    parent: BorrowedFd<'_>,
-    name: &OsStr,
-    ours: Ours,
-) -> Result<Deleted, Stopped> {
-    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
-    // Most are files: whether it is one shows by trying.
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) => return Ok(Deleted::Yes),
-        Err(Errno::NOENT) => return Ok(Deleted::WasNotThere),
-        Err(errno) if !look(parent, name)?.is_some_and(|stat| is_directory(&stat)) => return Err(errno.into()),
-        Err(_) => {}
-    }
-    let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    // What is mounted there is not what was staged or kept.
-    if backups::mount_of(directory.as_fd())? != backups::mount_of(parent)? {
-        return Ok(Deleted::NotEmpty);
-    }
-    for entry in entries(&directory)? {
-        if ours == Ours::Everything || work.layout.names.is_one(&entry) {
-            delete_below(work, number, directory.as_fd(), &entry, ours)?;
-        }
-    }
-    work.steps.before(Step::Delete(number)).map_err(Stopped::Step)?;
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(Deleted::Yes),
-        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Deleted::NotEmpty),
-        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -16,9 +16,10 @@ use super::layout::{Standing, place};
 use super::places::{Directories, is_directory, look};
 use super::saved::{GONE, save, without_directory};
 use super::steps::{Step, Steps};
-use super::swap::{entries, rename_new};
+use super::swap::rename_new;
 use super::{InstallError, Left, Work};
 use crate::perms;
+use crate::remove_tree::entries;
 
 /// Whether the run that is taken back came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The actions take effect, one rename each.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use hostler_core::plan::actions::{Action, Attributes, InstalledKind};
@@ -15,6 +15,7 @@ use super::places::{Directories, is_directory, is_file, is_link, look, open_belo
 use super::steps::{Step, Steps};
 use super::{InstallError, Work};
 use crate::perms::{self, Object};
+use crate::remove_tree::entries;
 
 /// Lets every action take effect: in order, but that existing directories get their attributes last, children first.
 /// A mode that shuts an agent out that is not root must not do so before its work is done.
@@ -260,20 +261,6 @@ fn remove_directory<S: Steps>(
 fn is_empty(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
     let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY)?;
     Ok(entries(&directory)?.is_empty())
-}
-
-/// The names in a directory.
-pub(super) fn entries(directory: &OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
 }
 
 pub(super) fn found_name(stat: &Stat) -> &'static str {

@@ -187,3 +187,32 @@ fn a_directory_that_is_not_the_one_for_backups_is_not_used_and_does_not_block_a_
     assert_eq!(committed.left.len(), 1, "{committed:?}");
     assert_eq!(world.state(), JournalState::Committed);
 }
+
+/// Fills what is staged with a tree of 5,000 levels before the first action takes effect, which fails.
+struct Digs<'a>(&'a World);
+
+impl Steps for Digs<'_> {
+    fn before(&self, step: Step) -> Result<(), InstallError> {
+        let Step::Swap(_) = step else { return Ok(()) };
+        let staged = ours(self.0).into_iter().map(|path| self.0.root().join(path)).find(|path| path.is_dir());
+        crate::remove_tree::build_deep(&staged.expect("a staged directory"), 5_000);
+        let source = std::io::Error::from_raw_os_error(28);
+        Err(InstallError::NoSpace { path: "injected".into(), source })
+    }
+}
+
+#[test]
+fn a_deep_tree_in_a_staged_directory_does_not_keep_an_install_from_being_undone() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    // As many as a process has by default.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).unwrap();
+    let mut world = World::empty();
+    world.old_directory("/srv");
+    world.make("/srv/app");
+    world.put("/srv/app/file", "new", false);
+    let before = paths(&world.root());
+    let error = world.run(&Digs(&world)).unwrap_err();
+    assert!(matches!(error, InstallError::NoSpace { .. }), "{error:?}");
+    assert_eq!(paths(&world.root()), before);
+}

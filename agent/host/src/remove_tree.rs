@@ -1,0 +1,228 @@
+//! Takes trees away that other users may have built: no link is followed, no other mount is entered, and however deep one is,
+//! a few descriptors are enough.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::install::mount_of;
+
+/// Directories on the way down that stay open. Further up one goes by `..`, and looks whether it is the one that it was.
+const STAY_OPEN: usize = 32;
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What became of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removed {
+    Yes,
+    WasNotThere,
+    /// It is a directory in which something stays.
+    NotEmpty,
+}
+
+/// What is done before each step, and which entries of a directory are taken away.
+pub(crate) struct Rules<'a, E> {
+    pub(crate) before: &'a dyn Fn() -> Result<(), E>,
+    pub(crate) takes: &'a dyn Fn(&OsStr) -> bool,
+}
+
+/// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does.
+///
+/// # Errors
+/// Nothing is there (`NotFound`), another file system is mounted in it (`DirectoryNotEmpty`), or something cannot be deleted.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of its own"));
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())?;
+    let rules = Rules { before: &|| Ok::<(), Errno>(()), takes: &|_| true };
+    match remove(parent.as_fd(), name, &rules)? {
+        Removed::Yes => Ok(()),
+        Removed::WasNotThere => Err(Errno::NOENT.into()),
+        Removed::NotEmpty => Err(Errno::NOTEMPTY.into()),
+    }
+}
+
+/// A directory on the way down.
+struct Level {
+    /// Its name in the one above.
+    name: OsString,
+    identity: (u64, u64),
+    /// Of the last ones.
+    open: Option<OwnedFd>,
+    /// What is left to do in it, the next one last.
+    rest: Vec<OsString>,
+}
+
+/// Takes a name away with what the rules take of what is below it.
+///
+/// # Errors
+/// What `before` says, or the kernel's; `STALE` where a directory was moved meanwhile.
+pub(crate) fn remove<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Removed, E> {
+    if let Some(removed) = unlink(parent, name, rules)? {
+        return Ok(removed);
+    }
+    let Some(top) = descend(parent, name, rules)? else { return Ok(Removed::NotEmpty) };
+    let mut way = vec![top];
+    while let Some(mut level) = way.pop() {
+        let here = level.open.take().ok_or(Errno::BADF)?;
+        let Some(entry) = level.rest.pop() else {
+            let Some(above) = way.last_mut() else { return remove_directory(parent, name, rules) };
+            let opened = above.open.take().map_or_else(|| ascend(&here, above), Ok)?;
+            remove_directory(opened.as_fd(), &level.name, rules)?;
+            above.open = Some(opened);
+            continue;
+        };
+        let below = match unlink(here.as_fd(), &entry, rules)? {
+            Some(_) => None,
+            None => descend(here.as_fd(), &entry, rules)?,
+        };
+        level.open = Some(here);
+        way.push(level);
+        way.extend(below);
+        if let Some(far) = way.len().checked_sub(STAY_OPEN + 1).and_then(|number| way.get_mut(number)) {
+            far.open = None;
+        }
+    }
+    Ok(Removed::WasNotThere)
+}
+
+/// Most are files: whether it is one shows by trying. `None` for a directory.
+fn unlink<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Option<Removed>, E> {
+    (rules.before)()?;
+    let refused = match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) => return Ok(Some(Removed::Yes)),
+        Err(Errno::NOENT) => return Ok(Some(Removed::WasNotThere)),
+        Err(errno) => errno,
+    };
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => Ok(None),
+        Err(Errno::NOENT) | Ok(_) => Err(refused.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Opens a directory below; `None` where something else is mounted, which is not what was to be taken away.
+fn descend<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Option<Level>, E> {
+    let opened = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
+    if mount_of(opened.as_fd())? != mount_of(parent)? {
+        return Ok(None);
+    }
+    let mut rest = entries(&opened)?;
+    rest.retain(|entry| (rules.takes)(entry));
+    rest.reverse();
+    let identity = identity(&opened)?;
+    Ok(Some(Level { name: name.to_owned(), identity, open: Some(opened), rest }))
+}
+
+/// Opens the directory above again.
+fn ascend(here: &OwnedFd, above: &Level) -> Result<OwnedFd, Errno> {
+    let opened = rustix::fs::openat(here, "..", DIRECTORY, Mode::empty())?;
+    if identity(&opened)? == above.identity { Ok(opened) } else { Err(Errno::STALE) }
+}
+
+fn remove_directory<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Removed, E> {
+    (rules.before)()?;
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(Removed::Yes),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Removed::NotEmpty),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn identity(directory: &OwnedFd) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::fstat(directory)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The names in a directory.
+pub(crate) fn entries(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// A directory in a directory, so many times, with a file in the last one; and nothing else.
+#[cfg(test)]
+pub(crate) fn build_deep(top: &Path, levels: usize) {
+    let mut at = rustix::fs::openat(CWD, top, DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "d", DIRECTORY, Mode::empty()).unwrap();
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    rustix::fs::openat(&at, "file", flags, Mode::RUSR).unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn five_thousand_levels_go_with_a_few_descriptors() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().join("top");
+        fs::create_dir(&top).unwrap();
+        fs::create_dir(top.join("d")).unwrap();
+        build_deep(&top.join("d"), 5_000);
+        fs::write(top.join("beside"), "").unwrap();
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let (before, most) = (open(), Cell::new(0));
+        let count = || {
+            // Each count is a look at a directory of its own: now and then is enough.
+            most.set(most.get() + 1);
+            if most.get() % 500 == 0 {
+                assert!(open() < before + STAY_OPEN + 20, "{} descriptors", open());
+            }
+            Ok::<(), Errno>(())
+        };
+        let parent = rustix::fs::openat(CWD, directory.path(), DIRECTORY, Mode::empty()).unwrap();
+        let rules = Rules { before: &count, takes: &|_| true };
+        assert_eq!(remove(parent.as_fd(), OsStr::new("top"), &rules), Ok(Removed::Yes));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_are_taken_away_and_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("kept/d")).unwrap();
+        fs::write(at("kept/d/canary"), "").unwrap();
+        fs::create_dir_all(at("top/a/b")).unwrap();
+        symlink(at("kept"), at("top/a/link")).unwrap();
+        symlink(at("kept"), at("link")).unwrap();
+        remove_tree(&at("top")).unwrap();
+        remove_tree(&at("link")).unwrap();
+        assert!(at("kept/d/canary").exists() && !at("top").exists() && at("link").symlink_metadata().is_err());
+        assert_eq!(remove_tree(&at("top")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_the_rules_leave_stays_with_what_it_is_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("x/x")).unwrap();
+        fs::create_dir_all(at("x/y/x")).unwrap();
+        let parent = rustix::fs::openat(CWD, directory.path(), DIRECTORY, Mode::empty()).unwrap();
+        let rules = Rules { before: &|| Ok::<(), Errno>(()), takes: &|name| name == "x" };
+        assert_eq!(remove(parent.as_fd(), OsStr::new("x"), &rules), Ok(Removed::NotEmpty));
+        assert!(!at("x/x").exists() && at("x/y/x").exists());
+    }
+}
