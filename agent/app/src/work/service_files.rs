@@ -171,7 +171,7 @@ pub fn last_install(
     let exposed = places::agent().judge(Rule::Own, &place);
     if let Some(exposed) = exposed.as_ref().filter(|exposed| exposed.by != By::Owner) {
         log::warn!("the cleanup file {} is not believed: {}", path.display(), text_of(exposed));
-        return Ok(ours);
+        return Ok(ours.map(|entries| LastEntries { entries, ours: true }));
     }
     let writer = exposed.map(|exposed| exposed.place.uid);
     if let Some(ours) = ours.filter(|ours| is_cleanup_file(&bytes, ours)) {

@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use hostler_core::plan::actions::Action;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::backups::{self, set_modified};
 use super::error::host;
 use super::journal::DirectoryRecord;
 use super::layout::{Standing, place};
-use super::places::Directories;
+use super::places::{Directories, open_below};
 use super::restore::accept_remade;
 use super::steps::{Step, Steps};
 use super::{InstallError, Left, Work, leaves_backup};
@@ -146,19 +147,19 @@ fn delete_tree<S: Steps>(
     parent: BorrowedFd<'_>,
     path: &Path,
     name: &str,
-) -> Result<Deleted, InstallError> {
+) -> Result<Removed, InstallError> {
     let failed = || host("delete what is temporary of", path);
     let staged = place(path).0.join(name);
     let directory = match open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(directory) => directory,
-        Err(Errno::NOENT) => return Ok(Deleted::WasNotThere),
+        Err(Errno::NOENT) => return Ok(Removed::WasNotThere),
         // A file or a link: only the name goes.
         Err(Errno::NOTDIR | Errno::LOOP) => return delete(work, number, parent, path, name, Ours::Temporary),
         Err(errno) => return Err(failed()(errno)),
     };
     let is_ours = work.anchors.guard().map_or(Ok(true), |guard| guard.is_staged(parent, path, &staged, &directory));
     if !is_ours.map_err(failed())? {
-        return Ok(Deleted::NotEmpty);
+        return Ok(Removed::NotEmpty);
     }
     for entry in entries(&directory).map_err(failed())? {
         let entry = entry.to_string_lossy();

@@ -18,7 +18,7 @@ use super::InstallError;
 use super::error::host;
 use super::journal::DirectoryRecord;
 use super::places::{Anchors, link_or, open_below};
-use super::swap::entries;
+use crate::remove_tree::entries;
 use crate::safe_path::{There, identity};
 use crate::users::own_uid;
 

@@ -193,7 +193,7 @@ fn attack(world: &World, stop: &AtomicBool, swaps: &AtomicUsize, seed: u64) {
         // What is staged has a name of its own.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let listed = rustix::fs::openat(directory, ".", flags, Mode::empty()).unwrap();
-        let names = swap::entries(&listed).unwrap().into_iter();
+        let names = crate::remove_tree::entries(&listed).unwrap().into_iter();
         let staged: Vec<String> =
             names.filter_map(|name| name.into_string().ok().filter(|name| name.starts_with(".hostler-"))).collect();
         let victim = match staged.as_slice() {
@@ -286,7 +286,7 @@ impl Swaps {
     /// What is staged, or else the destination.
     fn victim(&self) -> String {
         let listed = rustix::fs::openat(&self.site, ".", OFlags::RDONLY, Mode::empty()).unwrap();
-        let names = swap::entries(&listed).unwrap().into_iter();
+        let names = crate::remove_tree::entries(&listed).unwrap().into_iter();
         let mut staged = names.filter_map(|name| name.into_string().ok().filter(|name| name.starts_with(".hostler-")));
         staged.next().unwrap_or_else(|| "app".to_owned())
     }
