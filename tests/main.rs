@@ -2,6 +2,7 @@
 // A test says what is wrong by panicking, and why it was skipped by printing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod access;
 mod architecture;
 mod backups;
 mod checks;

@@ -1,5 +1,6 @@
 //! Bundles from S3: what breaks, what is resumed, what is not fetched again.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::{S3Host, noise, store};
@@ -247,6 +248,8 @@ fn a_kept_bundle_that_misleads_costs_a_whole_fetch_and_nothing_else() {
     // One bit of an entry that both have is another one on this disk.
     let kept = std::fs::read_dir(host.host.state().join("deployment-root/shop~web/bundles")).unwrap().next().unwrap();
     let kept = kept.unwrap().path();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&kept), mode(kept.parent().unwrap())), (0o600, 0o700), "a packed bundle is for the agent alone");
     let mut bytes = std::fs::read(&kept).unwrap();
     bytes[3 * MIB] ^= 1;
     std::fs::write(&kept, bytes).unwrap();

@@ -29,7 +29,7 @@ use crate::seal;
 use crate::setup::{Live, Setup};
 use crate::sources::signatures;
 use crate::tasks::kept;
-use crate::work::{HostWorker, recover};
+use crate::work::{HostWorker, access, recover};
 
 /// The state, held: nobody else can write it, and nothing has begun.
 #[derive(Debug)]
@@ -109,6 +109,7 @@ impl Session {
     pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
         let setup = live.now();
         recover::confirm_all(&setup, &hold.state)?;
+        access::tighten(&setup, &hold.state);
         let identity = Identity {
             host: instance.clone(),
             boot_id: clock::boot_id(),

@@ -23,6 +23,7 @@ use hostler_core::limits::Limits;
 use sha2::{Digest, Sha256};
 
 use crate::atomic::{self, AtomicError};
+use crate::perms::passage;
 
 mod lock;
 #[cfg(test)]
@@ -150,8 +151,8 @@ impl Ledger {
     /// # Errors
     /// See [`LedgerError`].
     pub fn open(directory: &Path, limits: &Limits) -> Result<Self, LedgerError> {
-        // Hooks run as other users and must be able to reach the deployments below it.
-        atomic::create_directories(directory, 0o755)?;
+        // Hooks run as other users and pass through to the deployments below it.
+        passage::make_passable(directory)?;
         let lock = StateLock::acquire(directory)?;
         let path = directory.join("ledger");
         let file = match open_file(&path, true) {

@@ -3,6 +3,7 @@
 //! Everything here acts on a descriptor, never on a path: whoever opened it has decided what it may be.
 
 mod acl;
+pub mod passage;
 
 use std::collections::HashMap;
 use std::io;

@@ -1,11 +1,10 @@
 //! All checks of one group, asked side by side.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostler_core::health::{Check, HealthReport, Tracker};
-use hostler_core::ids::GroupKey;
+use hostler_core::health::{Check, HealthReport, Probe, Tracker};
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_host::clock;
 use hostler_host::probe::Prober;
 use tokio::sync::mpsc;
@@ -14,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::setup::Setup;
 use crate::tasks::kept;
+use crate::work::access::Way;
 
 /// What is known of an application when its checks begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +34,35 @@ pub struct Checkup {
     _asking: JoinSet<()>,
 }
 
+/// A user that must reach the bundle to ask.
+#[derive(Debug, Clone)]
+struct Entrance {
+    user: String,
+    way: Way,
+}
+
+impl Entrance {
+    fn of(check: &Check, way: Way) -> Option<Self> {
+        match &check.probe {
+            Probe::Command { runas: Some(user), .. } => Some(Self { user: user.clone(), way }),
+            _ => None,
+        }
+    }
+
+    async fn open(&self) {
+        // The check's own answer says that it cannot be asked.
+        if let Err(failure) = self.way.admit(Some(&self.user)).await {
+            log::warn!("{}", failure.message);
+        }
+    }
+}
+
 impl Checkup {
-    /// Begins to ask the checks of an appspec, whose scripts are in `archive`, and those that the configuration has for
-    /// the group.
-    pub fn begin(setup: &Setup, key: &GroupKey, appspec: &[Check], archive: &Path, start: Start) -> Self {
-        let of_appspec = appspec.iter().map(|check| (check, Some(archive)));
+    /// Begins to ask the checks of an appspec, whose scripts are in the unpacked bundle of the deployment `bundle`, and those
+    /// that the configuration has for the group.
+    pub fn begin(setup: &Setup, key: &GroupKey, appspec: &[Check], bundle: &DeploymentId, start: Start) -> Self {
+        let archive = setup.layout.deployment(key, bundle).archive();
+        let of_appspec = appspec.iter().map(|check| (check, Some(archive.as_path())));
         let of_host = setup.settings.health(key).iter().map(|check| (check, None));
         let (send, answers) = mpsc::channel(16);
         let (began, began_ms) = (Instant::now(), clock::now_ms());
@@ -50,9 +74,13 @@ impl Checkup {
             });
             let (prober, interval) = (Prober::new(check, archive), Duration::from_secs(check.interval_seconds));
             let (prober, send) = (Arc::new(prober), send.clone());
+            let entrance = archive.and_then(|_| Entrance::of(check, Way::to(setup, key, bundle)));
             asking.spawn(kept("health check", move || {
-                let (prober, send) = (Arc::clone(&prober), send.clone());
+                let (prober, send, entrance) = (Arc::clone(&prober), send.clone(), entrance.clone());
                 async move {
+                    if let Some(entrance) = entrance {
+                        entrance.open().await;
+                    }
                     while send.send((number, prober.ask().await)).await.is_ok() {
                         sleep(interval).await;
                     }

@@ -1,12 +1,11 @@
 //! Asks the checks of what is installed, for as long as no deployment has taken it out of service.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::health::{Check, Colour};
-use hostler_core::ids::GroupKey;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::State;
 use hostler_core::machine::state::{Group, Outcome};
 use tokio::sync::watch;
@@ -20,7 +19,7 @@ use crate::tasks::kept;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Subject {
     key: GroupKey,
-    archive: PathBuf,
+    bundle: DeploymentId,
     checks: Vec<Check>,
     of_host: Vec<Check>,
 }
@@ -75,14 +74,14 @@ fn subject(setup: &Setup, group: &Group) -> Option<Subject> {
     let any = !installed.health.is_empty() || !of_host.is_empty();
     (any && !busy).then(|| Subject {
         key: group.key.clone(),
-        archive: setup.layout.deployment(&group.key, &installed.archive).archive(),
+        bundle: installed.archive.clone(),
         checks: installed.health.clone(),
         of_host,
     })
 }
 
 async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, board: Board) {
-    let mut checkup = Checkup::begin(&setup, &subject.key, &subject.checks, &subject.archive, start);
+    let mut checkup = Checkup::begin(&setup, &subject.key, &subject.checks, &subject.bundle, start);
     let mut before = Colour::Grey;
     loop {
         let report = checkup.report();

@@ -3,23 +3,24 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hostler_aws::store_s3::Landing;
 use hostler_core::codedeploy::specification::RevisionLocation;
-use hostler_core::ids::Sha256Digest;
+use hostler_core::ids::{GroupKey, Sha256Digest};
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Revision, Source};
 use hostler_core::store::{Content, Key, Location, S3Location, Store as _, StoreError, StoreErrorKind};
 use hostler_host::archive;
 use hostler_host::digest::digest_file;
-use hostler_host::layout::DeploymentPaths;
+use hostler_host::layout::{DeploymentPaths, Layout};
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store::{AnyObject, AnyStore};
-use crate::work::{blocking, chain, delta, fail, service_bundle};
+use crate::work::{access, blocking, chain, delta, fail, service_bundle};
 
 /// Whether a bundle comes over the network, so that it is worth keeping.
 pub fn is_remote(source: &Source) -> bool {
@@ -71,7 +72,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
             return Ok(request.revision.clone().into());
         }
     };
-    let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
+    let bundles = Bundles::of(&setup.layout, &job.group.key);
     if let Some(expected) = &expected
         && bundles.kept_is(expected).await?
     {
@@ -131,7 +132,7 @@ pub async fn copy(
     bundle: &Path,
 ) -> Result<(), WorkFailure> {
     let expected = expected.ok_or_else(|| fail("the release does not say what the bundle must be"))?;
-    let file = File::create(bundle).map_err(|e| cannot_write(bundle, &e))?;
+    let file = create_private(bundle).map_err(|e| cannot_write(bundle, &e))?;
     store.download(key, file.as_fd(), &expected).await.map_err(|error| {
         let _ = fs::remove_file(bundle);
         store_failure(&error)
@@ -223,17 +224,30 @@ pub fn store_failure(error: &StoreError) -> WorkFailure {
     }
 }
 
+/// Creates or empties a file that only the agent's own user reads.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 fn cannot_write(path: &Path, error: &io::Error) -> WorkFailure {
     fail(format!("cannot write {}: {error}", path.display()))
 }
 
 /// A group's packed bundles: one that is kept, named by its digest, and one that is being fetched.
-pub struct Bundles(PathBuf);
+pub struct Bundles {
+    layout: Layout,
+    key: GroupKey,
+    directory: PathBuf,
+}
 
 impl Bundles {
-    /// Those in this directory, which is made when there is something to put into it.
-    pub fn new(directory: PathBuf) -> Self {
-        Self(directory)
+    /// Those of a group. Their directory is made when there is something to put into it.
+    pub fn of(layout: &Layout, key: &GroupKey) -> Self {
+        Self { layout: layout.clone(), key: key.clone(), directory: layout.bundles(key) }
+    }
+
+    fn make_directory(&self) -> Result<(), WorkFailure> {
+        access::make_private(&self.layout, &self.key, &self.directory)
     }
 
     /// The bundle that is kept.
@@ -242,14 +256,14 @@ impl Bundles {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
 
     /// Files for a bundle that is fetched: what an earlier try brought of the same one is in them. Those of others go.
     fn begin(&self, name: &Sha256Digest) -> Result<Partial, WorkFailure> {
-        fs::create_dir_all(&self.0).map_err(|e| cannot_write(&self.0, &e))?;
-        let path = |suffix: &str| self.0.join(format!("{}.{suffix}", name.hex()));
+        self.make_directory()?;
+        let path = |suffix: &str| self.directory.join(format!("{}.{suffix}", name.hex()));
         let (path, note_path) = (path("partial"), path("parts"));
         for other in self.paths() {
             if other.extension().is_some() && other != path && other != note_path {
@@ -257,7 +271,8 @@ impl Bundles {
             }
         }
         let open = |path: &Path| {
-            let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+            let options = &mut File::options();
+            let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
             opened.map_err(|e| cannot_write(path, &e))
         };
         Ok(Partial { file: open(&path)?, note: open(&note_path)?, path, note_path })
@@ -283,8 +298,8 @@ impl Bundles {
 
     /// Keeps a bundle instead of the one that is kept.
     pub fn keep(&self, bundle: &Path, digest: &Sha256Digest) -> io::Result<()> {
-        let place = self.0.join(digest.hex());
-        fs::create_dir_all(&self.0)?;
+        let place = self.directory.join(digest.hex());
+        self.make_directory().map_err(|failure| io::Error::other(failure.message))?;
         for other in self.paths() {
             if other != place && other.extension().is_none() {
                 fs::remove_file(other)?;

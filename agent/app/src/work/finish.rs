@@ -51,7 +51,7 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
     let request = &job.deployment.request;
     let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
-    let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
+    let bundles = Bundles::of(&setup.layout, &job.group.key);
     if !request.policy.keep_bundle || request.removes {
         bundles.give_up_kept();
     }

@@ -1,6 +1,6 @@
 //! The effect RunHook: one script of one event, under its supervisor.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
@@ -18,7 +18,8 @@ use crate::drop_in::directories::{Use, check_archive};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::tasks::{Restarts, caught};
-use crate::work::{HostWorker, chain};
+use crate::work::access::Way;
+use crate::work::{HostWorker, access, chain};
 
 /// How often the agent goes back to a run after a fault of its own.
 const TRIES: u32 = 3;
@@ -71,8 +72,12 @@ async fn run(
     };
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // The service may ask for an event before DownloadBundle, which makes the directories of other deployments.
-    let made = |path: &Path, mode| if path.is_dir() { Ok(()) } else { atomic::create_directories(path, mode) };
-    if let Err(error) = made(paths.directory(), 0o755).and_then(|()| made(&paths.hook_runs(), 0o700)) {
+    if let Err(failure) = access::make_lasting_directory(setup, &job.group.key, &job.deployment.id) {
+        return could_not_start(failure.message);
+    }
+    let runs = paths.hook_runs();
+    let made = if runs.is_dir() { Ok(()) } else { atomic::create_directories(&runs, 0o700) };
+    if let Err(error) = made {
         return could_not_start(chain(&error));
     }
     let run_directory = paths.run(event, index, attempt);
@@ -85,6 +90,10 @@ async fn run(
     let mut run = hook_run(worker, setup, job, event, index, script);
     if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {
         in_the_agents_place(&mut run, setup, drop_in).await;
+    }
+    let way = Way::to(setup, &job.group.key, &script.archive);
+    if let Err(failure) = way.admit(run.user.as_deref()).await {
+        return could_not_start(failure.message);
     }
     hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }

@@ -1,5 +1,6 @@
 //! What effects do on this host. Each may be started again after a crash (`Work::after_a_crash`).
 
+pub mod access;
 pub mod bundle;
 mod delta;
 mod fetch;

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,12 +33,13 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
+use crate::work::{access, blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     room::set_aside(&setup, &job)?;
+    access::make_deployment_directory(&setup, &job.group.key, &job.deployment.id)?;
     make_directories(&paths)?;
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, request.creator, &request.trust).map_err(|message| WorkFailure {
@@ -62,12 +63,9 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
 
 /// Makes what the later events put their records into.
 fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
-    let make = |path: &Path, mode: u32| {
-        let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-        made.map_err(|e| fail(format!("cannot create the directory {}: {e}", path.display())))
-    };
-    make(paths.directory(), 0o755)?;
-    make(&paths.hook_runs(), 0o700)?;
+    let runs = paths.hook_runs();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&runs);
+    made.map_err(|e| fail(format!("cannot create the directory {}: {e}", runs.display())))?;
     install::prepare(&paths.journal()).map_err(|e| fail(chain(&e)))
 }
 
@@ -154,7 +152,9 @@ fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
         ..fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()))
     };
     let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
-    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(failed)?;
+    let options = &mut File::options();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let mut copy = options.open(to).map_err(failed)?;
     std::io::copy(&mut source, &mut copy).map_err(failed)?;
     let (size, sha256) = digest_file(&copy).map_err(failed)?;
     if (size, sha256) != (content.size, content.sha256) {

@@ -17,12 +17,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// Asks until the phase is over. After a crash it begins anew: a deadline that ran while nobody asked proves nothing.
 pub async fn probe(worker: &HostWorker, setup: &Setup, job: &Job, phase: ProbePhase) -> Result<(), WorkFailure> {
     let (deployment, key) = (&job.deployment, &job.group.key);
-    let archive = setup.layout.deployment(key, deployment.archive()).archive();
     let start = match phase {
         ProbePhase::Validate => Start::Unknown,
         ProbePhase::Bake { .. } => Start::Healthy,
     };
-    let mut checkup = Checkup::begin(setup, key, &deployment.health, &archive, start);
+    let mut checkup = Checkup::begin(setup, key, &deployment.health, deployment.archive(), start);
     let began = checkup.now_ms();
     loop {
         let now = checkup.now_ms();

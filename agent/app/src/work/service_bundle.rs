@@ -1,7 +1,7 @@
 //! Bundles of the CodeDeploy service's deployments: where they come from, and the look at them before scripts of the old
 //! revision run.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store::AnyObject;
 use crate::work::bundle::{problems_text, read_appspec};
-use crate::work::fetch::{Bundles, from_network, store_failure};
+use crate::work::fetch::{Bundles, create_private, from_network, store_failure};
 use crate::work::prepare::unpack;
-use crate::work::{chain, fail, in_turn, scripts};
+use crate::work::{access, chain, fail, in_turn, scripts};
 
 /// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
 ///
@@ -50,7 +50,7 @@ pub async fn fetch(
             let object = setup.stores.object(place).map_err(|f| fail(f.one_line()))?;
             check_etag(&object, etag.as_deref()).await?;
             let any = AnyObject::S3(object.clone());
-            let bundles = Bundles::new(setup.layout.bundles(&job.group.key));
+            let bundles = Bundles::of(&setup.layout, &job.group.key);
             let fetched = from_network(setup, &bundles, &any, None, &paths.bundle(), revision).await?;
             // What came in between is not what was asked for either.
             check_etag(&object, etag.as_deref()).await?;
@@ -67,7 +67,7 @@ pub async fn fetch(
             let partial = paths.bundle().with_extension("partial");
             let cannot = |e: std::io::Error| fail(format!("cannot write {}: {e}", partial.display()));
             let clients = setup.stores.clients().map_err(|f| fail(f.one_line()))?;
-            let file = File::create(&partial).map_err(cannot)?;
+            let file = create_private(&partial).map_err(cannot)?;
             commit.download(&clients, &file, &setup.limits).await.map_err(fail)?;
             file.sync_all().and_then(|()| fs::rename(&partial, paths.bundle())).map_err(cannot)?;
             Ok(revision.clone())
@@ -154,7 +154,7 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
         return WorkResult::Checked { fault: None, warnings: Vec::new() };
     };
-    let made = atomic::create_directories(paths.directory(), 0o755).map_err(|e| fail(chain(&e)));
+    let made = access::make_lasting_directory(&setup, &job.group.key, &job.deployment.id);
     let fetched = match made {
         Ok(()) => fetch(&setup, &job, &paths, location, reuse.as_ref()).await,
         Err(failure) => Err(failure),

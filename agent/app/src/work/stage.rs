@@ -6,11 +6,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hostler_core::ids::GroupKey;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Request};
 use hostler_core::plan::judge_scripts;
 use hostler_core::store::Content;
-use hostler_host::atomic;
 use hostler_host::remove_tree::remove_tree;
 
 use crate::setup::Setup;
@@ -20,7 +20,7 @@ use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin,
 use crate::work::finish::has_room;
 use crate::work::last_install::Installs;
 use crate::work::prepare::unpack;
-use crate::work::{chain, fail, in_turn, scripts};
+use crate::work::{access, chain, fail, in_turn, scripts};
 
 /// Why a bundle is not ready.
 #[derive(Debug)]
@@ -46,14 +46,14 @@ pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Resu
         return Err(wrong("the release does not say what the bundle must be".to_owned()));
     };
     let expected = Content { size, sha256 };
-    let bundles = Bundles::new(setup.layout.bundles(&group.key));
+    let bundles = Bundles::of(&setup.layout, &group.key);
     let later = |failure: WorkFailure| NotStaged::Later(failure.message);
     if bundles.kept_is(&expected).await.map_err(later)?
         || unpacked_before(setup, group, &expected.sha256).await.map_err(later)?.is_some()
     {
         return Ok(());
     }
-    let staging = Staging::begin(setup.layout.staging(&group.key)).map_err(later)?;
+    let staging = Staging::begin(setup, &group.key).map_err(later)?;
     bring(setup, &bundles, &request, expected, &staging.bundle()).await.map_err(|failure| {
         match failure.verification {
             true => NotStaged::Wrong(failure.message),
@@ -118,9 +118,10 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
 struct Staging(PathBuf);
 
 impl Staging {
-    fn begin(directory: PathBuf) -> Result<Self, WorkFailure> {
+    fn begin(setup: &Setup, key: &GroupKey) -> Result<Self, WorkFailure> {
+        let directory = setup.layout.staging(key);
         clear(&directory).map_err(|e| fail(format!("cannot clear {}: {e}", directory.display())))?;
-        atomic::create_directories(&directory, 0o700).map_err(|e| fail(chain(&e)))?;
+        access::make_private(&setup.layout, key, &directory)?;
         Ok(Self(directory))
     }
 

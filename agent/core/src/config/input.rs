@@ -6,7 +6,7 @@ use crate::appspec::extension;
 use crate::appspec::keys::nearest;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::config::duration;
-use crate::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, HookSettings, Settings};
+use crate::config::settings::{BundleAccess, DEFAULT_POLL_SECONDS, GroupSettings, HookSettings, Settings};
 use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::limits::Limits;
@@ -65,7 +65,7 @@ const GROUP: &[&str] = &[
     "traffic",
 ];
 /// Keys below `hooks`.
-const HOOKS: &[&str] = &["inherit_environment", "working_directory"];
+const HOOKS: &[&str] = &["inherit_environment", "working_directory", "bundle_access"];
 
 /// Reads configuration files, each with its name; a later file's values win. A group is the same group when application
 /// and group are.
@@ -245,6 +245,12 @@ fn hooks(settings: &mut HookSettings, node: &Node, findings: &mut Findings) {
     for entry in known(entries, HOOKS, "hooks", findings) {
         match entry.key.text.as_str() {
             "inherit_environment" => flag(&mut settings.inherit_environment, entry, findings),
+            "bundle_access" => match text(entry, findings) {
+                Some("scripts") => settings.bundle_access = Some(BundleAccess::Scripts),
+                Some("everyone") => settings.bundle_access = Some(BundleAccess::Everyone),
+                Some(other) => invalid(entry, format!("{} is neither scripts nor everyone", quoted(other)), findings),
+                None => {}
+            },
             _ => match text(entry, findings) {
                 Some(path) if path.starts_with('/') => settings.working_directory = Some(path.into()),
                 Some(path) => invalid(entry, format!("{} is not an absolute path", quoted(path)), findings),

@@ -57,6 +57,13 @@ impl Settings {
         self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
     }
 
+    /// Who reaches the unpacked bundles of a group. The CodeDeploy agent leaves its own open, and scripts that were written
+    /// for it change users by `su` and `sudo`.
+    pub fn bundle_access(&self, key: &GroupKey) -> BundleAccess {
+        let usual = if key.service_id.is_some() { BundleAccess::Everyone } else { BundleAccess::Scripts };
+        self.hooks.bundle_access.unwrap_or(usual)
+    }
+
     /// How a group's deployments take this host out of service; not at all for one that is not configured.
     pub fn traffic(&self, key: &GroupKey) -> TrafficSettings {
         self.groups.iter().find(|g| &g.key == key).map_or_else(TrafficSettings::default, |g| g.traffic.clone())
@@ -186,6 +193,17 @@ pub struct HookSettings {
     pub inherit_environment: bool,
     /// The working directory; `None` is the unpacked bundle.
     pub working_directory: Option<PathBuf>,
+    /// Who reaches unpacked bundles; `None` is what is usual where the deployments come from.
+    pub bundle_access: Option<BundleAccess>,
+}
+
+/// Who reaches an unpacked bundle beside root, and there reads what its modes let them read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BundleAccess {
+    /// The users that its scripts and health checks run as.
+    Scripts,
+    /// Every user of the host.
+    Everyone,
 }
 
 /// How AWS is reached. The names are those of AWS's shared config file where it has them. What is not set here comes from

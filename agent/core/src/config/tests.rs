@@ -36,7 +36,7 @@ groups:
     max_revision_bytes: 1000000
     keep_bundle: false
   - {application: web, group: test, rollback: [ValidateService]}
-hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
+hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent, bundle_access: everyone}
 ";
     let settings = read_one(text).unwrap();
     assert_eq!(settings.instance_id.unwrap().as_str(), "i-1");
@@ -53,6 +53,7 @@ hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent}
     assert_eq!(prod.policy.max_revisions, 7);
     assert_eq!(settings.groups[1].poll_seconds, 300, "the poll at the top is the default of all groups");
     assert!(settings.hooks.inherit_environment);
+    assert_eq!(settings.hooks.bundle_access, Some(settings::BundleAccess::Everyone));
     assert_eq!(settings.hooks.working_directory.unwrap(), std::path::Path::new("/opt/codedeploy-agent"));
 }
 

@@ -10,9 +10,9 @@
 //! with all that is staged, before the first swap.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufReader, BufWriter, Read as _};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hostler_core::ids::DeploymentId;
@@ -225,7 +225,7 @@ impl Journal {
         if self.phase()?.is_some() {
             return Ok(());
         }
-        if let Err(source) = std::fs::create_dir(&self.path)
+        if let Err(source) = create_private_directory(&self.path)
             && source.kind() != io::ErrorKind::AlreadyExists
         {
             return Err(failed("create", &self.path, source));
@@ -260,7 +260,7 @@ impl Journal {
     }
 
     fn make_directory(&self, steps: &impl Steps) -> Result<(), InstallError> {
-        match std::fs::create_dir(&self.path) {
+        match create_private_directory(&self.path) {
             // Whoever made it may have been killed before it was on disk.
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|source| failed("create", &self.path, source))?,
@@ -366,6 +366,11 @@ impl Journal {
     pub(super) fn sync(&self, steps: &impl Steps) -> Result<(), InstallError> {
         sync_directory(&self.path, steps)
     }
+}
+
+/// A journal names every file of a bundle and every user and list that it gives: it is for the agent's own user.
+fn create_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
 }
 
 fn check_version(version: u32, path: PathBuf) -> Result<(), InstallError> {

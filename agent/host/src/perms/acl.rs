@@ -72,6 +72,10 @@ fn complete(given: Vec<&AclEntry>, mode: u32, names: &Names) -> Result<Vec<u8>, 
         let group = find(&list, GROUP_OBJ).unwrap_or_default();
         list.push((MASK, NO_ID, group));
     }
+    Ok(encoded(list))
+}
+
+fn encoded(mut list: Vec<(u16, u32, u16)>) -> Vec<u8> {
     list.sort_unstable();
     let mut bytes = VERSION.to_le_bytes().to_vec();
     for (tag, id, permissions) in list {
@@ -79,7 +83,38 @@ fn complete(given: Vec<&AclEntry>, mode: u32, names: &Names) -> Result<Vec<u8>, 
         bytes.extend_from_slice(&permissions.to_le_bytes());
         bytes.extend_from_slice(&id.to_le_bytes());
     }
-    Ok(bytes)
+    bytes
+}
+
+fn decoded(bytes: &[u8]) -> Vec<(u16, u32, u16)> {
+    let entries = bytes.get(size_of_val(&VERSION)..).unwrap_or_default().as_chunks::<8>().0;
+    let entry = |[a, b, c, d, e, f, g, h]: &[u8; 8]| {
+        (u16::from_le_bytes([*a, *b]), u32::from_le_bytes([*e, *f, *g, *h]), u16::from_le_bytes([*c, *d]))
+    };
+    entries.iter().map(entry).collect()
+}
+
+/// The list of a directory, or what its mode says without one, through which this user passes too. The mask admits that and
+/// no more than before.
+pub(super) fn admitting(list: Option<&[u8]>, mode: u32, uid: u32) -> Vec<u8> {
+    const PASS: u16 = 1;
+    let mut entries = list.map(decoded).unwrap_or_default();
+    for (tag, shift) in [(USER_OBJ, 6), (GROUP_OBJ, 3), (OTHER, 0)] {
+        if find(&entries, tag).is_none() {
+            entries.push((tag, NO_ID, (mode >> shift & 7) as u16));
+        }
+    }
+    if find(&entries, MASK).is_none() {
+        let group = find(&entries, GROUP_OBJ).unwrap_or_default();
+        entries.push((MASK, NO_ID, group));
+    }
+    if !entries.iter().any(|entry| (entry.0, entry.1) == (USER, uid)) {
+        entries.push((USER, uid, 0));
+    }
+    for entry in entries.iter_mut().filter(|entry| entry.0 == MASK || (entry.0, entry.1) == (USER, uid)) {
+        entry.2 |= PASS;
+    }
+    encoded(entries)
 }
 
 fn find(list: &[(u16, u32, u16)], tag: u16) -> Option<u16> {

@@ -1,0 +1,176 @@
+//! Who reaches what deployments leave on the disk: root, and the users of a revision's scripts.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use hostler_core::config::settings::BundleAccess;
+use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::machine::State;
+use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::Group;
+use hostler_host::layout::Layout;
+use hostler_host::perms::passage::{self, EVERYONE_PASSES, Passage};
+use hostler_host::{atomic, users};
+
+use crate::setup::Setup;
+use crate::work::{blocking, chain, fail};
+
+/// As the CodeDeploy agent makes its directories, so that it and its tools can go on.
+const AS_THE_CODEDEPLOY_AGENT: u32 = 0o755;
+
+/// Makes the directory of a group with those above it: users of scripts pass through them, and look around in none. The
+/// service group does, which finds logs there.
+///
+/// # Errors
+/// One of them cannot be made.
+pub fn make_group_directory(layout: &Layout, key: &GroupKey) -> Result<(), WorkFailure> {
+    let directory = layout.group(key);
+    if key.service_id.is_some() {
+        return make(&directory, |path| passage::set_mode(path, AS_THE_CODEDEPLOY_AGENT));
+    }
+    make(&layout.deployment_root(), passage::share)?;
+    make(&directory, passage::share)
+}
+
+/// Makes a directory with those above it. It gets its mode whatever this process's umask says; what is there keeps its own.
+fn make(path: &Path, give_mode: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), WorkFailure> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.and_then(|()| give_mode(path)).map_err(cannot("create", path))
+}
+
+fn cannot<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> WorkFailure + 'a {
+    move |error| fail(format!("cannot {what} the directory {}: {error}", path.display()))
+}
+
+/// Makes the directory of a deployment, closed as the configuration says.
+///
+/// # Errors
+/// It or one above it cannot be made.
+pub fn make_deployment_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Result<(), WorkFailure> {
+    let paths = setup.layout.deployment(key, id);
+    let directory = paths.directory();
+    if directory.is_dir() {
+        return Ok(());
+    }
+    make_group_directory(&setup.layout, key)?;
+    let made = match setup.settings.bundle_access(key) {
+        BundleAccess::Scripts => passage::make_closed(directory),
+        BundleAccess::Everyone => {
+            let mode = if key.service_id.is_some() { AS_THE_CODEDEPLOY_AGENT } else { EVERYONE_PASSES };
+            DirBuilder::new().mode(mode).create(directory).and_then(|()| passage::set_mode(directory, mode))
+        }
+    };
+    made.map_err(cannot("create", directory))
+}
+
+/// The same, and the directory survives a power loss.
+///
+/// # Errors
+/// It or one above it cannot be made, or the disk fails.
+pub fn make_lasting_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Result<(), WorkFailure> {
+    let paths = setup.layout.deployment(key, id);
+    if paths.directory().is_dir() {
+        return Ok(());
+    }
+    make_deployment_directory(setup, key, id)?;
+    atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))
+}
+
+/// Makes the directory of packed bundles, or one beside it: for root alone.
+///
+/// # Errors
+/// It or one above it cannot be made.
+pub fn make_private(layout: &Layout, key: &GroupKey, directory: &Path) -> Result<(), WorkFailure> {
+    make_group_directory(layout, key)?;
+    make(directory, |path| passage::set_mode(path, 0o700))
+}
+
+/// The way to the unpacked bundle of a deployment.
+#[derive(Debug, Clone)]
+pub struct Way {
+    directory: PathBuf,
+    access: BundleAccess,
+}
+
+impl Way {
+    /// The way to this deployment's bundle.
+    pub fn to(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Self {
+        let directory = setup.layout.deployment(key, id).directory().to_owned();
+        Self { directory, access: setup.settings.bundle_access(key) }
+    }
+
+    /// Opens it to the user of a script, and to everyone where the configuration says so. A user that is not known is the
+    /// script's own failure.
+    ///
+    /// # Errors
+    /// The directory cannot be given the rights.
+    pub async fn admit(&self, user: Option<&str>) -> Result<(), WorkFailure> {
+        let (way, user) = (self.clone(), user.map(str::to_owned));
+        blocking(move || way.admit_now(user.as_deref()).map_err(cannot("open the way through", &way.directory))).await
+    }
+
+    fn admit_now(&self, user: Option<&str>) -> io::Result<()> {
+        if self.access == BundleAccess::Everyone {
+            return passage::let_everyone_pass(&self.directory);
+        }
+        let Some(user) = user.and_then(|name| users::lookup(name).ok()) else { return Ok(()) };
+        if passage::let_pass(&self.directory, &user)? == Passage::ForEveryone {
+            log::warn!(
+                user = user.name, directory:% = self.directory.display();
+                "every user of this host reaches the unpacked bundle: its file system has no access control lists"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Closes what an older agent, or another configuration, left open. Only the directories of the agent itself, and only their
+/// tops: what is below is reached through them.
+pub fn tighten(setup: &Setup, state: &State) {
+    if users::own_uid() != 0 {
+        return;
+    }
+    let root = setup.layout.deployment_root();
+    for group in state.groups.values() {
+        tighten_group(setup, group);
+        if group.key.service_id.is_none() {
+            said(&root, passage::share(&root));
+        }
+    }
+}
+
+fn tighten_group(setup: &Setup, group: &Group) {
+    let (layout, key) = (&setup.layout, &group.key);
+    let directory = layout.group(key);
+    let bundles = layout.bundles(key);
+    said(&bundles, passage::set_mode(&bundles, 0o700));
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries.flatten(),
+        Err(error) => return said(&directory, Err(error)),
+    };
+    if key.service_id.is_none() {
+        said(&directory, passage::share(&directory));
+    }
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<DeploymentId>().ok());
+    for paths in ids.filter(|id| id.as_str().starts_with("d-")).map(|id| layout.deployment(key, &id)) {
+        said(&paths.journal(), passage::set_mode(&paths.journal(), 0o700));
+        // A script that an older agent started may be at work in there; the next start closes it.
+        if group.active.is_none() && setup.settings.bundle_access(key) == BundleAccess::Scripts {
+            said(paths.directory(), passage::close(paths.directory()));
+        }
+    }
+}
+
+fn said(path: &Path, done: io::Result<()>) {
+    match done {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            log::warn!("{} is not closed to other users: {error}", path.display());
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,209 @@
+//! Who reads what deployments leave on the disk: root, and the users of a revision's scripts.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::codedeploy::deployment_root;
+use crate::codedeploy::local::{self, local};
+use crate::support::crash_support::{Bundle, Host, root_or_skip};
+
+/// The user of a script.
+const NOBODY: u32 = 65534;
+/// A user that has nothing to do with any deployment.
+const OTHER: u32 = 64321;
+
+fn may(uid: u32, program: &str, path: &Path) -> bool {
+    let output = Command::new(program).arg(path).uid(uid).gid(uid).output().unwrap();
+    output.status.success()
+}
+
+fn reads(uid: u32, path: &Path) -> bool {
+    assert!(path.exists(), "{}", path.display());
+    may(uid, if path.is_dir() { "ls" } else { "cat" }, path)
+}
+
+fn everything_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        let is_directory = entry.symlink_metadata().unwrap().is_dir();
+        found.extend(if is_directory { everything_below(&entry) } else { vec![entry] });
+    }
+    found
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).permissions().mode() & 0o7777
+}
+
+/// A bundle with a secret that is installed for its owner alone; these events' scripts run as nobody.
+fn with_a_secret(host: &Host, version: &str, bodies: &[(&str, &str)]) -> PathBuf {
+    let mut bundle = Bundle::new(host, version)
+        .app()
+        .content("app/env", "PASSWORD=canary\n")
+        .permissions("  - object: /srv/app\n    pattern: env\n    mode: 600\n    type: [file]\n");
+    for (event, body) in bodies {
+        bundle = bundle.hook(event, body);
+    }
+    bundle.write()
+}
+
+fn as_nobody(bundle: &Path, events: &[&str]) {
+    let path = bundle.join("appspec.yml");
+    let mut text = fs::read_to_string(&path).unwrap();
+    for event in events {
+        let script = format!("    - location: hooks/{event}-1.sh\n");
+        assert!(text.contains(&script), "{text}");
+        text = text.replace(&script, &format!("{script}      runas: nobody\n"));
+    }
+    fs::write(path, text).unwrap();
+}
+
+/// What a script finds in its bundle: its working directory, a file, and a script beside it.
+const LOOKS_AROUND: &str = "
+test \"$(id -un)\" = nobody
+grep -q canary app/env
+ls . app >/dev/null
+. hooks/common.sh
+hooks/common.sh
+";
+
+fn installed(host: &Host) -> PathBuf {
+    host.deployment(host.status()["installed"]["deployment"].as_str().unwrap())
+}
+
+/// Hooks write their lines as nobody too.
+fn open_the_lines(host: &Host) {
+    fs::write(host.hook_lines_file(), "").unwrap();
+    fs::set_permissions(host.hook_lines_file(), Permissions::from_mode(0o666)).unwrap();
+}
+
+#[test]
+fn users_without_a_script_read_nothing_and_the_scripts_users_read_their_bundle() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    open_the_lines(&host);
+    let set = format!("set -ex\n{LOOKS_AROUND}");
+    let bundle =
+        with_a_secret(&host, "v1", &[("ApplicationStop", &set), ("AfterInstall", &set), ("BeforeInstall", "")]);
+    fs::write(bundle.join("hooks/common.sh"), "#!/bin/sh\n:\n").unwrap();
+    fs::set_permissions(bundle.join("hooks/common.sh"), Permissions::from_mode(0o755)).unwrap();
+    as_nobody(&bundle, &["ApplicationStop", "AfterInstall"]);
+    // As an operator's shell may have it: scripts' users pass all the same.
+    fs::create_dir_all(host.at("var/lib")).unwrap();
+    let mut command = Command::new("sh");
+    let deploy = host.command(&["deploy", bundle.to_str().unwrap()]);
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(deploy.get_program()).args(deploy.get_args());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let directory = installed(&host);
+    let archive = directory.join("deployment-archive");
+    assert!(reads(NOBODY, &archive.join("app/env")) && reads(NOBODY, &archive));
+    for path in ["deployment-archive/app/env", "deployment-archive", "install-journal", "hook-runs", "logs", ""] {
+        assert!(!reads(OTHER, &directory.join(path)), "{path}");
+    }
+    for path in ["install-journal", "hook-runs", ""] {
+        assert!(
+            !reads(NOBODY, &directory.join(path)),
+            "{path}: the script's user passes through and looks around nowhere"
+        );
+    }
+    for journal in fs::read_dir(directory.join("install-journal")).unwrap() {
+        assert!(!reads(NOBODY, &journal.unwrap().path()));
+    }
+    let group = directory.parent().unwrap();
+    assert_eq!([group, group.parent().unwrap(), &host.state()].map(|path| mode(path) & !0o040), [0o711; 3]);
+    let (all, mut found) = (everything_below(&host.state()), Vec::new());
+    // That directory has one file of a known name, and is made as the CodeDeploy agent makes it.
+    found.extend(all.iter().filter(|path| !path.ends_with("deployment-logs") && reads(OTHER, path)));
+    assert!(found.is_empty() && all.len() > 30, "{found:?} of {}", all.len());
+
+    // A revision without scripts of other users is for root alone; the old one's ApplicationStop runs as nobody before it.
+    let second = with_a_secret(&host, "v2", &[("AfterInstall", "grep -q canary app/env")]);
+    host.deploy(&second, &[]).with_code(0);
+    assert!(host.hook_lines().contains(&"v1 ApplicationStop".to_owned()), "{:?}", host.hook_lines());
+    assert!(!reads(NOBODY, &installed(&host).join("deployment-archive/app/env")));
+    assert!(reads(NOBODY, &archive.join("app/env")), "rollbacks run its scripts");
+}
+
+#[test]
+fn what_an_older_agent_left_open_is_closed_at_the_start_and_its_scripts_still_run() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    open_the_lines(&host);
+    let first = with_a_secret(&host, "v1", &[("ApplicationStop", "set -e\ngrep -q canary app/env")]);
+    as_nobody(&first, &["ApplicationStop"]);
+    host.deploy(&first, &[]).with_code(0);
+    let directory = installed(&host);
+    let group = directory.parent().unwrap().to_owned();
+    fs::create_dir_all(group.join("bundles")).unwrap();
+    let (root, bundles, journal) =
+        (group.parent().unwrap().to_owned(), group.join("bundles"), directory.join("install-journal"));
+    let all = [&root, &group, &directory, &bundles, &journal];
+    all.map(|path| fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap());
+    assert!(reads(OTHER, &directory.join("deployment-archive/app/env")) && reads(OTHER, &journal));
+
+    host.deploy(&with_a_secret(&host, "v2", &[]), &[]).with_code(0);
+    assert_eq!(host.hook_lines(), ["v1 ApplicationStop"]);
+    for path in all {
+        assert!(!reads(OTHER, path), "{}: {:o}", path.display(), mode(path));
+    }
+    assert!(!reads(OTHER, &directory.join("deployment-archive/app/env")));
+}
+
+#[test]
+fn a_root_script_that_changes_users_reaches_the_bundle_where_the_configuration_says_so() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    let change = format!("cd /; setpriv --reuid={OTHER} --clear-groups cat \"$(dirname \"$0\")/../app/version\"");
+    let bundle = with_a_secret(&host, "v1", &[("AfterInstall", &change)]);
+    host.deploy(&bundle, &["--no-rollback"]).with_code(1).saying(&["AfterInstall"]);
+    host.configure("hooks: {bundle_access: everyone}\n");
+    host.deploy(&bundle, &[]).with_code(0);
+    let open = installed(&host);
+    assert!(reads(OTHER, &open.join("deployment-archive/app/env")));
+    for path in ["install-journal", ""] {
+        assert!(!reads(OTHER, &open.join(path)), "{path}");
+    }
+    host.configure("hooks: {bundle_access: anybody}\n");
+    host.deploy(&bundle, &[]).with_code(2).saying(&["config.yaml:1", "`anybody` is neither scripts nor everyone"]);
+    // Asked for again, it is closed at the next start.
+    host.configure("hooks: {bundle_access: scripts}\n");
+    host.deploy(&with_a_secret(&host, "v2", &[]), &[]).with_code(0);
+    assert!(!reads(OTHER, &open.join("deployment-archive/app/env")));
+}
+
+#[test]
+fn in_the_codedeploy_agents_place_bundles_stay_open_unless_the_configuration_closes_them() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    let v1 = local::bundle(&host, "v1");
+    local(&host, &["-l", v1.to_str().unwrap()]).with_code(0);
+    let newest = || {
+        let groups = fs::read_dir(deployment_root(&host, "")).unwrap().map(|entry| entry.unwrap().path());
+        let deployments = groups.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap());
+        let deployments = deployments.map(|entry| entry.unwrap().path());
+        let found = deployments.filter(|path| path.join("deployment-archive").is_dir());
+        found.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap()
+    };
+    let open = newest();
+    assert!(reads(OTHER, &open.join("deployment-archive/appspec.yml")) && reads(OTHER, &open));
+    assert!(!reads(OTHER, &open.join("install-journal")) && !reads(OTHER, &open.join("hook-runs")));
+
+    host.configure("hooks: {bundle_access: scripts}\n");
+    local(&host, &["-l", local::bundle(&host, "v2").to_str().unwrap()]).with_code(0);
+    assert_ne!(newest(), open);
+    assert!(!reads(OTHER, &newest().join("deployment-archive/appspec.yml")));
+    assert!(!reads(OTHER, &open.join("deployment-archive/appspec.yml")));
+}
