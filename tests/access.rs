@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::codedeploy::deployment_root;
 use crate::codedeploy::local::{self, local};
-use crate::support::crash_support::{Bundle, Host, root_or_skip};
+use crate::support::crash_support::{Bundle, Ended, Host, root_or_skip};
 
 /// The user of a script.
 const NOBODY: u32 = 65534;
@@ -147,7 +147,9 @@ fn what_an_older_agent_left_open_is_closed_at_the_start_and_its_scripts_still_ru
     let (root, bundles, journal) =
         (group.parent().unwrap().to_owned(), group.join("bundles"), directory.join("install-journal"));
     let all = [&root, &group, &directory, &bundles, &journal];
-    all.map(|path| fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap());
+    for path in all {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
     assert!(reads(OTHER, &directory.join("deployment-archive/app/env")) && reads(OTHER, &journal));
 
     host.deploy(&with_a_secret(&host, "v2", &[]), &[]).with_code(0);
@@ -206,4 +208,51 @@ fn in_the_codedeploy_agents_place_bundles_stay_open_unless_the_configuration_clo
     assert_ne!(newest(), open);
     assert!(!reads(OTHER, &newest().join("deployment-archive/appspec.yml")));
     assert!(!reads(OTHER, &open.join("deployment-archive/appspec.yml")));
+}
+
+/// A configuration with a secret, as the packages have it, on a host that nobody else's user can do anything to.
+#[test]
+fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_and_is_named_by_the_others() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    host.configure("groups: [{application: shop, group: web}]\naws: {proxy: 'http://me:canary@127.0.0.1:1'}\n");
+    let config = host.at("etc/hostler/config.yaml");
+    let secrets = || {
+        let report = host.run(&["doctor", "--json"]).json();
+        let findings = report["findings"].as_array().unwrap().clone();
+        findings.into_iter().find(|finding| finding["code"] == "configuration-access").unwrap()
+    };
+    let found = secrets();
+    assert_eq!(found["severity"], "warning", "{found}");
+    let text = found.to_string();
+    assert!(
+        text.contains("config.yaml: aws.proxy") && text.contains("chmod 640") && !text.contains("canary"),
+        "{text}"
+    );
+    fs::set_permissions(&config, Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(secrets()["severity"], "ok");
+
+    let bundle = with_a_secret(&host, "v1", &[]);
+    let as_other = |arguments: &[&str]| {
+        let mut command = host.command(arguments);
+        command.uid(OTHER).gid(OTHER);
+        Ended::of(command)
+    };
+    let daemon = host.daemon(&[]);
+    as_other(&["status"]).with_code(0);
+    let told = format!("cannot read {}: Permission denied", config.display());
+    as_other(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&["configuration is left out", &told]);
+    // The daemon has it, and says itself what this user may not.
+    for arguments in [&["resume"][..], &["reload"], &["deploy", bundle.to_str().unwrap()]] {
+        let ended = as_other(arguments);
+        assert!(ended.code != Some(0) && ended.err.contains("may only look"), "{arguments:?}: {ended:?}");
+    }
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.end();
+    let whom = "root and members of the group hostler read it";
+    for arguments in [&["resume"][..], &["run", "--once"], &["plan", bundle.to_str().unwrap()], &["logs"]] {
+        as_other(arguments).with_code(2).saying(&["cannot read ", "Permission denied", whom]);
+    }
 }

@@ -27,11 +27,13 @@ fn the_deb_installs_upgrades_and_removes() {
     host.sh(
         "echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/kept; echo x > /var/log/hostler/log",
     );
+    host.sh(AS_AN_OLDER_PACKAGE);
 
     host.sh(&format!("{INSTALL} /root/new.deb"));
     let second = wait_for_another_daemon(&host, &first);
     assert_eq!(state(&host, "hook"), "active", "an upgrade leaves hooks alone");
     assert_eq!(host.sh("tail -n 1 /etc/hostler/config.yaml"), "# by hand");
+    assert_eq!(host.sh(ACCESS), "640 root:hostler");
 
     host.sh(&format!("kill -KILL {second}"));
     wait_for_another_daemon(&host, &second);
@@ -69,11 +71,13 @@ fn the_rpm_installs_upgrades_and_removes() {
     let first = main_pid(&host);
     host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
     host.sh("echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/kept");
+    host.sh(AS_AN_OLDER_PACKAGE);
 
     host.sh("rpm --upgrade --nodeps /root/new.rpm");
     wait_for_another_daemon(&host, &first);
     assert_eq!(state(&host, "hook"), "active", "an upgrade leaves hooks alone");
     assert_eq!(host.sh("tail -n 1 /etc/hostler/config.yaml"), "# by hand");
+    assert_eq!(host.sh(ACCESS), "640 root:hostler");
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover || true"), "enabled\ndisabled");
 
     host.sh("rpm --erase hostler");
@@ -88,7 +92,9 @@ fn the_rpm_installs_upgrades_and_removes() {
 fn an_upgrade_does_not_start_a_stopped_daemon_or_enable_a_disabled_one() {
     let Some(packages) = Packages::build(Kind::Deb, &["old", "new"]) else { return };
     let Some(host) = packages.host("stopped", Layout::Unified) else { return };
-    host.sh(&format!("{INSTALL} /root/old.deb; systemctl disable hostler; {INSTALL} /root/new.deb"));
+    host.sh(&format!("{INSTALL} /root/old.deb; systemctl disable hostler; chgrp root /etc/hostler/config.yaml"));
+    host.sh(&format!("chmod 600 /etc/hostler/config.yaml; {INSTALL} /root/new.deb"));
+    assert_eq!(host.sh(ACCESS), "600 root:root", "what an administrator chose stays");
     assert_eq!(state(&host, "hostler"), "inactive");
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover || true"), "disabled\nenabled");
 }
@@ -112,10 +118,14 @@ fn an_interrupted_install_is_settled_at_boot_before_applications_start() {
     assert!(0 < settled && settled <= started, "settled at {settled}, the application started at {started} (µs)");
 }
 
+/// The configuration as packages had it before it was closed to other users.
+const AS_AN_OLDER_PACKAGE: &str = "chown root:root /etc/hostler/config.yaml; chmod 644 /etc/hostler/config.yaml";
+const ACCESS: &str = "stat -c '%a %U:%G' /etc/hostler/config.yaml";
+
 fn check_layout(host: &Machine) {
     let places = [
         "755 root:root /usr/bin/hostler",
-        "644 root:root /etc/hostler/config.yaml",
+        "640 root:hostler /etc/hostler/config.yaml",
         "644 root:root /usr/lib/systemd/system/hostler.service",
         "644 root:root /usr/lib/systemd/system/hostler-recover.service",
         "644 root:root /usr/lib/sysusers.d/hostler.conf",

@@ -1,5 +1,8 @@
 //! Where the configuration lies: one file, and the drop-ins beside it in the order of their names.
 
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,23 +14,17 @@ use hostler_core::limits::Limits;
 
 use crate::failure::Failure;
 
+/// What a user does who may not read the configuration.
+pub const WHO_READS: &str = "root and members of the group hostler read it: it may hold secrets. Run this as one of them, or \
+                             name another configuration with --config";
+
 /// Reads the configuration; none at all is the defaults.
 ///
 /// # Errors
 /// A usage failure that shows the line and what is wrong with it.
 pub fn load(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Settings, Failure> {
-    let main = named.map_or_else(|| root.join("etc/hostler/config.yaml"), Path::to_owned);
-    let mut files = Vec::new();
-    match read(&main, limits)? {
-        Some(text) => files.push((main.display().to_string(), text)),
-        None if named.is_some() => {
-            return Err(Failure::say(ExitCode::Usage, format!("the configuration {} does not exist", main.display())));
-        }
-        None => {}
-    }
-    for path in drop_ins(&main)? {
-        files.extend(read(&path, limits)?.map(|text| (path.display().to_string(), text)));
-    }
+    let files = read_all(root, named, limits)?;
+    let files: Vec<_> = files.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
     config::read(&files, limits).map_err(|diagnostics| {
         let shown = files.iter().map(|(name, text)| {
             let of_file: Vec<_> = diagnostics.iter().filter(|d| &d.file == name).cloned().collect();
@@ -38,11 +35,57 @@ pub fn load(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Settin
     })
 }
 
+fn read_all(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let main = main(root, named);
+    let mut files = Vec::new();
+    match read(&main, limits)? {
+        Some(text) => files.push((main.clone(), text)),
+        None if named.is_some() => {
+            return Err(Failure::say(ExitCode::Usage, format!("the configuration {} does not exist", main.display())));
+        }
+        None => {}
+    }
+    for path in drop_ins(&main)? {
+        files.extend(read(&path, limits)?.map(|text| (path, text)));
+    }
+    Ok(files)
+}
+
+fn main(root: &Path, named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| root.join("etc/hostler/config.yaml"), Path::to_owned)
+}
+
+/// Whether this process's user may not read this host's configuration. One that is named is meant to be read.
+pub fn is_closed(root: &Path) -> bool {
+    let main = main(root, None);
+    let mut files = drop_ins(&main).unwrap_or_default();
+    files.push(main);
+    let closed = |path: &PathBuf| File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    files.iter().any(closed)
+}
+
+/// The files that every user of this host reads and that hold what only the agent should know, each with the keys.
+pub fn open_secrets(root: &Path, named: Option<&Path>, limits: &Limits) -> Vec<(PathBuf, Vec<&'static str>)> {
+    let files = read_all(root, named, limits).unwrap_or_default();
+    let open = files.into_iter().filter(|(path, _)| may_be_read_by_all(path));
+    let with_keys = open.map(|(path, text)| {
+        let name = path.display().to_string();
+        let keys = config::read(&[(name, text)], limits).map(|settings| settings.secrets()).unwrap_or_default();
+        (path, keys)
+    });
+    with_keys.filter(|(_, keys)| !keys.is_empty()).collect()
+}
+
+/// Whether every user may read a file, as far as its own mode says.
+pub fn may_be_read_by_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+}
+
 fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, Failure> {
     let directory = main.parent().unwrap_or(Path::new("/")).join("config.d");
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => {
             let error = anyhow::Error::new(error).context(format!("cannot read {}", directory.display()));
             return Err(Failure::new(ExitCode::Usage, error));
@@ -57,10 +100,12 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn read(path: &Path, limits: &Limits) -> Result<Option<String>, Failure> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
+            let denied = error.kind() == ErrorKind::PermissionDenied;
             let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
-            return Err(Failure::new(ExitCode::Usage, error));
+            let failure = Failure::new(ExitCode::Usage, error);
+            return Err(if denied { failure.hint(WHO_READS) } else { failure });
         }
     };
     if bytes.len() > limits.config_bytes {

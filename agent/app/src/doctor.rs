@@ -1,5 +1,6 @@
 //! What is wrong with this host's set-up: everything is tried, nothing guessed, and one fault hides no other.
 
+mod access;
 mod auto_scaling;
 mod cloud;
 mod machine;
@@ -41,6 +42,7 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
             Setup::of_flags(shared)?
         }
     };
+    findings.push(access::examine(shared, &setup));
     let setup = Arc::new(setup);
     let answered = daemon(&setup, &mut findings).await;
     let machine = {

@@ -92,6 +92,7 @@ impl Session {
     /// # Errors
     /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is not known.
     pub async fn open(setup: &Arc<Setup>) -> Result<Self, Failure> {
+        setup.must_be_read()?;
         let hold = Hold::take(setup)?;
         let live = Live::fixed(Arc::clone(setup));
         let door = Door::open(&hold, &live, Desk::default())?;

@@ -14,6 +14,7 @@ use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
 use crate::cli::Shared;
+use crate::config_files;
 use crate::drop_in::DropIn;
 use crate::failure::Failure;
 use crate::sources::store::Stores;
@@ -33,6 +34,8 @@ pub struct Setup {
     pub stores: Arc<Stores>,
     /// What the CodeDeploy agent left here, where hostler is in its place.
     pub drop_in: Option<Arc<DropIn>>,
+    /// Why the configuration was left out, where this process's user may not read it.
+    pub unread: Option<String>,
 }
 
 /// The setup that is in force, which a reload replaces.
@@ -79,7 +82,7 @@ impl Setup {
     /// As above.
     pub fn adjusted(shared: &Shared, adjust: impl FnOnce(&mut Settings)) -> Result<Self, Failure> {
         let mut setup = Self::of_flags(shared)?;
-        setup.settings = crate::config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
+        setup.settings = config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
         add_group_of_flags(&mut setup.settings, shared)?;
         adjust(&mut setup.settings);
         if setup.settings.codedeploy.enabled {
@@ -94,6 +97,35 @@ impl Setup {
         Ok(setup)
     }
 
+    /// For verbs that a daemon does: it has the configuration, and whose user may not read it asks all the same.
+    ///
+    /// # Errors
+    /// As [`Self::new`], but for a configuration of the host that only root and the service group read.
+    pub fn for_asking(shared: &Shared) -> Result<Self, Failure> {
+        let failure = match Self::new(shared) {
+            Err(failure) if shared.config.is_none() => failure,
+            done => return done,
+        };
+        let mut setup = Self::of_flags(shared)?;
+        if !config_files::is_closed(setup.layout.root()) {
+            return Err(failure);
+        }
+        add_group_of_flags(&mut setup.settings, shared)?;
+        setup.unread = Some(failure.one_line());
+        Ok(setup)
+    }
+
+    /// Holds back what must not be done without the configuration.
+    ///
+    /// # Errors
+    /// A usage failure where it was left out.
+    pub fn must_be_read(&self) -> Result<(), Failure> {
+        match &self.unread {
+            Some(why) => Err(Failure::say(ExitCode::Usage, why).hint(config_files::WHO_READS)),
+            None => Ok(()),
+        }
+    }
+
     /// Without the configuration, for verbs that only look at the state or talk to the daemon: they work when it is wrong.
     ///
     /// # Errors
@@ -106,7 +138,7 @@ impl Setup {
         let (layout, limits) = (Layout::new(&root, state_dir.as_deref()), Limits::default());
         let settings = Settings::default();
         let stores = Arc::new(Stores::new(&settings, &limits, None));
-        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in: None })
+        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in: None, unread: None })
     }
 
     /// The group that the flags or the configuration name.
@@ -124,8 +156,14 @@ impl Setup {
         let mut found = self.settings.groups.iter().filter(named);
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one.key.clone()),
-            (None, _) => Err(Failure::say(ExitCode::Usage, "no deployment group is named")
-                .hint("name it with --application and --group")),
+            (None, _) => {
+                let failure = Failure::say(ExitCode::Usage, "no deployment group is named")
+                    .hint("name it with --application and --group");
+                Err(match &self.unread {
+                    Some(why) => failure.hint(why),
+                    None => failure,
+                })
+            }
             (Some(_), Some(_)) => {
                 let names: Vec<String> = self.settings.groups.iter().map(|g| g.key.to_string()).collect();
                 Err(Failure::say(ExitCode::Usage, format!("several groups are configured: {}", names.join(", ")))

@@ -53,6 +53,7 @@ macro_rules! codes {
 
 codes! {
     Configuration "configuration" "The configuration is read whole and understood.",
+    ConfigurationAccess "configuration-access" "Not every user of the host reads a file that holds secrets.",
     StateDirectory "state-directory" "The state directory is there, ours, and can be written.",
     StateLock "state-lock" "The state is free, or a daemon that answers has it.",
     Ledger "ledger" "The ledger can be read.",

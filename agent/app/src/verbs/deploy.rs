@@ -20,7 +20,7 @@ use crate::setup::{Setup, existing};
 use crate::sources::store;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::for_asking(shared)?);
     let wish = DeployWish {
         key: group(&setup, shared)?,
         source: source(&super::given::place(arguments.what)?)?,

@@ -13,7 +13,7 @@ use hostler_core::path_rule::UnsafePaths;
 use hostler_core::plan::actions::InstalledEntry;
 use hostler_core::plan::{LastPlaces, Leads, refused_ways, wanted};
 use hostler_host::observe::observe;
-use hostler_host::{archive, atomic, codedeploy_agent, install};
+use hostler_host::{archive, atomic, codedeploy_agent, install, users};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
@@ -250,10 +250,14 @@ fn apply(setup: &Setup, drop_in: &DropIn, findings: &Findings) -> Result<Vec<Pat
     if let Some(directory) = findings.writes.parent() {
         atomic::create_directories(directory, 0o755)?;
     }
+    let cannot =
+        |why: String| Failure::say(ExitCode::Failed, format!("cannot write {}: {why}", findings.writes.display()));
     let unsafe_paths = if findings.needs_unsafe_paths() { UNSAFE_PATHS } else { "" };
-    atomic::replace(&findings.writes, format!("{CONFIGURATION}{unsafe_paths}").as_bytes(), 0o644).map_err(|e| {
-        Failure::say(ExitCode::Failed, format!("cannot write {}: {}", findings.writes.display(), chain(&e)))
-    })?;
+    let configuration = format!("{CONFIGURATION}{unsafe_paths}");
+    atomic::replace(&findings.writes, configuration.as_bytes(), 0o640).map_err(|e| cannot(chain(&e)))?;
+    if let (Some(group), 0) = (users::service_group(), users::own_uid()) {
+        std::os::unix::fs::chown(&findings.writes, None, Some(group)).map_err(|e| cannot(e.to_string()))?;
+    }
     systemctl(&["enable", "hostler.service"])?;
     // It may run already, for channels.
     systemctl(&["restart", "hostler.service"])?;

@@ -12,7 +12,7 @@ use crate::setup::Setup;
 
 pub fn run(shared: &Shared) -> Outcome {
     // A configuration that is wrong is shown with its place here, and the daemon is not even asked.
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::for_asking(shared)?);
     super::block_on(async {
         let Some(mut client) = Client::connect(&setup).await else {
             return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state"));

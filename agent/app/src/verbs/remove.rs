@@ -12,7 +12,7 @@ use crate::session::removal_policy;
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared, arguments: &RemoveArgs) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::for_asking(shared)?);
     let key = setup.group(shared)?;
     let ignore_application_stop_failures = arguments.ignore_application_stop_failures;
     super::block_on(async {

@@ -15,7 +15,7 @@ use crate::setup::Setup;
 use crate::verbs::{Patience, Way};
 
 pub fn run(shared: &Shared) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::for_asking(shared)?);
     let key = setup.group(shared)?;
     super::block_on(async {
         let patience = Patience::new();

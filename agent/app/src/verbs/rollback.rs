@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared, arguments: RollbackArgs) -> Outcome {
-    let setup = Arc::new(Setup::new(shared)?);
+    let setup = Arc::new(Setup::for_asking(shared)?);
     let key = setup.group(shared)?;
     super::block_on(async {
         let policy = Box::new(setup.settings.policy(&key));

@@ -65,7 +65,10 @@ struct Report {
 }
 
 pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
-    let setup = Setup::new(shared)?;
+    let setup = Setup::for_asking(shared)?;
+    if let Some(why) = &setup.unread {
+        output::notice(&format!("this host's configuration is left out: {why}"));
+    }
     let path = existing(&arguments.path)?;
     let mut report = examine(&setup, &path, arguments)?;
     report.version = 1;

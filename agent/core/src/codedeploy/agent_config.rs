@@ -209,6 +209,13 @@ pub struct OnPremises {
     pub credentials: OnPremisesCredentials,
 }
 
+impl OnPremises {
+    /// Whether it holds a key itself.
+    pub fn has_keys(&self) -> bool {
+        matches!(self.credentials, OnPremisesCredentials::User { .. })
+    }
+}
+
 /// How a host outside EC2 signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnPremisesCredentials {

@@ -57,6 +57,18 @@ impl Settings {
         self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
     }
 
+    /// The keys with values that only the agent should know.
+    pub fn secrets(&self) -> Vec<&'static str> {
+        let with_password = |proxy: &Option<Proxy>| matches!(proxy, Some(Proxy::Url(url)) if url.contains('@'));
+        let found = [
+            ("aws.proxy", with_password(&self.aws.proxy)),
+            ("aws.s3.proxy", with_password(&self.aws.s3.proxy)),
+            // Who knows it may signal.
+            ("signals.wait_condition", self.signals.as_ref().is_some_and(|signals| signals.wait_condition.is_some())),
+        ];
+        found.into_iter().filter(|(_, holds)| *holds).map(|(key, _)| key).collect()
+    }
+
     /// Who reaches the unpacked bundles of a group. The CodeDeploy agent leaves its own open, and scripts that were written
     /// for it change users by `su` and `sudo`.
     pub fn bundle_access(&self, key: &GroupKey) -> BundleAccess {
