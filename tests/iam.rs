@@ -143,6 +143,63 @@ fn a_host_writes_nothing_but_its_own_documents() {
     }
 }
 
+/// What of a store a policy lets somebody write or delete, and the text by which the program's source has it.
+const WRITTEN: [(&str, &str); 7] = [
+    ("PREFIX/revisions/*", "revision_key("),
+    ("PREFIX/scratch/*", "format!(\"scratch/{name}\")"),
+    ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/release.json", "release_key("),
+    ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/proposed.json", "proposal_key("),
+    ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/keys/*", "signing_policy_key("),
+    ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/hosts/${aws:userid}.json", "host_key("),
+    ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/unhealthy.json", "unhealthy_key("),
+];
+
+#[test]
+fn what_may_be_written_is_written_by_the_program() {
+    let mut files = Vec::new();
+    sources(&project().join("agent"), &mut files);
+    // A layout is no use, and neither is a test.
+    files.retain(|file| {
+        !file.ends_with("store/layout.rs") && !file.iter().any(|part| part == "tests" || part == "tests.rs")
+    });
+    let used = |text: &str| files.iter().any(|file| fs::read_to_string(file).unwrap().contains(text));
+    let mut granted = BTreeSet::new();
+    for (policy, statements) in policies() {
+        for statement in statements {
+            let writes = |action: &String| action == "s3:PutObject" || action == "s3:DeleteObject";
+            if !texts(&statement["Action"]).iter().any(writes) {
+                continue;
+            }
+            for resource in texts(&statement["Resource"]) {
+                let below =
+                    resource.strip_prefix("arn:aws:s3:::BUCKET/").unwrap_or_else(|| panic!("{policy}: {resource}"));
+                let (_, source) =
+                    WRITTEN.iter().find(|(place, _)| *place == below).unwrap_or_else(|| panic!("{policy}: {resource}"));
+                assert!(used(source), "{policy}: nothing in the program writes {resource}");
+                granted.insert(below.to_owned());
+            }
+        }
+    }
+    assert_eq!(granted, WRITTEN.iter().map(|(place, _)| (*place).to_owned()).collect());
+}
+
+#[test]
+fn a_key_signs_what_releases_are_signed_with_and_nothing_else() {
+    let signs = |statement: &Value| texts(&statement["Action"]).contains("kms:Sign");
+    let statements: Vec<Value> = policies().into_iter().flat_map(|(_, found)| found).filter(signs).collect();
+    let [statement] = statements.as_slice() else { panic!("{statements:?}") };
+    assert_eq!(texts(&statement["Action"]).len(), 1, "the condition fits nothing else: {statement}");
+    let condition = &statement["Condition"]["StringEquals"];
+    let source = fs::read_to_string(project().join("agent/aws/src/kms.rs")).unwrap();
+    let asked: BTreeSet<&str> =
+        source.split('"').filter(|text| text.ends_with("_SHA_256") || text.ends_with("_SHA_512")).collect();
+    assert_eq!(texts(&condition["kms:SigningAlgorithm"]).iter().map(String::as_str).collect::<BTreeSet<_>>(), asked);
+    assert!(
+        asked.len() == 2 && condition["kms:MessageType"] == "RAW" && source.contains("message_type: \"RAW\""),
+        "{condition}"
+    );
+}
+
 #[test]
 fn the_page_names_every_policy() {
     let page = fs::read_to_string(project().join("packaging/iam/README.md")).unwrap();
