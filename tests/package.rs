@@ -155,12 +155,13 @@ os.rename("two", "one")
 os.setxattr("one", "user.checked", b"yes")
 END
 echo there > /tmp/visible; echo there > /home/visible; echo there > /lib/modules/app/visible
-setpriv --reuid=games --regid=games --init-groups id
 systemd-run --quiet --wait sudo -n -u games true
 systemd-run --quiet --wait unshare --mount true
 systemd-run --quiet --unit=overdue sleep infinity
 echo 1 > /sys/fs/cgroup/system.slice/overdue.service/cgroup.kill
 ! unshare --mount true
+! setpriv --reuid=games --regid=games --init-groups id
+! mknod /run/device c 1 3
 "#;
 
 #[test]

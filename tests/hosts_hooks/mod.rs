@@ -2,6 +2,7 @@
 //! power cut leaves, and who may ask the daemon for what.
 
 mod door;
+mod hardened;
 mod health;
 mod history;
 mod outlive;

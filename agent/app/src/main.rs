@@ -35,15 +35,24 @@ mod work;
 
 use std::process::ExitCode;
 
-use failure::Failure;
+use failure::{Failure, Outcome};
 
 fn main() -> ExitCode {
     hostler_host::memory::keep_little_free();
-    // A hook's supervisor is this same program; it must start nothing else.
+    // A hook's supervisor, and what runs the scripts of checks, is this same program; it must start nothing else.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|a| a == "hook-supervisor") {
-        let directory = arguments.next().unwrap_or_default();
-        return hostler_host::hooks::supervise(std::path::Path::new(&directory));
+    if let (Some(verb), path) = (arguments.next(), arguments.next().unwrap_or_default()) {
+        let path = std::path::Path::new(&path);
+        if verb == hostler_host::hooks::SUPERVISOR_VERB {
+            return hostler_host::hooks::supervise(path);
+        }
+        if verb == hostler_host::probe::CHECK_RUNNER_VERB {
+            return ended(
+                hostler_host::probe::run_checks(path)
+                    .map(|()| hostler_core::codes::ExitCode::Ok)
+                    .map_err(Failure::from),
+            );
+        }
     }
     if hostler_host::init::is_init() {
         return match hostler_host::init::run() {
@@ -59,6 +68,10 @@ fn main() -> ExitCode {
         Some("codedeploy-agent") => verbs::codedeploy_agent::run(&<cli::CodeDeployAgent as clap::Parser>::parse()),
         _ => verbs::run(<cli::Cli as clap::Parser>::parse()),
     };
+    ended(outcome)
+}
+
+fn ended(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code as u8),
         Err(failure) => {

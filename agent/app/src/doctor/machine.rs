@@ -174,7 +174,7 @@ fn supervision() -> Finding {
         }
         (Launcher::Plain, _) if Path::new("/run/systemd/system").is_dir() => Finding::warning(
             Code::HookSupervision,
-            "systemd manages this host and starts no service for the agent: hooks are its children",
+            "systemd manages this host and starts no service for the agent: hooks and checks are its children, with the rights of its unit and no runas",
             "see what systemd-run --wait /bin/true says",
         ),
         (Launcher::Plain, _) => {

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, Uid};
 use tokio::process::Command;
 
+use super::outside;
 use crate::hooks::{reset_priorities, script_of_bundle};
 use crate::users::{self, User};
 
@@ -38,7 +39,16 @@ impl CommandWay {
         Self { location: location.to_owned(), runas: runas.map(str::to_owned), archive: archive.map(Path::to_owned) }
     }
 
+    /// Has the script run where hooks run.
     pub(super) async fn ask(&self) -> Result<(), String> {
+        if outside::is_possible().await {
+            return outside::ask(&self.location, self.runas.as_deref(), self.archive.as_deref()).await;
+        }
+        self.ask_here().await
+    }
+
+    /// Runs the script as a child of this process.
+    pub(super) async fn ask_here(&self) -> Result<(), String> {
         let path = match &self.archive {
             Some(archive) => script_of_bundle(archive, &self.location).map_err(|e| e.to_string())?,
             None => PathBuf::from(&self.location),

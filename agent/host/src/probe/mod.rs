@@ -2,6 +2,7 @@
 
 mod command;
 mod http;
+mod outside;
 mod process;
 mod unit;
 
@@ -11,6 +12,8 @@ use std::time::Duration;
 use hostler_core::health::{Check, Probe};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+pub use outside::{CHECK_RUNNER_VERB, run_checks};
 
 /// A check that is ready to be asked again and again.
 #[derive(Debug, Clone)]
