@@ -104,14 +104,20 @@ impl Way {
         Self { directory, access: setup.settings.bundle_access(key) }
     }
 
-    /// Opens it to the user of a script, and to everyone where the configuration says so. A user that is not known is the
-    /// script's own failure.
+    /// Opens it to the user of a script, and to everyone where the configuration says so. A user that is not known and a
+    /// bundle that is not there are the script's own failure.
     ///
     /// # Errors
     /// The directory cannot be given the rights.
     pub async fn admit(&self, user: Option<&str>) -> Result<(), WorkFailure> {
         let (way, user) = (self.clone(), user.map(str::to_owned));
-        blocking(move || way.admit_now(user.as_deref()).map_err(cannot("open the way through", &way.directory))).await
+        let admit = move || match way.admit_now(user.as_deref()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(cannot("open the way through", &way.directory)(error))
+            }
+            _ => Ok(()),
+        };
+        blocking(admit).await
     }
 
     fn admit_now(&self, user: Option<&str>) -> io::Result<()> {
@@ -119,10 +125,10 @@ impl Way {
             return passage::let_everyone_pass(&self.directory);
         }
         let Some(user) = user.and_then(|name| users::lookup(name).ok()) else { return Ok(()) };
-        if passage::let_pass(&self.directory, &user)? == Passage::ForEveryone {
+        if let Passage::ForEveryone { why } = passage::let_pass(&self.directory, &user)? {
             log::warn!(
                 user = user.name, directory:% = self.directory.display();
-                "every user of this host reaches the unpacked bundle: its file system has no access control lists"
+                "every user of this host reaches the unpacked bundle: it has no access control list: {why}"
             );
         }
         Ok(())

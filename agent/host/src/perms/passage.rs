@@ -21,12 +21,15 @@ pub const EVERYONE_PASSES: u32 = 0o711;
 static CHANGES: Mutex<()> = Mutex::new(());
 
 /// How a user comes to pass through a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Passage {
     /// By an entry for this user, by what the directory's owner may do anyway, or because everyone may.
     Given,
-    /// The file system has no access control lists, so now everyone may pass.
-    ForEveryone,
+    /// By no entry, so now everyone may pass: a script that cannot start, in a rollback too, is worse.
+    ForEveryone {
+        /// Why there is no entry: the file system has no access control lists, or is full.
+        why: String,
+    },
 }
 
 /// Makes a directory through which root and members of the service group pass, who may read the logs below it. Where there
@@ -133,9 +136,9 @@ pub fn let_pass(path: &Path, user: &User) -> io::Result<Passage> {
     }
     match rustix::fs::fsetxattr(&directory, ACCESS, &admitting, XattrFlags::empty()) {
         Ok(()) => Ok(Passage::Given),
-        Err(Errno::OPNOTSUPP) => {
+        Err(error @ (Errno::OPNOTSUPP | Errno::NOSPC | Errno::DQUOT)) => {
             rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode | 0o011))?;
-            Ok(Passage::ForEveryone)
+            Ok(Passage::ForEveryone { why: io::Error::from(error).to_string() })
         }
         Err(error) => Err(error.into()),
     }
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!(mode(&directory) & 0o007, 0, "{:o}", mode(&directory));
         match let_pass(&directory, &user(64001)).unwrap() {
             Passage::Given => {}
-            Passage::ForEveryone => return println!("skipped: no access control lists in {}", top.path().display()),
+            Passage::ForEveryone { why } => return println!("skipped: {why}: {}", top.path().display()),
         }
         assert!(reads(64001, &file) && !reads(64002, &file));
         // Again, another one, and closed again as at the agent's next start: nobody loses the passage.
