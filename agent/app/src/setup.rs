@@ -156,14 +156,12 @@ impl Setup {
         let mut found = self.settings.groups.iter().filter(named);
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one.key.clone()),
-            (None, _) => {
-                let failure = Failure::say(ExitCode::Usage, "no deployment group is named")
-                    .hint("name it with --application and --group");
-                Err(match &self.unread {
-                    Some(why) => failure.hint(why),
-                    None => failure,
-                })
-            }
+            (None, _) => Err(match &self.unread {
+                None => Failure::say(ExitCode::Usage, "no deployment group is named")
+                    .hint("name it with --application and --group"),
+                Some(why) => Failure::say(ExitCode::Refused, format!("no deployment group is named, and {why}"))
+                    .hint("root and members of the group hostler may act; name it with --application and --group"),
+            }),
             (Some(_), Some(_)) => {
                 let names: Vec<String> = self.settings.groups.iter().map(|g| g.key.to_string()).collect();
                 Err(Failure::say(ExitCode::Usage, format!("several groups are configured: {}", names.join(", ")))

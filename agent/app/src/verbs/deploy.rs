@@ -59,7 +59,8 @@ fn source(what: &Path) -> Result<Source, Failure> {
 
 /// Where nothing names a group, bundles tried by hand have one of their own.
 fn group(setup: &Setup, shared: &Shared) -> Result<GroupKey, Failure> {
-    if shared.application.is_none() && shared.group.is_none() && setup.settings.groups.is_empty() {
+    let none_is_configured = setup.settings.groups.is_empty() && setup.unread.is_none();
+    if shared.application.is_none() && shared.group.is_none() && none_is_configured {
         return Ok(GroupKey::new("local".parse()?, "local".parse()?));
     }
     setup.group(shared)
