@@ -80,6 +80,7 @@ impl Bench {
             redact_patterns: Vec::new(),
             redact_values_from: Vec::new(),
             secret_file_bytes: 0,
+            unsafe_paths: hostler_core::path_rule::UnsafePaths::Refuse,
         };
         Self { directory, run, program: PROGRAM.into() }
     }

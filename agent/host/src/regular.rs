@@ -1,21 +1,98 @@
-//! Files whose names other users may choose or replace: opening one never waits, and devices are no files.
+//! Files whose names other users may choose or replace, or that an operator mistyped: opening one never waits, and devices
+//! are no files.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use rustix::fs::FileType;
 
-/// Opens a regular file for reading; never waits for a pipe's writer, never makes a terminal the agent's own.
+/// Opens a regular file for reading; never waits for a pipe's writer, never makes a terminal the agent's own, opens no
+/// device.
 ///
 /// # Errors
-/// When it cannot be opened, or is a directory, device, pipe or socket (`InvalidInput`).
+/// When it cannot be opened, or is a directory, device, pipe or socket (`InvalidInput`, with its type).
 pub fn open(path: &Path) -> io::Result<File> {
+    // Some devices act when they are opened.
+    check(path.metadata()?.mode())?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
+    check(file.metadata()?.mode())?;
     Ok(file)
+}
+
+/// What is in a regular file, if that is not more than so many bytes.
+///
+/// # Errors
+/// As [`open`]; `FileTooLarge`.
+pub fn read(path: &Path, most_bytes: usize) -> io::Result<Vec<u8>> {
+    let most = u64::try_from(most_bytes).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The same, as text.
+///
+/// # Errors
+/// As [`read`]; `InvalidData` where it is no UTF-8.
+pub fn read_text(path: &Path, most_bytes: usize) -> io::Result<String> {
+    String::from_utf8(read(path, most_bytes)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+fn check(mode: u32) -> io::Result<()> {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => Ok(()),
+        other => {
+            let what = format!("it is {}, not a regular file", file_type_name(other));
+            Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+        }
+    }
+}
+
+/// What a type of file is called, with its article.
+pub(crate) fn file_type_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
+        FileType::BlockDevice => "a block device",
+        FileType::Unknown => "of an unknown type",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_named_and_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("fifo", at("link")).unwrap();
+        for (path, name) in [
+            (at("fifo"), "a named pipe"),
+            (at("link"), "a named pipe"),
+            (at("socket"), "a socket"),
+            (at(""), "a directory"),
+            ("/dev/zero".into(), "a character device"),
+        ] {
+            let error = open(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("it is {name}, not a regular file")), "{error}");
+        }
+        std::fs::write(at("file"), "12345").unwrap();
+        assert_eq!(read_text(&at("file"), 5).unwrap(), "12345");
+        assert!(read(&at("file"), 4).unwrap_err().to_string().contains("more than 4 bytes"));
+    }
 }

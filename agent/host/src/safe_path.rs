@@ -1,4 +1,6 @@
-//! Opens directories along ways that the path rule allows.
+//! Opens directories and files along ways that the path rule allows.
+
+mod reading;
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -13,6 +15,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
+
+pub use reading::{Opener, Purpose, Refused, look_into, open_file, refusal};
 
 /// As many links as the kernel follows in one path.
 const MOST_LINKS: usize = 40;

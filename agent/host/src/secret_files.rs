@@ -3,7 +3,9 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::regular;
+use hostler_core::path_rule::UnsafePaths;
+
+use crate::safe_path::{Opener, Purpose};
 
 /// A file of secrets that is there and cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,17 +28,17 @@ pub enum BadSecretFile {
     },
 }
 
-/// What is in the files now; nothing for one that does not exist.
+/// What is in the files now; nothing for one that does not exist. The path rule for reading holds.
 ///
 /// # Errors
 /// The first that is there and cannot be used.
-pub fn read(paths: &[PathBuf], most_bytes: u64) -> Result<Vec<String>, BadSecretFile> {
-    paths.iter().map(|path| read_one(path, most_bytes)).collect()
+pub fn read(paths: &[PathBuf], most_bytes: u64, opener: &Opener) -> Result<Vec<String>, BadSecretFile> {
+    paths.iter().map(|path| read_one(path, most_bytes, opener)).collect()
 }
 
-fn read_one(path: &Path, most_bytes: u64) -> Result<String, BadSecretFile> {
+fn read_one(path: &Path, most_bytes: u64, opener: &Opener) -> Result<String, BadSecretFile> {
     let unreadable = |source| BadSecretFile::Unreadable { path: path.to_owned(), source };
-    let file = match regular::open(path) {
+    let file = match opener.open(path, Purpose::Secrets) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(unreadable(error)),
@@ -55,15 +57,17 @@ fn read_one(path: &Path, most_bytes: u64) -> Result<String, BadSecretFile> {
 pub struct SecretFiles {
     paths: Vec<PathBuf>,
     most_bytes: u64,
+    opener: Opener,
     now: Vec<String>,
     before: Vec<String>,
 }
 
 impl SecretFiles {
     /// Nothing is read yet.
-    pub fn new(paths: Vec<PathBuf>, most_bytes: u64) -> Self {
+    pub fn new(paths: Vec<PathBuf>, most_bytes: u64, unsafe_paths: UnsafePaths) -> Self {
         let none = vec![String::new(); paths.len()];
-        Self { paths, most_bytes, now: none.clone(), before: none }
+        let opener = Opener::new(unsafe_paths);
+        Self { paths, most_bytes, opener, now: none.clone(), before: none }
     }
 
     /// Reads them; gives what is to be taken out from now on, if that has changed.
@@ -72,7 +76,7 @@ impl SecretFiles {
     /// As [`read`]; what was known before stays known.
     pub fn refresh(&mut self) -> Result<Option<Vec<String>>, BadSecretFile> {
         let mut is_new = false;
-        for (at, text) in read(&self.paths, self.most_bytes)?.into_iter().enumerate() {
+        for (at, text) in read(&self.paths, self.most_bytes, &self.opener)?.into_iter().enumerate() {
             // An empty one is about to be written, as a rule.
             if !text.is_empty() && text != self.now[at] {
                 self.before[at] = std::mem::replace(&mut self.now[at], text);
@@ -93,7 +97,7 @@ mod tests {
     fn a_changed_file_is_noticed_and_what_was_in_it_stays_known_once_more() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
-        let mut files = SecretFiles::new(vec![path.clone()], 10);
+        let mut files = SecretFiles::new(vec![path.clone()], 10, UnsafePaths::Refuse);
         assert_eq!(files.refresh().unwrap(), None, "it does not exist yet");
         for (text, known) in [("one", ["one", ""]), ("two", ["two", "one"]), ("three", ["three", "two"])] {
             fs::write(&path, text).unwrap();

@@ -278,7 +278,9 @@ impl Task {
     fn reloaded(&self) -> Option<(Arc<Setup>, LogSettings)> {
         let setup = self.live.now();
         let settings = setup.settings.logs.clone()?;
-        let is_same = settings == self.settings && setup.settings.aws == self.setup.settings.aws;
+        let is_same = settings == self.settings
+            && setup.settings.aws == self.setup.settings.aws
+            && setup.settings.unsafe_paths == self.setup.settings.unsafe_paths;
         // Who waits for what was there waits for it as it is followed now.
         let is_awaited = self.finishing.is_some() || self.flushes.next_deadline().is_some();
         (!is_same && !is_awaited).then_some((setup, settings))

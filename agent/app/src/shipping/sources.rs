@@ -50,6 +50,7 @@ pub fn open(setup: &Setup, settings: &LogSettings, names: &Names, wake: &Arc<Not
     let files = files(setup, settings, names)?;
     let mut tail = Tail::open(directory, redaction(setup, settings)?, settings.deleted_bytes, &setup.limits)
         .with_context(|| format!("cannot open the logs' positions in {}", directory.display()))?;
+    tail.set_unsafe_paths(setup.settings.unsafe_paths);
     if !settings.compress {
         tail.do_not_compress();
     }
@@ -71,7 +72,11 @@ pub fn open(setup: &Setup, settings: &LogSettings, names: &Names, wake: &Arc<Not
 /// # Errors
 /// A usage failure that names what cannot be.
 pub fn redaction(setup: &Setup, settings: &LogSettings) -> Result<Redaction, Failure> {
-    let secrets = SecretFiles::new(settings.redact_values_from.clone(), setup.limits.secret_file_bytes);
+    let secrets = SecretFiles::new(
+        settings.redact_values_from.clone(),
+        setup.limits.secret_file_bytes,
+        setup.settings.unsafe_paths,
+    );
     let redaction = Redaction::new(&settings.redact, secrets).context("logs");
     redaction.map_err(|error| Failure::new(ExitCode::Usage, error))
 }

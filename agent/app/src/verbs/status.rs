@@ -127,7 +127,7 @@ fn text(document: &Status) -> String {
     text
 }
 
-/// What was not shipped and never will be; `None` while nothing is.
+/// What is not shipped, or never will be; `None` while all is.
 fn logs_line(logs: &LogsSummary) -> Option<String> {
     let totals = logs.totals;
     let counts = [
@@ -137,7 +137,10 @@ fn logs_line(logs: &LogsSummary) -> Option<String> {
     ];
     let said: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    (!said.is_empty()).then(|| format!("logs were lost: {}; `hostler logs --lag` says more", said.join(", ")))
+    let lost = (!said.is_empty()).then(|| format!("logs were lost: {}", said.join(", ")));
+    let refused = (logs.not_shipped > 0).then(|| format!("{} logs or directories are not shipped", logs.not_shipped));
+    let lines: Vec<String> = lost.into_iter().chain(refused).collect();
+    (!lines.is_empty()).then(|| format!("{}; `hostler logs --lag` says more", lines.join("; ")))
 }
 
 fn machine_events_text(text: &mut String, events: &MachineEvents) {

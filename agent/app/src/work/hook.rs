@@ -186,6 +186,7 @@ fn hook_run(
         redact_patterns: logs.map(|logs| logs.redact.clone()).unwrap_or_default(),
         redact_values_from: logs.map(|logs| logs.redact_values_from.clone()).unwrap_or_default(),
         secret_file_bytes: setup.limits.secret_file_bytes,
+        unsafe_paths: setup.settings.unsafe_paths,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeploymentId, Sha256Digest};
 use crate::limits::Limits;
+use crate::path_rule::UnsafePaths;
 
 mod environment;
 pub mod output;
@@ -72,6 +73,9 @@ pub struct HookRun {
     /// Most bytes that are read of each of them.
     #[serde(default)]
     pub secret_file_bytes: u64,
+    /// What is done about unsafe ways to them.
+    #[serde(default)]
+    pub unsafe_paths: UnsafePaths,
 }
 
 /// Of runs that older agents began.

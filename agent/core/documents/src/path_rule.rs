@@ -5,8 +5,12 @@
 //! user's. It is systemd's rule of "unsafe path transitions". An agent that runs as an ordinary user trusts what that user
 //! owns as it trusts what root owns: nobody gains anything by leading it there.
 
+pub mod reading;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 /// Whether the way may go from something that the user `from` owns to something that the user `to` owns; for an agent that
 /// runs as root.
@@ -20,7 +24,8 @@ pub fn is_trusted(agent: u32, owner: u32) -> bool {
 }
 
 /// What is done about a step that the path rule refuses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum UnsafePaths {
     /// It is not taken, and what needs it fails.
     #[default]

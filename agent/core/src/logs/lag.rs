@@ -66,6 +66,9 @@ pub struct Totals {
 pub struct LogsSummary {
     /// Files and journals that are followed.
     pub sources: u64,
+    /// Files and directories that are there and not read: the path rule refuses them, or they are no logs.
+    #[serde(default)]
+    pub not_shipped: u64,
     /// Bytes of files that are there and not acknowledged.
     pub lag_bytes: u64,
     /// Since when the oldest of what is not acknowledged has waited, milliseconds since 1970; `None` when nothing waits.

@@ -32,6 +32,7 @@ fn a_scrape_shows_what_the_state_holds() {
         channels: vec![channel],
         logs: Some(LogsSummary {
             sources: 2,
+            not_shipped: 0,
             lag_bytes: 300,
             waiting_since_ms: Some(1_700_000_000_500),
             totals: Totals { events: 9, lost_bytes: 7, too_old_events: 1, throttled: 4, ..Totals::default() },

@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 128 << 10;
 /// Chunks between the two threads, two megabytes: enough that on a busy host neither waits for the other at every turn.
 const CHUNKS_AHEAD: usize = 16;
 /// 32 MiB: what `zstd -20` needs. Without a bound a frame can ask for 128 MiB and more.
-const ZSTD_WINDOW_LOG: u32 = 25;
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Reads a file from its beginning without using its position, which other owners of the descriptor share.
 struct FromStart<'a> {

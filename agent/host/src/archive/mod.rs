@@ -43,6 +43,7 @@ use std::path::Path;
 use hostler_core::bundle::{BundleListing, BundlePath, BundleType, EntryKind};
 use hostler_core::limits::Limits;
 
+pub(crate) use decode::ZSTD_WINDOW_LOG;
 pub use error::{ArchiveError, EntryProblem, Place};
 pub use fingerprint::fingerprint;
 pub use pack::{Packed, pack};

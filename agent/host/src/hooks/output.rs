@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use super::clock::{boot_ms, now_ms};
 use super::directory::RunDirectory;
 use super::log::LogWriter;
+use crate::safe_path::Opener;
 use crate::secret_files;
 
 /// How long the result waits for the log to be written.
@@ -30,7 +31,8 @@ pub(super) struct Output {
 
 impl Output {
     pub fn start(run: &HookRun, directory: &RunDirectory) -> io::Result<Self> {
-        let values = secret_files::read(&run.redact_values_from, run.secret_file_bytes).map_err(io::Error::other)?;
+        let values = secret_files::read(&run.redact_values_from, run.secret_file_bytes, &Opener::new(run.unsafe_paths))
+            .map_err(io::Error::other)?;
         // A pattern that is none was refused with the configuration; without it nothing may be written.
         let redactor = Redactor::new(&run.redact_patterns, &values).map_err(io::Error::other)?;
         Ok(Self {

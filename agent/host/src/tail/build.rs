@@ -9,10 +9,11 @@ use hostler_core::notable::Notable;
 
 use super::Tail;
 use super::fill::{Filled, Filling};
-use super::followed::{Followed, Place, Position};
+use super::followed::{Followed, Held, Place, Position};
 use super::medium::Medium;
 use super::positions::{Intent, Record, Segment};
 use super::send::{Outgoing, Ticket};
+use crate::safe_path::refusal;
 
 /// Milliseconds until a batch that cannot be built again yet is tried again.
 const AGAIN_MS: u64 = 500;
@@ -36,7 +37,9 @@ impl Tail {
                 Repeated::Built => intent,
                 Repeated::Later => {
                     let stream = self.streams.get_mut(key)?;
-                    (stream.again, stream.retry_ms) = (Some(intent), now_ms + AGAIN_MS);
+                    // What is packed is reached a slice at a time.
+                    let wait_ms = if *self.inspections.slice() == 0 { 0 } else { AGAIN_MS };
+                    (stream.again, stream.retry_ms) = (Some(intent), now_ms + wait_ms);
                     return None;
                 }
                 Repeated::Never => {
@@ -80,7 +83,13 @@ impl Tail {
         }
         let files: Vec<u64> = self.eligible().filter(|file| file.stream == key).map(|file| file.id).collect();
         for id in files {
-            let Some((position, full)) = self.fill_from(id, key, base_ms, None, now_ms) else { continue };
+            let Some((position, full)) = self.fill_from(id, key, base_ms, None, now_ms) else {
+                if intent.files.is_empty() {
+                    // What it gave before it failed is in no position.
+                    self.begin(key);
+                }
+                continue;
+            };
             let Some(file) = self.files.get_mut(&id) else { continue };
             if position.offset == file.position.offset {
                 file.tried = Some(file.size);
@@ -140,6 +149,9 @@ impl Tail {
         if !self.is_open(id) {
             return None;
         }
+        if !self.is_reached(id, key) {
+            return None;
+        }
         let file = self.files.get_mut(&id)?;
         let most_events = if end.is_some() { usize::MAX } else { self.streams.get(key)?.most_events };
         let mut filling = Filling {
@@ -154,6 +166,11 @@ impl Tail {
         };
         let filled = filling.fill(file, end, if whole { Ending::Complete } else { Ending::More });
         let (too_old, ahead) = (filling.too_old, filling.ahead);
+        if let Medium::Packed(packed) = &file.medium
+            && let Some(end) = packed.end()
+        {
+            file.size = end.max(file.position.offset);
+        }
         match filled {
             Ok(Filled::To { position, full }) => {
                 if end.is_none() {
@@ -193,14 +210,39 @@ impl Tail {
         }
     }
 
+    /// Unpacks what is packed as far as its position, a slice at a time.
+    fn is_reached(&mut self, id: u64, key: &str) -> bool {
+        let Some(file) = self.files.get_mut(&id) else { return false };
+        let Medium::Packed(packed) = &mut file.medium else { return true };
+        file.unpacked_ms = self.looked_ms;
+        match packed.reach(file.position.offset, self.inspections.slice()) {
+            Ok(reached) => reached,
+            Err(error) => {
+                self.could_not_be_read(id, key, &error);
+                false
+            }
+        }
+    }
+
+    /// A packed file cannot be unpacked any further.
+    fn leave_out_rest(&mut self, id: u64, error: &io::Error) {
+        let Some(file) = self.files.get(&id) else { return };
+        let (offset, seen) = (file.position.offset, file.size.saturating_sub(file.position.offset));
+        let reason = format!("{error}; what comes after byte {offset} of it is left out");
+        if let Some(stream) = self.streams.get(&file.stream) {
+            self.errors.leave_out(&stream.name, &file.path, &reason);
+        }
+        self.lose(id, seen, "it cannot be unpacked");
+    }
+
     fn could_not_be_read(&mut self, id: u64, key: &str, error: &io::Error) {
         let Some(file) = self.files.get_mut(&id) else { return };
-        // A bad sector or a broken archive: it is tried again when the file changes, or with the next sweep.
+        if matches!(file.medium, Medium::Packed(_)) {
+            return self.leave_out_rest(id, error);
+        }
+        // A bad sector: it is tried again when the file changes, or with the next sweep.
         file.tried = Some(file.size);
         let path = file.path.display().to_string();
-        if matches!(file.medium, Medium::Packed(_)) {
-            file.place = Place::Gone;
-        }
         self.errors.note(key, format!("cannot read {path}: {error}"));
         log::warn!(path, error:%; "a log cannot be read");
     }
@@ -208,8 +250,15 @@ impl Tail {
     /// Opens a file where it is; looks for it where it is not.
     fn is_open(&mut self, id: u64) -> bool {
         let Some(file) = self.files.get_mut(&id) else { return false };
-        match file.open_at_path() {
+        match file.open_at_path(&self.opener) {
             Ok(true) => true,
+            Err(error) if refusal(&error).is_some() => {
+                file.held = Held::Refused;
+                if let Some(stream) = self.streams.get(&file.stream) {
+                    self.errors.opened(&stream.name, &file.path, &error);
+                }
+                false
+            }
             _ => {
                 // The next look finds out what became of it.
                 file.tried = Some(file.size);

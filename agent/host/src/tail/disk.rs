@@ -10,6 +10,12 @@ use super::medium::Medium;
 /// Parts of a hundred of a file system below which deleted files are not held open any more.
 const FREE_PERCENT: u64 = 5;
 
+/// Packed files that are unpacked at a time. Prevents: memory that grows with their number; each may take 34 MiB.
+const MOST_UNPACKED: usize = 4;
+
+/// Milliseconds after which a packed file that was not read gives its place to another one.
+const UNPACKED_QUIET_MS: u64 = 5000;
+
 impl Tail {
     /// Forgets files and streams of which nothing is left.
     pub(super) fn forget_ended(&mut self) {
@@ -35,6 +41,25 @@ impl Tail {
             }
             keep
         });
+    }
+
+    /// Gives back what the unpacking of more than a few files takes. Files that wait for their turn for long go first, else
+    /// the last one, so that the others come to their end.
+    pub(super) fn rest_packed(&mut self) {
+        let now_ms = self.looked_ms;
+        loop {
+            let is_active = |file: &&mut Followed| matches!(&file.medium, Medium::Packed(packed) if packed.is_active());
+            let mut active: Vec<&mut Followed> = self.files.values_mut().filter(is_active).collect();
+            if active.len() <= MOST_UNPACKED {
+                return;
+            }
+            active.sort_by_key(|file| file.unpacked_ms);
+            let is_quiet = active.first().is_some_and(|file| now_ms >= file.unpacked_ms + UNPACKED_QUIET_MS);
+            let chosen = if is_quiet { active.into_iter().next() } else { active.into_iter().next_back() };
+            if let Some(Followed { medium: Medium::Packed(packed), .. }) = chosen {
+                packed.rest();
+            }
+        }
     }
 
     /// Closes files that their path leads to, those that are read to their end and have been quiet for the longest time

@@ -10,6 +10,7 @@ use hostler_core::logs::rotation::{Known, Sameness, compare};
 use super::medium::{Facts, Medium, Sample, open};
 use super::neighbours::{NewFile, identity_of};
 use super::positions::FileRecord;
+use crate::safe_path::Opener;
 
 /// Where a file is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,17 @@ pub(super) enum Place {
     Gone,
     /// Read to its end, acknowledged, and quiet; kept to know its copies.
     Finished,
+}
+
+/// Why a file is not read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is read.
+    No,
+    /// The path rule did not let it be opened at the last look.
+    Refused,
+    /// It is not known yet which packed file has its rest. What came after it waits.
+    Searched,
 }
 
 /// How far something is.
@@ -59,6 +71,9 @@ pub(super) struct Followed {
     pub tried: Option<u64>,
     pub medium: Medium,
     pub place: Place,
+    pub held: Held,
+    /// When it was last unpacked, if it is packed.
+    pub unpacked_ms: u64,
 }
 
 impl Followed {
@@ -66,8 +81,13 @@ impl Followed {
         Known { identity: &self.identity, offset: self.position.offset, trail: self.position.trail }
     }
 
+    /// Bytes that are not acknowledged, as far as they are known: of what is packed only the end shows how many they are.
     pub fn unread(&self) -> u64 {
-        self.size.saturating_sub(self.position.offset)
+        let seen = self.size.saturating_sub(self.position.offset);
+        match &self.medium {
+            Medium::Packed(packed) if packed.end().is_none() => seen.max(1),
+            _ => seen,
+        }
     }
 
     pub fn record(&self) -> FileRecord {
@@ -122,6 +142,8 @@ impl Followed {
             tried: None,
             medium: found.medium,
             place: Place::Current,
+            held: Held::No,
+            unpacked_ms: 0,
         };
         file.seen(&Facts { size: found.size, ..found.facts }, now_ms);
         file
@@ -146,11 +168,13 @@ impl Followed {
             tried: None,
             medium: Medium::Closed,
             place: if record.rotated { Place::Rotated } else { Place::Current },
+            held: Held::No,
+            unpacked_ms: 0,
         }
     }
 
     /// Whether a file at a path with these facts is this one, by what is in it if nothing is open.
-    pub fn is_at(&self, path: &std::path::Path, facts: &Facts) -> bool {
+    pub fn is_at(&self, opener: &Opener, path: &std::path::Path, facts: &Facts) -> bool {
         if !self.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
             return false;
         }
@@ -158,17 +182,17 @@ impl Followed {
         if matches!(self.medium, Medium::Plain(_)) {
             return true;
         }
-        let Ok(mut medium) = open(path).map(Medium::Plain) else { return false };
+        let Ok(mut medium) = open(opener, path).map(Medium::Plain) else { return false };
         let Ok(sample) = Sample::read(&mut medium, self.position.offset) else { return false };
         compare(self.known(), sample.found(facts, facts.size)) == Sameness::Same
     }
 
     /// Opens the file at its path, if it still is the same one there.
-    pub fn open_at_path(&mut self) -> io::Result<bool> {
+    pub fn open_at_path(&mut self, opener: &Opener) -> io::Result<bool> {
         if !matches!(self.medium, Medium::Closed) {
             return Ok(true);
         }
-        let file = open(&self.path)?;
+        let file = open(opener, &self.path)?;
         let facts = Facts::of_file(&file)?;
         let mut medium = Medium::Plain(file);
         let sample = Sample::read(&mut medium, self.position.offset)?;

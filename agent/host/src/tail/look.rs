@@ -8,12 +8,13 @@ use hostler_core::logs::rotation::{Packing, Sameness, compare, packing, rotated_
 use hostler_core::logs::settings::InitialPosition;
 
 use super::Tail;
-use super::followed::{Followed, Place, Position};
+use super::followed::{Followed, Held, Place, Position};
 use super::medium::{Facts, Medium, Sample, open};
 use super::neighbours::{NewFile, is_prefix_copy, name_of};
 use super::positions::Record;
 use super::rotated::open_facts;
 use super::source::FileSource;
+use crate::safe_path::refusal;
 
 /// Milliseconds between two looks at everything where the kernel tells of changes, and where it does not.
 const SWEEP_MS: u64 = 10_000;
@@ -25,6 +26,7 @@ const LOOK_MS: u64 = 100;
 impl Tail {
     /// Looks at what changed, if it is time to. Never waits for anything but the disk.
     pub fn look(&mut self, now_ms: u64) {
+        self.look_wanted |= self.inspections.go_on();
         let told = self.watch.told();
         self.look_wanted |= told.look;
         self.written.extend(told.written);
@@ -48,25 +50,35 @@ impl Tail {
         if self.look_wanted || !self.written.is_empty() {
             return self.looked_ms + LOOK_MS;
         }
+        if self.inspections.is_working() {
+            return 0;
+        }
         self.swept_ms + if self.blind { SWEEP_BLIND_MS } else { SWEEP_MS }
     }
 
     /// Looks at everything.
     pub fn sweep(&mut self, now_ms: u64) {
+        self.inspections.go_on();
         (self.look_wanted, self.swept_ms, self.blind) = (false, now_ms, false);
+        self.errors.begin_sweep();
+        self.files.values_mut().filter(|file| file.held == Held::Refused).for_each(|file| file.held = Held::No);
         for key in self.sources.keys().cloned().collect::<Vec<_>>() {
             let Some(source) = self.sources.get(&key).cloned() else { continue };
-            let found = source.find(self.limits.log_files_of_pattern);
+            let found = source.find(&self.opener, self.limits.log_files_of_pattern);
             for directory in &found.directories {
                 self.blind |= !self.watch.add(directory);
             }
             if found.cut {
                 self.errors.too_many(&source.pattern, self.limits.log_files_of_pattern);
             }
+            for (path, error) in &found.refused {
+                self.errors.opened(&source.stream_name(path), path, error);
+            }
             let first_time = !self.positions.book.sources.contains(&key);
             let paths = found.files;
             let there: BTreeSet<&PathBuf> = paths.iter().collect();
-            self.leave_missing(&key, &there, now_ms);
+            let refused: Vec<PathBuf> = found.refused.into_iter().map(|(path, _)| path).collect();
+            self.leave_missing(&key, &there, &refused, now_ms);
             for path in &paths {
                 let current = self.current(&source.key, path);
                 self.look_at(&source, path, current, first_time, now_ms);
@@ -104,14 +116,15 @@ impl Tail {
         self.files.values().find(is_at).map(|file| file.id)
     }
 
-    /// Files whose path is gone.
-    fn leave_missing(&mut self, source: &str, there: &BTreeSet<&PathBuf>, now_ms: u64) {
-        let missing: Vec<u64> = self
-            .files
-            .values()
-            .filter(|file| file.source == source && file.place == Place::Current && !there.contains(&file.path))
-            .map(|file| file.id)
-            .collect();
+    /// Files whose path is gone, but for those in directories that may not be looked into.
+    fn leave_missing(&mut self, source: &str, there: &BTreeSet<&PathBuf>, refused: &[PathBuf], now_ms: u64) {
+        let is_missing = |file: &&Followed| {
+            file.source == source
+                && file.place == Place::Current
+                && !there.contains(&file.path)
+                && !refused.iter().any(|directory| file.path.starts_with(directory))
+        };
+        let missing: Vec<u64> = self.files.values().filter(is_missing).map(|file| file.id).collect();
         self.follow_unseen(source, there, now_ms);
         // One whose new name has the pattern too is found there.
         for id in missing {
@@ -131,7 +144,9 @@ impl Tail {
         }
         let is_current = |id: &u64| self.files.get(id).is_some_and(|file| file.place == Place::Current);
         let ended: Vec<u64> = latest.into_values().filter(|id| !is_current(id)).collect();
-        ended.into_iter().for_each(|id| self.follow_between(id, now_ms));
+        for id in ended {
+            self.follow_between(id, now_ms);
+        }
     }
 
     /// The last file that was at a path.
@@ -147,7 +162,7 @@ impl Tail {
             let Ok(facts) = Facts::of_path(path) else { continue };
             if file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
                 file.path = (*path).clone();
-                let is_same = matches!(file.open_at_path(), Ok(true)) && open_facts(file).is_some();
+                let is_same = matches!(file.open_at_path(&self.opener), Ok(true)) && open_facts(file).is_some();
                 if !is_same {
                     self.rewritten(id, now_ms);
                     return true;
@@ -170,14 +185,23 @@ impl Tail {
         if let Some(id) = current {
             match self.compare(id, path, &facts, now_ms) {
                 Some(Sameness::Same) | None => return,
-                Some(Sameness::Rewritten) => self.rewritten(id, now_ms),
+                Some(Sameness::Rewritten) => {
+                    if !self.rewritten(id, now_ms) {
+                        return;
+                    }
+                }
                 Some(Sameness::Other) => {
                     self.rotate(id, now_ms);
-                    self.follow_between(id, now_ms);
+                    if !self.follow_between(id, now_ms) {
+                        return;
+                    }
                 }
             }
-        } else if let Some(before) = self.latest_of(&source.key, path) {
-            self.follow_between(before, now_ms);
+        } else if let Some(before) = self.latest_of(&source.key, path)
+            && !self.follow_between(before, now_ms)
+        {
+            // What came before it is followed first.
+            return;
         }
         let is_known = self.is_known_elsewhere(source, path, &facts, now_ms);
         if is_known || (current.is_none() && self.is_held(source, path, &facts)) {
@@ -199,7 +223,18 @@ impl Tail {
             return Some(Sameness::Same);
         }
         if matches!(file.medium, Medium::Closed) {
-            let opened = open(path).inspect_err(|error| self.errors.opened(&file.stream, path, error)).ok()?;
+            let opened = match open(&self.opener, path) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    if refusal(&error).is_some() {
+                        file.held = Held::Refused;
+                    }
+                    if let Some(stream) = self.streams.get(&file.stream) {
+                        self.errors.opened(&stream.name, path, &error);
+                    }
+                    return None;
+                }
+            };
             // Between the look and the opening it may have been rotated; the next look finds that.
             let opened_facts = Facts::of_file(&opened).ok()?;
             if !file.identity.same_inode(opened_facts.device, opened_facts.inode, opened_facts.born_ns) {
@@ -216,7 +251,9 @@ impl Tail {
             let was_empty = file.identity.head.bytes == 0;
             if may_be_emptied && file.changed_ns != facts.changed_ns {
                 let next = self.next_id;
-                self.follow_between(id, now_ms);
+                if !self.follow_between(id, now_ms) {
+                    return None;
+                }
                 if was_empty && self.next_id > next {
                     // What is in the file now comes after what was copied away.
                     return Some(Sameness::Rewritten);
@@ -241,7 +278,9 @@ impl Tail {
             Place::Finished => file.identity.head.bytes == 0,
             Place::Current | Place::Rotated => false,
         };
-        let same = |file: &&mut Followed| file.source == source.key && !has_ended(file) && file.is_at(path, facts);
+        let opener = &self.opener;
+        let same =
+            |file: &&mut Followed| file.source == source.key && !has_ended(file) && file.is_at(opener, path, facts);
         let Some(file) = self.files.values_mut().find(same) else { return false };
         if file.place == Place::Current && file.path != path {
             let old = Facts::of_path(&file.path).ok();
@@ -273,9 +312,9 @@ impl Tail {
                 && rotated_name(&name_of(&file.path), &name).is_some()
         };
         let Some(original) = self.files.values_mut().find(related) else { return false };
-        let Ok(opened) = open(path) else { return false };
+        let Ok(opened) = open(&self.opener, path) else { return false };
         let Ok(sample) = Sample::read(&mut Medium::Plain(opened), facts.size) else { return false };
-        is_prefix_copy(&sample, facts, original)
+        is_prefix_copy(&self.opener, &sample, facts, original)
     }
 
     /// Follows the file that was `seen` at a path.
@@ -283,10 +322,9 @@ impl Tail {
         if packing(&name_of(path)) != Packing::Plain {
             return;
         }
-        let stream = self.stream_of(source, path);
-        let opened = match open(path).and_then(|file| Ok((Facts::of_file(&file)?, file))) {
+        let opened = match open(&self.opener, path).and_then(|file| Ok((Facts::of_file(&file)?, file))) {
             Ok(opened) => opened,
-            Err(error) => return self.errors.opened(&stream, path, &error),
+            Err(error) => return self.errors.opened(&source.stream_name(path), path, &error),
         };
         let (facts, file) = opened;
         if (facts.device, facts.inode, facts.born_ns) != (seen.device, seen.inode, seen.born_ns) {
@@ -297,6 +335,7 @@ impl Tail {
         let mut medium = Medium::Plain(file);
         let offset = if at_end { facts.size } else { 0 };
         let Ok(sample) = Sample::read(&mut medium, offset) else { return };
+        let stream = self.stream_of(source, path);
         let id = self.next_id();
         let position = Position { offset, trail: Fingerprint::of(&sample.before), last_ms: None };
         let found = NewFile { path: path.to_owned(), facts, medium, size: facts.size, sample };

@@ -1,14 +1,16 @@
 //! Where a file's bytes are read from: the file itself, or what a rotation tool packed it into. An offset is always one of
 //! the unpacked bytes.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use hostler_core::logs::identity::{HEAD_BYTES, TRAIL_BYTES};
-use hostler_core::logs::rotation::{Found, Packing};
-use nix::fcntl::OFlag;
+use hostler_core::logs::rotation::Found;
+
+use super::packed::Packed;
+use crate::safe_path::{Opener, Purpose};
 
 /// What the file system says about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +79,9 @@ impl Facts {
     }
 }
 
-/// Opens a file for reading; never waits for a pipe's writer, never becomes the terminal's.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+/// Opens a file for reading, as the path rule allows; never waits for a pipe's writer.
+pub(super) fn open(opener: &Opener, path: &Path) -> io::Result<File> {
+    opener.open(path, Purpose::Shipping)
 }
 
 /// Where bytes come from.
@@ -98,7 +99,7 @@ impl std::fmt::Debug for Medium {
         match self {
             Self::Closed => f.write_str("Closed"),
             Self::Plain(file) => f.debug_tuple("Plain").field(file).finish(),
-            Self::Packed(packed) => f.debug_tuple("Packed").field(&packed.file).finish(),
+            Self::Packed(packed) => f.debug_tuple("Packed").field(packed).finish(),
         }
     }
 }
@@ -125,74 +126,6 @@ fn read_full(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> io::Resu
         }
     }
     Ok(done)
-}
-
-/// Unpacked bytes that are kept, so that a batch that begins where the last one ended needs no second unpacking: more than
-/// one read of [`super::fill`] is long.
-const KEPT_BYTES: usize = 1280 << 10;
-
-/// A packed file, unpacked from its beginning on.
-pub(super) struct Packed {
-    /// Open: its name may be another file's by the next rotation.
-    file: File,
-    packing: Packing,
-    decoder: Box<dyn Read + Send>,
-    /// Where the decoder is.
-    at: u64,
-    /// The unpacked bytes right before that.
-    kept: Vec<u8>,
-}
-
-impl Packed {
-    /// Opens it; `None` for a packing that is not read here.
-    pub fn open(path: &Path, packing: Packing) -> io::Result<Option<Self>> {
-        let file = open(path)?;
-        let Some(decoder) = decoder(&file, packing)? else { return Ok(None) };
-        Ok(Some(Self { file, packing, decoder, at: 0, kept: Vec::new() }))
-    }
-
-    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if offset < self.at - self.kept.len() as u64 {
-            let Some(decoder) = decoder(&self.file, self.packing)? else { return Ok(0) };
-            (self.decoder, self.at) = (decoder, 0);
-            self.kept.clear();
-        }
-        while self.at < offset + buffer.len() as u64 {
-            if self.unpack()? == 0 {
-                break;
-            }
-        }
-        let start = self.at - self.kept.len() as u64;
-        let from = usize::try_from(offset - start).unwrap_or(usize::MAX);
-        let there = self.kept.get(from..).unwrap_or_default();
-        let count = there.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&there[..count]);
-        Ok(count)
-    }
-
-    /// Unpacks the next bytes and forgets the oldest.
-    fn unpack(&mut self) -> io::Result<usize> {
-        let mut next = vec![0; 64 << 10];
-        let decoder = &mut self.decoder;
-        let count = read_full(&mut next, |rest, _| decoder.read(rest))?;
-        if self.kept.len() + count > 2 * KEPT_BYTES {
-            self.kept.drain(..self.kept.len() - KEPT_BYTES);
-        }
-        self.kept.extend_from_slice(&next[..count]);
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-/// From the beginning on.
-fn decoder(file: &File, packing: Packing) -> io::Result<Option<Box<dyn Read + Send>>> {
-    let mut file = file.try_clone()?;
-    file.rewind()?;
-    Ok(match packing {
-        Packing::Plain | Packing::Other => None,
-        Packing::Gzip => Some(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file)))),
-        Packing::Zstd => Some(Box::new(zstd::stream::read::Decoder::new(file)?)),
-    })
 }
 
 /// The bytes of a file that say which one it is.

@@ -12,13 +12,16 @@
 mod build;
 mod changes;
 mod disk;
+mod errors;
 mod fill;
 mod followed;
+mod inspection;
 mod journal;
 mod look;
 mod mark;
 mod medium;
 mod neighbours;
+mod packed;
 mod positions;
 mod redaction;
 mod report;
@@ -28,7 +31,7 @@ mod source;
 mod walk;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,9 +39,12 @@ use hostler_core::limits::Limits;
 use hostler_core::logs::batch::Batch;
 use hostler_core::logs::settings::GroupWish;
 use hostler_core::logs::turns::Turns;
+use hostler_core::path_rule::UnsafePaths;
 
 pub use changes::Changes;
+use errors::Errors;
 use followed::{Files, Followed};
+use inspection::Inspections;
 pub use journal::JournalSource;
 pub use mark::Mark;
 use positions::{Intent, Positions, Record};
@@ -46,6 +52,8 @@ pub use redaction::{BadRedaction, Redaction};
 pub use send::{Outgoing, Ticket};
 pub use source::{BadSource, FileSource};
 use watch::DirectoryWatch;
+
+use crate::safe_path::Opener;
 
 /// Milliseconds after which a file that was rotated away and read to its end is let go.
 const ROTATED_QUIET_MS: u64 = 60_000;
@@ -64,6 +72,12 @@ pub struct StreamName {
     pub wish: GroupWish,
 }
 
+impl StreamName {
+    fn key(&self) -> String {
+        format!("{}\n{}", self.group, self.stream)
+    }
+}
+
 #[derive(Debug)]
 struct Stream {
     name: StreamName,
@@ -79,38 +93,6 @@ struct Stream {
     most_events: usize,
     /// That events of it are too old was said.
     old_said: bool,
-}
-
-/// What is wrong, for people.
-#[derive(Debug, Default)]
-struct Errors {
-    of_streams: BTreeMap<String, String>,
-    said: BTreeSet<PathBuf>,
-}
-
-/// Complaints about paths that are said once. Prevents: a log about logs that fills the disk.
-const MOST_SAID: usize = 1000;
-
-impl Errors {
-    fn note(&mut self, stream: &str, message: String) {
-        self.of_streams.insert(stream.to_owned(), message);
-    }
-
-    fn opened(&mut self, stream: &str, path: &Path, error: &io::Error) {
-        if error.kind() == io::ErrorKind::NotFound {
-            return;
-        }
-        self.note(stream, format!("cannot read {}: {error}", path.display()));
-        if self.said.len() < MOST_SAID && self.said.insert(path.to_owned()) {
-            log::warn!(path:% = path.display(), error:%; "a log cannot be read");
-        }
-    }
-
-    fn too_many(&mut self, pattern: &str, most: usize) {
-        if self.said.len() < MOST_SAID && self.said.insert(PathBuf::from(pattern)) {
-            log::warn!(pattern, most; "a pattern of logs finds too many files or directories: the first ones are followed, narrow it down");
-        }
-    }
 }
 
 /// Counts of what was not sent as it was.
@@ -149,6 +131,8 @@ pub struct Tail {
     positions: Positions,
     watch: DirectoryWatch,
     redaction: Redaction,
+    opener: Opener,
+    inspections: Inspections,
     /// That secrets cannot be read was said.
     unredacted_said: bool,
     turns: Turns<String>,
@@ -188,6 +172,8 @@ impl Tail {
             positions,
             watch: DirectoryWatch::new(),
             redaction,
+            opener: Opener::default(),
+            inspections: Inspections::new(limits),
             unredacted_said: false,
             turns: Turns::default(),
             batch: Batch::default(),
@@ -207,6 +193,11 @@ impl Tail {
             first_sweep: true,
             next_id,
         })
+    }
+
+    /// Says what is done about unsafe ways to logs; they are refused without it.
+    pub fn set_unsafe_paths(&mut self, unsafe_paths: UnsafePaths) {
+        self.opener = Opener::new(unsafe_paths);
     }
 
     /// Gives batches as they are, for a service that takes no gzip.
@@ -281,12 +272,11 @@ impl Tail {
 
     /// The key of a file's stream, which is made if it is new.
     fn stream_of(&mut self, source: &FileSource, path: &Path) -> String {
-        let (group, stream) = source.names_of(path);
-        self.stream_named(StreamName { group, stream, wish: source.target.group.clone() })
+        self.stream_named(source.stream_name(path))
     }
 
     fn stream_named(&mut self, name: StreamName) -> String {
-        let key = format!("{}\n{}", name.group, name.stream);
+        let key = name.key();
         if !self.streams.contains_key(&key) {
             let again = self.positions.book.intents.get(&key).cloned();
             let stream =

@@ -10,6 +10,13 @@ impl Tail {
     pub fn report(&self, now_ms: u64) -> Vec<SourceReport> {
         let files = self.files.values().filter(|file| file.place != Place::Finished);
         let mut reports: Vec<SourceReport> = files.map(|file| self.of_file(file, now_ms)).collect();
+        // One that was followed before has its own entry, with what went wrong now.
+        for refused in self.errors.refused() {
+            match reports.iter_mut().find(|report| report.source == refused.source && !report.rotated) {
+                Some(report) => report.last_error.clone_from(&refused.last_error),
+                None => reports.push(refused.clone()),
+            }
+        }
         reports.extend(self.journals.values().map(|journal| {
             let mut report = self.of_stream(&journal.stream);
             report.source = journal.describe();
@@ -22,7 +29,8 @@ impl Tail {
 
     /// All of them in short.
     pub fn summary(&self, totals: Totals) -> LogsSummary {
-        let mut summary = LogsSummary { totals, ..LogsSummary::default() };
+        let not_shipped = self.errors.refused().count() as u64;
+        let mut summary = LogsSummary { totals, not_shipped, ..LogsSummary::default() };
         for file in self.files.values().filter(|file| file.place != Place::Finished) {
             summary.sources += 1;
             summary.lag_bytes += file.unread();

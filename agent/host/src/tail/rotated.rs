@@ -1,13 +1,13 @@
 //! What became of a file that is not at its path any more: its rest is looked for, read to its end, or counted as lost.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use hostler_core::logs::rotation::{Sameness, compare, is_copy};
+use hostler_core::logs::rotation::{Sameness, compare};
 use hostler_core::notable::Notable;
 
-use super::followed::{Followed, Place, Position};
+use super::followed::{Followed, Held, Place, Position};
 use super::medium::{Facts, Medium, Sample};
-use super::neighbours::{NewFile, find_between, find_rest};
+use super::neighbours::{Around, NewFile, Search};
 use super::positions::Record;
 use super::source::FileSource;
 use super::{FINISHED_KEPT, ROTATED_QUIET_MS, Tail};
@@ -23,15 +23,14 @@ impl Tail {
                 file.place = Place::Rotated;
                 file.seen(&facts, now_ms);
             }
-            None => find(file, self.limits.log_directory_entries, now_ms),
+            None => self.find(id, now_ms),
         }
-        let record = file.record();
-        self.positions.note(Record::File(record));
+        self.write_down(id);
     }
 
-    /// A file's content was replaced where it stands: the rest may be in a copy.
-    pub(super) fn rewritten(&mut self, id: u64, now_ms: u64) {
-        let Some(file) = self.files.get_mut(&id) else { return };
+    /// A file's content was replaced where it stands: the rest may be in a copy. Whether it is known what came between.
+    pub(super) fn rewritten(&mut self, id: u64, now_ms: u64) -> bool {
+        let Some(file) = self.files.get_mut(&id) else { return true };
         file.medium = Medium::Closed;
         file.tried = None;
         file.grown_ms = now_ms;
@@ -39,34 +38,81 @@ impl Tail {
             // It was empty when it was last seen: it has no rest of its own.
             file.place = Place::Gone;
         } else {
-            find(file, self.limits.log_directory_entries, now_ms);
+            self.find(id, now_ms);
         }
-        let record = file.record();
-        self.positions.note(Record::File(record));
-        self.follow_between(id, now_ms);
+        self.write_down(id);
+        self.follow_between(id, now_ms)
     }
 
-    /// What was rotated away between two looks, or while nobody looked.
-    pub(super) fn follow_between(&mut self, id: u64, now_ms: u64) {
-        let Some(file) = self.files.get(&id) else { return };
-        let Some(source) = self.sources.get(&file.source).cloned() else { return };
-        let files = &self.files;
-        let is_known = |facts: &Facts, medium: &mut Medium, size: u64| {
-            let mut is_one = |known: &Followed| {
-                // Packed before it was read: the time of its last change stays.
-                let is_whole = (known.size, known.changed_ns) == (size, facts.changed_ns);
-                let is_inode = known.identity.same_inode(facts.device, facts.inode, facts.born_ns);
-                (is_inode && known.place != Place::Gone)
-                    || ((known.position.offset > 0 || is_whole)
-                        && Sample::read(medium, known.position.offset)
-                            .is_ok_and(|sample| is_copy(known.known(), sample.found(facts, size))))
-            };
-            files.values().filter(|known| known.source == source.key).any(&mut is_one)
-        };
-        let between = find_between(&file.origin, file.changed_ns, self.limits.log_directory_entries, is_known);
-        let (origin, stream) = (file.origin.clone(), file.stream.clone());
-        for between in between {
-            self.follow_rotated(&source, &origin, &stream, between, now_ms);
+    fn write_down(&mut self, id: u64) {
+        if let Some(file) = self.files.get(&id) {
+            self.positions.note(Record::File(file.record()));
+        }
+    }
+
+    fn around(&mut self) -> Around<'_> {
+        Around {
+            opener: &self.opener,
+            inspections: &mut self.inspections,
+            files: &self.files,
+            most: self.limits.log_directory_entries,
+            bad: Vec::new(),
+        }
+    }
+
+    /// Looks for a file's rest in its directory.
+    fn find(&mut self, id: u64, now_ms: u64) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        (file.medium, file.place, file.held) = (Medium::Closed, Place::Rotated, Held::No);
+        let mut around = self.around();
+        let Some(file) = around.files.get(&id) else { return };
+        let found = around.find_rest(file);
+        let bad = around.bad;
+        self.say_left_out(id, &bad);
+        let Some(file) = self.files.get_mut(&id) else { return };
+        match found {
+            Search::Ended(Some(rest)) => {
+                (file.path, file.medium) = (rest.path, rest.medium);
+                file.seen(&Facts { size: rest.size, ..rest.facts }, now_ms);
+                // Where its rest is is the file from now on: its inode may be another file's by now.
+                let facts = rest.facts;
+                (file.identity.device, file.identity.inode) = (facts.device, facts.inode);
+                file.identity.born_ns = facts.born_ns;
+            }
+            Search::Ended(None) => file.place = Place::Gone,
+            Search::Later => file.held = Held::Searched,
+            Search::Refused => file.held = Held::Refused,
+        }
+    }
+
+    /// What was rotated away between two looks, or while nobody looked. False while that is not known yet.
+    pub(super) fn follow_between(&mut self, id: u64, now_ms: u64) -> bool {
+        let mut around = self.around();
+        let Some(file) = around.files.get(&id) else { return true };
+        let (origin, stream, source) = (file.origin.clone(), file.stream.clone(), file.source.clone());
+        let found = around.find_between(file);
+        let bad = around.bad;
+        self.say_left_out(id, &bad);
+        let Some(source) = self.sources.get(&source).cloned() else { return true };
+        match found {
+            Search::Ended(between) => {
+                for between in between {
+                    self.inspections.is_followed(&between.facts);
+                    self.follow_rotated(&source, &origin, &stream, between, now_ms);
+                }
+                true
+            }
+            Search::Later => false,
+            Search::Refused => true,
+        }
+    }
+
+    fn say_left_out(&mut self, id: u64, bad: &[(PathBuf, String)]) {
+        let name = self.files.get(&id).and_then(|file| self.streams.get(&file.stream)).map(|stream| &stream.name);
+        for (path, reason) in bad {
+            if let Some(name) = name {
+                self.errors.leave_out(name, path, reason);
+            }
         }
     }
 
@@ -161,18 +207,4 @@ pub(super) fn open_facts(file: &mut Followed) -> Option<Facts> {
     }
     file.learn_head(&sample);
     Some(facts)
-}
-
-/// Looks for a file's rest in its directory, among so many entries at most.
-fn find(file: &mut Followed, most: usize, now_ms: u64) {
-    file.medium = Medium::Closed;
-    let Some(rest) = find_rest(file, most) else {
-        file.place = Place::Gone;
-        return;
-    };
-    (file.place, file.path, file.medium) = (Place::Rotated, rest.path, rest.medium);
-    file.seen(&Facts { size: rest.size, ..rest.facts }, now_ms);
-    // Where its rest is is the file from now on: its inode may be another file's by now.
-    let facts = rest.facts;
-    (file.identity.device, file.identity.inode, file.identity.born_ns) = (facts.device, facts.inode, facts.born_ns);
 }

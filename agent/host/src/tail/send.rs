@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use hostler_core::logs::service::BATCH_BYTES;
 use hostler_core::notable::Notable;
 
-use super::followed::{Followed, Place, Position};
+use super::followed::{Followed, Held, Place, Position};
 use super::positions::Record;
 use super::{Stream, StreamName, Tail};
 
@@ -54,6 +54,7 @@ impl Tail {
             }
             let built = self.build(&key, now_ms);
             self.close_idle();
+            self.rest_packed();
             if built.is_some() {
                 return built;
             }
@@ -104,8 +105,9 @@ impl Tail {
     pub(super) fn eligible(&self) -> impl Iterator<Item = &Followed> {
         let mut busy: HashSet<(&str, &OsStr)> = HashSet::new();
         self.files.values().filter(move |file| {
-            let has_work = file.unread() > 0 && matches!(file.place, Place::Current | Place::Rotated);
-            has_work && busy.insert((&file.source, file.origin.as_os_str()))
+            let is_followed = matches!(file.place, Place::Current | Place::Rotated) && file.held != Held::Refused;
+            let has_work = is_followed && (file.unread() > 0 || file.held == Held::Searched);
+            has_work && busy.insert((&file.source, file.origin.as_os_str())) && file.held == Held::No
         })
     }
 
@@ -153,8 +155,12 @@ impl Tail {
 
     /// Whether everything that is there was acknowledged.
     pub fn is_empty(&self) -> bool {
-        let files = self.files.values().all(|file| file.unread() == 0 || file.place == Place::Gone);
+        let files = self
+            .files
+            .values()
+            .all(|file| file.unread() == 0 || file.place == Place::Gone || file.held == Held::Refused);
         files
+            && !self.inspections.is_working()
             && self.streams.values().all(|stream| stream.out.is_none() && stream.again.is_none())
             && self.journals.values().all(|journal| journal.due_ms(true).is_none())
     }

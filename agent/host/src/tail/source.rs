@@ -10,8 +10,10 @@ use hostler_core::logs::rotation::{Packing, packing};
 use hostler_core::logs::service;
 use hostler_core::logs::settings::{BadRules, FileSettings, InitialPosition, Rules, Target};
 
+use super::StreamName;
 use super::neighbours::name_of;
 use super::walk::{Found, walk};
+use crate::safe_path::Opener;
 
 /// Files of one pattern, and where they are shipped to.
 #[derive(Debug, Clone)]
@@ -85,10 +87,12 @@ impl FileSource {
     }
 
     /// The files that are there now, at most so many, without those that are excluded or packed.
-    pub(super) fn find(&self, most: usize) -> Found {
+    pub(super) fn find(&self, opener: &Opener, most: usize) -> Found {
         // A path that is written out is meant as it is.
         let is_plain = self.files.parts.is_empty();
-        walk(&self.files, most, |path| is_plain || (packing(&name_of(path)) == Packing::Plain && !self.excludes(path)))
+        walk(opener, &self.files, most, |path| {
+            is_plain || (packing(&name_of(path)) == Packing::Plain && !self.excludes(path))
+        })
     }
 
     fn excludes(&self, path: &Path) -> bool {
@@ -96,15 +100,16 @@ impl FileSource {
         self.exclude.iter().any(|pattern| pattern.matches(path.as_os_str().as_bytes()) || pattern.matches(name))
     }
 
-    /// The group and stream of a file.
-    pub(super) fn names_of(&self, path: &Path) -> (String, String) {
+    /// The stream of a file, and how its group is made.
+    pub(super) fn stream_name(&self, path: &Path) -> StreamName {
         let mut names =
             self.names.clone().with("file_name", name_of(path)).with("file_path", path.display().to_string());
         if self.of_deployments {
             let deployment = path.parent().and_then(Path::parent).map(name_of).unwrap_or_default();
             names = names.with("deployment_id", deployment);
         }
-        names_of(&self.target, &names)
+        let (group, stream) = names_of(&self.target, &names);
+        StreamName { group, stream, wish: self.target.group.clone() }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Files that are written, rotated and truncated, an agent that dies at any moment, and a service that takes what it is sent.
 
+mod packed;
 mod property;
+mod refused;
 mod rotations;
 mod world;
 
 use std::fs::{self, OpenOptions};
 
+use hostler_core::logs::lag::Totals;
 use hostler_core::logs::settings::{InitialPosition, Target};
 
 use super::*;

@@ -1,11 +1,16 @@
 //! Finds the files of a pattern. Names are bytes, and whatever a directory holds is an answer.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::logs::pattern::{Part, PathPattern, is_hidden};
+
+use crate::safe_path::{Opener, refusal};
 
 /// What a walk came to.
 #[derive(Debug, Default)]
@@ -16,14 +21,24 @@ pub(super) struct Found {
     pub directories: BTreeSet<PathBuf>,
     /// There are more, of which nothing is known.
     pub cut: bool,
+    /// Directories that the path rule does not let the agent look into.
+    pub refused: Vec<(PathBuf, io::Error)>,
 }
 
 /// Finds what is there now and is `wanted`: at most so many files, in at most so many directories.
-pub(super) fn walk(pattern: &PathPattern, most: usize, wanted: impl Fn(&Path) -> bool) -> Found {
-    let mut walk = Walk { parts: &pattern.parts, most, wanted, found: Found::default(), passed: HashSet::new() };
+pub(super) fn walk(opener: &Opener, pattern: &PathPattern, most: usize, wanted: impl Fn(&Path) -> bool) -> Found {
+    let (found, passed) = (Found::default(), HashSet::new());
+    let mut walk = Walk { opener, parts: &pattern.parts, most, wanted, found, passed };
     if pattern.parts.is_empty() {
         walk.found.directories.insert(pattern.parent().to_owned());
         walk.file(pattern.base.clone());
+        return walk.found;
+    }
+    // What lies below is looked at where the way there is a link, and each file when it is opened.
+    if let Err(error) = opener.look_into(&pattern.base)
+        && refusal(&error).is_some()
+    {
+        walk.found.refused.push((pattern.base.clone(), error));
         return walk.found;
     }
     let mut open = vec![(pattern.base.clone(), 0)];
@@ -40,11 +55,12 @@ pub(super) fn walk(pattern: &PathPattern, most: usize, wanted: impl Fn(&Path) ->
 }
 
 struct Walk<'a, W> {
+    opener: &'a Opener,
     parts: &'a [Part],
     most: usize,
     wanted: W,
     found: Found,
-    /// Directories that any number of directories led to, by part, device and inode: links make circles.
+    /// Directories that were looked at, by part, device and inode: links make circles, and many ways to one directory.
     passed: HashSet<(usize, u64, u64)>,
 }
 
@@ -54,6 +70,9 @@ type Open = (PathBuf, usize);
 impl<W: Fn(&Path) -> bool> Walk<'_, W> {
     /// Looks at one directory for one part; gives where to go on.
     fn step(&mut self, directory: PathBuf, at: usize) -> Vec<Open> {
+        if !self.is_new(&directory, at) {
+            return Vec::new();
+        }
         let is_last = at + 1 == self.parts.len();
         match &self.parts[at] {
             Part::Literal(name) if is_last => {
@@ -63,7 +82,9 @@ impl<W: Fn(&Path) -> bool> Walk<'_, W> {
                 Vec::new()
             }
             Part::Literal(name) => {
-                vec![(directory.join(name), at + 1)].into_iter().filter(|(p, _)| p.is_dir()).collect()
+                let path = directory.join(name);
+                let is_link = path.is_symlink();
+                if path.is_dir() && (!is_link || self.enters(&path)) { vec![(path, at + 1)] } else { Vec::new() }
             }
             Part::Names(names) if is_last => {
                 let is_file = |entry: &DirEntry| !entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -75,10 +96,9 @@ impl<W: Fn(&Path) -> bool> Walk<'_, W> {
                 Vec::new()
             }
             Part::Names(names) => {
-                let is_meant = |entry: &DirEntry| names.matches_name(&entry.file_name()) && is_directory(entry);
-                let below = list(&directory, self.most, is_meant);
+                let below = self.directories(&directory, |name| names.matches_name(name));
                 self.found.directories.insert(directory);
-                self.take(below).into_iter().map(|path| (path, at + 1)).collect()
+                below.into_iter().map(|path| (path, at + 1)).collect()
             }
             Part::Directories => self.below(directory, at),
         }
@@ -86,14 +106,37 @@ impl<W: Fn(&Path) -> bool> Walk<'_, W> {
 
     /// A directory, and any number of directories below it.
     fn below(&mut self, directory: PathBuf, at: usize) -> Vec<Open> {
-        let is_new = |metadata: fs::Metadata| self.passed.insert((at, metadata.dev(), metadata.ino()));
-        if !fs::metadata(&directory).is_ok_and(is_new) {
-            return Vec::new();
-        }
-        let below = list(&directory, self.most, |entry| !is_hidden(&entry.file_name()) && is_directory(entry));
+        let below = self.directories(&directory, |name| !is_hidden(name));
         self.found.directories.insert(directory.clone());
-        let below = self.take(below).into_iter().map(|path| (path, at));
+        let below = below.into_iter().map(|path| (path, at));
         [(directory, at + 1)].into_iter().chain(below).collect()
+    }
+
+    /// The directories in one that are meant, and links to directories that may be followed.
+    fn directories(&mut self, directory: &Path, is_meant: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
+        let links = RefCell::new(HashSet::new());
+        let below = list(directory, self.most, |entry| is_meant(&entry.file_name()) && is_directory(entry, &links));
+        let links = links.into_inner();
+        let below = self.take(below);
+        below.into_iter().filter(|path| !links.contains(path) || self.enters(path)).collect()
+    }
+
+    /// Whether a link to a directory may be followed.
+    fn enters(&mut self, link: &Path) -> bool {
+        match self.opener.look_into(link) {
+            Ok(()) => true,
+            Err(error) => {
+                if refusal(&error).is_some() && self.found.refused.len() < self.most {
+                    self.found.refused.push((link.to_owned(), error));
+                }
+                false
+            }
+        }
+    }
+
+    fn is_new(&mut self, directory: &Path, at: usize) -> bool {
+        let mut is_new = |metadata: fs::Metadata| self.passed.insert((at, metadata.dev(), metadata.ino()));
+        !fs::metadata(directory).is_ok_and(|metadata| !is_new(metadata))
     }
 
     /// The file of a path that is written out. One that cannot be looked at is there.
@@ -145,10 +188,17 @@ impl Listed {
     }
 }
 
-/// A directory, or a link to one.
-fn is_directory(entry: &DirEntry) -> bool {
+/// A directory, or a link to one, which is noted among the links.
+fn is_directory(entry: &DirEntry, links: &RefCell<HashSet<PathBuf>>) -> bool {
     match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+        Ok(kind) if kind.is_symlink() => {
+            let path = entry.path();
+            let is_directory = path.is_dir();
+            if is_directory {
+                links.borrow_mut().insert(path);
+            }
+            is_directory
+        }
         Ok(kind) => kind.is_dir(),
         Err(_) => false,
     }

@@ -17,6 +17,8 @@ pub struct World {
     directory: tempfile::TempDir,
     pub tail: Option<Tail>,
     pub settings: FileSettings,
+    pub limits: Limits,
+    pub unsafe_paths: UnsafePaths,
     pub now: u64,
     /// The time of the last change of a file. Two changes have two times, however fast the test is and however coarse the
     /// file system's clock.
@@ -34,7 +36,17 @@ impl World {
         fs::create_dir(directory.path().join("state")).unwrap();
         let settings = FileSettings::new(file.to_str().unwrap(), Target::new("group", "stream"));
         let changed = Cell::new(SystemTime::now() - Duration::from_secs(3600));
-        Self { directory, tail: None, settings, now: 1_800_000_000_000, changed, taken: Vec::new(), written: 0 }
+        Self {
+            directory,
+            tail: None,
+            settings,
+            limits: Limits::default(),
+            unsafe_paths: UnsafePaths::Refuse,
+            now: 1_800_000_000_000,
+            changed,
+            taken: Vec::new(),
+            written: 0,
+        }
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
@@ -43,11 +55,18 @@ impl World {
 
     pub fn start(&mut self) {
         let mut tail =
-            Tail::open(&self.directory.path().join("state"), Redaction::default(), 1 << 20, &Limits::default())
-                .unwrap();
+            Tail::open(&self.directory.path().join("state"), Redaction::default(), 1 << 20, &self.limits).unwrap();
+        tail.set_unsafe_paths(self.unsafe_paths);
         let source = FileSource::new(&self.settings, Names::default(), &jiff::tz::TimeZone::UTC).unwrap();
         tail.follow(source, self.now);
         self.tail = Some(tail);
+    }
+
+    /// What is said of a log by the last look.
+    pub fn error_of(&mut self, name: &str) -> Option<String> {
+        let path = self.log(name).display().to_string();
+        let report = self.tail().report(0).into_iter().find(|report| report.source == path)?;
+        report.last_error
     }
 
     /// As `kill -9`: nothing is said any more.

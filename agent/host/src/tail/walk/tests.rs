@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn find(pattern: &str, most: usize) -> Found {
-    walk(&PathPattern::new(pattern).unwrap(), most, |_| true)
+    walk(&Opener::default(), &PathPattern::new(pattern).unwrap(), most, |_| true)
 }
 
 fn below(root: &Path, found: &Found) -> Vec<String> {
