@@ -8,6 +8,7 @@ mod moto;
 mod names;
 mod rotations;
 mod secrets;
+mod swapped;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
