@@ -34,6 +34,7 @@ mod memory;
 mod neighbours;
 mod old_kernel;
 mod package;
+mod pipes;
 mod quickstart;
 mod review;
 mod s3;

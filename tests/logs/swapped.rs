@@ -124,7 +124,7 @@ fn a_packed_file_that_unpacks_to_much_holds_no_other_log_and_no_stop() {
     // As gzip does it: the time of what was packed, which is before the packed file's own.
     let changed = std::time::SystemTime::now() - Duration::from_millis(50);
     let mut encoder = flate2::write::GzEncoder::new(fs::File::create(&bomb).unwrap(), flate2::Compression::best());
-    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 1 << 30), &mut encoder).unwrap();
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 512 << 20), &mut encoder).unwrap();
     encoder.finish().unwrap().set_modified(changed).unwrap();
     fs::rename(agent.log("app.log"), agent.log("app.log.1")).unwrap();
     agent.append("app.log", "two\n");

@@ -11,6 +11,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config;
 use hostler_core::config::settings::Settings;
 use hostler_core::limits::Limits;
+use hostler_host::regular;
 
 use crate::failure::Failure;
 
@@ -98,7 +99,7 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn read(path: &Path, limits: &Limits) -> Result<Option<String>, Failure> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match regular::read(path, limits.config_bytes) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -108,15 +109,6 @@ fn read(path: &Path, limits: &Limits) -> Result<Option<String>, Failure> {
             return Err(if denied { failure.hint(WHO_READS) } else { failure });
         }
     };
-    if bytes.len() > limits.config_bytes {
-        let message = format!(
-            "{} has {} bytes; a configuration has at most {}",
-            path.display(),
-            bytes.len(),
-            limits.config_bytes
-        );
-        return Err(Failure::say(ExitCode::Usage, message));
-    }
     let text = String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", path.display()));
     text.map(Some).map_err(|error| Failure::new(ExitCode::Usage, error))
 }

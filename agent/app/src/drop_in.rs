@@ -15,6 +15,7 @@ use hostler_core::ids::DeploymentId;
 use hostler_core::limits::Limits;
 use hostler_host::layout::Layout;
 use hostler_host::login_environment::login_environment;
+use hostler_host::regular;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::failure::Failure;
@@ -43,7 +44,7 @@ impl DropIn {
             None => AgentConfig::default(),
         };
         let path = layout.beneath_root(&agent.on_premises_config_file);
-        let denied = std::fs::File::open(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+        let denied = regular::open(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
         // It holds keys: whoever only looks at this host need not see them.
         let on_premises = match if denied { None } else { read(&path, limits)? } {
             Some(text) => Some(OnPremises::parse(&text, limits).map_err(|e| wrong(&path, &e))?),
@@ -109,10 +110,7 @@ fn read(path: &Path, limits: &Limits) -> Result<Option<String>, Failure> {
     let failed = |problem: &dyn std::fmt::Display| {
         Failure::say(ExitCode::Usage, format!("cannot read {}: {problem}", path.display()))
     };
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.len() > limits.config_bytes => {
-            Err(failed(&format_args!("it has {} bytes, at most {} are read", text.len(), limits.config_bytes)))
-        }
+    match regular::read_text(path, limits.config_bytes) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(&error)),

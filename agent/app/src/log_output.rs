@@ -6,13 +6,13 @@ mod agents_log;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use hostler_core::text::printable;
+use hostler_host::regular;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -41,7 +41,7 @@ impl RecordFile {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path, most_bytes: u64) -> std::io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        let file = regular::append(path, 0o640)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, bytes, most_bytes })
     }

@@ -26,6 +26,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
 use crate::bounded::{Answers, bounded};
+use crate::ca_bundle;
 use crate::kept_credentials::KeptCredentials;
 
 /// Until a connection is there, TLS included. Metadata addresses that nobody answers must not hold a start up.
@@ -229,7 +230,7 @@ fn trust(bundle: Option<&Path>) -> Result<TlsContext, ClientsError> {
         None => TrustStore::default(),
         Some(path) => {
             let wrong = |problem: String| ClientsError::CaBundle { path: path.to_owned(), problem };
-            let pem = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+            let pem = ca_bundle::read(path).map_err(|e| wrong(e.to_string()))?;
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let certificate = certificate.map_err(|e| wrong(format!("it is not PEM: {e}")))?;

@@ -2,6 +2,7 @@
 
 pub mod asg;
 mod bounded;
+mod ca_bundle;
 pub mod cfn;
 pub mod clients;
 pub mod codedeploy;

@@ -28,7 +28,7 @@ mod path_bytes;
 pub mod perms;
 pub mod power;
 pub mod probe;
-mod regular;
+pub mod regular;
 pub mod remove_tree;
 pub mod reserve;
 pub mod safe_path;

@@ -9,17 +9,56 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use rustix::fs::FileType;
 
+/// Bytes of a file of certificates. Prevents: a wrong path that takes the memory.
+pub const MOST_PEM_BYTES: usize = 8 << 20;
+
 /// Opens a regular file for reading; never waits for a pipe's writer, never makes a terminal the agent's own, opens no
 /// device.
 ///
 /// # Errors
 /// When it cannot be opened, or is a directory, device, pipe or socket (`InvalidInput`, with its type).
 pub fn open(path: &Path) -> io::Result<File> {
+    open_as(path, &[FileType::RegularFile])
+}
+
+/// The same for a bundle, which may be a directory.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bundle(path: &Path) -> io::Result<File> {
+    open_as(path, &[FileType::RegularFile, FileType::Directory])
+}
+
+/// The same for what a person names on a command line: `/dev/stdin`, and the pipes that a shell makes of `<(...)`, are meant
+/// as they are.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_argument(path: &Path) -> io::Result<File> {
+    if path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd") {
+        return File::open(path);
+    }
+    open(path)
+}
+
+fn open_as(path: &Path, types: &[FileType]) -> io::Result<File> {
     // Some devices act when they are opened.
-    check(path.metadata()?.mode())?;
+    check(path.metadata()?.mode(), types)?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    check(file.metadata()?.mode())?;
+    check(file.metadata()?.mode(), types)?;
+    Ok(file)
+}
+
+/// Opens a file to append to it, and makes it where there is none. Never waits for a pipe's reader.
+///
+/// # Errors
+/// As [`open`]; a link is not followed.
+pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(mode).custom_flags(flags.bits()).open(path)?;
+    check(file.metadata()?.mode(), &[FileType::RegularFile])?;
     Ok(file)
 }
 
@@ -46,14 +85,13 @@ pub fn read_text(path: &Path, most_bytes: usize) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-fn check(mode: u32) -> io::Result<()> {
-    match FileType::from_raw_mode(mode) {
-        FileType::RegularFile => Ok(()),
-        other => {
-            let what = format!("it is {}, not a regular file", file_type_name(other));
-            Err(io::Error::new(io::ErrorKind::InvalidInput, what))
-        }
+fn check(mode: u32, types: &[FileType]) -> io::Result<()> {
+    let found = FileType::from_raw_mode(mode);
+    if types.contains(&found) {
+        return Ok(());
     }
+    let what = format!("it is {}, not a regular file", file_type_name(found));
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 /// What a type of file is called, with its article.
@@ -91,6 +129,9 @@ mod tests {
             let error = open(&path).unwrap_err().to_string();
             assert!(error.contains(&format!("it is {name}, not a regular file")), "{error}");
         }
+        assert!(open_bundle(&at("")).is_ok() && open_bundle(&at("fifo")).is_err());
+        assert!(append(&at("fifo"), 0o600).is_err() && append(&at("link"), 0o600).is_err());
+        append(&at("new"), 0o600).unwrap();
         std::fs::write(at("file"), "12345").unwrap();
         assert_eq!(read_text(&at("file"), 5).unwrap(), "12345");
         assert!(read(&at("file"), 4).unwrap_err().to_string().contains("more than 4 bytes"));

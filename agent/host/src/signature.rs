@@ -1,6 +1,6 @@
 //! Keys that sign and the check of what they signed, by aws-lc. Which keys must sign is decided in `hostler-core`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use aws_lc_rs::signature::{
     VerificationAlgorithm,
 };
 use hostler_core::release::{Algorithm, InvalidKey, PublicKey, from_pem, to_pem};
+
+use crate::regular;
 
 /// A key file is a few hundred bytes. Prevents: reading a device or a disk image that was named by mistake.
 const KEY_FILE_BYTES: u64 = 16 << 10;
@@ -209,7 +211,7 @@ fn io(operation: &'static str, path: &Path, source: std::io::Error) -> KeyError 
 /// The text and the permission bits, of one and the same file.
 fn read(path: &Path) -> Result<(String, u32), KeyError> {
     let failed = |e| io("read", path, e);
-    let file = File::open(path).map_err(failed)?;
+    let file = regular::open_argument(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
     let mut text = String::new();
     file.take(KEY_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;

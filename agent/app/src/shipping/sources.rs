@@ -10,9 +10,9 @@ use hostler_core::logs::awslogs;
 use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::settings::{FileSettings, LogSettings, Target};
 use hostler_core::machine::State;
-use hostler_host::clock;
 use hostler_host::secret_files::SecretFiles;
 use hostler_host::tail::{FileSource, JournalSource, Redaction, Tail};
+use hostler_host::{clock, regular};
 use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 
@@ -90,7 +90,7 @@ pub fn files(setup: &Setup, settings: &LogSettings, names: &Names) -> Result<Vec
     let mut files = settings.files.clone();
     for path in &settings.awslogs_config {
         let read = || format!("cannot read the awslogs configuration {}", path.display());
-        let text = std::fs::read_to_string(path).with_context(read).map_err(usage)?;
+        let text = regular::read_text(path, setup.limits.config_bytes).with_context(read).map_err(usage)?;
         files.extend(awslogs::read(&text).with_context(read).map_err(usage)?);
     }
     if let Some(target) = &settings.agent {

@@ -10,7 +10,7 @@ use hostler_core::machine::Event;
 use hostler_core::machine::state::Source;
 use hostler_core::release::stored_bytes;
 use hostler_core::store::Location;
-use hostler_host::users;
+use hostler_host::{regular, users};
 
 use crate::cli::{DeployArgs, Shared};
 use crate::door::{Ask, DeployWish};
@@ -42,7 +42,7 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
 fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
     let read = || -> std::io::Result<String> {
         let mut text = String::new();
-        std::fs::File::open(path)?.take(stored_bytes(&setup.limits) as u64 + 1).read_to_string(&mut text)?;
+        regular::open_argument(path)?.take(stored_bytes(&setup.limits) as u64 + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     Ok(read().with_context(|| format!("cannot read {}", path.display()))?)

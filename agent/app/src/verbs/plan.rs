@@ -18,6 +18,7 @@ use hostler_core::store::{Location, without_secrets};
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
+use hostler_host::regular;
 use serde::Serialize;
 
 use crate::cli::{PlanArgs, Shared};
@@ -161,7 +162,7 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
             if path.is_dir() {
                 return Ok(path);
             }
-            File::open(path).with_context(failed)?
+            regular::open_bundle(&path).with_context(failed)?
         }
     };
     let target = scratch.join("bundle");

@@ -4,7 +4,6 @@
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -15,8 +14,7 @@ use hostler_core::config;
 use hostler_core::plan::Problem;
 use hostler_core::release::{AgentVersion, Document, SigningPolicy, stored_bytes, verify};
 use hostler_host::archive::{self, UnpackOptions};
-use hostler_host::signature;
-use nix::libc::O_NONBLOCK;
+use hostler_host::{regular, signature};
 use serde::Serialize;
 
 use crate::cli::{Shared, ValidateArgs};
@@ -124,19 +122,15 @@ fn counted(number: usize, word: &str) -> String {
 
 fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Report, Failure> {
     let custom = arguments.appspec_filename.as_deref();
-    // Whatever is there, opening it must not wait.
-    let mut options = std::fs::File::options();
-    let file = options.read(true).custom_flags(O_NONBLOCK).open(path);
-    let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+    let file = regular::open_bundle(path).map_err(|error| {
+        let is_other = error.kind() == std::io::ErrorKind::InvalidInput;
+        let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+        let failure = Failure::new(ExitCode::Failed, error);
+        if is_other { failure.hint("name a bundle, an appspec, a configuration or a release") } else { failure }
+    })?;
     let metadata = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_dir() {
         return bundle(setup, path, custom);
-    }
-    if !metadata.is_file() {
-        let message = format!("{} is neither a file nor a directory", path.display());
-        return Err(
-            Failure::say(ExitCode::Failed, message).hint("name a bundle, an appspec, a configuration or a release")
-        );
     }
     if archive::detect(&file).is_ok() {
         return packed(setup, &file, custom);

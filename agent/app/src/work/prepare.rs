@@ -22,6 +22,7 @@ use hostler_host::atomic;
 use hostler_host::digest::digest_file;
 use hostler_host::install;
 use hostler_host::layout::DeploymentPaths;
+use hostler_host::regular;
 use hostler_host::remove_tree::remove_tree;
 
 use crate::ports::Job;
@@ -102,7 +103,7 @@ fn unpacked(
 ) -> Result<(Revision, BundleListing), WorkFailure> {
     let revision = brought.revision;
     if let Some(tree) = brought.tree {
-        let file = File::open(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
+        let file = regular::open_bundle(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
         let listing = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
         note_fingerprint(paths);
         return Ok((revision, listing));
@@ -151,7 +152,7 @@ fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
         absent: e.kind() == std::io::ErrorKind::NotFound && !from.exists(),
         ..fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()))
     };
-    let mut source = File::open(from).map_err(failed)?.take(content.size.saturating_add(1));
+    let mut source = regular::open(from).map_err(failed)?.take(content.size.saturating_add(1));
     let options = &mut File::options();
     options.read(true).write(true).create(true).truncate(true).mode(0o600);
     let mut copy = options.open(to).map_err(failed)?;
@@ -175,7 +176,7 @@ pub fn unpack(
     archive: &Path,
 ) -> Result<(Revision, BundleListing), WorkFailure> {
     let open = |e| fail(format!("cannot open the bundle {}: {e}", bundle.display()));
-    let file = File::open(bundle).map_err(open)?;
+    let file = regular::open_bundle(bundle).map_err(open)?;
     let found = archive::detect(&file).map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
     if let Some(promised) = revision.bundle_type.filter(|promised| *promised != found) {
         let message = format!("the release says {} and the bundle is {}", promised.name(), found.name());

@@ -6,6 +6,7 @@ use hostler_core::config::settings::Proxy;
 use hostler_core::store::without_secrets;
 
 use super::{HttpClientError, HttpSettings, ProxyChoice, SignedCalls, http_client};
+use crate::ca_bundle;
 use crate::clients::Clients;
 use crate::endpoint::EndpointChoice;
 
@@ -70,7 +71,7 @@ impl SignedCalls {
 pub fn http_client_of(clients: &Clients) -> Result<reqwest::Client, SignedCallsError> {
     let ca_bundle = clients
         .ca_bundle()
-        .map(|path| std::fs::read(&path).map_err(|source| SignedCallsError::CaBundle { path, source }));
+        .map(|path| ca_bundle::read(&path).map_err(|source| SignedCallsError::CaBundle { path, source }));
     let settings = clients.settings();
     let no_proxy = settings.no_proxy.join(",");
     let proxy = match &settings.proxy {

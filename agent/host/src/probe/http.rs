@@ -2,12 +2,15 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use hostler_core::health::HttpProbe;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Url};
+
+use crate::regular::{self, MOST_PEM_BYTES};
 
 /// Bytes of a body that are searched for the text that it must hold. Prevents: an endless answer taking the memory.
 const BODY_BYTES: usize = 64 << 10;
@@ -37,7 +40,7 @@ impl HttpWay {
             // The host's certificate authorities are not read for an address that does not use them.
             client = client.tls_certs_only([]);
         } else if let Some(file) = &probe.ca_file {
-            let pem = std::fs::read(file).map_err(|e| format!("cannot read {file}: {e}"))?;
+            let pem = regular::read(Path::new(file), MOST_PEM_BYTES).map_err(|e| format!("cannot read {file}: {e}"))?;
             let authorities = Certificate::from_pem_bundle(&pem).map_err(|e| format!("{file}: {e}"))?;
             client = client.tls_certs_only(authorities);
         }

@@ -7,7 +7,7 @@ use hostler_aws::codedeploy::{CommandService, identity};
 use hostler_aws::signed_call::SignedCalls;
 use hostler_core::codedeploy::backoff::after_failures;
 use hostler_core::codedeploy::endpoint::{EndpointChoice, endpoint};
-use hostler_host::clock;
+use hostler_host::{clock, regular};
 
 use crate::drop_in::DropIn;
 use crate::failure::Failure;
@@ -58,7 +58,8 @@ fn agent_version(setup: &Setup, drop_in: &DropIn) -> String {
     let root_dir = setup.layout.beneath_root(&drop_in.agent.root_dir);
     let beside = root_dir.parent().map(|parent| parent.join(".version"));
     let usual = setup.layout.root().join("opt/codedeploy-agent/.version");
-    let texts = beside.into_iter().chain([usual]).filter_map(|path| std::fs::read_to_string(path).ok());
+    let texts =
+        beside.into_iter().chain([usual]).filter_map(|path| regular::read_text(&path, setup.limits.config_bytes).ok());
     let mut versions = texts.filter_map(|text| Some(text.lines().next()?.split_once(": ")?.1.trim().to_owned()));
     versions.next().unwrap_or_else(|| "UNKNOWN_VERSION".to_owned())
 }

@@ -14,7 +14,7 @@ use hostler_core::config::settings::ChangedSigner;
 use hostler_core::machine::Event;
 use hostler_core::machine::command::{CommandStage, Order};
 use hostler_core::machine::state::Source;
-use hostler_host::{clock, codedeploy_agent};
+use hostler_host::{clock, codedeploy_agent, regular};
 
 use super::connect::random;
 use super::{Follower, InHand, order};
@@ -138,7 +138,8 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
     let settings = &follower.setup.settings.codedeploy;
     if let Some(path) = &settings.signer_authorities {
         let path = follower.setup.layout.beneath_root(path);
-        let authorities = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let authorities = regular::read(&path, regular::MOST_PEM_BYTES)
+            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         verify_chain(opened, &authorities, Duration::from_millis(clock::now_ms())).map_err(|e| chain(&e))?;
     }
     let state = follower.handle.state();

@@ -12,6 +12,7 @@ use hostler_core::release::{Revision, RevisionSource};
 use hostler_core::store::{Content, Location, S3Location, Store as _, revision_key, revisions_key};
 use hostler_host::archive;
 use hostler_host::digest::digest_file;
+use hostler_host::regular;
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::Failure;
@@ -122,7 +123,7 @@ fn of_file(
     path: &Path,
     check: impl Fn(&File, &str) -> Result<(), Failure>,
 ) -> Result<Revision, Failure> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = regular::open_bundle(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (size, sha256) = digest_file(&file).with_context(|| format!("cannot read {}", path.display()))?;
     let bundle_type = bundle_type(&file, &path.display().to_string())?;
     check(&file, &path.display().to_string())?;
