@@ -35,6 +35,9 @@ pub(super) struct Rest {
     pub size: u64,
 }
 
+/// Files around a path.
+type Listed = Vec<(PathBuf, Facts)>;
+
 /// What a look around came to.
 pub(super) enum Search<T> {
     Ended(T),
@@ -178,7 +181,7 @@ impl Around<'_> {
     }
 
     /// The files around a path; `None` where the path rule does not let the agent look for them.
-    fn neighbours(&self, path: &Path) -> Option<(Vec<(PathBuf, Facts)>, Option<Vanished>)> {
+    fn neighbours(&self, path: &Path) -> Option<(Listed, Option<Vanished>)> {
         let mut directories: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
         // A link's file is rotated where it lies.
         if let Some(real) = fs::canonicalize(path).ok().and_then(|real| real.parent().map(Path::to_owned))

@@ -1,5 +1,7 @@
 //! How far everything is.
 
+use std::collections::BTreeMap;
+
 use hostler_core::logs::lag::{LogsSummary, SourceReport, Totals};
 
 use super::Tail;
@@ -10,13 +12,15 @@ impl Tail {
     pub fn report(&self, now_ms: u64) -> Vec<SourceReport> {
         let files = self.files.values().filter(|file| file.place != Place::Finished);
         let mut reports: Vec<SourceReport> = files.map(|file| self.of_file(file, now_ms)).collect();
+        let mut refused: BTreeMap<&str, &SourceReport> =
+            self.errors.refused().map(|report| (report.source.as_str(), report)).collect();
         // One that was followed before has its own entry, with what went wrong now.
-        for refused in self.errors.refused() {
-            match reports.iter_mut().find(|report| report.source == refused.source && !report.rotated) {
-                Some(report) => report.last_error.clone_from(&refused.last_error),
-                None => reports.push(refused.clone()),
+        for report in reports.iter_mut().filter(|report| !report.rotated) {
+            if let Some(refused) = refused.remove(report.source.as_str()) {
+                report.last_error.clone_from(&refused.last_error);
             }
         }
+        reports.extend(refused.into_values().cloned());
         reports.extend(self.journals.values().map(|journal| {
             let mut report = self.of_stream(&journal.stream);
             report.source = journal.describe();
