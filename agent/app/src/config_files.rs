@@ -1,6 +1,5 @@
 //! Where the configuration lies: one file, and the drop-ins beside it in the order of their names.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -61,7 +60,7 @@ pub fn is_closed(root: &Path) -> bool {
     let main = main(root, None);
     let mut files = drop_ins(&main).unwrap_or_default();
     files.push(main);
-    let closed = |path: &PathBuf| File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    let closed = |path: &PathBuf| regular::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     files.iter().any(closed)
 }
 
