@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
 
 use crate::support::crash_support::{Bundle, HOSTLER, Host, PATIENCE, hook_lines_of};
 use crate::support::eventually;
@@ -88,10 +87,10 @@ fn a_pass_that_is_told_to_end_leaves_with_a_word_too() {
 #[test]
 fn a_command_that_is_told_twice_ends_in_the_middle_of_a_step() {
     let host = Host::new();
-    // Reading it blocks for ever, because nothing ever writes into it.
-    let bundle = host.path("bundle.tar");
-    nix::unistd::mkfifo(&bundle, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    let running = host.start(&deploy(&bundle, "web"));
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}/bundle.tgz", silent.local_addr().unwrap());
+    let running = host.start(&deploy(Path::new(&address), "web"));
     host.status_when("the bundle is fetched", |status| status["active"]["event"] == "DownloadBundle");
     running.signal(Signal::SIGINT);
     running.says("ending with the step that is going on");

@@ -162,7 +162,6 @@ fn delete_tree<S: Steps>(
         return Ok(Removed::NotEmpty);
     }
     for entry in entries(&directory).map_err(failed())? {
-        let entry = entry.to_string_lossy();
         delete(work, number, directory.as_fd(), path, &entry, Ours::Everything)?;
     }
     delete(work, number, parent, path, name, Ours::Temporary)
@@ -174,12 +173,12 @@ fn delete<S: Steps>(
     number: usize,
     parent: BorrowedFd<'_>,
     path: &Path,
-    name: &str,
+    name: impl AsRef<OsStr>,
     ours: Ours,
 ) -> Result<Removed, InstallError> {
     let before = || work.steps.before(Step::Delete(number)).map_err(Stopped::Step);
     let takes = |entry: &OsStr| ours == Ours::Everything || work.layout.names.is_one(entry);
-    let removed = remove(parent, OsStr::new(name), &Rules { before: &before, takes: &takes });
+    let removed = remove(parent, name.as_ref(), &Rules { before: &before, takes: &takes });
     removed.map_err(|error| match error {
         Stopped::Kernel(errno) => host("delete what is temporary of", path)(errno),
         Stopped::Step(error) => error,
