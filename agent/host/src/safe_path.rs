@@ -220,8 +220,8 @@ impl Walk {
     }
 }
 
-/// Opens the directory that an absolute path leads to, following every link; `step` is told of each directory and link on the way before what it leads to is looked
-/// at, of some of them twice, and may end the walk.
+/// Opens the directory that an absolute path leads to, following every link; `step` is told of each directory and link on
+/// the way before what it leads to is looked at, of some of them twice, and may end the walk.
 ///
 /// # Errors
 /// What `step` says, or the kernel refuses; `ENOTDIR` where no directory is at the end.

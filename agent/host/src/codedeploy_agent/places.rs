@@ -1,7 +1,7 @@
 //! Looks at who may change the directories that the agent relies on in the CodeDeploy agent's place, and takes from others
 //! what they may.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::remove_tree::entries;
 use crate::safe_path::{Stopped, walk};
 
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -46,7 +47,7 @@ pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Expose
         survey.look(directory)?;
     }
     if let Some(opened) = survey.look(&directories.deployments)? {
-        for name in names(&opened)? {
+        for name in sorted(&opened)? {
             let kind = rustix::fs::statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode;
             if FileType::from_raw_mode(kind) != FileType::RegularFile {
                 survey.look(&directories.deployments.join(name))?;
@@ -105,16 +106,9 @@ fn place(path: &Path, stat: &Stat) -> Place {
     Place { path: path.to_owned(), uid: stat.st_uid, gid: stat.st_gid, mode, has_acl }
 }
 
-fn names(directory: &OwnedFd) -> io::Result<Vec<std::ffi::OsString>> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            names.push(name.to_owned());
-        }
-    }
+/// The names in a directory, so that what is reported has an order.
+fn sorted(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let mut names = entries(directory)?;
     names.sort();
     Ok(names)
 }
@@ -176,7 +170,7 @@ pub fn mend_files(directory: &Path, agent: Agent) -> io::Result<Vec<Exposed>> {
         Err(stopped) => return Err(errno(&stopped).into()),
     };
     let mut changed = Vec::new();
-    for name in names(&opened)? {
+    for name in sorted(&opened)? {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let stat = rustix::fs::statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

@@ -76,7 +76,7 @@ fn delete_of_backups<S: Steps>(work: &Work<'_, S>, number: impl Fn(&str) -> Opti
 /// Deletes the backup of an action.
 fn delete_backup<S: Steps>(work: &Work<'_, S>, number: usize, action: &Action) -> Result<Removed, InstallError> {
     let Some(kept) = work.backups_of(action.path()) else { return Ok(Removed::WasNotThere) };
-    delete(work, number, kept, action.path(), &backups::name(number), Ours::Temporary)
+    delete(work, number, kept, action.path(), backups::name(number), Ours::Temporary)
 }
 
 /// Deletes a backup of a journal of the first version; its path if it has to stay.
