@@ -1,5 +1,8 @@
 //! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the rooms.
 
+// The futures of the daemon's tasks hold each other deeper than rustc's 128 levels.
+#![recursion_limit = "256"]
+
 mod backups;
 mod books;
 mod cli;
