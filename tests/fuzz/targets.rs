@@ -12,7 +12,7 @@ use hostler_core::limits::Limits;
 use hostler_core::plan::wanted;
 use hostler_core::release::{self, AgentVersion, Document, PAYLOAD_TYPE, SigningPolicy};
 use hostler_core::{appspec, config};
-use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::archive::{self, UnpackOptions, Unpacked};
 
 /// An appspec and a configuration are read, or refused with the reason and its place.
 pub fn appspec(data: &[u8]) {
@@ -83,7 +83,7 @@ pub fn release(data: &[u8]) {
 pub fn tar(data: &[u8]) {
     let kind = archive::detect_head(data.get(..archive::HEAD_BYTES).unwrap_or(data));
     match kind {
-        Some(kind @ (BundleType::Tgz | BundleType::TarZst)) => unpack(data, kind),
+        Ok(kind @ (BundleType::Tgz | BundleType::TarZst)) => unpack(data, kind),
         _ => unpack(data, BundleType::Tar),
     }
 }
@@ -105,7 +105,7 @@ fn unpack(data: &[u8], kind: BundleType) {
     let unpacked =
         archive::unpack(&bundle, kind, &destination, &UnpackOptions { limits: small(), allow_setuid: false });
     match unpacked {
-        Ok(listing) => {
+        Ok(Unpacked { listing, .. }) => {
             assert_eq!(names(&above.join("in")), ["bundle"]);
             let found = archive::list(&destination).expect("what was unpacked can be listed");
             let of = |listing: &BundleListing| -> Vec<_> {

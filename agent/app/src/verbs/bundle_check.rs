@@ -6,12 +6,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hostler_core::appspec::diagnose::{self, Severity, View};
+use hostler_core::appspec::lint::lint_archive;
+use hostler_core::bundle::Adapted;
 use hostler_core::codes::ExitCode;
-use hostler_host::archive::{self, ArchiveError, UnpackOptions};
+use hostler_host::archive::{self, ArchiveError, UnpackOptions, Unpacked};
 
 use crate::failure::Failure;
 use crate::setup::Setup;
-use crate::work::bundle::diagnose_bundle;
+use crate::work::bundle::{BUNDLE, diagnose_bundle};
 use crate::work::chain;
 
 /// Refuses a bundle's directory that could be deployed nowhere; says what will surprise. `shown` names it.
@@ -19,6 +21,10 @@ use crate::work::chain;
 /// # Errors
 /// What is wrong with it, with the lines of its appspec.
 pub fn directory(setup: &Setup, directory: &Path, shown: &str) -> Result<(), Failure> {
+    look(setup, directory, &archive::adapted(directory)?, shown)
+}
+
+fn look(setup: &Setup, directory: &Path, adapted: &[Adapted], shown: &str) -> Result<(), Failure> {
     let listing = archive::list(directory)?;
     let found = diagnose_bundle(directory, &listing, None, &setup.limits).map_err(|f| wrong(shown, &f.message))?;
     let in_plan = found.in_plan(&listing);
@@ -26,7 +32,9 @@ pub fn directory(setup: &Setup, directory: &Path, shown: &str) -> Result<(), Fai
         return Err(wrong(shown, &found.render(&in_plan.errors)));
     }
     let warnings = in_plan.warnings.iter().map(|problem| problem.view(Severity::Warning, &found.name));
-    tell(&diagnose::render_all(found.diagnostics.iter().map(View::from).chain(warnings), &found.text));
+    let of_archive = lint_archive(BUNDLE, adapted);
+    let diagnostics = of_archive.iter().chain(&found.diagnostics).map(View::from);
+    tell(&diagnose::render_all(diagnostics.chain(warnings), &found.text));
     Ok(())
 }
 
@@ -40,7 +48,7 @@ pub fn packed(setup: &Setup, file: &File, shown: &str) -> Result<(), Failure> {
     let target = scratch.path().join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     match archive::detect(file).and_then(|kind| archive::unpack(file, kind, &target, &options)) {
-        Ok(_) => directory(setup, &target, shown),
+        Ok(Unpacked { adapted, .. }) => look(setup, &target, &adapted, shown),
         Err(error @ ArchiveError::Host { .. }) => {
             tell(&format!("warning: the bundle is published without a look at its appspec: {}\n", chain(&error)));
             Ok(())

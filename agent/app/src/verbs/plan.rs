@@ -27,7 +27,7 @@ use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
 use crate::sources::store::{self, AnyObject};
-use crate::work::bundle::{and_more, diagnose_bundle, may_change, plan_install, untold};
+use crate::work::bundle::{adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold};
 use crate::work::last_install::Installs;
 use crate::work::old_hooks::old_hooks;
 use crate::work::scripts;
@@ -168,7 +168,10 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
     let target = scratch.join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     let kind = archive::detect(&file).with_context(failed)?;
-    archive::unpack(&file, kind, &target, &options).with_context(failed)?;
+    let unpacked = archive::unpack(&file, kind, &target, &options).with_context(failed)?;
+    for line in adapted_lines(&unpacked.adapted) {
+        output::notice(&format!("warning: {line}"));
+    }
     Ok(target)
 }
 

@@ -2,6 +2,7 @@
 //! document without changing anything. What this host lacks (users, groups, interpreters) is shown too and never makes a
 //! bundle invalid: it is usually checked on another machine than the one that it is for.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -9,11 +10,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use hostler_core::appspec;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
+use hostler_core::appspec::lint::lint_archive;
+use hostler_core::bundle::BundleType;
 use hostler_core::codes::ExitCode;
 use hostler_core::config;
 use hostler_core::plan::Problem;
 use hostler_core::release::{AgentVersion, Document, SigningPolicy, stored_bytes, verify};
-use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::archive::{self, ArchiveError, UnpackOptions, Unpacked};
 use hostler_host::{regular, signature};
 use serde::Serialize;
 
@@ -21,7 +24,7 @@ use crate::cli::{Shared, ValidateArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
-use crate::work::bundle::{and_more, diagnose_bundle, diagnose_host};
+use crate::work::bundle::{BUNDLE, and_more, diagnose_bundle, diagnose_host};
 
 mod signatures;
 
@@ -130,10 +133,17 @@ fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Repor
     })?;
     let metadata = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_dir() {
-        return bundle(setup, path, custom);
+        let looked = archive::list(path).and_then(|listing| Ok(Unpacked { listing, adapted: archive::adapted(path)? }));
+        return match looked {
+            Ok(unpacked) => bundle(setup, path, unpacked, custom),
+            Err(error) => Ok(broken(crate::work::chain(&error))),
+        };
     }
-    if archive::detect(&file).is_ok() {
-        return packed(setup, &file, custom);
+    match archive::detect(&file) {
+        Ok(kind) => return packed(setup, &file, kind, custom),
+        Err(error @ ArchiveError::Foreign(_)) => return Ok(broken(crate::work::chain(&error))),
+        // A document, as a rule.
+        Err(_) => {}
     }
     let most = setup.limits.appspec_bytes.max(setup.limits.config_bytes).max(stored_bytes(&setup.limits));
     let mut bytes = Vec::new();
@@ -184,12 +194,12 @@ fn release(setup: &Setup, bytes: &[u8], policy: Option<&SigningPolicy>) -> Repor
 }
 
 /// A packed bundle is unpacked into a directory that is gone afterwards.
-fn packed(setup: &Setup, file: &std::fs::File, custom: Option<&str>) -> Result<Report, Failure> {
+fn packed(setup: &Setup, file: &File, kind: BundleType, custom: Option<&str>) -> Result<Report, Failure> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     let target = scratch.path().join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
-    match archive::unpack(file, archive::detect(file)?, &target, &options) {
-        Ok(_) => bundle(setup, &target, custom),
+    match archive::unpack(file, kind, &target, &options) {
+        Ok(unpacked) => bundle(setup, &target, unpacked, custom),
         Err(error) => Ok(broken(crate::work::chain(&error))),
     }
 }
@@ -198,11 +208,8 @@ fn broken(problem: String) -> Report {
     Report { kind: "bundle", other: vec![problem], ..Report::default() }
 }
 
-fn bundle(setup: &Setup, directory: &Path, custom: Option<&str>) -> Result<Report, Failure> {
-    let listing = match archive::list(directory) {
-        Ok(listing) => listing,
-        Err(error) => return Ok(broken(crate::work::chain(&error))),
-    };
+fn bundle(setup: &Setup, directory: &Path, unpacked: Unpacked, custom: Option<&str>) -> Result<Report, Failure> {
+    let Unpacked { listing, adapted } = unpacked;
     let found = match diagnose_bundle(directory, &listing, custom, &setup.limits) {
         Ok(found) => found,
         Err(failure) => return Ok(broken(failure.message)),
@@ -214,7 +221,7 @@ fn bundle(setup: &Setup, directory: &Path, custom: Option<&str>) -> Result<Repor
     Ok(Report {
         kind: "bundle",
         on_this_host,
-        diagnostics: found.diagnostics,
+        diagnostics: [lint_archive(BUNDLE, &adapted), found.diagnostics].concat(),
         problems: in_plan.errors,
         problems_left_out: NonZeroUsize::new(in_plan.left_out),
         suspicious: in_plan.warnings,

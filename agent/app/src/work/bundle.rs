@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::codes::Code;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
-use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_bundle, lint_host};
+use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_archive, lint_bundle, lint_host};
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::appspec::{self, appspec_names};
-use hostler_core::bundle::{BundleListing, EntryKind};
+use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Policy};
@@ -27,6 +27,14 @@ use crate::work::{chain, fail};
 
 /// Bytes of a script that are looked at; whole scripts, as a rule.
 const HEAD_BYTES: u64 = 64 << 10;
+
+/// What diagnostics call a bundle, which has no name of its own once it is unpacked.
+pub const BUNDLE: &str = "bundle";
+
+/// What was done to entries so that they could be taken, a line each.
+pub fn adapted_lines(adapted: &[Adapted]) -> Vec<String> {
+    lint_archive(BUNDLE, adapted).iter().map(diagnose::one_line).collect()
+}
 
 /// An appspec that can be used, and what was found in it.
 #[derive(Debug, Clone)]
@@ -216,7 +224,13 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
             entry.path.as_path().display()
         )
     });
-    format!("the bundle has no {} at its top{hint}", names.join(" or "))
+    let of_macos = match listing.get(Path::new("__MACOSX")) {
+        Some(_) => {
+            "; `__MACOSX` is macOS' own: delete it (`zip -d`), so that one directory alone at the top is taken away"
+        }
+        None => "",
+    };
+    format!("the bundle has no {} at its top{hint}{of_macos}", names.join(" or "))
 }
 
 /// What this machine, which is usually not the one that the bundle is for, does not have: users, groups, interpreters.

@@ -17,7 +17,7 @@ use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
-use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::archive::{self, UnpackOptions, Unpacked};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
 use hostler_host::install;
@@ -29,8 +29,8 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::signatures;
 use crate::work::bundle::{
-    ReadAppspec, may_change, plan_error_text, plan_install, problems_text, read_appspec, read_kept_appspec,
-    refuses_link, untold,
+    ReadAppspec, adapted_lines, may_change, plan_error_text, plan_install, problems_text, read_appspec,
+    read_kept_appspec, refuses_link, untold,
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
@@ -90,8 +90,8 @@ fn unpack_and_check(
             warnings,
         });
     }
-    let (revision, listing) = unpacked(setup, job, brought, paths)?;
-    check(setup, job, revision, listing)
+    let (revision, unpacked) = unpacked(setup, job, brought, paths)?;
+    check(setup, job, revision, unpacked)
 }
 
 /// The unpacked bundle, and what the revision turned out to be.
@@ -100,20 +100,20 @@ fn unpacked(
     job: &Job,
     brought: Brought,
     paths: &DeploymentPaths,
-) -> Result<(Revision, BundleListing), WorkFailure> {
+) -> Result<(Revision, Unpacked), WorkFailure> {
     let revision = brought.revision;
     if let Some(tree) = brought.tree {
         let file = regular::open_bundle(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
-        let listing = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
+        let unpacked = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
         note_fingerprint(paths);
-        return Ok((revision, listing));
+        return Ok((revision, unpacked));
     }
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
             let listing = archive::list(&archive)
                 .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
-            Ok((revision, listing))
+            Ok((revision, Unpacked { listing, adapted: Vec::new() }))
         }
         source @ (Source::Store { .. } | Source::Location { .. }) => {
             let found = unpack(setup, &paths.bundle(), revision, &paths.archive())?;
@@ -174,7 +174,7 @@ pub fn unpack(
     bundle: &Path,
     revision: Revision,
     archive: &Path,
-) -> Result<(Revision, BundleListing), WorkFailure> {
+) -> Result<(Revision, Unpacked), WorkFailure> {
     let open = |e| fail(format!("cannot open the bundle {}: {e}", bundle.display()));
     let file = regular::open_bundle(bundle).map_err(open)?;
     let found = archive::detect(&file).map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
@@ -189,8 +189,8 @@ pub fn unpack(
             Revision { size: Some(size), digest: Some(digest), ..revision }
         }
     };
-    let listing = unpack_as(setup, &file, found, bundle, archive)?;
-    Ok((Revision { bundle_type: Some(found), ..revision }, listing))
+    let unpacked = unpack_as(setup, &file, found, bundle, archive)?;
+    Ok((Revision { bundle_type: Some(found), ..revision }, unpacked))
 }
 
 fn unpack_as(
@@ -199,7 +199,7 @@ fn unpack_as(
     kind: BundleType,
     bundle: &Path,
     archive: &Path,
-) -> Result<BundleListing, WorkFailure> {
+) -> Result<Unpacked, WorkFailure> {
     // What an earlier try unpacked is complete (it appears as a whole) but may be of other bytes.
     match remove_tree(archive) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -213,7 +213,8 @@ fn unpack_as(
 }
 
 /// Everything that can be known now: the appspec, the scripts, the plan on this host.
-fn check(setup: &Setup, job: &Job, revision: Revision, listing: BundleListing) -> Result<Prepared, WorkFailure> {
+fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Result<Prepared, WorkFailure> {
+    let Unpacked { listing, adapted } = unpacked;
     let policy = &job.deployment.request.policy;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
     let reader = match job.deployment.request.source {
@@ -221,7 +222,8 @@ fn check(setup: &Setup, job: &Job, revision: Revision, listing: BundleListing) -
         _ => read_appspec,
     };
     let read = reader(&archive, &listing, policy.appspec_name.as_deref(), &setup.limits)?;
-    let mut warnings: Vec<String> = read.diagnostics.iter().map(diagnose::one_line).collect();
+    let mut warnings = adapted_lines(&adapted);
+    warnings.extend(read.diagnostics.iter().map(diagnose::one_line));
     let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, &listing)?;
     warnings.extend(script_warnings.iter().map(ToString::to_string));
     // A rollback that only starts the old application again installs nothing; which events a deployment of the CodeDeploy

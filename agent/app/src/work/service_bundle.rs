@@ -15,7 +15,7 @@ use hostler_core::machine::WorkResult;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::store::{S3Location, StoreError};
-use hostler_host::archive;
+use hostler_host::archive::{self, Unpacked};
 use hostler_host::atomic;
 use hostler_host::layout::DeploymentPaths;
 use hostler_host::remove_tree::remove_tree;
@@ -24,7 +24,7 @@ use crate::drop_in::directories::{Use, check_archive};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::sources::store::AnyObject;
-use crate::work::bundle::{problems_text, read_appspec};
+use crate::work::bundle::{adapted_lines, problems_text, read_appspec};
 use crate::work::fetch::{Bundles, create_private, from_network, store_failure};
 use crate::work::prepare::unpack;
 use crate::work::{access, chain, fail, in_turn, scripts};
@@ -124,7 +124,7 @@ pub fn unpack_into(
     revision: Revision,
     paths: &DeploymentPaths,
     into: &Path,
-) -> Result<(Revision, BundleListing), WorkFailure> {
+) -> Result<(Revision, Unpacked), WorkFailure> {
     let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
         return Err(fail("a fault in hostler: the deployment is not the CodeDeploy service's"));
     };
@@ -133,7 +133,8 @@ pub fn unpack_into(
         remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
         atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
         let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
-        return Ok((revision, listing));
+        // What was done to its entries was told when it was unpacked.
+        return Ok((revision, Unpacked { listing, adapted: Vec::new() }));
     }
     if let Some(archive) = reusable(setup, job, reuse.as_ref()) {
         log::info!(archive:% = archive.display(); "the bundle of an earlier deployment is used again");
@@ -171,14 +172,28 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
         }
     };
     let found = in_turn(move || look(&setup, &job, revision, &paths)).await;
-    WorkResult::Checked { fault: found.err(), warnings: Vec::new() }
+    let (found, warnings) = found;
+    WorkResult::Checked { fault: found.err(), warnings }
 }
 
-fn look(setup: &Setup, job: &Job, revision: Revision, paths: &DeploymentPaths) -> Result<(), WorkFailure> {
+/// What is wrong with it, and what was done to its entries.
+fn look(
+    setup: &Setup,
+    job: &Job,
+    revision: Revision,
+    paths: &DeploymentPaths,
+) -> (Result<(), WorkFailure>, Vec<String>) {
     let checked = paths.checked();
-    let (_, listing) = unpack_into(setup, job, revision, paths, &checked)?;
+    let Unpacked { listing, adapted } = match unpack_into(setup, job, revision, paths, &checked) {
+        Ok((_, unpacked)) => unpacked,
+        Err(failure) => return (Err(failure), Vec::new()),
+    };
+    (look_inside(setup, job, &checked, &listing), adapted_lines(&adapted))
+}
+
+fn look_inside(setup: &Setup, job: &Job, checked: &Path, listing: &BundleListing) -> Result<(), WorkFailure> {
     let name = job.deployment.request.policy.appspec_name.as_deref();
-    let read = read_appspec(&checked, &listing, name, &setup.limits)?;
-    let (errors, _) = scripts::check(setup, job, &checked, &read.spec, &listing)?;
+    let read = read_appspec(checked, listing, name, &setup.limits)?;
+    let (errors, _) = scripts::check(setup, job, checked, &read.spec, listing)?;
     if errors.is_empty() { Ok(()) } else { Err(fail(problems_text(&errors))) }
 }

@@ -127,3 +127,25 @@ impl BundleListing {
             .sum()
     }
 }
+
+/// What was done to the entries of a bundle, or of a directory, so that they could be taken; the same for several of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapted {
+    /// What was done.
+    pub how: Adaptation,
+    /// The first entry, as the archive names it.
+    pub first: String,
+    /// How many entries there are.
+    pub number: u64,
+}
+
+/// What may be done to an entry so that it can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adaptation {
+    /// The slashes at the beginning of its name, or of the name that a hard link names, are taken away.
+    LeadingSlash,
+    /// Its file capabilities (capabilities(7)) are left out.
+    Capabilities,
+    /// Its owner, another one than that of the archive's first entry, is left out.
+    Owner,
+}

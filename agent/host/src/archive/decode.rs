@@ -1,5 +1,7 @@
 //! The byte stream of a tar archive: read as it is, or decompressed by a second thread while the first one writes.
 
+mod frames;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
@@ -9,12 +11,11 @@ use std::thread;
 use hostler_core::bundle::BundleType;
 
 use super::error::ArchiveError;
+pub(super) use frames::{Fault, MAX_WINDOW};
 
 const CHUNK_BYTES: usize = 128 << 10;
 /// Chunks between the two threads, two megabytes: enough that on a busy host neither waits for the other at every turn.
 const CHUNKS_AHEAD: usize = 16;
-/// 32 MiB: what `zstd -20` needs. Without a bound a frame can ask for 128 MiB and more.
-pub(crate) const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Reads a file from its beginning without using its position, which other owners of the descriptor share.
 struct FromStart<'a> {
@@ -59,7 +60,7 @@ pub(super) fn with_tar_stream<T>(
 
 fn decode(bundle: &File, kind: BundleType, full: &SyncSender<io::Result<Vec<u8>>>, buffers: &Receiver<Vec<u8>>) {
     let mut decoder: Box<dyn Read> = match kind {
-        BundleType::TarZst => match zstd_decoder(bundle) {
+        BundleType::TarZst => match frames::Zstd::new(buffered(bundle)) {
             Ok(decoder) => Box::new(decoder),
             Err(error) => {
                 // A closed channel means that nobody wants to know.
@@ -67,7 +68,7 @@ fn decode(bundle: &File, kind: BundleType, full: &SyncSender<io::Result<Vec<u8>>
                 return;
             }
         },
-        _ => Box::new(flate2::bufread::MultiGzDecoder::new(buffered(bundle))),
+        _ => Box::new(frames::Gzip::new(buffered(bundle))),
     };
     loop {
         let mut chunk = buffers.try_recv().unwrap_or_default();
@@ -86,12 +87,6 @@ fn decode(bundle: &File, kind: BundleType, full: &SyncSender<io::Result<Vec<u8>>
             }
         }
     }
-}
-
-fn zstd_decoder(bundle: &File) -> io::Result<impl Read> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered(bundle))?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-    Ok(decoder)
 }
 
 /// Reads until the chunk is full; also returns how the stream ended, if it did.

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use hostler_core::bundle::{BundleListing, EntryKind};
+use hostler_core::bundle::{Adaptation, EntryKind};
 use nix::sys::stat::{FileStat, fstat};
 
+use super::adapted::{Notes, Unpacked, has_capabilities};
 use super::beneath::{Beneath, finish_file};
 use super::error::{ArchiveError, EntryProblem};
 use super::policy::{self, Meter, UnpackOptions};
@@ -16,7 +18,7 @@ use super::tree::{self, Item, ModifiedTime};
 use super::walk::{Found, walk};
 
 /// Copies everything below `source`. Hard links become files of their own; a leading directory is kept.
-pub(super) fn copy(source: &File, staging: Staging, options: &UnpackOptions) -> Result<BundleListing, ArchiveError> {
+pub(super) fn copy(source: &File, staging: Staging, options: &UnpackOptions) -> Result<Unpacked, ArchiveError> {
     let shown = Path::new("the bundle's directory");
     let identity = |directory| fstat(directory).map_err(ArchiveError::errno("look at", shown));
     let top_mode = identity(source)?.st_mode & 0o7777;
@@ -28,10 +30,11 @@ pub(super) fn copy(source: &File, staging: Staging, options: &UnpackOptions) -> 
         staging: &staging,
         staging_stat,
         items: Vec::new(),
+        notes: Notes::default(),
     };
     walk(source, shown, &mut |found| copier.found(&found))?;
     let items = tree::settle(copier.items, &options.limits)?;
-    staging.publish(items, top_mode, None)
+    Ok(Unpacked { listing: staging.publish(items, top_mode, None)?, adapted: copier.notes.into_list() })
 }
 
 struct Copier<'a> {
@@ -41,6 +44,7 @@ struct Copier<'a> {
     staging: &'a Staging,
     staging_stat: FileStat,
     items: Vec<Item>,
+    notes: Notes,
 }
 
 impl Copier<'_> {
@@ -75,6 +79,9 @@ impl Copier<'_> {
 
     fn file(&mut self, found: &Found<'_>, size: u64, mode: u32, modified: ModifiedTime) -> Result<(), ArchiveError> {
         let mut from = found.open()?;
+        if has_capabilities(from.as_fd()) {
+            self.notes.add(Adaptation::Capabilities, found.path.as_path().as_os_str().as_bytes());
+        }
         let mut to = self.beneath.create_file(&found.path, &mut self.items)?;
         // copy_file_range underneath: a reflink where the filesystem can, else a copy inside the kernel.
         let copied = io::copy(&mut from, &mut to).map_err(|e| ArchiveError::host("copy", &found.shown(), e))?;

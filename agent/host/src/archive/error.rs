@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::decode::MAX_WINDOW;
+use super::foreign::Foreign;
+
 /// Why a bundle was not unpacked, packed or listed. Nothing is left behind at the destination.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -45,6 +48,38 @@ pub enum ArchiveError {
         /// The first bytes in hexadecimal, or that there are none.
         begins: String,
     },
+    /// The file is of a known kind, and no bundle.
+    #[error("{0}; pack again as tar.gz, tar.zst or zip")]
+    Foreign(Foreign),
+    /// What a compressed file holds is no tar archive.
+    #[error(
+        "the bundle is compressed, and what it holds is no tar archive but {holds}; pack the directory with tar, as `tar -czf` \
+         does"
+    )]
+    NotTar {
+        /// What it holds.
+        holds: &'static str,
+    },
+    /// A Zstandard frame wants more memory than is given.
+    #[error(
+        "the bundle's Zstandard window{}, and {limit} MiB is the largest that is read; compress it without `--long`, or with \
+         `--long={log}`", window(bytes), limit = MAX_WINDOW >> 20, log = MAX_WINDOW.ilog2()
+    )]
+    Window {
+        /// The window in bytes, where it is known.
+        bytes: Option<u64>,
+    },
+    /// Something other than zeros follows the end of the archive.
+    #[error(
+        "{found} follows the end of the bundle's {what}, where only zeros may be: it is not deployed, because tools differ in \
+         whether they read on; pack all into one archive, or cut it off"
+    )]
+    Trailing {
+        /// What ends there.
+        what: &'static str,
+        /// What follows.
+        found: &'static str,
+    },
     /// The destination cannot be used.
     #[error("{path:?} cannot be the destination: {problem}")]
     Destination {
@@ -70,12 +105,19 @@ fn at_entry(entry: &Option<String>) -> String {
     entry.as_ref().map(|entry| format!(" (at {entry:?})")).unwrap_or_default()
 }
 
+fn window(bytes: &Option<u64>) -> String {
+    match bytes {
+        Some(bytes) => format!(" is {} MiB", bytes.div_ceil(1 << 20)),
+        None => " is too large".to_owned(),
+    }
+}
+
 /// What is wrong with one entry; completes a sentence that begins with the entry's name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryProblem {
-    /// See the message.
-    #[error("has an absolute path; pack with paths relative to the bundle's top")]
-    Absolute,
+    /// Two names are one without their leading slashes.
+    #[error("comes twice, once with and once without a slash before its name; pack it once, with a relative name")]
+    SlashTwin,
     /// See the message.
     #[error("has `..` in its path, which could lead out of the bundle")]
     ParentComponent,
@@ -89,7 +131,10 @@ pub enum EntryProblem {
     #[error("has no name")]
     NoName,
     /// See the message.
-    #[error("has backslashes as separators; pack again with a tool that writes slashes")]
+    #[error(
+        "has backslashes as separators, as PowerShell 5 writes them; pack again with PowerShell 7, 7-Zip or `tar -a -cf`, \
+         which write slashes"
+    )]
     Backslashes,
     /// The path is longer than the limit in bytes.
     #[error("has a path longer than {limit} bytes")]
@@ -149,10 +194,13 @@ pub enum EntryProblem {
         field: &'static str,
     },
     /// See the message.
-    #[error("is encrypted, and hostler has no password")]
+    #[error("is encrypted, and hostler has no password; pack it without one")]
     Encrypted,
     /// A compression method other than stored and deflate.
-    #[error("is compressed with method {method}; accepted are stored (0) and deflate (8)")]
+    #[error(
+        "is compressed by {} (method {method}); stored (0) and Deflate (8) are read: pack again with `zip`, or choose Deflate",
+        method_name(*method)
+    )]
     Method {
         /// The method's number in the zip specification.
         method: u16,
@@ -184,6 +232,20 @@ pub enum EntryProblem {
     /// The file became something else while it was read.
     #[error("changed while it was being read; pack or copy a tree that nothing writes to")]
     Changed,
+}
+
+/// The names of APPNOTE.TXT, section 4.4.5.
+fn method_name(method: u16) -> &'static str {
+    match method {
+        9 => "Deflate64",
+        12 => "bzip2",
+        14 => "LZMA",
+        93 => "Zstandard",
+        95 => "xz",
+        98 => "PPMd",
+        99 => "AES encryption",
+        _ => "an unknown method",
+    }
 }
 
 /// Where in an archive something was found.

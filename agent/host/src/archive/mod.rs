@@ -8,6 +8,8 @@
 //! - Content is streamed. Memory holds the listing and some buffers, whatever the bundle's size.
 //! - Modes and modification times are kept (zero means the time of unpacking), the owner is the agent. The top can be
 //!   entered by every user besides.
+//! - Names that begin with slashes are taken without them, and told; two entries that become one name by that are refused.
+//! - Zeros behind the end are taken, as the usual tools take them; anything else is refused.
 //! - The same path twice: the last one counts, as with tar; if the two are different kinds of things, the bundle is
 //!   refused. Names that differ only in case or in Unicode normalisation are different names.
 //! - One directory alone at the top that holds a name with `appspec` in it (any case) is taken away, as the CodeDeploy
@@ -16,15 +18,18 @@
 //! ```text
 //! policy   what an entry may be, how large a bundle may get      tree     entries -> settled listing
 //! beneath  writing below one descriptor                          staging  complete or not at all
+//! adapted  what was changed or left out, for a warning           foreign  other archives, by their names
 //! tar zip directory   read one form each, write through beneath  walk     a tree on disk, in order
 //! decode   the second thread of a compressed tar                  pack     the way back
 //! ```
 
+mod adapted;
 mod beneath;
 mod decode;
 mod directory;
 mod error;
 mod fingerprint;
+mod foreign;
 mod pack;
 mod policy;
 mod staging;
@@ -43,9 +48,10 @@ use std::path::Path;
 use hostler_core::bundle::{BundleListing, BundlePath, BundleType, EntryKind};
 use hostler_core::limits::Limits;
 
-pub(crate) use decode::ZSTD_WINDOW_LOG;
+pub use adapted::{Unpacked, adapted};
 pub use error::{ArchiveError, EntryProblem, Place};
 pub use fingerprint::fingerprint;
+pub use foreign::Foreign;
 pub use pack::{Packed, pack};
 pub use policy::UnpackOptions;
 pub use zip::ZipSpans;
@@ -59,7 +65,7 @@ pub const HEAD_BYTES: usize = 1024;
 /// What kind of bundle this is, by its content; the name plays no part. A directory is one by being opened as such.
 ///
 /// # Errors
-/// It is none of the accepted types, or could not be read.
+/// It is none of the accepted types, and by name where it is another known one; or it could not be read.
 pub fn detect(bundle: &File) -> Result<BundleType, ArchiveError> {
     let read = |source| ArchiveError::host("read", Path::new("the bundle"), source);
     if bundle.metadata().map_err(read)?.is_dir() {
@@ -74,25 +80,37 @@ pub fn detect(bundle: &File) -> Result<BundleType, ArchiveError> {
         }
     }
     let head = head.get(..filled).unwrap_or_default();
-    detect_head(head).ok_or_else(|| ArchiveError::UnknownType { begins: begins(head) })
+    match detect_head(head) {
+        Err(ArchiveError::UnknownType { .. }) if zip::has_end(bundle).map_err(read)? => {
+            Err(ArchiveError::Foreign(Foreign::BehindSomething))
+        }
+        found => found,
+    }
 }
 
-/// What kind of bundle begins with these bytes, of which [`HEAD_BYTES`] are enough; `None` if it is none.
-pub fn detect_head(head: &[u8]) -> Option<BundleType> {
+/// What kind of bundle begins with these bytes, of which [`HEAD_BYTES`] are enough.
+///
+/// # Errors
+/// It is none of the accepted types, and by name where it is another known one.
+pub fn detect_head(head: &[u8]) -> Result<BundleType, ArchiveError> {
     match head {
-        [0x1f, 0x8b, ..] => Some(BundleType::Tgz),
+        [0x1f, 0x8b, ..] => Ok(BundleType::Tgz),
         // A frame, or a skippable frame before it.
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(BundleType::TarZst),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(BundleType::TarZst),
         // An entry, or the end of an archive without entries.
-        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(BundleType::Zip),
-        _ => is_tar(head).then_some(BundleType::Tar),
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(BundleType::Zip),
+        // What `zip -s` writes where one piece is enough (APPNOTE.TXT 8.5.4 and 8.5.5).
+        [b'P', b'K', 7 | b'0', 8 | b'0', b'P', b'K', 3, 4, ..] => Ok(BundleType::Zip),
+        _ if is_tar(head) => Ok(BundleType::Tar),
+        _ => Err(match Foreign::of(head) {
+            Some(foreign) => ArchiveError::Foreign(foreign),
+            None => ArchiveError::UnknownType { begins: begins(head) },
+        }),
     }
 }
 
 fn is_tar(head: &[u8]) -> bool {
-    let Some(block) = head.first_chunk() else { return false };
-    let is_header = ::tar::Header::from_byte_slice(block).cksum().is_ok_and(|sum| sum == tar::checksum(block));
-    is_header || head.len() == HEAD_BYTES && head.iter().all(|byte| *byte == 0)
+    tar::is_header(head) || head.len() == HEAD_BYTES && head.iter().all(|byte| *byte == 0)
 }
 
 fn begins(head: &[u8]) -> String {
@@ -112,7 +130,7 @@ pub fn unpack(
     kind: BundleType,
     destination: &Path,
     options: &UnpackOptions,
-) -> Result<BundleListing, ArchiveError> {
+) -> Result<Unpacked, ArchiveError> {
     let metadata = bundle.metadata().map_err(|e| ArchiveError::host("read", Path::new("the bundle"), e))?;
     policy::check_bundle_bytes(metadata.len(), &options.limits)?;
     let staging = Staging::create(destination)?;

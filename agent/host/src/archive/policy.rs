@@ -22,7 +22,8 @@ pub struct UnpackOptions {
     pub allow_setuid: bool,
 }
 
-/// The path of an entry as it may be used beneath the bundle's top; `None` is the top itself (`./`).
+/// The path of an entry as it may be used beneath the bundle's top; `None` is the top itself (`./`). Slashes at its
+/// beginning are left out, as tar and unzip do.
 ///
 /// Case twins and Unicode-normalisation twins are different names on Linux and stay so.
 pub(super) fn entry_path(raw: &[u8], limits: &Limits) -> Result<Option<BundlePath>, ArchiveError> {
@@ -35,9 +36,6 @@ fn clean_path(raw: &[u8], limits: &Limits) -> Result<Option<BundlePath>, EntryPr
     }
     if raw.contains(&0) {
         return Err(EntryProblem::NulByte);
-    }
-    if raw.first() == Some(&b'/') {
-        return Err(EntryProblem::Absolute);
     }
     let text = std::str::from_utf8(raw).map_err(|_| EntryProblem::NotUtf8)?;
     let mut clean = String::with_capacity(text.len());
@@ -62,6 +60,11 @@ fn clean_path(raw: &[u8], limits: &Limits) -> Result<Option<BundlePath>, EntryPr
         return Err(EntryProblem::TooDeep { limit: limits.path_depth });
     }
     Ok(BundlePath::new(clean))
+}
+
+/// Whether the name of an entry begins with a slash, which [`entry_path`] leaves out.
+pub(super) fn has_leading_slash(raw: &[u8]) -> bool {
+    raw.first() == Some(&b'/')
 }
 
 /// The target of a symbolic link. It may lead anywhere: nothing is ever written through it.
@@ -173,13 +176,15 @@ mod tests {
     #[test]
     fn paths_are_cleaned_or_refused() {
         let limits = Limits { path_bytes: 20, path_depth: 3, ..Limits::default() };
-        let good: [(&str, Option<&str>); 6] = [
+        let good: [(&str, Option<&str>); 8] = [
             ("a", Some("a")),
             ("./a//b/./c/", Some("a/b/c")),
             (".", None),
             ("././", None),
             ("..a/b..", Some("..a/b..")),
             ("é/É", Some("é/É")),
+            ("//etc/passwd", Some("etc/passwd")),
+            ("/", None),
         ];
         for (raw, clean) in good {
             let path = entry_path(raw.as_bytes(), &limits).unwrap();
@@ -187,7 +192,7 @@ mod tests {
         }
         let bad: [(&[u8], EntryProblem); 9] = [
             (b"", EntryProblem::NoName),
-            (b"/etc/passwd", EntryProblem::Absolute),
+            (b"/../x", EntryProblem::ParentComponent),
             (b"..", EntryProblem::ParentComponent),
             (b"a/../b", EntryProblem::ParentComponent),
             (b"./..", EntryProblem::ParentComponent),

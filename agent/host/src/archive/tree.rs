@@ -32,13 +32,20 @@ impl ModifiedTime {
 pub(super) struct Item {
     pub(super) entry: BundleEntry,
     pub(super) modified: ModifiedTime,
+    /// Whether its name began with a slash; `None` where no entry names it.
+    slash: Option<bool>,
     /// For a zip: which record of the central directory it is.
     pub(super) record: u32,
 }
 
 impl Item {
     pub(super) fn new(path: BundlePath, kind: EntryKind, mode: u32, modified: ModifiedTime) -> Self {
-        Self { entry: BundleEntry { path, kind, mode }, modified, record: u32::MAX }
+        Self { entry: BundleEntry { path, kind, mode }, modified, slash: None, record: u32::MAX }
+    }
+
+    /// An entry that an archive names, with or without a slash at the beginning.
+    pub(super) fn named(path: BundlePath, kind: EntryKind, mode: u32, modified: ModifiedTime, slash: bool) -> Self {
+        Self { slash: Some(slash), ..Self::new(path, kind, mode, modified) }
     }
 
     pub(super) fn implied_directory(path: BundlePath) -> Self {
@@ -73,7 +80,7 @@ fn path_order(a: &Path, b: &Path) -> Ordering {
 /// none names.
 ///
 /// # Errors
-/// A path that comes twice as different things, an entry below something that is not a directory, or with the added
+/// A path that comes twice as different things, or with and without a slash before it, an entry below something that is not a directory, or with the added
 /// directories more than the limits allow.
 pub(super) fn settle(mut items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveError> {
     items.sort_by(|a, b| path_order(a.path(), b.path()));
@@ -86,6 +93,12 @@ pub(super) fn settle(mut items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>,
             let (first, second) = (kind_name(&kept.entry.kind), kind_name(&later.entry.kind));
             problem.get_or_insert(ArchiveError::at(later.path(), EntryProblem::KindChanges { first, second }));
         }
+        if let (Some(first), Some(second)) = (kept.slash, later.slash)
+            && first != second
+        {
+            problem.get_or_insert(ArchiveError::at(later.path(), EntryProblem::SlashTwin));
+        }
+        later.slash = later.slash.or(kept.slash);
         // `dedup_by` drops the later one, and the later one is what counts.
         std::mem::swap(later, kept);
         true

@@ -12,7 +12,6 @@ use hostler_core::logs::identity::{HEAD_BYTES, TRAIL_BYTES};
 use hostler_core::logs::rotation::Packing;
 
 use super::medium::open;
-use crate::archive::ZSTD_WINDOW_LOG;
 use crate::safe_path::Opener;
 
 /// Unpacked bytes that are kept, so that a batch that begins where the last one ended needs no second unpacking: more than
@@ -21,6 +20,9 @@ const KEPT_BYTES: usize = 1280 << 10;
 
 /// Unpacked bytes of a step.
 const STEP_BYTES: usize = 64 << 10;
+
+/// 32 MiB: what `zstd -20` needs. Prevents: a log file that asks for 128 MiB of the agent's memory, and more.
+const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Packed bytes that may unpack to nothing. Prevents: reading gigabytes of empty parts for one line.
 const IDLE_BYTES: u64 = 16 << 20;

@@ -10,7 +10,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::release::{Revision, RevisionSource};
 use hostler_core::store::{Content, Location, S3Location, Store as _, revision_key, revisions_key};
-use hostler_host::archive;
+use hostler_host::archive::{self, ArchiveError};
 use hostler_host::digest::digest_file;
 use hostler_host::regular;
 use hostler_host::store_dir::DirectoryStore;
@@ -49,9 +49,7 @@ pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -
         return Err(Failure::say(ExitCode::NotFound, format!("{} does not exist", store.location(&key)))
             .hint("push it first: hostler push DIR STORE"));
     };
-    let bundle_type = archive::detect_head(&head).ok_or_else(|| {
-        Failure::say(ExitCode::VerificationFailed, format!("{} is not a bundle", store.location(&key)))
-    })?;
+    let bundle_type = archive::detect_head(&head).map_err(|e| not_a_bundle(e, &store.location(&key).to_string()))?;
     let content = Content { size, sha256: digest };
     Ok(Revision { source: RevisionSource::Key(key), version_id: None, content, bundle_type })
 }
@@ -131,7 +129,9 @@ fn of_file(
 }
 
 fn bundle_type(file: &File, location: &str) -> Result<hostler_core::bundle::BundleType, Failure> {
-    archive::detect(file).map_err(|e| {
-        Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e).context(format!("{location} is not a bundle")))
-    })
+    archive::detect(file).map_err(|e| not_a_bundle(e, location))
+}
+
+fn not_a_bundle(error: ArchiveError, location: &str) -> Failure {
+    Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(error).context(format!("{location} is not a bundle")))
 }

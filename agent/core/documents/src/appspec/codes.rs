@@ -87,6 +87,14 @@ codes! {
     /// A value of the agent's configuration that is missing or cannot be used.
     InvalidConfiguration "invalid-configuration" Error,
 
+    /// Entries of an archive whose names begin with a slash.
+    LeadingSlash "leading-slash" Warning,
+    /// Files with capabilities, which a bundle does not keep.
+    CapabilitiesLeftOut "capabilities-left-out" Warning,
+    /// An archive with several owners, which a bundle does not keep.
+    OwnersLeftOut "owners-left-out" Warning,
+    /// Files of editors, version control and caches, and macOS' own.
+    Leftovers "leftovers" Warning,
     /// The file begins with a byte-order mark.
     ByteOrderMark "byte-order-mark" Warning,
     /// Anchors and aliases.

@@ -3,11 +3,15 @@
 
 use std::io::BufRead;
 
+use hostler_core::bundle::Adaptation;
 use tar::{EntryType, Header};
 
 use super::pax::{self, Records};
 use super::sparse::{self, Map};
+use crate::archive::adapted::Notes;
+use crate::archive::decode::Fault;
 use crate::archive::error::{ArchiveError, EntryProblem, Place};
+use crate::archive::foreign::follower;
 use crate::archive::policy::Meter;
 use crate::archive::tree::ModifiedTime;
 
@@ -69,6 +73,10 @@ struct Extensions {
 pub(super) struct Stream<'a, R: BufRead + ?Sized> {
     input: &'a mut R,
     pub(super) meter: Meter<'a>,
+    /// What the entries have that is not kept.
+    pub(super) notes: Notes,
+    /// Of the first entry: user and group.
+    owner: Option<(u64, u64)>,
     position: u64,
     /// Bytes of the last member's content and padding that were not read yet.
     unread: u64,
@@ -89,7 +97,16 @@ enum PositionKind {
 
 impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     pub(super) fn new(input: &'a mut R, meter: Meter<'a>) -> Self {
-        Self { input, meter, position: 0, unread: 0, last_path: Vec::new(), position_kind: PositionKind::Headers }
+        Self {
+            input,
+            meter,
+            notes: Notes::default(),
+            owner: None,
+            position: 0,
+            unread: 0,
+            last_path: Vec::new(),
+            position_kind: PositionKind::Headers,
+        }
     }
 
     fn place(&self) -> Place {
@@ -115,6 +132,13 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         let available = match self.input.fill_buf() {
             Ok(available) => available,
             Err(source) => {
+                match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    Some(Fault::Window(bytes)) => return Err(ArchiveError::Window { bytes: *bytes }),
+                    Some(Fault::Trailing(found)) => {
+                        return Err(ArchiveError::Trailing { what: "compressed data", found });
+                    }
+                    None => {}
+                }
                 let problem = "it could not be read or decompressed".to_owned();
                 return Err(ArchiveError::Damaged { place: self.place(), problem, source: Some(source) });
             }
@@ -156,6 +180,9 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
             })?;
             match count {
                 0 if filled == 0 => return Ok(None),
+                0 if self.position < BLOCK_BYTES as u64 => {
+                    return Err(Self::not_tar(block.get(..filled).unwrap_or_default()));
+                }
                 0 => return Err(self.damaged("the archive is cut short")),
                 count => filled += count as usize,
             }
@@ -181,6 +208,9 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
                 self.end()?;
                 return Ok(None);
             }
+            if self.position == BLOCK_BYTES as u64 && !is_header(&block) {
+                return Err(Self::not_tar(&block));
+            }
             let header = self.checked(&block)?;
             if let Some(member) = self.one_header(header, &mut extensions)? {
                 self.last_path.clone_from(&member.path);
@@ -203,33 +233,38 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
             return Err(self.damaged("the archive is cut short in its end mark"));
         };
         self.position_kind = PositionKind::End;
-        let mut only_zeros = is_zero(&second);
-        while only_zeros
+        let trailing = |found: &[u8]| Err(ArchiveError::Trailing { what: "tar archive", found: follower(found) });
+        if !is_zero(&second) {
+            return trailing(&second);
+        }
+        let mut beyond = Ok(());
+        while beyond.is_ok()
             && self.advance(u64::MAX, |bytes| {
-                only_zeros = bytes.iter().all(|byte| *byte == 0);
+                if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
+                    beyond = trailing(bytes.get(at..).unwrap_or_default());
+                }
                 Ok(())
             })? > 0
         {}
-        match only_zeros {
-            true => Ok(()),
-            false => {
-                self.position_kind = PositionKind::Headers;
-                Err(self.damaged("something follows the archive's end mark"))
-            }
-        }
+        beyond
+    }
+
+    /// What a compressed file holds instead of a tar archive.
+    fn not_tar(head: &[u8]) -> ArchiveError {
+        ArchiveError::NotTar { holds: follower(head) }
     }
 
     fn checked<'b>(&self, block: &'b [u8; BLOCK_BYTES]) -> Result<&'b Header, ArchiveError> {
-        let header = Header::from_byte_slice(block);
-        match header.cksum() {
-            Ok(sum) if sum == checksum(block) => Ok(header),
-            _ => Err(self.damaged("a header with a right checksum should be here, and is not")),
+        match is_header(block) {
+            true => Ok(Header::from_byte_slice(block)),
+            false => Err(self.damaged("a header with a right checksum should be here, and is not")),
         }
     }
 
     /// Takes in one header: an entry, or an extension of the entry to come.
     fn one_header(&mut self, header: &Header, extensions: &mut Extensions) -> Result<Option<Member>, ArchiveError> {
-        let size = header.entry_size().map_err(|_| self.damaged("a header has a size that is no number"))?;
+        let size = number(&header.as_old().size, || header.entry_size())
+            .map_err(|_| self.damaged("a header has a size that is no number"))?;
         match header.entry_type() {
             EntryType::GNULongName => extensions.path = Some(self.long_name(size)?),
             EntryType::GNULongLink => extensions.link = Some(self.long_name(size)?),
@@ -260,11 +295,15 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
             let place = Place::In(String::from_utf8_lossy(&path).into_owned());
             ArchiveError::damaged(place, format!("its header has a {what} that is no number"))
         };
-        let mode = header.mode().map_err(|_| in_entry("mode"))?;
+        let mode = number(&header.as_old().mode, || header.mode().map(u64::from)).map_err(|_| in_entry("mode"))?;
+        let mode = u32::try_from(mode).map_err(|_| in_entry("mode"))?;
         let modified = match pax.modified {
             Some(modified) => modified,
             // A negative time is written in two's complement, which this turns back.
-            None => ModifiedTime { seconds: header.mtime().map_err(|_| in_entry("time"))? as i64, nanoseconds: 0 },
+            None => {
+                let seconds = number(&header.as_old().mtime, || header.mtime()).map_err(|_| in_entry("time"))?;
+                ModifiedTime { seconds: seconds as i64, nanoseconds: 0 }
+            }
         };
         let size = pax.size.unwrap_or(size);
         let content = match header.entry_type() {
@@ -296,7 +335,24 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         let padded = data_bytes.checked_next_multiple_of(BLOCK_BYTES as u64);
         self.unread = padded.ok_or_else(|| in_entry("size"))?;
         let path = pax.sparse.name.unwrap_or(path);
+        self.note(header, &path, pax.capabilities);
         Ok(Member { path, content, mode, modified })
+    }
+
+    /// Notes what of an entry is not kept, and may be missed.
+    fn note(&mut self, header: &Header, path: &[u8], has_capabilities: bool) {
+        if has_capabilities {
+            self.notes.add(Adaptation::Capabilities, path);
+        }
+        // One owner of everything is whoever packed it. A number that is none is of no account here.
+        let (Ok(user), Ok(group)) =
+            (number(&header.as_old().uid, || header.uid()), number(&header.as_old().gid, || header.gid()))
+        else {
+            return;
+        };
+        if *self.owner.get_or_insert((user, group)) != (user, group) {
+            self.notes.add(Adaptation::Owner, path);
+        }
     }
 
     /// Hands the content of the member that was returned last to `write`, in pieces.
@@ -316,7 +372,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     fn gnu_sparse(&mut self, header: &Header, path: &[u8], stored: u64) -> Result<Map, ArchiveError> {
         let refuse = |problem| ArchiveError::entry(path, EntryProblem::SparseMap { problem });
         let gnu = header.as_gnu().ok_or_else(|| refuse("is missing"))?;
-        let size = gnu.real_size().map_err(|_| refuse("has a size that is no number"))?;
+        let size = number(&gnu.realsize, || gnu.real_size()).map_err(|_| refuse("has a size that is no number"))?;
         let mut map = Map::new(size);
         let add = |map: &mut Map, extents: &[tar::GnuSparseHeader]| {
             for extent in extents.iter().filter(|extent| !extent.is_empty()) {
@@ -397,12 +453,27 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     }
 }
 
+/// Whether these bytes begin with a tar header, by its checksum.
+pub(in crate::archive) fn is_header(bytes: &[u8]) -> bool {
+    let Some(block) = bytes.first_chunk() else { return false };
+    Header::from_byte_slice(block).cksum().is_ok_and(|sum| sum == checksum(block))
+}
+
+/// The number in a field, which `read` reads. One of zero bytes is 0, as GNU tar has it: node-tar and `tar --label` write
+/// such fields. A digit behind a zero byte is read by some tools and not by others, and so is no number here.
+fn number(field: &[u8], read: impl Fn() -> std::io::Result<u64>) -> std::io::Result<u64> {
+    match field.iter().all(|byte| *byte == 0) {
+        true => Ok(0),
+        false => read(),
+    }
+}
+
 fn is_zero(block: &[u8; BLOCK_BYTES]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
 
 /// The sum of a header's bytes with the checksum's own field taken as spaces.
-pub(in crate::archive) fn checksum(block: &[u8; BLOCK_BYTES]) -> u32 {
+fn checksum(block: &[u8; BLOCK_BYTES]) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
     let field = block.get(148..156).unwrap_or_default();
     sum(block) - sum(field) + 8 * u32::from(b' ')

@@ -12,10 +12,11 @@ use std::fs::File;
 use std::io::{BufRead, Write as _};
 use std::os::unix::fs::FileExt as _;
 
-use hostler_core::bundle::{BundleListing, BundlePath, BundleType, EntryKind};
+use hostler_core::bundle::{Adaptation, BundlePath, BundleType, EntryKind};
 
-pub(super) use self::header::checksum;
+pub(super) use self::header::is_header;
 use self::header::{Content, Member, Stream};
+use super::adapted::Unpacked;
 use super::beneath::{Beneath, finish_file};
 use super::decode::with_tar_stream;
 use super::error::{ArchiveError, EntryProblem};
@@ -29,8 +30,8 @@ pub(super) fn unpack(
     kind: BundleType,
     staging: Staging,
     options: &UnpackOptions,
-) -> Result<BundleListing, ArchiveError> {
-    let (items, top_mode) = with_tar_stream(bundle, kind, |input| {
+) -> Result<Unpacked, ArchiveError> {
+    let (items, top_mode, adapted) = with_tar_stream(bundle, kind, |input| {
         let mut unpacker = Unpacker {
             beneath: Beneath::new(staging.root(), staging.path()),
             link_targets: Beneath::new(staging.root(), staging.path()),
@@ -43,11 +44,11 @@ pub(super) fn unpack(
         while let Some(member) = stream.next_member()? {
             unpacker.member(&mut stream, &member)?;
         }
-        Ok((unpacker.items, unpacker.top_mode))
+        Ok((unpacker.items, unpacker.top_mode, stream.notes.into_list()))
     })?;
     let items = tree::settle(items, &options.limits)?;
     let leading = tree::leading_directory(&items);
-    staging.publish(items, top_mode, leading)
+    Ok(Unpacked { listing: staging.publish(items, top_mode, leading)?, adapted })
 }
 
 struct Unpacker<'a> {
@@ -64,6 +65,10 @@ impl Unpacker<'_> {
         let Some(path) = policy::entry_path(&member.path, &self.options.limits)? else {
             return self.top(member);
         };
+        let has_slash = policy::has_leading_slash(&member.path);
+        if has_slash {
+            stream.notes.add(Adaptation::LeadingSlash, &member.path);
+        }
         let before = self.items.len();
         let (kind, mode) = match &member.content {
             Content::Directory => {
@@ -87,7 +92,7 @@ impl Unpacker<'_> {
         for made in self.items.iter().skip(before) {
             stream.meter.entry(made.entry.path.as_path().as_os_str().as_encoded_bytes())?;
         }
-        self.items.push(Item::new(path, kind, mode, member.modified));
+        self.items.push(Item::named(path, kind, mode, member.modified, has_slash));
         Ok(())
     }
 

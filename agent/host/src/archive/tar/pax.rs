@@ -9,6 +9,8 @@ pub(super) struct Records {
     pub(super) link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) modified: Option<ModifiedTime>,
+    /// Whether the file has capabilities.
+    pub(super) capabilities: bool,
     pub(super) sparse: SparseRecords,
 }
 
@@ -62,6 +64,8 @@ fn take(records: &mut Records, key: &[u8], value: &[u8]) -> Result<(), &'static 
         b"linkpath" => records.link = Some(value.to_vec()).filter(|v| !v.is_empty()),
         b"size" => records.size = Some(number(value)?),
         b"mtime" => records.modified = Some(time(value)?),
+        // GNU tar and star; bsdtar writes both.
+        b"SCHILY.xattr.security.capability" | b"LIBARCHIVE.xattr.security.capability" => records.capabilities = true,
         b"GNU.sparse.name" => records.sparse.name = Some(value.to_vec()),
         b"GNU.sparse.major" => records.sparse.major = Some(number(value)?),
         b"GNU.sparse.minor" => records.sparse.minor = Some(number(value)?),

@@ -49,7 +49,7 @@ fn a_zip_is_unpacked() {
 
 #[test]
 fn names_and_kinds_are_held_to_the_policy() {
-    assert_eq!(refused(&[file("/x", b"")], "/x"), EntryProblem::Absolute);
+    assert_eq!(refused(&[file("/../x", b"")], "/../x"), EntryProblem::ParentComponent);
     assert_eq!(refused(&[file("../x", b"")], "../x"), EntryProblem::ParentComponent);
     assert_eq!(refused(&[ZipEntry { system: 0, ..file("a\\b", b"") }], "a\\b"), EntryProblem::Backslashes);
     assert_eq!(refused(&[ZipEntry { name: b"\xe9".to_vec(), ..file("", b"") }], "\u{fffd}"), EntryProblem::NotUtf8);
@@ -142,8 +142,11 @@ fn the_end_record_is_held_to_the_file() {
     let good = zip(&[file("x", b"12345")]);
     let end = good.len() - 22;
     let mut trailing = good.clone();
-    trailing.push(0);
-    damaged_at_the_end(&trailing);
+    trailing.push(1);
+    match Room::new().unpack(&trailing) {
+        Err(ArchiveError::Trailing { what: "zip archive", .. }) => {}
+        other => panic!("{other:?}"),
+    }
     for (at, value) in [(4, 1), (6, 1), (10, 2)] {
         let mut bytes = good.clone();
         bytes[end + at] = value;

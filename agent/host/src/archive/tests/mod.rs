@@ -5,4 +5,6 @@ mod hostile_zip;
 mod packing;
 mod real_tools;
 mod support;
+mod table;
+mod taken;
 mod truncation;

@@ -10,7 +10,7 @@ use hostler_core::limits::Limits;
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use crate::archive::{ArchiveError, EntryProblem, UnpackOptions, detect, unpack};
+use crate::archive::{ArchiveError, EntryProblem, UnpackOptions, Unpacked, detect, unpack};
 
 /// A directory in which `destination` may appear, and nothing else may be left.
 pub struct Room {
@@ -42,6 +42,11 @@ impl Room {
         kind: BundleType,
         options: &UnpackOptions,
     ) -> Result<BundleListing, ArchiveError> {
+        self.unpacked(bundle, kind, options).map(|unpacked| unpacked.listing)
+    }
+
+    /// Unpacks, and returns what was done to entries as well.
+    pub fn unpacked(&self, bundle: &File, kind: BundleType, options: &UnpackOptions) -> Result<Unpacked, ArchiveError> {
         let result = unpack(bundle, kind, &self.destination(), options);
         let left: Vec<_> = fs::read_dir(self.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         match &result {

@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io;
-use std::os::unix::fs::FileExt as _;
 
-use hostler_core::bundle::EntryKind;
+use hostler_core::bundle::{Adaptation, EntryKind};
 use nix::sys::stat::SFlag;
 use rawzip::time::{UtcDateTime, ZipDateTimeKind};
-use rawzip::{CreatorSystem, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchive, ZipFileHeaderRecord, ZipLocator};
+use rawzip::{CreatorSystem, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipFileHeaderRecord};
 
 use super::Record;
+use super::end::{self, damaged};
 use super::local::{DEFLATE, ENCRYPTED, LOCAL_HEADER_BYTES, STORED};
+use crate::archive::adapted::Notes;
 use crate::archive::error::{ArchiveError, EntryProblem, Place};
 use crate::archive::policy::{self, Meter, UnpackOptions};
 use crate::archive::tree::{IMPLIED_DIRECTORY_MODE, Item, ModifiedTime};
@@ -20,11 +20,6 @@ use crate::archive::tree::{IMPLIED_DIRECTORY_MODE, Item, ModifiedTime};
 const DEFAULT_FILE_MODE: u32 = 0o644;
 /// A symbolic link's target is its entry's content; this bounds what is read into memory.
 const LINK_BYTES: u64 = 4095;
-/// The record at the end of every zip archive, and what may stand right before it.
-const END_RECORD_BYTES: u64 = 22;
-const ZIP64_LOCATOR_BYTES: u64 = 20;
-/// The end record with the longest comment.
-pub(super) const END_SEARCH_BYTES: u64 = END_RECORD_BYTES + 0xffff;
 
 /// The table of contents, in archive order.
 pub(super) struct Contents {
@@ -32,32 +27,14 @@ pub(super) struct Contents {
     pub(super) records: Vec<Record>,
     pub(super) top_mode: u32,
     pub(super) hasher: RandomState,
-}
-
-/// Reads at positions without moving the descriptor's own.
-pub(super) struct At<'a>(pub(super) &'a File);
-
-impl ReaderAt for At<'_> {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-}
-
-pub(super) fn damaged(error: rawzip::Error) -> ArchiveError {
-    ArchiveError::Damaged {
-        place: Place::End,
-        problem: "its table of contents cannot be read; the archive may be cut short".to_owned(),
-        source: Some(io::Error::other(error)),
-    }
+    /// What was done to entries.
+    pub(super) notes: Notes,
 }
 
 pub(super) fn read(bundle: &File, bundle_bytes: u64, options: &UnpackOptions) -> Result<Contents, ArchiveError> {
     let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
-    let archive = ZipLocator::new()
-        .max_search_space(END_SEARCH_BYTES)
-        .locate_in_reader(At(bundle), &mut buffer, bundle_bytes)
-        .map_err(|(_, error)| damaged(error))?;
-    check_end(&archive, bundle, bundle_bytes)?;
+    let archive = end::locate(bundle, bundle_bytes, &mut buffer)?;
+    end::check(&archive, bundle, bundle_bytes)?;
 
     let expected = archive.entries_hint();
     let mut reader = Reader {
@@ -68,6 +45,7 @@ pub(super) fn read(bundle: &File, bundle_bytes: u64, options: &UnpackOptions) ->
             records: Vec::new(),
             top_mode: IMPLIED_DIRECTORY_MODE,
             hasher: RandomState::new(),
+            notes: Notes::default(),
         },
     };
     let mut entries = archive.entries(&mut buffer);
@@ -83,38 +61,6 @@ pub(super) fn read(bundle: &File, bundle_bytes: u64, options: &UnpackOptions) ->
     let mut contents = reader.contents;
     check_overlap(&mut contents, archive.directory_offset())?;
     Ok(contents)
-}
-
-/// One disk, and nothing behind the end.
-fn check_end<R: ReaderAt>(archive: &ZipArchive<R>, bundle: &File, bundle_bytes: u64) -> Result<(), ArchiveError> {
-    let wrong = |problem: &str| Err(ArchiveError::damaged(Place::End, problem));
-    if archive.end_offset() != bundle_bytes {
-        return wrong("something follows the end of the archive");
-    }
-    let eocd = archive.eocd_offset();
-    let read = |offset, bytes: &mut [u8]| {
-        bundle.read_exact_at(bytes, offset).map_err(|source| ArchiveError::Damaged {
-            place: Place::End,
-            problem: "its end record cannot be read".to_owned(),
-            source: Some(source),
-        })
-    };
-    let mut end = [0; 8];
-    read(eocd, &mut end)?;
-    // The number of this disk and of the one with the table of contents; all ones where a zip64 record has them.
-    if !matches!(end.get(4..8), Some([0, 0, 0, 0] | [0xff, 0xff, 0xff, 0xff])) {
-        return wrong("it is one part of a multi-part archive; pack it as one file");
-    }
-    if let Some(offset) = eocd.checked_sub(ZIP64_LOCATOR_BYTES) {
-        let mut locator = [0; ZIP64_LOCATOR_BYTES as usize];
-        read(offset, &mut locator)?;
-        let is_locator = locator.starts_with(b"PK\x06\x07");
-        let disks = locator.get(16..20);
-        if is_locator && !matches!(disks, Some([0 | 1, 0, 0, 0])) {
-            return wrong("it is one part of a multi-part archive; pack it as one file");
-        }
-    }
-    Ok(())
 }
 
 struct Reader<'a> {
@@ -145,9 +91,14 @@ impl Reader<'_> {
             EntryKind::Directory => policy::directory_mode(attributes.mode(IMPLIED_DIRECTORY_MODE)),
             EntryKind::Symlink { .. } => 0o777,
         };
+        let has_slash = policy::has_leading_slash(name);
+        if has_slash && path.is_some() {
+            self.contents.notes.add(Adaptation::LeadingSlash, name);
+        }
         match (path, kind) {
             (Some(path), kind) => {
-                self.contents.items.push(Item { record: index, ..Item::new(path, kind, mode, modified(header)) });
+                let item = Item::named(path, kind, mode, modified(header), has_slash);
+                self.contents.items.push(Item { record: index, ..item });
             }
             (None, EntryKind::Directory) => self.contents.top_mode = mode,
             (None, _) => return Err(ArchiveError::entry(name, EntryProblem::NoName)),
@@ -212,7 +163,10 @@ impl Attributes {
             SFlag::S_IFDIR => directory(name, size),
             SFlag::S_IFREG if is_directory => Err(unsupported("a file with a directory's name")),
             SFlag::S_IFREG => Ok(EntryKind::File { size }),
-            SFlag::S_IFIFO => Err(unsupported("a fifo")),
+            SFlag::S_IFIFO => Err(unsupported(match name {
+                b"-" => "what `zip` read from its standard input, which it calls a fifo named `-`",
+                _ => "a fifo",
+            })),
             SFlag::S_IFCHR | SFlag::S_IFBLK => Err(unsupported("a device")),
             SFlag::S_IFSOCK => Err(unsupported("a socket")),
             _ if is_directory => directory(name, size),

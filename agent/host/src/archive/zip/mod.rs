@@ -4,16 +4,19 @@
 //! `rawzip` reads the table of contents; the local headers, the inflating and the writing are under our own policy.
 
 mod central;
+mod end;
 mod extract;
 mod local;
 mod spans;
 
 use std::fs::File;
 
-use hostler_core::bundle::{BundleListing, EntryKind};
+use hostler_core::bundle::EntryKind;
 
+pub(super) use self::end::has_end;
 use self::local::Decoder;
 pub use self::spans::ZipSpans;
+use super::adapted::Unpacked;
 use super::beneath::Beneath;
 use super::error::ArchiveError;
 use super::policy::{self, UnpackOptions};
@@ -42,7 +45,7 @@ pub(super) fn unpack(
     bundle_bytes: u64,
     staging: Staging,
     options: &UnpackOptions,
-) -> Result<BundleListing, ArchiveError> {
+) -> Result<Unpacked, ArchiveError> {
     let mut contents = central::read(bundle, bundle_bytes, options)?;
     read_link_targets(bundle, &mut contents)?;
     let items = tree::settle(contents.items, &options.limits)?;
@@ -61,7 +64,8 @@ pub(super) fn unpack(
         }
     }
     let leading = tree::leading_directory(&items);
-    staging.publish(items, contents.top_mode, leading)
+    let listing = staging.publish(items, contents.top_mode, leading)?;
+    Ok(Unpacked { listing, adapted: contents.notes.into_list() })
 }
 
 /// The content of a symbolic link's entry is its target.

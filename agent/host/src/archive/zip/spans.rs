@@ -5,9 +5,9 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::os::unix::fs::FileExt as _;
 
 use hostler_core::delta::{Entry, LOCAL_HEADER_BYTES};
-use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipArchive, ZipFileHeaderRecord, ZipLocator};
+use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipFileHeaderRecord};
 
-use super::central::{At, END_SEARCH_BYTES, damaged};
+use super::end::{damaged, locate};
 use crate::archive::error::{ArchiveError, Place};
 
 /// The extra field with the sizes and the place of a large entry: it says where, not what.
@@ -86,11 +86,6 @@ impl ZipSpans {
             header_bytes: None,
         }
     }
-}
-
-fn locate<'f>(file: &'f File, size: u64, buffer: &mut [u8]) -> Result<ZipArchive<At<'f>>, ArchiveError> {
-    let locator = ZipLocator::new().max_search_space(END_SEARCH_BYTES);
-    locator.locate_in_reader(At(file), buffer, size).map_err(|(_, error)| damaged(error))
 }
 
 fn header_bytes(file: &File, at: u64) -> Option<u64> {

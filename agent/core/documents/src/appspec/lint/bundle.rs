@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::codes::Code;
 use super::super::diagnose::{Diagnostic, Findings, quoted};
 use super::super::spec::{AppSpec, FileMapping, HookScript, Permission};
+use super::leftovers::leftovers;
 use super::paths::{bundle_path, host_path, matches};
 use super::script;
 use crate::bundle::{BundleListing, EntryKind};
@@ -35,6 +36,7 @@ pub fn lint_bundle(
             self::script(script, &path, &mut names, heads, &mut findings);
         }
     }
+    leftovers(listing, &mut findings);
     if let Some(installed) = Installed::new(spec, listing) {
         installed.permissions(&spec.permissions, &mut findings);
     }

@@ -1,13 +1,16 @@
 //! What is allowed and will probably surprise. Pure functions over the spec and over facts that are handed in.
 
+mod archive;
 mod bundle;
 mod host;
+mod leftovers;
 mod paths;
 mod script;
 
 #[cfg(test)]
 mod tests;
 
+pub use archive::lint_archive;
 pub use bundle::lint_bundle;
 pub use host::{HostKnowledge, HostQuestions, host_questions, lint_host};
 pub use paths::{bundle_path, host_path};

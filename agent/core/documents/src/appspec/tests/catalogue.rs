@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::super::lint::{HostKnowledge, host_questions, lint_bundle, lint_host};
+use super::super::lint::{HostKnowledge, host_questions, lint_archive, lint_bundle, lint_host};
 use super::*;
-use crate::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use crate::bundle::{Adaptation, Adapted, BundleEntry, BundleListing, BundlePath, EntryKind};
 use crate::golden::assert_golden;
 
 const DIRECTORY: &str = "a directory";
@@ -56,6 +56,7 @@ const CASES: &[Case] = &[
     with(Code::SourceAbsent, "version: 0.0\nos: linux\nfiles:\n  - source: Conf/app.conf\n    destination: /etc/app\n", &[("conf/app.conf", 0o644, "x")]),
     with(Code::ScriptAbsent, "version: 0.0\nos: linux\nhooks:\n  ApplicationStart:\n    - location: scripts/start.sh --now\n", &[("scripts/start.sh", 0o755, "#!/bin/sh\n")]),
     with(Code::ScriptHasCarriageReturns, START, &[("scripts/start.sh", 0o755, "#!/bin/bash\r\nsystemctl start web\r\n")]),
+    with(Code::Leftovers, FILES, &[("conf/app.conf", 0o644, "x"), (".git/HEAD", 0o644, "x"), (".git/config~", 0o644, "x"), (".gitignore", 0o644, "x"), ("conf/.app.conf.swp", 0o600, "x"), ("conf/._app.conf", 0o644, "x"), ("conf/#app.conf#", 0o644, "x"), ("node_modules/.cache/x", 0o644, "x"), ("node_modules/a.js", 0o644, "x")]),
     alone(Code::ByteOrderMark, "\u{feff}version: 0.0\nos: linux\n"),
     alone(Code::Aliases, "version: 0.0\nos: linux\nhooks:\n  BeforeInstall: &steps\n    - location: a.sh\n  AfterInstall: *steps\n"),
     alone(Code::DuplicateKey, "version: 0.0\nos: linux\nfiles:\n  - source: bin\n    destination: /srv/one\n    destination: /srv/two\n"),
@@ -151,13 +152,33 @@ fn each_kind_of_finding_is_shown_with_its_place_and_what_to_do() {
     }
 }
 
+/// What shows only while a bundle is unpacked.
+const OF_ARCHIVES: &[(Code, Adaptation)] = &[
+    (Code::LeadingSlash, Adaptation::LeadingSlash),
+    (Code::CapabilitiesLeftOut, Adaptation::Capabilities),
+    (Code::OwnersLeftOut, Adaptation::Owner),
+];
+
+#[test]
+fn what_was_done_to_entries_is_shown_with_the_first_and_their_number() {
+    for (code, how) in OF_ARCHIVES {
+        let findings: Vec<Diagnostic> = [1, 12]
+            .into_iter()
+            .flat_map(|number| lint_archive("bundle", &[Adapted { how: *how, first: "/srv/run".to_owned(), number }]))
+            .collect();
+        assert!(findings.iter().all(|finding| finding.code == *code), "{findings:#?}");
+        assert_golden(&format!("appspec/{}", code.name()), &diagnose::render(&findings, ""));
+    }
+}
+
 #[test]
 fn each_kind_is_in_the_catalogue_once() {
     let shown: Vec<Code> = CASES.iter().map(|case| case.code).collect();
     // The configuration's findings are shown by its own tests.
     let of_appspecs = Code::ALL
         .iter()
-        .filter(|code| !code.name().ends_with("configuration") && !code.name().ends_with("configuration-key"));
+        .filter(|code| !code.name().ends_with("configuration") && !code.name().ends_with("configuration-key"))
+        .filter(|code| !OF_ARCHIVES.iter().any(|(of_archives, _)| of_archives == *code));
     assert_eq!(shown, of_appspecs.copied().collect::<Vec<_>>());
     let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     assert_eq!(names.len(), Code::ALL.len());

@@ -1,0 +1,51 @@
+//! What tools leave beside an application, and nobody means to deploy.
+
+use std::path::Path;
+
+use super::super::codes::Code;
+use super::super::diagnose::{Findings, quoted};
+use crate::bundle::BundleListing;
+
+/// So many are named.
+const NAMED: usize = 3;
+
+/// Looks for files of editors and version control, for caches, and for what macOS adds.
+pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
+    let mut named = Vec::new();
+    let mut number = 0_usize;
+    let mut last: Option<&Path> = None;
+    for path in listing.entries().iter().map(|entry| entry.path.as_path()) {
+        // What lies in one follows it at once, and is not told by itself.
+        if last.is_some_and(|last| path.starts_with(last)) || !is_leftover(path) {
+            continue;
+        }
+        last = Some(path);
+        number += 1;
+        if named.len() < NAMED {
+            named.push(quoted(&path.to_string_lossy()));
+        }
+    }
+    if number == 0 {
+        return;
+    }
+    let more = match number - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("the bundle holds what an application seldom needs: {}{more}", named.join(", "));
+    findings.add(Code::Leftovers, None, message).help(
+        "leave it out of the bundle (`git archive`, `tar --exclude`, `zip -x`); macOS adds `._` files and `__MACOSX` unless \
+         COPYFILE_DISABLE=1 is set and `zip -X` is used",
+    );
+}
+
+fn is_leftover(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let parent = path.parent().and_then(Path::file_name);
+    matches!(name, ".git" | ".svn" | ".hg" | ".DS_Store" | "Thumbs.db" | "__MACOSX")
+        || name == ".cache" && parent.is_some_and(|parent| parent == "node_modules")
+        || name.starts_with("._") && name.len() > 2
+        || name.ends_with('~') && name.len() > 1
+        || name.ends_with(".swp")
+        || name.len() > 2 && name.starts_with('#') && name.ends_with('#')
+}

@@ -1,0 +1,66 @@
+//! What was done to entries so that they could be taken: the first entry and a number for each kind, however many there are.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use hostler_core::bundle::{Adaptation, Adapted, BundleListing};
+use nix::sys::stat::SFlag;
+use rustix::io::Errno;
+
+use super::error::ArchiveError;
+use super::walk::{file_type, walk};
+
+/// A bundle that was unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacked {
+    /// What is in it.
+    pub listing: BundleListing,
+    /// What was done to entries of it, each kind once.
+    pub adapted: Vec<Adapted>,
+}
+
+/// Collects what is done to entries.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Vec<Adapted>);
+
+impl Notes {
+    pub(super) fn add(&mut self, how: Adaptation, entry: &[u8]) {
+        match self.0.iter_mut().find(|noted| noted.how == how) {
+            Some(noted) => noted.number += 1,
+            None => self.0.push(Adapted { how, first: String::from_utf8_lossy(entry).into_owned(), number: 1 }),
+        }
+    }
+
+    pub(super) fn into_list(self) -> Vec<Adapted> {
+        self.0
+    }
+}
+
+/// What a bundle that is made of this directory will not keep of its files.
+///
+/// # Errors
+/// Something in it is not what a bundle may hold, or it could not be read.
+pub fn adapted(directory: &Path) -> Result<Vec<Adapted>, ArchiveError> {
+    let root = File::open(directory).map_err(|e| ArchiveError::host("open the directory", directory, e))?;
+    let mut notes = Notes::default();
+    walk(&root, directory, &mut |found| {
+        if file_type(&found.stat) == SFlag::S_IFREG && has_capabilities(found.open()?.as_fd()) {
+            notes.add(Adaptation::Capabilities, found.path.as_path().as_os_str().as_encoded_bytes());
+        }
+        Ok(())
+    })?;
+    Ok(notes.into_list())
+}
+
+/// Where the kernel keeps the capabilities of a file (xattr(7)).
+const CAPABILITY: &str = "security.capability";
+
+/// Whether the file has capabilities. A file system without extended attributes has none.
+pub(super) fn has_capabilities(file: BorrowedFd<'_>) -> bool {
+    let mut none: [u8; 0] = [];
+    // With an empty buffer the kernel tells the length alone.
+    let length: Result<usize, Errno> = rustix::fs::fgetxattr(file, OsStr::new(CAPABILITY), &mut none);
+    length.is_ok_and(|length| length > 0)
+}
