@@ -1,7 +1,7 @@
 //! What is logged, and that logging holds nothing up.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hostler_core::hook::HookOutcome;
 use hostler_core::ids::Sha256Digest;
@@ -142,6 +142,46 @@ fn a_full_disk_costs_lines_and_no_outcome() {
     assert_eq!(result.outcome, HookOutcome::Exited { code: 4 });
     assert!(result.dropped_lines > 100_000, "{result:?}");
     assert_eq!(result.tail.last().map(String::as_str), Some("[stdout]300000"));
+}
+
+/// The least time between the last word of a script, which is the time, and its result, of several runs: one of them
+/// found the machine free.
+fn least_wait_for_the_result(script: &str) -> Duration {
+    let one = || {
+        let bench = Bench::new(&format!("{script}\ndate +%s.%N"));
+        let result = bench.result();
+        assert_eq!(result.outcome, SUCCESS);
+        let written = fs::metadata(bench.run_directory().join("result.json")).unwrap().modified().unwrap();
+        let said = result.tail.iter().find_map(|line| line.strip_prefix("[stdout]")?.parse::<f64>().ok()).unwrap();
+        if let Ok(child) = fs::read_to_string(bench.run.archive.join("child")) {
+            super::kill_hard(child.trim().parse().unwrap());
+        }
+        await_end(bench.supervisor());
+        written.duration_since(UNIX_EPOCH).unwrap().saturating_sub(Duration::from_secs_f64(said))
+    };
+    (0..5).map(|_| one()).min().unwrap()
+}
+
+#[test]
+fn the_last_words_of_a_script_whose_output_goes_through_a_process_are_in_the_result() {
+    for _ in 0..25 {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let script =
+            format!("exec > >(sleep 0.01; tee -a {}) 2>&1\necho FATAL: reason\nexit 3\n", log.path().display());
+        let bench = Bench::raw(&format!("#!/bin/bash\n{script}"));
+        let result = bench.result();
+        assert_eq!(result.outcome, HookOutcome::Exited { code: 3 });
+        assert_eq!(result.tail, ["[stdout]FATAL: reason"]);
+        assert!(result.finished_ms >= result.started_ms);
+    }
+}
+
+#[test]
+fn only_a_child_that_keeps_the_outputs_is_waited_for_and_that_for_a_moment() {
+    let none = least_wait_for_the_result("sleep 1000 > /dev/null 2>&1 & echo $! > $(dirname $0)/child");
+    assert!(none < Duration::from_millis(400), "{none:?}");
+    let stays = least_wait_for_the_result("sleep 1000 & echo $! > $(dirname $0)/child");
+    assert!((490..2000).contains(&stays.as_millis()), "{stays:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use hostler_core::ids::Sha256Digest;
 use hostler_core::logs::redact::Redactor;
 use sha2::Digest as _;
 
-use super::clock::{boot_ms, now_ms};
+use super::clock::boot_ms;
 use super::directory::RunDirectory;
 use super::log::LogWriter;
 use crate::safe_path::Opener;
@@ -82,13 +82,13 @@ impl Output {
         self.budget.lost(self.log.lost());
     }
 
-    /// What came of the script, with its output until now.
-    pub fn result(&mut self, outcome: HookOutcome, started_ms: u64) -> HookResult {
+    /// What came of the script, with its output until now; the times are those of its start and its end.
+    pub fn result(&mut self, outcome: HookOutcome, (started_ms, finished_ms): (u64, u64)) -> HookResult {
         HookResult {
             version: HOOK_DOCUMENT_VERSION,
             outcome,
             started_ms,
-            finished_ms: now_ms(),
+            finished_ms,
             tail: self.tail.take(),
             output_bytes: self.bytes,
             dropped_lines: self.budget.dropped(),

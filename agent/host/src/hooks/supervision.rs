@@ -15,7 +15,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::clock::{seconds, since_boot};
+use super::clock::{now_ms, seconds, since_boot};
 use super::directory::{Lock, RunDirectory, Started};
 use super::output::Output;
 use super::processes::{self, Ended, Family};
@@ -33,6 +33,11 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Milliseconds without an event after which the supervisor gives up the memory that it needs to deal with one.
 const QUIET: u16 = 500;
 
+/// How long the result waits for the end of the outputs once the script has ended. Bash does not wait for what it began
+/// by `exec > >(tee LOG)`, and the script's last line, which often says why it failed, is then still on its way. A child
+/// that stays with the outputs in its hands holds the event no longer than this.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// How often the request to cancel is looked for where inotify is not to be had.
 const CANCEL_POLL: u16 = 1000;
 
@@ -41,7 +46,7 @@ const CANCEL_POLL: u16 = 1000;
 enum Reason {
     Deadline,
     Request,
-    /// Somebody stops the supervisor: the host goes down, or an operator stops its unit.
+    /// Somebody stops the supervisor: the host goes down, or an operator signals it.
     Stopped,
 }
 
@@ -67,6 +72,8 @@ pub(super) struct Supervision<'a> {
     started: Started,
     phase: Phase,
     output: Output,
+    /// Somebody wants the supervisor itself to end.
+    stopped: bool,
 }
 
 impl<'a> Supervision<'a> {
@@ -97,6 +104,7 @@ impl<'a> Supervision<'a> {
             started,
             phase: Phase::Running,
             output,
+            stopped: false,
         })
     }
 
@@ -114,7 +122,10 @@ impl<'a> Supervision<'a> {
             let patience = if self.requests.is_some() { PollTimeout::NONE } else { CANCEL_POLL.into() };
             let ready = self.wait(patience)?;
             self.read_pipes(ready.pipes);
-            if ready.signal && self.take_signals() {
+            if ready.signal {
+                self.take_signals();
+            }
+            if self.stopped {
                 self.end(Reason::Stopped)?;
             }
             if ready.timer {
@@ -127,11 +138,16 @@ impl<'a> Supervision<'a> {
                 let _ = requests.read_events();
             }
         };
+        let finished_ms = now_ms();
+        self.timer.unset()?;
+        self.requests = None;
+        self.hear_last_words()?;
         self.drain();
         self.output.finish_lines();
         self.note_outcome(&outcome);
         self.output.settle();
-        write_result(self.directory, reserved, &self.output.result(outcome, self.started.started_ms));
+        let times = (self.started.started_ms, finished_ms);
+        write_result(self.directory, reserved, &self.output.result(outcome, times));
         drop(lock);
         self.read_on()
     }
@@ -185,20 +201,23 @@ impl<'a> Supervision<'a> {
     }
 
     fn wait(&self, patience: PollTimeout) -> io::Result<Ready> {
+        let ready = self.look(QUIET.into())?;
+        if ready.any() {
+            return Ok(ready);
+        }
+        // It may be hours until something happens.
+        memory::forget_program_pages();
+        self.look(patience)
+    }
+
+    /// What is there now, or comes within the time.
+    fn look(&self, patience: PollTimeout) -> io::Result<Ready> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut waiting = vec![readable(self.signals.as_fd()), readable(self.timer.as_fd())];
         waiting.extend(self.requests.as_ref().map(|requests| readable(requests.as_fd())));
         let before_pipes = waiting.len();
         waiting.extend(self.pipes.iter().flatten().map(|pipe| readable(pipe.as_fd())));
-        let found = match poll(&mut waiting, QUIET) {
-            // It may be hours until something happens.
-            Ok(0) => {
-                memory::forget_program_pages();
-                poll(&mut waiting, patience)
-            }
-            found => found,
-        };
-        match found {
+        match poll(&mut waiting, patience) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -241,6 +260,29 @@ impl<'a> Supervision<'a> {
         }
     }
 
+    /// Reads what comes until nobody has the script's outputs any more, for a short time.
+    fn hear_last_words(&mut self) -> io::Result<()> {
+        let until = since_boot() + LAST_WORDS;
+        while self.has_open_pipe() && !self.stopped {
+            let left = until.saturating_sub(since_boot());
+            if left.is_zero() {
+                break;
+            }
+            // Rounded up: a rest of less than a millisecond would be asked for again and again.
+            let milliseconds = u16::try_from(left.as_millis()).unwrap_or(u16::MAX).saturating_add(1);
+            let ready = self.look(milliseconds.into())?;
+            self.read_pipes(ready.pipes);
+            if ready.signal {
+                self.take_signals();
+            }
+        }
+        Ok(())
+    }
+
+    fn has_open_pipe(&self) -> bool {
+        self.pipes.iter().any(Option::is_some)
+    }
+
     /// Reads what is in the pipes at this moment, and no more: a child that goes on writing must not hold the event.
     fn drain(&mut self) {
         for (at, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
@@ -254,18 +296,16 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Reaps whoever ended; whether somebody wants the supervisor to stop.
-    fn take_signals(&mut self) -> bool {
-        let mut stop = false;
+    /// Reaps whoever ended, and notes whether somebody wants the supervisor to end.
+    fn take_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
+            self.stopped |= signal.ssi_signo != Signal::SIGCHLD as u32;
         }
         for (pid, ended) in processes::reap() {
             if pid == self.script && self.ended.is_none() {
                 self.ended = Some(ended);
             }
         }
-        stop
     }
 
     fn note_outcome(&mut self, outcome: &HookOutcome) {
@@ -279,14 +319,12 @@ impl<'a> Supervision<'a> {
 
     /// Logs for children of the finished script until they close its pipes. They are left alone whatever they do.
     fn read_on(mut self) -> io::Result<()> {
-        self.requests = None;
-        self.timer.unset()?;
         self.output.forget_tail();
-        while self.pipes.iter().any(Option::is_some) {
+        while self.has_open_pipe() && !self.stopped {
             let ready = self.wait(PollTimeout::NONE)?;
             self.read_pipes(ready.pipes);
-            if ready.signal && self.take_signals() {
-                break;
+            if ready.signal {
+                self.take_signals();
             }
         }
         self.output.finish_lines();
@@ -302,6 +340,12 @@ struct Ready {
     timer: bool,
     request: bool,
     pipes: [bool; 2],
+}
+
+impl Ready {
+    fn any(&self) -> bool {
+        self.signal || self.timer || self.request || self.pipes.contains(&true)
+    }
 }
 
 fn ended_because(reason: Reason, killed: Vec<String>) -> HookOutcome {
