@@ -63,7 +63,8 @@ fn the_rpm_installs_upgrades_and_removes() {
     // Debian's rpm knows none of the packages that are there.
     host.sh("rpm --install --nodeps /root/old.rpm");
     check_layout(&host);
-    assert_eq!(host.sh("rpm --query --configfiles hostler"), "/etc/hostler/config.yaml");
+    let configuration = "/etc/hostler/config.yaml\n/etc/needrestart/conf.d/hostler.conf";
+    assert_eq!(host.sh("rpm --query --configfiles hostler"), configuration);
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
     assert_eq!(state(&host, "hostler"), "inactive", "it waits for its configuration");
 
@@ -128,6 +129,7 @@ fn check_layout(host: &Machine) {
         "640 root:hostler /etc/hostler/config.yaml",
         "644 root:root /usr/lib/systemd/system/hostler.service",
         "644 root:root /usr/lib/systemd/system/hostler-recover.service",
+        "644 root:root /etc/needrestart/conf.d/hostler.conf",
         "644 root:root /usr/lib/sysusers.d/hostler.conf",
         "644 root:root /usr/lib/tmpfiles.d/hostler.conf",
         "755 root:hostler /run/hostler",

@@ -83,6 +83,7 @@ hooks:
     host.sh(&format!("systemd-run --quiet --unit=deploy hostler deploy {place}"));
     let child = wait_for_mark(host, "left");
     let deployment = group(host).unwrap().active.unwrap().id;
+    needrestart_leaves_it(host, &format!("hostler-hook-{deployment}-*"));
     host.sh(&format!("systemctl kill --signal=KILL --kill-who=main 'hostler-hook-{deployment}-*'"));
     let failed = eventually("the deployment's end", Duration::from_secs(60), || match group(host)? {
         group if group.active.is_none() => Ok(group.failed.unwrap()),
@@ -92,6 +93,28 @@ hooks:
     let failure = failed.failure.unwrap();
     assert!(failure.message.starts_with("waiting.sh: interrupted"), "{failure:?}");
     assert!(!lives(host, &child), "the child is ended before anything else is done");
+}
+
+/// Reads the package's file as needrestart 3.6 reads those of its `conf.d`, and says what it means for a service.
+const NEEDRESTART: &str = r#"
+my ($unit, %nrconf) = ($ARGV[0], override_rc => {});
+eval do { local(@ARGV, $/) = "/etc/needrestart/conf.d/hostler.conf"; <> };
+die $@ if $@;
+my @spared = grep { $unit =~ /$_/ && !$nrconf{override_rc}{$_} } keys %{$nrconf{override_rc}};
+print scalar @spared;
+"#;
+
+/// needrestart passes the hook over, and whoever asks systemd to restart it all the same is refused.
+fn needrestart_leaves_it(host: &Machine, units: &str) {
+    let unit = host.sh(&format!("systemctl list-units --plain --no-legend '{units}' | cut --delimiter=' ' --fields=1"));
+    host.sh(&format!("cat > /root/needrestart.pl <<'END'\n{NEEDRESTART}END\n"));
+    assert_eq!(host.sh(&format!("perl /root/needrestart.pl {unit}")), "1", "{unit}");
+    assert_eq!(host.sh("perl /root/needrestart.pl hostler.service"), "0");
+    for verb in ["restart", "stop"] {
+        let (status, said) = ended(host, &format!("systemctl {verb} {unit}"));
+        assert!(status != Some(0) && said.contains("refused"), "{verb}: {status:?} {said}");
+    }
+    assert_eq!(host.sh(&format!("systemctl is-active {unit}")), "active");
 }
 
 /// A script that does not want to end, with children that leave its session, its process group and its parent.

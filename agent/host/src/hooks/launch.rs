@@ -25,6 +25,9 @@ const APPEND_SINCE: u32 = 240;
 /// The first systemd that knows OOMPolicy.
 const OOM_POLICY_SINCE: u32 = 243;
 
+/// A systemd that takes RefuseManualStop for a transient service; the first one of a supported distribution.
+const REFUSE_STOP_SINCE: u32 = 239;
+
 /// Who is asked to start a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Launcher {
@@ -127,6 +130,11 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
     ]
     .map(OsString::from)
     .into();
+    if version >= REFUSE_STOP_SINCE {
+        // needrestart restarts services that use an old library, and so would end a hook that installs packages, and an
+        // application that a hook left running. The agent ends hooks by signals and by their control group.
+        arguments.push("--property=RefuseManualStop=yes".into());
+    }
     if version >= OOM_POLICY_SINCE {
         // One process that ran out of memory is the script's business; the default would stop the supervisor.
         arguments.push("--property=OOMPolicy=continue".into());
@@ -241,6 +249,7 @@ mod tests {
                 "--property=KillMode=process",
                 "--property=Delegate=yes",
                 "--property=TimeoutStopSec=20",
+                "--property=RefuseManualStop=yes",
                 "--property=OOMPolicy=continue",
                 "--property=StandardError=append:/run/a $HOME/supervisor.log",
                 "--property=TasksMax=4096",
@@ -256,9 +265,12 @@ mod tests {
     #[test]
     fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
         let run = HookRun { tasks_max: None, ..run() };
-        let arguments = systemd_arguments(239, "U.service", Path::new("/h"), Path::new("/r"), &run);
-        let known = |name: &str| arguments.iter().any(|argument| argument.to_string_lossy().contains(name));
-        assert!(!known("OOMPolicy") && !known("append") && !known("TasksMax") && known("KillMode"), "{arguments:?}");
+        let arguments = |version| systemd_arguments(version, "U.service", Path::new("/h"), Path::new("/r"), &run);
+        let knows = |version, name: &str| arguments(version).iter().any(|found| found.to_string_lossy().contains(name));
+        for name in ["OOMPolicy", "append", "TasksMax"] {
+            assert!(!knows(239, name), "{name}");
+        }
+        assert!(knows(239, "KillMode") && knows(239, "RefuseManualStop") && !knows(238, "RefuseManualStop"));
     }
 
     #[test]
