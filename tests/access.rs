@@ -131,6 +131,45 @@ fn users_without_a_script_read_nothing_and_the_scripts_users_read_their_bundle()
     assert!(reads(NOBODY, &archive.join("app/env")), "rollbacks run its scripts");
 }
 
+/// What a script of another user sees of the places around it while it runs.
+const LOOKS_AT_MODES: &str = "
+umask
+test \"$(id -un)\" = nobody
+cd ../../../..
+stat -c '%a %n' . deployment-root deployment-root/deployment-logs ../../../run/hostler ../../../run/hostler/hostler.sock
+";
+
+#[test]
+fn a_strict_umask_of_the_caller_changes_no_mode_that_is_promised() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    open_the_lines(&host);
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", LOOKS_AT_MODES).write();
+    as_nobody(&bundle, &["AfterInstall"]);
+    let deploy = host.command(&["deploy", bundle.to_str().unwrap()]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(deploy.get_program()).args(deploy.get_args());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let log = fs::read_to_string(installed(&host).join("logs/scripts.log")).unwrap();
+    let said: Vec<&str> = log.lines().filter_map(|line| line.split_once("[stdout]")).map(|(_, said)| said).collect();
+    let expected = [
+        "0022",
+        "755 .",
+        "711 deployment-root",
+        "755 deployment-root/deployment-logs",
+        "755 ../../../run/hostler",
+        "666 ../../../run/hostler/hostler.sock",
+    ];
+    assert_eq!(said, expected);
+    for place in ["var", "var/lib", "run", "srv/app"] {
+        assert_eq!(mode(&host.at(place)) & !0o040, 0o755 & !0o040, "{place}");
+    }
+}
+
 #[test]
 fn what_an_older_agent_left_open_is_closed_at_the_start_and_its_scripts_still_run() {
     if !root_or_skip("other users") {

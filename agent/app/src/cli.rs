@@ -91,6 +91,13 @@ pub enum Verb {
     Seal,
 }
 
+impl Verb {
+    /// Whether what it writes is a publisher's: keys, bundles and releases, as closed to others as the shell's umask says.
+    pub fn writes_the_callers_own(&self) -> bool {
+        matches!(self, Self::Push(_) | Self::Release(_) | Self::Sign(_) | Self::Keygen(_) | Self::RotateKeys(_))
+    }
+}
+
 /// Flags of `migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {

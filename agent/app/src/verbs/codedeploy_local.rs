@@ -18,6 +18,7 @@ use hostler_core::machine::state::Request;
 use hostler_core::machine::{Event, State};
 use hostler_host::clock;
 use hostler_host::layout::Layout;
+use hostler_host::perms::passage;
 
 use crate::cli::{CodeDeployLocal, FileExists, Shared};
 use crate::drop_in::{DropIn, directories};
@@ -51,6 +52,7 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
         return Ok(ExitCode::Ok);
     }
     crate::log_output::start(log::LevelFilter::Warn);
+    passage::forget_the_callers_umask();
     let usage = |error: local::InvalidArgument| Failure::new(ExitCode::Usage, error);
     let events = local::events(arguments.events.as_deref()).map_err(usage)?;
     let here = std::env::current_dir().context("the working directory is gone")?;

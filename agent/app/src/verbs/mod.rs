@@ -33,6 +33,7 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Event;
+use hostler_host::perms::passage;
 
 use tokio::time::Instant;
 
@@ -52,6 +53,9 @@ use crate::tasks::caught;
 pub fn run(cli: Cli) -> Outcome {
     let level = if matches!(cli.verb, Verb::Run(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
     crate::log_output::start(level);
+    if !cli.verb.writes_the_callers_own() {
+        passage::forget_the_callers_umask();
+    }
     let shared = cli.shared;
     match cli.verb {
         Verb::Run(arguments) => run::run(&shared, &arguments),

@@ -42,6 +42,13 @@ pub fn make_closed(path: &Path) -> io::Result<()> {
     close(path)
 }
 
+/// From here on what this process makes gets the modes that are promised, as under its units (`UMask=0022`), whatever the
+/// shell that called it has: with `umask 077`, as hardened hosts have it, a script's user could not enter the directory of
+/// its own bundle. What is private says so itself.
+pub fn forget_the_callers_umask() {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+}
+
 /// Makes a directory that everyone passes through, whatever this process's umask says, with its missing parents, each of them
 /// durable. What is there stays as it is.
 ///
