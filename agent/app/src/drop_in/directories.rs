@@ -174,9 +174,8 @@ pub fn check_archive(setup: &Setup, key: &GroupKey, deployment: &DeploymentId, u
 }
 
 fn user_of(script: &Script) -> Option<u32> {
-    match (script.sudo, &script.runas) {
-        (true, _) => Some(0),
-        (false, None) => Some(users::own_uid()),
-        (false, Some(name)) => users::lookup(name).ok().map(|user| user.uid),
+    match script.user() {
+        None => Some(users::own_uid()),
+        Some(name) => users::lookup(name).ok().map(|user| user.uid),
     }
 }

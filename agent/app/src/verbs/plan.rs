@@ -219,7 +219,7 @@ fn hooks(old: &[EventHooks], new: &[EventHooks]) -> Vec<PlannedHook> {
             event,
             location: script.location.clone(),
             of_installed: event.runs_old_revision(),
-            user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },
+            user: script.user().map(str::to_owned),
             timeout_seconds: script.timeout_seconds,
         })
         .collect()

@@ -167,7 +167,7 @@ fn hook_run(
         location: script.location.clone(),
         working_directory: setup.settings.hooks.working_directory.clone().unwrap_or_else(|| archive.clone()),
         archive,
-        user: if script.sudo { Some("root".to_owned()) } else { script.runas.clone() },
+        user: script.user().map(str::to_owned),
         environment: with_own(environment(&facts), &script.environment),
         inherit_environment: setup.settings.hooks.inherit_environment,
         timeout_seconds: timeout_seconds(job, script),

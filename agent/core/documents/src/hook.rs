@@ -94,6 +94,14 @@ pub struct HookResult {
     /// How it ended.
     pub outcome: HookOutcome,
     /// When the script was started, milliseconds since 1970.
+/// The user that a script of an appspec runs as; `None` is the agent's own user.
+///
+/// `runas` decides. `sudo` alone is root. The CodeDeploy agent 1.8.1 runs `sudo su USER -c SCRIPT` where both are said
+/// (`hook_executor.rb`, `linux_util.rb`): the user is `runas`, and `sudo` is only the way to it.
+pub fn script_user(runas: Option<&str>, sudo: bool) -> Option<&str> {
+    runas.or(if sudo { Some("root") } else { None })
+}
+
     pub started_ms: u64,
     /// When it ended, milliseconds since 1970.
     pub finished_ms: u64,

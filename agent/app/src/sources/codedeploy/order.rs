@@ -80,7 +80,8 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
 /// Under the CodeDeploy agent a script whose appspec names no user is its own user's, and must not become root's.
 fn as_the_agents_user(scripts: Vec<Script>, drop_in: &DropIn) -> Vec<Script> {
     let own = &drop_in.agent.user;
-    scripts.into_iter().map(|script| Script { runas: script.runas.clone().or_else(|| own.clone()), ..script }).collect()
+    let user = |script: &Script| script.runas.clone().or_else(|| own.clone().filter(|_| !script.sudo));
+    scripts.into_iter().map(|script| Script { runas: user(&script), ..script }).collect()
 }
 
 /// The scripts of an event, of the revision that the event means.

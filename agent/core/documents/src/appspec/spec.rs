@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::extension::{Extension, HookOptions};
+use crate::hook::script_user;
 pub use crate::yaml::Position;
 
 /// A whole appspec for EC2 on Linux.
@@ -140,12 +141,19 @@ pub struct HookScript {
     pub location: String,
     /// Seconds until its deadline.
     pub timeout_seconds: u64,
-    /// The user to run as; `None` is the agent's user.
+    /// The user that the appspec names.
     pub runas: Option<String>,
-    /// Whether it runs as root whatever the agent's user.
+    /// Whether it runs as root where the appspec names no user.
     pub sudo: bool,
     /// hostler's own options for this script.
     pub options: HookOptions,
     /// Where `location` stands.
     pub at: Position,
+}
+
+impl HookScript {
+    /// The user to run as; `None` is the agent's user.
+    pub fn user(&self) -> Option<&str> {
+        script_user(self.runas.as_deref(), self.sudo)
+    }
 }

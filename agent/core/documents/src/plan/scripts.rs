@@ -153,7 +153,7 @@ impl<'a> Scripts<'a> {
     }
 
     fn user_of(self, script: &'a HookScript) -> Option<&'a str> {
-        if script.sudo { Some("root") } else { script.runas.as_deref().or(self.default_user) }
+        script.user().or(self.default_user)
     }
 
     fn users(self, turns: &[Turn<'a>]) -> Vec<UserNeed<'a>> {

@@ -6,7 +6,7 @@ use super::{Installed, NotUndone, Request, Source};
 use crate::appspec::spec::HookScript;
 use crate::event_order::LifecycleEvent;
 use crate::health::Check;
-use crate::hook::HookOutcome;
+use crate::hook::{HookOutcome, script_user};
 use crate::ids::DeploymentId;
 use crate::machine::checks::ProbePhase;
 use crate::machine::command::Commanded;
@@ -224,10 +224,10 @@ pub struct Script {
     pub location: String,
     /// Seconds until its deadline.
     pub timeout_seconds: u64,
-    /// The user to run as.
+    /// The user that the appspec names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runas: Option<String>,
-    /// Whether it runs as root.
+    /// Whether it runs as root where the appspec names no user.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sudo: bool,
     /// Whether it may be run again after an interruption.
@@ -266,6 +266,13 @@ impl Script {
             attempts: 0,
             outcome: None,
         }
+    }
+}
+
+impl Script {
+    /// The user to run as; `None` is the agent's user.
+    pub fn user(&self) -> Option<&str> {
+        script_user(self.runas.as_deref(), self.sudo)
     }
 }
 
