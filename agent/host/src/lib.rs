@@ -18,6 +18,7 @@ pub mod install;
 pub mod journal;
 pub mod layout;
 pub mod ledger;
+pub mod locale;
 pub mod login_environment;
 pub mod machine_scripts;
 pub mod memory;

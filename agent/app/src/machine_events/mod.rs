@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun};
+use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun, with_defaults};
 use hostler_core::ids::{DeploymentId, InstanceId};
 use hostler_core::machine::{Event, State};
 use hostler_core::machine_events::{Change, MachineEvent, Run, environment};
@@ -22,6 +22,7 @@ use crate::engine::Handle;
 use crate::log_output::notable;
 use crate::setup::{Live, Setup};
 use crate::work::chain;
+use crate::work::hook::locale_of_scripts;
 
 pub use membership::watch_members;
 
@@ -167,7 +168,10 @@ impl Runner {
             archive: setup.layout.machine_scripts(run.event),
             working_directory: "/".into(),
             user: None,
-            environment: environment(run, &self.instance, members, timeout_seconds),
+            environment: with_defaults(
+                environment(run, &self.instance, members, timeout_seconds),
+                locale_of_scripts(setup),
+            ),
             inherit_environment: setup.settings.hooks.inherit_environment,
             timeout_seconds,
             grace_seconds: limits.kill_grace_seconds,

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{
-    BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_own,
+    BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_defaults,
+    with_own,
 };
 use hostler_core::machine::state::{Script, Source};
 use hostler_host::codedeploy_agent::places::owner_of;
 use hostler_host::hooks;
 use hostler_host::users::own_uid;
-use hostler_host::{atomic, clock};
+use hostler_host::{atomic, clock, locale};
 
 use crate::drop_in::DropIn;
 use crate::drop_in::directories::{Use, check_archive};
@@ -91,6 +92,7 @@ async fn run(
     if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {
         in_the_agents_place(&mut run, setup, drop_in).await;
     }
+    run.environment = with_defaults(run.environment, locale_of_scripts(setup));
     let way = Way::to(setup, &job.group.key, &script.archive);
     if let Err(failure) = way.admit(run.user.as_deref()).await {
         return could_not_start(failure.message);
@@ -100,6 +102,14 @@ async fn run(
 
 /// Lines of output that are reported to the CodeDeploy service, as far as they fit.
 const REPORTED_LINES: usize = 100;
+
+/// The host's locale, as far as the agent's own environment, where scripts inherit that, does not say it.
+pub fn locale_of_scripts(setup: &Setup) -> Vec<(String, String)> {
+    let inherited = |name: &str| setup.settings.hooks.inherit_environment && std::env::var_os(name).is_some();
+    let mut locale = locale::of_host(setup.layout.root());
+    locale.retain(|(name, _)| !inherited(name));
+    locale
+}
 
 /// What a script finds under the CodeDeploy agent: its unit's environment and working directory.
 async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, drop_in: &DropIn) {

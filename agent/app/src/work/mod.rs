@@ -5,7 +5,7 @@ pub mod bundle;
 mod delta;
 mod fetch;
 mod finish;
-mod hook;
+pub mod hook;
 mod in_full;
 mod install;
 pub mod last_install;

@@ -9,9 +9,11 @@ use crate::limits::Limits;
 use crate::path_rule::UnsafePaths;
 
 mod environment;
+mod locale;
 pub mod output;
 
-pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit, with_own};
+pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit, with_defaults, with_own};
+pub use locale::parse_locale;
 
 /// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::outside;
 use crate::hooks::{reset_priorities, script_of_bundle};
+use crate::locale;
 use crate::users::{self, User};
 
 /// Which script, as whom.
@@ -55,7 +56,8 @@ impl CommandWay {
         };
         let user = self.runas.as_deref().map_or_else(users::current, users::lookup).map_err(|e| e.to_string())?;
         let mut command = Command::new(&path);
-        command.env_clear().env("PATH", DEFAULT_PATH).env("HOME", &user.home).env("SHELL", &user.shell);
+        command.env_clear().envs(locale::of_host(Path::new("/")));
+        command.env("PATH", DEFAULT_PATH).env("HOME", &user.home).env("SHELL", &user.shell);
         command.env("USER", &user.name).env("LOGNAME", &user.name);
         command.current_dir(self.archive.as_deref().unwrap_or(Path::new("/")));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

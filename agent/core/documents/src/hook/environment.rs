@@ -93,6 +93,16 @@ pub fn with_own(mut variables: Vec<(String, String)>, own: &[(String, String)]) 
     variables
 }
 
+/// The same with what holds for every program of the host where nothing else says it.
+pub fn with_defaults(mut variables: Vec<(String, String)>, defaults: Vec<(String, String)>) -> Vec<(String, String)> {
+    for (name, value) in defaults {
+        if variables.iter().all(|(known, _)| *known != name) {
+            variables.push((name, value));
+        }
+    }
+    variables
+}
+
 /// Whether a variable of the agent may reach a hook when `hooks.inherit_environment` is on.
 ///
 /// Never: the agent's AWS credentials, whatever changes how programs are loaded (`LD_`), and what the service manager
