@@ -81,6 +81,8 @@ impl Bench {
             redact_values_from: Vec::new(),
             secret_file_bytes: 0,
             unsafe_paths: hostler_core::path_rule::UnsafePaths::Refuse,
+            open_files: None,
+            security: None,
         };
         Self { directory, run, program: PROGRAM.into() }
     }

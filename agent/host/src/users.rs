@@ -92,13 +92,17 @@ pub const SERVICE_GROUP: &str = "hostler";
 
 /// The number of [`SERVICE_GROUP`]; `None` where nobody has made it.
 pub fn service_group() -> Option<u32> {
-    let group = nix::unistd::Group::from_name(SERVICE_GROUP).ok()??;
-    Some(group.gid.as_raw())
+    group_id(SERVICE_GROUP)
 }
 
 /// Whether a group of this name exists.
 pub fn group_exists(name: &str) -> bool {
-    matches!(nix::unistd::Group::from_name(name), Ok(Some(_)))
+    group_id(name).is_some()
+}
+
+/// The number of a group; `None` where nobody has made it.
+pub fn group_id(name: &str) -> Option<u32> {
+    Some(nix::unistd::Group::from_name(name).ok()??.gid.as_raw())
 }
 
 /// Whether a program exists: a path as it is, a name in the search path that hooks have.

@@ -190,6 +190,8 @@ impl Runner {
             redact_values_from: logs.map(|logs| logs.redact_values_from.clone()).unwrap_or_default(),
             secret_file_bytes: limits.secret_file_bytes,
             unsafe_paths: setup.settings.unsafe_paths,
+            open_files: hooks::open_files(),
+            security: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The effect RunHook: one script of one event, under its supervisor.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
@@ -197,6 +197,8 @@ fn hook_run(
         redact_values_from: logs.map(|logs| logs.redact_values_from.clone()).unwrap_or_default(),
         secret_file_bytes: setup.limits.secret_file_bytes,
         unsafe_paths: setup.settings.unsafe_paths,
+        open_files: hooks::open_files(),
+        security: Some(setup.layout.beneath_root(Path::new("/etc/security"))),
     }
 }
 

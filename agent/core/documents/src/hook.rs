@@ -11,9 +11,11 @@ use crate::path_rule::UnsafePaths;
 mod environment;
 mod locale;
 pub mod output;
+pub mod user_limits;
 
 pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit, with_defaults, with_own};
 pub use locale::parse_locale;
+pub use user_limits::{LimitedUser, UNLIMITED, UserLimits};
 
 /// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,11 +80,26 @@ pub struct HookRun {
     /// What is done about unsafe ways to them.
     #[serde(default)]
     pub unsafe_paths: UnsafePaths,
+    /// The soft and the hard limit of open files of the agent's service; the script has no lower ones. `None` where an
+    /// older agent began the run.
+    #[serde(default)]
+    pub open_files: Option<(u64, u64)>,
+    /// Where limits.conf is, for a user that the appspec names: `/etc/security`.
+    #[serde(default)]
+    pub security: Option<PathBuf>,
 }
 
 /// Of runs that older agents began.
 fn overdue_seconds() -> u64 {
     Limits::default().supervisor_overdue_seconds
+}
+
+/// The user that a script of an appspec runs as; `None` is the agent's own user.
+///
+/// `runas` decides. `sudo` alone is root. The CodeDeploy agent 1.8.1 runs `sudo su USER -c SCRIPT` where both are said
+/// (`hook_executor.rb`, `linux_util.rb`): the user is `runas`, and `sudo` is only the way to it.
+pub fn script_user(runas: Option<&str>, sudo: bool) -> Option<&str> {
+    runas.or(if sudo { Some("root") } else { None })
 }
 
 /// The current version of [`HookRun`] and [`HookResult`].
@@ -96,14 +113,6 @@ pub struct HookResult {
     /// How it ended.
     pub outcome: HookOutcome,
     /// When the script was started, milliseconds since 1970.
-/// The user that a script of an appspec runs as; `None` is the agent's own user.
-///
-/// `runas` decides. `sudo` alone is root. The CodeDeploy agent 1.8.1 runs `sudo su USER -c SCRIPT` where both are said
-/// (`hook_executor.rb`, `linux_util.rb`): the user is `runas`, and `sudo` is only the way to it.
-pub fn script_user(runas: Option<&str>, sudo: bool) -> Option<&str> {
-    runas.or(if sudo { Some("root") } else { None })
-}
-
     pub started_ms: u64,
     /// When it ended, milliseconds since 1970.
     pub finished_ms: u64,

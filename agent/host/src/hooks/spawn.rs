@@ -7,12 +7,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use hostler_core::hook::{DEFAULT_PATH, HookRun, may_inherit};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::unistd::{Gid, Uid, fchown};
 
+use super::limits::Limits;
 use super::processes::ControlGroup;
 use super::script;
 use crate::users::User;
@@ -23,6 +25,8 @@ pub(super) struct Spawned {
     pub pid: i32,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
+    /// Limits that the kernel did not let this process set.
+    pub unset: Vec<String>,
 }
 
 /// The environment of the script: what was saved of the agent's, over it what the run says, over it who the user is.
@@ -72,6 +76,9 @@ const STEPS: [&str; 8] = [
     "execute it",
 ];
 
+/// What the child writes into the pipe of steps for each limit that it cannot set, more its number.
+const UNSET_LIMIT: u8 = 128;
+
 /// Everything that the child needs, made before the fork: the child must not allocate.
 struct Child {
     supervisor: libc::pid_t,
@@ -82,6 +89,7 @@ struct Child {
     directory: CString,
     /// Outside of systemd the agent's own limits and priorities would be inherited.
     reset_inherited: bool,
+    limits: Arc<Limits>,
     step: OwnedFd,
 }
 
@@ -91,6 +99,7 @@ pub(super) fn spawn(
     run: &HookRun,
     inherited: &[u8],
     user: &User,
+    limits: Limits,
     control_group: Option<&ControlGroup>,
 ) -> Result<Spawned, String> {
     let failed = |what: &str| {
@@ -102,6 +111,7 @@ pub(super) fn spawn(
     let (mut steps, step) = io::pipe().map_err(failed("make a pipe"))?;
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
     let privileged = Uid::effective().is_root();
+    let limits = Arc::new(limits);
     let child = Child {
         supervisor: nix::unistd::getpid().as_raw(),
         control_group: control_group.map(|group| text(&group.members_file())).transpose().map_err(failed("name"))?,
@@ -109,6 +119,7 @@ pub(super) fn spawn(
         umask: run.umask,
         directory: text(&run.working_directory).map_err(failed("name its working directory"))?,
         reset_inherited: control_group.is_none(),
+        limits: Arc::clone(&limits),
         step: step.into(),
     };
     // It ends in execvp(3), which hands a file that the kernel does not know (no `#!`) to /bin/sh, as shells do.
@@ -116,25 +127,28 @@ pub(super) fn spawn(
     command.env_clear().envs(environment(run, inherited, user));
     command.stdin(Stdio::null()).stdout(stdout_of_child).stderr(stderr_of_child);
     let spawned = spawn_with(command, child);
+    // Its other end is closed by now: exec closes the child's.
+    let mut reached = Vec::new();
+    let _ = steps.read_to_end(&mut reached);
     match spawned {
-        Ok(pid) => Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into() }),
-        Err(error) => {
-            let mut reached = Vec::new();
-            let _ = steps.read_to_end(&mut reached);
-            Err(match reached.last().map(|step| usize::from(*step)) {
-                Some(step) if step + 1 == STEPS.len() => script::explain(path, &user.name, &error),
-                Some(6) => format!(
-                    "cannot start {} as user {}: enter its working directory {}: {error}",
-                    path.display(),
-                    user.name,
-                    run.working_directory.display()
-                ),
-                step => {
-                    let what = step.and_then(|step| STEPS.get(step)).unwrap_or(&"make a process");
-                    format!("cannot start {} as user {}: {what}: {error}", path.display(), user.name)
-                }
-            })
+        Ok(pid) => {
+            let unset = reached.iter().filter_map(|step| step.checked_sub(UNSET_LIMIT));
+            let unset = unset.map(|number| limits.name(usize::from(number))).collect();
+            Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into(), unset })
         }
+        Err(error) => Err(match reached.last().map(|step| usize::from(*step)) {
+            Some(step) if step + 1 == STEPS.len() => script::explain(path, &user.name, &error),
+            Some(6) => format!(
+                "cannot start {} as user {}: enter its working directory {}: {error}",
+                path.display(),
+                user.name,
+                run.working_directory.display()
+            ),
+            step => {
+                let what = step.and_then(|step| STEPS.get(step)).unwrap_or(&"make a process");
+                format!("cannot start {} as user {}: {what}: {error}", path.display(), user.name)
+            }
+        }),
     }
 }
 
@@ -175,6 +189,7 @@ impl Child {
             if self.reset_inherited {
                 reset_priorities();
             }
+            self.limits.set(|number| self.at(u8::try_from(number).map_or(u8::MAX, |number| UNSET_LIMIT | number)));
             if let Some((groups, gid, uid)) = &self.user {
                 self.at(2);
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
@@ -237,8 +252,7 @@ fn reset_signals() {
     }
 }
 
-/// Takes back what the agent may have been given for itself: a protected OOM score, a priority, a raised soft limit of
-/// open files (the soft limit of 1024 is what select(2) bears; whoever can do with more raises it).
+/// Takes back what the agent may have been given for itself: a protected OOM score, a priority.
 #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 pub(crate) fn reset_priorities() {
     // SAFETY: system calls on static strings and memory of the stack. A failure leaves what was inherited.
@@ -249,11 +263,6 @@ pub(crate) fn reset_priorities() {
             libc::close(score);
         }
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
-        let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) == 0 {
-            files.rlim_cur = files.rlim_max.min(1024);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files);
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use nix::unistd::Uid;
 
 use super::clock::now_ms;
 use super::directory::{Lock, ProcessId, Processes, RunDirectory, Started};
+use super::limits::Limits;
 use super::output::Output;
 use super::processes::{self, ControlGroup, Family};
 use super::script::{self, ScriptError};
@@ -157,10 +158,19 @@ fn start(
     directory
         .write_started(lock, &started)
         .map_err(|error| could_not(format!("cannot write {}: {error}", directory.file("started").display())))?;
+    let (limits, faults) = Limits::of(run, &user);
+    if let Some(first) = faults.first() {
+        let more = if faults.len() > 1 { format!(" (and {} more)", faults.len() - 1) } else { String::new() };
+        output.log(note_entry(&format!("of the limits of {} this is left out: {first}{more}", user.name)));
+    }
     let own = nix::unistd::getpid().as_raw();
     // Before there is a script, which may stop its supervisor in its first moment: who it is is known all the same.
     note_processes(directory, own, own, control_group.as_ref());
-    let spawned = spawn::spawn(&path, run, &inherited, &user, control_group.as_ref()).map_err(could_not)?;
+    let spawned = spawn::spawn(&path, run, &inherited, &user, limits, control_group.as_ref()).map_err(could_not)?;
+    if !spawned.unset.is_empty() {
+        let unset = spawned.unset.join(", ");
+        output.log(note_entry(&format!("limits that this host does not let the agent set for {}: {unset}", user.name)));
+    }
     note_processes(directory, own, spawned.pid, control_group.as_ref());
     let family = Family::new(own, spawned.pid, control_group);
     Ok((spawned, family, started))
