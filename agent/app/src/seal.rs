@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use hostler_core::history::{self, Kind};
 use hostler_core::ids::{DeploymentId, InstanceId};
 use hostler_core::machine::seal::{Sealed, in_use, seal};
+use hostler_core::machine::state::Group;
 use hostler_core::machine::{State, Work};
 use hostler_core::notable::Notable;
 use hostler_host::install::{self, JournalState, Settled};
@@ -152,8 +153,11 @@ fn keeps_files(journal: &Path) -> bool {
 
 /// Directories of groups that nothing of is on the host any more, and the log of all deployments.
 fn remove_forgotten_groups(setup: &Setup, state: &State, removed: &mut Removed) -> Result<(), Failure> {
-    let known: BTreeSet<PathBuf> = state.groups.values().map(|group| setup.layout.group(&group.key)).collect();
-    for path in entries(&setup.layout.deployment_root())? {
+    let root = setup.layout.deployment_root();
+    // With the links by which people find them.
+    let places = |group: &Group| [setup.layout.group(&group.key), root.join(group.key.id())];
+    let known: BTreeSet<PathBuf> = state.groups.values().flat_map(places).collect();
+    for path in entries(&root)? {
         if !known.contains(&path) {
             remove(&path, removed)?;
         }

@@ -110,6 +110,7 @@ impl Session {
     pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
         let setup = live.now();
         recover::confirm_all(&setup, &hold.state)?;
+        access::rename_group_directories(&setup, &hold.state);
         access::tighten(&setup, &hold.state);
         let identity = Identity {
             host: instance.clone(),

@@ -6,6 +6,8 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{DeploymentId, GroupKey, Sha256Digest};
 use hostler_core::machine_events::MachineEvent;
 
+use crate::group_directory;
+
 /// The paths of one agent: its root prefix and its state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -77,9 +79,13 @@ impl Layout {
         }
     }
 
-    /// All deployments of a group that are kept.
+    /// All deployments of a group that are kept. The CodeDeploy service's groups have their id for a name, others a name that
+    /// says nothing of theirs ([`group_directory`]).
     pub fn group(&self, key: &GroupKey) -> PathBuf {
-        self.root_of(key).join(key.id())
+        match &key.service_id {
+            Some(id) => self.codedeploy_root.join(id.to_string()),
+            None => group_directory::find(&self.deployment_root(), key),
+        }
     }
 
     /// The packed bundles of a group: the one that is kept, and the one that is being fetched. Beside the group's

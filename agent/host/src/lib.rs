@@ -8,6 +8,7 @@ pub mod clock;
 pub mod codedeploy_agent;
 pub mod digest;
 pub mod firmware;
+pub mod group_directory;
 pub mod health_listener;
 pub mod history_file;
 pub mod hooks;

@@ -179,17 +179,21 @@ impl Host {
         })
     }
 
+    /// The directories of all groups; their names are links to them.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state().join("deployment-root")).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).filter(|path| !path.is_symlink()).collect()
+    }
+
     /// The directory of a deployment of shop/web.
     pub fn deployment(&self, id: &str) -> PathBuf {
-        let groups = fs::read_dir(self.state().join("deployment-root")).expect("the deployment root");
-        let mut found = groups.map(|entry| entry.unwrap().path().join(id)).filter(|path| path.exists());
+        let mut found = self.groups().into_iter().map(|group| group.join(id)).filter(|path| path.exists());
         found.next().unwrap_or_else(|| panic!("no directory of {id}"))
     }
 
     /// The ids of the deployments that are kept, of all groups.
     pub fn kept_deployments(&self) -> Vec<String> {
-        let groups = fs::read_dir(self.state().join("deployment-root")).into_iter().flatten();
-        let entries = groups.flat_map(|group| fs::read_dir(group.unwrap().path()).unwrap());
+        let entries = self.groups().into_iter().flat_map(|group| fs::read_dir(group).unwrap());
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with("d-")).collect()
     }

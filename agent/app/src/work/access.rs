@@ -12,7 +12,7 @@ use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Group;
 use hostler_host::layout::Layout;
 use hostler_host::perms::passage::{self, EVERYONE_PASSES, Passage};
-use hostler_host::{atomic, users};
+use hostler_host::{atomic, group_directory, users};
 
 use crate::setup::Setup;
 use crate::work::{blocking, chain, fail};
@@ -30,8 +30,27 @@ pub fn make_group_directory(layout: &Layout, key: &GroupKey) -> Result<(), WorkF
     if key.service_id.is_some() {
         return make(&directory, |path| passage::set_mode(path, AS_THE_CODEDEPLOY_AGENT));
     }
-    make(&layout.deployment_root(), passage::share)?;
-    make(&directory, passage::share)
+    let root = layout.deployment_root();
+    make(&root, passage::share)?;
+    make(&directory, passage::share)?;
+    tell_of_name(key, group_directory::link(&root, key));
+    Ok(())
+}
+
+/// Gives the directories that an older agent made the names of today. Not while something goes on in them: a hook's
+/// supervisor of that agent writes down where it is.
+pub fn rename_group_directories(setup: &Setup, state: &State) {
+    let root = setup.layout.deployment_root();
+    let idle = state.groups.values().filter(|group| group.key.service_id.is_none() && group.active.is_none());
+    for group in idle {
+        tell_of_name(&group.key, group_directory::take_over(&root, &group.key));
+    }
+}
+
+fn tell_of_name(key: &GroupKey, done: io::Result<()>) {
+    if let Err(error) = done {
+        log::warn!("the directory of {key} does not have its name, and is used as it is: {error}");
+    }
 }
 
 /// Makes a directory with those above it. It gets its mode whatever this process's umask says; what is there keeps its own.
