@@ -17,6 +17,7 @@ mod doctor;
 mod examples;
 mod fuzzing;
 mod health;
+mod hook_surroundings;
 mod host_facts;
 mod host_report;
 mod hosts_hooks;
