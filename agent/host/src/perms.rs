@@ -179,6 +179,20 @@ pub fn apply(
     }
 }
 
+/// The mode of a new directory for which the appspec names none: 0755, but where its parent has a default access control
+/// list, whose rights for users, groups and the mask are its owner's will (acl(5), "Object creation and default ACLs"). Others
+/// never get more than without it. The list is the new directory's own by now.
+///
+/// # Errors
+/// The kernel refuses to tell.
+pub fn inherited_directory_mode(directory: BorrowedFd<'_>) -> Result<u32, PermissionError> {
+    let list = xattr(directory, DEFAULT).map_err(read("access control list"))?;
+    Ok(list.map_or(NEW_DIRECTORY, |list| acl::mode_of_new(&list, NEW_DIRECTORY)))
+}
+
+/// The mode of a new directory.
+const NEW_DIRECTORY: u32 = 0o755;
+
 /// Gives a symbolic link its owner; nothing else of a link can be set. `link` is open with `O_PATH`.
 ///
 /// # Errors

@@ -27,7 +27,9 @@ use crate::output;
 use crate::session::{ledger_failure, read_state};
 use crate::setup::{Setup, existing};
 use crate::sources::store::{self, AnyObject};
-use crate::work::bundle::{adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold};
+use crate::work::bundle::{
+    adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold, without_made_later,
+};
 use crate::work::last_install::Installs;
 use crate::work::old_hooks::old_hooks;
 use crate::work::scripts;
@@ -128,7 +130,7 @@ fn examine(
         output::notice(&format!("warning: {problem}"));
     }
     document.hooks = hooks(&old_hooks, &spec.hooks);
-    match plan_install(setup, spec, listing, (group, others), policy) {
+    match plan_install(setup, &without_made_later(spec, &found.diagnostics), listing, (group, others), policy) {
         Ok(planned) => {
             let compared = compare_contents(&planned.plan, directory, setup.layout.root())?;
             document.files = Some(Summary::new(&planned.plan, &compared));

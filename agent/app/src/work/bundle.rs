@@ -1,5 +1,6 @@
 //! What a bundle says and what it would do on this host: shared by deployments, `validate` and `plan`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use hostler_core::appspec::codes::Code;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_archive, lint_bundle, lint_host};
-use hostler_core::appspec::spec::AppSpec;
+use hostler_core::appspec::spec::{AppSpec, FileMapping};
 use hostler_core::appspec::{self, appspec_names};
 use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
@@ -157,12 +158,43 @@ pub struct InPlan {
     pub warnings: Vec<Problem>,
 }
 
+/// What BeforeInstall is still to make.
+fn made_later(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    diagnostics.iter().filter(|d| matches!(d.code, Code::SourceMadeLater | Code::ScriptMadeLater))
+}
+
+/// The appspec without the entries of `files` whose sources BeforeInstall is still to make: what can be planned before it.
+pub fn without_made_later<'s>(spec: &'s AppSpec, diagnostics: &[Diagnostic]) -> Cow<'s, AppSpec> {
+    let missing = |file: &FileMapping| made_later(diagnostics).any(|d| d.at == Some(file.source_at));
+    if !spec.files.iter().any(missing) {
+        return Cow::Borrowed(spec);
+    }
+    let files = spec.files.iter().filter(|file| !missing(file)).cloned().collect();
+    Cow::Owned(AppSpec { files, ..spec.clone() })
+}
+
+/// Once BeforeInstall is done, what it was to make is there.
+///
+/// # Errors
+/// It is not; the message names the lines of the appspec.
+pub fn check_made(diagnostics: &[Diagnostic]) -> Result<(), WorkFailure> {
+    let missing: Vec<String> = made_later(diagnostics).map(diagnose::one_line).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(fail(format!("BeforeInstall is done and has not made all that it must:\n{}", missing.join("\n")))),
+    }
+}
+
 /// Leaves out what diagnostics say already, of the same place in the appspec.
 pub fn untold(mut problems: Vec<Problem>, diagnostics: &[Diagnostic]) -> Vec<Problem> {
     let same = |code: Code| {
         matches!(
             code,
-            Code::SourceAbsent | Code::LeavesBundle | Code::PermissionMatchesNothing | Code::PatternMatchesNothing
+            Code::SourceAbsent
+                | Code::SourceMadeLater
+                | Code::LeavesBundle
+                | Code::PermissionMatchesNothing
+                | Code::PatternMatchesNothing
         )
     };
     problems.retain(|p| p.at.is_none() || !diagnostics.iter().any(|d| d.at == p.at && same(d.code)));

@@ -189,6 +189,7 @@ fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec,
         _ => bundle::read_appspec,
     };
     let read = reader(archive, &listing, appspec_name, &setup.limits)?;
+    bundle::check_made(&read.diagnostics)?;
     Ok((read.spec, listing))
 }
 

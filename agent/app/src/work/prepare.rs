@@ -30,7 +30,7 @@ use crate::setup::Setup;
 use crate::sources::signatures;
 use crate::work::bundle::{
     ReadAppspec, adapted_lines, may_change, plan_error_text, plan_install, problems_text, read_appspec,
-    read_kept_appspec, refuses_link, untold,
+    read_kept_appspec, refuses_link, untold, without_made_later,
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
@@ -271,12 +271,12 @@ fn check_install(
     listing: BundleListing,
 ) -> Result<Vec<String>, WorkFailure> {
     let later = job.deployment.commanded.is_some() || read.spec.extension.recheck_after_before_install;
-    if let Err(missing) = mounts::check_destinations(setup, &job.group, &read.spec, &listing) {
+    let spec = without_made_later(&read.spec, &read.diagnostics);
+    if let Err(missing) = mounts::check_destinations(setup, &job.group, &spec, &listing) {
         // BeforeInstall may mount it; it is checked again before the Install.
         return if later { Ok(vec![missing]) } else { Err(fail(missing)) };
     }
-    let planned =
-        plan_install(setup, &read.spec, listing, (Some(&job.group), &job.others), &job.deployment.request.policy);
+    let planned = plan_install(setup, &spec, listing, (Some(&job.group), &job.others), &job.deployment.request.policy);
     match planned {
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
         // The failed Install is taken back first, which changes what is in the way and gives its space back.

@@ -172,23 +172,23 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
         }
     };
     let found = in_turn(move || look(&setup, &job, revision, &paths)).await;
-    let (found, warnings) = found;
-    WorkResult::Checked { fault: found.err(), warnings }
+    let (fault, warnings) = found.unwrap_or_else(|failure| (Some(failure), Vec::new()));
+    WorkResult::Checked { fault, warnings }
 }
 
-/// What is wrong with it, and what was done to its entries.
+/// What is wrong with its appspec and scripts, and what was done to its entries.
+///
+/// # Errors
+/// It cannot be unpacked.
 fn look(
     setup: &Setup,
     job: &Job,
     revision: Revision,
     paths: &DeploymentPaths,
-) -> (Result<(), WorkFailure>, Vec<String>) {
+) -> Result<(Option<WorkFailure>, Vec<String>), WorkFailure> {
     let checked = paths.checked();
-    let Unpacked { listing, adapted } = match unpack_into(setup, job, revision, paths, &checked) {
-        Ok((_, unpacked)) => unpacked,
-        Err(failure) => return (Err(failure), Vec::new()),
-    };
-    (look_inside(setup, job, &checked, &listing), adapted_lines(&adapted))
+    let (_, Unpacked { listing, adapted }) = unpack_into(setup, job, revision, paths, &checked)?;
+    Ok((look_inside(setup, job, &checked, &listing).err(), adapted_lines(&adapted)))
 }
 
 fn look_inside(setup: &Setup, job: &Job, checked: &Path, listing: &BundleListing) -> Result<(), WorkFailure> {

@@ -11,11 +11,12 @@ use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Group, Request};
 use hostler_core::plan::judge_scripts;
 use hostler_core::store::Content;
+use hostler_host::archive::Unpacked;
 use hostler_host::remove_tree::remove_tree;
 
 use crate::setup::Setup;
 use crate::sources::signatures;
-use crate::work::bundle::{may_change, plan_error_text, plan_install, problems_text, read_appspec};
+use crate::work::bundle::{may_change, plan_error_text, plan_install, problems_text, read_appspec, without_made_later};
 use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin, unpacked_before};
 use crate::work::finish::has_room;
 use crate::work::last_install::Installs;
@@ -90,7 +91,7 @@ async fn bring(
 fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -> Result<(), WorkFailure> {
     let group = &ground.0;
     let archive = staging.archive();
-    let (_, listing) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
+    let (_, Unpacked { listing, .. }) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
     let read = read_appspec(&archive, &listing, request.policy.appspec_name.as_deref(), &setup.limits)?;
     let recheck = read.spec.extension.recheck_after_before_install;
     let revision = scripts::Revision {
@@ -107,7 +108,8 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
     if !errors.is_empty() {
         return Err(fail(problems_text(&errors)));
     }
-    match plan_install(setup, &read.spec, listing, (Some(&ground.0), &ground.1), &request.policy) {
+    let spec = without_made_later(&read.spec, &read.diagnostics);
+    match plan_install(setup, &spec, listing, (Some(&ground.0), &ground.1), &request.policy) {
         Ok(_) => Ok(()),
         Err(error) if may_change(&error) && recheck => Ok(()),
         Err(error) => Err(fail(plan_error_text(&error))),

@@ -34,7 +34,8 @@ pub(super) fn copy(source: &File, staging: Staging, options: &UnpackOptions) -> 
     };
     walk(source, shown, &mut |found| copier.found(&found))?;
     let items = tree::settle(copier.items, &options.limits)?;
-    Ok(Unpacked { listing: staging.publish(items, top_mode, None)?, adapted: copier.notes.into_list() })
+    let adapted = copier.notes.into_list();
+    Ok(Unpacked { listing: staging.publish(items, top_mode, None)?, adapted })
 }
 
 struct Copier<'a> {

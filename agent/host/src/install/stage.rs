@@ -134,8 +134,9 @@ fn finish_directories<S: Steps>(
         work.steps.before(Step::Finish(number))?;
         // A directory inherits setgid from its parent, and so its files' group: that is the parent's owner's will.
         let inherited = rustix::fs::fstat(&*directory).map_err(host("read", path))?.st_mode & 0o2000;
-        perms::apply(directory.as_fd(), Object::Directory, 0o755 | inherited, attributes, &work.names)
-            .map_err(permissions(path))?;
+        // So is the access control list that a default one has given it.
+        let mode = perms::inherited_directory_mode(directory.as_fd()).map_err(permissions(path))? | inherited;
+        perms::apply(directory.as_fd(), Object::Directory, mode, attributes, &work.names).map_err(permissions(path))?;
         let is = safe_path::identity(&*directory).map_err(host("read", path))?;
         made.push(KnownPlace { path: path.clone(), is, destination: false });
     }

@@ -117,6 +117,15 @@ pub(super) fn admitting(list: Option<&[u8]>, mode: u32, uid: u32) -> Vec<u8> {
     encoded(entries)
 }
 
+/// The mode of a directory that is made below a default list, where it would be `mode` without one: the group's bits, which
+/// are the mask of its access list, are the list's; others get no more than either says.
+pub(super) fn mode_of_new(default: &[u8], mode: u32) -> u32 {
+    let list = decoded(default);
+    let group = find(&list, MASK).or(find(&list, GROUP_OBJ)).map_or(mode >> 3 & 7, u32::from);
+    let others = find(&list, OTHER).map_or(mode & 7, |others| mode & u32::from(others) & 7);
+    mode & !0o077 | (group & 7) << 3 | others
+}
+
 fn find(list: &[(u16, u32, u16)], tag: u16) -> Option<u16> {
     list.iter().find(|entry| entry.0 == tag).map(|entry| entry.2)
 }

@@ -123,3 +123,24 @@ fn an_selinux_context_keeps_what_the_appspec_leaves_open() {
     assert_eq!(full(current, context(Some("u"), Some("s1"))), "u:object_r:httpd_sys_content_t:s1\0");
     assert_eq!(full("", context(None, None)), "system_u:object_r:httpd_sys_content_t:s0\0");
 }
+
+#[test]
+fn a_default_list_decides_the_groups_bits_of_a_new_directory() {
+    let list = |given: &[AclEntry]| {
+        let names = Names::default();
+        acl::lists(given, 0o755, Object::Directory, &names).unwrap().default.unwrap()
+    };
+    let base = |tag, permissions| AclEntry { default: true, tag, permissions };
+    let named = entry(true, user("root"), 7);
+    // (what the list holds, the mode)
+    let cases = [
+        // Without a mask of its own, the list's is its group's.
+        (vec![named.clone(), base(AclTag::GroupOwner, 5)], 0o755),
+        (vec![named.clone(), base(AclTag::Mask, 7)], 0o775),
+        (vec![named, base(AclTag::Mask, 7), base(AclTag::Other, 0)], 0o770),
+        (vec![base(AclTag::GroupOwner, 7), base(AclTag::Other, 7)], 0o775),
+    ];
+    for (given, mode) in cases {
+        assert_eq!(acl::mode_of_new(&list(&given), 0o755), mode, "{given:?}");
+    }
+}

@@ -87,6 +87,10 @@ codes! {
     /// A value of the agent's configuration that is missing or cannot be used.
     InvalidConfiguration "invalid-configuration" Error,
 
+    /// A files entry whose source BeforeInstall is to make.
+    SourceMadeLater "source-made-later" Warning,
+    /// A hook whose script BeforeInstall is to make.
+    ScriptMadeLater "script-made-later" Warning,
     /// Entries of an archive whose names begin with a slash.
     LeadingSlash "leading-slash" Warning,
     /// Files with capabilities, which a bundle does not keep.

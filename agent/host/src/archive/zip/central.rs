@@ -97,8 +97,9 @@ impl Reader<'_> {
         }
         match (path, kind) {
             (Some(path), kind) => {
-                let item = Item::named(path, kind, mode, modified(header), has_slash);
-                self.contents.items.push(Item { record: index, ..item });
+                let mut item = Item::named(path, kind, mode, modified(header), has_slash);
+                item.record = index;
+                self.contents.items.push(item);
             }
             (None, EntryKind::Directory) => self.contents.top_mode = mode,
             (None, _) => return Err(ArchiveError::entry(name, EntryProblem::NoName)),

@@ -29,7 +29,8 @@ impl ReaderAt for At<'_> {
 pub(super) fn damaged(error: rawzip::Error) -> ArchiveError {
     ArchiveError::Damaged {
         place: Place::End,
-        problem: "its table of contents cannot be read; the archive may be cut short".to_owned(),
+        problem: "its table of contents cannot be read; the archive may be cut short, or one piece of several"
+            .to_owned(),
         source: Some(io::Error::other(error)),
     }
 }

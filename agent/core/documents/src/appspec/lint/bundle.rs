@@ -24,20 +24,24 @@ pub fn lint_bundle(
     limits: &Limits,
 ) -> Vec<Diagnostic> {
     let mut findings = Findings::new(name, limits.diagnostics);
-    let mut names = Names { listing, searches_left: SEARCHES };
+    let mut names = Names { listing, searches_left: SEARCHES, maker: Maker::of(spec, listing) };
+    let mut all_there = true;
     for file in &spec.files {
-        source(file, &mut names, &mut findings);
+        all_there &= source(file, &mut names, &mut findings);
     }
     let mut checked = BTreeSet::new();
-    for script in spec.hooks.iter().flat_map(|hooks| &hooks.scripts) {
-        if let Some(path) = bundle_path(&script.location)
-            && checked.insert(path.clone())
-        {
-            self::script(script, &path, &mut names, heads, &mut findings);
+    for hooks in &spec.hooks {
+        for script in &hooks.scripts {
+            if let Some(path) = bundle_path(&script.location)
+                && checked.insert(path.clone())
+            {
+                self::script((&hooks.event, script), &path, &mut names, heads, &mut findings);
+            }
         }
     }
     leftovers(listing, &mut findings);
-    if let Some(installed) = Installed::new(spec, listing) {
+    // What is not there yet may be what an entry of `permissions` is for.
+    if let Some(installed) = Installed::new(spec, listing).filter(|_| all_there) {
         installed.permissions(&spec.permissions, &mut findings);
     }
     findings.into_list()
@@ -46,10 +50,49 @@ pub fn lint_bundle(
 /// Most searches of the whole listing for a similar name: they are a help, and must not cost minutes.
 const SEARCHES: usize = 20;
 
-/// The listing, and how often it may still be searched.
+/// The listing, how often it may still be searched, and whether scripts may add to it.
 struct Names<'l> {
     listing: &'l BundleListing,
     searches_left: usize,
+    maker: Maker,
+}
+
+/// Whether BeforeInstall may make what the bundle lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// It has no script that is in the bundle.
+    Nothing,
+    /// It has one, and the appspec does not say that it makes something.
+    Unsaid,
+    /// The appspec has everything checked again when it is done.
+    BeforeInstall,
+}
+
+const BEFORE_INSTALL: &str = "BeforeInstall";
+const PACK: &str = "pack it into the bundle, or correct the path, which begins at the bundle's top";
+const IF_MADE: &str =
+    "; if BeforeInstall makes it, pack a placeholder, or set `hostler: {install: {recheck_after: BeforeInstall}}`";
+const MADE_LATER: &str =
+    "BeforeInstall must make it in the bundle's directory: it is looked for again before the Install";
+
+impl Maker {
+    fn of(spec: &AppSpec, listing: &BundleListing) -> Self {
+        let is_there =
+            |script: &HookScript| bundle_path(&script.location).is_some_and(|path| listing.get(&path).is_some());
+        match spec.scripts(BEFORE_INSTALL).iter().any(is_there) {
+            false => Self::Nothing,
+            true if spec.extension.recheck_after_before_install => Self::BeforeInstall,
+            true => Self::Unsaid,
+        }
+    }
+
+    /// What to do about something that the bundle holds nowhere.
+    fn help(self) -> String {
+        match self {
+            Self::Unsaid => format!("{PACK}{IF_MADE}"),
+            Self::Nothing | Self::BeforeInstall => PACK.to_owned(),
+        }
+    }
 }
 
 /// Whether the listing cannot tell what is at a path, because a link leads there.
@@ -60,19 +103,25 @@ fn is_behind_link(path: &Path, listing: &BundleListing) -> bool {
         .any(|entry| matches!(entry.kind, EntryKind::Symlink { .. }))
 }
 
-fn source(file: &FileMapping, names: &mut Names, findings: &mut Findings) {
+/// Looks at one entry of `files`; `false` if its source is still to be made.
+fn source(file: &FileMapping, names: &mut Names, findings: &mut Findings) -> bool {
     let listing = names.listing;
-    let Some(path) = bundle_path(&file.source).filter(|path| !path.as_os_str().is_empty()) else { return };
+    let Some(path) = bundle_path(&file.source).filter(|path| !path.as_os_str().is_empty()) else { return true };
     let Some(entry) = listing.get(&path) else {
         if !is_behind_link(&path, listing) {
+            if names.maker == Maker::BeforeInstall {
+                let message = format!("the bundle holds no {} yet", quoted(&file.source));
+                findings.add(Code::SourceMadeLater, Some(file.source_at), message).help(MADE_LATER);
+                return false;
+            }
             let message = format!("the bundle holds no {}", quoted(&file.source));
             let found = findings.add(Code::SourceAbsent, Some(file.source_at), message);
             found.help(match names.similar(&path) {
                 Some(other) => format!("did you mean {}?", quoted(&other)),
-                None => "pack it into the bundle, or correct the path, which begins at the bundle's top".to_owned(),
+                None => names.maker.help(),
             });
         }
-        return;
+        return true;
     };
     let repeats = host_path(&file.destination).file_name().is_some_and(|name| Some(name) == path.file_name());
     if repeats && entry.kind != EntryKind::Directory {
@@ -83,6 +132,7 @@ fn source(file: &FileMapping, names: &mut Names, findings: &mut Findings) {
             .add(Code::DestinationRepeatsName, Some(file.destination_at), message)
             .help("name the directory alone, without the name of the file");
     }
+    true
 }
 
 impl Names<'_> {
@@ -107,7 +157,7 @@ impl Names<'_> {
 }
 
 fn script(
-    script: &HookScript,
+    (event, script): (&str, &HookScript),
     path: &Path,
     names: &mut Names,
     heads: &BTreeMap<PathBuf, Vec<u8>>,
@@ -119,6 +169,11 @@ fn script(
         if !path.as_os_str().is_empty() && is_behind_link(path, listing) {
             return;
         }
+        if names.maker == Maker::BeforeInstall && event != BEFORE_INSTALL {
+            let message = format!("the bundle holds no script {location} yet");
+            findings.add(Code::ScriptMadeLater, Some(script.at), message).help(MADE_LATER);
+            return;
+        }
         let found = findings.add(Code::ScriptAbsent, Some(script.at), format!("the bundle holds no script {location}"));
         let command = script.location.split_whitespace().next().and_then(bundle_path);
         let has_arguments = script.location.contains(char::is_whitespace)
@@ -128,7 +183,8 @@ fn script(
                 "`location` is a path and nothing else; put the arguments into a script of their own".to_owned()
             }
             Some(other) => format!("did you mean {}?", quoted(&other)),
-            None => "pack it into the bundle, or correct the path, which begins at the bundle's top".to_owned(),
+            None if event != BEFORE_INSTALL => names.maker.help(),
+            None => PACK.to_owned(),
         });
         return;
     };

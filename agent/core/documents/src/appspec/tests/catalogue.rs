@@ -29,6 +29,8 @@ const fn with(code: Code, text: &'static str, bundle: &'static [(&'static str, u
 const START: &str = "version: 0.0\nos: linux\nhooks:\n  ApplicationStart:\n    - location: scripts/start.sh\n      timeout: 60\n      runas: web\n";
 const FILES: &str = "version: 0.0\nos: linux\nfiles:\n  - source: conf/app.conf\n    destination: /etc/app/app.conf\n";
 
+const LATER: &str = "version: 0.0\nos: linux\nfiles:\n  - source: secrets.env\n    destination: /etc/app\nhooks:\n  BeforeInstall:\n    - location: make.sh\n  ApplicationStart:\n    - location: made.sh\nhostler:\n  install: {recheck_after: BeforeInstall}\n";
+
 const CASES: &[Case] = &[
     alone(Code::TooLarge, "version: 0.0\n# and more bytes than the test allows\n#################################################################\n#################################################################\n#################################################################\n#################################################################\n#################################################################\n#################################################################\n#################################################################\n"),
     Case { code: Code::NotUtf8, text: b"version: 0.0\nos: linux\nhooks:\n  BeforeInstall:\n    - location: scripts/d\xe9but.sh\n", bundle: &[], host_lacks: &[] },
@@ -56,6 +58,8 @@ const CASES: &[Case] = &[
     with(Code::SourceAbsent, "version: 0.0\nos: linux\nfiles:\n  - source: Conf/app.conf\n    destination: /etc/app\n", &[("conf/app.conf", 0o644, "x")]),
     with(Code::ScriptAbsent, "version: 0.0\nos: linux\nhooks:\n  ApplicationStart:\n    - location: scripts/start.sh --now\n", &[("scripts/start.sh", 0o755, "#!/bin/sh\n")]),
     with(Code::ScriptHasCarriageReturns, START, &[("scripts/start.sh", 0o755, "#!/bin/bash\r\nsystemctl start web\r\n")]),
+    with(Code::SourceMadeLater, LATER, &[("make.sh", 0o755, "#!/bin/sh\n")]),
+    with(Code::ScriptMadeLater, LATER, &[("make.sh", 0o755, "#!/bin/sh\n"), ("secrets.env", 0o600, "x")]),
     with(Code::Leftovers, FILES, &[("conf/app.conf", 0o644, "x"), (".git/HEAD", 0o644, "x"), (".git/config~", 0o644, "x"), (".gitignore", 0o644, "x"), ("conf/.app.conf.swp", 0o600, "x"), ("conf/._app.conf", 0o644, "x"), ("conf/#app.conf#", 0o644, "x"), ("node_modules/.cache/x", 0o644, "x"), ("node_modules/a.js", 0o644, "x")]),
     alone(Code::ByteOrderMark, "\u{feff}version: 0.0\nos: linux\n"),
     alone(Code::Aliases, "version: 0.0\nos: linux\nhooks:\n  BeforeInstall: &steps\n    - location: a.sh\n  AfterInstall: *steps\n"),
