@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use crate::support::crash_support::{Bundle, EVENTS_WITH_HOOKS, Host, tree};
+use crate::support::skip;
 
 /// A bundle whose every hook writes down what it sees of the agent's below the destination's parent.
 fn watching(host: &Host, version: &str, fails: bool) -> std::path::PathBuf {
@@ -79,6 +80,6 @@ fn a_program_that_runs_is_found_by_its_path_after_an_update() {
     assert_eq!(fs::read_to_string(seen).unwrap(), format!("{} (deleted)\n", server.display()));
     match tool {
         Some(_) => assert!(!running.0.wait().unwrap().success(), "it was stopped by a signal"),
-        None => println!("skipped: there is no start-stop-daemon here"),
+        None => skip("there is no start-stop-daemon here"),
     }
 }

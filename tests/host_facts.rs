@@ -10,6 +10,7 @@ use crate::codedeploy::local::{self, local};
 use crate::codedeploy::{IN_PLACE, daemon, deployment_root, put, served, whole};
 use crate::support::codedeploy::{s3, specification};
 use crate::support::crash_support::{Bundle, Ended, Host, Mount, root_or_skip, write};
+use crate::support::skip;
 
 const STOP_TO_INSTALL: [&str; 4] = ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install"];
 
@@ -51,7 +52,7 @@ fn follow_once(host: &Host) -> Ended {
 fn may(program: &str, arguments: &[&str]) -> bool {
     let output = Command::new(program).args(arguments).output().unwrap();
     if !output.status.success() {
-        eprintln!("skipped: {program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        skip(format_args!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     output.status.success()
 }

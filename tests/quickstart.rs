@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::skip;
+
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Runs the quickstart with the built program; `who` is what the command line begins with.
@@ -40,7 +42,7 @@ fn the_quickstart_deploys_and_updates() {
 #[test]
 fn the_quickstart_needs_no_root() {
     if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("skipped: only root can become another user; the other test runs it without root already");
+        skip("only root can become another user; the other test runs it without root already");
         return;
     }
     // Where the checkout and the program lie, another user may have no access.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::crash_support::{Bundle, Ended, Host};
+use crate::support::skip;
 use crate::support::syncs::{SYNC_CALLS, Step, steps};
 
 const MOST: usize = 4;
@@ -21,7 +22,7 @@ fn traced(host: &Host, bundle: &Path) -> Option<Vec<Step>> {
     match trace("true".as_ref()).output() {
         Ok(probe) if probe.status.success() => {}
         other => {
-            eprintln!("skipped: strace cannot trace here: {other:?}");
+            skip(format_args!("strace cannot trace here: {other:?}"));
             return None;
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::{SCRIPT, good_for_anybody};
 use crate::support::scratch::{GROUP, Host, Output, golden};
+use crate::support::skip;
 
 /// A host with a bundle that anybody can deploy.
 fn host() -> Host {
@@ -50,7 +51,7 @@ fn a_bundle_that_cannot_be_pushed() {
 #[test]
 fn a_store_that_cannot_be_written() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: becoming another user needs root");
+        skip("becoming another user needs root");
         return;
     }
     let host = host();

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{GOOD, SCRIPT, host_with_good};
 use crate::support::scratch::{Host, golden};
+use crate::support::skip;
 
 /// Runs `validate` on a path of the host, compares what is printed with the golden text, and returns the exit code.
 fn validated(host: &Host, name: &str, arguments: &[&str]) -> i32 {
@@ -162,7 +163,7 @@ fn what_is_no_bundle() {
 #[test]
 fn what_cannot_be_read() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: becoming another user needs root");
+        skip("becoming another user needs root");
         return;
     }
     use std::os::unix::fs::PermissionsExt;

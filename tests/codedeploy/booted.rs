@@ -9,6 +9,7 @@ use crate::support::crash_support::{PATIENCE, write};
 use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{INSTALL, Kind, Packages, state};
+use crate::support::skip;
 
 /// `codedeploy-agent start|stop`, as far as systemd and people see it.
 const STAND_IN: &str = r#"#!/bin/bash
@@ -65,7 +66,7 @@ fn agent_at(root: &Path) {
 fn links(script: &str) -> Option<tempfile::TempDir> {
     let tool = if script.ends_with("deb") { "cargo-deb" } else { "cargo-generate-rpm" };
     if Command::new(tool).arg("--help").output().is_err() {
-        eprintln!("skipped: {tool} is missing (cargo install --locked {tool})");
+        skip(format_args!("{tool} is missing (cargo install --locked {tool})"));
         return None;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::support::crash_support::{Ended, HOSTLER, write};
+use crate::support::skip;
 
 /// The program by another name.
 pub fn by_name(host: &Host, name: &str, arguments: &[&str]) -> Ended {
@@ -46,7 +47,7 @@ fn the_agents_verbs_are_the_services() {
 fn the_links_come_in_a_package_of_their_own() {
     let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|found| found.status.success());
     if !has("cargo-deb") || !has("dpkg-deb") {
-        eprintln!("skipped: packages need cargo-deb and dpkg-deb");
+        skip("packages need cargo-deb and dpkg-deb");
         return;
     }
     let directory = tempfile::tempdir().unwrap();

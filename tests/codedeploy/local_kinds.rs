@@ -3,6 +3,7 @@
 use super::local::{bundle, local};
 use super::*;
 use crate::support::crash_support::write;
+use crate::support::skip;
 
 /// Packs what is in a directory, in the directory's parent, with the words of a command.
 fn packed(directory: &Path, name: &str, tool: &[&str], what: &str) -> PathBuf {
@@ -16,7 +17,7 @@ fn packed(directory: &Path, name: &str, tool: &[&str], what: &str) -> PathBuf {
 #[test]
 fn every_type_of_bundle_is_deployed() {
     if Command::new("zip").arg("-v").output().is_err() {
-        eprintln!("skipped: zip is missing");
+        skip("zip is missing");
         return;
     }
     let kinds: [(&str, &[&str], &str); 6] = [

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::support::skip;
 
 const EVENTS: [&str; 3] = ["DownloadBundle", "Install", "AfterInstall"];
 
@@ -176,7 +177,7 @@ fn a_refused_conflict_leaves_the_old_release_where_it_is() {
 #[test]
 fn every_type_of_bundle_comes_from_the_service() {
     if Command::new("zip").arg("-v").output().is_err() {
-        eprintln!("skipped: zip is missing");
+        skip("zip is missing");
         return;
     }
     let (host, service) = served();

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::crash_support::{Bundle, Ended, Host, hook_lines_of, tree};
+use crate::support::skip;
 
 type Tree = BTreeMap<PathBuf, String>;
 
@@ -237,7 +238,7 @@ pub fn kill_before(command: &Command, strace: &[&str], calls: &str, number: u32)
 pub fn strace_or_skip() -> bool {
     let there = Command::new("strace").arg("-V").output().is_ok();
     if !there {
-        eprintln!("skipped: there is no strace");
+        skip("there is no strace");
     }
     there
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Tree;
 use crate::support::crash_support::{Bundle, HOSTLER, Host, root_or_skip, tree, write};
+use crate::support::skip;
 
 /// A host that is used by a user who is not root, or `None` with a printed reason.
 fn plain_user() -> Option<Host> {
@@ -15,7 +16,7 @@ fn plain_user() -> Option<Host> {
     }
     let host = host.used_by(65534);
     if host.command(&["--version"]).output().is_err() {
-        eprintln!("skipped: another user cannot run {HOSTLER}");
+        skip(format_args!("another user cannot run {HOSTLER}"));
         return None;
     }
     Some(host)
@@ -80,7 +81,7 @@ fn what_root_keeps_is_not_shown_to_others_as_nothing() {
     host.deploy(&Bundle::new(&host, "v1").app().write(), &[]).with_code(0);
     let host = host.used_by(65534);
     if host.command(&["--version"]).output().is_err() {
-        eprintln!("skipped: another user cannot run {HOSTLER}");
+        skip(format_args!("another user cannot run {HOSTLER}"));
         return;
     }
     for arguments in [&["status"][..], &["history"], &["logs"]] {

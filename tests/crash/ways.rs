@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::support::crash_support::{Bundle, Host, root_or_skip, tree, write};
+use crate::support::skip;
 
 const NOBODY: u32 = 65534;
 
@@ -238,7 +239,7 @@ fn an_agent_of_an_ordinary_user_goes_where_that_user_leads() {
     site.give("app");
     let site = Site { host: site.host.used_by(NOBODY) };
     if site.host.command(&["--version"]).output().is_err() {
-        eprintln!("skipped: another user cannot run the program");
+        skip("another user cannot run the program");
         return;
     }
     for version in ["v1", "v2"] {

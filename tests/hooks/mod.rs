@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookResult, HookRun};
 use hostler_host::hooks::{self, Launcher};
 
+use crate::support::skip;
+
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler");
 
@@ -216,7 +218,7 @@ fn kill_hard(pid: i32) {
 fn is_root(test: &str) -> bool {
     let root = nix::unistd::Uid::effective().is_root();
     if !root {
-        println!("skipped: {test} needs root");
+        skip(format_args!("{test} needs root"));
     }
     root
 }

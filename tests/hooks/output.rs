@@ -7,6 +7,7 @@ use hostler_core::hook::HookOutcome;
 use hostler_core::ids::Sha256Digest;
 
 use super::{Bench, await_end, eventually, is_root, lives, pid_in};
+use crate::support::skip;
 
 const SUCCESS: HookOutcome = HookOutcome::Exited { code: 0 };
 
@@ -128,7 +129,7 @@ fn a_full_disk_costs_lines_and_no_outcome() {
         .arg(&small)
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: a tmpfs cannot be mounted here");
+        skip("a tmpfs cannot be mounted here");
         return;
     }
     bench.run.scripts_log = small.join("scripts.log");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hostler_core::hook::HookOutcome;
 
 use super::{Bench, eventually, is_root, kill_hard, lives, pid_in, write_script};
+use crate::support::skip;
 
 /// The unit's control group; gone with its value.
 struct Unit(PathBuf);
@@ -30,13 +31,13 @@ fn in_unit(bench: &mut Bench) -> Option<Unit> {
     }
     let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
     let Some(mount) = mounts.into_iter().find(|mount| Path::new(mount).join("cgroup.procs").exists()) else {
-        println!("skipped: no cgroup v2 here");
+        skip("no cgroup v2 here");
         return None;
     };
     let name = bench.directory.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
     let path = Path::new(mount).join(format!("hostler-hook-test-{name}.service"));
     if let Err(error) = fs::create_dir(&path) {
-        println!("skipped: no control group can be made here: {error}");
+        skip(format_args!("no control group can be made here: {error}"));
         return None;
     }
     bench.program = bench.path("in-unit");

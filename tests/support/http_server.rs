@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::skip;
+
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 64 * 1024;
 
@@ -177,7 +179,7 @@ impl Server {
         F: Future<Output = Reply> + Send + 'static,
     {
         let bound = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0));
-        let listener = bound.inspect_err(|error| eprintln!("skipped: no IPv6 here: {error}")).ok()?;
+        let listener = bound.inspect_err(|error| skip(format_args!("no IPv6 here: {error}"))).ok()?;
         Some(Self::launch(handler, None, listener))
     }
 

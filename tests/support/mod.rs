@@ -13,6 +13,7 @@ pub mod logs_service;
 pub mod machine;
 pub mod moto;
 pub mod packages;
+mod requirement;
 pub mod s3_front;
 pub mod scratch;
 pub mod sigv4;
@@ -20,3 +21,4 @@ pub mod syncs;
 mod tree;
 
 pub use eventually::eventually;
+pub use requirement::skip;

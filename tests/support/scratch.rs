@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::machine::SYSTEM_PATH;
+use super::skip;
 
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler");
@@ -88,11 +89,11 @@ impl Host {
             Ok(output) if output.status.success() => Some(host),
             Ok(output) => {
                 let reason = String::from_utf8_lossy(&output.stderr).into_owned();
-                eprintln!("skipped: no mount namespace with users of its own: {}", reason.trim());
+                skip(format_args!("no mount namespace with users of its own: {}", reason.trim()));
                 None
             }
             Err(error) => {
-                eprintln!("skipped: no mount namespace with users of its own: {error}");
+                skip(format_args!("no mount namespace with users of its own: {error}"));
                 None
             }
         }

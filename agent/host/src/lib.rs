@@ -39,4 +39,6 @@ pub mod signature;
 pub mod socket;
 pub mod store_dir;
 pub mod tail;
+#[cfg(test)]
+mod test_support;
 pub mod users;

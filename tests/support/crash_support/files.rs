@@ -7,6 +7,8 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::super::skip;
+
 /// Writes a file and the directories above it.
 pub fn write(path: &Path, content: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -61,7 +63,7 @@ impl Mount {
         match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
             Ok(()) => Some(Self(path.to_owned())),
             Err(error) => {
-                eprintln!("skipped: cannot mount a tmpfs: {error}");
+                skip(format_args!("cannot mount a tmpfs: {error}"));
                 None
             }
         }

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 pub use self::bundle::{Bundle, EVENTS_WITH_HOOKS, hook_lines_of};
 pub use self::files::{Mount, tree, write};
 use super::eventually;
+use super::skip;
 
 /// Far more than anything here takes, also on a machine that does other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +29,7 @@ pub const HOSTLER: &str = env!("CARGO_BIN_EXE_hostler");
 pub fn root_or_skip(what: &str) -> bool {
     let root = nix::unistd::Uid::effective().is_root();
     if !root {
-        eprintln!("skipped: {what} needs root");
+        skip(format_args!("{what} needs root"));
     }
     root
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::test_support::skip;
 
 const ROOM: usize = 600;
 
@@ -335,7 +336,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(place));
         }
-        println!("skipped: mounting a small file system needs root");
+        skip("mounting a small file system needs root");
         None
     }
 }

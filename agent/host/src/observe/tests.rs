@@ -10,6 +10,7 @@ use hostler_core::plan::{Change, ProblemCode, Summary};
 mod guarded;
 
 use super::*;
+use crate::test_support::{skip, without_root};
 
 fn spec(files: &[(&str, &str)]) -> AppSpec {
     let mapping = |(source, destination): &(&str, &str)| FileMapping {
@@ -197,7 +198,7 @@ fn a_removal_is_not_redirected_by_a_link_below_what_was_installed() {
 #[test]
 fn a_link_that_somebody_else_made_does_not_redirect_a_removal() {
     if !geteuid().is_root() {
-        println!("skipped: only root can make another user's link");
+        skip("only root can make another user's link");
         return;
     }
     let root = tempfile::tempdir().unwrap();
@@ -215,15 +216,13 @@ fn a_link_that_somebody_else_made_does_not_redirect_a_removal() {
 
 #[test]
 fn a_directory_in_which_the_agent_may_not_write_is_a_problem() {
-    if geteuid().is_root() {
-        println!("skipped: root may write everywhere");
-        return;
-    }
     let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let locked = root.path().join("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
-    let problems = make(root.path(), &spec(&[("/", "/locked")]), &listing(&["a", "b"]), &[]).unwrap_err();
+    let look = || make(root.path(), &spec(&[("/", "/locked")]), &listing(&["a", "b"]), &[]);
+    let problems = without_root(look).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!((problems[0].code, problems[0].path.as_deref()), (ProblemCode::NotWritable, Some(Path::new("/locked"))));
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();

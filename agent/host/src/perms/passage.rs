@@ -166,6 +166,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::test_support::skip;
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn a_closed_directory_lets_those_pass_who_were_let_pass_and_nobody_else() {
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: other users take root");
+            skip("other users take root");
             return;
         }
         let top = tempfile::tempdir().unwrap();
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(mode(&directory) & 0o007, 0, "{:o}", mode(&directory));
         match let_pass(&directory, &user(64001)).unwrap() {
             Passage::Given => {}
-            Passage::ForEveryone { why } => return println!("skipped: {why}: {}", top.path().display()),
+            Passage::ForEveryone { why } => return skip(format_args!("{why}: {}", top.path().display())),
         }
         assert!(reads(64001, &file) && !reads(64002, &file));
         // Again, another one, and closed again as at the agent's next start: nobody loses the passage.

@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use hostler_core::appspec::spec::{AclEntry, AclTag};
 
 use super::*;
+use crate::test_support::skip;
 
 fn entry(default: bool, tag: AclTag, permissions: u8) -> AclEntry {
     AclEntry { default, tag, permissions }
@@ -75,7 +76,7 @@ fn lists_that_cannot_be_meant_are_refused_by_name() {
 #[test]
 fn setuid_survives_an_owner_and_everything_is_put_back() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: giving a file to somebody else takes root");
+        skip("giving a file to somebody else takes root");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -99,7 +100,7 @@ fn setuid_survives_an_owner_and_everything_is_put_back() {
     };
     match apply(file.as_fd(), Object::Directory, 0o755, &attributes, &Names::default()) {
         Err(PermissionError::NoAcls) => {
-            println!("skipped: no access control lists in {}", path.display());
+            skip(format_args!("no access control lists in {}", path.display()));
             return;
         }
         other => other.unwrap(),

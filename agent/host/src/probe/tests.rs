@@ -8,6 +8,7 @@ use hostler_core::health::{HttpProbe, ProcessProbe};
 use nix::unistd::Uid;
 
 use super::*;
+use crate::test_support::skip;
 
 fn check(probe: Probe) -> Check {
     Check {
@@ -144,7 +145,7 @@ fn a_script_gets_nothing_of_the_agents() {
 #[test]
 fn a_script_runs_as_its_user() {
     if !Uid::effective().is_root() {
-        eprintln!("skipped: running as another user needs root");
+        skip("running as another user needs root");
         return;
     }
     let runas = |name: &str| Probe::Command { location: "/bin/sh".to_owned(), runas: Some(name.to_owned()) };

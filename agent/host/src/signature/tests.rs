@@ -9,6 +9,7 @@ use hostler_core::release::{
 };
 
 use super::*;
+use crate::test_support::skip;
 
 const BOTH: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::EcdsaP256];
 
@@ -234,7 +235,7 @@ fn releases_are_judged_with_real_signatures() {
 #[test]
 fn openssl_reads_our_keys_and_agrees_about_signatures() {
     if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("skipped: openssl is not installed");
+        skip("openssl is not installed");
         return;
     }
     let scratch = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
+use crate::test_support::skip;
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -394,7 +395,7 @@ fn a_full_disk_changes_nothing_and_says_so() {
     let place = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(place.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        println!("skipped: mounting a small file system needs root");
+        skip("mounting a small file system needs root");
         return;
     }
     let result = std::panic::catch_unwind(|| {
@@ -419,7 +420,7 @@ fn a_full_disk_changes_nothing_and_says_so() {
 #[test]
 fn readers_need_no_permission_to_write() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: becoming another user needs root");
+        skip("becoming another user needs root");
         return;
     }
     let (directory, store) = new_store();

@@ -10,6 +10,7 @@ use hostler_core::bundle::{BundleType, EntryKind};
 
 use super::support::{Room, snapshot};
 use crate::archive::{UnpackOptions, detect, pack};
+use crate::test_support::skip;
 
 /// Runs a tool; false with a printed reason if this host does not have it.
 fn run(directory: &Path, command: &[&str]) -> bool {
@@ -19,7 +20,7 @@ fn run(directory: &Path, command: &[&str]) -> bool {
             true
         }
         Err(error) => {
-            println!("skipped: {} cannot be run: {error}", command[0]);
+            skip(format_args!("{} cannot be run: {error}", command[0]));
             false
         }
     }

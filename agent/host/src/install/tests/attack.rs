@@ -16,6 +16,7 @@ use super::*;
 use crate::archive;
 use crate::install::outcome::installed_places;
 use crate::observe::observe;
+use crate::test_support::skip;
 
 const NOBODY: u32 = 65534;
 /// Rounds of the ordinary suite; `HOSTLER_ATTACK_ROUNDS` asks for others.
@@ -227,7 +228,7 @@ impl Drop for StopAtEnd<'_> {
 #[test]
 fn a_canary_is_untouched_while_a_user_swaps_every_step() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root can be led anywhere");
+        skip("only root can be led anywhere");
         return;
     }
     let rounds = std::env::var("HOSTLER_ATTACK_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
@@ -313,7 +314,7 @@ impl Steps for Swaps {
 #[test]
 fn a_canary_is_untouched_whichever_step_meets_a_swap() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root can be led anywhere");
+        skip("only root can be led anywhere");
         return;
     }
     let (mut met, mut stood) = (0, 0);

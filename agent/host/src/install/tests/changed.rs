@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileTypeExt;
 
 use super::*;
+use crate::test_support::skip;
 
 /// Changes the host of an update and expects an error that names this path.
 fn refused(change: impl FnOnce(&World), path: &str) -> InstallError {
@@ -255,7 +256,7 @@ fn a_link_below_a_destination_is_followed_by_safe_steps_only() {
     assert!(!world.host("/mnt/storage/keep").exists());
 
     if std::os::unix::fs::lchown(world.host("/srv/app/storage"), Some(33), None).is_err() {
-        eprintln!("skipped: only root may give files away");
+        skip("only root may give files away");
         return;
     }
     let error = world.run(&Faulty::never()).unwrap_err();

@@ -1,6 +1,7 @@
 //! What a successful run, commit and undo leave behind.
 
 use super::*;
+use crate::test_support::skip;
 
 #[test]
 fn an_update_brings_everything_that_the_plan_says() {
@@ -113,7 +114,7 @@ fn nothing_to_do_and_nothing_there() {
 #[test]
 fn a_staged_tree_gets_permissions_with_everything_in_it() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: giving files away takes root");
+        skip("giving files away takes root");
         return;
     }
     let mut world = World::empty();

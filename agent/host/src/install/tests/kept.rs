@@ -1,6 +1,7 @@
 //! What is kept for the way back, where and how.
 
 use super::*;
+use crate::test_support::skip;
 
 /// Names of ours below the root.
 fn ours(world: &World) -> Vec<PathBuf> {
@@ -148,7 +149,7 @@ fn an_immutable_file_is_named_and_everything_stays() {
             done.is_ok_and(|done| done.status.success())
         };
         if !attribute("+i") {
-            println!("skipped: no file can be made immutable here");
+            skip("no file can be made immutable here");
             return;
         }
         let before = world.tree();

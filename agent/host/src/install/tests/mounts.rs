@@ -1,6 +1,7 @@
 //! Destinations on mounts of their own: a link and a rename stay within one.
 
 use super::*;
+use crate::test_support::skip;
 
 /// Something mounted, until it is dropped.
 pub(crate) struct Mounted(PathBuf);
@@ -13,13 +14,13 @@ impl Mounted {
 
     fn mount(at: &Path, what: &[&str]) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: mounting takes root");
+            skip("mounting takes root");
             return None;
         }
         match Command::new("mount").args(what).arg(at).output() {
             Ok(output) if output.status.success() => Some(Self(at.to_owned())),
             other => {
-                println!("skipped: cannot mount here: {other:?}");
+                skip(format_args!("cannot mount here: {other:?}"));
                 None
             }
         }
@@ -147,7 +148,7 @@ fn a_file_system_that_decides_owners_keeps_backups_as_every_other() {
     std::fs::create_dir(&source).unwrap();
     let options = ["--force-user=daemon", "--force-group=daemon", "--chown-ignore", "--chgrp-ignore"];
     if !succeeds(Command::new("bindfs").args(options).arg(&source).arg(world.host("/data"))) {
-        println!("skipped: there is no bindfs here");
+        skip("there is no bindfs here");
         return;
     }
     let _mounted = Mounted(world.host("/data"));
@@ -190,14 +191,14 @@ fn projects_bound_such_trees() {
     let image = world.dir.path().join("image");
     std::fs::File::create(&image).unwrap().set_len(320 << 20).unwrap();
     if !succeeds(Command::new("mkfs.xfs").arg("-q").arg(&image)) {
-        println!("skipped: no xfs can be made here");
+        skip("no xfs can be made here");
         return;
     }
     let Some(_mounted) = Mounted::mount(&world.host("/data"), &["-o", "loop", image.to_str().unwrap()]) else { return };
     world.old_directory("/data/app");
     for (directory, project) in [("/data", "8"), ("/data/app", "7")] {
         if !succeeds(Command::new("chattr").args(["-p", project, "+P"]).arg(world.host(directory))) {
-            println!("skipped: there are no projects here");
+            skip("there are no projects here");
             return;
         }
     }

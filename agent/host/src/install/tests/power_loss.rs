@@ -8,6 +8,7 @@ use hostler_core::appspec::spec::{AclEntry, AclTag};
 
 use super::disk::{Change, Disk, Image, Point, Tops};
 use super::*;
+use crate::test_support::skip;
 
 /// Random selections at each moment; the seed is in the message of what fails.
 const SELECTIONS: u64 = 4;
@@ -94,7 +95,7 @@ fn give_permissions(world: &mut World) {
     let top = std::fs::File::open(world.archive()).unwrap();
     let attributes = Attributes { acls: lists.clone(), ..Attributes::default() };
     if perms::apply(top.as_fd(), perms::Object::Directory, 0o755, &attributes, &Names::default()).is_err() {
-        eprintln!("there are no access control lists here: tried without");
+        skip("no access control lists here: tried without");
         lists.clear();
     }
     let owner = nix::unistd::Uid::effective().is_root().then_some(12);
@@ -354,7 +355,7 @@ fn power_fails_everywhere(links: Links, prepared: bool, two_file_systems: bool) 
     for commits in [false, true] {
         let elsewhere = two_file_systems.then(on_another_file_system).flatten();
         if two_file_systems && elsewhere.is_none() {
-            eprintln!("skipped: there are no two file systems for temporary files here");
+            skip("there are no two file systems for temporary files here");
             return;
         }
         let mut trial = Trial::new(links, prepared, elsewhere);
@@ -381,7 +382,7 @@ fn power_fails_everywhere(links: Links, prepared: bool, two_file_systems: bool) 
 #[test]
 fn a_journal_directory_that_a_killed_run_left_is_made_durable_by_the_next() {
     let Some(elsewhere) = on_another_file_system() else {
-        eprintln!("skipped: there are no two file systems for temporary files here");
+        skip("there are no two file systems for temporary files here");
         return;
     };
     let trial = Trial::new(Links::Yes, false, Some(elsewhere));

@@ -1,6 +1,7 @@
 //! The destination is on a file system of its own, which is not mounted when an Install is settled.
 
 use super::*;
+use crate::test_support::skip;
 
 /// An update whose destinations are on a volume that is mounted at `/srv`.
 struct Volume {
@@ -11,7 +12,7 @@ struct Volume {
 impl Volume {
     fn update() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: mounting takes root");
+            skip("mounting takes root");
             return None;
         }
         let world = World::update();
@@ -25,7 +26,7 @@ impl Volume {
         let what = self.world.dir.path().join(what);
         let mounted = Command::new("mount").arg("--bind").arg(what).arg(self.world.host("/srv")).output().unwrap();
         if !mounted.status.success() {
-            println!("skipped: cannot mount here: {mounted:?}");
+            skip(format_args!("cannot mount here: {mounted:?}"));
             return false;
         }
         self.mounted = true;

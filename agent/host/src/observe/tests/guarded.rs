@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::test_support::skip;
 
 /// Runs a tool; `false`, with a printed reason, where this user or this system may not do that.
 fn may(program: &str, arguments: &[&str], path: &Path) -> bool {
@@ -12,7 +13,7 @@ fn may(program: &str, arguments: &[&str], path: &Path) -> bool {
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => error.to_string(),
     };
-    println!("skipped: {program} {arguments:?}: {reason}");
+    skip(format_args!("{program} {arguments:?}: {reason}"));
     false
 }
 

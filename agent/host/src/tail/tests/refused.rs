@@ -7,6 +7,7 @@ use std::path::Path;
 use hostler_core::path_rule::UnsafePaths;
 
 use super::world::World;
+use crate::test_support::skip;
 
 const USER: u32 = 65_534;
 
@@ -14,7 +15,7 @@ const USER: u32 = 65_534;
 /// give files away.
 fn world(pattern: &str) -> Option<World> {
     if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("skipped: only root may give files away");
+        skip("only root may give files away");
         return None;
     }
     let world = World::new(pattern);
