@@ -1,9 +1,10 @@
-//! The corpus of real appspec files, and the bundles that they were written for.
+//! The corpus of appspec files (README.md beside this file), and the bundles that they were written for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use serde_json::Value;
 
@@ -15,28 +16,40 @@ pub struct Case {
     expected: Value,
 }
 
-/// The cases that are bundles of real projects; none, with the reason printed, where the corpus is not there.
+/// The directory of the corpus that is a part of the project.
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus")
+}
+
+/// The cases that are a part of the project, but for those whose appspec the tests of core write.
 pub fn cases() -> Vec<Case> {
-    let shared = std::env::var_os("HOSTLER_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let corpus = shared.join("corpus/open");
-    let Ok(entries) = fs::read_dir(&corpus) else {
-        eprintln!("skipped: there is no corpus at {}", corpus.display());
+    let cases: Vec<_> = read_all(&corpus().join("cases")).into_iter().filter(Case::has_appspec).collect();
+    assert!(cases.len() >= 60, "only {} cases", cases.len());
+    cases
+}
+
+/// The cases outside the project, which `HOSTLER_CORPUS` names; none, and said once, where it names none.
+pub fn outside() -> Vec<Case> {
+    static SAID: Once = Once::new();
+    let Some(directory) = std::env::var_os("HOSTLER_CORPUS") else {
+        SAID.call_once(|| eprintln!("HOSTLER_CORPUS names no further cases: only those of tests/corpus are deployed"));
         return Vec::new();
     };
+    read_all(Path::new(&directory))
+}
+
+fn read_all(directory: &Path) -> Vec<Case> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|p| p.is_dir()).collect();
     directories.sort();
     directories.into_iter().map(Case::read).collect()
 }
 
 impl Case {
-    /// The case of this name.
-    pub fn find(id: &str) -> Option<Self> {
-        let cases = cases();
-        let there = !cases.is_empty();
-        let found = cases.into_iter().find(|case| case.id == id);
-        assert!(found.is_some() || !there, "the corpus has no {id}");
-        found
+    /// The case of this name among these.
+    pub fn find(cases: &[Self], id: &str) -> Self {
+        let found = cases.iter().find(|case| case.id == id);
+        Self::read(found.unwrap_or_else(|| panic!("the corpus has no {id}")).directory.clone())
     }
 
     fn read(directory: PathBuf) -> Self {
@@ -45,9 +58,25 @@ impl Case {
         Self { id, directory, expected }
     }
 
+    fn has_appspec(&self) -> bool {
+        ["appspec.yml", "appspec.yaml"].iter().any(|name| self.directory.join(name).exists())
+    }
+
+    /// A file of the case; the corpus's own where the case has no manifest, as all cases of the project.
+    fn list(&self, name: &str, shared: &str) -> String {
+        let own = self.directory.join("manifest.tsv").exists();
+        let path = if own { self.directory.join(name) } else { corpus().join(shared) };
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
     /// Whether CodeDeploy's agent accepts the appspec.
     pub fn accepted(&self) -> bool {
         self.expected["accepted"] == true
+    }
+
+    /// What CodeDeploy's agent cannot plan, though it accepts the appspec.
+    pub fn unplannable(&self) -> bool {
+        self.directory.join("install-plan.json").exists() && !self.plan()["error"].is_null()
     }
 
     /// CodeDeploy's plan for an empty host.
@@ -100,14 +129,13 @@ impl Case {
     /// Writes the bundle as its repository has it; each file holds its own path, and `script` where a hook is.
     pub fn write(&self, bundle: &Path, script: &str) {
         fs::create_dir(bundle).unwrap();
-        let text = |name: &str| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
-        let source = text("source.txt");
-        let top = source.lines().find_map(|line| line.strip_prefix("bundle_root: ")).unwrap();
+        let source = fs::read_to_string(self.directory.join("source.txt")).unwrap_or_default();
+        let top = source.lines().find_map(|line| line.strip_prefix("bundle_root: ")).unwrap_or(".");
         let top = if top == "." { "" } else { top };
-        let links = text("symlinks.tsv");
+        let links = self.list("symlinks.tsv", "bundle-links.tsv");
         let links: BTreeMap<&str, &str> = links.lines().filter_map(|line| line.split_once('\t')).collect();
         let scripts = self.locations();
-        for line in text("manifest.tsv").lines() {
+        for line in self.list("manifest.tsv", "bundle.tsv").lines() {
             let columns: Vec<_> = line.split('\t').collect();
             let Ok(inside) = Path::new(columns[0]).strip_prefix(top) else { continue };
             let path = bundle.join(inside);
