@@ -22,7 +22,7 @@ fn a_changed_signer_is_reported_or_refused_as_the_configuration_says() {
     service.change_signer();
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
     running.says("specifications are now signed with the certificate");
-    host.ok(&["stop"]);
+    stop(&host, &service);
     running.end().with_code(0);
 
     service.write_config(&host.root(), "  changed_signer: refuse\n");
@@ -73,7 +73,7 @@ fn a_signer_that_has_left_sha_1_does_not_go_back() {
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
     service.sign_over("sha256");
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
-    host.ok(&["stop"]);
+    stop(&host, &service);
     running.end().with_code(0);
 
     let running = daemon(&host);

@@ -77,7 +77,7 @@ fn a_command_that_the_service_has_given_up_is_not_carried_out() {
         let acknowledged = service.acknowledgements();
         if acknowledged.is_empty() { Err("not yet".to_owned()) } else { Ok(()) }
     });
-    host.ok(&["stop"]);
+    stop(&host, &service);
     assert!(service.reports().is_empty() && !deployment_root(&host, "0000-web/d-GIVENUP01").exists());
 }
 
@@ -102,7 +102,13 @@ fn a_command_that_comes_while_the_agent_stops_is_left_to_the_next_start() {
         let asked = calls.iter().any(|call| call == "GetDeploymentSpecification");
         if asked { Ok(()) } else { Err(format!("{calls:?}")) }
     });
-    host.ok(&["stop"]);
+    let told = std::time::Instant::now();
+    stop(&host, &service);
+    assert!(
+        told.elapsed() < Duration::from_secs(15),
+        "it waits for the command, but not for ever: {:?}",
+        told.elapsed()
+    );
     first.end().with_code(0);
     assert!(service.acknowledgements().is_empty() && service.reports().is_empty());
     let _second = daemon(&host);

@@ -45,7 +45,7 @@ fn a_host_with_an_iam_session_signs_with_the_keys_that_something_else_renews() {
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-SESSION01"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
-    host.ok(&["stop"]);
+    stop(&host, &service);
     running.end().with_code(0);
     session("ASIASECOND");
     let _daemon = daemon(&host);
@@ -59,7 +59,7 @@ fn the_agents_version_is_what_its_package_left_beside_the_deployments_or_in_the_
     let said = |deployment: &str| {
         let running = daemon(&host);
         service.deploy_to_the_end(&whole(&host, &service, deployment, &format!("d-{deployment}")), &EVENTS[..1]);
-        host.ok(&["stop"]);
+        stop(&host, &service);
         running.end().with_code(0);
         service.agent_version()
     };

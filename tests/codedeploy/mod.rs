@@ -1,5 +1,6 @@
 //! In the CodeDeploy agent's place: deployments that a command service commands, over TLS, with its bucket.
 
+mod beside;
 mod booted;
 mod commands;
 mod conformance;
@@ -40,6 +41,12 @@ pub fn daemon(host: &Host) -> Running {
 }
 
 /// Packs a bundle's directory and puts it into the bucket as `KEY`; returns its ETag.
+/// Stops the daemon, which waits for its open poll, and lets that one come back.
+pub fn stop(host: &Host, service: &CommandService) {
+    service.hold_polls(std::time::Duration::ZERO);
+    host.ok(&["stop"]);
+}
+
 pub fn put(service: &CommandService, key: &str, bundle: &Path) -> String {
     let packed = bundle.with_extension("packed");
     let compress = if key.ends_with(".tgz") { "-czf" } else { "-cf" };
@@ -84,7 +91,7 @@ fn deployments_behind_a_load_balancer_run_event_by_event() {
     let reports = service.reports();
     assert_eq!(reports.len(), 22, "each event is reported once: {reports:?}");
 
-    host.ok(&["stop"]);
+    stop(&host, &service);
     daemon.end().with_code(0);
     host.ok(&["history", "--verify"]);
     let status = host.ok(&["status", "--json"]).json();
@@ -121,7 +128,7 @@ fn what_is_left_on_disk_is_what_the_codedeploy_agent_leaves() {
     assert!(read("deployment-logs/codedeploy-agent-deployments.log").contains("] [d-FIRST0001]LifecycleEvent - "));
     let pid_file = host.at("opt/codedeploy-agent/state/.pid/codedeploy-agent.pid");
     assert_eq!(std::fs::read_to_string(&pid_file).unwrap().trim(), daemon.pid().to_string());
-    host.ok(&["stop"]);
+    stop(&host, &service);
     daemon.end().with_code(0);
     assert!(!pid_file.exists());
 }

@@ -63,7 +63,7 @@ fn a_commit_on_github_is_deployed_with_and_without_a_token_that_nobody_sees() {
     );
     let log = std::fs::read_to_string(deployment_root(&host, "0000-web/d-GITHUB002/logs/scripts.log")).unwrap();
     assert!(log.contains("[stdout]BUNDLE_COMMIT=c0ffee\n"), "{log}");
-    host.ok(&["stop"]);
+    stop(&host, &service);
     let said = running.end().with_code(0);
     assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
     let found = Command::new("grep").args(["-r", "s3cret-token"]).arg(host.root()).output().unwrap();

@@ -56,7 +56,7 @@ fn after_hostler_the_agent_finds_everything_and_hostler_finds_it_again() {
     let (host, service) = served();
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
-    host.ok(&["stop"]);
+    stop(&host, &service);
     running.end().with_code(0);
     // The CodeDeploy agent's next Install: what the cleanup file names goes, from its end.
     let cleanup = deployment_root(&host, "deployment-instructions/0000-web-cleanup");

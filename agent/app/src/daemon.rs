@@ -32,7 +32,7 @@ use crate::session::{Hold, Session};
 use crate::setup::{Live, Setup};
 use crate::shipping::{self, Shipping, write_metrics};
 use crate::signals::Signaller;
-use crate::sources::codedeploy;
+use crate::sources::codedeploy::{self, Following};
 use crate::sources::followers::{Channels, Followers};
 use crate::tasks::{caught, kept};
 
@@ -51,7 +51,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let desk =
         Desk { stop: Some(Arc::clone(&stop)), reload: Some(reload), channels: channels.clone(), ..Desk::default() };
     let shipping_at_door = Arc::clone(&desk.shipping);
-    let reports = desk.reports.clone();
+    let (reports, following) = (desk.reports.clone(), desk.following.clone());
     let mut ears = Ears::new(stop, reloads)?;
     if let Some(drop_in) = &setup.drop_in {
         codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
@@ -80,7 +80,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         "hostler runs"
     );
     let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
-    let mut watchers = watchers(&live, &session, &instance, reports);
+    let mut watchers = watchers(&live, &session, &instance, reports, &following);
     if let Some(address) = setup.settings.health_listener {
         let (state, board) = (session.handle.state(), session.board.watch());
         watchers.push(health::listen(address, live.clone(), state, board).await?);
@@ -98,12 +98,13 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let mut attendant = first.is_ok().then_some(attendant);
     watchers.push(tokio::spawn(kept("lifecycle", move || attendant.take().unwrap_or_else(&attend).attend())));
     let service = setup.drop_in.clone().map(|drop_in| {
-        let (setup, handle) = (Arc::clone(&setup), session.handle.clone());
-        let follow = move || codedeploy::follow(Arc::clone(&setup), Arc::clone(&drop_in), handle.clone());
+        let (setup, handle, following) = (Arc::clone(&setup), session.handle.clone(), following.clone());
+        let follow =
+            move || codedeploy::follow(Arc::clone(&setup), Arc::clone(&drop_in), handle.clone(), following.clone());
         tokio::spawn(kept("codedeploy", follow))
     });
     let followers = Followers::new(live.clone(), session.handle.clone(), channels);
-    let ended = serve(session, followers, shipping, &configuration, &mut ears).await;
+    let ended = serve(session, followers, (shipping, following), &configuration, &mut ears).await;
     watchers.iter().for_each(JoinHandle::abort);
     if let (Some(service), Some(drop_in)) = (service, &setup.drop_in) {
         service.abort();
@@ -113,12 +114,18 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
 }
 
 /// The tasks that nothing waits for. One that panics begins anew.
-fn watchers(live: &Live, session: &Session, instance: &InstanceId, reports: ReportBoard) -> Vec<JoinHandle<()>> {
+fn watchers(
+    live: &Live,
+    session: &Session,
+    instance: &InstanceId,
+    reports: ReportBoard,
+    following: &Following,
+) -> Vec<JoinHandle<()>> {
     let (live, handle, board) = (live.clone(), session.handle.clone(), session.board.clone());
     let instance = instance.clone();
     let shown = {
-        let (handle, board) = (handle.clone(), board.clone());
-        move || show_state(handle.state(), board.watch())
+        let (handle, board, following) = (handle.clone(), board.clone(), following.clone());
+        move || show_state(handle.state(), board.watch(), following.why_not())
     };
     let monitored = {
         let (live, handle, board) = (live.clone(), handle.clone(), board.clone());
@@ -198,7 +205,7 @@ async fn find_out<R: Fn() -> Result<Setup, Failure>>(
 async fn serve<R: Fn() -> Result<Setup, Failure>>(
     mut session: Session,
     mut followers: Followers,
-    shipping: Option<Shipping>,
+    open: (Option<Shipping>, Following),
     configuration: &Configuration<R>,
     ears: &mut Ears,
 ) -> Outcome {
@@ -221,22 +228,36 @@ async fn serve<R: Fn() -> Result<Setup, Failure>>(
     drop(followers);
     notify::stopping();
     log::info!(hostler_event = "stopping"; "hostler stops; hooks that are running go on");
-    // The door is closed once the logs are shipped: whoever said `stop` waits for that.
-    if let Some(shipping) = shipping {
-        tokio::select! {
-            () = shipping.finish() => {}
-            () = ears.hurry() => log::warn!("told twice to stop: logs that are not shipped are left to the next start"),
-        }
-    }
-    let deadline = Duration::from_secs(configuration.live.now().limits.drain_seconds);
     tokio::select! {
-        drained = session.drain() => drained?,
-        () = tokio::time::sleep(deadline) => {
-            log::warn!("the step that is going on has not ended within {deadline:?}; the next start takes it up");
+        left = leave(session, open, configuration) => left?,
+        () = ears.hurry() => {
+            log::warn!("told twice to stop: the step that is going on, and logs that are not shipped, are left to the next start");
         }
-        () = ears.hurry() => log::warn!("told twice to stop: the step that is going on is left to the next start"),
     }
     Ok(ExitCode::Ok)
+}
+
+/// Brings to an end what must not be broken off. The door is closed last: whoever said `stop` waits for all of it.
+async fn leave<R>(
+    mut session: Session,
+    (shipping, following): (Option<Shipping>, Following),
+    configuration: &Configuration<R>,
+) -> Result<(), Failure> {
+    let ship = async {
+        if let Some(shipping) = shipping {
+            shipping.finish().await;
+        }
+    };
+    // A command that the open poll brings is written by the engine, which goes on until then.
+    tokio::join!(ship, following.end());
+    let deadline = Duration::from_secs(configuration.live.now().limits.drain_seconds);
+    match tokio::time::timeout(deadline, session.drain()).await {
+        Ok(drained) => drained,
+        Err(_) => {
+            log::warn!("the step that is going on has not ended within {deadline:?}; the next start takes it up");
+            Ok(())
+        }
+    }
 }
 
 /// The configuration that is in force and how it is read again.
@@ -302,10 +323,16 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
 }
 
 /// Keeps the line that `systemctl status` shows true.
-async fn show_state(mut state: watch::Receiver<Arc<State>>, mut health: watch::Receiver<Health>) {
+async fn show_state(
+    mut state: watch::Receiver<Arc<State>>,
+    mut health: watch::Receiver<Health>,
+    mut not_followed: watch::Receiver<Option<String>>,
+) {
     let mut shown = String::new();
     loop {
+        let not_followed_now = not_followed.borrow_and_update().clone();
         let line = one_line(&state.borrow_and_update(), &health.borrow_and_update());
+        let line = not_followed_now.into_iter().chain([line]).collect::<Vec<_>>().join("; ");
         if line != shown {
             notify::status(&line);
             shown = line;
@@ -313,6 +340,7 @@ async fn show_state(mut state: watch::Receiver<Arc<State>>, mut health: watch::R
         let changed = tokio::select! {
             changed = state.changed() => changed,
             changed = health.changed() => changed,
+            changed = not_followed.changed() => changed,
         };
         if changed.is_err() {
             return;

@@ -77,6 +77,9 @@ pub struct Daemon {
     /// What it waits for before it does anything; it answers questions meanwhile.
     #[serde(default)]
     pub waiting: Option<String>,
+    /// Why the CodeDeploy service is not followed now, although it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_followed: Option<String>,
     /// How the looks at the channels went, by the groups' names.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,
@@ -125,7 +128,7 @@ impl ChannelStatus {
 /// What is wrong now; nothing of it means that the daemon is healthy. A deployment that goes on is no problem.
 pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
     let Some(daemon) = &status.daemon else { return vec!["no daemon runs".to_owned()] };
-    let waiting = daemon.waiting.iter().cloned();
+    let waiting = daemon.waiting.iter().chain(&daemon.not_followed).cloned();
     let failed = status.groups.iter().filter(|group| group.condition == Condition::Failed);
     let failed = failed.map(|group| match group.rollback_again_ms {
         Some(_) => format!("{}: the rollback has no space, and is tried again", group.key),

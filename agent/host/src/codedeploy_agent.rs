@@ -1,9 +1,13 @@
 //! The CodeDeploy agent on this host: only one of the two may serve it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use hostler_core::ids::DeploymentId;
 
 use crate::atomic;
 use crate::remove_tree::remove_tree;
@@ -36,16 +40,24 @@ fn small(path: &Path) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name.
+/// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name, which hostler itself
+/// may be too (hostler-codedeploy-compat).
 fn is_the_agent(pid: u32) -> bool {
-    let own = fs::read_link("/proc/self/exe").ok();
-    let theirs = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    if own == theirs {
-        return false;
-    }
+    // Asked first: hardly any process passes it, and this is done for every one.
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
-    line.starts_with(b"codedeploy-agent: ") || program.ends_with(b"/codedeploy-agent") || program == b"codedeploy-agent"
+    let named = line.starts_with(b"codedeploy-agent: ")
+        || program.ends_with(b"/codedeploy-agent")
+        || program == b"codedeploy-agent";
+    named && executable("self") != executable(&pid.to_string())
+}
+
+/// The program that a process runs, by its path; that of one that was replaced by an update ends in ` (deleted)`.
+fn executable(process: &str) -> Option<PathBuf> {
+    let path = fs::read_link(format!("/proc/{process}/exe")).ok()?;
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
 /// Says in the CodeDeploy agent's pid file that this process serves the host.
@@ -104,21 +116,35 @@ pub fn write_tracking_file(directory: &Path, deployment: &str, command: &str) ->
 /// # Errors
 /// When the file is there and cannot be deleted.
 pub fn remove_tracking_file(directory: &Path, deployment: &str) -> io::Result<()> {
-    match fs::remove_file(directory.join(deployment)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    gone(fs::remove_file(directory.join(deployment)))
 }
 
-/// Takes the tracking files away, once what they say is in the ledger.
+/// Takes the tracking files away, once what they say is in the ledger, but for those of these deployments; the directory
+/// too, when nothing is left in it.
 ///
 /// # Errors
 /// When one cannot be deleted.
-pub fn forget_interrupted_commands(directory: &Path) -> io::Result<()> {
-    match remove_tree(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+pub fn forget_interrupted_commands(directory: &Path, but: &[DeploymentId]) -> io::Result<()> {
+    if but.is_empty() {
+        return gone(remove_tree(directory));
     }
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !but.iter().any(|deployment| name == deployment.as_str()) {
+            gone(remove_tree(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is gone already was deleted.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]
@@ -179,7 +205,13 @@ mod tests {
         remove_tracking_file(&tracking, "d-NEW").unwrap();
         remove_tracking_file(&tracking, "d-NEW").unwrap();
         assert!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap().is_empty());
-        forget_interrupted_commands(&tracking).unwrap();
+        write_tracking_file(&tracking, "d-OURS", "command-3").unwrap();
+        let ours = ["d-OURS".parse().unwrap()];
+        forget_interrupted_commands(&tracking, &ours).unwrap();
+        let left: Vec<_> = fs::read_dir(&tracking).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["d-OURS"]);
+        forget_interrupted_commands(&tracking, &[]).unwrap();
         assert!(!tracking.exists());
+        forget_interrupted_commands(&tracking, &ours).unwrap();
     }
 }

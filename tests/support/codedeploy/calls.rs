@@ -97,22 +97,21 @@ fn ok(body: &Value) -> Reply {
 }
 
 async fn poll(shared: &Shared, body: &Value) -> Reply {
-    let (host, until) = {
-        let state = shared.state.lock().unwrap();
-        (state.caller.host.clone(), Instant::now() + state.hold)
-    };
+    let (host, began) = (shared.state.lock().unwrap().caller.host.clone(), Instant::now());
     if body != &json!({"HostIdentifier": host}) {
         shared.state.lock().unwrap().problems.push(format!("{body} is polled for and not {host}"));
         return error(400, "ClientException");
     }
     loop {
         let more = shared.more.notified();
-        let found = {
+        let (found, until) = {
             let mut state = shared.state.lock().unwrap();
+            let (once, until) = (state.delivers_once, began + state.hold);
             let due = |c: &&mut HostCommand| {
-                !c.acknowledged && !c.completed && c.delivered.is_none_or(|at| at.elapsed() > DELIVERED_AGAIN)
+                let again = |at: Instant| !once && at.elapsed() > DELIVERED_AGAIN;
+                !c.acknowledged && !c.completed && c.delivered.is_none_or(again)
             };
-            state.commands.iter_mut().find(due).map(|command| {
+            let found = state.commands.iter_mut().find(due).map(|command| {
                 command.delivered = Some(Instant::now());
                 json!({"HostCommand": {
                     "HostCommandIdentifier": command.identifier,
@@ -121,7 +120,8 @@ async fn poll(shared: &Shared, body: &Value) -> Reply {
                     "CommandName": command.name,
                     "Nonce": 1,
                 }})
-            })
+            });
+            (found, until)
         };
         if let Some(found) = found {
             return ok(&found);

@@ -100,6 +100,8 @@ struct State {
     problems: Vec<String>,
     github: Vec<(String, String)>,
     hold: Duration,
+    /// Whether a command that was delivered and not acknowledged is never delivered again.
+    delivers_once: bool,
     alter: bool,
     /// Whether envelopes hold no payload.
     nothing_in_envelopes: bool,
@@ -273,9 +275,24 @@ impl CommandService {
         self.state().acknowledgement_answer = Some(status);
     }
 
-    /// From now on polls are held back for so long.
+    /// From now on polls are held back for so long, those that are open among them.
     pub fn hold_polls(&self, hold: Duration) {
         self.state().hold = hold;
+        self.shared.more.notify_waiters();
+    }
+
+    /// From now on no command is delivered twice, acknowledged or not.
+    pub fn deliver_once(&self) {
+        self.state().delivers_once = true;
+    }
+
+    /// Waits until so many polls have come.
+    pub fn polled(&self, times: usize) {
+        eventually("the service is polled", Duration::from_secs(60), || {
+            let calls = self.calls();
+            let polls = calls.iter().filter(|call| *call == "PollHostCommand").count();
+            if polls >= times { Ok(()) } else { Err(format!("{calls:?}")) }
+        });
     }
 
     /// Calls this at both moments of each call, with the operation's name.

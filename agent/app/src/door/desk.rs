@@ -17,6 +17,7 @@ use crate::host_report::ReportBoard;
 use crate::session::Hold;
 use crate::setup::Live;
 use crate::shipping::ShippingHandle;
+use crate::sources::codedeploy::Following;
 use crate::sources::followers::Channels;
 use crate::tasks::kept;
 
@@ -32,6 +33,8 @@ pub struct Desk {
     pub reload: Option<mpsc::Sender<ReloadAnswer>>,
     /// How the looks at the channels go.
     pub channels: Channels,
+    /// Whether the CodeDeploy service is followed.
+    pub following: Following,
     /// How the writing of this host's reports goes.
     pub reports: ReportBoard,
     /// Set once logs are shipped.
@@ -67,7 +70,8 @@ impl Front {
         let health = desk.board.watch().borrow().clone();
         let logs = desk.shipping.get().map(ShippingHandle::summary);
         let (channels, reports) = (desk.channels.list(), desk.reports.list());
-        Daemon { waiting, channels, reports, logs, health, ..daemon.clone() }
+        let not_followed = desk.following.why_not().borrow().clone();
+        Daemon { waiting, not_followed, channels, reports, logs, health, ..daemon.clone() }
     }
 
     /// The status document.

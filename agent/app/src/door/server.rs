@@ -46,6 +46,7 @@ impl Server {
             pid: std::process::id(),
             started_ms: clock::now_ms(),
             waiting: None,
+            not_followed: None,
             channels: Vec::new(),
             logs: None,
             reports: Vec::new(),

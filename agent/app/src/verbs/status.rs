@@ -87,7 +87,7 @@ fn text(document: &Status) -> String {
         Some(daemon) => {
             let since = clock::local_time(daemon.started_ms);
             let _ = writeln!(text, "hostler {} runs (pid {}) since {since}", daemon.agent_version, daemon.pid);
-            if let Some(why) = &daemon.waiting {
+            for why in daemon.waiting.iter().chain(&daemon.not_followed) {
                 let _ = writeln!(text, "{why}");
             }
         }
@@ -122,7 +122,8 @@ fn text(document: &Status) -> String {
         }
     }
     for group in &document.groups {
-        group_text(&mut text, group, document.interrupted);
+        let not_followed = document.daemon.as_ref().is_some_and(|daemon| daemon.not_followed.is_some());
+        group_text(&mut text, group, document.interrupted, not_followed && group.key.service_id.is_some());
     }
     text
 }
@@ -155,7 +156,7 @@ fn machine_events_text(text: &mut String, events: &MachineEvents) {
     }
 }
 
-fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool) {
+fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_followed: bool) {
     let interrupted = interrupted && group.active.is_some();
     let word = match group.condition {
         // That files are mixed matters more than that no process is at work.
@@ -163,7 +164,8 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool) {
         condition => condition.word(),
     };
     let held = if group.held.is_some() { ", held" } else { "" };
-    let _ = writeln!(text, "\n{}: {word}{held}", group.key);
+    let not_followed = if not_followed { ", not followed" } else { "" };
+    let _ = writeln!(text, "\n{}: {word}{held}{not_followed}", group.key);
     if let Some(why) = &group.held {
         let upto = group.highest_sequence.map_or_else(String::new, |sequence| format!(" up to {sequence}"));
         let _ = writeln!(

@@ -29,6 +29,7 @@ fn a_scrape_shows_what_the_state_holds() {
         pid: 1,
         started_ms: 1_700_000_000_000,
         waiting: None,
+        not_followed: None,
         channels: vec![channel],
         logs: Some(LogsSummary {
             sources: 2,

@@ -149,6 +149,7 @@ fn what_is_wrong_now_is_named() {
         pid: 1,
         started_ms: 0,
         waiting: None,
+        not_followed: None,
         channels: vec![channel.clone()],
         logs: None,
         reports: Vec::new(),
@@ -162,12 +163,13 @@ fn what_is_wrong_now_is_named() {
     host.install(true);
     let waiting = Daemon {
         waiting: Some("waits".to_owned()),
+        not_followed: Some("the agent runs".to_owned()),
         channels: vec![ChannelStatus { last_success_ms: None, error: Some("denied".to_owned()), ..channel }],
         ..daemon
     };
     let all = of(&host, Some(&waiting), 300_001);
-    assert_eq!(all[..2], ["waits", "web/a: the last deployment failed"]);
-    assert!(all[2].ends_with("for too long: denied"), "{all:?}");
+    assert_eq!(all[..3], ["waits", "the agent runs", "web/a: the last deployment failed"]);
+    assert!(all[3].ends_with("for too long: denied"), "{all:?}");
 }
 
 #[test]
@@ -184,6 +186,7 @@ fn an_install_that_cannot_be_undone_yet_is_said_everywhere() {
         pid: 1,
         started_ms: 0,
         waiting: None,
+        not_followed: None,
         channels: vec![],
         logs: None,
         reports: vec![],

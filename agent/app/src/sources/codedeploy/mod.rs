@@ -2,39 +2,38 @@
 //! reported.
 //!
 //! ```text
+//! beside   waits while the CodeDeploy agent runs
 //! poll     asks for commands, one poll open at a time
 //! take     a command: its specification, verified; its scripts; into the ledger; acknowledged
 //! report   what ended: sent until the service has taken or refused it
 //! tracking what is carried out, in the CodeDeploy agent's files
 //! ```
 
+mod beside;
 mod connect;
+mod following;
 pub mod order;
 mod poll;
 mod report;
 mod take;
 mod tracking;
 
+pub use beside::{other_agent, refuse_beside_the_agent};
+pub use following::Following;
 pub use take::TRACKING_AGE;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hostler_aws::codedeploy::CommandService;
-use hostler_core::codes::ExitCode;
-use hostler_core::config::settings::RunningAgent;
-use hostler_host::codedeploy_agent::{self, running};
+use hostler_host::codedeploy_agent;
 use tokio::sync::Notify;
 
 use crate::drop_in::DropIn;
 use crate::engine::Handle;
-use crate::failure::Failure;
 use crate::log_output::also_as_the_agent;
 use crate::setup::Setup;
-
-/// Time between two looks whether the CodeDeploy agent has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+use beside::wait_for_the_agents_end;
 
 /// What the parts of this source share.
 struct Follower {
@@ -42,6 +41,7 @@ struct Follower {
     drop_in: Arc<DropIn>,
     handle: Handle,
     service: CommandService,
+    following: Following,
     /// Identifiers of commands that are being taken in or reported.
     in_hand: Mutex<HashSet<String>>,
     /// A command ended: the next one may be there.
@@ -68,58 +68,25 @@ impl Drop for InHand {
     }
 }
 
-/// Whether this host may be served now, by the configuration.
-///
-/// # Errors
-/// Refused when the CodeDeploy agent runs and the configuration says not to wait for it.
-pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Failure> {
-    match other_agent(setup, drop_in) {
-        Some(agent) if setup.settings.codedeploy.running_agent == RunningAgent::Refuse => {
-            let message = format!("the CodeDeploy agent runs on this host (process {})", agent.pid);
-            Err(Failure::say(ExitCode::Refused, message)
-                .hint("systemctl disable --now codedeploy-agent, or `codedeploy: {running_agent: wait}`"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The CodeDeploy agent that runs on this host.
-pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
-    // Under another root only its own pid file counts: the processes are the machine's.
-    let anywhere = setup.layout.root() == std::path::Path::new("/");
-    running(&drop_in.pid_file(&setup.layout), anywhere)
-}
-
 /// Follows the service for as long as it is polled.
-pub async fn follow(setup: Arc<Setup>, drop_in: Arc<DropIn>, handle: Handle) {
-    wait_for_the_agents_end(&setup, &drop_in).await;
+pub async fn follow(setup: Arc<Setup>, drop_in: Arc<DropIn>, handle: Handle, following: Following) {
+    wait_for_the_agents_end(&setup, &drop_in, &following).await;
     also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), &drop_in.agent.program_name);
     drop_in.warn_of_differences();
-    let pid_file = drop_in.pid_file(&setup.layout);
-    if let Err(error) = codedeploy_agent::write_pid_file(&pid_file) {
-        log::warn!("the pid file {} is not written: {error}", pid_file.display());
-    }
+    write_pid_file(&setup, &drop_in);
     let service = connect::connect(&setup, &drop_in).await;
     log::info!(host = service.host_identifier(), url:% = service.url(); "the CodeDeploy service is followed");
     let (in_hand, ended) = (Mutex::default(), Notify::new());
-    let follower = Arc::new(Follower { setup, drop_in, handle, service, in_hand, ended });
+    let follower = Arc::new(Follower { setup, drop_in, handle, service, following, in_hand, ended });
     take::report_commands_of_the_agent(&follower).await;
     take::go_on(&follower);
     tokio::join!(poll::poll(Arc::clone(&follower)), report::report(Arc::clone(&follower)), tracking::track(&follower));
 }
 
-/// Only one of the two agents may serve a host.
-async fn wait_for_the_agents_end(setup: &Setup, drop_in: &DropIn) {
-    let mut told = false;
-    while let Some(agent) = other_agent(setup, drop_in) {
-        if !told {
-            log::warn!(
-                pid = agent.pid;
-                "the CodeDeploy agent runs on this host; its service is followed when that has ended \
-                 (systemctl disable --now codedeploy-agent)"
-            );
-            told = true;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
+/// Says to scripts and people that this process serves the host.
+fn write_pid_file(setup: &Setup, drop_in: &DropIn) {
+    let pid_file = drop_in.pid_file(&setup.layout);
+    if let Err(error) = codedeploy_agent::write_pid_file(&pid_file) {
+        log::warn!("the pid file {} is not written: {error}", pid_file.display());
     }
 }

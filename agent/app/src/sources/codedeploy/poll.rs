@@ -1,4 +1,4 @@
-//! One poll open at a time, for ever.
+//! One poll open at a time, until the daemon stops, and none while the CodeDeploy agent runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +7,10 @@ use hostler_aws::fault::Fault;
 use hostler_core::codedeploy::backoff::after_failures;
 use hostler_core::codedeploy::wire::HostCommand;
 
+use super::beside::{agent_that_stays, wait_for_the_agents_end};
 use super::connect::random;
-use super::{Follower, take};
+use super::following::OpenPoll;
+use super::{Follower, take, write_pid_file};
 use crate::sources::rest::{rest, rest_until};
 
 /// How long the next poll waits for a command that has just come to be acknowledged: until then the service would only
@@ -20,6 +22,8 @@ pub async fn poll(follower: Arc<Follower>) {
     let mut failures = 0;
     let mut told = None;
     loop {
+        wait_beside_the_agent(&follower).await;
+        let Some(open) = follower.following.begin_poll() else { return };
         let began = Instant::now();
         match rest_until(&follower.handle, follower.service.poll()).await {
             Ok(command) => {
@@ -27,11 +31,12 @@ pub async fn poll(follower: Arc<Follower>) {
                     log::info!("the CodeDeploy service answers again");
                 }
                 failures = 0;
-                if !take_in(&follower, command).await {
+                if !take_in(&follower, command, open).await {
                     pause(&follower, began.elapsed()).await;
                 }
             }
             Err(fault) => {
+                drop(open);
                 failures += 1;
                 tell(&fault, &mut told);
                 tokio::time::sleep(after_failures(failures, random()).saturating_sub(began.elapsed())).await;
@@ -40,12 +45,32 @@ pub async fn poll(follower: Arc<Follower>) {
     }
 }
 
+/// The CodeDeploy agent may start at any time: a package's update does it. While it runs nothing is polled, and what is in
+/// flight goes on. Afterwards its place is taken again.
+async fn wait_beside_the_agent(follower: &Arc<Follower>) {
+    if wait_for_the_agents_end(&follower.setup, &follower.drop_in, &follower.following).await {
+        write_pid_file(&follower.setup, &follower.drop_in);
+        take::report_commands_of_the_agent(follower).await;
+    }
+}
+
 /// Whether a command came that was not known.
-async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>) -> bool {
+async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>, open: OpenPoll) -> bool {
     let Some(command) = command else { return false };
+    if let Some(agent) = agent_that_stays(&follower.setup, &follower.drop_in).await {
+        // The poll was open when it started. Unacknowledged, the command is handed out again.
+        log::warn!(
+            command = command.host_command_identifier.as_str(), pid = agent.pid;
+            "a command is left to the CodeDeploy agent, which was started on this host"
+        );
+        return true;
+    }
     let known = follower.handle.state().borrow().service.command(&command.host_command_identifier).is_some();
     if let Some(in_hand) = follower.take_in_hand(&command.host_command_identifier) {
-        let taken = tokio::spawn(take::take(in_hand, command));
+        let taken = tokio::spawn(async move {
+            take::take(in_hand, command).await;
+            drop(open);
+        });
         // It goes on by itself when it takes longer.
         let _ = tokio::time::timeout(ACKNOWLEDGEMENT, taken).await;
         return !known;

@@ -11,6 +11,7 @@ use hostler_core::codedeploy::events::event_of;
 use hostler_core::codedeploy::specification::{RevisionLocation, Specification};
 use hostler_core::codedeploy::wire::{CommandStatus, HostCommand};
 use hostler_core::config::settings::ChangedSigner;
+use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Event;
 use hostler_core::machine::command::{CommandStage, Order};
 use hostler_core::machine::state::Source;
@@ -63,10 +64,13 @@ async fn commanded(follower: &Follower, command: &HostCommand, order: Result<Box
 }
 
 /// Says that the command has come until the service has heard it. Only then it is carried out: a command that the
-/// service gave up meanwhile is not.
+/// service gave up meanwhile is not. When the daemon stops, that is left to the next start, which finds it in the ledger.
 async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
     let mut failures = 0;
     let answer = loop {
+        if follower.following.is_ending() {
+            return;
+        }
         match follower.service.acknowledge(identifier, noop).await {
             Ok(answer) => break answer,
             Err(fault) if is_refused_for_good(&fault) => {
@@ -184,8 +188,9 @@ pub async fn report_commands_of_the_agent(follower: &Follower) {
         let order = Err(Report::failed_after_restart());
         let _ = follower.handle.ask(Event::Commanded { identifier, execution: String::new(), order }).await;
     }
-    if let Err(error) = codedeploy_agent::forget_interrupted_commands(&directory) {
-        log::warn!("cannot delete {}: {error}", directory.display());
+    let ours: Vec<DeploymentId> = known.service.going_on().into_keys().collect();
+    if let Err(error) = codedeploy_agent::forget_interrupted_commands(&directory, &ours) {
+        log::warn!("cannot delete what is in {}: {error}", directory.display());
     }
 }
 

@@ -138,6 +138,7 @@ fn who_looks_is_told_that_it_is_tried_again() {
         pid: 1,
         started_ms: 0,
         waiting: None,
+        not_followed: None,
         channels: Vec::new(),
         logs: None,
         reports: Vec::new(),

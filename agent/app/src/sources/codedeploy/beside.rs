@@ -1,0 +1,66 @@
+//! The CodeDeploy agent beside hostler: only one of the two serves a host, whichever started first.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hostler_core::codes::ExitCode;
+use hostler_core::config::settings::RunningAgent;
+use hostler_host::codedeploy_agent::{self, running};
+
+use super::Following;
+use crate::drop_in::DropIn;
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// Time between two looks whether the CodeDeploy agent has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Whether this host may be served now, by the configuration.
+///
+/// # Errors
+/// Refused when the CodeDeploy agent runs and the configuration says not to wait for it.
+pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Failure> {
+    match other_agent(setup, drop_in) {
+        Some(agent) if setup.settings.codedeploy.running_agent == RunningAgent::Refuse => {
+            let message = format!("the CodeDeploy agent runs on this host (process {})", agent.pid);
+            Err(Failure::say(ExitCode::Refused, message)
+                .hint("systemctl disable --now codedeploy-agent, or `codedeploy: {running_agent: wait}`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The CodeDeploy agent that runs on this host.
+pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
+    // Under another root only its own pid file counts: the processes are the machine's.
+    let anywhere = setup.layout.root() == Path::new("/");
+    running(&drop_in.pid_file(&setup.layout), anywhere)
+}
+
+/// The CodeDeploy agent that runs and goes on: a verb of its program (`codedeploy-agent status`) has its name for a moment.
+pub async fn agent_that_stays(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
+    other_agent(setup, drop_in)?;
+    tokio::time::sleep(LOOK_AGAIN).await;
+    other_agent(setup, drop_in)
+}
+
+/// Waits until no CodeDeploy agent runs, and says so meanwhile; whether one did.
+pub async fn wait_for_the_agents_end(setup: &Setup, drop_in: &DropIn, following: &Following) -> bool {
+    let Some(agent) = agent_that_stays(setup, drop_in).await else { return false };
+    log::warn!(
+        pid = agent.pid;
+        "the CodeDeploy agent runs on this host; its service is followed when that has ended \
+         (systemctl disable --now codedeploy-agent)"
+    );
+    following.say_why_not(Some(format!(
+        "the CodeDeploy service is not followed while the CodeDeploy agent runs on this host (process {}): systemctl \
+         disable --now codedeploy-agent",
+        agent.pid
+    )));
+    while other_agent(setup, drop_in).is_some() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    log::info!("the CodeDeploy agent has ended");
+    following.say_why_not(None);
+    true
+}
