@@ -36,8 +36,12 @@ fn the_layout_is_the_documented_one() {
 #[test]
 fn what_the_layout_makes_is_a_key() {
     let widest = GroupKey::new("a".repeat(100).parse().unwrap(), "g".repeat(100).parse().unwrap());
-    for key in [release_key(&widest), plan_key(&widest), signing_policy_key(&widest, u64::MAX)] {
-        assert_eq!(key.as_str().parse::<Key>().unwrap(), key);
+    let dotted = GroupKey::new(".hostler".parse().unwrap(), ".g".parse().unwrap());
+    assert_eq!(release_key(&dotted).as_str(), ":.hostler/:.g/release.json");
+    for group in [widest, dotted] {
+        for key in [release_key(&group), plan_key(&group), signing_policy_key(&group, u64::MAX)] {
+            assert_eq!(key.as_str().parse::<Key>().unwrap(), key);
+        }
     }
 }
 
