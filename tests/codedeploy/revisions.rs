@@ -70,6 +70,53 @@ fn a_commit_on_github_is_deployed_with_and_without_a_token_that_nobody_sees() {
     assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the token is in no file");
 }
 
+/// A specification as the service may write it: which token it holds where, what `Anonymous` says, and what GitHub is asked
+/// with; `None` where it is refused before GitHub is asked at all.
+type TokenRow = (Option<&'static str>, Option<&'static str>, Value, Option<&'static str>);
+
+#[test]
+fn a_token_that_the_specification_holds_is_sent_whatever_anonymous_says() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    put(&service, "github", &Bundle::new(&host, "v1").app().write());
+    let token = Some("s3cret-token");
+    let rows: [TokenRow; 7] = [
+        (token, None, Value::Null, Some("token s3cret-token")),
+        (token, None, true.into(), Some("token s3cret-token")),
+        (token, Some("another"), false.into(), Some("token s3cret-token")),
+        (token, None, false.into(), Some("token s3cret-token")),
+        (None, token, false.into(), Some("token s3cret-token")),
+        (None, None, Value::Null, Some("")),
+        (None, None, false.into(), None),
+    ];
+    for (number, (access, oauth, anonymous, asked)) in rows.into_iter().enumerate() {
+        let id = format!("d-TOKEN{number:04}");
+        let mut revision = json!({"RevisionType": "GitHub", "GitHubRevision":
+            {"Account": "private", "Repository": "r", "CommitId": format!("c{number}")}});
+        for (name, value) in [("Anonymous", anonymous), ("OAuthToken", oauth.into())] {
+            if !value.is_null() {
+                revision["GitHubRevision"][name] = value;
+            }
+        }
+        let mut specification = specification(&id, "web", revision);
+        if let Some(access) = access {
+            specification["GitHubAccessToken"] = access.into();
+        }
+        service.deploy(&specification, &["DownloadBundle"]);
+        let report = service.report_of(&id, "DownloadBundle");
+        let path = format!("/repos/private/r/tarball/c{number}");
+        let sent: Vec<_> = service.github().into_iter().filter(|(at, _)| *at == path).map(|(_, sent)| sent).collect();
+        let said = report.diagnostics["message"].as_str().unwrap();
+        match asked {
+            Some("") => assert!(said.contains("is the repository private"), "row {number}: {said}"),
+            Some(_) => assert_eq!(report.status, "Succeeded", "row {number}: {said}"),
+            None => assert!(said.contains("not Anonymous"), "row {number}: {said}"),
+        }
+        assert!(sent.iter().all(|sent| Some(sent.as_str()) == asked), "row {number}: {sent:?}");
+        assert_eq!(sent.is_empty(), asked.is_none(), "row {number}: {sent:?}");
+    }
+}
+
 #[test]
 fn github_is_reached_by_the_configured_certificates() {
     let (host, service) = served();

@@ -45,7 +45,7 @@ pub struct Commit<'a> {
     pub commit: &'a str,
     /// tar, which is compressed, or zip.
     pub bundle_type: BundleType,
-    /// For a private repository.
+    /// What the API is asked with, where the deployment has one.
     pub token: Option<&'a Secret>,
 }
 

@@ -61,7 +61,7 @@ pub enum RevisionLocation {
         commit: String,
         /// tar (GitHub's are compressed) or zip.
         bundle_type: BundleType,
-        /// Whether a token is needed.
+        /// Whether the specification holds a token, which is sent then.
         private: bool,
     },
     /// A file or directory of this host.
@@ -177,7 +177,8 @@ struct WrittenGitHub {
     repository: Option<String>,
     commit_id: Option<String>,
     bundle_type: Option<String>,
-    anonymous: Option<bool>,
+    /// Only `false` means something, and that not for which token is sent.
+    anonymous: Option<serde_json::Value>,
     #[serde(rename = "OAuthToken")]
     oauth_token: Option<String>,
 }
@@ -212,7 +213,7 @@ impl Specification {
             service_id: Some(service_id),
         };
         let Some(revision) = written.revision else { return invalid("has no Revision") };
-        let (revision, oauth_token) = revision.read()?;
+        let (revision, github_token) = revision.read(written.github_access_token)?;
         let creator = written.deployment_creator.as_deref().unwrap_or("user");
         let blue_green = written.deployment_type.as_deref() == Some("BLUE_GREEN");
         let overrides = written.agent_action_overrides.and_then(|o| o.agent_overrides);
@@ -220,7 +221,7 @@ impl Specification {
             deployment: parsed(Some(deployment), "DeploymentId")?,
             group,
             revision,
-            github_token: written.github_access_token.or(oauth_token).filter(|t| !t.is_empty()).map(Secret),
+            github_token,
             blue_green_rollback: blue_green && creator == "codeDeployRollback",
             blue_green,
             appspec_name: appspec_name(written.app_spec_filename)?,
@@ -250,7 +251,9 @@ impl Specification {
 }
 
 impl WrittenRevision {
-    fn read(self) -> Result<(RevisionLocation, Option<String>), InvalidSpecification> {
+    /// The place, and the token that reads it. Whether one is sent is decided by the token alone, as the CodeDeploy agent
+    /// does (specs/codedeploy.md §2.2): what the service writes as `Anonymous` does not say whether it sends one.
+    fn read(self, access_token: Option<String>) -> Result<(RevisionLocation, Option<Secret>), InvalidSpecification> {
         let kind = required(self.revision_type, "RevisionType")?;
         let (s3, github, local) = (self.s3_revision, self.github_revision, self.local_revision);
         let mut token = None;
@@ -263,7 +266,7 @@ impl WrittenRevision {
                 bundle_type: packed(s3.bundle_type, "S3Revision.BundleType")?,
             },
             ("GitHub", _, Some(github), _) => {
-                token = github.oauth_token;
+                token = github.token(access_token)?;
                 RevisionLocation::GitHub {
                     account: plain(github.account, "GitHubRevision.Account")?,
                     repository: plain(github.repository, "GitHubRevision.Repository")?,
@@ -277,7 +280,7 @@ impl WrittenRevision {
                             ));
                         }
                     },
-                    private: github.anonymous == Some(false),
+                    private: token.is_some(),
                 }
             }
             ("Local File" | "Local Directory", _, _, Some(local)) => {
@@ -304,6 +307,21 @@ impl WrittenRevision {
     }
 }
 
+impl WrittenGitHub {
+    /// The specification's own token, else the revision's.
+    fn token(&self, access_token: Option<String>) -> Result<Option<Secret>, InvalidSpecification> {
+        let tokens = access_token.into_iter().chain(self.oauth_token.clone());
+        let token = tokens.filter(|token| !token.is_empty()).map(Secret).next();
+        if token.is_none() && self.anonymous == Some(false.into()) {
+            return invalid(
+                "says that the GitHubRevision is not Anonymous, and holds neither a GitHubAccessToken nor a \
+                 GitHubRevision.OAuthToken: connect CodeDeploy to GitHub again",
+            );
+        }
+        Ok(token)
+    }
+}
+
 fn required(value: Option<String>, field: &str) -> Result<String, InvalidSpecification> {
     match value {
         Some(value) if !value.is_empty() => Ok(value),
@@ -322,7 +340,9 @@ fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
 /// A part of a GitHub address: it must stay one part.
 fn plain(value: Option<String>, field: &str) -> Result<String, InvalidSpecification> {
     let value = required(value, field)?;
-    let good = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) && !value.starts_with('.');
+    let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    // A repository may be called `.github`.
+    let good = plain && ![".", ".."].contains(&value.as_str());
     if good {
         Ok(value)
     } else {

@@ -52,6 +52,28 @@ fn fields_that_nobody_knows_are_left_out() {
 }
 
 #[test]
+fn names_may_begin_with_a_dot_and_stay_one_part_of_a_path() {
+    let found = with(|v| {
+        v["ApplicationName"] = ".net-shop".into();
+        v["DeploymentGroupName"] = ".prod".into();
+    });
+    assert_eq!(found.unwrap().group.to_string(), ".net-shop/.prod");
+    for bad in [".", "..", "a/b"] {
+        assert!(with(|v| v["ApplicationName"] = bad.into()).unwrap_err().contains("ApplicationName"), "{bad}");
+        let github = |v: &mut serde_json::Value| {
+            v["Revision"] = serde_json::json!({"RevisionType": "GitHub", "GitHubRevision":
+                {"Account": "a", "Repository": bad, "CommitId": "c"}});
+        };
+        assert!(with(github).unwrap_err().contains("Repository"), "{bad}");
+    }
+    let of_github = with(|v| {
+        v["Revision"] = serde_json::json!({"RevisionType": "GitHub", "GitHubRevision":
+            {"Account": "a", "Repository": ".github", "CommitId": "c"}});
+    });
+    assert_eq!(of_github.unwrap().revision.to_string(), "https://github.com/a/.github/commit/c");
+}
+
+#[test]
 fn an_arn_is_cut_to_the_deployments_id() {
     let arn = "arn:aws:codedeploy:eu-west-1:1:deployment/d-X";
     assert_eq!(with(|v| v["DeploymentId"] = arn.into()).unwrap().deployment.as_str(), "d-X");
@@ -96,6 +118,36 @@ fn github_comes_with_and_without_a_token_that_is_never_shown() {
     assert!(github(None, None, "../../user").unwrap_err().contains("CommitId"));
     let broken = Specification::parse("{\"GitHubAccessToken\": \"s3cret\", \"Revision\": 7}").unwrap_err();
     assert!(!broken.to_string().contains("s3cret"), "{broken}");
+}
+
+#[test]
+fn a_token_is_used_wherever_there_is_one_whatever_anonymous_says() {
+    let read = |access: Option<&str>, oauth: Option<&str>, anonymous: serde_json::Value| {
+        with(|v| {
+            v["Revision"] = serde_json::json!({"RevisionType": "GitHub", "GitHubRevision":
+                {"Account": "a", "Repository": "r", "CommitId": "c", "Anonymous": anonymous, "OAuthToken": oauth}});
+            v["GitHubAccessToken"] = access.into();
+        })
+    };
+    for anonymous in [serde_json::Value::Null, true.into(), false.into(), "false".into()] {
+        for (access, oauth, expected) in [
+            (Some("T1"), None, "T1"),
+            (Some("T1"), Some("T2"), "T1"),
+            (None, Some("T2"), "T2"),
+            (Some(""), Some("T2"), "T2"),
+        ] {
+            let found = read(access, oauth, anonymous.clone()).unwrap();
+            assert_eq!(found.github_token.unwrap().reveal(), expected, "{anonymous}");
+            assert!(matches!(found.revision, RevisionLocation::GitHub { private: true, .. }), "{anonymous}");
+        }
+    }
+    for anonymous in [serde_json::Value::Null, true.into()] {
+        let found = read(None, Some(""), anonymous).unwrap();
+        assert!(matches!(found.revision, RevisionLocation::GitHub { private: false, .. }));
+        assert_eq!(found.github_token, None);
+    }
+    let error = read(None, None, false.into()).unwrap_err();
+    assert!(error.contains("not Anonymous") && error.contains("OAuthToken"), "{error}");
 }
 
 #[test]
