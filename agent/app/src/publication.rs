@@ -2,6 +2,7 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
+use hostler_core::machine::State;
 use hostler_core::release::{self, AgentVersion, Document, Envelope, NotEnough, Release, SigningPolicy, Trust};
 use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store, proposal_key, release_key};
 use hostler_host::signature;
@@ -9,7 +10,8 @@ use hostler_host::signature;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
-use crate::sources::store;
+use crate::sources::signatures::channel_keys;
+use crate::sources::store::{self, AnyStore};
 
 /// The release in the channel.
 pub struct Current {
@@ -159,6 +161,31 @@ impl Publication {
         output::text(&text)?;
         Ok(ExitCode::Ok)
     }
+}
+
+/// Whether hosts follow what was just published under `policy`. Keys that changed at that moment are those of now, and who
+/// changed them may not have seen this release.
+///
+/// # Errors
+/// Verification failed when the keys changed and those of now do not stand for it; whatever the store says.
+pub async fn must_be_followed(
+    setup: &Setup,
+    store: &AnyStore,
+    group: &GroupKey,
+    policy: Option<&SigningPolicy>,
+) -> Result<(), Failure> {
+    let Some(policy) = policy else { return Ok(()) };
+    let now = channel_keys(setup, store, group, &State::default()).await?.policy;
+    let Some(now) = now.filter(|now| now.version != policy.version) else { return Ok(()) };
+    let Some(current) = current(setup, store, group, Some(&now)).await? else { return Ok(()) };
+    let Err(missing) = current.trust else { return Ok(()) };
+    let (sequence, version) = (current.document.release.sequence, now.version);
+    let message = format!(
+        "release {sequence} is published, and the keys changed at the same moment: hosts that know key policy {version} do \
+         not follow it: {missing}"
+    );
+    Err(Failure::say(ExitCode::VerificationFailed, message)
+        .hint("publish it again with the keys of now (hostler release), or have it signed again: the same hostler rotate-keys once more"))
 }
 
 /// Others were faster each time.

@@ -76,6 +76,9 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
                 publication.publish(&setup, &store, current.as_ref()).await?
             };
             if stored {
+                if !arguments.propose {
+                    publication::must_be_followed(&setup, &store, &key, policy.as_ref()).await?;
+                }
                 return publication.say(&setup, &store, &arguments.store, arguments.propose);
             }
         }

@@ -45,6 +45,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
             if publication.publish(&setup, &store, current.as_ref()).await? {
                 // Its sequence is taken now, so that a proposal that stays can never be published again.
                 let _ = store.delete(&proposal_key(&key), Some(&etag)).await;
+                publication::must_be_followed(&setup, &store, &key, policy.as_ref()).await?;
                 return publication.say(&setup, &store, &arguments.store, false);
             }
         }
