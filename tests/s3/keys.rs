@@ -150,6 +150,53 @@ fn of_two_publishers_at_once_the_rotation_goes_on_from_what_the_other_left() {
     assert_eq!(idle.host.version(), "v2");
 }
 
+/// Its download takes as long as its server wants; meanwhile the key is taken away. What the new keys sign as well goes on.
+#[test]
+fn a_release_that_is_being_brought_here_ends_with_the_keys_that_signed_it() {
+    for signed_again in [false, true] {
+        let idle = Idle::new();
+        idle.release("v1", "k1");
+        let gate = idle.front.hold(|request| request.method == "GET" && request.path().contains("/revisions/"));
+        let daemon = idle.daemon();
+        idle.host.host.status_when("its bundle is being fetched", |group| group["active"].is_object());
+        idle.rotate(if signed_again { &[] } else { &["--keys-only"] });
+        idle.look(1, &daemon);
+        assert_eq!(idle.key_policy(), Some(2), "{}", daemon.said());
+        gate.open();
+        if signed_again {
+            idle.host.host.status_when("v1 runs", |group| group["condition"] == "good");
+            assert_eq!(idle.host.version(), "v1");
+        } else {
+            daemon.says("keys that signed the release were taken away before anything of it was used");
+            daemon.says("by keys that are not among them");
+            assert_eq!(idle.host.version(), "");
+        }
+        daemon.kill();
+    }
+}
+
+/// Publisher and administrator do not see each other: the keys change after the one has read them and before the release is
+/// there, and there was no release that the other could have signed again.
+#[test]
+fn a_release_that_is_published_while_the_keys_change_is_told_and_the_rotation_signs_it() {
+    let idle = Idle::new();
+    idle.rotate(&[]).saying(&["nothing has been released yet"]);
+    let policy = idle.front.get("st/shop/web/keys/2.json").unwrap();
+    idle.front.delete("st/shop/web/keys/2.json");
+    let revision = idle.host.push(idle.host.bundle("v1"));
+    let writes_release = |r: &Request| r.method == "PUT" && r.path() == RELEASE;
+    idle.front.act(1, writes_release, move |objects, request| {
+        objects.put("st/shop/web/keys/2.json", policy.clone());
+        objects.serve(request)
+    });
+    let told = idle.host.run(&["release", &store(), &revision, "--key", &idle.file("k1")]).with_code(6);
+    told.saying(&["release 1 is published, and the keys changed at the same moment", "hostler rotate-keys"]);
+    idle.host.once().with_code(6);
+    idle.rotate(&[]).saying(&["release 1 (sha256:", "is signed with the new keys"]);
+    idle.host.once().with_code(0);
+    assert_eq!(idle.host.version(), "v1");
+}
+
 #[test]
 fn a_key_that_was_taken_away_is_dead_within_ten_looks_of_an_idle_host() {
     let idle = Idle::new();

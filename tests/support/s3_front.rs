@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hostler_core::ids::Sha256Digest;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::http_server::{Reply, Request, Server};
 use super::sigv4;
@@ -40,11 +41,28 @@ pub struct Objects {
     pub writes: Vec<(String, u16)>,
 }
 
+/// Requests that wait until a test lets them go.
+struct Held {
+    wanted: Box<dyn Fn(&Request) -> bool + Send>,
+    gate: Arc<Semaphore>,
+}
+
+/// Lets requests go that wait, and those that come.
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// From now on nothing waits.
+    pub fn open(self) {
+        self.0.close();
+    }
+}
+
 /// A running server.
 pub struct Front {
     server: Server,
     objects: Arc<Mutex<Objects>>,
     faults: Arc<Mutex<Vec<Fault>>>,
+    held: Arc<Mutex<Vec<Held>>>,
 }
 
 impl Front {
@@ -61,13 +79,21 @@ impl Front {
     fn launch(tls: bool) -> Self {
         let objects = Arc::new(Mutex::new(Objects::default()));
         let faults = Arc::new(Mutex::new(Vec::<Fault>::new()));
-        let (known, broken) = (Arc::clone(&objects), Arc::clone(&faults));
+        let held = Arc::new(Mutex::new(Vec::<Held>::new()));
+        let (known, broken, holding) = (Arc::clone(&objects), Arc::clone(&faults), Arc::clone(&held));
         let handler = move |request: Request| {
-            let reply = answer(&known, &broken, &request);
-            async move { reply }
+            let is_held = holding.lock().unwrap().iter().find(|held| (held.wanted)(&request)).map(|h| h.gate.clone());
+            let (known, broken) = (Arc::clone(&known), Arc::clone(&broken));
+            async move {
+                if let Some(gate) = is_held {
+                    // Closing it is what opens it.
+                    let _ = gate.acquire().await;
+                }
+                answer(&known, &broken, &request)
+            }
         };
         let server = if tls { Server::start_tls(handler) } else { Server::start(handler) };
-        Self { server, objects, faults }
+        Self { server, objects, faults, held }
     }
 
     /// The server below.
@@ -116,6 +142,13 @@ impl Front {
     /// From now on everything is answered well.
     pub fn forget_faults(&self) {
         self.faults.lock().unwrap().clear();
+    }
+
+    /// Requests that are wanted wait for the gate.
+    pub fn hold(&self, wanted: impl Fn(&Request) -> bool + Send + 'static) -> Gate {
+        let gate = Arc::new(Semaphore::new(0));
+        self.held.lock().unwrap().push(Held { wanted: Box::new(wanted), gate: Arc::clone(&gate) });
+        Gate(gate)
     }
 
     /// The next so many requests that are wanted are answered like this instead.

@@ -319,8 +319,25 @@ async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>)
             }
             None
         }
-        Look::Release { follow: Follow::Busy | Follow::Held(_) | Follow::Failed, .. } => None,
+        Look::Release { follow: Follow::Busy, request, .. } => {
+            stand_for_active(handle, *request).await;
+            None
+        }
+        Look::Release { follow: Follow::Held(_) | Follow::Failed, .. } => None,
         Look::Release { follow: Follow::UpToDate | Follow::ByHand(_), etag, .. } => Some(etag),
+    }
+}
+
+/// The keys changed while this release was being deployed, and it has signatures of the new ones.
+async fn stand_for_active(handle: &Handle, request: Request) {
+    let state = handle.state().borrow().clone();
+    let active = state.groups.get(&request.key.id()).and_then(|group| group.active.as_ref());
+    let is_outdated = active.is_some_and(|active| active.outdated_keys);
+    if let (true, Some(release)) = (is_outdated, request.release.and_then(|is| is.digest)) {
+        let event = Event::SignedAgain { key: request.key, release, trust: request.trust };
+        if let Err(error) = handle.ask(event).await {
+            log::warn!("the new signatures of the release that is being deployed are not noted: {error}");
+        }
     }
 }
 

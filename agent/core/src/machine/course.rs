@@ -34,6 +34,7 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
         lasted_ms: None,
         in_flight: None,
         not_undone: None,
+        outdated_keys: false,
         rebooting: false,
         installed: false,
         health: Vec::new(),

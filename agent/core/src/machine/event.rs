@@ -14,7 +14,7 @@ use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::command::Order;
 use crate::machine::retention::Kept;
 use crate::machine::state::{NotUndone, Outcome, Request, Revision, StepStatus};
-use crate::release::AcceptedKeys;
+use crate::release::{AcceptedKeys, Trust};
 use crate::traffic::{Place, TrafficPhase};
 
 /// Something happened.
@@ -115,6 +115,15 @@ pub enum Event {
         key: GroupKey,
         /// The policy.
         keys: Box<AcceptedKeys>,
+    },
+    /// The release that is being deployed has signatures of the keys of now.
+    SignedAgain {
+        /// The group.
+        key: GroupKey,
+        /// Digest of the release's payload.
+        release: Sha256Digest,
+        /// Who signed it.
+        trust: Trust,
     },
     /// An effect ended.
     Finished {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod install;
+mod keys;
 mod results;
 mod traffic;
 
@@ -15,7 +16,6 @@ use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::service;
 use crate::machine::state::{BootTime, Creator, Deployment, Group, Request, Source, State, StepStatus};
-use crate::release::PublicKey;
 
 /// What the outside contributes to a step.
 #[derive(Debug, Clone)]
@@ -185,15 +185,11 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::KeysAccepted { key, keys } => {
-                self.group(&key).following.keys = Some((*keys).clone());
-                let policy = keys.policy;
-                let key_ids = policy.keys.iter().map(PublicKey::id).collect();
-                self.record(Kind::KeysAccepted {
-                    group: key,
-                    version: policy.version,
-                    threshold: policy.threshold,
-                    key_ids,
-                });
+                self.keys_accepted(key, *keys);
+                Ok(())
+            }
+            Event::SignedAgain { key, release, trust } => {
+                self.signed_again(&key, release, trust);
                 Ok(())
             }
             Event::Finished { effect, result } => {
@@ -281,6 +277,7 @@ impl Turn<'_> {
                         Vec::new(),
                     );
                 }
+                self.end_if_keys_are_outdated(&mut deployment);
                 if let Some(work) = next_work(&group, &deployment, self.is_withdrawn(&deployment))
                     && !(exclusive && work.is_exclusive())
                     && !self.waits_for_another(&deployment, &work)

@@ -7,6 +7,7 @@ use super::*;
 mod by_hand;
 mod commands;
 mod host;
+mod keys;
 mod not_undone;
 mod room;
 mod traffic;

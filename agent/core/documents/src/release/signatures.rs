@@ -49,6 +49,12 @@ impl SigningPolicy {
         }
         Ok(())
     }
+
+    /// Whether signatures by these keys are enough.
+    pub fn is_satisfied_by(&self, key_ids: &[KeyId]) -> bool {
+        let signed = self.keys.iter().filter(|key| key_ids.contains(&key.id())).count();
+        u32::try_from(signed).is_ok_and(|signed| signed >= self.threshold)
+    }
 }
 
 /// How far a revision is authenticated; shown by `status`, in the log and in the history.

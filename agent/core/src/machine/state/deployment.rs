@@ -36,6 +36,9 @@ pub struct Deployment {
     /// Why the Install that is in flight cannot be undone yet, since it was tried in vain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_undone: Option<NotUndone>,
+    /// Whether keys that signed its release were taken away since, so that those that are left are not enough.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated_keys: bool,
     /// Whether a script asked for a reboot that has not happened yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rebooting: bool,
