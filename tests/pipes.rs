@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use nix::sys::stat::Mode;
 
-use crate::support::crash_support::{Host, PATIENCE};
+use crate::support::crash_support::{Ended, Host, PATIENCE};
 use crate::support::eventually;
 
 /// What the program says, within its time.
@@ -123,4 +123,23 @@ fn a_configuration_that_is_too_long_is_refused_before_it_is_read_whole() {
     fs::File::options().write(true).open(host.at("etc/hostler/config.yaml")).unwrap().set_len(1 << 40).unwrap();
     let text = said(&host, &["run"]);
     assert!(text.contains("config.yaml") && text.contains("it has more than 1048576 bytes"), "{text}");
+}
+
+/// The null device is an empty file: a link to it masks a drop-in, and named it is no configuration at all. And what a shell
+/// makes of `<(...)` is read.
+#[test]
+fn what_is_masked_is_empty_and_the_pipe_of_a_shell_is_a_configuration() {
+    let host = Host::new();
+    host.configure("poll: 7s\n");
+    let masked = host.at("etc/hostler/config.d/50-masked.yaml");
+    fs::create_dir_all(masked.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &masked).unwrap();
+    host.run(&["resume"]).with_code(3);
+    host.run(&["resume", "--config", "/dev/null"]).with_code(3);
+    let mut wrong = host.command(&["resume", "--config", "/dev/stdin"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, b"pol: 7s\n").unwrap();
+    drop(writer);
+    wrong.stdin(reader);
+    Ended::of(wrong).with_code(2).saying(&["/dev/stdin", "pol", "poll"]);
 }

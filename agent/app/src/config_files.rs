@@ -1,6 +1,6 @@
 //! Where the configuration lies: one file, and the drop-ins beside it in the order of their names.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,9 @@ pub fn load(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Settin
 fn read_all(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Vec<(PathBuf, String)>, Failure> {
     let main = main(root, named);
     let mut files = Vec::new();
-    match read(&main, limits)? {
+    // What is named may be a pipe that a shell made of `<(...)`.
+    let bytes = if named.is_some() { regular::read_argument } else { regular::read };
+    match text(&main, bytes(&main, limits.config_bytes))? {
         Some(text) => files.push((main.clone(), text)),
         None if named.is_some() => {
             return Err(Failure::say(ExitCode::Usage, format!("the configuration {} does not exist", main.display())));
@@ -46,7 +48,7 @@ fn read_all(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Vec<(P
         None => {}
     }
     for path in drop_ins(&main)? {
-        files.extend(read(&path, limits)?.map(|text| (path, text)));
+        files.extend(text(&path, regular::read(&path, limits.config_bytes))?.map(|text| (path, text)));
     }
     Ok(files)
 }
@@ -97,8 +99,8 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-fn read(path: &Path, limits: &Limits) -> Result<Option<String>, Failure> {
-    let bytes = match regular::read(path, limits.config_bytes) {
+fn text(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Option<String>, Failure> {
+    let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {

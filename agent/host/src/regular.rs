@@ -1,22 +1,26 @@
 //! Files whose names other users may choose or replace, or that an operator mistyped: opening one never waits, and devices
 //! are no files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, major, minor};
+
+/// Major and minor number of `/dev/null` (the kernel's admin-guide/devices).
+const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Bytes of a file of certificates. Prevents: a wrong path that takes the memory.
 pub const MOST_PEM_BYTES: usize = 8 << 20;
 
 /// Opens a regular file for reading; never waits for a pipe's writer, never makes a terminal the agent's own, opens no
-/// device.
+/// device but the null device: that is an empty file to all, and a link to it masks a file of a directory of drop-ins
+/// (systemd.unit(5)).
 ///
 /// # Errors
-/// When it cannot be opened, or is a directory, device, pipe or socket (`InvalidInput`, with its type).
+/// When it cannot be opened, or is a directory, another device, pipe or socket (`InvalidInput`, with its type).
 pub fn open(path: &Path) -> io::Result<File> {
     open_as(path, &[FileType::RegularFile])
 }
@@ -43,11 +47,17 @@ pub fn open_argument(path: &Path) -> io::Result<File> {
 
 fn open_as(path: &Path, types: &[FileType]) -> io::Result<File> {
     // Some devices act when they are opened.
-    check(path.metadata()?.mode(), types)?;
+    check_opened(&path.metadata()?, types)?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    check(file.metadata()?.mode(), types)?;
+    check_opened(&file.metadata()?, types)?;
     Ok(file)
+}
+
+fn check_opened(found: &Metadata, types: &[FileType]) -> io::Result<()> {
+    let number = (major(found.rdev()), minor(found.rdev()));
+    let is_null = number == NULL_DEVICE && FileType::from_raw_mode(found.mode()) == FileType::CharacterDevice;
+    if is_null { Ok(()) } else { check(found.mode(), types) }
 }
 
 /// Opens a file to append to it, and makes it where there is none. Never waits for a pipe's reader.
@@ -67,9 +77,21 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
 /// # Errors
 /// As [`open`]; `FileTooLarge`.
 pub fn read(path: &Path, most_bytes: usize) -> io::Result<Vec<u8>> {
+    read_opened(open(path)?, most_bytes)
+}
+
+/// The same for what a person names on a command line: see [`open_argument`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_argument(path: &Path, most_bytes: usize) -> io::Result<Vec<u8>> {
+    read_opened(open_argument(path)?, most_bytes)
+}
+
+fn read_opened(file: File, most_bytes: usize) -> io::Result<Vec<u8>> {
     let most = u64::try_from(most_bytes).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
-    open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
     }
@@ -129,6 +151,10 @@ mod tests {
             let error = open(&path).unwrap_err().to_string();
             assert!(error.contains(&format!("it is {name}, not a regular file")), "{error}");
         }
+        assert_eq!(read(Path::new("/dev/null"), 5).unwrap(), b"", "what is masked is empty");
+        std::os::unix::fs::symlink("/dev/null", at("masked")).unwrap();
+        assert_eq!(read(&at("masked"), 5).unwrap(), b"");
+        assert!(append(Path::new("/dev/null"), 0o600).is_err(), "nothing is written to it by mistake");
         assert!(open_bundle(&at("")).is_ok() && open_bundle(&at("fifo")).is_err());
         assert!(append(&at("fifo"), 0o600).is_err() && append(&at("link"), 0o600).is_err());
         append(&at("new"), 0o600).unwrap();
