@@ -13,6 +13,7 @@ mod links;
 pub mod local;
 mod local_kinds;
 mod migrate;
+mod retained;
 mod revisions;
 mod shared_links;
 mod surroundings;
@@ -40,13 +41,13 @@ pub fn daemon(host: &Host) -> Running {
     host.start(&["run"])
 }
 
-/// Packs a bundle's directory and puts it into the bucket as `KEY`; returns its ETag.
 /// Stops the daemon, which waits for its open poll, and lets that one come back.
 pub fn stop(host: &Host, service: &CommandService) {
     service.hold_polls(std::time::Duration::ZERO);
     host.ok(&["stop"]);
 }
 
+/// Packs a bundle's directory and puts it into the bucket as `KEY`; returns its ETag.
 pub fn put(service: &CommandService, key: &str, bundle: &Path) -> String {
     let packed = bundle.with_extension("packed");
     let compress = if key.ends_with(".tgz") { "-czf" } else { "-cf" };

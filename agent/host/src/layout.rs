@@ -31,6 +31,18 @@ impl Layout {
         Self { root: root.to_owned(), state, socket, install_lock, codedeploy_root }
     }
 
+    /// The state directory of local deployments (`codedeploy-local`), which go on beside the daemon.
+    pub fn local_state(root: &Path) -> PathBuf {
+        root.join("var/lib/hostler/local")
+    }
+
+    /// The state directory whose deployments lie beside this one's in the CodeDeploy agent's place: that of local deployments,
+    /// and for them the daemon's.
+    pub fn state_beside(&self) -> PathBuf {
+        let local = Self::local_state(&self.root);
+        if self.state == local { Self::new(&self.root, None).state } else { local }
+    }
+
     /// The same with the lock of another state directory's Installs.
     pub fn with_install_lock_of(self, other: &Self) -> Self {
         Self { install_lock: other.install_lock.clone(), ..self }

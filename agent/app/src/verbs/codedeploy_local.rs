@@ -1,6 +1,6 @@
 //! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, commanded from the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
 pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let configuration = daemons.layout.beneath_root(&daemons.settings.codedeploy.agent_config);
     let root = daemons.layout.root();
-    if !state_dir(root).is_dir() || !configuration.is_file() {
+    if !Layout::local_state(root).is_dir() || !configuration.is_file() {
         return Ok(());
     }
     match settle_all(&setup(root, &configuration)?, given_up) {
@@ -92,15 +92,11 @@ pub fn is_local(deployment: &DeploymentId) -> bool {
     deployment.as_str().ends_with(LOCAL)
 }
 
-fn state_dir(root: &Path) -> PathBuf {
-    root.join("var/lib/hostler/local")
-}
-
 /// The CodeDeploy agent's local deployments go on beside its service; so do these, with a ledger of their own.
 fn setup(root: &Path, configuration: &Path) -> Result<Setup, Failure> {
     let shared = Shared {
         config: None,
-        state_dir: Some(state_dir(root)),
+        state_dir: Some(Layout::local_state(root)),
         root: root.to_owned(),
         application: None,
         group: None,

@@ -1,11 +1,11 @@
 //! The effect Finish: the install journal is settled and old revisions are deleted. Nothing here fails a deployment.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hostler_core::ids::DeploymentId;
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::retention::Kept;
 use hostler_host::install::{self, Committed, JournalState};
 use hostler_host::remove_tree::remove_tree;
@@ -13,7 +13,7 @@ use hostler_host::remove_tree::remove_tree;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::fetch::{Bundles, is_remote};
-use crate::work::{chain, recover, service_files, stage};
+use crate::work::{chain, recover, service_revisions, stage};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -23,25 +23,15 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     }
     warnings.extend(put_away_bundle(setup, job));
     warnings.extend(clear_staging(setup, job));
-    let mut keep = within_room(setup, job, keep);
     if let Some(drop_in) = &setup.drop_in {
         drop_in.tokens.forget(&job.deployment.id);
     }
     // What an earlier agent left open is undone before the next Install.
-    keep.extend(recover::left_open(setup, &job.group));
-    let services = match job.group.key.service_id {
-        // Maybe the CodeDeploy agent's, with the scripts that the next ApplicationStop runs.
-        Some(_) => service_files::last_successful(setup, &job.group.key)
-            .and_then(|last| Ok([last, service_files::most_recent(setup, &job.group.key)?])),
-        None => Ok([None, None]),
-    };
-    match services {
-        Ok(services) => {
-            keep.extend(services.into_iter().flatten());
-            warnings.extend(delete_others(setup, job, &keep));
-        }
-        Err(problem) => warnings.push(format!("older deployments are not cleaned up: {problem}")),
-    }
+    let open = recover::left_open(setup, &job.group);
+    warnings.extend(match job.group.key.service_id {
+        Some(_) => service_revisions::delete_oldest(setup, job, [keep.always.clone(), open].concat()),
+        None => delete_others(setup, job, &[within_room(setup, job, keep), open].concat()),
+    });
     warnings
 }
 
@@ -125,7 +115,7 @@ fn within_room(setup: &Setup, job: &Job, kept: &Kept) -> Vec<DeploymentId> {
 }
 
 /// Bytes on disk of everything below a directory; what cannot be read counts nothing.
-fn bytes_below(directory: &Path) -> u64 {
+pub fn bytes_below(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
@@ -136,32 +126,44 @@ fn bytes_below(directory: &Path) -> u64 {
 }
 
 fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String> {
-    let directory = setup.layout.group(&job.group.key);
-    let entries = match fs::read_dir(&directory) {
+    match deployments_in(&setup.layout.group(&job.group.key)) {
+        Ok(found) => {
+            let old = found.iter().filter(|(id, _)| !keep.contains(id));
+            old.filter_map(|(id, _)| delete(setup, &job.group.key, id)).collect()
+        }
+        Err(problem) => vec![problem],
+    }
+}
+
+/// What deployments made in a group's directory: directories with an id as name, and no file that somebody put there.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn deployments_in(directory: &Path) -> Result<Vec<(DeploymentId, Metadata)>, String> {
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         // A first deployment that was refused before it made anything.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-        Err(error) => return vec![format!("cannot look for old revisions in {}: {error}", directory.display())],
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot look for old revisions in {}: {error}", directory.display())),
     };
-    let old = entries.flatten().filter(|entry| {
-        let name = entry.file_name();
-        // Only what a deployment made: an id, and not a file that somebody put there.
-        let id = name.to_str().and_then(|n| n.parse::<DeploymentId>().ok());
-        id.is_some_and(|id| id.as_str().starts_with("d-") && !keep.contains(&id)) && entry.path().is_dir()
+    let found = entries.flatten().filter_map(|entry| {
+        let id: DeploymentId = entry.file_name().to_str()?.parse().ok()?;
+        let metadata = entry.path().metadata().ok()?;
+        (id.as_str().starts_with("d-") && metadata.is_dir()).then_some((id, metadata))
     });
-    old.filter_map(|entry| {
-        let path = entry.path();
-        let id = entry.file_name().to_str()?.parse().ok()?;
-        let journal = setup.layout.deployment(&job.group.key, &id).journal();
-        if let Some(left) = install::left_behind(&journal).first() {
-            return Some(format!(
-                "the old revision {} is not deleted: {} holds files that could not be put back; take out what is needed, then delete it",
-                path.display(),
-                left.display()
-            ));
-        }
-        let problem = remove_tree(&path).err()?;
-        Some(format!("the old revision {} could not be deleted: {problem}", path.display()))
-    })
-    .collect()
+    Ok(found.collect())
+}
+
+/// Deletes a deployment's directory; why it is still there.
+pub fn delete(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Option<String> {
+    let paths = setup.layout.deployment(key, id);
+    let path = paths.directory().display();
+    if let Some(left) = install::left_behind(&paths.journal()).first() {
+        return Some(format!(
+            "the old revision {path} is not deleted: {} holds files that could not be put back; take out what is needed, then delete it",
+            left.display()
+        ));
+    }
+    let problem = remove_tree(paths.directory()).err()?;
+    Some(format!("the old revision {path} could not be deleted: {problem}"))
 }

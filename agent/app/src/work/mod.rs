@@ -19,6 +19,7 @@ mod room;
 pub mod scripts;
 mod service_bundle;
 pub mod service_files;
+pub mod service_revisions;
 pub mod stage;
 mod traffic;
 

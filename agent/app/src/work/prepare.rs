@@ -14,6 +14,7 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
+use hostler_core::machine::retention::kept;
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
@@ -34,7 +35,9 @@ use crate::work::bundle::{
 };
 use crate::work::fetch::{Brought, fetch, is_remote};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{access, blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files};
+use crate::work::{
+    access, blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files, service_revisions,
+};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -42,6 +45,7 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     room::set_aside(&setup, &job)?;
     access::make_deployment_directory(&setup, &job.group.key, &job.deployment.id)?;
     make_directories(&paths)?;
+    let stayed = make_room_for_revision(&setup, &job).await?;
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, request.creator, &request.trust).map_err(|message| WorkFailure {
         message,
@@ -53,13 +57,23 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     let request = &job.deployment.request;
     let unpacks = !request.removes && request.stops.is_none() && !matches!(request.source, Source::Kept { .. });
     let work = move || {
-        let prepared = unpack_and_check(&setup, &job, brought, &paths)?;
+        let mut prepared = unpack_and_check(&setup, &job, brought, &paths)?;
+        prepared.warnings.extend(stayed);
         // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
         // directories through which their traces and the journal are reached are there.
         atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
         Ok(prepared)
     };
     if unpacks { in_turn(work).await } else { blocking(work).await }
+}
+
+/// In the CodeDeploy agent's place old revisions go before the new one is fetched, as that agent does it, so that at no time
+/// more than `max_revisions` are unpacked.
+async fn make_room_for_revision(setup: &Arc<Setup>, job: &Job) -> Result<Vec<String>, WorkFailure> {
+    let Source::CodeDeploy { reuse, .. } = &job.deployment.request.source else { return Ok(Vec::new()) };
+    let keep = kept(&job.group, &job.deployment).always.into_iter().chain(reuse.clone()).collect();
+    let (setup, job) = (Arc::clone(setup), job.clone());
+    blocking(move || Ok(service_revisions::delete_oldest(&setup, &job, keep))).await
 }
 
 /// Makes what the later events put their records into.

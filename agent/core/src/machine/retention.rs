@@ -16,15 +16,47 @@ pub struct Kept {
     pub most_bytes: Option<u64>,
 }
 
+/// The deployments whose directories a group needs, whoever cleans up: what is on the host and was before, the last good one,
+/// and the one that goes on.
+pub fn in_use(group: &Group) -> Vec<DeploymentId> {
+    let going_on = group.active.iter().flat_map(|deployment| [&deployment.id, deployment.archive()]);
+    // What was there before comes to light again when the last Install is taken back; its journal says what it is.
+    let installed = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
+    let all = going_on.chain(installed.flat_map(|i| [&i.deployment, &i.archive]));
+    let mut named: Vec<DeploymentId> = Vec::new();
+    for id in all {
+        if !named.contains(id) {
+            named.push(id.clone());
+        }
+    }
+    named
+}
+
+/// A deployment's directory as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The deployment, by the directory's name.
+    pub id: DeploymentId,
+    /// When the directory was changed last, nanoseconds since 1970.
+    pub modified_ns: i128,
+}
+
+/// Which directories of a group of the CodeDeploy service are deleted so that `most` are left, whoever made them: the oldest,
+/// and none of `always`. It is the CodeDeploy agent's own rule (specs/codedeploy.md §3), so that the agents and
+/// codedeploy-local, whose deployments lie side by side, leave each other's as they leave their own.
+pub fn beyond(found: Vec<Found>, always: &[DeploymentId], most: usize) -> Vec<DeploymentId> {
+    let too_many = found.len().saturating_sub(most);
+    let mut others: Vec<Found> = found.into_iter().filter(|found| !always.contains(&found.id)).collect();
+    others.sort_by(|a, b| (a.modified_ns, &a.id).cmp(&(b.modified_ns, &b.id)));
+    others.into_iter().take(too_many).map(|found| found.id).collect()
+}
+
 /// The deployment itself, what is on the host and was before, and the last good one always; then the newest good and the newest others,
 /// as many as the policy's `max_revisions` allows.
 pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let mut always: Vec<DeploymentId> = Vec::new();
     let own = [&deployment.id, deployment.archive()];
-    // What was there before comes to light again when the last Install is taken back; its journal says what it is.
-    let in_use = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
-    let installed = in_use.flat_map(|i| [&i.deployment, &i.archive]);
-    for id in own.into_iter().chain(installed) {
+    for id in own.into_iter().chain(&in_use(group)) {
         if !always.contains(id) {
             always.push(id.clone());
         }
@@ -40,4 +72,37 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
         }
     }
     Kept { always, while_room, most_bytes: policy.max_revision_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> DeploymentId {
+        name.parse().unwrap()
+    }
+
+    fn found(names: &[(&str, i128)]) -> Vec<Found> {
+        names.iter().map(|(name, modified_ns)| Found { id: id(name), modified_ns: *modified_ns }).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_until_so_many_are_left_and_what_is_in_use_never() {
+        let all = [("d-C", 3), ("d-A", 1), ("d-D", 4), ("d-B", 2)];
+        assert_eq!(beyond(found(&all), &[], 4), []);
+        assert_eq!(beyond(found(&all), &[], 9), []);
+        assert_eq!(beyond(found(&all), &[], 2), [id("d-A"), id("d-B")]);
+        assert_eq!(beyond(found(&all), &[id("d-A")], 2), [id("d-B"), id("d-C")]);
+        assert_eq!(
+            beyond(found(&all), &[id("d-A"), id("d-D"), id("d-C")], 1),
+            [id("d-B")],
+            "what is in use may be more"
+        );
+        assert_eq!(
+            beyond(found(&[("d-B", 1), ("d-A", 1)]), &[], 1),
+            [id("d-A")],
+            "of the same age the order is still one"
+        );
+        assert_eq!(beyond(Vec::new(), &[id("d-A")], 1), []);
+    }
 }
