@@ -7,8 +7,21 @@ use super::takeover::left_by_the_agent;
 use super::*;
 use crate::support::crash_support::{Ended, root_or_skip, write};
 
+/// With a systemctl that writes down what it is asked, stops what the CodeDeploy agent's pid file names, and knows of one
+/// unit whether the next boot starts it: while `enabled` is there. `stubborn` makes the two verbs fail.
 pub fn migrate(host: &Host, arguments: &[&str]) -> Ended {
-    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", host.path("systemctl-log").display());
+    let script = format!(
+        "#!/bin/sh\ncd {}\necho \"$@\" >> systemctl-log\n\
+         case \"$1\" in\n\
+         disable|stop) if [ -e stubborn ]; then echo \"Unit is stubborn.\" >&2; exit 1; fi ;;\nesac\n\
+         case \"$1\" in\n\
+         disable) rm -f enabled ;;\n\
+         stop) pid=\"$(cat {} 2>/dev/null)\"\n\
+         grep -qa ^codedeploy-agent: \"/proc/$pid/cmdline\" 2>/dev/null && kill \"$pid\"; true ;;\n\
+         is-enabled) if [ -e enabled ]; then echo enabled; else echo disabled; exit 1; fi ;;\nesac\n",
+        host.path("").display(),
+        host.at("opt/codedeploy-agent/state/.pid/codedeploy-agent.pid").display()
+    );
     write(&host.path("bin/systemctl"), script);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(host.path("bin/systemctl"), mode).unwrap();
@@ -16,6 +29,10 @@ pub fn migrate(host: &Host, arguments: &[&str]) -> Ended {
     command.env("PATH", format!("{}:/usr/bin:/bin", host.path("bin").display()));
     Ended::of(command)
 }
+
+/// What is asked of systemctl where a CodeDeploy agent is installed or runs.
+const STEPS: &str = "enable hostler.service\nrestart hostler.service\ndisable codedeploy-agent.service\n\
+                     stop codedeploy-agent.service\nis-enabled codedeploy-agent.service\n";
 
 fn systemctl_log(host: &Host) -> String {
     std::fs::read_to_string(host.path("systemctl-log")).unwrap_or_default()
@@ -56,15 +73,59 @@ fn it_waits_for_nobodys_deployment_to_be_cut_and_then_does_it_without_a_gap() {
     assert_eq!(systemctl_log(&host), "");
     std::fs::remove_file(tracking).unwrap();
 
-    migrate(&host, &["--apply"]).with_code(0).saying(&["hostler runs, and the CodeDeploy agent is stopped"]);
+    let said = std::thread::scope(|scope| {
+        let migrated = scope.spawn(|| migrate(&host, &["--apply"]));
+        // As systemd would: it is gone once it was waited for.
+        agent.wait().unwrap();
+        migrated.join().unwrap()
+    });
+    said.with_code(0).saying(&["hostler is enabled", "hostler runs", "agent is stopped\n", "agent is disabled\n"]);
     // hostler is started, and waits, before the CodeDeploy agent is stopped.
-    assert_eq!(
-        systemctl_log(&host),
-        "enable hostler.service\nrestart hostler.service\ndisable --now codedeploy-agent.service\n"
-    );
+    assert_eq!(systemctl_log(&host), STEPS);
     let written = std::fs::read_to_string(host.at("etc/hostler/config.d/50-codedeploy.yaml")).unwrap();
     assert!(written.contains("enabled: true"), "{written}");
     host.run(&["validate", host.at("etc/hostler/config.d/50-codedeploy.yaml").to_str().unwrap()]).with_code(0);
+}
+
+#[test]
+fn an_agent_of_a_script_in_init_d_that_does_not_run_is_kept_from_the_next_boot() {
+    let (host, _service) = served();
+    // Nothing is claimed of an agent that is not there.
+    let said = migrate(&host, &["--apply"]).with_code(0).saying(&["no CodeDeploy agent is installed"]);
+    assert!(!said.out.contains("stopped") && !said.out.contains("disabled"), "{said:?}");
+    assert_eq!(systemctl_log(&host), "enable hostler.service\nrestart hostler.service\n");
+
+    std::fs::remove_file(host.path("systemctl-log")).unwrap();
+    write(&host.at("etc/init.d/codedeploy-agent"), "#!/bin/sh\n");
+    write(&host.path("enabled"), "");
+    migrate(&host, &[])
+        .with_code(0)
+        .saying(&["CodeDeploy agent does not run", "etc/init.d/codedeploy-agent starts it"]);
+    migrate(&host, &["--apply"]).with_code(0).saying(&["agent is stopped\n", "agent is disabled\n"]);
+    assert_eq!(systemctl_log(&host), STEPS);
+    assert!(!host.path("enabled").exists());
+}
+
+#[test]
+fn what_a_step_did_not_do_is_not_said_and_what_to_do_is() {
+    let (host, _service) = served();
+    let pid_file = host.at("opt/codedeploy-agent/state/.pid/codedeploy-agent.pid");
+    let mut agent = Command::new("sleep").arg0("codedeploy-agent: master 1").arg("600").spawn().unwrap();
+    write(&pid_file, agent.id().to_string());
+    for flag in ["enabled", "stubborn"] {
+        write(&host.path(flag), "");
+    }
+    let said = migrate(&host, &["--apply"]).with_code(1).saying(&[
+        "hostler runs",
+        &format!("the CodeDeploy agent still runs (process {}): systemctl stop", agent.id()),
+        "Unit is stubborn.",
+        "the next boot still starts the CodeDeploy agent (systemctl is-enabled says enabled)",
+        "hostler waits for that",
+    ]);
+    assert!(!said.out.contains("agent is stopped") && !said.out.contains("agent is disabled"), "{said:?}");
+    let document = migrate(&host, &["--apply", "--json"]).with_code(1).json();
+    assert_eq!(document["applied"], false);
+    assert!(document["done"].as_array().unwrap().contains(&"hostler runs".into()), "{document}");
     agent.kill().unwrap();
     agent.wait().unwrap();
 }

@@ -1,7 +1,7 @@
 //! `codedeploy-agent start|stop|restart|status`: hostler's service under the CodeDeploy agent's name, so that scripts and
 //! image recipes keep working.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use hostler_core::codes::ExitCode;
 
@@ -39,13 +39,25 @@ pub fn run(arguments: &CodeDeployAgent) -> Outcome {
 /// # Errors
 /// When it cannot be asked, or says no.
 pub fn systemctl(arguments: &[&str]) -> Result<String, Failure> {
-    let made = Command::new("systemctl").args(arguments).output().map_err(|error| {
-        Failure::say(ExitCode::Failed, format!("systemctl cannot be started: {error}"))
-            .hint("without systemd, start hostler by hand: hostler run")
-    })?;
+    let made = ask(arguments)?;
     if made.status.success() {
         return Ok(String::from_utf8_lossy(&made.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&made.stderr);
     Err(Failure::say(ExitCode::Failed, format!("systemctl {}: {}", arguments.join(" "), said.trim())))
+}
+
+/// Asks systemd for a unit's state, which it prints and says with its exit code too.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn systemctl_word(arguments: &[&str]) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&ask(arguments)?.stdout).trim().to_owned())
+}
+
+fn ask(arguments: &[&str]) -> Result<Output, Failure> {
+    Command::new("systemctl").args(arguments).output().map_err(|error| {
+        Failure::say(ExitCode::Failed, format!("systemctl cannot be started: {error}"))
+            .hint("without systemd, start hostler by hand: hostler run")
+    })
 }

@@ -1,6 +1,8 @@
 //! `hostler migrate`: what the CodeDeploy agent left on this host, what would change, and with `--apply` the change. There
 //! is no gap: hostler is started first and waits for the CodeDeploy agent's end.
 
+mod apply;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use hostler_core::path_rule::UnsafePaths;
 use hostler_core::plan::actions::InstalledEntry;
 use hostler_core::plan::{LastPlaces, Leads, refused_ways, wanted};
 use hostler_host::observe::observe;
-use hostler_host::{archive, atomic, codedeploy_agent, install, users};
+use hostler_host::{archive, codedeploy_agent, install};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
@@ -22,18 +24,8 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
 use crate::sources::codedeploy::{TRACKING_AGE, other_agent};
-use crate::verbs::codedeploy_agent::systemctl;
 use crate::work::bundle::read_appspec;
-use crate::work::{chain, service_files};
-
-/// What a migration writes.
-const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\
-                             codedeploy:\n  enabled: true\n  running_agent: wait\n";
-
-/// What it writes beside it where deployments go by ways that are refused otherwise.
-const UNSAFE_PATHS: &str = "# Deployments here go by ways that a user could lead elsewhere (hostler migrate names them). The next\n\
-                            # deployment of each group notes its places; take this out once deployments warn of none any more.\n\
-                            unsafe_paths: warn\n";
+use crate::work::service_files;
 
 /// So many unsafe ways of a group are named for people.
 const NAMED_WAYS: usize = 10;
@@ -51,6 +43,8 @@ struct Findings {
     on_premises: Option<String>,
     /// The CodeDeploy agent's process.
     running: Option<u32>,
+    /// What starts the CodeDeploy agent: its unit, or its script in /etc/init.d.
+    started_by: Option<PathBuf>,
     /// Commands that it is carrying out, or left unfinished.
     unfinished_commands: Vec<String>,
     groups: Vec<GroupFound>,
@@ -60,6 +54,9 @@ struct Findings {
     mended: Vec<PathBuf>,
     /// The file that enables hostler in the CodeDeploy agent's place.
     writes: PathBuf,
+    /// What `--apply` did, in its order; each step says it for itself.
+    done: Vec<String>,
+    /// Whether all of it was done.
     applied: bool,
 }
 
@@ -126,15 +123,24 @@ pub fn run(shared: &Shared, arguments: &MigrateArgs) -> Outcome {
             let message = "the CodeDeploy agent carries out a command of a deployment; nothing was changed";
             return Err(Failure::say(ExitCode::Refused, message).hint("wait for the deployment's end, and ask again"));
         }
-        findings.mended = apply(&setup, &drop_in, &findings)?;
-        findings.applied = true;
+        if let Err(failure) = apply::apply(&setup, &drop_in, &mut findings) {
+            if !findings.done.is_empty() {
+                show(&setup, &findings)?;
+            }
+            return Err(failure);
+        }
     }
-    if setup.json {
-        output::json(&findings)?;
-    } else {
-        output::text(&text(&findings))?;
-    }
+    show(&setup, &findings)?;
     Ok(ExitCode::Ok)
+}
+
+fn show(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
+    if setup.json {
+        output::json(findings)?
+    } else {
+        output::text(&text(findings))?
+    }
+    Ok(())
 }
 
 fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
@@ -147,11 +153,13 @@ fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
         keys_without_effect: drop_in.agent.without_effect.clone(),
         on_premises: drop_in.on_premises.as_ref().map(|host| host.host_identifier.clone()),
         running: other_agent(setup, drop_in).map(|agent| agent.pid),
+        started_by: apply::starts_the_agent(setup),
         unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
         groups: groups(setup)?,
         directories: directories::exposed(setup, drop_in)?.iter().map(DirectoryFound::of).collect(),
         mended: Vec::new(),
         writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
+        done: Vec::new(),
         applied: false,
     })
 }
@@ -228,47 +236,6 @@ impl DirectoryFound {
     }
 }
 
-/// Gives the agent's directories to root. The CodeDeploy agent is stopped before: it could not go on in them as another user.
-/// What its service commands meanwhile waits there.
-fn mend(setup: &Setup, drop_in: &DropIn, findings: &Findings) -> Result<Vec<PathBuf>, Failure> {
-    let exposed = directories::exposed(setup, drop_in)?;
-    let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule == Rule::Above).cloned().collect();
-    if !foreign.is_empty() {
-        let message = format!("nothing was changed: {}", directories::texts(&foreign).join("; "));
-        return Err(Failure::say(ExitCode::Refused, message).hint(directories::remedy(&foreign)));
-    }
-    if !exposed.is_empty() && findings.running.is_some() {
-        systemctl(&["stop", "codedeploy-agent.service"])?;
-    }
-    let mended = directories::mend(setup, drop_in, &exposed)?;
-    directories::refuse_exposed(setup, drop_in)?;
-    Ok(mended)
-}
-
-fn apply(setup: &Setup, drop_in: &DropIn, findings: &Findings) -> Result<Vec<PathBuf>, Failure> {
-    let mended = mend(setup, drop_in, findings)?;
-    if let Some(directory) = findings.writes.parent() {
-        atomic::create_directories(directory, 0o755)?;
-    }
-    let cannot =
-        |why: String| Failure::say(ExitCode::Failed, format!("cannot write {}: {why}", findings.writes.display()));
-    let unsafe_paths = if findings.needs_unsafe_paths() { UNSAFE_PATHS } else { "" };
-    let configuration = format!("{CONFIGURATION}{unsafe_paths}");
-    atomic::replace(&findings.writes, configuration.as_bytes(), 0o640).map_err(|e| cannot(chain(&e)))?;
-    if let (Some(group), 0) = (users::service_group(), users::own_uid()) {
-        std::os::unix::fs::chown(&findings.writes, None, Some(group)).map_err(|e| cannot(e.to_string()))?;
-    }
-    systemctl(&["enable", "hostler.service"])?;
-    // It may run already, for channels.
-    systemctl(&["restart", "hostler.service"])?;
-    if findings.running.is_some()
-        || setup.layout.root().join("usr/lib/systemd/system/codedeploy-agent.service").exists()
-    {
-        systemctl(&["disable", "--now", "codedeploy-agent.service"])?;
-    }
-    Ok(mended)
-}
-
 fn text(findings: &Findings) -> String {
     let mut lines = Vec::new();
     let config = findings.agent_config.display();
@@ -286,6 +253,9 @@ fn text(findings: &Findings) -> String {
         Some(pid) => format!("CodeDeploy agent runs (process {pid})"),
         None => "CodeDeploy agent does not run".to_owned(),
     });
+    if let Some(path) = &findings.started_by {
+        lines.push(format!("                 {} starts it", path.display()));
+    }
     for command in &findings.unfinished_commands {
         lines.push(format!("                 unfinished command {command}"));
     }
@@ -313,7 +283,7 @@ fn text(findings: &Findings) -> String {
         }
     }
     for found in &findings.directories {
-        lines.push(match (findings.applied, found.mendable) {
+        lines.push(match (!findings.done.is_empty(), found.mendable) {
             (true, _) => format!("was open         {}", found.problem),
             (false, true) => format!("open to others   {}; --apply gives it to root", found.problem),
             (false, false) => {
@@ -326,18 +296,20 @@ fn text(findings: &Findings) -> String {
     }
     let writes = findings.writes.display();
     if findings.needs_unsafe_paths() {
-        let sets = if findings.applied { "is written" } else { "would be written" };
+        let sets = if !findings.done.is_empty() { "is written" } else { "would be written" };
         lines.push(format!(
             "unsafe paths     unsafe_paths: warn {sets} beside it, so that deployments go on as before; each deployment warns \
              of such a way and notes the place, and once none warns any more the setting can go"
         ));
     }
-    lines.push(match findings.applied {
-        true => format!("done             {writes} is written, hostler runs, and the CodeDeploy agent is stopped and disabled"),
-        false => format!(
+    for (number, done) in findings.done.iter().enumerate() {
+        lines.push(format!("{:<17}{done}", if number == 0 { "done" } else { "" }));
+    }
+    if findings.done.is_empty() {
+        lines.push(format!(
             "would change     {writes} is written, hostler is started and waits, then the CodeDeploy agent is stopped and \
              disabled: hostler migrate --apply"
-        ),
-    });
+        ));
+    }
     lines.join("\n") + "\n"
 }

@@ -1,0 +1,146 @@
+//! `hostler migrate --apply`: step by step, and of each what became of it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hostler_core::codedeploy::exposure::{Exposed, Rule};
+use hostler_core::codes::ExitCode;
+use hostler_host::{atomic, users};
+
+use super::Findings;
+use crate::drop_in::{DropIn, directories};
+use crate::failure::Failure;
+use crate::setup::Setup;
+use crate::sources::codedeploy::other_agent;
+use crate::verbs::codedeploy_agent::{systemctl, systemctl_word};
+use crate::work::chain;
+
+/// What a migration writes.
+const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\
+                             codedeploy:\n  enabled: true\n  running_agent: wait\n";
+
+/// What it writes beside it where deployments go by ways that are refused otherwise.
+const UNSAFE_PATHS: &str = "# Deployments here go by ways that a user could lead elsewhere (hostler migrate names them). The next\n\
+                            # deployment of each group notes its places; take this out once deployments warn of none any more.\n\
+                            unsafe_paths: warn\n";
+
+const HOSTLER: &str = "hostler.service";
+const AGENT: &str = "codedeploy-agent.service";
+
+/// What starts the CodeDeploy agent at boot: the unit of its packages, or the script that systemd makes a unit of.
+const STARTS_IT: [&str; 4] = [
+    "etc/systemd/system/codedeploy-agent.service",
+    "usr/lib/systemd/system/codedeploy-agent.service",
+    "lib/systemd/system/codedeploy-agent.service",
+    "etc/init.d/codedeploy-agent",
+];
+
+/// What `systemctl is-enabled` says of what the next boot starts (systemctl(1)); `generated` is a script that only its
+/// links in /etc/rc*.d start.
+const STARTED_AT_BOOT: [&str; 4] = ["enabled", "enabled-runtime", "alias", "generated"];
+
+/// How long a process that was stopped may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What starts the CodeDeploy agent on this host, if its package is there.
+pub fn starts_the_agent(setup: &Setup) -> Option<PathBuf> {
+    STARTS_IT.iter().map(|path| setup.layout.root().join(path)).find(|path| path.exists())
+}
+
+/// Does it. What was done is in the findings, also when a later step fails.
+///
+/// # Errors
+/// The first step that fails; or the CodeDeploy agent runs, or is started by the next boot, after all of them.
+pub fn apply(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
+    mend(setup, drop_in, findings)?;
+    write(findings)?;
+    systemctl(&["enable", HOSTLER])?;
+    findings.done.push("hostler is enabled".to_owned());
+    // It may run already, for channels.
+    systemctl(&["restart", HOSTLER])?;
+    findings.done.push("hostler runs".to_owned());
+    end_the_agent(setup, drop_in, findings)?;
+    findings.applied = true;
+    Ok(())
+}
+
+/// Gives the agent's directories to root. The CodeDeploy agent is stopped before: it could not go on in them as another user.
+/// What its service commands meanwhile waits there.
+fn mend(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
+    let exposed = directories::exposed(setup, drop_in)?;
+    let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule == Rule::Above).cloned().collect();
+    if !foreign.is_empty() {
+        let message = format!("nothing was changed: {}", directories::texts(&foreign).join("; "));
+        return Err(Failure::say(ExitCode::Refused, message).hint(directories::remedy(&foreign)));
+    }
+    if !exposed.is_empty() && findings.running.is_some() {
+        systemctl(&["stop", AGENT])?;
+        findings.done.push("the CodeDeploy agent was told to stop".to_owned());
+    }
+    findings.mended = directories::mend(setup, drop_in, &exposed)?;
+    directories::refuse_exposed(setup, drop_in)
+}
+
+fn write(findings: &mut Findings) -> Result<(), Failure> {
+    let path = findings.writes.clone();
+    if let Some(directory) = path.parent() {
+        atomic::create_directories(directory, 0o755)?;
+    }
+    let cannot = |why: String| Failure::say(ExitCode::Failed, format!("cannot write {}: {why}", path.display()));
+    let unsafe_paths = if findings.needs_unsafe_paths() { UNSAFE_PATHS } else { "" };
+    let configuration = format!("{CONFIGURATION}{unsafe_paths}");
+    atomic::replace(&path, configuration.as_bytes(), 0o640).map_err(|e| cannot(chain(&e)))?;
+    if let (Some(group), 0) = (users::service_group(), users::own_uid()) {
+        std::os::unix::fs::chown(&path, None, Some(group)).map_err(|e| cannot(e.to_string()))?;
+    }
+    findings.done.push(format!("{} is written", path.display()));
+    Ok(())
+}
+
+/// Stops the CodeDeploy agent, keeps the next boot from starting it, and looks whether both is so. Also where it does not run
+/// now: the next boot would start it beside hostler.
+fn end_the_agent(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
+    if findings.running.is_none() && starts_the_agent(setup).is_none() {
+        findings.done.push("no CodeDeploy agent is installed".to_owned());
+        return Ok(());
+    }
+    // Two commands: of a script in /etc/init.d `disable --now` only does the first half.
+    let disabled = systemctl(&["disable", AGENT]).err();
+    let stopped = systemctl(&["stop", AGENT]).err();
+    let mut problems = Vec::new();
+    match runs_on(setup, drop_in) {
+        None => findings.done.push("the CodeDeploy agent is stopped".to_owned()),
+        Some(pid) => problems.push(format!(
+            "the CodeDeploy agent still runs (process {pid}){}; end it (/opt/codedeploy-agent/bin/codedeploy-agent stop), \
+             hostler waits for that",
+            because(stopped)
+        )),
+    }
+    let word = systemctl_word(&["is-enabled", AGENT])?;
+    if STARTED_AT_BOOT.contains(&word.as_str()) {
+        problems.push(format!(
+            "the next boot still starts the CodeDeploy agent (systemctl is-enabled says {word}){}; remove its package, or \
+             its links in /etc/rc*.d",
+            because(disabled)
+        ));
+    } else {
+        findings.done.push("the CodeDeploy agent is disabled".to_owned());
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::say(ExitCode::Failed, problems.join("\n"))) }
+}
+
+fn because(failure: Option<Failure>) -> String {
+    failure.map_or_else(String::new, |failure| format!(": {}", failure.one_line()))
+}
+
+/// The CodeDeploy agent that has not ended within a moment.
+fn runs_on(setup: &Setup, drop_in: &DropIn) -> Option<u32> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let agent = other_agent(setup, drop_in)?;
+        if Instant::now() > deadline {
+            return Some(agent.pid);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
