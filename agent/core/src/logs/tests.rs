@@ -208,7 +208,48 @@ fn times_are_found_in_lines() {
     assert_eq!(at("%Y-%m-%d", "no time", base), None);
     assert_eq!(at("%Y-%m-%d %H:%M:%S", "2026-06-31 00:00:00", base), None, "a 31st of June");
     assert!(TimestampFormat::new("%Q", TimeZone::UTC).is_err());
-    assert!(TimestampFormat::new("%Z %Y", TimeZone::UTC).unwrap_err().to_string().contains("at its end"));
+    assert!(TimestampFormat::new("%Z", TimeZone::UTC).unwrap_err().to_string().contains("is empty"));
+    assert!(TimestampFormat::new("%Z %Y %Z", TimeZone::UTC).unwrap_err().to_string().contains("%Z twice"));
+}
+
+#[test]
+fn the_name_of_a_zone_may_stand_anywhere() {
+    // Noon in the zone of `at` is 10:00 UTC.
+    let base = "2026-01-02T00:00:00Z";
+    for (format, line, wanted) in [
+        ("%a %b %d %H:%M:%S %Z %Y", "Thu Jan  1 12:00:00 UTC 2026 up", "2026-01-01T12:00:00Z"),
+        ("%a %b %d %H:%M:%S %Z %Y", "Thu Jan  1 12:00:00 CST 2026 up", "2026-01-01T10:00:00Z"),
+        ("%a %b %d %H:%M:%S %Z %Y", "Thu Jan  1 12:00:00 +03 2026 up", "2026-01-01T10:00:00Z"),
+        ("[%Z] %Y-%m-%d %H:%M:%S", "x [GMT] 2026-01-01 12:00:00", "2026-01-01T12:00:00Z"),
+        ("%Y-%m-%d %H:%M:%S %Z", "2026-01-01 12:00:00 UTC x", "2026-01-01T12:00:00Z"),
+        ("%Y-%m-%d %H:%M:%S %Z", "2026-01-01 12:00:00", "2026-01-01T10:00:00Z"),
+        ("%Y-%m-%d %H:%M:%S%Z", "2026-01-01 12:00:00Z x", "2026-01-01T12:00:00Z"),
+        ("%Y-%m-%d %H:%M:%S %Z", "2026-01-01 12:00:00 WARNING x", "2026-01-01T10:00:00Z"),
+        ("%Y-%m-%d %H:%M:%S %%Z", "2026-01-01 12:00:00 %Z", "2026-01-01T10:00:00Z"),
+    ] {
+        assert_eq!(at(format, line, base).as_deref(), Some(wanted), "{format}: {line}");
+    }
+    assert_eq!(at("%b %d %H:%M:%S %Z %Y", "Jan  1 12:00:00 2026", base), None, "the name is not there");
+}
+
+#[test]
+fn a_time_without_a_year_or_a_date_is_the_nearest_one() {
+    for (format, line, base, wanted) in [
+        // New Year, by a clock that is behind the lines, and by one that is ahead (noon is 10:00 UTC).
+        ("%b %d %H:%M:%S", "Jan 01 00:00:02 x", "2027-12-31T21:59:57Z", "2027-12-31T22:00:02Z"),
+        ("%b %d %H:%M:%S", "Dec 31 23:59:57 x", "2027-12-31T22:00:02Z", "2027-12-31T21:59:57Z"),
+        // A program in a zone ahead: every line of its New Year's morning.
+        ("%b %d %H:%M:%S", "Jan 01 09:00:00 x", "2027-12-31T16:00:00Z", "2028-01-01T07:00:00Z"),
+        ("%j %H:%M:%S", "001 00:00:02 x", "2027-12-31T21:59:57Z", "2027-12-31T22:00:02Z"),
+        ("%b %d %H:%M:%S", "Feb 29 12:00:00 x", "2028-02-29T12:00:00Z", "2028-02-29T10:00:00Z"),
+        ("%b %d %H:%M:%S", "Jun 15 12:00:00 x", "2027-11-30T00:00:00Z", "2027-06-15T10:00:00Z"),
+        // The same at midnight, for times without a date.
+        ("%H:%M:%S", "00:00:02 x", "2027-03-01T21:59:57Z", "2027-03-01T22:00:02Z"),
+        ("%H:%M:%S", "23:59:57 x", "2027-03-01T22:00:02Z", "2027-03-01T21:59:57Z"),
+        ("%H:%M:%S", "13:00:00 x", "2027-03-01T20:00:00Z", "2027-03-01T11:00:00Z"),
+    ] {
+        assert_eq!(at(format, line, base).as_deref(), Some(wanted), "{format}: {line} at {base}");
+    }
 }
 
 #[test]

@@ -4,13 +4,16 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
-use regex::bytes::Regex;
+use regex::bytes::{Captures, Regex};
 
 /// Bytes at the beginning of a line in which a time is looked for. Prevents: searching a megabyte for a date.
 const WITHIN: usize = 512;
 
-/// Milliseconds that a time without a year may be ahead of the clock before it is last year's.
-const AHEAD_MS: i64 = 7 * 24 * 3600 * 1000;
+/// The name of a zone, which for some is an offset ("+03").
+const ZONE: &str = r"(?P<zone>(?:[A-Za-z]{1,5}|[+-]\d{2}(?:\d{2})?)\b)";
+
+/// What blanks of a format stand for.
+const BLANKS: &str = r"\s+";
 
 /// A format that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,33 +37,42 @@ impl TimestampFormat {
     /// A format such as `%Y-%m-%d %H:%M:%S,%f`; times without an offset of their own are in `zone`.
     ///
     /// # Errors
-    /// For a directive that is not known, and for a `%Z` that is not at the end.
+    /// For a directive that is not known, and for a second `%Z`.
     pub fn new(format: &str, zone: TimeZone) -> Result<Self, BadFormat> {
         let bad = |reason: String| BadFormat { format: format.to_owned(), reason };
-        // The name of a zone does not say its offset ("CST"); awslogs knows no more than UTC and local there either.
-        let used = format.trim_end().strip_suffix("%Z").map_or(format, str::trim_end);
         let mut pattern = String::new();
-        let mut signs = used.chars();
+        let mut read = String::new();
+        let mut names_a_zone = false;
+        let mut signs = format.trim_end().chars();
         while let Some(sign) = signs.next() {
             match sign {
-                '%' => {
-                    let directive = signs.next().ok_or_else(|| bad("it ends with %".to_owned()))?;
-                    pattern.push_str(expression(directive).ok_or_else(|| {
-                        bad(match directive {
-                            'Z' => "%Z can only be at its end".to_owned(),
-                            other => format!("%{other} is not known"),
-                        })
-                    })?);
+                '%' => match signs.next().ok_or_else(|| bad("it ends with %".to_owned()))? {
+                    'Z' if names_a_zone => return Err(bad("it has %Z twice".to_owned())),
+                    'Z' => {
+                        names_a_zone = true;
+                        push_zone(&mut pattern, signs.as_str().is_empty());
+                    }
+                    directive => {
+                        let known = expression(directive).ok_or_else(|| bad(format!("%{directive} is not known")))?;
+                        pattern.push_str(known);
+                        read.extend(['%', directive]);
+                    }
+                },
+                sign if sign.is_whitespace() => {
+                    pattern.push_str(BLANKS);
+                    read.push(sign);
                 }
-                sign if sign.is_whitespace() => pattern.push_str(r"\s+"),
-                sign => pattern.push_str(&regex::escape(&sign.to_string())),
+                sign => {
+                    pattern.push_str(&regex::escape(&sign.to_string()));
+                    read.push(sign);
+                }
             }
         }
-        if pattern.is_empty() {
+        if read.trim().is_empty() {
             return Err(bad("it is empty".to_owned()));
         }
         let finder = Regex::new(&pattern).map_err(|error| bad(error.to_string()))?;
-        Ok(Self { finder, format: used.to_owned(), zone })
+        Ok(Self { finder, format: read.trim_end().to_owned(), zone })
     }
 
     /// Whether a line has such a time in it.
@@ -68,45 +80,80 @@ impl TimestampFormat {
         self.finder.is_match(&line[..line.len().min(WITHIN)])
     }
 
-    /// The time in a line, milliseconds since 1970. What the format does not have (a year, a date) is taken from the base
-    /// time. `None` when there is none or when it is not a time (a 31st of June).
+    /// The time in a line, milliseconds since 1970. What the format does not have (a year, a date) is such that the time is
+    /// the one nearest to the base time. `None` when there is none or when it is not a time (a 31st of June).
     pub fn find(&self, line: &[u8], base_ms: i64) -> Option<i64> {
-        let found = self.finder.find(&line[..line.len().min(WITHIN)])?;
-        let text = std::str::from_utf8(found.as_bytes()).ok()?;
-        let mut time = BrokenDownTime::parse(&self.format, text).ok()?;
+        let found = self.finder.captures(&line[..line.len().min(WITHIN)])?;
+        let (text, zone) = self.without_zone(&found)?;
+        let mut time = BrokenDownTime::parse(&self.format, &text).ok()?;
         if let Ok(timestamp) = time.to_timestamp() {
             return Some(timestamp.as_millisecond());
         }
-        let base = Timestamp::from_millisecond(base_ms).ok()?.to_zoned(self.zone.clone());
-        let has_year = time.year().is_some();
+        let base = Timestamp::from_millisecond(base_ms).ok()?.to_zoned(zone.clone());
         time.set_weekday(None);
         if time.month().is_none() && time.day().is_none() && time.day_of_year().is_none() {
-            self.set_date(&mut time, base.date())?;
-        } else if !has_year {
-            time.set_year(Some(base.year())).ok()?;
+            return nearest_day(&mut time, base.date(), &zone, base_ms);
         }
-        let milliseconds = self.milliseconds(&time)?;
-        if !has_year && milliseconds > base_ms.saturating_add(AHEAD_MS) {
-            // December's lines, read in January.
-            time.set_year(Some(base.year() - 1)).ok()?;
-            return self.milliseconds(&time);
+        if time.year().is_none() {
+            return nearest_year(&mut time, base.year(), &zone, base_ms);
         }
-        Some(milliseconds)
+        milliseconds(&time, &zone)
     }
 
-    fn set_date(&self, time: &mut BrokenDownTime, date: Date) -> Option<()> {
-        time.set_year(Some(date.year())).ok()?;
-        time.set_month(Some(date.month())).ok()?;
-        time.set_day(Some(date.day())).ok()
+    /// What was found without the name of its zone, and the zone that its time is in. Most names do not say their
+    /// offset ("CST"), and awslogs knows no more than UTC and local there either.
+    fn without_zone(&self, found: &Captures<'_>) -> Option<(String, TimeZone)> {
+        let whole = found.get(0)?;
+        let text = std::str::from_utf8(whole.as_bytes()).ok()?;
+        let Some(name) = found.name("zone") else { return Some((text.to_owned(), self.zone.clone())) };
+        let before = text.get(..name.start() - whole.start())?;
+        let behind = text.get(name.end() - whole.start()..)?;
+        let zone = match name.as_bytes() {
+            b"UTC" | b"GMT" | b"UT" | b"Z" => TimeZone::UTC,
+            _ => self.zone.clone(),
+        };
+        Some((format!("{before}{behind}").trim_end().to_owned(), zone))
     }
+}
 
-    fn milliseconds(&self, time: &BrokenDownTime) -> Option<i64> {
-        if time.offset().is_some() {
-            return Some(time.to_timestamp().ok()?.as_millisecond());
-        }
-        let zoned = time.to_datetime().ok()?.to_zoned(self.zone.clone()).ok()?;
-        Some(zoned.timestamp().as_millisecond())
+/// Adds to an expression what stands for a `%Z`. At a format's end the name may be absent, with the blanks before it.
+fn push_zone(pattern: &mut String, is_last: bool) {
+    if is_last {
+        pattern.truncate(pattern.trim_end_matches(BLANKS).len());
+        pattern.push_str(&format!(r"(?:\s*{ZONE})?"));
+    } else {
+        pattern.push_str(ZONE);
     }
+}
+
+/// A time without a date is one of yesterday, today or tomorrow.
+fn nearest_day(time: &mut BrokenDownTime, today: Date, zone: &TimeZone, base_ms: i64) -> Option<i64> {
+    let days = [Some(today), today.yesterday().ok(), today.tomorrow().ok()];
+    let times = days.into_iter().flatten().filter_map(|day| {
+        time.set_year(Some(day.year())).ok()?;
+        time.set_month(Some(day.month())).ok()?;
+        time.set_day(Some(day.day())).ok()?;
+        milliseconds(time, zone)
+    });
+    times.min_by_key(|at| at.abs_diff(base_ms))
+}
+
+/// A time without a year is last year's, this year's or next year's: December's lines are read in January, and at New Year
+/// a clock may be behind the lines.
+fn nearest_year(time: &mut BrokenDownTime, this: i16, zone: &TimeZone, base_ms: i64) -> Option<i64> {
+    let times = [this, this.saturating_sub(1), this.saturating_add(1)].into_iter().filter_map(|year| {
+        time.set_year(Some(year)).ok()?;
+        milliseconds(time, zone)
+    });
+    times.min_by_key(|at| at.abs_diff(base_ms))
+}
+
+fn milliseconds(time: &BrokenDownTime, zone: &TimeZone) -> Option<i64> {
+    if time.offset().is_some() {
+        return Some(time.to_timestamp().ok()?.as_millisecond());
+    }
+    let zoned = time.to_datetime().ok()?.to_zoned(zone.clone()).ok()?;
+    Some(zoned.timestamp().as_millisecond())
 }
 
 /// What a directive stands for in a line.
