@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hostler_core::config::settings::DownloadSettings;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::limits::Limits;
-use hostler_core::store::{Content, HttpsLocation, StoreError, StoreErrorKind};
+use hostler_core::store::{Content, HttpsLocation, StoreError, StoreErrorKind, rewritten};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha256};
@@ -191,6 +191,11 @@ impl HttpsObject {
                 return Ok(response);
             }
             let next = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+            if let Some(part) = next.and_then(rewritten) {
+                let problem =
+                    format!("the server sends on to a path with {part:?}, which is not sent as it is written");
+                return Err(fatal(problem));
+            }
             let next = next.and_then(|to| url.join(to).ok());
             url = next.ok_or_else(|| fatal(format!("the server answers {} and names no place", response.status())))?;
             if url.scheme() != "https" {

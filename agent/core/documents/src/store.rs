@@ -24,7 +24,7 @@ pub use layout::{
     history_key, host_key, hosts_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key,
     revisions_key, signing_policy_key, unhealthy_key,
 };
-pub use location::{HttpsLocation, InvalidLocation, Location, without_secrets};
+pub use location::{HttpsLocation, InvalidLocation, Location, rewritten, without_secrets};
 pub use s3_location::{InvalidS3Location, S3Location};
 
 /// The name of an object, below the store's own prefix: components joined by `/`, safe as S3 key and as relative path.

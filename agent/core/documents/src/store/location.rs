@@ -28,6 +28,17 @@ pub enum InvalidLocation {
     /// It begins with `s3://` and names nothing there.
     #[error(transparent)]
     S3(#[from] InvalidS3Location),
+    /// A client for the web would ask for another path.
+    #[error(
+        "{text:?} has {part:?} in its path, which is taken out before a server is asked, so that another object would \
+         come; write the path without it"
+    )]
+    Rewritten {
+        /// What was written, without what may be secret.
+        text: String,
+        /// The part.
+        part: String,
+    },
     /// It is nothing that a bundle could be fetched from.
     #[error("{text:?} {problem}")]
     Other {
@@ -130,8 +141,22 @@ impl FromStr for HttpsLocation {
         if text.len() > HTTPS_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
             return wrong("must have at most 2,048 bytes, all of them ASCII (write others as %XX)");
         }
+        if let Some(part) = rewritten(text) {
+            return Err(InvalidLocation::Rewritten { text: without_secrets(text), part: part.to_owned() });
+        }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// The part of an address's path that clients do not send as it is written: `.` and `..`, also as `%2e`, which they take out
+/// (WHATWG URL), and a backslash, of which they make a slash. With it a presigned address has a wrong signature.
+pub fn rewritten(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').skip(1).find(|part| {
+        let plain = part.to_ascii_lowercase().replace("%2e", ".");
+        plain == "." || plain == ".." || part.contains('\\')
+    })
 }
 
 #[cfg(test)]
@@ -191,6 +216,26 @@ mod tests {
             assert!(problem.contains(said), "{text}: {problem}");
         }
         assert!(format!("https://h/{}", "a".repeat(2048)).parse::<Location>().is_err());
+    }
+
+    #[test]
+    fn an_address_that_would_be_rewritten_is_refused_with_the_part() {
+        for (path, part) in [
+            ("a/./b", "."),
+            ("a/../b", ".."),
+            ("a/..", ".."),
+            ("%2e%2e/b", "%2e%2e"),
+            ("a/.%2E/b", ".%2E"),
+            ("%2E/b?x=1", "%2E"),
+            ("a\\b", "a\\\\b"),
+        ] {
+            let problem = format!("https://h/{path}").parse::<Location>().unwrap_err().to_string();
+            assert!(problem.contains(&format!("has \"{part}\" in its path")), "{path}: {problem}");
+        }
+        for path in ["a//b", "a/...", ".a/b.", "a/%2e%2e%2e", "a?x=/../", "a%2fb/%20c+d", ""] {
+            let text = format!("https://h/{path}");
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

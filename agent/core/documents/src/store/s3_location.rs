@@ -84,7 +84,11 @@ impl FromStr for S3Location {
                 Some(id) if !id.is_empty() && id.len() <= 1024 && id.bytes().all(|b| b.is_ascii_graphic()) => {
                     Some(id.to_owned())
                 }
-                _ => return Err(wrong("has something after the question mark that is not versionId=…")),
+                _ => {
+                    return Err(wrong(
+                        "has something after the question mark that is not versionId=…; write %3F for a question mark of the key",
+                    ));
+                }
             },
         };
         Ok(Self { bucket: bucket.to_owned(), key, version_id })
@@ -153,6 +157,8 @@ mod tests {
             ("s3://own-bucket", "own-bucket", "", None),
             ("s3://own.bucket/a/b.zip", "own.bucket", "a/b.zip", None),
             ("s3://own-bucket/a%20b%3Fc%25d", "own-bucket", "a b?c%d", None),
+            ("s3://own-bucket/a#d%3Fe.tgz", "own-bucket", "a#d?e.tgz", None),
+            ("s3://own-bucket/a/./b//../%2e+ü", "own-bucket", "a/./b//../%2e+ü", None),
             ("s3://own-bucket/a/b?versionId=3HL4kq.t_~-", "own-bucket", "a/b", Some("3HL4kq.t_~-")),
             (
                 "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/ours/k",
@@ -168,6 +174,8 @@ mod tests {
             );
             assert_eq!(found.to_string().parse::<S3Location>().unwrap(), found);
         }
+        let unescaped = "s3://own-bucket/a#d?e.tgz".parse::<S3Location>().unwrap_err().to_string();
+        assert!(unescaped.contains("write %3F for a question mark"), "{unescaped}");
         for bad in [
             "s3://",
             "s3:///key",
