@@ -143,6 +143,22 @@ impl Node {
         self.as_scalar().is_some_and(Scalar::is_null)
     }
 
+    /// Whether it says the same, wherever it stands.
+    fn says_the_same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Scalar(one), Value::Scalar(other)) => one == other,
+            (Value::Sequence(one), Value::Sequence(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.says_the_same(other))
+            }
+            (Value::Mapping(one), Value::Mapping(other)) => {
+                let same =
+                    |entry: &Entry| other.get(&entry.key.text).is_some_and(|o| entry.value.says_the_same(&o.value));
+                one.entries.len() == other.entries.len() && one.entries.iter().all(same)
+            }
+            _ => false,
+        }
+    }
+
     /// What it is, for messages: "a mapping", "a list", "nothing", "text".
     pub fn kind(&self) -> &'static str {
         match &self.value {
@@ -170,6 +186,23 @@ pub enum Note {
     KeyIsNotText(Position),
     /// An alias is used for the first time.
     Alias(Position),
+    /// A tag that makes something else of what it stands before, for the readers that know it.
+    Tag {
+        /// As it is written in short: `!!set`, `!ruby/range`.
+        tag: String,
+        /// Where what it stands before begins.
+        at: Position,
+    },
+    /// A key stands before a merge key that brings another value for it. Here it wins, as YAML's merge key says; for
+    /// readers that go by the order, what is merged later wins.
+    BeforeMerge {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        at: Position,
+        /// Where the merge key stands.
+        merge: Position,
+    },
     /// Another document follows, which is not read.
     AnotherDocument(Position),
 }

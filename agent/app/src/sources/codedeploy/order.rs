@@ -113,7 +113,11 @@ fn scripts(
         // It would block every later deployment.
         Err(NoHooks::Broken(problem)) => return Ok(left_out(&deployment, event, &problem)),
     };
-    let of_event = hooks.iter().find(|hooks| hooks.event == event.name()).map_or(&[][..], |hooks| &hooks.scripts);
+    let of_event = hooks.iter().find(|hooks| hooks.event == event.name());
+    if of_event.is_some_and(|hooks| hooks.unusable) {
+        return Err(format!("the appspec's scripts of {event} cannot be used; the warnings of DownloadBundle say why"));
+    }
+    let of_event = of_event.map_or(&[][..], |hooks| &hooks.scripts);
     let scripts = of_event.iter().map(|hook| Script::new(deployment.clone(), hook)).collect();
     let scripts = as_the_agents_user(scripts, drop_in);
     match scripts.iter().try_for_each(|script| check_archive(setup, key, &deployment, Use::Run(script))) {

@@ -38,6 +38,8 @@ codes! {
     YamlSyntax "yaml-syntax" Error,
     /// Too deep, too many values, or aliases that stand for too much.
     YamlLimit "yaml-limit" Error,
+    /// A tag that makes something else of what it stands before.
+    UnknownTag "unknown-tag" Error,
     /// Nothing is in the file.
     Empty "empty" Error,
     /// A list where a mapping is needed, and the like.
@@ -103,6 +105,8 @@ codes! {
     ByteOrderMark "byte-order-mark" Warning,
     /// Anchors and aliases.
     Aliases "aliases" Warning,
+    /// A key before a merge key that brings another value for it.
+    KeyBeforeMerge "key-before-merge" Warning,
     /// A key twice in one mapping.
     DuplicateKey "duplicate-key" Warning,
     /// A list or mapping as a key.

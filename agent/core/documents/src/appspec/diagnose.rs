@@ -83,6 +83,8 @@ pub struct Findings {
     list: Vec<Diagnostic>,
     left_out: usize,
     has_errors: bool,
+    /// While what is read can do no harm: whether one of its findings would be an error elsewhere.
+    harmless: Option<bool>,
     /// What a finding beyond the limit is written to.
     spare: Diagnostic,
 }
@@ -96,6 +98,7 @@ impl Findings {
             list: Vec::new(),
             left_out: 0,
             has_errors: false,
+            harmless: None,
             spare: Diagnostic {
                 code: Code::Empty,
                 severity: Severity::Error,
@@ -111,7 +114,13 @@ impl Findings {
 
     /// Adds a finding, and returns it so that help and related places can be added.
     pub fn add(&mut self, code: Code, at: Option<Position>, message: impl Into<String>) -> &mut Diagnostic {
-        let severity = code.severity();
+        let severity = match (&mut self.harmless, code.severity()) {
+            (Some(would_be), Severity::Error) => {
+                *would_be = true;
+                Severity::Warning
+            }
+            (_, severity) => severity,
+        };
         self.has_errors |= severity == Severity::Error;
         let at = at.filter(|at| at.line > 0);
         let finding = Diagnostic {
@@ -132,6 +141,14 @@ impl Findings {
         self.list.push(finding);
         // The element that was just pushed; the spare one only satisfies the type.
         self.list.last_mut().unwrap_or(&mut self.spare)
+    }
+
+    /// Reads something that can do no harm, with warnings in the place of errors. Gives what was read, and whether it
+    /// could not be used if it were needed.
+    pub fn harmless<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, bool) {
+        let outer = self.harmless.replace(false);
+        let read = read(self);
+        (read, std::mem::replace(&mut self.harmless, outer).unwrap_or_default())
     }
 
     /// Whether one of them is an error.

@@ -32,12 +32,24 @@ pub(super) fn hooks(top: &Mapping, findings: &mut Findings) -> Vec<EventHooks> {
     }
 }
 
+/// The scripts of an event. Those of one that does not exist, or that has none, do no harm: nobody calls it.
 fn event_hooks(entry: &Entry, findings: &mut Findings) -> Option<EventHooks> {
     event_name(entry, findings);
-    let scripts = match &entry.value.value {
-        Value::Sequence(items) => items.iter().filter_map(|item| script(item, findings)).collect(),
-        Value::Mapping(mapping) if mapping.entries().is_empty() => return None,
-        Value::Scalar(scalar) if matches!(resolve(scalar), Resolved::Null | Resolved::Bool(false)) => return None,
+    let event = entry.key.text.clone();
+    let (scripts, unusable) = if keys::EVENTS.contains(&event.as_str()) {
+        (scripts(entry, findings), false)
+    } else {
+        findings.harmless(|findings| scripts(entry, findings))
+    };
+    let scripts = scripts.or_else(|| unusable.then(Vec::new))?;
+    Some(EventHooks { event, scripts, unusable, at: entry.key_at })
+}
+
+fn scripts(entry: &Entry, findings: &mut Findings) -> Option<Vec<HookScript>> {
+    match &entry.value.value {
+        Value::Sequence(items) => Some(items.iter().filter_map(|item| script(item, findings)).collect()),
+        Value::Mapping(mapping) if mapping.entries().is_empty() => None,
+        Value::Scalar(scalar) if matches!(resolve(scalar), Resolved::Null | Resolved::Bool(false)) => None,
         Value::Scalar(_) | Value::Mapping(_) => {
             let message = format!("{} is {}, not a list of scripts", quoted(&entry.key.text), entry.value.kind());
             let glued =
@@ -48,10 +60,9 @@ fn event_hooks(entry: &Entry, findings: &mut Findings) -> Option<EventHooks> {
                 "begin each script with `- location: …`"
             };
             findings.add(Code::WrongType, Some(entry.key_at), message).help(help);
-            return None;
+            None
         }
-    };
-    Some(EventHooks { event: entry.key.text.clone(), scripts, at: entry.key_at })
+    }
 }
 
 fn event_name(entry: &Entry, findings: &mut Findings) {

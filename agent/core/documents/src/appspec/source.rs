@@ -130,6 +130,19 @@ pub(super) fn notes(document: &Document, findings: &mut Findings) {
                     .add(Code::Aliases, Some(*at), message)
                     .help("write the values out if that agent reads the file too");
             }
+            Note::Tag { tag, at } => {
+                let message = format!("the tag {} makes something else of this than an appspec holds", quoted(tag));
+                findings
+                    .add(Code::UnknownTag, Some(*at), message)
+                    .help("remove the tag, and write plain lists, keys and text");
+            }
+            Note::BeforeMerge { key, at, merge } => {
+                let message = format!("{} is written before `<<`, which brings another value for it", quoted(key));
+                findings
+                    .add(Code::KeyBeforeMerge, Some(*at), message)
+                    .help("this value counts here; the CodeDeploy agent takes the merged one: write `<<` first")
+                    .related(*merge, "merged here");
+            }
             Note::AnotherDocument(at) => {
                 let message = "only the first document of the file is read";
                 findings.add(Code::AnotherDocument, Some(*at), message).help("remove everything from here on");

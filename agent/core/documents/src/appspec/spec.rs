@@ -130,6 +130,9 @@ pub struct EventHooks {
     pub event: String,
     /// The scripts in the order written.
     pub scripts: Vec<HookScript>,
+    /// Whether they are not all that is written, because some cannot be read: the event must not run. Only so for an
+    /// event that does not exist, which a deployment may name all the same; elsewhere such an appspec has no meaning.
+    pub unusable: bool,
     /// Where the name stands.
     pub at: Position,
 }

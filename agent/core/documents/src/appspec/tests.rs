@@ -9,6 +9,7 @@ use super::*;
 use crate::health_check::{HttpProbe, Probe};
 
 mod catalogue;
+mod harmless;
 
 fn reading(body: &str) -> Reading {
     read("appspec.yml", format!("version: 0.0\nos: linux\n{body}").as_bytes(), &Limits::default())

@@ -131,6 +131,8 @@ impl<'t> Builder<'t> {
         let at = self.position(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let tag = tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix()));
+                self.note_tag(tag.as_deref(), at);
                 let scalar = Scalar {
                     text: text.into_owned(),
                     style: match style {
@@ -138,7 +140,7 @@ impl<'t> Builder<'t> {
                         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
                         ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     },
-                    tag: tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix())),
+                    tag,
                 };
                 if scalar.style != Style::Plain {
                     self.allow_tabs(span.start.line(), span.end.line());
@@ -152,10 +154,12 @@ impl<'t> Builder<'t> {
                 self.finish(Built { node: Rc::new(Node { at, value: Value::Scalar(scalar) }), cost }, anchor);
                 Ok(())
             }
-            Event::SequenceStart(style, anchor, _) => {
+            Event::SequenceStart(style, anchor, tag) => {
+                self.note_tag(tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix())).as_deref(), at);
                 self.open(at, anchor, style == StructureStyle::Flow, Collection::Sequence(Vec::new()))
             }
-            Event::MappingStart(style, anchor, _) => {
+            Event::MappingStart(style, anchor, tag) => {
+                self.note_tag(tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix())).as_deref(), at);
                 let empty = Collection::Mapping { entries: Vec::new(), index: HashMap::new(), pending: None };
                 self.open(at, anchor, style == StructureStyle::Flow, empty)
             }
@@ -166,6 +170,12 @@ impl<'t> Builder<'t> {
             Event::Alias(anchor) => self.alias(anchor, at),
             // Stream and document starts, and presentation events that were not asked for.
             _ => Ok(()),
+        }
+    }
+
+    fn note_tag(&mut self, tag: Option<&str>, at: Position) {
+        if let Some(tag) = tag.and_then(unusual) {
+            self.notes.push(Note::Tag { tag, at });
         }
     }
 
@@ -192,7 +202,7 @@ impl<'t> Builder<'t> {
         }
         let value = match frame.collection {
             Collection::Sequence(items) => Value::Sequence(items),
-            Collection::Mapping { entries, .. } => Value::Mapping(merged(entries)),
+            Collection::Mapping { entries, .. } => Value::Mapping(merged(entries, &mut self.notes)),
         };
         self.finish(Built { node: Rc::new(Node { at: frame.at, value }), cost: frame.cost }, frame.anchor);
     }
@@ -300,8 +310,26 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// What YAML calls its own tags in full.
+const OWN: &str = "tag:yaml.org,2002:";
+
+/// A tag in short, if it may change what it stands before. Tags that are nobody's (`!mine`) are left out by readers, and
+/// those of YAML's usual kinds say what a value is anyway.
+fn unusual(tag: &str) -> Option<String> {
+    const USUAL: [&str; 9] = ["map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"];
+    let own = tag.strip_prefix(OWN).or_else(|| tag.strip_prefix("!!"));
+    if let Some(name) = own {
+        return (!USUAL.contains(&name)).then(|| format!("!!{name}"));
+    }
+    let local = tag.strip_prefix('!')?;
+    let known = ["set", "omap", "pairs", "binary"].contains(&local);
+    // `!map:Name`, `!seq:Name` and `!str:Name` name a class.
+    let class = ["ruby/", "map:", "seq:", "str:"].iter().any(|start| local.starts_with(start));
+    (known || class).then(|| tag.to_owned())
+}
+
 /// Applies a merge key (`<<: *defaults`): its entries count where the mapping has none of its own.
-fn merged(mut entries: Vec<Entry>) -> Mapping {
+fn merged(mut entries: Vec<Entry>, notes: &mut Vec<Note>) -> Mapping {
     let Some(place) = entries.iter().position(|entry| entry.key.text == "<<" && !entry.key.is_text()) else {
         return Mapping { entries };
     };
@@ -310,13 +338,25 @@ fn merged(mut entries: Vec<Entry>) -> Mapping {
         Some(Value::Sequence(items)) if items.iter().all(|item| item.as_mapping().is_some()) => items.clone(),
         _ => return Mapping { entries },
     };
-    entries.remove(place);
-    let mut known: std::collections::HashSet<String> = entries.iter().map(|entry| entry.key.text.clone()).collect();
-    for source in sources.iter().filter_map(|node| node.as_mapping()) {
-        for entry in source.entries() {
-            if known.insert(entry.key.text.clone()) {
+    let merge = entries.remove(place).key_at;
+    let mut known: HashMap<String, usize> =
+        entries.iter().enumerate().map(|(index, entry)| (entry.key.text.clone(), index)).collect();
+    let own = entries.len();
+    let mut judged = std::collections::HashSet::new();
+    for entry in sources.iter().filter_map(|node| node.as_mapping()).flat_map(Mapping::entries) {
+        match known.get(&entry.key.text).copied() {
+            None => {
+                known.insert(entry.key.text.clone(), entries.len());
                 entries.push(entry.clone());
             }
+            // Of several that are merged the first one counts for every reader.
+            Some(index) if index < own && judged.insert(index) => {
+                let Some(mine) = entries.get(index) else { continue };
+                if mine.key_at < merge && !mine.value.says_the_same(&entry.value) {
+                    notes.push(Note::BeforeMerge { key: mine.key.text.clone(), at: mine.key_at, merge });
+                }
+            }
+            Some(_) => {}
         }
     }
     Mapping { entries }

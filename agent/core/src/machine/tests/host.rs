@@ -59,6 +59,7 @@ pub(super) fn hooks(events: &[LifecycleEvent], repeatable: bool) -> Vec<EventHoo
         .map(|event| EventHooks {
             event: event.name().to_owned(),
             scripts: vec![script(event)],
+            unusable: false,
             at: Position::default(),
         })
         .collect()

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::codes::Code;
 use super::super::diagnose::{Diagnostic, Findings, quoted};
-use super::super::spec::{AppSpec, FileMapping, HookScript, Permission};
+use super::super::keys::EVENTS;
+use super::super::spec::{AppSpec, EventHooks, FileMapping, HookScript, Permission};
 use super::leftovers::leftovers;
 use super::paths::{bundle_path, host_path, matches};
 use super::script;
@@ -13,6 +14,7 @@ use crate::bundle::{BundleListing, EntryKind};
 use crate::limits::Limits;
 
 /// Looks for what a bundle does to an appspec: absent sources and scripts (errors), and what will surprise (warnings).
+/// An event that does not exist, or has no scripts, has no errors: nobody calls it.
 ///
 /// `heads` holds, for each script by its path in the bundle, its whole text or its first 64 KiB; a script without one
 /// is checked by its listing alone. `name` is what the diagnostics call the appspec, whose lines they point at.
@@ -30,15 +32,19 @@ pub fn lint_bundle(
         all_there &= source(file, &mut names, &mut findings);
     }
     let mut checked = BTreeSet::new();
-    for hooks in &spec.hooks {
+    let mut check = |hooks: &EventHooks, findings: &mut Findings| {
         for script in &hooks.scripts {
             if let Some(path) = bundle_path(&script.location)
                 && checked.insert(path.clone())
             {
-                self::script((&hooks.event, script), &path, &mut names, heads, &mut findings);
+                self::script((&hooks.event, script), &path, &mut names, heads, findings);
             }
         }
-    }
+    };
+    // A script of both is judged as one that runs.
+    let (known, others): (Vec<_>, Vec<_>) = spec.hooks.iter().partition(|hooks| EVENTS.contains(&hooks.event.as_str()));
+    known.into_iter().for_each(|hooks| check(hooks, &mut findings));
+    findings.harmless(|findings| others.into_iter().for_each(|hooks| check(hooks, findings)));
     leftovers(listing, &mut findings);
     // What is not there yet may be what an entry of `permissions` is for.
     if let Some(installed) = Installed::new(spec, listing).filter(|_| all_there) {

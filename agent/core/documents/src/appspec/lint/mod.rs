@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 use super::codes::Code;
 use super::diagnose::{Findings, quoted};
+use super::keys::EVENTS;
 use super::spec::{AppSpec, FileMapping, Permission, Position};
 
 /// Checks what the spec alone shows. Errors are paths that lead out of the bundle; the rest are warnings.
@@ -29,8 +30,17 @@ pub(super) fn lint_spec(spec: &AppSpec, findings: &mut Findings) {
         destination(file, findings);
     }
     nested_destinations(spec, findings);
-    for script in spec.hooks.iter().flat_map(|hooks| &hooks.scripts) {
-        inside_bundle("location", &script.location, script.at, findings);
+    for hooks in &spec.hooks {
+        let check = |findings: &mut Findings| {
+            for script in &hooks.scripts {
+                inside_bundle("location", &script.location, script.at, findings);
+            }
+        };
+        if EVENTS.contains(&hooks.event.as_str()) {
+            check(findings);
+        } else {
+            findings.harmless(check);
+        }
     }
     for permission in &spec.permissions {
         patterns(permission, findings);
