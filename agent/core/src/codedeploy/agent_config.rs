@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
+use crate::appspec::scalar::{Resolved, resolve};
 use crate::limits::Limits;
-use crate::yaml::{self, Mapping, Node};
+use crate::yaml::{self, Entry, Mapping, Node, Scalar, Style};
 
 use super::specification::Secret;
 
@@ -84,7 +85,9 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, InvalidAgentConfig> {
 }
 
 impl AgentConfig {
-    /// Reads codedeployagent.yml: symbol keys (`:root_dir:`), of two equal keys the last, unknown keys left out.
+    /// Reads codedeployagent.yml with the eyes of its reader, Ruby's Psych: symbol keys (`:root_dir:`) or plain ones, of
+    /// which the plain one counts where both are there; of two equal keys the last; truth values and numbers of YAML 1.1.
+    /// Unknown keys are left out.
     ///
     /// # Errors
     /// It is not YAML, or a value cannot be used; the key and its line are named.
@@ -93,21 +96,23 @@ impl AgentConfig {
         let document = document(text, limits)?;
         let Some(top) = document.as_deref().filter(|node| !node.is_null()) else { return Ok(config) };
         let Some(top) = top.as_mapping() else { return invalid("it must hold keys with values") };
-        for entry in top.entries() {
-            let key = entry.key.text.trim_start_matches(':');
-            let Some(value) = entry.value.as_scalar() else { continue };
-            if value.is_null() {
-                continue;
-            }
-            let at = entry.value.at.line;
-            config.take(key, &value.text, at)?;
+        let (symbols, plain): (Vec<_>, Vec<_>) = top.entries().iter().partition(|entry| symbol(&entry.key).is_some());
+        for entry in symbols.into_iter().chain(plain) {
+            let Some(scalar) = entry.value.as_scalar() else { continue };
+            config.take(&Value { key: key(entry), scalar, line: entry.value.at.line })?;
         }
         Ok(config)
     }
 
-    fn take(&mut self, key: &str, text: &str, line: u32) -> Result<(), InvalidAgentConfig> {
-        let value = Value { key, text, line };
-        match key {
+    fn take(&mut self, value: &Value<'_>) -> Result<(), InvalidAgentConfig> {
+        // It replaces the default, and nothing is not true.
+        if value.scalar.is_null() && value.key == "enable_deployments_log" {
+            self.enable_deployments_log = false;
+        }
+        if value.scalar.is_null() {
+            return Ok(());
+        }
+        match value.key {
             "program_name" => self.program_name = value.file_name()?,
             "root_dir" => self.root_dir = value.path()?,
             "log_dir" => self.log_dir = value.path()?,
@@ -125,75 +130,112 @@ impl AgentConfig {
             "s3_endpoint_override" => self.s3_endpoint_override = value.text(),
             "enable_archive_reuse" => self.enable_archive_reuse = value.flag()?,
             "user" => self.user = value.text(),
-            _ if is_what_hostler_does(key, text.trim()) => {}
-            _ if self.without_effect.iter().any(|known| known == key) => {}
-            _ => self.without_effect.push(key.to_owned()),
+            _ if value.is_what_hostler_does() => {}
+            key if self.without_effect.iter().any(|known| known == key) => {}
+            key => self.without_effect.push(key.to_owned()),
         }
         Ok(())
     }
 }
 
-/// Whether a key asks for nothing but what is so here anyway: the CodeDeploy agent's defaults, and what hostler never does.
-fn is_what_hostler_does(key: &str, text: &str) -> bool {
-    match key {
-        "log_aws_wire" | "verbose" | "use_mock_command_service" => text == "false",
-        // Only version 2 of the metadata service is ever asked.
-        "disable_imds_v1" => true,
-        "children" => text == "1",
-        "codedeploy_test_profile" => text == "prod",
-        _ => false,
-    }
+/// What a scalar names, if Psych takes it for a symbol: `:region`, bare.
+fn symbol(scalar: &Scalar) -> Option<&str> {
+    scalar.text.strip_prefix(':').filter(|name| scalar.style == Style::Plain && !name.is_empty())
 }
 
+/// A key, with or without the colon of a symbol.
+fn key(entry: &Entry) -> &str {
+    symbol(&entry.key).unwrap_or(&entry.key.text)
+}
+
+/// A value that is not nothing, and its place.
 struct Value<'a> {
     key: &'a str,
-    text: &'a str,
+    scalar: &'a Scalar,
     line: u32,
 }
 
 impl Value<'_> {
     fn wrong<T>(&self, wanted: &str) -> Result<T, InvalidAgentConfig> {
-        invalid(format!("line {}: {} is {:?} and must be {wanted}", self.line, self.key, self.text))
+        invalid(format!("line {}: {} is {:?} and must be {wanted}", self.line, self.key, self.scalar.text))
+    }
+
+    /// Whether a key asks for nothing but what is so here anyway: the CodeDeploy agent's defaults, and what hostler
+    /// never does.
+    fn is_what_hostler_does(&self) -> bool {
+        match self.key {
+            "log_aws_wire" | "verbose" | "use_mock_command_service" => resolve(self.scalar) == Resolved::Bool(false),
+            // Only version 2 of the metadata service is ever asked.
+            "disable_imds_v1" => true,
+            "children" => resolve(self.scalar) == Resolved::Integer(1),
+            "codedeploy_test_profile" => self.plain() == "prod",
+            _ => false,
+        }
+    }
+
+    /// Its text, of a symbol its name.
+    fn plain(&self) -> &str {
+        symbol(self.scalar).unwrap_or(&self.scalar.text).trim()
     }
 
     fn text(&self) -> Option<String> {
-        Some(self.text.trim().to_owned()).filter(|text| !text.is_empty())
+        Some(self.plain().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// A relative path began at the CodeDeploy agent's working directory, which nothing tells once that agent is gone.
     fn path(&self) -> Result<PathBuf, InvalidAgentConfig> {
-        let path = PathBuf::from(self.text.trim());
-        if path.is_absolute() { Ok(path) } else { self.wrong("an absolute path") }
+        let path = PathBuf::from(self.plain());
+        if path.is_absolute() {
+            return Ok(path);
+        }
+        self.wrong(
+            "an absolute path; the CodeDeploy agent took it from its working directory, which is / under its systemd \
+             unit and /opt/codedeploy-agent under its init script: write the path that holds its files",
+        )
     }
 
     /// A name that becomes part of a path.
     fn file_name(&self) -> Result<String, InvalidAgentConfig> {
-        let text = self.text.trim();
+        let text = self.plain();
         if text.is_empty() || text.starts_with('.') || text.contains('/') {
             return self.wrong("a name without slashes");
         }
         Ok(text.to_owned())
     }
 
+    /// A number in any notation of YAML 1.1 (`1_0`, `010`, `0x10`, `1:20`), or a decimal one in quotes.
+    fn number(&self) -> Option<f64> {
+        match resolve(self.scalar) {
+            #[allow(clippy::cast_precision_loss, reason = "what is too large to be exact is refused")]
+            Resolved::Integer(number) => Some(number as f64),
+            Resolved::Float(number) => Some(number),
+            Resolved::Text => self.plain().parse().ok(),
+            Resolved::Null | Resolved::Bool(_) => None,
+        }
+    }
+
     fn seconds(&self) -> Result<u64, InvalidAgentConfig> {
-        match self.text.trim().parse::<f64>() {
-            Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds.ceil() as u64),
-            _ => self.wrong("a number of seconds"),
+        match self.number() {
+            Some(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds.ceil() as u64),
+            _ => self.wrong("a number of seconds, at most 86400"),
         }
     }
 
     /// The CodeDeploy agent takes 1; what is on the host and the one before it are kept all the same.
     fn revisions(&self) -> Result<u32, InvalidAgentConfig> {
-        match self.text.trim().parse::<u32>() {
-            Ok(count) if count >= 1 => Ok(count),
+        match self.number() {
+            Some(count) if count.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&count) => Ok(count as u32),
             _ => self.wrong("a number from 1"),
         }
     }
 
+    /// Every other text is true for the CodeDeploy agent, `n` and `0` too, which its writer did not mean.
     fn flag(&self) -> Result<bool, InvalidAgentConfig> {
-        match self.text.trim() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => self.wrong("true or false"),
+        match (resolve(self.scalar), self.plain()) {
+            (Resolved::Bool(value), _) => Ok(value),
+            (Resolved::Text, "true") => Ok(true),
+            (Resolved::Text, "false") => Ok(false),
+            _ => self.wrong("true or false (or yes, no, on, off without quotes)"),
         }
     }
 }
@@ -243,7 +285,7 @@ impl OnPremises {
         let Some(top) = document.as_deref().and_then(Node::as_mapping) else {
             return invalid("it must hold keys with values");
         };
-        let get = |key: &str| value(top, key);
+        let get = |key: &str| find(top, key).and_then(|found| found.text());
         let need = |key: &str| get(key).map_or_else(|| invalid(format!("{key} is missing")), Ok);
         let (host_identifier, credentials) = match (get("iam_user_arn"), get("iam_session_arn")) {
             (Some(_), Some(_)) => return invalid("both iam_user_arn and iam_session_arn are there; leave one out"),
@@ -254,17 +296,22 @@ impl OnPremises {
                 (arn, OnPremisesCredentials::User { access_key_id, secret_access_key })
             }
             (None, Some(arn)) => {
-                let file = PathBuf::from(need("aws_credentials_file")?);
-                (arn, OnPremisesCredentials::Session { file })
+                let Some(file) = find(top, "aws_credentials_file") else {
+                    return invalid("aws_credentials_file is missing");
+                };
+                (arn, OnPremisesCredentials::Session { file: file.path()? })
             }
         };
         Ok(Self { host_identifier, region: need("region")?, credentials })
     }
 }
 
-fn value(top: &Mapping, key: &str) -> Option<String> {
-    let scalar = top.get(key)?.value.as_scalar()?;
-    (!scalar.is_null() && !scalar.text.is_empty()).then(|| scalar.text.clone())
+/// The value of a key that is not nothing: of the plain key, else of the symbol.
+fn find<'n>(top: &'n Mapping, name: &'n str) -> Option<Value<'n>> {
+    let mut found = top.entries().iter().filter(|entry| key(entry) == name);
+    let entry = found.clone().find(|entry| symbol(&entry.key).is_none()).or_else(|| found.next())?;
+    let scalar = entry.value.as_scalar().filter(|scalar| !scalar.is_null())?;
+    Some(Value { key: name, scalar, line: entry.value.at.line })
 }
 
 fn document(text: &str, limits: &Limits) -> Result<Option<std::rc::Rc<Node>>, InvalidAgentConfig> {
@@ -276,81 +323,4 @@ fn document(text: &str, limits: &Limits) -> Result<Option<std::rc::Rc<Node>>, In
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(text: &str) -> Result<AgentConfig, String> {
-        AgentConfig::parse(text, &Limits::default()).map_err(|e| e.to_string())
-    }
-
-    fn on_premises(text: &str) -> Result<OnPremises, String> {
-        OnPremises::parse(text, &Limits::default()).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn the_shipped_file_is_the_default() {
-        let shipped = "---\n:log_aws_wire: false\n:log_dir: '/var/log/aws/codedeploy-agent/'\n\
-                       :pid_dir: '/opt/codedeploy-agent/state/.pid/'\n:program_name: codedeploy-agent\n\
-                       :root_dir: '/opt/codedeploy-agent/deployment-root'\n:verbose: false\n:wait_between_runs: 1\n\
-                       :proxy_uri:\n:max_revisions: 5\n";
-        let expected = AgentConfig {
-            log_dir: "/var/log/aws/codedeploy-agent/".into(),
-            pid_dir: "/opt/codedeploy-agent/state/.pid/".into(),
-            ..AgentConfig::default()
-        };
-        assert_eq!(config(shipped).unwrap(), expected);
-        assert_eq!(config("").unwrap(), AgentConfig::default());
-        assert_eq!(config("---\n").unwrap(), AgentConfig::default());
-    }
-
-    #[test]
-    fn the_last_of_two_keys_counts_and_every_bad_value_is_named_with_its_line() {
-        assert_eq!(config(":max_revisions: 3\n:max_revisions: 2\n").unwrap().max_revisions, 2);
-        for (text, words) in [
-            (":max_revisions: 0", "line 1: max_revisions"),
-            ("\n:root_dir: relative", "line 2: root_dir"),
-            (":program_name: ../x", "program_name"),
-            (":use_fips_mode: perhaps", "use_fips_mode"),
-            (":wait_between_runs: -1", "wait_between_runs"),
-            ("- a", "keys with values"),
-            ("a: [", "not YAML"),
-        ] {
-            let error = config(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn what_changes_nothing_here_is_named_once() {
-        let text = ":verbose: true\n:log_aws_wire: true\n:log_aws_wire: true\n:disable_imds_v1: false\n:children: 1\n\
-                    :group: deploy\n:user: deploy\n:wait_after_error: 30\n:own: x\n";
-        let found = config(text).unwrap();
-        assert_eq!(found.without_effect, ["verbose", "log_aws_wire", "group", "wait_after_error", "own"]);
-        assert_eq!(found.user.as_deref(), Some("deploy"));
-    }
-
-    #[test]
-    fn a_host_outside_ec2_is_a_user_or_a_session() {
-        let user = "iam_user_arn: arn:u\nregion: eu-west-1\naws_access_key_id: AK\naws_secret_access_key: s3cret\n";
-        let found = on_premises(user).unwrap();
-        assert_eq!((found.host_identifier.as_str(), found.region.as_str()), ("arn:u", "eu-west-1"));
-        assert!(!format!("{found:?}").contains("s3cret"));
-        let session = "iam_session_arn: arn:s\nregion: r\naws_credentials_file: /c\n";
-        assert_eq!(on_premises(session).unwrap().credentials, OnPremisesCredentials::Session { file: "/c".into() });
-    }
-
-    #[test]
-    fn what_an_on_premises_file_lacks_is_named() {
-        for (text, words) in [
-            ("iam_user_arn: a\niam_session_arn: b\nregion: r", "both"),
-            ("region: r", "neither"),
-            ("iam_user_arn: a\nregion: r\naws_access_key_id: k", "aws_secret_access_key is missing"),
-            ("iam_user_arn: a\naws_access_key_id: k\naws_secret_access_key: s", "region is missing"),
-            ("iam_session_arn: a\nregion: r", "aws_credentials_file is missing"),
-            ("{", "not YAML"),
-        ] {
-            let error = on_premises(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-}
+mod tests;

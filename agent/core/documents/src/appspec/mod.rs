@@ -17,7 +17,7 @@ mod interpret;
 pub mod keys;
 pub mod lint;
 mod permissions;
-mod scalar;
+pub mod scalar;
 mod source;
 pub mod spec;
 
