@@ -55,7 +55,7 @@ fn archives_events_and_an_appspec_of_another_name() {
     let arguments = ["-l", packed.to_str().unwrap(), "-t", "tgz"];
     local(&host, &[&arguments[..], &["-A", "missing.yml"]].concat()).with_code(1).saying(&["missing.yml"]);
     local(&host, &[&arguments[..], &["-A", "other.yml", "-e", "BeforeInstall,DownloadBundle"]].concat())
-        .with_code(2)
+        .with_code(1)
         .saying(&["BeforeInstall cannot come before DownloadBundle"]);
     local(&host, &[&arguments[..], &["-A", "other.yml", "-e", "AfterInstall,ApplicationStart"]].concat()).with_code(0);
     assert_eq!(host.hook_lines(), ["v1 AfterInstall", "v1 ApplicationStart"]);
@@ -81,11 +81,18 @@ fn arguments_that_do_not_fit_are_named() {
     let host = Host::new();
     let v1 = bundle(&host, "v1");
     let v1 = v1.to_str().unwrap();
-    local(&host, &["-l", v1, "-t", "tgz"]).with_code(2).saying(&["is a directory", "--type directory"]);
-    local(&host, &["-l", v1, "-t", "rar"]).with_code(2).saying(&["type rar is not known"]);
-    local(&host, &["-l", "http://example.com/x", "-t", "zip"]).with_code(2).saying(&["https:"]);
-    local(&host, &["-l", "/not/there", "-t", "zip"]).with_code(5).saying(&["/not/there"]);
-    by_name(&host, "codedeploy-local", &["-c", "/not/there.yml"]).with_code(2).saying(&["/not/there.yml"]);
+    local(&host, &["-l", v1, "-t", "tgz"]).with_code(1).saying(&["is a directory", "--type directory"]);
+    local(&host, &["-l", v1, "-t", "rar"]).with_code(1).saying(&["type rar is not known"]);
+    local(&host, &["-l", "http://example.com/x", "-t", "zip"]).with_code(1).saying(&["https:"]);
+    local(&host, &["-l", "/not/there", "-t", "zip"]).with_code(1).saying(&["/not/there"]);
+    local(&host, &["-l", v1, "-e", "Install,DownloadBundle"])
+        .with_code(1)
+        .saying(&["cannot come before DownloadBundle"]);
+    local(&host, &["-l", v1, "-a", "a/b"]).with_code(1).saying(&["application name", "no slash"]);
+    local(&host, &["--bogus"]).with_code(1).saying(&["--bogus"]);
+    by_name(&host, "codedeploy-local", &["-l", v1, "-c", "/not/there.yml"]).with_code(1).saying(&["/not/there.yml"]);
+    assert!(host.hook_lines().is_empty());
+    assert!(by_name(&host, "codedeploy-local", &["--help"]).with_code(0).out.contains("--bundle-location"));
     assert_eq!(by_name(&host, "codedeploy-local", &["-v"]).with_code(0).out, "1.0\n");
 }
 
@@ -104,8 +111,73 @@ fn events_of_the_users_own_run_in_the_order_in_which_they_are_named() {
     let said = local(&host, &[&arguments[..], &["ApplicationStart,Typo"]].concat()).with_code(1);
     said.saying(&["the appspec has no hooks for Typo"]);
     assert_eq!(version(&host), "v1\n");
-    local(&host, &[&arguments[..], &["../up"]].concat()).with_code(2).saying(&["cannot be the name"]);
-    local(&host, &[&arguments[..], &["WarmUp,DownloadBundle"]].concat()).with_code(2).saying(&["cannot come before"]);
+    local(&host, &[&arguments[..], &["../up"]].concat()).with_code(1).saying(&["cannot be the name"]);
+    local(&host, &[&arguments[..], &["WarmUp,DownloadBundle"]].concat()).with_code(1).saying(&["cannot come before"]);
+    // What nobody has asked of an event that does not exist counts once it is called: before files are put in place.
+    for (faulty, words) in [
+        ("- location: hooks/gone.sh", "the bundle holds no script hooks/gone.sh of WarmUp"),
+        ("- location: hooks/WarmUp-1.sh\n      timeout: soon", "the appspec's scripts of WarmUp cannot be used"),
+    ] {
+        let appspec = std::fs::read_to_string(at.join("appspec.yml")).unwrap();
+        let (before, _) = appspec.split_once("  WarmUp:").unwrap();
+        write(&at.join("appspec.yml"), format!("{before}  WarmUp:\n    {faulty}\n"));
+        local(&host, &[&arguments[..], &["ApplicationStart,WarmUp"]].concat()).with_code(1).saying(&[words]);
+        assert_eq!(version(&host), "v1\n");
+        local(&host, &["-l", at.to_str().unwrap(), "-e", "ApplicationStart"]).with_code(0);
+        std::fs::write(at.join("app/version"), "v1\n").unwrap();
+        local(&host, &["-l", at.to_str().unwrap(), "-e", "ApplicationStart"]).with_code(0);
+        std::fs::write(at.join("app/version"), "v2\n").unwrap();
+    }
+}
+
+#[test]
+fn an_appspec_that_is_named_and_absent_is_refused_though_another_is_there() {
+    let host = Host::new();
+    let v1 = bundle(&host, "v1");
+    let packed = host.at("bundles/v1.tgz");
+    assert!(Command::new("tar").arg("-czf").arg(&packed).arg("-C").arg(&v1).arg(".").status().unwrap().success());
+    let (v1, packed) = (v1.to_str().unwrap(), packed.to_str().unwrap());
+    local(&host, &["-l", v1, "-A", "nope.yml"]).with_code(1).saying(&["has no nope.yml", "--appspec-filename"]);
+    let said = local(&host, &["-l", packed, "-t", "tgz", "-A", "nope.yml"]).with_code(1);
+    said.saying(&["DownloadBundle failed", "nope.yml"]);
+    host.deploy(Path::new(v1), &["-A", "nope.yml"]).with_code(1).saying(&["nope.yml"]);
+    host.run(&["validate", v1, "-A", "nope.yml"]).with_code(1).saying(&["nope.yml"]);
+    host.run(&["plan", v1, "-A", "nope.yml"]).with_code(1).saying(&["nope.yml"]);
+    let empty = host.at("bundles/empty");
+    std::fs::create_dir(&empty).unwrap();
+    local(&host, &["-l", empty.to_str().unwrap()]).with_code(1).saying(&["has no appspec.yml and no appspec.yaml"]);
+    assert!(host.hook_lines().is_empty());
+    assert_eq!(version(&host), "");
+}
+
+#[test]
+fn scripts_run_where_it_was_called_with_the_names_that_were_given() {
+    let host = Host::new();
+    let at = host.at("bundles/own");
+    let print = "pwd; echo \"[$APPLICATION_NAME] [$DEPLOYMENT_GROUP_NAME] [$DEPLOYMENT_GROUP_ID]\"";
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    std::fs::rename(Bundle::new(&host, "v1").app().hook("AfterInstall", print).write(), &at).unwrap();
+    // No other user may enter it, and the script of another user runs there all the same, as under su.
+    let here = host.path("called here");
+    std::fs::create_dir(&here).unwrap();
+    std::fs::set_permissions(&here, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let appspec = std::fs::read_to_string(at.join("appspec.yml")).unwrap();
+    let timed = appspec.replace("      timeout:", "      runas: nobody\n      timeout:");
+    assert_ne!(timed, appspec, "{appspec}");
+    let users: &[&str] =
+        if crate::support::crash_support::root_or_skip("runas") { &[&appspec, &timed] } else { &[&appspec] };
+    for appspec in users {
+        write(&at.join("appspec.yml"), appspec);
+        let arguments = ["-l", at.to_str().unwrap(), "-a", "My App (2)", "-d", "My Group", "-e", ""];
+        let mut command = local_command(&host, &arguments);
+        command.current_dir(&here);
+        Ended::of(command).with_code(0);
+        let logs = std::fs::read_to_string(deployment_root(&host, "deployment-logs/codedeploy-agent-deployments.log"));
+        let logs = logs.unwrap();
+        assert!(logs.contains(&format!("[stdout]{}\n", here.display())), "{logs}");
+        assert!(logs.contains("[stdout][My App (2)] [My Group] [default-local-deployment-group]\n"), "{logs}");
+        std::fs::remove_file(deployment_root(&host, "deployment-logs/codedeploy-agent-deployments.log")).unwrap();
+    }
 }
 
 #[test]

@@ -445,10 +445,10 @@ pub struct CodeDeployLocal {
     #[arg(short = 'g', long, value_name = "ID", default_value = "default-local-deployment-group")]
     pub deployment_group: hostler_core::ids::DeploymentGroupId,
     /// Name of the deployment group
-    #[arg(short = 'd', long, value_name = "NAME", default_value = "LocalFleet")]
+    #[arg(short = 'd', long, value_name = "NAME", default_value = "LocalFleet", value_parser = GroupName::given)]
     pub deployment_group_name: GroupName,
     /// Name of the application
-    #[arg(short = 'a', long, value_name = "NAME", default_value = "local")]
+    #[arg(short = 'a', long, value_name = "NAME", default_value = "local", value_parser = ApplicationName::given)]
     pub application_name: ApplicationName,
     /// Lifecycle events in their order, with commas between [default: all of them]
     #[arg(short = 'e', long, value_name = "EVENTS")]
@@ -456,9 +456,9 @@ pub struct CodeDeployLocal {
     /// The CodeDeploy agent's configuration
     #[arg(short = 'c', long, value_name = "FILE", default_value = "/etc/codedeploy-agent/conf/codedeployagent.yml")]
     pub agent_configuration_file: PathBuf,
-    /// Name of the appspec file in the bundle
-    #[arg(short = 'A', long, value_name = "NAME", default_value = "appspec.yml")]
-    pub appspec_filename: String,
+    /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
+    #[arg(short = 'A', long, value_name = "NAME")]
+    pub appspec_filename: Option<String>,
     /// Print the version of these options
     #[arg(short = 'v', long)]
     pub version: bool,

@@ -67,7 +67,12 @@ fn main() -> ExitCode {
         };
     }
     let outcome = match called_as().as_deref() {
-        Some("codedeploy-local") => verbs::codedeploy_local::run(<cli::CodeDeployLocal as clap::Parser>::parse()),
+        Some("codedeploy-local") => match <cli::CodeDeployLocal as clap::Parser>::try_parse() {
+            Ok(arguments) => verbs::codedeploy_local::run(arguments),
+            // The CodeDeploy agent's program ends with 1 for whatever is wrong.
+            Err(error) if error.use_stderr() && error.print().is_ok() => Ok(hostler_core::codes::ExitCode::Failed),
+            Err(help) => help.exit(),
+        },
         Some("codedeploy-agent") => verbs::codedeploy_agent::run(&<cli::CodeDeployAgent as clap::Parser>::parse()),
         _ => verbs::run(<cli::Cli as clap::Parser>::parse()),
     };

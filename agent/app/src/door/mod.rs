@@ -113,6 +113,7 @@ impl DeployWish {
             cleanup: group.cleanup && !self.no_cleanup,
             rollback: if self.no_rollback { RollbackPolicy::Never } else { group.rollback },
             file_exists_behavior: self.file_exists_behavior.unwrap_or(group.file_exists_behavior),
+            appspec_only: self.appspec_name.is_some(),
             appspec_name: self.appspec_name.clone().or(group.appspec_name),
             max_revisions: group.max_revisions,
             max_revision_bytes: group.max_revision_bytes,

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::diagnose::{self, Severity, View};
 use hostler_core::appspec::lint::lint_archive;
 use hostler_core::bundle::Adapted;
@@ -26,7 +27,8 @@ pub fn directory(setup: &Setup, directory: &Path, shown: &str) -> Result<(), Fai
 
 fn look(setup: &Setup, directory: &Path, adapted: &[Adapted], shown: &str) -> Result<(), Failure> {
     let listing = archive::list(directory)?;
-    let found = diagnose_bundle(directory, &listing, None, &setup.limits).map_err(|f| wrong(shown, &f.message))?;
+    let usual = AppspecName::default();
+    let found = diagnose_bundle(directory, &listing, usual, &setup.limits).map_err(|f| wrong(shown, &f.message))?;
     let in_plan = found.in_plan(&listing);
     if found.has_errors() || !in_plan.errors.is_empty() {
         return Err(wrong(shown, &found.render(&in_plan.errors)));

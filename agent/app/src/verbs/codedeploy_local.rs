@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codedeploy::diagnostics::Report;
 use hostler_core::codedeploy::local;
@@ -45,8 +46,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Deploys.
 ///
 /// # Errors
-/// A usage failure for arguments that cannot be used; failed when an event fails.
+/// Failed for arguments that cannot be used, and when an event fails, as the CodeDeploy agent's program; refused, where
+/// other users may change the agent's directories.
 pub fn run(arguments: CodeDeployLocal) -> Outcome {
+    begin(arguments).map_err(|mut failure| {
+        if matches!(failure.code, ExitCode::Usage | ExitCode::NotFound) {
+            failure.code = ExitCode::Failed;
+        }
+        failure
+    })
+}
+
+fn begin(arguments: CodeDeployLocal) -> Outcome {
     if arguments.version {
         output::text(VERSION)?;
         return Ok(ExitCode::Ok);
@@ -57,12 +68,12 @@ pub fn run(arguments: CodeDeployLocal) -> Outcome {
     let events = local::events(arguments.events.as_deref()).map_err(usage)?;
     let here = std::env::current_dir().context("the working directory is gone")?;
     let location = local::location(&arguments.bundle_location, &arguments.bundle_type, &here).map_err(usage)?;
-    check_place(&location)?;
+    check_place(&location, AppspecName::only(arguments.appspec_filename.as_deref()))?;
     if !arguments.agent_configuration_file.is_file() {
         let message = format!("the configuration {} does not exist", arguments.agent_configuration_file.display());
         return Err(Failure::say(ExitCode::Usage, message).hint("name one with --agent-configuration-file"));
     }
-    let setup = Arc::new(setup(&arguments.root, &arguments.agent_configuration_file)?);
+    let setup = Arc::new(setup(&arguments.root, &arguments.agent_configuration_file, Some(here))?);
     let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
     directories::refuse_exposed(&setup, &drop_in)?;
     also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
@@ -81,7 +92,7 @@ pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), F
     if !Layout::local_state(root).is_dir() || !configuration.is_file() {
         return Ok(());
     }
-    match settle_all(&setup(root, &configuration)?, given_up) {
+    match settle_all(&setup(root, &configuration, None)?, given_up) {
         Err(failure) if failure.code == ExitCode::LockHeld => Ok(()),
         settled => settled,
     }
@@ -92,8 +103,9 @@ pub fn is_local(deployment: &DeploymentId) -> bool {
     deployment.as_str().ends_with(LOCAL)
 }
 
-/// The CodeDeploy agent's local deployments go on beside its service; so do these, with a ledger of their own.
-fn setup(root: &Path, configuration: &Path) -> Result<Setup, Failure> {
+/// The CodeDeploy agent's local deployments go on beside its service; so do these, with a ledger of their own. `here` is
+/// where scripts run, unless the configuration says otherwise.
+fn setup(root: &Path, configuration: &Path, here: Option<PathBuf>) -> Result<Setup, Failure> {
     let shared = Shared {
         config: None,
         state_dir: Some(Layout::local_state(root)),
@@ -106,6 +118,7 @@ fn setup(root: &Path, configuration: &Path) -> Result<Setup, Failure> {
     let (configuration, root) = (std::path::absolute(configuration)?, std::path::absolute(root)?);
     let mut setup = Setup::adjusted(&shared, |settings| {
         settings.codedeploy.enabled = true;
+        settings.hooks.working_directory = settings.hooks.working_directory.take().or(here);
         // It was named as it is, and is looked for below the root.
         settings.codedeploy.agent_config =
             configuration.strip_prefix(&root).map_or(configuration.clone(), |below| Path::new("/").join(below));
@@ -115,13 +128,23 @@ fn setup(root: &Path, configuration: &Path) -> Result<Setup, Failure> {
     Ok(setup)
 }
 
-/// A path of the host is looked at before anything runs.
-fn check_place(location: &RevisionLocation) -> Result<(), Failure> {
+/// A path of the host is looked at before anything runs, and in a directory the appspec.
+fn check_place(location: &RevisionLocation, appspec: AppspecName<'_>) -> Result<(), Failure> {
     let RevisionLocation::Local { path, bundle_type } = location else { return Ok(()) };
     let directory = *bundle_type == hostler_core::bundle::BundleType::Directory;
     let metadata = std::fs::metadata(path).map_err(|error| {
         Failure::say(ExitCode::NotFound, format!("cannot open the bundle {}: {error}", path.display()))
     })?;
+    if metadata.is_dir() && directory {
+        let names = appspec.candidates();
+        if names.iter().any(|name| path.join(name).exists()) {
+            return Ok(());
+        }
+        let message = format!("the directory {} has no {}", path.display(), names.join(" and no "));
+        let hint = "call it in the bundle's directory, or name that directory with --bundle-location and the file with \
+                    --appspec-filename";
+        return Err(Failure::say(ExitCode::Failed, message).hint(hint));
+    }
     if metadata.is_dir() == directory {
         return Ok(());
     }
@@ -142,7 +165,8 @@ fn specification(arguments: CodeDeployLocal, location: RevisionLocation) -> Resu
         github_token: None,
         blue_green_rollback: false,
         blue_green: false,
-        appspec_name: Some(arguments.appspec_filename).filter(|name| name != "appspec.yml"),
+        appspec_only: arguments.appspec_filename.is_some(),
+        appspec_name: arguments.appspec_filename,
         file_exists_behavior: match arguments.file_exists_behavior {
             FileExists::Disallow => FileExistsBehavior::Disallow,
             FileExists::Overwrite => FileExistsBehavior::Overwrite,
@@ -213,7 +237,8 @@ async fn open_when_free(setup: &Arc<Setup>) -> Result<Session, Failure> {
     }
 }
 
-/// Events of the user's own must be in the appspec; that is known as soon as the bundle is unpacked.
+/// Events of the user's own must be in the appspec, and their scripts in the bundle, which nobody has asked of events that
+/// do not exist; that is known as soon as the bundle is unpacked.
 fn own_events_are_there(
     setup: &Setup,
     drop_in: &DropIn,
@@ -224,9 +249,19 @@ fn own_events_are_there(
     for event in events.iter().filter(|event| matches!(event, LifecycleEvent::Custom(_))) {
         let order = order(setup, drop_in, known, event.name(), Some(*event), specification.clone());
         match order {
-            Ok(order) if !order.is_noop() => {}
+            Ok(order) if !order.is_noop() => scripts_are_there(setup, event, &order)?,
             Ok(_) => return Err(Report::failed(&format!("the appspec has no hooks for {event}"))),
             Err(problem) => return Err(Report::failed(&problem)),
+        }
+    }
+    Ok(())
+}
+
+fn scripts_are_there(setup: &Setup, event: &LifecycleEvent, order: &Order) -> Result<(), Report> {
+    for script in &order.scripts {
+        let archive = setup.layout.deployment(&order.request.key, &script.archive).archive();
+        if !archive.join(script.location.trim_start_matches('/')).is_file() {
+            return Err(Report::failed(&format!("the bundle holds no script {} of {event}", script.location)));
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod apply;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
 use hostler_core::codedeploy::exposure::{Exposed, Rule};
@@ -197,7 +198,7 @@ fn ways(
     places: LastPlaces,
 ) -> Result<(Vec<LinkFound>, Vec<WayFound>), Failure> {
     let bundle = archive::list(archive).ok().and_then(|listing| {
-        let read = read_appspec(archive, &listing, None, &setup.limits).ok()?;
+        let read = read_appspec(archive, &listing, AppspecName::default(), &setup.limits).ok()?;
         wanted(&read.spec, &listing, last.clone()).ok()
     });
     let wanted = match bundle {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hostler_aws::store_s3::Landing;
+use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::spec::EventHooks;
 use hostler_core::codes::ExitCode;
@@ -94,8 +95,8 @@ fn examine(
 ) -> Result<Document, Failure> {
     let group = group.as_ref();
     let listing = archive::list(directory)?;
-    let custom = arguments.appspec_filename.as_deref();
-    let found = diagnose_bundle(directory, &listing, custom, &setup.limits).map_err(|f| {
+    let wanted = AppspecName::only(arguments.appspec_filename.as_deref());
+    let found = diagnose_bundle(directory, &listing, wanted, &setup.limits).map_err(|f| {
         Failure::say(ExitCode::Failed, format!("{}: {}", without_secrets(&arguments.what.to_string_lossy()), f.message))
     })?;
     let mut document = Document {

@@ -8,9 +8,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context as _;
-use hostler_core::appspec;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::lint_archive;
+use hostler_core::appspec::{self, AppspecName};
 use hostler_core::bundle::BundleType;
 use hostler_core::codes::ExitCode;
 use hostler_core::config;
@@ -124,7 +124,7 @@ fn counted(number: usize, word: &str) -> String {
 }
 
 fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Report, Failure> {
-    let custom = arguments.appspec_filename.as_deref();
+    let wanted = AppspecName::only(arguments.appspec_filename.as_deref());
     let file = regular::open_bundle(path).map_err(|error| {
         let is_other = error.kind() == std::io::ErrorKind::InvalidInput;
         let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
@@ -135,12 +135,12 @@ fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Repor
     if metadata.is_dir() {
         let looked = archive::list(path).and_then(|listing| Ok(Unpacked { listing, adapted: archive::adapted(path)? }));
         return match looked {
-            Ok(unpacked) => bundle(setup, path, unpacked, custom),
+            Ok(unpacked) => bundle(setup, path, unpacked, wanted),
             Err(error) => Ok(broken(crate::work::chain(&error))),
         };
     }
     match archive::detect(&file) {
-        Ok(kind) => return packed(setup, &file, kind, custom),
+        Ok(kind) => return packed(setup, &file, kind, wanted),
         Err(error @ ArchiveError::Foreign(_)) => return Ok(broken(crate::work::chain(&error))),
         // A document, as a rule.
         Err(_) => {}
@@ -194,12 +194,12 @@ fn release(setup: &Setup, bytes: &[u8], policy: Option<&SigningPolicy>) -> Repor
 }
 
 /// A packed bundle is unpacked into a directory that is gone afterwards.
-fn packed(setup: &Setup, file: &File, kind: BundleType, custom: Option<&str>) -> Result<Report, Failure> {
+fn packed(setup: &Setup, file: &File, kind: BundleType, wanted: AppspecName<'_>) -> Result<Report, Failure> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     let target = scratch.path().join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     match archive::unpack(file, kind, &target, &options) {
-        Ok(unpacked) => bundle(setup, &target, unpacked, custom),
+        Ok(unpacked) => bundle(setup, &target, unpacked, wanted),
         Err(error) => Ok(broken(crate::work::chain(&error))),
     }
 }
@@ -208,9 +208,9 @@ fn broken(problem: String) -> Report {
     Report { kind: "bundle", other: vec![problem], ..Report::default() }
 }
 
-fn bundle(setup: &Setup, directory: &Path, unpacked: Unpacked, custom: Option<&str>) -> Result<Report, Failure> {
+fn bundle(setup: &Setup, directory: &Path, unpacked: Unpacked, wanted: AppspecName<'_>) -> Result<Report, Failure> {
     let Unpacked { listing, adapted } = unpacked;
-    let found = match diagnose_bundle(directory, &listing, custom, &setup.limits) {
+    let found = match diagnose_bundle(directory, &listing, wanted, &setup.limits) {
         Ok(found) => found,
         Err(failure) => return Ok(broken(failure.message)),
     };

@@ -11,7 +11,7 @@ use hostler_core::appspec::codes::Code;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_archive, lint_bundle, lint_host};
 use hostler_core::appspec::spec::{AppSpec, FileMapping};
-use hostler_core::appspec::{self, appspec_names};
+use hostler_core::appspec::{self, AppspecName};
 use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::WorkFailure;
@@ -53,10 +53,10 @@ pub struct ReadAppspec {
 pub fn read_appspec(
     archive: &Path,
     listing: &BundleListing,
-    custom: Option<&str>,
+    wanted: AppspecName<'_>,
     limits: &Limits,
 ) -> Result<ReadAppspec, WorkFailure> {
-    usable(diagnose_bundle(archive, listing, custom, limits)?, listing)
+    usable(diagnose_bundle(archive, listing, wanted, limits)?, listing)
 }
 
 /// The same for a bundle that was let in before; see [`usable_before`].
@@ -66,10 +66,10 @@ pub fn read_appspec(
 pub fn read_kept_appspec(
     archive: &Path,
     listing: &BundleListing,
-    custom: Option<&str>,
+    wanted: AppspecName<'_>,
     limits: &Limits,
 ) -> Result<ReadAppspec, WorkFailure> {
-    usable_before(diagnose_bundle(archive, listing, custom, limits)?, listing)
+    usable_before(diagnose_bundle(archive, listing, wanted, limits)?, listing)
 }
 
 /// The appspec, if it can be used.
@@ -223,10 +223,10 @@ impl From<NoAppspec> for WorkFailure {
 pub fn diagnose_bundle(
     archive: &Path,
     listing: &BundleListing,
-    custom: Option<&str>,
+    wanted: AppspecName<'_>,
     limits: &Limits,
 ) -> Result<Diagnosed, NoAppspec> {
-    let names = appspec_names(custom);
+    let names = wanted.candidates();
     let is_file =
         |name: &&String| matches!(listing.get(Path::new(name)).map(|e| &e.kind), Some(EntryKind::File { .. }));
     let Some(name) = names.iter().find(is_file) else {

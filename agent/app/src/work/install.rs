@@ -183,7 +183,7 @@ fn plan(
 fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec, BundleListing), WorkFailure> {
     // Hooks may have changed the bundle (a build, a download), so it is listed again.
     let listing = archive::list(archive).map_err(|e| fail(chain(&e)))?;
-    let appspec_name = job.deployment.request.policy.appspec_name.as_deref();
+    let appspec_name = job.deployment.request.policy.appspec();
     let reader = match job.deployment.request.source {
         Source::Kept { .. } => bundle::read_kept_appspec,
         _ => bundle::read_appspec,

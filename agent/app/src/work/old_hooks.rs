@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::spec::EventHooks;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Group;
@@ -32,7 +33,8 @@ pub fn old_hooks(setup: &Setup, group: &Group) -> Result<(Vec<EventHooks>, Optio
         }
         Err(error) => return left_out(chain(&error)),
     };
-    match diagnose_bundle(&archive, &listing, group.appspec_name_of(&installed.archive), &setup.limits) {
+    let name = AppspecName::or_usual(group.appspec_name_of(&installed.archive));
+    match diagnose_bundle(&archive, &listing, name, &setup.limits) {
         Ok(found) => match usable_before(found, &listing) {
             Ok(read) => Ok((read.spec.hooks, None)),
             Err(failure) => left_out(failure.message),

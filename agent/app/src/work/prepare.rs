@@ -235,7 +235,7 @@ fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Re
         Source::Kept { .. } => read_kept_appspec,
         _ => read_appspec,
     };
-    let read = reader(&archive, &listing, policy.appspec_name.as_deref(), &setup.limits)?;
+    let read = reader(&archive, &listing, policy.appspec(), &setup.limits)?;
     let mut warnings = adapted_lines(&adapted);
     warnings.extend(read.diagnostics.iter().map(diagnose::one_line));
     let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, &listing)?;

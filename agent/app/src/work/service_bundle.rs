@@ -192,7 +192,7 @@ fn look(
 }
 
 fn look_inside(setup: &Setup, job: &Job, checked: &Path, listing: &BundleListing) -> Result<(), WorkFailure> {
-    let name = job.deployment.request.policy.appspec_name.as_deref();
+    let name = job.deployment.request.policy.appspec();
     let read = read_appspec(checked, listing, name, &setup.limits)?;
     let (errors, _) = scripts::check(setup, job, checked, &read.spec, listing)?;
     if errors.is_empty() { Ok(()) } else { Err(fail(problems_text(&errors))) }

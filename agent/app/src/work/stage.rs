@@ -92,7 +92,7 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
     let group = &ground.0;
     let archive = staging.archive();
     let (_, Unpacked { listing, .. }) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
-    let read = read_appspec(&archive, &listing, request.policy.appspec_name.as_deref(), &setup.limits)?;
+    let read = read_appspec(&archive, &listing, request.policy.appspec(), &setup.limits)?;
     let recheck = read.spec.extension.recheck_after_before_install;
     let revision = scripts::Revision {
         archive: &archive,

@@ -19,6 +19,10 @@ pub struct InvalidId {
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
+        text_id!($(#[$doc])* $name, $kind, $check, $check);
+    };
+    // What is written down may be more than what is parsed.
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $given:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -29,12 +33,8 @@ macro_rules! text_id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
-        }
 
-        impl FromStr for $name {
-            type Err = InvalidId;
-            fn from_str(text: &str) -> Result<Self, InvalidId> {
-                let check: fn(&str) -> Result<(), &'static str> = $check;
+            fn checked(text: &str, check: fn(&str) -> Result<(), &'static str>) -> Result<Self, InvalidId> {
                 match check(text) {
                     Ok(()) => Ok(Self(text.to_owned())),
                     Err(problem) => Err(InvalidId { kind: $kind, text: text.to_owned(), problem }),
@@ -42,10 +42,17 @@ macro_rules! text_id {
             }
         }
 
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::checked(text, $check)
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = InvalidId;
             fn try_from(text: String) -> Result<Self, InvalidId> {
-                text.parse()
+                Self::checked(&text, $given)
             }
         }
 
@@ -83,6 +90,17 @@ fn check_name(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A name that somebody gives by hand where its group has an id: it is only shown and handed to scripts.
+fn check_given_name(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > 100 {
+        return Err("must have 1 to 100 characters");
+    }
+    if text.chars().any(|c| c.is_control() || c == '/') || text.trim() != text {
+        return Err("must hold no slash and no control character, and no blank at its ends");
+    }
+    Ok(())
+}
+
 fn check_component(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > 128 {
         return Err("must have 1 to 128 characters");
@@ -94,12 +112,12 @@ fn check_component(text: &str) -> Result<(), &'static str> {
 }
 
 text_id!(
-    /// The name of an application, by CodeDeploy's rule.
-    ApplicationName, "application name", check_name
+    /// The name of an application, by CodeDeploy's rule where it is parsed.
+    ApplicationName, "application name", check_name, check_given_name
 );
 text_id!(
-    /// The name of a deployment group, by CodeDeploy's rule.
-    GroupName, "deployment group name", check_name
+    /// The name of a deployment group, by CodeDeploy's rule where it is parsed.
+    GroupName, "deployment group name", check_name, check_given_name
 );
 text_id!(
     /// The CodeDeploy service's id of a deployment group; the group's directory has its name.
@@ -113,6 +131,26 @@ text_id!(
     /// The name of this host: the EC2 instance id, or what the configuration says off EC2.
     InstanceId, "instance id", check_component
 );
+
+impl ApplicationName {
+    /// A name that `codedeploy-local` is given: blanks and other signs too, as that program takes them.
+    ///
+    /// # Errors
+    /// It is empty, too long, or has a slash or a control character.
+    pub fn given(text: &str) -> Result<Self, InvalidId> {
+        Self::checked(text, check_given_name)
+    }
+}
+
+impl GroupName {
+    /// As [`ApplicationName::given`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn given(text: &str) -> Result<Self, InvalidId> {
+        Self::checked(text, check_given_name)
+    }
+}
 
 impl DeploymentId {
     /// What stands for a deployment's id in the logs of a machine event's scripts.
@@ -141,11 +179,11 @@ impl GroupKey {
     }
 
     /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component, the service's id or else one that
-    /// is unique because `~` is in neither name.
+    /// is unique because `~` is in neither name; what no parsed name may hold is escaped.
     pub fn id(&self) -> String {
         match &self.service_id {
             Some(id) => id.to_string(),
-            None => format!("{}~{}", self.application, self.group),
+            None => format!("{}~{}", component(self.application.as_str()), component(self.group.as_str())),
         }
     }
 }
@@ -154,6 +192,19 @@ impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.application, self.group)
     }
+}
+
+/// A name as part of a path component.
+fn component(name: &str) -> std::borrow::Cow<'_, str> {
+    if check_name(name).is_ok() {
+        return name.into();
+    }
+    let plain = |byte: u8, at: usize| byte.is_ascii_alphanumeric() || (at > 0 && b"._+=,@-".contains(&byte));
+    let escaped = name
+        .bytes()
+        .enumerate()
+        .map(|(at, byte)| if plain(byte, at) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+    escaped.collect::<String>().into()
 }
 
 /// A SHA-256 digest; written as `sha256:` and 64 lower-case hexadecimal digits.
@@ -238,6 +289,28 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b", "a~b", "ä", &"x".repeat(101)] {
             assert!(bad.parse::<ApplicationName>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_given_by_hand_may_hold_more_and_stays_one_safe_path_component() {
+        for good in ["web", "My App", ".hidden", "Größe (2)", "a~b", "..", "a%20b"] {
+            let name = ApplicationName::given(good).unwrap();
+            assert_eq!(name.as_str(), good);
+            // The state holds it.
+            let written = serde_json::to_string(&name).unwrap();
+            assert_eq!(serde_json::from_str::<ApplicationName>(&written).unwrap(), name);
+        }
+        for bad in ["", " x", "x ", "a/b", "a\nb", "a\0b", &"x".repeat(101)] {
+            assert!(GroupName::given(bad).is_err(), "{bad:?} was accepted");
+            assert!(serde_json::from_value::<GroupName>(bad.into()).is_err(), "{bad:?} was accepted");
+        }
+        let id =
+            |application: &str| GroupKey::new(ApplicationName::given(application).unwrap(), "g".parse().unwrap()).id();
+        assert_eq!(id("My App"), "My%20App~g");
+        assert_eq!(id(".."), "%2E.~g");
+        assert_eq!(id("a~b"), "a%7Eb~g");
+        assert_eq!(id("a%20b"), "a%2520b~g");
+        assert_eq!(id("Web-1.2_3+a=b,c@d"), "Web-1.2_3+a=b,c@d~g");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub const DEFAULT_EVENTS: [&str; 11] = [
 ];
 
 /// The events of a comma list, in the order in which they are carried out: DownloadBundle and Install come first where
-/// they are not named, and in this order.
+/// they are not named. A list that names none is as none at all.
 ///
 /// # Errors
 /// A name can be no event's, is named twice or is the service's own work, or an event stands where its revision's scripts
@@ -42,10 +42,11 @@ pub fn events(list: Option<&str>) -> Result<Vec<LifecycleEvent>, InvalidArgument
         AfterBlockTraffic, AllowTraffic, ApplicationStop, BeforeBlockTraffic, BeforeInstall, BlockTraffic,
         DownloadBundle, Install,
     };
-    let names: Vec<&str> = match list {
-        Some(list) => list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
-        None => DEFAULT_EVENTS.to_vec(),
-    };
+    let named = list.unwrap_or_default().split(',').map(str::trim);
+    let mut names: Vec<&str> = named.filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        names = DEFAULT_EVENTS.to_vec();
+    }
     let mut events = Vec::new();
     for name in names {
         match name.parse::<LifecycleEvent>() {
@@ -62,14 +63,10 @@ pub fn events(list: Option<&str>) -> Result<Vec<LifecycleEvent>, InvalidArgument
         events.insert(0, DownloadBundle);
     }
     let place = |events: &[LifecycleEvent], event| events.iter().position(|e| *e == event).unwrap_or_default();
-    let (download, install) = (place(&events, DownloadBundle), place(&events, Install));
-    if install < download {
-        events.swap(install, download);
-    }
     let old = [BeforeBlockTraffic, AfterBlockTraffic, ApplicationStop];
     let (download, install) = (place(&events, DownloadBundle), place(&events, Install));
     if let Some(event) = events[..download].iter().find(|event| !old.contains(event)) {
-        return invalid(format!("{event} cannot come before DownloadBundle: its scripts are in the bundle"));
+        return invalid(format!("{event} cannot come before DownloadBundle, which brings what it needs"));
     }
     let before = |event: &&LifecycleEvent| !old.contains(event) && ![DownloadBundle, BeforeInstall].contains(event);
     if let Some(event) = events[..install].iter().find(before) {
@@ -166,7 +163,10 @@ mod tests {
         assert_eq!(names(&DEFAULT_EVENTS.join(",")).unwrap(), DEFAULT_EVENTS);
         assert_eq!(events(None), events(Some(&DEFAULT_EVENTS.join(","))));
         assert_eq!(names("AfterInstall").unwrap(), ["DownloadBundle", "Install", "AfterInstall"]);
-        assert_eq!(names("Install, DownloadBundle").unwrap(), ["DownloadBundle", "Install"]);
+        assert_eq!(names("Install").unwrap(), ["DownloadBundle", "Install"]);
+        for none in ["", ",", " , "] {
+            assert_eq!(names(none).unwrap(), DEFAULT_EVENTS, "{none:?}");
+        }
         assert_eq!(
             names("ApplicationStop,DownloadBundle,BeforeInstall,Install").unwrap(),
             ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install"]
@@ -175,6 +175,8 @@ mod tests {
 
     #[test]
     fn an_event_that_stands_where_it_cannot_is_named() {
+        let reversed = names("Install, DownloadBundle").unwrap_err();
+        assert!(reversed.contains("Install cannot come before DownloadBundle"), "{reversed}");
         assert!(names("AfterInstall,DownloadBundle,Install").unwrap_err().contains("AfterInstall cannot come before"));
         assert!(names("DownloadBundle,ApplicationStart,Install").unwrap_err().contains("ApplicationStart"));
         assert!(names("Befor/e").unwrap_err().contains("cannot be the name of a lifecycle event"));

@@ -26,6 +26,8 @@ pub struct Specification {
     pub blue_green: bool,
     /// Name of the appspec file in the bundle, where it is not the usual one.
     pub appspec_name: Option<String>,
+    /// Whether no other appspec is taken where that one is not in the bundle.
+    pub appspec_only: bool,
     /// What to do with files that are there already; the appspec's word wins.
     pub file_exists_behavior: FileExistsBehavior,
     /// The deployment whose unpacked bundle may be used again instead of a download (2.1's restarts).
@@ -225,6 +227,7 @@ impl Specification {
             blue_green_rollback: blue_green && creator == "codeDeployRollback",
             blue_green,
             appspec_name: appspec_name(written.app_spec_filename)?,
+            appspec_only: false,
             file_exists_behavior: behavior(overrides.and_then(|o| o.file_exists_behavior))?,
             // Anything but a deployment's id is no reason to fail: the bundle is downloaded then.
             reuse_archive_from: written.reuse_archive_from_deployment_id.and_then(|id| deployment_id(&id)),

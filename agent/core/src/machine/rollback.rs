@@ -121,6 +121,10 @@ fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) 
         rolls_back: None,
         removes: false,
         stops: None,
-        policy: Policy { appspec_name: group.appspec_name_of(&target.archive).map(str::to_owned), ..policy },
+        policy: Policy {
+            appspec_name: group.appspec_name_of(&target.archive).map(str::to_owned),
+            appspec_only: false,
+            ..policy
+        },
     }
 }

@@ -190,6 +190,8 @@ impl Child {
                 reset_priorities();
             }
             self.limits.set(|number| self.at(u8::try_from(number).map_or(u8::MAX, |number| UNSET_LIMIT | number)));
+            // It is the script's also where its user could not enter it, as under su(1) and sudo(8).
+            let entered = libc::chdir(self.directory.as_ptr()) == 0;
             if let Some((groups, gid, uid)) = &self.user {
                 self.at(2);
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
@@ -206,7 +208,10 @@ impl Child {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             self.at(6);
-            check(libc::chdir(self.directory.as_ptr()))?;
+            // Again, because on some network file systems only its user can.
+            if libc::chdir(self.directory.as_ptr()) == -1 && !entered {
+                return Err(io::Error::last_os_error());
+            }
             libc::umask(self.umask);
             self.at(7);
         }

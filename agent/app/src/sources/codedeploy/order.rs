@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hostler_core::appspec::spec::EventHooks;
-use hostler_core::appspec::{self, appspec_names, diagnose};
+use hostler_core::appspec::{self, AppspecName, diagnose};
 use hostler_core::bundle::BundlePath;
 use hostler_core::codedeploy::events::{Chosen, chosen};
 use hostler_core::codedeploy::specification::Specification;
@@ -66,6 +66,7 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
         policy: Policy {
             file_exists_behavior: specification.file_exists_behavior,
             appspec_name: specification.appspec_name,
+            appspec_only: specification.appspec_only,
             max_revisions: drop_in.agent.max_revisions,
             // The service rolls back, by a deployment of its own.
             rollback: RollbackPolicy::Never,
@@ -142,7 +143,7 @@ enum NoHooks {
 
 /// The hooks of an unpacked bundle.
 fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec<EventHooks>, NoHooks> {
-    let names = appspec_names(custom);
+    let names = AppspecName::or_usual(custom).candidates();
     let mut found = None;
     for name in &names {
         let path = BundlePath::new(name).ok_or_else(|| {

@@ -44,16 +44,38 @@ pub fn read(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
     interpret::read(name, bytes, limits)
 }
 
-/// The names under which an appspec is looked for in a bundle, first match wins: the one that the deployment names,
-/// then `appspec.yml`, then `appspec.yaml`; for every event alike.
-///
-/// The CodeDeploy agent falls back only in Install, so that a bundle with `appspec.yaml` alone fails at its first hook.
-pub fn appspec_names(custom: Option<&str>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in custom.into_iter().filter(|name| !name.is_empty()).chain(["appspec.yml", "appspec.yaml"]) {
-        if names.iter().all(|known| known != name) {
-            names.push(name.to_owned());
-        }
+/// Which appspec of a bundle is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppspecName<'a> {
+    name: Option<&'a str>,
+    only: bool,
+}
+
+impl<'a> AppspecName<'a> {
+    /// The one of this name, or else of a usual one: what the CodeDeploy service or a group's settings name.
+    pub fn or_usual(name: Option<&'a str>) -> Self {
+        Self { name, only: false }
     }
-    names
+
+    /// The one of this name and no other: somebody has named it for this one deployment, and a slip must not deploy
+    /// something else.
+    pub fn only(name: Option<&'a str>) -> Self {
+        Self { name, only: true }
+    }
+
+    /// The names under which it is looked for, first match wins: the one that is named, then `appspec.yml`, then
+    /// `appspec.yaml`; for every event alike.
+    ///
+    /// The CodeDeploy agent falls back only in Install, so that a bundle with `appspec.yaml` alone fails at its first hook.
+    pub fn candidates(self) -> Vec<String> {
+        let named = self.name.filter(|name| !name.is_empty());
+        let usual = ["appspec.yml", "appspec.yaml"].into_iter().filter(|_| named.is_none() || !self.only);
+        let mut names: Vec<String> = Vec::new();
+        for name in named.into_iter().chain(usual) {
+            if names.iter().all(|known| known != name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
 }

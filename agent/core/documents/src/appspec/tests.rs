@@ -334,10 +334,17 @@ fn the_schema_for_editors_knows_the_same_keys() {
 
 #[test]
 fn the_names_of_an_appspec_are_tried_once_each() {
-    assert_eq!(appspec_names(None), ["appspec.yml", "appspec.yaml"]);
-    assert_eq!(appspec_names(Some("")), ["appspec.yml", "appspec.yaml"]);
-    assert_eq!(appspec_names(Some("deploy/spec.yml")), ["deploy/spec.yml", "appspec.yml", "appspec.yaml"]);
-    assert_eq!(appspec_names(Some("appspec.yaml")), ["appspec.yaml", "appspec.yml"]);
+    assert_eq!(AppspecName::or_usual(None).candidates(), ["appspec.yml", "appspec.yaml"]);
+    assert_eq!(AppspecName::or_usual(Some("")).candidates(), ["appspec.yml", "appspec.yaml"]);
+    assert_eq!(
+        AppspecName::or_usual(Some("deploy/spec.yml")).candidates(),
+        ["deploy/spec.yml", "appspec.yml", "appspec.yaml"]
+    );
+    assert_eq!(AppspecName::or_usual(Some("appspec.yaml")).candidates(), ["appspec.yaml", "appspec.yml"]);
+    // Named for one deployment, it is that one or none.
+    assert_eq!(AppspecName::only(Some("appspec.yaml")).candidates(), ["appspec.yaml"]);
+    assert_eq!(AppspecName::only(None).candidates(), ["appspec.yml", "appspec.yaml"]);
+    assert_eq!(AppspecName::only(Some("")).candidates(), ["appspec.yml", "appspec.yaml"]);
 }
 
 /// Everything the grammar has, as seed for mangling.

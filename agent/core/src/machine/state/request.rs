@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::appspec::AppspecName;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::bundle::BundleType;
 use crate::codedeploy::specification::RevisionLocation;
@@ -164,6 +165,9 @@ pub struct Policy {
     /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml. A deployment that returns to an
     /// earlier revision has that revision's.
     pub appspec_name: Option<String>,
+    /// Whether that name was given for this deployment, so that no other file is taken in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub appspec_only: bool,
     /// Seconds after the host is back in service in which its health checks must stay healthy, unless the appspec says
     /// otherwise; 0 is none.
     #[serde(default)]
@@ -172,6 +176,14 @@ pub struct Policy {
 
 fn yes() -> bool {
     true
+}
+
+impl Policy {
+    /// Which appspec of the bundle is meant.
+    pub fn appspec(&self) -> AppspecName<'_> {
+        let name = self.appspec_name.as_deref();
+        if self.appspec_only { AppspecName::only(name) } else { AppspecName::or_usual(name) }
+    }
 }
 
 /// After which failures the last good revision is put back.
@@ -208,6 +220,7 @@ impl Default for Policy {
             max_revision_bytes: None,
             keep_bundle: true,
             appspec_name: None,
+            appspec_only: false,
             bake_seconds: 0,
         }
     }
