@@ -197,3 +197,29 @@ fn every_way_out_of_the_refusal_works() {
     }
     assert_eq!(host.hook_lines()[..9], hook_lines_of(Some("v1"), "v2"));
 }
+
+/// With a root prefix, a link that holds the prefix means what it means without one.
+#[test]
+fn an_absolute_link_at_the_destination_that_holds_the_root_prefix_is_followed() {
+    let host = Host::new();
+    let releases = host.at("srv/releases");
+    fs::create_dir_all(releases.join("1")).unwrap();
+    symlink(releases.join("1"), host.at("srv/app")).unwrap();
+    for version in ["v1", "v2"] {
+        host.deploy(&Bundle::new(&host, version).app().write(), &[]).with_code(0);
+        assert_eq!(fs::read_to_string(releases.join("1/version")).unwrap(), format!("{version}\n"));
+        assert_eq!(fs::read_link(host.at("srv/app")).unwrap(), releases.join("1"));
+    }
+    host.deploy(&Bundle::new(&host, "v3").app().hook("AfterInstall", "exit 1").write(), &[]).with_code(1);
+    assert_eq!(fs::read_to_string(releases.join("1/version")).unwrap(), "v2\n", "it was put back through the link");
+    // One that leaves the prefix is refused before anything stops.
+    let outside = host.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::remove_file(host.at("srv/app")).unwrap();
+    symlink(&outside, host.at("srv/app")).unwrap();
+    host.clear_hook_lines();
+    let said = host.deploy(&Bundle::new(&host, "v4").app().all_hooks().write(), &[]).with_code(1);
+    said.saying(&["DownloadBundle failed", "link_leaves_root"]);
+    assert!(host.hook_lines().is_empty());
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}

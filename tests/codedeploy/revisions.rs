@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::support::crash_support::write;
 use crate::support::skip;
 
 const EVENTS: [&str; 3] = ["DownloadBundle", "Install", "AfterInstall"];
@@ -170,11 +171,77 @@ fn an_earlier_deployments_bundle_is_used_again() {
     let mut again = specification("d-RESTART01", "web", s3("gone.tgz", "tgz"));
     again["ReuseArchiveFromDeploymentId"] = "d-FIRST0001".into();
     service.deploy_to_the_end(&again, &EVENTS);
-    // Of a deployment that is not here, the bundle is downloaded.
-    let mut other = whole(&host, &service, "v2", "d-SECOND002");
-    other["ReuseArchiveFromDeploymentId"] = "d-NEVERHERE".into();
-    service.deploy_to_the_end(&other, &EVENTS);
-    assert_eq!(version(&host), "v2\n");
+    let message = |deployment: &str| service.report_of(deployment, "DownloadBundle").diagnostics["message"].clone();
+    assert_eq!(message("d-FIRST0001"), "Succeeded: ");
+    assert_eq!(message("d-RESTART01"), "Succeeded: the bundle of d-FIRST0001 is used again");
+    // Of a deployment that is not here, or of itself, the bundle is downloaded.
+    for (version, deployment, other) in [
+        ("v2", "d-SECOND002", "d-NEVERHERE"),
+        ("v3", "d-ITSELF003", "d-ITSELF003"),
+        ("v4", "d-ODD000004", "../d-FIRST"),
+    ] {
+        let mut asked = whole(&host, &service, version, deployment);
+        asked["ReuseArchiveFromDeploymentId"] = other.into();
+        service.deploy_to_the_end(&asked, &EVENTS);
+    }
+    assert_eq!(version(&host), "v4\n");
+    assert_eq!(message("d-SECOND002"), "Succeeded: the bundle was downloaded");
+    assert_eq!(message("d-ITSELF003"), "Succeeded: ");
+}
+
+/// A deployment of mode RESTART of the CodeDeploy agent 2.1 is one like any other but for where its bundle comes from.
+#[test]
+fn a_restart_runs_the_events_of_any_other_deployment() {
+    let (host, service) = served();
+    let running = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    host.clear_hook_lines();
+    let mut restart = specification("d-RESTART01", "web", s3("gone.tgz", "tgz"));
+    restart["DeploymentMode"] = "RESTART".into();
+    restart["ReuseArchiveFromDeploymentId"] = "d-FIRST0001".into();
+    service.deploy_to_the_end(&restart, &IN_PLACE);
+    assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v1"));
+    assert_eq!(version(&host), "v1\n");
+    let report = service.report_of("d-RESTART01", "DownloadBundle");
+    assert_eq!(report.diagnostics["message"], "Succeeded: the bundle of d-FIRST0001 is used again");
+    running.says("the bundle of an earlier deployment is used again");
+    // Its bundle is its own: the first one may go, and the next one stops what it started.
+    std::fs::remove_dir_all(deployment_root(&host, "0000-web/d-FIRST0001")).unwrap();
+    host.clear_hook_lines();
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
+    assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
+    // Where the configuration turns it off, it is downloaded, here in vain.
+    let agent = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
+    let text = std::fs::read_to_string(&agent).unwrap_or_default();
+    running.kill();
+    write(&agent, format!("{text}\n:enable_archive_reuse: no\n"));
+    let _running = daemon(&host);
+    let mut refused = specification("d-RESTART02", "web", s3("gone.tgz", "tgz"));
+    refused["ReuseArchiveFromDeploymentId"] = "d-SECOND002".into();
+    service.deploy(&refused, &["DownloadBundle"]);
+    assert_eq!(service.report_of("d-RESTART02", "DownloadBundle").status, "Failed");
+}
+
+#[test]
+fn faults_of_events_that_nobody_calls_keep_no_deployment_from_working() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let bundle = Bundle::new(&host, "v1").app().all_hooks().hook("Deploy", "").write();
+    std::fs::remove_file(bundle.join("hooks/Deploy-1.sh")).unwrap();
+    let appspec = std::fs::read_to_string(bundle.join("appspec.yml")).unwrap();
+    let more = "  AfterDeploy: run.sh\n  BeforeDeploy:\n    - location: ../x.sh\n      timeout: soon\n";
+    write(&bundle.join("appspec.yml"), format!("{appspec}{more}"));
+    put(&service, "v1.tgz", &bundle);
+    service.deploy_to_the_end(&specification("d-UNKNOWN03", "web", s3("v1.tgz", "tgz")), &IN_PLACE);
+    assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
+    // Typos stay visible, also where a channel or a command deploys.
+    let warnings = ["unknown-event", "script-absent", "wrong-type", "invalid-timeout", "leaves-bundle"]
+        .map(|code| format!("warning[{code}]"));
+    let warnings: Vec<&str> = warnings.iter().map(String::as_str).collect();
+    let by_hand = Host::new();
+    by_hand.run(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&warnings);
+    by_hand.deploy(&bundle, &[]).with_code(0).saying(&["`Deploy` is no lifecycle event", "hooks/Deploy-1.sh"]);
+    assert_eq!(version(&by_hand), "v1\n");
 }
 
 #[test]

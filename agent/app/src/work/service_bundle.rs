@@ -44,6 +44,9 @@ pub async fn fetch(
     if paths.checked().is_dir() || reusable(setup, job, reuse).is_some() {
         return Ok(revision.clone());
     }
+    if let Some(other) = reuse {
+        log::info!(deployment = job.deployment.id.as_str(); "the bundle of {other} is not here to be used again: it is downloaded");
+    }
     match location {
         RevisionLocation::S3 { bucket, key, version, etag, .. } => {
             let place = S3Location { bucket: bucket.clone(), key: key.clone(), version_id: version.clone() };
@@ -133,8 +136,11 @@ pub fn unpack_into(
         remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
         atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
         let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
-        // What was done to its entries was told when it was unpacked.
-        return Ok((revision, Unpacked { listing, adapted: Vec::new() }));
+        // What was looked at before came packed and is still here so, or it was a directory. What was done to its entries was
+        // told when it was unpacked.
+        let is_packed = fs::symlink_metadata(paths.bundle()).is_ok();
+        let bundle_type = if is_packed { revision.bundle_type } else { Some(BundleType::Directory) };
+        return Ok((Revision { bundle_type, ..revision }, Unpacked { listing, adapted: Vec::new() }));
     }
     if let Some(archive) = reusable(setup, job, reuse.as_ref()) {
         log::info!(archive:% = archive.display(); "the bundle of an earlier deployment is used again");

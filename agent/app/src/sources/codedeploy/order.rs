@@ -56,7 +56,10 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
         revision: Revision { location: location.to_string(), digest: None, size: None, bundle_type: None },
         source: Source::CodeDeploy {
             location,
-            reuse: specification.reuse_archive_from.filter(|_| drop_in.agent.enable_archive_reuse),
+            // A deployment has nothing of its own to use again.
+            reuse: specification
+                .reuse_archive_from
+                .filter(|other| drop_in.agent.enable_archive_reuse && *other != specification.deployment),
         },
         release: None,
         trust: Trust::Unsigned,

@@ -1,5 +1,6 @@
 //! The commands of the CodeDeploy service: how they come in, have their turn and end.
 
+use crate::bundle::BundleType;
 use crate::codedeploy::diagnostics::{FailedScript, Report};
 use crate::codedeploy::events::ends_deployment;
 use crate::codedeploy::wire::CommandStatus;
@@ -9,7 +10,7 @@ use crate::machine::command::{Command, CommandStage, Commanded, Order, REMEMBERE
 use crate::machine::course::new_deployment;
 use crate::machine::event::WorkFailure;
 use crate::machine::room;
-use crate::machine::state::{Deployment, Step, StepStatus};
+use crate::machine::state::{Deployment, Request, Source, Step, StepStatus};
 
 use super::Turn;
 
@@ -247,6 +248,19 @@ fn report(deployment: &Deployment, event: LifecycleEvent, status: StepStatus) ->
             }
         }
         (_, StepStatus::Skipped) => Report::succeeded(LEFT_OUT),
+        _ if event == LifecycleEvent::DownloadBundle => Report::succeeded(&how_the_bundle_came(&deployment.request)),
         _ => Report::succeeded(""),
+    }
+}
+
+/// Whether the bundle of another deployment was used again, where the specification asks for that, as the CodeDeploy agent
+/// 2.1 says it. One that was used again was a directory already.
+fn how_the_bundle_came(request: &Request) -> String {
+    match (&request.source, request.revision.bundle_type) {
+        (Source::CodeDeploy { reuse: Some(other), .. }, Some(BundleType::Directory)) => {
+            format!("the bundle of {other} is used again")
+        }
+        (Source::CodeDeploy { reuse: Some(_), .. }, _) => "the bundle was downloaded".to_owned(),
+        _ => String::new(),
     }
 }
