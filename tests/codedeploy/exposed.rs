@@ -68,7 +68,7 @@ fn directories_of_another_user_are_refused_named_and_mended() {
         &mends,
     ];
     host.run(&["run"]).with_code(3).saying(&said);
-    local(&host, &["-l", host.path("bundle-old").to_str().unwrap()]).with_code(5);
+    local(&host, &["-l", host.path("bundle-old").to_str().unwrap()]).with_code(1);
     let local_bundle = bundle(&host, "v0");
     local(&host, &["-l", local_bundle.to_str().unwrap()]).with_code(3).saying(&said);
     assert!(service.calls().is_empty() && host.hook_lines().is_empty());

@@ -194,8 +194,16 @@ impl fmt::Display for GroupKey {
     }
 }
 
+/// Reads a name of a document that others wrote: by its rule, without what is only given by hand.
+///
+/// # Errors
+/// As parsing it.
+pub(crate) fn parsed<'de, D: serde::Deserializer<'de>, T: FromStr<Err = InvalidId>>(from: D) -> Result<T, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
 /// A name as part of a path component.
-fn component(name: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn component(name: &str) -> std::borrow::Cow<'_, str> {
     if check_name(name).is_ok() {
         return name.into();
     }

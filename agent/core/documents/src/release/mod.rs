@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::FileExistsBehavior;
-use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest};
+use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest, parsed};
 use crate::limits::Limits;
 
 mod accept;
@@ -144,8 +144,10 @@ pub struct Release {
     domain: String,
     format: u32,
     /// The application that it is for.
+    #[serde(deserialize_with = "parsed")]
     pub application: ApplicationName,
     /// The deployment group that it is for.
+    #[serde(deserialize_with = "parsed")]
     pub group: GroupName,
     /// Rises with each release of the group, from 1; going back to an old revision is a higher sequence too.
     pub sequence: u64,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::envelope::Envelope;
 use super::signatures::{Check, NotEnough, SigningPolicy, verify};
 use super::{ReleaseError, malformed, strict};
-use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest};
+use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest, parsed};
 use crate::limits::Limits;
 
 /// The envelope's `payloadType` of a key policy.
@@ -30,7 +30,9 @@ pub const MOST_STEPS: u64 = 64;
 pub struct KeysDocument {
     domain: String,
     format: u32,
+    #[serde(deserialize_with = "parsed")]
     application: ApplicationName,
+    #[serde(deserialize_with = "parsed")]
     group: GroupName,
     created: Timestamp,
     policy: SigningPolicy,

@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 
 use super::{GroupKey, InvalidId, Key, Sha256Digest};
+use crate::ids;
 
 fn in_group(group: &GroupKey, rest: &str) -> Key {
-    // The names are path components by their own rules, so this is a key by construction.
+    // Each name is made one path component, so this is a key by construction.
     Key(format!("{}/{}/{rest}", part(group.application.as_str()), part(group.group.as_str())))
 }
 
 /// A name as a part of a key, which does not begin with a dot: directory stores have their own files there. A colon is in no
 /// name.
 fn part(name: &str) -> Cow<'_, str> {
-    if name.starts_with('.') { format!(":{name}").into() } else { name.into() }
+    if name.starts_with('.') { format!(":{}", ids::component(name)).into() } else { ids::component(name) }
 }
 
 /// The group's published desired state.
