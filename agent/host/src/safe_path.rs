@@ -1,63 +1,26 @@
 //! Opens directories and files along ways that the path rule allows.
 
 mod reading;
+mod walker;
 
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hostler_core::path_rule::{UnsafeStep, Way};
 use hostler_core::plan::Identity;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 pub use reading::{Opener, Purpose, Refused, look_into, open_file, refusal};
-
-/// As many links as the kernel follows in one path.
-const MOST_LINKS: usize = 40;
-const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+use walker::{LOOK, walk_from};
+pub use walker::{Seen, Walked, walk};
 
 /// `f_type` of an overlay.
 const OVERLAY: u64 = 0x794c_7630;
-
-/// Why a way was not walked to its end.
-#[derive(Debug)]
-pub enum Stopped {
-    /// The path rule refuses a step.
-    Unsafe(UnsafeStep),
-    /// The kernel does.
-    Kernel(Errno),
-}
-
-impl From<Errno> for Stopped {
-    fn from(errno: Errno) -> Self {
-        Self::Kernel(errno)
-    }
-}
-
-impl From<UnsafeStep> for Stopped {
-    fn from(step: UnsafeStep) -> Self {
-        Self::Unsafe(step)
-    }
-}
-
-/// Opens the directory that an absolute path leads to, following links by safe steps; and its path without links. What
-/// was looked at is what is opened, whatever is renamed meanwhile.
-///
-/// # Errors
-/// A step is not safe, or the kernel refuses; `ENOTDIR` where no directory is at the end.
-pub fn open_directory(path: &Path, flags: OFlags) -> Result<(OwnedFd, PathBuf), Stopped> {
-    let mut walk = Walk::from(top()?)?;
-    walk.strict = true;
-    walk.on(names(path.as_os_str()).collect())?;
-    let there = walk.end()?;
-    Ok((there.open(flags)?, there.real))
-}
 
 /// A directory to which a way led.
 #[derive(Debug)]
@@ -97,12 +60,19 @@ impl There {
     /// # Errors
     /// The kernel refuses; `ENOTDIR` where no directory is at the end.
     pub fn follow(&self, name: &OsStr) -> Result<(Self, Option<UnsafeStep>), Errno> {
+        let mut way = Way::of(crate::users::own_uid());
+        let mut refused = None;
         let directory = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)?;
-        let here = Self { directory, real: self.real.clone(), by_user: self.by_user, ..*self };
-        let mut walk = Walk::from(here).map_err(of_kernel)?;
-        walk.on(VecDeque::from([name.to_owned()])).map_err(of_kernel)?;
-        let refused = walk.refused.take();
-        walk.end().map(|there| (there, refused)).map_err(of_kernel)
+        let walked = walk_from(directory, &self.real, name, &mut |seen| -> Result<(), Errno> {
+            if let Err(step) = way.step(&seen.place(false), seen.coming) {
+                refused.get_or_insert(step);
+            }
+            Ok(())
+        })?;
+        refused = refused.or(way.end().err());
+        let Walked { directory, real, stat, .. } = walked.into_directory()?;
+        let by_user = self.by_user || way.is_by_user();
+        Ok((Self { directory, real, owner: stat.st_uid, device: stat.st_dev, by_user }, refused))
     }
 
     /// Opens the directory itself.
@@ -132,146 +102,6 @@ pub fn identity(directory: impl AsFd) -> Result<Identity, Errno> {
     Ok(Identity { kind, inode: found.stx_ino, born })
 }
 
-fn top() -> Result<There, Errno> {
-    There::begin(Path::new("/"))
-}
-
-fn of_kernel(stopped: Stopped) -> Errno {
-    match stopped {
-        Stopped::Kernel(errno) => errno,
-        // Only a strict walk stops for it.
-        Stopped::Unsafe(_) => Errno::PERM,
-    }
-}
-
-struct Walk {
-    here: There,
-    way: Way,
-    strict: bool,
-    /// Whether the last step was a link.
-    at_link: bool,
-    /// The first unsafe step, where the walk went on.
-    refused: Option<UnsafeStep>,
-}
-
-impl Walk {
-    fn from(here: There) -> Result<Self, Stopped> {
-        let mut way = Way::of(crate::users::own_uid());
-        way.step(&here.real, here.owner)?;
-        Ok(Self { here, way, strict: false, at_link: false, refused: None })
-    }
-
-    fn on(&mut self, mut todo: VecDeque<OsString>) -> Result<(), Stopped> {
-        let mut links = 0;
-        while let Some(name) = todo.pop_front() {
-            let next = rustix::fs::openat(&self.here.directory, &name, LOOK, Mode::empty())?;
-            let mut path = self.here.real.clone();
-            if name == ".." {
-                path.pop();
-            } else {
-                path.push(&name);
-            }
-            let stat = self.step(&path, &next)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                self.enter(next, path, &stat);
-                continue;
-            }
-            links += 1;
-            self.at_link = true;
-            if links > MOST_LINKS {
-                return Err(Errno::LOOP.into());
-            }
-            let target = OsString::from_vec(rustix::fs::readlinkat(&next, "", Vec::new())?.into_bytes());
-            if target.as_bytes().starts_with(b"/") {
-                let top = top()?.directory;
-                let stat = self.step(Path::new("/"), &top)?;
-                self.enter(top, PathBuf::from("/"), &stat);
-            }
-            for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
-                todo.push_front(name);
-            }
-        }
-        Ok(())
-    }
-
-    fn enter(&mut self, directory: OwnedFd, real: PathBuf, stat: &Stat) {
-        self.at_link = false;
-        self.here = There { directory, real, owner: stat.st_uid, device: stat.st_dev, by_user: self.here.by_user };
-    }
-
-    fn end(mut self) -> Result<There, Stopped> {
-        // A link to its own directory: no name follows that would be looked at.
-        if self.at_link {
-            let (path, directory) = (self.here.real.clone(), rustix::io::fcntl_dupfd_cloexec(&self.here.directory, 0)?);
-            self.step(&path, &directory)?;
-        }
-        self.here.by_user |= self.way.is_by_user();
-        Ok(self.here)
-    }
-
-    fn step(&mut self, path: &Path, at: impl AsFd) -> Result<Stat, Stopped> {
-        let stat = rustix::fs::fstat(at)?;
-        match self.way.step(path, stat.st_uid) {
-            Err(step) if self.strict => return Err(step.into()),
-            Err(step) => drop(self.refused.get_or_insert(step)),
-            Ok(()) => {}
-        }
-        Ok(stat)
-    }
-}
-
-/// Opens the directory that an absolute path leads to, following every link; `step` is told of each directory and link on
-/// the way before what it leads to is looked at, of some of them twice, and may end the walk.
-///
-/// # Errors
-/// What `step` says, or the kernel refuses; `ENOTDIR` where no directory is at the end.
-pub fn walk(
-    path: &Path,
-    flags: OFlags,
-    step: &mut dyn FnMut(&Path, BorrowedFd<'_>, &Stat) -> Result<(), Stopped>,
-) -> Result<(OwnedFd, PathBuf), Stopped> {
-    let mut step = |path: &Path, at: BorrowedFd<'_>| -> Result<FileType, Stopped> {
-        let stat = rustix::fs::fstat(at)?;
-        step(path, at, &stat)?;
-        Ok(FileType::from_raw_mode(stat.st_mode))
-    };
-    let mut here = PathBuf::from("/");
-    let mut at = rustix::fs::openat(CWD, "/", LOOK | OFlags::DIRECTORY, Mode::empty())?;
-    step(&here, at.as_fd())?;
-    let mut todo: VecDeque<OsString> = names(path.as_os_str()).collect();
-    let mut links = 0;
-    while let Some(name) = todo.pop_front() {
-        let next = rustix::fs::openat(&at, &name, LOOK, Mode::empty())?;
-        if name == ".." {
-            here.pop();
-        } else {
-            here.push(&name);
-        }
-        if step(&here, next.as_fd())? != FileType::Symlink {
-            at = next;
-            continue;
-        }
-        links += 1;
-        if links > MOST_LINKS {
-            return Err(Errno::LOOP.into());
-        }
-        here.pop();
-        let target = OsString::from_vec(rustix::fs::readlinkat(&next, "", Vec::new())?.into_bytes());
-        if target.as_bytes().starts_with(b"/") {
-            here = PathBuf::from("/");
-            at = rustix::fs::openat(CWD, "/", LOOK | OFlags::DIRECTORY, Mode::empty())?;
-            step(&here, at.as_fd())?;
-        }
-        for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
-            todo.push_front(name);
-        }
-    }
-    // A link to its own directory ends the way where no name follows that would be looked at.
-    step(&here, at.as_fd())?;
-    let opened = rustix::fs::openat(&at, ".", flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok((opened, here))
-}
-
 /// Opens a file below a directory, wherever links may point. Not blocking: it could be a FIFO.
 pub(crate) fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
@@ -293,11 +123,6 @@ pub(crate) fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<Owned
     }
 }
 
-fn names(path: &OsStr) -> impl Iterator<Item = OsString> {
-    let names = path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
-    names.map(|name| OsStr::from_bytes(name).to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{lchown, symlink};
@@ -317,8 +142,12 @@ mod tests {
         symlink(".", at("app/here")).unwrap();
         symlink("loop", at("app/loop")).unwrap();
         symlink("nothing", at("app/dangling")).unwrap();
+        symlink("file", at("app/to-file")).unwrap();
+        symlink("file/x", at("app/through-file")).unwrap();
         std::fs::write(at("app/file"), "").unwrap();
-        for name in ["app/by-user", "app/here", "shared/theirs"] {
+        symlink(at("shared"), at("app/away")).unwrap();
+        std::fs::set_permissions(top.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for name in ["app/by-user", "app/away", "app/here", "shared/theirs"] {
             lchown(at(name), Some(33), None).ok()?;
         }
         Some(top)
@@ -331,21 +160,24 @@ mod tests {
             return;
         };
         let real = top.path().canonicalize().unwrap();
-        let open = |name: &str| open_directory(&real.join(name), OFlags::PATH).map(|(_, path)| path);
-        for name in ["app/by-root", "app/relative", "shared/theirs"] {
-            assert_eq!(open(name).unwrap(), real.join("shared/theirs"), "{name}");
+        let app = There::begin(&real.join("app")).unwrap();
+        let follow = |name: &str| app.follow(name.as_ref()).map(|(there, refused)| (there.real, refused));
+        for name in ["by-root", "by-user", "relative"] {
+            assert_eq!(follow(name).unwrap(), (real.join("shared/theirs"), None), "{name}");
         }
-        for (name, to) in [("app/by-user", "/"), ("app/here", real.join("app").to_str().unwrap())] {
-            match open(name) {
-                Err(Stopped::Unsafe(step)) => {
-                    assert_eq!((step.from, step.from_owner, step.to_owner), (real.join(name), 33, 0));
-                    assert_eq!(step.to, Path::new(to));
-                }
-                other => panic!("{name}: {other:?}"),
-            }
+        for (name, to) in [("away", real.join("shared")), ("here", real.join("app"))] {
+            let step = follow(name).unwrap().1.unwrap_or_else(|| panic!("{name} is taken for safe"));
+            assert_eq!((step.from, step.from_owner, step.to_owner), (real.join("app").join(name), 33, 0));
+            assert_eq!(step.to, to);
         }
-        for (name, errno) in [("app/loop", Errno::LOOP), ("app/dangling", Errno::NOENT), ("app/file", Errno::NOTDIR)] {
-            assert!(matches!(open(name), Err(Stopped::Kernel(found)) if found == errno), "{name}");
+        for (name, errno) in [
+            ("loop", Errno::LOOP),
+            ("dangling", Errno::NOENT),
+            ("file", Errno::NOTDIR),
+            ("to-file", Errno::NOTDIR),
+            ("through-file", Errno::NOTDIR),
+        ] {
+            assert_eq!(follow(name).unwrap_err(), errno, "{name}");
         }
     }
 }

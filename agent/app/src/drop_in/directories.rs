@@ -65,8 +65,14 @@ pub fn texts(found: &[Exposed]) -> Vec<String> {
 
 /// What is wrong with one directory.
 pub fn text(exposed: &Exposed) -> String {
-    let Exposed { place, by, .. } = exposed;
+    let Exposed { place, by, rule } = exposed;
     let owner = users::describe(place.uid);
+    if *rule == Rule::Link {
+        return format!(
+            "{} is a symbolic link that belongs to {owner}: {owner} could have the agent do anything as root",
+            place.path.display()
+        );
+    }
     let who = match by {
         By::Owner => format!("{owner} could have the agent do anything as root"),
         By::Group => format!("its group {} could have the agent do anything as root", place.gid),
@@ -91,13 +97,16 @@ pub fn remedy(found: &[Exposed]) -> String {
 fn by_hand(found: &[Exposed]) -> String {
     let list = |choose: fn(&&Exposed) -> bool| {
         let chosen = found.iter().filter(choose).take(LISTED).map(|exposed| quoted(&exposed.place.path));
-        chosen.collect::<Vec<_>>().join(" ")
+        Some(chosen.collect::<Vec<_>>().join(" ")).filter(|paths| !paths.is_empty())
     };
-    let all = list(|_| true);
-    match list(|exposed| exposed.by == By::Owner).as_str() {
-        "" => format!("chmod go-w {all}"),
-        owners => format!("chown -h root:root {owners}; chmod go-w {all}"),
-    }
+    // chmod would follow a link.
+    let links = list(|exposed| exposed.rule == Rule::Link).map(|links| {
+        format!("look where each of these leads: {links}; remove it, or, if it leads to what is to be the agent's, chown -h root:root it")
+    });
+    let owners = list(|exposed| exposed.rule != Rule::Link && exposed.by == By::Owner);
+    let owners = owners.map(|owners| format!("chown -h root:root {owners}"));
+    let all = list(|exposed| exposed.rule != Rule::Link).map(|all| format!("chmod go-w {all}"));
+    [owners, all, links].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn quoted(path: &Path) -> String {

@@ -89,7 +89,7 @@ struct DirectoryFound {
     mode: String,
     /// What is wrong with it.
     problem: String,
-    /// Whether `--apply` mends it: it is the agent's own.
+    /// Whether `--apply` mends it: it is the agent's own, and no link.
     mendable: bool,
 }
 

@@ -6,6 +6,7 @@
 //! | above the agent's directories | root or the agent | a group (`/var/log` belongs to one on some systems); all, if it is sticky |
 //! | one of the agent's directories or files | root or the agent | root's or the agent's group |
 //! | an unpacked bundle that is installed | root or the agent | root's or the agent's group |
+//! | a link that leads to one of the agent's directories | root or the agent | |
 //! | an unpacked bundle of which a script runs | and the script's user; any user to whom root gave it | root's or the agent's group |
 
 use std::path::PathBuf;
@@ -37,8 +38,10 @@ pub struct Place {
 /// How a place is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// It is a directory (or a link) on the way to the agent's.
+    /// It is a directory on the way to the agent's.
     Above,
+    /// It is a symbolic link on the way, whose owner decides what becomes the agent's.
+    Link,
     /// It is the agent's.
     Own,
 }
@@ -87,6 +90,8 @@ impl Agent {
         let is = |bits: u32| place.mode & bits != 0;
         let trusted_group = place.gid == 0 || place.gid == self.gid;
         match rule {
+            // Its mode says nothing.
+            Rule::Link => None,
             Rule::Above => (is(OTHERS_WRITE) && !is(STICKY)).then_some(By::Everybody),
             Rule::Own if is(OTHERS_WRITE) => Some(By::Everybody),
             Rule::Own if is(GROUP_WRITES) && place.has_acl => Some(By::List),
@@ -146,6 +151,13 @@ mod tests {
         for (place, above, own) in cases {
             assert_eq!(by(ROOT, Rule::Above, &place), above, "above: {place:?}");
             assert_eq!(by(ROOT, Rule::Own, &place), own, "own: {place:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_its_owners_word_whatever_its_mode() {
+        for (uid, found) in [(0, None), (33, Some(By::Owner))] {
+            assert_eq!(by(ROOT, Rule::Link, &place(uid, uid, 0o777)), found);
         }
     }
 

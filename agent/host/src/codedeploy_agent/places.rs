@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use hostler_core::codedeploy::exposure::{Agent, Exposed, Place, Rule};
@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::remove_tree::entries;
-use crate::safe_path::{Stopped, walk};
+use crate::safe_path::{self, Seen, Walked};
 
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -40,15 +40,14 @@ pub fn agent() -> Agent {
 pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Exposed>> {
     let mut survey = Survey { tops: directories.tops.clone(), agent, found: Vec::new() };
     // Where a link leads on, what it leads to is the agent's.
-    let real = directories.tops.iter().filter_map(|top| walk(top, LOOK, &mut |_, _, _| Ok(())).ok());
-    let real: Vec<PathBuf> = real.map(|(_, path)| path).collect();
-    survey.tops.extend(real);
+    let real = directories.tops.iter().filter_map(|top| walk(top, agent, &mut |_| ()).ok());
+    survey.tops.extend(real.map(|walked| walked.real).collect::<Vec<_>>());
     for directory in &directories.others {
         survey.look(directory)?;
     }
-    if let Some(opened) = survey.look(&directories.deployments)? {
-        for name in sorted(&opened)? {
-            let kind = rustix::fs::statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode;
+    if let Some(walked) = survey.look(&directories.deployments)? {
+        for name in sorted(&walked)? {
+            let kind = rustix::fs::statat(&walked.directory, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode;
             if FileType::from_raw_mode(kind) != FileType::RegularFile {
                 survey.look(&directories.deployments.join(name))?;
             }
@@ -64,38 +63,69 @@ struct Survey {
 }
 
 impl Survey {
-    /// Looks at one of the agent's directories and the way to it; `None` where it is not there yet.
-    fn look(&mut self, directory: &Path) -> io::Result<Option<OwnedFd>> {
+    /// Looks at one of the agent's directories and the way to it; `None` where it is not there yet, or where only another
+    /// user's link says where it is.
+    fn look(&mut self, directory: &Path) -> io::Result<Option<Walked>> {
         let mut on_the_way = Vec::new();
-        let walked = walk(directory, OFlags::RDONLY, &mut |path, _, stat| {
-            on_the_way.push(place(path, stat));
-            Ok(())
-        });
-        let end = walked.as_ref().ok().map(|(_, path)| path.clone());
-        for place in on_the_way {
+        let walked =
+            walk(directory, self.agent, &mut |seen| on_the_way.push((place(seen.path, seen.stat), seen.is_link())));
+        let end = walked.as_ref().ok().map(|walked| walked.real.clone());
+        for (place, is_link) in on_the_way {
             let own = self.tops.iter().chain(&end).any(|top| place.path.starts_with(top));
-            let rule = if own { Rule::Own } else { Rule::Above };
+            let rule = match is_link {
+                true => Rule::Link,
+                false if own => Rule::Own,
+                false => Rule::Above,
+            };
             let exposed = self.agent.judge(rule, &place);
             let exposed =
                 exposed.filter(|exposed| self.found.iter().all(|known| known.place.path != exposed.place.path));
             self.found.extend(exposed);
         }
         match walked {
-            Ok((opened, _)) => Ok(Some(opened)),
-            Err(Stopped::Kernel(Errno::NOENT)) => Ok(None),
-            Err(stopped) => {
-                let error = io::Error::from(errno(&stopped));
+            Ok(walked) => Ok(Some(walked)),
+            Err(Stopped::Link(_) | Stopped::Kernel(Errno::NOENT)) => Ok(None),
+            Err(Stopped::Kernel(errno)) => {
+                let error = io::Error::from(errno);
                 Err(io::Error::new(error.kind(), format!("cannot look at {}: {error}", directory.display())))
             }
         }
     }
 }
 
-fn errno(stopped: &Stopped) -> Errno {
-    match stopped {
-        Stopped::Kernel(errno) => *errno,
-        Stopped::Unsafe(_) => Errno::PERM,
+/// Why a way was not walked to its end.
+enum Stopped {
+    /// By a link of another user, who could have the agent take anything for its own.
+    Link(PathBuf),
+    Kernel(Errno),
+}
+
+impl From<Errno> for Stopped {
+    fn from(errno: Errno) -> Self {
+        Self::Kernel(errno)
     }
+}
+
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Link(path) => {
+                let text = format!("{} is a symbolic link of another user, and is not followed", path.display());
+                Self::new(io::ErrorKind::PermissionDenied, text)
+            }
+            Stopped::Kernel(errno) => errno.into(),
+        }
+    }
+}
+
+/// Walks to one of the agent's directories, through no link of another user.
+fn walk(path: &Path, agent: Agent, seen: &mut dyn FnMut(&Seen<'_>)) -> Result<Walked, Stopped> {
+    let walked = safe_path::walk(path, &mut |at| {
+        seen(at);
+        let trusted = !at.is_link() || at.stat.st_uid == 0 || at.stat.st_uid == agent.uid;
+        if trusted { Ok(()) } else { Err(Stopped::Link(at.path.to_owned())) }
+    })?;
+    Ok(walked.into_directory()?)
 }
 
 fn place(path: &Path, stat: &Stat) -> Place {
@@ -107,8 +137,8 @@ fn place(path: &Path, stat: &Stat) -> Place {
 }
 
 /// The names in a directory, so that what is reported has an order.
-fn sorted(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
-    let mut names = entries(directory)?;
+fn sorted(walked: &Walked) -> io::Result<Vec<OsString>> {
+    let mut names = entries(&walked.open(OFlags::RDONLY)?)?;
     names.sort();
     Ok(names)
 }
@@ -119,9 +149,8 @@ fn sorted(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
 /// # Errors
 /// One is not there (`NotFound`), is no directory, or cannot be looked at.
 pub fn on_the_way_to_archive(top: &Path, below: &Path) -> io::Result<Vec<Place>> {
-    let io = |stopped: Stopped| io::Error::from(errno(&stopped));
-    let (mut at, mut path) = walk(top, LOOK, &mut |_, _, _| Ok(())).map_err(io)?;
-    let mut places = vec![place(&path, &rustix::fs::fstat(&at)?)];
+    let Walked { directory: mut at, real: mut path, stat, .. } = walk(top, agent(), &mut |_| ())?;
+    let mut places = vec![place(&path, &stat)];
     for name in below {
         at = rustix::fs::openat(&at, name, LOOK | OFlags::DIRECTORY, Mode::empty())?;
         path.push(name);
@@ -130,7 +159,8 @@ pub fn on_the_way_to_archive(top: &Path, below: &Path) -> io::Result<Vec<Place>>
     Ok(places)
 }
 
-/// Gives one of the agent's directories to root, and takes the right to write from all others. No link is followed.
+/// Gives one of the agent's directories to root, and takes the right to write from all others. No link of another user is
+/// followed, and none is given to root: that would make that user's word the agent's.
 ///
 /// # Errors
 /// It is a mount point below `deployments`, is no directory any more, or cannot be changed.
@@ -139,17 +169,9 @@ pub fn mend(exposed: &Exposed, deployments: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::other("the top of all is not the agent's"));
     };
-    let (parent_fd, parent) =
-        walk(parent, OFlags::RDONLY, &mut |_, _, _| Ok(())).map_err(|s| io::Error::from(errno(&s)))?;
+    let Walked { directory: parent_fd, real: parent, .. } = walk(parent, agent(), &mut |_| ())?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = match rustix::fs::openat(&parent_fd, name, flags, Mode::empty()) {
-        Ok(directory) => File::from(directory),
-        // A link, whose owner alone is of interest.
-        Err(Errno::LOOP | Errno::NOTDIR) => {
-            return Ok(rustix::fs::chownat(&parent_fd, name, root_uid(), root_gid(), AtFlags::SYMLINK_NOFOLLOW)?);
-        }
-        Err(errno) => return Err(errno.into()),
-    };
+    let directory = File::from(rustix::fs::openat(&parent_fd, name, flags, Mode::empty())?);
     let stat = rustix::fs::fstat(&directory)?;
     let is_below = parent == deployments || std::fs::canonicalize(deployments).is_ok_and(|real| real == parent);
     if is_below && stat.st_dev != rustix::fs::fstat(&parent_fd)?.st_dev {
@@ -164,25 +186,25 @@ pub fn mend(exposed: &Exposed, deployments: &Path) -> io::Result<()> {
 /// # Errors
 /// The directory cannot be read, or a file cannot be changed.
 pub fn mend_files(directory: &Path, agent: Agent) -> io::Result<Vec<Exposed>> {
-    let (opened, path) = match walk(directory, OFlags::RDONLY, &mut |_, _, _| Ok(())) {
+    let walked = match walk(directory, agent, &mut |_| ()) {
         Ok(found) => found,
         Err(Stopped::Kernel(Errno::NOENT)) => return Ok(Vec::new()),
-        Err(stopped) => return Err(errno(&stopped).into()),
+        Err(stopped) => return Err(stopped.into()),
     };
     let mut changed = Vec::new();
-    for name in sorted(&opened)? {
+    for name in sorted(&walked)? {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let stat = rustix::fs::statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(&walked.directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             continue;
         }
-        let file = File::from(rustix::fs::openat(&opened, &name, flags, Mode::empty())?);
+        let file = File::from(rustix::fs::openat(&walked.directory, &name, flags, Mode::empty())?);
         let stat = rustix::fs::fstat(&file)?;
         // A further link may be to a file that is not the agent's.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
             continue;
         }
-        if let Some(exposed) = agent.judge(Rule::Own, &place(&path.join(&name), &stat)) {
+        if let Some(exposed) = agent.judge(Rule::Own, &place(&walked.real.join(&name), &stat)) {
             take(&file, stat.st_mode)?;
             changed.push(exposed);
         }
@@ -191,16 +213,9 @@ pub fn mend_files(directory: &Path, agent: Agent) -> io::Result<Vec<Exposed>> {
 }
 
 fn take(file: &File, mode: u32) -> io::Result<()> {
-    rustix::fs::fchown(file, root_uid(), root_gid())?;
-    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o7755))?)
-}
-
-fn root_uid() -> Option<rustix::fs::Uid> {
-    Some(rustix::fs::Uid::ROOT)
-}
-
-fn root_gid() -> Option<rustix::fs::Gid> {
-    Some(rustix::fs::Gid::ROOT)
+    rustix::fs::fchown(file, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
+    // The kernel took setuid away with the owner: given back, it would make the former owner's program root's.
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o755))?)
 }
 
 /// What says who may change an open file.

@@ -1,20 +1,17 @@
 //! Opens files that are only read, along ways that the path rule for reading allows.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use hostler_core::path_rule::reading::{Coming, Kind, Place, ReadingWay, is_shared};
+use hostler_core::path_rule::reading::{Place, ReadingWay};
 use hostler_core::path_rule::{UnsafePaths, UnsafeStep};
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{LOOK, MOST_LINKS, names};
+use super::Walked;
 use crate::regular::{self, file_type_name};
 
 /// Why a file is not read that is there.
@@ -90,104 +87,17 @@ pub fn look_into(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The end of a way.
-struct End {
-    directory: OwnedFd,
-    /// What it has there by a name that is no directory.
-    file: Option<(OsString, Stat)>,
-}
-
-fn walk(path: &Path, purpose: Purpose) -> io::Result<End> {
-    let path = std::path::absolute(path)?;
-    let mut walk = Walk::new(purpose)?;
-    let mut todo: VecDeque<OsString> = names(path.as_os_str()).collect();
-    let mut links = 0;
-    while let Some(name) = todo.pop_front() {
-        let next = rustix::fs::openat(&walk.at, &name, LOOK, Mode::empty())?;
-        if name == ".." {
-            walk.here.pop();
-            walk.coming = Coming::ByLink;
-        } else {
-            walk.here.push(&name);
-        }
-        let stat = rustix::fs::fstat(&next)?;
-        walk.step(&stat)?;
-        match kind_of(&stat) {
-            Kind::Directory => walk.at = next,
-            Kind::File if todo.is_empty() => return Ok(End { directory: walk.at, file: Some((name, stat)) }),
-            Kind::File => return Err(io::ErrorKind::NotADirectory.into()),
-            Kind::Link => {
-                links += 1;
-                if links > MOST_LINKS {
-                    return Err(Errno::LOOP.into());
-                }
-                let target = rustix::fs::readlinkat(&next, "", Vec::new())?.into_bytes();
-                walk.leave(target.starts_with(b"/"))?;
-                for name in names(&OsString::from_vec(target)).collect::<Vec<_>>().into_iter().rev() {
-                    todo.push_front(name);
-                }
-            }
-        }
+fn walk(path: &Path, purpose: Purpose) -> io::Result<Walked> {
+    let mut way = ReadingWay::default();
+    let walked = super::walk(&std::path::absolute(path)?, &mut |seen| -> io::Result<()> {
+        let place = seen.place(*LINKS_ARE_PROTECTED);
+        let shared = place.shared || purpose == Purpose::Secrets;
+        Ok(way.step(&Place { shared, ..place }, seen.coming).map_err(Refused::from)?)
+    })?;
+    if walked.file.is_none() {
+        way.end().map_err(Refused::from)?;
     }
-    if walk.coming == Coming::ByLink {
-        // A link to its own directory.
-        let stat = rustix::fs::fstat(&walk.at)?;
-        walk.step(&stat)?;
-    }
-    walk.way.end().map_err(Refused::from)?;
-    Ok(End { directory: walk.at, file: None })
-}
-
-struct Walk {
-    way: ReadingWay,
-    purpose: Purpose,
-    here: PathBuf,
-    at: OwnedFd,
-    coming: Coming,
-}
-
-impl Walk {
-    fn new(purpose: Purpose) -> io::Result<Self> {
-        let at = top()?;
-        let mut walk = Self { way: ReadingWay::default(), purpose, here: "/".into(), at, coming: Coming::ByName };
-        let stat = rustix::fs::fstat(&walk.at)?;
-        walk.step(&stat)?;
-        Ok(walk)
-    }
-
-    fn step(&mut self, stat: &Stat) -> io::Result<()> {
-        let kind = kind_of(stat);
-        let shared =
-            self.purpose == Purpose::Secrets || is_shared(kind, stat.st_mode, stat.st_gid, *LINKS_ARE_PROTECTED);
-        let place = Place { path: &self.here, owner: stat.st_uid, kind, shared };
-        self.way.step(&place, self.coming).map_err(Refused::from)?;
-        self.coming = Coming::ByName;
-        Ok(())
-    }
-
-    /// Leaves a link for where its target begins.
-    fn leave(&mut self, for_the_top: bool) -> io::Result<()> {
-        self.here.pop();
-        self.coming = Coming::ByLink;
-        if for_the_top {
-            (self.here, self.at) = ("/".into(), top()?);
-            let stat = rustix::fs::fstat(&self.at)?;
-            self.step(&stat)?;
-        }
-        Ok(())
-    }
-}
-
-fn top() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, "/", LOOK | OFlags::DIRECTORY, Mode::empty())?)
-}
-
-fn kind_of(stat: &Stat) -> Kind {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::File,
-    }
+    Ok(walked)
 }
 
 static LINKS_ARE_PROTECTED: LazyLock<bool> =

@@ -68,7 +68,7 @@ pub fn apply(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result
 /// What its service commands meanwhile waits there.
 fn mend(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
     let exposed = directories::exposed(setup, drop_in)?;
-    let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule == Rule::Above).cloned().collect();
+    let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule != Rule::Own).cloned().collect();
     if !foreign.is_empty() {
         let message = format!("nothing was changed: {}", directories::texts(&foreign).join("; "));
         return Err(Failure::say(ExitCode::Refused, message).hint(directories::remedy(&foreign)));
