@@ -156,6 +156,82 @@ fn migrating_follows_no_link_and_leaves_files_with_further_names() {
     assert_eq!((owner(&theirs), owner(&theirs.join("file"))), (NOBODY, NOBODY));
 }
 
+#[test]
+fn a_users_link_and_a_users_program_become_nothing_of_roots() {
+    if !root_or_skip("giving files away") {
+        return;
+    }
+    let (host, _service) = of_nobody();
+    let theirs = host.path("theirs");
+    write(&theirs.join("file"), "");
+    for path in [theirs.clone(), theirs.join("file")] {
+        lchown(path, Some(1), Some(1)).unwrap();
+    }
+    // To directories of yet another user: a group's, and that of the pid file.
+    let links = [deployment_root(&host, "0000-link"), host.at("opt/codedeploy-agent/state/.pid")];
+    std::fs::remove_dir_all(&links[1]).unwrap();
+    for link in &links {
+        symlink(&theirs, link).unwrap();
+        give_away_top(link);
+    }
+    let program = host.at("var/log/aws/codedeploy-agent/program");
+    write(&program, "the user's");
+    give_away(&program);
+    set_mode(&program, 0o6775);
+    for refused in [migrate(&host, &["--apply"]), host.run(&["run"])] {
+        let said =
+            links.each_ref().map(|link| format!("{} is a symbolic link that belongs to user nobody", link.display()));
+        refused.with_code(3).saying(&[&said[0], &said[1], "look where each of these leads"]);
+    }
+    let found = migrate(&host, &["--json"]).with_code(0).json();
+    let found =
+        found["directories"].as_array().unwrap().iter().find(|found| found["path"] == *links[0].to_str().unwrap());
+    assert_eq!(found.unwrap()["mendable"], false);
+    assert_eq!(owner(&host.at("opt/codedeploy-agent")), NOBODY, "nothing was changed");
+    links.iter().for_each(|link| std::fs::remove_file(link).unwrap());
+    migrate(&host, &["--apply"]).with_code(0);
+    let mode = program.metadata().unwrap().mode() & 0o7777;
+    assert_eq!((owner(&program), format!("{mode:o}")), (0, "755".to_owned()), "nobody's program does not run as root");
+    assert_eq!((owner(&theirs), owner(&theirs.join("file"))), (1, 1));
+}
+
+#[test]
+fn journals_in_directories_of_another_user_are_not_obeyed() {
+    if !root_or_skip("giving files away") {
+        return;
+    }
+    let (host, service) = served();
+    let running = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-GOOD00001"), &IN_PLACE);
+    put(&service, "v2.tgz", &Bundle::new(&host, "v2").app().hook("BeforeInstall", "exit 1").write());
+    service.deploy(&specification("d-FAILED002", "web", s3("v2.tgz", "tgz")), &["DownloadBundle", "BeforeInstall"]);
+    assert_eq!(service.report_of("d-FAILED002", "BeforeInstall").status, "Failed");
+    running.kill();
+    // The user's own journal under the name of the deployment that failed: to be undone is what the other one installed.
+    let group = deployment_root(&host, "0000-web");
+    let [good, failed] =
+        ["d-GOOD00001", "d-FAILED002"].map(|deployment| group.join(deployment).join("install-journal"));
+    let forge = || {
+        let committed = std::fs::read_to_string(good.join("install.committed.json")).unwrap();
+        let text = committed.replace("d-GOOD00001", "d-FAILED002");
+        write(&failed.join("install.undoing.json"), text);
+        std::fs::copy(good.join("install.staged.json"), failed.join("install.staged.json")).unwrap();
+    };
+    forge();
+    give_away_top(&group);
+    host.run(&["run", "--recover"]).with_code(0);
+    assert_eq!(version(&host), "v1\n");
+    let by_hand = Bundle::new(&host, "v3").app().write();
+    for verb in [&["run", "--once"][..], &["deploy", by_hand.to_str().unwrap()]] {
+        host.run(verb).with_code(3).saying(&["0000-web belongs to user nobody"]);
+    }
+    assert_eq!(version(&host), "v1\n");
+    // It would have been obeyed: in a directory of root's it is root's word.
+    lchown(&group, Some(0), Some(0)).unwrap();
+    host.run(&["run", "--recover"]).with_code(0).saying(&["d-FAILED002"]);
+    assert!(!host.at("srv/app/version").exists());
+}
+
 fn give_away_top(path: &Path) {
     lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::books::Books;
 use crate::door::DeployWish;
 use crate::door::desk::{Desk, Door};
+use crate::drop_in::directories;
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
 use crate::health::Board;
@@ -90,9 +91,13 @@ impl Session {
     /// Takes the lock, opens the door, finds out which host this is and starts the engine.
     ///
     /// # Errors
-    /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is not known.
+    /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is not known; refused
+    /// where other users may change the agent's directories in the CodeDeploy agent's place, whose journals it would obey.
     pub async fn open(setup: &Arc<Setup>) -> Result<Self, Failure> {
         setup.must_be_read()?;
+        if let Some(drop_in) = &setup.drop_in {
+            directories::refuse_exposed(setup, drop_in)?;
+        }
         let hold = Hold::take(setup)?;
         let live = Live::fixed(Arc::clone(setup));
         let door = Door::open(&hold, &live, Desk::default())?;
@@ -109,7 +114,7 @@ impl Session {
     /// When the state cannot be read or written.
     pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
         let setup = live.now();
-        recover::confirm_all(&setup, &hold.state)?;
+        recover::confirm_all(&setup, hold.state.groups.values())?;
         access::rename_group_directories(&setup, &hold.state);
         access::tighten(&setup, &hold.state);
         let identity = Identity {

@@ -7,6 +7,7 @@ use hostler_core::machine::{State, Work, WorkResult};
 use hostler_host::install::{self, JournalState, Settled};
 use hostler_host::ledger::Ledger;
 
+use crate::drop_in::directories;
 use crate::failure::Failure;
 use crate::output;
 use crate::ports::Job;
@@ -17,26 +18,33 @@ use crate::work::last_install::Installs;
 use crate::work::{chain, install as effect_install};
 
 /// Settles the journal of every Install that the ledger has in flight, and says what was done. One that cannot be settled
-/// does not hold the others. `given_up` is a deployment of which people know that what cannot be reached is lost.
+/// does not hold the others; those of the CodeDeploy service's groups wait while other users may change the directories that
+/// they lie in. `given_up` is a deployment of which people know that what cannot be reached is lost.
 ///
 /// # Errors
 /// Lock held when a daemon runs (it settles them itself), failed when a journal cannot be settled.
 pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
-    confirm_all(setup, &state)?;
+    let refused = setup.drop_in.as_ref().and_then(|drop_in| directories::refuse_exposed(setup, drop_in).err());
+    let (left, groups): (Vec<&Group>, Vec<&Group>) =
+        state.groups.values().partition(|group| refused.is_some() && group.key.service_id.is_some());
+    confirm_all(setup, groups.iter().copied())?;
     if let Some(deployment) = given_up {
-        give_up(setup, &state, deployment)?;
+        give_up(setup, &groups, deployment)?;
     }
+    let in_flight = |d: &&Deployment| d.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install);
     let mut problems = Vec::new();
-    for group in state.groups.values() {
+    // What another user may have put in a journal's place must not be obeyed.
+    let left = left.iter().any(|group| group.active.as_ref().filter(in_flight).is_some());
+    problems.extend(refused.filter(|_| left).map(|failure| failure.one_line()));
+    for group in groups {
         for deployment in left_open(setup, group) {
             match settle(setup, &group.key, &deployment) {
                 Ok(settled) => say(group, &deployment, &settled_word(&deployment, &settled))?,
                 Err(failure) => problems.push(failure.one_line()),
             }
         }
-        let in_flight = |d: &&Deployment| d.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install);
         let Some(deployment) = group.active.as_ref().filter(in_flight) else { continue };
         match settle_install(setup, group, &deployment.id) {
             Ok(settled) => say(group, &deployment.id, &word(setup, &state, group, deployment, &settled))?,
@@ -74,8 +82,8 @@ fn settled_word(deployment: &DeploymentId, settled: &Settled) -> String {
     }
 }
 
-fn give_up(setup: &Setup, state: &State, deployment: &DeploymentId) -> Result<(), Failure> {
-    let journals = state.groups.values().map(|group| setup.layout.deployment(&group.key, deployment).journal());
+fn give_up(setup: &Setup, groups: &[&Group], deployment: &DeploymentId) -> Result<(), Failure> {
+    let journals = groups.iter().map(|group| setup.layout.deployment(&group.key, deployment).journal());
     let Some(journal) = journals.into_iter().find(|journal| journal.exists()) else {
         return Err(Failure::say(ExitCode::NotFound, format!("no Install of {deployment} is known on this host"))
             .hint("hostler status names those that are"));
@@ -127,13 +135,13 @@ fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -
     }
 }
 
-/// Tells the journals of every Install that stands by the ledger that it does: a power loss may have taken their own
-/// mark. To be done before anything else is asked of them.
+/// Tells the journals of every Install of these groups that stands by the ledger that it does: a power loss may have taken
+/// their own mark. To be done before anything else is asked of them.
 ///
 /// # Errors
 /// Failed when a journal cannot be read or written.
-pub fn confirm_all(setup: &Setup, state: &State) -> Result<(), Failure> {
-    for group in state.groups.values() {
+pub fn confirm_all<'g>(setup: &Setup, groups: impl Iterator<Item = &'g Group>) -> Result<(), Failure> {
+    for group in groups {
         let active = group.active.as_ref().filter(|deployment| deployment.installed).map(|deployment| &deployment.id);
         let before = [&group.installed, &group.installed_before].into_iter().flatten();
         for deployment in active.into_iter().chain(before.map(|installed| &installed.deployment)) {
