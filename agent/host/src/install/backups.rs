@@ -199,7 +199,7 @@ fn is_ours(stat: &Stat) -> bool {
 
 /// Whether the file system decides by itself who owns what is made in it, as EFS access points, squashed NFS exports and
 /// shares of Windows do: then it has the owner of what it was made in.
-fn is_given(directory: &OwnedFd, parent: &OwnedFd, stat: &Stat) -> Result<bool, Errno> {
+pub(super) fn is_given(directory: impl AsFd, parent: impl AsFd, stat: &Stat) -> Result<bool, Errno> {
     /// NFS, CIFS and SMB 2, FUSE, 9P, as in `linux/magic.h`.
     const KINDS: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997];
     let kind = rustix::fs::fstatfs(directory)?.f_type as u32;

@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::InstallError;
+use super::backups::is_given;
 use super::error::host;
 use super::journal::DirectoryRecord;
 use super::places::{Anchors, link_or, open_below};
@@ -182,7 +183,9 @@ impl Guard {
         let failed = || host("open", path);
         let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed())?;
         let stat = rustix::fs::fstat(&directory).map_err(failed())?;
-        let is_new = stat.st_uid == own_uid() && stat.st_mode & 0o777 == 0o700;
+        // Where the file system decides owners, it belongs to whom the parent belongs to, and no step to it is unsafe.
+        let is_new = stat.st_uid == own_uid() && stat.st_mode & 0o777 == 0o700
+            || is_given(&directory, parent, &stat).map_err(failed())?;
         if !is_new || !entries(&directory).map_err(failed())?.is_empty() {
             return Err(InstallError::Moved { path: path.to_owned() });
         }

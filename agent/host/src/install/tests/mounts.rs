@@ -153,9 +153,11 @@ fn a_file_system_that_decides_owners_keeps_backups_as_every_other() {
     }
     let _mounted = Mounted(world.host("/data"));
     fill(&mut world);
+    world.make("/data/app/new.d");
+    world.put("/data/app/new.d/file", "new", false);
     let before = world.tree();
     world.run(&Faulty::never()).unwrap();
-    assert_eq!(world.read("/data/app/sub/file"), "new");
+    assert_eq!((world.read("/data/app/sub/file"), world.read("/data/app/new.d/file")), ("new".into(), "new".into()));
     assert!(!world.host("/data/app/sub/gone").exists());
     assert_eq!(undo(&world.journal()).unwrap(), Undone::default());
     assert_same(&without_inodes(world.tree()), &without_inodes(before), "undone");
