@@ -215,15 +215,80 @@ fn an_unsafe_way_is_taken_with_a_warning_where_the_configuration_says_so() {
 fn what_a_hook_makes_for_the_deployment_is_judged_by_what_is_in_it() {
     let Some(site) = Site::new() else { return };
     let app = site.at("app").display().to_string();
-    let empty = site.bundle("v1").hook("BeforeInstall", &format!("mkdir -p {app}")).write();
-    let ended = site.host.deploy(&empty, &[]).with_code(0);
-    assert!(!ended.err.contains("safe"), "{}", ended.err);
+    // Directories in it are nothing yet; and a hook may begin anew each time.
+    for (version, makes) in
+        [("v0", format!("mkdir -p {app}")), ("v1", format!("rm -rf {app}; mkdir -p {app}/logs/old"))]
+    {
+        let empty = site.bundle(version).hook("BeforeInstall", &makes).write();
+        let ended = site.host.deploy(&empty, &[]).with_code(0);
+        assert!(!ended.err.contains("safe") && !ended.err.contains("place_changed"), "{}", ended.err);
+        assert_eq!(fs::read_to_string(site.at("app/version")).unwrap(), format!("{version}\n"));
+    }
+    assert!(site.at("app/logs/old").exists() && !site.deploys("v2").contains("safe"));
     site.host.run(&["remove"]).with_code(0);
+    fs::remove_dir_all(site.at("app")).unwrap();
     // With something in it, it could be anything that the user keeps there.
     let full = format!("mv {app} {app}.was; mkdir -p {app}/lib; echo theirs > {app}/theirs; chmod 700 {app}");
     let bundle = site.bundle("v2").hook("BeforeInstall", &full).write();
     site.host.deploy(&bundle, &[]).with_code(1).saying(&["the way to /home/site/app is not safe"]);
     assert_eq!(tree(&site.at("app")).len(), 2, "{:?}", tree(&site.at("app")));
+}
+
+#[test]
+fn what_another_group_made_in_a_users_directory_is_entered_too() {
+    let Some(site) = Site::new() else { return };
+    site.deploys("v1");
+    let plugin = |version: &str| {
+        let bundle =
+            Bundle::new(&site.host, version).content("plugin/x", version).files("plugin", "/home/site/app/plugin");
+        site.host.deploy(&bundle.write(), &["--application", "shop", "--group", "plugins"])
+    };
+    for version in ["p1", "p2"] {
+        let ended = plugin(version).with_code(0);
+        assert!(!ended.err.contains("safe"), "{}", ended.err);
+        assert_eq!(fs::read_to_string(site.at("app/plugin/x")).unwrap(), version);
+    }
+    // Under its own name only, and no other directory of root's under it.
+    site.rename("app", "app.mine");
+    fs::create_dir(site.at("app")).unwrap();
+    write(&site.at("app/theirs"), "root's");
+    plugin("p3").with_code(1).saying(&["the way to /home/site/app is not safe"]);
+}
+
+#[test]
+fn a_users_own_link_leads_to_the_users_own_directory_and_no_further() {
+    let Some(site) = Site::new() else { return };
+    for directory in [site.host.path(""), site.host.root(), site.host.at("home")] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for release in ["releases", "releases/1", "releases/2"] {
+        fs::create_dir(site.at(release)).unwrap();
+        site.give(release);
+    }
+    for release in ["1", "2"] {
+        let _ = fs::remove_file(site.at("app"));
+        symlink(site.at("releases").canonicalize().unwrap().join(release), site.at("app")).unwrap();
+        site.give("app");
+        assert!(!site.deploys(release).contains("safe"));
+        assert!(site.at("releases").join(release).join("version").exists());
+    }
+    let canary = site.host.at("canary/app");
+    site.roots(&canary);
+    fs::remove_file(site.at("app")).unwrap();
+    symlink(canary.canonicalize().unwrap(), site.at("app")).unwrap();
+    site.give("app");
+    let before = untouched(&canary);
+    site.is_refused("3", &["the way to /home/site/app is not safe", "name the place itself as destination"]);
+    assert_eq!(untouched(&canary), before);
+}
+
+#[test]
+fn a_link_to_a_file_where_a_destination_is_to_be_is_named_as_one() {
+    let host = Host::new();
+    write(&host.at("srv/file"), "from before");
+    symlink("file", host.at("srv/app")).unwrap();
+    let bundle = Bundle::new(&host, "v1").content("app/version", "v1").files("app", "/srv/app").write();
+    host.deploy(&bundle, &[]).with_code(1).saying(&["/srv/app is a symbolic link to file, which is not a directory"]);
 }
 
 #[test]

@@ -32,6 +32,7 @@ use guard::{guard, read_only_mount};
 
 mod guard;
 
+use empty::is_empty;
 use links::{Followed, follow};
 
 use crate::safe_path::{There, identity};
@@ -243,8 +244,9 @@ impl Observer<'_> {
     fn note_way(&mut self, path: &Path, there: &There, step: Option<UnsafeStep>, apart: bool) {
         let is = identity(&there.directory).unwrap_or(Identity { kind: 0, inode: 0, born: None });
         if let Some(step) = step {
-            let empty = names(&there.directory).is_ok_and(|names| names.is_empty());
-            self.facts.unsafe_steps.insert(path.to_owned(), UnsafeEntry { step, is, apart, empty });
+            let empty = is_empty(&there.directory);
+            let entry = UnsafeEntry { step, is, apart, empty, noted_by_another: false };
+            self.facts.unsafe_steps.insert(path.to_owned(), entry);
         }
         if there.by_user && self.destinations.contains(path) {
             self.facts.places.insert(path.to_owned(), is);
@@ -448,6 +450,7 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+mod empty;
 mod links;
 #[cfg(test)]
 mod tests;

@@ -163,8 +163,12 @@ pub fn note_others(
     for other in others {
         match find(setup, other) {
             Ok(found) => {
-                let entries = found.map(|found| found.entries).unwrap_or_default();
+                let (entries, journal) = found.map(|found| (found.entries, found.journal)).unwrap_or_default();
                 facts.note_group(wanted, &other.key.to_string(), entries);
+                // What cannot be read now is not known, which the plan says of each way.
+                let journal = journal.filter(|_| !facts.unsafe_steps.is_empty());
+                let places = journal.and_then(|journal| install::installed_places(&journal).ok());
+                places.iter().for_each(|places| facts.note_places(places));
             }
             Err(Unknown::Damaged(text)) => {
                 warnings.push(unknown(&other.key, &text, "files of that group may be removed"))

@@ -50,7 +50,7 @@ fn host(files: &[&str]) -> HostFacts {
 /// /home/u is user 1000's, and app root's.
 fn entry(is: Identity, apart: bool, empty: bool) -> UnsafeEntry {
     let step = UnsafeStep { from: "/home/u".into(), from_owner: 1000, to: "/home/u/app".into(), to_owner: 0 };
-    UnsafeEntry { step, is, apart, empty }
+    UnsafeEntry { step, is, apart, empty, noted_by_another: false }
 }
 
 fn noted(is: Identity) -> LastPlaces {

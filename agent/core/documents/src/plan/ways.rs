@@ -98,14 +98,34 @@ pub struct UnsafeEntry {
     /// Whether it is on another file system than the directory that it is in, or behind a symbolic link. What is neither
     /// was made in that directory: a user cannot bring it there from another one.
     pub apart: bool,
-    /// Whether nothing is in it.
+    /// Whether nothing is in it but directories of which the same is true.
     pub empty: bool,
+    /// Whether the last install of another group noted it under this path.
+    pub noted_by_another: bool,
+}
+
+impl UnsafeEntry {
+    /// Whether a hook made it for this deployment, or could have: nothing in it can be harmed.
+    fn is_made_for_it(&self) -> bool {
+        self.empty && !self.apart
+    }
+}
+
+impl HostFacts {
+    /// Notes in which directories the last install of another group worked: this agent's own are no stranger's.
+    pub fn note_places(&mut self, places: &LastPlaces) {
+        for place in places.noted() {
+            if let Some(entry) = self.unsafe_steps.get_mut(place.path.as_path()) {
+                entry.noted_by_another |= place.is.is(&entry.is);
+            }
+        }
+    }
 }
 
 /// Why a directory is entered by an unsafe step, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// The last install noted it.
+    /// The last install noted it, or that of another group.
     Known,
     /// It holds nothing that could be harmed: a hook made it for this deployment.
     Empty,
@@ -117,10 +137,10 @@ enum Verdict {
 }
 
 fn judge(wanted: &Wanted, path: &Path, entry: &UnsafeEntry) -> Verdict {
-    if wanted.places.get(path).is_some_and(|place| place.is.is(&entry.is)) {
+    if entry.noted_by_another || wanted.places.get(path).is_some_and(|place| place.is.is(&entry.is)) {
         return Verdict::Known;
     }
-    if entry.empty && !entry.apart {
+    if entry.is_made_for_it() {
         return Verdict::Empty;
     }
     if wanted.places == LastPlaces::NotNoted && !entry.apart && was_worked_in(wanted, path) {
@@ -156,10 +176,12 @@ impl Ways {
                 _ => ways.entered.push(Place { path: path.as_path().into(), is: entry.is, destination: false }),
             }
         }
-        let changed = facts
-            .places
-            .iter()
-            .filter(|(path, now)| wanted.places.get(path).is_some_and(|place| place.destination && !place.is.is(now)));
+        // A hook that removes a destination and makes it anew leaves nothing in it that could be another's.
+        let made = |path: &Path| facts.unsafe_steps.get(path).is_some_and(UnsafeEntry::is_made_for_it);
+        let other = |path: &Path, now: &Identity| {
+            wanted.places.get(path).is_some_and(|place| place.destination && !place.is.is(now))
+        };
+        let changed = facts.places.iter().filter(|(path, now)| other(path, now) && !made(path));
         ways.changed = changed.map(|(path, _)| path.clone()).collect();
         ways
     }
@@ -200,8 +222,8 @@ pub(super) fn problem(path: &Path, step: &UnsafeStep) -> Problem {
 fn hint(step: &UnsafeStep) -> String {
     let (from, to) = (shown(&step.from), shown(&step.to));
     let other = match step.to_owner {
-        // Never advise to give away `/`.
-        _ if step.to == Path::new("/") => "name the place itself as destination".to_owned(),
+        // What a link leads to may be all there is on the host: never advise to give that away.
+        _ if step.to.parent() != Some(&step.from) => "name the place itself as destination".to_owned(),
         _ => format!("give {to} to user {} with all that is in it, or install elsewhere", step.from_owner),
     };
     format!(
