@@ -214,6 +214,7 @@ fn journals_in_directories_of_another_user_are_not_obeyed() {
     let forge = || {
         let committed = std::fs::read_to_string(good.join("install.committed.json")).unwrap();
         let text = committed.replace("d-GOOD00001", "d-FAILED002");
+        std::fs::remove_file(failed.join("install.staging.json")).unwrap();
         write(&failed.join("install.undoing.json"), text);
         std::fs::copy(good.join("install.staged.json"), failed.join("install.staged.json")).unwrap();
     };

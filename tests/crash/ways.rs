@@ -265,10 +265,13 @@ fn a_users_own_link_leads_to_the_users_own_directory_and_no_further() {
         fs::create_dir(site.at(release)).unwrap();
         site.give(release);
     }
+    // The second link is root's: the user could have made the same.
     for release in ["1", "2"] {
         let _ = fs::remove_file(site.at("app"));
         symlink(site.at("releases").canonicalize().unwrap().join(release), site.at("app")).unwrap();
-        site.give("app");
+        if release == "1" {
+            site.give("app");
+        }
         assert!(!site.deploys(release).contains("safe"));
         assert!(site.at("releases").join(release).join("version").exists());
     }
