@@ -1,7 +1,7 @@
 //! The directory around a file that was rotated away: where its unread rest is, and what came between it and the file that
 //! is at its path now.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ pub(super) enum Search<T> {
     Ended(T),
     /// A packed file is being inspected.
     Later,
-    /// The path rule does not let the agent look into the directory.
+    /// The path rule does not let the agent look into the directory, or read the file that is there.
     Refused,
 }
 
@@ -58,8 +58,10 @@ impl Around<'_> {
             if packing(&name) != Packing::Plain {
                 packed.push((path, facts));
             } else if file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
-                if let Some(rest) = self.plain(file, &path, false) {
-                    return Search::Ended(Some(rest));
+                // Where it may not be read it waits there: it is not lost.
+                match self.plain(file, &path, false) {
+                    Search::Ended(None) => {}
+                    other => return other,
                 }
             } else if path != file.path {
                 copies.push((path, facts));
@@ -73,7 +75,10 @@ impl Around<'_> {
         let copy = copies
             .iter()
             .filter(|(path, facts)| facts.size >= file.position.offset && (is_sure || is_rotated(path)))
-            .find_map(|(path, _)| self.plain(file, path, true));
+            .find_map(|(path, _)| match self.plain(file, path, true) {
+                Search::Ended(rest) => rest,
+                _ => None,
+            });
         if copy.is_some() {
             return Search::Ended(copy);
         }
@@ -86,14 +91,12 @@ impl Around<'_> {
         Search::Ended(None)
     }
 
-    fn plain(&self, file: &Followed, path: &Path, copy: bool) -> Option<Rest> {
-        let opened = open(self.opener, path).ok()?;
-        let facts = Facts::of_file(&opened).ok()?;
-        let mut medium = Medium::Plain(opened);
-        let sample = Sample::read(&mut medium, file.position.offset).ok()?;
-        let found = sample.found(&facts, facts.size);
-        let fits = if copy { is_copy(file.known(), found) } else { compare(file.known(), found) == Sameness::Same };
-        fits.then(|| Rest { path: path.to_owned(), medium, facts, size: facts.size })
+    fn plain(&self, file: &Followed, path: &Path, copy: bool) -> Search<Option<Rest>> {
+        match open(self.opener, path) {
+            Ok(opened) => Search::Ended(rest_in(file, path, opened, copy)),
+            Err(error) if refusal(&error).is_some() => Search::Refused,
+            Err(_) => Search::Ended(None),
+        }
     }
 
     fn unpacked(&mut self, file: &Followed, path: PathBuf, facts: Facts) -> Search<Option<Rest>> {
@@ -208,6 +211,16 @@ impl Around<'_> {
         }
         Some((files, vanished))
     }
+}
+
+/// What a plain file has of another's rest, if it is that file, or a copy of it.
+fn rest_in(file: &Followed, path: &Path, opened: File, copy: bool) -> Option<Rest> {
+    let facts = Facts::of_file(&opened).ok()?;
+    let mut medium = Medium::Plain(opened);
+    let sample = Sample::read(&mut medium, file.position.offset).ok()?;
+    let found = sample.found(&facts, facts.size);
+    let fits = if copy { is_copy(file.known(), found) } else { compare(file.known(), found) == Sameness::Same };
+    fits.then(|| Rest { path: path.to_owned(), medium, facts, size: facts.size })
 }
 
 /// Whether a plain file holds what is known of another.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use hostler_core::path_rule::UnsafePaths;
 
-use super::world::World;
+use super::world::{Rotation, World};
+use crate::tail::Losses;
 use crate::test_support::skip;
 
 const USER: u32 = 65_534;
@@ -92,6 +93,34 @@ fn a_log_that_was_followed_is_kept_where_it_was_while_its_directory_is_swapped()
     fs::remove_file(&link).unwrap();
     fs::rename(&aside, &link).unwrap();
     world.write(3);
+    world.deliver();
+    world.check(0);
+}
+
+/// As after the upgrade of an agent that did not ask who leads it there: what is written while the log is refused is shipped once
+/// it is right, through rotations too.
+#[test]
+fn a_log_that_is_refused_from_now_on_is_taken_up_where_it_was_through_rotations() {
+    let Some(mut world) = world("app.log") else { return };
+    world.unsafe_paths = UnsafePaths::Warn;
+    world.write(3);
+    mode(&world.log("app.log"), 0o600);
+    world.start();
+    world.deliver();
+    world.crash();
+    world.unsafe_paths = UnsafePaths::Refuse;
+    world.write(3);
+    world.start();
+    world.deliver();
+    for _ in 0..2 {
+        world.rotate(Rotation::Rename);
+        mode(&world.log("app.log"), 0o600);
+        world.write(2);
+        world.deliver();
+    }
+    assert_eq!(world.messages().len(), 3, "nothing is shipped that the user could not read");
+    assert_eq!(world.tail().losses(), Losses::default());
+    lchown(world.log(""), Some(0), Some(0)).unwrap();
     world.deliver();
     world.check(0);
 }
