@@ -6,11 +6,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE};
+use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::eventually;
 use crate::support::http_server::{Reply, Server};
 
@@ -164,12 +165,7 @@ fn a_load_balancer_is_answered_503_while_the_host_is_deployed_to() {
     let (host, application) = (Host::new(), Application::new());
     host.configure("health_listener: 127.0.0.1:0\n");
     let daemon = host.daemon(&[]);
-    let said = daemon.said();
-    let port = said
-        .split("health checks are answered on 127.0.0.1:")
-        .nth(1)
-        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-    let port: u16 = port.unwrap_or_else(|| panic!("no address in {said}"));
+    let port = listens_on(&daemon);
     balancer_sees(port, "nothing is installed", "503", "nothing is installed");
     host.deploy(&bundle(&host, "v1", &application.check("")), &[]).with_code(0);
     balancer_sees(port, "it is healthy", "200", "healthy");
@@ -184,6 +180,41 @@ fn a_load_balancer_is_answered_503_while_the_host_is_deployed_to() {
     balancer_sees(port, "it is back", "200", "healthy");
     application.answers(503);
     balancer_sees(port, "its application is unhealthy", "503", "failed: 503");
+}
+
+/// Where the daemon answers load balancers.
+fn listens_on(daemon: &Running) -> u16 {
+    eventually("the listener is open", PATIENCE, || {
+        let said = daemon.said();
+        let rest = said.split("health checks are answered on 127.0.0.1:").nth(1);
+        let port = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        port.ok_or(said)
+    })
+}
+
+/// Idle connections take a part of the descriptors, however few there are: deployments go on meanwhile.
+#[test]
+fn idle_connections_leave_descriptors_to_everything_else() {
+    const SOFT_LIMIT: usize = 128;
+    let host = Host::new();
+    host.configure("health_listener: 127.0.0.1:0\n");
+    let mut command = Command::new("/bin/sh");
+    let limited = host.command(&["run"]);
+    command.args(["-c", &format!("ulimit -Sn {SOFT_LIMIT} && exec \"$0\" \"$@\"")]).arg(limited.get_program());
+    command.args(limited.get_args());
+    let daemon = host.start_command(command);
+    let port = listens_on(&daemon);
+    let idle: Vec<TcpStream> = (0..3 * SOFT_LIMIT).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    balancer_sees(port, "a check beside idle connections", "503", "nothing is installed");
+    let open = || fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    eventually("a half of the descriptors is free", PATIENCE, || match open() {
+        open if open < SOFT_LIMIT / 2 => Ok(()),
+        open => Err(format!("{open} are open\n{}", daemon.said())),
+    });
+    host.deploy(&bundle(&host, "v1", ""), &[]).with_code(0);
+    assert!(!daemon.said().contains("took no connection"), "{}", daemon.said());
+    drop(idle);
+    daemon.kill();
 }
 
 #[test]

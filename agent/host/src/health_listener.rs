@@ -13,14 +13,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// Conversations at a time; for one more, the oldest is ended. Prevents: idle connections that take all descriptors, or keep the
-/// load balancer's own check waiting.
+/// Conversations at a time; for one more, the oldest is ended. Prevents: idle connections that keep the load balancer's own
+/// check waiting.
 const MOST_CONVERSATIONS: usize = 1024;
+
+/// The part of the descriptors that they may take. Prevents: idle connections that leave none for deployments and logs; the
+/// usual soft limit is 1024.
+const PART_OF_DESCRIPTORS: u64 = 4;
 
 /// How long one conversation may take; a load balancer waits for 2 to 10 seconds by default. Prevents: the same.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,27 +50,42 @@ pub async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 /// Answers every request alike, whatever its path, until it is dropped. A connection that says nothing costs a descriptor and
 /// no buffer, and never keeps another one waiting.
 pub async fn serve(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>) {
-    serve_at_most(listener, answer, MOST_CONVERSATIONS, PATIENCE).await;
+    serve_at_most(listener, answer, most_conversations(), PATIENCE).await;
+}
+
+fn most_conversations() -> usize {
+    let part = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft / PART_OF_DESCRIPTORS);
+    let part = part.ok().and_then(|part| usize::try_from(part).ok());
+    part.map_or(MOST_CONVERSATIONS, |part| part.clamp(1, MOST_CONVERSATIONS))
 }
 
 async fn serve_at_most(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>, most: usize, patience: Duration) {
     // In the order in which they came. Dropping them ends them.
     let mut going_on: VecDeque<AbortOnDrop> = VecDeque::new();
+    let places = Arc::new(Semaphore::new(most));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 if going_on.len() >= most {
                     going_on.retain(|conversation| !conversation.0.is_finished());
                 }
-                if going_on.len() >= most {
+                if places.available_permits() == 0 {
                     going_on.pop_front();
                 }
-                // One that breaks off or takes too long asks again by itself.
-                let conversation = timeout(patience, converse(stream, answer.clone()));
+                // One that was ended has its descriptor until it is dropped.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let answer = answer.clone();
+                let conversation = async move {
+                    // One that breaks off or takes too long asks again by itself.
+                    let _ = timeout(patience, converse(stream, answer)).await;
+                    drop(place);
+                };
                 going_on.push_back(AbortOnDrop(tokio::spawn(conversation).abort_handle()));
             }
             Err(error) => {
                 log::warn!(error:%; "the health check's listener took no connection");
+                // Out of descriptors, as a rule: the older half gives its own back.
+                going_on.drain(..going_on.len().div_ceil(2));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
