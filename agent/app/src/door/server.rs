@@ -81,7 +81,7 @@ impl Server {
             self.hear_and_answer(connection, true, patience).await
         } else {
             let uid = connection.peer_uid();
-            let Some(place) = self.visitors.place(uid) else { return };
+            let Some(place) = self.visitors.place(uid, patience).await else { return };
             if self.visitors.is_member(uid, patience).await {
                 drop(place);
                 self.hear_and_answer(connection, true, patience).await
