@@ -10,9 +10,13 @@ use aws_smithy_types::body::SdkBody;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-/// Most bytes of an answer that is held in memory. The longest that AWS sends is a list of a thousand keys. Prevents: a server
-/// whose answer has no end.
+/// Most bytes of an answer that is held in memory. The longest that AWS sends is a list of a thousand keys, but for
+/// [`WITH_INSTANCES`]. Prevents: a server whose answer has no end.
 const MOST_BYTES: u64 = 1 << 20;
+/// The question whose answer has no pages within a group: it names every instance, with some 700 bytes for each.
+const WITH_INSTANCES: &[u8] = b"Action=DescribeAutoScalingGroups&";
+/// For that answer: ten thousand instances, as many as are kept.
+const MOST_BYTES_WITH_INSTANCES: u64 = 8 << 20;
 /// How long such an answer may take once it has begun. Prevents: a server that sends a byte now and then.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,7 +44,9 @@ struct Bounded {
 
 impl HttpConnector for Bounded {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (answer, answers, most, patience) = (self.connector.call(request), self.answers, self.most, self.patience);
+        let with_instances = request.body().bytes().is_some_and(|body| body.starts_with(WITH_INSTANCES));
+        let most = if with_instances { self.most.max(MOST_BYTES_WITH_INSTANCES) } else { self.most };
+        let (answer, answers, patience) = (self.connector.call(request), self.answers, self.patience);
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;
             let streams = answers == Answers::Refusals && answer.status().is_success();
@@ -136,11 +142,21 @@ mod tests {
     }
 
     fn ask(address: SocketAddr, answers: Answers, patience: Duration) -> Result<usize, String> {
+        ask_with(address, answers, patience, "")
+    }
+
+    fn ask_with(
+        address: SocketAddr,
+        answers: Answers,
+        patience: Duration,
+        question: &'static str,
+    ) -> Result<usize, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let connector = SharedHttpConnector::new(Connector::builder().build_http());
             let connector = Bounded { connector, answers, most: MOST_BYTES, patience };
-            let request = HttpRequest::get(format!("http://{address}/")).unwrap();
+            let mut request = HttpRequest::get(format!("http://{address}/")).unwrap();
+            *request.body_mut() = SdkBody::from(question);
             let answer = connector.call(request).await.map_err(|error| format!("{error:?}"))?;
             let bytes = ByteStream::new(answer.into_body()).collect().await;
             bytes.map(|bytes| bytes.into_bytes().len()).map_err(|error| format!("{error:?}"))
@@ -157,6 +173,16 @@ mod tests {
             let error = ask(server(head, usize::MAX, Duration::ZERO), answers, LONG).unwrap_err();
             assert!(error.contains("Long(1048576)"), "{head}: {error}");
         }
+    }
+
+    /// As of a group with several thousand instances.
+    #[test]
+    fn a_group_with_many_instances_is_told_whole_and_no_endless_one() {
+        let asked = |action, pieces| ask_with(server(OK, pieces, Duration::ZERO), Answers::All, LONG, action);
+        let groups = "Action=DescribeAutoScalingGroups&Version=2011-01-01&AutoScalingGroupNames.member.1=web";
+        assert_eq!(asked(groups, 4096), Ok(4 << 20));
+        assert!(asked(groups, usize::MAX).unwrap_err().contains("Long(8388608)"));
+        assert!(asked("Action=DescribeLifecycleHooks&Version=2011-01-01", 4096).unwrap_err().contains("Long(1048576)"));
     }
 
     #[test]
