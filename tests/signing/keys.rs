@@ -284,6 +284,12 @@ fn a_release_that_is_bound_to_its_store_is_not_followed_from_a_copy() {
     assert!(refused.contains(&said), "{refused}");
     assert_eq!(signed.serves(), None);
     run("store").ends(0);
+    // However people write it, it is one store.
+    for spelled in ["store/", "./store", "copy/../store"] {
+        let release = ["release", spelled, &revision, "--key", "ci", "--bind-store"];
+        signed.host.hostler_for_group(&release).ends(0);
+        run("store/").ends(0);
+    }
     // A host may ask for it.
     let config = signed.host.path("root/etc/hostler/config.yaml");
     let text = fs::read_to_string(&config).unwrap();

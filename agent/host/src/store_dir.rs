@@ -14,7 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use hostler_core::ids::Sha256Digest;
@@ -65,9 +65,13 @@ impl DirectoryStore {
         }
     }
 
-    /// Its name: the directory's absolute path.
+    /// Its name: the directory's absolute path, in one spelling (a shell completes a directory with a slash at its end).
     pub fn name(&self) -> String {
-        self.root.display().to_string()
+        let leads_up = self.root.components().any(|component| component == Component::ParentDir);
+        // What `..` leads to only the file system knows.
+        let real = leads_up.then(|| self.root.canonicalize().ok()).flatten();
+        let spelled: PathBuf = real.as_ref().unwrap_or(&self.root).components().collect();
+        spelled.display().to_string()
     }
 
     /// The directory.
