@@ -112,6 +112,46 @@ fn directories_of_another_user_are_refused_named_and_mended() {
     assert!(log.starts_with("by the CodeDeploy agent\n") && log.contains("is followed"), "{log}");
 }
 
+/// Who may write the CodeDeploy agent's configuration chooses its directories and the proxy. It is said and stops nothing: hosts
+/// that are upgraded go on.
+#[test]
+fn a_configuration_that_another_user_may_change_is_named_and_stops_no_host() {
+    if !root_or_skip("giving files away") {
+        return;
+    }
+    let (host, service) = served();
+    left_by_the_agent(&host);
+    let configuration = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
+    let directory = configuration.parent().unwrap();
+    let finding = || {
+        let doctor = host.run(&["doctor", "--json"]).json();
+        let findings = doctor["findings"].as_array().unwrap().clone();
+        findings.into_iter().find(|finding| finding["code"] == "codedeploy-directories").unwrap()
+    };
+    assert_eq!(finding()["severity"], "ok");
+    // The file itself; its directory, in which it can be replaced; and a link in its place.
+    lchown(&configuration, Some(NOBODY), None).unwrap();
+    let said = [format!("{} belongs to user nobody", configuration.display()), "as root".to_owned()];
+    let said: Vec<&str> = said.iter().map(String::as_str).collect();
+    assert_eq!(finding()["severity"], "warning", "{}", finding());
+    let by_hand = format!("change that by hand: chown -h root:root {}", configuration.display());
+    migrate(&host, &[]).with_code(0).saying(&said).saying(&[&by_hand]);
+    let running = daemon(&host);
+    running.says(said[0]);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    running.kill();
+    lchown(&configuration, Some(0), None).unwrap();
+    assert_eq!(finding()["severity"], "ok");
+    set_mode(directory, 0o777);
+    assert!(finding()["message"].as_str().unwrap().contains("every user could"), "{}", finding());
+    set_mode(directory, 0o755);
+    std::fs::rename(&configuration, host.path("elsewhere.yml")).unwrap();
+    symlink(host.path("elsewhere.yml"), &configuration).unwrap();
+    assert_eq!(finding()["severity"], "ok", "{}", finding());
+    lchown(&configuration, Some(NOBODY), None).unwrap();
+    assert_eq!(finding()["severity"], "warning", "a link of that user's");
+}
+
 #[test]
 fn what_lies_above_may_be_a_groups_but_not_another_users() {
     if !root_or_skip("giving files away") {

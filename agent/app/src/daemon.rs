@@ -56,6 +56,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     if let Some(drop_in) = &setup.drop_in {
         codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
         directories::refuse_exposed(&setup, drop_in)?;
+        directories::warn_of_exposed_files(&setup, drop_in);
     }
     let hold = Hold::take(&setup)?;
     let (setups, live) = Live::new(Arc::new(setup));

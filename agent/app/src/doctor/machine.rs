@@ -221,7 +221,10 @@ fn unit(findings: &mut Vec<Finding>) {
 fn codedeploy_directories(setup: &Setup, drop_in: &DropIn) -> Finding {
     let code = Code::CodedeployDirectories;
     match directories::exposed(setup, drop_in) {
-        Ok(found) if found.is_empty() => Finding::ok(code, "no other user may change the directories"),
+        Ok(found) if found.is_empty() => match directories::exposed_files(setup, drop_in).as_slice() {
+            [] => Finding::ok(code, "no other user may change the directories and the configuration"),
+            files => Finding::warning(code, directories::texts(files).join("; "), directories::by_hand(files)),
+        },
         Ok(found) => Finding::error(code, directories::texts(&found).join("; "), directories::remedy(&found)),
         Err(failure) => Finding::warning(code, failure.one_line(), "run doctor as root"),
     }

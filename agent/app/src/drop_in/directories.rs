@@ -41,6 +41,22 @@ pub fn exposed(setup: &Setup, drop_in: &DropIn) -> Result<Vec<Exposed>, Failure>
     Ok(places::exposed(&directories(setup, drop_in), places::agent())?)
 }
 
+/// The files that say where those directories are and who this host is, as far as others may change them.
+pub fn exposed_files(setup: &Setup, drop_in: &DropIn) -> Vec<Exposed> {
+    let on_premises = drop_in.on_premises.as_ref().map(|_| &drop_in.agent.on_premises_config_file);
+    let files = [Some(&setup.settings.codedeploy.agent_config), on_premises].into_iter().flatten();
+    let files = files.map(|file| setup.layout.beneath_root(file)).filter(|file| file.exists());
+    files.flat_map(|file| places::exposed_file(&file, places::agent())).collect()
+}
+
+/// Warns of those files. It stops nothing: they are an administrator's, and hosts that are upgraded would not start.
+pub fn warn_of_exposed_files(setup: &Setup, drop_in: &DropIn) {
+    let found = exposed_files(setup, drop_in);
+    if !found.is_empty() {
+        log::warn!("in the CodeDeploy agent's place {}; {}", texts(&found).join("; "), by_hand(&found));
+    }
+}
+
 /// Refuses to serve in the CodeDeploy agent's place while others may change its directories.
 ///
 /// # Errors
@@ -94,7 +110,8 @@ pub fn remedy(found: &[Exposed]) -> String {
     }
 }
 
-fn by_hand(found: &[Exposed]) -> String {
+/// The commands that mend it without hostler.
+pub fn by_hand(found: &[Exposed]) -> String {
     let list = |choose: fn(&&Exposed) -> bool| {
         let chosen = found.iter().filter(choose).take(LISTED).map(|exposed| quoted(&exposed.place.path));
         Some(chosen.collect::<Vec<_>>().join(" ")).filter(|paths| !paths.is_empty())

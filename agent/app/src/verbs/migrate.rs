@@ -51,6 +51,8 @@ struct Findings {
     groups: Vec<GroupFound>,
     /// Directories that others than root may change, with which they would have root's rights.
     directories: Vec<DirectoryFound>,
+    /// Its configuration and the on-premises file, as far as others may change them or the way to them.
+    files: Vec<FileFound>,
     /// Directories and files that were given to root.
     mended: Vec<PathBuf>,
     /// The file that enables hostler in the CodeDeploy agent's place.
@@ -91,6 +93,15 @@ struct DirectoryFound {
     problem: String,
     /// Whether `--apply` mends it: it is the agent's own, and no link.
     mendable: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FileFound {
+    path: PathBuf,
+    /// What is wrong with it.
+    problem: String,
+    /// The command that mends it.
+    remedy: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -158,6 +169,7 @@ fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
         unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
         groups: groups(setup)?,
         directories: directories::exposed(setup, drop_in)?.iter().map(DirectoryFound::of).collect(),
+        files: directories::exposed_files(setup, drop_in).iter().map(FileFound::of).collect(),
         mended: Vec::new(),
         writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
         done: Vec::new(),
@@ -221,6 +233,13 @@ fn ways(
     let refused =
         refused_ways(&wanted, &facts).map(|(path, step)| WayFound { path: path.to_owned(), refused: step.to_string() });
     Ok((found.collect(), refused.collect()))
+}
+
+impl FileFound {
+    fn of(exposed: &Exposed) -> Self {
+        let (problem, remedy) = (directories::text(exposed), directories::by_hand(std::slice::from_ref(exposed)));
+        Self { path: exposed.place.path.clone(), problem, remedy }
+    }
 }
 
 impl DirectoryFound {
@@ -291,6 +310,9 @@ fn text(findings: &Findings) -> String {
                 format!("open to others   {}; change that by hand, hostler does not start before", found.problem)
             }
         });
+    }
+    for FileFound { problem, remedy, .. } in &findings.files {
+        lines.push(format!("open to others   {problem}; change that by hand: {remedy}"));
     }
     for path in &findings.mended {
         lines.push(format!("given to root    {}", path.display()));

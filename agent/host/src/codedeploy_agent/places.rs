@@ -56,6 +56,26 @@ pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Expose
     Ok(survey.found)
 }
 
+/// What other users may change of a file that the agent relies on: the file, the directory that it lies in, and the way to
+/// that.
+pub fn exposed_file(file: &Path, agent: Agent) -> Vec<Exposed> {
+    let mut on_the_way: Vec<Place> = Vec::new();
+    // It ends before a file, where no directory is; what was told before that counts.
+    let _ = walk(file, LOOK, &mut |path, _, stat| {
+        on_the_way.push(place(path, stat));
+        Ok(())
+    });
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let is_own = |path: &Path| path == real || Some(path) == real.parent();
+    let mut found: Vec<Exposed> = Vec::new();
+    for place in on_the_way {
+        let rule = if is_own(&place.path) { Rule::Own } else { Rule::Above };
+        let exposed = agent.judge(rule, &place);
+        found.extend(exposed.filter(|new| found.iter().all(|known| known.place.path != new.place.path)));
+    }
+    found
+}
+
 struct Survey {
     tops: Vec<PathBuf>,
     agent: Agent,
