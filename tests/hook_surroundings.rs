@@ -99,7 +99,7 @@ fn hooks_have_the_hosts_locale_as_services_have_it_and_the_appspec_may_say_anoth
 
     // In the CodeDeploy agent's place what the profile sets wins, as it did for that agent.
     write(&host.at("etc/profile"), "LC_TIME=de_DE.UTF-8\n");
-    let bundle = Bundle::new(&host, "v2").app().hook("AfterInstall", LOCALE).write();
+    let bundle = Bundle::new(&host, "v2").hook("AfterInstall", LOCALE).write();
     deploy_locally(&host, &bundle);
     assert_eq!(said(&local_log(&host)), ["C.UTF-8 de_DE.UTF-8 ."]);
 }
