@@ -99,7 +99,6 @@ fn most_open_files(value: u64) -> u64 {
 
 /// `limits.conf`, then `limits.d/*.conf` in the order of their bytes, as pam_limits(8) reads them.
 fn of_user(directory: &Path, user: &User) -> UserLimits {
-    let group_named = |name: &str| users::group_id(name);
     let user =
         LimitedUser { name: &user.name, uid: user.uid, gid: user.gid, groups: &user.groups, group_named: &group_named };
     let mut limits = UserLimits::default();
