@@ -209,7 +209,7 @@ impl Value<'_> {
             #[allow(clippy::cast_precision_loss, reason = "what is too large to be exact is refused")]
             Resolved::Integer(number) => Some(number as f64),
             Resolved::Float(number) => Some(number),
-            Resolved::Text => self.plain().parse().ok(),
+            Resolved::Text => decimal(&self.scalar.text),
             Resolved::Null | Resolved::Bool(_) => None,
         }
     }
@@ -231,13 +231,21 @@ impl Value<'_> {
 
     /// Every other text is true for the CodeDeploy agent, `n` and `0` too, which its writer did not mean.
     fn flag(&self) -> Result<bool, InvalidAgentConfig> {
-        match (resolve(self.scalar), self.plain()) {
+        match (resolve(self.scalar), self.scalar.text.trim()) {
             (Resolved::Bool(value), _) => Ok(value),
             (Resolved::Text, "true") => Ok(true),
             (Resolved::Text, "false") => Ok(false),
             _ => self.wrong("true or false (or yes, no, on, off without quotes)"),
         }
     }
+}
+
+/// A decimal number in text. A zero before it would be octal for Ruby, or an error.
+fn decimal(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let octal = text.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if plain && !octal { text.parse().ok() } else { None }
 }
 
 /// How a host outside EC2 names itself and signs.

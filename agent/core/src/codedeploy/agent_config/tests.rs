@@ -88,7 +88,7 @@ fn numbers_are_those_of_the_agents_reader() {
     }
     assert_eq!(config(":max_revisions: 1_0").unwrap().max_revisions, 10);
     assert_eq!(config(":max_revisions: 010").unwrap().max_revisions, 8);
-    for text in ["0o10", "08", "1e3", "5s", "2.5", "99999999999", ".inf", ".nan", "yes", "-1"] {
+    for text in ["0o10", "08", "'010'", "1e3", "5s", "2.5", "99999999999", ".inf", ".nan", "yes", "-1"] {
         let error = config(&format!(":max_revisions: {text}")).unwrap_err();
         assert!(error.contains("line 1: max_revisions") && error.contains("a number from 1"), "{text}: {error}");
     }
