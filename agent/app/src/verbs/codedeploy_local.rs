@@ -1,6 +1,6 @@
 //! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, commanded from the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -59,17 +59,18 @@ pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Expose
 /// What other users may change of a file that the agent relies on: the file, the directory that it lies in, and the way to
 /// that.
 pub fn exposed_file(file: &Path, agent: Agent) -> Vec<Exposed> {
-    let mut on_the_way: Vec<Place> = Vec::new();
-    // It ends before a file, where no directory is; what was told before that counts.
-    let _ = walk(file, LOOK, &mut |path, _, stat| {
-        on_the_way.push(place(path, stat));
-        Ok(())
-    });
+    let mut on_the_way: Vec<(Place, bool)> = Vec::new();
+    // It ends at a file, where no directory is; what was told before that counts.
+    let _ = walk(file, agent, &mut |seen| on_the_way.push((place(seen.path, seen.stat), seen.is_link())));
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let is_own = |path: &Path| path == real || Some(path) == real.parent();
     let mut found: Vec<Exposed> = Vec::new();
-    for place in on_the_way {
-        let rule = if is_own(&place.path) { Rule::Own } else { Rule::Above };
+    for (place, is_link) in on_the_way {
+        let rule = match is_link {
+            true => Rule::Link,
+            false if is_own(&place.path) => Rule::Own,
+            false => Rule::Above,
+        };
         let exposed = agent.judge(rule, &place);
         found.extend(exposed.filter(|new| found.iter().all(|known| known.place.path != new.place.path)));
     }

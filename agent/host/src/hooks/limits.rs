@@ -99,8 +99,13 @@ fn most_open_files(value: u64) -> u64 {
 
 /// `limits.conf`, then `limits.d/*.conf` in the order of their bytes, as pam_limits(8) reads them.
 fn of_user(directory: &Path, user: &User) -> UserLimits {
-    let user =
-        LimitedUser { name: &user.name, uid: user.uid, gid: user.gid, groups: &user.groups, group_named: &group_named };
+    let user = LimitedUser {
+        name: &user.name,
+        uid: user.uid,
+        gid: user.gid,
+        groups: &user.groups,
+        group_named: &users::group_id,
+    };
     let mut limits = UserLimits::default();
     let more = directory.join("limits.d");
     let files = match configuration_files(&more) {
