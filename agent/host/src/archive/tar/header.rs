@@ -6,8 +6,9 @@ use std::io::BufRead;
 use hostler_core::bundle::Adaptation;
 use tar::{EntryType, Header};
 
+use super::fields::{is_header, is_zero, number, owner, unsupported};
 use super::pax::{self, Records};
-use super::sparse::{self, Map};
+use super::sparse::Map;
 use crate::archive::adapted::Notes;
 use crate::archive::decode::Fault;
 use crate::archive::error::{ArchiveError, EntryProblem, Place};
@@ -119,7 +120,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         }
     }
 
-    fn damaged(&self, problem: impl Into<String>) -> ArchiveError {
+    pub(super) fn damaged(&self, problem: impl Into<String>) -> ArchiveError {
         ArchiveError::damaged(self.place(), problem)
     }
 
@@ -168,7 +169,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
     }
 
     /// The next block; `None` at the end of the stream.
-    fn block(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>, ArchiveError> {
+    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>, ArchiveError> {
         let mut block = [0; BLOCK_BYTES];
         let mut filled = 0;
         while filled < BLOCK_BYTES {
@@ -345,12 +346,9 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
             self.notes.add(Adaptation::Capabilities, path);
         }
         // One owner of everything is whoever packed it. A number that is none is of no account here.
-        let (Ok(user), Ok(group)) =
-            (number(&header.as_old().uid, || header.uid()), number(&header.as_old().gid, || header.gid()))
-        else {
-            return;
-        };
-        if *self.owner.get_or_insert((user, group)) != (user, group) {
+        if let Some(owner) = owner(header)
+            && *self.owner.get_or_insert(owner) != owner
+        {
             self.notes.add(Adaptation::Owner, path);
         }
     }
@@ -367,59 +365,6 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         self.position_kind = PositionKind::Headers;
         self.unread -= stored_bytes;
         Ok(())
-    }
-
-    fn gnu_sparse(&mut self, header: &Header, path: &[u8], stored: u64) -> Result<Map, ArchiveError> {
-        let refuse = |problem| ArchiveError::entry(path, EntryProblem::SparseMap { problem });
-        let gnu = header.as_gnu().ok_or_else(|| refuse("is missing"))?;
-        let size = number(&gnu.realsize, || gnu.real_size()).map_err(|_| refuse("has a size that is no number"))?;
-        let mut map = Map::new(size);
-        let add = |map: &mut Map, extents: &[tar::GnuSparseHeader]| {
-            for extent in extents.iter().filter(|extent| !extent.is_empty()) {
-                let (Ok(offset), Ok(length)) = (extent.offset(), extent.length()) else {
-                    return Err(refuse("has something that is no number"));
-                };
-                map.push(offset, length).map_err(refuse)?;
-            }
-            Ok(())
-        };
-        add(&mut map, &gnu.sparse)?;
-        let mut more = gnu.is_extended();
-        while more {
-            let block = self.block()?.ok_or_else(|| self.damaged("the archive is cut short in a sparse map"))?;
-            let mut extension = tar::GnuExtSparseHeader::new();
-            extension.as_mut_bytes().copy_from_slice(&block);
-            add(&mut map, extension.sparse())?;
-            more = extension.is_extended();
-        }
-        map.check(stored).map_err(refuse)?;
-        Ok(map)
-    }
-
-    /// The map of a sparse file in PAX form 1.0, which is the beginning of its content, and how long that is.
-    fn pax_sparse(&mut self, pax: &Records, path: &[u8], size: u64) -> Result<(Option<Map>, u64), ArchiveError> {
-        let refuse = |problem| ArchiveError::entry(path, EntryProblem::SparseMap { problem });
-        if !pax.sparse.is_used() {
-            return Ok((None, 0));
-        }
-        if (pax.sparse.major, pax.sparse.minor) != (Some(1), Some(0)) {
-            return Err(refuse(
-                "is of another version than 1.0; pack with `--sparse-version=1.0` or without `--sparse`",
-            ));
-        }
-        let mut parser = sparse::Parser::new(pax.sparse.real_size.ok_or_else(|| refuse("has no size"))?);
-        let mut map_bytes = 0;
-        loop {
-            if map_bytes + BLOCK_BYTES as u64 > size {
-                return Err(refuse("is longer than the content"));
-            }
-            let block = self.block()?.ok_or_else(|| self.damaged("the archive is cut short in a sparse map"))?;
-            map_bytes += BLOCK_BYTES as u64;
-            if let Some(map) = parser.block(&block).map_err(refuse)? {
-                map.check(size - map_bytes).map_err(refuse)?;
-                return Ok((Some(map), map_bytes));
-            }
-        }
     }
 
     fn pad(&mut self, size: u64) -> Result<(), ArchiveError> {
@@ -450,40 +395,5 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
             name.truncate(end);
         }
         Ok(name)
-    }
-}
-
-/// Whether these bytes begin with a tar header, by its checksum.
-pub(in crate::archive) fn is_header(bytes: &[u8]) -> bool {
-    let Some(block) = bytes.first_chunk() else { return false };
-    Header::from_byte_slice(block).cksum().is_ok_and(|sum| sum == checksum(block))
-}
-
-/// The number in a field, which `read` reads. One of zero bytes is 0, as GNU tar has it: node-tar and `tar --label` write
-/// such fields. A digit behind a zero byte is read by some tools and not by others, and so is no number here.
-fn number(field: &[u8], read: impl Fn() -> std::io::Result<u64>) -> std::io::Result<u64> {
-    match field.iter().all(|byte| *byte == 0) {
-        true => Ok(0),
-        false => read(),
-    }
-}
-
-fn is_zero(block: &[u8; BLOCK_BYTES]) -> bool {
-    block.iter().all(|byte| *byte == 0)
-}
-
-/// The sum of a header's bytes with the checksum's own field taken as spaces.
-fn checksum(block: &[u8; BLOCK_BYTES]) -> u32 {
-    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-    let field = block.get(148..156).unwrap_or_default();
-    sum(block) - sum(field) + 8 * u32::from(b' ')
-}
-
-fn unsupported(kind: EntryType) -> String {
-    match kind {
-        EntryType::Char => "a character device".to_owned(),
-        EntryType::Block => "a block device".to_owned(),
-        EntryType::Fifo => "a fifo".to_owned(),
-        other => format!("of the tar type {:?}", char::from(other.as_byte())),
     }
 }

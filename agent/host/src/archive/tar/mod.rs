@@ -3,9 +3,11 @@
 //! The `tar` crate reads single headers; the loop over them is ours, because it must bound what extension headers may
 //! take, tell a stream that was cut at an entry from one that ended, and refuse what follows the end.
 
+mod fields;
 mod header;
 mod pax;
 mod sparse;
+mod sparse_headers;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,7 +16,7 @@ use std::os::unix::fs::FileExt as _;
 
 use hostler_core::bundle::{Adaptation, BundlePath, BundleType, EntryKind};
 
-pub(super) use self::header::is_header;
+pub(super) use self::fields::is_header;
 use self::header::{Content, Member, Stream};
 use super::adapted::Unpacked;
 use super::beneath::{Beneath, finish_file};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 use hostler_core::bundle::{Adaptation, Adapted, EntryKind};
 use tar::{EntryType, Header};
@@ -58,8 +59,10 @@ fn an_empty_number_field_is_zero_in_every_kind_of_entry() {
             let listing = room.unpack(&tar.end()).unwrap_or_else(|e| panic!("entry {number}, {field:?}: {e}"));
             let mode = listing.get("x".as_ref()).unwrap().mode;
             assert!(field != MODE || number > 1 || mode == 0, "entry {number}: {mode:o}");
-            // Emptied, a directory would be closed to the test's own end where it is not root's.
-            fs::remove_dir_all(room.destination()).unwrap();
+            if number == 1 {
+                // A closed directory could not be deleted by a user who is not root.
+                fs::set_permissions(room.destination().join("x"), fs::Permissions::from_mode(0o755)).unwrap();
+            }
         }
         for (field, what) in [(MODE, "mode"), (SIZE, "size"), (MTIME, "time")] {
             // Of blanks alone, and with a digit behind a zero byte.
@@ -132,10 +135,10 @@ fn zeros_behind_the_end_are_padding_in_every_form() {
             assert_eq!(read(&room, "a"), "1");
             for (follower, found) in [(&b"note\n"[..], "text"), (bytes.as_slice(), "another archive")] {
                 let error = unpacked(&Room::new(), &[padded.as_slice(), follower].concat()).unwrap_err();
-                // A second zip is the one that counts, and what lies before it belongs to no entry.
-                let is_second_zip = form == "zip" && found == "another archive";
                 let named = matches!(&error, ArchiveError::Trailing { found: is, .. } if *is == found);
-                assert!(named || is_second_zip, "{form} and {found}: {error}");
+                // The end of a zip is looked for as far from the end of the file as its comment may be long.
+                let is_lost = form == "zip" && found == "text" && zeros > 0xffff;
+                assert!(named || is_lost, "{form}, {zeros} zeros and {found}: {error}");
             }
         }
     }

@@ -100,7 +100,7 @@ pub(super) fn check<R: ReaderAt>(
     check_padding(bundle, archive.end_offset(), bundle_bytes)?;
     let eocd = archive.eocd_offset();
     let read = |offset, bytes: &mut [u8]| bundle.read_exact_at(bytes, offset).map_err(unreadable);
-    let mut end = [0; 8];
+    let mut end = [0; END_RECORD_BYTES as usize];
     read(eocd, &mut end)?;
     // The number of this disk and of the one with the table of contents; all ones where a zip64 record has them.
     if !matches!(end.get(4..8), Some([0, 0, 0, 0] | [0xff, 0xff, 0xff, 0xff])) {
@@ -109,11 +109,20 @@ pub(super) fn check<R: ReaderAt>(
     if let Some(offset) = eocd.checked_sub(ZIP64_LOCATOR_BYTES) {
         let mut locator = [0; ZIP64_LOCATOR_BYTES as usize];
         read(offset, &mut locator)?;
-        let is_locator = locator.starts_with(b"PK\x06\x07");
-        let disks = locator.get(16..20);
-        if is_locator && !matches!(disks, Some([0 | 1, 0, 0, 0])) {
-            return wrong("it is one part of a multi-part archive; pack it as one file");
+        if locator.starts_with(b"PK\x06\x07") {
+            return match locator.get(16..20) {
+                Some([0 | 1, 0, 0, 0]) => Ok(()),
+                _ => wrong("it is one part of a multi-part archive; pack it as one file"),
+            };
         }
     }
-    Ok(())
+    // Of two archives, one behind the other, the end of the second one may lead to the table of contents of the first.
+    match end {
+        [.., a, b, c, d, e, f, g, h, _, _]
+            if u64::from(u32::from_le_bytes([a, b, c, d])) + u64::from(u32::from_le_bytes([e, f, g, h])) != eocd =>
+        {
+            Err(ArchiveError::Trailing { what: "zip archive", found: "another archive" })
+        }
+        _ => Ok(()),
+    }
 }
