@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use hostler_core::appspec::spec::SelinuxContext;
-use hostler_core::plan::actions::Attributes;
+use hostler_core::plan::actions::{Attributes, NEW_DIRECTORY_MODE};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -187,11 +187,8 @@ pub fn apply(
 /// The kernel refuses to tell.
 pub fn inherited_directory_mode(directory: BorrowedFd<'_>) -> Result<u32, PermissionError> {
     let list = xattr(directory, DEFAULT).map_err(read("access control list"))?;
-    Ok(list.map_or(NEW_DIRECTORY, |list| acl::mode_of_new(&list, NEW_DIRECTORY)))
+    Ok(list.map_or(NEW_DIRECTORY_MODE, |list| acl::mode_of_new(&list, NEW_DIRECTORY_MODE)))
 }
-
-/// The mode of a new directory.
-const NEW_DIRECTORY: u32 = 0o755;
 
 /// Gives a symbolic link its owner; nothing else of a link can be set. `link` is open with `O_PATH`.
 ///

@@ -42,6 +42,9 @@ pub struct Plan {
     pub kept: Vec<SharedPath>,
 }
 
+/// The mode of a directory that is made, where nothing says otherwise.
+pub const NEW_DIRECTORY_MODE: u32 = 0o755;
+
 /// One action of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
@@ -57,7 +60,8 @@ pub enum Action {
     MakeDirectory {
         /// The path.
         path: SharedPath,
-        /// What it gets; always with a mode. A mode that shuts the agent out is given after the files are in place.
+        /// What it gets. Without a mode that is [`NEW_DIRECTORY_MODE`], or the group's rights that its parent's default access
+        /// control list gives. A mode that shuts the agent out is given after the files are in place.
         attributes: Arc<Attributes>,
     },
     /// An installed directory that is there already and gets attributes again (it belongs to the last install). There

@@ -10,16 +10,12 @@ use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use crate::appspec::spec::{AclTag, Permission};
 
-/// What a directory gets unless permissions say otherwise.
-const DIRECTORY_MODE: u32 = 0o755;
-
 /// What each entry of `permissions` gives, worked out once for each entry that is used.
 pub(super) struct Givers<'a> {
     permissions: &'a [Permission],
     facts: &'a HostFacts,
     nothing: Arc<Attributes>,
     done: BTreeMap<usize, Arc<Attributes>>,
-    of_new_directories: BTreeMap<Option<usize>, Arc<Attributes>>,
     of_links: BTreeMap<Option<usize>, Arc<Attributes>>,
     // A name is told once, however many entries use it.
     told: BTreeSet<(ProblemCode, &'a str)>,
@@ -32,7 +28,6 @@ impl<'a> Givers<'a> {
             facts,
             nothing: Arc::default(),
             done: BTreeMap::new(),
-            of_new_directories: BTreeMap::new(),
             of_links: BTreeMap::new(),
             told: BTreeSet::new(),
         }
@@ -48,21 +43,6 @@ impl<'a> Givers<'a> {
         let attributes = Arc::new(self.resolve(permission, path, problems));
         self.done.insert(index, Arc::clone(&attributes));
         attributes
-    }
-
-    /// The same for a directory that is made, whatever the agent's umask.
-    pub(super) fn of_new_directory(
-        &mut self,
-        rule: Option<usize>,
-        path: &Path,
-        problems: &mut Problems,
-    ) -> Arc<Attributes> {
-        let given = self.attributes(rule, path, problems);
-        let made = || {
-            let mode = given.mode.or(Some(DIRECTORY_MODE));
-            Arc::new(Attributes { mode, ..Attributes::clone(&given) })
-        };
-        Arc::clone(self.of_new_directories.entry(rule).or_insert_with(made))
     }
 
     /// The same for a link, which has an owner only; its target is not this plan's to change.

@@ -156,7 +156,7 @@ impl<'a> Planner<'a> {
         if let (Some(first), Some(second)) = (object.rule, object.second_rule) {
             self.problems.push(permissions::twice(&object.path, &self.wanted.permissions, first, second));
         }
-        let attributes = self.givers.of_new_directory(object.rule, &object.path, &mut self.problems);
+        let attributes = self.givers.attributes(object.rule, &object.path, &mut self.problems);
         let device = self.occupy(object, parent, 1);
         self.directories.push(Action::MakeDirectory { path: object.path.clone(), attributes });
         self.own(object, InstalledKind::Directory);

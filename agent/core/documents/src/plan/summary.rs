@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::actions::{Action, Attributes, InstalledKind, Plan};
+use super::actions::{Action, Attributes, InstalledKind, NEW_DIRECTORY_MODE, Plan};
 use super::problem::shown;
 use crate::shared_path::SharedPath;
 
@@ -99,7 +99,9 @@ impl Summary {
             let mut entry = match action {
                 Action::Remove { kind, .. } => line(path, Change::Removed, Some(*kind), None),
                 Action::MakeDirectory { attributes, .. } => {
-                    line(path, Change::Added, Some(InstalledKind::Directory), Some(attributes))
+                    let mode = attributes.mode.or(Some(NEW_DIRECTORY_MODE));
+                    let made = Attributes { mode, ..Attributes::clone(attributes) }.into();
+                    line(path, Change::Added, Some(InstalledKind::Directory), Some(&made))
                 }
                 Action::KeepDirectory { attributes, .. } => {
                     line(path, Change::Kept, Some(InstalledKind::Directory), Some(attributes))
