@@ -229,7 +229,8 @@ fn faults_of_events_that_nobody_calls_keep_no_deployment_from_working() {
     let bundle = Bundle::new(&host, "v1").app().all_hooks().hook("Deploy", "").write();
     std::fs::remove_file(bundle.join("hooks/Deploy-1.sh")).unwrap();
     let appspec = std::fs::read_to_string(bundle.join("appspec.yml")).unwrap();
-    let more = "  AfterDeploy: run.sh\n  BeforeDeploy:\n    - location: ../x.sh\n      timeout: soon\n";
+    let more =
+        "  AfterDeploy: run.sh\n  BeforeDeploy:\n    - location: ../x.sh\n    - location: x.sh\n      timeout: soon\n";
     write(&bundle.join("appspec.yml"), format!("{appspec}{more}"));
     put(&service, "v1.tgz", &bundle);
     service.deploy_to_the_end(&specification("d-UNKNOWN03", "web", s3("v1.tgz", "tgz")), &IN_PLACE);
