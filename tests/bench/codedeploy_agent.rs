@@ -1,6 +1,6 @@
 //! In the CodeDeploy agent's place, over TLS on loopback, with a command service and a bucket: what a deployment costs,
-//! beside what the CodeDeploy agent 1.8.1 was measured to cost (specs/codedeploy.md §13; two cores, Debian 12, tmpfs).
-//! That agent cannot be run here: its figures are printed as they were measured.
+//! beside what the CodeDeploy agent 1.8.1 was measured to cost (docs/protocols/codedeploy.md#costs; two cores, Debian
+//! 12, tmpfs). That agent cannot be run here: its figures are printed as they were measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The edges of specs/asg-lifecycle.md §12 that the built program shows.
+//! The edges of docs/protocols/auto-scaling.md#edge-cases that the built program shows.
 
 use super::*;
 use crate::support::crash_support::Ended;

@@ -1,6 +1,6 @@
 //! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
 //!
-//! The edge cases at the end of specs/asg-lifecycle.md §12, and their tests: here by the built program, in
+//! The edge cases of docs/protocols/auto-scaling.md#edge-cases, and their tests: here by the built program, in
 //! `hostler_core::lifecycle::tests` by the decisions alone. What random lives keep is there in `year`.
 //!
 //! | case | here | in core |

@@ -1,8 +1,8 @@
 //! An Auto Scaling group on loopback: the instance's states, its lifecycle hooks with heartbeats and default results, a
 //! warm pool, and the errors of the service. Every request's signature is verified.
 //!
-//! Written from AWS's pages (specs/asg-lifecycle.md §2, §3). Time does not pass by itself: a test says when a hook's time
-//! is over.
+//! Written from AWS's pages (docs/protocols/auto-scaling.md#lifecycle-hooks,
+//! docs/protocols/auto-scaling.md#warm-pools). Time does not pass by itself: a test says when a hook's time is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

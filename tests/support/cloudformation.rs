@@ -1,4 +1,5 @@
-//! CloudFormation as far as it takes signals, as its pages describe it (specs/asg-lifecycle.md §8).
+//! CloudFormation as far as it takes signals, as its pages describe it
+//! (docs/protocols/auto-scaling.md#cloudformation-signals).
 
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,7 @@
 //! An instance metadata service on loopback: version 2 enforced, tokens that expire, and faults on demand.
 //!
-//! What it answers is what EC2 documents (specs/asg-lifecycle.md §7): a token by PUT, 401 without one, 403 for a PUT that
-//! came through a proxy, 404 for what the instance does not have.
+//! What it answers is what EC2 documents (docs/protocols/auto-scaling.md#metadata-service): a token by PUT, 401 without
+//! one, 403 for a PUT that came through a proxy, 404 for what the instance does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

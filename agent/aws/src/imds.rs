@@ -1,4 +1,5 @@
-//! The instance metadata service, version 2 only (specs/asg-lifecycle.md §7; EC2 User Guide, "Use IMDS").
+//! The instance metadata service, version 2 only (docs/protocols/auto-scaling.md#metadata-service; EC2 User Guide, "Use
+//! IMDS").
 //!
 //! On reqwest and not on the SDK's own client: that one sums up every failure of the token request as "failed to load
 //! session token", and what an operator needs to know is which. Here a refused connection, a token request that is never

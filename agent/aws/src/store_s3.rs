@@ -1,4 +1,4 @@
-//! S3 as a store (specs/rollout.md §1), and any object of S3 as a bundle.
+//! S3 as a store (docs/protocols/rollout.md#conditional-writes), and any object of S3 as a bundle.
 //!
 //! Retried here or by the SDK: connections that break, answers that do not come, 5xx, 503 SlowDown, and 409 of
 //! unconditional writes. A bucket in another region is found and reached there.

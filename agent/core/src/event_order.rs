@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A lifecycle event of a deployment, as CodeDeploy names them (specs/codedeploy.md §4.3, §4.4).
+/// A lifecycle event of a deployment, as CodeDeploy names them (docs/protocols/codedeploy.md#which-revision-runs,
+/// docs/protocols/codedeploy.md#order-of-events).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum LifecycleEvent {
@@ -45,8 +46,8 @@ use LifecycleEvent::{
 };
 
 impl LifecycleEvent {
-    /// All events in the order of channel and CLI mode (design §5): everything is fetched and checked while the old
-    /// revision still serves.
+    /// All events in the order of channel and CLI mode (docs/development/design.md#order-of-events): everything is
+    /// fetched and checked while the old revision still serves.
     pub const ORDER: [Self; 13] = [
         DownloadBundle,
         BeforeBlockTraffic,

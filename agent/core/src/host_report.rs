@@ -1,5 +1,6 @@
-//! What a host says about itself in the store of each group that it follows (specs/rollout.md §2): derived from the state,
-//! so that nothing is said that the ledger does not hold.
+//! What a host says about itself in the store of each group that it follows
+//! (docs/protocols/rollout.md#objects-of-a-store): derived from the state, so that nothing is said that the ledger does
+//! not hold.
 
 use serde::{Deserialize, Serialize};
 

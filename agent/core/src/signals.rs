@@ -1,6 +1,7 @@
-//! Signals to CloudFormation without anyone who calls `hostler signal` (specs/asg-lifecycle.md §8): when this host is proven
-//! good, or bad for good, and what became of the signal. The journal is part of the engine's state, so that a signal is
-//! decided once and sent until somebody takes it.
+//! Signals to CloudFormation without anyone who calls `hostler signal`
+//! (docs/protocols/auto-scaling.md#cloudformation-signals): when this host is proven good, or bad for good, and what
+//! became of the signal. The journal is part of the engine's state, so that a signal is decided once and sent until
+//! somebody takes it.
 
 use std::collections::BTreeMap;
 

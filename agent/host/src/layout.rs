@@ -1,4 +1,5 @@
-//! Where everything lies: the CodeDeploy agent's on-disk layout (specs/codedeploy.md §3.1) below the state directory.
+//! Where everything lies: the CodeDeploy agent's on-disk layout (docs/protocols/codedeploy.md#files-on-disk) below the
+//! state directory.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! A CodeDeploy command service, an S3 bucket and a GitHub behind one port of loopback, from specs/codedeploy.md: it
-//! verifies signatures, signs envelopes with a certificate of its own, holds polls back, sends commands again that were
-//! not acknowledged, and breaks its answers as it is told.
+//! A CodeDeploy command service, an S3 bucket and a GitHub behind one port of loopback, from
+//! docs/protocols/codedeploy.md: it verifies signatures, signs envelopes with a certificate of its own, holds polls
+//! back, sends commands again that were not acknowledged, and breaks its answers as it is told.
 
 mod calls;
 mod envelope;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Attendant;
 
-/// Between two tries of a completion (specs/asg-lifecycle.md §12).
+/// Between two tries of a completion (docs/protocols/auto-scaling.md#completion).
 const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
 /// For hooks that may not be looked up: what the shortest hook has, and the longest that any may take.
 const UNKNOWN_TIMES: (u64, u64) = (30, 172_800);

@@ -1,5 +1,5 @@
 //! The CodeDeploy agent's own log, in its place and its form, for whoever reads or ships it
-//! (specs/codedeploy.md §7): a file a day, seven older ones.
+//! (docs/protocols/codedeploy.md#processes): a file a day, seven older ones.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

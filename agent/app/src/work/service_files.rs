@@ -1,4 +1,5 @@
-//! The files in which the CodeDeploy agent and hostler tell each other what is on the host (specs/codedeploy.md §3.1, §5).
+//! The files in which the CodeDeploy agent and hostler tell each other what is on the host
+//! (docs/protocols/codedeploy.md#files-on-disk, docs/protocols/codedeploy.md#records-of-an-install).
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write as _};

@@ -1,4 +1,4 @@
-//! The four calls of the command service that an agent makes (specs/codedeploy.md §1.2).
+//! The four calls of the command service that an agent makes (docs/protocols/codedeploy.md#calls).
 
 use std::time::Duration;
 

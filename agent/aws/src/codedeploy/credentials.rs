@@ -1,4 +1,4 @@
-//! How hosts outside EC2 sign (specs/codedeploy.md §1.4).
+//! How hosts outside EC2 sign (docs/protocols/codedeploy.md#identity).
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

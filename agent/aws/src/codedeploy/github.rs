@@ -1,4 +1,4 @@
-//! Revisions on GitHub (specs/codedeploy.md §3): the archive of one commit.
+//! Revisions on GitHub (docs/protocols/codedeploy.md#revisions): the archive of one commit.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Who this host is for the command service (specs/codedeploy.md §1.4).
+//! Who this host is for the command service (docs/protocols/codedeploy.md#identity).
 
 use aws_config::imds;
 use hostler_core::codedeploy::agent_config::OnPremises;

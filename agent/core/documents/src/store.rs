@@ -1,9 +1,9 @@
 //! The words of a store: named objects with conditional writes, as S3 has them. Two implementations share them, a
 //! directory and S3, and nothing above them can tell which one it talks to.
 //!
-//! Facts (specs/rollout.md §1): a write of one key is atomic; `If-None-Match: *` creates once, `If-Match` swaps, and a
-//! condition that does not hold changes nothing; the same bytes have the same ETag, so whoever swaps puts a counter or
-//! nonce into the object; a write whose answer was lost may have happened.
+//! Facts (docs/protocols/rollout.md#conditional-writes): a write of one key is atomic; `If-None-Match: *` creates once,
+//! `If-Match` swaps, and a condition that does not hold changes nothing; the same bytes have the same ETag, so whoever
+//! swaps puts a counter or nonce into the object; a write whose answer was lost may have happened.
 
 use std::fmt;
 use std::future::Future;

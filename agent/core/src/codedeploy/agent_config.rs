@@ -1,5 +1,5 @@
-//! The CodeDeploy agent's own configuration: codedeployagent.yml and the on-premises file (specs/codedeploy.md §1.4,
-//! §7.1).
+//! The CodeDeploy agent's own configuration: codedeployagent.yml and the on-premises file
+//! (docs/protocols/codedeploy.md#identity, docs/protocols/codedeploy.md#configuration).
 
 use std::path::PathBuf;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Failures in a row after which the wait grows no more.
 const MOST: u32 = 10;
-/// The CodeDeploy agent's factor and longest wait (specs/codedeploy.md §1.3): 10 s after the first failure, 90 s from
-/// the tenth on.
+/// The CodeDeploy agent's factor and longest wait (docs/protocols/codedeploy.md#polling): 10 s after the first failure,
+/// 90 s from the tenth on.
 const FACTOR: f64 = 1.2675;
 const LONGEST_SECONDS: f64 = 90.0;
 

@@ -1,4 +1,4 @@
-//! What is reported at the end of a command (specs/codedeploy.md §1.6).
+//! What is reported at the end of a command (docs/protocols/codedeploy.md#diagnostics).
 
 use serde::{Deserialize, Serialize};
 

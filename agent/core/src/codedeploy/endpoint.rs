@@ -1,4 +1,5 @@
-//! Where the command service is and how it is addressed (specs/codedeploy.md §1.1, §1.2).
+//! Where the command service is and how it is addressed (docs/protocols/codedeploy.md#endpoint,
+//! docs/protocols/codedeploy.md#calls).
 
 /// Regions in which the service has FIPS endpoints.
 const FIPS_REGIONS: [&str; 5] = ["us-east-1", "us-east-2", "us-west-1", "us-gov-west-1", "us-gov-east-1"];

@@ -1,4 +1,4 @@
-//! Which revision's appspec and scripts a command runs (specs/codedeploy.md §4.3).
+//! Which revision's appspec and scripts a command runs (docs/protocols/codedeploy.md#which-revision-runs).
 
 use crate::event_order::LifecycleEvent;
 

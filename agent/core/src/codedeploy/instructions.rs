@@ -1,5 +1,6 @@
-//! The files in which an agent leaves for the next one what its Install did (specs/codedeploy.md §5). They are written
-//! and read in the CodeDeploy agent's format, so that either agent can follow the other.
+//! The files in which an agent leaves for the next one what its Install did
+//! (docs/protocols/codedeploy.md#records-of-an-install). They are written and read in the CodeDeploy agent's format, so
+//! that either agent can follow the other.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

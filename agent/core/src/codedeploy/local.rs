@@ -1,4 +1,4 @@
-//! What the arguments of `codedeploy-local` mean (specs/codedeploy.md §8).
+//! What the arguments of `codedeploy-local` mean (docs/protocols/codedeploy.md#codedeploy-local).
 
 use std::path::PathBuf;
 

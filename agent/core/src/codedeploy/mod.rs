@@ -13,7 +13,7 @@
 //! backoff        how long to wait after calls that failed
 //! ```
 //!
-//! The facts are those of the CodeDeploy agent 1.8.1 (specs/codedeploy.md; its numbers are in the docstrings).
+//! The facts are those of the CodeDeploy agent 1.8.1 (docs/protocols/codedeploy.md; its numbers are in the docstrings).
 
 pub mod agent_config;
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! What a deployment is (specs/codedeploy.md §2.2).
+//! What a deployment is (docs/protocols/codedeploy.md#specification).
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -255,7 +255,8 @@ impl Specification {
 
 impl WrittenRevision {
     /// The place, and the token that reads it. Whether one is sent is decided by the token alone, as the CodeDeploy agent
-    /// does (specs/codedeploy.md §2.2): what the service writes as `Anonymous` does not say whether it sends one.
+    /// does (docs/protocols/codedeploy.md#specification): what the service writes as `Anonymous` does not say whether
+    /// it sends one.
     fn read(self, access_token: Option<String>) -> Result<(RevisionLocation, Option<Secret>), InvalidSpecification> {
         let kind = required(self.revision_type, "RevisionType")?;
         let (s3, github, local) = (self.s3_revision, self.github_revision, self.local_revision);

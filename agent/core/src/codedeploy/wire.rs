@@ -1,4 +1,4 @@
-//! The command service's requests and answers (specs/codedeploy.md §1.2): JSON 1.1, member names as they are.
+//! The command service's requests and answers (docs/protocols/codedeploy.md#calls): JSON 1.1, member names as they are.
 
 use serde::{Deserialize, Serialize};
 

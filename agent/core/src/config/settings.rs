@@ -12,7 +12,8 @@ use crate::path_rule::UnsafePaths;
 use crate::release::SigningPolicy;
 use crate::traffic::TrafficSettings;
 
-/// Seconds between two looks at a channel, unless the configuration says otherwise (specs/rollout.md §3 rule 6).
+/// Seconds between two looks at a channel, unless the configuration says otherwise
+/// (docs/protocols/rollout.md#polling-a-channel).
 pub const DEFAULT_POLL_SECONDS: u64 = 60;
 
 /// The whole configuration.

@@ -1,5 +1,5 @@
-//! What an Auto Scaling group and EC2 want of this host (specs/asg-lifecycle.md §12): launch, warm pool, Standby,
-//! termination, interruption. Looks in, decisions out; the journal is part of the engine's state.
+//! What an Auto Scaling group and EC2 want of this host (docs/protocols/auto-scaling.md#rules): launch, warm pool,
+//! Standby, termination, interruption. Looks in, decisions out; the journal is part of the engine's state.
 //!
 //! ```text
 //! target (IMDS), current (DescribeAutoScalingInstances), notices  --decide-->  change the journal

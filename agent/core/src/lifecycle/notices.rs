@@ -1,5 +1,5 @@
 //! What EC2 announces to an instance: spot interruption, rebalance recommendation, scheduled events
-//! (specs/asg-lifecycle.md §6). Text of the metadata service in, notices out.
+//! (docs/protocols/auto-scaling.md#announcements). Text of the metadata service in, notices out.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

@@ -1,4 +1,4 @@
-//! The rules of CloudWatch Logs (API model of service `logs` 2014-03-28; specs/logs.md §1).
+//! The rules of CloudWatch Logs (API model of service `logs` 2014-03-28; docs/protocols/logs.md#limits).
 
 /// Bytes of a batch: the UTF-8 bytes of its messages and [`EVENT_OVERHEAD`] for each.
 pub const BATCH_BYTES: usize = 1_048_576;

@@ -42,8 +42,8 @@ pub struct Found {
 }
 
 /// Which directories of a group of the CodeDeploy service are deleted so that `most` are left, whoever made them: the oldest,
-/// and none of `always`. It is the CodeDeploy agent's own rule (specs/codedeploy.md §3), so that the agents and
-/// codedeploy-local, whose deployments lie side by side, leave each other's as they leave their own.
+/// and none of `always`. It is the CodeDeploy agent's own rule (docs/protocols/codedeploy.md#revisions), so that the
+/// agents and codedeploy-local, whose deployments lie side by side, leave each other's as they leave their own.
 pub fn beyond(found: Vec<Found>, always: &[DeploymentId], most: usize) -> Vec<DeploymentId> {
     let too_many = found.len().saturating_sub(most);
     let mut others: Vec<Found> = found.into_iter().filter(|found| !always.contains(&found.id)).collect();

@@ -1,4 +1,5 @@
-//! Which revision a group returns to, and how much has to be done for it (design §4.4); and how it is removed.
+//! Which revision a group returns to, and how much has to be done for it (docs/development/design.md#rollback); and how
+//! it is removed.
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;

@@ -1,5 +1,5 @@
-//! Out of service and back (specs/asg-lifecycle.md §9): by the Auto Scaling group's Standby, or out of the load balancers'
-//! target groups.
+//! Out of service and back (docs/protocols/auto-scaling.md#out-of-service): by the Auto Scaling group's Standby, or out
+//! of the load balancers' target groups.
 //!
 //! ```text
 //! settings, group        --choose-->   a way, or why there is none

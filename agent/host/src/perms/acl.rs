@@ -22,9 +22,9 @@ pub(super) struct Lists {
     pub default: Option<Vec<u8>>,
 }
 
-/// The lists that the appspec's entries mean for one object of this mode (specs/codedeploy.md §5): base entries come
-/// from the mode, and where somebody is named and no mask is given, the mask is the group's bits. A default list takes
-/// the base entries that it lacks from the mode as well, and its mask from its own group entry.
+/// The lists that the appspec's entries mean for one object of this mode (docs/protocols/codedeploy.md#permissions):
+/// base entries come from the mode, and where somebody is named and no mask is given, the mask is the group's bits. A
+/// default list takes the base entries that it lacks from the mode as well, and its mask from its own group entry.
 pub(super) fn lists(entries: &[AclEntry], mode: u32, object: Object, names: &Names) -> Result<Lists, PermissionError> {
     let (default, access): (Vec<&AclEntry>, Vec<&AclEntry>) = entries.iter().partition(|entry| entry.default);
     if object == Object::File && !default.is_empty() {

@@ -53,7 +53,8 @@ async fn try_connect(setup: &Setup, drop_in: &DropIn) -> Result<CommandService, 
     Ok(service.context("the command service cannot be addressed")?)
 }
 
-/// The version that the CodeDeploy agent's package left, as the service expects it (specs/codedeploy.md §1.2).
+/// The version that the CodeDeploy agent's package left, as the service expects it
+/// (docs/protocols/codedeploy.md#calls).
 fn agent_version(setup: &Setup, drop_in: &DropIn) -> String {
     let root_dir = setup.layout.beneath_root(&drop_in.agent.root_dir);
     let beside = root_dir.parent().map(|parent| parent.join(".version"));

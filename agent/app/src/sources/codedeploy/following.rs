@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long a stop waits for the open poll. With the shipping of logs beside it a stop stays within the unit's
-/// TimeoutStopSec; the service may hold a poll for longer (specs/codedeploy.md §1.3).
+/// TimeoutStopSec; the service may hold a poll for longer (docs/protocols/codedeploy.md#polling).
 const LAST_POLL: Duration = Duration::from_secs(10);
 
 /// Why the service is not followed now, and what is still open to it.

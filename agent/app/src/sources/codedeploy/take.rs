@@ -23,7 +23,8 @@ use crate::work::chain;
 
 /// Tries of a specification before the command is left to come again.
 const TRIES: u32 = 8;
-/// Tracking files of the CodeDeploy agent that are older say nothing any more (specs/codedeploy.md §7.2).
+/// Tracking files of the CodeDeploy agent that are older say nothing any more
+/// (docs/protocols/codedeploy.md#interrupted-commands).
 pub const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes a command in; one that is known is acknowledged or reported again.

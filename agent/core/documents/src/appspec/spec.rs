@@ -1,6 +1,6 @@
 //! The appspec as it is meant: everything defaulted and checked, nothing left to interpret.
 //!
-//! Facts: specs/codedeploy.md §4.2 and
+//! Facts: docs/protocols/codedeploy.md#appspec-file and
 //! <https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure.html>.
 
 use serde::{Deserialize, Serialize};

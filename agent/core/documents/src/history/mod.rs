@@ -10,7 +10,8 @@
 //! the file → sync the file once a deployment → [`HistoryState::settled`]. At start [`reconcile`] brings file and ledger
 //! together. A number is never used twice.
 //!
-//! It proves that nobody changed records that an anchor covers, not that root told the truth (specs/signing.md, part C).
+//! It proves that nobody changed records that an anchor covers, not that root told the truth
+//! (docs/protocols/signing.md#what-it-proves).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

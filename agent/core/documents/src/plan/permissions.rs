@@ -1,7 +1,8 @@
 //! Which entry of `permissions` speaks of which object.
 //!
-//! The rules are the incumbent's (specs/codedeploy.md, Install): an object that is a file that is put in place, or a
-//! directory and then what is put in place strictly below it; `**` at any depth, other patterns for one level.
+//! The rules are the incumbent's (docs/protocols/codedeploy.md#permissions): an object that is a file that is put in
+//! place, or a directory and then what is put in place strictly below it; `**` at any depth, other patterns for one
+//! level.
 
 use std::path::Path;
 

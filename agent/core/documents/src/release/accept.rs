@@ -1,4 +1,5 @@
-//! Whether this host may follow a release: its group, its sequence, its expiry (specs/signing.md, part B).
+//! Whether this host may follow a release: its group, its sequence, its expiry
+//! (docs/protocols/signing.md#order-of-checks).
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

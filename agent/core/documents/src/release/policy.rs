@@ -48,8 +48,8 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// The named ways (specs/rollout.md §3, rule 10). CodeDeploy's configurations are names of their own, because they
-/// judge success differently.
+/// The named ways (docs/protocols/rollout.md#named-strategies). CodeDeploy's configurations are names of their own,
+/// because they judge success differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {

@@ -1,5 +1,5 @@
-//! Who signed, and whether that is enough (specs/signing.md, part B). The cryptographic check is handed in; everything
-//! around it is decided here.
+//! Who signed, and whether that is enough (docs/protocols/signing.md#signatures). The cryptographic check is handed in;
+//! everything around it is decided here.
 
 use std::fmt;
 

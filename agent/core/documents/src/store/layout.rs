@@ -1,4 +1,4 @@
-//! Where everything is in a store (specs/rollout.md §2).
+//! Where everything is in a store (docs/protocols/rollout.md#objects-of-a-store).
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Every edge case of specs/asg-lifecycle.md §12, by the real functions; and a year of a host's life.
+//! Every edge case of docs/protocols/auto-scaling.md#edge-cases, by the real functions; and a year of a host's life.
 
 mod announced;
 mod life;
