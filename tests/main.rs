@@ -6,6 +6,7 @@ mod access;
 mod architecture;
 mod backups;
 mod checks;
+mod citations;
 mod citizen;
 mod codedeploy;
 mod container;
