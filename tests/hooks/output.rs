@@ -243,8 +243,7 @@ fn the_supervisor_is_small_and_syncs_twice() {
     // A debug build has some 2 MiB of addresses to fill in at its start; the figure is the release build's (tests/bench).
     assert!(private < 4096, "{memory}");
 
-    if std::process::Command::new("strace").arg("-V").output().is_err() {
-        println!("syncs not counted: no strace");
+    if !crate::crash::strace_or_skip() {
         return;
     }
     let mut bench = Bench::new("echo x");
