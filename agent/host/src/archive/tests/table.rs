@@ -11,6 +11,7 @@ use hostler_core::bundle::BundleType;
 
 use super::support::Room;
 use crate::archive::{ArchiveError, UnpackOptions, Unpacked, detect};
+use crate::test_support::skip;
 
 /// Every program of the table that a host may lack.
 const TOOLS: &[&str] =
@@ -70,9 +71,7 @@ fn has(tool: &str) -> bool {
 /// The tools of a command that are not here. Where everything must be checked, none may be missing.
 fn missing(command: &str) -> Option<&'static str> {
     let words = || command.split(|c: char| !c.is_ascii_alphanumeric());
-    let missing = TOOLS.iter().copied().find(|tool| words().any(|word| word == *tool) && !has(tool));
-    assert!(missing.is_none() || std::env::var_os("CI").is_none(), "{missing:?} is not installed");
-    missing
+    TOOLS.iter().copied().find(|tool| words().any(|word| word == *tool) && !has(tool))
 }
 
 fn tree(room: &Path) {
@@ -150,8 +149,9 @@ fn every_row_of_the_table_is_as_it_says() {
     let mut compared = 0;
     for row in &rows {
         let needs_root = row.command.starts_with("setcap") && !nix::unistd::geteuid().is_root();
-        if needs_root || missing(&row.command).is_some() {
-            println!("skipped: {}", row.command);
+        let missing = if needs_root { Some("root") } else { missing(&row.command) };
+        if let Some(missing) = missing {
+            skip(format_args!("{}: there is no {missing}", row.command));
             skipped += 1;
             continue;
         }
