@@ -246,7 +246,10 @@ fn journals_in_directories_of_another_user_are_not_obeyed() {
     put(&service, "v2.tgz", &Bundle::new(&host, "v2").app().hook("BeforeInstall", "exit 1").write());
     service.deploy(&specification("d-FAILED002", "web", s3("v2.tgz", "tgz")), &["DownloadBundle", "BeforeInstall"]);
     assert_eq!(service.report_of("d-FAILED002", "BeforeInstall").status, "Failed");
-    running.kill();
+    // It has ended for the agent too, which may come after the report.
+    running.says("deployment failed");
+    host.run(&["stop"]).with_code(0);
+    running.end();
     // The user's own journal under the name of the deployment that failed: to be undone is what the other one installed.
     let group = deployment_root(&host, "0000-web");
     let [good, failed] =
