@@ -20,6 +20,9 @@ mod idle;
 mod logs;
 mod many_files;
 mod plan;
+#[path = "../support/requirement.rs"]
+#[allow(dead_code)]
+mod requirement;
 mod s3;
 #[path = "../support/s3_front.rs"]
 #[allow(dead_code)]
@@ -35,6 +38,8 @@ mod unpack;
 mod update;
 
 use std::process::ExitCode;
+
+use requirement::skip;
 
 /// One figure by its name; true if it is within its bounds.
 type Figure = fn() -> bool;

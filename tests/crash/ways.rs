@@ -73,7 +73,8 @@ impl Site {
         while let Some(directory) = ahead.pop() {
             for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
                 match entry.is_dir() {
-                    true => ahead.push(entry),
+                    // A group's name is a link to its directory.
+                    true => ahead.extend((!entry.is_symlink()).then_some(entry)),
                     false => found.extend((entry.file_name().unwrap() == name).then_some(entry)),
                 }
             }
