@@ -164,6 +164,39 @@ fn what_was_deployed_without_a_daemon_is_shipped_by_the_next_one() {
 }
 
 #[test]
+fn what_an_older_agent_shipped_is_not_shipped_again_when_its_directory_gets_another_name() {
+    let service = LogsService::start();
+    let agent = Agent::new(&service, "  agent: false\n");
+    // The directory of an older agent, which is used as it is until the next start.
+    let named = agent.host.state().join("deployment-root/shop~web");
+    fs::create_dir_all(&named).unwrap();
+    let deploy = |version: &str| {
+        let says = format!("echo {version} says this once");
+        agent.host.release(&Bundle::new(&agent.host, version).app().hook("AfterInstall", &says).write(), &[]);
+        let shipped = |status: &serde_json::Value| {
+            let stream = format!("i-1/{}", status["installed"]["deployment"].as_str().unwrap_or_default());
+            service.messages(&stream).iter().any(|line| line.contains(&format!("[stdout]{version} says this once")))
+        };
+        let status = agent.host.status_when("its output is shipped", |status| shipped(status));
+        format!("i-1/{}", status["installed"]["deployment"].as_str().unwrap())
+    };
+    let first = agent.start();
+    let stream = deploy("v1");
+    agent.host.ok(&["stop"]);
+    first.end().with_code(0);
+    let before = service.messages(&stream);
+    assert!(named.is_dir() && !named.is_symlink());
+
+    let second = agent.start();
+    assert!(named.is_symlink(), "it has its name of today");
+    deploy("v2");
+    agent.host.ok(&["stop"]);
+    second.end().with_code(0);
+    assert_eq!(service.messages(&stream), before);
+    service.assert_nothing_wrong();
+}
+
+#[test]
 fn what_is_destroyed_before_it_is_delivered_is_counted_logged_and_shown() {
     let service = LogsService::start();
     let agent = Agent::new(&service, APP);

@@ -155,7 +155,7 @@ fn keeps_files(journal: &Path) -> bool {
 fn remove_forgotten_groups(setup: &Setup, state: &State, removed: &mut Removed) -> Result<(), Failure> {
     let root = setup.layout.deployment_root();
     // With the links by which people find them.
-    let places = |group: &Group| [setup.layout.group(&group.key), root.join(group.key.id())];
+    let places = |group: &Group| [setup.layout.group(&group.key), setup.layout.named_group(&group.key)];
     let known: BTreeSet<PathBuf> = state.groups.values().flat_map(places).collect();
     for path in entries(&root)? {
         if !known.contains(&path) {

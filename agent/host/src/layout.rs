@@ -101,6 +101,11 @@ impl Layout {
         }
     }
 
+    /// Where people look for a group's directory: a link to it, but for groups of the CodeDeploy service.
+    pub fn named_group(&self, key: &GroupKey) -> PathBuf {
+        self.root_of(key).join(key.id())
+    }
+
     /// The packed bundles of a group: the one that is kept, and the one that is being fetched. Beside the group's
     /// directory where the CodeDeploy agent counts what is in it.
     pub fn bundles(&self, key: &GroupKey) -> PathBuf {

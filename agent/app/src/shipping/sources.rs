@@ -113,8 +113,7 @@ pub fn files(setup: &Setup, settings: &LogSettings, names: &Names) -> Result<Vec
 pub fn follow_deployments(tail: &mut Tail, setup: &Setup, settings: &LogSettings, names: &Names, state: &State) {
     let Some(target) = &settings.deployments else { return };
     for group in state.groups.values() {
-        let pattern = setup.layout.group(&group.key).join("*/logs/scripts.log");
-        if let Err(error) = follow_group(tail, &pattern.display().to_string(), target, names, &group.key) {
+        if let Err(error) = follow_group(tail, setup, target, names, &group.key) {
             log::error!(error:%; "a group's logs cannot be followed");
         }
     }
@@ -122,16 +121,20 @@ pub fn follow_deployments(tail: &mut Tail, setup: &Setup, settings: &LogSettings
 
 fn follow_group(
     tail: &mut Tail,
-    pattern: &str,
+    setup: &Setup,
     target: &Target,
     names: &Names,
     key: &hostler_core::ids::GroupKey,
 ) -> Result<(), hostler_host::tail::BadSource> {
-    let mut file = FileSettings::new(pattern, target.clone());
+    const LOGS: &str = "*/logs/scripts.log";
+    let pattern = setup.layout.group(key).join(LOGS);
+    let mut file = FileSettings::new(&pattern.display().to_string(), target.clone());
     file.rules.datetime_format = Some(SCRIPTS_LOG_TIME.to_owned());
     let names =
         names.clone().with("application", key.application.as_str()).with("deployment_group", key.group.as_str());
     let source = FileSource::new(&file, names, &TimeZone::system())?;
+    // An older agent's positions have that name, and what it shipped is not shipped again.
+    let source = source.known_as(&setup.layout.named_group(key).join(LOGS));
     tail.follow(source.of_deployments(), clock::now_ms());
     Ok(())
 }

@@ -66,7 +66,7 @@ impl FileSource {
         let files = PathPattern::new(&settings.file).map_err(bad(&settings.file))?;
         let exclude = settings.exclude.iter().map(|text| Pattern::new(text).map_err(bad(text)));
         Ok(Self {
-            key: format!("file:{}", settings.file),
+            key: key(&settings.file),
             pattern: settings.file.clone(),
             files: Arc::new(files),
             exclude: exclude.collect::<Result<_, _>>()?,
@@ -77,6 +77,13 @@ impl FileSource {
             gather_ms: settings.gather_ms,
             of_deployments: false,
         })
+    }
+
+    /// The same under the name of another pattern in the positions: files whose directory was renamed go on where they were.
+    #[must_use]
+    pub fn known_as(mut self, pattern: &Path) -> Self {
+        self.key = key(&pattern.display().to_string());
+        self
     }
 
     /// The same for logs in `DEPLOYMENT/logs/`, whose names have the placeholder `{deployment_id}`.
@@ -111,6 +118,10 @@ impl FileSource {
         let (group, stream) = names_of(&self.target, &names);
         StreamName { group, stream, wish: self.target.group.clone() }
     }
+}
+
+fn key(pattern: &str) -> String {
+    format!("file:{pattern}")
 }
 
 /// A target's group and stream, as the service takes them.
