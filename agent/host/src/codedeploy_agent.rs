@@ -25,13 +25,23 @@ pub struct RunningAgent {
     pub pid: u32,
 }
 
-/// The CodeDeploy agent that runs, by its pid file and, with `anywhere`, by the names of all processes. A pid that by
-/// now belongs to another program is not taken for it.
-pub fn running(pid_file: &Path, anywhere: bool) -> Option<RunningAgent> {
+/// The CodeDeploy agent that runs, by its pid file and by the names of the processes that `users` started. A pid that by
+/// now belongs to another program is not taken for it. Every user can give a process the agent's name: those of other users
+/// do not count, or each of them could keep this host from being served.
+pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     let written = small(pid_file).and_then(|text| text.trim().parse::<u32>().ok());
     let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
-    let named = processes().filter(|_| anywhere).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    written.into_iter().chain(named).find(|pid| is_the_agent(*pid)).map(|pid| RunningAgent { pid })
+    let pids = processes().filter(|_| !users.is_empty()).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let named = pids.filter(|pid| is_the_agent(*pid) && started_by(*pid).is_some_and(|uid| users.contains(&uid)));
+    written.into_iter().filter(|pid| is_the_agent(*pid)).chain(named).next().map(|pid| RunningAgent { pid })
+}
+
+/// Who started a process: its real user, which programs with the set-user-ID bit keep. The owner of its directory in /proc
+/// says less: a process can make that root (proc(5)).
+fn started_by(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The text of a file of one line; `None` where there is none, or something else.
@@ -157,21 +167,27 @@ mod tests {
     fn a_pid_file_counts_only_while_its_process_is_the_agent() {
         let directory = tempfile::tempdir().unwrap();
         let pid_file = directory.path().join("codedeploy-agent.pid");
-        assert_eq!(running(&pid_file, false), None);
+        assert_eq!(running(&pid_file, &[]), None);
         let mut agent = Command::new("sleep").arg0("codedeploy-agent: master 1").arg("600").spawn().unwrap();
         fs::write(&pid_file, format!("{}\n", agent.id())).unwrap();
         // Its arguments appear a moment after its program.
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while running(&pid_file, false) != Some(RunningAgent { pid: agent.id() }) {
+        while running(&pid_file, &[]) != Some(RunningAgent { pid: agent.id() }) {
             assert!(std::time::Instant::now() < deadline, "it is not found");
             std::thread::yield_now();
         }
+        // By its name alone it counts where it is one of those users' own.
+        let own = nix::unistd::getuid().as_raw();
+        let nowhere = directory.path().join("none");
+        let found = running(&nowhere, &[own]);
+        assert!(found.is_some(), "this one, or another test's");
+        assert_eq!(running(&nowhere, &[u32::MAX]), None, "a process of another user is not the agent");
         agent.kill().unwrap();
         agent.wait().unwrap();
-        assert_eq!(running(&pid_file, false), None, "it has ended");
+        assert_eq!(running(&pid_file, &[]), None, "it has ended");
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
         fs::write(&pid_file, other.id().to_string()).unwrap();
-        assert_eq!(running(&pid_file, false), None, "the pid is another program's");
+        assert_eq!(running(&pid_file, &[]), None, "the pid is another program's");
         other.kill().unwrap();
         other.wait().unwrap();
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::RunningAgent;
 use hostler_host::codedeploy_agent::{self, running};
+use hostler_host::users;
 
 use super::Following;
 use crate::drop_in::DropIn;
@@ -33,8 +34,14 @@ pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Fa
 /// The CodeDeploy agent that runs on this host.
 pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
     // Under another root only its own pid file counts: the processes are the machine's.
-    let anywhere = setup.layout.root() == Path::new("/");
-    running(&drop_in.pid_file(&setup.layout), anywhere)
+    let users = if setup.layout.root() == Path::new("/") { users_of_the_agent(drop_in) } else { Vec::new() };
+    running(&drop_in.pid_file(&setup.layout), &users)
+}
+
+/// Whose process the CodeDeploy agent can be: root's, or the user's that its configuration names.
+fn users_of_the_agent(drop_in: &DropIn) -> Vec<u32> {
+    let named = drop_in.agent.user.as_ref().and_then(|name| users::lookup(name).ok());
+    [0, users::own_uid()].into_iter().chain(named.map(|user| user.uid)).collect()
 }
 
 /// The CodeDeploy agent that runs and goes on: a verb of its program (`codedeploy-agent status`) has its name for a moment.
