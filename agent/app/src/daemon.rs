@@ -5,7 +5,7 @@ mod ears;
 mod watchdog;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::InstanceId;
@@ -244,6 +244,7 @@ async fn leave<R>(
     (shipping, following): (Option<Shipping>, Following),
     configuration: &Configuration<R>,
 ) -> Result<(), Failure> {
+    let began = Instant::now();
     let ship = async {
         if let Some(shipping) = shipping {
             shipping.finish().await;
@@ -251,14 +252,20 @@ async fn leave<R>(
     };
     // A command that the open poll brings is written by the engine, which goes on until then.
     tokio::join!(ship, following.end());
-    let deadline = Duration::from_secs(configuration.live.now().limits.drain_seconds);
-    match tokio::time::timeout(deadline, session.drain()).await {
+    let bound = Duration::from_secs(configuration.live.now().limits.drain_seconds);
+    match tokio::time::timeout(left_of(bound, began.elapsed()), session.drain()).await {
         Ok(drained) => drained,
         Err(_) => {
-            log::warn!("the step that is going on has not ended within {deadline:?}; the next start takes it up");
+            log::warn!("the step that is going on has not ended within {bound:?}; the next start takes it up");
             Ok(())
         }
     }
+}
+
+/// How long the step that is going on is still waited for: the bound is for all of the stop, or the service manager would
+/// kill an agent that had waited for a poll before (the unit's TimeoutStopSec). An idle engine ends at once.
+fn left_of(bound: Duration, passed: Duration) -> Duration {
+    bound.saturating_sub(passed).max(Duration::from_secs(1))
 }
 
 /// The configuration that is in force and how it is read again.
@@ -346,5 +353,25 @@ async fn show_state(
         if changed.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_core::limits::Limits;
+
+    use super::*;
+
+    #[test]
+    fn a_stop_that_waited_for_a_poll_ends_within_the_units_patience_all_the_same() {
+        let unit = include_str!("../../../systemd/hostler.service");
+        let patience = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+        let patience = Duration::from_secs(patience.parse().unwrap());
+        let bound = Duration::from_secs(Limits::default().drain_seconds);
+        for waited in [0, 10, 24, 25, 26].map(Duration::from_secs) {
+            let left = left_of(bound, waited);
+            assert!(waited + left < patience && !left.is_zero(), "{waited:?} and {left:?}");
+        }
+        assert_eq!(left_of(bound, Duration::ZERO), bound);
     }
 }
