@@ -211,6 +211,32 @@ fn a_revision_with_such_a_script_that_was_let_in_before_is_returned_to() {
 }
 
 #[test]
+fn a_revision_with_a_tag_that_was_let_in_before_is_stopped_and_returned_to() {
+    let host = installed();
+    // As if an earlier version, which passed tags by, had let it in; Rails writes such a one.
+    let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
+    let kept = host.deployment(&id).join("deployment-archive/appspec.yml");
+    let text = fs::read_to_string(&kept).unwrap();
+    let tagged = text.replace("\nhooks:", "\nhooks: !ruby/hash:ActiveSupport::HashWithIndifferentAccess");
+    assert_ne!(tagged, text);
+    write(&kept, &tagged);
+    let bundle = Bundle::new(&host, "v2").app().hook("AfterInstall", "exit 1").write();
+    host.clear_hook_lines();
+    host.deploy(&bundle, &[]).with_code(1);
+    let lines = host.hook_lines();
+    assert!(lines.contains(&"v1 ApplicationStop".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"v1 ApplicationStart".to_owned()), "{lines:?}");
+    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.status()["condition"], "rolled_back", "{}", host.status());
+    // A new bundle is not let in with it.
+    let bundle = Bundle::new(&host, "v3").app().all_hooks().write();
+    let own = bundle.join("appspec.yml");
+    write(&own, &fs::read_to_string(&own).unwrap().replace("\nhooks:", "\nhooks: !ruby/hash:Hash"));
+    host.deploy(&bundle, &[]).with_code(1).saying(&["DownloadBundle", "unknown-tag"]);
+    assert_eq!(version(&host), "v1\n");
+}
+
+#[test]
 fn an_immutable_file_stops_nothing_until_a_hook_may_free_it() {
     if !root_or_skip("chattr") {
         return;

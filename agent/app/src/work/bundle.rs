@@ -11,7 +11,7 @@ use hostler_core::appspec::codes::Code;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_archive, lint_bundle, lint_host};
 use hostler_core::appspec::spec::{AppSpec, FileMapping};
-use hostler_core::appspec::{self, AppspecName};
+use hostler_core::appspec::{self, AppspecName, Reading};
 use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::WorkFailure;
@@ -69,7 +69,7 @@ pub fn read_kept_appspec(
     wanted: AppspecName<'_>,
     limits: &Limits,
 ) -> Result<ReadAppspec, WorkFailure> {
-    usable_before(diagnose_bundle(archive, listing, wanted, limits)?, listing)
+    usable_before(diagnose_kept_bundle(archive, listing, wanted, limits)?, listing)
 }
 
 /// The appspec, if it can be used.
@@ -80,8 +80,8 @@ fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, Work
     usable_but_for(found, listing, |_| false)
 }
 
-/// The appspec of a bundle that was let in before: a fault that only its scripts show, and that an earlier version of
-/// hostler let pass, must neither keep a host from returning to it nor take its other scripts from it.
+/// The appspec of a bundle that was let in before ([`diagnose_kept_bundle`]): a fault that only its scripts show, and that an
+/// earlier version of hostler let pass, must neither keep a host from returning to it nor take its other scripts from it.
 ///
 /// # Errors
 /// It is wrong; the message shows the lines.
@@ -226,6 +226,29 @@ pub fn diagnose_bundle(
     wanted: AppspecName<'_>,
     limits: &Limits,
 ) -> Result<Diagnosed, NoAppspec> {
+    diagnose_with(appspec::read, archive, listing, wanted, limits)
+}
+
+/// The same for a bundle that was let in before; see [`appspec::read_again`].
+///
+/// # Errors
+/// As [`diagnose_bundle`].
+pub fn diagnose_kept_bundle(
+    archive: &Path,
+    listing: &BundleListing,
+    wanted: AppspecName<'_>,
+    limits: &Limits,
+) -> Result<Diagnosed, NoAppspec> {
+    diagnose_with(appspec::read_again, archive, listing, wanted, limits)
+}
+
+fn diagnose_with(
+    read: fn(&str, &[u8], &Limits) -> Reading,
+    archive: &Path,
+    listing: &BundleListing,
+    wanted: AppspecName<'_>,
+    limits: &Limits,
+) -> Result<Diagnosed, NoAppspec> {
     let names = wanted.candidates();
     let is_file =
         |name: &&String| matches!(listing.get(Path::new(name)).map(|e| &e.kind), Some(EntryKind::File { .. }));
@@ -234,7 +257,7 @@ pub fn diagnose_bundle(
     };
     let bytes = head(&archive.join(name), limits.appspec_bytes as u64 + 1)
         .map_err(|e| NoAppspec { message: format!("cannot read {name} of the bundle: {e}"), unreadable: true })?;
-    let reading = appspec::read(name, &bytes, limits);
+    let reading = read(name, &bytes, limits);
     let (mut diagnostics, spec) = (reading.diagnostics, reading.spec);
     if let Some(read) = &spec {
         let heads = script_heads(archive, read, listing);

@@ -11,7 +11,7 @@ use hostler_host::archive::{self, ArchiveError};
 use nix::libc::ELOOP;
 
 use crate::setup::Setup;
-use crate::work::bundle::{diagnose_bundle, usable_before};
+use crate::work::bundle::{diagnose_kept_bundle, usable_before};
 use crate::work::{chain, fail};
 
 /// The hooks, or why they are left out. That the old revision's bundle is gone or broken must not block every later
@@ -34,7 +34,7 @@ pub fn old_hooks(setup: &Setup, group: &Group) -> Result<(Vec<EventHooks>, Optio
         Err(error) => return left_out(chain(&error)),
     };
     let name = AppspecName::or_usual(group.appspec_name_of(&installed.archive));
-    match diagnose_bundle(&archive, &listing, name, &setup.limits) {
+    match diagnose_kept_bundle(&archive, &listing, name, &setup.limits) {
         Ok(found) => match usable_before(found, &listing) {
             Ok(read) => Ok((read.spec.hooks, None)),
             Err(failure) => left_out(failure.message),

@@ -168,7 +168,8 @@ fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec
     let Some((name, bytes)) = found else {
         return Err(NoHooks::Broken(format!("there is no {} in {}", names.join(" or "), archive.display())));
     };
-    let reading = appspec::read(name, &bytes, limits);
+    // DownloadBundle let it in, hostler's or the CodeDeploy agent's.
+    let reading = appspec::read_again(name, &bytes, limits);
     match reading.spec {
         Some(spec) => Ok(spec.hooks),
         None => Err(NoHooks::Broken(diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(&bytes)))),

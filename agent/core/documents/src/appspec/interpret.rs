@@ -7,18 +7,18 @@ use super::diagnose::{Findings, quoted};
 use super::scalar::{Resolved, resolve};
 use super::source::{decode, glued, notes, syntax};
 use super::spec::{AppSpec, FileExistsBehavior, FileMapping};
-use super::{Reading, extension, hooks, keys, lint, permissions};
+use super::{Reading, Use, extension, hooks, keys, lint, permissions};
 use crate::limits::Limits;
 use crate::yaml::{self, Entry, Mapping, Node, Position, Scalar, Value};
 
-pub(super) fn read(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
+pub(super) fn read(name: &str, bytes: &[u8], limits: &Limits, use_of: Use) -> Reading {
     let mut findings = Findings::new(name, limits.diagnostics);
-    let spec = interpret(bytes, limits, &mut findings);
+    let spec = interpret(bytes, limits, use_of, &mut findings);
     let spec = spec.filter(|_| !findings.has_errors());
     Reading { spec, diagnostics: findings.into_list() }
 }
 
-fn interpret(bytes: &[u8], limits: &Limits, findings: &mut Findings) -> Option<AppSpec> {
+fn interpret(bytes: &[u8], limits: &Limits, use_of: Use, findings: &mut Findings) -> Option<AppSpec> {
     let text = decode(bytes, limits, findings)?;
     let document = match yaml::parse(text, limits) {
         Ok(document) => document,
@@ -27,7 +27,7 @@ fn interpret(bytes: &[u8], limits: &Limits, findings: &mut Findings) -> Option<A
             return None;
         }
     };
-    notes(&document, findings);
+    notes(&document, use_of, findings);
     let root = document.root.filter(|root| !root.is_null());
     let Some(root) = root else {
         let message = "the appspec is empty";

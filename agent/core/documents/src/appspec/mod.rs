@@ -41,7 +41,23 @@ pub struct Reading {
 ///
 /// Never panics and always ends, whatever the bytes; `limits` bounds size, nesting, aliases and diagnostics.
 pub fn read(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
-    interpret::read(name, bytes, limits)
+    interpret::read(name, bytes, limits, Use::New)
+}
+
+/// Reads the appspec of a bundle that was let in before, as [`read`] does. A host must be able to stop what it runs and to
+/// return to what it ran: what only earlier versions of hostler, and the CodeDeploy agent, let pass is a warning, and means
+/// what it meant to them.
+pub fn read_again(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
+    interpret::read(name, bytes, limits, Use::Again)
+}
+
+/// What an appspec is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Whether its bundle is let in.
+    New,
+    /// To go on with a bundle that was let in.
+    Again,
 }
 
 /// Which appspec of a bundle is meant.

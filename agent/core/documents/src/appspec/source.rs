@@ -2,7 +2,7 @@
 
 use super::codes::Code;
 use super::diagnose::{Findings, quoted};
-use super::keys;
+use super::{Use, keys};
 use crate::limits::Limits;
 use crate::yaml::{Document, Note, Position, YamlError, YamlProblem};
 
@@ -110,7 +110,12 @@ pub(super) fn glued(text: &str) -> Option<(&str, &str)> {
     (known && value.starts_with(|c: char| !c.is_whitespace())).then_some((key, value))
 }
 
-pub(super) fn notes(document: &Document, findings: &mut Findings) {
+fn unknown_tag(tag: &str, at: Position, findings: &mut Findings) {
+    let message = format!("the tag {} makes something else of this than an appspec holds", quoted(tag));
+    findings.add(Code::UnknownTag, Some(at), message).help("remove the tag, and write plain lists, keys and text");
+}
+
+pub(super) fn notes(document: &Document, use_of: Use, findings: &mut Findings) {
     for note in &document.notes {
         match note {
             Note::DuplicateKey { key, first, again } => {
@@ -130,12 +135,11 @@ pub(super) fn notes(document: &Document, findings: &mut Findings) {
                     .add(Code::Aliases, Some(*at), message)
                     .help("write the values out if that agent reads the file too");
             }
-            Note::Tag { tag, at } => {
-                let message = format!("the tag {} makes something else of this than an appspec holds", quoted(tag));
-                findings
-                    .add(Code::UnknownTag, Some(*at), message)
-                    .help("remove the tag, and write plain lists, keys and text");
+            Note::Tag { tag, at } if use_of == Use::Again => {
+                // Earlier versions passed it by.
+                findings.harmless(|findings| unknown_tag(tag, *at, findings));
             }
+            Note::Tag { tag, at } => unknown_tag(tag, *at, findings),
             Note::BeforeMerge { key, at, merge } => {
                 let message = format!("{} is written before `<<`, which brings another value for it", quoted(key));
                 findings

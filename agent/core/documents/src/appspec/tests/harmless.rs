@@ -74,6 +74,14 @@ fn tags_that_change_what_they_stand_before_are_refused_with_line_and_tag() {
         let of_tag = of_tag.unwrap_or_else(|| panic!("{body}: {found:?}"));
         assert!(of_tag.message.contains(&format!("`{tag}`")), "{body}: {}", of_tag.message);
         assert!(of_tag.at.unwrap().line >= 3 && of_tag.help.is_some(), "{body}: {of_tag:?}");
+        // A bundle that was let in before is read as it was read then: with the tag it says what it says without.
+        let text = |body: &str| format!("version: 0.0\nos: linux\n{body}");
+        let again = |body: &str| read_again("appspec.yml", text(body).as_bytes(), &Limits::default());
+        let tag = if body.contains("!<") { "!<tag:yaml.org,2002:set>" } else { tag };
+        let (with, without) = (again(body), again(&body.replace(tag, "")));
+        assert_eq!(with.spec.is_some(), without.spec.is_some(), "{body}: {with:?}");
+        let of_tag = with.diagnostics.iter().find(|found| found.code == Code::UnknownTag);
+        assert_eq!(of_tag.map(|found| found.severity), Some(Severity::Warning), "{body}: {with:?}");
     }
     // Those that say what is there anyway, and those that nobody knows, are left out by every reader.
     for body in ["files: !!seq []\n", "hooks: !!map {}\n", "files: !own []\n", "hostler: {environment: {A: !!str 1}}\n"]
