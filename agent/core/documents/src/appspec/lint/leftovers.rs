@@ -12,7 +12,7 @@ const NAMED: usize = 3;
 /// Looks for files of editors and version control, for caches, and for what macOS adds.
 pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
     let mut named = Vec::new();
-    let mut number = 0_usize;
+    let (mut number, mut from_macos) = (0_usize, false);
     let mut last: Option<&Path> = None;
     for path in listing.entries().iter().map(|entry| entry.path.as_path()) {
         // What lies in one follows it at once, and is not told by itself.
@@ -21,6 +21,7 @@ pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
         }
         last = Some(path);
         number += 1;
+        from_macos |= is_of_macos(path);
         if named.len() < NAMED {
             named.push(quoted(&path.to_string_lossy()));
         }
@@ -33,19 +34,26 @@ pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
         more => format!(" and {more} more"),
     };
     let message = format!("the bundle holds what an application seldom needs: {}{more}", named.join(", "));
-    findings.add(Code::Leftovers, None, message).help(
-        "leave it out of the bundle (`git archive`, `tar --exclude`, `zip -x`); macOS adds `._` files and `__MACOSX` unless \
-         COPYFILE_DISABLE=1 is set and `zip -X` is used",
-    );
+    let mut help = "leave it out of the bundle (`git archive`, `tar --exclude`, `zip -x`)".to_owned();
+    if from_macos {
+        help += "; macOS adds `._` files and `__MACOSX` unless COPYFILE_DISABLE=1 is set and `zip -X` is used";
+    }
+    findings.add(Code::Leftovers, None, message).help(help);
 }
 
 fn is_leftover(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let parent = path.parent().and_then(Path::file_name);
-    matches!(name, ".git" | ".svn" | ".hg" | ".DS_Store" | "Thumbs.db" | "__MACOSX")
+    matches!(name, ".git" | ".svn" | ".hg" | ".DS_Store" | "Thumbs.db")
+        || is_of_macos(path)
         || name == ".cache" && parent.is_some_and(|parent| parent == "node_modules")
-        || name.starts_with("._") && name.len() > 2
         || name.ends_with('~') && name.len() > 1
         || name.ends_with(".swp")
         || name.len() > 2 && name.starts_with('#') && name.ends_with('#')
+}
+
+/// What the archivers of macOS make of a file's attributes there.
+fn is_of_macos(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name == "__MACOSX" || name.starts_with("._") && name.len() > 2)
 }
