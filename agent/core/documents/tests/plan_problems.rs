@@ -83,7 +83,9 @@ fn all_faults_of_a_bundle_are_told_at_once_with_their_places() {
     assert!(problems.iter().all(|p| p.fact == Fact::Bundle && !p.hint.is_empty()));
     let text = problems[0].to_string();
     assert!(
-        text.starts_with("line 1, column 5: the bundle does not hold the source \"nothing\" (source_missing); "),
+        text.starts_with(
+            "appspec line 1, column 5: the bundle does not hold the source \"nothing\" (source_missing); "
+        ),
         "{text}"
     );
 }

@@ -175,7 +175,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = self.at {
-            write!(f, "line {}, column {}: ", at.line, at.column)?;
+            write!(f, "appspec line {}, column {}: ", at.line, at.column)?;
         }
         write!(f, "{} ({}); {}", self.message, self.code.as_str(), self.hint)
     }

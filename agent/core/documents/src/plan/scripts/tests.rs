@@ -65,8 +65,8 @@ fn an_unknown_user_is_told_once_for_the_first_script_that_needs_it() {
     let appspec = "hooks:\n  BeforeInstall:\n    - {location: a.sh}\n  ApplicationStart:\n    - {location: a.sh, runas: web}\n    \
                    - {location: a.sh, runas: gone}\n    - {location: b.sh, runas: gone}\n    - {location: b.sh, runas: gone, sudo: true}\n";
     let bundle = bundle_of(appspec, 0o755, &[("a.sh", 0o755, SH), ("b.sh", 0o755, SH)]);
-    let expected = "line 8, column 18: the user \"gone\", whom the script \"a.sh\" runs as, is unknown on this host \
-                    (unknown_user); create the user when the image is made, or in BeforeInstall with `hostler: \
+    let expected = "appspec line 8, column 18: the user \"gone\", whom the script \"a.sh\" runs as, is unknown on this \
+                    host (unknown_user); create the user when the image is made, or in BeforeInstall with `hostler: \
                     {install: {recheck_after: BeforeInstall}}`, or correct the name";
     assert_eq!(bundle.told(SYSTEM, &host()), [(expected.to_owned(), Remedy::EarlierScript)]);
     let questions = bundle.scripts(SYSTEM).questions();
@@ -158,8 +158,8 @@ fn a_script_of_before_install_cannot_use_what_the_install_brings() {
     let appspec = "files:\n  - {source: /, destination: /srv/app}\nhooks:\n  BeforeInstall:\n    - {location: a.sh}\n";
     let bundle = bundle_of(appspec, 0o755, &[("a.sh", 0o755, "#!/srv/app/run\n"), ("run", 0o755, SH)]);
     assert_eq!(bundle.codes(SYSTEM, &host()), [("interpreter_missing", Remedy::Nothing)]);
-    let expected = "line 7, column 18: this host has no \"/srv/app/run\", which the script \"a.sh\" is run with \
-                    (interpreter_missing); install it when the image is made, or correct the first line of the script";
+    let expected = "appspec line 7, column 18: this host has no \"/srv/app/run\", which the script \"a.sh\" is run \
+                    with (interpreter_missing); install it when the image is made, or correct the first line of the script";
     assert_eq!(bundle.told(SYSTEM, &host())[0].0, expected);
 }
 
@@ -195,8 +195,8 @@ fn a_script_that_its_user_may_not_reach_or_read_is_told_with_what_is_closed() {
 fn a_mount_that_executes_nothing_is_told_where_there_are_scripts() {
     let facts = ScriptFacts { noexec: Some("/var".into()), ..host() };
     let bundle = bundle_of("hooks:\n  AfterInstall:\n    - {location: a.sh}\n", 0o755, &[("a.sh", 0o755, SH)]);
-    let expected = "line 5, column 18: bundles are unpacked on /var, which is mounted noexec: none of their scripts can \
-                    start (noexec_mount); run `mount -o remount,exec /var`, or have the agent's state on another mount";
+    let expected = "appspec line 5, column 18: bundles are unpacked on /var, which is mounted noexec: none of their \
+                    scripts can start (noexec_mount); run `mount -o remount,exec /var`, or have the agent's state on another mount";
     assert_eq!(bundle.told(SYSTEM, &facts), [(expected.to_owned(), Remedy::Nothing)]);
     assert_eq!(bundle_of("files: []\n", 0o755, &[]).told(SYSTEM, &facts), []);
 }
