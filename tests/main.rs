@@ -5,6 +5,7 @@
 mod access;
 mod architecture;
 mod backups;
+mod capabilities;
 mod checks;
 mod citations;
 mod citizen;

@@ -1,13 +1,11 @@
 //! What was done to entries so that they could be taken: the first entry and a number for each kind, however many there are.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use hostler_core::bundle::{Adaptation, Adapted, BundleListing};
 use nix::sys::stat::SFlag;
-use rustix::io::Errno;
 
 use super::error::ArchiveError;
 use super::walk::{file_type, walk};
@@ -59,8 +57,5 @@ const CAPABILITY: &str = "security.capability";
 
 /// Whether the file has capabilities. A file system without extended attributes has none.
 pub(super) fn has_capabilities(file: BorrowedFd<'_>) -> bool {
-    let mut none: [u8; 0] = [];
-    // With an empty buffer the kernel tells the length alone.
-    let length: Result<usize, Errno> = rustix::fs::fgetxattr(file, OsStr::new(CAPABILITY), &mut none);
-    length.is_ok_and(|length| length > 0)
+    rustix::fs::fgetxattr_query(file, CAPABILITY).is_ok_and(|length| length > 0)
 }
