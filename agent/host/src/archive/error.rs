@@ -285,6 +285,11 @@ impl ArchiveError {
         Self::Damaged { place, problem: problem.into(), source: None }
     }
 
+    /// The most usual damage: a download or a copy was broken off. `part` says in what.
+    pub(super) fn cut_short(place: Place, part: &str) -> Self {
+        Self::damaged(place, format!("the archive is cut short{part}; bring it here whole, or pack it again"))
+    }
+
     pub(super) fn host(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Host { action, path: path.to_owned(), source: source.into() }
     }

@@ -110,7 +110,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         }
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         let last = || String::from_utf8_lossy(&self.last_path).into_owned();
         match self.position_kind {
             PositionKind::Headers if self.last_path.is_empty() => Place::Beginning,
@@ -161,7 +161,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         let mut left = bytes;
         while left > 0 {
             match self.advance(left, &mut take)? {
-                0 => return Err(self.damaged("the archive is cut short")),
+                0 => return Err(ArchiveError::cut_short(self.place(), "")),
                 count => left -= count,
             }
         }
@@ -184,7 +184,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
                 0 if self.position < BLOCK_BYTES as u64 => {
                     return Err(Self::not_tar(block.get(..filled).unwrap_or_default()));
                 }
-                0 => return Err(self.damaged("the archive is cut short")),
+                0 => return Err(ArchiveError::cut_short(self.place(), "")),
                 count => filled += count as usize,
             }
         }
@@ -200,7 +200,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         loop {
             self.skip_rest()?;
             let Some(block) = self.block()? else {
-                return Err(self.damaged("the archive is cut short: it has no end mark"));
+                return Err(ArchiveError::cut_short(self.place(), ": it has no end mark"));
             };
             if is_zero(&block) {
                 if extensions.count > 0 {
@@ -231,7 +231,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
 
     fn end(&mut self) -> Result<(), ArchiveError> {
         let Some(second) = self.block()? else {
-            return Err(self.damaged("the archive is cut short in its end mark"));
+            return Err(ArchiveError::cut_short(self.place(), " in its end mark"));
         };
         self.position_kind = PositionKind::End;
         let trailing = |found: &[u8]| Err(ArchiveError::Trailing { what: "tar archive", found: follower(found) });

@@ -29,7 +29,7 @@ impl<R: BufRead + ?Sized> Stream<'_, R> {
         add(&mut map, &gnu.sparse)?;
         let mut more = gnu.is_extended();
         while more {
-            let block = self.block()?.ok_or_else(|| self.damaged("the archive is cut short in a sparse map"))?;
+            let block = self.block()?.ok_or_else(|| ArchiveError::cut_short(self.place(), " in a sparse map"))?;
             let mut extension = tar::GnuExtSparseHeader::new();
             extension.as_mut_bytes().copy_from_slice(&block);
             add(&mut map, extension.sparse())?;
@@ -61,7 +61,7 @@ impl<R: BufRead + ?Sized> Stream<'_, R> {
             if map_bytes + BLOCK_BYTES as u64 > size {
                 return Err(refuse("is longer than the content"));
             }
-            let block = self.block()?.ok_or_else(|| self.damaged("the archive is cut short in a sparse map"))?;
+            let block = self.block()?.ok_or_else(|| ArchiveError::cut_short(self.place(), " in a sparse map"))?;
             map_bytes += BLOCK_BYTES as u64;
             if let Some(map) = parser.block(&block).map_err(refuse)? {
                 map.check(size - map_bytes).map_err(refuse)?;
