@@ -70,7 +70,7 @@ fn an_unknown_user_is_told_once_for_the_first_script_that_needs_it() {
                     {install: {recheck_after: BeforeInstall}}`, or correct the name";
     assert_eq!(bundle.told(SYSTEM, &host()), [(expected.to_owned(), Remedy::EarlierScript)]);
     let questions = bundle.scripts(SYSTEM).questions();
-    assert_eq!(questions.users, ["gone", "root", "web"].map(str::to_owned).into());
+    assert_eq!(questions.users, ["gone", "web"].map(str::to_owned).into());
     assert_eq!(questions.programs, [PathBuf::from("/bin/sh")].into());
     // A user for all scripts that name none.
     let scripts = Scripts { default_user: Some("deploy"), ..bundle.scripts(SYSTEM) };
