@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
@@ -28,9 +28,12 @@ pub(crate) enum Removed {
 pub(crate) struct Rules<'a, E> {
     pub(crate) before: &'a dyn Fn() -> Result<(), E>,
     pub(crate) takes: &'a dyn Fn(&OsStr) -> bool,
+    /// Whether a directory that its owner, the agent's user, may not change is made so: it goes as a whole.
+    pub(crate) frees: bool,
 }
 
-/// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does.
+/// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does; directories too that their owner may not change, as
+/// those of Go's module cache are (0555), where the agent's user owns them.
 ///
 /// # Errors
 /// Nothing is there (`NotFound`), another file system is mounted in it (`DirectoryNotEmpty`), or something cannot be deleted.
@@ -41,7 +44,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())?;
-    let rules = Rules { before: &|| Ok::<(), Errno>(()), takes: &|_| true };
+    let rules = Rules { before: &|| Ok::<(), Errno>(()), takes: &|_| true, frees: true };
     match remove(parent.as_fd(), name, &rules)? {
         Removed::Yes => Ok(()),
         Removed::WasNotThere => Err(Errno::NOENT.into()),
@@ -110,6 +113,9 @@ fn unlink<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_
 
 /// Opens a directory below; `None` where something else is mounted, which is not what was to be taken away.
 fn descend<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Option<Level>, E> {
+    if rules.frees && !nix::unistd::geteuid().is_root() {
+        free(parent, name)?;
+    }
     let opened = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
     if mount_of(opened.as_fd())? != mount_of(parent)? {
         return Ok(None);
@@ -119,6 +125,19 @@ fn descend<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'
     rest.reverse();
     let identity = identity(&opened)?;
     Ok(Some(Level { name: name.to_owned(), identity, open: Some(opened), rest }))
+}
+
+/// Gives the agent's user its rights in a directory of its own. By the descriptor, because the name may lead to another one by then.
+fn free(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let directory = rustix::fs::openat(parent, name, DIRECTORY.union(OFlags::PATH), Mode::empty())?;
+    let stat = rustix::fs::fstat(&directory)?;
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if stat.st_uid != nix::unistd::geteuid().as_raw() || mode.contains(Mode::RWXU) {
+        return Ok(());
+    }
+    // What is open by O_PATH is changed by its name below /proc only (open(2)).
+    let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    rustix::fs::chmod(name, mode | Mode::RWXU)
 }
 
 /// Opens the directory above again.
@@ -194,7 +213,7 @@ mod tests {
             Ok::<(), Errno>(())
         };
         let parent = rustix::fs::openat(CWD, directory.path(), DIRECTORY, Mode::empty()).unwrap();
-        let rules = Rules { before: &count, takes: &|_| true };
+        let rules = Rules { before: &count, takes: &|_| true, frees: false };
         assert_eq!(remove(parent.as_fd(), OsStr::new("top"), &rules), Ok(Removed::Yes));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
@@ -221,8 +240,28 @@ mod tests {
         fs::create_dir_all(at("x/x")).unwrap();
         fs::create_dir_all(at("x/y/x")).unwrap();
         let parent = rustix::fs::openat(CWD, directory.path(), DIRECTORY, Mode::empty()).unwrap();
-        let rules = Rules { before: &|| Ok::<(), Errno>(()), takes: &|name| name == "x" };
+        let rules = Rules { before: &|| Ok::<(), Errno>(()), takes: &|name| name == "x", frees: false };
         assert_eq!(remove(parent.as_fd(), OsStr::new("x"), &rules), Ok(Removed::NotEmpty));
         assert!(!at("x/x").exists() && at("x/y/x").exists());
+    }
+
+    #[test]
+    fn directories_that_their_owner_may_not_change_go_too() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let top = directory.path().join("top");
+        let is_left = crate::test_support::without_root(|| {
+            for (at, mode) in [("module/v1", 0o555), ("unlisted", 0o300), ("closed", 0o000)] {
+                fs::create_dir_all(top.join(at)).unwrap();
+                fs::write(top.join(at).join("file"), "").unwrap();
+                fs::set_permissions(top.join(at), fs::Permissions::from_mode(mode)).unwrap();
+            }
+            fs::set_permissions(top.join("module"), fs::Permissions::from_mode(0o500)).unwrap();
+            assert!(fs::remove_dir_all(&top).is_err(), "without help nobody can");
+            remove_tree(&top).unwrap();
+            top.exists()
+        });
+        assert!(!is_left);
     }
 }

@@ -178,7 +178,7 @@ fn delete<S: Steps>(
 ) -> Result<Removed, InstallError> {
     let before = || work.steps.before(Step::Delete(number)).map_err(Stopped::Step);
     let takes = |entry: &OsStr| ours == Ours::Everything || work.layout.names.is_one(entry);
-    let removed = remove(parent, name.as_ref(), &Rules { before: &before, takes: &takes });
+    let removed = remove(parent, name.as_ref(), &Rules { before: &before, takes: &takes, frees: false });
     removed.map_err(|error| match error {
         Stopped::Kernel(errno) => host("delete what is temporary of", path)(errno),
         Stopped::Step(error) => error,
