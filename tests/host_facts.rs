@@ -181,6 +181,49 @@ fn an_interpreter_that_is_absent_stops_nothing() {
     host.run(&["plan", bundle.to_str().unwrap()]).with_code(0);
 }
 
+/// The head of a program of 64 bits, little-endian, for a machine by its number in elf(5), with a loader.
+fn program(machine: u16, loader: &str) -> Vec<u8> {
+    let mut head = b"\x7fELF\x02\x01\x01".to_vec();
+    head.resize(64 + 56, 0);
+    let mut put = |at: usize, number: u64, width: usize| {
+        head[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+    };
+    put(16, 2, 2);
+    put(18, machine.into(), 2);
+    // One entry in the table of segments behind the header: PT_INTERP, behind the table.
+    [(32, 64, 8), (54, 56, 2), (56, 1, 2), (64, 3, 4), (72, 120, 8), (96, loader.len() as u64 + 1, 8)]
+        .map(|(at, number, width)| put(at, number, width));
+    head.extend_from_slice(loader.as_bytes());
+    head.push(0);
+    head
+}
+
+#[test]
+fn a_program_that_this_host_cannot_run_stops_nothing() {
+    let (this, other, other_name) = if cfg!(target_arch = "x86_64") { (62, 183, "arm64") } else { (183, 62, "x86_64") };
+    let host = installed();
+    let bundle = Bundle::new(&host, "v2").app().all_hooks().write();
+    let script = bundle.join("hooks/AfterInstall-1.sh");
+    fs::write(&script, program(this, "/lib/ld-musl-of-another-host.so.1")).unwrap();
+    let told = "this host has no \"/lib/ld-musl-of-another-host.so.1\", which the program \"hooks/AfterInstall-1.sh\" is run with";
+    refused(&host, host.deploy(&bundle, &[]), &["DownloadBundle", told, "build the program for the C library"]);
+    host.run(&["validate", bundle.to_str().unwrap()])
+        .with_code(0)
+        .saying(&["ld-musl-of-another-host", "interpreter-missing"]);
+    fs::write(&script, program(other, "/lib/ld-linux-of-another-machine.so.1")).unwrap();
+    let planned = host.run(&["plan", bundle.to_str().unwrap()]);
+    if emulates() {
+        return;
+    }
+    planned.saying(&[&format!("is built for {other_name}, and this host is"), "wrong_architecture"]);
+}
+
+/// Whether this host is known to run programs of other machines.
+fn emulates() -> bool {
+    let entries = fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()).any(|text| text.contains("magic 7f454c46"))
+}
+
 #[test]
 fn a_carriage_return_behind_the_interpreter_is_a_fault_of_the_bundle() {
     let host = installed();

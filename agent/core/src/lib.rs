@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub use hostler_documents::{
-    appspec, bundle, history, hook, ids, limits, path_rule, plan, release, shared_path, store, text, yaml,
+    appspec, bundle, elf, history, hook, ids, limits, path_rule, plan, release, shared_path, store, text, yaml,
 };
 
 pub mod codedeploy;

@@ -30,6 +30,7 @@ mod path_bytes;
 pub mod perms;
 pub mod power;
 pub mod probe;
+pub mod programs;
 pub mod regular;
 pub mod remove_tree;
 pub mod reserve;

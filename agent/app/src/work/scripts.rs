@@ -11,7 +11,7 @@ use hostler_core::plan::{
     Problem, Problems, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, SearchPath, judge_scripts,
 };
 use hostler_host::users::UserError;
-use hostler_host::{mounts, observe, users};
+use hostler_host::{mounts, observe, programs, users};
 
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -91,6 +91,7 @@ fn answers(questions: ScriptQuestions, runs_in: &Path) -> Result<ScriptFacts, Wo
         users: known,
         programs: questions.programs.into_iter().filter(|path| users::is_program(path)).collect(),
         noexec: mounts::noexec_mount(runs_in),
+        machine: programs::machine(),
         agent: observe::agent().map_err(|e| fail(chain(&e)))?,
     })
 }

@@ -14,6 +14,7 @@
 
 pub mod appspec;
 pub mod bundle;
+pub mod elf;
 pub mod health_check;
 pub mod history;
 pub mod hook;

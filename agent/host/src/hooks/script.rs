@@ -5,7 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use hostler_core::elf::{self, Emulation, HostMachine};
+
 use crate::safe_path::open_beneath;
+
+/// Linkers put the segments' table and the loader's name at the beginning.
+const PROGRAM_HEAD_BYTES: u64 = 4096;
 
 /// Why a location is no script.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,13 @@ fn describe(error: nix::Error) -> String {
 /// Says why the kernel did not execute a script that is there.
 pub(super) fn explain(path: &Path, user: &str, error: &io::Error) -> String {
     let path_shown = path.display();
+    let loader = program(path).and_then(|program| program.loader);
+    if let Some(loader) = loader.filter(|_| error.kind() == io::ErrorKind::NotFound) {
+        return format!(
+            "cannot execute {path_shown}: the program asks for the loader {loader:?}, which does not exist on this host; \
+             build it for the C library that this host has, or statically"
+        );
+    }
     let Some(interpreter) = interpreter(path) else {
         return format!("cannot execute {path_shown} as user {user}: {error}");
     };
@@ -77,6 +89,23 @@ pub(super) fn explain(path: &Path, user: &str, error: &io::Error) -> String {
         ),
         _ => format!("cannot execute {path_shown} as user {user} with interpreter {interpreter:?}: {error}"),
     }
+}
+
+/// Why this host cannot execute a script that is there, where that is known before: a program for another machine, which
+/// execvp(3) would hand to `/bin/sh`.
+pub(super) fn cannot_run(path: &Path, host: Option<HostMachine>) -> Option<String> {
+    let host = host.filter(|host| host.emulation == Emulation::Absent)?.machine;
+    let built_for = program(path)?.machine;
+    (!built_for.runs_on(host)).then(|| {
+        let (built_for, host) = (built_for.name(), host.name());
+        format!("cannot execute {}: it is built for {built_for}, and this host is {host}", path.display())
+    })
+}
+
+fn program(path: &Path) -> Option<elf::Program> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(PROGRAM_HEAD_BYTES).read_to_end(&mut head).ok()?;
+    elf::read(&head)
 }
 
 /// What follows `#!`, less arguments.
@@ -147,5 +176,25 @@ mod tests {
         assert!(explain(&script, "root", &not_found).contains("carriage return"));
         fs::write(&script, "#!/no/such -x\n").unwrap();
         assert!(explain(&script, "root", &not_found).contains("\"/no/such\" does not exist"));
+        let this = fs::read("/proc/self/exe").unwrap();
+        fs::write(&script, &this[..4096]).unwrap();
+        let loader = elf::read(&this).unwrap().loader;
+        let told = explain(&script, "root", &not_found);
+        assert!(loader.is_none_or(|loader| told.contains(&format!("the loader {loader:?}"))), "{told}");
+    }
+
+    #[test]
+    fn a_program_for_another_machine_is_not_handed_to_the_shell() {
+        let bundle = bundle();
+        let script = bundle.path().join("x");
+        // A header of elf(5): 64 bits, little-endian, executable, machine 183.
+        fs::write(&script, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0").unwrap();
+        let host = |name, emulation| elf::Machine::named(name).map(|machine| HostMachine { machine, emulation });
+        let told = cannot_run(&script, host("x86_64", Emulation::Absent)).unwrap();
+        assert!(told.ends_with("x: it is built for arm64, and this host is x86_64"), "{told}");
+        for runs in [host("aarch64", Emulation::Absent), host("x86_64", Emulation::Unknown), None] {
+            assert_eq!(cannot_run(&script, runs), None);
+        }
+        assert_eq!(cannot_run(&bundle.path().join("scripts/a b.sh"), host("x86_64", Emulation::Absent)), None);
     }
 }

@@ -102,6 +102,9 @@ pub(super) fn spawn(
     limits: Limits,
     control_group: Option<&ControlGroup>,
 ) -> Result<Spawned, String> {
+    if let Some(refused) = script::cannot_run(path, crate::programs::machine()) {
+        return Err(refused);
+    }
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| format!("cannot start {}: {what}: {error}", path.display())

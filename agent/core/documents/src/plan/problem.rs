@@ -115,6 +115,8 @@ problem_codes! {
     SharedPath, "shared_path", Host;
     /// An interpreter of a script that the host does not have.
     InterpreterMissing, "interpreter_missing", Host;
+    /// A program in the place of a script that is built for another machine.
+    WrongArchitecture, "wrong_architecture", Host;
     /// A script that the user whom it runs as may not read or reach in the bundle.
     ScriptClosedToUser, "script_closed_to_user", Host;
     /// Bundles are unpacked where nothing can be executed.

@@ -11,6 +11,7 @@ use crate::appspec::keys::EVENTS;
 use crate::appspec::lint::bundle_path;
 use crate::appspec::spec::{AppSpec, HookScript, Position};
 use crate::bundle::BundleListing;
+use crate::elf::{self, Emulation, HostMachine};
 use crate::health_check::Probe;
 
 mod closed;
@@ -60,6 +61,8 @@ pub struct ScriptFacts {
     pub programs: BTreeSet<PathBuf>,
     /// Where the file system that bundles are unpacked on is mounted, if nothing on it can be executed.
     pub noexec: Option<PathBuf>,
+    /// Which programs this host runs, where it is known.
+    pub machine: Option<HostMachine>,
     /// Whom the agent runs as, and so whose the unpacked bundle is.
     pub agent: AgentFact,
 }
@@ -107,6 +110,9 @@ pub fn judge_scripts(found: Vec<ScriptProblem>, recheck: bool) -> (Problems, Vec
     (errors, warnings.into())
 }
 
+const FIRST_LINE: &str = "or correct the first line of the script";
+const LOADER: &str = "or build the program for the C library that this host has, or statically";
+
 /// A script, and what runs before it.
 #[derive(Clone, Copy)]
 struct Turn<'a> {
@@ -132,6 +138,7 @@ impl<'a> Scripts<'a> {
         let mut problems = Vec::new();
         problems.extend(noexec(&turns, facts));
         problems.extend(self.unknown_users(&turns, facts));
+        problems.extend(self.of_other_machines(&turns, facts));
         problems.extend(self.missing_programs(&turns, facts));
         problems.extend(self.closed(&turns, facts));
         problems
@@ -196,10 +203,41 @@ impl<'a> Scripts<'a> {
         found
     }
 
+    /// Programs in the place of scripts that are built for another machine, each once.
+    fn of_other_machines(self, turns: &[Turn<'a>], facts: &ScriptFacts) -> Vec<ScriptProblem> {
+        let Some(HostMachine { machine: host, emulation }) = facts.machine else { return Vec::new() };
+        if emulation == Emulation::Present {
+            return Vec::new();
+        }
+        let mut told = BTreeSet::new();
+        let mut problems = Vec::new();
+        for Turn { script, remedy, .. } in turns {
+            let Some(path) = bundle_path(&script.location) else { continue };
+            let Some(program) = self.heads.get(&path).and_then(|head| elf::read(head)) else { continue };
+            if program.machine.runs_on(host) || !told.insert(path) {
+                continue;
+            }
+            let (built_for, host) = (program.machine.name(), host.name());
+            let message =
+                format!("the program {:?} is built for {built_for}, and this host is {host}", script.location);
+            let hint = format!("build it for {host}, or deploy this bundle to hosts of {built_for} only");
+            let problem = Problem::new(ProblemCode::WrongArchitecture, message, hint).at(script.at);
+            let remedy = if emulation == Emulation::Absent { *remedy } else { Remedy::Uncertain };
+            problems.push(ScriptProblem { problem, remedy });
+        }
+        problems
+    }
+
     fn missing_programs(self, turns: &[Turn<'a>], facts: &ScriptFacts) -> Vec<ScriptProblem> {
         let mut told = BTreeSet::new();
         let mut problems = Vec::new();
-        for (turn, program) in self.programs(turns) {
+        let is_ours = |program: &Program| match (program.machine, facts.machine) {
+            (Some(machine), Some(host)) => machine.runs_on(host.machine),
+            // The loader of another machine's program may be where the emulator has it.
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        for (turn, program) in self.programs(turns).into_iter().filter(|(_, program)| is_ours(program)) {
             if program.places.iter().any(|place| facts.programs.contains(place)) {
                 continue;
             }
@@ -215,8 +253,9 @@ impl<'a> Scripts<'a> {
                 remedy => remedy,
             };
             let location = &turn.script.location;
-            let message = format!("this host has no {:?}, which the script {location:?} is run with", program.name);
-            let hint = supply("install it", remedy, "or correct the first line of the script");
+            let (name, needed_by) = (&program.name, if program.machine.is_some() { "program" } else { "script" });
+            let message = format!("this host has no {name:?}, which the {needed_by} {location:?} is run with");
+            let hint = supply("install it", remedy, if program.machine.is_some() { LOADER } else { FIRST_LINE });
             let problem = Problem::new(ProblemCode::InterpreterMissing, message, hint).at(turn.script.at);
             problems.push(ScriptProblem { problem, remedy });
         }

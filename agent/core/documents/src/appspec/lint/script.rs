@@ -3,6 +3,7 @@
 use super::super::codes::Code;
 use super::super::diagnose::{Findings, quoted};
 use super::super::spec::HookScript;
+use crate::elf;
 
 pub(super) fn check(script: &HookScript, head: &[u8], findings: &mut Findings) {
     let location = quoted(&script.location);
@@ -11,13 +12,19 @@ pub(super) fn check(script: &HookScript, head: &[u8], findings: &mut Findings) {
         return;
     }
     let Some(line) = interpreter_line(head) else {
-        let mark = head.starts_with(b"\xef\xbb\xbf#!");
-        let message = format!("the script {location} does not begin with `#!`, so it runs in sh");
-        findings.add(Code::ScriptWithoutInterpreter, at, message).help(if mark {
-            "save it without byte-order mark: the two signs must be the first bytes"
-        } else {
-            "begin it with `#!/bin/bash` or what it is written for"
-        });
+        let (what, help) = match head {
+            [b'#', b'!', ..] => (
+                "has a first line whose interpreter is longer than the kernel reads (256 bytes)",
+                "name the interpreter by a shorter path or a link, or find it by `#!/usr/bin/env`",
+            ),
+            [0xef, 0xbb, 0xbf, b'#', b'!', ..] => {
+                ("does not begin with `#!`", "save it without byte-order mark: the two signs must be the first bytes")
+            }
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("is text in UTF-16", "save it in UTF-8 without byte-order mark"),
+            _ => ("does not begin with `#!`", "begin it with `#!/bin/bash` or what it is written for"),
+        };
+        let message = format!("the script {location} {what}, so it runs in sh");
+        findings.add(Code::ScriptWithoutInterpreter, at, message).help(help);
         background(script, head, findings);
         return;
     };
@@ -55,15 +62,27 @@ fn carriage_return(script: &HookScript, line: &str, findings: &mut Findings) {
     }
 }
 
-/// What follows `#!` in the first line, as text.
+/// What follows `#!` in the first line, as text; `None` also where the kernel does not take the line.
 fn interpreter_line(head: &[u8]) -> Option<String> {
-    let rest = head.strip_prefix(b"#!")?;
+    let rest = head.strip_prefix(b"#!").filter(|rest| interpreter_fits(rest))?;
     let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
     Some(String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned())
 }
 
-/// The programs that a script's first line needs: a path, and after `env` a name to be found in PATH.
+/// The kernel reads 256 bytes of a script, and refuses it if the interpreter's name does not end there; an argument it cuts off
+/// (fs/binfmt_script.c, since Linux 5.1).
+fn interpreter_fits(rest: &[u8]) -> bool {
+    let Some(read) = rest.get(..256 - b"#!".len()) else { return true };
+    let name = read.iter().skip_while(|byte| matches!(byte, b' ' | b'\t'));
+    read.contains(&b'\n') || name.copied().any(|byte| matches!(byte, b' ' | b'\t' | 0))
+}
+
+/// The programs that a script's first line needs: a path, and after `env` a name to be found in PATH. A program in its place
+/// needs its loader.
 pub(crate) fn interpreters(head: &[u8]) -> Vec<String> {
+    if let Some(program) = elf::read(head) {
+        return program.loader.into_iter().collect();
+    }
     let Some(line) = interpreter_line(head) else { return Vec::new() };
     let mut words = line.split_whitespace();
     let Some(program) = words.next() else { return Vec::new() };

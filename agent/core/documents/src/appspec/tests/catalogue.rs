@@ -246,6 +246,29 @@ fn a_carriage_return_is_an_error_where_no_interpreter_can_be_found_and_nowhere_e
 }
 
 #[test]
+fn a_script_that_the_kernel_hands_to_sh_is_told_with_the_reason() {
+    let long = |length: usize, rest: &str| format!("#! /{}{rest}", "a".repeat(length));
+    let expected = [
+        (long(251, "\n"), ""),
+        (long(252, "\n"), "longer than the kernel reads"),
+        (long(251, " -x"), ""),
+        (long(252, " -x\necho\n"), "longer than the kernel reads"),
+        // A file that ends there is read whole.
+        (long(251, ""), ""),
+        (format!("#!/bin/sh {}\n", "a".repeat(400)), ""),
+        ("\u{feff}#!/bin/sh\n".to_owned(), "byte-order mark"),
+        ("echo\n".to_owned(), "begin it with"),
+    ];
+    for (head, told) in expected {
+        let head: &'static str = Box::leak(head.into_boxed_str());
+        let bundle: &'static [_] = Box::leak(Box::new([("scripts/start.sh", 0o755, head)]));
+        let found = findings(&with(Code::Empty, START, bundle));
+        let text = found.iter().map(|found| format!("{found:?}")).collect::<String>();
+        assert!(text.contains(told) && found.is_empty() == told.is_empty(), "{head:?}: {text}");
+    }
+}
+
+#[test]
 fn what_links_hide_is_not_judged() {
     let mut entries = vec![entry("current", 0o777, EntryKind::Symlink { target: "v1".into() })];
     entries.push(entry("v1", 0o755, EntryKind::Directory));

@@ -6,6 +6,7 @@ use super::SearchPath;
 use crate::appspec::lint::{bundle_path, host_path, interpreters};
 use crate::appspec::spec::{AppSpec, HookScript};
 use crate::bundle::{BundleListing, EntryKind};
+use crate::elf::{self, Machine};
 
 /// Directories of a search path that are looked at: a bound on what one long PATH costs.
 const DIRECTORIES: usize = 64;
@@ -17,20 +18,23 @@ pub(super) struct Program {
     pub(super) places: Vec<PathBuf>,
     /// Whether the script cannot start if it is at none of them.
     pub(super) is_sure: bool,
+    /// Of the loader of a program that is no script: what that one is built for.
+    pub(super) machine: Option<Machine>,
 }
 
 /// The interpreter of a script, and what `env` is to find.
 pub(super) fn of(script: &HookScript, head: &[u8], search_path: SearchPath<'_>) -> Vec<Program> {
     let mut named = interpreters(head).into_iter();
+    let machine = elf::read(head).map(|program| program.machine);
     let interpreter = named.next().map(|name| {
         // A relative one begins at the working directory, which is not necessarily the bundle's top.
         let (places, is_sure) = (vec![host_path(&name)], name.starts_with('/'));
-        Program { name, places, is_sure }
+        Program { name, places, is_sure, machine }
     });
     let found_by_env = named.next().map(|name| {
         if name.contains('/') {
             let (places, is_sure) = (vec![host_path(&name)], name.starts_with('/'));
-            return Program { name, places, is_sure };
+            return Program { name, places, is_sure, machine };
         }
         let own =
             script.options.environment.iter().find(|(variable, _)| variable == "PATH").map(|(_, own)| own.as_str());
@@ -43,7 +47,7 @@ pub(super) fn of(script: &HookScript, head: &[u8], search_path: SearchPath<'_>) 
         let places = directories.iter().filter(|d| d.starts_with('/')).take(DIRECTORIES);
         let places = places.map(|directory| Path::new(directory).join(&name)).collect();
         // An option of env may take the word after it.
-        Program { name, places, is_sure: is_known && is_plain && !has_options(head) }
+        Program { name, places, is_sure: is_known && is_plain && !has_options(head), machine }
     });
     interpreter.into_iter().chain(found_by_env).collect()
 }

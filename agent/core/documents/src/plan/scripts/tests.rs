@@ -1,6 +1,8 @@
 use super::*;
 use crate::appspec;
 use crate::bundle::{BundleEntry, BundlePath, EntryKind};
+use crate::elf::Machine;
+use crate::elf::tests::program;
 use crate::limits::Limits;
 
 const SYSTEM: SearchPath<'static> = SearchPath::Known("/usr/bin:/bin");
@@ -54,6 +56,7 @@ fn host() -> ScriptFacts {
             .into(),
         programs: ["/bin/sh", "/usr/bin/env"].map(PathBuf::from).into(),
         noexec: None,
+        machine: Machine::named("x86_64").map(|machine| HostMachine { machine, emulation: Emulation::Absent }),
         agent: AgentFact { uid: 0, gids: vec![0] },
     }
 }
@@ -63,7 +66,7 @@ const SH: &str = "#!/bin/sh\n";
 #[test]
 fn an_unknown_user_is_told_once_for_the_first_script_that_needs_it() {
     let appspec = "hooks:\n  BeforeInstall:\n    - {location: a.sh}\n  ApplicationStart:\n    - {location: a.sh, runas: web}\n    \
-                   - {location: a.sh, runas: gone}\n    - {location: b.sh, runas: gone}\n    - {location: b.sh, runas: gone, sudo: true}\n";
+                   - {location: a.sh, runas: gone}\n    - {location: b.sh, runas: gone}\n    - {location: b.sh, runas: gone, sudo: true}\n    - {location: b.sh, sudo: true}\n";
     let bundle = bundle_of(appspec, 0o755, &[("a.sh", 0o755, SH), ("b.sh", 0o755, SH)]);
     let expected = "appspec line 8, column 18: the user \"gone\", whom the script \"a.sh\" runs as, is unknown on this \
                     host (unknown_user); create the user when the image is made, or in BeforeInstall with `hostler: \
@@ -199,4 +202,39 @@ fn a_mount_that_executes_nothing_is_told_where_there_are_scripts() {
                     scripts can start (noexec_mount); run `mount -o remount,exec /var`, or have the agent's state on another mount";
     assert_eq!(bundle.told(SYSTEM, &facts), [(expected.to_owned(), Remedy::Nothing)]);
     assert_eq!(bundle_of("files: []\n", 0o755, &[]).told(SYSTEM, &facts), []);
+}
+
+#[test]
+fn a_program_for_another_machine_or_c_library_is_told() {
+    let told = |head: Vec<u8>, more: &str, facts: &ScriptFacts| {
+        let appspec = format!("hooks:\n{more}  AfterInstall:\n    - {{location: a}}\n    - {{location: a}}\n");
+        let mut bundle = bundle_of(&appspec, 0o755, &[("a", 0o755, ""), ("b.sh", 0o755, SH)]);
+        bundle.heads.insert("a".into(), head);
+        bundle.told(SYSTEM, facts)
+    };
+    let (musl, glibc) = ("/lib/ld-musl-x86_64.so.1", "/lib64/ld-linux-x86-64.so.2");
+    let mut facts = host();
+    facts.programs.insert(glibc.into());
+    let arm = program(true, false, 183, Some("/lib/ld-linux-aarch64.so.1"));
+    let expected = "line 5, column 18: the program \"a\" is built for arm64, and this host is x86_64 (wrong_architecture); \
+                    build it for x86_64, or deploy this bundle to hosts of arm64 only";
+    assert_eq!(told(arm.clone(), "", &facts), [(expected.to_owned(), Remedy::Nothing)]);
+    let expected = "line 5, column 18: this host has no \"/lib/ld-musl-x86_64.so.1\", which the program \"a\" is run with \
+                    (interpreter_missing); install it when the image is made, or build the program for the C library \
+                    that this host has, or statically";
+    assert_eq!(told(program(true, false, 62, Some(musl)), "", &facts), [(expected.to_owned(), Remedy::Nothing)]);
+    for runs in [program(true, false, 62, Some(glibc)), program(true, false, 62, None), program(false, false, 3, None)]
+    {
+        assert_eq!(told(runs, "", &facts), []);
+    }
+    // An earlier script may put another program in its place.
+    let before = "  BeforeInstall:\n    - {location: b.sh}\n";
+    assert_eq!(told(arm.clone(), before, &facts)[0].1, Remedy::EarlierScript);
+    // Something may run programs of other machines here, or does.
+    facts.machine = facts.machine.map(|host| HostMachine { emulation: Emulation::Unknown, ..host });
+    assert_eq!(told(arm.clone(), "", &facts)[0].1, Remedy::Uncertain);
+    for machine in [facts.machine.map(|host| HostMachine { emulation: Emulation::Present, ..host }), None] {
+        facts.machine = machine;
+        assert_eq!(told(arm.clone(), "", &facts), []);
+    }
 }
