@@ -144,6 +144,12 @@ fn what_is_no_bundle() {
     assert_eq!(validated(&host, "no-appspec", &["nested"]), 1);
     host.bundle("misspelt", &[("Appspec.yml", GOOD)]);
     assert_eq!(validated(&host, "misspelt-appspec", &["misspelt"]), 1);
+    host.bundle("lengthened", &[("appspec.yml.txt", GOOD)]);
+    assert_eq!(validated(&host, "appspec-with-ending", &["lengthened"]), 1);
+    host.bundle("doubled", &[("app.zip", "an archive")]);
+    assert_eq!(validated(&host, "archive-in-archive", &["doubled"]), 1);
+    host.write("error.zip", "<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>");
+    assert_eq!(validated(&host, "document-of-an-error", &["error.zip"]), 1);
     let pushed = host.hostler(&["push", "good", "store", "--type", "zip", "--json"]).ends(0).json();
     let bytes = fs::read(pushed["location"].as_str().unwrap().trim_start_matches("file://")).unwrap();
     host.write("cut.zip", &bytes[..bytes.len() - 30]);

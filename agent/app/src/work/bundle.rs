@@ -269,10 +269,31 @@ fn diagnose_with(
 }
 
 fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
-    let elsewhere = listing.entries().iter().find(|e| {
-        let name = e.path.as_path().file_name().and_then(|n| n.to_str());
-        name.is_some_and(|n| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(n)))
-    });
+    let missing = format!("the bundle has no {} at its top", names.join(" or "));
+    let entries = listing.entries();
+    if let [only] = entries
+        && matches!(only.kind, EntryKind::File { .. })
+        && is_archive(only.path.as_path())
+    {
+        let only = only.path.as_path().display();
+        return format!(
+            "{missing}; all that it holds is {only}, an archive in an archive: deploy that one, or pack what is in it"
+        );
+    }
+    if entries.is_empty() {
+        return format!("{missing}; it is empty: pack the directory that holds the appspec");
+    }
+    let is_named = |fits: fn(&str, &str) -> bool| {
+        entries.iter().find(move |entry| {
+            let name = entry.path.as_path().file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| {
+                names.iter().any(|wanted| fits(&name.to_ascii_lowercase(), &wanted.to_ascii_lowercase()))
+            })
+        })
+    };
+    // Editors of Windows and templates hang something at its end.
+    let longer = |name: &str, wanted: &str| name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
+    let elsewhere = is_named(|name, wanted| name == wanted).or_else(|| is_named(longer));
     let hint = elsewhere.map_or_else(String::new, |entry| {
         format!(
             "; there is {}: put it at the top, spelled like that, or pack the directory that it is in",
@@ -285,7 +306,12 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
         }
         None => "",
     };
-    format!("the bundle has no {} at its top{hint}{of_macos}", names.join(" or "))
+    format!("{missing}{hint}{of_macos}")
+}
+
+fn is_archive(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    matches!(ending.as_deref(), Some("zip" | "tar" | "tgz" | "gz" | "zst" | "jar" | "war"))
 }
 
 /// What this machine, which is usually not the one that the bundle is for, does not have: users, groups, interpreters.

@@ -45,11 +45,11 @@ pub enum ArchiveError {
         "the bundle is no archive that is known: it begins with {begins}; accepted are tar, tgz, tar.zst, zip and directories"
     )]
     UnknownType {
-        /// The first bytes in hexadecimal, or that there are none.
+        /// The first bytes: a line of text as it is, else in hexadecimal; or that there are none.
         begins: String,
     },
     /// The file is of a known kind, and no bundle.
-    #[error("{0}; pack again as tar.gz, tar.zst or zip")]
+    #[error("{0}")]
     Foreign(Foreign),
     /// What a compressed file holds is no tar archive.
     #[error(

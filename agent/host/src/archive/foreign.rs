@@ -12,7 +12,17 @@ pub enum Foreign {
     Archive(&'static str),
     /// A zip archive with something in front of it, as one that unpacks itself has.
     BehindSomething,
+    /// What came in the place of an archive.
+    Instead(&'static str),
 }
+
+const PAGE: Foreign =
+    Foreign::Instead("a web page, as of a login or an error; look at it, and download the archive again");
+const XML: Foreign =
+    Foreign::Instead("an XML document, as S3 sends it with an error; look at it, and download the archive again");
+/// The text is that of the specification of Git LFS.
+const POINTER: Foreign =
+    Foreign::Instead("a pointer of Git LFS; get the file itself (`git lfs pull`) before it is packed");
 
 const SIGNATURES: &[(&[u8], Foreign)] = &[
     (b"\xfd7zXZ\0", Foreign::Compressed("xz")),
@@ -34,6 +44,12 @@ const SIGNATURES: &[(&[u8], Foreign)] = &[
     (b"\xc7\x71", Foreign::Archive("cpio")),
     // The first piece of several; the last one, which has the table of contents, begins anywhere.
     (b"PK\x07\x08", Foreign::Archive("zip in several pieces")),
+    (b"version https://git-lfs.github.com/spec/", POINTER),
+    (b"<!DOCTYPE html", PAGE),
+    (b"<!doctype html", PAGE),
+    (b"<html", PAGE),
+    (b"<?xml", XML),
+    (b"<Error>", XML),
 ];
 
 impl Foreign {
@@ -46,12 +62,14 @@ impl Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Compressed(by) => write!(f, "the bundle is compressed by {by}, which is not read"),
-            Self::Archive(kind) => write!(f, "the bundle is an archive of the kind {kind}, which is not read"),
+            Self::Compressed(by) => write!(f, "the bundle is compressed by {by}, which is not read")?,
+            Self::Archive(kind) => write!(f, "the bundle is an archive of the kind {kind}, which is not read")?,
             Self::BehindSomething => f.write_str(
                 "the bundle is a zip archive behind something else, as one that unpacks itself is, which is not read",
-            ),
+            )?,
+            Self::Instead(what) => return write!(f, "the bundle is no archive but {what}"),
         }
+        f.write_str("; pack again as tar.gz, tar.zst or zip")
     }
 }
 
@@ -61,6 +79,7 @@ pub(super) fn follower(bytes: &[u8]) -> &'static str {
     let rest = bytes.get(start..).unwrap_or_default();
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     match super::detect_head(rest) {
+        Err(super::ArchiveError::Foreign(Foreign::Instead(_))) => "text",
         Ok(_) | Err(super::ArchiveError::Foreign(_)) => "another archive",
         _ if super::tar::is_header(bytes) => "another archive",
         _ if rest.iter().take_while(|byte| **byte != 0).all(is_text) => "text",

@@ -114,6 +114,11 @@ fn is_tar(head: &[u8]) -> bool {
 }
 
 fn begins(head: &[u8]) -> String {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.get(..line.len().min(60)).unwrap_or_default().trim_ascii();
+    if !line.is_empty() && line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return format!("the text {:?}", String::from_utf8_lossy(line));
+    }
     match head.get(..head.len().min(8)) {
         None | Some([]) => "nothing: it is empty".to_owned(),
         Some(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),

@@ -42,6 +42,11 @@ pub(super) fn unsupported(kind: EntryType) -> String {
         EntryType::Char => "a character device".to_owned(),
         EntryType::Block => "a block device".to_owned(),
         EntryType::Fifo => "a fifo".to_owned(),
-        other => format!("of the tar type {:?}", char::from(other.as_byte())),
+        other => match other.as_byte() {
+            // Types of GNU tar's own (its manual, "GNU Extensions to the Archive Format").
+            b'D' => "a directory of an incremental archive (`tar --listed-incremental`)".to_owned(),
+            b'M' => "a part of an archive in several volumes (`tar --multi-volume`)".to_owned(),
+            byte => format!("of the tar type {:?}", char::from(byte)),
+        },
     }
 }

@@ -209,6 +209,17 @@ fn other_formats_are_refused_by_name() {
     for text in ["version: 0.0\n", "PK and so on"] {
         assert!(matches!(unpacked(&Room::new(), text.as_bytes()), Err(ArchiveError::UnknownType { .. })), "{text}");
     }
+    for (text, told) in [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "git lfs pull"),
+        ("<!DOCTYPE html><html>", "a web page"),
+        ("<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "an XML document"),
+        ("no bundle at all\nmore", "begins with the text \"no bundle at all\""),
+        ("\u{1}\u{2}no text", "begins with 01 02 6e 6f"),
+        ("", "it is empty"),
+    ] {
+        let error = detect_head(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(told) && !error.contains("pack again"), "{error}");
+    }
     let piped = ZipEntry { name: b"-".to_vec(), ..ZipEntry::stored("-", 0o010600, b"1") };
     let error = unpacked(&Room::new(), &zip(&[piped])).unwrap_err().to_string();
     assert!(error.contains("standard input"), "{error}");
