@@ -191,8 +191,10 @@ fn program(machine: u16, loader: &str) -> Vec<u8> {
     put(16, 2, 2);
     put(18, machine.into(), 2);
     // One entry in the table of segments behind the header: PT_INTERP, behind the table.
-    [(32, 64, 8), (54, 56, 2), (56, 1, 2), (64, 3, 4), (72, 120, 8), (96, loader.len() as u64 + 1, 8)]
-        .map(|(at, number, width)| put(at, number, width));
+    let segment = [(32, 64, 8), (54, 56, 2), (56, 1, 2), (64, 3, 4), (72, 120, 8), (96, loader.len() as u64 + 1, 8)];
+    for (at, number, width) in segment {
+        put(at, number, width);
+    }
     head.extend_from_slice(loader.as_bytes());
     head.push(0);
     head
