@@ -276,7 +276,7 @@ fn a_revision_with_a_tag_that_was_let_in_before_is_stopped_and_returned_to() {
     // A new bundle is not let in with it.
     let bundle = Bundle::new(&host, "v3").app().all_hooks().write();
     let own = bundle.join("appspec.yml");
-    write(&own, &fs::read_to_string(&own).unwrap().replace("\nhooks:", "\nhooks: !ruby/hash:Hash"));
+    write(&own, fs::read_to_string(&own).unwrap().replace("\nhooks:", "\nhooks: !ruby/hash:Hash"));
     host.deploy(&bundle, &[]).with_code(1).saying(&["DownloadBundle", "unknown-tag"]);
     assert_eq!(version(&host), "v1\n");
 }

@@ -153,7 +153,7 @@ fn place(path: &Path, stat: &Stat) -> Place {
     // A link's mode says nothing.
     let is_link = FileType::from_raw_mode(stat.st_mode).is_symlink();
     let mode = if is_link { 0o755 } else { stat.st_mode & 0o7777 };
-    let has_acl = rustix::fs::lgetxattr(path, "system.posix_acl_access", &mut [0_u8; 0][..]).is_ok_and(|size| size > 0);
+    let has_acl = rustix::fs::lgetxattr_query(path, "system.posix_acl_access").is_ok_and(|size| size > 0);
     Place { path: path.to_owned(), uid: stat.st_uid, gid: stat.st_gid, mode, has_acl }
 }
 
@@ -250,4 +250,32 @@ pub fn place_of(path: &Path, file: BorrowedFd<'_>) -> io::Result<Place> {
 /// The owner of what a path leads to without following a last link; `None` where nothing is.
 pub fn owner_of(path: &Path) -> Option<u32> {
     rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| stat.st_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use hostler_core::codedeploy::exposure::By;
+
+    use super::*;
+    use crate::test_support::skip;
+
+    #[test]
+    fn an_access_list_that_lets_another_user_write_is_told() {
+        let top = tempfile::tempdir().unwrap();
+        let open = top.path().join("log");
+        std::fs::create_dir(&open).unwrap();
+        match Command::new("setfacl").args(["-m", "u:65534:rwx"]).arg(&open).status() {
+            Ok(status) if status.success() => {}
+            other => return skip(format_args!("no setfacl, or no access lists here: {other:?}")),
+        }
+        let directories = Directories {
+            tops: vec![top.path().to_owned()],
+            deployments: top.path().join("deployments"),
+            others: vec![open.clone()],
+        };
+        let found = exposed(&directories, agent()).unwrap();
+        assert_eq!(found.iter().map(|found| (&found.place.path, found.by)).collect::<Vec<_>>(), [(&open, By::List)]);
+    }
 }

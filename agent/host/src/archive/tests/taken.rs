@@ -201,9 +201,9 @@ fn other_formats_are_refused_by_name() {
     let error = unpacked(&Room::new(), &gzip(&[b"long ".repeat(400), vec![1]].concat())).unwrap_err().to_string();
     assert!(error.contains("no tar archive but text"), "{error}");
     let entry = ZipEntry::stored("a", 0o100644, b"1");
-    let error = unpacked(&Room::new(), &gzip(&zip(&[entry.clone()]))).unwrap_err().to_string();
+    let error = unpacked(&Room::new(), &gzip(&zip(std::slice::from_ref(&entry)))).unwrap_err().to_string();
     assert!(error.contains("no tar archive but another archive"), "{error}");
-    let program = [b"#!/bin/sh\nexec unzip $0\n".as_slice(), &zip(&[entry.clone()])].concat();
+    let program = [b"#!/bin/sh\nexec unzip $0\n".as_slice(), &zip(std::slice::from_ref(&entry))].concat();
     let error = unpacked(&Room::new(), &program).unwrap_err();
     assert!(matches!(error, ArchiveError::Foreign(_)), "{error}");
     for text in ["version: 0.0\n", "PK and so on"] {
