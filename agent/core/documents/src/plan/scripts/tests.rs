@@ -73,7 +73,7 @@ fn an_unknown_user_is_told_once_for_the_first_script_that_needs_it() {
                     {install: {recheck_after: BeforeInstall}}`, or correct the name";
     assert_eq!(bundle.told(SYSTEM, &host()), [(expected.to_owned(), Remedy::EarlierScript)]);
     let questions = bundle.scripts(SYSTEM).questions();
-    assert_eq!(questions.users, ["gone", "web"].map(str::to_owned).into());
+    assert_eq!(questions.users, ["gone", "root", "web"].map(str::to_owned).into());
     assert_eq!(questions.programs, [PathBuf::from("/bin/sh")].into());
     // A user for all scripts that name none.
     let scripts = Scripts { default_user: Some("deploy"), ..bundle.scripts(SYSTEM) };
@@ -216,10 +216,10 @@ fn a_program_for_another_machine_or_c_library_is_told() {
     let mut facts = host();
     facts.programs.insert(glibc.into());
     let arm = program(true, false, 183, Some("/lib/ld-linux-aarch64.so.1"));
-    let expected = "line 5, column 18: the program \"a\" is built for arm64, and this host is x86_64 (wrong_architecture); \
+    let expected = "appspec line 5, column 18: the program \"a\" is built for arm64, and this host is x86_64 (wrong_architecture); \
                     build it for x86_64, or deploy this bundle to hosts of arm64 only";
     assert_eq!(told(arm.clone(), "", &facts), [(expected.to_owned(), Remedy::Nothing)]);
-    let expected = "line 5, column 18: this host has no \"/lib/ld-musl-x86_64.so.1\", which the program \"a\" is run with \
+    let expected = "appspec line 5, column 18: this host has no \"/lib/ld-musl-x86_64.so.1\", which the program \"a\" is run with \
                     (interpreter_missing); install it when the image is made, or build the program for the C library \
                     that this host has, or statically";
     assert_eq!(told(program(true, false, 62, Some(musl)), "", &facts), [(expected.to_owned(), Remedy::Nothing)]);
