@@ -132,13 +132,14 @@ fn a_script_gets_nothing_of_the_agents() {
     let leaked = nix::unistd::dup(std::fs::File::open("/etc/passwd").unwrap()).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&leaked);
     assert_eq!(surroundings(&format!("test ! -e /proc/$$/fd/{number}")), Ok(()));
-    // Nextest gives the tests variables of its own; a probe gets none but the user's.
-    let names = "env | cut -d= -f1 | grep -vxE 'PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|_'";
+    // Nextest gives the tests variables of its own; a probe gets none but the user's, and the host's locale.
+    let names = "env | cut -d= -f1 | grep -vxE 'PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|LANG|LANGUAGE|LC_[A-Z]+|_'";
     assert!(std::env::vars().count() > 5, "there is something to inherit");
     assert_eq!(surroundings(&format!("! {names}")), Ok(()));
     assert_eq!(surroundings("test \"$(umask)\" = 0022"), Ok(()));
     assert_eq!(surroundings("test \"$(cat /proc/$$/oom_score_adj)\" = 0"), Ok(()));
-    assert_eq!(surroundings("test \"$(ulimit -Sn)\" -le 1024"), Ok(()));
+    let (files, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    assert_eq!(surroundings(&format!("test \"$(ulimit -Sn)\" = {files}")), Ok(()), "as many open files as the agent");
     assert_eq!(surroundings("test \"$(cut -d' ' -f5 /proc/$$/stat)\" = $$"), Ok(()), "a process group of its own");
 }
 
