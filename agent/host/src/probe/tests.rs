@@ -133,7 +133,8 @@ fn a_script_gets_nothing_of_the_agents() {
     let number = std::os::fd::AsRawFd::as_raw_fd(&leaked);
     assert_eq!(surroundings(&format!("test ! -e /proc/$$/fd/{number}")), Ok(()));
     // Nextest gives the tests variables of its own; a probe gets none but the user's, and the host's locale.
-    let names = "env | cut -d= -f1 | grep -vxE 'PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|LANG|LANGUAGE|LC_[A-Z]+|_'";
+    let names =
+        "env | cut -d= -f1 | grep -vxE 'PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|LANG|LANGUAGE|LC_[A-Z]+|_'";
     assert!(std::env::vars().count() > 5, "there is something to inherit");
     assert_eq!(surroundings(&format!("! {names}")), Ok(()));
     assert_eq!(surroundings("test \"$(umask)\" = 0022"), Ok(()));
