@@ -18,8 +18,8 @@ const NEW_EVENTS: [&str; 6] =
 /// The events whose scripts are the old revision's.
 const OLD_EVENTS: [&str; 3] = ["BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop"];
 
-/// Refused by the CodeDeploy agent and taken here (SEMANTICS.md, D-A1 to D-A3).
-const TAKEN_HERE: [&str; 3] = ["anchors", "bom-crlf", "mode-octal-600"];
+/// Refused by the CodeDeploy agent and taken here (SEMANTICS.md, D-A1 to D-A3 and D-A8).
+const TAKEN_HERE: [&str; 4] = ["0xradical-respriter-v4", "anchors", "bom-crlf", "mode-octal-600"];
 /// Taken by the CodeDeploy agent and refused here (SEMANTICS.md, D-A5).
 const REFUSED_HERE: [&str; 2] = ["files-escape", "hook-location-parent"];
 
