@@ -261,7 +261,7 @@ fn a_state_that_is_too_large_sheds_the_oldest_texts_first_and_always_the_same() 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases((ProptestConfig::default().cases / 32).max(4)))]
+    #![proptest_config(ProptestConfig::with_cases((ProptestConfig::default().cases / 64).max(4)))]
 
     #[test]
     fn no_sequence_of_events_makes_the_state_exceed_the_ledger(
