@@ -261,12 +261,12 @@ fn a_state_that_is_too_large_sheds_the_oldest_texts_first_and_always_the_same() 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases((ProptestConfig::default().cases / 64).max(4)))]
+    #![proptest_config(ProptestConfig::with_cases((ProptestConfig::default().cases / 128).max(2)))]
 
     #[test]
     fn no_sequence_of_events_makes_the_state_exceed_the_ledger(
         disk_is_full in any::<bool>(),
-        // Each step writes the state as the ledger would, so that long sequences are the other tests'.
+        // Each step writes the state as the ledger would, so that many and long sequences are the other tests'.
         events in prop::collection::vec((0usize..12, 0usize..40, 0usize..8000, 0usize..100), 15..45),
     ) {
         let mut host = Hostile::new(disk_is_full);
