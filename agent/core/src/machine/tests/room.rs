@@ -267,7 +267,7 @@ proptest! {
     fn no_sequence_of_events_makes_the_state_exceed_the_ledger(
         disk_is_full in any::<bool>(),
         // Each step writes the state as the ledger would, so that many and long sequences are the other tests'.
-        events in prop::collection::vec((0usize..12, 0usize..40, 0usize..8000, 0usize..100), 15..45),
+        events in prop::collection::vec((0usize..12, 0usize..40, 0usize..8000, 0usize..100), 5..20),
     ) {
         let mut host = Hostile::new(disk_is_full);
         for (what, group, length, many) in events {
