@@ -60,7 +60,7 @@ impl Limits {
         }
         if let Some(priority) = self.priority {
             // SAFETY: a system call without memory.
-            #[allow(unsafe_code)]
+            #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
             let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, priority) };
             if set == -1 {
                 failed(self.limits.len());
