@@ -55,7 +55,7 @@ fn watched<T>(process: &Running, work: impl FnOnce() -> T) -> (T, u64) {
 
 #[test]
 fn many_files_take_little_memory_and_give_it_back() {
-    let host = Host::new();
+    let host = Host::in_memory();
     let daemon = host.daemon(&[]);
     // First all are new, then all are replaced.
     for version in ["v1", "v2"] {
