@@ -12,7 +12,7 @@ use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::machine::event::{StillOpen, WorkFailure};
 use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
 use hostler_core::notable::Notable;
-use hostler_core::traffic::TrafficPhase;
+use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -222,7 +222,8 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
 
     fn start(&mut self, effect: Effect) {
         let (worker, results) = (Arc::clone(&self.worker), self.results.clone());
-        if let Some(withdrawal) = self.state.traffic.clone().filter(|w| w.in_flight.as_ref() == Some(&effect)) {
+        let puts_back = |w: &Withdrawal| w.in_flight.as_ref().is_some_and(|put_back| put_back.number == effect.number);
+        if let Some(withdrawal) = self.state.traffic.clone().filter(puts_back) {
             tokio::spawn(async move {
                 let result = caught(worker.put_back(withdrawal)).await;
                 let result = result.unwrap_or_else(|panicked| WorkResult::TrafficMoved(Err(fault(&panicked))));

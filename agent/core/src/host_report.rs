@@ -152,20 +152,6 @@ fn since_ms(group: &Group) -> Option<u64> {
     group.active.as_ref().map(|deployment| deployment.started_ms).or_else(ended)
 }
 
-/// How the writing of one document goes, for `status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReportStatus {
-    /// The group.
-    #[serde(flatten)]
-    pub key: GroupKey,
-    /// Where the document is; `None` until the host's user id is known.
-    pub place: Option<String>,
-    /// When it was written last, milliseconds since 1970.
-    pub written_ms: Option<u64>,
-    /// Why the last try failed.
-    pub error: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

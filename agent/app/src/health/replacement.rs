@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_core::config::settings::AutoScalingSettings;
-use hostler_core::health::replacement::{Wish, wish};
+use hostler_core::health::replacement::Wish;
 use hostler_core::ids::{GroupKey, InstanceId};
 use hostler_core::machine::State;
+use hostler_core::machine::replacement::wish;
 use hostler_core::retry::jittered_ms;
 use hostler_core::status::Health;
 use hostler_host::clock;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport, News, ReportStatus, Who};
+use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport, News, Who};
 use hostler_core::ids::GroupKey;
 use hostler_core::retry::Backoff;
+use hostler_core::status::ReportStatus;
 use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as _, StoreErrorKind, host_key};
 use hostler_host::clock;
 use tokio::time::Instant;

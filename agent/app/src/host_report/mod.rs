@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hostler_core::config::settings::GroupSettings;
-use hostler_core::host_report::{News, ReportStatus};
+use hostler_core::host_report::News;
 use hostler_core::ids::{GroupKey, InstanceId};
 use hostler_core::machine::State;
-use hostler_core::status::Health;
+use hostler_core::status::{Health, ReportStatus};
 use hostler_host::clock;
 use tokio::sync::watch;
 use tokio::time::Instant;

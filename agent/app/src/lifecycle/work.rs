@@ -3,10 +3,11 @@
 use hostler_core::config::settings::{AutoScalingSettings, GroupSettings};
 use hostler_core::health::Colour;
 use hostler_core::ids::GroupKey;
-use hostler_core::lifecycle::{self, Action, ActionKind, Decided, Launched, Stopping};
+use hostler_core::lifecycle::{self, Action, ActionKind, Decided, Launched};
 use hostler_core::machine::Event;
 use hostler_core::machine::follow::Follow;
 use hostler_core::machine::state::{Group, Policy};
+use hostler_core::machine::stopping::{Stopping, stopping};
 use hostler_core::machine_events;
 use hostler_host::clock;
 
@@ -30,7 +31,7 @@ impl Attendant {
 
     async fn stop(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
         let state = self.handle.state().borrow().clone();
-        match lifecycle::stopping(action, &state, settings.abandon_failed_shutdown) {
+        match stopping(action, &state, settings.abandon_failed_shutdown) {
             Stopping::Ended(decided) if action.kind == ActionKind::Shutdown => {
                 self.shut_down(action, decided, settings.abandon_failed_shutdown).await
             }

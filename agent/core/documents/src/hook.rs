@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DeploymentId, Sha256Digest};
 use crate::limits::Limits;
 use crate::path_rule::UnsafePaths;
+use crate::text::bounded;
 
 mod environment;
 mod locale;
@@ -105,6 +106,14 @@ pub fn script_user(runas: Option<&str>, sudo: bool) -> Option<&str> {
 /// The current version of [`HookRun`] and [`HookResult`].
 pub const HOOK_DOCUMENT_VERSION: u32 = 1;
 
+/// Bytes of why a script could not be started, as it is kept. Prevents: a failure's text that fills the ledger.
+const MOST_OF_MESSAGE: usize = 1 << 10;
+
+/// Processes that are named because they had to be killed, and the bytes of each name. Prevents: the same, by a script that
+/// forks without end.
+const MOST_KILLED: usize = 20;
+const MOST_OF_NAME: usize = 64;
+
 /// What the supervisor found, stored in the run directory as `result.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookResult {
@@ -191,6 +200,27 @@ impl HookOutcome {
     /// Whether the event may go on.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Exited { code: 0 })
+    }
+
+    /// The same with texts and names that are cut to what the agent's state has room for.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let killed = |mut names: Vec<String>| {
+            let more = names.len().saturating_sub(MOST_KILLED);
+            names.truncate(MOST_KILLED);
+            names.iter_mut().for_each(|name| *name = bounded(name, MOST_OF_NAME, ""));
+            names.extend((more > 0).then(|| format!("and {more} more")));
+            names
+        };
+        let message = |message: String| bounded(&message, MOST_OF_MESSAGE, "");
+        match self {
+            Self::TimedOut { killed: names } => Self::TimedOut { killed: killed(names) },
+            Self::Aborted { killed: names } => Self::Aborted { killed: killed(names) },
+            Self::ScriptMissing { message: text } => Self::ScriptMissing { message: message(text) },
+            Self::NotExecutable { message: text } => Self::NotExecutable { message: message(text) },
+            Self::CouldNotStart { message: text } => Self::CouldNotStart { message: message(text) },
+            short @ (Self::Exited { .. } | Self::Signaled { .. } | Self::Interrupted | Self::Cancelled) => short,
+        }
     }
 }
 

@@ -4,11 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::HealthReport;
-use crate::health::Colour;
-use crate::ids::{GroupKey, InstanceId};
-use crate::lifecycle::Posture;
-use crate::machine::State;
+use crate::ids::InstanceId;
 
 /// The current version of [`Claim`].
 pub const CLAIM_VERSION: u32 = 1;
@@ -29,7 +25,7 @@ pub struct Claim {
     pub claimed_ms: u64,
 }
 
-/// What a host wants with the claim.
+/// What a host wants with the claim; `machine::replacement` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// To be replaced.
@@ -38,39 +34,6 @@ pub enum Wish {
     Keep,
     /// Not to hold up anybody.
     GiveBack,
-}
-
-/// What this host wants, for one of its groups. `after_seconds`: how long the group has to be red; `None` is never.
-pub fn wish(
-    state: &State,
-    key: &GroupKey,
-    health: Option<&HealthReport>,
-    after_seconds: Option<u64>,
-    now_ms: u64,
-) -> Wish {
-    let Some(after_seconds) = after_seconds else { return Wish::GiveBack };
-    let held = state.groups.get(&key.id()).is_some_and(|group| group.following.hold().is_some());
-    match state.lifecycle.posture {
-        Posture::Pooled | Posture::Parked => return Wish::GiveBack,
-        Posture::Leaving | Posture::AtRisk => return Wish::Keep,
-        // Somebody looks after it by hand.
-        Posture::Free if held => return Wish::GiveBack,
-        Posture::Free => {}
-    }
-    let withdrawn = state.traffic.as_ref().is_some_and(|withdrawal| withdrawal.is_out_of_service());
-    let deploys = state.all_active().next().is_some();
-    if withdrawn || deploys || state.lifecycle.action.is_some() {
-        return Wish::Keep;
-    }
-    match health {
-        Some(report) if report.is_healthy() => Wish::GiveBack,
-        Some(report) if report.colour == Colour::Red && is_over(report.since_ms, after_seconds, now_ms) => Wish::Report,
-        _ => Wish::Keep,
-    }
-}
-
-fn is_over(since_ms: u64, after_seconds: u64, now_ms: u64) -> bool {
-    now_ms >= since_ms.saturating_add(after_seconds.saturating_mul(1000))
 }
 
 /// Whose the claim is.

@@ -21,9 +21,7 @@ pub use journal::{
 };
 pub use notices::{Notice, NoticeKind, Rebalance};
 pub use words::{Current, Target};
-pub use work::{
-    Launched, Stopping, WithoutRelease, ends_deployments, flush_ms, launch, stopped, stopping, wants_flush,
-};
+pub use work::{Launched, WithoutRelease, ends_deployments, flush_ms, launch, wants_flush};
 
 #[cfg(test)]
 mod tests;

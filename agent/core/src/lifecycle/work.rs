@@ -1,10 +1,8 @@
-//! Whether the work of an action has ended, and with what.
+//! Whether the work of an action has ended, and with what; of one that stops applications `machine::stopping` says it.
 
 use super::decide::MARGIN_MS;
 use super::journal::{Action, ActionKind, Decided, HookOutcome, Lifecycle};
 use crate::ids::GroupKey;
-use crate::machine::State;
-use crate::machine::state::{Group, Outcome, StepStatus};
 
 /// What a launch found of one deployment group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,60 +57,6 @@ pub fn launch(groups: &[(GroupKey, Launched)], without_release: WithoutRelease, 
     let words: Vec<String> = groups.iter().map(|(key, found)| format!("{key} {}", word(found))).collect();
     let why = if words.is_empty() { "no group is configured".to_owned() } else { words.join(", ") };
     Some(Decided { result: HookOutcome::Continue, why })
-}
-
-/// How far the stopping of the applications is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stopping {
-    /// These are to be stopped now.
-    Begin(Vec<GroupKey>),
-    /// It goes on.
-    Waiting,
-    /// It has ended.
-    Ended(Decided),
-}
-
-/// How far an action that stops applications is. Each group is stopped once, whatever number of actions it takes.
-/// `abandon_failed`: a script that failed makes the result ABANDON, which keeps the instance where the group's instance
-/// lifecycle policy says so.
-pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stopping {
-    if !action.stops {
-        let why = "nothing runs here that was started for the group".to_owned();
-        return Stopping::Ended(Decided { result: HookOutcome::Continue, why });
-    }
-    let mut begin = Vec::new();
-    let mut failed = Vec::new();
-    let mut waiting = false;
-    for group in state.groups.values().filter(|group| group.installed.is_some() || group.active.is_some()) {
-        // One whose Install cannot be undone yet may never be: the others are stopped all the same.
-        if group.active.as_ref().is_some_and(|active| active.not_undone.is_some()) {
-            failed.push(group.key.to_string());
-        } else if group.active.is_some() {
-            waiting = true;
-        } else if let Some(outcome) = stopped(group) {
-            failed.extend((outcome == Outcome::Failed).then(|| group.key.to_string()));
-        } else if group.installed.is_some() {
-            begin.push(group.key.clone());
-        }
-    }
-    if waiting {
-        return Stopping::Waiting;
-    }
-    if !begin.is_empty() {
-        return Stopping::Begin(begin);
-    }
-    let abandon = abandon_failed && action.kind == ActionKind::Shutdown && !failed.is_empty();
-    let why = if failed.is_empty() { "stopped".to_owned() } else { format!("not stopped well: {}", failed.join(", ")) };
-    let result = if abandon { HookOutcome::Abandon } else { HookOutcome::Continue };
-    Stopping::Ended(Decided { result, why })
-}
-
-/// How the group's application was stopped, if that was the last thing done with it. A script whose failure did not
-/// keep the others from running has failed all the same.
-pub fn stopped(group: &Group) -> Option<Outcome> {
-    let last = group.finished.last().filter(|deployment| deployment.request.stops.is_some())?;
-    let ignored = last.steps.iter().any(|step| step.status == StepStatus::Ignored);
-    if ignored { Some(Outcome::Failed) } else { last.outcome }
 }
 
 /// Whether deployments that go on shall end at their next step, because the host is on its way out.

@@ -15,7 +15,7 @@ use crate::machine::command::Order;
 use crate::machine::retention::Kept;
 use crate::machine::state::{NotUndone, Outcome, Request, Revision, StepStatus};
 use crate::release::{AcceptedKeys, Trust};
-use crate::traffic::{Place, TrafficPhase};
+use crate::traffic::{Place, PutBack, PutBackWork, TrafficPhase};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,6 +147,14 @@ pub struct Effect {
     pub begun_ms: u64,
     /// The kernel's boot in which it began; another one means that the host went down in its middle.
     pub boot_id: String,
+}
+
+impl From<&PutBack> for Effect {
+    fn from(put_back: &PutBack) -> Self {
+        let PutBackWork::Traffic { phase } = put_back.work;
+        let work = Work::Traffic { phase };
+        Self { number: put_back.number, work, begun_ms: put_back.begun_ms, boot_id: put_back.boot_id.clone() }
+    }
 }
 
 /// What is done outside. Each may be started again after a crash: see the method `after_a_crash`.

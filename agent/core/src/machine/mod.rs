@@ -18,6 +18,8 @@ pub mod command;
 mod course;
 pub mod event;
 pub mod follow;
+pub mod proof;
+pub mod replacement;
 pub mod resume;
 pub mod retention;
 mod rollback;
@@ -26,6 +28,7 @@ pub mod seal;
 mod service;
 pub mod state;
 mod step;
+pub mod stopping;
 
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
 pub use resume::{resume, take_up};

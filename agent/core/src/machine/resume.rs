@@ -7,7 +7,8 @@ use crate::machine::state::State;
 /// each effect is started again and finds out by itself how far it came ([`crate::machine::event::AfterACrash`]).
 pub fn resume(state: &State) -> Vec<Effect> {
     let of_deployments = state.all_active().filter_map(|(_, deployment)| deployment.in_flight.clone());
-    of_deployments.chain(state.traffic.as_ref().and_then(|withdrawal| withdrawal.in_flight.clone())).collect()
+    let put_back = state.traffic.as_ref().and_then(|withdrawal| withdrawal.in_flight.as_ref());
+    of_deployments.chain(put_back.map(Effect::from)).collect()
 }
 
 /// Prepares a state for [`resume`]: an Install that waits until it can be undone is tried at once.

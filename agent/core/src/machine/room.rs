@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::codedeploy::diagnostics::Report;
 use crate::codedeploy::wire::CommandStatus;
-use crate::hook::HookOutcome;
 use crate::machine::command::{CommandStage, Order};
 use crate::machine::event::{Refusal, WorkFailure};
 use crate::machine::seal::in_use;
@@ -22,13 +21,11 @@ pub const MESSAGE_BYTES: usize = 4 << 10;
 pub const TAIL_BYTES: usize = 8 << 10;
 /// Bytes of all warnings of a deployment. Prevents: the same as both.
 pub const WARNINGS_BYTES: usize = 8 << 10;
-/// Bytes of a text beside the one that says most: why a script could not be started, why a host could not be put back, an
-/// event's end in the history where the deployment's end says it whole.
+/// Bytes of a text beside the one that says most: why a host could not be put back, an event's end in the history where the
+/// deployment's end says it whole.
 pub const NOTE_BYTES: usize = 1 << 10;
 /// Bytes of a message that has made way for what is newer.
 const OLD_MESSAGE_BYTES: usize = 256;
-/// Processes that are named because they had to be killed. Prevents: a script that forks without end.
-const MOST_KILLED: usize = 20;
 /// Bytes of a request. Prevents: a path or an address of a hundred kilobytes.
 const REQUEST_BYTES: usize = 16 << 10;
 /// Bytes of a revision's hooks, their environments and health checks. Prevents: an appspec of a megabyte in the state.
@@ -134,28 +131,6 @@ pub(super) fn failure(failure: WorkFailure) -> WorkFailure {
 /// The last lines of output as they are kept.
 pub(super) fn tail(lines: Vec<String>) -> Vec<String> {
     newest_lines(lines, TAIL_BYTES)
-}
-
-/// How a script ended, as it is kept.
-pub fn outcome(outcome: HookOutcome) -> HookOutcome {
-    let killed = |mut names: Vec<String>| {
-        let more = names.len().saturating_sub(MOST_KILLED);
-        names.truncate(MOST_KILLED);
-        names.iter_mut().for_each(|name| *name = bounded(name, 64, ""));
-        names.extend((more > 0).then(|| format!("and {more} more")));
-        names
-    };
-    match outcome {
-        HookOutcome::TimedOut { killed: names } => HookOutcome::TimedOut { killed: killed(names) },
-        HookOutcome::Aborted { killed: names } => HookOutcome::Aborted { killed: killed(names) },
-        HookOutcome::ScriptMissing { message } => HookOutcome::ScriptMissing { message: note(&message) },
-        HookOutcome::NotExecutable { message } => HookOutcome::NotExecutable { message: note(&message) },
-        HookOutcome::CouldNotStart { message } => HookOutcome::CouldNotStart { message: note(&message) },
-        short @ (HookOutcome::Exited { .. }
-        | HookOutcome::Signaled { .. }
-        | HookOutcome::Interrupted
-        | HookOutcome::Cancelled) => short,
-    }
 }
 
 /// Adds a warning (that is bounded itself) to those that a deployment keeps, or counts it where they take all of their room.

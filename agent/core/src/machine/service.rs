@@ -2,9 +2,10 @@
 //! goes on.
 
 use crate::event_order::LifecycleEvent;
-use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments, stopped};
+use crate::lifecycle::{Change, Lifecycle, Posture, ends_deployments};
 use crate::machine::event::Refusal;
 use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
+use crate::machine::stopping::stopped;
 use crate::traffic::Withdrawal;
 
 /// Refuses what must not begin on a host that is out of service. No channel is followed before a new instance was set up

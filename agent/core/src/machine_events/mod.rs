@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::lifecycle::{Decided, HookOutcome as Completion};
-use crate::machine::room;
-use crate::machine::state::Deployment;
 use crate::text::bounded;
 
 pub use environment::environment;
@@ -226,17 +224,11 @@ impl MachineEvents {
         }
     }
 
-    /// A deployment succeeded.
-    pub fn deployed(&mut self, deployment: &Deployment, now_ms: u64) {
-        let request = &deployment.request;
-        if request.stops.is_some() {
-            return;
-        }
-        let event = if request.removes { MachineEvent::Undeploy } else { MachineEvent::Deploy };
-        let location = || bounded(&request.revision.location, MOST_OF_FAILURE, "");
-        let revision = request.revision.digest.map_or_else(location, |d| d.to_string());
-        let about = About { deployment: deployment.id.clone(), key: request.key.clone(), revision };
-        self.add(event, Some(about), None, now_ms);
+    /// A deployment succeeded; `removes`: the application is off the host now.
+    pub fn deployed(&mut self, about: About, removes: bool, now_ms: u64) {
+        let event = if removes { MachineEvent::Undeploy } else { MachineEvent::Deploy };
+        let revision = bounded(&about.revision, MOST_OF_FAILURE, "");
+        self.add(event, Some(About { revision, ..about }), None, now_ms);
     }
 
     fn add(&mut self, event: MachineEvent, about: Option<About>, deadline_ms: Option<u64>, now_ms: u64) {
@@ -282,7 +274,7 @@ impl MachineEvents {
             script.attempts += 1;
             return;
         }
-        script.outcome = Some(room::outcome(outcome));
+        script.outcome = Some(outcome.bounded());
         match scripts.get_mut(index + 1) {
             Some(next) if !hurried => next.attempts = 1,
             _ => {

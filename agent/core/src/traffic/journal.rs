@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeploymentId, GroupKey};
-use crate::machine::event::Effect;
 use crate::retry::Backoff;
 use crate::text::bounded;
 
@@ -45,10 +44,34 @@ pub struct Withdrawal {
     pub touched: bool,
     /// The effect that puts it back outside of a deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_flight: Option<Effect>,
+    pub in_flight: Option<PutBack>,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+}
+
+/// An effect of the machine that puts the host back. In the ledger it is written as each of its effects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutBack {
+    /// Unique on this host.
+    pub number: u64,
+    /// What is done.
+    pub work: PutBackWork,
+    /// When it began, milliseconds since 1970.
+    pub begun_ms: u64,
+    /// The kernel's boot in which it began.
+    pub boot_id: String,
+}
+
+/// What puts a host back: of all that the machine's effects do, only this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum PutBackWork {
+    /// The effect Traffic.
+    Traffic {
+        /// Which of that.
+        phase: TrafficPhase,
+    },
 }
 
 /// What a host was taken out of.

@@ -15,7 +15,7 @@ mod next;
 mod settings;
 
 pub use choose::{GroupFacts, Misfit, Way, choose, common_misfit, fits};
-pub use journal::{Place, Problem, Target, TrafficPhase, Withdrawal};
+pub use journal::{Place, Problem, PutBack, PutBackWork, Target, TrafficPhase, Withdrawal};
 pub use next::{Next, TargetHealth, deregistered, drained, in_standby, out_of_standby, registered};
 pub use settings::{TrafficMode, TrafficSettings};
 

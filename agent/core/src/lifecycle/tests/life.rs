@@ -5,6 +5,7 @@ use crate::ids::GroupKey;
 use crate::machine::checks::PreparedHealth;
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
 use crate::machine::state::{Outcome, Policy};
+use crate::machine::stopping::{Stopping, stopping};
 use crate::machine::{Event, Refusal, Work, WorkResult, resume};
 use crate::status::tests::Host;
 

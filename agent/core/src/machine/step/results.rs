@@ -10,7 +10,7 @@ use crate::machine::event::{Effect, Prepared, Progress, Work, WorkFailure, WorkR
 use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::state::{Deployment, Failure, Group, Outcome, Script, StepStatus};
-
+use crate::machine_events::About;
 use crate::text::bounded;
 
 use super::{Turn, requester};
@@ -110,7 +110,7 @@ impl Turn<'_> {
 
     fn hook_ended(&mut self, deployment: &mut Deployment, index: usize, result: HookResult) {
         let id = deployment.id.clone();
-        let result = HookResult { outcome: room::outcome(result.outcome), ..result };
+        let result = HookResult { outcome: result.outcome.bounded(), ..result };
         let Some(step) = deployment.current_mut() else { return };
         let (event, last) = (step.event, index + 1 == step.scripts.len());
         let Some(script) = step.scripts.get_mut(index) else { return };
@@ -237,8 +237,9 @@ impl Turn<'_> {
         });
         let succeeded = outcome == Outcome::Succeeded;
         let removed = succeeded && deployment.request.removes;
-        if succeeded {
-            self.state.machine_events.deployed(&deployment, now);
+        // What only stops puts nothing on the host and takes nothing off it.
+        if succeeded && deployment.request.stops.is_none() {
+            self.state.machine_events.deployed(about(&deployment), removed, now);
         }
         if removed {
             let requested = requester(&deployment.request);
@@ -265,5 +266,15 @@ impl Turn<'_> {
         if let Some(rollback) = rollback {
             self.start(rollback);
         }
+    }
+}
+
+/// A deployment as the scripts of machine events are told of it.
+fn about(deployment: &Deployment) -> About {
+    let revision = &deployment.request.revision;
+    About {
+        deployment: deployment.id.clone(),
+        key: deployment.request.key.clone(),
+        revision: revision.digest.map_or_else(|| revision.location.clone(), |digest| digest.to_string()),
     }
 }

@@ -2,9 +2,9 @@
 //! when it was put back, by whichever deployment, or by itself when no deployment will.
 
 use crate::event_order::LifecycleEvent;
-use crate::machine::event::{TrafficFound, Work, WorkFailure, WorkResult};
+use crate::machine::event::{Effect, TrafficFound, Work, WorkFailure, WorkResult};
 use crate::machine::state::{Deployment, State, StepStatus};
-use crate::traffic::{TrafficPhase, Withdrawal};
+use crate::traffic::{PutBack, PutBackWork, TrafficPhase, Withdrawal};
 
 use super::Turn;
 
@@ -31,9 +31,9 @@ impl Turn<'_> {
     pub(super) fn is_exclusive_going_on(&self) -> bool {
         // One group's Install that cannot be undone yet does not hold the others.
         let going_on = self.state.all_active().filter(|(_, deployment)| deployment.waits_to_be_undone().is_none());
-        let of_deployments = going_on.filter_map(|(_, deployment)| deployment.in_flight.as_ref());
-        let returns = self.state.traffic.as_ref().and_then(|withdrawal| withdrawal.in_flight.as_ref());
-        of_deployments.chain(returns).any(|effect| effect.work.is_exclusive())
+        let mut of_deployments = going_on.filter_map(|(_, deployment)| deployment.in_flight.as_ref());
+        let returns = self.state.traffic.as_ref().is_some_and(|withdrawal| withdrawal.in_flight.is_some());
+        returns || of_deployments.any(|effect| effect.work.is_exclusive())
     }
 
     pub(super) fn traffic_found(&mut self, deployment: &mut Deployment, result: Result<TrafficFound, WorkFailure>) {
@@ -119,9 +119,11 @@ impl Turn<'_> {
         if self.state.put_back_at_ms().is_none_or(|at| self.context.now_ms < at) {
             return;
         }
-        let effect = self.effect(Work::Traffic { phase: TrafficPhase::Allow });
+        let phase = TrafficPhase::Allow;
+        let Effect { number, begun_ms, boot_id, .. } = self.effect(Work::Traffic { phase });
         if let Some(withdrawal) = &mut self.state.traffic {
-            withdrawal.in_flight = Some(effect);
+            let work = PutBackWork::Traffic { phase };
+            withdrawal.in_flight = Some(PutBack { number, work, begun_ms, boot_id });
         }
     }
 }

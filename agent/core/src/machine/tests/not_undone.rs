@@ -152,7 +152,8 @@ fn a_clock_that_is_set_back_does_not_make_it_wait() {
 
 #[test]
 fn it_keeps_no_other_group_from_being_stopped_when_the_host_leaves_service() {
-    use crate::lifecycle::{Action, ActionKind, Stopping, stopping};
+    use crate::lifecycle::{Action, ActionKind};
+    use crate::machine::stopping::{Stopping, stopping};
     let mut host = Host::default();
     let effects = host.deploy(3, request("other", None)).unwrap();
     host.run(effects, never);

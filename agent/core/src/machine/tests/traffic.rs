@@ -249,3 +249,18 @@ proptest! {
         prop_assert_eq!(host.state.all_active().count(), 0);
     }
 }
+
+#[test]
+fn what_puts_the_host_back_is_in_the_ledger_as_every_effect_is() {
+    use crate::traffic::{PutBack, PutBackWork};
+
+    let phase = TrafficPhase::Allow;
+    let boot_id = "boot".to_owned();
+    let put_back = PutBack { number: 7, work: PutBackWork::Traffic { phase }, begun_ms: 5, boot_id: boot_id.clone() };
+    let effect = Effect { number: 7, work: Work::Traffic { phase }, begun_ms: 5, boot_id };
+    assert_eq!(Effect::from(&put_back), effect);
+    let written = serde_json::to_string(&put_back).unwrap();
+    assert_eq!(written, r#"{"number":7,"work":{"work":"traffic","phase":"allow"},"begun_ms":5,"boot_id":"boot"}"#);
+    assert_eq!(written, serde_json::to_string(&effect).unwrap());
+    assert_eq!(serde_json::from_str::<PutBack>(&written).unwrap(), put_back);
+}
