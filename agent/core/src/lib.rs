@@ -2,18 +2,28 @@
 //! clock or an environment variable; all of that reaches it as arguments.
 //!
 //! ```text
-//! hostler-documents                   the words, the documents, and the plan of an Install
+//! hostler-documents                 the words, the documents, and the plan of an Install
 //!        ^
-//! codes event_order retry flow        more words
+//! codes event_order identity        more words: exit codes, lifecycle events, where a machine runs,
+//! notable doctor                    what operators alert on and what `doctor` finds,
+//! retry flow delta wake_up          waits, and how bytes come
 //!        ^
-//! logs health delta                   lines -> batches; probes' answers -> verdicts
+//! lifecycle signals traffic         journals of the state, and the decisions that need no more than their own;
+//! health codedeploy                 answers of probes -> verdicts; the CodeDeploy service's words
 //!        ^
-//! machine lifecycle traffic           step(state, event, now) -> (state, effects, deadline)
+//! machine_events                    a journal that needs the words of the lifecycle
 //!        ^
-//! config status metrics               what is set, and what is shown
+//! machine                           step(state, event, now) -> (state, effects); decisions over the whole state
+//!        ^
+//! logs                              lines -> batches
+//!        ^
+//! config status                     what is set, and what is shown
+//!        ^
+//! host_report metrics               what is shown to other hosts and to monitoring
 //! ```
 //!
-//! An arrow upward is an import; none goes downward.
+//! The lowest floor comes first. A module imports from the floors before its own, and never from its own floor;
+//! `tests/layers.rs` fails otherwise.
 #![forbid(unsafe_code)]
 
 pub use hostler_documents::{
@@ -45,3 +55,7 @@ pub mod wake_up;
 #[cfg(test)]
 #[path = "../tests/golden.rs"]
 mod golden;
+
+#[cfg(test)]
+#[path = "../tests/layers.rs"]
+mod layers;

@@ -2,14 +2,21 @@
 //! which shows it to everybody else. Pure as that is.
 //!
 //! ```text
-//! ids limits text shared_path path_rule bundle hook store yaml health_check
-//!        ^                            the words
-//! appspec release history             documents: text in, meaning or diagnostics out
+//! ids limits text shared_path       the words
+//! path_rule elf health_check
 //!        ^
-//! plan                                appspec + listing + last install + host -> ordered actions
+//! bundle hook store yaml            what is made of them: listings, runs of hooks, places, nodes with positions
+//!        ^
+//! appspec                           a document: text in, meaning or diagnostics out
+//!        ^
+//! plan                              appspec + listing + last install + host -> ordered actions
+//! release                           documents of a channel, and whether a host may follow them
+//!        ^
+//! history                           the hash chain of what was done
 //! ```
 //!
-//! An arrow upward is an import; none goes downward.
+//! The lowest floor comes first. A module imports from the floors before its own, and never from its own floor;
+//! `tests/layers.rs` of core fails otherwise.
 #![forbid(unsafe_code)]
 
 pub mod appspec;

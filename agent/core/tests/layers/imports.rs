@@ -1,0 +1,172 @@
+//! The modules of a crate, and what each names of the others.
+
+use std::collections::BTreeMap;
+
+use super::tokens::{Token, tokens};
+
+/// That a module at the top of the crate names another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The file, below `src`.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The module at the top to which the file belongs.
+    pub from: String,
+    /// The one that it names.
+    pub to: String,
+}
+
+/// All that a crate is built of.
+#[derive(Debug, Default)]
+pub struct SourceTree {
+    /// The modules at the top, with the lines of `lib.rs`.
+    pub modules: BTreeMap<String, usize>,
+    /// What they name of each other.
+    pub imports: Vec<Import>,
+    /// Modules whose files are not found.
+    pub missing: Vec<String>,
+}
+
+impl SourceTree {
+    /// Reads a crate from its `lib.rs` on.
+    pub fn read(read: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut tree = Self::default();
+        tree.file(read, ("lib.rs", &read("lib.rs").unwrap_or_default()), "", &[]);
+        let Self { modules, imports, .. } = &mut tree;
+        imports.retain(|import| modules.contains_key(&import.to) && import.from != import.to);
+        tree
+    }
+
+    /// Reads a file of the module `path`, whose children lie in `directory`.
+    fn file(
+        &mut self,
+        read: &dyn Fn(&str) -> Option<String>,
+        (file, source): (&str, &str),
+        directory: &str,
+        path: &[String],
+    ) {
+        let tokens = tokens(source);
+        for (line, name) in declared(&tokens) {
+            if path.is_empty() {
+                self.modules.insert(name.clone(), line);
+            }
+            let below = format!("{directory}{name}");
+            let places = [format!("{below}.rs"), format!("{below}/mod.rs")];
+            let Some((place, source)) = places.into_iter().find_map(|place| read(&place).map(|source| (place, source)))
+            else {
+                self.missing.push(format!("{file}:{line}: the file of {name} is not found"));
+                continue;
+            };
+            let path: Vec<String> = path.iter().chain([&name]).cloned().collect();
+            self.file(read, (&place, &source), &format!("{below}/"), &path);
+        }
+        let Some(from) = path.first() else { return };
+        let named = Names::of(&tokens, path.len()).into_iter();
+        self.imports.extend(named.map(|(line, to)| Import { file: file.to_owned(), line, from: from.clone(), to }));
+    }
+}
+
+/// The modules that have files of their own: `mod NAME;`.
+fn declared(tokens: &[Token]) -> Vec<(usize, String)> {
+    let texts = |window: &[Token]| window[0].text == "mod" && window[2].text == ";";
+    tokens.windows(3).filter(|window| texts(window)).map(|window| (window[1].line, window[1].text.clone())).collect()
+}
+
+/// Finds the names of the crate's root that a file uses.
+struct Names<'a> {
+    tokens: &'a [Token],
+    /// How many modules deep the place is that is being read.
+    depth: usize,
+    found: Vec<(usize, String)>,
+}
+
+impl<'a> Names<'a> {
+    fn of(tokens: &'a [Token], depth: usize) -> Vec<(usize, String)> {
+        let mut names = Self { tokens, depth, found: Vec::new() };
+        names.read();
+        names.found
+    }
+
+    fn text(&self, at: usize) -> &'a str {
+        self.tokens.get(at).map_or("", |token| token.text.as_str())
+    }
+
+    fn read(&mut self) {
+        let (mut at, mut braces) = (0, 0);
+        // At which depth of braces the modules end that are written out in this file.
+        let mut inner = Vec::new();
+        while at < self.tokens.len() {
+            match self.text(at) {
+                "mod" if self.text(at + 2) == "{" => {
+                    inner.push(braces);
+                    self.depth += 1;
+                }
+                "{" => braces += 1,
+                "}" => {
+                    braces -= 1;
+                    if inner.last() == Some(&braces) {
+                        inner.pop();
+                        self.depth -= 1;
+                    }
+                }
+                "crate" | "super" | "self" if self.is_path(at + 1) => {
+                    at = self.path(at, 0);
+                    continue;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn is_path(&self, at: usize) -> bool {
+        self.text(at) == ":" && self.text(at + 1) == ":"
+    }
+
+    /// Reads a path or a tree of them that leads up by so many modules before it begins; says where it goes on.
+    fn path(&mut self, at: usize, up: usize) -> usize {
+        match self.text(at) {
+            "{" => self.group(at + 1, up),
+            word => {
+                let up = match word {
+                    "crate" => self.depth,
+                    "super" => up + 1,
+                    "self" => up,
+                    _ => {
+                        let line = self.tokens.get(at).map(|token| token.line);
+                        self.found.extend(line.filter(|_| up == self.depth).map(|line| (line, word.to_owned())));
+                        return at + 1;
+                    }
+                };
+                if self.is_path(at + 1) { self.path(at + 3, up) } else { at + 1 }
+            }
+        }
+    }
+
+    /// Reads the members of a group, up to its closing brace.
+    fn group(&mut self, from: usize, up: usize) -> usize {
+        let (mut at, mut begins, mut depth) = (from, true, 0);
+        while at < self.tokens.len() {
+            match self.text(at) {
+                "}" if depth == 0 => return at + 1,
+                "}" => depth -= 1,
+                "," if depth == 0 => {
+                    begins = true;
+                    at += 1;
+                    continue;
+                }
+                // The groups of a member's own path.
+                "{" if !begins => depth += 1,
+                _ if begins => {
+                    begins = false;
+                    at = self.path(at, up);
+                    continue;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        at
+    }
+}
