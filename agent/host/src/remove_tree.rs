@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::install::mount_of;
+use crate::mounts::mount_of;
 
 /// Directories on the way down that stay open. Further up one goes by `..`, and looks whether it is the one that it was.
 const STAY_OPEN: usize = 32;

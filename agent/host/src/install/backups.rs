@@ -8,7 +8,7 @@
 //! place but in it.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat, Timespec, Timestamps};
@@ -20,6 +20,7 @@ use super::journal::{BackupRecord, Record};
 use super::layout::TemporaryNames;
 use super::places::{Anchors, look, open_below, real_path};
 use super::steps::{Step, Steps};
+use crate::mounts::{Mount, mount_of};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// In the journal's directory.
@@ -72,9 +73,6 @@ pub(super) struct Chooser<'a> {
     chosen: HashMap<(Mount, PathBuf), usize>,
     records: Vec<BackupRecord>,
 }
-
-/// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
-pub(crate) type Mount = (u64, u64);
 
 impl<'a> Chooser<'a> {
     /// `worked_in` are directories of the plan in which names are replaced or removed; they and the destinations are
@@ -219,15 +217,6 @@ fn free_name(directory: Option<BorrowedFd<'_>>, parent: &Path, first: &str) -> R
         }
     }
     Ok(first.to_owned())
-}
-
-/// The mount that a directory is on.
-pub(crate) fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
-    let device = rustix::fs::fstat(directory)?.st_dev;
-    // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();
-    let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    Ok((device, number.unwrap_or_default()))
 }
 
 /// The open directories for backups, by number.

@@ -57,7 +57,6 @@ use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use backups::mount_of;
 use backups::{Backups, Place};
 use error::host;
 pub use error::{InstallError, left_text};

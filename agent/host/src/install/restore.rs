@@ -18,6 +18,7 @@ use super::saved::{GONE, save, without_directory};
 use super::steps::{Step, Steps};
 use super::swap::rename_new;
 use super::{InstallError, Left, Work};
+use crate::mounts::mount_of;
 use crate::perms;
 use crate::remove_tree::entries;
 
@@ -363,7 +364,7 @@ impl<S: Steps> One<'_, S> {
 
     /// Whether a directory below is on the mount in which the action takes effect.
     fn is_on_this_mount(&self, directory: BorrowedFd<'_>) -> Result<bool, InstallError> {
-        let mount = |directory| backups::mount_of(directory).map_err(host("read", self.path));
+        let mount = |directory| mount_of(directory).map_err(host("read", self.path));
         Ok(mount(directory)? == mount(self.directory.as_fd())?)
     }
 
