@@ -2,7 +2,14 @@
 //!
 //! `cargo bench -p hostler --bench figures` runs all, `cargo bench -p hostler --bench figures -- unpack` one. A figure
 //! that misses its bound makes the run fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
 
 #[path = "../support/codedeploy/mod.rs"]
 #[allow(dead_code)]

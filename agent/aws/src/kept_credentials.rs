@@ -9,6 +9,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use tokio::sync::Mutex;
 
+use crate::clock;
+
 /// New ones are asked for this long before the end: EC2 has the next ones ready five minutes before.
 const BEFORE_THE_END: Duration = Duration::from_secs(5 * 60);
 /// Credentials without an end are asked for again after this, because a file that holds them may have been rewritten.
@@ -84,7 +86,7 @@ impl ProvideCredentials for KeptCredentials {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.get(SystemTime::now()))
+        future::ProvideCredentials::new(self.get(clock::now()))
     }
 }
 

@@ -5,6 +5,7 @@ mod bounded;
 mod ca_bundle;
 pub mod cfn;
 pub mod clients;
+mod clock;
 pub mod codedeploy;
 pub mod credentials;
 pub mod ec2;

@@ -18,6 +18,7 @@ use reqwest::{Method, Request, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock;
 use crate::endpoint::{EndpointChoice, endpoint};
 use crate::fault::{Fault, FaultKind, deepest};
 use crate::kept_credentials::KeptCredentials;
@@ -113,7 +114,7 @@ impl SignedCalls {
             endpoints: Arc::new(endpoints),
             http,
             clock_offset: Arc::new(AtomicI64::new(0)),
-            now: SystemTime::now,
+            now: clock::now,
         }
     }
 

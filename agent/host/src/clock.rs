@@ -1,24 +1,46 @@
-//! The only caller of the system's clock, and of its randomness for ids.
+//! The only caller of the system's clocks in this crate and in the program, and of its randomness for ids. `clippy.toml` holds
+//! both to it; measuring how long something takes is free everywhere (`Instant`).
 
 use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::lifecycle::Clocks;
 use nix::time::{ClockId, clock_gettime};
 
-/// Milliseconds since 1970; 0 on a clock before that.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+/// The time as the file system's times are.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
-/// Milliseconds since the boot, suspension included; 0 where the kernel lacks that clock. Nobody sets it.
+/// Milliseconds since 1970; 0 on a clock before that.
+pub fn now_ms() -> u64 {
+    system_time().duration_since(UNIX_EPOCH).map_or(0, milliseconds)
+}
+
+/// Time since the boot, suspension included; nothing where the kernel lacks that clock. No setting of the clock changes it.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+/// The same in milliseconds.
 pub fn since_boot_ms() -> u64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_or(0, |time| u64::try_from(std::time::Duration::from(time).as_millis()).unwrap_or(u64::MAX))
+    milliseconds(since_boot())
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration of so many seconds, at most a hundred years: what is added to a clock must not overflow.
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(100 * 366 * 24 * 3600))
 }
 
 /// The clocks by which a hibernated host and a clock that was set are noticed; `None` where the kernel lacks one.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn clocks() -> Option<Clocks> {
     let milliseconds = |clock| {
         let time = clock_gettime(clock).ok()?;
@@ -31,8 +53,15 @@ pub fn clocks() -> Option<Clocks> {
 }
 
 /// The time.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
+}
+
+/// The local time, as clocks on the wall show it.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub(crate) fn local_now() -> jiff::civil::DateTime {
+    jiff::Zoned::now().datetime()
 }
 
 /// A time for people: local, to the second, with the zone's offset.
@@ -48,7 +77,15 @@ pub fn host_name() -> String {
 
 /// The id of this boot, as the kernel gives it; `unknown` where /proc is missing.
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or("unknown".to_owned(), |s| s.trim().to_owned())
+    read_boot_id().unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// The same for those who must not take two unknown boots for one.
+///
+/// # Errors
+/// When /proc is missing.
+pub(crate) fn read_boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// Random bytes from the kernel.

@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hostler_core::ids::DeploymentId;
 
 use crate::atomic;
+use crate::clock;
 use crate::remove_tree::remove_tree;
 
 pub mod files;
@@ -103,7 +104,7 @@ pub fn interrupted_commands(directory: &Path, age: Duration) -> io::Result<Vec<S
     for entry in entries {
         let entry = entry?;
         let modified = entry.metadata()?.modified()?;
-        let old = SystemTime::now().duration_since(modified).is_ok_and(|passed| passed > age);
+        let old = clock::system_time().duration_since(modified).is_ok_and(|passed| passed > age);
         if !old && let Some(text) = small(&entry.path()) {
             commands.extend(Some(text.trim().to_owned()).filter(|command| !command.is_empty()));
         }
@@ -214,7 +215,7 @@ mod tests {
         fs::write(tracking.join("d-NEW"), "command-1\n").unwrap();
         fs::write(tracking.join("d-EMPTY"), "").unwrap();
         let old = fs::File::create(tracking.join("d-OLD")).unwrap();
-        old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        old.set_modified(clock::system_time() - Duration::from_secs(3600)).unwrap();
         assert_eq!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap(), ["command-1"]);
         write_tracking_file(&tracking, "d-NEW", "command-2").unwrap();
         assert_eq!(interrupted_commands(&tracking, Duration::from_secs(60)).unwrap(), ["command-2"]);

@@ -1,13 +1,15 @@
 //! How hosts outside EC2 sign (docs/protocols/codedeploy.md#identity).
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
+
+use crate::clock;
 
 /// After so long the file is read again: something else renews the session in it.
 const FILE_IS_GOOD_FOR: Duration = Duration::from_secs(30 * 60);
@@ -44,7 +46,7 @@ impl SessionFile {
         let profile = ProfileFileCredentialsProvider::builder().profile_files(files).profile_name("default").build();
         let mut credentials = profile.provide_credentials().await?;
         if credentials.expiry().is_none() {
-            *credentials.expiry_mut() = Some(SystemTime::now() + FILE_IS_GOOD_FOR);
+            *credentials.expiry_mut() = Some(clock::now() + FILE_IS_GOOD_FOR);
         }
         Ok(credentials)
     }
@@ -66,7 +68,7 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let found = provider.provide_credentials().await.unwrap();
             assert_eq!(found.session_token(), Some(session));
-            let left = found.expiry().unwrap().duration_since(SystemTime::now()).unwrap();
+            let left = found.expiry().unwrap().duration_since(clock::now()).unwrap();
             assert!(left <= FILE_IS_GOOD_FOR, "{left:?}");
         }
         std::fs::remove_file(&file).unwrap();

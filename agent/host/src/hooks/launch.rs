@@ -14,7 +14,7 @@ use hostler_core::hook::HookRun;
 
 use super::SUPERVISOR_VERB;
 use super::directory::{RunDirectory, SUPERVISOR_LOG};
-use crate::hooks::clock;
+use crate::clock;
 
 /// What a unit of a supervisor is called before the part that makes it unique.
 pub(super) const UNIT_PREFIX: &str = "hostler-hook-";

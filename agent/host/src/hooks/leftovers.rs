@@ -11,9 +11,9 @@ use hostler_core::hook::HookRun;
 use nix::sys::signal::Signal;
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::clock::since_boot;
 use super::directory::{ProcessId, Processes};
 use super::processes::{self, ControlGroup, Family, Process};
+use crate::clock::{read_boot_id, since_boot};
 
 /// Variables that tell one run of a script from others; scripts hand them on to what they start.
 const MARKS: [&str; 4] = ["DEPLOYMENT_ID", "LIFECYCLE_EVENT", "HOSTLER_EVENT", "HOSTLER_INSTANCE_ID"];
@@ -24,7 +24,7 @@ const MARKS: [&str; 4] = ["DEPLOYMENT_ID", "LIFECYCLE_EVENT", "HOSTLER_EVENT", "
 /// What it had moved to a session of its own outside of systemd cannot be told from a service that it started, and
 /// is left alone.
 pub(super) fn end_leftovers(processes: &Processes, run: Option<&HookRun>) {
-    if processes::boot_id().ok().as_ref() != Some(&processes.boot_id) {
+    if read_boot_id().ok().as_ref() != Some(&processes.boot_id) {
         return;
     }
     if let Some(path) = &processes.control_group {
@@ -75,7 +75,7 @@ pub(super) fn end_overdue(processes: &Processes) -> Vec<String> {
 }
 
 fn is_same_boot(processes: &Processes) -> bool {
-    processes::boot_id().is_ok_and(|boot| boot == processes.boot_id)
+    read_boot_id().is_ok_and(|boot| boot == processes.boot_id)
 }
 
 /// Written by an agent that did not note its namespace, numbers are taken as they are, with their start times.
@@ -157,7 +157,7 @@ mod tests {
     fn numbers_of_another_namespace_or_boot_mean_nothing() {
         let own = processes::identify(i32::try_from(std::process::id()).unwrap()).unwrap();
         let here = Processes {
-            boot_id: processes::boot_id().unwrap(),
+            boot_id: read_boot_id().unwrap(),
             pid_namespace: processes::pid_namespace(),
             supervisor: own,
             script: own,

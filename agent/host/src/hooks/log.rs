@@ -15,7 +15,7 @@ use jiff::civil::DateTime;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::{Gid, Uid, fchown};
 
-use crate::users;
+use crate::{clock, users};
 
 /// Bytes that may wait for the disk.
 const QUEUE_BYTES: usize = 256 << 10;
@@ -97,7 +97,7 @@ impl LogWriter {
             return false;
         }
         queue.bytes += entry.len();
-        queue.entries.push_back((jiff::Zoned::now().datetime(), entry));
+        queue.entries.push_back((clock::local_now(), entry));
         drop(queue);
         self.shared.changed.notify_all();
         true

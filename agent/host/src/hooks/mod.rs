@@ -51,7 +51,6 @@
 //! group. When the script ends by itself, what it left running is left alone: the result is written with what is in the
 //! pipes at that moment, the lock is let go, and the supervisor stays as the pipes' reader until they are closed.
 
-mod clock;
 mod directory;
 mod follow;
 mod launch;
@@ -82,6 +81,8 @@ pub(crate) use script::prepare as script_of_bundle;
 pub(crate) use spawn::reset_priorities;
 pub use supervisor::supervise;
 use wait::Watch;
+
+use crate::clock;
 
 /// The hidden verb that makes the program a supervisor: `hostler hook-supervisor RUN_DIR`.
 pub const SUPERVISOR_VERB: &str = "hook-supervisor";

@@ -9,9 +9,9 @@ use hostler_core::ids::Sha256Digest;
 use hostler_core::logs::redact::Redactor;
 use sha2::Digest as _;
 
-use super::clock::boot_ms;
 use super::directory::RunDirectory;
 use super::log::LogWriter;
+use crate::clock::since_boot_ms;
 use crate::safe_path::Opener;
 use crate::secret_files;
 
@@ -38,7 +38,7 @@ impl Output {
         Ok(Self {
             redactor,
             log: LogWriter::start(&run.scripts_log, run.deployments_log.as_deref(), &run.deployment, directory.path())?,
-            budget: OutputBudget::new(run.log_bytes, run.log_bytes_per_second, boot_ms()),
+            budget: OutputBudget::new(run.log_bytes, run.log_bytes_per_second, since_boot_ms()),
             splitters: [LineSplitter::new(run.line_bytes), LineSplitter::new(run.line_bytes)],
             tail: Tail::new(run.tail_lines),
             digest: sha2::Sha256::new(),
@@ -53,7 +53,7 @@ impl Output {
 
     pub fn take(&mut self, stream: Stream, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        let now = boot_ms();
+        let now = since_boot_ms();
         let Self { log, redactor, budget, splitters, tail, digest, .. } = self;
         splitters[stream as usize].push(bytes, |line| {
             let line = redactor.redact(line.into());
@@ -66,7 +66,7 @@ impl Output {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some(line) = self.splitters[stream as usize].finish() {
                 let Self { log, redactor, budget, tail, digest, .. } = self;
-                take_line(log, budget, tail, digest, stream, &redactor.redact(line.into()), boot_ms());
+                take_line(log, budget, tail, digest, stream, &redactor.redact(line.into()), since_boot_ms());
             }
         }
     }

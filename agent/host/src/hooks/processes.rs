@@ -67,11 +67,6 @@ pub(super) fn identify(pid: i32) -> Option<ProcessId> {
     read_process(pid).map(|process| ProcessId { pid, start_time: process.start_time })
 }
 
-/// Names this boot of this host.
-pub(super) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
-}
-
 /// The control group of a hook, below that of its supervisor's unit.
 #[derive(Debug, Clone)]
 pub(super) struct ControlGroup {
@@ -348,6 +343,6 @@ mod tests {
         let identity = identify(own).unwrap();
         assert_eq!(identify(own), Some(identity));
         assert_eq!(identify(i32::MAX), None);
-        assert!(!boot_id().unwrap().is_empty());
+        assert!(!crate::clock::read_boot_id().unwrap().is_empty());
     }
 }

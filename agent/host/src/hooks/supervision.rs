@@ -15,12 +15,12 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::clock::{now_ms, seconds, since_boot};
 use super::directory::{Lock, RunDirectory, Started};
 use super::output::Output;
 use super::processes::{self, Ended, Family};
 use super::spawn::Spawned;
 use super::supervisor::write_result;
+use crate::clock::{now_ms, seconds, since_boot};
 use crate::memory;
 
 /// How often the processes are looked at while they are being ended.

@@ -14,7 +14,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
 
-use super::clock::now_ms;
 use super::directory::{Lock, ProcessId, Processes, RunDirectory, Started};
 use super::limits::Limits;
 use super::output::Output;
@@ -22,6 +21,7 @@ use super::processes::{self, ControlGroup, Family};
 use super::script::{self, ScriptError};
 use super::spawn::{self, Spawned};
 use super::supervision::Supervision;
+use crate::clock::{now_ms, read_boot_id};
 use crate::users::{self, User};
 
 /// How often a result that could not be written is tried again.
@@ -197,7 +197,7 @@ fn user_of(run: &HookRun) -> Result<User, String> {
 fn note_processes(directory: &RunDirectory, own: i32, script: i32, control_group: Option<&ControlGroup>) {
     let identity = |pid| processes::identify(pid).unwrap_or(ProcessId { pid, start_time: u64::MAX });
     let processes = Processes {
-        boot_id: processes::boot_id().unwrap_or_default(),
+        boot_id: read_boot_id().unwrap_or_default(),
         pid_namespace: processes::pid_namespace(),
         supervisor: identity(own),
         script: identity(script),

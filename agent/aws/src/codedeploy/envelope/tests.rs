@@ -180,7 +180,7 @@ fn a_chain_leads_to_the_configured_authority_or_is_refused() {
     std::fs::rename(directory.join("leaf.crt"), directory.join("crt")).unwrap();
     std::fs::rename(directory.join("leaf.key"), directory.join("key")).unwrap();
     let opened = open(&authority.sign(CONTENT, &[])).unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = crate::clock::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     verify_chain(&opened, &roots, now).unwrap();
     let stranger = std::fs::read(Signer::new(&EC_KEY).0.path().join("crt")).unwrap();
     assert!(matches!(verify_chain(&opened, &stranger, now), Err(EnvelopeError::Chain(_))));

@@ -35,7 +35,7 @@ impl World {
         fs::create_dir_all(directory.path().join("logs")).unwrap();
         fs::create_dir(directory.path().join("state")).unwrap();
         let settings = FileSettings::new(file.to_str().unwrap(), Target::new("group", "stream"));
-        let changed = Cell::new(SystemTime::now() - Duration::from_secs(3600));
+        let changed = Cell::new(crate::clock::system_time() - Duration::from_secs(3600));
         Self {
             directory,
             tail: None,
