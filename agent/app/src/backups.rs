@@ -12,8 +12,8 @@ use hostler_host::clock;
 use hostler_host::install::{self, InstallLock, JournalState};
 use tokio::sync::watch;
 
+use crate::failure::chain;
 use crate::setup::{Live, Setup};
-use crate::work::chain;
 
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 30_000, most_ms: 900_000 };
 

@@ -18,8 +18,9 @@ use tokio::task::JoinHandle;
 
 use crate::backups;
 use crate::daemon::ears::{Ears, Heard};
-use crate::door::desk::{Desk, Door, ReloadAnswer};
-use crate::drop_in::directories;
+use crate::door::desk::{Desk, ReloadAnswer};
+use crate::door::listening::Door;
+use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health;
 use crate::host_report::{ReportBoard, write_reports};
@@ -28,12 +29,14 @@ use crate::lifecycle::{self, Attendant};
 use crate::log_output::notable;
 use crate::machine_events::{self, watch_members};
 use crate::rollback_retry;
-use crate::session::{Hold, Session};
+use crate::session::Session;
 use crate::setup::{Live, Setup};
 use crate::shipping::{self, Shipping, write_metrics};
 use crate::signals::Signaller;
+use crate::sources::channel_status::Channels;
 use crate::sources::codedeploy::{self, Following};
-use crate::sources::followers::{Channels, Followers};
+use crate::sources::followers::Followers;
+use crate::state_file::Hold;
 use crate::tasks::{caught, kept};
 
 /// How long the start waits for the group's word before the channels are followed.
@@ -55,8 +58,8 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let mut ears = Ears::new(stop, reloads)?;
     if let Some(drop_in) = &setup.drop_in {
         codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
-        directories::refuse_exposed(&setup, drop_in)?;
-        directories::warn_of_exposed_files(&setup, drop_in);
+        exposure::refuse_exposed(&setup, drop_in)?;
+        exposure::warn_of_exposed_files(&setup, drop_in);
     }
     let hold = Hold::take(&setup)?;
     let (setups, live) = Live::new(Arc::new(setup));

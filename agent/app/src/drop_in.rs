@@ -1,7 +1,5 @@
 //! In the CodeDeploy agent's place: its configuration, and what of it is used where hostler's own says nothing.
 
-pub mod directories;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

@@ -17,9 +17,9 @@ use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::log_output::notable;
+use crate::ports::Installs;
 use crate::ports::{Job, Keeper, Worker};
 use crate::tasks::{Panicked, caught};
-use crate::work::last_install::Installs;
 
 /// Progress that a slow watcher may be behind before it misses some.
 const PROGRESS_BACKLOG: usize = 256;

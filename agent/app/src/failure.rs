@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::machine::event::WorkFailure;
 use hostler_core::text::printable;
 
 /// An error with the exit code that it means.
@@ -57,4 +58,20 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(ExitCode::Failed, error)
     }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// An effect's failure that is not about digests.
+pub fn fail(message: impl std::fmt::Display) -> WorkFailure {
+    WorkFailure { message: message.to_string(), verification: false, absent: false }
 }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
+use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -151,7 +152,7 @@ impl Drop for Writing {
 
 /// Writes that a thread panicked. One that did so while it wrote a record holds the records' locks: then it is standard
 /// error alone.
-pub fn say_panic(message: &str, thread: &str) {
+fn say_panic(message: &str, thread: &str) {
     if WRITING.get() || log::max_level() == LevelFilter::Off {
         let _ = writeln!(std::io::stderr(), "{message} (thread {thread})");
         return;
@@ -232,5 +233,16 @@ pub fn start(level: LevelFilter) {
     if installed {
         log::set_max_level(level);
     }
-    crate::tasks::say_panics();
+    say_panics();
+}
+
+/// Has every panic written to the agent's log, with its place.
+fn say_panics() {
+    std::panic::set_hook(Box::new(|info: &PanicHookInfo| {
+        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let text = info.payload_as_str().unwrap_or("without words");
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("without a name");
+        say_panic(&format!("a fault in hostler: panic at {place}: {text}"), thread);
+    }));
 }

@@ -3,6 +3,7 @@
 // The futures of the daemon's tasks hold each other deeper than rustc's 128 levels.
 #![recursion_limit = "256"]
 
+mod access;
 mod backups;
 mod books;
 mod cli;
@@ -12,6 +13,7 @@ mod doctor;
 mod door;
 mod drop_in;
 mod engine;
+mod exposure;
 mod failure;
 mod health;
 mod host_report;
@@ -24,15 +26,20 @@ mod output;
 mod ports;
 mod progress;
 mod publication;
+mod requests;
 mod rollback_retry;
 mod seal;
 mod session;
 mod setup;
 mod shipping;
 mod signals;
+mod signatures;
 mod signing;
 mod sources;
+mod state_file;
+mod stores;
 mod tasks;
+mod threads;
 mod verbs;
 mod work;
 

@@ -2,11 +2,10 @@
 
 use std::future::Future;
 
+use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::state::{Deployment, Group};
 use hostler_core::machine::{Effect, State, WorkResult};
 use hostler_core::traffic::Withdrawal;
-
-use crate::work::last_install::Installs;
 
 /// Keeps the state. One writer: the engine.
 pub trait Keeper {
@@ -34,6 +33,36 @@ pub struct Job {
     pub others: Vec<Installs>,
     /// What the host is out of, as of the same moment.
     pub withdrawal: Option<Withdrawal>,
+}
+
+/// By which Installs it is known what a group has on this host.
+#[derive(Debug, Clone)]
+pub struct Installs {
+    /// The group.
+    pub key: GroupKey,
+    /// The newest first; of those that stand, the first counts.
+    pub deployments: Vec<DeploymentId>,
+}
+
+impl Installs {
+    /// Of a group's last deployment. After an undone Install the one before it is on the host.
+    pub fn last_of(group: &Group) -> Self {
+        let installed = [&group.installed, &group.installed_before].into_iter().flatten();
+        let deployments = installed.map(|installed| installed.deployment.clone()).collect();
+        Self { key: group.key.clone(), deployments }
+    }
+
+    /// Of every group but one, also by the deployments that are going on.
+    pub fn of_others(state: &State, key: &GroupKey) -> Vec<Self> {
+        let others = state.groups.values().filter(|group| group.key.id() != key.id());
+        let installs = others.map(|group| {
+            let mut installs = Self::last_of(group);
+            let active = group.active.as_ref().map(|deployment| deployment.id.clone());
+            installs.deployments.splice(0..0, active);
+            installs
+        });
+        installs.filter(|installs| !installs.deployments.is_empty() || installs.key.service_id.is_some()).collect()
+    }
 }
 
 /// Does what effects say. Starting the same effect again after a crash is safe.

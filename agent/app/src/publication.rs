@@ -10,8 +10,8 @@ use hostler_host::signature;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
-use crate::sources::signatures::channel_keys;
-use crate::sources::store::{self, AnyStore};
+use crate::signatures::channel_keys;
+use crate::stores::{self, AnyStore};
 
 /// The release in the channel.
 pub struct Current {
@@ -45,7 +45,7 @@ pub async fn current(
 /// # Errors
 /// When the store or the document cannot be read.
 pub async fn read(setup: &Setup, store: &impl Store, key: &Key) -> Result<Option<(Document, ETag)>, Failure> {
-    match store.get(key, None, release::stored_bytes(&setup.limits)).await.map_err(store::failure)? {
+    match store.get(key, None, release::stored_bytes(&setup.limits)).await.map_err(stores::failure)? {
         GetOutcome::Found { bytes, etag } => {
             let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?).map_err(|e| {
                 let error = anyhow::Error::new(e).context(format!("cannot use {}", store.location(key)));
@@ -118,7 +118,7 @@ impl Publication {
         condition: Condition<'_>,
     ) -> Result<bool, Failure> {
         let bytes = self.envelope.to_bytes(&setup.limits)?;
-        let outcome = store.put(key, &bytes, condition).await.map_err(store::failure)?;
+        let outcome = store.put(key, &bytes, condition).await.map_err(stores::failure)?;
         Ok(matches!(outcome, PutOutcome::Stored(_)))
     }
 

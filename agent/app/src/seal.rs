@@ -18,10 +18,11 @@ use hostler_host::{clock, history_file};
 
 use crate::engine::Identity;
 use crate::failure::Failure;
+use crate::failure::chain;
 use crate::log_output::notable;
-use crate::session::Hold;
 use crate::setup::Setup;
-use crate::work::{chain, recover};
+use crate::state_file::Hold;
+use crate::work::unsettled;
 
 /// Seals the state if it is that of another instance, and begins a history for this one. The former chain stays beside it.
 ///
@@ -65,7 +66,7 @@ fn forget(setup: &Setup, state: &State) -> Result<Sealed, Failure> {
     let mut complete: Vec<DeploymentId> = Vec::new();
     for (group, deployment) in state.all_active() {
         if deployment.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install) {
-            match recover::settle_install(setup, group, &deployment.id) {
+            match unsettled::settle_install(setup, group, &deployment.id) {
                 Ok(Settled::Installed | Settled::Committed(_)) => complete.push(deployment.id.clone()),
                 Ok(_) => {}
                 // Its volume may have stayed with the former instance.

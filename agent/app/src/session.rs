@@ -5,20 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
-use hostler_core::config::settings::Settings;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
-use hostler_core::machine::state::{Creator, Policy, Request, STATE_VERSION, Source};
-use hostler_core::machine::{Event, State, room};
-use hostler_core::store::Location;
+use hostler_core::machine::{Event, State};
 use hostler_host::clock;
-use hostler_host::ledger::{Ledger, LedgerError, StateLock};
 use tokio::task::JoinHandle;
 
+use crate::access;
 use crate::books::Books;
-use crate::door::DeployWish;
-use crate::door::desk::{Desk, Door};
-use crate::drop_in::directories;
+use crate::door::desk::Desk;
+use crate::door::listening::Door;
 use crate::engine::{AskError, Engine, Handle, Identity};
+use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health::Board;
 use crate::identity::{self, Way};
@@ -28,49 +25,9 @@ use crate::output;
 use crate::progress::Printer;
 use crate::seal;
 use crate::setup::{Live, Setup};
-use crate::sources::signatures;
+use crate::state_file::Hold;
 use crate::tasks::kept;
-use crate::work::{HostWorker, access, recover};
-
-/// The state, held: nobody else can write it, and nothing has begun.
-#[derive(Debug)]
-pub struct Hold {
-    ledger: Ledger,
-    /// The state as it was found.
-    pub state: State,
-}
-
-impl Hold {
-    /// Takes the lock and reads the state.
-    ///
-    /// # Errors
-    /// Lock held when another process has the state; failed when the ledger is damaged.
-    pub fn take(setup: &Setup) -> Result<Self, Failure> {
-        let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
-        let state = read_state(&ledger.current().state)?;
-        Ok(Self { ledger, state })
-    }
-
-    /// The lock, as witness for the other files of the state directory.
-    pub fn lock(&self) -> &StateLock {
-        self.ledger.lock()
-    }
-
-    /// Replaces the state by another one, in both places of the ledger: nothing of the old one stays readable.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn replace(&mut self, mut state: State) -> anyhow::Result<()> {
-        room::fit(&mut state, self.ledger.room());
-        let mut bytes = serde_json::to_vec(&state)?;
-        // The old state may have been longer; JSON ends with as many blanks as one likes.
-        bytes.resize(bytes.len().max(self.ledger.room()), b' ');
-        self.ledger.persist(&bytes)?;
-        self.ledger.persist(&bytes)?;
-        self.state = state;
-        Ok(())
-    }
-}
+use crate::work::{HostWorker, unsettled};
 
 /// A running engine in this process. It holds the state's lock until it is closed.
 #[derive(Debug)]
@@ -96,7 +53,7 @@ impl Session {
     pub async fn open(setup: &Arc<Setup>) -> Result<Self, Failure> {
         setup.must_be_read()?;
         if let Some(drop_in) = &setup.drop_in {
-            directories::refuse_exposed(setup, drop_in)?;
+            exposure::refuse_exposed(setup, drop_in)?;
         }
         let hold = Hold::take(setup)?;
         let live = Live::fixed(Arc::clone(setup));
@@ -114,7 +71,7 @@ impl Session {
     /// When the state cannot be read or written.
     pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
         let setup = live.now();
-        recover::confirm_all(&setup, hold.state.groups.values())?;
+        unsettled::confirm_all(&setup, hold.state.groups.values())?;
         access::rename_group_directories(&setup, &hold.state);
         access::tighten(&setup, &hold.state);
         let identity = Identity {
@@ -269,77 +226,5 @@ impl Session {
             }
         }
         Err(Failure::say(ExitCode::Failed, "the engine ended before the deployment"))
-    }
-}
-
-/// The state as the ledger holds it; a fresh ledger holds nothing.
-///
-/// # Errors
-/// When a newer agent wrote it.
-pub fn read_state(bytes: &[u8]) -> Result<State, Failure> {
-    if bytes.is_empty() {
-        return Ok(State::default());
-    }
-    let state: State =
-        serde_json::from_slice(bytes).context("the ledger holds a state that this version cannot read")?;
-    if state.version != STATE_VERSION {
-        let message = format!("the ledger's state has version {} and this agent knows {STATE_VERSION}", state.version);
-        return Err(Failure::say(ExitCode::Failed, message).hint("install the version of hostler that wrote it"));
-    }
-    Ok(state)
-}
-
-/// The exit code that a ledger error means.
-pub fn ledger_failure(error: LedgerError) -> Failure {
-    match error {
-        LedgerError::LockHeld { .. } => Failure::new(ExitCode::LockHeld, error),
-        other => Failure::new(ExitCode::Failed, other),
-    }
-}
-
-/// A deployment by hand as the state machine takes it.
-///
-/// # Errors
-/// Verification failed when what is deployed by hand must be signed on this host and is not.
-pub fn deploy_request(setup: &Setup, wish: DeployWish, policy: Policy, asked_by: String) -> Result<Request, Failure> {
-    let (revision, trust) = signatures::by_hand(setup, &wish.key, location(&wish.source), wish.release.as_deref())?;
-    if revision.digest.is_some() && matches!(&wish.source, Source::Path { path } if path.is_dir()) {
-        let message = "a directory has no digest that a release could name";
-        return Err(Failure::say(ExitCode::Usage, message).hint("give the bundle file that was released"));
-    }
-    Ok(Request {
-        revision,
-        key: wish.key,
-        creator: Creator::Cli,
-        asked_by,
-        source: wish.source,
-        release: None,
-        trust,
-        rolls_back: None,
-        removes: false,
-        stops: None,
-        policy,
-    })
-}
-
-/// How a group is removed: by its own policy, and what the command says about a failing ApplicationStop.
-pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_stop_failures: bool) -> Policy {
-    let policy = settings.policy(key);
-    Policy {
-        ignore_application_stop_failures: policy.ignore_application_stop_failures || ignore_application_stop_failures,
-        cleanup: true,
-        ..policy
-    }
-}
-
-fn location(source: &Source) -> String {
-    match source {
-        Source::Path { path } => path.display().to_string(),
-        Source::Location { location } => {
-            location.parse::<Location>().map_or_else(|_| location.clone(), |place| place.shown())
-        }
-        Source::Store { store, key } => format!("{store}/{key}"),
-        Source::Kept { deployment } => deployment.to_string(),
-        Source::CodeDeploy { location, .. } => location.to_string(),
     }
 }

@@ -17,7 +17,7 @@ use crate::cli::Shared;
 use crate::config_files;
 use crate::drop_in::DropIn;
 use crate::failure::Failure;
-use crate::sources::store::Stores;
+use crate::stores::Stores;
 
 /// Paths, settings and bounds of this run.
 #[derive(Debug, Clone)]

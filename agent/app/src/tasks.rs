@@ -1,10 +1,10 @@
 //! Tasks of their own: a panic is one task's failure, said and tried again, and not the process's end.
 //!
-//! Where a panic came from and what it said is in the agent's log by [`say_panics`]; who catches one says what follows.
+//! `log_output` writes where a panic came from and what it said to the agent's log; who catches one says what follows.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -33,17 +33,6 @@ impl Panicked {
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
         Self { message: message.unwrap_or_else(|| "a panic without words".to_owned()) }
     }
-}
-
-/// Has every panic written to the agent's log, with its place.
-pub fn say_panics() {
-    std::panic::set_hook(Box::new(|info: &PanicHookInfo| {
-        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        let text = info.payload_as_str().unwrap_or("without words");
-        let thread = std::thread::current();
-        let thread = thread.name().unwrap_or("without a name");
-        crate::log_output::say_panic(&format!("a fault in hostler: panic at {place}: {text}"), thread);
-    }));
 }
 
 /// Does the work; a panic in it is an error.

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::engine::Handle;
-use crate::sources::followers::Channels;
+use crate::sources::channel_status::Channels;
 use crate::tasks::kept;
 
 /// The task; it ends when this is dropped.

@@ -18,10 +18,10 @@ use hostler_host::{clock, ledger};
 
 use super::clients;
 use crate::identity::{self, Way};
-use crate::session::read_state;
 use crate::setup::Setup;
-use crate::sources::signatures;
-use crate::sources::store::AnyStore;
+use crate::signatures;
+use crate::state_file::read_state;
+use crate::stores::AnyStore;
 
 /// Credentials, and everything about the channels that the configuration uses.
 pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
@@ -228,7 +228,7 @@ async fn conditions(store: &AnyStore, channel: &str) -> Finding {
         Err(error) => {
             let remedy =
                 "allow s3:PutObject and s3:DeleteObject on the store's prefix, or use a store that keeps conditions";
-            Finding::error(Code::StoreConditions, crate::work::chain(&error), remedy)
+            Finding::error(Code::StoreConditions, crate::failure::chain(&error), remedy)
         }
     }
 }
@@ -284,7 +284,7 @@ fn unreadable(error: &StoreError) -> Finding {
         }
         _ => "see what the error says",
     };
-    Finding::error(Code::StoreRead, crate::work::chain(error), remedy)
+    Finding::error(Code::StoreRead, crate::failure::chain(error), remedy)
 }
 
 /// Whether the release is signed as the configuration wants it; without keys there is nothing to hold it to.

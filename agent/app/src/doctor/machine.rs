@@ -11,9 +11,10 @@ use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{clock, inspect, ledger, mounts, users};
 
-use crate::drop_in::{DropIn, directories};
-use crate::session::{Hold, ledger_failure, read_state};
+use crate::drop_in::DropIn;
+use crate::exposure;
 use crate::setup::Setup;
+use crate::state_file::{Hold, ledger_failure, read_state};
 
 /// Below it a deployment has no chance.
 const LITTLE_SPACE: u64 = 64 << 20;
@@ -220,12 +221,12 @@ fn unit(findings: &mut Vec<Finding>) {
 
 fn codedeploy_directories(setup: &Setup, drop_in: &DropIn) -> Finding {
     let code = Code::CodedeployDirectories;
-    match directories::exposed(setup, drop_in) {
-        Ok(found) if found.is_empty() => match directories::exposed_files(setup, drop_in).as_slice() {
+    match exposure::exposed(setup, drop_in) {
+        Ok(found) if found.is_empty() => match exposure::exposed_files(setup, drop_in).as_slice() {
             [] => Finding::ok(code, "no other user may change the directories and the configuration"),
-            files => Finding::warning(code, directories::texts(files).join("; "), directories::by_hand(files)),
+            files => Finding::warning(code, exposure::texts(files).join("; "), exposure::by_hand(files)),
         },
-        Ok(found) => Finding::error(code, directories::texts(&found).join("; "), directories::remedy(&found)),
+        Ok(found) => Finding::error(code, exposure::texts(&found).join("; "), exposure::remedy(&found)),
         Err(failure) => Finding::warning(code, failure.one_line(), "run doctor as root"),
     }
 }

@@ -15,9 +15,9 @@ use hostler_core::traffic::{GroupFacts, TrafficMode, Way, choose, common_misfit}
 use hostler_host::{clock, ledger};
 
 use super::{aws_misconfigured, clients, refused};
-use crate::session::read_state;
+use crate::failure::chain;
 use crate::setup::Setup;
-use crate::work::chain;
+use crate::state_file::read_state;
 
 /// Everything about traffic. `instance` is this host, where it is known.
 pub async fn examine(setup: &Setup, instance: Option<&InstanceId>, findings: &mut Vec<Finding>) {

@@ -1,25 +1,18 @@
-//! The door's frame: it is open before it is known which host this is, and leads to the engine from then on.
+//! What is behind the door, and what a daemon puts there.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use hostler_core::machine::State;
 use hostler_core::status::{Daemon, Status, status};
-use hostler_host::{clock, socket};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use hostler_host::clock;
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::door::server::Server;
 use crate::engine::Handle;
-use crate::failure::Failure;
 use crate::health::Board;
 use crate::host_report::ReportBoard;
-use crate::session::Hold;
-use crate::setup::Live;
 use crate::shipping::ShippingHandle;
+use crate::sources::channel_status::Channels;
 use crate::sources::codedeploy::Following;
-use crate::sources::followers::Channels;
-use crate::tasks::kept;
 
 /// A reload that somebody asked for at the door, and where its outcome goes.
 pub type ReloadAnswer = oneshot::Sender<Result<(), (u8, String)>>;
@@ -77,54 +70,5 @@ impl Front {
     /// The status document.
     pub fn status(&self, daemon: &Daemon, desk: &Desk) -> Status {
         status(&self.state(), Some(self.daemon(daemon, desk)), clock::now_ms())
-    }
-}
-
-/// The open door. Whoever has it holds the state.
-#[derive(Debug)]
-pub struct Door {
-    server: JoinHandle<()>,
-    /// Ends with the last conversation.
-    conversations: mpsc::Receiver<()>,
-    front: watch::Sender<Front>,
-    /// What the health checks say.
-    pub board: Board,
-}
-
-impl Door {
-    /// Opens it. Until it leads to an engine it shows the state that is held and refuses everything else.
-    ///
-    /// # Errors
-    /// When the socket cannot be made.
-    pub fn open(hold: &Hold, live: &Live, desk: Desk) -> Result<Self, Failure> {
-        let setup = live.now();
-        let listener = socket::listen(setup.layout.socket())?;
-        let (front, shown) = watch::channel(Front::Waiting("starting".into(), Arc::new(hold.state.clone())));
-        let board = desk.board.clone();
-        let (server, conversations) = Server::new(shown, live.clone(), desk);
-        let listener = Arc::new(listener);
-        let serve = move || server.clone().serve(Arc::clone(&listener));
-        Ok(Self { server: tokio::spawn(kept("local socket", serve)), conversations, front, board })
-    }
-
-    /// Says what is waited for.
-    pub fn wait_for(&self, why: &str) {
-        self.front.send_modify(|front| {
-            if let Front::Waiting(shown, _) = front {
-                *shown = why.into();
-            }
-        });
-    }
-
-    /// Leads to the engine from now on.
-    pub fn lead_to(&self, handle: Handle) {
-        self.front.send_replace(Front::Open(handle));
-    }
-
-    /// Closes it. Conversations that go on get so long to end.
-    pub async fn close(&mut self, patience: Duration) {
-        self.server.abort();
-        // Whoever has not listened by then has gone to sleep.
-        let _ = tokio::time::timeout(patience, self.conversations.recv()).await;
     }
 }

@@ -2,17 +2,18 @@
 
 pub mod client;
 pub mod desk;
+pub mod listening;
 mod scrape;
 pub mod server;
 mod visitors;
 
-use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::logs::lag::LogsReport;
 use hostler_core::machine::Progress;
-use hostler_core::machine::state::{Policy, RollbackPolicy, Source};
 use hostler_core::status::Status;
 use serde::{Deserialize, Serialize};
+
+use crate::requests::DeployWish;
 
 /// Version of the words on the socket; a daemon refuses one that it does not know.
 pub const DOOR_VERSION: u32 = 1;
@@ -79,47 +80,6 @@ impl Ask {
     /// Whether it changes something, so that not everyone may ask it.
     pub fn acts(&self) -> bool {
         !matches!(self, Self::Status | Self::Metrics | Self::Health | Self::Logs)
-    }
-}
-
-/// A deployment by hand, as it is asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DeployWish {
-    /// The group.
-    pub key: GroupKey,
-    /// A directory or bundle file, or what lies at a location.
-    pub source: Source,
-    /// Wins over the group's setting.
-    pub file_exists_behavior: Option<FileExistsBehavior>,
-    /// Name of the appspec file.
-    pub appspec_name: Option<String>,
-    /// Go on when an old script fails.
-    pub ignore_application_stop_failures: bool,
-    /// Leave the last deployment's files.
-    pub no_cleanup: bool,
-    /// Do not return to the last good revision.
-    pub no_rollback: bool,
-    /// The signed release document that came with the bundle, as text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release: Option<String>,
-}
-
-impl DeployWish {
-    /// The group's policy with this deployment's wishes on top.
-    pub fn policy(&self, group: Policy) -> Policy {
-        Policy {
-            ignore_application_stop_failures: group.ignore_application_stop_failures
-                || self.ignore_application_stop_failures,
-            cleanup: group.cleanup && !self.no_cleanup,
-            rollback: if self.no_rollback { RollbackPolicy::Never } else { group.rollback },
-            file_exists_behavior: self.file_exists_behavior.unwrap_or(group.file_exists_behavior),
-            appspec_only: self.appspec_name.is_some(),
-            appspec_name: self.appspec_name.clone().or(group.appspec_name),
-            max_revisions: group.max_revisions,
-            max_revision_bytes: group.max_revision_bytes,
-            bake_seconds: group.bake_seconds,
-            keep_bundle: group.keep_bundle,
-        }
     }
 }
 

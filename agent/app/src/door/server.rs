@@ -21,7 +21,7 @@ use crate::door::scrape::{self, Page};
 use crate::door::visitors::{Visitors, acts_by_credentials};
 use crate::door::{Answer, Ask, DOOR_VERSION, Question};
 use crate::engine::{AskError, Handle};
-use crate::session;
+use crate::requests::{deploy_request, removal_policy};
 use crate::setup::Live;
 
 /// Answers questions until it is dropped.
@@ -190,7 +190,7 @@ impl Server {
         match ask {
             Ask::Deploy(wish) => {
                 let policy = wish.policy(setup.settings.policy(&wish.key));
-                match session::deploy_request(&setup, wish, policy, asked_by) {
+                match deploy_request(&setup, wish, policy, asked_by) {
                     Ok(request) => {
                         deploy(connection, handle, |id| Event::Deploy { id, request: Box::new(request) }).await
                     }
@@ -202,7 +202,7 @@ impl Server {
                 deploy(connection, handle, |id| Event::Rollback { id, key, to, asked_by, policy }).await
             }
             Ask::Remove { key, ignore_application_stop_failures } => {
-                let policy = session::removal_policy(&setup.settings, &key, ignore_application_stop_failures);
+                let policy = removal_policy(&setup.settings, &key, ignore_application_stop_failures);
                 let policy = Box::new(policy);
                 deploy(connection, handle, |id| Event::Remove { id, key, asked_by, policy }).await
             }

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::access::Way;
 use crate::setup::Setup;
 use crate::tasks::kept;
-use crate::work::access::Way;
 
 /// What is known of an application when its checks begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{BETWEEN_WRITES, Identification, at};
 use crate::failure::Failure;
 use crate::setup::Setup;
-use crate::sources::store::{self, AnyStore};
+use crate::stores::{self, AnyStore};
 
 /// After failures that may pass.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
@@ -188,5 +188,5 @@ async fn put(store: &AnyStore, key: &Key, report: &HostReport, before: Option<&E
 }
 
 fn unwritten(error: hostler_core::store::StoreError) -> Unwritten {
-    Unwritten { refused: error.kind == StoreErrorKind::Denied, failure: store::failure(error) }
+    Unwritten { refused: error.kind == StoreErrorKind::Denied, failure: stores::failure(error) }
 }

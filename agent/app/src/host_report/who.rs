@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::identity;
 use crate::setup::Setup;
 use crate::shipping::ip_address;
-use crate::sources::store::{AnyStore, Stores};
+use crate::stores::{AnyStore, Stores};
 
 /// Between two questions to a metadata service that did not say the zone.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(3600);

@@ -7,7 +7,7 @@ use hostler_aws::imds::{Imds, ImdsSettings};
 
 use crate::failure::Failure;
 use crate::setup::Setup;
-use crate::sources::store::Stores;
+use crate::stores::Stores;
 
 /// Both, for one configuration.
 pub(super) struct Cloud {

@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 
 use super::Attendant;
 use crate::engine::Handle;
+use crate::ports::Installs;
 use crate::setup::Setup;
 use crate::sources::channel::{self, Look, LookError, LookForKeys};
-use crate::work::last_install::Installs;
 use crate::work::stage::{NotStaged, stage};
 
 /// After a store that did not answer.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::engine::Handle;
 use crate::failure::Failure;
 use crate::setup::{Live, Setup};
-use crate::sources::store::{self, AnyStore};
+use crate::stores::{self, AnyStore};
 
 /// Documents of one group that are read. Prevents: a store full of other things in this host's memory.
 const MOST_DOCUMENTS: usize = 1000;
@@ -109,7 +109,7 @@ async fn look(
     for group in &setup.settings.groups {
         let Some(channel) = &group.channel else { continue };
         let store = setup.stores.open(channel)?;
-        let keys = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(store::failure)?;
+        let keys = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(stores::failure)?;
         documents.retain(|(of, key), _| {
             of != channel || keys.contains(key) || !key.as_str().starts_with(hosts_key(&group.key).as_str())
         });
@@ -143,7 +143,7 @@ async fn read(
         known => known,
     };
     let etag = known.as_ref().map(|known| &known.etag);
-    Ok(match store.get(key, etag, HOST_REPORT_BYTES).await.map_err(store::failure)? {
+    Ok(match store.get(key, etag, HOST_REPORT_BYTES).await.map_err(stores::failure)? {
         GetOutcome::NotFound => None,
         GetOutcome::NotModified => known.map(|known| Read { at: Instant::now(), ..known }),
         GetOutcome::Found { bytes, etag } => {

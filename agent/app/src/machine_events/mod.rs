@@ -19,9 +19,9 @@ use hostler_host::remove_tree::remove_tree;
 use hostler_host::{atomic, clock, machine_scripts};
 
 use crate::engine::Handle;
+use crate::failure::chain;
 use crate::log_output::notable;
 use crate::setup::{Live, Setup};
-use crate::work::chain;
 use crate::work::hook::locale_of_scripts;
 
 pub use membership::watch_members;

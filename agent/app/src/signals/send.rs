@@ -6,7 +6,7 @@ use hostler_aws::fault::Fault;
 use hostler_core::ids::Sha256Digest;
 
 use crate::failure::Failure;
-use crate::sources::store::Stores;
+use crate::stores::Stores;
 
 /// Who waits for a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,10 +19,11 @@ use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
 use crate::log_output::notable;
 use crate::setup::{Live, Setup};
-use crate::sources::followers::Channels;
+use crate::sources::channel_status::Channels;
 use crate::sources::rest::rest;
-use crate::sources::store::AnyStore;
-use crate::sources::{signatures, store, wake_up};
+use crate::sources::wake_up;
+use crate::stores::AnyStore;
+use crate::{signatures, stores};
 
 /// What a look at the channel found.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ pub async fn look(
     let store = setup.stores.open(channel).map_err(unread)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
-    let found = store.get(&key, known, at_most).await.map_err(|e| unread(store::failure(e)))?;
+    let found = store.get(&key, known, at_most).await.map_err(|e| unread(stores::failure(e)))?;
     let (bytes, etag) = match found {
         GetOutcome::Found { bytes, etag } => (bytes, etag),
         GetOutcome::NotFound | GetOutcome::NotModified => {
@@ -162,7 +163,7 @@ fn request(
                 Location::S3(place) => Location::S3(S3Location { version_id, ..place }),
                 other => other,
             };
-            (place.shown(), store::source(place))
+            (place.shown(), stores::source(place))
         }
     };
     Request {

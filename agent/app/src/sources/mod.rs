@@ -1,9 +1,8 @@
-//! Where wishes come from: channels now, others later.
+//! Where wishes come from: channels and the CodeDeploy service.
 
 pub mod channel;
+pub mod channel_status;
 pub mod codedeploy;
 pub mod followers;
 mod rest;
-pub mod signatures;
-pub mod store;
 pub mod wake_up;

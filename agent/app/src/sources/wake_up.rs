@@ -10,7 +10,7 @@ use hostler_core::wake_up::is_about_release;
 use tokio::sync::Notify;
 
 use crate::setup::Live;
-use crate::sources::store::Stores;
+use crate::stores::Stores;
 
 /// The first pause after a failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);

@@ -13,9 +13,9 @@ use hostler_core::codes::ExitCode;
 use hostler_host::archive::{self, ArchiveError, UnpackOptions, Unpacked};
 
 use crate::failure::Failure;
+use crate::failure::chain;
 use crate::setup::Setup;
 use crate::work::bundle::{BUNDLE, diagnose_bundle};
-use crate::work::chain;
 
 /// Refuses a bundle's directory that could be deployed nowhere; says what will surprise. `shown` names it.
 ///

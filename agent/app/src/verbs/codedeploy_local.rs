@@ -22,7 +22,8 @@ use hostler_host::layout::Layout;
 use hostler_host::perms::passage;
 
 use crate::cli::{CodeDeployLocal, FileExists, Shared};
-use crate::drop_in::{DropIn, directories};
+use crate::drop_in::DropIn;
+use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::log_output::also_as_the_agent;
 use crate::output;
@@ -75,7 +76,7 @@ fn begin(arguments: CodeDeployLocal) -> Outcome {
     }
     let setup = Arc::new(setup(&arguments.root, &arguments.agent_configuration_file, Some(here))?);
     let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
-    directories::refuse_exposed(&setup, &drop_in)?;
+    exposure::refuse_exposed(&setup, &drop_in)?;
     also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
     super::block_on(deploy(setup, drop_in, specification, events))

@@ -13,11 +13,12 @@ use hostler_core::store::Location;
 use hostler_host::{regular, users};
 
 use crate::cli::{DeployArgs, Shared};
-use crate::door::{Ask, DeployWish};
+use crate::door::Ask;
 use crate::failure::{Failure, Outcome};
-use crate::session::deploy_request;
+use crate::requests::DeployWish;
+use crate::requests::deploy_request;
 use crate::setup::{Setup, existing};
-use crate::sources::store;
+use crate::stores;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::for_asking(shared)?);
@@ -50,9 +51,9 @@ fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
 
 /// What is deployed: what lies at a place or a path.
 fn source(what: &Path) -> Result<Source, Failure> {
-    match store::location(what)? {
+    match stores::location(what)? {
         Some(Location::File(path)) => Ok(Source::Path { path: existing(&path)? }),
-        Some(place) => Ok(store::source(place)),
+        Some(place) => Ok(stores::source(place)),
         None => Ok(Source::Path { path: existing(what)? }),
     }
 }

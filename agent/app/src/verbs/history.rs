@@ -11,8 +11,8 @@ use hostler_host::{clock, history_file, journal, ledger};
 use crate::cli::{HistoryArgs, Shared};
 use crate::failure::Outcome;
 use crate::output;
-use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
+use crate::state_file::{ledger_failure, read_state};
 
 pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
     let setup = Setup::of_flags(shared)?;

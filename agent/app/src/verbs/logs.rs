@@ -17,8 +17,8 @@ use hostler_host::ledger;
 use crate::cli::{LogsArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
+use crate::state_file::{ledger_failure, read_state};
 
 /// Time between two looks at a log that is followed.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -20,7 +20,8 @@ use hostler_host::{archive, codedeploy_agent, install};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
-use crate::drop_in::{DropIn, directories};
+use crate::drop_in::DropIn;
+use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
@@ -168,8 +169,8 @@ fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
         started_by: apply::starts_the_agent(setup),
         unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
         groups: groups(setup)?,
-        directories: directories::exposed(setup, drop_in)?.iter().map(DirectoryFound::of).collect(),
-        files: directories::exposed_files(setup, drop_in).iter().map(FileFound::of).collect(),
+        directories: exposure::exposed(setup, drop_in)?.iter().map(DirectoryFound::of).collect(),
+        files: exposure::exposed_files(setup, drop_in).iter().map(FileFound::of).collect(),
         mended: Vec::new(),
         writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
         done: Vec::new(),
@@ -237,7 +238,7 @@ fn ways(
 
 impl FileFound {
     fn of(exposed: &Exposed) -> Self {
-        let (problem, remedy) = (directories::text(exposed), directories::by_hand(std::slice::from_ref(exposed)));
+        let (problem, remedy) = (exposure::text(exposed), exposure::by_hand(std::slice::from_ref(exposed)));
         Self { path: exposed.place.path.clone(), problem, remedy }
     }
 }
@@ -250,7 +251,7 @@ impl DirectoryFound {
             uid: place.uid,
             gid: place.gid,
             mode: format!("{:04o}", place.mode),
-            problem: directories::text(exposed),
+            problem: exposure::text(exposed),
             mendable: exposed.rule == Rule::Own,
         }
     }

@@ -25,13 +25,13 @@ use serde::Serialize;
 use crate::cli::{PlanArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::session::{ledger_failure, read_state};
+use crate::ports::Installs;
 use crate::setup::{Setup, existing};
-use crate::sources::store::{self, AnyObject};
+use crate::state_file::{ledger_failure, read_state};
+use crate::stores::{self, AnyObject};
 use crate::work::bundle::{
     adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold, without_made_later,
 };
-use crate::work::last_install::Installs;
 use crate::work::old_hooks::old_hooks;
 use crate::work::scripts;
 
@@ -154,7 +154,7 @@ fn examine(
 
 fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
     let failed = || format!("cannot use {}", what.display());
-    let place = store::location(what)?;
+    let place = stores::location(what)?;
     let file = match place.as_ref().map(|place| setup.stores.elsewhere(place)).transpose()?.flatten() {
         Some(object) => fetched(setup, &object, scratch)?,
         None => {
@@ -183,7 +183,7 @@ fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Fa
     let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
     let landing = Landing { file: file.as_fd(), note: None };
     super::block_on(async {
-        object.download(landing, None, &setup.stores.downloads).await.map_err(store::failure)?;
+        object.download(landing, None, &setup.stores.downloads).await.map_err(stores::failure)?;
         Ok(ExitCode::Ok)
     })?;
     Ok(file)

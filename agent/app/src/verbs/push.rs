@@ -13,7 +13,7 @@ use crate::cli::{PackType, PushArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
-use crate::sources::store;
+use crate::stores;
 use crate::verbs::bundle_check;
 
 impl From<PackType> for BundleType {
@@ -45,9 +45,9 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
     let content = Content { size: packed.size, sha256: packed.digest };
     let key = revision_key(&packed.digest);
     super::block_on(async {
-        let put = store.put_file(&key, packed_file.as_fd(), &content).await.map_err(store::failure)?;
+        let put = store.put_file(&key, packed_file.as_fd(), &content).await.map_err(stores::failure)?;
         if put == PutOutcome::PreconditionFailed {
-            let size = store.size(&key).await.map_err(store::failure)?;
+            let size = store.size(&key).await.map_err(stores::failure)?;
             if size != Some(content.size) {
                 let message = format!("{} exists and is not this bundle", store.location(&key));
                 return Err(Failure::say(ExitCode::VerificationFailed, message).hint("delete it and push again"));

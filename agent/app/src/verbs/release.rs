@@ -18,9 +18,9 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
+use crate::signatures::channel_keys;
 use crate::signing;
-use crate::sources::signatures::channel_keys;
-use crate::sources::store::{self, AnyStore};
+use crate::stores::{self, AnyStore};
 
 impl From<FileExists> for FileExistsBehavior {
     fn from(word: FileExists) -> Self {
@@ -47,7 +47,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
         }
         if let AnyStore::S3(store) = &store {
             let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
-            check_conditions(store, &nonce).await.map_err(store::failure)?;
+            check_conditions(store, &nonce).await.map_err(stores::failure)?;
         }
         let signers = signing::signers(&setup, &arguments.signing).await?;
         let revision = revision::find(&setup, &store, &arguments.revision, !arguments.no_validate).await?;

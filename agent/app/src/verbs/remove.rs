@@ -8,7 +8,7 @@ use hostler_host::users;
 use crate::cli::{RemoveArgs, Shared};
 use crate::door::Ask;
 use crate::failure::Outcome;
-use crate::session::removal_policy;
+use crate::requests::removal_policy;
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared, arguments: &RemoveArgs) -> Outcome {

@@ -13,9 +13,9 @@ use crate::cli::{RotateKeysArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
+use crate::signatures::{Chain, publishers_chain};
 use crate::signing::{self, Signer};
-use crate::sources::signatures::{Chain, publishers_chain};
-use crate::sources::store::{self, AnyStore};
+use crate::stores::{self, AnyStore};
 
 mod standing;
 
@@ -79,7 +79,7 @@ async fn publish(
             .hint("sign with enough of the keys before, and with enough of the new ones: --key, --kms-key")
     })?;
     let place = signing_policy_key(group, new.version);
-    match store.put(&place, &bytes, Condition::IfAbsent).await.map_err(store::failure)? {
+    match store.put(&place, &bytes, Condition::IfAbsent).await.map_err(stores::failure)? {
         PutOutcome::Stored(_) => Ok(Chain { before: Some(now), end: new }),
         PutOutcome::PreconditionFailed => {
             let there = chain(setup, store, group).await?;

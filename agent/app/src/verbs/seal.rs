@@ -6,8 +6,8 @@ use crate::cli::Shared;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::seal::seal_for_image;
-use crate::session::Hold;
 use crate::setup::Setup;
+use crate::state_file::Hold;
 
 pub fn run(shared: &Shared) -> Outcome {
     let setup = Setup::new(shared)?;

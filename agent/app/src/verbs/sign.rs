@@ -11,9 +11,9 @@ use crate::cli::{Shared, SignArgs};
 use crate::failure::{Failure, Outcome};
 use crate::publication::{self, Publication};
 use crate::setup::Setup;
+use crate::signatures::channel_keys;
 use crate::signing;
-use crate::sources::signatures::channel_keys;
-use crate::sources::store::AnyStore;
+use crate::stores::AnyStore;
 
 /// How often a lost race with another signer is run again.
 const ATTEMPTS: u32 = 5;

@@ -15,8 +15,8 @@ use crate::door::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::failure_text;
-use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
+use crate::state_file::{ledger_failure, read_state};
 
 pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
     let setup = Arc::new(Setup::of_flags(shared)?);

@@ -136,12 +136,12 @@ fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Repor
         let looked = archive::list(path).and_then(|listing| Ok(Unpacked { listing, adapted: archive::adapted(path)? }));
         return match looked {
             Ok(unpacked) => bundle(setup, path, unpacked, wanted),
-            Err(error) => Ok(broken(crate::work::chain(&error))),
+            Err(error) => Ok(broken(crate::failure::chain(&error))),
         };
     }
     match archive::detect(&file) {
         Ok(kind) => return packed(setup, &file, kind, wanted),
-        Err(error @ ArchiveError::Foreign(_)) => return Ok(broken(crate::work::chain(&error))),
+        Err(error @ ArchiveError::Foreign(_)) => return Ok(broken(crate::failure::chain(&error))),
         // A document, as a rule.
         Err(_) => {}
     }
@@ -179,7 +179,7 @@ fn configuration(setup: &Setup, name: String, text: String, bytes: usize) -> Rep
 fn release(setup: &Setup, bytes: &[u8], policy: Option<&SigningPolicy>) -> Report {
     let parsed = AgentVersion::current()
         .map_err(|e| e.to_string())
-        .and_then(|agent| Document::parse(bytes, &setup.limits, agent).map_err(|e| crate::work::chain(&e)));
+        .and_then(|agent| Document::parse(bytes, &setup.limits, agent).map_err(|e| crate::failure::chain(&e)));
     let mut report = Report { kind: "release", ..Report::default() };
     match (parsed, policy) {
         (Err(problem), _) => report.other.push(problem),
@@ -200,7 +200,7 @@ fn packed(setup: &Setup, file: &File, kind: BundleType, wanted: AppspecName<'_>)
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     match archive::unpack(file, kind, &target, &options) {
         Ok(unpacked) => bundle(setup, &target, unpacked, wanted),
-        Err(error) => Ok(broken(crate::work::chain(&error))),
+        Err(error) => Ok(broken(crate::failure::chain(&error))),
     }
 }
 

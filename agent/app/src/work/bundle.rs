@@ -22,9 +22,10 @@ use hostler_host::observe::{self, PlanError};
 use hostler_host::users;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
+use crate::failure::{chain, fail};
+use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::work::last_install::{Installs, last_install, note_others};
-use crate::work::{chain, fail};
+use crate::work::last_install::{last_install, note_others};
 
 /// Bytes of a script that are looked at; whole scripts, as a rule.
 const HEAD_BYTES: u64 = 64 << 10;

@@ -18,9 +18,11 @@ use hostler_core::store::{Content, StoreErrorKind};
 use hostler_host::archive::{self, ZipSpans};
 use hostler_host::digest::digest_file;
 
+use crate::failure::fail;
 use crate::setup::Setup;
-use crate::work::fetch::{Partial, store_failure};
-use crate::work::{blocking, fail};
+use crate::stores::store_failure;
+use crate::threads::blocking;
+use crate::work::bundle_cache::Partial;
 
 const BUFFER_BYTES: usize = 256 << 10;
 

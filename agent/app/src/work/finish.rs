@@ -1,19 +1,19 @@
 //! The effect Finish: the install journal is settled and old revisions are deleted. Nothing here fails a deployment.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
-use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
 use hostler_host::install::{self, Committed, JournalState};
-use hostler_host::remove_tree::remove_tree;
 
+use crate::failure::chain;
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::fetch::{Bundles, is_remote};
-use crate::work::{chain, recover, service_revisions, stage};
+use crate::work::bundle_cache::{Bundles, has_room};
+use crate::work::download::is_remote;
+use crate::work::revisions::{bytes_below, delete, deployments_in};
+use crate::work::{service_revisions, stage, unsettled};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -27,7 +27,7 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
         drop_in.tokens.forget(&job.deployment.id);
     }
     // What an earlier agent left open is undone before the next Install.
-    let open = recover::left_open(setup, &job.group);
+    let open = unsettled::left_open(setup, &job.group);
     warnings.extend(match job.group.key.service_id {
         Some(_) => service_revisions::delete_oldest(setup, job, [keep.always.clone(), open].concat()),
         None => delete_others(setup, job, &[within_room(setup, job, keep), open].concat()),
@@ -62,13 +62,6 @@ fn clear_staging(setup: &Setup, job: &Job) -> Option<String> {
     let staging = setup.layout.staging(&job.group.key);
     let error = stage::clear(&staging).err()?;
     Some(format!("{} could not be deleted: {error}", staging.display()))
-}
-
-/// Whether the next bundle and its files fit beside this one, by the size of this one.
-pub fn has_room(packed: &Path) -> bool {
-    let size = fs::metadata(packed).map(|metadata| metadata.len());
-    let free = nix::sys::statvfs::statvfs(packed).map(|found| found.blocks_available() * found.fragment_size());
-    matches!((size, free), (Ok(size), Ok(free)) if free / 3 >= size)
 }
 
 /// Gives up the replaced files, which were kept until now.
@@ -114,17 +107,6 @@ fn within_room(setup: &Setup, job: &Job, kept: &Kept) -> Vec<DeploymentId> {
     keep
 }
 
-/// Bytes on disk of everything below a directory; what cannot be read counts nothing.
-pub fn bytes_below(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let size = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        Err(_) => 0,
-    };
-    entries.flatten().map(size).sum()
-}
-
 fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String> {
     match deployments_in(&setup.layout.group(&job.group.key)) {
         Ok(found) => {
@@ -133,37 +115,4 @@ fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String>
         }
         Err(problem) => vec![problem],
     }
-}
-
-/// What deployments made in a group's directory: directories with an id as name, and no file that somebody put there.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn deployments_in(directory: &Path) -> Result<Vec<(DeploymentId, Metadata)>, String> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        // A first deployment that was refused before it made anything.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(format!("cannot look for old revisions in {}: {error}", directory.display())),
-    };
-    let found = entries.flatten().filter_map(|entry| {
-        let id: DeploymentId = entry.file_name().to_str()?.parse().ok()?;
-        let metadata = entry.path().metadata().ok()?;
-        (id.as_str().starts_with("d-") && metadata.is_dir()).then_some((id, metadata))
-    });
-    Ok(found.collect())
-}
-
-/// Deletes a deployment's directory; why it is still there.
-pub fn delete(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Option<String> {
-    let paths = setup.layout.deployment(key, id);
-    let path = paths.directory().display();
-    if let Some(left) = install::left_behind(&paths.journal()).first() {
-        return Some(format!(
-            "the old revision {path} is not deleted: {} holds files that could not be put back; take out what is needed, then delete it",
-            left.display()
-        ));
-    }
-    let problem = remove_tree(paths.directory()).err()?;
-    Some(format!("the old revision {path} could not be deleted: {problem}"))
 }

@@ -14,13 +14,15 @@ use hostler_host::hooks;
 use hostler_host::users::own_uid;
 use hostler_host::{atomic, clock, locale};
 
+use crate::access;
+use crate::access::Way;
 use crate::drop_in::DropIn;
-use crate::drop_in::directories::{Use, check_archive};
+use crate::exposure::{Use, check_archive};
+use crate::failure::chain;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::tasks::{Restarts, caught};
-use crate::work::access::Way;
-use crate::work::{HostWorker, access, chain};
+use crate::work::HostWorker;
 
 /// How often the agent goes back to a run after a fault of its own.
 const TRIES: u32 = 3;

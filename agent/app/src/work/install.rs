@@ -17,11 +17,12 @@ use hostler_host::clock;
 use hostler_host::digest::DigestWriter;
 use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, JournalState, Settled, Undone};
 
-use crate::drop_in::directories::{Use, check_archive};
+use crate::exposure::{Use, check_archive};
+use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, plan_error_text};
-use crate::work::{chain, fail, finish, mounts, recover, service_files};
+use crate::work::{finish, mounts, service_files, unsettled};
 
 /// Why an Install did not succeed.
 enum Stopped {
@@ -82,7 +83,7 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
         }
         (Settled::None | Settled::Undone(_), _) => {}
     }
-    for earlier in recover::left_open(setup, &job.group) {
+    for earlier in unsettled::left_open(setup, &job.group) {
         settle(setup, job, &earlier, warnings)?;
     }
     if let Some(cause) = cause {

@@ -5,46 +5,18 @@ use std::io;
 use std::path::PathBuf;
 
 use hostler_core::ids::{DeploymentId, GroupKey};
-use hostler_core::machine::State;
 use hostler_core::machine::state::Group;
 use hostler_core::plan::actions::InstalledEntry;
 use hostler_core::plan::{HostFacts, LastPlaces, Problem, ProblemCode, Wanted};
 use hostler_host::install::{self, InstallError, JournalState};
 
+use crate::failure::chain;
+use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::work::{chain, service_files};
+use crate::work::service_files;
 
 /// A journal's name carries its phase, and may change between two looks at it: another group's deployment goes on.
 const LOOKS: usize = 3;
-
-/// By which Installs it is known what a group has on this host.
-#[derive(Debug, Clone)]
-pub struct Installs {
-    key: GroupKey,
-    /// The newest first; of those that stand, the first counts.
-    deployments: Vec<DeploymentId>,
-}
-
-impl Installs {
-    /// Of a group's last deployment. After an undone Install the one before it is on the host.
-    pub fn last_of(group: &Group) -> Self {
-        let installed = [&group.installed, &group.installed_before].into_iter().flatten();
-        let deployments = installed.map(|installed| installed.deployment.clone()).collect();
-        Self { key: group.key.clone(), deployments }
-    }
-
-    /// Of every group but one, also by the deployments that are going on.
-    pub fn of_others(state: &State, key: &GroupKey) -> Vec<Self> {
-        let others = state.groups.values().filter(|group| group.key.id() != key.id());
-        let installs = others.map(|group| {
-            let mut installs = Self::last_of(group);
-            let active = group.active.as_ref().map(|deployment| deployment.id.clone());
-            installs.deployments.splice(0..0, active);
-            installs
-        });
-        installs.filter(|installs| !installs.deployments.is_empty() || installs.key.service_id.is_some()).collect()
-    }
-}
 
 /// What the last Install of a group put on this host.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,9 @@
 //! What effects do on this host. Each may be started again after a crash (`Work::after_a_crash`).
 
-pub mod access;
 pub mod bundle;
+mod bundle_cache;
 mod delta;
+mod download;
 mod fetch;
 mod finish;
 pub mod hook;
@@ -15,6 +16,7 @@ pub mod prepare;
 mod probe;
 mod reboot;
 pub mod recover;
+mod revisions;
 mod room;
 pub mod scripts;
 mod service_bundle;
@@ -22,6 +24,8 @@ pub mod service_files;
 pub mod service_revisions;
 pub mod stage;
 mod traffic;
+mod unpack;
+pub mod unsettled;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,13 +37,12 @@ use hostler_core::machine::state::Creator;
 use hostler_core::machine::{Work, WorkResult};
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
-use hostler_host::memory;
-use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 use crate::health::Board;
 use crate::ports::{Job, Worker};
 use crate::setup::{Live, Setup};
+use crate::threads::blocking;
 
 /// The worker of a real host.
 #[derive(Debug)]
@@ -136,52 +139,4 @@ impl HostWorker {
             }
         }
     }
-}
-
-/// Work that blocks, on a thread of its own. A panic there is one here.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
-) -> Result<T, WorkFailure> {
-    // What a large bundle took must not lie there while the next effect takes its own.
-    let work = || {
-        let result = work();
-        memory::return_freed_memory();
-        result
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) => std::panic::resume_unwind(payload),
-            Err(error) => Err(fail(format!("the agent ends: {error}"))),
-        },
-    }
-}
-
-/// A failure that is not about digests.
-fn fail(message: impl std::fmt::Display) -> WorkFailure {
-    WorkFailure { message: message.to_string(), verification: false, absent: false }
-}
-
-/// Bundles that are unpacked and planned at a time. More would take the memory and the threads from everything else, and
-/// finish none of them earlier.
-static UNPACKING: Semaphore = Semaphore::const_new(2);
-
-/// Work that blocks for long and takes much, when its turn has come.
-async fn in_turn<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
-) -> Result<T, WorkFailure> {
-    // It is never closed.
-    let _turn = UNPACKING.acquire().await.map_err(fail)?;
-    blocking(work).await
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

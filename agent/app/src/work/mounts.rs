@@ -9,9 +9,9 @@ use hostler_core::machine::state::Group;
 use hostler_core::plan::wanted;
 use hostler_host::install;
 
+use crate::failure::chain;
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::chain;
 use crate::work::last_install::{last_install, standing_journal};
 
 /// Whether everything that a bundle wants to put on the host may go there. What is wrong with the bundle is said

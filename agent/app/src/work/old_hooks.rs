@@ -1,6 +1,5 @@
 //! The hooks of the revision that is on the host: those that stop the old application.
 
-use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use hostler_core::appspec::AppspecName;
@@ -8,11 +7,11 @@ use hostler_core::appspec::spec::EventHooks;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Group;
 use hostler_host::archive::{self, ArchiveError};
-use nix::libc::ELOOP;
 
+use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::work::bundle::{diagnose_kept_bundle, usable_before};
-use crate::work::{chain, fail};
+use crate::work::service_files::is_gone;
 
 /// The hooks, or why they are left out. That the old revision's bundle is gone or broken must not block every later
 /// release: its scripts cannot run, and people are told.
@@ -42,11 +41,6 @@ pub fn old_hooks(setup: &Setup, group: &Group) -> Result<(Vec<EventHooks>, Optio
         Err(fault) if fault.unreadable => Err(unreadable(&archive, &fault.message)),
         Err(fault) => left_out(fault.message),
     }
-}
-
-/// Whether nothing is there, and nothing will be there at another time.
-pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || error.raw_os_error() == Some(ELOOP)
 }
 
 /// Why the old revision's scripts cannot be run now, and the way out where it stays so.

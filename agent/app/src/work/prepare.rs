@@ -18,26 +18,28 @@ use hostler_core::machine::retention::kept;
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
-use hostler_host::archive::{self, UnpackOptions, Unpacked};
+use hostler_host::archive::{self, Unpacked};
 use hostler_host::atomic;
 use hostler_host::digest::digest_file;
 use hostler_host::install;
 use hostler_host::layout::DeploymentPaths;
 use hostler_host::regular;
-use hostler_host::remove_tree::remove_tree;
 
+use crate::access;
+use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::signatures;
+use crate::signatures;
+use crate::threads::{blocking, in_turn};
 use crate::work::bundle::{
     ReadAppspec, adapted_lines, may_change, plan_error_text, plan_install, problems_text, read_appspec,
     read_kept_appspec, refuses_link, untold, without_made_later,
 };
-use crate::work::fetch::{Brought, fetch, is_remote};
+use crate::work::download::is_remote;
+use crate::work::fetch::{Brought, fetch};
 use crate::work::old_hooks::old_hooks;
-use crate::work::{
-    access, blocking, chain, fail, in_turn, mounts, room, scripts, service_bundle, service_files, service_revisions,
-};
+use crate::work::unpack::{unpack, unpack_as};
+use crate::work::{mounts, room, scripts, service_bundle, service_files, service_revisions};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -177,53 +179,6 @@ fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
         return Err(WorkFailure { message, verification: true, absent: false });
     }
     Ok(())
-}
-
-/// Unpacks a bundle whose type is found by its content; `archive` appears as a whole.
-///
-/// # Errors
-/// What is wrong with the bundle.
-pub fn unpack(
-    setup: &Setup,
-    bundle: &Path,
-    revision: Revision,
-    archive: &Path,
-) -> Result<(Revision, Unpacked), WorkFailure> {
-    let open = |e| fail(format!("cannot open the bundle {}: {e}", bundle.display()));
-    let file = regular::open_bundle(bundle).map_err(open)?;
-    let found = archive::detect(&file).map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
-    if let Some(promised) = revision.bundle_type.filter(|promised| *promised != found) {
-        let message = format!("the release says {} and the bundle is {}", promised.name(), found.name());
-        return Err(WorkFailure { message, verification: true, absent: false });
-    }
-    let revision = match (found, revision.digest) {
-        (BundleType::Directory, _) | (_, Some(_)) => revision,
-        (_, None) => {
-            let (size, digest) = digest_file(&file).map_err(open)?;
-            Revision { size: Some(size), digest: Some(digest), ..revision }
-        }
-    };
-    let unpacked = unpack_as(setup, &file, found, bundle, archive)?;
-    Ok((Revision { bundle_type: Some(found), ..revision }, unpacked))
-}
-
-fn unpack_as(
-    setup: &Setup,
-    file: &File,
-    kind: BundleType,
-    bundle: &Path,
-    archive: &Path,
-) -> Result<Unpacked, WorkFailure> {
-    // What an earlier try unpacked is complete (it appears as a whole) but may be of other bytes.
-    match remove_tree(archive) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(fail(format!("cannot clear {}: {e}", archive.display())));
-        }
-        _ => {}
-    }
-    let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
-    archive::unpack(file, kind, archive, &options)
-        .map_err(|e| fail(format!("cannot unpack {} into {}: {}", bundle.display(), archive.display(), chain(&e))))
 }
 
 /// Everything that can be known now: the appspec, the scripts, the plan on this host.

@@ -6,10 +6,11 @@ use hostler_core::health::{self, Gate};
 use hostler_core::machine::checks::ProbePhase;
 use hostler_core::machine::event::WorkFailure;
 
+use crate::failure::fail;
 use crate::health::{Checkup, Start};
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::{HostWorker, fail};
+use crate::work::HostWorker;
 
 /// How often the clock is looked at when no answer comes.
 const TICK: Duration = Duration::from_secs(1);

@@ -6,9 +6,10 @@ use std::time::Duration;
 use hostler_core::machine::event::WorkFailure;
 use hostler_host::{clock, power};
 
+use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::{blocking, chain, fail};
+use crate::threads::blocking;
 
 /// How long the host may take to go down.
 const PATIENCE: Duration = Duration::from_secs(900);

@@ -1,21 +1,23 @@
 //! At boot, before application units start: an Install that a power loss interrupted is undone or completed.
 
 use hostler_core::codes::ExitCode;
-use hostler_core::ids::{DeploymentId, GroupKey};
+use hostler_core::ids::DeploymentId;
 use hostler_core::machine::state::{Creator, Deployment, Group};
 use hostler_core::machine::{State, Work, WorkResult};
-use hostler_host::install::{self, JournalState, Settled};
+use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
 
-use crate::drop_in::directories;
+use crate::exposure;
 use crate::failure::Failure;
+use crate::failure::chain;
 use crate::output;
+use crate::ports::Installs;
 use crate::ports::Job;
-use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
+use crate::state_file::{ledger_failure, read_state};
+use crate::work::install as effect_install;
 use crate::work::install::not_put_back;
-use crate::work::last_install::Installs;
-use crate::work::{chain, install as effect_install};
+use crate::work::unsettled::{confirm_all, left_open, settle, settle_install};
 
 /// Settles the journal of every Install that the ledger has in flight, and says what was done. One that cannot be settled
 /// does not hold the others; those of the CodeDeploy service's groups wait while other users may change the directories that
@@ -26,7 +28,7 @@ use crate::work::{chain, install as effect_install};
 pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
-    let refused = setup.drop_in.as_ref().and_then(|drop_in| directories::refuse_exposed(setup, drop_in).err());
+    let refused = setup.drop_in.as_ref().and_then(|drop_in| exposure::refuse_exposed(setup, drop_in).err());
     let (left, groups): (Vec<&Group>, Vec<&Group>) =
         state.groups.values().partition(|group| refused.is_some() && group.key.service_id.is_some());
     confirm_all(setup, groups.iter().copied())?;
@@ -92,35 +94,6 @@ fn give_up(setup: &Setup, groups: &[&Group], deployment: &DeploymentId) -> Resul
     output::text(&format!("what {deployment} installed and cannot be reached any more is given up\n"))
 }
 
-/// Deployments that ended with their Install half undone, newest first: earlier agents let them end. Where a later one has
-/// installed its files, it is too late.
-pub fn left_open(setup: &Setup, group: &Group) -> Vec<DeploymentId> {
-    let since = group.finished.iter().rev().take_while(|deployment| !deployment.installed);
-    let open = since.filter(|deployment| {
-        let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
-        install::state(&journal).is_ok_and(|state| state == JournalState::Open)
-    });
-    open.map(|deployment| deployment.id.clone()).collect()
-}
-
-/// Brings the Install of a group's active deployment to an end.
-///
-/// # Errors
-/// When its journal cannot be settled.
-pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -> Result<Settled, Failure> {
-    // A rollback's Install takes the one before it back first, and may have been interrupted there.
-    if let Some(installed) = &group.installed {
-        let journal = setup.layout.deployment(&group.key, &installed.deployment).journal();
-        // Of one that stands for good only old files are left to delete, which may wait.
-        if let Err(failure) = settle(setup, &group.key, &installed.deployment)
-            && !matches!(install::state(&journal), Ok(JournalState::Committing))
-        {
-            return Err(failure);
-        }
-    }
-    settle(setup, &group.key, deployment)
-}
-
 /// Completes a rollback's Install, which the deployment does not give up: what the boot starts next is the good revision.
 /// Where that cannot be done now, the agent tries again when it starts.
 fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -> String {
@@ -133,30 +106,4 @@ fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -
         WorkResult::NotUndone(open) => format!("is tried again when the agent starts: {}", open.why),
         _ => "is tried again when the agent starts".to_owned(),
     }
-}
-
-/// Tells the journals of every Install of these groups that stands by the ledger that it does: a power loss may have taken
-/// their own mark. To be done before anything else is asked of them.
-///
-/// # Errors
-/// Failed when a journal cannot be read or written.
-pub fn confirm_all<'g>(setup: &Setup, groups: impl Iterator<Item = &'g Group>) -> Result<(), Failure> {
-    for group in groups {
-        let active = group.active.as_ref().filter(|deployment| deployment.installed).map(|deployment| &deployment.id);
-        let before = [&group.installed, &group.installed_before].into_iter().flatten();
-        for deployment in active.into_iter().chain(before.map(|installed| &installed.deployment)) {
-            install::confirm(&setup.layout.deployment(&group.key, deployment).journal()).map_err(|e| {
-                let message = format!("the Install of {deployment} cannot be confirmed: {}", chain(&e));
-                Failure::say(ExitCode::Failed, message)
-            })?;
-        }
-    }
-    Ok(())
-}
-
-fn settle(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<Settled, Failure> {
-    install::settle(&setup.layout.deployment(key, deployment).journal()).map_err(|e| {
-        let message = format!("the Install of {deployment} ({key}) cannot be undone yet: {}", chain(&e));
-        Failure::say(ExitCode::Failed, message)
-    })
 }

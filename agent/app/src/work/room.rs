@@ -5,9 +5,9 @@ use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Creator, RollbackPolicy};
 use hostler_host::reserve::{RESERVE_BYTES, Reserve, is_full};
 
+use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::fail;
 
 /// Sets room aside before a deployment that a rollback may follow.
 ///

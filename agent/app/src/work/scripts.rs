@@ -13,10 +13,10 @@ use hostler_core::plan::{
 use hostler_host::users::UserError;
 use hostler_host::{mounts, observe, programs, users};
 
+use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::script_heads;
-use crate::work::{chain, fail};
 
 /// A revision's unpacked bundle, and how its scripts are to run.
 #[derive(Debug, Clone, Copy)]

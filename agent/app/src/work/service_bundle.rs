@@ -20,14 +20,19 @@ use hostler_host::atomic;
 use hostler_host::layout::DeploymentPaths;
 use hostler_host::remove_tree::remove_tree;
 
-use crate::drop_in::directories::{Use, check_archive};
+use crate::access;
+use crate::exposure::{Use, check_archive};
+use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::sources::store::AnyObject;
+use crate::stores::AnyObject;
+use crate::stores::store_failure;
+use crate::threads::in_turn;
 use crate::work::bundle::{adapted_lines, problems_text, read_appspec};
-use crate::work::fetch::{Bundles, create_private, from_network, store_failure};
-use crate::work::prepare::unpack;
-use crate::work::{access, chain, fail, in_turn, scripts};
+use crate::work::bundle_cache::{Bundles, create_private};
+use crate::work::download::from_network;
+use crate::work::scripts;
+use crate::work::unpack::unpack;
 
 /// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
 ///

@@ -15,11 +15,11 @@ use hostler_core::plan::actions::{InstalledEntry, InstalledKind, Plan};
 use hostler_host::codedeploy_agent::files;
 use hostler_host::codedeploy_agent::places::{self, owner_of};
 use hostler_host::{atomic, users};
+use nix::libc::ELOOP;
 
-use crate::drop_in::directories::text as text_of;
+use crate::exposure::text as text_of;
+use crate::failure::{chain, fail};
 use crate::setup::Setup;
-use crate::work::old_hooks::is_gone;
-use crate::work::{chain, fail};
 
 const LAST_SUCCESSFUL: &str = "_last_successful_install";
 const MOST_RECENT: &str = "_most_recent_install";
@@ -231,4 +231,9 @@ fn entry(root: &Path, path: &Path, writer: Option<u32>) -> Result<Option<Install
         InstalledKind::File
     };
     Ok(Some(InstalledEntry { path: path.into(), kind }))
+}
+
+/// Whether nothing is there, and nothing will be there at another time.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || error.raw_os_error() == Some(ELOOP)
 }

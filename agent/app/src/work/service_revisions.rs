@@ -9,9 +9,9 @@ use hostler_host::install::{self, JournalState};
 use hostler_host::ledger;
 
 use crate::ports::Job;
-use crate::session::{ledger_failure, read_state};
 use crate::setup::Setup;
-use crate::work::finish::{bytes_below, delete, deployments_in};
+use crate::state_file::{ledger_failure, read_state};
+use crate::work::revisions::{bytes_below, delete, deployments_in};
 use crate::work::service_files;
 
 /// Deletes the oldest until `max_revisions` are left, whoever made them; why some are still there, for people. `keep` is what

@@ -14,14 +14,18 @@ use hostler_core::store::Content;
 use hostler_host::archive::Unpacked;
 use hostler_host::remove_tree::remove_tree;
 
+use crate::access;
+use crate::failure::{chain, fail};
+use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::sources::signatures;
+use crate::signatures;
+use crate::threads::in_turn;
 use crate::work::bundle::{may_change, plan_error_text, plan_install, problems_text, read_appspec, without_made_later};
-use crate::work::fetch::{Bundles, Origin, copy, from_network, is_remote, origin, unpacked_before};
-use crate::work::finish::has_room;
-use crate::work::last_install::Installs;
-use crate::work::prepare::unpack;
-use crate::work::{access, chain, fail, in_turn, scripts};
+use crate::work::bundle_cache::has_room;
+use crate::work::bundle_cache::{Bundles, unpacked_before};
+use crate::work::download::{Origin, copy, from_network, is_remote, origin};
+use crate::work::scripts;
+use crate::work::unpack::unpack;
 
 /// Why a bundle is not ready.
 #[derive(Debug)]

@@ -20,9 +20,9 @@ use hostler_core::traffic::{
     GroupFacts, Place, SUPPRESSION_SECONDS, TrafficMode, TrafficSettings, Way, Withdrawal, choose,
 };
 
+use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::{chain, fail};
 use patience::Patience;
 
 /// How long a question may be repeated before it counts as unanswered.

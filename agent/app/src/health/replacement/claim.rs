@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::log_output::notable;
 use crate::setup::Setup;
-use crate::sources::store::{self, AnyStore};
+use crate::stores::{self, AnyStore};
 
 /// After failures, of the store and of the Auto Scaling group.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
@@ -147,7 +147,7 @@ impl ClaimOfGroup {
 
     async fn read(&self, setup: &Setup) -> Result<Option<Stored>, Failure> {
         let (store, key) = self.place(setup)?;
-        let GetOutcome::Found { bytes, etag } = store.get(&key, None, CLAIM_BYTES).await.map_err(store::failure)?
+        let GetOutcome::Found { bytes, etag } = store.get(&key, None, CLAIM_BYTES).await.map_err(stores::failure)?
         else {
             return Ok(None);
         };
@@ -169,7 +169,7 @@ impl ClaimOfGroup {
         let condition = before.map_or(Condition::IfAbsent, |stored| Condition::IfMatch(&stored.etag));
         self.may_be_own = true;
         self.told_reported = false;
-        if store.put(&key, &bytes, condition).await.map_err(store::failure)? == PutOutcome::PreconditionFailed {
+        if store.put(&key, &bytes, condition).await.map_err(stores::failure)? == PutOutcome::PreconditionFailed {
             return Ok(());
         }
         let from = before.map_or("nobody", |stored| stored.claim.instance.as_str());
@@ -183,7 +183,7 @@ impl ClaimOfGroup {
     async fn release(&mut self, setup: &Setup, own: &Stored) -> Result<(), Failure> {
         let (store, key) = self.place(setup)?;
         // Gone or another one's: either way it is not this host's any more.
-        store.delete(&key, Some(&own.etag)).await.map_err(store::failure)?;
+        store.delete(&key, Some(&own.etag)).await.map_err(stores::failure)?;
         self.may_be_own = false;
         log::info!(hostler_event = "unhealthy-claim-returned", group:% = self.key; "this host need not be replaced any more");
         Ok(())

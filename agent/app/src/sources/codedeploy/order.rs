@@ -17,10 +17,11 @@ use hostler_core::release::Trust;
 use hostler_host::archive;
 
 use crate::drop_in::DropIn;
-use crate::drop_in::directories::{Use, check_archive};
+use crate::exposure::{Use, check_archive};
 use crate::setup::Setup;
-use crate::work::old_hooks::{is_gone, unreadable};
+use crate::work::old_hooks::unreadable;
 use crate::work::service_files;
+use crate::work::service_files::is_gone;
 
 /// Makes an order of a command's name, the event that it means and its deployment's specification.
 ///

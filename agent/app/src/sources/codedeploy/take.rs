@@ -19,7 +19,7 @@ use hostler_host::{clock, codedeploy_agent, regular};
 
 use super::connect::random;
 use super::{Follower, InHand, order};
-use crate::work::chain;
+use crate::failure::chain;
 
 /// Tries of a specification before the command is left to come again.
 const TRIES: u32 = 8;

@@ -8,12 +8,13 @@ use hostler_core::codes::ExitCode;
 use hostler_host::{atomic, users};
 
 use super::Findings;
-use crate::drop_in::{DropIn, directories};
+use crate::drop_in::DropIn;
+use crate::exposure;
 use crate::failure::Failure;
+use crate::failure::chain;
 use crate::setup::Setup;
 use crate::sources::codedeploy::other_agent;
 use crate::verbs::codedeploy_agent::{systemctl, systemctl_word};
-use crate::work::chain;
 
 /// What a migration writes.
 const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\
@@ -67,18 +68,18 @@ pub fn apply(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result
 /// Gives the agent's directories to root. The CodeDeploy agent is stopped before: it could not go on in them as another user.
 /// What its service commands meanwhile waits there.
 fn mend(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
-    let exposed = directories::exposed(setup, drop_in)?;
+    let exposed = exposure::exposed(setup, drop_in)?;
     let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule != Rule::Own).cloned().collect();
     if !foreign.is_empty() {
-        let message = format!("nothing was changed: {}", directories::texts(&foreign).join("; "));
-        return Err(Failure::say(ExitCode::Refused, message).hint(directories::remedy(&foreign)));
+        let message = format!("nothing was changed: {}", exposure::texts(&foreign).join("; "));
+        return Err(Failure::say(ExitCode::Refused, message).hint(exposure::remedy(&foreign)));
     }
     if !exposed.is_empty() && findings.running.is_some() {
         systemctl(&["stop", AGENT])?;
         findings.done.push("the CodeDeploy agent was told to stop".to_owned());
     }
-    findings.mended = directories::mend(setup, drop_in, &exposed)?;
-    directories::refuse_exposed(setup, drop_in)
+    findings.mended = exposure::mend(setup, drop_in, &exposed)?;
+    exposure::refuse_exposed(setup, drop_in)
 }
 
 fn write(findings: &mut Findings) -> Result<(), Failure> {

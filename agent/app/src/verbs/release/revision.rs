@@ -17,14 +17,14 @@ use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::Failure;
 use crate::setup::{Setup, existing};
-use crate::sources::store::{self, AnyObject, AnyStore};
+use crate::stores::{self, AnyObject, AnyStore};
 use crate::verbs::bundle_check;
 
 /// The revision that a text names: the digest of a stored bundle or its beginning, or the place of a bundle that others
 /// have put there. What `push` has stored was looked at then; other bundles are looked at now, if `validate` says so.
 pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -> Result<Revision, Failure> {
     let check = |file: &File, shown: &str| if validate { bundle_check::packed(setup, file, shown) } else { Ok(()) };
-    let place = store::location(Path::new(text))?;
+    let place = stores::location(Path::new(text))?;
     if let Some(place) = &place
         && let Some(object) = setup.stores.elsewhere(place)?
     {
@@ -45,7 +45,7 @@ pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -
         Err(_) => by_prefix(store, text).await?,
     };
     let key = revision_key(&digest);
-    let Some((head, size)) = store.head(&key, archive::HEAD_BYTES).await.map_err(store::failure)? else {
+    let Some((head, size)) = store.head(&key, archive::HEAD_BYTES).await.map_err(stores::failure)? else {
         return Err(Failure::say(ExitCode::NotFound, format!("{} does not exist", store.location(&key)))
             .hint("push it first: hostler push DIR STORE"));
     };
@@ -60,7 +60,7 @@ async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure
         let message = format!("{text:?} is not a revision");
         return Err(Failure::say(ExitCode::Usage, message).hint("write sha256: and the digits that `push` printed"));
     }
-    let found = store.list(&revisions_key(), &prefix, 2).await.map_err(store::failure)?;
+    let found = store.list(&revisions_key(), &prefix, 2).await.map_err(stores::failure)?;
     match found.as_slice() {
         [one] => Ok(one.as_str().rsplit('/').next().unwrap_or_default().parse()?),
         [] => Err(Failure::say(ExitCode::NotFound, format!("the store holds no revision that begins with {prefix}"))
@@ -79,7 +79,7 @@ async fn elsewhere(
 ) -> Result<Revision, Failure> {
     let file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
     let landing = Landing { file: file.as_fd(), note: None };
-    let fetched = object.download(landing, None, &setup.stores.downloads).await.map_err(store::failure)?;
+    let fetched = object.download(landing, None, &setup.stores.downloads).await.map_err(stores::failure)?;
     let bundle_type = bundle_type(&file, &object.location())?;
     check(&file, &object.location())?;
     let (version_id, location) = match place {

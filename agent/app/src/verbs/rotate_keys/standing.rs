@@ -14,9 +14,9 @@ use crate::failure::Failure;
 use crate::output;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
+use crate::signatures::Chain;
 use crate::signing::{self, Signer};
-use crate::sources::signatures::Chain;
-use crate::sources::store::{self, AnyStore};
+use crate::stores::{self, AnyStore};
 
 /// How often a lost race with another publisher is run again.
 const ATTEMPTS: u32 = 5;
@@ -161,10 +161,10 @@ async fn bundle_is_there(
     version_id: Option<String>,
 ) -> Result<bool, Failure> {
     match source {
-        RevisionSource::Key(key) => Ok(store.size(key).await.map_err(store::failure)?.is_some()),
+        RevisionSource::Key(key) => Ok(store.size(key).await.map_err(stores::failure)?.is_some()),
         RevisionSource::Location(Location::S3(place)) => {
             let object = setup.stores.object(S3Location { version_id, ..place.clone() })?;
-            Ok(object.facts().await.map_err(store::failure)?.is_some())
+            Ok(object.facts().await.map_err(stores::failure)?.is_some())
         }
         // A web server may be asked only for the whole of it, and a file of the hosts need not be here.
         RevisionSource::Location(_) => Ok(true),

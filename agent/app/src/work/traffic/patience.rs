@@ -8,7 +8,7 @@ use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::time::Instant;
 
-use crate::work::fail;
+use crate::failure::fail;
 
 /// Between two looks.
 const BETWEEN_LOOKS: Backoff = Backoff { first_ms: 500, most_ms: 10_000 };

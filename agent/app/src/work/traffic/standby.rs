@@ -10,7 +10,7 @@ use hostler_core::traffic::{Next, in_standby, out_of_standby};
 
 use super::Services;
 use super::patience::{Patience, Seen, may_pass};
-use crate::work::fail;
+use crate::failure::fail;
 
 /// Until it is there: the group lets the load balancers drain first, for an hour at the most, and a little more.
 const DRAINED: Duration = Duration::from_secs(3600 + 60);

@@ -11,10 +11,9 @@ use hostler_core::release::{
 use hostler_core::store::{GetOutcome, Store, signing_policy_key};
 use hostler_host::{clock, signature};
 
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::setup::Setup;
-use crate::sources::store;
-use crate::work;
+use crate::stores;
 
 /// What a channel's releases must be signed with.
 #[derive(Debug, Default)]
@@ -76,14 +75,14 @@ async fn follow(
     for _ in 0..MOST_STEPS {
         let key = signing_policy_key(group, chain.end.version.saturating_add(1));
         let GetOutcome::Found { bytes, .. } =
-            store.get(&key, None, release::stored_bytes(limits)).await.map_err(store::failure)?
+            store.get(&key, None, release::stored_bytes(limits)).await.map_err(stores::failure)?
         else {
             break;
         };
         match release::next_policy(&chain.end, &bytes, group, limits, &signature::verify) {
             Ok(next) => chain = Chain { before: Some(chain.end), end: next },
             Err(error) => {
-                log::warn!(group:% = group; "{} is not followed: {}", store.location(&key), work::chain(&error));
+                log::warn!(group:% = group; "{} is not followed: {}", store.location(&key), failure::chain(&error));
                 break;
             }
         }

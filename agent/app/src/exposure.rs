@@ -11,7 +11,7 @@ use hostler_core::machine::state::Script;
 use hostler_host::codedeploy_agent::places::{self, Directories};
 use hostler_host::users;
 
-use super::DropIn;
+use crate::drop_in::DropIn;
 use crate::failure::Failure;
 use crate::setup::Setup;
 

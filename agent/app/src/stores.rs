@@ -13,6 +13,7 @@ use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
 use hostler_core::limits::Limits;
+use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Source;
 use hostler_core::store::{
     Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Location, PutOutcome, S3Location, Store, StoreError,
@@ -20,7 +21,7 @@ use hostler_core::store::{
 };
 use hostler_host::store_dir::DirectoryStore;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// The stores that are in use, and the way to AWS that they share.
 #[derive(Debug)]
@@ -165,6 +166,15 @@ pub fn failure(error: StoreError) -> Failure {
         | StoreErrorKind::Fatal => ExitCode::Failed,
     };
     Failure::new(code, error)
+}
+
+/// A store's error as the failure of an effect.
+pub fn store_failure(error: &StoreError) -> WorkFailure {
+    WorkFailure {
+        verification: error.kind == StoreErrorKind::Mismatch,
+        absent: error.kind == StoreErrorKind::Absent,
+        message: chain(error),
+    }
 }
 
 /// A bundle that comes over the network.

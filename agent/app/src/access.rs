@@ -14,8 +14,9 @@ use hostler_host::layout::Layout;
 use hostler_host::perms::passage::{self, EVERYONE_PASSES, Passage};
 use hostler_host::{atomic, group_directory, users};
 
+use crate::failure::{chain, fail};
 use crate::setup::Setup;
-use crate::work::{blocking, chain, fail};
+use crate::threads::blocking;
 
 /// As the CodeDeploy agent makes its directories, so that it and its tools can go on.
 const AS_THE_CODEDEPLOY_AGENT: u32 = 0o755;

@@ -1,0 +1,66 @@
+//! How the looks at the channels go.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hostler_core::config::settings::GroupSettings;
+use hostler_core::ids::GroupKey;
+use hostler_core::status::ChannelStatus;
+use hostler_host::clock;
+use tokio::sync::Notify;
+
+/// How the looks at all channels go. Not part of the state: it begins anew with the daemon and is never written down.
+#[derive(Debug, Clone, Default)]
+pub struct Channels {
+    looks: Arc<Mutex<BTreeMap<String, ChannelStatus>>>,
+    /// Told after each look.
+    pub looked: Arc<Notify>,
+}
+
+impl Channels {
+    /// All channels that are followed.
+    pub fn list(&self) -> Vec<ChannelStatus> {
+        self.locked(|looks| looks.values().cloned().collect())
+    }
+
+    /// Notes that a group's channel is followed from now on.
+    pub fn begin(&self, group: &GroupSettings, channel: &str) {
+        let status = ChannelStatus {
+            key: group.key.clone(),
+            channel: channel.to_owned(),
+            poll_seconds: group.poll_seconds,
+            last_look_ms: None,
+            last_success_ms: None,
+            looks: 0,
+            errors: 0,
+            error: None,
+        };
+        self.locked(|looks| looks.insert(group.key.id(), status));
+    }
+
+    /// Notes that it is not followed any more.
+    pub fn end(&self, key: &str) {
+        self.locked(|looks| looks.remove(key));
+    }
+
+    /// Notes how a look went.
+    pub fn note(&self, key: &GroupKey, error: Option<&str>) {
+        let now = clock::now_ms();
+        self.locked(|looks| {
+            let Some(status) = looks.get_mut(&key.id()) else { return };
+            status.looks += 1;
+            status.last_look_ms = Some(now);
+            status.error = error.map(str::to_owned);
+            match error {
+                None => status.last_success_ms = Some(now),
+                Some(_) => status.errors += 1,
+            }
+        });
+        self.looked.notify_one();
+    }
+
+    fn locked<T>(&self, work: impl FnOnce(&mut BTreeMap<String, ChannelStatus>) -> T) -> T {
+        // Counts and times: each is right by itself, whatever became of the thread that wrote it.
+        work(&mut self.looks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
