@@ -1,6 +1,54 @@
-//! The arrows of ARCHITECTURE.md, read off the manifests.
+//! The arrows of ARCHITECTURE.md, read off the manifests; its tables of rooms, and the maps on the crates' pages, read off the
+//! sources.
 
+mod map;
+mod rooms;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The crates whose pages have a map of their rooms that is held here; that of core is held by core's own tests.
+const WITH_A_MAP: [&str; 3] = ["agent/app/src", "agent/aws/src", "agent/host/src"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The sources of every crate below `agent/`, from the project's directory.
+fn crates() -> Vec<String> {
+    let (mut found, mut open) = (Vec::new(), vec![PathBuf::from("agent")]);
+    while let Some(below) = open.pop() {
+        for entry in fs::read_dir(root().join(&below)).unwrap() {
+            let path = below.join(entry.unwrap().file_name());
+            if path.ends_with("src") {
+                found.push(path.to_str().unwrap().to_owned());
+            } else if root().join(&path).is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn rooms_import_only_what_the_map_of_their_crate_has_below_or_beside_them() {
+    for sources in WITH_A_MAP {
+        let found = map::problems(&root().join(sources));
+        assert!(found.is_empty(), "{sources}:\n{}", found.join("\n"));
+    }
+}
+
+#[test]
+fn the_tables_of_rooms_are_complete_and_true() {
+    let crates = crates();
+    assert!(WITH_A_MAP.iter().all(|sources| crates.iter().any(|found| found == sources)), "{crates:?}");
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let found = rooms::problems(&text, &root(), &crates);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
 
 /// The crates that `package` is built with, by `cargo tree`, without those that only its tests use.
 fn crates_below(package: &str) -> Vec<String> {

@@ -1,4 +1,28 @@
-//! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the rooms.
+//! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for what the rooms hold.
+//!
+//! ```text
+//! cli failure output progress log_output     the command line, and everything that people see
+//! tasks threads                              how work is run, and what a panic does
+//!      ^
+//! config_files drop_in stores setup          flags and files -> the setup in force
+//!      ^
+//! ports engine books                         the one writer of state, what it needs, where it keeps it
+//! state_file exposure access                 the state held or read; who else may change or reach what is on the disk
+//! identity interrupted                       which host this is; what a process leaves in the middle
+//! signatures signing requests publication    whose signatures are needed; deployments by hand; a release on its way
+//!      ^
+//! health work shipping signals host_report   what effects do, and the tasks beside the engine
+//! machine_events backups rollback_retry
+//!      ^
+//! sources lifecycle seal door                wishes, from channels to the local socket; a state that came with an image
+//!      ^
+//! session doctor                             an engine in this process; what is wrong with a host
+//!      ^
+//! daemon verbs                               what the program is started for
+//! ```
+//!
+//! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
+//! no circle arises; `tests/architecture` reads this map and the imports.
 
 // The futures of the daemon's tasks hold each other deeper than rustc's 128 levels.
 #![recursion_limit = "256"]

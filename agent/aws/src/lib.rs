@@ -1,4 +1,19 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
+//!
+//! ```text
+//! clock flow bounded fault endpoint ca_bundle    time, pace and bounds; errors; addresses; whom to trust
+//! imds                                           the instance metadata service
+//!      ^
+//! kept_credentials clients                       one SDK configuration, credentials for all
+//!      ^
+//! signed_call store_s3 credentials               calls without an SDK crate; buckets; where credentials come from
+//!      ^
+//! asg cfn codedeploy ec2 elb kms logs sqs sts    the services
+//! https                                          a bundle behind an address
+//! ```
+//!
+//! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
+//! no circle arises; `tests/architecture` reads this map and the imports.
 
 pub mod asg;
 mod bounded;

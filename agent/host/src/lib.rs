@@ -1,6 +1,26 @@
 //! This machine: files, archives, processes, users, cgroups, journal, sockets, probes.
 //!
 //! It carries out what `hostler-core` decided and never sees `hostler-aws`.
+//!
+//! ```text
+//! clock users mounts programs firmware inspect memory         what the system says of itself
+//! login_environment path_bytes group_directory
+//! atomic regular digest                                       single files
+//! socket notify journal power ignored init health_listener    what systemd, process 1 and neighbours expect
+//!      ^
+//! perms safe_path remove_tree reserve locale layout           directories and the ways to them
+//! machine_scripts signature store_dir
+//!      ^
+//! archive install ledger observe secret_files                 bundles; transactions; the state; looks at the host
+//! codedeploy_agent
+//!      ^
+//! hooks tail history_file                                     scripts and their supervisor; logs; the history
+//!      ^
+//! probe                                                       one question to the application
+//! ```
+//!
+//! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
+//! no circle arises; `tests/architecture` reads this map and the imports.
 
 pub mod archive;
 pub mod atomic;

@@ -1,0 +1,314 @@
+//! What a crate's sources import from its own crate, read off their text.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A path that begins at the crate's root and leads out of the room that it stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Where it stands, from the directory of the sources.
+    pub file: PathBuf,
+    pub line: usize,
+    /// The top-level module that imports.
+    pub room: String,
+    /// What follows `crate::`.
+    pub of: String,
+}
+
+/// The top-level modules of the crate, without those that only tests have.
+pub fn modules(directory: &Path) -> BTreeSet<String> {
+    let tokens = tokens(&without_tests(&blanked(&root_text(directory))));
+    let named = tokens.windows(3).filter(|three| three[0].text == "mod" && three[2].text == ";");
+    named.map(|three| three[1].text.clone()).collect()
+}
+
+/// The text of the crate's `lib.rs` or `main.rs`.
+pub fn root_text(directory: &Path) -> String {
+    let root = ["lib.rs", "main.rs"].map(|name| directory.join(name)).into_iter().find(|path| path.exists());
+    fs::read_to_string(root.unwrap()).unwrap()
+}
+
+/// All imports of the crate, without those of tests and of its root, which sees everything.
+pub fn imports(directory: &Path) -> Vec<Import> {
+    let mut found = Vec::new();
+    for file in sources(directory) {
+        let module = module_of(&file);
+        let Some(room) = module.first() else { continue };
+        let text = fs::read_to_string(directory.join(&file)).unwrap();
+        for (line, path) in paths(&tokens(&without_tests(&blanked(&text)))) {
+            let Some(of) = from_root(&path, &module).filter(|of| of != room) else { continue };
+            found.push(Import { file: file.clone(), line, room: room.clone(), of });
+        }
+    }
+    // Several names of one room in one line.
+    found.dedup();
+    found
+}
+
+/// The files of the crate that are not tests, from its directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(below) = open.pop() {
+        for entry in fs::read_dir(directory.join(&below)).unwrap() {
+            let entry = entry.unwrap();
+            let path = below.join(entry.file_name());
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            if stem == "tests" || stem == "test_support" {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The module that a file is; the root is empty.
+fn module_of(file: &Path) -> Vec<String> {
+    let mut module: Vec<String> =
+        file.with_extension("").iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if module.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
+        module.pop();
+    }
+    module
+}
+
+/// The first name behind the crate's root, if the path leads there from this module.
+fn from_root(path: &[String], module: &[String]) -> Option<String> {
+    let mut place = module.to_vec();
+    let mut rest = path.iter().peekable();
+    match rest.next()?.as_str() {
+        "crate" => place.clear(),
+        "self" => {}
+        "super" => {
+            place.pop();
+            while rest.next_if(|part| *part == "super").is_some() {
+                place.pop();
+            }
+        }
+        // Of another crate, or of this very module.
+        _ => return None,
+    }
+    place.into_iter().chain(rest.cloned()).next()
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    line: usize,
+    text: String,
+}
+
+/// Names, `::`, and everything else a sign at a time.
+fn tokens(text: &str) -> Vec<Token> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let mut rest = line;
+        while let Some(first) = rest.chars().next() {
+            let is_name = |c: char| c.is_alphanumeric() || c == '_';
+            let length = match first {
+                c if is_name(c) => rest.find(|c| !is_name(c)).unwrap_or(rest.len()),
+                ':' if rest.starts_with("::") => 2,
+                c => c.len_utf8(),
+            };
+            let (text, after) = rest.split_at(length);
+            if !first.is_whitespace() {
+                found.push(Token { line: number + 1, text: text.to_owned() });
+            }
+            rest = after;
+        }
+    }
+    found
+}
+
+/// Every path of every `use`, and every other path that begins with `crate`, `self` or `super`.
+fn paths(tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(token) = tokens.get(at) {
+        // `use` is also what a closure's captured lifetimes are named by: `use<'a>`.
+        if token.text == "use" && tokens.get(at + 1).is_some_and(|next| next.text != "<") {
+            at = use_tree(tokens, at + 1, &[], &mut found);
+        } else if ["crate", "self", "super"].contains(&token.text.as_str()) {
+            let mut path = vec![token.text.clone()];
+            while tokens.get(at + 1).is_some_and(|next| next.text == "::") {
+                let Some(next) = tokens.get(at + 2) else { break };
+                path.push(next.text.clone());
+                at += 2;
+            }
+            if path.len() > 1 {
+                found.push((token.line, path));
+            }
+            at += 1;
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+/// Reads one branch of a `use`, however deep its braces are; where it ends.
+fn use_tree(tokens: &[Token], mut at: usize, before: &[String], found: &mut Vec<(usize, Vec<String>)>) -> usize {
+    let mut path = before.to_vec();
+    while let Some(token) = tokens.get(at) {
+        match token.text.as_str() {
+            "::" => at += 1,
+            "{" => {
+                at += 1;
+                while tokens.get(at).is_some_and(|next| next.text != "}") {
+                    at = use_tree(tokens, at, &path, found);
+                    at += usize::from(tokens.get(at).is_some_and(|next| next.text == ","));
+                }
+                return at + 1;
+            }
+            "as" => at += 2,
+            "," | "}" | ";" => break,
+            name => {
+                path.push(name.to_owned());
+                at += 1;
+            }
+        }
+    }
+    let line = tokens.get(at.saturating_sub(1)).map_or(0, |token| token.line);
+    found.push((line, path));
+    at
+}
+
+/// The text with blanks in place of comments, texts and characters; lines stay where they are.
+fn blanked(text: &str) -> String {
+    let signs: Vec<char> = text.chars().collect();
+    let (mut plain, mut at) = (String::with_capacity(text.len()), 0);
+    while at < signs.len() {
+        let length = skipped(&signs, at);
+        if length == 0 {
+            plain.push(signs[at]);
+            at += 1;
+        } else {
+            plain.extend(signs[at..at + length].iter().map(|sign| if *sign == '\n' { '\n' } else { ' ' }));
+            at += length;
+        }
+    }
+    plain
+}
+
+/// How many signs a comment, a text or a character has that begins here; none where none does.
+fn skipped(signs: &[char], at: usize) -> usize {
+    let rest = &signs[at..];
+    let until = |end: &[char], from: usize| {
+        let found = rest[from..].windows(end.len()).position(|some| some == end);
+        found.map_or(rest.len(), |found| from + found + end.len())
+    };
+    match rest {
+        ['/', '/', ..] => until(&['\n'], 0) - 1,
+        ['/', '*', ..] => until(&['*', '/'], 2),
+        ['"', ..] => quoted(rest, '"'),
+        ['\'', '\\', ..] | ['\'', _, '\'', ..] => quoted(rest, '\''),
+        ['r', '"' | '#', ..] if at == 0 || !signs[at - 1].is_alphanumeric() || signs[at - 1] == 'b' => {
+            let marks = rest[1..].iter().take_while(|sign| **sign == '#').count();
+            if rest.get(1 + marks) != Some(&'"') {
+                return 0;
+            }
+            let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', marks)).collect();
+            until(&end, 2 + marks)
+        }
+        _ => 0,
+    }
+}
+
+fn quoted(rest: &[char], mark: char) -> usize {
+    let mut at = 1;
+    while rest.get(at).is_some_and(|sign| *sign != mark) {
+        at += if rest[at] == '\\' { 2 } else { 1 };
+    }
+    (at + 1).min(rest.len())
+}
+
+/// The same with blanks in place of what `#[cfg(test)]` stands before.
+fn without_tests(text: &str) -> String {
+    const MARK: &str = "#[cfg(test)]";
+    let mut plain = text.to_owned();
+    while let Some(begin) = plain.find(MARK) {
+        let end = end_of_item(&plain[begin + MARK.len()..]) + begin + MARK.len();
+        let blank: String = plain[begin..end].chars().map(|sign| if sign == '\n' { '\n' } else { ' ' }).collect();
+        plain.replace_range(begin..end, &blank);
+    }
+    plain
+}
+
+/// Where an item ends: at its closing brace, or at a `;` or `,` before any brace.
+fn end_of_item(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, sign) in text.char_indices() {
+        match sign {
+            '{' | '(' | '[' => depth += 1,
+            '}' | ')' | ']' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && sign == '}' {
+                    return at + 1;
+                }
+            }
+            ';' | ',' if depth == 0 => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<(usize, String)> {
+        let read = paths(&tokens(&without_tests(&blanked(text))));
+        read.into_iter().map(|(line, path)| (line, path.join("::"))).collect()
+    }
+
+    fn are(text: &str, expected: &[(usize, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(line, path)| (*line, (*path).to_owned())).collect();
+        assert_eq!(found(text), expected, "{text}");
+    }
+
+    #[test]
+    fn all_branches_of_a_use_are_read() {
+        are("use crate::a;", &[(1, "crate::a")]);
+        are(
+            "pub use crate::a::{self, B as C, d::{E, f::*}};",
+            &[(1, "crate::a::self"), (1, "crate::a::B"), (1, "crate::a::d::E"), (1, "crate::a::d::f::*")],
+        );
+        are("use crate::{\n    a,\n    b::C,\n};", &[(2, "crate::a"), (3, "crate::b::C")]);
+    }
+
+    #[test]
+    fn paths_in_the_middle_of_code_are_read() {
+        are("fn x() {\n    crate::a::b(super::c::D, self.e);\n}", &[(2, "crate::a::b"), (2, "super::c::D")]);
+    }
+
+    #[test]
+    fn comments_texts_and_tests_are_not_read() {
+        are("// use crate::a;\n/* crate::a::b */ use crate::c;", &[(2, "crate::c")]);
+        are(
+            "let x = \"\\\" crate::a::b\"; let y = r#\"crate::a::b\"#; let z = '\"'; crate::d::e();",
+            &[(1, "crate::d::e")],
+        );
+        are("fn x<'a>(y: &'a str) { crate::a::b(y) }", &[(1, "crate::a::b")]);
+        are("#[cfg(test)]\nmod tests {\n    use crate::a;\n}\nuse crate::b;", &[(5, "crate::b")]);
+        are("#[cfg(test)]\nuse crate::a;\nuse crate::b;", &[(3, "crate::b")]);
+    }
+
+    #[test]
+    fn a_path_is_followed_to_the_crates_root() {
+        let leads = |path: &str, module: &[&str]| {
+            let path: Vec<String> = path.split("::").map(str::to_owned).collect();
+            let module: Vec<String> = module.iter().map(|part| (*part).to_owned()).collect();
+            from_root(&path, &module)
+        };
+        assert_eq!(leads("crate::a::b", &["x"]).as_deref(), Some("a"));
+        assert_eq!(leads("super::a", &["x"]).as_deref(), Some("a"));
+        assert_eq!(leads("super::a", &["x", "y"]).as_deref(), Some("x"));
+        assert_eq!(leads("super::super::a", &["x", "y"]).as_deref(), Some("a"));
+        assert_eq!(leads("std::fs", &["x"]), None);
+    }
+}
