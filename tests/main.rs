@@ -19,6 +19,7 @@ mod deploy;
 mod doctor;
 mod examples;
 mod fuzzing;
+mod glossary;
 mod health;
 mod hook_surroundings;
 mod host_facts;
