@@ -8,6 +8,7 @@
 //! bundle hook store yaml            what is made of them: listings, runs of hooks, places, nodes with positions
 //!        ^
 //! appspec                           a document: text in, meaning or diagnostics out
+//! flat_yaml                         other programs' files of one level: text in, values as they are written out
 //!        ^
 //! plan                              appspec + listing + last install + host -> ordered actions
 //! release                           documents of a channel, and whether a host may follow them
@@ -22,6 +23,7 @@
 pub mod appspec;
 pub mod bundle;
 pub mod elf;
+pub mod flat_yaml;
 pub mod health_check;
 pub mod history;
 pub mod hook;

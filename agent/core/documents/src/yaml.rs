@@ -5,7 +5,8 @@
 //! [`Limits`] allows, counted after aliases are expanded, so that a small document cannot stand for a huge one;
 //! of two equal keys the last wins, and a [`Note`] tells.
 //!
-//! It is built of a parser's events, because serde's model has no place for positions and quoting.
+//! It is built of the events of granit-parser, because serde's model has no place for positions and quoting. It reads
+//! appspecs and hostler's own configuration; files of other programs are read through serde (`flat_yaml`).
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::Limits;
 
 mod build;
+pub(crate) mod tabs;
 #[cfg(test)]
 mod tests;
 
@@ -255,4 +257,8 @@ pub enum YamlProblem {
 /// The first problem found: YAML cannot be read further after one.
 pub fn parse(text: &str, limits: &Limits) -> Result<Document, YamlError> {
     build::Builder::new(text, limits).document()
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use crate::appspec::scalar::{Resolved, resolve};
+use crate::flat_yaml::{self, FlatEntry, FlatYamlError};
 use crate::limits::Limits;
-use crate::yaml::{self, Entry, Mapping, Node, Scalar, Style};
+use crate::yaml::{Scalar, Style};
 
 use super::specification::Secret;
 
@@ -80,6 +81,12 @@ impl Default for AgentConfig {
 #[error("{0}")]
 pub struct InvalidAgentConfig(String);
 
+impl From<FlatYamlError> for InvalidAgentConfig {
+    fn from(error: FlatYamlError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 fn invalid<T>(message: impl Into<String>) -> Result<T, InvalidAgentConfig> {
     Err(InvalidAgentConfig(message.into()))
 }
@@ -93,13 +100,11 @@ impl AgentConfig {
     /// It is not YAML, or a value cannot be used; the key and its line are named.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, InvalidAgentConfig> {
         let mut config = Self::default();
-        let document = document(text, limits)?;
-        let Some(top) = document.as_deref().filter(|node| !node.is_null()) else { return Ok(config) };
-        let Some(top) = top.as_mapping() else { return invalid("it must hold keys with values") };
-        let (symbols, plain): (Vec<_>, Vec<_>) = top.entries().iter().partition(|entry| symbol(&entry.key).is_some());
+        let entries = flat_yaml::read(text, limits)?.unwrap_or_default();
+        let (symbols, plain): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| symbol(&entry.key).is_some());
         for entry in symbols.into_iter().chain(plain) {
-            let Some(scalar) = entry.value.as_scalar() else { continue };
-            config.take(&Value { key: key(entry), scalar, line: entry.value.at.line })?;
+            let Some(scalar) = &entry.value else { continue };
+            config.take(&Value { key: key(entry), scalar, line: entry.line })?;
         }
         Ok(config)
     }
@@ -144,7 +149,7 @@ fn symbol(scalar: &Scalar) -> Option<&str> {
 }
 
 /// A key, with or without the colon of a symbol.
-fn key(entry: &Entry) -> &str {
+fn key(entry: &FlatEntry) -> &str {
     symbol(&entry.key).unwrap_or(&entry.key.text)
 }
 
@@ -289,11 +294,8 @@ impl OnPremises {
     /// # Errors
     /// It is not YAML, names both a user and a session or neither, or lacks a key; the key is named and no secret shown.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, InvalidAgentConfig> {
-        let document = document(text, limits)?;
-        let Some(top) = document.as_deref().and_then(Node::as_mapping) else {
-            return invalid("it must hold keys with values");
-        };
-        let get = |key: &str| find(top, key).and_then(|found| found.text());
+        let top = flat_yaml::read(text, limits)?.ok_or(FlatYamlError::NoKeys)?;
+        let get = |key: &str| find(&top, key).and_then(|found| found.text());
         let need = |key: &str| get(key).map_or_else(|| invalid(format!("{key} is missing")), Ok);
         let (host_identifier, credentials) = match (get("iam_user_arn"), get("iam_session_arn")) {
             (Some(_), Some(_)) => return invalid("both iam_user_arn and iam_session_arn are there; leave one out"),
@@ -304,7 +306,7 @@ impl OnPremises {
                 (arn, OnPremisesCredentials::User { access_key_id, secret_access_key })
             }
             (None, Some(arn)) => {
-                let Some(file) = find(top, "aws_credentials_file") else {
+                let Some(file) = find(&top, "aws_credentials_file") else {
                     return invalid("aws_credentials_file is missing");
                 };
                 (arn, OnPremisesCredentials::Session { file: file.path()? })
@@ -315,19 +317,11 @@ impl OnPremises {
 }
 
 /// The value of a key that is not nothing: of the plain key, else of the symbol.
-fn find<'n>(top: &'n Mapping, name: &'n str) -> Option<Value<'n>> {
-    let mut found = top.entries().iter().filter(|entry| key(entry) == name);
+fn find<'n>(top: &'n [FlatEntry], name: &'n str) -> Option<Value<'n>> {
+    let mut found = top.iter().filter(|entry| key(entry) == name);
     let entry = found.clone().find(|entry| symbol(&entry.key).is_none()).or_else(|| found.next())?;
-    let scalar = entry.value.as_scalar().filter(|scalar| !scalar.is_null())?;
-    Some(Value { key: name, scalar, line: entry.value.at.line })
-}
-
-fn document(text: &str, limits: &Limits) -> Result<Option<std::rc::Rc<Node>>, InvalidAgentConfig> {
-    match yaml::parse(text, limits) {
-        Ok(document) => Ok(document.root),
-        // The parser may quote what it cannot read, and the file holds keys.
-        Err(error) => invalid(format!("line {}: this is not YAML", error.at.line)),
-    }
+    let scalar = entry.value.as_ref().filter(|scalar| !scalar.is_null())?;
+    Some(Value { key: name, scalar, line: entry.line })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! From parser events to nodes, on a stack of its own, so that nesting costs no call depth.
 
-use serde_yaml::{self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle};
+use granit_parser::{self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle};
 
+use super::tabs::Tabs;
 use super::*;
 
 /// What a finished node costs when an alias stands for it.
@@ -46,13 +47,12 @@ pub(super) struct Builder<'t> {
     total: Cost,
     notes: Vec<Note>,
     alias_seen: bool,
-    /// First and last lines of what may hold tabs at the beginning of a line: quoted and block text, flow collections.
-    tabs_allowed: Vec<(usize, usize)>,
+    tabs: Tabs,
 }
 
 impl<'t> Builder<'t> {
     pub(super) fn new(text: &'t str, limits: &'t Limits) -> Self {
-        let options = serde_yaml::options! {
+        let options = granit_parser::options! {
             flow_nesting_limit: limits.yaml_depth,
             block_nesting_limit: limits.yaml_depth,
         };
@@ -66,7 +66,7 @@ impl<'t> Builder<'t> {
             total: Cost::default(),
             notes: Vec::new(),
             alias_seen: false,
-            tabs_allowed: Vec::new(),
+            tabs: Tabs::default(),
         }
     }
 
@@ -76,7 +76,10 @@ impl<'t> Builder<'t> {
             match event {
                 Event::DocumentEnd => {
                     let another = self.look_for_another();
-                    self.refuse_tabs(if another { span.start.line() } else { usize::MAX })?;
+                    let end = if another { span.start.line() } else { usize::MAX };
+                    if let Some(at) = self.tabs.first_refused(self.text, end) {
+                        return Err(YamlError { at, problem: YamlProblem::Tab });
+                    }
                     break;
                 }
                 Event::StreamEnd => break,
@@ -97,36 +100,6 @@ impl<'t> Builder<'t> {
         true
     }
 
-    /// The parser reads some lines that are indented with tabs, and not as they look: `\ttimeout: 3` goes on with the
-    /// value before it. YAML forbids them, and libyaml, which the CodeDeploy agent uses, refuses them.
-    fn refuse_tabs(&mut self, end: usize) -> Result<(), YamlError> {
-        self.tabs_allowed.sort_unstable();
-        let mut allowed = self.tabs_allowed.iter().peekable();
-        let mut allowed_to = 0;
-        for (index, line) in self.text.split('\n').enumerate().take(end.saturating_sub(1)) {
-            let number = index + 1;
-            while let Some((_, last)) = allowed.next_if(|(first, _)| *first < number) {
-                allowed_to = allowed_to.max(*last);
-            }
-            let content = line.trim_start_matches([' ', '\t', '\r']);
-            let indent = line.get(..line.len() - content.len()).unwrap_or_default();
-            // After blanks, a tab is allowed where nothing follows that it could indent.
-            let counts = line.starts_with('\t') || !(content.is_empty() || content.starts_with('#'));
-            if number > allowed_to && counts && indent.contains('\t') {
-                let at = Position { line: count(number), column: 1, width: count(indent.chars().count()) };
-                return Err(YamlError { at, problem: YamlProblem::Tab });
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes lines in which tabs may begin a line: those after the first of what stands at `span`.
-    fn allow_tabs(&mut self, first: usize, last: usize) {
-        if last > first {
-            self.tabs_allowed.push((first, last));
-        }
-    }
-
     fn accept(&mut self, event: Event<'t>, span: &Span) -> Result<(), YamlError> {
         let at = self.position(span);
         match event {
@@ -143,7 +116,7 @@ impl<'t> Builder<'t> {
                     tag,
                 };
                 if scalar.style != Style::Plain {
-                    self.allow_tabs(span.start.line(), span.end.line());
+                    self.tabs.allow(span.start.line(), span.end.line());
                 }
                 if at.width == 0 && self.is_missing_key(span) {
                     let problem = YamlProblem::Syntax("a key is missing before the colon".to_owned());
@@ -198,7 +171,7 @@ impl<'t> Builder<'t> {
     fn close(&mut self, span: &Span) {
         let Some(frame) = self.stack.pop() else { return };
         if frame.is_flow {
-            self.allow_tabs(usize::try_from(frame.at.line).unwrap_or(usize::MAX), span.end.line());
+            self.tabs.allow(usize::try_from(frame.at.line).unwrap_or(usize::MAX), span.end.line());
         }
         let value = match frame.collection {
             Collection::Sequence(items) => Value::Sequence(items),
@@ -304,10 +277,6 @@ impl<'t> Builder<'t> {
         };
         Position { width: count(width), ..self.point(&span.start) }
     }
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// What YAML calls its own tags in full.
