@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::codedeploy::deployment_root;
 use crate::codedeploy::local::{self, local};
-use crate::support::crash_support::{Bundle, Ended, Host, root_or_skip};
+use crate::support::host::{Bundle, Ended, Host, root_or_skip};
 
 /// The user of a script.
 const NOBODY: u32 = 65534;
@@ -293,7 +293,7 @@ fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_an
         let ended = as_other(arguments);
         assert!(ended.code != Some(0) && ended.err.contains("may only look"), "{arguments:?}: {ended:?}");
     }
-    let mut without_group = Command::new(crate::support::crash_support::HOSTLER);
+    let mut without_group = Command::new(crate::support::host::HOSTLER);
     without_group.args(["rollback", "--root"]).arg(host.root()).env_clear().uid(OTHER).gid(OTHER);
     Ended::of(without_group).with_code(3).saying(&["no deployment group is named, and", &told, "may act"]);
     daemon.signal(nix::sys::signal::Signal::SIGTERM);

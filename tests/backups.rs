@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use crate::support::crash_support::{Bundle, EVENTS_WITH_HOOKS, Host, tree};
+use crate::support::host::{Bundle, EVENTS_WITH_HOOKS, Host, tree};
 use crate::support::skip;
 
 /// A bundle whose every hook writes down what it sees of the agent's below the destination's parent.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::crash_support::{Bundle, Host, root_or_skip};
+use crate::support::host::{Bundle, Host, root_or_skip};
 
 #[test]
 fn capabilities_of_a_directorys_files_are_told_by_every_verb() {

@@ -6,8 +6,8 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, root_or_skip};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, root_or_skip};
 
 /// The processes whose parent is one of these, as state and parent.
 fn children(parents: &[i32]) -> Vec<(i32, String)> {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running, hook_lines_of, root_or_skip};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running, hook_lines_of, root_or_skip};
 
 fn version(host: &Host) -> String {
     fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
@@ -278,11 +278,11 @@ fn say(host: &Host, text: &[u8]) -> Option<String> {
 fn guests_that_do_not_behave_do_not_disturb_the_daemon() {
     let host = Host::new();
     let daemon = host.daemon(&[]);
-    for text in [&b"hello\n"[..], b"{}\n", b"[1]\n", b"{\"version\":1,\"ask\":\"dance\"}\n"] {
+    for text in [&b"hello\n"[..], b"{}\n", b"[1]\n", b"{\"version\":1,\"request\":\"dance\"}\n"] {
         let answer = say(&host, text).unwrap_or_else(|| panic!("no answer to {:?}", text.escape_ascii().to_string()));
         assert!(answer.contains("\"refused\"") && answer.contains("\"code\":2"), "{answer}");
     }
-    let newer = say(&host, b"{\"version\":999,\"ask\":\"status\"}\n").unwrap();
+    let newer = say(&host, b"{\"version\":999,\"request\":\"status\"}\n").unwrap();
     assert!(newer.contains("version 1, not 999"), "{newer}");
     assert_eq!(say(&host, &[0xff, 0xfe, 0x00, b'\n']), None);
     assert_eq!(say(&host, &vec![b'x'; 3 << 20]), None);
@@ -291,7 +291,7 @@ fn guests_that_do_not_behave_do_not_disturb_the_daemon() {
     silent.write_all(b"{\"version\":").unwrap();
     let bundle = Bundle::new(&host, "v1").app().all_hooks().write();
     let wish = serde_json::json!({
-        "version": 1, "ask": "deploy", "key": {"application": "shop", "group": "web"}, "source": {"kind": "path", "path": bundle},
+        "version": 1, "request": "deploy", "key": {"application": "shop", "group": "web"}, "source": {"kind": "path", "path": bundle},
         "file_exists_behavior": null, "appspec_name": null, "ignore_application_stop_failures": false,
         "no_cleanup": false, "no_rollback": false,
     });
@@ -322,7 +322,7 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
         // More than descriptors that a process has, by default.
         let crowd: Vec<UnixStream> = (0..1500).filter_map(|_| UnixStream::connect(&path).ok()).collect();
         let mut one = UnixStream::connect(&path).unwrap();
-        let _ = one.write_all(b"{\"version\":1,\"ask\":\"stop\"}\n");
+        let _ = one.write_all(b"{\"version\":1,\"request\":\"stop\"}\n");
         crowd
     });
     let crowd = crowd.join().unwrap();
@@ -342,7 +342,7 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
             while answer.is_empty() && Instant::now() < deadline {
                 let mut stream = UnixStream::connect(&path).unwrap();
                 stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                let _ = stream.write_all(format!("{{\"version\":1,\"ask\":\"{ask}\"}}\n").as_bytes());
+                let _ = stream.write_all(format!("{{\"version\":1,\"request\":\"{ask}\"}}\n").as_bytes());
                 let _ = BufReader::new(stream).read_line(&mut answer);
             }
             answer
@@ -382,7 +382,7 @@ fn what_hooks_print_is_not_for_every_user_of_the_host() {
             assert_eq!(fs::File::open(log).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
         }
         let mut stream = UnixStream::connect(&path).unwrap();
-        stream.write_all(b"{\"version\":1,\"ask\":\"status\"}\n").unwrap();
+        stream.write_all(b"{\"version\":1,\"request\":\"status\"}\n").unwrap();
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).unwrap();
         answer

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::crash_support::{Bundle, Host, root_or_skip};
+use crate::support::host::{Bundle, Host, root_or_skip};
 
 /// A user and a group that every system has and that own nothing here.
 const USER: &str = "nobody";

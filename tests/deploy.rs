@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::crash_support::{Bundle, EVENTS_WITH_HOOKS, Host, hook_lines_of, root_or_skip, tree, write};
+use crate::support::host::{Bundle, EVENTS_WITH_HOOKS, Host, hook_lines_of, root_or_skip, tree, write};
 
 /// A good first revision with all hooks.
 fn first(host: &Host) -> std::path::PathBuf {
@@ -460,7 +460,7 @@ fn an_old_revision_that_cannot_be_deleted_is_a_warning() {
     first(&host);
     let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
     let busy = host.deployment(&id).join("deployment-archive/app");
-    let Some(_mount) = crate::support::crash_support::Mount::tmpfs(&busy, 1 << 20) else { return };
+    let Some(_mount) = crate::support::host::Mount::tmpfs(&busy, 1 << 20) else { return };
     for version in ["v2", "v3"] {
         host.deploy(&Bundle::new(&host, version).app().all_hooks().write(), &[]).with_code(0);
     }

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hostler_core::doctor::{Code, Finding, Report, Severity};
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use jiff::Timestamp;
 
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Request, Server};
 use crate::support::imds::{Fault, Imds};
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
@@ -38,7 +38,8 @@ fn every_code_is_documented_with_the_severities_that_it_can_have() {
 fn every_record_that_operators_alert_on_is_documented() {
     let rows = table("| HOSTLER_EVENT | MESSAGE_ID |");
     let documented: Vec<(&str, &str)> = rows.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
-    let known: Vec<(&str, &str)> = Notable::ALL.iter().map(|notable| (notable.name(), notable.message_id())).collect();
+    let known: Vec<(&str, &str)> =
+        OperatorEvent::ALL.iter().map(|notable| (notable.name(), notable.message_id())).collect();
     assert_eq!(documented, known);
 }
 
@@ -174,11 +175,11 @@ fn a_release_that_the_configured_keys_did_not_sign_is_found() {
 
 #[test]
 fn a_small_disk_is_found() {
-    if !crate::support::crash_support::root_or_skip("mounting") {
+    if !crate::support::host::root_or_skip("mounting") {
         return;
     }
     let host = Host::new();
-    let Some(mount) = crate::support::crash_support::Mount::tmpfs(&host.state(), 80 << 20) else { return };
+    let Some(mount) = crate::support::host::Mount::tmpfs(&host.state(), 80 << 20) else { return };
     found(&examine(doctor(&host)).1, Code::DiskSpace, Severity::Ok, "of 80 MiB free");
     mount.leave_free(10 << 20);
     found(&examine(doctor(&host)).1, Code::DiskSpace, Severity::Error, "of 80 MiB free");

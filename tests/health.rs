@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Server};
 
 /// An application that answers with a status that tests set.

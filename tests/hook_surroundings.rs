@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::codedeploy::local::local;
-use crate::support::crash_support::{Bundle, Host, root_or_skip, write};
+use crate::support::host::{Bundle, Host, root_or_skip, write};
 
 /// What stands below the scripts of this event, in the order in which they were given.
 fn with_keys(bundle: &Path, event: &str, keys: &[&str]) {

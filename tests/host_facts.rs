@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::codedeploy::local::{self, local};
 use crate::codedeploy::{IN_PLACE, daemon, deployment_root, put, served, whole};
 use crate::support::codedeploy::{s3, specification};
-use crate::support::crash_support::{Bundle, Ended, Host, Mount, root_or_skip, write};
+use crate::support::host::{Bundle, Ended, Host, Mount, root_or_skip, write};
 use crate::support::skip;
 
 const STOP_TO_INSTALL: [&str; 4] = ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install"];

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Request};
 use crate::support::moto::Moto;
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
@@ -48,8 +48,8 @@ fn a_host_says_what_it_runs_and_writes_nothing_while_nothing_changes() {
         "{empty}"
     );
     assert_eq!(
-        (&empty["posture"], &empty["application"], &empty["group"]),
-        (&"free".into(), &"shop".into(), &"web".into())
+        (&empty["instance_state"], &empty["application"], &empty["group"]),
+        (&"in_service".into(), &"shop".into(), &"web".into())
     );
     let revision = host.release(&Bundle::new(&host, "v1").app().write(), &[]);
     let good = document_when("the revision", read, |document| document["condition"] == "good");
@@ -109,7 +109,7 @@ fn a_store_that_takes_no_reports_is_told_of_once_and_deployments_go_on() {
         let mut command = host.command(arguments);
         command.env("AWS_ENDPOINT_URL", front.server().url()).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-        crate::support::crash_support::Ended::of(command).with_code(0)
+        crate::support::host::Ended::of(command).with_code(0)
     };
     let bundle = Bundle::new(&host, "v1").app().write();
     let pushed = environment(&["push", bundle.to_str().unwrap(), &s3_store(), "--json"]).json();

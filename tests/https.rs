@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::s3::noise;
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, ended_with_input};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Host, PATIENCE, ended_with_input};
 use crate::support::http_server::{Reply, Request, Server};
 
 const MIB: usize = 1 << 20;

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::imds::{Fault, Imds};
 
 const FIRST: &str = "i-0aaaaaaaaaaaaaaa1";
@@ -127,7 +127,7 @@ fn off_ec2_nobody_asks_and_on_ec2_everybody() {
     assert_eq!(document(&host)["instance"], name.trim());
     // The firmware of this host says EC2; the address is refused, which shows that it was asked for.
     let ec2 = Host::new();
-    crate::support::crash_support::write(&ec2.at("sys/class/dmi/id/sys_vendor"), "Amazon EC2\n");
+    crate::support::host::write(&ec2.at("sys/class/dmi/id/sys_vendor"), "Amazon EC2\n");
     let mut command = ec2.command(&["deploy", bundle.to_str().unwrap()]);
     command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv5");
     Ended::of(command).with_code(2).saying(&["IPv4 or IPv6"]);
@@ -235,7 +235,7 @@ fn seal_forgets_the_instance_and_keeps_what_is_installed() {
         );
     }
     assert_eq!(host.kept_deployments().len(), 3);
-    let tree = |host: &Host| crate::support::crash_support::tree(&host.at("srv"));
+    let tree = |host: &Host| crate::support::host::tree(&host.at("srv"));
     let before = tree(&host);
     // As a daemon that ships logs writes them.
     for log in ["agent.log", "agent.log.1", "metrics.log"] {
@@ -246,7 +246,7 @@ fn seal_forgets_the_instance_and_keeps_what_is_installed() {
     assert_eq!(tree(&host), before, "the installed files are as they were");
     assert!(host.at("etc/hostler/config.yaml").exists());
     // Nothing that is left names the instance, not even in the ledger's other slot, and no output of a hook is left.
-    for (path, _) in crate::support::crash_support::tree(&host.state()) {
+    for (path, _) in crate::support::host::tree(&host.state()) {
         let path = host.state().join(path);
         if path.is_file() {
             let content = fs::read(&path).unwrap();
@@ -308,7 +308,7 @@ fn seal_keeps_what_an_undo_could_not_put_back_and_names_it() {
     Ended::of(failing).with_code(1).saying(&["another program put a file in its place", "kept as"]);
     deploys(&host, FIRST, &v1);
     host.ok(&["seal"]).saying(&["holds files that could not be put back, and stays"]);
-    let state = crate::support::crash_support::tree(&host.state());
+    let state = crate::support::host::tree(&host.state());
     let mut saved = state.keys().filter(|path| path.extension().is_some_and(|extension| extension == "saved"));
     let saved = saved.next().expect("the file of v1 is kept");
     assert_eq!(fs::read_to_string(host.state().join(saved)).unwrap(), "v1");

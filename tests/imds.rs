@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hostler_aws::imds::{Imds as Client, ImdsFault, ImdsSettings};
 
-use crate::support::crash_support::{Ended, Host};
+use crate::support::host::{Ended, Host};
 use crate::support::imds::{Fault, Imds};
 
 const ID: &str = "i-0123456789abcdef0";

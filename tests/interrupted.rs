@@ -6,8 +6,8 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::support::crash_support::{Bundle, HOSTLER, Host, PATIENCE, hook_lines_of};
 use crate::support::eventually;
+use crate::support::host::{Bundle, HOSTLER, Host, PATIENCE, hook_lines_of};
 
 /// A bundle of which a script waits until the gate is open, and the gate.
 fn gated(host: &Host, version: &str, event: &str) -> (PathBuf, PathBuf) {

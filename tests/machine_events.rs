@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running, write};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running, write};
 use crate::support::imds::Imds;
 
 /// A script of an event: it writes the event and its own name among the hooks' lines, and then does this.
@@ -69,7 +69,7 @@ fn a_new_instance_is_set_up_once_before_its_first_deployment() {
     // The channel is followed and nothing is deployed yet.
     eventually("the channel is looked at", PATIENCE, || {
         let status = host.ok(&["status", "--json"]).json();
-        let looks = status["daemon"]["channels"][0]["looks"].as_u64().unwrap_or(0);
+        let looks = status["daemon"]["channels"][0]["polls"].as_u64().unwrap_or(0);
         if looks >= 2 { Ok(()) } else { Err(status.to_string()) }
     });
     assert_eq!(host.hook_lines(), ["Setup 10-first"]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::crash_support::{Bundle, Host};
+use crate::support::host::{Bundle, Host};
 
 const RECHECK: &str = "  install: {recheck_after: BeforeInstall}\n";
 

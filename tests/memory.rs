@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running};
 
 const FILES: usize = 10_000;
 /// A hundred thousand files stay within the agent's promise by it. The listing, what is wanted, what is on the host, the

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::crash::strace_or_skip;
-use crate::support::crash_support::{Bundle, Ended, Host, write};
+use crate::support::host::{Bundle, Ended, Host, write};
 
 /// Deploys a bundle of these files below /srv/x to a group.
 fn deploy(host: &Host, group: &str, version: &str, files: &[&str], more: &[&str]) -> Ended {

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::crash_support::{Bundle, Ended, Host, hook_lines_of};
+use crate::support::host::{Bundle, Ended, Host, hook_lines_of};
 
 /// Newer than the oldest kernel that hostler is for, or unknown to system call filters that are in use.
 const NEWER: [i64; 3] = [libc::SYS_openat2, libc::SYS_close_range, libc::SYS_copy_file_range];

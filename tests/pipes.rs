@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use nix::sys::stat::Mode;
 
-use crate::support::crash_support::{Ended, Host, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Ended, Host, PATIENCE};
 
 /// What the program says, within its time.
 fn said(host: &Host, arguments: &[&str]) -> String {

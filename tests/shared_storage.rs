@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::support::crash_support::{Bundle, Host, hook_lines_of, tree, write};
+use crate::support::host::{Bundle, Host, hook_lines_of, tree, write};
 
 /// Where the uploads are, which must survive everything.
 pub fn shared(host: &Host) -> PathBuf {

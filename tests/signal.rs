@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::support::auto_scaling::SECRET;
 use crate::support::cloudformation::start;
-use crate::support::crash_support::{Ended, Host, ended_with_input};
+use crate::support::host::{Ended, Host, ended_with_input};
 use crate::support::http_server::Server;
 
 fn signal(host: &Host, server: &Server, more: &[&str]) -> Ended {

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::auto_scaling::SECRET;
 use crate::support::cloudformation::{Stack, start};
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Server};
 use crate::support::imds::Imds;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::crash_support::{Bundle, Ended, Host};
+use crate::support::host::{Bundle, Ended, Host};
 use crate::support::skip;
 use crate::support::syncs::{SYNC_CALLS, Step, steps};
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::imds::Imds;
 use crate::support::load_balancing::{Fault, LoadBalancing, arn};
 use crate::support::moto::Moto;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running};
 use crate::support::moto::Moto;
 
 fn send(moto: &Moto, queue: &str, message: &Value) {

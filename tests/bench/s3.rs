@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hostler_aws::clients::Clients;
-use hostler_aws::store_s3::{Landing, S3Object};
+use hostler_aws::store_s3::{DownloadTarget, S3Object};
 use hostler_core::config::settings::{AwsSettings, DownloadSettings};
 use hostler_core::ids::Sha256Digest;
 use hostler_core::limits::Limits;
@@ -89,7 +89,7 @@ pub fn child(endpoint: &str, into: &Path, digest: &str, ca_bundle: &str) {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(into).expect("a file");
     let expected = Content { size: OBJECT_BYTES as u64, sha256: digest.parse().expect("a digest") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
-    let landing = Landing { file: file.as_fd(), note: None };
+    let landing = DownloadTarget { file: file.as_fd(), note: None };
     let settings = DownloadSettings::default();
     let download = object.download(landing, Some(&expected), &settings);
     runtime.expect("a runtime").block_on(download).expect("the download");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::*;
-use crate::support::crash_support::PATIENCE;
 use crate::support::eventually;
+use crate::support::host::PATIENCE;
 
 /// A process that has the CodeDeploy agent's name and pid file.
 struct Agent(Child);

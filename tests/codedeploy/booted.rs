@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
-use crate::support::crash_support::{PATIENCE, write};
 use crate::support::eventually;
+use crate::support::host::{PATIENCE, write};
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{INSTALL, Kind, Packages, state};
 use crate::support::skip;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::support::crash_support::{EVENTS_WITH_HOOKS, write};
+use crate::support::host::{EVENTS_WITH_HOOKS, write};
 
 /// The events of these commands of a deployment that were said to have nothing to do.
 fn noops(service: &CommandService, deployment: &str) -> Vec<String> {

@@ -7,8 +7,8 @@ use nix::unistd::Pid;
 
 use super::*;
 use crate::support::codedeploy::Moment;
-use crate::support::crash_support::PATIENCE;
 use crate::support::eventually;
+use crate::support::host::PATIENCE;
 
 /// What each deployment asks for: an old revision's script, the bundle, a script, the files, a script.
 const EVENTS: [&str; 5] = ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install", "AfterInstall"];

@@ -6,7 +6,7 @@ use super::local::{bundle, local};
 use super::migrate::migrate;
 use super::takeover::left_by_the_agent;
 use super::*;
-use crate::support::crash_support::{root_or_skip, write};
+use crate::support::host::{root_or_skip, write};
 
 const NOBODY: u32 = 65534;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::support::codedeploy::Fault;
-use crate::support::crash_support::PATIENCE;
 use crate::support::eventually;
+use crate::support::host::PATIENCE;
 
 #[test]
 fn a_step_that_worked_is_reported_as_such_however_often_its_report_is_lost() {
@@ -124,7 +124,7 @@ fn thousands_of_conflicts_are_one_bounded_report_and_the_next_deployment_goes_on
     for number in 0..2000 {
         let name = format!("some-file-with-a-usual-name-{number}.js");
         bundle = bundle.content(&format!("many/{name}"), "new");
-        crate::support::crash_support::write(&host.at("srv/many").join(&name), "the host's");
+        crate::support::host::write(&host.at("srv/many").join(&name), "the host's");
     }
     put(&service, "many.tgz", &bundle.write());
     let many = specification("d-MANY00001", "web", s3("many.tgz", "tgz"));

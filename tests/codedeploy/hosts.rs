@@ -1,7 +1,7 @@
 //! Who this host is for the service, and what it signs with.
 
 use super::*;
-use crate::support::crash_support::write;
+use crate::support::host::write;
 use crate::support::imds::Imds;
 use crate::support::s3_front::{ACCESS_KEY, SECRET_KEY};
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::support::crash_support::{Ended, HOSTLER, write};
+use crate::support::host::{Ended, HOSTLER, write};
 use crate::support::skip;
 
 /// The program by another name.

@@ -3,7 +3,7 @@
 use super::links::{by_name, command_by_name};
 use super::*;
 use crate::crash::{kill_before, strace_or_skip};
-use crate::support::crash_support::{Ended, tree, write};
+use crate::support::host::{Ended, tree, write};
 
 /// `codedeploy-local` with these arguments.
 pub fn local(host: &Host, arguments: &[&str]) -> Ended {
@@ -164,8 +164,7 @@ fn scripts_run_where_it_was_called_with_the_names_that_were_given() {
     let appspec = std::fs::read_to_string(at.join("appspec.yml")).unwrap();
     let timed = appspec.replace("      timeout:", "      runas: nobody\n      timeout:");
     assert_ne!(timed, appspec, "{appspec}");
-    let users: &[&str] =
-        if crate::support::crash_support::root_or_skip("runas") { &[&appspec, &timed] } else { &[&appspec] };
+    let users: &[&str] = if crate::support::host::root_or_skip("runas") { &[&appspec, &timed] } else { &[&appspec] };
     for appspec in users {
         write(&at.join("appspec.yml"), appspec);
         let arguments = ["-l", at.to_str().unwrap(), "-a", "My App (2)", "-d", "My Group", "-e", ""];
@@ -201,7 +200,7 @@ fn its_log_lies_beside_the_agents_and_says_how_each_event_ended() {
 fn somebody_waits_for(path: &Path) {
     use std::os::unix::fs::MetadataExt as _;
     let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
-    crate::support::eventually("somebody waits for the lock", crate::support::crash_support::PATIENCE, || {
+    crate::support::eventually("somebody waits for the lock", crate::support::host::PATIENCE, || {
         let locks = std::fs::read_to_string("/proc/locks").unwrap();
         let waits = locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&inode));
         if waits { Ok(()) } else { Err(locks) }
@@ -243,7 +242,7 @@ fn a_second_local_deployment_waits_for_the_first() {
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::rename(Bundle::new(&host, "slow").hook("BeforeInstall", &wait).write(), &at).unwrap();
     let first = host.start_command(local_command(&host, &["-l", at.to_str().unwrap()]));
-    crate::support::eventually("the first one's hook runs", crate::support::crash_support::PATIENCE, || {
+    crate::support::eventually("the first one's hook runs", crate::support::host::PATIENCE, || {
         if host.hook_lines().is_empty() { Err(first.said()) } else { Ok(()) }
     });
     let v1 = bundle(&host, "v1");

@@ -2,7 +2,7 @@
 
 use super::local::{bundle, local};
 use super::*;
-use crate::support::crash_support::write;
+use crate::support::host::write;
 use crate::support::skip;
 
 /// Packs what is in a directory, in the directory's parent, with the words of a command.

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use super::shared_links::in_bucket;
 use super::takeover::left_by_the_agent;
 use super::*;
-use crate::support::crash_support::{Ended, root_or_skip, write};
+use crate::support::host::{Ended, root_or_skip, write};
 
 /// With a systemctl that writes down what it is asked, stops what the CodeDeploy agent's pid file names, and knows of one
 /// unit whether the next boot starts it: while `enabled` is there. `stubborn` makes the two verbs fail.
@@ -44,7 +44,7 @@ fn it_says_what_is_there_and_what_would_change_and_changes_nothing() {
     left_by_the_agent(&host);
     let path = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
     write(&path, format!("{}:verbose: true\n", std::fs::read_to_string(&path).unwrap()));
-    let before = crate::support::crash_support::tree(&host.root());
+    let before = crate::support::host::tree(&host.root());
     let said = migrate(&host, &[]).with_code(0).saying(&[
         "codedeployagent.yml is read",
         "without effect: verbose",
@@ -56,7 +56,7 @@ fn it_says_what_is_there_and_what_would_change_and_changes_nothing() {
     assert!(!said.out.contains("secret/of"), "{said:?}");
     let document = migrate(&host, &["--json"]).with_code(0).json();
     assert_eq!((&document["groups"][0]["bundle_is_here"], &document["applied"]), (&true.into(), &false.into()));
-    assert_eq!(crate::support::crash_support::tree(&host.root()), before);
+    assert_eq!(crate::support::host::tree(&host.root()), before);
     assert_eq!(systemctl_log(&host), "");
 }
 
@@ -159,7 +159,7 @@ fn a_host_whose_deployments_go_by_a_users_directory_deploys_as_before() {
     // Without the setting it is refused, and the old release stays.
     std::fs::write(&path, &without).unwrap();
     let bundle = Bundle::new(&host, "v2").app().write();
-    let before = crate::support::crash_support::tree(&host.at("srv"));
+    let before = crate::support::host::tree(&host.at("srv"));
     {
         let _daemon = daemon(&host);
         service.deploy(&in_bucket(&service, &bundle, "d-REFUSED01"), &IN_PLACE);
@@ -167,7 +167,7 @@ fn a_host_whose_deployments_go_by_a_users_directory_deploys_as_before() {
         let said = report.diagnostics.to_string();
         assert!(report.status == "Failed" && said.contains("the way to /srv/app is not safe"), "{said}");
     }
-    assert_eq!(crate::support::crash_support::tree(&host.at("srv")), before);
+    assert_eq!(crate::support::host::tree(&host.at("srv")), before);
     // With it, it is deployed as before, and the place is known from then on.
     std::fs::write(&path, &written).unwrap();
     {

@@ -26,7 +26,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::codedeploy::{CommandService, s3, specification};
-use crate::support::crash_support::{Bundle, Host, Running, hook_lines_of};
+use crate::support::host::{Bundle, Host, Running, hook_lines_of};
 pub use hostler_core::codedeploy::local::DEFAULT_EVENTS as IN_PLACE;
 
 /// A host that the service knows, and the service.
@@ -224,7 +224,7 @@ fn a_script_whose_path_a_shell_would_take_apart_runs() {
     let bundle = Bundle::new(&host, "v1").write();
     let name = "hooks/a b; touch $(pwd)'.sh";
     let script = format!("#!/bin/sh\necho ran >> {}\n", host.path("hook-lines").display());
-    crate::support::crash_support::write(&bundle.join(name), script);
+    crate::support::host::write(&bundle.join(name), script);
     let appspec = format!("version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - location: \"{name}\"\n");
     std::fs::write(bundle.join("appspec.yml"), appspec).unwrap();
     put(&service, "v1.tgz", &bundle);

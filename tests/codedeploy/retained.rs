@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::local::{bundle, local};
 use super::takeover::left_by_the_agent;
 use super::*;
-use crate::support::crash_support::write;
+use crate::support::host::write;
 
 /// The deployments whose directories are there, by name.
 fn kept(host: &Host) -> Vec<String> {

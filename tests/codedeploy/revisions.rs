@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::support::crash_support::write;
+use crate::support::host::write;
 use crate::support::skip;
 
 const EVENTS: [&str; 3] = ["DownloadBundle", "Install", "AfterInstall"];

@@ -8,7 +8,7 @@ use super::migrate::migrate;
 use super::takeover::left_by_the_agent;
 use super::*;
 use crate::shared_storage::{assert_links_storage, assert_runs, link_by_hand, revision, shared};
-use crate::support::crash_support::{root_or_skip, write};
+use crate::support::host::{root_or_skip, write};
 
 /// A revision with a directory where the operator's link is, and no hook that makes one.
 fn with_storage(host: &Host, version: &str) -> Bundle {

@@ -1,8 +1,8 @@
 //! What people and scripts look at on a host of the CodeDeploy agent: tracking files, its log, what it was told.
 
 use super::*;
-use crate::support::crash_support::{PATIENCE, write};
 use crate::support::eventually;
+use crate::support::host::{PATIENCE, write};
 
 /// Adds lines to codedeployagent.yml.
 fn add_to_agent_config(host: &Host, lines: &str) {
@@ -76,7 +76,7 @@ fn keys_that_change_nothing_here_are_named_once_and_defaults_are_not() {
 
 #[test]
 fn scripts_without_runas_are_the_agents_users_and_never_roots() {
-    if !crate::support::crash_support::root_or_skip("running scripts as another user") {
+    if !crate::support::host::root_or_skip("running scripts as another user") {
         return;
     }
     let (host, service) = served();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Dice, seen};
-use crate::support::crash_support::{Bundle, Ended, HOSTLER, Host, Mount, hook_lines_of, root_or_skip, tree};
+use crate::support::host::{Bundle, Ended, HOSTLER, Host, Mount, hook_lines_of, root_or_skip, tree};
 
 /// Whether it ended well or said that there is no space, and where.
 fn full_or_fine(ended: &Ended, places: &[&Path]) -> bool {

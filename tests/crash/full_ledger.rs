@@ -7,7 +7,7 @@ use hostler_core::limits::Limits;
 use hostler_host::ledger::{self, Ledger};
 use serde_json::{Value, json};
 
-use crate::support::crash_support::{Bundle, Ended, Host, write};
+use crate::support::host::{Bundle, Ended, Host, write};
 
 const FILES: usize = 2000;
 

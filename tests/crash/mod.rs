@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::crash_support::{Bundle, Ended, Host, hook_lines_of, tree};
+use crate::support::host::{Bundle, Ended, Host, hook_lines_of, tree};
 use crate::support::skip;
 
 type Tree = BTreeMap<PathBuf, String>;

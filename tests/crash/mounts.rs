@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{kill_before, strace_or_skip};
-use crate::support::crash_support::{Bundle, Ended, Host, PATIENCE, hook_lines_of, root_or_skip, tree, write};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Host, PATIENCE, hook_lines_of, root_or_skip, tree, write};
 
 /// A host whose `/srv` is a volume.
 struct Volume {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::Tree;
-use crate::support::crash_support::{Bundle, HOSTLER, Host, root_or_skip, tree, write};
+use crate::support::host::{Bundle, HOSTLER, Host, root_or_skip, tree, write};
 use crate::support::skip;
 
 /// A host that is used by a user who is not root, or `None` with a printed reason.

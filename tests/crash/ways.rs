@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::crash_support::{Bundle, Host, root_or_skip, tree, write};
+use crate::support::host::{Bundle, Host, root_or_skip, tree, write};
 use crate::support::skip;
 
 const NOBODY: u32 = 65534;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::support::auto_scaling::{AutoScaling, SECRET};
-use crate::support::crash_support::Running;
+use crate::support::host::Running;
 use crate::support::imds::Imds;
 use crate::support::s3_front::ACCESS_KEY;
 

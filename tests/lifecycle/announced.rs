@@ -63,7 +63,7 @@ fn an_announced_stop_stops_the_application_once_and_in_time() {
         if asked >= 3 { Ok(()) } else { Err(format!("{asked}")) }
     });
     assert_eq!((member.ran("v1 ApplicationStop"), member.completed()), (1, vec![]));
-    assert_eq!(member.lifecycle()["posture"], "leaving");
+    assert_eq!(member.lifecycle()["instance_state"], "terminating");
 }
 
 #[test]
@@ -137,5 +137,5 @@ fn an_interruption_that_does_not_come_true_leaves_nothing_stopped() {
     eventually("it is deployed again", PATIENCE, || {
         if member.ran("v1 AfterAllowTraffic") == 2 { Ok(()) } else { Err(daemon.said()) }
     });
-    assert_eq!((member.completed(), member.lifecycle()["posture"].as_str()), (vec![], Some("free")));
+    assert_eq!((member.completed(), member.lifecycle()["instance_state"].as_str()), (vec![], Some("in_service")));
 }

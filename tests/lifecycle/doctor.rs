@@ -1,7 +1,7 @@
 //! `hostler doctor` tries what the hooks need, and changes nothing by it.
 
 use super::*;
-use crate::support::crash_support::Ended;
+use crate::support::host::Ended;
 
 fn findings(member: &Member, code: i32) -> Vec<String> {
     let mut command = member.host.command(&["doctor", "--json"]);

@@ -1,7 +1,7 @@
 //! The edges of docs/protocols/auto-scaling.md#edge-cases that the built program shows.
 
 use super::*;
-use crate::support::crash_support::Ended;
+use crate::support::host::Ended;
 use crate::support::imds::Fault;
 
 #[test]

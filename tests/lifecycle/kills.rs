@@ -49,7 +49,7 @@ fn launch_killed_at(call: (&'static str, usize), done: bool) {
     let again = killed(&member, member.daemon(), call, "InService");
     assert_eq!(member.completed(), [pair("launch", "CONTINUE")], "{call:?} {done}\n{}", again.said());
     assert_eq!(member.ran("v1 ApplicationStart"), 1, "{call:?} {done}");
-    assert_eq!(member.lifecycle()["posture"], "free", "{call:?} {done}");
+    assert_eq!(member.lifecycle()["instance_state"], "in_service", "{call:?} {done}");
 }
 
 fn termination_killed_at(call: (&'static str, usize), done: bool) {
@@ -61,7 +61,7 @@ fn termination_killed_at(call: (&'static str, usize), done: bool) {
     let again = killed(&member, daemon, call, "Terminated");
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")], "{call:?} {done}\n{}", again.said());
     assert_eq!(member.ran("v1 ApplicationStop"), 1, "{call:?} {done}");
-    assert_eq!(member.lifecycle()["posture"], "leaving", "{call:?} {done}");
+    assert_eq!(member.lifecycle()["instance_state"], "terminating", "{call:?} {done}");
 }
 
 /// Back into the pool there are two actions, one after the other: the second begins where the first one's last call is.
@@ -75,7 +75,7 @@ fn return_to_the_pool_killed_at(call: (&'static str, usize), done: bool) {
     let all = [pair("terminate", "CONTINUE"), pair("launch", "CONTINUE")];
     assert_eq!(member.completed(), all, "{call:?} {done}\n{}", again.said());
     assert_eq!(member.ran("v1 ApplicationStop"), 1, "{call:?} {done}");
-    assert_eq!(member.lifecycle()["posture"], "pooled", "{call:?} {done}");
+    assert_eq!(member.lifecycle()["instance_state"], "warm_pool", "{call:?} {done}");
 }
 
 /// The calls by thirds: each kill takes seconds.

@@ -35,8 +35,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
-use crate::support::crash_support::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running};
 use crate::support::imds::Imds;
 use crate::support::kept_by::kept_rows;
 use crate::support::s3_front::ACCESS_KEY;
@@ -226,7 +226,7 @@ fn a_termination_waits_until_the_application_was_stopped() {
     assert_eq!(fs::read_to_string(seen).unwrap().trim(), "60", "the script's own time is the nearer one");
     assert_eq!(member.host.status()["condition"], "stopped");
     let document = member.host.ok(&["status", "--json"]).json();
-    assert_eq!(document["lifecycle"]["posture"], "leaving", "{document}");
+    assert_eq!(document["lifecycle"]["instance_state"], "terminating", "{document}");
     member.host.ok(&["status"]).saying(&["auto scaling: leaving; shutdown, CONTINUE: stopped"]);
 }
 

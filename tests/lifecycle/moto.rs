@@ -1,7 +1,7 @@
 //! The group as others understand it: moto has the questions and Standby, but no lifecycle action that waits.
 
 use super::*;
-use crate::support::crash_support::Ended;
+use crate::support::host::Ended;
 use crate::support::moto::Moto;
 
 /// A group of one instance with a launch hook; the instance's id.

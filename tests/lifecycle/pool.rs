@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::*;
-use crate::support::crash_support::{Ended, Mount};
+use crate::support::host::{Ended, Mount};
 use crate::support::http_server::Request;
 use crate::support::s3_front::Front;
 

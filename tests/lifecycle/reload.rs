@@ -24,7 +24,7 @@ fn auto_scaling_is_turned_on_and_off_without_a_restart() {
     // What the group wanted holds nobody back any more.
     member.release("v2");
     member.hook_ran("v2 AfterAllowTraffic");
-    assert_eq!(member.lifecycle()["posture"], "free");
+    assert_eq!(member.lifecycle()["instance_state"], "in_service");
     member.moves("Terminated", "Terminating:Wait");
     let asked = member.group.described();
     member.release("v3");

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::Agent;
-use crate::support::crash_support::{Bundle, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Bundle, PATIENCE};
 use crate::support::logs_service::LogsService;
 
 #[test]

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::crash_support::{Bundle, Host, Mount, PATIENCE, Running, root_or_skip};
+use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, root_or_skip};
 
 use crate::support::eventually;
 use crate::support::logs_service::{ACCESS_KEY, Fault, LogsService, SECRET_KEY};

@@ -1,8 +1,8 @@
 //! A round trip by a service that others wrote.
 
 use super::{APP, Agent};
-use crate::support::crash_support::{Host, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Host, PATIENCE};
 use crate::support::moto::Moto;
 
 #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use super::{Agent, arrive};
-use crate::support::crash_support::{Bundle, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Bundle, PATIENCE};
 use crate::support::logs_service::LogsService;
 
 const LOGS: &str = "  agent: false\n  redact_values_from: [LOGS/secret/password]\n  \

@@ -10,8 +10,8 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
 use super::{Agent, LogsService, PATIENCE, arrive};
-use crate::support::crash_support::root_or_skip;
 use crate::support::eventually;
+use crate::support::host::root_or_skip;
 
 const USER: u32 = 65_534;
 

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::{S3Host, noise, store};
-use crate::support::crash_support::PATIENCE;
 use crate::support::eventually;
+use crate::support::host::PATIENCE;
 use crate::support::http_server::{Reply, Request};
 use crate::support::s3_front::{Front, error};
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::{S3Host, store};
-use crate::support::crash_support::PATIENCE;
 use crate::support::eventually;
+use crate::support::host::PATIENCE;
 use crate::support::http_server::{Reply, Request, Server};
 use crate::support::s3_front::{BUCKET, Front, error};
 

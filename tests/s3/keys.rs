@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{S3Host, store};
-use crate::support::crash_support::{Ended, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Ended, PATIENCE, Running};
 use crate::support::http_server::{Reply, Request, Server};
 use crate::support::s3_front::Front;
 
@@ -119,7 +119,7 @@ impl Idle {
 
     fn looks(&self) -> u64 {
         let status = self.host.run(&["status", "--json"]).json();
-        let looks = status["daemon"]["channels"][0]["looks"].as_u64();
+        let looks = status["daemon"]["channels"][0]["polls"].as_u64();
         looks.unwrap_or_else(|| panic!("{status}"))
     }
 

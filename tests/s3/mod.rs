@@ -8,7 +8,7 @@ mod ways;
 
 use std::process::Command;
 
-use crate::support::crash_support::{Bundle, Ended, Host, Running};
+use crate::support::host::{Bundle, Ended, Host, Running};
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY};
 
 /// A host whose AWS is a server on loopback.

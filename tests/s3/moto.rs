@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 
 use super::{S3Host, noise, store};
-use crate::support::crash_support::Host;
+use crate::support::host::Host;
 use crate::support::moto::Moto;
 use crate::support::s3_front::BUCKET;
 

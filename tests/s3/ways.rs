@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use hostler_aws::clients::Clients;
 use hostler_aws::codedeploy::credentials;
-use hostler_aws::store_s3::{Landing, S3Store};
+use hostler_aws::store_s3::{DownloadTarget, S3Store};
 use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codedeploy::specification::Secret;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings};
 use hostler_core::limits::Limits;
 
 use super::{S3Host, noise};
-use crate::support::crash_support::Host;
+use crate::support::host::Host;
 use crate::support::http_server::{Reply, Request, Server};
 use crate::support::imds::Imds;
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
@@ -149,7 +149,7 @@ fn a_connection_that_brings_too_little_is_replaced() {
     let bucket = S3Store::new(Arc::new(clients), place, Arc::new(limits), downloads.clone());
     let file = std::fs::File::options().read(true).write(true).create_new(true).open(host.path("big")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let landing = Landing { file: std::os::fd::AsFd::as_fd(&file), note: None };
+    let landing = DownloadTarget { file: std::os::fd::AsFd::as_fd(&file), note: None };
     let began = Instant::now();
     runtime.block_on(bucket.object(&"big".parse().unwrap()).download(landing, None, &downloads)).unwrap();
     assert!(began.elapsed() < Duration::from_secs(300), "at its own pace it would take 17 minutes");

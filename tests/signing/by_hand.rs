@@ -1,5 +1,5 @@
 use super::*;
-use crate::support::crash_support::{Bundle, Host as DaemonHost};
+use crate::support::host::{Bundle, Host as DaemonHost};
 
 #[test]
 fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {

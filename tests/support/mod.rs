@@ -3,8 +3,8 @@
 pub mod auto_scaling;
 pub mod cloudformation;
 pub mod codedeploy;
-pub mod crash_support;
 mod eventually;
+pub mod host;
 pub mod http_server;
 pub mod imds;
 pub mod kept_by;

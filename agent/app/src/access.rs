@@ -28,7 +28,7 @@ const AS_THE_CODEDEPLOY_AGENT: u32 = 0o755;
 /// One of them cannot be made.
 pub fn make_group_directory(layout: &Layout, key: &GroupKey) -> Result<(), WorkFailure> {
     let directory = layout.group(key);
-    if key.service_id.is_some() {
+    if key.codedeploy_group_id.is_some() {
         return make(&directory, |path| passage::set_mode(path, AS_THE_CODEDEPLOY_AGENT));
     }
     let root = layout.deployment_root();
@@ -42,7 +42,7 @@ pub fn make_group_directory(layout: &Layout, key: &GroupKey) -> Result<(), WorkF
 /// supervisor of that agent writes down where it is.
 pub fn rename_group_directories(setup: &Setup, state: &State) {
     let root = setup.layout.deployment_root();
-    let idle = state.groups.values().filter(|group| group.key.service_id.is_none() && group.active.is_none());
+    let idle = state.groups.values().filter(|group| group.key.codedeploy_group_id.is_none() && group.active.is_none());
     for group in idle {
         tell_of_name(&group.key, group_directory::take_over(&root, &group.key));
     }
@@ -81,7 +81,7 @@ pub fn make_deployment_directory(setup: &Setup, key: &GroupKey, id: &DeploymentI
     let made = match setup.settings.bundle_access(key) {
         BundleAccess::Scripts => passage::make_closed(directory),
         BundleAccess::Everyone => {
-            let mode = if key.service_id.is_some() { AS_THE_CODEDEPLOY_AGENT } else { EVERYONE_PASSES };
+            let mode = if key.codedeploy_group_id.is_some() { AS_THE_CODEDEPLOY_AGENT } else { EVERYONE_PASSES };
             DirBuilder::new().mode(mode).create(directory).and_then(|()| passage::set_mode(directory, mode))
         }
     };
@@ -164,7 +164,7 @@ pub fn tighten(setup: &Setup, state: &State) {
     let root = setup.layout.deployment_root();
     for group in state.groups.values() {
         tighten_group(setup, group);
-        if group.key.service_id.is_none() {
+        if group.key.codedeploy_group_id.is_none() {
             said(&root, passage::share(&root));
         }
     }
@@ -179,7 +179,7 @@ fn tighten_group(setup: &Setup, group: &Group) {
         Ok(entries) => entries.flatten(),
         Err(error) => return said(&directory, Err(error)),
     };
-    if key.service_id.is_none() {
+    if key.codedeploy_group_id.is_none() {
         said(&directory, passage::share(&directory));
     }
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<DeploymentId>().ok());

@@ -13,16 +13,16 @@ use hostler_host::install::{self, InstallLock, JournalState};
 use tokio::sync::watch;
 
 use crate::failure::chain;
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 30_000, most_ms: 900_000 };
 
 /// Deletes them whenever nothing is deployed; ends with the engine.
-pub async fn delete_left(live: Live, mut state: watch::Receiver<Arc<State>>) {
+pub async fn delete_left(setup_watch: SetupWatch, mut state: watch::Receiver<Arc<State>>) {
     let mut failures = 0;
     loop {
         let now = Arc::clone(&state.borrow_and_update());
-        let setup = live.now();
+        let setup = setup_watch.now();
         let open = if now.is_busy() { Vec::new() } else { left(&setup, &now) };
         if open.is_empty() {
             failures = 0;

@@ -1,7 +1,7 @@
-//! The daemon, in phases: take the lock, open the door, find out which host this is, follow the channels, wait for the
+//! The daemon, in phases: take the lock, open the control socket, find out which host this is, follow the channels, wait for the
 //! end, drain.
 
-mod ears;
+mod control_events;
 mod watchdog;
 
 use std::sync::Arc;
@@ -10,33 +10,33 @@ use std::time::{Duration, Instant};
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::InstanceId;
 use hostler_core::machine::State;
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_core::status::{Health, one_line};
 use hostler_host::{codedeploy_agent, notify};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::backups;
-use crate::daemon::ears::{Ears, Heard};
-use crate::door::desk::{Desk, ReloadAnswer};
-use crate::door::listening::Door;
+use crate::cfn_signals::Signaller;
+use crate::control::listening::ControlSocket;
+use crate::control::server_context::{ReloadAnswer, ServerContext};
+use crate::daemon::control_events::{ControlEvent, ControlEvents};
 use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health;
-use crate::host_report::{ReportBoard, write_reports};
-use crate::identity::{self, Way};
-use crate::lifecycle::{self, Attendant};
-use crate::log_output::notable;
+use crate::host_report::{ReportStatuses, write_reports};
+use crate::identity::{self, IdentitySource};
+use crate::lifecycle::{self, LifecycleController};
+use crate::log_output::operator_event;
 use crate::machine_events::{self, watch_members};
 use crate::rollback_retry;
 use crate::session::Session;
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use crate::shipping::{self, Shipping, write_metrics};
-use crate::signals::Signaller;
 use crate::sources::channel_status::Channels;
 use crate::sources::codedeploy::{self, Following};
 use crate::sources::followers::Followers;
-use crate::state_file::Hold;
+use crate::state_file::LockedState;
 use crate::tasks::{caught, kept};
 
 /// How long the start waits for the group's word before the channels are followed.
@@ -51,31 +51,35 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let stop = Arc::new(Notify::new());
     let (reload, reloads) = mpsc::channel(4);
     let channels = Channels::default();
-    let desk =
-        Desk { stop: Some(Arc::clone(&stop)), reload: Some(reload), channels: channels.clone(), ..Desk::default() };
-    let shipping_at_door = Arc::clone(&desk.shipping);
-    let (reports, following) = (desk.reports.clone(), desk.following.clone());
-    let mut ears = Ears::new(stop, reloads)?;
-    if let Some(drop_in) = &setup.drop_in {
-        codedeploy::refuse_beside_the_agent(&setup, drop_in)?;
-        exposure::refuse_exposed(&setup, drop_in)?;
-        exposure::warn_of_exposed_files(&setup, drop_in);
+    let context = ServerContext {
+        stop: Some(Arc::clone(&stop)),
+        reload: Some(reload),
+        channels: channels.clone(),
+        ..ServerContext::default()
+    };
+    let shipping_at_door = Arc::clone(&context.shipping);
+    let (reports, following) = (context.reports.clone(), context.following.clone());
+    let mut control_events = ControlEvents::new(stop, reloads)?;
+    if let Some(compat) = &setup.codedeploy_compat {
+        codedeploy::refuse_beside_the_agent(&setup, compat)?;
+        exposure::refuse_exposed(&setup, compat)?;
+        exposure::warn_of_exposed_files(&setup, compat);
     }
-    let hold = Hold::take(&setup)?;
-    let (setups, live) = Live::new(Arc::new(setup));
-    let configuration = Configuration { read, setups, live: live.clone() };
-    let door = Door::open(&hold, &live, desk)?;
+    let hold = LockedState::take(&setup)?;
+    let (setups, setup_watch) = SetupWatch::new(Arc::new(setup));
+    let configuration = Configuration { read, setups, setup_watch: setup_watch.clone() };
+    let control = ControlSocket::open(&hold, &setup_watch, context)?;
     notify::ready();
     let instance = {
         let _alive = watchdog::keep(None, &channels);
-        match find_out(&configuration, hold.state.instance.as_ref(), &door, &mut ears).await? {
+        match find_out(&configuration, hold.state.instance.as_ref(), &control, &mut control_events).await? {
             Some(instance) => instance,
             None => return Ok(ExitCode::Ok),
         }
     };
-    let session = Session::start(hold, door, &live, instance.clone())?;
-    let setup = live.now();
-    let shipping = Shipping::start(&live, &instance, session.handle.state()).await?;
+    let session = Session::start(hold, control, &setup_watch, instance.clone())?;
+    let setup = setup_watch.now();
+    let shipping = Shipping::start(&setup_watch, &instance, session.handle.state()).await?;
     if let Some(shipping) = &shipping {
         shipping_at_door.get_or_init(|| shipping.handle());
     }
@@ -84,82 +88,98 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         "hostler runs"
     );
     let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
-    let mut watchers = watchers(&live, &session, &instance, reports, &following);
+    let mut watchers = watchers(&setup_watch, &session, &instance, reports, &following);
     if let Some(address) = setup.settings.health_listener {
-        let (state, board) = (session.handle.state(), session.board.watch());
-        watchers.push(health::listen(address, live.clone(), state, board).await?);
+        let (state, health_watch) = (session.handle.state(), session.health_watch.watch());
+        watchers.push(health::listen(address, setup_watch.clone(), state, health_watch).await?);
     }
     lifecycle::check(&setup)?;
     machine_events::set_up(&setup, &session.handle).await;
     let logs = shipping.as_ref().map(Shipping::handle);
     let attend = {
-        let (live, handle, board) = (live.clone(), session.handle.clone(), session.board.clone());
-        move || Attendant::new(live.clone(), handle.clone(), board.clone(), instance.clone(), logs.clone())
+        let (setup_watch, handle, health_watch) =
+            (setup_watch.clone(), session.handle.clone(), session.health_watch.clone());
+        move || {
+            LifecycleController::new(
+                setup_watch.clone(),
+                handle.clone(),
+                health_watch.clone(),
+                instance.clone(),
+                logs.clone(),
+            )
+        }
     };
-    let mut attendant = attend();
+    let mut controller = attend();
     // What cannot be seen in this time leaves the host as the journal has it.
-    let first = caught(tokio::time::timeout(FIRST_LOOK, attendant.first_turn())).await;
-    let mut attendant = first.is_ok().then_some(attendant);
-    watchers.push(tokio::spawn(kept("lifecycle", move || attendant.take().unwrap_or_else(&attend).attend())));
-    let service = setup.drop_in.clone().map(|drop_in| {
+    let first = caught(tokio::time::timeout(FIRST_LOOK, controller.first_turn())).await;
+    let mut controller = first.is_ok().then_some(controller);
+    watchers.push(tokio::spawn(kept("lifecycle", move || controller.take().unwrap_or_else(&attend).run())));
+    let service = setup.codedeploy_compat.clone().map(|compat| {
         let (setup, handle, following) = (Arc::clone(&setup), session.handle.clone(), following.clone());
         let follow =
-            move || codedeploy::follow(Arc::clone(&setup), Arc::clone(&drop_in), handle.clone(), following.clone());
+            move || codedeploy::follow(Arc::clone(&setup), Arc::clone(&compat), handle.clone(), following.clone());
         tokio::spawn(kept("codedeploy", follow))
     });
-    let followers = Followers::new(live.clone(), session.handle.clone(), channels);
-    let ended = serve(session, followers, (shipping, following), &configuration, &mut ears).await;
+    let followers = Followers::new(setup_watch.clone(), session.handle.clone(), channels);
+    let ended = serve(session, followers, (shipping, following), &configuration, &mut control_events).await;
     watchers.iter().for_each(JoinHandle::abort);
-    if let (Some(service), Some(drop_in)) = (service, &setup.drop_in) {
+    if let (Some(service), Some(compat)) = (service, &setup.codedeploy_compat) {
         service.abort();
-        codedeploy_agent::remove_pid_file(&drop_in.pid_file(&setup.layout));
+        codedeploy_agent::remove_pid_file(&compat.pid_file(&setup.layout));
     }
     ended
 }
 
 /// The tasks that nothing waits for. One that panics begins anew.
 fn watchers(
-    live: &Live,
+    setup_watch: &SetupWatch,
     session: &Session,
     instance: &InstanceId,
-    reports: ReportBoard,
+    reports: ReportStatuses,
     following: &Following,
 ) -> Vec<JoinHandle<()>> {
-    let (live, handle, board) = (live.clone(), session.handle.clone(), session.board.clone());
+    let (setup_watch, handle, health_watch) =
+        (setup_watch.clone(), session.handle.clone(), session.health_watch.clone());
     let instance = instance.clone();
     let shown = {
-        let (handle, board, following) = (handle.clone(), board.clone(), following.clone());
-        move || show_state(handle.state(), board.watch(), following.why_not())
+        let (handle, health_watch, following) = (handle.clone(), health_watch.clone(), following.clone());
+        move || show_state(handle.state(), health_watch.watch(), following.why_not())
     };
     let monitored = {
-        let (live, handle, board) = (live.clone(), handle.clone(), board.clone());
-        move || health::monitor(live.clone(), handle.state(), board.clone())
+        let (setup_watch, handle, health_watch) = (setup_watch.clone(), handle.clone(), health_watch.clone());
+        move || health::monitor(setup_watch.clone(), handle.state(), health_watch.clone())
     };
     let reported = {
-        let (live, handle, board, instance) = (live.clone(), handle.clone(), board.clone(), instance.clone());
-        move || write_reports(live.clone(), handle.state(), board.watch(), instance.clone(), reports.clone())
+        let (setup_watch, handle, health_watch, instance) =
+            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
+        move || {
+            write_reports(setup_watch.clone(), handle.state(), health_watch.watch(), instance.clone(), reports.clone())
+        }
     };
     let replaced = {
-        let (live, handle, board, instance) = (live.clone(), handle.clone(), board.clone(), instance.clone());
-        move || health::report_unhealthy(live.clone(), handle.state(), board.watch(), instance.clone())
+        let (setup_watch, handle, health_watch, instance) =
+            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
+        move || health::report_unhealthy(setup_watch.clone(), handle.state(), health_watch.watch(), instance.clone())
     };
     let measured = {
-        let (live, handle, board, instance) = (live.clone(), handle.clone(), board.clone(), instance.clone());
-        move || write_metrics(live.clone(), instance.clone(), handle.clone(), board.watch())
+        let (setup_watch, handle, health_watch, instance) =
+            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
+        move || write_metrics(setup_watch.clone(), instance.clone(), handle.clone(), health_watch.watch())
     };
     let counted = {
-        let (live, handle, instance) = (live.clone(), handle.clone(), instance.clone());
-        move || watch_members(live.clone(), handle.clone(), instance.clone())
+        let (setup_watch, handle, instance) = (setup_watch.clone(), handle.clone(), instance.clone());
+        move || watch_members(setup_watch.clone(), handle.clone(), instance.clone())
     };
     let retried = {
-        let (live, handle) = (live.clone(), handle.clone());
-        move || rollback_retry::retry(live.clone(), handle.clone())
+        let (setup_watch, handle) = (setup_watch.clone(), handle.clone());
+        move || rollback_retry::retry(setup_watch.clone(), handle.clone())
     };
     let deleted = {
-        let (live, handle) = (live.clone(), handle.clone());
-        move || backups::delete_left(live.clone(), handle.state())
+        let (setup_watch, handle) = (setup_watch.clone(), handle.clone());
+        move || backups::delete_left(setup_watch.clone(), handle.state())
     };
-    let signalled = move || Signaller::new(live.clone(), handle.clone(), instance.clone()).attend(board.watch());
+    let signalled =
+        move || Signaller::new(setup_watch.clone(), handle.clone(), instance.clone()).attend(health_watch.watch());
     vec![
         tokio::spawn(kept("state line", shown)),
         tokio::spawn(kept("health", monitored)),
@@ -177,29 +197,29 @@ fn watchers(
 async fn find_out<R: Fn() -> Result<Setup, Failure>>(
     configuration: &Configuration<R>,
     known: Option<&InstanceId>,
-    door: &Door,
-    ears: &mut Ears,
+    control: &ControlSocket,
+    control_events: &mut ControlEvents,
 ) -> Result<Option<InstanceId>, Failure> {
     loop {
-        let imds = match identity::find(&configuration.live.now(), known)? {
-            Way::Known(instance) => return Ok(Some(instance)),
-            Way::Ask(imds) => imds,
+        let imds = match identity::find(&configuration.setup_watch.now(), known)? {
+            IdentitySource::Known(instance) => return Ok(Some(instance)),
+            IdentitySource::Ask(imds) => imds,
         };
         let tell = |why: &str| {
-            door.wait_for(why);
+            control.wait_for(why);
             notify::status(why);
         };
         let asking = "waiting for the instance metadata service";
         tell(asking);
         tokio::select! {
             instance = identity::wait(&imds, tell) => return Ok(Some(instance)),
-            heard = ears.next() => match heard {
-                Heard::Stop => {
+            heard = control_events.next() => match heard {
+                ControlEvent::Stop => {
                     notify::stopping();
                     return Ok(None);
                 }
                 // It may name the host.
-                Heard::Reload(answer) => configuration.reload(answer, None),
+                ControlEvent::Reload(answer) => configuration.reload(answer, None),
             },
         }
     }
@@ -211,18 +231,18 @@ async fn serve<R: Fn() -> Result<Setup, Failure>>(
     mut followers: Followers,
     open: (Option<Shipping>, Following),
     configuration: &Configuration<R>,
-    ears: &mut Ears,
+    control_events: &mut ControlEvents,
 ) -> Outcome {
-    followers.follow(&configuration.live.now().settings.groups);
+    followers.follow(&configuration.setup_watch.now().settings.groups);
     loop {
         tokio::select! {
-            heard = ears.next() => match heard {
-                Heard::Stop => break,
-                Heard::Reload(answer) => configuration.reload(answer, Some(&mut followers)),
+            heard = control_events.next() => match heard {
+                ControlEvent::Stop => break,
+                ControlEvent::Reload(answer) => configuration.reload(answer, Some(&mut followers)),
             },
             ended = session.ended() => {
                 if let Err(failure) = ended {
-                    notable!(Error, Notable::StateNotPersistable; "the state cannot be kept: {}", failure.one_line());
+                    operator_event!(Error, OperatorEvent::StateWriteFailed; "the state cannot be kept: {}", failure.one_line());
                     return Err(failure);
                 }
                 break;
@@ -234,14 +254,14 @@ async fn serve<R: Fn() -> Result<Setup, Failure>>(
     log::info!(hostler_event = "stopping"; "hostler stops; hooks that are running go on");
     tokio::select! {
         left = leave(session, open, configuration) => left?,
-        () = ears.hurry() => {
+        () = control_events.second_stop() => {
             log::warn!("told twice to stop: the step that is going on, and logs that are not shipped, are left to the next start");
         }
     }
     Ok(ExitCode::Ok)
 }
 
-/// Brings to an end what must not be broken off. The door is closed last: whoever said `stop` waits for all of it.
+/// Brings to an end what must not be broken off. The control socket is closed last: whoever said `stop` waits for all of it.
 async fn leave<R>(
     mut session: Session,
     (shipping, following): (Option<Shipping>, Following),
@@ -255,7 +275,7 @@ async fn leave<R>(
     };
     // A command that the open poll brings is written by the engine, which goes on until then.
     tokio::join!(ship, following.end());
-    let bound = Duration::from_secs(configuration.live.now().limits.drain_seconds);
+    let bound = Duration::from_secs(configuration.setup_watch.now().limits.drain_seconds);
     match tokio::time::timeout(left_of(bound, began.elapsed()), session.drain()).await {
         Ok(drained) => drained,
         Err(_) => {
@@ -275,7 +295,7 @@ fn left_of(bound: Duration, passed: Duration) -> Duration {
 struct Configuration<R> {
     read: R,
     setups: watch::Sender<Arc<Setup>>,
-    live: Live,
+    setup_watch: SetupWatch,
 }
 
 impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
@@ -291,7 +311,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
                 log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again");
             }
             Err(failure) => {
-                notable!(Error, Notable::ConfigurationRefused;
+                operator_event!(Error, OperatorEvent::ConfigurationRefused;
                     "the configuration was read again and is refused, the one before stays in force: {}", failure.one_line());
             }
         }
@@ -304,7 +324,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
 
     fn replace(&self, named: bool) -> Result<Arc<Setup>, Failure> {
         let mut setup = (self.read)()?;
-        let before = self.live.now();
+        let before = self.setup_watch.now();
         // History, ledger and hooks carry the name: it cannot change under them.
         if named && setup.settings.instance_id != before.settings.instance_id {
             return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
@@ -321,7 +341,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
             ));
         }
         shipping::check(&setup)?;
-        setup.drop_in.clone_from(&before.drop_in);
+        setup.codedeploy_compat.clone_from(&before.codedeploy_compat);
         // The way to AWS and its certificates are read again only where they are others.
         if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
             setup.stores = Arc::clone(&before.stores);

@@ -16,7 +16,7 @@ use hostler_core::status::problems;
 use hostler_host::clock;
 
 use crate::cli::Shared;
-use crate::door::client::Client;
+use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::setup::Setup;
 

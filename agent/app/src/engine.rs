@@ -11,14 +11,14 @@ use hostler_core::hook::{HookOutcome, HookResult};
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::machine::event::{StillOpen, WorkFailure};
 use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::log_output::notable;
+use crate::log_output::operator_event;
 use crate::ports::Installs;
-use crate::ports::{Job, Keeper, Worker};
+use crate::ports::{Job, StateStore, Worker};
 use crate::tasks::{Panicked, caught};
 
 /// Progress that a slow watcher may be behind before it misses some.
@@ -31,7 +31,7 @@ enum Message {
     Turn(oneshot::Sender<()>),
 }
 
-/// The door to a running engine.
+/// The control socket to a running engine.
 #[derive(Debug, Clone)]
 pub struct Handle {
     inbox: mpsc::Sender<Message>,
@@ -109,7 +109,7 @@ pub struct Identity {
 /// The loop with everything that it owns.
 pub struct Engine<K, W> {
     state: State,
-    keeper: K,
+    state_store: K,
     worker: Arc<W>,
     identity: Identity,
     inbox: mpsc::Receiver<Message>,
@@ -121,9 +121,9 @@ pub struct Engine<K, W> {
     leave_when_idle: bool,
 }
 
-impl<K: Keeper, W: Worker> Engine<K, W> {
+impl<K: StateStore, W: Worker> Engine<K, W> {
     /// An engine that has not begun, and the handle to it.
-    pub fn new(mut state: State, keeper: K, worker: Arc<W>, identity: Identity) -> (Self, Handle) {
+    pub fn new(mut state: State, state_store: K, worker: Arc<W>, identity: Identity) -> (Self, Handle) {
         machine::take_up(&mut state);
         let (inbox_sender, inbox) = mpsc::channel(16);
         let (results, finished) = mpsc::channel(16);
@@ -132,7 +132,7 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
         let handle = Handle { inbox: inbox_sender, state: watcher, progress: progress.clone() };
         let engine = Self {
             state,
-            keeper,
+            state_store,
             worker,
             identity,
             inbox,
@@ -191,13 +191,13 @@ impl<K: Keeper, W: Worker> Engine<K, W> {
             boot_id: self.identity.boot_id.clone(),
             agent_version: self.identity.agent_version.clone(),
             draining: self.draining,
-            room: self.keeper.room(),
+            room: self.state_store.room(),
         };
         let stepped = machine::step(self.state.clone(), event, &context);
         if stepped.state != self.state {
             self.state = stepped.state;
             let settled = stepped.progress.iter().any(|p| matches!(p, Progress::Finished { .. }));
-            self.keeper.persist(&mut self.state, settled)?;
+            self.state_store.persist(&mut self.state, settled)?;
             self.watchers.send_replace(Arc::new(self.state.clone()));
         }
         for progress in stepped.progress {
@@ -301,26 +301,26 @@ fn log_progress(progress: &Progress, state: &State) {
             if tries > 1 {
                 log::warn!(deployment, tries; "{message}");
             } else {
-                notable!(Error, Notable::InstallNotUndone, deployment = deployment; "{message}");
+                operator_event!(Error, OperatorEvent::InstallNotUndone, deployment = deployment; "{message}");
             }
         }
         Progress::Warning { message, .. } => log::warn!(hostler_event = "deployment-warning", deployment; "{message}"),
         Progress::Finished { outcome, failure: None, milliseconds, .. } => {
             log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "deployment ended");
             if let Some((group, failed)) = rolled_back(state, progress.deployment()) {
-                notable!(Warn, Notable::RolledBack, deployment = deployment, group = group;
+                operator_event!(Warn, OperatorEvent::RolledBack, deployment = deployment, group = group;
                     "the last good revision of {group} is on the host again after {failed} failed");
             }
         }
         Progress::Finished { failure: Some(failure), rollback, .. } => {
-            notable!(Error, Notable::DeploymentFailed, deployment = deployment, event = failure.event;
+            operator_event!(Error, OperatorEvent::DeploymentFailed, deployment = deployment, event = failure.event;
                 "deployment failed: {}", failure.message);
             // What fails before anything was touched leaves the old revision in service.
             let waits = rolled_back(state, progress.deployment()).is_some() && failure.is_for_want_of_space();
             if waits {
                 log::warn!(hostler_event = "rollback-waits", deployment; "the rollback has no space and is tried again");
             } else if rollback.is_none() && failure.event != LifecycleEvent::DownloadBundle {
-                notable!(Error, Notable::HoldsStill, deployment = deployment, event = failure.event;
+                operator_event!(Error, OperatorEvent::NeedsOperator, deployment = deployment, event = failure.event;
                     "nothing follows the failure of {deployment} in {} by itself: the host stays as it is", failure.event);
             }
         }

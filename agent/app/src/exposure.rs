@@ -11,7 +11,7 @@ use hostler_core::machine::state::Script;
 use hostler_host::codedeploy_agent::places::{self, Directories};
 use hostler_host::users;
 
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
@@ -20,8 +20,8 @@ const TOPS: [&str; 2] = ["/opt/codedeploy-agent", "/var/log/aws"];
 /// As many are listed of a longer list.
 const LISTED: usize = 20;
 
-fn directories(setup: &Setup, drop_in: &DropIn) -> Directories {
-    let (layout, agent) = (&setup.layout, &drop_in.agent);
+fn directories(setup: &Setup, compat: &CodeDeployCompat) -> Directories {
+    let (layout, agent) = (&setup.layout, &compat.agent);
     Directories {
         tops: TOPS.iter().map(|top| layout.beneath_root(Path::new(top))).collect(),
         deployments: layout.codedeploy(""),
@@ -37,21 +37,21 @@ fn directories(setup: &Setup, drop_in: &DropIn) -> Directories {
 ///
 /// # Errors
 /// One cannot be looked at.
-pub fn exposed(setup: &Setup, drop_in: &DropIn) -> Result<Vec<Exposed>, Failure> {
-    Ok(places::exposed(&directories(setup, drop_in), places::agent())?)
+pub fn exposed(setup: &Setup, compat: &CodeDeployCompat) -> Result<Vec<Exposed>, Failure> {
+    Ok(places::exposed(&directories(setup, compat), places::agent())?)
 }
 
 /// The files that say where those directories are and who this host is, as far as others may change them.
-pub fn exposed_files(setup: &Setup, drop_in: &DropIn) -> Vec<Exposed> {
-    let on_premises = drop_in.on_premises.as_ref().map(|_| &drop_in.agent.on_premises_config_file);
+pub fn exposed_files(setup: &Setup, compat: &CodeDeployCompat) -> Vec<Exposed> {
+    let on_premises = compat.on_premises.as_ref().map(|_| &compat.agent.on_premises_config_file);
     let files = [Some(&setup.settings.codedeploy.agent_config), on_premises].into_iter().flatten();
     let files = files.map(|file| setup.layout.beneath_root(file)).filter(|file| file.exists());
     files.flat_map(|file| places::exposed_file(&file, places::agent())).collect()
 }
 
 /// Warns of those files. It stops nothing: they are an administrator's, and hosts that are upgraded would not start.
-pub fn warn_of_exposed_files(setup: &Setup, drop_in: &DropIn) {
-    let found = exposed_files(setup, drop_in);
+pub fn warn_of_exposed_files(setup: &Setup, compat: &CodeDeployCompat) {
+    let found = exposed_files(setup, compat);
     if !found.is_empty() {
         log::warn!("in the CodeDeploy agent's place {}; {}", texts(&found).join("; "), by_hand(&found));
     }
@@ -61,8 +61,8 @@ pub fn warn_of_exposed_files(setup: &Setup, drop_in: &DropIn) {
 ///
 /// # Errors
 /// Refused; the message names each directory, and the hint what mends it.
-pub fn refuse_exposed(setup: &Setup, drop_in: &DropIn) -> Result<(), Failure> {
-    let found = exposed(setup, drop_in)?;
+pub fn refuse_exposed(setup: &Setup, compat: &CodeDeployCompat) -> Result<(), Failure> {
+    let found = exposed(setup, compat)?;
     if found.is_empty() {
         return Ok(());
     }
@@ -137,8 +137,8 @@ fn quoted(path: &Path) -> String {
 ///
 /// # Errors
 /// One cannot be changed.
-pub fn mend(setup: &Setup, drop_in: &DropIn, found: &[Exposed]) -> Result<Vec<PathBuf>, Failure> {
-    let directories = directories(setup, drop_in);
+pub fn mend(setup: &Setup, compat: &CodeDeployCompat, found: &[Exposed]) -> Result<Vec<PathBuf>, Failure> {
+    let directories = directories(setup, compat);
     let mut mended = Vec::new();
     let cannot = |path: &Path, error: std::io::Error| {
         Failure::say(ExitCode::Failed, format!("cannot give {} to root: {error}", path.display()))
@@ -171,7 +171,7 @@ pub enum Use<'a> {
 /// # Errors
 /// Why not, and what to do.
 pub fn check_archive(setup: &Setup, key: &GroupKey, deployment: &DeploymentId, used: Use<'_>) -> Result<(), String> {
-    if key.service_id.is_none() {
+    if key.codedeploy_group_id.is_none() {
         return Ok(());
     }
     let archive = setup.layout.deployment(key, deployment).archive();

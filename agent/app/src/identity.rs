@@ -22,7 +22,7 @@ const BETWEEN_QUESTIONS: Backoff = Backoff { first_ms: 500, most_ms: 60_000 };
 
 /// How the name of this host is found.
 #[derive(Debug)]
-pub enum Way {
+pub enum IdentitySource {
     /// It is known.
     Known(InstanceId),
     /// The instance metadata service knows it.
@@ -34,20 +34,20 @@ pub enum Way {
 ///
 /// # Errors
 /// A usage failure for a name or an address that cannot be used.
-pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<Way, Failure> {
+pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<IdentitySource, Failure> {
     if let Some(id) = &setup.settings.instance_id {
-        return Ok(Way::Known(id.clone()));
+        return Ok(IdentitySource::Known(id.clone()));
     }
     if let Some(name) = variable(VARIABLE) {
-        return named(&name, &format!("{VARIABLE} cannot name this host")).map(Way::Known);
+        return named(&name, &format!("{VARIABLE} cannot name this host")).map(IdentitySource::Known);
     }
     if let Some(imds) = metadata(setup)? {
-        return Ok(Way::Ask(Arc::new(imds)));
+        return Ok(IdentitySource::Ask(Arc::new(imds)));
     }
     if let Some(known) = known {
-        return Ok(Way::Known(known.clone()));
+        return Ok(IdentitySource::Known(known.clone()));
     }
-    named(&clock::host_name(), "the host name cannot name this host").map(Way::Known)
+    named(&clock::host_name(), "the host name cannot name this host").map(IdentitySource::Known)
 }
 
 /// The instance metadata service of a host on EC2, however the host is named; `None` elsewhere, and where it is switched off.

@@ -206,19 +206,19 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
 }
 
 /// Writes one of the records that operators alert on, with its name and message id as fields of the journal.
-macro_rules! notable {
-    ($level:ident, $notable:expr $(, $key:ident = $value:expr)*; $($message:tt)+) => {{
-        let notable: hostler_core::notable::Notable = $notable;
+macro_rules! operator_event {
+    ($level:ident, $operator_event:expr $(, $key:ident = $value:expr)*; $($message:tt)+) => {{
+        let operator_event: hostler_core::operator_events::OperatorEvent = $operator_event;
         log::log!(
             log::Level::$level,
-            message_id = notable.message_id(),
-            hostler_event = notable.name()
+            message_id = operator_event.message_id(),
+            hostler_event = operator_event.name()
             $(, $key:% = $value)*;
             $($message)+
         );
     }};
 }
-pub(crate) use notable;
+pub(crate) use operator_event;
 
 /// Starts logging; the daemon logs what it does, other verbs only what is wrong.
 pub fn start(level: LevelFilter) {

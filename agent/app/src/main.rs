@@ -4,17 +4,18 @@
 //! cli failure output progress log_output     the command line, and everything that people see
 //! tasks threads                              how work is run, and what a panic does
 //!      ^
-//! config_files drop_in stores setup          flags and files -> the setup in force
+//! config_files codedeploy_compat             flags and files -> the setup in force
+//! stores setup
 //!      ^
-//! ports engine books                         the one writer of state, what it needs, where it keeps it
+//! ports engine state_store                   the one writer of state, what it needs, where it keeps it
 //! state_file exposure access                 the state held or read; who else may change or reach what is on the disk
 //! identity interrupted                       which host this is; what a process leaves in the middle
 //! signatures signing requests publication    whose signatures are needed; deployments by hand; a release on its way
 //!      ^
-//! health work shipping signals host_report   what effects do, and the tasks beside the engine
-//! machine_events backups rollback_retry
+//! health work shipping cfn_signals           what effects do, and the tasks beside the engine
+//! host_report machine_events backups rollback_retry
 //!      ^
-//! sources lifecycle seal door                wishes, from channels to the local socket; a state that came with an image
+//! sources lifecycle seal control             wishes, from channels to the local socket; a state that came with an image
 //!      ^
 //! session doctor                             an engine in this process; what is wrong with a host
 //!      ^
@@ -29,13 +30,13 @@
 
 mod access;
 mod backups;
-mod books;
+mod cfn_signals;
 mod cli;
+mod codedeploy_compat;
 mod config_files;
+mod control;
 mod daemon;
 mod doctor;
-mod door;
-mod drop_in;
 mod engine;
 mod exposure;
 mod failure;
@@ -56,11 +57,11 @@ mod seal;
 mod session;
 mod setup;
 mod shipping;
-mod signals;
 mod signatures;
 mod signing;
 mod sources;
 mod state_file;
+mod state_store;
 mod stores;
 mod tasks;
 mod threads;

@@ -8,7 +8,7 @@ use hostler_core::machine::{Effect, State, WorkResult};
 use hostler_core::traffic::Withdrawal;
 
 /// Keeps the state. One writer: the engine.
-pub trait Keeper {
+pub trait StateStore {
     /// Bytes that the state may have as JSON.
     fn room(&self) -> usize;
 
@@ -61,7 +61,9 @@ impl Installs {
             installs.deployments.splice(0..0, active);
             installs
         });
-        installs.filter(|installs| !installs.deployments.is_empty() || installs.key.service_id.is_some()).collect()
+        installs
+            .filter(|installs| !installs.deployments.is_empty() || installs.key.codedeploy_group_id.is_some())
+            .collect()
     }
 }
 

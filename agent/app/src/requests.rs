@@ -14,7 +14,7 @@ use crate::signatures;
 
 /// A deployment by hand, as it is asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DeployWish {
+pub struct DeployRequest {
     /// The group.
     pub key: GroupKey,
     /// A directory or bundle file, or what lies at a location.
@@ -34,7 +34,7 @@ pub struct DeployWish {
     pub release: Option<String>,
 }
 
-impl DeployWish {
+impl DeployRequest {
     /// The group's policy with this deployment's wishes on top.
     pub fn policy(&self, group: Policy) -> Policy {
         Policy {
@@ -57,7 +57,12 @@ impl DeployWish {
 ///
 /// # Errors
 /// Verification failed when what is deployed by hand must be signed on this host and is not.
-pub fn deploy_request(setup: &Setup, wish: DeployWish, policy: Policy, asked_by: String) -> Result<Request, Failure> {
+pub fn deploy_request(
+    setup: &Setup,
+    wish: DeployRequest,
+    policy: Policy,
+    asked_by: String,
+) -> Result<Request, Failure> {
     let (revision, trust) = signatures::by_hand(setup, &wish.key, location(&wish.source), wish.release.as_deref())?;
     if revision.digest.is_some() && matches!(&wish.source, Source::Path { path } if path.is_dir()) {
         let message = "a directory has no digest that a release could name";

@@ -9,7 +9,7 @@ use hostler_host::{clock, reserve};
 use tokio::sync::watch;
 
 use crate::engine::{AskError, Handle};
-use crate::setup::Live;
+use crate::setup::SetupWatch;
 
 /// Longer than any wait between two tries, milliseconds.
 const MOST_WAIT_MS: u64 = 3_600_000;
@@ -18,7 +18,7 @@ const MOST_WAIT_MS: u64 = 3_600_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// Tries for as long as the engine runs.
-pub async fn retry(live: Live, handle: Handle) {
+pub async fn retry(setup_watch: SetupWatch, handle: Handle) {
     let mut state = handle.state();
     // The start itself is an occasion: who freed space may have restarted the agent.
     let mut at_once = true;
@@ -35,7 +35,7 @@ pub async fn retry(live: Live, handle: Handle) {
         // What is further away than any wait was planned by a clock that has been set back since.
         let is_due = at_once || now >= at_ms || at_ms - now > MOST_WAIT_MS;
         // Each try leaves records, and a disk that is full has no room for them.
-        if is_due && reserve::has_room(live.now().layout.state()).unwrap_or(true) {
+        if is_due && reserve::has_room(setup_watch.now().layout.state()).unwrap_or(true) {
             at_once = false;
             if let Err(error) = ask(&handle, key).await {
                 log::warn!("the rollback is not tried again: {error}");

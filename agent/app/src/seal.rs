@@ -11,7 +11,7 @@ use hostler_core::ids::{DeploymentId, InstanceId};
 use hostler_core::machine::seal::{Sealed, in_use, seal};
 use hostler_core::machine::state::Group;
 use hostler_core::machine::{State, Work};
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_host::install::{self, JournalState, Settled};
 use hostler_host::remove_tree::remove_tree;
 use hostler_host::{clock, history_file};
@@ -19,16 +19,16 @@ use hostler_host::{clock, history_file};
 use crate::engine::Identity;
 use crate::failure::Failure;
 use crate::failure::chain;
-use crate::log_output::notable;
+use crate::log_output::operator_event;
 use crate::setup::Setup;
-use crate::state_file::Hold;
+use crate::state_file::LockedState;
 use crate::work::unsettled;
 
 /// Seals the state if it is that of another instance, and begins a history for this one. The former chain stays beside it.
 ///
 /// # Errors
 /// When the state or the history cannot be written.
-pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) -> Result<(), Failure> {
+pub fn forget_another_host(setup: &Setup, hold: &mut LockedState, identity: &Identity) -> Result<(), Failure> {
     let former = hold.state.instance.clone();
     if former.as_ref() == Some(&identity.host) || (former.is_none() && hold.state.groups.is_empty()) {
         return Ok(());
@@ -51,8 +51,8 @@ pub fn forget_another_host(setup: &Setup, hold: &mut Hold, identity: &Identity) 
     }
     hold.replace(state)?;
     let was = former.map_or_else(|| "a sealed image".to_owned(), |former| format!("an image of {former}"));
-    notable!(
-        Warn, Notable::InstanceChanged;
+    operator_event!(
+        Warn, OperatorEvent::InstanceChanged;
         "this host is {} and its state came from {was}: what is installed stays known, everything else is forgotten",
         identity.host
     );
@@ -99,7 +99,7 @@ pub struct Removed {
 ///
 /// # Errors
 /// When something cannot be written or taken away.
-pub fn seal_for_image(setup: &Setup, mut hold: Hold) -> Result<Removed, Failure> {
+pub fn seal_for_image(setup: &Setup, mut hold: LockedState) -> Result<Removed, Failure> {
     let former = hold.state.instance.clone();
     let Sealed { state, .. } = seal(hold.state.clone(), &[], clock::now_ms());
     let mut removed = Removed { version: 1, former, removed: Vec::new(), warnings: Vec::new() };

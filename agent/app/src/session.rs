@@ -11,66 +11,71 @@ use hostler_host::clock;
 use tokio::task::JoinHandle;
 
 use crate::access;
-use crate::books::Books;
-use crate::door::desk::Desk;
-use crate::door::listening::Door;
+use crate::control::listening::ControlSocket;
+use crate::control::server_context::ServerContext;
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::exposure;
 use crate::failure::{Failure, Outcome};
-use crate::health::Board;
-use crate::identity::{self, Way};
+use crate::health::HealthWatch;
+use crate::identity::{self, IdentitySource};
 use crate::interrupted::{Found, Interrupts, leave_off};
 use crate::machine_events::{self, Runner};
 use crate::output;
 use crate::progress::Printer;
 use crate::seal;
-use crate::setup::{Live, Setup};
-use crate::state_file::Hold;
+use crate::setup::{Setup, SetupWatch};
+use crate::state_file::LockedState;
+use crate::state_store::LedgerAndHistory;
 use crate::tasks::kept;
 use crate::work::{HostWorker, unsettled};
 
 /// A running engine in this process. It holds the state's lock until it is closed.
 #[derive(Debug)]
 pub struct Session {
-    /// The door to it.
+    /// The control socket to it.
     pub handle: Handle,
     /// What the health checks say.
-    pub board: Board,
+    pub health_watch: HealthWatch,
     /// `None` once its end was seen.
     engine: Option<JoinHandle<anyhow::Result<()>>>,
-    door: Door,
+    control: ControlSocket,
 }
 
-/// How long people at the door may take to hear the end of what they asked for.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long people at the control socket may take to hear the end of what they asked for.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Session {
-    /// Takes the lock, opens the door, finds out which host this is and starts the engine.
+    /// Takes the lock, opens the control socket, finds out which host this is and starts the engine.
     ///
     /// # Errors
     /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is not known; refused
     /// where other users may change the agent's directories in the CodeDeploy agent's place, whose journals it would obey.
     pub async fn open(setup: &Arc<Setup>) -> Result<Self, Failure> {
         setup.must_be_read()?;
-        if let Some(drop_in) = &setup.drop_in {
-            exposure::refuse_exposed(setup, drop_in)?;
+        if let Some(compat) = &setup.codedeploy_compat {
+            exposure::refuse_exposed(setup, compat)?;
         }
-        let hold = Hold::take(setup)?;
-        let live = Live::fixed(Arc::clone(setup));
-        let door = Door::open(&hold, &live, Desk::default())?;
+        let hold = LockedState::take(setup)?;
+        let setup_watch = SetupWatch::fixed(Arc::clone(setup));
+        let control = ControlSocket::open(&hold, &setup_watch, ServerContext::default())?;
         let instance = match identity::find(setup, hold.state.instance.as_ref())? {
-            Way::Known(instance) => instance,
-            Way::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?,
+            IdentitySource::Known(instance) => instance,
+            IdentitySource::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?,
         };
-        Self::start(hold, door, &live, instance)
+        Self::start(hold, control, &setup_watch, instance)
     }
 
-    /// Starts the engine behind a door that is open; what was interrupted goes on at once.
+    /// Starts the engine behind a control socket that is open; what was interrupted goes on at once.
     ///
     /// # Errors
     /// When the state cannot be read or written.
-    pub fn start(mut hold: Hold, door: Door, live: &Live, instance: InstanceId) -> Result<Self, Failure> {
-        let setup = live.now();
+    pub fn start(
+        mut hold: LockedState,
+        control: ControlSocket,
+        setup_watch: &SetupWatch,
+        instance: InstanceId,
+    ) -> Result<Self, Failure> {
+        let setup = setup_watch.now();
         unsettled::confirm_all(&setup, hold.state.groups.values())?;
         access::rename_group_directories(&setup, &hold.state);
         access::tighten(&setup, &hold.state);
@@ -80,19 +85,19 @@ impl Session {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         seal::forget_another_host(&setup, &mut hold, &identity)?;
-        let Hold { ledger, mut state } = hold;
+        let LockedState { ledger, mut state } = hold;
         state.instance = Some(instance.clone());
-        let books = Books::open(ledger, &mut state, &identity, &setup.limits)?;
-        let board = door.board.clone();
+        let store = LedgerAndHistory::open(ledger, &mut state, &identity, &setup.limits)?;
+        let health_watch = control.health_watch.clone();
         state.machine_events.present = machine_events::present(&setup);
-        let worker = HostWorker::new(live.clone(), instance.clone(), board.clone())?;
+        let worker = HostWorker::new(setup_watch.clone(), instance.clone(), health_watch.clone())?;
         let (launcher, program) = worker.means();
-        let (engine, handle) = Engine::new(state, books, Arc::new(worker), identity);
-        door.lead_to(handle.clone());
-        let runner = Runner::new(live.clone(), handle.clone(), instance, launcher, program);
+        let (engine, handle) = Engine::new(state, store, Arc::new(worker), identity);
+        control.attach_engine(handle.clone());
+        let runner = Runner::new(setup_watch.clone(), handle.clone(), instance, launcher, program);
         // It ends with the engine, whose state it follows.
         tokio::spawn(kept("machine events", move || runner.clone().attend()));
-        Ok(Self { handle, board, engine: Some(tokio::spawn(engine.run())), door })
+        Ok(Self { handle, health_watch, engine: Some(tokio::spawn(engine.run())), control })
     }
 
     /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
@@ -104,7 +109,7 @@ impl Session {
         self.close().await
     }
 
-    /// Ends the engine once every deployment has ended, those included that came in through the door meanwhile.
+    /// Ends the engine once every deployment has ended, those included that came in through the control socket meanwhile.
     ///
     /// # Errors
     /// When the engine had ended because the state could not be persisted.
@@ -115,7 +120,7 @@ impl Session {
 
     async fn close(&mut self) -> Result<(), Failure> {
         let ended = self.ended().await;
-        self.door.close(LAST_WORDS).await;
+        self.control.close(CLOSE_TIMEOUT).await;
         ended
     }
 

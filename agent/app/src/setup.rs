@@ -14,8 +14,8 @@ use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
 use crate::cli::Shared;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::config_files;
-use crate::drop_in::DropIn;
 use crate::failure::Failure;
 use crate::stores::Stores;
 
@@ -33,16 +33,16 @@ pub struct Setup {
     /// The stores that are in use, and the way to AWS.
     pub stores: Arc<Stores>,
     /// What the CodeDeploy agent left here, where hostler is in its place.
-    pub drop_in: Option<Arc<DropIn>>,
+    pub codedeploy_compat: Option<Arc<CodeDeployCompat>>,
     /// Why the configuration was left out, where this process's user may not read it.
     pub unread: Option<String>,
 }
 
 /// The setup that is in force, which a reload replaces.
 #[derive(Debug, Clone)]
-pub struct Live(watch::Receiver<Arc<Setup>>);
+pub struct SetupWatch(watch::Receiver<Arc<Setup>>);
 
-impl Live {
+impl SetupWatch {
     /// A setup that the sender replaces.
     pub fn new(setup: Arc<Setup>) -> (watch::Sender<Arc<Setup>>, Self) {
         let (sender, receiver) = watch::channel(setup);
@@ -86,12 +86,12 @@ impl Setup {
         add_group_of_flags(&mut setup.settings, shared)?;
         adjust(&mut setup.settings);
         if setup.settings.codedeploy.enabled {
-            let found = DropIn::load(&setup.settings, &setup.layout, &setup.limits)?;
+            let found = CodeDeployCompat::load(&setup.settings, &setup.layout, &setup.limits)?;
             found.complete(&mut setup.settings);
             setup.layout = setup.layout.with_codedeploy_root(&found.agent.root_dir);
-            setup.drop_in = Some(Arc::new(found));
+            setup.codedeploy_compat = Some(Arc::new(found));
         }
-        let on_premises = setup.drop_in.as_ref().and_then(|found| found.on_premises.as_ref());
+        let on_premises = setup.codedeploy_compat.as_ref().and_then(|found| found.on_premises.as_ref());
         let credentials = on_premises.map(|host| host.credentials.clone());
         setup.stores = Arc::new(Stores::new(&setup.settings, &setup.limits, credentials));
         Ok(setup)
@@ -138,7 +138,7 @@ impl Setup {
         let (layout, limits) = (Layout::new(&root, state_dir.as_deref()), Limits::default());
         let settings = Settings::default();
         let stores = Arc::new(Stores::new(&settings, &limits, None));
-        Ok(Self { layout, settings, limits, json: shared.json, stores, drop_in: None, unread: None })
+        Ok(Self { layout, settings, limits, json: shared.json, stores, codedeploy_compat: None, unread: None })
     }
 
     /// The group that the flags or the configuration name.

@@ -11,14 +11,14 @@ use crate::setup::Setup;
 
 /// The state, held: nobody else can write it, and nothing has begun.
 #[derive(Debug)]
-pub struct Hold {
+pub struct LockedState {
     /// The ledger, whose lock this is.
     pub ledger: Ledger,
     /// The state as it was found.
     pub state: State,
 }
 
-impl Hold {
+impl LockedState {
     /// Takes the lock and reads the state.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use hostler_aws::clients::Clients;
 use hostler_aws::codedeploy::credentials;
 use hostler_aws::https::HttpsObject;
-use hostler_aws::store_s3::{Fetched, Landing, S3Object, S3Store};
+use hostler_aws::store_s3::{DownloadTarget, Fetched, S3Object, S3Store};
 use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
@@ -201,13 +201,13 @@ impl AnyObject {
     /// Whatever the one that is asked says.
     pub async fn download(
         &self,
-        landing: Landing<'_>,
+        target: DownloadTarget<'_>,
         expected: Option<&Content>,
         settings: &DownloadSettings,
     ) -> Result<Fetched, StoreError> {
         match self {
-            Self::S3(object) => object.download(landing, expected, settings).await,
-            Self::Https(object) => object.download(landing.file, expected, settings).await,
+            Self::S3(object) => object.download(target, expected, settings).await,
+            Self::Https(object) => object.download(target.file, expected, settings).await,
         }
     }
 }

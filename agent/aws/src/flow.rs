@@ -3,20 +3,20 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hostler_core::flow::{Floor, Pace};
+use hostler_core::flow::{MinThroughput, RateLimiter};
 use hostler_core::limits::Limits;
 use tokio::time::Instant;
 
 /// One connection's pieces, as long as it brings enough of them.
 pub(crate) struct Flow {
-    floor: Floor,
+    floor: MinThroughput,
     patience: Duration,
 }
 
 impl Flow {
     pub(crate) fn new(limits: &Limits) -> Self {
         let patience = Duration::from_secs(limits.download_stall_seconds);
-        Self { floor: Floor::new(patience, limits.download_floor_bytes), patience }
+        Self { floor: MinThroughput::new(patience, limits.download_floor_bytes), patience }
     }
 
     /// Waits for the next piece; the bytes of it are told by `bytes`.
@@ -41,20 +41,20 @@ impl Flow {
 }
 
 /// The bandwidth that all connections of a download share.
-pub(crate) struct SharedPace {
+pub(crate) struct SharedRateLimiter {
     start: Instant,
-    pace: Mutex<Pace>,
+    limiter: Mutex<RateLimiter>,
 }
 
-impl SharedPace {
+impl SharedRateLimiter {
     pub(crate) fn new(per_second: Option<u64>) -> Self {
-        Self { start: Instant::now(), pace: Mutex::new(Pace::new(per_second)) }
+        Self { start: Instant::now(), limiter: Mutex::new(RateLimiter::new(per_second)) }
     }
 
     /// Waits until so many bytes may pass.
     pub(crate) async fn pass(&self, bytes: usize) {
         let now = self.start.elapsed();
-        let passed = self.pace.lock().unwrap_or_else(PoisonError::into_inner).pass(now, bytes as u64);
+        let passed = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).pass(now, bytes as u64);
         if passed > now {
             tokio::time::sleep_until(self.start + passed).await;
         }

@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 
 use crate::clients::Clients;
 use crate::fault::deepest;
-use crate::flow::{Flow, SharedPace};
+use crate::flow::{Flow, SharedRateLimiter};
 use crate::signed_call::{SignedCallsError, http_client_of};
 use crate::store_s3::Fetched;
 use crate::store_s3::download::{hash, room};
@@ -72,11 +72,11 @@ impl HttpsObject {
         let here = file.metadata().map_err(|e| self.io(e))?.len();
         let mut from = expected.map_or(0, |expected| if here > expected.size { 0 } else { here });
         let file = Arc::new(file);
-        let pace = SharedPace::new(settings.max_bytes_per_second);
+        let limiter = SharedRateLimiter::new(settings.max_bytes_per_second);
         let mut moved = 0;
         loop {
             let mut stream = Stream::resume(&file, from).await.map_err(|e| self.io(e))?;
-            self.fetch(&mut stream, expected, &pace, &mut moved).await?;
+            self.fetch(&mut stream, expected, &limiter, &mut moved).await?;
             let content =
                 Content { size: stream.at, sha256: Sha256Digest::from_bytes(stream.hasher.finalize().into()) };
             match expected.filter(|expected| **expected != content) {
@@ -100,14 +100,14 @@ impl HttpsObject {
         &self,
         stream: &mut Stream,
         expected: Option<&Content>,
-        pace: &SharedPace,
+        limiter: &SharedRateLimiter,
         moved: &mut u64,
     ) -> Result<(), StoreError> {
         // The ETag of what the bytes so far are part of.
         let mut pinned = None;
         let (mut furthest, mut fruitless) = (stream.at, 0);
         while expected.is_none_or(|expected| stream.at < expected.size) {
-            let failed = match self.attempt(stream, &mut pinned, expected, pace, moved).await {
+            let failed = match self.attempt(stream, &mut pinned, expected, limiter, moved).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -130,7 +130,7 @@ impl HttpsObject {
         stream: &mut Stream,
         pinned: &mut Option<HeaderValue>,
         expected: Option<&Content>,
-        pace: &SharedPace,
+        limiter: &SharedRateLimiter,
         moved: &mut u64,
     ) -> Result<(), StoreError> {
         if expected.is_none() && pinned.is_none() {
@@ -152,7 +152,7 @@ impl HttpsObject {
         loop {
             let next = flow.next(response.chunk(), bytes).await.map_err(|problem| broken(problem.to_owned()))?;
             let Some(chunk) = next.map_err(|e| broken(without_address(e)))? else { break };
-            pace.pass(chunk.len()).await;
+            limiter.pass(chunk.len()).await;
             *moved += chunk.len() as u64;
             if stream.length() + chunk.len() as u64 > most {
                 let kind = if expected.is_some() { StoreErrorKind::Mismatch } else { StoreErrorKind::TooLarge };

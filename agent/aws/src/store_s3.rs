@@ -28,7 +28,7 @@ mod write;
 use bucket::Bucket;
 pub use conditions::check_conditions;
 use deadline::in_time;
-pub use download::{Fetched, Landing};
+pub use download::{DownloadTarget, Fetched};
 pub use look::Look;
 pub use object::{Facts, S3Object};
 
@@ -204,8 +204,8 @@ impl Store for S3Store {
     }
 
     async fn download(&self, key: &Key, into: BorrowedFd<'_>, content: &Content) -> Result<(), StoreError> {
-        let landing = Landing { file: into, note: None };
-        self.object(key).download(landing, Some(content), &self.downloads).await.map(drop)
+        let target = DownloadTarget { file: into, note: None };
+        self.object(key).download(target, Some(content), &self.downloads).await.map(drop)
     }
 
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {

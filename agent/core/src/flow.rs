@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// What a connection must bring while it is waited for: so many bytes each time that the waits add up to so long.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Floor {
+pub struct MinThroughput {
     within: Duration,
     bytes: u64,
     waited: Duration,
     brought: u64,
 }
 
-impl Floor {
+impl MinThroughput {
     /// At least `bytes` in each `within` of waiting.
     pub fn new(within: Duration, bytes: u64) -> Self {
         Self { within, bytes, waited: Duration::ZERO, brought: 0 }
@@ -34,13 +34,13 @@ impl Floor {
 
 /// A bandwidth. Times are since any moment that stays the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pace {
+pub struct RateLimiter {
     per_second: Option<u64>,
     /// When the bytes so far have passed.
     passed_at: Duration,
 }
 
-impl Pace {
+impl RateLimiter {
     /// So many bytes in a second; without a number there is no limit.
     pub fn new(per_second: Option<u64>) -> Self {
         Self { per_second, passed_at: Duration::ZERO }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_brings_too_little_is_found_out_in_its_time() {
-        let mut floor = Floor::new(30 * SECOND, 64 << 10);
+        let mut floor = MinThroughput::new(30 * SECOND, 64 << 10);
         for _ in 0..29 {
             assert!(floor.note(SECOND, 100));
         }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_slow_connection_that_brings_enough_goes_on_for_ever() {
-        let mut floor = Floor::new(30 * SECOND, 64 << 10);
+        let mut floor = MinThroughput::new(30 * SECOND, 64 << 10);
         for _ in 0..10_000 {
             assert!(floor.note(SECOND, 2200));
         }
@@ -93,7 +93,7 @@ mod tests {
             per_second in 1_u64..1 << 30,
             pieces in proptest::collection::vec((0_u64..2000, 1_u64..1 << 20), 1..200),
         ) {
-            let mut pace = Pace::new(Some(per_second));
+            let mut pace = RateLimiter::new(Some(per_second));
             let (mut now, mut bytes) = (Duration::ZERO, 0);
             for (later_ms, piece) in pieces {
                 now += Duration::from_millis(later_ms);
@@ -109,9 +109,9 @@ mod tests {
 
     #[test]
     fn without_pauses_it_is_exactly_the_limit_and_without_a_limit_nothing_waits() {
-        let mut pace = Pace::new(Some(1000));
+        let mut pace = RateLimiter::new(Some(1000));
         assert_eq!((0..10).map(|_| pace.pass(Duration::ZERO, 500)).last(), Some(5 * SECOND));
         assert_eq!(pace.pass(60 * SECOND, 500), 60 * SECOND + SECOND / 2);
-        assert_eq!(Pace::new(None).pass(SECOND, 1 << 40), SECOND);
+        assert_eq!(RateLimiter::new(None).pass(SECOND, 1 << 40), SECOND);
     }
 }

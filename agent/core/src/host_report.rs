@@ -8,7 +8,7 @@ mod others;
 
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
-use crate::lifecycle::Posture;
+use crate::lifecycle::InstanceState;
 use crate::machine::state::{Group, State};
 use crate::retry::jittered_ms;
 use crate::status::{Condition, condition};
@@ -40,12 +40,12 @@ pub struct HostReport {
     pub written_ms: u64,
     /// What it says.
     #[serde(flatten)]
-    pub news: News,
+    pub content: ReportContent,
 }
 
 /// Who the host is: what the state does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub struct Reporter {
     /// `aws:userid` of the instance role; the instance id off EC2 and in a directory store.
     pub user: String,
     /// The host.
@@ -60,7 +60,7 @@ pub struct Who {
 
 /// What a host says about one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct News {
+pub struct ReportContent {
     /// See [`Who::user`]; the document's name.
     pub user: String,
     /// The host.
@@ -75,7 +75,7 @@ pub struct News {
     #[serde(flatten)]
     pub key: GroupKey,
     /// What the Auto Scaling group and EC2 leave to this host.
-    pub posture: Posture,
+    pub instance_state: InstanceState,
     /// The group on this host in one word.
     pub condition: Condition,
     /// Whether releases of the channel that were accepted are held back by hand.
@@ -97,9 +97,9 @@ pub struct News {
     pub cause: Option<String>,
 }
 
-impl News {
+impl ReportContent {
     /// Of a group that may not have been deployed to.
-    pub fn of(state: &State, key: &GroupKey, health: Option<&HealthReport>, who: Who) -> Self {
+    pub fn of(state: &State, key: &GroupKey, health: Option<&HealthReport>, who: Reporter) -> Self {
         let group = state.groups.get(&key.id());
         let installed = group.and_then(|group| group.installed.as_ref());
         Self {
@@ -109,7 +109,7 @@ impl News {
             address: who.address,
             agent_version: who.agent_version,
             key: key.clone(),
-            posture: state.lifecycle.posture,
+            instance_state: state.lifecycle.instance_state,
             condition: group.map_or(Condition::Empty, condition),
             held: group.is_some_and(|group| group.following.hold().is_some()),
             since_ms: group.and_then(since_ms),
@@ -124,26 +124,30 @@ impl News {
 
     /// Whether somebody has to hear of it. The words of a cause may be others at every probe.
     pub fn differs_from(&self, before: &Self) -> bool {
-        let without_words = |news: &Self| Self { cause: None, health_since_ms: None, ..news.clone() };
+        let without_words = |content: &Self| Self { cause: None, health_since_ms: None, ..content.clone() };
         without_words(self) != without_words(before)
     }
 }
 
 impl HostReport {
     /// The document that follows one with this counter.
-    pub fn after(counter: u64, news: News, written_ms: u64) -> Self {
-        Self { version: HOST_REPORT_VERSION, counter: counter.saturating_add(1), written_ms, news }
+    pub fn after(counter: u64, content: ReportContent, written_ms: u64) -> Self {
+        Self { version: HOST_REPORT_VERSION, counter: counter.saturating_add(1), written_ms, content }
     }
 
     /// When the document is due to be written: at once when there is something to say, otherwise in a day or so, by
     /// `random` at another time on each host. Milliseconds since 1970.
-    pub fn due_ms(&self, news: &News, random: u64) -> u64 {
-        if news.differs_from(&self.news) { 0 } else { self.written_ms.saturating_add(jittered_ms(AGAIN_MS, random)) }
+    pub fn due_ms(&self, content: &ReportContent, random: u64) -> u64 {
+        if content.differs_from(&self.content) {
+            0
+        } else {
+            self.written_ms.saturating_add(jittered_ms(AGAIN_MS, random))
+        }
     }
 
     /// Whether its host counts as a member that serves or is about to: it writes, and nothing takes it out of service.
     pub fn is_member(&self, now_ms: u64) -> bool {
-        self.news.posture == Posture::Free && now_ms.saturating_sub(self.written_ms) < GONE_MS
+        self.content.instance_state == InstanceState::InService && now_ms.saturating_sub(self.written_ms) < GONE_MS
     }
 }
 
@@ -161,8 +165,8 @@ mod tests {
         GroupKey::new("web".parse().unwrap(), "a".parse().unwrap())
     }
 
-    fn who() -> Who {
-        Who {
+    fn who() -> Reporter {
+        Reporter {
             user: "AROAX:i-1".to_owned(),
             instance: "i-1".parse().unwrap(),
             zone: Some("eu-central-1a".to_owned()),
@@ -178,13 +182,13 @@ mod tests {
     #[test]
     fn it_says_what_the_state_holds() {
         let mut host = Host::new();
-        let nothing = News::of(&host.state, &key(), None, who());
+        let nothing = ReportContent::of(&host.state, &key(), None, who());
         assert_eq!((nothing.condition, nothing.since_ms, nothing.revision), (Condition::Empty, None, None));
         host.deploy("a", 1);
-        let deploying = News::of(&host.state, &key(), None, who());
+        let deploying = ReportContent::of(&host.state, &key(), None, who());
         assert!(deploying.condition == Condition::Deploying && deploying.differs_from(&nothing), "{deploying:?}");
         host.install(false);
-        let good = News::of(&host.state, &key(), Some(&red("503")), who());
+        let good = ReportContent::of(&host.state, &key(), Some(&red("503")), who());
         assert_eq!(
             (good.condition, good.health, good.cause.as_deref()),
             (Condition::Good, Some(Colour::Red), Some("503"))
@@ -196,15 +200,15 @@ mod tests {
     #[test]
     fn it_is_written_on_change_and_daily_and_never_twice_alike() {
         let host = Host::new();
-        let news = News::of(&host.state, &key(), Some(&red("503")), who());
-        let first = HostReport::after(0, news.clone(), 1000);
-        let other_words = News { cause: Some("504".to_owned()), ..news.clone() };
+        let content = ReportContent::of(&host.state, &key(), Some(&red("503")), who());
+        let first = HostReport::after(0, content.clone(), 1000);
+        let other_words = ReportContent { cause: Some("504".to_owned()), ..content.clone() };
         for random in [0, u64::MAX / 2, u64::MAX] {
             let due = first.due_ms(&other_words, random);
             assert!((AGAIN_MS / 10 * 9..=AGAIN_MS / 10 * 11 + 1000).contains(&due), "{due}");
         }
-        assert_eq!(first.due_ms(&News { health: Some(Colour::Green), ..news.clone() }, 7), 0);
-        let second = HostReport::after(first.counter, news, 1000);
+        assert_eq!(first.due_ms(&ReportContent { health: Some(Colour::Green), ..content.clone() }, 7), 0);
+        let second = HostReport::after(first.counter, content, 1000);
         assert_ne!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
         let read: HostReport = serde_json::from_str(&serde_json::to_string(&second).unwrap()).unwrap();
         assert_eq!(read, second);
@@ -213,9 +217,12 @@ mod tests {
     #[test]
     fn a_host_that_is_silent_or_out_of_service_is_no_member() {
         let host = Host::new();
-        let news = News::of(&host.state, &key(), None, who());
-        let report = HostReport::after(0, news.clone(), 1000);
+        let content = ReportContent::of(&host.state, &key(), None, who());
+        let report = HostReport::after(0, content.clone(), 1000);
         assert!(report.is_member(1000 + AGAIN_MS / 10 * 11) && !report.is_member(1000 + GONE_MS));
-        assert!(!HostReport::after(0, News { posture: Posture::Leaving, ..news }, 1000).is_member(1000));
+        assert!(
+            !HostReport::after(0, ReportContent { instance_state: InstanceState::Terminating, ..content }, 1000)
+                .is_member(1000)
+        );
     }
 }

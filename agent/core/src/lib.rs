@@ -5,10 +5,10 @@
 //! hostler-documents                 the words, the documents, and the plan of an Install
 //!        ^
 //! codes event_order identity        more words: exit codes, lifecycle events, where a machine runs,
-//! notable doctor                    what operators alert on and what `doctor` finds,
+//! operator_events doctor            what operators alert on and what `doctor` finds,
 //! retry flow delta wake_up          waits, and how bytes come
 //!        ^
-//! lifecycle signals traffic         journals of the state, and the decisions that need no more than their own;
+//! lifecycle cfn_signals traffic     journals of the state, and the decisions that need no more than their own;
 //! health codedeploy                 answers of probes -> verdicts; the CodeDeploy service's words
 //!        ^
 //! machine_events                    a journal that needs the words of the lifecycle
@@ -31,6 +31,7 @@ pub use hostler_documents::{
     yaml,
 };
 
+pub mod cfn_signals;
 pub mod codedeploy;
 pub mod codes;
 pub mod config;
@@ -46,9 +47,8 @@ pub mod logs;
 pub mod machine;
 pub mod machine_events;
 pub mod metrics;
-pub mod notable;
+pub mod operator_events;
 pub mod retry;
-pub mod signals;
 pub mod status;
 pub mod traffic;
 pub mod wake_up;

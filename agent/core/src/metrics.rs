@@ -100,11 +100,11 @@ fn durations(text: &mut Text, groups: &[&Group]) {
 }
 
 fn channels(text: &mut Text, channels: &[ChannelStatus]) {
-    text.family("hostler_channel_looks", "counter", "Looks at the channel since the daemon started.");
+    text.family("hostler_channel_polls", "counter", "Polls of the channel since the daemon started.");
     for channel in channels {
-        text.of_group("hostler_channel_looks_total", &channel.key, &[], &channel.looks.to_string());
+        text.of_group("hostler_channel_polls_total", &channel.key, &[], &channel.polls.to_string());
     }
-    text.family("hostler_channel_errors", "counter", "Looks at the channel that failed.");
+    text.family("hostler_channel_errors", "counter", "Polls of the channel that failed.");
     for channel in channels {
         text.of_group("hostler_channel_errors_total", &channel.key, &[], &channel.errors.to_string());
     }
@@ -116,9 +116,7 @@ fn channels(text: &mut Text, channels: &[ChannelStatus]) {
             }
         }
     };
-    last(text, "hostler_channel_last_look_timestamp_seconds", "When the channel was looked at last.", |c| {
-        c.last_look_ms
-    });
+    last(text, "hostler_channel_last_poll_timestamp_seconds", "When the channel was polled last.", |c| c.last_poll_ms);
     last(text, "hostler_channel_last_success_timestamp_seconds", "When that went well last.", |c| c.last_success_ms);
 }
 

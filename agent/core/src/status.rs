@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cfn_signals::Signals;
 use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
-use crate::lifecycle::{Lifecycle, Notice, Posture};
+use crate::lifecycle::{InstanceState, Lifecycle, Notice};
 use crate::machine::event::Work;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, NotUndone, Outcome, Revision, State, StepStatus,
 };
-use crate::machine::{again_at_ms, posture};
+use crate::machine::{again_at_ms, instance_state};
 use crate::machine_events::MachineEvents;
 use crate::release::Trust;
-use crate::signals::Signals;
 use crate::traffic::Withdrawal;
 
 mod daemon;
@@ -47,7 +47,7 @@ pub struct Status {
     pub lifecycle: Lifecycle,
     /// What was signalled to CloudFormation.
     #[serde(default)]
-    pub signals: Signals,
+    pub cfn_signals: Signals,
     /// The operator's scripts for what happens to the machine.
     #[serde(default)]
     pub machine_events: MachineEvents,
@@ -230,27 +230,29 @@ pub fn one_line(state: &State, health: &Health) -> String {
     let out = state.traffic.as_ref().filter(|withdrawal| withdrawal.is_out_of_service());
     let out = out.map(|withdrawal| format!("out of service: {withdrawal}"));
     // A Standby of our own is in those words already.
-    let lifecycle = lifecycle_line(&state.lifecycle).filter(|_| posture(state) == state.lifecycle.posture);
+    let lifecycle =
+        lifecycle_line(&state.lifecycle).filter(|_| instance_state(state) == state.lifecycle.instance_state);
     let parts: Vec<String> = out.into_iter().chain(lifecycle).chain([groups_line(state, health)]).collect();
     parts.join("; ")
 }
 
 /// What the Auto Scaling group wants, in a few words; `None` for a host that is simply free to serve.
 pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
-    let posture = match lifecycle.posture {
-        Posture::Free => None,
-        Posture::Pooled => Some("in the warm pool"),
-        Posture::Parked => Some("in Standby"),
-        Posture::AtRisk => Some("held, because EC2 recommends to replace it"),
-        Posture::Leaving => Some("leaving"),
+    let instance_state = match lifecycle.instance_state {
+        InstanceState::InService => None,
+        InstanceState::WarmPool => Some("in the warm pool"),
+        InstanceState::Standby => Some("in Standby"),
+        InstanceState::RebalanceHold => Some("held, because EC2 recommends to replace it"),
+        InstanceState::Terminating => Some("leaving"),
     };
-    let action = lifecycle.action.as_ref().or(lifecycle.last.as_ref().filter(|_| posture.is_some()).map(|l| &l.action));
+    let action =
+        lifecycle.action.as_ref().or(lifecycle.last.as_ref().filter(|_| instance_state.is_some()).map(|l| &l.action));
     let action = action.map(|action| match &action.decided {
         None => action.kind.words().to_owned(),
         Some(decided) => format!("{}, {}: {}", action.kind.words(), decided.result.word(), decided.why),
     });
     let announced = lifecycle.announced.iter().map(announced);
-    let words: Vec<String> = posture.map(str::to_owned).into_iter().chain(action).chain(announced).collect();
+    let words: Vec<String> = instance_state.map(str::to_owned).into_iter().chain(action).chain(announced).collect();
     (!words.is_empty()).then(|| format!("auto scaling: {}", words.join("; ")))
 }
 
@@ -333,7 +335,7 @@ pub fn status(state: &State, daemon: Option<Daemon>, now_ms: u64) -> Status {
         interrupted: false,
         groups,
         lifecycle: state.lifecycle.clone(),
-        signals: state.signals.clone(),
+        cfn_signals: state.signals.clone(),
         machine_events: state.machine_events.clone(),
         traffic: state.traffic.clone(),
     }

@@ -21,7 +21,7 @@ pub struct Layout {
 
 impl Layout {
     /// The default state directory and socket lie below the root; a state directory of its own brings its own socket,
-    /// so that the door always leads to the agent that holds that state.
+    /// so that the control socket always leads to the agent that holds that state.
     pub fn new(root: &Path, state_dir: Option<&Path>) -> Self {
         let (state, socket) = match state_dir {
             Some(dir) => (dir.to_owned(), dir.join("hostler.sock")),
@@ -86,7 +86,7 @@ impl Layout {
 
     /// Groups of the CodeDeploy service are where the CodeDeploy agent has them, so that each can go on after the other.
     fn root_of(&self, key: &GroupKey) -> PathBuf {
-        match key.service_id {
+        match key.codedeploy_group_id {
             Some(_) => self.codedeploy_root.clone(),
             None => self.deployment_root(),
         }
@@ -95,7 +95,7 @@ impl Layout {
     /// All deployments of a group that are kept. The CodeDeploy service's groups have their id for a name, others a name that
     /// says nothing of theirs ([`group_directory`]).
     pub fn group(&self, key: &GroupKey) -> PathBuf {
-        match &key.service_id {
+        match &key.codedeploy_group_id {
             Some(id) => self.codedeploy_root.join(id.to_string()),
             None => group_directory::find(&self.deployment_root(), key),
         }
@@ -109,7 +109,7 @@ impl Layout {
     /// The packed bundles of a group: the one that is kept, and the one that is being fetched. Beside the group's
     /// directory where the CodeDeploy agent counts what is in it.
     pub fn bundles(&self, key: &GroupKey) -> PathBuf {
-        match key.service_id {
+        match key.codedeploy_group_id {
             Some(_) => self.codedeploy_root.join("hostler-bundles").join(key.id()),
             None => self.group(key).join("bundles"),
         }

@@ -14,7 +14,7 @@
 //! archive install ledger observe secret_files                 bundles; transactions; the state; looks at the host
 //! codedeploy_agent
 //!      ^
-//! hooks tail history_file                                     scripts and their supervisor; logs; the history
+//! hooks log_follow history_file                               scripts and their supervisor; logs; the history
 //!      ^
 //! probe                                                       one question to the application
 //! ```
@@ -40,6 +40,7 @@ pub mod journal;
 pub mod layout;
 pub mod ledger;
 pub mod locale;
+pub mod log_follow;
 pub mod login_environment;
 pub mod machine_scripts;
 pub mod memory;
@@ -59,7 +60,6 @@ pub mod secret_files;
 pub mod signature;
 pub mod socket;
 pub mod store_dir;
-pub mod tail;
 #[cfg(test)]
 mod test_support;
 pub mod users;

@@ -26,8 +26,8 @@ pub fn examine(shared: &Shared, setup: &Setup) -> Finding {
 
 /// The CodeDeploy agent's file with a user's keys; one with a session's only names where those are.
 fn on_premises(setup: &Setup) -> Option<PathBuf> {
-    let drop_in = setup.drop_in.as_ref()?;
-    drop_in.on_premises.as_ref().filter(|found| found.has_keys())?;
-    let path = setup.layout.beneath_root(&drop_in.agent.on_premises_config_file);
+    let compat = setup.codedeploy_compat.as_ref()?;
+    compat.on_premises.as_ref().filter(|found| found.has_keys())?;
+    let path = setup.layout.beneath_root(&compat.agent.on_premises_config_file);
     may_be_read_by_all(&path).then_some(path)
 }

@@ -17,7 +17,7 @@ use hostler_core::store::{GetOutcome, Location, S3Location, Store as _, StoreErr
 use hostler_host::{clock, ledger};
 
 use super::clients;
-use crate::identity::{self, Way};
+use crate::identity::{self, IdentitySource};
 use crate::setup::Setup;
 use crate::signatures;
 use crate::state_file::read_state;
@@ -68,11 +68,11 @@ pub async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceI
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
     let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
     match identity::find(setup, known.as_ref()) {
-        Ok(Way::Known(id)) => {
+        Ok(IdentitySource::Known(id)) => {
             findings.push(Finding::ok(Code::Identity, format!("this host is {id}")));
             Some(id)
         }
-        Ok(Way::Ask(imds)) => match identity::ask(&imds).await {
+        Ok(IdentitySource::Ask(imds)) => match identity::ask(&imds).await {
             Ok(id) => {
                 findings.push(answers(&imds).await);
                 findings.push(match known {

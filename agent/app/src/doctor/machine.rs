@@ -11,10 +11,10 @@ use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{clock, inspect, ledger, mounts, users};
 
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure;
 use crate::setup::Setup;
-use crate::state_file::{Hold, ledger_failure, read_state};
+use crate::state_file::{LockedState, ledger_failure, read_state};
 
 /// Below it a deployment has no chance.
 const LITTLE_SPACE: u64 = 64 << 20;
@@ -28,8 +28,8 @@ pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
     findings.push(service_group());
     findings.push(supervision());
     unit(&mut findings);
-    if let Some(drop_in) = &setup.drop_in {
-        findings.push(codedeploy_directories(setup, drop_in));
+    if let Some(compat) = &setup.codedeploy_compat {
+        findings.push(codedeploy_directories(setup, compat));
     }
     findings.push(codedeploy_agent());
     findings.extend(unsafe_paths(setup.settings.unsafe_paths));
@@ -46,7 +46,7 @@ fn unsafe_paths(chosen: UnsafePaths) -> Option<Finding> {
 fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
     let directory = setup.layout.state();
     let shown = directory.display();
-    if setup.drop_in.is_some() {
+    if setup.codedeploy_compat.is_some() {
         findings.extend(noexec(&setup.layout.codedeploy("")));
     }
     let Ok(metadata) = std::fs::metadata(directory) else {
@@ -75,7 +75,7 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
     if daemon || !directory.join("lock").exists() || metadata.uid() != users::own_uid() {
         return;
     }
-    findings.push(match Hold::take(setup) {
+    findings.push(match LockedState::take(setup) {
         Ok(_) => Finding::ok(Code::StateLock, "nobody holds the state"),
         Err(failure) if failure.code == ExitCode::LockHeld => {
             let message = format!("{}, and no daemon answers", failure.one_line());
@@ -219,10 +219,10 @@ fn unit(findings: &mut Vec<Finding>) {
     });
 }
 
-fn codedeploy_directories(setup: &Setup, drop_in: &DropIn) -> Finding {
+fn codedeploy_directories(setup: &Setup, compat: &CodeDeployCompat) -> Finding {
     let code = Code::CodedeployDirectories;
-    match exposure::exposed(setup, drop_in) {
-        Ok(found) if found.is_empty() => match exposure::exposed_files(setup, drop_in).as_slice() {
+    match exposure::exposed(setup, compat) {
+        Ok(found) if found.is_empty() => match exposure::exposed_files(setup, compat).as_slice() {
             [] => Finding::ok(code, "no other user may change the directories and the configuration"),
             files => Finding::warning(code, exposure::texts(files).join("; "), exposure::by_hand(files)),
         },

@@ -10,7 +10,7 @@ use hostler_aws::fault::Fault;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding};
 use hostler_core::ids::InstanceId;
-use hostler_core::lifecycle::Current;
+use hostler_core::lifecycle::LifecycleState;
 use hostler_core::traffic::{GroupFacts, TrafficMode, Way, choose, common_misfit};
 use hostler_host::{clock, ledger};
 
@@ -68,7 +68,7 @@ async fn facts(clients: &Arc<Clients>, instance: &InstanceId) -> Result<Result<G
         return Ok(Err("this host is in no Auto Scaling group".to_owned()));
     };
     let mut facts = service.facts(&member.group).await?;
-    if Current::read(&member.state) == Current::Standby {
+    if LifecycleState::read(&member.state) == LifecycleState::Standby {
         // As it is while the host serves.
         facts.desired = facts.desired.saturating_add(1);
     }

@@ -26,7 +26,7 @@ struct Memory {
     panics: Arc<Mutex<bool>>,
 }
 
-impl Keeper for Memory {
+impl StateStore for Memory {
     fn room(&self) -> usize {
         1 << 20
     }

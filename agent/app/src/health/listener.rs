@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use crate::tasks::kept;
 
 /// Opens the address and answers there until the task is aborted.
@@ -21,7 +21,7 @@ use crate::tasks::kept;
 /// When the address cannot be listened on.
 pub async fn listen(
     address: SocketAddr,
-    live: Live,
+    setup_watch: SetupWatch,
     state: watch::Receiver<Arc<State>>,
     health: watch::Receiver<Health>,
 ) -> Result<JoinHandle<()>, Failure> {
@@ -29,11 +29,11 @@ pub async fn listen(
     let listener = listener.with_context(|| format!("cannot answer health checks on {address} (health_listener)"))?;
     // The port as the kernel gave it, where none is configured.
     log::info!("health checks are answered on {}", listener.local_addr()?);
-    let first = answer(&live.now(), &state.borrow(), &health.borrow());
+    let first = answer(&setup_watch.now(), &state.borrow(), &health.borrow());
     let (send, answers) = watch::channel(first);
     let (send, listener) = (Arc::new(send), Arc::new(listener));
     Ok(tokio::spawn(kept("health listener", move || {
-        let keep = keep_answer(live.clone(), state.clone(), health.clone(), Arc::clone(&send));
+        let keep = keep_answer(setup_watch.clone(), state.clone(), health.clone(), Arc::clone(&send));
         let serve = health_listener::serve(Arc::clone(&listener), answers.clone());
         async move {
             tokio::join!(keep, serve);
@@ -42,17 +42,17 @@ pub async fn listen(
 }
 
 async fn keep_answer(
-    mut live: Live,
+    mut setup_watch: SetupWatch,
     mut state: watch::Receiver<Arc<State>>,
     mut health: watch::Receiver<Health>,
     send: Arc<watch::Sender<Answer>>,
 ) {
     loop {
-        send.send_replace(answer(&live.now(), &state.borrow_and_update(), &health.borrow_and_update()));
+        send.send_replace(answer(&setup_watch.now(), &state.borrow_and_update(), &health.borrow_and_update()));
         let changed = tokio::select! {
             changed = state.changed() => changed,
             changed = health.changed() => changed,
-            () = live.changed() => Ok(()),
+            () = setup_watch.changed() => Ok(()),
         };
         if changed.is_err() {
             return;

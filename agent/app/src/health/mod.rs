@@ -27,15 +27,15 @@ pub fn check_count(setup: &Setup, key: &GroupKey, installed: Option<&Installed>)
 
 /// What the health checks of this host say at the moment. It is never persisted: who starts asks again.
 #[derive(Debug, Clone)]
-pub struct Board(Arc<watch::Sender<Health>>);
+pub struct HealthWatch(Arc<watch::Sender<Health>>);
 
-impl Default for Board {
+impl Default for HealthWatch {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(Health::new())))
     }
 }
 
-impl Board {
+impl HealthWatch {
     /// Puts up a group's report, or takes it down.
     pub fn put(&self, key: &GroupKey, report: Option<HealthReport>) {
         self.0.send_if_modified(|health| {

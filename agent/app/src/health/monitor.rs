@@ -11,8 +11,8 @@ use hostler_core::machine::state::{Group, Outcome};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::health::{Board, Checkup, Start};
-use crate::setup::{Live, Setup};
+use crate::health::{Checkup, HealthWatch, Start};
+use crate::setup::{Setup, SetupWatch};
 use crate::tasks::kept;
 
 /// What is asked for one group; another one begins the asking anew.
@@ -25,18 +25,18 @@ struct Subject {
 }
 
 /// Goes on until it is dropped.
-pub async fn monitor(mut live: Live, mut state: watch::Receiver<Arc<State>>, board: Board) {
+pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc<State>>, health_watch: HealthWatch) {
     let mut asked: BTreeMap<String, (Subject, JoinSet<()>)> = BTreeMap::new();
     let mut just_started = true;
     loop {
-        let (setup, now) = (live.now(), Arc::clone(&state.borrow_and_update()));
+        let (setup, now) = (setup_watch.now(), Arc::clone(&state.borrow_and_update()));
         let subjects: BTreeMap<String, Subject> =
             now.groups.values().filter_map(|group| Some((group.key.id(), subject(&setup, group)?))).collect();
         // What ends here is aborted; its report goes with it, unless a deployment's own checks have put up theirs.
         asked.retain(|id, (subject, _)| {
             let stays = subjects.get(id) == Some(subject);
             if !stays {
-                board.put(&subject.key, None);
+                health_watch.put(&subject.key, None);
             }
             stays
         });
@@ -47,9 +47,9 @@ pub async fn monitor(mut live: Live, mut state: watch::Receiver<Arc<State>>, boa
             asked.entry(id).or_insert_with(|| {
                 let start = if proven { Start::Healthy } else { Start::Unknown };
                 let mut task = JoinSet::new();
-                let (setup, of_task, board) = (Arc::clone(&setup), subject.clone(), board.clone());
+                let (setup, of_task, health_watch) = (Arc::clone(&setup), subject.clone(), health_watch.clone());
                 task.spawn(kept("health of a group", move || {
-                    ask(Arc::clone(&setup), of_task.clone(), start, board.clone())
+                    ask(Arc::clone(&setup), of_task.clone(), start, health_watch.clone())
                 }));
                 (subject, task)
             });
@@ -58,7 +58,7 @@ pub async fn monitor(mut live: Live, mut state: watch::Receiver<Arc<State>>, boa
         let changed = tokio::select! {
             changed = state.changed() => changed,
             // Other checks may be configured now.
-            () = live.changed() => Ok(()),
+            () = setup_watch.changed() => Ok(()),
         };
         if changed.is_err() {
             return;
@@ -80,7 +80,7 @@ fn subject(setup: &Setup, group: &Group) -> Option<Subject> {
     })
 }
 
-async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, board: Board) {
+async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, health_watch: HealthWatch) {
     let mut checkup = Checkup::begin(&setup, &subject.key, &subject.checks, &subject.bundle, start);
     let mut before = Colour::Grey;
     loop {
@@ -94,7 +94,7 @@ async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, board: Board) {
             }
             before = report.colour;
         }
-        board.put(&subject.key, report);
+        health_watch.put(&subject.key, report);
         checkup.next(Duration::from_secs(60)).await;
     }
 }

@@ -17,7 +17,7 @@ use hostler_core::status::Health;
 use hostler_host::clock;
 use tokio::sync::watch;
 
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use claim::ClaimOfGroup;
 
 /// Looks at the metadata service for each turn here.
@@ -25,14 +25,14 @@ const POLLS: u64 = 4;
 
 /// Goes on until it is dropped. Where it is not configured, nothing is asked and nothing wakes it but a reload.
 pub async fn report_unhealthy(
-    mut live: Live,
+    mut setup_watch: SetupWatch,
     state: watch::Receiver<Arc<State>>,
     health: watch::Receiver<Health>,
     instance: InstanceId,
 ) {
     let mut claims: BTreeMap<(String, String), ClaimOfGroup> = BTreeMap::new();
     loop {
-        let setup = live.now();
+        let setup = setup_watch.now();
         for (key, channel) in followed(&setup) {
             let new = || ClaimOfGroup::new(key.clone(), channel, instance.clone());
             claims.entry((key.id(), channel.to_owned())).or_insert_with(new);
@@ -47,7 +47,7 @@ pub async fn report_unhealthy(
         }
         tokio::select! {
             () = tokio::time::sleep(pause), if !claims.is_empty() => {}
-            () = live.changed() => {}
+            () = setup_watch.changed() => {}
         }
     }
 }

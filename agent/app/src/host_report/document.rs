@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport, News, Who};
+use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport, ReportContent, Reporter};
 use hostler_core::ids::GroupKey;
 use hostler_core::retry::Backoff;
 use hostler_core::status::ReportStatus;
@@ -93,12 +93,12 @@ impl Document {
         &mut self,
         setup: &Setup,
         identification: &mut Identification,
-        news: impl FnOnce(Who) -> News,
+        content: impl FnOnce(Reporter) -> ReportContent,
     ) -> Instant {
         if Instant::now() < self.not_before {
             return self.not_before;
         }
-        match self.write_if_due(setup, identification, news).await {
+        match self.write_if_due(setup, identification, content).await {
             Ok(next) => {
                 if self.problem.take().is_some() {
                     log::info!(hostler_event = "report-written-again", group:% = self.key; "the host's report is written again");
@@ -135,27 +135,27 @@ impl Document {
         &mut self,
         setup: &Setup,
         identification: &mut Identification,
-        news: impl FnOnce(Who) -> News,
+        content: impl FnOnce(Reporter) -> ReportContent,
     ) -> Result<Instant, Unwritten> {
         let store = setup.stores.open(&self.channel)?;
         let who = identification.of(setup, &store).await?;
         let key = host_key(&self.key, &who.user).map_err(Failure::from)?;
         self.place = Some(store.location(&key));
-        let news = news(who);
+        let content = content(who);
         let before = match self.stored.take() {
-            Some(stored) if stored.user == news.user => stored,
-            _ => read(&store, &key, &news.user).await?,
+            Some(stored) if stored.user == content.user => stored,
+            _ => read(&store, &key, &content.user).await?,
         };
-        let due_ms = before.report.as_ref().map_or(0, |report| report.due_ms(&news, clock::random()));
+        let due_ms = before.report.as_ref().map_or(0, |report| report.due_ms(&content, clock::random()));
         let now_ms = clock::now_ms();
         if due_ms > now_ms {
             self.stored = Some(before);
             return Ok(at(due_ms));
         }
         let counter = before.report.as_ref().map_or(0, |report| report.counter);
-        let report = HostReport::after(counter, news, now_ms);
+        let report = HostReport::after(counter, content, now_ms);
         let etag = put(&store, &key, &report, before.etag.as_ref()).await?;
-        self.stored = Some(Stored { user: report.news.user.clone(), report: Some(report), etag: Some(etag) });
+        self.stored = Some(Stored { user: report.content.user.clone(), report: Some(report), etag: Some(etag) });
         self.not_before = Instant::now() + BETWEEN_WRITES;
         // The day's time is drawn at the next look.
         Ok(self.not_before)

@@ -2,14 +2,14 @@
 //! reports is told of once and shown; deployments go on.
 
 mod document;
-mod who;
+mod reporter_id;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hostler_core::config::settings::GroupSettings;
-use hostler_core::host_report::News;
+use hostler_core::host_report::ReportContent;
 use hostler_core::ids::{GroupKey, InstanceId};
 use hostler_core::machine::State;
 use hostler_core::status::{Health, ReportStatus};
@@ -17,9 +17,9 @@ use hostler_host::clock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use document::Document;
-use who::Identification;
+use reporter_id::Identification;
 
 /// Between two writes of one document: health that comes and goes must not become a stream of requests.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
@@ -28,20 +28,20 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// How the writing of the documents goes. Not part of the state: it begins anew with the daemon.
 #[derive(Debug, Clone, Default)]
-pub struct ReportBoard(Arc<Mutex<BTreeMap<String, ReportStatus>>>);
+pub struct ReportStatuses(Arc<Mutex<BTreeMap<String, ReportStatus>>>);
 
-impl ReportBoard {
+impl ReportStatuses {
     /// All documents that are written.
     pub fn list(&self) -> Vec<ReportStatus> {
-        self.locked(|board| board.values().cloned().collect())
+        self.locked(|health_watch| health_watch.values().cloned().collect())
     }
 
     fn put(&self, status: ReportStatus) {
-        self.locked(|board| board.insert(status.key.id(), status));
+        self.locked(|health_watch| health_watch.insert(status.key.id(), status));
     }
 
     fn retain(&self, is_wanted: impl Fn(&GroupKey) -> bool) {
-        self.locked(|board| board.retain(|_, status| is_wanted(&status.key)));
+        self.locked(|health_watch| health_watch.retain(|_, status| is_wanted(&status.key)));
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut BTreeMap<String, ReportStatus>) -> T) -> T {
@@ -52,32 +52,32 @@ impl ReportBoard {
 
 /// Writes the reports of all groups until it is dropped.
 pub async fn write_reports(
-    mut live: Live,
+    mut setup_watch: SetupWatch,
     mut state: watch::Receiver<Arc<State>>,
     mut health: watch::Receiver<Health>,
     instance: InstanceId,
-    board: ReportBoard,
+    health_watch: ReportStatuses,
 ) {
     let mut identification = Identification::new(instance);
     let mut documents: BTreeMap<String, Document> = BTreeMap::new();
     loop {
-        let setup = live.now();
+        let setup = setup_watch.now();
         let wanted = |key: &GroupKey| followed(&setup).any(|(group, _)| &group.key == key);
         documents.retain(|_, document| wanted(&document.key));
-        board.retain(wanted);
+        health_watch.retain(wanted);
         let mut next = Instant::now() + LONGEST_SLEEP;
         for (group, channel) in followed(&setup) {
             let document = documents.entry(group.key.id()).or_insert_with(|| Document::new(group.key.clone(), channel));
             document.is_in(channel);
             let (now, checks) = (Arc::clone(&state.borrow_and_update()), health.borrow_and_update().clone());
-            let news = |who| News::of(&now, &group.key, checks.get(&group.key.id()), who);
-            next = next.min(document.keep_true(&setup, &mut identification, news).await);
-            board.put(document.status());
+            let content = |who| ReportContent::of(&now, &group.key, checks.get(&group.key.id()), who);
+            next = next.min(document.keep_true(&setup, &mut identification, content).await);
+            health_watch.put(document.status());
         }
         let changed = tokio::select! {
             changed = state.changed() => changed,
             changed = health.changed() => changed,
-            () = live.changed() => Ok(()),
+            () = setup_watch.changed() => Ok(()),
             () = tokio::time::sleep_until(next) => Ok(()),
         };
         if changed.is_err() {

@@ -10,14 +10,14 @@ use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::time::Instant;
 
-use super::Attendant;
+use super::LifecycleController;
 
 /// Between two tries of a completion (docs/protocols/auto-scaling.md#completion).
 const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
 /// For hooks that may not be looked up: what the shortest hook has, and the longest that any may take.
 const UNKNOWN_TIMES: (u64, u64) = (30, 172_800);
 
-impl Attendant {
+impl LifecycleController {
     /// What is opened for a hook that waits: those of the group's hooks that the configuration names.
     pub(super) async fn opening(
         &mut self,

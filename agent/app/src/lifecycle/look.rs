@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use hostler_core::config::settings::AutoScalingSettings;
-use hostler_core::lifecycle::{Current, Look, Notice, Target, needs_description};
+use hostler_core::lifecycle::{LifecycleState, Look, Notice, TargetLifecycleState, needs_description};
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::time::Instant;
 
-use super::{Attendant, BETWEEN_QUESTIONS};
+use super::{BETWEEN_QUESTIONS, LifecycleController};
 
 /// Between questions to a metadata service that does not answer.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
 
-impl Attendant {
+impl LifecycleController {
     pub(super) async fn look(&mut self, settings: &AutoScalingSettings) -> Look {
         let target = self.target().await;
         let notices = self.notices().await;
@@ -23,7 +23,7 @@ impl Attendant {
         let journal = self.journal();
         let needed = needs_description(&journal, look.target.as_ref(), self.last.as_ref());
         // On its way the host asks at each look; where nothing is clear it could go on for ever, and a fleet with it.
-        let on_its_way = look.target.as_ref().is_some_and(|target| !matches!(target, Target::Unknown(_)));
+        let on_its_way = look.target.as_ref().is_some_and(|target| !matches!(target, TargetLifecycleState::Unknown(_)));
         let rested = self.asked.is_none_or(|at| at.elapsed() >= BETWEEN_QUESTIONS);
         if needed && (journal.action.is_some() || on_its_way || rested) {
             self.describe(&mut look).await;
@@ -33,13 +33,13 @@ impl Attendant {
         look
     }
 
-    async fn target(&mut self) -> Option<Target> {
+    async fn target(&mut self) -> Option<TargetLifecycleState> {
         let cloud = self.cloud.clone().filter(|_| self.imds_rests_until.is_none_or(|at| Instant::now() >= at))?;
         match cloud.imds.as_ref()?.target_lifecycle_state().await {
             Ok(word) => {
                 (self.imds_failures, self.imds_rests_until) = (0, None);
-                self.told_of_imds.forget();
-                word.map(|word| Target::read(&word))
+                self.imds_problem.forget();
+                word.map(|word| TargetLifecycleState::read(&word))
             }
             Err(fault) => {
                 // Switched off, or out of reach in a container: it is not asked for ever at full speed.
@@ -47,7 +47,7 @@ impl Attendant {
                 let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
                 self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
                 let text = format!("the instance metadata service does not say what the group wants: {fault}");
-                self.told_of_imds.tell(&text);
+                self.imds_problem.tell(&text);
                 None
             }
         }
@@ -65,19 +65,19 @@ impl Attendant {
         let current = match cloud.group.describe(self.instance.as_str()).await {
             Ok(Some(member)) => {
                 look.group = Some(member.group);
-                Current::read(&member.state)
+                LifecycleState::read(&member.state)
             }
-            Ok(None) => Current::NotMember,
+            Ok(None) => LifecycleState::NotMember,
             Err(fault) => {
                 let text = format!("the Auto Scaling group does not say where this instance is: {fault}");
                 return self.tell(&text);
             }
         };
-        if let Current::Unknown(word) = &current {
+        if let LifecycleState::Unknown(word) = &current {
             let text = format!("the group says {word:?}, which this version does not know; nothing is done about it");
             self.tell(&text);
         } else {
-            self.told.forget();
+            self.problem_log.forget();
         }
         self.last = Some((look.target.clone(), current.clone()));
         look.current = Some(current);

@@ -15,7 +15,8 @@ use std::time::Duration;
 use hostler_core::config::settings::AutoScalingSettings;
 use hostler_core::ids::InstanceId;
 use hostler_core::lifecycle::{
-    Action, Change, Clocks, Current, Decided, Lifecycle, Next, Passage, Posture, Target, decide, flush_ms, wants_flush,
+    Action, Change, Clocks, Decided, InstanceState, Lifecycle, LifecycleState, Next, Passage, TargetLifecycleState,
+    decide, flush_ms, wants_flush,
 };
 use hostler_core::machine::Event;
 use hostler_core::retry::jittered_ms;
@@ -25,8 +26,8 @@ use tokio::time::Instant;
 pub use cloud::check;
 
 use crate::engine::{AskError, Handle};
-use crate::health::Board;
-use crate::setup::Live;
+use crate::health::HealthWatch;
+use crate::setup::SetupWatch;
 use crate::shipping::ShippingHandle;
 use cloud::Cloud;
 use notices::Announced;
@@ -39,9 +40,9 @@ const BETWEEN_QUESTIONS: Duration = Duration::from_secs(15);
 
 /// The last problem that was told: each is told once in a row.
 #[derive(Debug, Default)]
-struct Told(Option<String>);
+struct LogOnce(Option<String>);
 
-impl Told {
+impl LogOnce {
     fn tell(&mut self, problem: &str) {
         if self.0.as_deref() != Some(problem) {
             log::warn!("{problem}");
@@ -56,15 +57,15 @@ impl Told {
 }
 
 /// What obeys. Everything that must survive is in the engine's journal.
-pub struct Attendant {
-    live: Live,
+pub struct LifecycleController {
+    setup_watch: SetupWatch,
     handle: Handle,
-    board: Board,
+    health_watch: HealthWatch,
     instance: InstanceId,
     shipping: Option<ShippingHandle>,
     cloud: Option<Arc<Cloud>>,
     /// The last answer of the group, and the target that it was asked for.
-    last: Option<(Option<Target>, Current)>,
+    last: Option<(Option<TargetLifecycleState>, LifecycleState)>,
     asked: Option<Instant>,
     announced: Announced,
     clocks: Option<Clocks>,
@@ -73,25 +74,25 @@ pub struct Attendant {
     beaten_ms: BTreeMap<String, u64>,
     completions: u32,
     complete_after: Option<Instant>,
-    told: Told,
-    told_of_imds: Told,
+    problem_log: LogOnce,
+    imds_problem: LogOnce,
     imds_failures: u32,
     imds_rests_until: Option<Instant>,
 }
 
-impl Attendant {
+impl LifecycleController {
     /// Nothing is asked yet. `shipping`: the logs that are shipped before a hook is completed.
     pub fn new(
-        live: Live,
+        setup_watch: SetupWatch,
         handle: Handle,
-        board: Board,
+        health_watch: HealthWatch,
         instance: InstanceId,
         shipping: Option<ShippingHandle>,
     ) -> Self {
         Self {
-            live,
+            setup_watch,
             handle,
-            board,
+            health_watch,
             instance,
             shipping,
             cloud: None,
@@ -103,28 +104,28 @@ impl Attendant {
             beaten_ms: BTreeMap::new(),
             completions: 0,
             complete_after: None,
-            told: Told::default(),
-            told_of_imds: Told::default(),
+            problem_log: LogOnce::default(),
+            imds_problem: LogOnce::default(),
             imds_failures: 0,
             imds_rests_until: None,
         }
     }
 
     /// Obeys until it is dropped, whenever the configuration asks for it.
-    pub async fn attend(mut self) {
+    pub async fn run(mut self) {
         loop {
-            match self.live.now().settings.auto_scaling.clone() {
+            match self.setup_watch.now().settings.auto_scaling.clone() {
                 Some(settings) => {
                     self.turn(&settings).await;
                     let pause = jittered_ms(settings.poll_seconds.saturating_mul(1000), clock::random());
                     tokio::select! {
                         () = tokio::time::sleep(Duration::from_millis(pause)) => {}
-                        () = self.live.changed() => {}
+                        () = self.setup_watch.changed() => {}
                     }
                 }
                 None => {
                     self.forget().await;
-                    self.live.changed().await;
+                    self.setup_watch.changed().await;
                 }
             }
         }
@@ -133,7 +134,7 @@ impl Attendant {
     /// One look and what follows from it. The first one comes before anything is deployed: a host in the warm pool must
     /// not start anything.
     pub async fn first_turn(&mut self) {
-        match self.live.now().settings.auto_scaling.clone() {
+        match self.setup_watch.now().settings.auto_scaling.clone() {
             Some(settings) => self.turn(&settings).await,
             None => self.forget().await,
         }
@@ -144,7 +145,8 @@ impl Attendant {
         (self.cloud, self.last, self.prefetch) = (None, None, None);
         let journal = self.journal();
         let close = journal.action.map(|action| Change::Close(action.entry, "auto_scaling was turned off".to_owned()));
-        let free = (journal.posture != Posture::Free).then_some(Change::Found(Posture::Free, None));
+        let free = (journal.instance_state != InstanceState::InService)
+            .then_some(Change::Found(InstanceState::InService, None));
         let silent = (!journal.announced.is_empty()).then_some(Change::Announced(Vec::new()));
         for change in close.into_iter().chain(free).chain(silent) {
             if !self.change(change).await {
@@ -162,7 +164,7 @@ impl Attendant {
         for _ in 0..MOST_CHANGES {
             let journal = self.journal();
             match decide(&journal, &look) {
-                Next::Rest => return,
+                Next::Nothing => return,
                 Next::Change(change) => {
                     if !self.change(change).await {
                         return;
@@ -206,7 +208,7 @@ impl Attendant {
                 log::info!(action = opening.kind.words(), hooks = hooks.join(",").as_str(); "the host's lifecycle: begun");
             }
             Change::Close(_, how) => log::info!("the host's lifecycle: ended: {how}"),
-            Change::Found(posture, _) => log::info!(posture:?; "the host's lifecycle: another posture"),
+            Change::Found(instance_state, _) => log::info!(instance_state:?; "the host's lifecycle: the instance state changed"),
             Change::Handled(id) => log::warn!(notice = id.as_str(); "EC2 takes this instance away"),
             Change::Announced(notices) => notices::tell(&self.journal().announced, notices),
             Change::ClockSet(by_ms) => log::warn!(milliseconds = *by_ms; "the clock was set"),
@@ -217,7 +219,7 @@ impl Attendant {
 
     /// Knows how the group is reached; the way of another configuration is not that of this one. False when there is none.
     async fn reach(&mut self) -> bool {
-        let setup = self.live.now();
+        let setup = self.setup_watch.now();
         if self.cloud.as_ref().is_some_and(|cloud| cloud.is_of(&setup)) {
             return true;
         }
@@ -254,7 +256,7 @@ impl Attendant {
     }
 
     fn tell(&mut self, problem: &str) {
-        self.told.tell(problem);
+        self.problem_log.tell(problem);
     }
 
     async fn ask(&self, event: Event) -> Result<(), AskError> {

@@ -17,7 +17,7 @@ pub(super) struct Announced {
     /// What is asked for rarely; `None` until it was answered.
     rare: Option<Vec<Notice>>,
     looks: u32,
-    told: bool,
+    problem_log: bool,
 }
 
 impl Announced {
@@ -46,7 +46,7 @@ impl Announced {
     /// An answer that is none announces nothing; it is told once.
     fn read<T>(&mut self, path: &str, answer: Result<Option<T>, String>) -> Option<T> {
         answer.unwrap_or_else(|problem| {
-            if !std::mem::replace(&mut self.told, true) {
+            if !std::mem::replace(&mut self.problem_log, true) {
                 log::warn!("the instance metadata service's {path} cannot be read: {problem}");
             }
             None

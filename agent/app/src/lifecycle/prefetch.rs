@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::lifecycle::Action;
-use hostler_core::machine::follow::Follow;
+use hostler_core::machine::release_decision::Follow;
 use hostler_core::machine::state::Group;
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::task::JoinHandle;
 
-use super::Attendant;
+use super::LifecycleController;
 use crate::engine::Handle;
 use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::sources::channel::{self, Look, LookError, LookForKeys};
+use crate::sources::channel::{self, LookForKeys, PollError, PollResult};
 use crate::work::stage::{NotStaged, stage};
 
 /// After a store that did not answer.
@@ -34,12 +34,12 @@ impl Drop for Prefetch {
     }
 }
 
-impl Attendant {
+impl LifecycleController {
     /// Pushes on; once it has ended or its time is over, what came of it in words.
     pub(super) async fn prefetched(&mut self, action: &Action) -> Option<String> {
         let known = self.prefetch.take().filter(|prefetch| prefetch.entry == action.entry);
         let mut prefetch = known.unwrap_or_else(|| {
-            let task = tokio::spawn(bring_all(self.live.now(), self.handle.clone()));
+            let task = tokio::spawn(bring_all(self.setup_watch.now(), self.handle.clone()));
             Prefetch { entry: action.entry, task }
         });
         if prefetch.task.is_finished() {
@@ -57,18 +57,18 @@ async fn bring_all(setup: Arc<Setup>, handle: Handle) -> String {
     let mut words = Vec::new();
     for group in &setup.settings.groups {
         if let Some(channel) = &group.channel {
-            words.push(format!("{} {}", group.key, bring(&setup, group, channel, &handle).await));
+            words.push(format!("{} {}", group.key, fetch_ahead(&setup, group, channel, &handle).await));
         }
     }
     if words.is_empty() { "no channel is configured".to_owned() } else { words.join(", ") }
 }
 
 /// Brings one group's release; what became of it in words.
-async fn bring(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, handle: &Handle) -> String {
+async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, handle: &Handle) -> String {
     let mut failures = 0;
     loop {
         let problem = match channel::look(setup, settings, channel, handle, None, LookForKeys::ForRelease).await {
-            Ok(Look::Release { sequence, follow: Follow::Deploy, request, .. }) => {
+            Ok(PollResult::Release { sequence, follow: Follow::Deploy, request, .. }) => {
                 let ground = {
                     let watched = handle.state();
                     let state = watched.borrow();
@@ -85,13 +85,13 @@ async fn bring(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, hand
                     Err(NotStaged::Later(problem)) => problem,
                 }
             }
-            Ok(Look::Empty) => return "has no release yet".to_owned(),
-            Ok(Look::Release { .. } | Look::Unchanged) => return "has nothing new".to_owned(),
-            Err(LookError::Refused(failure)) => {
+            Ok(PollResult::Empty) => return "has no release yet".to_owned(),
+            Ok(PollResult::Release { .. } | PollResult::Unchanged) => return "has nothing new".to_owned(),
+            Err(PollError::Refused(failure)) => {
                 log::error!(group:% = settings.key; "the channel is not followed: {}", failure.one_line());
                 return "does not follow its channel".to_owned();
             }
-            Err(LookError::Unread(failure)) => failure.one_line(),
+            Err(PollError::Unread(failure)) => failure.one_line(),
         };
         if failures == 0 {
             log::warn!(group:% = settings.key; "the release is not here yet: {problem}");

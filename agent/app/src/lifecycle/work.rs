@@ -5,17 +5,17 @@ use hostler_core::health::Colour;
 use hostler_core::ids::GroupKey;
 use hostler_core::lifecycle::{self, Action, ActionKind, Decided, Launched};
 use hostler_core::machine::Event;
-use hostler_core::machine::follow::Follow;
+use hostler_core::machine::release_decision::Follow;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::machine::stopping::{Stopping, stopping};
 use hostler_core::machine_events;
 use hostler_host::clock;
 
-use super::{Attendant, Setup};
+use super::{LifecycleController, Setup};
 use crate::health::check_count;
-use crate::sources::channel::{self, Look, LookForKeys};
+use crate::sources::channel::{self, LookForKeys, PollResult};
 
-impl Attendant {
+impl LifecycleController {
     /// Pushes on; the result once there is one.
     pub(super) async fn work(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
         match action.kind {
@@ -38,7 +38,7 @@ impl Attendant {
             Stopping::Ended(decided) => Some(decided),
             Stopping::Waiting => None,
             Stopping::Begin(groups) => {
-                let setup = self.live.now();
+                let setup = self.setup_watch.now();
                 for key in groups {
                     // The other scripts run whatever one of them did: there is no second time.
                     let policy = Policy { ignore_application_stop_failures: true, ..setup.settings.policy(&key) };
@@ -65,7 +65,7 @@ impl Attendant {
     }
 
     async fn launch(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
-        let setup = self.live.now();
+        let setup = self.setup_watch.now();
         let mut found = Vec::new();
         for group in &setup.settings.groups {
             found.push((group.key.clone(), self.launched(&setup, group).await));
@@ -82,15 +82,15 @@ impl Attendant {
         }
         let Some(channel) = &group.channel else { return self.healthy(setup, known) };
         let follow = match channel::look(setup, group, channel, &self.handle, None, LookForKeys::ForRelease).await {
-            Ok(Look::Release { follow: Follow::Deploy, request, .. }) => {
+            Ok(PollResult::Release { follow: Follow::Deploy, request, .. }) => {
                 let Ok(id) = clock::fresh_deployment_id() else { return Launched::Waiting };
                 if let Err(error) = self.ask(Event::Deploy { id, request }).await {
                     self.tell(&format!("{} is not deployed: {error}", group.key));
                 }
                 return Launched::Waiting;
             }
-            Ok(Look::Release { follow, .. }) => follow,
-            Ok(Look::Empty | Look::Unchanged) => return Launched::NoRelease,
+            Ok(PollResult::Release { follow, .. }) => follow,
+            Ok(PollResult::Empty | PollResult::Unchanged) => return Launched::NoRelease,
             Err(error) => {
                 self.tell(&format!("{channel} cannot be followed: {}", error.into_failure().one_line()));
                 return Launched::Waiting;
@@ -111,7 +111,7 @@ impl Attendant {
         };
         let (key, installed): (&GroupKey, _) = installed;
         let checks = check_count(setup, key, Some(installed));
-        match self.board.watch().borrow().get(&key.id()) {
+        match self.health_watch.watch().borrow().get(&key.id()) {
             Some(report) if report.colour == Colour::Red => Launched::Bad(report.causes.join("; ")),
             Some(report) if report.is_healthy() => Launched::Good,
             None if checks == 0 => Launched::Good,

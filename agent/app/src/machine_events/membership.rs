@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::engine::Handle;
 use crate::failure::Failure;
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use crate::stores::{self, AnyStore};
 
 /// Documents of one group that are read. Prevents: a store full of other things in this host's memory.
@@ -34,7 +34,7 @@ struct Read {
 }
 
 /// Tells the engine of the members, while there are scripts of Configure, until it is dropped.
-pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId) {
+pub async fn watch_members(mut setup_watch: SetupWatch, handle: Handle, instance: InstanceId) {
     let mut state = handle.state();
     let mut documents = BTreeMap::new();
     let mut failures = 0;
@@ -42,7 +42,7 @@ pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId)
         if state.wait_for(|state| state.machine_events.present.contains(&MachineEvent::Configure)).await.is_err() {
             return;
         }
-        let setup = live.now();
+        let setup = setup_watch.now();
         let wait_ms = match look_and_tell(&setup, &handle, &instance, &mut documents).await {
             Ok(Some(members)) => {
                 failures = 0;
@@ -62,7 +62,7 @@ pub async fn watch_members(mut live: Live, handle: Handle, instance: InstanceId)
         };
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
-            () = live.changed() => {}
+            () = setup_watch.changed() => {}
         }
     }
 }

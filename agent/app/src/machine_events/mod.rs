@@ -13,15 +13,15 @@ use hostler_core::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult, HookRun
 use hostler_core::ids::{DeploymentId, InstanceId};
 use hostler_core::machine::{Event, State};
 use hostler_core::machine_events::{Change, MachineEvent, Run, environment};
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_host::hooks::{self, Launcher};
 use hostler_host::remove_tree::remove_tree;
 use hostler_host::{atomic, clock, machine_scripts};
 
 use crate::engine::Handle;
 use crate::failure::chain;
-use crate::log_output::notable;
-use crate::setup::{Live, Setup};
+use crate::log_output::operator_event;
+use crate::setup::{Setup, SetupWatch};
 use crate::work::hook::locale_of_scripts;
 
 pub use membership::watch_members;
@@ -32,7 +32,7 @@ const KEPT_RUNS: u64 = 20;
 /// What runs the scripts.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    live: Live,
+    setup_watch: SetupWatch,
     handle: Handle,
     instance: InstanceId,
     launcher: Launcher,
@@ -61,8 +61,14 @@ pub async fn set_up(setup: &Setup, handle: &Handle) {
 
 impl Runner {
     /// With the means by which hooks are run.
-    pub fn new(live: Live, handle: Handle, instance: InstanceId, launcher: Launcher, program: PathBuf) -> Self {
-        Self { live, handle, instance, launcher, program }
+    pub fn new(
+        setup_watch: SetupWatch,
+        handle: Handle,
+        instance: InstanceId,
+        launcher: Launcher,
+        program: PathBuf,
+    ) -> Self {
+        Self { setup_watch, handle, instance, launcher, program }
     }
 
     /// Runs what there is to run, until it is dropped. Scripts that are running go on then.
@@ -85,10 +91,10 @@ impl Runner {
             }
             let changed = tokio::select! {
                 changed = state.changed() => changed,
-                () = self.live.changed() => {
+                () = self.setup_watch.changed() => {
                     let now = Arc::clone(&state.borrow());
                     self.note_present(&now).await;
-                    set_up(&self.live.now(), &self.handle).await;
+                    set_up(&self.setup_watch.now(), &self.handle).await;
                     Ok(())
                 }
             };
@@ -99,7 +105,7 @@ impl Runner {
     }
 
     async fn note_present(&self, state: &State) {
-        let found = present(&self.live.now());
+        let found = present(&self.setup_watch.now());
         if found != state.machine_events.present {
             self.change(Change::Present(found)).await;
         }
@@ -107,7 +113,7 @@ impl Runner {
 
     /// One step of a run. False when the agent is stopping.
     async fn push_on(&self, run: &Run) -> bool {
-        let setup = self.live.now();
+        let setup = self.setup_watch.now();
         let change = match run.script() {
             None => match begin(&setup, run) {
                 Ok(names) => {
@@ -206,7 +212,7 @@ impl Runner {
         } else {
             let log = setup.layout.machine_run(run.event, run.number).join("scripts.log");
             let output = if log.exists() { format!("; its output is in {}", log.display()) } else { String::new() };
-            notable!(Error, Notable::MachineEventFailed, event = run.event;
+            operator_event!(Error, OperatorEvent::MachineEventFailed, event = run.event;
                 "the machine event {} failed: {}{output}", run.event, ended.failures.join("; "));
         }
         forget_old(setup, &state);

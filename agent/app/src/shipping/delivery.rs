@@ -9,14 +9,14 @@ use hostler_aws::logs::{CloudWatchLogs, Put};
 use hostler_core::logs::answer::Rejected;
 use hostler_core::logs::lag::Totals;
 use hostler_core::logs::settings::GroupWish;
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
-use hostler_host::tail::{Outgoing, Tail, Ticket};
+use hostler_host::log_follow::{Outgoing, Tail, Ticket};
 use tokio::time::Instant;
 
 use super::Waits;
-use crate::log_output::notable;
+use crate::log_output::operator_event;
 
 /// Waits after failures.
 const BACKOFF: Backoff = Backoff { first_ms: 400, most_ms: 60_000 };
@@ -154,8 +154,8 @@ impl Delivery {
             log::info!("logs are shipped again");
         }
         if rejected.all() > 0 && self.rejecting.insert(ticket.clone()) {
-            notable!(
-                Warn, Notable::LogsLost,
+            operator_event!(
+                Warn, OperatorEvent::LogsLost,
                 too_old = rejected.too_old, expired = rejected.expired, too_new = rejected.too_new;
                 "CloudWatch Logs did not keep events: look at the clock and at the time format of their log"
             );

@@ -1,7 +1,7 @@
 //! Those who wait until what was there when they asked is shipped, while the shipping goes on.
 
 use hostler_host::clock;
-use hostler_host::tail::{Mark, Tail};
+use hostler_host::log_follow::{Mark, Tail};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

@@ -17,27 +17,32 @@ use tokio::time::MissedTickBehavior;
 
 use crate::engine::Handle;
 use crate::log_output::RecordFile;
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 
 /// An alarm that has no data for longer does not know what to say.
 const BETWEEN_HEALTH: Duration = Duration::from_secs(60);
 
 /// Writes a line for each deployment that ends, and for each group's health when its colour changes and every minute, as long
 /// as the configuration wants them, until it is dropped.
-pub async fn write_metrics(mut live: Live, instance: InstanceId, handle: Handle, mut health: watch::Receiver<Health>) {
+pub async fn write_metrics(
+    mut setup_watch: SetupWatch,
+    instance: InstanceId,
+    handle: Handle,
+    mut health: watch::Receiver<Health>,
+) {
     let mut file = None;
     let mut progress = handle.progress();
     let mut colours: BTreeMap<String, Colour> = BTreeMap::new();
     let mut minutes = tokio::time::interval(BETWEEN_HEALTH);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let setup = live.now();
+        let setup = setup_watch.now();
         let wanted = setup.settings.logs.as_ref().is_some_and(|logs| logs.metrics.is_some());
         if !wanted {
             file = None;
         }
         let lines = tokio::select! {
-            () = live.changed() => continue,
+            () = setup_watch.changed() => continue,
             piece = progress.recv() => match piece {
                 Ok(Progress::Finished { deployment, .. }) => {
                     let state = Arc::clone(&handle.state().borrow());

@@ -25,13 +25,13 @@ use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::settings::LogSettings;
 use hostler_core::machine::State;
 use hostler_host::clock;
-use hostler_host::tail::{Changes, Losses, Outgoing, Tail, Ticket};
+use hostler_host::log_follow::{Changes, Losses, Outgoing, Tail, Ticket};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use crate::tasks::{Restarts, caught};
 use delivery::{Delivery, Sent};
 use flush::Flushes;
@@ -53,7 +53,7 @@ enum Request {
 pub struct ShippingHandle {
     requests: mpsc::Sender<Request>,
     summary: watch::Receiver<LogsSummary>,
-    live: Live,
+    setup_watch: SetupWatch,
 }
 
 impl std::fmt::Debug for Request {
@@ -90,7 +90,7 @@ impl ShippingHandle {
 
     /// How long any shipping may be waited for.
     fn most(&self) -> Duration {
-        let seconds = self.live.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
+        let seconds = self.setup_watch.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
         Duration::from_secs(seconds)
     }
 }
@@ -118,11 +118,11 @@ impl Shipping {
     /// # Errors
     /// A usage failure for a source that cannot be followed, and when it is not known where AWS is.
     pub async fn start(
-        live: &Live,
+        setup_watch: &SetupWatch,
         instance: &InstanceId,
         mut state: watch::Receiver<Arc<State>>,
     ) -> Result<Option<Self>, Failure> {
-        let setup = live.now();
+        let setup = setup_watch.now();
         let Some(settings) = setup.settings.logs.clone() else { return Ok(None) };
         let delivery = Delivery::new(service(&setup).await?);
         let names = sources::host_names(instance);
@@ -135,7 +135,7 @@ impl Shipping {
         let (sender, requests) = mpsc::channel(8);
         let (shown, summary) = watch::channel(LogsSummary::default());
         let task = Task {
-            live: live.clone(),
+            setup_watch: setup_watch.clone(),
             setup,
             settings,
             names,
@@ -151,7 +151,7 @@ impl Shipping {
             lost_before: Losses::default(),
             shown,
         };
-        let handle = ShippingHandle { requests: sender, summary, live: live.clone() };
+        let handle = ShippingHandle { requests: sender, summary, setup_watch: setup_watch.clone() };
         Ok(Some(Self { handle, task: tokio::spawn(task.keep(tail)) }))
     }
 
@@ -182,7 +182,7 @@ async fn service(setup: &Setup) -> Result<CloudWatchLogs, Failure> {
 }
 
 struct Task {
-    live: Live,
+    setup_watch: SetupWatch,
     /// What is followed now; the one in force may be another.
     setup: Arc<Setup>,
     settings: LogSettings,
@@ -276,7 +276,7 @@ impl Task {
 
     /// The configuration in force, where it says something else about logs than what is followed.
     fn reloaded(&self) -> Option<(Arc<Setup>, LogSettings)> {
-        let setup = self.live.now();
+        let setup = self.setup_watch.now();
         let settings = setup.settings.logs.clone()?;
         let is_same = settings == self.settings
             && setup.settings.aws == self.setup.settings.aws
@@ -374,7 +374,7 @@ impl Task {
             },
             () = changed(self.changes.as_ref(), quiet_until) => {}
             () = self.wake.notified() => {}
-            () = self.live.changed() => {}
+            () = self.setup_watch.changed() => {}
             () = sleep_until(until) => {}
             Some(request) = self.requests.recv() => match request {
                 // One that does not wait for the answer any more.

@@ -10,8 +10,8 @@ use hostler_core::logs::awslogs;
 use hostler_core::logs::placeholders::Names;
 use hostler_core::logs::settings::{FileSettings, LogSettings, Target};
 use hostler_core::machine::State;
+use hostler_host::log_follow::{FileSource, JournalSource, Redaction, Tail};
 use hostler_host::secret_files::SecretFiles;
-use hostler_host::tail::{FileSource, JournalSource, Redaction, Tail};
 use hostler_host::{clock, regular};
 use jiff::tz::TimeZone;
 use tokio::sync::Notify;
@@ -125,7 +125,7 @@ fn follow_group(
     target: &Target,
     names: &Names,
     key: &hostler_core::ids::GroupKey,
-) -> Result<(), hostler_host::tail::BadSource> {
+) -> Result<(), hostler_host::log_follow::BadSource> {
     const LOGS: &str = "*/logs/scripts.log";
     let pattern = setup.layout.group(key).join(LOGS);
     let mut file = FileSettings::new(&pattern.display().to_string(), target.clone());

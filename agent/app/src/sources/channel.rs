@@ -5,10 +5,10 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
-use hostler_core::machine::follow::{Follow, follow_accepted};
+use hostler_core::machine::release_decision::{Follow, follow_accepted};
 use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
 use hostler_core::machine::{Event, admit};
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_core::release::{self, Acceptance, Document, Highest, RevisionSource, SigningPolicy, Terms, Trust};
 use hostler_core::retry::{Backoff, jittered_ms};
 use hostler_core::store::{ETag, GetOutcome, Location, S3Location, Store as _, release_key};
@@ -17,17 +17,17 @@ use tokio::sync::Notify;
 
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
-use crate::log_output::notable;
-use crate::setup::{Live, Setup};
+use crate::log_output::operator_event;
+use crate::setup::{Setup, SetupWatch};
 use crate::sources::channel_status::Channels;
-use crate::sources::rest::rest;
+use crate::sources::idle::sleep_idle;
 use crate::sources::wake_up;
 use crate::stores::AnyStore;
 use crate::{signatures, stores};
 
 /// What a look at the channel found.
 #[derive(Debug)]
-pub enum Look {
+pub enum PollResult {
     /// Nothing has been released.
     Empty,
     /// The document is the one that was seen last time.
@@ -47,14 +47,14 @@ pub enum Look {
 
 /// Why a look led to nothing.
 #[derive(Debug)]
-pub enum LookError {
+pub enum PollError {
     /// The channel could not be read; it may be another time.
     Unread(Failure),
     /// What it says must not be followed.
     Refused(Failure),
 }
 
-impl LookError {
+impl PollError {
     /// The failure, whichever it is.
     pub fn into_failure(self) -> Failure {
         match self {
@@ -83,8 +83,8 @@ pub async fn look(
     handle: &Handle,
     known: Option<&ETag>,
     look_for: LookForKeys,
-) -> Result<Look, LookError> {
-    let unread = LookError::Unread;
+) -> Result<PollResult, PollError> {
+    let unread = PollError::Unread;
     let store = setup.stores.open(channel).map_err(unread)?;
     let key = release_key(&group.key);
     let at_most = release::stored_bytes(&setup.limits);
@@ -95,12 +95,12 @@ pub async fn look(
             if look_for == LookForKeys::Always {
                 accepted_keys(setup, &store, group, handle).await?;
             }
-            return Ok(if matches!(found, GetOutcome::NotFound) { Look::Empty } else { Look::Unchanged });
+            return Ok(if matches!(found, GetOutcome::NotFound) { PollResult::Empty } else { PollResult::Unchanged });
         }
     };
     let policy = accepted_keys(setup, &store, group, handle).await?;
     let (document, trust) =
-        signatures::open(&bytes, &store.location(&key), &setup.limits, policy.as_ref()).map_err(LookError::Refused)?;
+        signatures::open(&bytes, &store.location(&key), &setup.limits, policy.as_ref()).map_err(PollError::Refused)?;
     let state = handle.state().borrow().clone();
     let known_group = state.groups.get(&group.key.id());
     let name = store.name();
@@ -115,7 +115,7 @@ pub async fn look(
         now: clock::now(),
     };
     let accepted = release::accept(&document, &terms)
-        .map_err(|e| LookError::Refused(Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e))))?;
+        .map_err(|e| PollError::Refused(Failure::new(ExitCode::VerificationFailed, anyhow::Error::new(e))))?;
     let sequence = document.release.sequence;
     let is = match accepted {
         Acceptance::New(highest) => highest,
@@ -126,7 +126,7 @@ pub async fn look(
     };
     let request = request(&group.key, group.policy.clone(), channel, (&document, is), trust);
     let follow = follow_accepted(known_group, accepted, sequence);
-    Ok(Look::Release { sequence, follow, request: Box::new(request), etag })
+    Ok(PollResult::Release { sequence, follow, request: Box::new(request), etag })
 }
 
 /// The key policy that counts now. A newer one is in the ledger before anything is followed that only its keys stand for.
@@ -135,12 +135,12 @@ async fn accepted_keys(
     store: &AnyStore,
     group: &GroupSettings,
     handle: &Handle,
-) -> Result<Option<SigningPolicy>, LookError> {
+) -> Result<Option<SigningPolicy>, PollError> {
     let state = handle.state().borrow().clone();
-    let keys = signatures::channel_keys(setup, store, &group.key, &state).await.map_err(LookError::Unread)?;
+    let keys = signatures::channel_keys(setup, store, &group.key, &state).await.map_err(PollError::Unread)?;
     if let Some(accepted) = keys.accepted {
         let accepted = Event::KeysAccepted { key: group.key.clone(), keys: Box::new(accepted) };
-        handle.ask(accepted).await.map_err(|e| LookError::Unread(e.into()))?;
+        handle.ask(accepted).await.map_err(|e| PollError::Unread(e.into()))?;
     }
     Ok(keys.policy)
 }
@@ -201,19 +201,19 @@ const LOOKS_PER_KEYS: u32 = 10;
 
 /// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed. A look
 /// that finds nothing new changes nothing on this host.
-pub async fn watch(live: Live, group: GroupSettings, channel: String, handle: Handle, channels: Channels) {
+pub async fn watch(setup_watch: SetupWatch, group: GroupSettings, channel: String, handle: Handle, channels: Channels) {
     let changed = Notify::new();
-    let polls = poll(&live, &group, &channel, &handle, &channels, &changed);
+    let polls = poll(&setup_watch, &group, &channel, &handle, &channels, &changed);
     match &group.wake_up_queue {
         None => polls.await,
         Some(url) => {
-            tokio::join!(polls, wake_up::listen(live.clone(), &group.key, url, &changed));
+            tokio::join!(polls, wake_up::listen(setup_watch.clone(), &group.key, url, &changed));
         }
     }
 }
 
 async fn poll(
-    live: &Live,
+    setup_watch: &SetupWatch,
     group: &GroupSettings,
     channel: &str,
     handle: &Handle,
@@ -225,7 +225,7 @@ async fn poll(
     let mut last_problem: Option<String> = None;
     let mut failures = 0;
     let mut looks_since_keys = LOOKS_PER_KEYS;
-    if live.now().settings.signatures.channel.is_none() {
+    if setup_watch.now().settings.signatures.channel.is_none() {
         log::warn!(
             hostler_event = "unsigned", group:% = group.key, channel;
             "releases are followed unsigned: no keys are configured"
@@ -240,7 +240,7 @@ async fn poll(
             false => LookForKeys::ForRelease,
         };
         looks_since_keys = looks_since_keys.saturating_add(1);
-        match look(&live.now(), group, channel, handle, known.as_ref(), look_for).await {
+        match look(&setup_watch.now(), group, channel, handle, known.as_ref(), look_for).await {
             Ok(found) => {
                 failures = 0;
                 if look_for == LookForKeys::Always {
@@ -254,7 +254,7 @@ async fn poll(
             }
             Err(error) => {
                 failures += 1;
-                let refused = matches!(error, LookError::Refused(_));
+                let refused = matches!(error, PollError::Refused(_));
                 let problem = error.into_failure().one_line();
                 channels.note(&group.key, Some(&problem));
                 // Once for each problem: a channel that is away for a night must not fill the log.
@@ -266,7 +266,7 @@ async fn poll(
         }
         let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
         tokio::select! {
-            () = rest(handle, pause) => {}
+            () = sleep_idle(handle, pause) => {}
             () = changed.notified() => {}
         }
     }
@@ -283,7 +283,7 @@ fn without_request_id(problem: &str) -> &str {
 
 fn tell(key: &GroupKey, channel: &str, refused: bool, problem: &str) {
     if refused {
-        notable!(Error, Notable::ChannelRefused, group = key, channel = channel; "the channel is not followed: {problem}");
+        operator_event!(Error, OperatorEvent::ChannelRefused, group = key, channel = channel; "the channel is not followed: {problem}");
     } else {
         log::warn!(hostler_event = "channel-unreadable", group:% = key, channel; "the channel is not followed: {problem}");
     }
@@ -305,27 +305,29 @@ fn wait_ms(poll_seconds: u64, failures: u32, random: u64) -> u64 {
 
 /// Acts on what was found; the ETag is kept only when nothing is left to do about the document, so that it is read
 /// again until then.
-async fn take(handle: &Handle, key: &GroupKey, found: Look, known: Option<ETag>) -> Option<ETag> {
+async fn take(handle: &Handle, key: &GroupKey, found: PollResult, known: Option<ETag>) -> Option<ETag> {
     match found {
-        Look::Empty => None,
-        Look::Unchanged => known,
+        PollResult::Empty => None,
+        PollResult::Unchanged => known,
         // The log of the lifecycle, or that of the scripts of Setup, says why, once.
-        Look::Release { follow: Follow::Deploy, .. } if admit(&handle.state().borrow(), Creator::Channel).is_err() => {
+        PollResult::Release { follow: Follow::Deploy, .. }
+            if admit(&handle.state().borrow(), Creator::Channel).is_err() =>
+        {
             None
         }
-        Look::Release { sequence, follow: Follow::Deploy, request, .. } => {
+        PollResult::Release { sequence, follow: Follow::Deploy, request, .. } => {
             log::info!(group:% = key, sequence; "release {sequence} is followed ({})", request.trust);
             if let Err(error) = deploy(handle, *request).await {
                 log::warn!(group:% = key, sequence; "the release is not deployed: {error}");
             }
             None
         }
-        Look::Release { follow: Follow::Busy, request, .. } => {
+        PollResult::Release { follow: Follow::Busy, request, .. } => {
             stand_for_active(handle, *request).await;
             None
         }
-        Look::Release { follow: Follow::Held(_) | Follow::Failed, .. } => None,
-        Look::Release { follow: Follow::UpToDate | Follow::ByHand(_), etag, .. } => Some(etag),
+        PollResult::Release { follow: Follow::Held(_) | Follow::Failed, .. } => None,
+        PollResult::Release { follow: Follow::UpToDate | Follow::ByHand(_), etag, .. } => Some(etag),
     }
 }
 

@@ -29,9 +29,9 @@ impl Channels {
             key: group.key.clone(),
             channel: channel.to_owned(),
             poll_seconds: group.poll_seconds,
-            last_look_ms: None,
+            last_poll_ms: None,
             last_success_ms: None,
-            looks: 0,
+            polls: 0,
             errors: 0,
             error: None,
         };
@@ -48,8 +48,8 @@ impl Channels {
         let now = clock::now_ms();
         self.locked(|looks| {
             let Some(status) = looks.get_mut(&key.id()) else { return };
-            status.looks += 1;
-            status.last_look_ms = Some(now);
+            status.polls += 1;
+            status.last_poll_ms = Some(now);
             status.error = error.map(str::to_owned);
             match error {
                 None => status.last_success_ms = Some(now),

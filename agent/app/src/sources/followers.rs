@@ -6,7 +6,7 @@ use hostler_core::config::settings::GroupSettings;
 use tokio::task::JoinHandle;
 
 use crate::engine::Handle;
-use crate::setup::Live;
+use crate::setup::SetupWatch;
 use crate::sources::channel;
 use crate::sources::channel_status::Channels;
 use crate::tasks::kept;
@@ -14,7 +14,7 @@ use crate::tasks::kept;
 /// A task for each channel. All end when this is dropped.
 #[derive(Debug)]
 pub struct Followers {
-    live: Live,
+    setup_watch: SetupWatch,
     handle: Handle,
     channels: Channels,
     tasks: BTreeMap<String, (GroupSettings, JoinHandle<()>)>,
@@ -22,8 +22,8 @@ pub struct Followers {
 
 impl Followers {
     /// Nothing is followed yet.
-    pub fn new(live: Live, handle: Handle, channels: Channels) -> Self {
-        Self { live, handle, channels, tasks: BTreeMap::new() }
+    pub fn new(setup_watch: SetupWatch, handle: Handle, channels: Channels) -> Self {
+        Self { setup_watch, handle, channels, tasks: BTreeMap::new() }
     }
 
     /// Follows the channels of these groups and no others. A group that is followed as it is goes on undisturbed.
@@ -40,10 +40,11 @@ impl Followers {
                 continue;
             }
             self.channels.begin(group, &channel);
-            let (live, handle, channels) = (self.live.clone(), self.handle.clone(), self.channels.clone());
+            let (setup_watch, handle, channels) =
+                (self.setup_watch.clone(), self.handle.clone(), self.channels.clone());
             let followed = group.clone();
             let watch = move || {
-                channel::watch(live.clone(), followed.clone(), channel.clone(), handle.clone(), channels.clone())
+                channel::watch(setup_watch.clone(), followed.clone(), channel.clone(), handle.clone(), channels.clone())
             };
             self.tasks.insert(group.key.id(), (group.clone(), tokio::spawn(kept("channel", watch))));
         }

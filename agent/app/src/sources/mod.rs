@@ -4,5 +4,5 @@ pub mod channel;
 pub mod channel_status;
 pub mod codedeploy;
 pub mod followers;
-mod rest;
+mod idle;
 pub mod wake_up;

@@ -9,7 +9,7 @@ use hostler_core::ids::GroupKey;
 use hostler_core::wake_up::is_about_release;
 use tokio::sync::Notify;
 
-use crate::setup::Live;
+use crate::setup::SetupWatch;
 use crate::stores::Stores;
 
 /// The first pause after a failure; it doubles.
@@ -19,20 +19,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Listens for as long as the channel is followed, by the way to AWS that is in force. What goes wrong is logged once and
 /// tried again.
-pub async fn listen(mut live: Live, group: &GroupKey, url: &str, changed: &Notify) {
+pub async fn listen(mut setup_watch: SetupWatch, group: &GroupKey, url: &str, changed: &Notify) {
     loop {
-        let setup = live.now();
+        let setup = setup_watch.now();
         tokio::select! {
             () = rounds(&setup.stores, group, url, changed) => {}
-            () = replaced(&mut live, &setup.stores) => {}
+            () = replaced(&mut setup_watch, &setup.stores) => {}
         }
     }
 }
 
 /// Waits until a reload has brought another way to AWS.
-async fn replaced(live: &mut Live, stores: &Arc<Stores>) {
-    while Arc::ptr_eq(&live.now().stores, stores) {
-        live.changed().await;
+async fn replaced(setup_watch: &mut SetupWatch, stores: &Arc<Stores>) {
+    while Arc::ptr_eq(&setup_watch.now().stores, stores) {
+        setup_watch.changed().await;
     }
 }
 

@@ -22,7 +22,7 @@ use hostler_host::layout::Layout;
 use hostler_host::perms::passage;
 
 use crate::cli::{CodeDeployLocal, FileExists, Shared};
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::log_output::also_as_the_agent;
@@ -75,11 +75,11 @@ fn begin(arguments: CodeDeployLocal) -> Outcome {
         return Err(Failure::say(ExitCode::Usage, message).hint("name one with --agent-configuration-file"));
     }
     let setup = Arc::new(setup(&arguments.root, &arguments.agent_configuration_file, Some(here))?);
-    let drop_in = setup.drop_in.clone().context("a fault in hostler: no configuration of the agent")?;
-    exposure::refuse_exposed(&setup, &drop_in)?;
-    also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), NAME);
+    let compat = setup.codedeploy_compat.clone().context("a fault in hostler: no configuration of the agent")?;
+    exposure::refuse_exposed(&setup, &compat)?;
+    also_as_the_agent(&setup.layout.beneath_root(&compat.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
-    super::block_on(deploy(setup, drop_in, specification, events))
+    super::block_on(deploy(setup, compat, specification, events))
 }
 
 /// Settles what a power loss left of a local deployment's Install, and says what was done. The deployments are found that
@@ -160,7 +160,7 @@ fn specification(arguments: CodeDeployLocal, location: RevisionLocation) -> Resu
         group: GroupKey {
             application: arguments.application_name,
             group: arguments.deployment_group_name,
-            service_id: Some(arguments.deployment_group),
+            codedeploy_group_id: Some(arguments.deployment_group),
         },
         revision: beneath_no_root(location, &arguments.root)?,
         github_token: None,
@@ -189,7 +189,7 @@ fn beneath_no_root(location: RevisionLocation, root: &Path) -> Result<RevisionLo
 
 async fn deploy(
     setup: Arc<Setup>,
-    drop_in: Arc<DropIn>,
+    compat: Arc<CodeDeployCompat>,
     specification: Specification,
     events: Vec<LifecycleEvent>,
 ) -> Outcome {
@@ -199,10 +199,10 @@ async fn deploy(
     let mut session = open_when_free(&setup).await?;
     let mut failed = None;
     for event in events.iter().copied() {
-        let mut report = carry_out(&setup, &drop_in, &session, event, &specification).await?;
+        let mut report = carry_out(&setup, &compat, &session, event, &specification).await?;
         if event == LifecycleEvent::DownloadBundle && report.status == CommandStatus::Succeeded {
             let known = session.handle.state().borrow().clone();
-            report = own_events_are_there(&setup, &drop_in, &known, &events, &specification).err().unwrap_or(report);
+            report = own_events_are_there(&setup, &compat, &known, &events, &specification).err().unwrap_or(report);
         }
         if report.status == CommandStatus::Failed {
             log::info!("{event} failed: {}", words(&report));
@@ -242,13 +242,13 @@ async fn open_when_free(setup: &Arc<Setup>) -> Result<Session, Failure> {
 /// do not exist; that is known as soon as the bundle is unpacked.
 fn own_events_are_there(
     setup: &Setup,
-    drop_in: &DropIn,
+    compat: &CodeDeployCompat,
     known: &State,
     events: &[LifecycleEvent],
     specification: &Specification,
 ) -> Result<(), Report> {
     for event in events.iter().filter(|event| matches!(event, LifecycleEvent::Custom(_))) {
-        let order = order(setup, drop_in, known, event.name(), Some(*event), specification.clone());
+        let order = order(setup, compat, known, event.name(), Some(*event), specification.clone());
         match order {
             Ok(order) if !order.is_noop() => scripts_are_there(setup, event, &order)?,
             Ok(_) => return Err(Report::failed(&format!("the appspec has no hooks for {event}"))),
@@ -271,14 +271,14 @@ fn scripts_are_there(setup: &Setup, event: &LifecycleEvent, order: &Order) -> Re
 /// One event: what the service would command, acknowledge and hear, without the service.
 async fn carry_out(
     setup: &Arc<Setup>,
-    drop_in: &Arc<DropIn>,
+    compat: &Arc<CodeDeployCompat>,
     session: &Session,
     event: LifecycleEvent,
     specification: &Specification,
 ) -> Result<Report, Failure> {
     let mut state = session.handle.state();
     let known = state.borrow().clone();
-    let order = order(setup, drop_in, &known, event.name(), Some(event), specification.clone());
+    let order = order(setup, compat, &known, event.name(), Some(event), specification.clone());
     let ours = |order: Order| Order { request: Request { asked_by: NAME.to_owned(), ..order.request }, ..order };
     let order = order.map(ours).map(Box::new).map_err(|problem| Report::failed(&problem));
     let identifier = identifier(&specification.deployment, event);

@@ -13,16 +13,16 @@ use hostler_core::store::Location;
 use hostler_host::{regular, users};
 
 use crate::cli::{DeployArgs, Shared};
-use crate::door::Ask;
+use crate::control::ControlRequest;
 use crate::failure::{Failure, Outcome};
-use crate::requests::DeployWish;
+use crate::requests::DeployRequest;
 use crate::requests::deploy_request;
 use crate::setup::{Setup, existing};
 use crate::stores;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::for_asking(shared)?);
-    let wish = DeployWish {
+    let wish = DeployRequest {
         key: group(&setup, shared)?,
         source: source(&super::given::place(arguments.what)?)?,
         file_exists_behavior: arguments.file_exists_behavior.map(Into::into),
@@ -35,7 +35,8 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     super::block_on(async {
         let policy = wish.policy(setup.settings.policy(&wish.key));
         let request = deploy_request(&setup, wish.clone(), policy, users::describe(users::own_uid()))?;
-        super::deploy_by(&setup, Ask::Deploy(wish), |id| Event::Deploy { id, request: Box::new(request) }).await
+        super::deploy_by(&setup, ControlRequest::Deploy(wish), |id| Event::Deploy { id, request: Box::new(request) })
+            .await
     })
 }
 

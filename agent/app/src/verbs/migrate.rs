@@ -20,14 +20,14 @@ use hostler_host::{archive, codedeploy_agent, install};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
 use crate::sources::codedeploy::{TRACKING_AGE, other_agent};
 use crate::work::bundle::read_appspec;
-use crate::work::service_files;
+use crate::work::codedeploy_records;
 
 /// So many unsafe ways of a group are named for people.
 const NAMED_WAYS: usize = 10;
@@ -127,16 +127,16 @@ impl Findings {
 
 pub fn run(shared: &Shared, arguments: &MigrateArgs) -> Outcome {
     let setup = Arc::new(Setup::adjusted(shared, |settings| settings.codedeploy.enabled = true)?);
-    let Some(drop_in) = setup.drop_in.clone() else {
+    let Some(compat) = setup.codedeploy_compat.clone() else {
         return Err(Failure::say(ExitCode::Failed, "a fault in hostler: no configuration of the CodeDeploy agent"));
     };
-    let mut findings = look(&setup, &drop_in)?;
+    let mut findings = look(&setup, &compat)?;
     if arguments.apply {
         if findings.running.is_some() && !findings.unfinished_commands.is_empty() {
             let message = "the CodeDeploy agent carries out a command of a deployment; nothing was changed";
             return Err(Failure::say(ExitCode::Refused, message).hint("wait for the deployment's end, and ask again"));
         }
-        if let Err(failure) = apply::apply(&setup, &drop_in, &mut findings) {
+        if let Err(failure) = apply::apply(&setup, &compat, &mut findings) {
             if !findings.done.is_empty() {
                 show(&setup, &findings)?;
             }
@@ -156,21 +156,21 @@ fn show(setup: &Setup, findings: &Findings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
+fn look(setup: &Setup, compat: &CodeDeployCompat) -> Result<Findings, Failure> {
     let agent_config = setup.layout.beneath_root(&setup.settings.codedeploy.agent_config);
-    let tracking = setup.layout.codedeploy(&drop_in.agent.ongoing_deployment_tracking);
+    let tracking = setup.layout.codedeploy(&compat.agent.ongoing_deployment_tracking);
     Ok(Findings {
         version: 1,
         agent_config_exists: agent_config.exists(),
         agent_config,
-        keys_without_effect: drop_in.agent.without_effect.clone(),
-        on_premises: drop_in.on_premises.as_ref().map(|host| host.host_identifier.clone()),
-        running: other_agent(setup, drop_in).map(|agent| agent.pid),
+        keys_without_effect: compat.agent.without_effect.clone(),
+        on_premises: compat.on_premises.as_ref().map(|host| host.host_identifier.clone()),
+        running: other_agent(setup, compat).map(|agent| agent.pid),
         started_by: apply::starts_the_agent(setup),
         unfinished_commands: codedeploy_agent::interrupted_commands(&tracking, TRACKING_AGE)?,
         groups: groups(setup)?,
-        directories: exposure::exposed(setup, drop_in)?.iter().map(DirectoryFound::of).collect(),
-        files: exposure::exposed_files(setup, drop_in).iter().map(FileFound::of).collect(),
+        directories: exposure::exposed(setup, compat)?.iter().map(DirectoryFound::of).collect(),
+        files: exposure::exposed_files(setup, compat).iter().map(FileFound::of).collect(),
         mended: Vec::new(),
         writes: setup.layout.root().join("etc/hostler/config.d/50-codedeploy.yaml"),
         done: Vec::new(),
@@ -181,12 +181,12 @@ fn look(setup: &Setup, drop_in: &DropIn) -> Result<Findings, Failure> {
 fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
     let say = |problem| Failure::say(ExitCode::Failed, problem);
     let mut found = Vec::new();
-    for (id, deployment) in service_files::groups(setup).map_err(say)? {
+    for (id, deployment) in codedeploy_records::groups(setup).map_err(say)? {
         let Ok(service_id) = id.parse::<DeploymentGroupId>() else { continue };
         // Where its directory is does not depend on names.
-        let key = GroupKey { service_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
+        let key = GroupKey { codedeploy_group_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
         let archive = setup.layout.deployment(&key, &deployment).archive();
-        let last = service_files::last_install(setup, &key, ours(setup, &key, &deployment)).map_err(say)?;
+        let last = codedeploy_records::last_install(setup, &key, ours(setup, &key, &deployment)).map_err(say)?;
         let ours = last.as_ref().is_some_and(|last| last.ours);
         let journal = setup.layout.deployment(&key, &deployment).journal();
         let places = if ours { install::installed_places(&journal)? } else { LastPlaces::Unknown };

@@ -38,8 +38,8 @@ use hostler_host::perms::passage;
 use tokio::time::Instant;
 
 use crate::cli::{Cli, Verb};
-use crate::door::Ask;
-use crate::door::client::Client;
+use crate::control::ControlRequest;
+use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::interrupted::{Found, Interrupts};
 use crate::session::Session;
@@ -96,14 +96,14 @@ pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
 }
 
 /// How long a verb waits for a daemon that is just starting or stopping.
-const DOOR_PATIENCE: Duration = Duration::from_secs(10);
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who has the state: a daemon that answers, or from now on this process.
-pub enum Way {
+pub enum EngineAccess {
     /// The daemon.
-    Door(Client),
+    Remote(Client),
     /// This process holds the lock.
-    Here(Session),
+    Local(Session),
 }
 
 /// With daemons that are starting or stopping.
@@ -112,7 +112,7 @@ pub struct Patience(Instant);
 impl Patience {
     /// From now on.
     pub fn new() -> Self {
-        Self(Instant::now() + DOOR_PATIENCE)
+        Self(Instant::now() + CONTROL_TIMEOUT)
     }
 
     /// Waits a moment after a failure that says that somebody else has the state for now.
@@ -131,32 +131,32 @@ impl Patience {
 /// Finds the way to the state. A daemon that holds the lock and does not answer yet is waited for.
 ///
 /// # Errors
-/// Lock held when somebody has the state and does not open the door in time.
-pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<Way, Failure> {
+/// Lock held when somebody has the state and does not open the control socket in time.
+pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<EngineAccess, Failure> {
     loop {
         if let Some(client) = Client::connect(setup).await {
-            return Ok(Way::Door(client));
+            return Ok(EngineAccess::Remote(client));
         }
         match Session::open(setup).await {
-            Ok(session) => return Ok(Way::Here(session)),
+            Ok(session) => return Ok(EngineAccess::Local(session)),
             Err(failure) => patience.after(failure).await?,
         }
     }
 }
 
-/// Has a deployment done through the door, or here, and shows it to its end.
+/// Has a deployment done through the control socket, or here, and shows it to its end.
 ///
 /// # Errors
 /// When it is refused or cannot be shown to its end.
-pub async fn deploy_by(setup: &Arc<Setup>, ask: Ask, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
+pub async fn deploy_by(setup: &Arc<Setup>, ask: ControlRequest, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
     let patience = Patience::new();
     let session = loop {
         match way(setup, &patience).await? {
-            Way::Door(mut client) => match client.deploy(ask.clone()).await {
+            EngineAccess::Remote(mut client) => match client.deploy(ask.clone()).await {
                 Ok(deployment) => return follow(client, deployment, setup.json).await,
                 Err(failure) => patience.after(failure).await?,
             },
-            Way::Here(session) => break session,
+            EngineAccess::Local(session) => break session,
         }
     };
     session.during(setup.json, async |session| deploy_here(setup, session, ask.group(), event).await).await

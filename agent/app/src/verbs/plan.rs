@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use hostler_aws::store_s3::Landing;
+use hostler_aws::store_s3::DownloadTarget;
 use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::spec::EventHooks;
@@ -181,9 +181,9 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
 /// A bundle from the network, in a file without a name.
 fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Failure> {
     let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
-    let landing = Landing { file: file.as_fd(), note: None };
+    let target = DownloadTarget { file: file.as_fd(), note: None };
     super::block_on(async {
-        object.download(landing, None, &setup.stores.downloads).await.map_err(stores::failure)?;
+        object.download(target, None, &setup.stores.downloads).await.map_err(stores::failure)?;
         Ok(ExitCode::Ok)
     })?;
     Ok(file)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hostler_core::codes::ExitCode;
 
 use crate::cli::Shared;
-use crate::door::Ask;
-use crate::door::client::Client;
+use crate::control::ControlRequest;
+use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::setup::Setup;
 
@@ -17,6 +17,6 @@ pub fn run(shared: &Shared) -> Outcome {
         let Some(mut client) = Client::connect(&setup).await else {
             return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state"));
         };
-        client.command(Ask::Reload).await
+        client.command(ControlRequest::Reload).await
     })
 }

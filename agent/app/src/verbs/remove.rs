@@ -6,7 +6,7 @@ use hostler_core::machine::Event;
 use hostler_host::users;
 
 use crate::cli::{RemoveArgs, Shared};
-use crate::door::Ask;
+use crate::control::ControlRequest;
 use crate::failure::Outcome;
 use crate::requests::removal_policy;
 use crate::setup::Setup;
@@ -18,7 +18,7 @@ pub fn run(shared: &Shared, arguments: &RemoveArgs) -> Outcome {
     super::block_on(async {
         let policy = Box::new(removal_policy(&setup.settings, &key, ignore_application_stop_failures));
         let asked_by = users::describe(users::own_uid());
-        let ask = Ask::Remove { key: key.clone(), ignore_application_stop_failures };
+        let ask = ControlRequest::Remove { key: key.clone(), ignore_application_stop_failures };
         super::deploy_by(&setup, ask, |id| Event::Remove { id, key, asked_by, policy }).await
     })
 }

@@ -7,12 +7,12 @@ use hostler_core::machine::Event;
 use hostler_host::users;
 
 use crate::cli::Shared;
-use crate::door::Ask;
+use crate::control::ControlRequest;
 use crate::engine::AskError;
 use crate::failure::{Failure, Outcome};
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::verbs::{Patience, Way};
+use crate::verbs::{EngineAccess, Patience};
 
 pub fn run(shared: &Shared) -> Outcome {
     let setup = Arc::new(Setup::for_asking(shared)?);
@@ -21,11 +21,13 @@ pub fn run(shared: &Shared) -> Outcome {
         let patience = Patience::new();
         let session = loop {
             match super::way(&setup, &patience).await? {
-                Way::Door(mut client) => match client.command(Ask::Resume { key: key.clone() }).await {
-                    Err(failure) => patience.after(failure).await?,
-                    done => return done,
-                },
-                Way::Here(session) => break session,
+                EngineAccess::Remote(mut client) => {
+                    match client.command(ControlRequest::Resume { key: key.clone() }).await {
+                        Err(failure) => patience.after(failure).await?,
+                        done => return done,
+                    }
+                }
+                EngineAccess::Local(session) => break session,
             }
         };
         let asked_by = users::describe(users::own_uid());

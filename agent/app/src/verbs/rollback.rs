@@ -6,7 +6,7 @@ use hostler_core::machine::Event;
 use hostler_host::users;
 
 use crate::cli::{RollbackArgs, Shared};
-use crate::door::Ask;
+use crate::control::ControlRequest;
 use crate::failure::Outcome;
 use crate::setup::Setup;
 
@@ -16,7 +16,7 @@ pub fn run(shared: &Shared, arguments: RollbackArgs) -> Outcome {
     super::block_on(async {
         let policy = Box::new(setup.settings.policy(&key));
         let asked_by = users::describe(users::own_uid());
-        let (to, ask) = (arguments.to.clone(), Ask::Rollback { key: key.clone(), to: arguments.to });
+        let (to, ask) = (arguments.to.clone(), ControlRequest::Rollback { key: key.clone(), to: arguments.to });
         super::deploy_by(&setup, ask, |id| Event::Rollback { id, key, to, asked_by, policy }).await
     })
 }

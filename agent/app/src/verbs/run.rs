@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::{DeploymentId, GroupKey};
-use hostler_core::machine::follow::Follow;
+use hostler_core::machine::release_decision::Follow;
 use hostler_core::machine::{Event, again_at_ms};
 use hostler_core::status::Status;
 
@@ -16,8 +16,8 @@ use crate::interrupted::Found;
 use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::sources::channel::{Look, LookError, LookForKeys, look};
-use crate::verbs::{Patience, Way};
+use crate::sources::channel::{LookForKeys, PollError, PollResult, look};
+use crate::verbs::{EngineAccess, Patience};
 use crate::work::recover::settle_all;
 
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
@@ -49,8 +49,8 @@ fn read_setup(shared: &Shared, arguments: &RunArgs) -> Result<Setup, Failure> {
 async fn once(setup: Arc<Setup>) -> Outcome {
     let patience = Patience::new();
     match super::way(&setup, &patience).await? {
-        Way::Here(session) => session.during(setup.json, async |session| pass(&setup, session).await).await,
-        Way::Door(mut client) => Err(beside(&client.status().await?)),
+        EngineAccess::Local(session) => session.during(setup.json, async |session| pass(&setup, session).await).await,
+        EngineAccess::Remote(mut client) => Err(beside(&client.status().await?)),
     }
 }
 
@@ -111,17 +111,17 @@ fn waits_to_be_undone(session: &Session, key: &GroupKey) -> bool {
 /// Does what one channel says, now.
 async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
     let looked = look(setup, group, channel, &session.handle, None, LookForKeys::Always).await;
-    match looked.map_err(LookError::into_failure)? {
-        Look::Empty => {
+    match looked.map_err(PollError::into_failure)? {
+        PollResult::Empty => {
             let message = format!("{channel} holds no release for {}", group.key);
             Err(Failure::say(ExitCode::NotFound, message)
                 .hint("publish one: hostler release STORE --application A --group G REVISION"))
         }
-        Look::Release { follow: Follow::Deploy, request, .. } => {
+        PollResult::Release { follow: Follow::Deploy, request, .. } => {
             session.deploy(setup.json, |id| Event::Deploy { id, request }).await
         }
-        Look::Release { sequence, follow, .. } => say_why_not(setup, &group.key.to_string(), sequence, &follow),
-        Look::Unchanged => Ok(ExitCode::Ok),
+        PollResult::Release { sequence, follow, .. } => say_why_not(setup, &group.key.to_string(), sequence, &follow),
+        PollResult::Unchanged => Ok(ExitCode::Ok),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::seal::seal_for_image;
 use crate::setup::Setup;
-use crate::state_file::Hold;
+use crate::state_file::LockedState;
 
 pub fn run(shared: &Shared) -> Outcome {
     let setup = Setup::new(shared)?;
@@ -17,7 +17,7 @@ pub fn run(shared: &Shared) -> Outcome {
             &[format!("{} does not exist: there is nothing to forget", setup.layout.state().display())],
         );
     }
-    let hold = Hold::take(&setup).map_err(|failure| match failure.code {
+    let hold = LockedState::take(&setup).map_err(|failure| match failure.code {
         ExitCode::LockHeld => Failure::say(ExitCode::Refused, format!("the agent runs: {}", failure.one_line()))
             .hint("stop it first: systemctl stop hostler (and disable nothing: the image shall start it)"),
         _ => failure,

@@ -9,12 +9,12 @@ use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use serde::Serialize;
 
+use crate::cfn_signals::send::{Sender, Target};
 use crate::cli::{Shared, SignalArgs};
 use crate::failure::{Failure, Outcome};
-use crate::identity::{self, Way};
+use crate::identity::{self, IdentitySource};
 use crate::output;
 use crate::setup::Setup;
-use crate::signals::send::{Sender, Target};
 
 /// A stack waits for minutes, and a boot's network comes up within seconds.
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 1000, most_ms: 15_000 };
@@ -78,8 +78,8 @@ async fn what(setup: &Setup, arguments: &SignalArgs) -> Result<Signal, Failure> 
     let unique_id = match &arguments.id {
         Some(id) => id.clone(),
         None => match identity::find(setup, None)? {
-            Way::Known(instance) => instance.as_str().to_owned(),
-            Way::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?.as_str().to_owned(),
+            IdentitySource::Known(instance) => instance.as_str().to_owned(),
+            IdentitySource::Ask(imds) => identity::ask(&imds).await.map_err(identity::failure)?.as_str().to_owned(),
         },
     };
     if unique_id.is_empty() || unique_id.len() > UNIQUE_ID_BYTES {

@@ -11,7 +11,7 @@ use hostler_host::clock;
 use hostler_host::ledger;
 
 use crate::cli::{Shared, StatusArgs};
-use crate::door::client::Client;
+use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::failure_text;
@@ -100,7 +100,7 @@ fn text(document: &Status) -> String {
         let _ = writeln!(text, "{lifecycle}");
     }
     machine_events_text(&mut text, &document.machine_events);
-    for (target, signalled) in document.signals.iter() {
+    for (target, signalled) in document.cfn_signals.iter() {
         let end = signalled.end.as_ref().map_or_else(|| "not taken yet".to_owned(), ToString::to_string);
         let _ = writeln!(text, "signal to {target}: {}, {end}", signalled.verdict.word());
     }
@@ -123,7 +123,7 @@ fn text(document: &Status) -> String {
     }
     for group in &document.groups {
         let not_followed = document.daemon.as_ref().is_some_and(|daemon| daemon.not_followed.is_some());
-        group_text(&mut text, group, document.interrupted, not_followed && group.key.service_id.is_some());
+        group_text(&mut text, group, document.interrupted, not_followed && group.key.codedeploy_group_id.is_some());
     }
     text
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hostler_core::codes::ExitCode;
 
 use crate::cli::Shared;
-use crate::door::Ask;
-use crate::door::client::Client;
+use crate::control::ControlRequest;
+use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::setup::Setup;
 
@@ -20,7 +20,7 @@ pub fn run(shared: &Shared) -> Outcome {
         let Some(mut client) = Client::connect(&setup).await else {
             return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state"));
         };
-        client.command(Ask::Stop).await?;
+        client.command(ControlRequest::Stop).await?;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while Client::connect(&setup).await.is_some() {
             if tokio::time::Instant::now() > deadline {

@@ -383,7 +383,7 @@ pub fn plan_install(
     let mut wanted = wanted(spec, &listing, entries).map_err(PlanError::Problems)?;
     drop(listing);
     wanted = wanted.entering(places, setup.settings.unsafe_paths);
-    if group.is_some_and(|group| group.key.service_id.is_some()) {
+    if group.is_some_and(|group| group.key.codedeploy_group_id.is_some()) {
         // The CodeDeploy agent follows them.
         wanted = wanted.following_safe_links();
     }

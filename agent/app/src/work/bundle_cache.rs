@@ -110,7 +110,7 @@ impl Bundles {
     }
 
     /// Deletes what is kept; whether there was anything.
-    pub fn give_up_kept(&self) -> bool {
+    pub fn drop_cached(&self) -> bool {
         self.kept().is_some_and(|kept| fs::remove_file(kept).is_ok())
     }
 }

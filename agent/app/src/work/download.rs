@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use hostler_aws::store_s3::Landing;
+use hostler_aws::store_s3::DownloadTarget;
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
@@ -99,12 +99,12 @@ pub async fn from_network(
         partial.finish(bundle)?;
         return Ok(revision.clone());
     }
-    let landing = Landing { file: partial.file.as_fd(), note: Some(partial.note.as_fd()) };
+    let target = DownloadTarget { file: partial.file.as_fd(), note: Some(partial.note.as_fd()) };
     let settings = &setup.stores.downloads;
-    let fetched = match object.download(landing, expected.as_ref(), settings).await {
+    let fetched = match object.download(target, expected.as_ref(), settings).await {
         // What is kept only saves bytes; a deployment is worth more.
-        Err(error) if error.kind == StoreErrorKind::Full && bundles.give_up_kept() => {
-            object.download(landing, expected.as_ref(), settings).await
+        Err(error) if error.kind == StoreErrorKind::Full && bundles.drop_cached() => {
+            object.download(target, expected.as_ref(), settings).await
         }
         other => other,
     };

@@ -10,25 +10,25 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle_cache::{Bundles, is_here, unpacked_before};
+use crate::work::codedeploy_bundle;
 use crate::work::download::{Origin, copy, from_network, origin};
-use crate::work::service_bundle;
 
 /// What was brought: the packed bundle lies where the deployment has it, unless there is a tree.
-pub struct Brought {
+pub struct FetchedBundle {
     /// What it is, as far as that was found out.
     pub revision: Revision,
     /// The same bundle as an earlier deployment unpacked it, which nobody has changed since.
     pub tree: Option<PathBuf>,
 }
 
-impl From<Revision> for Brought {
+impl From<Revision> for FetchedBundle {
     fn from(revision: Revision) -> Self {
         Self { revision, tree: None }
     }
 }
 
 /// Brings the bundle of a job here. A job whose bundle is here needs nothing.
-pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Brought, WorkFailure> {
+pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<FetchedBundle, WorkFailure> {
     let request = &job.deployment.request;
     let expected = match (request.revision.digest, request.revision.size) {
         (Some(sha256), Some(size)) => Some(Content { size, sha256 }),
@@ -37,7 +37,9 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
     match &request.source {
         Source::Path { .. } | Source::Kept { .. } => return Ok(request.revision.clone().into()),
         Source::CodeDeploy { location, reuse } => {
-            return service_bundle::fetch(setup, job, paths, location, reuse.as_ref()).await.map(Brought::from);
+            return codedeploy_bundle::fetch(setup, job, paths, location, reuse.as_ref())
+                .await
+                .map(FetchedBundle::from);
         }
         Source::Store { .. } | Source::Location { .. } => {}
     }
@@ -65,7 +67,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
         && let Some(tree) = unpacked_before(setup, &job.group, &expected.sha256).await?
     {
         log::info!(tree:% = tree.display(); "the revision is here already");
-        return Ok(Brought { revision: request.revision.clone(), tree: Some(tree) });
+        return Ok(FetchedBundle { revision: request.revision.clone(), tree: Some(tree) });
     }
-    from_network(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(Brought::from)
+    from_network(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(FetchedBundle::from)
 }

@@ -13,7 +13,7 @@ use crate::setup::Setup;
 use crate::work::bundle_cache::{Bundles, has_room};
 use crate::work::download::is_remote;
 use crate::work::revisions::{bytes_below, delete, deployments_in};
-use crate::work::{service_revisions, stage, unsettled};
+use crate::work::{codedeploy_revisions, stage, unsettled};
 
 /// Settles and cleans up; what could not be done is returned for people to know.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
@@ -23,13 +23,13 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     }
     warnings.extend(put_away_bundle(setup, job));
     warnings.extend(clear_staging(setup, job));
-    if let Some(drop_in) = &setup.drop_in {
-        drop_in.tokens.forget(&job.deployment.id);
+    if let Some(compat) = &setup.codedeploy_compat {
+        compat.tokens.forget(&job.deployment.id);
     }
     // What an earlier agent left open is undone before the next Install.
     let open = unsettled::left_open(setup, &job.group);
-    warnings.extend(match job.group.key.service_id {
-        Some(_) => service_revisions::delete_oldest(setup, job, [keep.always.clone(), open].concat()),
+    warnings.extend(match job.group.key.codedeploy_group_id {
+        Some(_) => codedeploy_revisions::delete_oldest(setup, job, [keep.always.clone(), open].concat()),
         None => delete_others(setup, job, &[within_room(setup, job, keep), open].concat()),
     });
     warnings
@@ -43,7 +43,7 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
     let bundles = Bundles::of(&setup.layout, &job.group.key);
     if !request.policy.keep_bundle || request.removes {
-        bundles.give_up_kept();
+        bundles.drop_cached();
     }
     let done = match digest.filter(|_| request.policy.keep_bundle && has_room(&packed)) {
         Some(digest) => bundles.keep(&packed, &digest),

@@ -16,7 +16,7 @@ use hostler_host::{atomic, clock, locale};
 
 use crate::access;
 use crate::access::Way;
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure::{Use, check_archive};
 use crate::failure::chain;
 use crate::ports::Job;
@@ -91,8 +91,8 @@ async fn run(
         return could_not_start(problem);
     }
     let mut run = hook_run(worker, setup, job, event, index, script);
-    if let (Some(drop_in), true) = (&setup.drop_in, job.deployment.commanded.is_some()) {
-        in_the_agents_place(&mut run, setup, drop_in).await;
+    if let (Some(compat), true) = (&setup.codedeploy_compat, job.deployment.commanded.is_some()) {
+        in_the_agents_place(&mut run, setup, compat).await;
     }
     run.environment = with_defaults(run.environment, locale_of_scripts(setup));
     let way = Way::to(setup, &job.group.key, &script.archive);
@@ -114,8 +114,8 @@ pub fn locale_of_scripts(setup: &Setup) -> Vec<(String, String)> {
 }
 
 /// What a script finds under the CodeDeploy agent: its unit's environment and working directory.
-async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, drop_in: &DropIn) {
-    let own = drop_in.environment(&setup.layout).await;
+async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, compat: &CodeDeployCompat) {
+    let own = compat.environment(&setup.layout).await;
     let facts = std::mem::take(&mut run.environment);
     // What describes the deployment wins; the search path is the profile's.
     let is_told = |name: &str| name != "PATH" && facts.iter().any(|(told, _)| told == name);
@@ -126,7 +126,7 @@ async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, drop_in: &DropIn)
     if setup.settings.hooks.working_directory.is_none() {
         run.working_directory = PathBuf::from("/");
     }
-    if !drop_in.agent.enable_deployments_log {
+    if !compat.agent.enable_deployments_log {
         run.deployments_log = None;
     }
     run.tail_lines = REPORTED_LINES;

@@ -22,7 +22,7 @@ use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, plan_error_text};
-use crate::work::{finish, mounts, service_files, unsettled};
+use crate::work::{codedeploy_records, finish, mounts, unsettled};
 
 /// Why an Install did not succeed.
 enum Stopped {
@@ -105,8 +105,8 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
         destinations: &destinations,
         plan: &plan,
     };
-    if job.group.key.service_id.is_some() {
-        service_files::write_plan(setup, &job.group.key, &plan, &archive)?;
+    if job.group.key.codedeploy_group_id.is_some() {
+        codedeploy_records::write_plan(setup, &job.group.key, &plan, &archive)?;
     }
     let entries = install::run(&request).map_err(|e| stopped(&journal, &job.deployment.id, e))?.entries;
     say_installed(setup, job, &entries)?;
@@ -143,8 +143,8 @@ pub fn not_put_back(deployment: &DeploymentId, undone: &Undone) -> Option<String
 
 /// The CodeDeploy agent, should it follow, finds what is on the host.
 fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result<(), WorkFailure> {
-    match job.group.key.service_id {
-        Some(_) => service_files::write_installed(setup, &job.group.key, &job.deployment.id, entries),
+    match job.group.key.codedeploy_group_id {
+        Some(_) => codedeploy_records::write_installed(setup, &job.group.key, &job.deployment.id, entries),
         None => Ok(()),
     }
 }

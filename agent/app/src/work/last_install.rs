@@ -13,7 +13,7 @@ use hostler_host::install::{self, InstallError, JournalState};
 use crate::failure::chain;
 use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::work::service_files;
+use crate::work::codedeploy_records;
 
 /// A journal's name carries its phase, and may change between two looks at it: another group's deployment goes on.
 const LOOKS: usize = 3;
@@ -83,11 +83,11 @@ fn find(setup: &Setup, installs: &Installs) -> Result<Option<Found>, Unknown> {
         InstallError::JournalContent { .. } => Unknown::Damaged(chain(&error)),
         error => Unknown::Unreadable(chain(&error)),
     })?;
-    if installs.key.service_id.is_none() {
+    if installs.key.codedeploy_group_id.is_none() {
         return Ok(ours);
     }
     let (entries, journal) = ours.map_or((None, None), |found| (Some(found.entries), found.journal));
-    let last = service_files::last_install(setup, &installs.key, entries).map_err(Unknown::Unreadable)?;
+    let last = codedeploy_records::last_install(setup, &installs.key, entries).map_err(Unknown::Unreadable)?;
     Ok(last.map(|last| Found { entries: last.entries, journal: journal.filter(|_| last.ours) }))
 }
 

@@ -2,6 +2,9 @@
 
 pub mod bundle;
 mod bundle_cache;
+mod codedeploy_bundle;
+pub mod codedeploy_records;
+pub mod codedeploy_revisions;
 mod delta;
 mod download;
 mod fetch;
@@ -19,9 +22,6 @@ pub mod recover;
 mod revisions;
 mod room;
 pub mod scripts;
-mod service_bundle;
-pub mod service_files;
-pub mod service_revisions;
 pub mod stage;
 mod traffic;
 mod unpack;
@@ -39,18 +39,18 @@ use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
 
 use crate::failure::Failure;
-use crate::health::Board;
+use crate::health::HealthWatch;
 use crate::ports::{Job, Worker};
-use crate::setup::{Live, Setup};
+use crate::setup::{Setup, SetupWatch};
 use crate::threads::blocking;
 
 /// The worker of a real host.
 #[derive(Debug)]
 pub struct HostWorker {
-    live: Live,
+    setup_watch: SetupWatch,
     instance: InstanceId,
     launcher: Launcher,
-    board: Board,
+    health_watch: HealthWatch,
     /// This program, which is started again as each hook's supervisor.
     program: PathBuf,
 }
@@ -60,9 +60,9 @@ impl HostWorker {
     ///
     /// # Errors
     /// When this program's own file is not known.
-    pub fn new(live: Live, instance: InstanceId, board: Board) -> Result<Self, Failure> {
+    pub fn new(setup_watch: SetupWatch, instance: InstanceId, health_watch: HealthWatch) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        Ok(Self { live, instance, launcher: Launcher::detect(), board, program })
+        Ok(Self { setup_watch, instance, launcher: Launcher::detect(), health_watch, program })
     }
 }
 
@@ -75,7 +75,7 @@ impl HostWorker {
 
 impl Worker for HostWorker {
     async fn perform(&self, job: Job) -> WorkResult {
-        let setup = self.live.now();
+        let setup = self.setup_watch.now();
         let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
         let result = self.work(setup, job).await;
         in_full::bound(result, &paths)
@@ -83,7 +83,7 @@ impl Worker for HostWorker {
 
     async fn put_back(&self, withdrawal: Withdrawal) -> WorkResult {
         log::warn!(deployment = withdrawal.deployment.as_str(); "no deployment puts this host back into service, so it is done now: {withdrawal}");
-        let done = traffic::allow(&self.live.now(), &self.instance, Some(&withdrawal)).await;
+        let done = traffic::allow(&self.setup_watch.now(), &self.instance, Some(&withdrawal)).await;
         match &done {
             Ok(warnings) => warnings.iter().for_each(|warning| log::warn!("{warning}")),
             Err(failure) => log::error!("{}; it is tried again", failure.message),
@@ -111,7 +111,7 @@ impl HostWorker {
                 }
                 WorkResult::Prepared(prepared)
             }
-            Work::CheckBundle => service_bundle::check(setup, job).await,
+            Work::CheckBundle => codedeploy_bundle::check(setup, job).await,
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run_or_end(self, &setup, &job, event, index, attempt).await)
             }

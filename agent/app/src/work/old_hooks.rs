@@ -11,7 +11,7 @@ use hostler_host::archive::{self, ArchiveError};
 use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::work::bundle::{diagnose_kept_bundle, usable_before};
-use crate::work::service_files::is_gone;
+use crate::work::codedeploy_records::is_gone;
 
 /// The hooks, or why they are left out. That the old revision's bundle is gone or broken must not block every later
 /// release: its scripts cannot run, and people are told.

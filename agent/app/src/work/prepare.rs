@@ -36,10 +36,10 @@ use crate::work::bundle::{
     read_kept_appspec, refuses_link, untold, without_made_later,
 };
 use crate::work::download::is_remote;
-use crate::work::fetch::{Brought, fetch};
+use crate::work::fetch::{FetchedBundle, fetch};
 use crate::work::old_hooks::old_hooks;
 use crate::work::unpack::{unpack, unpack_as};
-use crate::work::{mounts, room, scripts, service_bundle, service_files, service_revisions};
+use crate::work::{codedeploy_bundle, codedeploy_records, codedeploy_revisions, mounts, room, scripts};
 
 /// Makes a deployment ready, or says everything that is wrong with it.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -54,12 +54,12 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         verification: true,
         absent: false,
     })?;
-    let brought = fetch(&setup, &job, &paths).await?;
+    let fetched = fetch(&setup, &job, &paths).await?;
     // What unpacks nothing waits for no other group: an application that is to be stopped, or started again.
     let request = &job.deployment.request;
     let unpacks = !request.removes && request.stops.is_none() && !matches!(request.source, Source::Kept { .. });
     let work = move || {
-        let mut prepared = unpack_and_check(&setup, &job, brought, &paths)?;
+        let mut prepared = unpack_and_check(&setup, &job, fetched, &paths)?;
         prepared.warnings.extend(stayed);
         // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
         // directories through which their traces and the journal are reached are there.
@@ -75,7 +75,7 @@ async fn make_room_for_revision(setup: &Arc<Setup>, job: &Job) -> Result<Vec<Str
     let Source::CodeDeploy { reuse, .. } = &job.deployment.request.source else { return Ok(Vec::new()) };
     let keep = kept(&job.group, &job.deployment).always.into_iter().chain(reuse.clone()).collect();
     let (setup, job) = (Arc::clone(setup), job.clone());
-    blocking(move || Ok(service_revisions::delete_oldest(&setup, &job, keep))).await
+    blocking(move || Ok(codedeploy_revisions::delete_oldest(&setup, &job, keep))).await
 }
 
 /// Makes what the later events put their records into.
@@ -89,7 +89,7 @@ fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
 fn unpack_and_check(
     setup: &Setup,
     job: &Job,
-    brought: Brought,
+    fetched: FetchedBundle,
     paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
     if job.deployment.request.removes || job.deployment.request.stops.is_some() {
@@ -98,7 +98,7 @@ fn unpack_and_check(
         warnings.extend(warning);
         let health = PreparedHealth::default();
         return Ok(Prepared {
-            revision: brought.revision,
+            revision: fetched.revision,
             hooks: Vec::new(),
             old_hooks,
             health,
@@ -106,7 +106,7 @@ fn unpack_and_check(
             warnings,
         });
     }
-    let (revision, unpacked) = unpacked(setup, job, brought, paths)?;
+    let (revision, unpacked) = unpacked(setup, job, fetched, paths)?;
     check(setup, job, revision, unpacked)
 }
 
@@ -114,11 +114,11 @@ fn unpack_and_check(
 fn unpacked(
     setup: &Setup,
     job: &Job,
-    brought: Brought,
+    fetched: FetchedBundle,
     paths: &DeploymentPaths,
 ) -> Result<(Revision, Unpacked), WorkFailure> {
-    let revision = brought.revision;
-    if let Some(tree) = brought.tree {
+    let revision = fetched.revision;
+    if let Some(tree) = fetched.tree {
         let file = regular::open_bundle(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
         let unpacked = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
         note_fingerprint(paths);
@@ -140,14 +140,14 @@ fn unpacked(
         }
         Source::Path { path } => match (revision.digest, revision.size) {
             (Some(sha256), Some(size)) => {
-                bring(path, &paths.bundle(), &Content { size, sha256 })?;
+                copy_bundle(path, &paths.bundle(), &Content { size, sha256 })?;
                 unpack(setup, &paths.bundle(), revision, &paths.archive())
             }
             _ => unpack(setup, path, revision, &paths.archive()),
         },
         Source::CodeDeploy { .. } => {
-            let unpacked = service_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
-            service_files::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
+            let unpacked = codedeploy_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
+            codedeploy_records::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
             Ok(unpacked)
         }
     }
@@ -163,7 +163,7 @@ fn note_fingerprint(paths: &DeploymentPaths) {
 }
 
 /// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
-fn bring(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
+fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
     let failed = |e: std::io::Error| WorkFailure {
         absent: e.kind() == std::io::ErrorKind::NotFound && !from.exists(),
         ..fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()))

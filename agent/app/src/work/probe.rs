@@ -30,7 +30,7 @@ pub async fn probe(worker: &HostWorker, setup: &Setup, job: &Job, phase: ProbePh
             ProbePhase::Validate => health::validate(checkup.trackers(), now),
             ProbePhase::Bake { seconds } => health::bake(checkup.trackers(), began + seconds * 1000, now),
         };
-        worker.board.put(key, checkup.report());
+        worker.health_watch.put(key, checkup.report());
         match gate {
             Gate::Passed => return Ok(()),
             Gate::Failed(why) => return Err(fail(why)),

@@ -28,9 +28,9 @@ use crate::work::unsettled::{confirm_all, left_open, settle, settle_install};
 pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
-    let refused = setup.drop_in.as_ref().and_then(|drop_in| exposure::refuse_exposed(setup, drop_in).err());
+    let refused = setup.codedeploy_compat.as_ref().and_then(|compat| exposure::refuse_exposed(setup, compat).err());
     let (left, groups): (Vec<&Group>, Vec<&Group>) =
-        state.groups.values().partition(|group| refused.is_some() && group.key.service_id.is_some());
+        state.groups.values().partition(|group| refused.is_some() && group.key.codedeploy_group_id.is_some());
     confirm_all(setup, groups.iter().copied())?;
     if let Some(deployment) = given_up {
         give_up(setup, &groups, deployment)?;

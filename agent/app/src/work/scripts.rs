@@ -65,13 +65,13 @@ pub fn check(
 /// The user database does not answer.
 pub fn problems(setup: &Setup, revision: Revision<'_>) -> Result<Vec<ScriptProblem>, WorkFailure> {
     let Revision { archive, spec, listing, runs_in, commanded } = revision;
-    let drop_in = setup.drop_in.as_ref().filter(|_| commanded);
+    let compat = setup.codedeploy_compat.as_ref().filter(|_| commanded);
     let heads = script_heads(archive, spec, listing);
     let scripts = Scripts {
         spec,
         listing,
         heads: &heads,
-        default_user: drop_in.and_then(|drop_in| drop_in.agent.user.as_deref()),
+        default_user: compat.and_then(|compat| compat.agent.user.as_deref()),
         // In the CodeDeploy agent's place a profile of the host may set another one.
         search_path: if commanded { SearchPath::Likely(DEFAULT_PATH) } else { SearchPath::Known(DEFAULT_PATH) },
     };

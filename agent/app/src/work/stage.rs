@@ -59,7 +59,7 @@ pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Resu
         return Ok(());
     }
     let staging = Staging::begin(setup, &group.key).map_err(later)?;
-    bring(setup, &bundles, &request, expected, &staging.bundle()).await.map_err(|failure| {
+    fetch_bundle(setup, &bundles, &request, expected, &staging.bundle()).await.map_err(|failure| {
         match failure.verification {
             true => NotStaged::Wrong(failure.message),
             false => NotStaged::Later(failure.message),
@@ -76,7 +76,7 @@ pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Resu
     checked.await.map_err(|failure| NotStaged::Wrong(failure.message))
 }
 
-async fn bring(
+async fn fetch_bundle(
     setup: &Setup,
     bundles: &Bundles,
     request: &Request,

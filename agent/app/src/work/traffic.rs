@@ -13,7 +13,7 @@ use hostler_aws::clients::Clients;
 use hostler_aws::ec2::StatusChecks;
 use hostler_aws::elb::LoadBalancing;
 use hostler_core::ids::InstanceId;
-use hostler_core::lifecycle::Current;
+use hostler_core::lifecycle::LifecycleState;
 use hostler_core::machine::event::{TrafficFound, WorkFailure};
 use hostler_core::machine::state::Creator;
 use hostler_core::traffic::{
@@ -83,7 +83,7 @@ impl Services {
                 way => Ok(Surroundings { group: None, way }),
             });
         };
-        if Current::read(&member.state) != Current::InService {
+        if LifecycleState::read(&member.state) != LifecycleState::InService {
             return Ok(Err(format!("this host is not in service in {} ({})", member.group, member.state)));
         }
         let patience = Patience::new("what the Auto Scaling group is like", QUESTION);

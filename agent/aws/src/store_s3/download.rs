@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::object::{Facts, S3Object};
 use crate::fault::FaultKind;
-use crate::flow::SharedPace;
+use crate::flow::SharedRateLimiter;
 
 mod note;
 mod part;
@@ -35,7 +35,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// Where a download goes: the file, and the note of what is complete in it. Both are the caller's to delete.
 #[derive(Debug, Clone, Copy)]
-pub struct Landing<'a> {
+pub struct DownloadTarget<'a> {
     /// The file; what it holds is kept only as far as the note says.
     pub file: BorrowedFd<'a>,
     /// The note; without one every download begins at the beginning.
@@ -62,14 +62,14 @@ impl S3Object {
     /// [`StoreErrorKind::Full`] before anything is fetched, or whatever the store says.
     pub async fn download(
         &self,
-        landing: Landing<'_>,
+        target: DownloadTarget<'_>,
         expected: Option<&Content>,
         settings: &DownloadSettings,
     ) -> Result<Fetched, StoreError> {
         let facts = self.must_exist().await?;
         self.check_size(facts.size, expected)?;
-        let file = Arc::new(self.own(landing.file)?);
-        let note_file = landing.note.map(|note| self.own(note)).transpose()?;
+        let file = Arc::new(self.own(target.file)?);
+        let note_file = target.note.map(|note| self.own(note)).transpose()?;
         let part_bytes = self.limits.download_part_bytes;
         let mut note = Note::open(note_file, &facts, part_bytes).map_err(|e| self.io(e))?;
         let mut moved = 0;
@@ -187,7 +187,7 @@ impl S3Object {
             client: self.bucket.client_for(self.limits.download_connections).await,
             etag: facts.etag.clone(),
             file: Arc::clone(file),
-            pace: SharedPace::new(settings.max_bytes_per_second),
+            limiter: SharedRateLimiter::new(settings.max_bytes_per_second),
         })
     }
 

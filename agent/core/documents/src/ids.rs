@@ -169,19 +169,20 @@ pub struct GroupKey {
     pub group: GroupName,
     /// The CodeDeploy service's id for it; `None` for a group that the service does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_id: Option<DeploymentGroupId>,
+    #[serde(alias = "service_id")]
+    pub codedeploy_group_id: Option<DeploymentGroupId>,
 }
 
 impl GroupKey {
     /// A group that the CodeDeploy service does not know.
     pub fn new(application: ApplicationName, group: GroupName) -> Self {
-        Self { application, group, service_id: None }
+        Self { application, group, codedeploy_group_id: None }
     }
 
     /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component, the service's id or else one that
     /// is unique because `~` is in neither name; what no parsed name may hold is escaped.
     pub fn id(&self) -> String {
-        match &self.service_id {
+        match &self.codedeploy_group_id {
             Some(id) => id.to_string(),
             None => format!("{}~{}", component(self.application.as_str()), component(self.group.as_str())),
         }

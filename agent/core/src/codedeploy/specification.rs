@@ -212,7 +212,7 @@ impl Specification {
         let group = GroupKey {
             application: parsed(written.application_name, "ApplicationName")?,
             group: parsed(written.deployment_group_name, "DeploymentGroupName")?,
-            service_id: Some(service_id),
+            codedeploy_group_id: Some(service_id),
         };
         let Some(revision) = written.revision else { return invalid("has no Revision") };
         let (revision, github_token) = revision.read(written.github_access_token)?;

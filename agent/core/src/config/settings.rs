@@ -73,7 +73,7 @@ impl Settings {
     /// Who reaches the unpacked bundles of a group. The CodeDeploy agent leaves its own open, and scripts that were written
     /// for it change users by `su` and `sudo`.
     pub fn bundle_access(&self, key: &GroupKey) -> BundleAccess {
-        let usual = if key.service_id.is_some() { BundleAccess::Everyone } else { BundleAccess::Scripts };
+        let usual = if key.codedeploy_group_id.is_some() { BundleAccess::Everyone } else { BundleAccess::Scripts };
         self.hooks.bundle_access.unwrap_or(usual)
     }
 

@@ -17,23 +17,23 @@ impl HostReport {
     pub fn of_other(bytes: &[u8], key: &Key, group: &GroupKey) -> Result<Self, String> {
         // The library repeats what it found.
         let report: Self = serde_json::from_slice(bytes).map_err(|error| shown(&error.to_string()))?;
-        let news = &report.news;
-        if news.key != *group {
-            return Err(format!("it is of the group {}", news.key));
+        let content = &report.content;
+        if content.key != *group {
+            return Err(format!("it is of the group {}", content.key));
         }
         let is_plain = |text: &str, bytes: usize| text.len() <= bytes && text.bytes().all(|b| b.is_ascii_graphic());
-        if !is_plain(&news.user, USER_BYTES) || host_key(group, &news.user).ok().as_ref() != Some(key) {
-            return Err(format!("user {} is not the one that it is named for", shown(&news.user)));
+        if !is_plain(&content.user, USER_BYTES) || host_key(group, &content.user).ok().as_ref() != Some(key) {
+            return Err(format!("user {} is not the one that it is named for", shown(&content.user)));
         }
         // Of an instance's role the user ends with the instance: with that a host could speak for another one.
-        let of_user = news.user.rsplit(':').next().unwrap_or_default();
-        if is_of_ec2(of_user) && is_of_ec2(news.instance.as_str()) && of_user != news.instance.as_str() {
-            return Err(format!("instance {} is not the one that writes it", shown(news.instance.as_str())));
+        let of_user = content.user.rsplit(':').next().unwrap_or_default();
+        if is_of_ec2(of_user) && is_of_ec2(content.instance.as_str()) && of_user != content.instance.as_str() {
+            return Err(format!("instance {} is not the one that writes it", shown(content.instance.as_str())));
         }
-        if !is_plain(&news.agent_version, VERSION_BYTES) {
-            return Err(format!("agent_version {} is no version", shown(&news.agent_version)));
+        if !is_plain(&content.agent_version, VERSION_BYTES) {
+            return Err(format!("agent_version {} is no version", shown(&content.agent_version)));
         }
-        if let Some(cause) = &news.cause
+        if let Some(cause) = &content.cause
             && cause.chars().count() > CAUSE_CHARACTERS
         {
             return Err(format!("cause has more than {CAUSE_CHARACTERS} characters"));
@@ -47,8 +47,8 @@ impl HostReport {
     /// # Errors
     /// What is wrong with what it says, for people.
     pub fn as_member(&self) -> Result<Member, String> {
-        let news = &self.news;
-        Member::new(news.instance.as_str(), news.zone.as_deref(), Some(&news.address))
+        let content = &self.content;
+        Member::new(content.instance.as_str(), content.zone.as_deref(), Some(&content.address))
     }
 }
 

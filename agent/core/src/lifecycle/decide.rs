@@ -1,8 +1,8 @@
 //! From what is seen to what is done next. Level-triggered: nothing depends on having seen how it came to be.
 
-use super::journal::{Action, ActionKind, Change, Hook, Lifecycle, Opening, Posture};
+use super::instance_state::{LifecycleState, TargetLifecycleState};
+use super::journal::{Action, ActionKind, Change, Hook, InstanceState, Lifecycle, Opening};
 use super::notices::{Notice, NoticeKind, Rebalance};
-use super::words::{Current, Target};
 
 /// What is kept back of every deadline, in milliseconds, for the completion and for the logs.
 pub const MARGIN_MS: u64 = 15_000;
@@ -17,9 +17,9 @@ pub struct Look {
     /// Milliseconds since 1970.
     pub now_ms: u64,
     /// Where the group takes the instance; `None` when IMDS did not say.
-    pub target: Option<Target>,
+    pub target: Option<TargetLifecycleState>,
     /// Where the instance is; `None` when it was not asked for or nobody answered.
-    pub current: Option<Current>,
+    pub current: Option<LifecycleState>,
     /// The group, where it is a member of one.
     pub group: Option<String>,
     /// What EC2 announces; `None` when IMDS did not say.
@@ -49,7 +49,7 @@ impl Look {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Nothing until the next look.
-    Rest,
+    Nothing,
     /// The journal is changed first; then look again.
     Change(Change),
     /// A hook waits: its name, times and fellows are asked for, and the action is opened with them.
@@ -64,16 +64,16 @@ pub enum Next {
 /// at rest asks IMDS alone.
 pub fn needs_description(
     journal: &Lifecycle,
-    target: Option<&Target>,
-    last: Option<&(Option<Target>, Current)>,
+    target: Option<&TargetLifecycleState>,
+    last: Option<&(Option<TargetLifecycleState>, LifecycleState)>,
 ) -> bool {
-    let settled = |(of, current): &(Option<Target>, Current)| {
+    let settled = |(of, current): &(Option<TargetLifecycleState>, LifecycleState)| {
         of.as_ref() == target
             && match current {
-                Current::InService => target == Some(&Target::InService),
-                Current::Standby => target == Some(&Target::Standby),
-                Current::Pooled => target == Some(&Target::Warmed),
-                Current::NotMember => target.is_none() || target == Some(&Target::Detached),
+                LifecycleState::InService => target == Some(&TargetLifecycleState::InService),
+                LifecycleState::Standby => target == Some(&TargetLifecycleState::Standby),
+                LifecycleState::WarmPool => target == Some(&TargetLifecycleState::WarmPool),
+                LifecycleState::NotMember => target.is_none() || target == Some(&TargetLifecycleState::Detached),
                 _ => false,
             }
     };
@@ -99,12 +99,12 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
         let how = format!("the group wants something else now ({})", kind.words());
         return Next::Change(Change::Close(action.entry, how));
     }
-    if let Some(next) = posture(journal, look, current) {
+    if let Some(next) = instance_state(journal, look, current) {
         return next;
     }
     match (&journal.action, wanted) {
         (None, Some(kind)) => Next::OpenForHooks(kind),
-        (None, None) => Next::Rest,
+        (None, None) => Next::Nothing,
         (Some(action), Some(_)) if action.group.is_none() && look.group.is_some() => {
             // Opened for a notice; now a hook waits too.
             if action.decided.is_some() {
@@ -120,28 +120,38 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
 
 /// The work of an action that has not ended goes on.
 fn goes_on(action: &Action) -> Next {
-    if action.decided.is_none() { Next::Work } else { Next::Rest }
+    if action.decided.is_none() { Next::Work } else { Next::Nothing }
 }
 
 /// Where the group takes the instance is reason enough to begin nothing, also while it does not say where that is now.
 fn held_back(journal: &Lifecycle, look: &Look) -> Next {
-    let posture = match look.target {
-        Some(Target::Warmed) => Posture::Pooled,
-        Some(Target::Terminated) => Posture::Leaving,
-        _ => return Next::Rest,
+    let instance_state = match look.target {
+        Some(TargetLifecycleState::WarmPool) => InstanceState::WarmPool,
+        Some(TargetLifecycleState::Terminated) => InstanceState::Terminating,
+        _ => return Next::Nothing,
     };
-    if journal.posture != Posture::Free { Next::Rest } else { Next::Change(Change::Found(posture, None)) }
+    if journal.instance_state != InstanceState::InService {
+        Next::Nothing
+    } else {
+        Next::Change(Change::Found(instance_state, None))
+    }
 }
 
 /// What the hook that waits is for; `None` where none waits.
-fn wanted(look: &Look, current: &Current) -> Option<ActionKind> {
+fn wanted(look: &Look, current: &LifecycleState) -> Option<ActionKind> {
     match current {
         // It is taken away before it came into service: a deployment would be for nothing.
-        Current::PendingWait | Current::WarmedPendingWait if look.target == Some(Target::Terminated) => None,
-        Current::PendingWait => Some(ActionKind::Launch),
-        Current::WarmedPendingWait => Some(ActionKind::Prepare),
-        Current::TerminatingWait if look.target == Some(Target::Warmed) => Some(ActionKind::ReturnToPool),
-        Current::TerminatingWait | Current::WarmedTerminatingWait => Some(ActionKind::Shutdown),
+        LifecycleState::PendingWait | LifecycleState::WarmedPendingWait
+            if look.target == Some(TargetLifecycleState::Terminated) =>
+        {
+            None
+        }
+        LifecycleState::PendingWait => Some(ActionKind::Launch),
+        LifecycleState::WarmedPendingWait => Some(ActionKind::Prepare),
+        LifecycleState::TerminatingWait if look.target == Some(TargetLifecycleState::WarmPool) => {
+            Some(ActionKind::ReturnToPool)
+        }
+        LifecycleState::TerminatingWait | LifecycleState::WarmedTerminatingWait => Some(ActionKind::Shutdown),
         _ => None,
     }
 }
@@ -174,36 +184,45 @@ fn interruption(journal: &Lifecycle, look: &Look) -> Option<Next> {
     unhandled.map(|notice| Next::Change(Change::Handled(notice.id.clone())))
 }
 
-/// Keeps the journal's posture true.
-fn posture(journal: &Lifecycle, look: &Look, current: &Current) -> Option<Next> {
-    let leaving = matches!(look.target, Some(Target::Terminated));
+/// Keeps the journal's instance state true.
+fn instance_state(journal: &Lifecycle, look: &Look, current: &LifecycleState) -> Option<Next> {
+    let leaving = matches!(look.target, Some(TargetLifecycleState::Terminated));
     let for_notice = is_open(journal, ActionKind::Shutdown);
-    let (posture, served) = match current {
-        _ if for_notice => (Posture::Leaving, None),
+    let (instance_state, served) = match current {
+        _ if for_notice => (InstanceState::Terminating, None),
         // It leaves the group and lives on.
-        Current::Departing if look.target == Some(Target::Detached) => (Posture::Free, None),
-        Current::Departing | Current::TerminatingWait | Current::WarmedTerminatingWait | Current::Retained => {
-            let to_pool = look.target == Some(Target::Warmed);
-            (if to_pool { Posture::Pooled } else { Posture::Leaving }, None)
+        LifecycleState::Departing if look.target == Some(TargetLifecycleState::Detached) => {
+            (InstanceState::InService, None)
         }
-        _ if leaving => (Posture::Leaving, None),
-        Current::InService if at_risk(journal, look) => (Posture::AtRisk, Some(true)),
-        Current::InService => (Posture::Free, Some(true)),
-        Current::Pooled => (Posture::Pooled, Some(false)),
-        Current::WarmedPendingWait => (Posture::Pooled, None),
-        Current::Arriving if look.target == Some(Target::Warmed) => (Posture::Pooled, None),
-        Current::Standby => (Posture::Parked, Some(true)),
-        Current::PendingWait | Current::Arriving | Current::NotMember => (Posture::Free, None),
+        LifecycleState::Departing
+        | LifecycleState::TerminatingWait
+        | LifecycleState::WarmedTerminatingWait
+        | LifecycleState::Retained => {
+            let to_pool = look.target == Some(TargetLifecycleState::WarmPool);
+            (if to_pool { InstanceState::WarmPool } else { InstanceState::Terminating }, None)
+        }
+        _ if leaving => (InstanceState::Terminating, None),
+        LifecycleState::InService if at_risk(journal, look) => (InstanceState::RebalanceHold, Some(true)),
+        LifecycleState::InService => (InstanceState::InService, Some(true)),
+        LifecycleState::WarmPool => (InstanceState::WarmPool, Some(false)),
+        LifecycleState::WarmedPendingWait => (InstanceState::WarmPool, None),
+        LifecycleState::Arriving if look.target == Some(TargetLifecycleState::WarmPool) => {
+            (InstanceState::WarmPool, None)
+        }
+        LifecycleState::Standby => (InstanceState::Standby, Some(true)),
+        LifecycleState::PendingWait | LifecycleState::Arriving | LifecycleState::NotMember => {
+            (InstanceState::InService, None)
+        }
         // Nobody knows: what may be done stays as it was.
-        Current::Unknown(_) => (journal.posture, None),
+        LifecycleState::Unknown(_) => (journal.instance_state, None),
     };
-    let changes = posture != journal.posture || served.is_some_and(|served| served != journal.served);
-    changes.then_some(Next::Change(Change::Found(posture, served)))
+    let changes = instance_state != journal.instance_state || served.is_some_and(|served| served != journal.served);
+    changes.then_some(Next::Change(Change::Found(instance_state, served)))
 }
 
 /// Whether a recommendation of EC2 keeps new deployments away; where IMDS does not say, as before.
 fn at_risk(journal: &Lifecycle, look: &Look) -> bool {
-    look.holds().unwrap_or(journal.posture == Posture::AtRisk)
+    look.holds().unwrap_or(journal.instance_state == InstanceState::RebalanceHold)
 }
 
 /// A hook waits for the open action.
@@ -212,39 +231,35 @@ fn waiting(action: &Action) -> Next {
         None => Next::Work,
         Some(_) if action.hooks.iter().any(Hook::is_open) => Next::Complete,
         // Somebody else's hook holds the instance; ours are done.
-        Some(_) => Next::Rest,
+        Some(_) => Next::Nothing,
     }
 }
 
 /// No hook waits, and an action is open.
-fn not_waiting(action: &Action, look: &Look, current: &Current) -> Next {
+fn not_waiting(action: &Action, look: &Look, current: &LifecycleState) -> Next {
     let close = |how: &str| Next::Change(Change::Close(action.entry, how.to_owned()));
     let for_notice = action.kind == ActionKind::Shutdown && action.group.is_none();
     match current {
-        Current::Unknown(_) => goes_on(action),
+        LifecycleState::Unknown(_) => goes_on(action),
         // The notice's deadline runs, whatever the group does meanwhile.
         _ if for_notice && action.decided.is_none() => Next::Work,
-        Current::InService | Current::Standby | Current::NotMember if for_notice => {
-            if withdrawn(action, look) {
-                close("EC2 did not take the instance away")
-            } else {
-                Next::Rest
-            }
+        LifecycleState::InService | LifecycleState::Standby | LifecycleState::NotMember if for_notice => {
+            if withdrawn(action, look) { close("EC2 did not take the instance away") } else { Next::Nothing }
         }
         // Too early: the hook's wait is still to come.
-        Current::Arriving if action.kind == ActionKind::Launch && action.decided.is_none() => Next::Work,
+        LifecycleState::Arriving if action.kind == ActionKind::Launch && action.decided.is_none() => Next::Work,
         // The hook's time was over before the work: it is brought to its end all the same, as far as there is time.
-        Current::Departing if action.kind == ActionKind::Shutdown && action.decided.is_none() => Next::Work,
-        Current::InService => close("in service"),
-        Current::NotMember => close("no member of a group any more"),
-        Current::Pooled => close("in the warm pool"),
-        Current::Standby => close("in Standby"),
-        Current::Retained => close("retained"),
-        Current::Departing | Current::Arriving => close("the group went on"),
-        Current::PendingWait
-        | Current::WarmedPendingWait
-        | Current::TerminatingWait
-        | Current::WarmedTerminatingWait => close("the group takes the instance away"),
+        LifecycleState::Departing if action.kind == ActionKind::Shutdown && action.decided.is_none() => Next::Work,
+        LifecycleState::InService => close("in service"),
+        LifecycleState::NotMember => close("no member of a group any more"),
+        LifecycleState::WarmPool => close("in the warm pool"),
+        LifecycleState::Standby => close("in Standby"),
+        LifecycleState::Retained => close("retained"),
+        LifecycleState::Departing | LifecycleState::Arriving => close("the group went on"),
+        LifecycleState::PendingWait
+        | LifecycleState::WarmedPendingWait
+        | LifecycleState::TerminatingWait
+        | LifecycleState::WarmedTerminatingWait => close("the group takes the instance away"),
     }
 }
 

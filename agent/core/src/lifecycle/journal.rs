@@ -22,7 +22,8 @@ pub struct Lifecycle {
     /// Number of the last action.
     pub entries: u64,
     /// What the group's wishes leave to deployments.
-    pub posture: Posture,
+    #[serde(alias = "posture")]
+    pub instance_state: InstanceState,
     /// Whether the instance was in service, or on its way there, since it last was in the warm pool: its applications may
     /// run.
     pub served: bool,
@@ -40,18 +41,23 @@ pub struct Lifecycle {
 /// What may be done on this host, as the group sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Posture {
+pub enum InstanceState {
     /// Everything: in service, on the way there, or in no group.
     #[default]
-    Free,
+    #[serde(alias = "free")]
+    InService,
     /// In the warm pool: nothing is deployed or started.
-    Pooled,
+    #[serde(alias = "pooled")]
+    WarmPool,
     /// In a Standby that somebody else asked for: nothing new is deployed.
-    Parked,
+    #[serde(alias = "parked")]
+    Standby,
     /// In service, and EC2 recommends another instance: nothing new is deployed.
-    AtRisk,
+    #[serde(alias = "at_risk")]
+    RebalanceHold,
     /// On the way out: nothing new begins.
-    Leaving,
+    #[serde(alias = "leaving")]
+    Terminating,
 }
 
 /// What is being done.
@@ -172,8 +178,8 @@ pub struct Closed {
 pub enum Change {
     /// Something begins. The number is given by the journal.
     Open(Opening),
-    /// The instance was found in this posture; `served` where it says something about that.
-    Found(Posture, Option<bool>),
+    /// The instance was found in this instance state; `served` where it says something about that.
+    Found(InstanceState, Option<bool>),
     /// A deadline came nearer: a notice while a hook waits.
     Hurry(u64),
     /// The work of this action has ended.
@@ -228,8 +234,8 @@ impl Lifecycle {
     pub fn take(&mut self, change: Change, now_ms: u64) {
         match change {
             Change::Open(opening) => self.open(opening, now_ms),
-            Change::Found(posture, served) => {
-                self.posture = posture;
+            Change::Found(instance_state, served) => {
+                self.instance_state = instance_state;
                 self.served = served.unwrap_or(self.served);
             }
             Change::Hurry(deadline_ms) => {
@@ -289,11 +295,11 @@ impl Lifecycle {
         }
         self.entries += 1;
         if opening.kind == ActionKind::Shutdown {
-            self.posture = Posture::Leaving;
+            self.instance_state = InstanceState::Terminating;
         } else if opening.kind != ActionKind::Launch {
-            self.posture = Posture::Pooled;
+            self.instance_state = InstanceState::WarmPool;
         } else {
-            (self.posture, self.served) = (Posture::Free, true);
+            (self.instance_state, self.served) = (InstanceState::InService, true);
         }
         self.action = Some(Action {
             entry: self.entries,

@@ -9,18 +9,19 @@
 
 mod clocks;
 mod decide;
+mod instance_state;
 mod journal;
 pub mod notices;
-mod words;
 mod work;
 
 pub use clocks::{Clocks, Passage};
 pub use decide::{Look, MARGIN_MS, Next, WITHDRAWN_MS, decide, heartbeat_is_due, needs_description};
+pub use instance_state::{LifecycleState, TargetLifecycleState};
 pub use journal::{
-    Action, ActionKind, Change, Closed, Decided, Hook, HookOutcome, Lifecycle, MOST_UNKNOWN_ANSWERS, Opening, Posture,
+    Action, ActionKind, Change, Closed, Decided, Hook, HookOutcome, InstanceState, Lifecycle, MOST_UNKNOWN_ANSWERS,
+    Opening,
 };
 pub use notices::{Notice, NoticeKind, Rebalance};
-pub use words::{Current, Target};
 pub use work::{Launched, WithoutRelease, ends_deployments, flush_ms, launch, wants_flush};
 
 #[cfg(test)]

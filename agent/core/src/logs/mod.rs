@@ -18,6 +18,7 @@ pub mod awslogs;
 pub mod batch;
 pub mod embedded_metrics;
 pub mod encoding;
+pub mod fair_queue;
 pub mod identity;
 pub mod lag;
 pub mod lines;
@@ -28,7 +29,6 @@ pub mod rotation;
 pub mod service;
 pub mod settings;
 pub mod timestamp;
-pub mod turns;
 
 #[cfg(test)]
 mod tests;

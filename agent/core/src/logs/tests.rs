@@ -7,6 +7,7 @@ use super::answer::{Rejected, accepted};
 use super::awslogs;
 use super::batch::{Added, Batch};
 use super::encoding::Encoding;
+use super::fair_queue::FairQueue;
 use super::identity::{Fingerprint, Identity};
 use super::lines::{Assembler, CUT_MARK, EVENT_BYTES, Ending};
 use super::placeholders::{self, Names, expand};
@@ -15,7 +16,6 @@ use super::rotation::{Found, Known, Packing, Sameness, compare, is_copy, rotated
 use super::service::{self, BATCH_BYTES, BATCH_EVENTS, EVENT_OVERHEAD, MESSAGE_BYTES, SPAN_MS};
 use super::settings::{InitialPosition, LineRules, LogZone};
 use super::timestamp::TimestampFormat;
-use super::turns::Turns;
 
 fn events(batch: &mut Batch) -> Vec<(i64, String)> {
     let body: serde_json::Value = serde_json::from_slice(batch.finish()).unwrap();
@@ -298,7 +298,7 @@ fn rejected_events_are_counted_once() {
 
 #[test]
 fn turns_go_round() {
-    let mut turns = Turns::default();
+    let mut turns = FairQueue::default();
     let served: Vec<_> = (0..7).map(|_| turns.next([1, 2, 3]).unwrap()).collect();
     assert_eq!(served, [1, 2, 3, 1, 2, 3, 1]);
     assert_eq!(turns.next([1, 4]), Some(4), "one that was never served comes first");

@@ -79,7 +79,7 @@ pub enum Event {
     /// The journal of machine events changes.
     Machine(crate::machine_events::Change),
     /// The journal of the signals to CloudFormation changes.
-    Signals(crate::signals::Change),
+    Signals(crate::cfn_signals::Change),
     /// A command of the CodeDeploy service came. One that is known changes nothing, but that the report of one that was
     /// reported is sent again.
     Commanded {

@@ -13,27 +13,27 @@
 //! the same effects are started again from the persisted state: each is written so that starting it twice is safe
 //! (a hook is attached to, an install journal is settled, a fetch is repeated).
 
+mod admission;
 pub mod checks;
 pub mod command;
-mod course;
 pub mod event;
-pub mod follow;
 pub mod proof;
+pub mod release_decision;
 pub mod replacement;
 pub mod resume;
 pub mod retention;
 mod rollback;
 pub mod room;
 pub mod seal;
-mod service;
+mod sequence;
 pub mod state;
 mod step;
 pub mod stopping;
 
+pub use admission::{admit, instance_state};
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
 pub use resume::{resume, take_up};
 pub use rollback::again_at_ms;
-pub use service::{admit, posture};
 pub use state::State;
 pub use step::{Context, Stepped, step};
 

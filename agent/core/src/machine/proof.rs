@@ -1,10 +1,10 @@
 //! When this host is proven good, or bad for good, and what CloudFormation is told then
 //! (docs/protocols/auto-scaling.md#cloudformation-signals).
 
+use crate::cfn_signals::Verdict;
 use crate::health::HealthReport;
 use crate::ids::GroupKey;
 use crate::machine::state::{Group, Outcome, Totals};
-use crate::signals::Verdict;
 
 /// What a group says about this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use crate::health::replacement::Wish;
 use crate::health::{Colour, HealthReport};
 use crate::ids::GroupKey;
-use crate::lifecycle::Posture;
+use crate::lifecycle::InstanceState;
 use crate::machine::state::State;
 
 /// What this host wants, for one of its groups. `after_seconds`: how long the group has to be red; `None` is never.
@@ -17,12 +17,12 @@ pub fn wish(
 ) -> Wish {
     let Some(after_seconds) = after_seconds else { return Wish::GiveBack };
     let held = state.groups.get(&key.id()).is_some_and(|group| group.following.hold().is_some());
-    match state.lifecycle.posture {
-        Posture::Pooled | Posture::Parked => return Wish::GiveBack,
-        Posture::Leaving | Posture::AtRisk => return Wish::Keep,
+    match state.lifecycle.instance_state {
+        InstanceState::WarmPool | InstanceState::Standby => return Wish::GiveBack,
+        InstanceState::Terminating | InstanceState::RebalanceHold => return Wish::Keep,
         // Somebody looks after it by hand.
-        Posture::Free if held => return Wish::GiveBack,
-        Posture::Free => {}
+        InstanceState::InService if held => return Wish::GiveBack,
+        InstanceState::InService => {}
     }
     let withdrawn = state.traffic.as_ref().is_some_and(|withdrawal| withdrawal.is_out_of_service());
     let deploys = state.all_active().next().is_some();
@@ -87,16 +87,16 @@ mod tests {
 
     #[test]
     fn a_host_that_is_about_to_change_or_does_not_serve_is_not_reported() {
-        for (posture, wish) in [
-            (Posture::Free, Wish::Report),
-            (Posture::Parked, Wish::GiveBack),
-            (Posture::Pooled, Wish::GiveBack),
-            (Posture::AtRisk, Wish::Keep),
-            (Posture::Leaving, Wish::Keep),
+        for (instance_state, wish) in [
+            (InstanceState::InService, Wish::Report),
+            (InstanceState::Standby, Wish::GiveBack),
+            (InstanceState::WarmPool, Wish::GiveBack),
+            (InstanceState::RebalanceHold, Wish::Keep),
+            (InstanceState::Terminating, Wish::Keep),
         ] {
             let mut host = served();
-            host.state.lifecycle.posture = posture;
-            assert_eq!(wish_of(&host.state), wish, "{posture:?}");
+            host.state.lifecycle.instance_state = instance_state;
+            assert_eq!(wish_of(&host.state), wish, "{instance_state:?}");
         }
         let mut deploying = served();
         deploying.deploy("a", 2);

@@ -47,7 +47,7 @@ pub fn in_use(group: &Group) -> Vec<DeploymentId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::follow::{Follow, follow};
+    use crate::machine::release_decision::{Follow, follow};
     use crate::release::Highest;
     use crate::status::tests::Host;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cfn_signals::Signals;
 use crate::health::Check;
 use crate::history::HistoryState;
 use crate::ids::{DeploymentId, GroupKey, InstanceId};
@@ -12,7 +13,6 @@ use crate::machine::command::Service;
 use crate::machine::room;
 use crate::machine_events::MachineEvents;
 use crate::release::{AcceptedKeys, Highest, Trust};
-use crate::signals::Signals;
 use crate::traffic::Withdrawal;
 
 mod deployment;

@@ -8,13 +8,13 @@ mod traffic;
 
 use crate::history::{self, Kind, Requester, RequesterKind};
 use crate::ids::{DeploymentId, InstanceId};
-use crate::lifecycle::Posture;
-use crate::machine::course::{new_deployment, next_work};
+use crate::lifecycle::InstanceState;
+use crate::machine::admission;
 use crate::machine::event::{Effect, Event, Progress, Refusal, Work, WorkFailure};
-use crate::machine::follow::can_resume;
+use crate::machine::release_decision::can_resume;
 use crate::machine::rollback;
 use crate::machine::room;
-use crate::machine::service;
+use crate::machine::sequence::{new_deployment, next_work};
 use crate::machine::state::{BootTime, Creator, Deployment, Group, Request, Source, State, StepStatus};
 
 /// What the outside contributes to a step.
@@ -88,7 +88,7 @@ impl Turn<'_> {
     fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::Deploy { id, request } => {
-                service::admit(&self.state, request.creator)?;
+                admission::admit(&self.state, request.creator)?;
                 room::admit_request(&request)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
@@ -101,7 +101,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::Rollback { id, key, to, asked_by, policy } => {
-                service::admit(&self.state, Creator::Rollback)?;
+                admission::admit(&self.state, Creator::Rollback)?;
                 let asked_by = room::asked_by(&asked_by);
                 let group = self.group(&key);
                 refuse_while_active(group)?;
@@ -115,7 +115,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Event::RollbackAgain { id, key } => {
-                service::admit(&self.state, Creator::Rollback)?;
+                admission::admit(&self.state, Creator::Rollback)?;
                 let group = self.group(&key);
                 let again = rollback::waiting(group).zip(rollback::again(group));
                 let (before, request) = again.ok_or(Refusal::NothingWaits { key })?;
@@ -149,17 +149,17 @@ impl Turn<'_> {
                 let lifecycle = self.state.lifecycle.clone();
                 let group = self.group(&key);
                 refuse_while_active(group)?;
-                let request = service::stop(&lifecycle, group, *policy);
+                let request = admission::stop(&lifecycle, group, *policy);
                 let request = request.ok_or_else(|| Refusal::NotInstalled { key: key.clone() })?;
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
             }
             Event::Lifecycle(change) => {
-                service::take(&mut self.state, change, self.context.now_ms);
+                admission::take(&mut self.state, change, self.context.now_ms);
                 Ok(())
             }
             Event::Machine(change) => {
-                let leaving = self.state.lifecycle.posture == Posture::Leaving;
+                let leaving = self.state.lifecycle.instance_state == InstanceState::Terminating;
                 self.state.machine_events.take(change, leaving, self.context.now_ms);
                 Ok(())
             }
@@ -268,7 +268,7 @@ impl Turn<'_> {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
             if deployment.in_flight.is_none() {
                 // What the CodeDeploy service commands ends by its word.
-                if deployment.commanded.is_none() && service::shall_end(&self.state.lifecycle, &deployment) {
+                if deployment.commanded.is_none() && admission::shall_end(&self.state.lifecycle, &deployment) {
                     let message = "the host is on its way out of service".to_owned();
                     self.fail(
                         &mut deployment,

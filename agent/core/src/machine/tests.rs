@@ -21,7 +21,7 @@ use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
-use crate::machine::follow::{Follow, follow, follow_accepted};
+use crate::machine::release_decision::{Follow, follow, follow_accepted};
 use crate::machine::state::{
     BootTime, Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus,
 };

@@ -18,9 +18,9 @@ fn a_scrape_shows_what_the_state_holds() {
         key,
         channel: "file:///srv".to_owned(),
         poll_seconds: 60,
-        last_look_ms: Some(1_700_000_000_123),
+        last_poll_ms: Some(1_700_000_000_123),
         last_success_ms: None,
-        looks: 7,
+        polls: 7,
         errors: 7,
         error: Some("no".to_owned()),
     };

@@ -47,11 +47,11 @@ pub struct ChannelStatus {
     /// Seconds between two looks.
     pub poll_seconds: u64,
     /// When it was looked at last, milliseconds since 1970.
-    pub last_look_ms: Option<u64>,
+    pub last_poll_ms: Option<u64>,
     /// When that went well last.
     pub last_success_ms: Option<u64>,
     /// Looks so far.
-    pub looks: u64,
+    pub polls: u64,
     /// Looks that failed.
     pub errors: u64,
     /// What was wrong with the last look.

@@ -138,9 +138,9 @@ fn what_is_wrong_now_is_named() {
         key,
         channel: "s3://b".to_owned(),
         poll_seconds: 60,
-        last_look_ms: Some(1_000_000),
+        last_poll_ms: Some(1_000_000),
         last_success_ms: Some(1_000_000),
-        looks: 1,
+        polls: 1,
         errors: 0,
         error: None,
     };

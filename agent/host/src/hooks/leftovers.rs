@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::directory::{ProcessId, Processes};
-use super::processes::{self, ControlGroup, Family, Process};
+use super::processes::{self, ControlGroup, Process, ProcessTree};
 use crate::clock::{read_boot_id, since_boot};
 
 /// Variables that tell one run of a script from others; scripts hand them on to what they start.
@@ -62,9 +62,9 @@ pub(super) fn age(processes: &Processes) -> Option<Duration> {
 /// Kills everything of a hook whose supervisor does not, and the supervisor; says whom.
 pub(super) fn end_overdue(processes: &Processes) -> Vec<String> {
     let group = processes.control_group.as_deref().map(ControlGroup::at);
-    let family = Family::new(processes.supervisor.pid, processes.script.pid, group);
-    let mut killed = family.living();
-    family.kill();
+    let tree = ProcessTree::new(processes.supervisor.pid, processes.script.pid, group);
+    let mut killed = tree.living();
+    tree.kill();
     if processes::identify(processes.supervisor.pid) == Some(processes.supervisor) {
         let supervisor = nix::unistd::Pid::from_raw(processes.supervisor.pid);
         // One that waits for a device ends when it does.

@@ -145,7 +145,7 @@ fn own_unit(own: &str, mount: &Path) -> Option<PathBuf> {
 
 /// The processes of one hook.
 #[derive(Debug, Clone)]
-pub(super) struct Family {
+pub(super) struct ProcessTree {
     /// The subreaper: itself no member.
     supervisor: i32,
     /// The script: leader of its session and process group.
@@ -153,7 +153,7 @@ pub(super) struct Family {
     control_group: Option<ControlGroup>,
 }
 
-impl Family {
+impl ProcessTree {
     pub fn new(supervisor: i32, script: i32, control_group: Option<ControlGroup>) -> Self {
         Self { supervisor, script, control_group }
     }

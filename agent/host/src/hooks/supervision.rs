@@ -17,7 +17,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::directory::{Lock, RunDirectory, Started};
 use super::output::Output;
-use super::processes::{self, Ended, Family};
+use super::processes::{self, Ended, ProcessTree};
 use super::spawn::Spawned;
 use super::supervisor::write_result;
 use crate::clock::{now_ms, seconds, since_boot};
@@ -66,7 +66,7 @@ pub(super) struct Supervision<'a> {
     timer: TimerFd,
     requests: Option<Inotify>,
     pipes: [Option<OwnedFd>; 2],
-    family: Family,
+    tree: ProcessTree,
     script: i32,
     ended: Option<Ended>,
     started: Started,
@@ -83,7 +83,7 @@ impl<'a> Supervision<'a> {
         run: &'a HookRun,
         signals: SignalFd,
         spawned: Spawned,
-        family: Family,
+        tree: ProcessTree,
         started: Started,
         output: Output,
     ) -> io::Result<Self> {
@@ -98,7 +98,7 @@ impl<'a> Supervision<'a> {
             timer,
             requests: watch_requests(directory).ok(),
             pipes: [Some(spawned.stdout), Some(spawned.stderr)],
-            family,
+            tree,
             script: spawned.pid,
             ended: None,
             started,
@@ -161,19 +161,19 @@ impl<'a> Supervision<'a> {
                 Ended::Signaled(signal) => HookOutcome::Signaled { signal },
             })),
             Phase::Terminating(reason, until) => {
-                let living = self.family.living();
+                let living = self.tree.living();
                 if living.is_empty() && self.ended.is_some() {
                     return Ok(Some(ended_because(*reason, Vec::new())));
                 }
                 if now >= *until {
                     let reason = *reason;
-                    self.family.kill();
+                    self.tree.kill();
                     self.phase = Phase::Killing(reason, living, now + KILL_PATIENCE);
                 }
                 Ok(None)
             }
             Phase::Killing(reason, killed, until) => {
-                let living = self.family.living();
+                let living = self.tree.living();
                 if living.is_empty() && self.ended.is_some() {
                     return Ok(Some(ended_because(*reason, std::mem::take(killed))));
                 }
@@ -182,7 +182,7 @@ impl<'a> Supervision<'a> {
                     killed.extend(living.into_iter().map(|process| format!("{process} (still there)")));
                     return Ok(Some(ended_because(*reason, killed)));
                 }
-                self.family.kill();
+                self.tree.kill();
                 Ok(None)
             }
         }
@@ -195,7 +195,7 @@ impl<'a> Supervision<'a> {
             return Ok(());
         }
         self.phase = Phase::Terminating(reason, since_boot() + seconds(self.run.grace_seconds));
-        self.family.terminate();
+        self.tree.terminate();
         let look = TimeSpec::from_duration(LOOK);
         Ok(self.timer.set(Expiration::Interval(look), TimerSetTimeFlags::empty())?)
     }

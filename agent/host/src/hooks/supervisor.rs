@@ -17,7 +17,7 @@ use nix::unistd::Uid;
 use super::directory::{Lock, ProcessId, Processes, RunDirectory, Started};
 use super::limits::Limits;
 use super::output::Output;
-use super::processes::{self, ControlGroup, Family};
+use super::processes::{self, ControlGroup, ProcessTree};
 use super::script::{self, ScriptError};
 use super::spawn::{self, Spawned};
 use super::supervision::Supervision;
@@ -80,8 +80,8 @@ fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
         output.log(event_entry(&run.event));
     }
     match start(directory, &lock, &run, &mut output) {
-        Ok((spawned, family, started)) => {
-            let supervision = Supervision::new(directory, &run, signals, spawned, family, started, output)?;
+        Ok((spawned, tree, started)) => {
+            let supervision = Supervision::new(directory, &run, signals, spawned, tree, started, output)?;
             supervision.watch_to_the_end(lock, &reserved)
         }
         Err(outcome) => {
@@ -134,7 +134,7 @@ fn start(
     lock: &Lock,
     run: &HookRun,
     output: &mut Output,
-) -> Result<(Spawned, Family, Started), HookOutcome> {
+) -> Result<(Spawned, ProcessTree, Started), HookOutcome> {
     let could_not = |message: String| HookOutcome::CouldNotStart { message };
     let path = script::prepare(&run.archive, &run.location).map_err(|error| match error {
         ScriptError::Missing { .. } => HookOutcome::ScriptMissing { message: error.to_string() },
@@ -172,8 +172,8 @@ fn start(
         output.log(note_entry(&format!("limits that this host does not let the agent set for {}: {unset}", user.name)));
     }
     note_processes(directory, own, spawned.pid, control_group.as_ref());
-    let family = Family::new(own, spawned.pid, control_group);
-    Ok((spawned, family, started))
+    let tree = ProcessTree::new(own, spawned.pid, control_group);
+    Ok((spawned, tree, started))
 }
 
 fn user_of(run: &HookRun) -> Result<User, String> {

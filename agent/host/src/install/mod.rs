@@ -70,7 +70,7 @@ pub use outcome::{
     commit, confirm, give_up, installed, installed_places, left_behind, lost_mounts, settle, state, undo,
 };
 use places::{Anchors, FileSystems};
-use steps::{Step, Steps, Straight};
+use steps::{RealSyscalls, Step, Steps};
 use ways::Guard;
 
 use crate::perms::{self, Names};
@@ -221,7 +221,7 @@ pub fn prepare(journal: &Path) -> Result<(), InstallError> {
 /// The host differs from the plan, a file system is full, a permission is refused …; all of it undone, but for
 /// [`InstallError::NotUndone`], whose journal stays open for [`settle`], and for what [`InstallError::UndoneBut`] names.
 pub fn run(request: &InstallRequest<'_>) -> Result<Installed, InstallError> {
-    run_with(request, &Straight)
+    run_with(request, &RealSyscalls)
 }
 
 fn run_with<S: Steps>(request: &InstallRequest<'_>, steps: &S) -> Result<Installed, InstallError> {

@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::mounts::{LostMount, Reach};
 use super::places::{Anchors, Directories, FileSystems, check_reach};
 use super::restore::{self, Extent};
-use super::steps::{Step, Steps, Straight};
+use super::steps::{RealSyscalls, Step, Steps};
 use super::{Committed, JournalState, Left, Settled, Undone, Work, leaves_backup};
 use crate::perms::Names;
 
@@ -136,7 +136,7 @@ fn touched(record: &Record<'_>, anchors: &Anchors, backups: &Backups) -> Result<
 /// # Errors
 /// There is no Install or it is committed; or the host refuses, and the journal stays open for another try.
 pub fn undo(journal: &Path) -> Result<Undone, InstallError> {
-    undo_with(journal, &Straight)
+    undo_with(journal, &RealSyscalls)
 }
 
 pub(super) fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, InstallError> {
@@ -158,7 +158,7 @@ pub(super) fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, I
 /// # Errors
 /// The Install does not stand; or the host refuses, and another try goes on where this one stopped.
 pub fn commit(journal: &Path) -> Result<Committed, InstallError> {
-    commit_with(journal, &Straight)
+    commit_with(journal, &RealSyscalls)
 }
 
 pub(super) fn commit_with<S: Steps>(journal: &Path, steps: &S) -> Result<Committed, InstallError> {
@@ -180,7 +180,7 @@ pub(super) fn commit_with<S: Steps>(journal: &Path, steps: &S) -> Result<Committ
 /// # Errors
 /// The host refuses; the journal stays as it is for another try.
 pub fn settle(journal: &Path) -> Result<Settled, InstallError> {
-    settle_with(journal, &Straight)
+    settle_with(journal, &RealSyscalls)
 }
 
 pub(super) fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled, InstallError> {
@@ -204,7 +204,7 @@ pub(super) fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled
 /// # Errors
 /// The journal cannot be read or marked.
 pub fn confirm(journal: &Path) -> Result<(), InstallError> {
-    confirm_with(journal, &Straight)
+    confirm_with(journal, &RealSyscalls)
 }
 
 pub(super) fn confirm_with<S: Steps>(journal: &Path, steps: &S) -> Result<(), InstallError> {
@@ -221,7 +221,7 @@ pub(super) fn confirm_with<S: Steps>(journal: &Path, steps: &S) -> Result<(), In
 /// # Errors
 /// There is no Install, or nothing to give up; or the journal cannot be written.
 pub fn give_up(journal: &Path) -> Result<(), InstallError> {
-    let (journal, steps) = (Journal::at(journal), &Straight);
+    let (journal, steps) = (Journal::at(journal), &RealSyscalls);
     match journal.phase()? {
         Some(phase @ (Phase::Staging | Phase::Swapping | Phase::Undoing)) => {
             let why = "its undoing was given up by hand: old and new files may be side by side, and names that begin \

@@ -71,9 +71,9 @@ pub(super) trait Steps: Sync {
 }
 
 /// Nothing between the steps.
-pub(super) struct Straight;
+pub(super) struct RealSyscalls;
 
-impl Steps for Straight {
+impl Steps for RealSyscalls {
     fn before(&self, _: Step) -> Result<(), InstallError> {
         Ok(())
     }

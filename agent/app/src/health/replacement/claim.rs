@@ -9,14 +9,14 @@ use hostler_core::health::replacement::{
     CLAIM_BYTES, CLAIM_VERSION, Claim, Holder, Look, Next, Standing, Wish, decide,
 };
 use hostler_core::ids::{GroupKey, InstanceId};
-use hostler_core::notable::Notable;
+use hostler_core::operator_events::OperatorEvent;
 use hostler_core::retry::Backoff;
 use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as _, unhealthy_key};
 use hostler_host::clock;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::log_output::notable;
+use crate::log_output::operator_event;
 use crate::setup::Setup;
 use crate::stores::{self, AnyStore};
 
@@ -133,8 +133,8 @@ impl ClaimOfGroup {
     fn tell_reported(&mut self, look: &Look) {
         let reported = (look.holder, look.own) == (Some(Holder::Own), Some(Standing::Unhealthy));
         if reported && !self.told_reported {
-            notable!(
-                Warn, Notable::ReportedUnhealthy, group = self.key;
+            operator_event!(
+                Warn, OperatorEvent::ReportedUnhealthy, group = self.key;
                 "the Auto Scaling group was told that this host is unhealthy, and replaces it"
             );
         }
@@ -185,7 +185,7 @@ impl ClaimOfGroup {
         // Gone or another one's: either way it is not this host's any more.
         store.delete(&key, Some(&own.etag)).await.map_err(stores::failure)?;
         self.may_be_own = false;
-        log::info!(hostler_event = "unhealthy-claim-returned", group:% = self.key; "this host need not be replaced any more");
+        log::info!(hostler_event = "unhealthy-claim-released", group:% = self.key; "this host need not be replaced any more");
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use hostler_host::codedeploy_agent::{self, running};
 use hostler_host::users;
 
 use super::Following;
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
@@ -20,8 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Refused when the CodeDeploy agent runs and the configuration says not to wait for it.
-pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Failure> {
-    match other_agent(setup, drop_in) {
+pub fn refuse_beside_the_agent(setup: &Setup, compat: &CodeDeployCompat) -> Result<(), Failure> {
+    match other_agent(setup, compat) {
         Some(agent) if setup.settings.codedeploy.running_agent == RunningAgent::Refuse => {
             let message = format!("the CodeDeploy agent runs on this host (process {})", agent.pid);
             Err(Failure::say(ExitCode::Refused, message)
@@ -32,28 +32,28 @@ pub fn refuse_beside_the_agent(setup: &Setup, drop_in: &DropIn) -> Result<(), Fa
 }
 
 /// The CodeDeploy agent that runs on this host.
-pub fn other_agent(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
+pub fn other_agent(setup: &Setup, compat: &CodeDeployCompat) -> Option<codedeploy_agent::RunningAgent> {
     // Under another root only its own pid file counts: the processes are the machine's.
-    let users = if setup.layout.root() == Path::new("/") { users_of_the_agent(drop_in) } else { Vec::new() };
-    running(&drop_in.pid_file(&setup.layout), &users)
+    let users = if setup.layout.root() == Path::new("/") { users_of_the_agent(compat) } else { Vec::new() };
+    running(&compat.pid_file(&setup.layout), &users)
 }
 
 /// Whose process the CodeDeploy agent can be: root's, or the user's that its configuration names.
-fn users_of_the_agent(drop_in: &DropIn) -> Vec<u32> {
-    let named = drop_in.agent.user.as_ref().and_then(|name| users::lookup(name).ok());
+fn users_of_the_agent(compat: &CodeDeployCompat) -> Vec<u32> {
+    let named = compat.agent.user.as_ref().and_then(|name| users::lookup(name).ok());
     [0, users::own_uid()].into_iter().chain(named.map(|user| user.uid)).collect()
 }
 
 /// The CodeDeploy agent that runs and goes on: a verb of its program (`codedeploy-agent status`) has its name for a moment.
-pub async fn agent_that_stays(setup: &Setup, drop_in: &DropIn) -> Option<codedeploy_agent::RunningAgent> {
-    other_agent(setup, drop_in)?;
+pub async fn agent_that_stays(setup: &Setup, compat: &CodeDeployCompat) -> Option<codedeploy_agent::RunningAgent> {
+    other_agent(setup, compat)?;
     tokio::time::sleep(LOOK_AGAIN).await;
-    other_agent(setup, drop_in)
+    other_agent(setup, compat)
 }
 
 /// Waits until no CodeDeploy agent runs, and says so meanwhile; whether one did.
-pub async fn wait_for_the_agents_end(setup: &Setup, drop_in: &DropIn, following: &Following) -> bool {
-    let Some(agent) = agent_that_stays(setup, drop_in).await else { return false };
+pub async fn wait_for_the_agents_end(setup: &Setup, compat: &CodeDeployCompat, following: &Following) -> bool {
+    let Some(agent) = agent_that_stays(setup, compat).await else { return false };
     log::warn!(
         pid = agent.pid;
         "the CodeDeploy agent runs on this host; its service is followed when that has ended \
@@ -64,7 +64,7 @@ pub async fn wait_for_the_agents_end(setup: &Setup, drop_in: &DropIn, following:
          disable --now codedeploy-agent",
         agent.pid
     )));
-    while other_agent(setup, drop_in).is_some() {
+    while other_agent(setup, compat).is_some() {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     log::info!("the CodeDeploy agent has ended");

@@ -9,16 +9,16 @@ use hostler_core::codedeploy::backoff::after_failures;
 use hostler_core::codedeploy::endpoint::{EndpointChoice, endpoint};
 use hostler_host::{clock, regular};
 
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
 /// Finds the way, for as long as it takes: at boot the network may come after the agent.
-pub async fn connect(setup: &Setup, drop_in: &DropIn) -> CommandService {
+pub async fn connect(setup: &Setup, compat: &CodeDeployCompat) -> CommandService {
     let mut failures = 0;
     let mut told = None;
     loop {
-        match try_connect(setup, drop_in).await {
+        match try_connect(setup, compat).await {
             Ok(service) => return service,
             Err(failure) => {
                 let problem = failure.one_line();
@@ -34,29 +34,29 @@ pub async fn connect(setup: &Setup, drop_in: &DropIn) -> CommandService {
     }
 }
 
-async fn try_connect(setup: &Setup, drop_in: &DropIn) -> Result<CommandService, Failure> {
+async fn try_connect(setup: &Setup, compat: &CodeDeployCompat) -> Result<CommandService, Failure> {
     let region = setup.settings.aws.region.as_deref();
     let environment = std::env::var("AWS_REGION").ok();
-    let host = identity(drop_in.on_premises.as_ref(), region.or(environment.as_deref())).await?;
+    let host = identity(compat.on_premises.as_ref(), region.or(environment.as_deref())).await?;
     let endpoint = endpoint(&EndpointChoice {
         region: &host.region,
         metadata_domain: host.domain.as_deref(),
-        address: drop_in.agent.deploy_control_endpoint.as_deref(),
-        secure: drop_in.agent.enable_auth_policy,
-        fips: drop_in.agent.use_fips_mode,
+        address: compat.agent.deploy_control_endpoint.as_deref(),
+        secure: compat.agent.enable_auth_policy,
+        fips: compat.agent.use_fips_mode,
     })?;
     let clients = setup.stores.clients()?;
     let calls = SignedCalls::of_clients(&clients).await?;
-    let version = agent_version(setup, drop_in);
-    let timeout = Duration::from_secs(drop_in.agent.http_read_timeout.max(1));
+    let version = agent_version(setup, compat);
+    let timeout = Duration::from_secs(compat.agent.http_read_timeout.max(1));
     let service = CommandService::new(&calls, endpoint, host, &version, timeout);
     Ok(service.context("the command service cannot be addressed")?)
 }
 
 /// The version that the CodeDeploy agent's package left, as the service expects it
 /// (docs/protocols/codedeploy.md#calls).
-fn agent_version(setup: &Setup, drop_in: &DropIn) -> String {
-    let root_dir = setup.layout.beneath_root(&drop_in.agent.root_dir);
+fn agent_version(setup: &Setup, compat: &CodeDeployCompat) -> String {
+    let root_dir = setup.layout.beneath_root(&compat.agent.root_dir);
     let beside = root_dir.parent().map(|parent| parent.join(".version"));
     let usual = setup.layout.root().join("opt/codedeploy-agent/.version");
     let texts =

@@ -29,7 +29,7 @@ use hostler_aws::codedeploy::CommandService;
 use hostler_host::codedeploy_agent;
 use tokio::sync::Notify;
 
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::engine::Handle;
 use crate::log_output::also_as_the_agent;
 use crate::setup::Setup;
@@ -38,7 +38,7 @@ use beside::wait_for_the_agents_end;
 /// What the parts of this source share.
 struct Follower {
     setup: Arc<Setup>,
-    drop_in: Arc<DropIn>,
+    compat: Arc<CodeDeployCompat>,
     handle: Handle,
     service: CommandService,
     following: Following,
@@ -69,23 +69,23 @@ impl Drop for InHand {
 }
 
 /// Follows the service for as long as it is polled.
-pub async fn follow(setup: Arc<Setup>, drop_in: Arc<DropIn>, handle: Handle, following: Following) {
-    wait_for_the_agents_end(&setup, &drop_in, &following).await;
-    also_as_the_agent(&setup.layout.beneath_root(&drop_in.agent.log_dir), &drop_in.agent.program_name);
-    drop_in.warn_of_differences();
-    write_pid_file(&setup, &drop_in);
-    let service = connect::connect(&setup, &drop_in).await;
+pub async fn follow(setup: Arc<Setup>, compat: Arc<CodeDeployCompat>, handle: Handle, following: Following) {
+    wait_for_the_agents_end(&setup, &compat, &following).await;
+    also_as_the_agent(&setup.layout.beneath_root(&compat.agent.log_dir), &compat.agent.program_name);
+    compat.warn_of_differences();
+    write_pid_file(&setup, &compat);
+    let service = connect::connect(&setup, &compat).await;
     log::info!(host = service.host_identifier(), url:% = service.url(); "the CodeDeploy service is followed");
     let (in_hand, ended) = (Mutex::default(), Notify::new());
-    let follower = Arc::new(Follower { setup, drop_in, handle, service, following, in_hand, ended });
+    let follower = Arc::new(Follower { setup, compat, handle, service, following, in_hand, ended });
     take::report_commands_of_the_agent(&follower).await;
     take::go_on(&follower);
     tokio::join!(poll::poll(Arc::clone(&follower)), report::report(Arc::clone(&follower)), tracking::track(&follower));
 }
 
 /// Says to scripts and people that this process serves the host.
-fn write_pid_file(setup: &Setup, drop_in: &DropIn) {
-    let pid_file = drop_in.pid_file(&setup.layout);
+fn write_pid_file(setup: &Setup, compat: &CodeDeployCompat) {
+    let pid_file = compat.pid_file(&setup.layout);
     if let Err(error) = codedeploy_agent::write_pid_file(&pid_file) {
         log::warn!("the pid file {} is not written: {error}", pid_file.display());
     }

@@ -16,12 +16,12 @@ use hostler_core::machine::state::{Creator, Policy, Request, Revision, RollbackP
 use hostler_core::release::Trust;
 use hostler_host::archive;
 
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure::{Use, check_archive};
 use crate::setup::Setup;
+use crate::work::codedeploy_records;
+use crate::work::codedeploy_records::is_gone;
 use crate::work::old_hooks::unreadable;
-use crate::work::service_files;
-use crate::work::service_files::is_gone;
 
 /// Makes an order of a command's name, the event that it means and its deployment's specification.
 ///
@@ -29,14 +29,14 @@ use crate::work::service_files::is_gone;
 /// What is reported: this deployment's appspec is not there or cannot be used.
 pub fn order(
     setup: &Setup,
-    drop_in: &DropIn,
+    compat: &CodeDeployCompat,
     state: &State,
     name: &str,
     event: Option<LifecycleEvent>,
     specification: Specification,
 ) -> Result<Order, String> {
     let scripts = match event.filter(|event| event.has_scripts()) {
-        Some(event) => scripts(setup, drop_in, state, event, &specification)?,
+        Some(event) => scripts(setup, compat, state, event, &specification)?,
         None => Vec::new(),
     };
     Ok(Order {
@@ -45,11 +45,11 @@ pub fn order(
         event,
         scripts,
         checks_bundle_first: !specification.blue_green,
-        request: request(setup, drop_in, specification),
+        request: request(setup, compat, specification),
     })
 }
 
-fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Request {
+fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specification) -> Request {
     let location = specification.revision;
     Request {
         creator: Creator::CodeDeploy,
@@ -60,7 +60,7 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
             // A deployment has nothing of its own to use again.
             reuse: specification
                 .reuse_archive_from
-                .filter(|other| drop_in.agent.enable_archive_reuse && *other != specification.deployment),
+                .filter(|other| compat.agent.enable_archive_reuse && *other != specification.deployment),
         },
         release: None,
         trust: Trust::Unsigned,
@@ -71,7 +71,7 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
             file_exists_behavior: specification.file_exists_behavior,
             appspec_name: specification.appspec_name,
             appspec_only: specification.appspec_only,
-            max_revisions: drop_in.agent.max_revisions,
+            max_revisions: compat.agent.max_revisions,
             // The service rolls back, by a deployment of its own.
             rollback: RollbackPolicy::Never,
             ignore_application_stop_failures: false,
@@ -83,8 +83,8 @@ fn request(setup: &Setup, drop_in: &DropIn, specification: Specification) -> Req
 }
 
 /// Under the CodeDeploy agent a script whose appspec names no user is its own user's, and must not become root's.
-fn as_the_agents_user(scripts: Vec<Script>, drop_in: &DropIn) -> Vec<Script> {
-    let own = &drop_in.agent.user;
+fn as_the_agents_user(scripts: Vec<Script>, compat: &CodeDeployCompat) -> Vec<Script> {
+    let own = &compat.agent.user;
     let user = |script: &Script| script.runas.clone().or_else(|| own.clone().filter(|_| !script.sudo));
     scripts.into_iter().map(|script| Script { runas: user(&script), ..script }).collect()
 }
@@ -92,7 +92,7 @@ fn as_the_agents_user(scripts: Vec<Script>, drop_in: &DropIn) -> Vec<Script> {
 /// The scripts of an event, of the revision that the event means.
 fn scripts(
     setup: &Setup,
-    drop_in: &DropIn,
+    compat: &CodeDeployCompat,
     state: &State,
     event: LifecycleEvent,
     specification: &Specification,
@@ -103,8 +103,8 @@ fn scripts(
     let chosen = chosen(event, specification.blue_green_rollback, unpacked);
     let deployment = match chosen {
         Chosen::Current => Some(specification.deployment.clone()),
-        Chosen::LastSuccessful => service_files::last_successful(setup, key)?,
-        Chosen::MostRecent => service_files::most_recent(setup, key)?,
+        Chosen::LastSuccessful => codedeploy_records::last_successful(setup, key)?,
+        Chosen::MostRecent => codedeploy_records::most_recent(setup, key)?,
     };
     let Some(deployment) = deployment else { return Ok(Vec::new()) };
     let known = state.groups.get(&key.id()).and_then(|group| group.appspec_name_of(&deployment));
@@ -124,7 +124,7 @@ fn scripts(
     }
     let of_event = of_event.map_or(&[][..], |hooks| &hooks.scripts);
     let scripts = of_event.iter().map(|hook| Script::new(deployment.clone(), hook)).collect();
-    let scripts = as_the_agents_user(scripts, drop_in);
+    let scripts = as_the_agents_user(scripts, compat);
     match scripts.iter().try_for_each(|script| check_archive(setup, key, &deployment, Use::Run(script))) {
         Ok(()) => Ok(scripts),
         Err(problem) if chosen == Chosen::Current => Err(problem),

@@ -11,7 +11,7 @@ use super::beside::{agent_that_stays, wait_for_the_agents_end};
 use super::connect::random;
 use super::following::OpenPoll;
 use super::{Follower, take, write_pid_file};
-use crate::sources::rest::{rest, rest_until};
+use crate::sources::idle::{sleep_idle, wait_idle};
 
 /// How long the next poll waits for a command that has just come to be acknowledged: until then the service would only
 /// send it again.
@@ -25,7 +25,7 @@ pub async fn poll(follower: Arc<Follower>) {
         wait_beside_the_agent(&follower).await;
         let Some(open) = follower.following.begin_poll() else { return };
         let began = Instant::now();
-        match rest_until(&follower.handle, follower.service.poll()).await {
+        match wait_idle(&follower.handle, follower.service.poll()).await {
             Ok(command) => {
                 if told.take().is_some() {
                     log::info!("the CodeDeploy service answers again");
@@ -48,8 +48,8 @@ pub async fn poll(follower: Arc<Follower>) {
 /// The CodeDeploy agent may start at any time: a package's update does it. While it runs nothing is polled, and what is in
 /// flight goes on. Afterwards its place is taken again.
 async fn wait_beside_the_agent(follower: &Arc<Follower>) {
-    if wait_for_the_agents_end(&follower.setup, &follower.drop_in, &follower.following).await {
-        write_pid_file(&follower.setup, &follower.drop_in);
+    if wait_for_the_agents_end(&follower.setup, &follower.compat, &follower.following).await {
+        write_pid_file(&follower.setup, &follower.compat);
         take::report_commands_of_the_agent(follower).await;
     }
 }
@@ -57,7 +57,7 @@ async fn wait_beside_the_agent(follower: &Arc<Follower>) {
 /// Whether a command came that was not known.
 async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>, open: OpenPoll) -> bool {
     let Some(command) = command else { return false };
-    if let Some(agent) = agent_that_stays(&follower.setup, &follower.drop_in).await {
+    if let Some(agent) = agent_that_stays(&follower.setup, &follower.compat).await {
         // The poll was open when it started. Unacknowledged, the command is handed out again.
         log::warn!(
             command = command.host_command_identifier.as_str(), pid = agent.pid;
@@ -80,10 +80,10 @@ async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>, open: O
 
 /// After a poll that the service did not hold back the next one waits, but not beyond the end of a command.
 async fn pause(follower: &Follower, took: Duration) {
-    let interval = Duration::from_secs(follower.drop_in.agent.wait_between_runs);
+    let interval = Duration::from_secs(follower.compat.agent.wait_between_runs);
     let jittered = interval.mul_f64(0.75 + f64::from(random()) / 510.0);
     tokio::select! {
-        () = rest(&follower.handle, jittered.saturating_sub(took)) => {}
+        () = sleep_idle(&follower.handle, jittered.saturating_sub(took)) => {}
         () = follower.ended.notified() => {}
     }
 }

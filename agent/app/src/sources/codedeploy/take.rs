@@ -96,12 +96,12 @@ async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<B
         Ok(specification) => specification,
     };
     if let Some(token) = &specification.github_token {
-        follower.drop_in.tokens.put(specification.deployment.clone(), token.clone());
+        follower.compat.tokens.put(specification.deployment.clone(), token.clone());
     }
-    let (setup, drop_in) = (Arc::clone(&follower.setup), Arc::clone(&follower.drop_in));
+    let (setup, compat) = (Arc::clone(&follower.setup), Arc::clone(&follower.compat));
     let (state, name) = (follower.handle.state().borrow().clone(), command.command_name.clone());
     let made = tokio::task::spawn_blocking(move || {
-        order::order(&setup, &drop_in, &state, &name, event_of(&name), specification)
+        order::order(&setup, &compat, &state, &name, event_of(&name), specification)
     })
     .await;
     let made = made.unwrap_or_else(|error| Err(format!("a fault in hostler: {error}")));
@@ -178,7 +178,7 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
 /// Commands that a CodeDeploy agent was carrying out when it went down have failed, as that agent would have said. What
 /// this agent was carrying out itself is in the ledger and goes on.
 pub async fn report_commands_of_the_agent(follower: &Follower) {
-    let directory = follower.setup.layout.codedeploy(&follower.drop_in.agent.ongoing_deployment_tracking);
+    let directory = follower.setup.layout.codedeploy(&follower.compat.agent.ongoing_deployment_tracking);
     let commands = codedeploy_agent::interrupted_commands(&directory, TRACKING_AGE).unwrap_or_else(|error| {
         log::warn!("cannot read {}: {error}", directory.display());
         Vec::new()
@@ -216,7 +216,7 @@ pub fn go_on(follower: &Arc<Follower>) {
                 if let Ok(Specification { github_token: Some(token), deployment, .. }) =
                     specification(&follower, &execution).await
                 {
-                    follower.drop_in.tokens.put(deployment, token);
+                    follower.compat.tokens.put(deployment, token);
                 }
             });
         }

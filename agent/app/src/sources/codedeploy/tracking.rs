@@ -11,7 +11,7 @@ use super::Follower;
 
 /// Keeps a file for each deployment of which a command is carried out.
 pub async fn track(follower: &Follower) {
-    let directory = follower.setup.layout.codedeploy(&follower.drop_in.agent.ongoing_deployment_tracking);
+    let directory = follower.setup.layout.codedeploy(&follower.compat.agent.ongoing_deployment_tracking);
     let mut state = follower.handle.state();
     let mut written = BTreeMap::new();
     loop {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::logs::lag::{LogsReport, SourceReport, Totals};
 
-use crate::door::client::Client;
+use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;

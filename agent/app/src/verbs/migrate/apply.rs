@@ -8,7 +8,7 @@ use hostler_core::codes::ExitCode;
 use hostler_host::{atomic, users};
 
 use super::Findings;
-use crate::drop_in::DropIn;
+use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure;
 use crate::failure::Failure;
 use crate::failure::chain;
@@ -52,23 +52,23 @@ pub fn starts_the_agent(setup: &Setup) -> Option<PathBuf> {
 ///
 /// # Errors
 /// The first step that fails; or the CodeDeploy agent runs, or is started by the next boot, after all of them.
-pub fn apply(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
-    mend(setup, drop_in, findings)?;
+pub fn apply(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) -> Result<(), Failure> {
+    mend(setup, compat, findings)?;
     write(findings)?;
     systemctl(&["enable", HOSTLER])?;
     findings.done.push("hostler is enabled".to_owned());
     // It may run already, for channels.
     systemctl(&["restart", HOSTLER])?;
     findings.done.push("hostler runs".to_owned());
-    end_the_agent(setup, drop_in, findings)?;
+    end_the_agent(setup, compat, findings)?;
     findings.applied = true;
     Ok(())
 }
 
 /// Gives the agent's directories to root. The CodeDeploy agent is stopped before: it could not go on in them as another user.
 /// What its service commands meanwhile waits there.
-fn mend(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
-    let exposed = exposure::exposed(setup, drop_in)?;
+fn mend(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) -> Result<(), Failure> {
+    let exposed = exposure::exposed(setup, compat)?;
     let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule != Rule::Own).cloned().collect();
     if !foreign.is_empty() {
         let message = format!("nothing was changed: {}", exposure::texts(&foreign).join("; "));
@@ -78,8 +78,8 @@ fn mend(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), 
         systemctl(&["stop", AGENT])?;
         findings.done.push("the CodeDeploy agent was told to stop".to_owned());
     }
-    findings.mended = exposure::mend(setup, drop_in, &exposed)?;
-    exposure::refuse_exposed(setup, drop_in)
+    findings.mended = exposure::mend(setup, compat, &exposed)?;
+    exposure::refuse_exposed(setup, compat)
 }
 
 fn write(findings: &mut Findings) -> Result<(), Failure> {
@@ -100,7 +100,7 @@ fn write(findings: &mut Findings) -> Result<(), Failure> {
 
 /// Stops the CodeDeploy agent, keeps the next boot from starting it, and looks whether both is so. Also where it does not run
 /// now: the next boot would start it beside hostler.
-fn end_the_agent(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Result<(), Failure> {
+fn end_the_agent(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) -> Result<(), Failure> {
     if findings.running.is_none() && starts_the_agent(setup).is_none() {
         findings.done.push("no CodeDeploy agent is installed".to_owned());
         return Ok(());
@@ -109,7 +109,7 @@ fn end_the_agent(setup: &Setup, drop_in: &DropIn, findings: &mut Findings) -> Re
     let disabled = systemctl(&["disable", AGENT]).err();
     let stopped = systemctl(&["stop", AGENT]).err();
     let mut problems = Vec::new();
-    match runs_on(setup, drop_in) {
+    match runs_on(setup, compat) {
         None => findings.done.push("the CodeDeploy agent is stopped".to_owned()),
         Some(pid) => problems.push(format!(
             "the CodeDeploy agent still runs (process {pid}){}; end it (/opt/codedeploy-agent/bin/codedeploy-agent stop), \
@@ -135,10 +135,10 @@ fn because(failure: Option<Failure>) -> String {
 }
 
 /// The CodeDeploy agent that has not ended within a moment.
-fn runs_on(setup: &Setup, drop_in: &DropIn) -> Option<u32> {
+fn runs_on(setup: &Setup, compat: &CodeDeployCompat) -> Option<u32> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let agent = other_agent(setup, drop_in)?;
+        let agent = other_agent(setup, compat)?;
         if Instant::now() > deadline {
             return Some(agent.pid);
         }

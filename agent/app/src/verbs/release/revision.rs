@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use hostler_aws::store_s3::Landing;
+use hostler_aws::store_s3::DownloadTarget;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::release::{Revision, RevisionSource};
@@ -78,8 +78,8 @@ async fn elsewhere(
     check: impl Fn(&File, &str) -> Result<(), Failure>,
 ) -> Result<Revision, Failure> {
     let file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
-    let landing = Landing { file: file.as_fd(), note: None };
-    let fetched = object.download(landing, None, &setup.stores.downloads).await.map_err(stores::failure)?;
+    let target = DownloadTarget { file: file.as_fd(), note: None };
+    let fetched = object.download(target, None, &setup.stores.downloads).await.map_err(stores::failure)?;
     let bundle_type = bundle_type(&file, &object.location())?;
     check(&file, &object.location())?;
     let (version_id, location) = match place {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hostler_core::store::ETag;
 
 use crate::fault::Fault;
-use crate::flow::{Flow, SharedPace};
+use crate::flow::{Flow, SharedRateLimiter};
 use crate::store_s3::object::{Ranged, S3Object};
 
 /// Before a broken connection is replaced.
@@ -24,7 +24,7 @@ pub(super) struct Source {
     pub(super) client: Client,
     pub(super) etag: ETag,
     pub(super) file: Arc<File>,
-    pub(super) pace: SharedPace,
+    pub(super) limiter: SharedRateLimiter,
 }
 
 /// Why a part did not come.
@@ -89,7 +89,7 @@ impl Piece<'_> {
                 Ok(None) => break,
                 Err(error) => return Err(PartError::broken(crate::fault::deepest(&error))),
             };
-            self.source.pace.pass(chunk.len()).await;
+            self.source.limiter.pass(chunk.len()).await;
             self.bytes += chunk.len();
             self.held.push(chunk);
             if self.bytes >= limits.download_write_bytes {

@@ -21,15 +21,15 @@ fn decide_open(journal: &mut Lifecycle) {
 fn what_is_announced_is_remembered_and_shown_and_what_is_not_any_more_is_forgotten() {
     let reboot = notice("e-1", NoticeKind::Reboot, Some(1_000_500));
     let mut journal = served();
-    assert_eq!(settle(&mut journal, &serving(&[&reboot], Rebalance::Drain)), Next::Rest);
+    assert_eq!(settle(&mut journal, &serving(&[&reboot], Rebalance::Drain)), Next::Nothing);
     assert_eq!((journal.announced.as_slice(), journal.entries), (&[reboot.clone()][..], 0), "never a termination");
     let line = crate::status::lifecycle_line(&journal).unwrap();
     assert_eq!(line, "auto scaling: EC2 announces word at 1970-01-01T00:16:40Z");
     // The metadata service does not answer: what was known stays.
     let silent = Look { notices: None, ..serving(&[], Rebalance::Note) };
-    assert_eq!(settle(&mut journal, &silent), Next::Rest);
+    assert_eq!(settle(&mut journal, &silent), Next::Nothing);
     assert_eq!(journal.announced.len(), 1);
-    assert_eq!(settle(&mut journal, &serving(&[], Rebalance::Note)), Next::Rest);
+    assert_eq!(settle(&mut journal, &serving(&[], Rebalance::Note)), Next::Nothing);
     assert_eq!((journal.announced.len(), crate::status::lifecycle_line(&journal)), (0, None));
 }
 
@@ -43,17 +43,17 @@ fn a_journal_of_the_version_before_can_be_read() {
 #[test]
 fn a_recommendation_is_shown_holds_or_drains_as_the_configuration_says() {
     let rebalance = notice("rebalance-1", NoticeKind::Rebalance, None);
-    for (wish, posture, entries) in [
-        (Rebalance::Note, Posture::Free, 0),
-        (Rebalance::Hold, Posture::AtRisk, 0),
-        (Rebalance::Drain, Posture::Leaving, 1),
+    for (wish, instance_state, entries) in [
+        (Rebalance::Note, InstanceState::InService, 0),
+        (Rebalance::Hold, InstanceState::RebalanceHold, 0),
+        (Rebalance::Drain, InstanceState::Terminating, 1),
     ] {
         let mut journal = served();
         settle(&mut journal, &serving(&[&rebalance], wish));
-        assert_eq!((journal.posture, journal.entries), (posture, entries), "{wish:?}");
+        assert_eq!((journal.instance_state, journal.entries), (instance_state, entries), "{wish:?}");
         // A metadata service that does not answer ends none of it.
         settle(&mut journal, &Look { notices: None, ..serving(&[], wish) });
-        assert_eq!((journal.posture, journal.entries), (posture, entries), "{wish:?}");
+        assert_eq!((journal.instance_state, journal.entries), (instance_state, entries), "{wish:?}");
     }
 }
 
@@ -64,7 +64,7 @@ fn a_launch_goes_on_under_a_recommendation_that_only_holds() {
     let look =
         Look { rebalance: Rebalance::Hold, ..announcing(word(Some("InService"), Some("Pending:Wait")), &[&rebalance]) };
     assert_eq!(settle(&mut journal, &look), Next::Work);
-    assert_eq!(journal.posture, Posture::Free);
+    assert_eq!(journal.instance_state, InstanceState::InService);
 }
 
 #[test]
@@ -73,11 +73,11 @@ fn a_drained_host_serves_again_once_the_recommendation_is_gone_and_not_because_n
     let mut journal = served();
     assert_eq!(settle(&mut journal, &serving(&[&rebalance], Rebalance::Drain)), Next::Work);
     decide_open(&mut journal);
-    assert_eq!(settle(&mut journal, &serving(&[&rebalance], Rebalance::Drain)), Next::Rest);
-    assert_eq!(settle(&mut journal, &Look { notices: None, ..serving(&[], Rebalance::Drain) }), Next::Rest);
-    assert_eq!(journal.posture, Posture::Leaving);
+    assert_eq!(settle(&mut journal, &serving(&[&rebalance], Rebalance::Drain)), Next::Nothing);
+    assert_eq!(settle(&mut journal, &Look { notices: None, ..serving(&[], Rebalance::Drain) }), Next::Nothing);
+    assert_eq!(journal.instance_state, InstanceState::Terminating);
     settle(&mut journal, &serving(&[], Rebalance::Drain));
-    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
+    assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::InService));
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn an_announced_stop_begins_shortly_before_its_time_and_an_interruption_hurries_
     let stop = notice("e-1@x", NoticeKind::Stop, Some(at));
     let look = |now_ms, notices: &[&Notice]| Look { now_ms, ..serving(notices, Rebalance::Note) };
     let mut journal = served();
-    assert_eq!(settle(&mut journal, &look(at - LEAD_MS - 1, &[&stop])), Next::Rest);
-    assert_eq!((journal.posture, journal.entries), (Posture::Free, 0));
+    assert_eq!(settle(&mut journal, &look(at - LEAD_MS - 1, &[&stop])), Next::Nothing);
+    assert_eq!((journal.instance_state, journal.entries), (InstanceState::InService, 0));
     assert_eq!(settle(&mut journal, &look(at - LEAD_MS, &[&stop])), Next::Work);
     assert_eq!(journal.action.as_ref().unwrap().deadline_ms, Some(at - MARGIN_MS));
     let spot = spot(at - LEAD_MS + 120_000);
@@ -105,12 +105,12 @@ fn a_stop_that_ec2_is_late_with_or_called_off_leaves_nothing_stopped() {
     settle(&mut journal, &look(at - LEAD_MS, &[&stop]));
     decide_open(&mut journal);
     // Hours late, and still announced.
-    assert_eq!(settle(&mut journal, &look(at + 36_000_000, &[&stop])), Next::Rest);
-    assert_eq!(journal.posture, Posture::Leaving);
+    assert_eq!(settle(&mut journal, &look(at + 36_000_000, &[&stop])), Next::Nothing);
+    assert_eq!(journal.instance_state, InstanceState::Terminating);
     // Done or called off: the host goes on as before, also when the reboot comes only now.
     settle(&mut journal, &look(at + 36_000_000, &[]));
-    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
-    assert_eq!(settle(&mut journal, &look(at + 36_000_000, &[&stop])), Next::Rest, "the same event is handled once");
+    assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::InService));
+    assert_eq!(settle(&mut journal, &look(at + 36_000_000, &[&stop])), Next::Nothing, "the same event is handled once");
 }
 
 #[test]
@@ -120,14 +120,14 @@ fn a_host_in_no_group_that_was_stopped_for_a_notice_stays_stopped() {
     let mut journal = served();
     settle(&mut journal, &look(at, &[&spot(at + 120_000)]));
     decide_open(&mut journal);
-    assert_eq!(settle(&mut journal, &look(at + 60_000, &[&spot(at + 120_000)])), Next::Rest);
-    assert_eq!(journal.posture, Posture::Leaving, "nothing is deployed again in the last minute");
+    assert_eq!(settle(&mut journal, &look(at + 60_000, &[&spot(at + 120_000)])), Next::Nothing);
+    assert_eq!(journal.instance_state, InstanceState::Terminating, "nothing is deployed again in the last minute");
 }
 
 #[test]
 fn a_decided_action_rests_while_the_group_does_not_answer() {
     let mut journal = decided(open(ActionKind::Shutdown, &["ours"]), HookOutcome::Continue);
-    assert_eq!(settle(&mut journal, &word(Some("Terminated"), None)), Next::Rest);
+    assert_eq!(settle(&mut journal, &word(Some("Terminated"), None)), Next::Nothing);
 }
 
 #[test]

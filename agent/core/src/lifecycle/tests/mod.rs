@@ -9,8 +9,9 @@ use super::*;
 fn word(target: Option<&str>, current: Option<&str>) -> Look {
     Look {
         now_ms: 1_000_000,
-        target: target.map(Target::read),
-        current: current.map(|word| if word.is_empty() { Current::NotMember } else { Current::read(word) }),
+        target: target.map(TargetLifecycleState::read),
+        current: current
+            .map(|word| if word.is_empty() { LifecycleState::NotMember } else { LifecycleState::read(word) }),
         group: Some("web".to_owned()),
         notices: Some(Vec::new()),
         rebalance: Rebalance::Note,
@@ -75,16 +76,16 @@ fn each_pair_of_states_leads_to_its_action() {
         (None, Some("Terminating:Wait"), Next::OpenForHooks(ActionKind::Shutdown)),
         (Some("Warmed:Stopped"), Some("Terminating:Wait"), Next::OpenForHooks(ActionKind::ReturnToPool)),
         (Some("Warmed:Terminated"), Some("Warmed:Terminating:Wait"), Next::OpenForHooks(ActionKind::Shutdown)),
-        (Some("InService"), Some("InService"), Next::Rest),
-        (Some("Standby"), Some("Standby"), Next::Rest),
-        (Some("InService"), Some("Pending"), Next::Rest),
+        (Some("InService"), Some("InService"), Next::Nothing),
+        (Some("Standby"), Some("Standby"), Next::Nothing),
+        (Some("InService"), Some("Pending"), Next::Nothing),
         // The load balancer still drains: not yet.
-        (Some("Terminated"), Some("Terminating"), Next::Rest),
-        (Some("Terminated"), Some("InService"), Next::Rest),
-        (Some("Detached"), Some("Detaching"), Next::Rest),
-        (None, Some(""), Next::Rest),
-        (None, None, Next::Rest),
-        (Some("Terminated"), Some("Terminating:Retained"), Next::Rest),
+        (Some("Terminated"), Some("Terminating"), Next::Nothing),
+        (Some("Terminated"), Some("InService"), Next::Nothing),
+        (Some("Detached"), Some("Detaching"), Next::Nothing),
+        (None, Some(""), Next::Nothing),
+        (None, None, Next::Nothing),
+        (Some("Terminated"), Some("Terminating:Retained"), Next::Nothing),
     ] {
         let mut journal = Lifecycle::default();
         assert_eq!(settle(&mut journal, &word(target, current)), expected, "{target:?} {current:?}");
@@ -99,11 +100,11 @@ fn words_of_the_future_are_held_without_a_destructive_step() {
         (Some("Somewhere"), Some("Elsewhere:Wait")),
     ] {
         let mut journal = Lifecycle::default();
-        assert_eq!(settle(&mut journal, &word(target, current)), Next::Rest, "{target:?} {current:?}");
-        assert_eq!((journal.posture, &journal.action), (Posture::Free, &None));
+        assert_eq!(settle(&mut journal, &word(target, current)), Next::Nothing, "{target:?} {current:?}");
+        assert_eq!((journal.instance_state, &journal.action), (InstanceState::InService, &None));
         // What goes on is neither given up nor completed.
         let mut journal = decided(open(ActionKind::Launch, &["a"]), HookOutcome::Continue);
-        assert_eq!(settle(&mut journal, &word(target, current)), Next::Rest);
+        assert_eq!(settle(&mut journal, &word(target, current)), Next::Nothing);
         assert!(journal.action.is_some());
         let mut journal = open(ActionKind::Launch, &["a"]);
         assert_eq!(settle(&mut journal, &word(target, current)), Next::Work);
@@ -122,7 +123,7 @@ fn a_decided_action_is_completed_after_a_restart_and_never_with_another_result()
     journal.take(Change::Decide(entry, Decided { result: HookOutcome::Abandon, why: "late".into() }), 1);
     assert_eq!(journal.action.as_ref().unwrap().decided.as_ref().unwrap().result, HookOutcome::Continue);
     journal.take(Change::Completed(entry, "ours".into()), 1);
-    assert_eq!(settle(&mut journal, &look), Next::Rest, "it is not completed again while the state lags behind");
+    assert_eq!(settle(&mut journal, &look), Next::Nothing, "it is not completed again while the state lags behind");
 }
 
 #[test]
@@ -132,8 +133,8 @@ fn two_hooks_one_ours_the_others_wait_is_left_alone() {
     assert_eq!(settle(&mut journal, &look), Next::Complete);
     let entry = journal.entries;
     journal.take(Change::Completed(entry, "ours".into()), 1);
-    assert_eq!(settle(&mut journal, &look), Next::Rest);
-    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Rest);
+    assert_eq!(settle(&mut journal, &look), Next::Nothing);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Nothing);
     assert_eq!((journal.action.is_none(), journal.served), (true, true));
 }
 
@@ -148,20 +149,20 @@ fn a_hook_that_was_deleted_while_it_was_waited_for_is_not_completed_for_ever() {
         journal.take(Change::UnknownToGroup(entry, "gone".into()), 1);
     }
     assert_eq!(tries, MOST_UNKNOWN_ANSWERS);
-    assert_eq!(settle(&mut journal, &look), Next::Rest);
+    assert_eq!(settle(&mut journal, &look), Next::Nothing);
 }
 
 #[test]
 fn a_hook_whose_time_was_over_while_the_agent_was_down_is_closed() {
     for (target, current) in [("InService", "InService"), ("InService", "Pending:Proceed"), ("Detached", "")] {
         let mut journal = decided(open(ActionKind::Launch, &["ours"]), HookOutcome::Continue);
-        assert_eq!(settle(&mut journal, &word(Some(target), Some(current))), Next::Rest, "{current}");
+        assert_eq!(settle(&mut journal, &word(Some(target), Some(current))), Next::Nothing, "{current}");
         assert!(journal.action.is_none(), "{current}");
     }
     // The default result was ABANDON: the instance is on its way out, and its applications are stopped if there is time.
     let mut journal = open(ActionKind::Launch, &["ours"]);
     settle(&mut journal, &word(Some("Terminated"), Some("Terminating")));
-    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Leaving));
+    assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::Terminating));
     let mut journal = open(ActionKind::Shutdown, &["ours"]);
     assert_eq!(settle(&mut journal, &word(Some("Terminated"), Some("Terminating:Proceed"))), Next::Work);
 }
@@ -170,7 +171,7 @@ fn a_hook_whose_time_was_over_while_the_agent_was_down_is_closed() {
 fn termination_while_a_launch_waits_gives_the_launch_up_without_completing_it() {
     let mut journal = open(ActionKind::Launch, &["launch"]);
     let next = decide(&journal, &word(Some("Terminated"), Some("Pending:Wait")));
-    assert!(matches!(next, Next::Change(Change::Found(Posture::Leaving, _))), "{next:?}");
+    assert!(matches!(next, Next::Change(Change::Found(InstanceState::Terminating, _))), "{next:?}");
     settle(&mut journal, &word(Some("Terminated"), Some("Pending:Wait")));
     assert!(journal.action.is_none());
     let shutdown = settle(&mut journal, &word(Some("Terminated"), Some("Terminating:Wait")));
@@ -182,8 +183,8 @@ fn detach_during_a_launch_closes_it_and_leaves_the_host_free() {
     let mut journal = open(ActionKind::Launch, &["launch"]);
     assert!(closes(&decide(&journal, &word(Some("Detached"), Some("Detaching")))));
     settle(&mut journal, &word(Some("Detached"), Some("Detaching")));
-    assert_eq!(settle(&mut journal, &word(Some("Detached"), Some(""))), Next::Rest);
-    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
+    assert_eq!(settle(&mut journal, &word(Some("Detached"), Some(""))), Next::Nothing);
+    assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::InService));
 }
 
 #[test]
@@ -195,7 +196,10 @@ fn a_double_notice_keeps_the_nearer_deadline_and_one_action() {
     assert_eq!(settle(&mut journal, &look), Next::Work);
     let action = journal.action.clone().unwrap();
     assert_eq!((action.kind, action.deadline_ms), (ActionKind::Shutdown, Some(at - MARGIN_MS)));
-    assert_eq!((journal.posture, journal.notices.as_slice()), (Posture::Leaving, &["spot-1".to_owned()][..]));
+    assert_eq!(
+        (journal.instance_state, journal.notices.as_slice()),
+        (InstanceState::Terminating, &["spot-1".to_owned()][..])
+    );
     // The group's own notice comes while the work goes on.
     let mut both = word(Some("Terminated"), Some("Terminating:Wait"));
     both = announcing(both, &[&spot(at)]);
@@ -222,17 +226,17 @@ fn a_notice_that_was_handled_is_not_handled_again_after_a_reboot() {
     // The spot instance was stopped and started again; long after its time it is in service as before.
     look = announcing(look, &[]);
     look.now_ms = 2_000_000 + WITHDRAWN_MS + 1;
-    assert_eq!(settle(&mut journal, &look), Next::Rest);
-    assert_eq!((journal.action.is_none(), journal.posture), (true, Posture::Free));
+    assert_eq!(settle(&mut journal, &look), Next::Nothing);
+    assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::InService));
     look = announcing(look, &[&spot(2_000_000)]);
-    assert_eq!(settle(&mut journal, &look), Next::Rest, "the same notice");
+    assert_eq!(settle(&mut journal, &look), Next::Nothing, "the same notice");
 }
 
 #[test]
 fn what_was_launched_is_stopped_in_the_pool_though_nobody_saw_it_serve() {
     let mut journal = decided(open(ActionKind::Launch, &["ours"]), HookOutcome::Continue);
     // The group's API does not answer while the instance serves and is sent back.
-    assert_eq!(settle(&mut journal, &word(Some("InService"), None)), Next::Rest);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), None)), Next::Nothing);
     let look = word(Some("Warmed:Stopped"), Some("Warmed:Pending:Wait"));
     assert_eq!(settle(&mut journal, &look), Next::OpenForHooks(ActionKind::Prepare));
     let prepare =
@@ -243,10 +247,12 @@ fn what_was_launched_is_stopped_in_the_pool_though_nobody_saw_it_serve() {
 
 #[test]
 fn where_the_group_takes_it_is_enough_to_begin_nothing() {
-    for (target, posture) in [("Warmed:Stopped", Posture::Pooled), ("Terminated", Posture::Leaving)] {
+    for (target, instance_state) in
+        [("Warmed:Stopped", InstanceState::WarmPool), ("Terminated", InstanceState::Terminating)]
+    {
         let mut journal = Lifecycle::default();
-        assert_eq!(settle(&mut journal, &word(Some(target), None)), Next::Rest);
-        assert_eq!(journal.posture, posture);
+        assert_eq!(settle(&mut journal, &word(Some(target), None)), Next::Nothing);
+        assert_eq!(journal.instance_state, instance_state);
     }
 }
 
@@ -262,35 +268,35 @@ fn reboot_is_not_termination() {
 #[test]
 fn an_operators_standby_is_left_alone_and_ends_with_it() {
     let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
-    assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("EnteringStandby"))), Next::Rest);
-    assert_eq!(journal.posture, Posture::Parked);
+    assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("EnteringStandby"))), Next::Nothing);
+    assert_eq!(journal.instance_state, InstanceState::Standby);
     // Launch is suspended, so that nobody gets out of it: still nothing.
-    assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("Standby"))), Next::Rest);
-    assert_eq!(journal.posture, Posture::Parked);
+    assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("Standby"))), Next::Nothing);
+    assert_eq!(journal.instance_state, InstanceState::Standby);
     // Out of Standby no hook is invoked.
-    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("Pending"))), Next::Rest);
-    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Rest);
-    assert_eq!(journal.posture, Posture::Free);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("Pending"))), Next::Nothing);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Nothing);
+    assert_eq!(journal.instance_state, InstanceState::InService);
 }
 
 #[test]
 fn an_instance_that_was_launched_before_its_hook_existed_or_was_attached_by_hand_just_serves() {
     let mut journal = Lifecycle::default();
-    assert_eq!(settle(&mut journal, &word(None, Some(""))), Next::Rest);
-    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Rest);
-    assert_eq!((journal.posture, journal.entries), (Posture::Free, 0));
+    assert_eq!(settle(&mut journal, &word(None, Some(""))), Next::Nothing);
+    assert_eq!(settle(&mut journal, &word(Some("InService"), Some("InService"))), Next::Nothing);
+    assert_eq!((journal.instance_state, journal.entries), (InstanceState::InService, 0));
 }
 
 #[test]
 fn the_group_is_asked_only_while_something_goes_on() {
-    let (in_service, warmed) = (Target::InService, Target::Warmed);
+    let (in_service, warmed) = (TargetLifecycleState::InService, TargetLifecycleState::WarmPool);
     let rest = Lifecycle::default();
-    let settled = (Some(in_service.clone()), Current::InService);
+    let settled = (Some(in_service.clone()), LifecycleState::InService);
     assert!(needs_description(&rest, Some(&in_service), None), "the first look");
     assert!(!needs_description(&rest, Some(&in_service), Some(&settled)));
-    assert!(needs_description(&rest, Some(&Target::Terminated), Some(&settled)));
+    assert!(needs_description(&rest, Some(&TargetLifecycleState::Terminated), Some(&settled)));
     assert!(needs_description(&open(ActionKind::Launch, &[]), Some(&in_service), Some(&settled)));
-    assert!(!needs_description(&rest, Some(&warmed), Some(&(Some(warmed.clone()), Current::Pooled))));
-    assert!(!needs_description(&rest, None, Some(&(None, Current::NotMember))), "in no group, IMDS says 404");
-    assert!(needs_description(&rest, None, Some(&(None, Current::InService))), "IMDS is off");
+    assert!(!needs_description(&rest, Some(&warmed), Some(&(Some(warmed.clone()), LifecycleState::WarmPool))));
+    assert!(!needs_description(&rest, None, Some(&(None, LifecycleState::NotMember))), "in no group, IMDS says 404");
+    assert!(needs_description(&rest, None, Some(&(None, LifecycleState::InService))), "IMDS is off");
 }

@@ -259,11 +259,11 @@ impl World {
             any
         };
         let imds_off = spend(&mut self.imds_off);
-        let target = (!imds_off).then(|| Target::read(self.target));
+        let target = (!imds_off).then(|| TargetLifecycleState::read(self.target));
         let notices = (!imds_off).then(|| self.notices());
         let strange = spend(&mut self.strange);
         let word = if strange { "ReplacingRootVolume:Wait" } else { self.current };
-        let current = (!spend(&mut self.describe_off)).then(|| Current::read(word));
+        let current = (!spend(&mut self.describe_off)).then(|| LifecycleState::read(word));
         let (now_ms, rebalance) = (self.clock_ms(), self.rebalances);
         Look { now_ms, target, current, group: Some("asg".to_owned()), notices, rebalance }
     }
@@ -330,7 +330,7 @@ impl Agent {
         let look = world.look();
         for _ in 0..10 {
             match decide(&self.journal, &look) {
-                Next::Rest => break,
+                Next::Nothing => break,
                 Next::Change(change) => self.change(change, world.clock_ms()),
                 Next::OpenForHooks(kind) => {
                     let found = if world.hook_exists {
@@ -354,7 +354,7 @@ impl Agent {
             }
         }
         // What the followers do by themselves, wherever nothing is forbidden.
-        if self.journal.posture == Posture::Free && self.journal.action.is_none() && !world.gone {
+        if self.journal.instance_state == InstanceState::InService && self.journal.action.is_none() && !world.gone {
             world.runs = true;
         }
         Ok(())
@@ -424,7 +424,7 @@ fn calm(world: &mut World, agent: &mut Agent) -> Result<(), TestCaseError> {
     let serves = matches!(world.current, "InService" | "Detached");
     prop_assert!(serves, "it is held in {}: {agent:?} {world:?}", world.current);
     prop_assert!(agent.journal.action.is_none(), "an action stays open: {agent:?} {world:?}");
-    prop_assert_eq!(agent.journal.posture, Posture::Free);
+    prop_assert_eq!(agent.journal.instance_state, InstanceState::InService);
     prop_assert!(world.runs, "in service without its application: {agent:?} {world:?}");
     Ok(())
 }

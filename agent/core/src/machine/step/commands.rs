@@ -7,9 +7,9 @@ use crate::codedeploy::wire::CommandStatus;
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::command::{Command, CommandStage, Commanded, Order, REMEMBERED_COMMANDS};
-use crate::machine::course::new_deployment;
 use crate::machine::event::WorkFailure;
 use crate::machine::room;
+use crate::machine::sequence::new_deployment;
 use crate::machine::state::{Deployment, Request, Source, Step, StepStatus};
 
 use super::Turn;

@@ -4,9 +4,9 @@ use crate::codedeploy::diagnostics::Report;
 use crate::history::Kind;
 use crate::ids::DeploymentId;
 use crate::machine::command::CommandStage;
-use crate::machine::course::next_work;
 use crate::machine::event::{Effect, InstallReport, Progress, StillOpen, Work, WorkFailure};
 use crate::machine::room::MESSAGE_BYTES;
+use crate::machine::sequence::next_work;
 use crate::machine::state::{Deployment, Group, NotUndone, StepStatus};
 use crate::text::bounded;
 

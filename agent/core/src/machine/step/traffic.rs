@@ -134,7 +134,7 @@ impl State {
     pub fn put_back_at_ms(&self) -> Option<u64> {
         let withdrawal = self.traffic.as_ref().filter(|withdrawal| withdrawal.in_flight.is_none())?;
         let active = self.groups.get(&withdrawal.group.id()).is_some_and(|group| group.active.is_some());
-        let leaves = !matches!(crate::machine::posture(self), crate::lifecycle::Posture::Free);
+        let leaves = !matches!(crate::machine::instance_state(self), crate::lifecycle::InstanceState::InService);
         (!active && !leaves && withdrawal.may_return()).then(|| withdrawal.next_try_ms())
     }
 }

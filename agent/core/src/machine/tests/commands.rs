@@ -21,7 +21,7 @@ fn order(group: &str, deployment: u64, name: &str, scripts: usize) -> Order {
     let has_scripts = event.is_some_and(LifecycleEvent::has_scripts);
     let hook = &hooks(&[LifecycleEvent::AfterInstall], false)[0].scripts[0];
     let mut key = key(group);
-    key.service_id = Some(format!("id-of-{group}").parse().unwrap());
+    key.codedeploy_group_id = Some(format!("id-of-{group}").parse().unwrap());
     Order {
         deployment: id(deployment),
         name: name.to_owned(),

@@ -281,11 +281,11 @@ proptest! {
                 }
                 4 => drop(host.step(Event::Resume { key: key(&format!("r{length}")), asked_by: words })),
                 5 => {
-                    let verdict = crate::signals::Verdict { success: false, reason: words };
-                    let change = crate::signals::Change::Decide(format!("stack{length}"), verdict);
+                    let verdict = crate::cfn_signals::Verdict { success: false, reason: words };
+                    let change = crate::cfn_signals::Change::Decide(format!("stack{length}"), verdict);
                     drop(host.step(Event::Signals(change)));
-                    let end = crate::signals::End::GivenUp { message: text(length, length) };
-                    drop(host.step(Event::Signals(crate::signals::Change::End(format!("stack{length}"), end))));
+                    let end = crate::cfn_signals::End::GivenUp { message: text(length, length) };
+                    drop(host.step(Event::Signals(crate::cfn_signals::Change::End(format!("stack{length}"), end))));
                 }
                 6 if many < 20 => host.machine_events(&words),
                 7 => {

@@ -169,7 +169,7 @@ fn a_removed_application_leaves_the_host_out_of_service_and_the_next_deployment_
 
 #[test]
 fn a_host_on_its_way_out_is_not_put_back() {
-    use crate::lifecycle::{Change, Posture};
+    use crate::lifecycle::{Change, InstanceState};
     let mut host = serving();
     host.fail_at = Some(LifecycleEvent::BlockTraffic);
     host.traffic.allows_fail = 1;
@@ -177,26 +177,26 @@ fn a_host_on_its_way_out_is_not_put_back() {
     r.policy.rollback = RollbackPolicy::Never;
     let effects = host.deploy(2, r).unwrap();
     host.run(effects, never);
-    host.step(Event::Lifecycle(Change::Found(Posture::Leaving, None))).unwrap();
+    host.step(Event::Lifecycle(Change::Found(InstanceState::Terminating, None))).unwrap();
     host.rest();
     assert!(!host.traffic.in_service, "its group has taken it");
     // The notice did not come true.
     host.traffic.allows_fail = 0;
-    let effects = host.step(Event::Lifecycle(Change::Found(Posture::Free, None))).unwrap();
+    let effects = host.step(Event::Lifecycle(Change::Found(InstanceState::InService, None))).unwrap();
     host.run(effects, never);
     assert!(host.traffic.in_service && host.state.traffic.is_none());
 }
 
 #[test]
 fn our_own_standby_holds_no_release_back_and_an_operators_does() {
-    use crate::lifecycle::{Change, Posture};
+    use crate::lifecycle::{Change, InstanceState};
     let mut host = serving();
     host.fail_at = Some(LifecycleEvent::AfterInstall);
     let mut r = request("prod", Some(2));
     r.policy.rollback = RollbackPolicy::Never;
     let effects = host.deploy(2, r).unwrap();
     host.run(effects, never);
-    host.step(Event::Lifecycle(Change::Found(Posture::Parked, None))).unwrap();
+    host.step(Event::Lifecycle(Change::Found(InstanceState::Standby, None))).unwrap();
     host.rest();
     assert!(host.state.traffic.as_ref().unwrap().touched, "a broken application is not put back");
     host.fail_at = None;

@@ -125,7 +125,7 @@ impl Scene {
     }
 
     fn deploy(&self, version: u32) -> Done {
-        self.deploy_with(version, &Straight)
+        self.deploy_with(version, &RealSyscalls)
     }
 
     /// Deploys a version; version 0 is a removal.

@@ -215,7 +215,7 @@ impl Steps for Disk {
     }
 
     fn link(&self, from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
-        self.links.error().map_or_else(|| Straight.link(from, name, to, new), Err)
+        self.links.error().map_or_else(|| RealSyscalls.link(from, name, to, new), Err)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {

@@ -359,6 +359,6 @@ impl Steps for Faulty {
     }
 
     fn link(&self, from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
-        self.no_links.map_or_else(|| Straight.link(from, name, to, new), Err)
+        self.no_links.map_or_else(|| RealSyscalls.link(from, name, to, new), Err)
     }
 }

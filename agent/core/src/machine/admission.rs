@@ -1,0 +1,85 @@
+//! Deployments and the instance's lifecycle: who may deploy when, and what a host that leaves service does with what
+//! goes on.
+
+use crate::event_order::LifecycleEvent;
+use crate::lifecycle::{Change, InstanceState, Lifecycle, ends_deployments};
+use crate::machine::event::Refusal;
+use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
+use crate::machine::stopping::stopped;
+use crate::traffic::Withdrawal;
+
+/// Refuses what must not begin on a host that is out of service. No channel is followed before a new instance was set up
+/// either: the scripts of Setup prepare what is deployed.
+pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
+    let why = match (instance_state(state), creator) {
+        (InstanceState::InService, Creator::Channel) if state.machine_events.sets_up() => "being set up",
+        (InstanceState::InService, _) => return Ok(()),
+        (InstanceState::Terminating, _) => "on its way out",
+        // Who is at the keyboard knows that nothing serves here.
+        (InstanceState::WarmPool | InstanceState::Standby | InstanceState::RebalanceHold, creator)
+            if creator != Creator::Channel =>
+        {
+            return Ok(());
+        }
+        (InstanceState::WarmPool, _) => "in the warm pool",
+        (InstanceState::Standby, _) => "in Standby",
+        (InstanceState::RebalanceHold, _) => "to be replaced, as EC2 recommends (auto_scaling: rebalance: hold)",
+    };
+    Err(Refusal::OutOfService { why })
+}
+
+/// What may be done on this host: a Standby of our own holds nobody back.
+pub fn instance_state(state: &State) -> InstanceState {
+    let ours = state.traffic.as_ref().is_some_and(Withdrawal::is_standby);
+    if state.lifecycle.instance_state == InstanceState::Standby && ours {
+        InstanceState::InService
+    } else {
+        state.lifecycle.instance_state
+    }
+}
+
+/// Takes a change of the journal in. A host that comes back into service starts again what was stopped: its channels'
+/// releases count as not tried.
+pub fn take(state: &mut State, change: Change, now_ms: u64) {
+    let before = state.lifecycle.instance_state;
+    state.lifecycle.take(change, now_ms);
+    let back = before != InstanceState::InService && state.lifecycle.instance_state == InstanceState::InService;
+    for group in state.groups.values_mut().filter(|group| back && stopped(group).is_some()) {
+        group.following.tried_sequence = 0;
+    }
+    let Some(action) = &state.lifecycle.action else { return };
+    let active = state.groups.values_mut().filter_map(|group| group.active.as_mut());
+    // The scripts that are still to come have the time that the action has now.
+    for stop in active.filter_map(|deployment| deployment.request.stops.as_mut()) {
+        stop.deadline_ms = if stop.entry == action.entry { action.deadline_ms } else { stop.deadline_ms };
+    }
+}
+
+/// The deployment that only stops what is installed; `None` when nothing is, or no action that stops is open.
+pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Request> {
+    let action = lifecycle.action.as_ref().filter(|action| action.stops)?;
+    let installed = group.installed.as_ref()?;
+    Some(Request {
+        key: group.key.clone(),
+        creator: Creator::Lifecycle,
+        asked_by: action.kind.words().to_owned(),
+        source: crate::machine::state::Source::Kept { deployment: installed.archive.clone() },
+        revision: installed.revision.clone(),
+        release: None,
+        trust: installed.trust.clone(),
+        rolls_back: None,
+        removes: false,
+        stops: Some(Stop { entry: action.entry, deadline_ms: action.deadline_ms }),
+        policy,
+    })
+}
+
+/// Whether an event belongs to the stopping of an application.
+pub fn of_stop(event: LifecycleEvent) -> bool {
+    event == LifecycleEvent::DownloadBundle || event == LifecycleEvent::BlockTraffic || event.runs_old_revision()
+}
+
+/// Whether a deployment shall end where it is: the host is on its way out, and this is not the stopping itself.
+pub fn shall_end(lifecycle: &Lifecycle, deployment: &Deployment) -> bool {
+    ends_deployments(lifecycle) && deployment.request.stops.is_none() && deployment.current().is_some()
+}

@@ -1,0 +1,77 @@
+//! How a deployment begins, and what it does next.
+
+use crate::event_order::LifecycleEvent;
+use crate::ids::DeploymentId;
+use crate::machine::admission;
+use crate::machine::command::Commanded;
+use crate::machine::event::Work;
+use crate::machine::retention::kept;
+use crate::machine::state::{Creator, Deployment, Group, Request, RollbackExtent, Step};
+use crate::traffic::TrafficPhase;
+
+/// A deployment that has not begun, with the events that what it is for has.
+pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment {
+    let wanted = |event: &LifecycleEvent| match request.rolls_back.as_ref().map(|r| r.extent) {
+        None | Some(RollbackExtent::StopAndReinstall) => true,
+        Some(RollbackExtent::Reinstall) => !event.runs_old_revision(),
+        Some(RollbackExtent::Restart) => {
+            *event == LifecycleEvent::DownloadBundle || *event >= LifecycleEvent::ApplicationStart
+        }
+    };
+    let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
+    let commanded = request.creator == Creator::CodeDeploy;
+    let steps = LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e));
+    let steps = steps.filter(|event| request.stops.is_none() || admission::of_stop(*event)).map(Step::new);
+    Deployment {
+        id,
+        // The service says which event is next, one at a time.
+        steps: if commanded { Vec::new() } else { steps.collect() },
+        commanded: commanded.then(Commanded::default),
+        request,
+        started_ms: now_ms,
+        finished_ms: None,
+        begun: None,
+        lasted_ms: None,
+        in_flight: None,
+        not_undone: None,
+        outdated_keys: false,
+        rebooting: false,
+        installed: false,
+        health: Vec::new(),
+        warnings: Vec::new(),
+        warnings_left_out: 0,
+        failure: None,
+        outcome: None,
+    }
+}
+
+/// What a deployment that waits for no effect does next; `None` when it waits for a command. `withdrawn`: the journal
+/// says what this deployment's group has taken the host out of.
+pub fn next_work(group: &Group, deployment: &Deployment, withdrawn: bool) -> Option<Work> {
+    if deployment.rebooting {
+        return Some(Work::Reboot);
+    }
+    let Some(step) = deployment.current() else {
+        let commit = deployment.failure.is_none();
+        let finish = Work::Finish { commit, keep: kept(group, deployment) };
+        return (!deployment.waits_for_command()).then_some(finish);
+    };
+    Some(match step.event {
+        LifecycleEvent::DownloadBundle => Work::Prepare,
+        LifecycleEvent::Install => Work::Install,
+        LifecycleEvent::BlockTraffic if deployment.commanded.is_none() => {
+            Work::Traffic { phase: if withdrawn { TrafficPhase::Block } else { TrafficPhase::Look } }
+        }
+        LifecycleEvent::AllowTraffic if deployment.commanded.is_none() => Work::Traffic { phase: TrafficPhase::Allow },
+        _ if deployment.commanded.as_ref().is_some_and(|c| c.checks_bundle_first) => Work::CheckBundle,
+        event => {
+            let next = step.scripts.iter().position(|s| s.outcome.is_none());
+            if let (None, Some(phase)) = (next, step.probe) {
+                return Some(Work::Probe { phase });
+            }
+            let index = next.unwrap_or_default();
+            let attempt = step.scripts.get(index).map_or(1, |s| s.attempts + 1);
+            Work::RunHook { event, index, attempt }
+        }
+    })
+}

@@ -1,0 +1,86 @@
+//! Changes in the directories of logs, as the kernel tells them. A hint, never the truth: what it misses (overlay, network
+//! file systems, an overflow) is found by the next look.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+
+/// What the kernel told.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Files that were written to.
+    pub written: Vec<PathBuf>,
+    /// Something was created, renamed or deleted, or events were lost: everything has to be looked at.
+    pub look: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct DirectoryWatch {
+    inotify: Option<Inotify>,
+    watched: BTreeMap<WatchDescriptor, PathBuf>,
+}
+
+impl DirectoryWatch {
+    pub fn new() -> Self {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
+        let inotify =
+            inotify.inspect_err(|error| log::info!(error:%; "no inotify: logs are looked at every two seconds"));
+        Self { inotify: inotify.ok(), watched: BTreeMap::new() }
+    }
+
+    /// Watches a directory, if it can be.
+    pub fn add(&mut self, directory: &Path) -> bool {
+        let Some(inotify) = &self.inotify else { return false };
+        if self.watched.values().any(|known| known == directory) {
+            return true;
+        }
+        let flags = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_ONLYDIR;
+        match inotify.add_watch(directory, flags) {
+            Ok(descriptor) => {
+                self.watched.insert(descriptor, directory.to_owned());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What was told since the last call.
+    pub fn told(&mut self) -> Changed {
+        let mut told = Changed::default();
+        let Some(inotify) = &self.inotify else { return told };
+        while let Ok(events) = inotify.read_events() {
+            for event in events {
+                if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                    self.watched.remove(&event.wd);
+                    told.look = true;
+                } else if event.mask.contains(AddWatchFlags::IN_MODIFY) {
+                    let path =
+                        self.watched.get(&event.wd).zip(event.name).map(|(directory, name)| directory.join(name));
+                    told.written.extend(path);
+                } else {
+                    told.look = true;
+                }
+            }
+            if told.written.len() > 4096 {
+                told.look = true;
+                told.written.sort();
+                told.written.dedup();
+            }
+        }
+        told.written.sort();
+        told.written.dedup();
+        told
+    }
+
+    /// The descriptor that is readable when something was told.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+}
