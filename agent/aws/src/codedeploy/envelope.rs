@@ -1,101 +1,51 @@
-//! The envelope of a deployment specification: PKCS#7 SignedData (RFC 5652 §5) with the specification inside.
-//!
-//! The signature over the content is verified for real: content that was altered after it was signed is refused. What
-//! that proves, and what only the pinned signer or a configured chain proves, is in SEMANTICS.md.
+//! The cryptography of a deployment specification's envelope (`hostler_core::codedeploy::envelope`): the signatures in it,
+//! and whether its signer is one of a configured authority.
 
 use std::time::Duration;
 
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use der::asn1::ObjectIdentifier;
-use der::{Reader as _, SliceReader};
+use hostler_core::codedeploy::envelope::{self, Checks, DigestAlgorithm, SignatureAlgorithm};
+pub use hostler_core::codedeploy::envelope::{EnvelopeError, OpenedEnvelope};
 use hostler_core::codedeploy::wire::Envelope;
-use hostler_core::ids::Sha256Digest;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
-
-/// Why an envelope is not opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeError {
-    /// Another kind of envelope.
-    #[error("the specification's format is {0:?}, and only signed ones (PKCS7/JSON) are accepted")]
-    Format(String),
-    /// It is not what it says.
-    #[error("the specification's envelope is not signed data as PKCS#7 has it: {0}")]
-    Malformed(&'static str),
-    /// A way of signing that this agent does not know.
-    #[error("the specification is signed in a way that is not known here: {0}")]
-    Unsupported(String),
-    /// What was signed is not what is there.
-    #[error(
-        "the specification's signature does not verify: it was altered after it was signed, or signed by somebody else"
-    )]
-    BadSignature,
-    /// The chain does not lead to the configured authorities.
-    #[error("the certificate that signed the specification does not lead to the configured authorities: {0}")]
-    Chain(String),
-}
-
-const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
-const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
-const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
-const SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
-const SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
-const SHA_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
-const SHA_512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-
-/// First bytes of encodings, as they stand in DER.
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const CONTEXT_0: u8 = 0xa0;
-const CONTEXT_0_PRIMITIVE: u8 = 0x80;
-
-/// An envelope whose signature verifies.
-#[derive(Debug, Clone)]
-pub struct OpenedEnvelope {
-    /// What was signed.
-    pub content: String,
-    /// SHA-256 of the signer's certificate.
-    pub signer: Sha256Digest,
-    /// Whether a signature in it is over a SHA-1 digest, for which an attacker may find another content.
-    pub uses_sha1: bool,
-    /// The signer's certificate, then the others that came with it; in DER.
-    certificates: Vec<Vec<u8>>,
-}
 
 /// Opens an envelope: every signature in it must be one over exactly the content that is in it.
 ///
 /// # Errors
 /// See [`EnvelopeError`].
 pub fn open(envelope: &Envelope) -> Result<OpenedEnvelope, EnvelopeError> {
-    if envelope.format != "PKCS7/JSON" {
-        return Err(EnvelopeError::Format(envelope.format.clone()));
+    envelope::open(envelope, &AwsLc)
+}
+
+struct AwsLc;
+
+impl Checks for AwsLc {
+    fn is_digest(&self, algorithm: DigestAlgorithm, content: &[u8], expected: &[u8]) -> bool {
+        let algorithm = match algorithm {
+            DigestAlgorithm::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            DigestAlgorithm::Sha256 => &digest::SHA256,
+            DigestAlgorithm::Sha384 => &digest::SHA384,
+            DigestAlgorithm::Sha512 => &digest::SHA512,
+        };
+        digest(algorithm, content).as_ref() == expected
     }
-    let bytes = decode(&envelope.payload)?;
-    let signed = SignedData::read(&bytes)?;
-    let mut signer = None;
-    for info in &signed.signers {
-        signer = Some(signed.verify(info)?);
+
+    fn is_signature(&self, algorithm: SignatureAlgorithm, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &'static dyn VerificationAlgorithm = match algorithm {
+            // The service's signer is older than SHA-256 certificates; a forged one would have to match the pinned key.
+            SignatureAlgorithm::Rsa(DigestAlgorithm::Sha1) => &signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            SignatureAlgorithm::Rsa(DigestAlgorithm::Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+            SignatureAlgorithm::Rsa(DigestAlgorithm::Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+            SignatureAlgorithm::Rsa(DigestAlgorithm::Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            SignatureAlgorithm::P256Sha256 => &signature::ECDSA_P256_SHA256_ASN1,
+            SignatureAlgorithm::P256Sha384 => &signature::ECDSA_P256_SHA384_ASN1,
+            SignatureAlgorithm::P384Sha256 => &signature::ECDSA_P384_SHA256_ASN1,
+            SignatureAlgorithm::P384Sha384 => &signature::ECDSA_P384_SHA384_ASN1,
+        };
+        UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
     }
-    let signer = signer.ok_or(EnvelopeError::Malformed("nobody signed it"))?;
-    let content =
-        std::str::from_utf8(signed.content).map_err(|_| EnvelopeError::Malformed("its content is not text"))?;
-    let others = signed.certificates.iter().copied().filter(|c| c.whole != signer.whole);
-    Ok(OpenedEnvelope {
-        content: content.to_owned(),
-        signer: Sha256Digest::of(signer.whole),
-        uses_sha1: signed.signers.iter().any(|info| info.digest == SHA_1),
-        certificates: std::iter::once(signer).chain(others).map(|c| c.whole.to_vec()).collect(),
-    })
 }
 
 /// Checks that the signer's certificate leads to one of these authorities (PEM) and is valid now, which is the time since
@@ -111,7 +61,7 @@ pub fn verify_chain(envelope: &OpenedEnvelope, authorities: &[u8], now: Duration
     let anchors = roots.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>();
     let anchors = anchors.map_err(|e| wrong(&e))?;
     let certificates: Vec<CertificateDer<'_>> =
-        envelope.certificates.iter().map(|c| CertificateDer::from(c.as_slice())).collect();
+        envelope.certificates().iter().map(|c| CertificateDer::from(c.as_slice())).collect();
     let (signer, intermediates) = certificates.split_first().ok_or(EnvelopeError::BadSignature)?;
     let signer = webpki::EndEntityCert::try_from(signer).map_err(|e| wrong(&e))?;
     // id-kp-codeSigning, where the certificate says at all what it is for.
@@ -126,259 +76,6 @@ pub fn verify_chain(envelope: &OpenedEnvelope, authorities: &[u8], now: Duration
         None,
     );
     chain.map(drop).map_err(|e| wrong(&e))
-}
-
-/// The bytes of PEM or of bare Base64, however its lines are broken.
-fn decode(payload: &str) -> Result<Vec<u8>, EnvelopeError> {
-    let lines = payload.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
-    let base64: String = lines.collect();
-    data_encoding::BASE64.decode(base64.as_bytes()).map_err(|_| EnvelopeError::Malformed("it is not Base64"))
-}
-
-/// One tag, length and value.
-#[derive(Clone, Copy)]
-struct Element<'a> {
-    tag: u8,
-    value: &'a [u8],
-    whole: &'a [u8],
-}
-
-/// The elements that stand one after another, exactly.
-fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, EnvelopeError> {
-    let broken = |_| EnvelopeError::Malformed("a length or a tag is wrong");
-    let mut reader = SliceReader::new(bytes).map_err(broken)?;
-    let mut found = Vec::new();
-    while !reader.is_finished() {
-        let from = reader.position();
-        let value = reader.decode::<der::asn1::AnyRef<'_>>().map_err(broken)?.value();
-        let range = usize::try_from(from).map_err(broken)?..usize::try_from(reader.position()).map_err(broken)?;
-        let whole = bytes.get(range).unwrap_or_default();
-        found.push(Element { tag: whole.first().copied().unwrap_or_default(), value, whole });
-    }
-    Ok(found)
-}
-
-impl<'a> Element<'a> {
-    fn expect(self, tag: u8, what: &'static str) -> Result<Self, EnvelopeError> {
-        if self.tag == tag { Ok(self) } else { Err(EnvelopeError::Malformed(what)) }
-    }
-
-    fn inside(self) -> Result<Vec<Element<'a>>, EnvelopeError> {
-        elements(self.value)
-    }
-
-    fn identifier(self) -> Result<ObjectIdentifier, EnvelopeError> {
-        let value = self.expect(OBJECT_IDENTIFIER, "an object identifier is missing")?.value;
-        ObjectIdentifier::from_bytes(value).map_err(|_| EnvelopeError::Malformed("an object identifier is wrong"))
-    }
-
-    /// The algorithm of an AlgorithmIdentifier, and its parameter.
-    fn algorithm(self) -> Result<(ObjectIdentifier, Option<Element<'a>>), EnvelopeError> {
-        let parts = self.expect(SEQUENCE, "an algorithm is missing")?.inside()?;
-        let algorithm = nth(&parts, 0, "an algorithm is missing")?.identifier()?;
-        Ok((algorithm, parts.get(1).copied()))
-    }
-}
-
-fn nth<'a>(list: &[Element<'a>], at: usize, what: &'static str) -> Result<Element<'a>, EnvelopeError> {
-    list.get(at).copied().ok_or(EnvelopeError::Malformed(what))
-}
-
-fn only<'a>(bytes: &'a [u8], what: &'static str) -> Result<Element<'a>, EnvelopeError> {
-    match elements(bytes)?.as_slice() {
-        [one] => Ok(*one),
-        _ => Err(EnvelopeError::Malformed(what)),
-    }
-}
-
-struct SignedData<'a> {
-    content_type: ObjectIdentifier,
-    content: &'a [u8],
-    certificates: Vec<Element<'a>>,
-    signers: Vec<SignerInfo<'a>>,
-}
-
-struct SignerInfo<'a> {
-    /// Issuer and serial number as they stand, or a key identifier.
-    who: Element<'a>,
-    digest: ObjectIdentifier,
-    attributes: Option<Element<'a>>,
-    algorithm: ObjectIdentifier,
-    signature: &'a [u8],
-}
-
-impl<'a> SignedData<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let outer = only(bytes, "it is not one structure")?.expect(SEQUENCE, "it is not a structure")?.inside()?;
-        if nth(&outer, 0, "its type is missing")?.identifier()? != SIGNED_DATA {
-            return Err(EnvelopeError::Malformed("it is something else than signed data"));
-        }
-        let content = nth(&outer, 1, "its content is missing")?.expect(CONTEXT_0, "its content is missing")?;
-        let parts =
-            only(content.value, "its content is not one structure")?.expect(SEQUENCE, "it holds nothing")?.inside()?;
-        let [_version, _digests, encapsulated, rest @ ..] = parts.as_slice() else {
-            return Err(EnvelopeError::Malformed("parts are missing"));
-        };
-        let encapsulated = encapsulated.expect(SEQUENCE, "what was signed is missing")?.inside()?;
-        let content_type = nth(&encapsulated, 0, "what was signed has no type")?.identifier()?;
-        let content =
-            nth(&encapsulated, 1, "what was signed is not in it")?.expect(CONTEXT_0, "what was signed is not in it")?;
-        let content =
-            only(content.value, "what was signed is in parts")?.expect(OCTET_STRING, "what was signed is no text")?;
-        let certificates = match rest.iter().find(|part| part.tag == CONTEXT_0) {
-            Some(certificates) => certificates.inside()?,
-            None => Vec::new(),
-        };
-        let signers =
-            rest.last().copied().filter(|part| part.tag == SET).ok_or(EnvelopeError::Malformed("nobody signed it"))?;
-        let signers = signers.inside()?.into_iter().map(SignerInfo::read).collect::<Result<_, _>>()?;
-        Ok(Self { content_type, content: content.value, certificates, signers })
-    }
-
-    /// The certificate whose key made this signature over the content.
-    fn verify(&self, signer: &SignerInfo<'a>) -> Result<Element<'a>, EnvelopeError> {
-        let certificate = self.certificate_of(signer)?;
-        let signed = match signer.attributes {
-            None => self.content.to_vec(),
-            Some(attributes) => self.check_attributes(signer, attributes)?,
-        };
-        let key = PublicKey::read(certificate)?;
-        let algorithm = key.algorithm(signer.digest, signer.algorithm)?;
-        let verified = UnparsedPublicKey::new(algorithm, key.bytes).verify(&signed, signer.signature);
-        verified.map(|()| certificate).map_err(|_| EnvelopeError::BadSignature)
-    }
-
-    /// Signed attributes stand for the content: its digest and type must be among them. What is signed then is their
-    /// encoding as a set.
-    fn check_attributes(&self, signer: &SignerInfo<'a>, attributes: Element<'a>) -> Result<Vec<u8>, EnvelopeError> {
-        let (mut content_type, mut message_digest) = (None, None);
-        for attribute in attributes.inside()? {
-            let parts = attribute.expect(SEQUENCE, "an attribute is wrong")?.inside()?;
-            let name = nth(&parts, 0, "an attribute is wrong")?.identifier()?;
-            let values = nth(&parts, 1, "an attribute is wrong")?.expect(SET, "an attribute is wrong")?;
-            let slot = match name {
-                CONTENT_TYPE => &mut content_type,
-                MESSAGE_DIGEST => &mut message_digest,
-                _ => continue,
-            };
-            if slot.replace(only(values.value, "an attribute has several values")?).is_some() {
-                return Err(EnvelopeError::Malformed("an attribute comes twice"));
-            }
-        }
-        let content_type = content_type.ok_or(EnvelopeError::Malformed("the signed type is missing"))?;
-        let message_digest = message_digest.ok_or(EnvelopeError::Malformed("the signed digest is missing"))?;
-        let found = digest(digest_algorithm(signer.digest)?, self.content);
-        let expected = message_digest.expect(OCTET_STRING, "the signed digest is wrong")?.value;
-        if found.as_ref() != expected || content_type.identifier()? != self.content_type {
-            return Err(EnvelopeError::BadSignature);
-        }
-        let mut signed = attributes.whole.to_vec();
-        if let Some(tag) = signed.first_mut() {
-            *tag = SET;
-        }
-        Ok(signed)
-    }
-
-    fn certificate_of(&self, signer: &SignerInfo<'a>) -> Result<Element<'a>, EnvelopeError> {
-        let absent = EnvelopeError::Malformed("the signer's certificate is not in it");
-        for certificate in &self.certificates {
-            let facts = tbs(*certificate)?;
-            let named = match signer.who.tag {
-                SEQUENCE => [facts.issuer.whole, facts.serial.whole].concat() == signer.who.value,
-                // A key identifier is in an extension; with one certificate there is nothing to choose.
-                CONTEXT_0_PRIMITIVE => self.certificates.len() == 1,
-                _ => false,
-            };
-            if named {
-                return Ok(*certificate);
-            }
-        }
-        Err(absent)
-    }
-}
-
-impl<'a> SignerInfo<'a> {
-    fn read(element: Element<'a>) -> Result<Self, EnvelopeError> {
-        let parts = element.expect(SEQUENCE, "a signer is wrong")?.inside()?;
-        let who = nth(&parts, 1, "a signer has no name")?;
-        let (digest, _) = nth(&parts, 2, "a signer has no digest")?.algorithm()?;
-        let attributes = parts.get(3).copied().filter(|part| part.tag == CONTEXT_0);
-        let after = if attributes.is_some() { 4 } else { 3 };
-        let (algorithm, _) = nth(&parts, after, "a signer has no algorithm")?.algorithm()?;
-        let signature =
-            nth(&parts, after + 1, "a signature is missing")?.expect(OCTET_STRING, "a signature is missing")?;
-        Ok(Self { who, digest, attributes, algorithm, signature: signature.value })
-    }
-}
-
-struct CertificateFacts<'a> {
-    serial: Element<'a>,
-    issuer: Element<'a>,
-    key: Element<'a>,
-}
-
-/// What is needed of a certificate (RFC 5280 §4.1).
-fn tbs(certificate: Element<'_>) -> Result<CertificateFacts<'_>, EnvelopeError> {
-    const WRONG: &str = "a certificate is wrong";
-    let parts = certificate.expect(SEQUENCE, WRONG)?.inside()?;
-    let fields = nth(&parts, 0, WRONG)?.expect(SEQUENCE, WRONG)?.inside()?;
-    // The version comes first and may be left out.
-    let from = usize::from(nth(&fields, 0, WRONG)?.tag == CONTEXT_0);
-    Ok(CertificateFacts {
-        serial: nth(&fields, from, WRONG)?.expect(INTEGER, WRONG)?,
-        issuer: nth(&fields, from + 2, WRONG)?.expect(SEQUENCE, WRONG)?,
-        key: nth(&fields, from + 5, WRONG)?.expect(SEQUENCE, WRONG)?,
-    })
-}
-
-struct PublicKey<'a> {
-    kind: ObjectIdentifier,
-    curve: Option<ObjectIdentifier>,
-    bytes: &'a [u8],
-}
-
-impl<'a> PublicKey<'a> {
-    fn read(certificate: Element<'a>) -> Result<Self, EnvelopeError> {
-        const WRONG: &str = "a certificate's key is wrong";
-        let parts = tbs(certificate)?.key.inside()?;
-        let (kind, parameter) = nth(&parts, 0, WRONG)?.algorithm()?;
-        let curve = parameter.filter(|p| p.tag == OBJECT_IDENTIFIER).map(Element::identifier).transpose()?;
-        let bits = nth(&parts, 1, WRONG)?.expect(BIT_STRING, WRONG)?.value;
-        match bits.split_first() {
-            Some((0, bytes)) => Ok(Self { kind, curve, bytes }),
-            _ => Err(EnvelopeError::Malformed(WRONG)),
-        }
-    }
-
-    fn algorithm(
-        &self,
-        digest: ObjectIdentifier,
-        signature: ObjectIdentifier,
-    ) -> Result<&'static dyn VerificationAlgorithm, EnvelopeError> {
-        Ok(match (self.kind, self.curve, digest) {
-            (RSA, _, _) if signature == RSA_PSS => return Err(EnvelopeError::Unsupported("RSASSA-PSS".to_owned())),
-            // The service's signer is older than SHA-256 certificates; a forged one would have to match the pinned key.
-            (RSA, _, SHA_1) => &signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
-            (RSA, _, SHA_256) => &signature::RSA_PKCS1_2048_8192_SHA256,
-            (RSA, _, SHA_384) => &signature::RSA_PKCS1_2048_8192_SHA384,
-            (RSA, _, SHA_512) => &signature::RSA_PKCS1_2048_8192_SHA512,
-            (EC, Some(P_256), SHA_256) => &signature::ECDSA_P256_SHA256_ASN1,
-            (EC, Some(P_256), SHA_384) => &signature::ECDSA_P256_SHA384_ASN1,
-            (EC, Some(P_384), SHA_256) => &signature::ECDSA_P384_SHA256_ASN1,
-            (EC, Some(P_384), SHA_384) => &signature::ECDSA_P384_SHA384_ASN1,
-            (kind, _, digest) => return Err(EnvelopeError::Unsupported(format!("key {kind} with digest {digest}"))),
-        })
-    }
-}
-
-fn digest_algorithm(identifier: ObjectIdentifier) -> Result<&'static digest::Algorithm, EnvelopeError> {
-    Ok(match identifier {
-        SHA_1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-        SHA_256 => &digest::SHA256,
-        SHA_384 => &digest::SHA384,
-        SHA_512 => &digest::SHA512,
-        other => return Err(EnvelopeError::Unsupported(format!("digest {other}"))),
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```text
 //! endpoint       which host answers, under which service name and with which prefix of the target header
 //! wire           the five operations' requests and answers
+//! envelope       the signed data that a specification comes in
 //! specification  what a deployment is: revision, group, overrides
 //! events         which revision's scripts an event runs
 //! diagnostics    what is reported at the end of a command
@@ -19,6 +20,7 @@ pub mod agent_config;
 pub mod backoff;
 pub mod diagnostics;
 pub mod endpoint;
+pub mod envelope;
 pub mod events;
 pub mod exposure;
 pub mod instructions;

@@ -4,7 +4,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use hostler_core::ids::Sha256Digest;
+
 use super::*;
+
+/// The bytes of PEM.
+fn decode(payload: &str) -> Vec<u8> {
+    let base64: String = payload.lines().filter(|line| !line.starts_with('-')).collect();
+    data_encoding::BASE64.decode(base64.as_bytes()).unwrap()
+}
 
 struct Signer(tempfile::TempDir);
 
@@ -77,7 +85,7 @@ fn altered_content_is_refused_with_and_without_signed_attributes() {
     let signer = Signer::new(&RSA_KEY);
     for extra in [&[][..], &["-noattr"]] {
         let envelope = signer.sign(CONTENT, extra);
-        let mut bytes = decode(&envelope.payload).unwrap();
+        let mut bytes = decode(&envelope.payload);
         let at = bytes.windows(3).position(|w| w == b"d-1").unwrap();
         bytes[at + 2] = b'2';
         let payload = data_encoding::BASE64.encode(&bytes);
@@ -89,7 +97,7 @@ fn altered_content_is_refused_with_and_without_signed_attributes() {
 fn no_changed_byte_and_no_cut_gets_other_content_through() {
     let signer = Signer::new(&EC_KEY);
     let envelope = signer.sign(CONTENT, &[]);
-    let bytes = decode(&envelope.payload).unwrap();
+    let bytes = decode(&envelope.payload);
     let with = |bytes: &[u8]| open(&Envelope { payload: data_encoding::BASE64.encode(bytes), ..envelope.clone() });
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
@@ -108,7 +116,7 @@ fn a_signature_by_somebody_else_is_refused() {
     let from = certificate(&one);
     // Put in the place of the first's certificate, with which it shares the name but neither key nor serial number.
     let to = std::iter::repeat_with(|| certificate(&Signer::new(&EC_KEY))).find(|to| to.len() == from.len()).unwrap();
-    let mut forged = decode(&one.sign(CONTENT, &[]).payload).unwrap();
+    let mut forged = decode(&one.sign(CONTENT, &[]).payload);
     let at = forged.windows(from.len()).position(|w| w == from).unwrap();
     forged.splice(at..at + from.len(), to);
     let payload = data_encoding::BASE64.encode(&forged);
