@@ -77,12 +77,23 @@ fn core_depends_on_nothing_that_acts() {
 #[test]
 fn the_edges_do_not_see_each_other_and_nobody_sees_the_program() {
     for (package, never) in [
-        ("hostler-core", &["hostler-host", "hostler-aws", "hostler"][..]),
+        ("hostler-core", &["hostler-archive", "hostler-host", "hostler-aws", "hostler"][..]),
+        ("hostler-archive", &["hostler-host", "hostler-aws", "hostler"]),
         ("hostler-host", &["hostler-aws", "hostler"]),
-        ("hostler-aws", &["hostler-host", "hostler"]),
+        ("hostler-aws", &["hostler-archive", "hostler-host", "hostler"]),
     ] {
         let below = crates_below(package);
         let found: Vec<_> = below.iter().filter(|name| never.contains(&name.as_str())).collect();
         assert!(found.is_empty(), "{package} depends on {found:?}");
     }
+}
+
+/// The fuzz targets of bundles are built with it, from nothing and with a sanitizer.
+#[test]
+fn bundles_are_read_without_network_and_processes() {
+    let heavy = ["tokio", "mio", "hyper", "reqwest", "rustls", "socket2"];
+    let below = crates_below("hostler-archive");
+    assert!(below.iter().any(|name| name == "rawzip"), "the list is read wrongly: {below:?}");
+    let found: Vec<_> = below.iter().filter(|name| heavy.contains(&name.as_str()) || name.starts_with("aws")).collect();
+    assert!(found.is_empty(), "hostler-archive depends on {found:?}");
 }

@@ -5,13 +5,13 @@
 //! ```text
 //! clock users mounts programs firmware inspect memory         what the system says of itself
 //! login_environment path_bytes group_directory
-//! atomic regular digest                                       single files
+//! atomic regular                                              single files
 //! socket notify journal power ignored init health_listener    what systemd, process 1 and neighbours expect
 //!      ^
-//! perms safe_path remove_tree reserve locale layout           directories and the ways to them
+//! perms safe_path reserve locale layout                       directories and the ways to them
 //! machine_scripts signature store_dir
 //!      ^
-//! archive install ledger observe secret_files                 bundles; transactions; the state; looks at the host
+//! install ledger observe secret_files                         transactions; the state; looks at the host
 //! codedeploy_agent
 //!      ^
 //! hooks log_follow history_file                               scripts and their supervisor; logs; the history
@@ -22,11 +22,12 @@
 //! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
 //! no circle arises; `tests/architecture` reads this map and the imports.
 
-pub mod archive;
+pub use hostler_archive as archive;
+pub use hostler_archive::{digest, remove_tree};
+
 pub mod atomic;
 pub mod clock;
 pub mod codedeploy_agent;
-pub mod digest;
 pub mod firmware;
 pub mod group_directory;
 pub mod health_listener;
@@ -53,7 +54,6 @@ pub mod power;
 pub mod probe;
 pub mod programs;
 pub mod regular;
-pub mod remove_tree;
 pub mod reserve;
 pub mod safe_path;
 pub mod secret_files;

@@ -1,24 +1,10 @@
 //! What is mounted where, as this process sees it.
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
-use rustix::io::Errno;
-
-/// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
-pub(crate) type Mount = (u64, u64);
-
-/// The mount that a directory is on.
-pub(crate) fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
-    let device = rustix::fs::fstat(directory)?.st_dev;
-    // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();
-    let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    Ok((device, number.unwrap_or_default()))
-}
 
 /// The mount that a path is on, or will be on where it does not exist yet; `None` where the kernel does not say.
 pub fn mount_point(path: &Path) -> Option<PathBuf> {

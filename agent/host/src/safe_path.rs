@@ -4,14 +4,11 @@ mod reading;
 mod walker;
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hostler_core::path_rule::{UnsafeStep, Way};
 use hostler_core::plan::Identity;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
@@ -100,27 +97,6 @@ pub fn identity(directory: impl AsFd) -> Result<Identity, Errno> {
     let has_born = kind != OVERLAY && StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
     let born = has_born.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
     Ok(Identity { kind, inode: found.stx_ino, born })
-}
-
-/// Opens a file below a directory, wherever links may point. Not blocking: it could be a FIFO.
-pub(crate) fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-    let top = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let top = open(archive, top, stat::Mode::empty())?;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    match openat2(top.as_fd(), relative, how) {
-        // Kernels before 5.6, and sandboxes that do not know the call.
-        Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
-            let errno = |error: io::Error| nix::Error::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
-            let top = archive.canonicalize().map_err(errno)?;
-            let real = top.join(relative).canonicalize().map_err(errno)?;
-            if !real.starts_with(&top) {
-                return Err(nix::Error::EXDEV);
-            }
-            open(&real, flags | OFlag::O_NOFOLLOW, stat::Mode::empty())
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]

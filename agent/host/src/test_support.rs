@@ -1,4 +1,4 @@
-//! What tests of this crate share.
+//! What tests of this crate and of `hostler-archive` share.
 
 #[path = "../../../tests/support/requirement.rs"]
 mod requirement;
@@ -24,3 +24,16 @@ pub fn without_root<T: Send>(does: impl FnOnce() -> T + Send) -> T {
 }
 
 const NOBODY: nix::libc::c_long = 65_534;
+
+/// A directory in a directory, so many times, with a file in the last one; and nothing else.
+pub fn build_deep(top: &std::path::Path, levels: usize) {
+    use rustix::fs::{CWD, Mode, OFlags};
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = rustix::fs::openat(CWD, top, directory, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "d", directory, Mode::empty()).unwrap();
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    rustix::fs::openat(&at, "file", flags, Mode::RUSR).unwrap();
+}

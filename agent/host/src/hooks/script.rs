@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use hostler_core::elf::{self, Emulation, HostMachine};
 
-use crate::safe_path::open_beneath;
+use crate::archive::open_beneath;
 
 /// Linkers put the segments' table and the loader's name at the beginning.
 const PROGRAM_HEAD_BYTES: u64 = 4096;

@@ -20,7 +20,7 @@ use super::journal::{BackupRecord, Record};
 use super::layout::TemporaryNames;
 use super::places::{Anchors, look, open_below, real_path};
 use super::steps::{Step, Steps};
-use crate::mounts::{Mount, mount_of};
+use crate::remove_tree::{Mount, mount_of};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// In the journal's directory.

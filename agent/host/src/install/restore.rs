@@ -18,9 +18,8 @@ use super::saved::{GONE, save, without_directory};
 use super::steps::{Step, Steps};
 use super::swap::rename_new;
 use super::{InstallError, Left, Work};
-use crate::mounts::mount_of;
 use crate::perms;
-use crate::remove_tree::entries;
+use crate::remove_tree::{entries, mount_of};
 
 /// Whether the run that is taken back came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -196,7 +196,7 @@ impl Steps for Digs<'_> {
     fn before(&self, step: Step) -> Result<(), InstallError> {
         let Step::Swap(_) = step else { return Ok(()) };
         let staged = ours(self.0).into_iter().map(|path| self.0.root().join(path)).find(|path| path.is_dir());
-        crate::remove_tree::build_deep(&staged.expect("a staged directory"), 5_000);
+        crate::test_support::build_deep(&staged.expect("a staged directory"), 5_000);
         let source = std::io::Error::from_raw_os_error(28);
         Err(InstallError::NoSpace { path: "injected".into(), source })
     }

@@ -8,11 +8,11 @@ use std::mem;
 use flate2::bufread::GzDecoder;
 use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
-use crate::archive::foreign::follower;
+use crate::foreign::follower;
 
 /// The largest Zstandard window that is read, in bytes: 128 MiB, the largest that libzstd reads by itself (`--long`).
 /// Prevents: a frame that takes gigabytes of memory.
-pub(in crate::archive) const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
+pub(crate) const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
 const MAX_WINDOW_LOG: u32 = 27;
 
 /// What libzstd calls a window above its bound (`ZSTD_error_frameParameter_windowTooLarge` in zstd_errors.h).
@@ -20,7 +20,7 @@ const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
 /// Why a stream is refused, which is not damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::archive) enum Fault {
+pub(crate) enum Fault {
     /// A frame's window is too large; its bytes, where they are known.
     Window(Option<u64>),
     /// Something follows the compressed data.

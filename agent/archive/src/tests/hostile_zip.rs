@@ -4,7 +4,7 @@ use hostler_core::bundle::EntryKind;
 use hostler_core::limits::Limits;
 
 use super::support::{Room, ZipEntry, read, small_limits, zip};
-use crate::archive::{ArchiveError, EntryProblem, Place, UnpackOptions};
+use crate::{ArchiveError, EntryProblem, Place, UnpackOptions};
 
 fn file(name: &str, content: &[u8]) -> ZipEntry {
     ZipEntry::stored(name, 0o100644, content)
@@ -44,7 +44,7 @@ fn a_zip_is_unpacked() {
     assert_eq!(listing.get("d/run.sh".as_ref()).unwrap().mode, 0o755);
     assert_eq!(listing.get("from-windows".as_ref()).unwrap().mode, 0o644);
     assert_eq!(listing.get("current".as_ref()).unwrap().kind, EntryKind::Symlink { target: "/srv/x".into() });
-    assert_eq!(crate::archive::list(&room.destination()).unwrap(), listing);
+    assert_eq!(crate::list(&room.destination()).unwrap(), listing);
 }
 
 #[test]

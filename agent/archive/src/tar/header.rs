@@ -9,12 +9,12 @@ use tar::{EntryType, Header};
 use super::fields::{is_header, is_zero, number, owner, unsupported};
 use super::pax::{self, Records};
 use super::sparse::Map;
-use crate::archive::adapted::Notes;
-use crate::archive::decode::Fault;
-use crate::archive::error::{ArchiveError, EntryProblem, Place};
-use crate::archive::foreign::follower;
-use crate::archive::policy::Meter;
-use crate::archive::tree::ModifiedTime;
+use crate::adapted::Notes;
+use crate::decode::Fault;
+use crate::error::{ArchiveError, EntryProblem, Place};
+use crate::foreign::follower;
+use crate::policy::Meter;
+use crate::tree::ModifiedTime;
 
 pub(super) const BLOCK_BYTES: usize = 512;
 /// A GNU long name: more than any limit on paths, and small enough to keep in memory.

@@ -8,7 +8,7 @@ use super::fields::number;
 use super::header::{BLOCK_BYTES, Stream};
 use super::pax::Records;
 use super::sparse::{self, Map};
-use crate::archive::error::{ArchiveError, EntryProblem};
+use crate::error::{ArchiveError, EntryProblem};
 
 impl<R: BufRead + ?Sized> Stream<'_, R> {
     /// The map of a sparse file in GNU tar's old form: in the header and in blocks behind it.

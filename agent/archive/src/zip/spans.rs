@@ -8,7 +8,7 @@ use hostler_core::delta::{Entry, LOCAL_HEADER_BYTES};
 use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipFileHeaderRecord};
 
 use super::end::{damaged, locate};
-use crate::archive::error::{ArchiveError, Place};
+use crate::error::{ArchiveError, Place};
 
 /// The extra field with the sizes and the place of a large entry: it says where, not what.
 const ZIP64: u16 = 1;

@@ -9,8 +9,8 @@ use std::process::Command;
 use hostler_core::bundle::{BundleType, EntryKind};
 
 use super::support::{Room, snapshot};
-use crate::archive::{UnpackOptions, detect, pack};
 use crate::test_support::skip;
+use crate::{UnpackOptions, detect, pack};
 
 /// Runs a tool; false with a printed reason if this host does not have it.
 fn run(directory: &Path, command: &[&str]) -> bool {
@@ -58,7 +58,7 @@ fn check(tree: &Path, archive: &str, kind: BundleType) {
     let room = Room::new();
     let listing = room.unpack_as(&bundle, kind, &UnpackOptions::default()).unwrap();
     assert_eq!(snapshot(&room.destination()), snapshot(&tree.join("in")), "{archive}");
-    assert_eq!(crate::archive::list(&room.destination()).unwrap(), listing);
+    assert_eq!(crate::list(&room.destination()).unwrap(), listing);
     assert_eq!(listing.get("again.sh".as_ref()).unwrap().kind, EntryKind::File { size: 5000 });
 }
 
@@ -133,7 +133,7 @@ fn the_usual_tools_read_what_we_pack() {
         let out = tree.path().join("out");
         fs::create_dir(&out).unwrap();
         if run(&out, command) {
-            assert_eq!(crate::archive::list(&out).unwrap(), packed.listing, "{name}");
+            assert_eq!(crate::list(&out).unwrap(), packed.listing, "{name}");
         }
         fs::remove_dir_all(&out).unwrap();
     }

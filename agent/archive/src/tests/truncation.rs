@@ -5,7 +5,7 @@ use std::fs;
 use hostler_core::bundle::BundleType;
 
 use super::support::{Room, file_with};
-use crate::archive::{UnpackOptions, pack};
+use crate::{UnpackOptions, pack};
 
 const FORMS: [BundleType; 4] = [BundleType::Tar, BundleType::Tgz, BundleType::TarZst, BundleType::Zip];
 

@@ -7,7 +7,7 @@ use hostler_core::limits::Limits;
 use tar::EntryType;
 
 use super::support::{Room, Tar, read, small_limits, snapshot};
-use crate::archive::{ArchiveError, EntryProblem, Place, UnpackOptions};
+use crate::{ArchiveError, EntryProblem, Place, UnpackOptions};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

@@ -10,8 +10,8 @@ use hostler_core::appspec::lint::lint_archive;
 use hostler_core::bundle::BundleType;
 
 use super::support::Room;
-use crate::archive::{ArchiveError, UnpackOptions, Unpacked, detect};
 use crate::test_support::skip;
+use crate::{ArchiveError, UnpackOptions, Unpacked, detect};
 
 /// Every program of the table that a host may lack.
 const TOOLS: &[&str] =

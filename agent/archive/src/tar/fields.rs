@@ -5,7 +5,7 @@ use tar::{EntryType, Header};
 use super::header::BLOCK_BYTES;
 
 /// Whether these bytes begin with a tar header, by its checksum.
-pub(in crate::archive) fn is_header(bytes: &[u8]) -> bool {
+pub(crate) fn is_header(bytes: &[u8]) -> bool {
     let Some(block) = bytes.first_chunk() else { return false };
     Header::from_byte_slice(block).cksum().is_ok_and(|sum| sum == checksum(block))
 }

@@ -11,10 +11,10 @@ use rawzip::{CreatorSystem, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipFileHeaderReco
 use super::Record;
 use super::end::{self, damaged};
 use super::local::{DEFLATE, ENCRYPTED, LOCAL_HEADER_BYTES, STORED};
-use crate::archive::adapted::Notes;
-use crate::archive::error::{ArchiveError, EntryProblem, Place};
-use crate::archive::policy::{self, Meter, UnpackOptions};
-use crate::archive::tree::{IMPLIED_DIRECTORY_MODE, Item, ModifiedTime};
+use crate::adapted::Notes;
+use crate::error::{ArchiveError, EntryProblem, Place};
+use crate::policy::{self, Meter, UnpackOptions};
+use crate::tree::{IMPLIED_DIRECTORY_MODE, Item, ModifiedTime};
 
 /// The mode of a file whose packer knew no modes.
 const DEFAULT_FILE_MODE: u32 = 0o644;

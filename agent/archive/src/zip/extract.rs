@@ -12,10 +12,10 @@ use hostler_core::bundle::EntryKind;
 
 use super::Record;
 use super::local::Decoder;
-use crate::archive::beneath::{Beneath, finish_file};
-use crate::archive::error::ArchiveError;
-use crate::archive::staging::Staging;
-use crate::archive::tree::Item;
+use crate::beneath::{Beneath, finish_file};
+use crate::error::ArchiveError;
+use crate::staging::Staging;
+use crate::tree::Item;
 
 /// What a thread takes at once: enough to stay in one directory for a while, since two that make files in the same one
 /// hold each other up, and little enough to share fairly.

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 
 use rawzip::{ReaderAt, ZipArchive, ZipLocator};
 
-use crate::archive::error::{ArchiveError, Place};
-use crate::archive::foreign::follower;
+use crate::error::{ArchiveError, Place};
+use crate::foreign::follower;
 
 /// The record at the end of every zip archive, and what may stand right before it.
 const END_RECORD_BYTES: u64 = 22;
@@ -50,7 +50,7 @@ pub(super) fn locate<'f>(
 }
 
 /// Whether something that is no zip archive ends as one: a program that unpacks itself, for example.
-pub(in crate::archive) fn has_end(bundle: &File) -> io::Result<bool> {
+pub(crate) fn has_end(bundle: &File) -> io::Result<bool> {
     let bytes = bundle.metadata()?.len();
     let mut buffer = vec![0; rawzip::MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
     let found = ZipLocator::new().max_search_space(END_SEARCH_BYTES).locate_in_reader(At(bundle), &mut buffer, bytes);

@@ -9,8 +9,8 @@ use hostler_core::ids::Sha256Digest;
 use hostler_core::limits::Limits;
 
 use super::support::{Room, snapshot};
-use crate::archive::{ArchiveError, EntryProblem, UnpackOptions, detect, list, pack, unpack};
 use crate::test_support::without_root;
+use crate::{ArchiveError, EntryProblem, UnpackOptions, detect, list, pack, unpack};
 
 const FORMS: [BundleType; 4] = [BundleType::Tar, BundleType::Tgz, BundleType::TarZst, BundleType::Zip];
 
@@ -188,7 +188,7 @@ fn destinations_must_be_new_or_empty_and_old_leftovers_go() {
     assert_eq!(fs::read_dir(room.path()).unwrap().count(), 1);
     assert!(matches!(run(), Err(ArchiveError::Destination { .. })));
     assert!(destination.join("appspec.yml").exists());
-    crate::archive::sync_filesystem(&destination).unwrap();
+    crate::sync_filesystem(&destination).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! PAX records: `length key=value\n`, where the length counts itself.
 
-use crate::archive::tree::ModifiedTime;
+use crate::tree::ModifiedTime;
 
 /// The records that matter for unpacking; owners, access times and extended attributes are not kept.
 #[derive(Default)]

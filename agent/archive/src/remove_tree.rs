@@ -9,27 +9,29 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::mounts::mount_of;
-
 /// Directories on the way down that stay open. Further up one goes by `..`, and looks whether it is the one that it was.
 const STAY_OPEN: usize = 32;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What became of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Removed {
+pub enum Removed {
+    /// It is gone.
     Yes,
+    /// Nothing had the name.
     WasNotThere,
     /// It is a directory in which something stays.
     NotEmpty,
 }
 
 /// What is done before each step, and which entries of a directory are taken away.
-pub(crate) struct Rules<'a, E> {
-    pub(crate) before: &'a dyn Fn() -> Result<(), E>,
-    pub(crate) takes: &'a dyn Fn(&OsStr) -> bool,
+pub struct Rules<'a, E> {
+    /// What is done before each step; an error ends the work.
+    pub before: &'a dyn Fn() -> Result<(), E>,
+    /// Whether an entry of a directory is taken away.
+    pub takes: &'a dyn Fn(&OsStr) -> bool,
     /// Whether a directory that its owner, the agent's user, may not change is made so: it goes as a whole.
-    pub(crate) frees: bool,
+    pub frees: bool,
 }
 
 /// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does; directories too that their owner may not change, as
@@ -67,7 +69,7 @@ struct Level {
 ///
 /// # Errors
 /// What `before` says, or the kernel's; `STALE` where a directory was moved meanwhile.
-pub(crate) fn remove<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Removed, E> {
+pub fn remove<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Removed, E> {
     if let Some(removed) = unlink(parent, name, rules)? {
         return Ok(removed);
     }
@@ -161,7 +163,10 @@ fn identity(directory: &OwnedFd) -> Result<(u64, u64), Errno> {
 }
 
 /// The names in a directory.
-pub(crate) fn entries(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn entries(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     use std::os::unix::ffi::OsStrExt as _;
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
@@ -174,16 +179,19 @@ pub(crate) fn entries(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// A directory in a directory, so many times, with a file in the last one; and nothing else.
-#[cfg(test)]
-pub(crate) fn build_deep(top: &Path, levels: usize) {
-    let mut at = rustix::fs::openat(CWD, top, DIRECTORY, Mode::empty()).unwrap();
-    for _ in 0..levels {
-        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
-        at = rustix::fs::openat(&at, "d", DIRECTORY, Mode::empty()).unwrap();
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-    rustix::fs::openat(&at, "file", flags, Mode::RUSR).unwrap();
+/// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
+pub type Mount = (u64, u64);
+
+/// The mount that a directory is on.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
+    let device = rustix::fs::fstat(directory)?.st_dev;
+    // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();
+    let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    Ok((device, number.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -200,7 +208,7 @@ mod tests {
         let top = directory.path().join("top");
         fs::create_dir(&top).unwrap();
         fs::create_dir(top.join("d")).unwrap();
-        build_deep(&top.join("d"), 5_000);
+        crate::test_support::build_deep(&top.join("d"), 5_000);
         fs::write(top.join("beside"), "").unwrap();
         let open = || fs::read_dir("/proc/self/fd").unwrap().count();
         let (before, most) = (open(), Cell::new(0));

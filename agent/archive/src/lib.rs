@@ -16,24 +16,35 @@
 //!   agent does; not for a bundle that is a directory.
 //!
 //! ```text
+//! open     reading below one descriptor
 //! policy   what an entry may be, how large a bundle may get      tree     entries -> settled listing
 //! beneath  writing below one descriptor                          staging  complete or not at all
 //! adapted  what was changed or left out, for a warning           foreign  other archives, by their names
 //! tar zip directory   read one form each, write through beneath  walk     a tree on disk, in order
 //! decode   the second thread of a compressed tar                  pack     the way back
+//! digest   size and SHA-256 while bytes pass                      remove_tree  away with trees that others built
 //! ```
+//!
+//! It is a crate, which the rest of `hostler-host` shows as its rooms `archive`, `digest` and `remove_tree`: what reads bytes
+//! from elsewhere is fuzzed, and a fuzz target is built without TLS, HTTP and processes.
 
 mod adapted;
 mod beneath;
 mod decode;
+pub mod digest;
 mod directory;
 mod error;
 mod fingerprint;
 mod foreign;
+mod open;
 mod pack;
 mod policy;
+pub mod remove_tree;
 mod staging;
 mod tar;
+#[cfg(test)]
+#[path = "../../host/src/test_support.rs"]
+mod test_support;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -52,11 +63,11 @@ pub use adapted::{Unpacked, adapted};
 pub use error::{ArchiveError, EntryProblem, Place};
 pub use fingerprint::fingerprint;
 pub use foreign::Foreign;
+pub use open::open_beneath;
 pub use pack::{Packed, pack};
 pub use policy::UnpackOptions;
 pub use zip::ZipSpans;
 
-use crate::safe_path::open_beneath;
 use staging::Staging;
 
 /// Bytes of a bundle that tell its type: a tar header and one block more.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::Record;
-use crate::archive::error::{ArchiveError, EntryProblem, Place};
+use crate::error::{ArchiveError, EntryProblem, Place};
 
 pub(super) const STORED: u16 = 0;
 pub(super) const DEFLATE: u16 = 8;

@@ -8,7 +8,7 @@ use hostler_core::bundle::{Adaptation, Adapted, EntryKind};
 use tar::{EntryType, Header};
 
 use super::support::{Room, Tar, ZipEntry, file_with, read, zip};
-use crate::archive::{ArchiveError, EntryProblem, UnpackOptions, Unpacked, detect, detect_head};
+use crate::{ArchiveError, EntryProblem, UnpackOptions, Unpacked, detect, detect_head};
 
 fn unpacked(room: &Room, bytes: &[u8]) -> Result<Unpacked, ArchiveError> {
     let bundle = file_with(bytes);

@@ -10,7 +10,7 @@ use hostler_core::limits::Limits;
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use crate::archive::{ArchiveError, EntryProblem, UnpackOptions, Unpacked, detect, unpack};
+use crate::{ArchiveError, EntryProblem, UnpackOptions, Unpacked, detect, unpack};
 
 /// A directory in which `destination` may appear, and nothing else may be left.
 pub struct Room {
