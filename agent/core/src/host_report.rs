@@ -75,6 +75,7 @@ pub struct ReportContent {
     #[serde(flatten)]
     pub key: GroupKey,
     /// What the Auto Scaling group and EC2 leave to this host.
+    #[serde(alias = "posture")]
     pub instance_state: InstanceState,
     /// The group on this host in one word.
     pub condition: Condition,

@@ -208,7 +208,9 @@ impl LifecycleController {
                 log::info!(action = opening.kind.words(), hooks = hooks.join(",").as_str(); "the host's lifecycle: begun");
             }
             Change::Close(_, how) => log::info!("the host's lifecycle: ended: {how}"),
-            Change::Found(instance_state, _) => log::info!(instance_state:?; "the host's lifecycle: the instance state changed"),
+            Change::Found(instance_state, _) => {
+                log::info!(instance_state:?; "the host's lifecycle: the instance state changed")
+            }
             Change::Handled(id) => log::warn!(notice = id.as_str(); "EC2 takes this instance away"),
             Change::Announced(notices) => notices::tell(&self.journal().announced, notices),
             Change::ClockSet(by_ms) => log::warn!(milliseconds = *by_ms; "the clock was set"),

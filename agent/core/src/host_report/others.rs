@@ -61,22 +61,43 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::lifecycle::InstanceState;
 
     fn group() -> GroupKey {
-        GroupKey::new("web".parse().unwrap(), "a".parse().unwrap())
+        let key = GroupKey::new("web".parse().unwrap(), "a".parse().unwrap());
+        GroupKey { codedeploy_group_id: Some("id-of-a".parse().unwrap()), ..key }
     }
 
     fn document() -> Value {
         json!({
             "version": 1, "counter": 1, "written_ms": 5, "user": "AROAX:i-0123456789abcdef0",
             "instance": "i-0123456789abcdef0", "zone": "eu-central-1a", "address": "10.0.0.1", "agent_version": "0.1.0",
-            "application": "web", "group": "a", "posture": "free", "condition": "good",
+            "application": "web", "group": "a", "codedeploy_group_id": "id-of-a", "instance_state": "in_service",
+            "condition": "good",
         })
     }
 
     fn read(document: &Value) -> Result<HostReport, String> {
         let key = host_key(&group(), "AROAX:i-0123456789abcdef0").unwrap();
         HostReport::of_other(document.to_string().as_bytes(), &key, &group())
+    }
+
+    #[test]
+    fn the_words_of_older_agents_are_read() {
+        let of = |document: &Value| read(document).unwrap().content;
+        let mut older = document();
+        let fields = older.as_object_mut().unwrap();
+        fields.remove("instance_state");
+        fields.insert("posture".to_owned(), json!("free"));
+        let id = fields.remove("codedeploy_group_id").unwrap();
+        fields.insert("service_id".to_owned(), id);
+        assert_eq!((of(&older).key, of(&older).instance_state), (of(&document()).key, InstanceState::InService));
+        for (word, state) in
+            [("pooled", "warm_pool"), ("parked", "standby"), ("at_risk", "rebalance_hold"), ("leaving", "terminating")]
+        {
+            older["posture"] = json!(word);
+            assert_eq!(serde_json::to_value(of(&older).instance_state).unwrap(), state);
+        }
     }
 
     #[test]
