@@ -1,5 +1,6 @@
 //! The fuzz targets' functions over damaged copies of our own examples: what a fuzzer finds in its first second is
-//! found here too, on every machine. The longer search is `tests/run`'s.
+//! found here too, on every machine and with an ordinary compiler. `tests/run` searches for 20 seconds more with
+//! AddressSanitizer, and `packaging/check` as long as it is told.
 
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -7,11 +8,21 @@ mod targets;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::codedeploy::envelope;
 use crate::support::scratch::{GROUP, Host};
 
 fn examples() -> Vec<PathBuf> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hooks-examples");
     ["hello", "web-service"].map(|name| examples.join(name)).into()
+}
+
+/// The valid documents of one kind that the fuzzer begins with too.
+fn documents(kind: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/documents").join(kind);
+    let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    // The same damage on every run.
+    files.sort();
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
 /// The stored bytes of the examples, packed in one form.
@@ -92,4 +103,30 @@ fn damaged_releases() {
     let parsed = hostler_core::release::Document::parse(&document, &Default::default(), agent).unwrap();
     let manifest = parsed.envelope.payload().to_vec();
     damaged(&[document, manifest], 3000, targets::release);
+}
+
+#[test]
+fn damaged_envelopes() {
+    let signer = envelope::signer();
+    let seeds = documents("specification").into_iter().map(|specification| {
+        let pem = envelope::signed(signer.path(), "sha256", std::str::from_utf8(&specification).unwrap());
+        let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        data_encoding::BASE64.decode(base64.as_bytes()).unwrap()
+    });
+    damaged(&seeds.collect::<Vec<_>>(), 3000, targets::envelope);
+}
+
+#[test]
+fn damaged_specifications() {
+    damaged(&documents("specification"), 3000, targets::specification);
+}
+
+#[test]
+fn damaged_answers_of_the_codedeploy_service() {
+    damaged(&documents("wire"), 3000, targets::wire);
+}
+
+#[test]
+fn damaged_notices_of_ec2() {
+    damaged(&documents("notices"), 3000, targets::notices);
 }

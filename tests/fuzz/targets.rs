@@ -6,13 +6,23 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use data_encoding::BASE64;
+use hostler_archive::{self as archive, UnpackOptions, Unpacked};
 use hostler_core::appspec::diagnose::{self, Severity};
 use hostler_core::bundle::{BundleEntry, BundleListing, BundlePath, BundleType, EntryKind};
+use hostler_core::codedeploy::envelope::{self, Checks, DigestAlgorithm, SignatureAlgorithm};
+use hostler_core::codedeploy::specification::{RevisionLocation, Specification};
+use hostler_core::codedeploy::wire::{
+    Envelope, GetDeploymentSpecificationAnswer, PollHostCommandAnswer, PutHostCommandAcknowledgementAnswer,
+};
+use hostler_core::ids::Sha256Digest;
+use hostler_core::lifecycle::notices::{self, Notice, NoticeKind, Rebalance};
 use hostler_core::limits::Limits;
 use hostler_core::plan::wanted;
 use hostler_core::release::{self, AgentVersion, Document, PAYLOAD_TYPE, SigningPolicy};
 use hostler_core::{appspec, config};
-use hostler_host::archive::{self, UnpackOptions, Unpacked};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// An appspec and a configuration are read, or refused with the reason and its place.
 pub fn appspec(data: &[u8]) {
@@ -77,6 +87,122 @@ pub fn release(data: &[u8]) {
         // What it says does not matter: it must come to an end.
         let _ = Document::parse(&bytes, &limits, agent);
     }
+}
+
+/// Cryptography that says the same to everything: yes leads furthest.
+struct Says(bool);
+
+impl Checks for Says {
+    fn is_digest(&self, _: DigestAlgorithm, _: &[u8], _: &[u8]) -> bool {
+        self.0
+    }
+
+    fn is_signature(&self, _: SignatureAlgorithm, _: &[u8], _: &[u8], _: &[u8]) -> bool {
+        self.0
+    }
+}
+
+/// An envelope of the CodeDeploy service is opened where every signature in it is good, and gives only what came in it.
+/// The data is what the service sends as Base64, which a fuzzer does not know.
+pub fn envelope(data: &[u8]) {
+    let of = |payload: String| Envelope { format: "PKCS7/JSON".to_owned(), payload };
+    let coded = of(BASE64.encode(data));
+    assert!(envelope::open(&coded, &Says(false)).is_err(), "nothing is opened that no signature stands for");
+    if let Ok(opened) = envelope::open(&coded, &Says(true)) {
+        let came = |part: &[u8]| part.is_empty() || data.windows(part.len()).any(|found| found == part);
+        assert!(came(opened.content.as_bytes()));
+        assert!(opened.certificates().iter().all(|certificate| came(certificate)));
+        assert_eq!(opened.signer, Sha256Digest::of(opened.certificates().first().expect("the signer's certificate")));
+        specification(opened.content.as_bytes());
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        // Few texts are Base64 of anything: it must come to an end.
+        let _ = envelope::open(&of(text.to_owned()), &Says(true));
+    }
+}
+
+/// A deployment specification of the CodeDeploy service is read, or refused in words that act on no terminal. What is read
+/// leads to no other place than it says.
+pub fn specification(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let found = match Specification::parse(text) {
+        Ok(found) => found,
+        Err(refused) => {
+            let shown = refused.to_string();
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            return;
+        }
+    };
+    assert!(found.group.service_id.is_some());
+    if let Some(name) = &found.appspec_name {
+        assert!(BundlePath::new(name.as_str()).is_some(), "{name:?} leaves the bundle");
+    }
+    match &found.revision {
+        RevisionLocation::S3 { bucket, key, .. } => assert!(!bucket.is_empty() && !key.is_empty()),
+        RevisionLocation::GitHub { account, repository, commit, private, .. } => {
+            for part in [account, repository, commit] {
+                let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+                assert!(plain && !["", ".", ".."].contains(&part.as_str()), "{part:?} is no part of an address");
+            }
+            assert_eq!(*private, found.github_token.is_some());
+        }
+        RevisionLocation::Local { path, .. } => assert!(path.is_absolute()),
+    }
+    stays(&found.revision);
+    if found.deployment.as_str().starts_with("d-") {
+        let execution = format!("arn/of/{}/0", found.deployment);
+        assert_eq!(found.check_execution(&execution), Ok(()), "it is that of its own deployment");
+    }
+}
+
+/// The CodeDeploy service's answers are read, or refused; what is read is written and read again as the same.
+pub fn wire(data: &[u8]) {
+    const OURS: &str = "arn:aws:ec2:eu-west-1:123456789012:instance/i-0123456789abcdef0";
+    if let Ok(answer) = serde_json::from_slice::<PollHostCommandAnswer>(data) {
+        stays(&answer);
+        if let Some(command) = answer.host_command
+            && command.check(OURS).is_ok()
+        {
+            assert!(OURS.contains(&command.host_identifier) && !command.host_identifier.is_empty());
+            assert!(!command.command_name.is_empty());
+        }
+    }
+    if let Ok(answer) = serde_json::from_slice::<PutHostCommandAcknowledgementAnswer>(data) {
+        stays(&answer);
+    }
+    if let Ok(answer) = serde_json::from_slice::<GetDeploymentSpecificationAnswer>(data) {
+        stays(&answer);
+        let system = answer.deployment_system.clone();
+        if let Ok(envelope) = answer.envelope() {
+            assert_eq!(system.as_deref(), Some("CodeDeploy"));
+            assert!(!envelope.payload.is_empty());
+        }
+    }
+}
+
+/// What the metadata service announces is read, or refused; what is kept of it is short and printable.
+pub fn notices(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let one = [notices::interruption(text), notices::recommendation(text)];
+    let found: Vec<Notice> = one.into_iter().flatten().chain(notices::scheduled(text).unwrap_or_default()).collect();
+    assert!(found.len() <= 18, "{} notices", found.len());
+    for notice in &found {
+        for kept in [&notice.id, &notice.word] {
+            assert!(kept.len() <= 128 && kept.bytes().all(|b| (b' '..=b'~').contains(&b)), "{kept:?}");
+        }
+        stays(notice);
+        for now_ms in [0, 1_548_061_243_000, u64::MAX] {
+            let presses = notice.presses(Rebalance::Note, now_ms);
+            assert!(!presses || matches!(notice.kind, NoticeKind::Interruption | NoticeKind::Stop));
+            assert!(notice.deadline_ms(now_ms) <= notice.at_ms);
+        }
+    }
+}
+
+/// What is written down is read again as the same.
+fn stays<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+    let text = serde_json::to_vec(value).expect("what was read can be written");
+    assert_eq!(&serde_json::from_slice::<T>(&text).expect("what was written can be read"), value);
 }
 
 /// A tar, tgz or tar.zst.

@@ -3,7 +3,7 @@
 //! back, sends commands again that were not acknowledged, and breaks its answers as it is told.
 
 mod calls;
-mod envelope;
+pub mod envelope;
 mod objects;
 
 use std::collections::{BTreeMap, VecDeque};
