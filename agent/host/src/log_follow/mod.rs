@@ -22,6 +22,7 @@ mod mark;
 mod packed;
 mod positions;
 mod redaction;
+mod renumbered;
 mod report;
 mod rotated;
 mod rotation_search;
@@ -220,8 +221,9 @@ impl Tail {
             }
             source.key = format!("{plain}#{number}");
         }
-        let records: Vec<_> =
+        let mut records: Vec<_> =
             self.positions.book.files.values().filter(|record| record.source == source.key).cloned().collect();
+        renumbered::renumber(&mut records, &self.opener, self.limits.log_directory_entries);
         for record in records {
             let stream = self.stream_of(&source, &record.origin);
             self.files.insert(record.id, TrackedFile::from_record(record, stream, now_ms));
