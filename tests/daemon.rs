@@ -1,4 +1,4 @@
-//! The daemon and its door: channels followed, commands while it runs, its end, and guests that do not behave.
+//! The daemon and its control socket: channels followed, commands while it runs, its end, and guests that do not behave.
 
 use std::collections::BTreeMap;
 use std::fs;

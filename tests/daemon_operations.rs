@@ -1,4 +1,4 @@
-//! The daemon as a citizen of its host: metrics and health, a configuration that is read again, an end in a hurry, looks that
+//! The daemon beside others on its host: metrics and health, a configuration that is read again, an end in a hurry, looks that
 //! cost nothing, and what systemd is told.
 
 use std::fs;
@@ -148,9 +148,11 @@ fn a_second_signal_hurries_and_the_step_is_taken_up_by_the_next_start() {
     let untraced = host.command(&["run"]);
     traced.arg(untraced.get_program()).args(untraced.get_args()).stdin(std::process::Stdio::null());
     let tracer = host.start_command(traced);
-    let document = eventually("the daemon opens its door", PATIENCE, || match host.ok(&["status", "--json"]).json() {
-        document if !document["daemon"].is_null() => Ok(document),
-        _ => Err(tracer.said()),
+    let document = eventually("the daemon listens on its control socket", PATIENCE, || {
+        match host.ok(&["status", "--json"]).json() {
+            document if !document["daemon"].is_null() => Ok(document),
+            _ => Err(tracer.said()),
+        }
     });
     let pid = nix::unistd::Pid::from_raw(document["daemon"]["pid"].as_i64().unwrap().try_into().unwrap());
     let bundle = Bundle::new(&host, "v1").app().all_hooks().write();

@@ -39,7 +39,7 @@ fn every_record_that_operators_alert_on_is_documented() {
     let rows = table("| HOSTLER_EVENT | MESSAGE_ID |");
     let documented: Vec<(&str, &str)> = rows.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
     let known: Vec<(&str, &str)> =
-        OperatorEvent::ALL.iter().map(|notable| (notable.name(), notable.message_id())).collect();
+        OperatorEvent::ALL.iter().map(|record| (record.name(), record.message_id())).collect();
     assert_eq!(documented, known);
 }
 

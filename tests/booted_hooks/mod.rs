@@ -1,7 +1,7 @@
 //! The package with its real units on a booted host: what a hook is under systemd, what outlives the daemon, what a
 //! power cut leaves, and who may ask the daemon for what.
 
-mod door;
+mod control_socket;
 mod hardened;
 mod health;
 mod history;

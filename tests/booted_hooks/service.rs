@@ -13,14 +13,14 @@ use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{state, wait_for_another_daemon};
 
 /// The journal's records with this message id, each with its fields.
-fn records(host: &Machine, notable: OperatorEvent) -> Vec<BTreeMap<String, serde_json::Value>> {
-    let found = host.sh(&format!("journalctl --quiet --output=json MESSAGE_ID={} || true", notable.message_id()));
+fn records(host: &Machine, record: OperatorEvent) -> Vec<BTreeMap<String, serde_json::Value>> {
+    let found = host.sh(&format!("journalctl --quiet --output=json MESSAGE_ID={} || true", record.message_id()));
     found.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn wait_for(host: &Machine, notable: OperatorEvent) -> BTreeMap<String, serde_json::Value> {
-    eventually(&format!("the record {}", notable.name()), Duration::from_secs(60), || {
-        records(host, notable).pop().ok_or_else(|| host.sh("journalctl --no-pager --unit=hostler --lines=20"))
+fn wait_for(host: &Machine, record: OperatorEvent) -> BTreeMap<String, serde_json::Value> {
+    eventually(&format!("the record {}", record.name()), Duration::from_secs(60), || {
+        records(host, record).pop().ok_or_else(|| host.sh("journalctl --no-pager --unit=hostler --lines=20"))
     })
 }
 
@@ -30,7 +30,7 @@ fn operators_find_what_went_wrong_by_message_id() {
     let good = bundle(&host, "good", &[("appspec.yml", ONE_HOOK), ("hook.sh", "echo done")]);
     release(&host, &good);
     settled(&host, 1);
-    assert_eq!(OperatorEvent::ALL.iter().map(|notable| records(&host, *notable).len()).sum::<usize>(), 0);
+    assert_eq!(OperatorEvent::ALL.iter().map(|record| records(&host, *record).len()).sum::<usize>(), 0);
 
     let bad = bundle(&host, "bad", &[("appspec.yml", ONE_HOOK), ("hook.sh", "exit 3")]);
     release(&host, &bad);

@@ -69,7 +69,7 @@ impl Agent {
             command.env("AWS_CA_BUNDLE", certificate);
         }
         let running = self.host.start_command(command);
-        eventually("the daemon opens its door", PATIENCE, || {
+        eventually("the daemon listens on its control socket", PATIENCE, || {
             let status = self.host.run(&["status", "--json"]);
             let pid = format!("\"pid\":{},", running.pid());
             if status.out.contains(&pid) { Ok(()) } else { Err(format!("{status:?}\n{}", running.said())) }

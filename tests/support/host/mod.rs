@@ -152,13 +152,13 @@ impl Host {
         Running::start(command, self.directory.path())
     }
 
-    /// Starts the daemon on the host's store and waits until its door is open.
+    /// Starts the daemon on the host's store and waits until its control socket is open.
     pub fn daemon(&self, more: &[&str]) -> Running {
         let store = self.store();
         let mut arguments = vec!["run", "--channel", store.to_str().unwrap(), "--poll", "1s"];
         arguments.extend(more);
         let running = self.start(&arguments);
-        eventually("the daemon opens its door", PATIENCE, || {
+        eventually("the daemon listens on its control socket", PATIENCE, || {
             let status = self.run(&["status", "--json"]);
             let pid = format!("\"pid\":{},", running.pid());
             if status.out.contains(&pid) { Ok(()) } else { Err(format!("{status:?}\n{}", running.said())) }

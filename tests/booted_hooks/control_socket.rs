@@ -7,7 +7,7 @@ use crate::support::machine::Layout;
 
 #[test]
 fn there_is_one_agent_and_it_knows_who_asks() {
-    let Some(host) = host("door", Layout::Unified) else { return };
+    let Some(host) = host("control-socket", Layout::Unified) else { return };
     let place = bundle(&host, "any", &[("appspec.yml", ONE_HOOK), ("hook.sh", "echo done")]);
     let daemon = main_pid(&host);
 
