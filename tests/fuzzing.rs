@@ -1,6 +1,6 @@
 //! The fuzz targets' functions over damaged copies of our own examples: what a fuzzer finds in its first second is
-//! found here too, on every machine and with an ordinary compiler. `tests/run` searches for 20 seconds more with
-//! AddressSanitizer, and `packaging/check` as long as it is told.
+//! found here too, on every machine and with an ordinary compiler, in 20 seconds for all of them. `packaging/check` searches
+//! with libFuzzer and AddressSanitizer, as long as it is told.
 
 #[path = "fuzz/targets.rs"]
 mod targets;
