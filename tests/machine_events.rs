@@ -12,7 +12,7 @@ use crate::support::host::{Bundle, Host, PATIENCE, Running, write};
 use crate::support::imds::Imds;
 
 /// A script of an event: it writes the event and its own name among the hooks' lines, and then does this.
-fn script(host: &Host, event: &str, name: &str, body: &str) -> PathBuf {
+pub fn script(host: &Host, event: &str, name: &str, body: &str) -> PathBuf {
     let directory = host.at("etc/hostler/hooks.d").join(event);
     fs::create_dir_all(&directory).unwrap();
     for path in [directory.parent().unwrap(), &directory] {

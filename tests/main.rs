@@ -50,6 +50,7 @@ mod signals;
 mod signing;
 mod support;
 mod syncs;
+mod takeover;
 mod traffic;
 mod wake_up;
 

@@ -14,8 +14,8 @@ use crate::support::http_server::{Reply, Server};
 use crate::support::imds::Imds;
 
 /// A host of a stack.
-struct Instance {
-    host: Host,
+pub struct Instance {
+    pub host: Host,
     server: Server,
     stack: Arc<Mutex<Stack>>,
 }
@@ -23,7 +23,11 @@ struct Instance {
 impl Instance {
     /// With these lines below `signals`.
     fn new(signals: &str) -> Self {
-        let (host, (server, stack)) = (Host::new(), start("eu-central-1"));
+        Self::on(Host::new(), signals)
+    }
+
+    pub fn on(host: Host, signals: &str) -> Self {
+        let (server, stack) = start("eu-central-1");
         let instance = Self { host, server, stack };
         instance.configure(signals);
         instance
@@ -33,7 +37,7 @@ impl Instance {
         self.host.configure(&format!("signals: {{{signals}}}\n"));
     }
 
-    fn daemon(&self) -> Running {
+    pub fn daemon(&self) -> Running {
         self.daemon_with(&[("HOSTLER_INSTANCE_ID", "i-1"), ("AWS_EC2_METADATA_DISABLED", "true")])
     }
 
@@ -46,35 +50,35 @@ impl Instance {
         self.host.start_command(command)
     }
 
-    fn release(&self, version: &str, validate: &str) {
+    pub fn release(&self, version: &str, validate: &str) {
         let bundle = Bundle::new(&self.host, version).app().hook("ValidateService", validate).write();
         self.host.release(&bundle, &[]);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Stack)) {
+    pub fn change(&self, change: impl FnOnce(&mut Stack)) {
         change(&mut self.stack.lock().unwrap());
     }
 
-    fn signals(&self) -> Vec<(String, String)> {
+    pub fn signals(&self) -> Vec<(String, String)> {
         let stack = self.stack.lock().unwrap();
         assert_eq!(stack.wrong, Vec::<String>::new());
         stack.signals.clone()
     }
 
     /// Waits until the signal to the target has ended like this.
-    fn ended(&self, target: &str, end: &str, daemon: &Running) -> Value {
+    pub fn ended(&self, target: &str, end: &str, daemon: &Running) -> Value {
         eventually(&format!("the signal to {target} is {end}"), PATIENCE, || {
             let shown = self.host.run(&["status", "--json"]);
             let document: Value = serde_json::from_str(&shown.out).map_err(|e| format!("{e}: {}", daemon.said()))?;
-            let found = document["signals"][target].clone();
+            let found = document["cfn_signals"][target].clone();
             if found["end"]["end"] == end { Ok(found) } else { Err(format!("{found}\n{}", daemon.said())) }
         })
     }
 }
 
-const STACK: &str = "cloudformation: {stack: web, resource: Fleet}";
+pub const STACK: &str = "cloudformation: {stack: web, resource: Fleet}";
 
-fn said(word: &str) -> (String, String) {
+pub fn said(word: &str) -> (String, String) {
     ("i-1".to_owned(), word.to_owned())
 }
 

@@ -47,15 +47,20 @@ const INSTANCE: &str = "i-0123456789abcdef0";
 const AUTO_SCALING: &str = "auto_scaling: {launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s}";
 
 /// A host with its group and its metadata service.
-struct Member {
-    host: Host,
-    group: AutoScaling,
+pub struct Member {
+    pub host: Host,
+    pub group: AutoScaling,
     imds: Imds,
 }
 
 impl Member {
     fn new(more: &str) -> Self {
-        let (host, group, imds) = (Host::new(), AutoScaling::start(INSTANCE), Imds::start(INSTANCE));
+        Self::on(Host::new(), more)
+    }
+
+    /// The same on a host that is there already.
+    pub fn on(host: Host, more: &str) -> Self {
+        let (group, imds) = (AutoScaling::start(INSTANCE), Imds::start(INSTANCE));
         group.hook("launch", true);
         group.hook("terminate", false);
         let member = Self { host, group, imds };
@@ -64,12 +69,12 @@ impl Member {
     }
 
     /// Both see the same: where it is going, and where it is.
-    fn moves(&self, target: &str, state: &str) {
+    pub fn moves(&self, target: &str, state: &str) {
         self.imds.change(|instance| instance.target_state = Some(target.to_owned()));
         self.group.enter(target, state);
     }
 
-    fn daemon(&self) -> Running {
+    pub fn daemon(&self) -> Running {
         let mut command = self.host.command(&["run"]);
         self.aws(&mut command);
         self.host.start_command(command)
@@ -92,7 +97,7 @@ impl Member {
     }
 
     /// Release v1 is deployed on a host that serves.
-    fn serves(&self) -> Running {
+    pub fn serves(&self) -> Running {
         self.release("v1");
         self.moves("InService", "InService");
         let daemon = self.daemon();
@@ -101,11 +106,11 @@ impl Member {
         daemon
     }
 
-    fn lifecycle(&self) -> serde_json::Value {
+    pub fn lifecycle(&self) -> serde_json::Value {
         self.host.ok(&["status", "--json"]).json()["lifecycle"].clone()
     }
 
-    fn ran(&self, line: &str) -> usize {
+    pub fn ran(&self, line: &str) -> usize {
         self.host.hook_lines().iter().filter(|l| *l == line).count()
     }
 
@@ -117,14 +122,14 @@ impl Member {
         self.host.release(&self.bundle(version).all_hooks().write(), &[]);
     }
 
-    fn comes_to(&self, state: &str, daemon: &Running) {
+    pub fn comes_to(&self, state: &str, daemon: &Running) {
         eventually(&format!("the instance comes to {state}"), PATIENCE, || {
             let found = self.group.state();
             if found == state { Ok(()) } else { Err(format!("{found}\n{}", daemon.said())) }
         });
     }
 
-    fn completed(&self) -> Vec<(String, String)> {
+    pub fn completed(&self) -> Vec<(String, String)> {
         assert_eq!(self.group.change(|group| group.wrong.clone()), Vec::<String>::new());
         self.group.change(|group| group.completed.clone())
     }
@@ -152,7 +157,7 @@ impl Member {
     }
 }
 
-fn pair(hook: &str, result: &str) -> (String, String) {
+pub fn pair(hook: &str, result: &str) -> (String, String) {
     (hook.to_owned(), result.to_owned())
 }
 

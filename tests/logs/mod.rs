@@ -21,8 +21,8 @@ use crate::support::eventually;
 use crate::support::logs_service::{ACCESS_KEY, Fault, LogsService, SECRET_KEY};
 
 /// A host whose daemon ships to a service.
-struct Agent {
-    host: Host,
+pub struct Agent {
+    pub host: Host,
     endpoint: String,
     certificate: Option<PathBuf>,
 }
@@ -33,14 +33,14 @@ impl Agent {
         Self::on(Host::new(), service, logs)
     }
 
-    fn on(host: Host, service: &LogsService, logs: &str) -> Self {
+    pub fn on(host: Host, service: &LogsService, logs: &str) -> Self {
         let certificate = host.path("certificate.pem");
         fs::write(&certificate, service.certificate()).unwrap();
         Self::at(host, &service.url(), Some(certificate), logs)
     }
 
     fn at(host: Host, endpoint: &str, certificate: Option<PathBuf>, logs: &str) -> Self {
-        fs::create_dir(host.path("logs")).unwrap();
+        fs::create_dir_all(host.path("logs")).unwrap();
         let agent = Self { host, endpoint: endpoint.to_owned(), certificate };
         agent.configure(logs);
         agent
@@ -51,16 +51,16 @@ impl Agent {
         self.host.configure(&format!("instance_id: i-1\naws: {{region: us-east-1}}\nlogs:\n{logs}"));
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    pub fn log(&self, name: &str) -> PathBuf {
         self.host.path("logs").join(name)
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub fn append(&self, name: &str, text: &str) {
         let mut file = OpenOptions::new().append(true).create(true).open(self.log(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    fn start(&self) -> Running {
+    pub fn start(&self) -> Running {
         let store = self.host.store();
         let mut command = self.host.command(&["run", "--channel", store.to_str().unwrap(), "--poll", "1s"]);
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
@@ -77,7 +77,7 @@ impl Agent {
         running
     }
 
-    fn lag(&self) -> serde_json::Value {
+    pub fn lag(&self) -> serde_json::Value {
         self.host.ok(&["logs", "--lag", "--json"]).json()
     }
 }

@@ -8,12 +8,20 @@ pub fn signer() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let made = Command::new("openssl")
         .current_dir(directory.path())
-        .args(["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=signer", "-days", "2"])
+        .args(["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=signer", "-days", "36500"])
         .args(["-keyout", "key", "-out", "crt"])
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     directory
+}
+
+/// Copies a key and its certificate.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for name in ["key", "crt"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
 }
 
 /// The content in an envelope, signed over a digest of this kind, as PEM.

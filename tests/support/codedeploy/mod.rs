@@ -214,10 +214,7 @@ impl CommandService {
 
     /// The same, under the execution of this deployment, whatever the specification says.
     pub fn deploy_as(&self, id: &str, specification: &Value, events: &[&str]) {
-        let digest = self.state().digest.unwrap_or("sha256");
-        let signer = self.shared.signer.lock().unwrap();
-        let mut envelope = envelope::signed(signer.path(), digest, &specification.to_string());
-        drop(signer);
+        let mut envelope = self.envelope(specification);
         let mut state = self.state();
         if state.alter {
             envelope = envelope::altered(&envelope);
@@ -228,6 +225,29 @@ impl CommandService {
         calls::next_command(&mut state, &execution, id);
         drop(state);
         self.shared.more.notify_waiters();
+    }
+
+    fn envelope(&self, specification: &Value) -> String {
+        let digest = self.state().digest.unwrap_or("sha256");
+        let signer = self.shared.signer.lock().unwrap();
+        envelope::signed(signer.path(), digest, &specification.to_string())
+    }
+
+    /// Goes on with a deployment that an earlier service began under this execution: the command of this event was
+    /// acknowledged and not reported, and these events follow.
+    pub fn go_on_with(&self, specification: &Value, execution: &str, event: &str, then: &[&str]) {
+        let envelope = self.envelope(specification);
+        let mut state = self.state();
+        state.envelopes.insert(execution.to_owned(), envelope);
+        state.to_come.insert(execution.to_owned(), then.iter().map(|e| (*e).to_owned()).collect());
+        state.commands.push(HostCommand {
+            identifier: format!("{}/{event}", specification["DeploymentId"].as_str().unwrap()),
+            execution: execution.to_owned(),
+            name: event.to_owned(),
+            delivered: Some(Instant::now()),
+            acknowledged: true,
+            completed: false,
+        });
     }
 
     /// From now on calls must come from this host, signed with these keys.
@@ -268,6 +288,16 @@ impl CommandService {
     /// Another certificate signs deployments that begin from now on.
     pub fn change_signer(&self) {
         *self.shared.signer.lock().unwrap() = envelope::signer();
+    }
+
+    /// Keeps the key and the certificate of the signer in this directory, for a service of later.
+    pub fn keep_signer(&self, directory: &Path) {
+        envelope::copy(self.shared.signer.lock().unwrap().path(), directory);
+    }
+
+    /// Signs with what an earlier service kept.
+    pub fn sign_as(&self, directory: &Path) {
+        envelope::copy(directory, self.shared.signer.lock().unwrap().path());
     }
 
     /// From now on acknowledgements are answered with this status.

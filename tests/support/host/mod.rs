@@ -54,12 +54,13 @@ impl Host {
         Self::in_directory(directory.expect("a temporary directory"))
     }
 
-    fn in_directory(directory: tempfile::TempDir) -> Self {
+    /// A host in this directory; what is there already stays.
+    pub fn in_directory(directory: tempfile::TempDir) -> Self {
         // Other users look into it, in some tests.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("opening the directory");
         let host = Self { directory, user: None };
-        fs::create_dir(host.root()).expect("the root");
-        fs::create_dir(host.store()).expect("the store");
+        fs::create_dir_all(host.root()).expect("the root");
+        fs::create_dir_all(host.store()).expect("the store");
         host
     }
 

@@ -1,0 +1,46 @@
+//! A host on which the version 0844db3 was at work is taken over: its ledger, its journals, the hooks and deliveries that it
+//! left in the middle. The disks are in `tests/state-0844db3`; `making` says what was done on them.
+
+mod age;
+mod codedeploy;
+mod deployments;
+mod disk;
+mod hooks;
+mod install;
+mod logs;
+mod machine;
+mod making;
+
+use std::fs;
+
+use crate::support::host::Host;
+
+/// What the old program said of both groups at last.
+const SEEN: &str = "seen-status.json";
+/// What the old program had in the history at last.
+const SEEN_HISTORY: &str = "seen-history.ndjson";
+
+/// A revision's `app/version` on the host.
+fn version(host: &Host) -> String {
+    fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
+}
+
+/// One pass of the agent over the channels.
+fn once(host: &Host) -> [String; 4] {
+    ["run".to_owned(), "--once".to_owned(), "--channel".to_owned(), host.store().display().to_string()]
+}
+
+/// The records of the old program are there as they were, in front of all others, and the chain holds.
+#[track_caller]
+fn history_goes_on(host: &Host) {
+    host.ok(&["history", "--verify"]);
+    let before = fs::read_to_string(host.path(SEEN_HISTORY)).unwrap();
+    let now = host.ok(&["history", "--json"]).out;
+    assert!(now.starts_with(&before), "before:\n{before}\nnow:\n{now}");
+}
+
+/// The status document of a group of the application `shop`; none where there is no such group.
+fn status_of(host: &Host, group: &str) -> serde_json::Value {
+    let document = host.ok(&["status", "--json", "--application", "shop", "--group", group]).json();
+    document["groups"][0].clone()
+}
