@@ -133,12 +133,20 @@ pub(super) fn tail(lines: Vec<String>) -> Vec<String> {
     newest_lines(lines, TAIL_BYTES)
 }
 
-/// Adds a warning (that is bounded itself) to those that a deployment keeps, or counts it where they take all of their room.
-pub(super) fn keep_warning(deployment: &mut Deployment, message: &str) {
-    if bytes(&deployment.warnings) + bytes(&message) > WARNINGS_BYTES {
-        deployment.warnings_left_out = deployment.warnings_left_out.saturating_add(1);
-    } else {
-        deployment.warnings.push(message.to_owned());
+/// Adds warnings (that are bounded themselves) to those that a deployment keeps, or counts them where those take all of their
+/// room.
+pub(super) fn keep_warnings(deployment: &mut Deployment, messages: &[String]) {
+    // The kept ones are written out once and not for each message: a bundle may lead to thousands.
+    let mut taken = bytes(&deployment.warnings);
+    for message in messages {
+        let comma = usize::from(!deployment.warnings.is_empty());
+        let more = bytes(message) + comma;
+        if taken + more > WARNINGS_BYTES {
+            deployment.warnings_left_out = deployment.warnings_left_out.saturating_add(1);
+        } else {
+            taken += more;
+            deployment.warnings.push(message.clone());
+        }
     }
 }
 

@@ -167,11 +167,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn warn(&mut self, deployment: &mut Deployment, warnings: Vec<String>) {
-        for message in warnings {
-            let message = bounded(&message, room::MESSAGE_BYTES, "");
-            room::keep_warning(deployment, &message);
-            self.progress.push(Progress::Warning { deployment: deployment.id.clone(), message });
-        }
+        let messages: Vec<String> = warnings.iter().map(|text| bounded(text, room::MESSAGE_BYTES, "")).collect();
+        room::keep_warnings(deployment, &messages);
+        let told = |message| Progress::Warning { deployment: deployment.id.clone(), message };
+        self.progress.extend(messages.into_iter().map(told));
     }
 
     /// Ends the event that is going on.
