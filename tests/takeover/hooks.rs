@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::disk::{Boot, kept};
 use super::{history_goes_on, status_of, version};
-use crate::support::host::{Bundle, Host, PATIENCE, Running};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE, Running};
 
 /// A revision of `web` (`v…`) or `jobs` (`j…`), with this script at AfterInstall.
 pub fn bundle(host: &Host, version: &str, body: &str) -> PathBuf {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::age;
 use super::disk::{Boot, kept};
 use crate::logs::Agent;
-use crate::support::host::{Host, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Host, PATIENCE};
 use crate::support::logs_service::{Batch, Fault, LogsService};
 
 const LOGS: &str = "  agent: false\n  files:\n    - {file: LOGS/app.log, log_group_name: /app, log_stream_name: app}\n    \

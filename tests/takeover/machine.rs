@@ -11,8 +11,8 @@ use super::{history_goes_on, hooks};
 use crate::lifecycle::{Member, pair};
 use crate::machine_events::script;
 use crate::signals::{Instance, STACK, said};
-use crate::support::host::{Host, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Host, PATIENCE};
 
 /// The application is stopped for a termination, and the group was not told.
 pub fn leave_a_termination(host: Host) -> Host {

@@ -8,8 +8,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{SEEN, SEEN_HISTORY, codedeploy, disk, hooks, install, logs, machine, once, status_of};
-use crate::support::host::{Bundle, Host, PATIENCE};
 use crate::support::eventually;
+use crate::support::host::{Bundle, Host, PATIENCE};
 
 /// The program whose disks are made.
 const OLD_PROGRAM: &str = "HOSTLER_OLD_PROGRAM";
