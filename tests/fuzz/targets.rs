@@ -133,7 +133,7 @@ pub fn specification(data: &[u8]) {
             return;
         }
     };
-    assert!(found.group.service_id.is_some());
+    assert!(found.group.codedeploy_group_id.is_some());
     if let Some(name) = &found.appspec_name {
         assert!(BundlePath::new(name.as_str()).is_some(), "{name:?} leaves the bundle");
     }
