@@ -61,7 +61,7 @@ pub struct Reporter {
 /// What a host says about one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportContent {
-    /// See [`Who::user`]; the document's name.
+    /// See [`Reporter::user`]; the document's name.
     pub user: String,
     /// The host.
     pub instance: InstanceId,
