@@ -201,10 +201,10 @@ fn only_one_group_installs_at_a_time() {
     let mut installing = 0;
     let mut seen = 0;
     for line in log.lines().filter(|line| line.contains("Install") && !line.contains("BeforeInstall")) {
-        if line.contains("lifecycle event started") {
+        if line.contains("Install started") {
             installing += 1;
             seen += 1;
-        } else if line.contains("lifecycle event ended") {
+        } else if line.contains("Install succeeded") {
             installing -= 1;
         }
         assert!((0..=1).contains(&installing), "{log}");

@@ -53,6 +53,7 @@ mod syncs;
 mod takeover;
 mod traffic;
 mod wake_up;
+mod wording;
 
 // As test code, so that it may panic and print.
 #[cfg(test)]

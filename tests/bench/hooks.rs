@@ -58,7 +58,7 @@ impl Round {
         let taken_up = start.elapsed();
         let start = Instant::now();
         fs::write(&flag, "go\n").expect("the hook's input");
-        until(&mut agent, "deployment ended");
+        until(&mut agent, "deployment succeeded");
         let ended = start.elapsed();
         output(&mut hostler_at(&root, "stop"));
         assert!(agent.wait().expect("the agent").success());

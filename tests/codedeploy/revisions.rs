@@ -241,7 +241,7 @@ fn faults_of_events_that_nobody_calls_keep_no_deployment_from_working() {
     let warnings: Vec<&str> = warnings.iter().map(String::as_str).collect();
     let by_hand = Host::new();
     by_hand.run(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&warnings);
-    by_hand.deploy(&bundle, &[]).with_code(0).saying(&["`Deploy` is no lifecycle event", "hooks/Deploy-1.sh"]);
+    by_hand.deploy(&bundle, &[]).with_code(0).saying(&["`Deploy` is not a lifecycle event", "hooks/Deploy-1.sh"]);
     assert_eq!(version(&by_hand), "v1\n");
 }
 

@@ -71,7 +71,7 @@ fn what_does_not_pass_is_named_with_what_to_do() {
         ),
         (error(404, "NoSuchKey", "The key does not exist."), 5, &["holds no release"][..]),
         (error(404, "NoSuchBucket", "The bucket does not exist."), 5, &["NoSuchBucket"][..]),
-        (html(), 1, &["HTTP 500", "no good answer"][..]),
+        (html(), 1, &["HTTP 500", "temporary failure"][..]),
         (error(503, "SlowDown", "Please reduce your request rate."), 1, &["too many requests", "SlowDown"][..]),
     ] {
         front.instead(5, reads_release, reply);
@@ -81,7 +81,7 @@ fn what_does_not_pass_is_named_with_what_to_do() {
     }
     // Nobody listens there.
     let nowhere = S3Host::new("http://127.0.0.1:9");
-    nowhere.once().with_code(1).saying(&["no good answer", "refused"]);
+    nowhere.once().with_code(1).saying(&["temporary failure", "refused"]);
     let mut nobody = S3Host::of(&front);
     nobody.environment.retain(|(name, _)| !name.starts_with("AWS_ACCESS"));
     nobody.once().with_code(1).saying(&["no valid credentials", "instance profile"]);

@@ -24,7 +24,7 @@ pub struct Shared {
     /// Configuration file [default: ROOT/etc/hostler/config.yaml, and config.d/*.yaml beside it]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Prefix of destinations, state and configuration
+    /// Use DIR instead of / for everything that hostler reads and writes
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
     /// State directory [default: ROOT/var/lib/hostler]

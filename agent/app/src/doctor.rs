@@ -71,7 +71,9 @@ fn aws_misconfigured(code: Code, message: String) -> Finding {
 
 /// What a service refused, with what would help.
 fn refused(code: Code, message: String, fault: &Fault) -> Finding {
-    let remedy = fault.advice().unwrap_or_else(|| "see what the fault says".to_owned());
+    let remedy = fault
+        .advice()
+        .unwrap_or_else(|| "check the network and the region; `AWS_ENDPOINT_URL` and proxies count too".to_owned());
     Finding::error(code, message, remedy)
 }
 

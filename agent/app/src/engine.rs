@@ -10,6 +10,7 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{HookOutcome, HookResult};
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::machine::event::{StillOpen, WorkFailure};
+use hostler_core::machine::state::{Deployment, StepStatus};
 use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
 use hostler_core::operator_events::OperatorEvent;
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
@@ -17,8 +18,8 @@ use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::log_output::operator_event;
-use crate::ports::Installs;
-use crate::ports::{Job, StateStore, Worker};
+use crate::ports::{Installs, Job, StateStore, Worker};
+use crate::progress::seconds;
 use crate::tasks::{Panicked, caught};
 
 /// Progress that a slow watcher may be behind before it misses some.
@@ -290,10 +291,10 @@ fn log_progress(progress: &Progress, state: &State) {
             log::info!(hostler_event = "deployment-started", deployment, group:%, asked_by = asked_by.as_str(); "deployment of {} started", revision.location);
         }
         Progress::EventStarted { event, .. } => {
-            log::info!(hostler_event = "event-started", deployment, event:%; "lifecycle event started");
+            log::info!(hostler_event = "event-started", deployment, event:%; "{event} started ({})", of(state, progress.deployment()));
         }
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "lifecycle event ended");
+            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "{event} {} after {} ({})", ended(*status), seconds(*milliseconds), of(state, progress.deployment()));
         }
         Progress::NotUndone { message, .. } => {
             let tries =
@@ -306,7 +307,7 @@ fn log_progress(progress: &Progress, state: &State) {
         }
         Progress::Warning { message, .. } => log::warn!(hostler_event = "deployment-warning", deployment; "{message}"),
         Progress::Finished { outcome, failure: None, milliseconds, .. } => {
-            log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "deployment ended");
+            log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "deployment succeeded after {} ({})", seconds(*milliseconds), of(state, progress.deployment()));
             if let Some((group, failed)) = rolled_back(state, progress.deployment()) {
                 operator_event!(Warn, OperatorEvent::RolledBack, deployment = deployment, group = group;
                     "the last good revision of {group} is on the host again after {failed} failed");
@@ -324,6 +325,23 @@ fn log_progress(progress: &Progress, state: &State) {
                     "nothing follows the failure of {deployment} in {} by itself: the host stays as it is", failure.event);
             }
         }
+    }
+}
+
+/// A deployment and its group, for people.
+fn of(state: &State, deployment: &DeploymentId) -> String {
+    let is_it = |d: &Deployment| &d.id == deployment;
+    let group = state.groups.values().find(|group| group.active.iter().chain(&group.finished).any(is_it));
+    group.map_or_else(|| deployment.to_string(), |group| format!("{deployment}, {}", group.key))
+}
+
+fn ended(status: StepStatus) -> &'static str {
+    match status {
+        StepStatus::Succeeded => "succeeded",
+        StepStatus::Failed => "failed",
+        StepStatus::Ignored => "failed, which the policy ignores,",
+        StepStatus::Skipped => "was skipped",
+        StepStatus::Pending | StepStatus::Running => "ended",
     }
 }
 

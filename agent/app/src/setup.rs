@@ -157,7 +157,7 @@ impl Setup {
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one.key.clone()),
             (None, _) => Err(match &self.unread {
-                None => Failure::say(ExitCode::Usage, "no deployment group is named")
+                None => Failure::say(ExitCode::Usage, "which deployment group? none is configured")
                     .hint("name it with --application and --group"),
                 Some(why) => Failure::say(ExitCode::Refused, format!("no deployment group is named, and {why}"))
                     .hint("root and members of the group hostler may act; name it with --application and --group"),

@@ -127,7 +127,7 @@ impl fmt::Display for Fault {
             FaultKind::Condition => "a condition does not hold",
             FaultKind::Conflict => "another request came first",
             FaultKind::Elsewhere(_) => "it is in another region",
-            FaultKind::Transient => "no good answer",
+            FaultKind::Transient => "temporary failure",
             FaultKind::Fatal => "refused",
         })?;
         write!(f, ": {}", self.message)?;

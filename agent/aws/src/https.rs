@@ -185,7 +185,7 @@ impl HttpsObject {
             }
             let response = request.send().await.map_err(|e| {
                 let host = url.host_str().unwrap_or_default();
-                self.wrong(StoreErrorKind::Transient, format!("no good answer from {host}: {}", without_address(e)))
+                self.wrong(StoreErrorKind::Transient, format!("temporary failure at {host}: {}", without_address(e)))
             })?;
             if !response.status().is_redirection() {
                 return Ok(response);
@@ -234,8 +234,8 @@ impl HttpsObject {
             }
             StatusCode::TOO_MANY_REQUESTS => (StoreErrorKind::Throttled, "too many requests"),
             StatusCode::RANGE_NOT_SATISFIABLE => (StoreErrorKind::Mismatch, "it is smaller than it should be"),
-            StatusCode::REQUEST_TIMEOUT => (StoreErrorKind::Transient, "no good answer"),
-            status if status.is_server_error() => (StoreErrorKind::Transient, "no good answer"),
+            StatusCode::REQUEST_TIMEOUT => (StoreErrorKind::Transient, "temporary failure"),
+            status if status.is_server_error() => (StoreErrorKind::Transient, "temporary failure"),
             _ => (StoreErrorKind::Fatal, "the server does not give it"),
         };
         self.wrong(kind, format!("{hint} (HTTP {})", status.as_u16()))

@@ -73,7 +73,7 @@ impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Taken => f.write_str("taken"),
-            Self::NobodyWaits { message } => write!(f, "nobody waited for it: {message}"),
+            Self::NobodyWaits { message } => write!(f, "CloudFormation did not wait for it: {message}"),
             Self::GivenUp { message } => write!(f, "given up: {message}"),
         }
     }

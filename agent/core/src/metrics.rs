@@ -66,7 +66,7 @@ fn deployments(text: &mut Text, groups: &[&Group], health: &Health) {
     text.family(
         "hostler_group_held",
         "gauge",
-        "Whether somebody holds the group, so that its channel is not followed.",
+        "Whether an operator holds the group, so that its channel is not followed.",
     );
     for group in groups {
         text.flag("hostler_group_held", &group.key, group.following.hold().is_some());

@@ -80,7 +80,7 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
     let open = open.map(|(key, not_undone)| format!("{key}: {not_undone}"));
     let stale = daemon.channels.iter().filter(|channel| channel.is_stale(daemon.started_ms, now_ms));
     let stale = stale.map(|channel| {
-        let why = channel.error.as_deref().unwrap_or("no look has ended");
+        let why = channel.error.as_deref().unwrap_or("no poll has ended yet");
         format!("{}: {} has not been read for too long: {why}", channel.key, channel.channel)
     });
     let unhealthy = status.groups.iter().filter_map(|group| {

@@ -41,7 +41,7 @@ pub enum KeyError {
     /// Others could have read it.
     #[error(
         "{path} has mode {mode:04o}, so that others may read this private key; chmod 600 it, and make a new pair if \
-         somebody could have"
+         another user could have"
     )]
     TooOpen {
         /// The file.

@@ -144,7 +144,7 @@ impl Server {
                 let message = format!("this daemon speaks version {PROTOCOL_VERSION}, not {}", question.version);
                 return refuse(connection, ExitCode::Usage, message).await;
             }
-            Err(error) => return refuse(connection, ExitCode::Usage, format!("not a question: {error}")).await,
+            Err(error) => return refuse(connection, ExitCode::Usage, format!("not a request: {error}")).await,
         };
         let uid = connection.peer_uid();
         if question.request.acts() && !may_act {

@@ -136,8 +136,8 @@ fn imds_fault(fault: &ImdsFault) -> Finding {
 async fn found_credentials(clients: &Clients) -> Finding {
     match credentials::find(clients).await {
         Ok(found) => {
-            let until = found.expires.map_or_else(|| "without an end".to_owned(), |time| format!("until {time}"));
-            let message = format!("{} by {}, {until}", found.access_key_id, found.provider);
+            let until = found.expires.map_or_else(|| "do not expire".to_owned(), |time| format!("expire at {time}"));
+            let message = format!("access key {} from {}; they {until}", found.access_key_id, found.provider);
             match found.expires {
                 Some(time) if time <= clock::now() => {
                     Finding::error(Code::Credentials, format!("{message}: expired"), "renew them, or attach a role")
@@ -208,8 +208,7 @@ async fn bucket(store: &S3Store, channel: &str, findings: &mut Vec<Finding>) {
             )
         }
         Err(fault) => {
-            let remedy =
-                fault.advice().unwrap_or_else(|| "see what the fault says, and whether the bucket exists".to_owned());
+            let remedy = fault.advice().unwrap_or_else(|| "check the region and whether the bucket exists".to_owned());
             let code = if look.store_time.is_some() { Code::StoreList } else { Code::StoreReachable };
             Finding::error(code, format!("{channel}: {fault}"), remedy)
         }
@@ -282,7 +281,7 @@ fn unreadable(error: &StoreError) -> Finding {
         StoreErrorKind::Denied => {
             "allow s3:GetObject on the store's prefix (and kms:Decrypt where it is encrypted with a key)"
         }
-        _ => "see what the error says",
+        _ => "check the network, the region and the name of the bucket",
     };
     Finding::error(Code::StoreRead, crate::failure::chain(error), remedy)
 }

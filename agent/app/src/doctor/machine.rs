@@ -76,7 +76,7 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
         return;
     }
     findings.push(match LockedState::take(setup) {
-        Ok(_) => Finding::ok(Code::StateLock, "nobody holds the state"),
+        Ok(_) => Finding::ok(Code::StateLock, "no process holds the state"),
         Err(failure) if failure.code == ExitCode::LockHeld => {
             let message = format!("{}, and no daemon answers", failure.one_line());
             Finding::warning(

@@ -51,7 +51,7 @@ fn out_of_service(setup: &Setup) -> Option<Finding> {
         return Some(Finding::info(Code::OutOfService, format!("{message}; the deployment goes on")));
     }
     let remedy = match withdrawal.may_return() {
-        true => "it is tried again by itself while hostler runs; see what the problem says",
+        true => "hostler tries again by itself while it runs",
         false => "deploy what works: a release with a higher sequence, hostler deploy, or hostler rollback",
     };
     Some(Finding::warning(Code::OutOfService, message, remedy))

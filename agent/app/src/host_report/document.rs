@@ -180,8 +180,7 @@ async fn put(store: &AnyStore, key: &Key, report: &HostReport, before: Option<&E
     match store.put(key, &bytes, condition).await.map_err(unwritten)? {
         PutOutcome::Stored(etag) => Ok(etag),
         PutOutcome::PreconditionFailed => {
-            let message =
-                format!("{} was written by somebody else; does another host have this name?", store.location(key));
+            let message = format!("another host wrote {}; does it have the same name?", store.location(key));
             Err(Failure::say(hostler_core::codes::ExitCode::Failed, message).into())
         }
     }

@@ -96,7 +96,7 @@ fn kind_text(kind: &Kind) -> String {
             format!("{deployment}   {event}: {location}: {outcome} after {took}")
         }
         Kind::InstallFinished { deployment, entries, .. } => {
-            format!("{deployment}   Install: {entries} paths are the group's now")
+            format!("{deployment}   Install: {entries} paths installed")
         }
         Kind::InstallUndone { deployment, reason } => format!("{deployment}   Install was undone: {reason}"),
         Kind::DeploymentFinished { deployment, outcome, .. } => {

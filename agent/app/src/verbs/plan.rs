@@ -234,7 +234,7 @@ fn text(document: &Document) -> String {
     let mut text = diagnose::render_all(views, &document.text);
     for (fact, title) in [
         (Fact::Bundle, "this bundle cannot be installed on any host:"),
-        (Fact::Host, "this host, as it is, does not allow it:"),
+        (Fact::Host, "cannot be deployed on this host:"),
     ] {
         let of_fact: Vec<_> = document.problems.iter().filter(|p| p.fact == fact).collect();
         if !of_fact.is_empty() {

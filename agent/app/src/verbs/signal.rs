@@ -63,7 +63,7 @@ async fn signal(setup: &Setup, arguments: SignalArgs) -> Outcome {
     } else {
         let text = match message {
             None => format!("signalled {} as {}\n", signal.status, signal.unique_id),
-            Some(words) => format!("nobody waits for this signal any more, which is as good: {words}\n"),
+            Some(words) => format!("CloudFormation no longer waits for this signal, which is as good: {words}\n"),
         };
         output::text(&text)?;
     }

@@ -296,10 +296,17 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
     let longer = |name: &str, wanted: &str| name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
     let elsewhere = is_named(|name, wanted| name == wanted).or_else(|| is_named(longer));
     let hint = elsewhere.map_or_else(String::new, |entry| {
-        format!(
-            "; there is {}: put it at the top, spelled like that, or pack the directory that it is in",
-            entry.path.as_path().display()
-        )
+        let path = entry.path.as_path();
+        match path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            None => format!(
+                "; {} was found: rename it to {}",
+                path.display(),
+                names.first().map_or("appspec.yml", String::as_str)
+            ),
+            Some(directory) => {
+                format!("; {} was found: pack the directory {} instead", path.display(), directory.display())
+            }
+        }
     });
     let of_macos = match listing.get(Path::new("__MACOSX")) {
         Some(_) => {

@@ -196,7 +196,10 @@ async fn nobody_there_and_silence_are_transient() {
     let calls = calls(example(None), Some(format!("http://{gone}/").parse().unwrap()));
     let fault = calls.query(&OPERATION, "1", "Act", &[]).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Transient);
-    assert!(fault.to_string().contains("no good answer: cannot connect to 127.0.0.1: Connection refused"), "{fault}");
+    assert!(
+        fault.to_string().contains("temporary failure: cannot connect to 127.0.0.1: Connection refused"),
+        "{fault}"
+    );
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
@@ -205,7 +208,7 @@ async fn nobody_there_and_silence_are_transient() {
     let fault = calls.query(&operation, "1", "Act", &[]).await.unwrap_err();
     assert_eq!(
         (&fault.kind, fault.to_string().as_str()),
-        (&FaultKind::Transient, "no good answer: 127.0.0.1 did not answer in time")
+        (&FaultKind::Transient, "temporary failure: 127.0.0.1 did not answer in time")
     );
 }
 

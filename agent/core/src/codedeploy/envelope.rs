@@ -24,7 +24,7 @@ pub enum EnvelopeError {
     Unsupported(String),
     /// What was signed is not what is there.
     #[error(
-        "the specification's signature does not verify: it was altered after it was signed, or signed by somebody else"
+        "the specification's signature does not verify: it was altered after it was signed, or another key signed it"
     )]
     BadSignature,
     /// The chain does not lead to the configured authorities.
@@ -126,7 +126,7 @@ pub fn open(envelope: &Envelope, checks: &dyn Checks) -> Result<OpenedEnvelope, 
     for info in &signed.signers {
         signer = Some(signed.verify(info, checks)?);
     }
-    let signer = signer.ok_or(EnvelopeError::Malformed("nobody signed it"))?;
+    let signer = signer.ok_or(EnvelopeError::Malformed("it has no signature"))?;
     let content =
         std::str::from_utf8(signed.content).map_err(|_| EnvelopeError::Malformed("its content is not text"))?;
     let others = signed.certificates.iter().copied().filter(|c| c.whole != signer.whole);
@@ -239,8 +239,11 @@ impl<'a> SignedData<'a> {
             Some(certificates) => certificates.inside()?,
             None => Vec::new(),
         };
-        let signers =
-            rest.last().copied().filter(|part| part.tag == SET).ok_or(EnvelopeError::Malformed("nobody signed it"))?;
+        let signers = rest
+            .last()
+            .copied()
+            .filter(|part| part.tag == SET)
+            .ok_or(EnvelopeError::Malformed("it has no signature"))?;
         let signers = signers.inside()?.into_iter().map(SignerInfo::read).collect::<Result<_, _>>()?;
         Ok(Self { content_type, content: content.value, certificates, signers })
     }

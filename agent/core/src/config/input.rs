@@ -162,7 +162,11 @@ impl Reader {
         let name = |key: &str, findings: &mut Findings| {
             if entries.get(key).is_none() {
                 findings
-                    .add(Code::InvalidConfiguration, Some(item.at), format!("this group has no {key}"))
+                    .add(
+                        Code::InvalidConfiguration,
+                        Some(item.at),
+                        format!("`{key}:` is missing in this entry of `groups`"),
+                    )
                     .help("name application and group as the channel does");
             }
         };
@@ -325,6 +329,19 @@ fn invalid(entry: &Entry, message: String, findings: &mut Findings) {
     }
 }
 
+/// A value that is not among the words that a key knows, with the nearest of them.
+fn not_one_of(entry: &Entry, given: &str, words: &[&str], findings: &mut Findings) {
+    let list = match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => words.join(", "),
+    };
+    let message = format!("{} must be {list}, not {}", quoted(&entry.key.text), quoted(given));
+    let finding = findings.add(Code::InvalidConfiguration, Some(entry.value.at), message);
+    if let Some(word) = nearest(given, words) {
+        finding.help(format!("did you mean `{word}`?"));
+    }
+}
+
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(entry: &Entry, findings: &mut Findings) -> Option<T> {
     match text(entry, findings)?.parse() {
         Ok(value) => Some(value),
@@ -386,7 +403,7 @@ fn behavior(entry: &Entry, findings: &mut Findings) -> Option<FileExistsBehavior
         "OVERWRITE" => Some(FileExistsBehavior::Overwrite),
         "RETAIN" => Some(FileExistsBehavior::Retain),
         other => {
-            invalid(entry, format!("{} is none of DISALLOW, OVERWRITE, RETAIN", quoted(other)), findings);
+            not_one_of(entry, other, &["DISALLOW", "OVERWRITE", "RETAIN"], findings);
             None
         }
     }

@@ -148,7 +148,7 @@ fn apply(settings: &mut FileSettings, key: &str, value: &str) -> Result<(), Stri
         }
         "retention_in_days" | "log_retention_in_days" => {
             let days = value.parse().ok().filter(|days| RETENTION_DAYS.contains(days));
-            let wrong = || format!("{key}: {value:?} is none of {}", retention_list());
+            let wrong = || format!("{key}: {value:?} is not one of {}", retention_list());
             settings.target.group.retention_in_days = Some(days.ok_or_else(wrong)?);
         }
         key if WITHOUT_MEANING.contains(&key) => {}

@@ -346,7 +346,7 @@ pub enum Refusal {
         not_undone: Box<NotUndone>,
     },
     /// There is nothing to return to.
-    #[error("{key} has no good revision to return to; `hostler history` shows what was deployed")]
+    #[error("{key} has no earlier good revision to roll back to; `hostler history` shows what was deployed")]
     NoGoodRevision {
         /// The group.
         key: GroupKey,

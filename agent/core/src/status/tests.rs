@@ -159,7 +159,7 @@ fn what_is_wrong_now_is_named() {
     assert_eq!(of(&host, None, 0), ["no daemon runs"]);
     assert_eq!(of(&host, Some(&daemon), 1_300_000), [""; 0], "a deployment that goes on is no problem");
     let stale = of(&host, Some(&daemon), 1_300_001);
-    assert_eq!(stale, ["web/a: s3://b has not been read for too long: no look has ended"]);
+    assert_eq!(stale, ["web/a: s3://b has not been read for too long: no poll has ended yet"]);
     host.install(true);
     let waiting = Daemon {
         waiting: Some("waits".to_owned()),

@@ -77,7 +77,7 @@ pub(super) fn explain(path: &Path, user: &str, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound if interpreter.ends_with('\r') => format!(
             "cannot execute {path_shown}: its first line ends in a carriage return, so the interpreter {:?} does not \
-             exist; save the script with Unix line ends",
+             exist; save the script with Unix line endings",
             interpreter
         ),
         io::ErrorKind::NotFound => {

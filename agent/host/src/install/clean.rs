@@ -53,9 +53,7 @@ pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>, beside: bool) -> Resu
                 path.filter(|_| deleted == Removed::NotEmpty).map(|path| path.join(backups::name(number)))
             }
         };
-        left.extend(
-            not_empty.map(|path| Left::new(&path, "somebody put something into it while it was removed; it stays")),
-        );
+        left.extend(not_empty.map(|path| Left::new(&path, "something was put into it while it was removed; it stays")));
     }
     work.backups.remove(work.steps)?;
     Ok(left)

@@ -172,7 +172,7 @@ impl ClaimOfGroup {
         if store.put(&key, &bytes, condition).await.map_err(stores::failure)? == PutOutcome::PreconditionFailed {
             return Ok(());
         }
-        let from = before.map_or("nobody", |stored| stored.claim.instance.as_str());
+        let from = before.map_or("none", |stored| stored.claim.instance.as_str());
         log::info!(
             hostler_event = "unhealthy-claimed", group:% = self.key, from = from;
             "this host has been unhealthy for long and claims to be the one that is replaced"

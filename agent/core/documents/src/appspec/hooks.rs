@@ -55,7 +55,7 @@ fn scripts(entry: &Entry, findings: &mut Findings) -> Option<Vec<HookScript>> {
             let glued =
                 entry.value.as_mapping().is_some_and(|m| m.entries().iter().any(|e| e.key.text.starts_with('-')));
             let help = if glued {
-                "write a blank after the dash: `- location: …`"
+                "write a space after the dash: `- location: …`"
             } else {
                 "begin each script with `- location: …`"
             };
@@ -77,7 +77,10 @@ fn event_name(entry: &Entry, findings: &mut Findings) {
             .help("use the event before or after it, such as BeforeInstall or AfterInstall");
         return;
     }
-    let message = format!("{} is no lifecycle event; its scripts run only if the deployment names it", quoted(event));
+    let message = format!(
+        "{} is not a lifecycle event: its scripts run only if a deployment of CodeDeploy names it",
+        quoted(event)
+    );
     let found = findings.add(Code::UnknownEvent, Some(entry.key_at), message);
     match keys::nearest(event, keys::EVENTS) {
         Some(near) => found.help(format!("did you mean `{near}`?")),
@@ -88,7 +91,7 @@ fn event_name(entry: &Entry, findings: &mut Findings) {
 fn script(node: &Rc<Node>, findings: &mut Findings) -> Option<HookScript> {
     let Some(mapping) = node.as_mapping() else {
         let message = format!("a script is {}, not a mapping", node.kind());
-        findings.add(Code::WrongType, Some(node.at), message).help("write `- location: …`, a blank after the colon");
+        findings.add(Code::WrongType, Some(node.at), message).help("write `- location: …`, a space after the colon");
         return None;
     };
     for entry in mapping.entries() {

@@ -268,7 +268,7 @@ pub(super) fn text(entry: &Entry, findings: &mut Findings) -> Option<String> {
     {
         let message = format!("the value of {} goes on with what looks like the key `{key}`", quoted(&entry.key.text));
         findings.add(Code::KeyInValue, Some(entry.value.at), message).help(format!(
-            "put `{key}` on a line of its own, a blank after the colon, indented like `{}`",
+            "put `{key}` on a line of its own, a space after the colon, indented like `{}`",
             entry.key.text
         ));
     }

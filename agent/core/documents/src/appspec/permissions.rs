@@ -208,7 +208,7 @@ fn acl(text: &str) -> Result<AclEntry, &'static str> {
         (Some("o" | "other"), name) => ("other", name),
         (Some("g" | "group"), name) => ("group", name),
         (Some("u" | "user"), name) => ("user", name),
-        (Some(_), _) => return Err("the type is none of user, group, mask and other"),
+        (Some(_), _) => return Err("the type must be user, group, mask or other"),
     };
     let tag = match (kind, name) {
         ("mask", "") => AclTag::Mask,

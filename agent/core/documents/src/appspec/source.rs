@@ -87,7 +87,7 @@ fn slip(text: &str, line: u32) -> Option<(Position, String)> {
             width: u32::try_from(trimmed.trim_end().chars().count()).unwrap_or(u32::MAX),
         };
         if content.chars().take(indent).any(|c| c == '\t') {
-            return Some((at, "indent with blanks: YAML allows no tabs there".into()));
+            return Some((at, "indent with spaces: YAML allows no tabs there".into()));
         }
         if trimmed.starts_with("@'") || trimmed.starts_with("@\"") {
             return Some((at, "remove the mark of a PowerShell here-string".into()));
@@ -97,7 +97,7 @@ fn slip(text: &str, line: u32) -> Option<(Position, String)> {
             return Some((at, "quote a value that begins with `*`: bare, it names an anchor".into()));
         }
         if let Some((key, value)) = glued(item) {
-            return Some((at, format!("write a blank after the colon: `{key}: {}`", quoted(value).trim_matches('`'))));
+            return Some((at, format!("write a space after the colon: `{key}: {}`", quoted(value).trim_matches('`'))));
         }
     }
     None

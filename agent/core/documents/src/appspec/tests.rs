@@ -284,7 +284,7 @@ fn slips_behind_syntax_errors_are_named() {
         ("permissions:\n  - object: /srv\n    pattern: **\n", "quote a value that begins with `*`"),
         (
             "hooks:\n  BeforeInstall:\n    - location:a.sh\n      runas: root\n",
-            "a blank after the colon: `location: a.sh`",
+            "a space after the colon: `location: a.sh`",
         ),
         ("@'\nhooks: {\n", "here-string"),
         ("hooks: [\n", "indentation and the quotes"),

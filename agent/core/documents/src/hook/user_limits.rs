@@ -180,7 +180,7 @@ impl UserLimits {
             "soft" => Which::Soft,
             "hard" => Which::Hard,
             "-" => Which::Both,
-            _ => return Err(format!("{kind:?} is none of soft, hard and -")),
+            _ => return Err(format!("{kind:?} is not soft, hard or -")),
         };
         if item == "priority" {
             self.priority = Some(nice_value(value)?);

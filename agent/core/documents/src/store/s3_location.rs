@@ -54,7 +54,13 @@ fn check_bucket(name: &str) -> Result<(), &'static str> {
     let good = (3..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b))
         && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if good { Ok(()) } else { Err("names no bucket; write s3://BUCKET/KEY, the bucket in 3 to 63 lower-case letters") }
+    if good {
+        Ok(())
+    } else {
+        Err(
+            "has no valid bucket name: write s3://BUCKET/KEY, the bucket in 3 to 63 characters of a-z, 0-9, dots and hyphens",
+        )
+    }
 }
 
 impl FromStr for S3Location {

@@ -52,7 +52,7 @@ fn one_of<T: Copy>(target: &mut T, words: &[(&str, T)], entry: &Entry, findings:
         Some((_, value)) => *target = *value,
         None => {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            invalid(entry, format!("{} is none of {}", quoted(text), words.join(", ")), findings);
+            not_one_of(entry, text, &words, findings);
         }
     }
 }

@@ -45,7 +45,7 @@ fn s3(settings: &mut S3Settings, entries: &Mapping, findings: &mut Findings) {
                 Some("auto") => settings.addressing_style = AddressingStyle::Auto,
                 Some("path") => settings.addressing_style = AddressingStyle::Path,
                 Some("virtual") => settings.addressing_style = AddressingStyle::Virtual,
-                Some(other) => invalid(entry, format!("{} is none of auto, path, virtual", quoted(other)), findings),
+                Some(other) => not_one_of(entry, other, &["auto", "path", "virtual"], findings),
                 None => {}
             },
         }

@@ -235,10 +235,7 @@ fn group_key(wish: &mut GroupWish, entry: &Entry, findings: &mut Findings) {
             let Some(class) = text(entry, findings) else { return };
             match LogGroupClass::named(class) {
                 Some(class) => wish.log_group_class = Some(class),
-                None => {
-                    let message = format!("{} is none of STANDARD, INFREQUENT_ACCESS, DELIVERY", quoted(class));
-                    invalid(entry, message, findings);
-                }
+                None => not_one_of(entry, class, &["STANDARD", "INFREQUENT_ACCESS", "DELIVERY"], findings),
             }
         }
         "tags" => {
@@ -254,7 +251,7 @@ fn group_key(wish: &mut GroupWish, entry: &Entry, findings: &mut Findings) {
 
 fn needed(item: &Node, entries: &Mapping, key: &str, findings: &mut Findings) -> Option<String> {
     let Some(entry) = entries.get(key) else {
-        findings.add(Code::InvalidConfiguration, Some(item.at), format!("this entry has no {key}"));
+        findings.add(Code::InvalidConfiguration, Some(item.at), format!("`{key}:` is missing in this entry"));
         return None;
     };
     text(entry, findings).map(str::to_owned)
@@ -315,7 +312,7 @@ fn priority(entry: &Entry, findings: &mut Findings) -> Option<String> {
     let given = text(entry, findings)?;
     let good = PRIORITIES.contains(&given) || given.parse::<u8>().is_ok_and(|number| number < 8);
     if !good {
-        invalid(entry, format!("{} is none of {}", quoted(given), PRIORITIES.join(", ")), findings);
+        not_one_of(entry, given, PRIORITIES, findings);
     }
     good.then(|| given.to_owned())
 }

@@ -16,9 +16,7 @@ pub(super) fn read(settings: &mut TrafficSettings, node: &Node, findings: &mut F
                 Some("none") => settings.mode = TrafficMode::None,
                 Some("standby") => settings.mode = TrafficMode::Standby,
                 Some("target_groups") => settings.mode = TrafficMode::TargetGroups,
-                Some(other) => {
-                    invalid(entry, format!("{} is none of none, standby, target_groups", quoted(other)), findings);
-                }
+                Some(other) => not_one_of(entry, other, &["none", "standby", "target_groups"], findings),
                 None => {}
             },
             "surge" => flag(&mut settings.surge, entry, findings),

@@ -43,7 +43,7 @@ fn carriage_return(script: &HookScript, line: &str, findings: &mut Findings) {
         return;
     }
     let location = quoted(&script.location);
-    let help = "save it with Unix line ends (`sed -i 's/\\r$//'`), or write `*.sh text eol=lf` into .gitattributes";
+    let help = "save it with Unix line endings (`sed -i 's/\\r$//'`), or write `*.sh text eol=lf` into .gitattributes";
     let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
     let interpreter = words.next().unwrap_or_default();
     let mut arguments = words.peekable();

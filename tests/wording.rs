@@ -1,0 +1,92 @@
+//! The words of messages: constructions that readers stumble over do not come back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A construction, and what stands in its place.
+const BANNED: &[(&str, &str)] = &[
+    ("is none of", "`KEY` must be A, B or C, not `D`"),
+    ("no good answer", "temporary failure"),
+    ("whoever", "a named subject: the agent, a process, another user"),
+    ("nobody", "a named subject: no process, no other host"),
+    ("somebody", "a named subject: another user, an operator"),
+    ("with blanks", "spaces"),
+    ("a blank after", "a space after"),
+    ("line ends", "line endings"),
+    ("see what the", "the next step"),
+    ("without an end", "does not expire"),
+    ("lifecycle event started", "the event's name, the deployment and its group"),
+];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "tests" {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") && !name.contains("tests") {
+            found.push(path);
+        }
+    }
+}
+
+/// The texts of a source before its tests, each with the line that it begins in.
+fn texts(source: &str) -> Vec<(usize, String)> {
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let (mut found, mut line) = (Vec::new(), 1);
+    let mut rest = source.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\n' => line += 1,
+            '/' if rest.peek() == Some(&'/') => {
+                while rest.next_if(|c| *c != '\n').is_some() {}
+            }
+            // A character, and no lifetime: a quotation mark in it begins no text.
+            '\'' if rest.peek() == Some(&'"') => {
+                rest.next();
+            }
+            '\\' => {
+                rest.next();
+            }
+            '"' => {
+                let (mut text, begins) = (String::new(), line);
+                while let Some(c) = rest.next() {
+                    match c {
+                        '"' => break,
+                        '\\' => text.extend(rest.next()),
+                        c => text.push(c),
+                    }
+                    line += usize::from(c == '\n');
+                }
+                found.push((begins, text));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn no_message_has_a_construction_that_readers_stumble_over() {
+    let mut paths = Vec::new();
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    sources(&agent, &mut paths);
+    let (mut faults, mut read) = (Vec::new(), 0);
+    for path in paths {
+        for (line, text) in texts(&fs::read_to_string(&path).unwrap()) {
+            read += 1;
+            let lower = text.to_lowercase();
+            for (banned, better) in BANNED.iter().filter(|(banned, _)| lower.contains(banned)) {
+                faults.push(format!("{}:{line}: `{banned}`; write {better}", path.display()));
+            }
+        }
+    }
+    assert!(read > 3000, "only {read} texts were found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn texts_are_found_and_comments_are_not() {
+    let source = "// \"a\"\nlet b = \"c \\\" d\"; let e = '\"';\nlet f = \"g\";\n#[cfg(test)]\nlet h = \"i\";\n";
+    assert_eq!(texts(source), [(2, "c \" d".to_owned()), (3, "g".to_owned())]);
+}
