@@ -1,4 +1,4 @@
-//! Who reaches what deployments leave on the disk: root, and the users of a revision's scripts.
+//! Access to the files that deployments leave on the disk: for root, and for the users of a revision's scripts.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
@@ -21,11 +21,11 @@ use crate::threads::blocking;
 /// As the CodeDeploy agent makes its directories, so that it and its tools can go on.
 const AS_THE_CODEDEPLOY_AGENT: u32 = 0o755;
 
-/// Makes the directory of a group with those above it: users of scripts pass through them, and look around in none. The
-/// service group does, which finds logs there.
+/// Makes the directory of a group and its parents. The users of scripts can pass through them but not list them. The
+/// service group can list them, because it finds logs there.
 ///
 /// # Errors
-/// One of them cannot be made.
+/// One of the directories cannot be made.
 pub fn make_group_directory(layout: &Layout, key: &GroupKey) -> Result<(), WorkFailure> {
     let directory = layout.group(key);
     if key.codedeploy_group_id.is_some() {
@@ -38,8 +38,8 @@ pub fn make_group_directory(layout: &Layout, key: &GroupKey) -> Result<(), WorkF
     Ok(())
 }
 
-/// Gives the directories that an older agent made the names of today. Not while something goes on in them: a hook's
-/// supervisor of that agent writes down where it is.
+/// Gives the directories that an older agent made their names of today. Leaves a group alone while work is in progress
+/// in it: the older agent's hook supervisor writes down its own path.
 pub fn rename_group_directories(setup: &Setup, state: &State) {
     let root = setup.layout.deployment_root();
     let idle = state.groups.values().filter(|group| group.key.codedeploy_group_id.is_none() && group.active.is_none());
@@ -54,7 +54,7 @@ fn tell_of_name(key: &GroupKey, done: io::Result<()>) {
     }
 }
 
-/// Makes a directory with those above it. It gets its mode whatever this process's umask says; what is there keeps its own.
+/// Makes a directory and its parents. New directories get their mode whatever the umask; existing ones keep theirs.
 fn make(path: &Path, give_mode: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), WorkFailure> {
     if path.is_dir() {
         return Ok(());
@@ -88,7 +88,7 @@ pub fn make_deployment_directory(setup: &Setup, key: &GroupKey, id: &DeploymentI
     made.map_err(cannot("create", directory))
 }
 
-/// The same, and the directory survives a power loss.
+/// Makes the directory as [`make_deployment_directory`] does, so that it survives a power loss.
 ///
 /// # Errors
 /// It or one above it cannot be made, or the disk fails.
@@ -101,7 +101,7 @@ pub fn make_lasting_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId) 
     atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))
 }
 
-/// Makes the directory of packed bundles, or one beside it: for root alone.
+/// Makes the directory of packed bundles, or a directory beside it, for root alone.
 ///
 /// # Errors
 /// It or one above it cannot be made.
@@ -124,8 +124,8 @@ impl Way {
         Self { directory, access: setup.settings.bundle_access(key) }
     }
 
-    /// Opens it to the user of a script, and to everyone where the configuration says so. A user that is not known and a
-    /// bundle that is not there are the script's own failure.
+    /// Opens the path to the user of a script, and to every user where the configuration says so. An unknown user and a
+    /// missing bundle are no errors here: the script itself fails.
     ///
     /// # Errors
     /// The directory cannot be given the rights.
@@ -155,8 +155,8 @@ impl Way {
     }
 }
 
-/// Closes what an older agent, or another configuration, left open. Only the directories of the agent itself, and only their
-/// tops: what is below is reached through them.
+/// Closes directories that an older agent or another configuration left open. It touches only the agent's own
+/// directories, and only at the top: everything below is reached through them.
 pub fn tighten(setup: &Setup, state: &State) {
     if users::own_uid() != 0 {
         return;
@@ -185,7 +185,7 @@ fn tighten_group(setup: &Setup, group: &Group) {
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<DeploymentId>().ok());
     for paths in ids.filter(|id| id.as_str().starts_with("d-")).map(|id| layout.deployment(key, &id)) {
         said(&paths.journal(), passage::set_mode(&paths.journal(), 0o700));
-        // A script that an older agent started may be at work in there; the next start closes it.
+        // A script that an older agent started may still run in there; the next start closes it.
         if group.active.is_none() && setup.settings.bundle_access(key) == BundleAccess::Scripts {
             said(paths.directory(), passage::close(paths.directory()));
         }

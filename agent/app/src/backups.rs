@@ -1,4 +1,4 @@
-//! Replaced files that could not be deleted when their deployment succeeded: the daemon tries again until they are gone.
+//! Replaced files that could not be deleted when their deployment succeeded: the daemon retries until they are gone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub async fn delete_left(setup_watch: SetupWatch, mut state: watch::Receiver<Arc
         }
         let tried =
             tokio::task::spawn_blocking(move || open.iter().filter(|(id, path)| !delete(&setup, id, path)).count());
-        // Nothing left is seen in the next turn.
+        // The next turn finds that nothing is left.
         failures = if tried.await.is_ok_and(|left| left == 0) { 0 } else { failures + 1 };
         tokio::time::sleep(Duration::from_millis(BETWEEN_TRIES.wait_ms(failures, clock::now_ms()))).await;
     }
@@ -44,7 +44,7 @@ fn left(setup: &Setup, state: &State) -> Vec<(DeploymentId, PathBuf)> {
     let groups = state.groups.values().filter(|group| group.active.is_none());
     let all = groups.flat_map(|group| {
         let installs = [&group.installed, &group.installed_before].into_iter().flatten();
-        // What a removal replaced is not installed by anything.
+        // Files that a removal replaced belong to no installation.
         let ended = group.finished.iter().filter(|ended| ended.request.removes).map(|ended| &ended.id);
         installs.map(|installed| &installed.deployment).chain(ended).map(move |id| (group, id))
     });
@@ -54,7 +54,7 @@ fn left(setup: &Setup, state: &State) -> Vec<(DeploymentId, PathBuf)> {
     open.map(|(_, id, journal)| (id.clone(), journal)).collect()
 }
 
-/// A failed deployment's files stay beside on purpose: a rollback puts them back.
+/// The files of a failed deployment stay on purpose: a rollback puts them back.
 fn is_left(group: &Group, deployment: &DeploymentId, state: JournalState) -> bool {
     let good = group.last_good.as_ref().is_some_and(|good| good.deployment == *deployment);
     state == JournalState::Committing || (state == JournalState::Installed && good)

@@ -1,4 +1,5 @@
-//! In the CodeDeploy agent's place: its configuration, and what of it is used where hostler's own says nothing.
+//! In the CodeDeploy agent's place: that agent's configuration, and which of its settings fill the gaps in hostler's
+//! own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +19,10 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::failure::Failure;
 
-/// What the CodeDeploy agent left on this host and what only its place needs.
+/// The CodeDeploy agent's files on this host, and the state that only its place needs.
 #[derive(Debug)]
 pub struct CodeDeployCompat {
-    /// codedeployagent.yml; the defaults where there is none.
+    /// codedeployagent.yml, or the defaults where the file does not exist.
     pub agent: AgentConfig,
     /// The on-premises file.
     pub on_premises: Option<OnPremises>,
@@ -34,7 +35,7 @@ impl CodeDeployCompat {
     /// Reads the CodeDeploy agent's files below the root prefix.
     ///
     /// # Errors
-    /// A usage failure that names the file and what is wrong with it.
+    /// A usage failure that names the file and the problem in it.
     pub fn load(settings: &Settings, layout: &Layout, limits: &Limits) -> Result<Self, Failure> {
         let path = layout.beneath_root(&settings.codedeploy.agent_config);
         let agent = match read(&path, limits)? {
@@ -43,7 +44,7 @@ impl CodeDeployCompat {
         };
         let path = layout.beneath_root(&agent.on_premises_config_file);
         let denied = regular::open(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
-        // It holds keys: whoever only looks at this host need not see them.
+        // The file holds keys: a user who only inspects this host need not see them.
         let on_premises = match if denied { None } else { read(&path, limits)? } {
             Some(text) => Some(OnPremises::parse(&text, limits).map_err(|e| wrong(&path, &e))?),
             None => None,
@@ -51,7 +52,7 @@ impl CodeDeployCompat {
         Ok(Self { agent, on_premises, tokens: Tokens::default(), environment: OnceCell::new() })
     }
 
-    /// Puts into the settings what they leave open and the CodeDeploy agent's configuration says.
+    /// Fills the settings that are still open from the CodeDeploy agent's configuration.
     pub fn complete(&self, settings: &mut Settings) {
         let aws = &mut settings.aws;
         if aws.proxy.is_none() {
@@ -68,7 +69,7 @@ impl CodeDeployCompat {
         }
     }
 
-    /// Says what of codedeployagent.yml means something else here, or nothing.
+    /// Warns of the keys in codedeployagent.yml that mean something else here.
     pub fn warn_of_differences(&self) {
         if !self.agent.without_effect.is_empty() {
             let keys = self.agent.without_effect.join(", ");
@@ -87,8 +88,8 @@ impl CodeDeployCompat {
         layout.beneath_root(&self.agent.pid_dir).join(format!("{}.pid", self.agent.program_name))
     }
 
-    /// What /etc/profile and /etc/environment set, as the CodeDeploy agent's unit hands it to hooks, less credentials
-    /// and what changes how programs are loaded. Read once.
+    /// The variables of /etc/profile and /etc/environment, which the CodeDeploy agent's unit hands to hooks, without
+    /// credentials and without variables that change how programs are loaded. Read once.
     pub async fn environment(&self, layout: &Layout) -> &[(String, String)] {
         let files = ["etc/profile", "etc/environment"].map(|file| layout.root().join(file));
         let read = async || {
@@ -119,7 +120,7 @@ fn wrong(path: &Path, error: &InvalidAgentConfig) -> Failure {
     Failure::say(ExitCode::Usage, format!("{} cannot be used: {error}", path.display()))
 }
 
-/// Tokens by deployment. They are asked for again after a restart and never written down.
+/// Tokens by deployment. They are never written down; after a restart they are requested again.
 #[derive(Debug, Default)]
 pub struct Tokens {
     known: Mutex<HashMap<DeploymentId, Secret>>,
@@ -127,7 +128,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Keeps a deployment's token; that of a deployment before it is forgotten with its process.
+    /// Keeps a deployment's token. Tokens of earlier deployments are forgotten when the process ends.
     pub fn put(&self, deployment: DeploymentId, token: Secret) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(deployment, token);
         self.more.notify_waiters();

@@ -1,4 +1,4 @@
-//! Where the configuration lies: one file, and the drop-ins beside it in the order of their names.
+//! The configuration files: one main file, and the drop-ins beside it in the order of their names.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,14 +14,14 @@ use hostler_host::regular;
 
 use crate::failure::Failure;
 
-/// What a user does who may not read the configuration.
+/// The hint for a user who may not read the configuration.
 pub const WHO_READS: &str = "root and members of the group hostler read it: it may hold secrets. Run this as one of them, or \
                              name another configuration with --config";
 
-/// Reads the configuration; none at all is the defaults.
+/// Reads the configuration; without a file, the defaults apply.
 ///
 /// # Errors
-/// A usage failure that shows the line and what is wrong with it.
+/// A usage failure that shows the line and the problem in it.
 pub fn load(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Settings, Failure> {
     let files = read_all(root, named, limits)?;
     let files: Vec<_> = files.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
@@ -38,7 +38,7 @@ pub fn load(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Settin
 fn read_all(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Vec<(PathBuf, String)>, Failure> {
     let main = main(root, named);
     let mut files = Vec::new();
-    // What is named may be a pipe that a shell made of `<(...)`.
+    // A file named by the user may be a pipe that a shell made of `<(...)`.
     let bytes = if named.is_some() { regular::read_argument } else { regular::read };
     match text(&main, bytes(&main, limits.config_bytes))? {
         Some(text) => files.push((main.clone(), text)),
@@ -57,7 +57,7 @@ fn main(root: &Path, named: Option<&Path>) -> PathBuf {
     named.map_or_else(|| root.join("etc/hostler/config.yaml"), Path::to_owned)
 }
 
-/// Whether this process's user may not read this host's configuration. One that is named is meant to be read.
+/// Whether this process's user may not read this host's configuration. A file named by the user is never closed.
 pub fn is_closed(root: &Path) -> bool {
     let main = main(root, None);
     let mut files = drop_ins(&main).unwrap_or_default();
@@ -66,7 +66,7 @@ pub fn is_closed(root: &Path) -> bool {
     files.iter().any(closed)
 }
 
-/// The files that every user of this host reads and that hold what only the agent should know, each with the keys.
+/// The files that every user of this host can read although they hold secrets, each with the keys of the secrets.
 pub fn open_secrets(root: &Path, named: Option<&Path>, limits: &Limits) -> Vec<(PathBuf, Vec<&'static str>)> {
     let files = read_all(root, named, limits).unwrap_or_default();
     let open = files.into_iter().filter(|(path, _)| may_be_read_by_all(path));
@@ -78,7 +78,7 @@ pub fn open_secrets(root: &Path, named: Option<&Path>, limits: &Limits) -> Vec<(
     with_keys.filter(|(_, keys)| !keys.is_empty()).collect()
 }
 
-/// Whether every user may read a file, as far as its own mode says.
+/// Whether the file's own mode lets every user read it.
 pub fn may_be_read_by_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
 }

@@ -39,14 +39,13 @@ use crate::sources::followers::Followers;
 use crate::state_file::LockedState;
 use crate::tasks::{caught, kept};
 
-/// How long the start waits for the group's word before the channels are followed.
+/// How long the start waits for the Auto Scaling group's answer before it follows the channels.
 const FIRST_LOOK: Duration = Duration::from_secs(20);
 
-/// Runs until somebody asks for its end, or until the state cannot be persisted any more. `read` reads the configuration
-/// again.
+/// Runs until it is asked to stop, or until the state can no longer be persisted. `read` reads the configuration again.
 ///
 /// # Errors
-/// Lock held when another agent has the state; otherwise whatever stopped it.
+/// Lock held when another agent has the state; otherwise the error that stopped the daemon.
 pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Outcome {
     let stop = Arc::new(Notify::new());
     let (reload, reloads) = mpsc::channel(4);
@@ -110,7 +109,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         }
     };
     let mut controller = attend();
-    // What cannot be seen in this time leaves the host as the journal has it.
+    // If the look takes longer, the host starts as the journal has it.
     let first = caught(tokio::time::timeout(FIRST_LOOK, controller.first_turn())).await;
     let mut controller = first.is_ok().then_some(controller);
     watchers.push(tokio::spawn(kept("lifecycle", move || controller.take().unwrap_or_else(&attend).run())));
@@ -130,7 +129,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     ended
 }
 
-/// The tasks that nothing waits for. One that panics begins anew.
+/// The tasks that run beside the engine. A task that panics is started again.
 fn watchers(
     setup_watch: &SetupWatch,
     session: &Session,
@@ -193,7 +192,7 @@ fn watchers(
     ]
 }
 
-/// Asks which host this is until it is known; `None` when the daemon is asked to end before.
+/// Asks which host this is until the answer is known; `None` when the daemon is asked to stop before.
 async fn find_out<R: Fn() -> Result<Setup, Failure>>(
     configuration: &Configuration<R>,
     known: Option<&InstanceId>,
@@ -218,14 +217,14 @@ async fn find_out<R: Fn() -> Result<Setup, Failure>>(
                     notify::stopping();
                     return Ok(None);
                 }
-                // It may name the host.
+                // The new configuration may name the host.
                 ControlEvent::Reload(answer) => configuration.reload(answer, None),
             },
         }
     }
 }
 
-/// Follows the channels until the end, and drains.
+/// Follows the channels until the daemon is asked to stop, then drains.
 async fn serve<R: Fn() -> Result<Setup, Failure>>(
     mut session: Session,
     mut followers: Followers,
@@ -261,7 +260,8 @@ async fn serve<R: Fn() -> Result<Setup, Failure>>(
     Ok(ExitCode::Ok)
 }
 
-/// Brings to an end what must not be broken off. The control socket is closed last: whoever said `stop` waits for all of it.
+/// Finishes the work that must not be broken off. The control socket closes last: the caller of `stop` waits for all of
+/// it.
 async fn leave<R>(
     mut session: Session,
     (shipping, following): (Option<Shipping>, Following),
@@ -273,7 +273,7 @@ async fn leave<R>(
             shipping.finish().await;
         }
     };
-    // A command that the open poll brings is written by the engine, which goes on until then.
+    // If the open poll brings a command, the engine must still record it.
     tokio::join!(ship, following.end());
     let bound = Duration::from_secs(configuration.setup_watch.now().limits.drain_seconds);
     match tokio::time::timeout(left_of(bound, began.elapsed()), session.drain()).await {
@@ -285,13 +285,13 @@ async fn leave<R>(
     }
 }
 
-/// How long the step that is going on is still waited for: the bound is for all of the stop, or the service manager would
-/// kill an agent that had waited for a poll before (the unit's TimeoutStopSec). An idle engine ends at once.
+/// How long to wait for the step in progress. The bound covers the whole stop: otherwise the service manager would kill
+/// an agent that had waited for a poll before (the unit's TimeoutStopSec). An idle engine ends at once.
 fn left_of(bound: Duration, passed: Duration) -> Duration {
     bound.saturating_sub(passed).max(Duration::from_secs(1))
 }
 
-/// The configuration that is in force and how it is read again.
+/// The configuration in force, and how to read it again.
 struct Configuration<R> {
     read: R,
     setups: watch::Sender<Arc<Setup>>,
@@ -299,7 +299,7 @@ struct Configuration<R> {
 }
 
 impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
-    /// Puts the configuration on disk in force, whole or not at all.
+    /// Puts the configuration on disk in force, all of it or nothing.
     fn reload(&self, answer: Option<ReloadAnswer>, followers: Option<&mut Followers>) {
         notify::reloading();
         let outcome = self.replace(followers.is_some());
@@ -317,7 +317,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
         }
         notify::ready();
         if let Some(answer) = answer {
-            // Whoever asked may have gone away.
+            // The caller may be gone.
             let _ = answer.send(outcome.map(|_| ()).map_err(|failure| (failure.code as u8, failure.one_line())));
         }
     }
@@ -325,15 +325,15 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
     fn replace(&self, named: bool) -> Result<Arc<Setup>, Failure> {
         let mut setup = (self.read)()?;
         let before = self.setup_watch.now();
-        // History, ledger and hooks carry the name: it cannot change under them.
+        // History, ledger and hooks carry the name: it cannot change while the daemon runs.
         if named && setup.settings.instance_id != before.settings.instance_id {
             return Err(Failure::say(ExitCode::Usage, "instance_id was changed, which needs a restart of the daemon"));
         }
-        // Its tokens are in memory only, and its service is followed since the start.
+        // Its tokens are in memory only, and the agent follows its service since the start.
         if setup.settings.codedeploy != before.settings.codedeploy {
             return Err(Failure::say(ExitCode::Usage, "codedeploy was changed, which needs a restart of the daemon"));
         }
-        // Its task is made by the daemon's start; what it ships can change.
+        // Only the daemon's start makes this task; the task's settings can change.
         if named && setup.settings.logs.is_some() != before.settings.logs.is_some() {
             return Err(Failure::say(
                 ExitCode::Usage,
@@ -342,7 +342,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
         }
         shipping::check(&setup)?;
         setup.codedeploy_compat.clone_from(&before.codedeploy_compat);
-        // The way to AWS and its certificates are read again only where they are others.
+        // The client and its certificates are read again only where their settings differ.
         if (&setup.settings.aws, &setup.settings.downloads) == (&before.settings.aws, &before.settings.downloads) {
             setup.stores = Arc::clone(&before.stores);
         }
@@ -353,7 +353,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
     }
 }
 
-/// Keeps the line that `systemctl status` shows true.
+/// Keeps the status line that `systemctl status` shows up to date.
 async fn show_state(
     mut state: watch::Receiver<Arc<State>>,
     mut health: watch::Receiver<Health>,

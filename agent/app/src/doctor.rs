@@ -1,4 +1,4 @@
-//! What is wrong with this host's set-up: everything is tried, nothing guessed, and one fault hides no other.
+//! Problems in this host's set-up: every part is tried, nothing is guessed, and one fault hides no other.
 
 mod access;
 mod auto_scaling;
@@ -20,7 +20,7 @@ use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// Looks at everything. `write` also tries what leaves traces in the stores for a moment.
+/// Checks every part. With `write`, also makes the checks that leave objects in the stores for a moment.
 ///
 /// # Errors
 /// When the flags name no host at all.
@@ -59,7 +59,7 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
     Ok(Report { version: DOCTOR_VERSION, findings })
 }
 
-/// How AWS is reached; where the configuration leads to no way, a finding of `code` says so.
+/// The AWS clients; if the configuration does not allow any, adds a finding of `code`.
 fn clients(setup: &Setup, code: Code, findings: &mut Vec<Finding>) -> Option<Arc<Clients>> {
     let refused = |failure: Failure| findings.push(aws_misconfigured(code, failure.one_line()));
     setup.stores.clients().map_err(refused).ok()
@@ -69,7 +69,7 @@ fn aws_misconfigured(code: Code, message: String) -> Finding {
     Finding::error(code, message, "correct aws: in the configuration")
 }
 
-/// What a service refused, with what would help.
+/// The finding for a service's refusal, with advice.
 fn refused(code: Code, message: String, fault: &Fault) -> Finding {
     let remedy = fault
         .advice()

@@ -1,6 +1,6 @@
 //! The engine loop: the only writer of state.
 //!
-//! It waits for one event, steps, persists, and only then starts the effects and tells the watchers.
+//! The loop waits for one event, steps, persists, and only then starts the effects and tells the watchers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::ports::{Installs, Job, StateStore, Worker};
 use crate::progress::seconds;
 use crate::tasks::{Panicked, caught};
 
-/// Progress that a slow watcher may be behind before it misses some.
+/// How far a slow watcher can fall behind before it misses progress.
 const PROGRESS_BACKLOG: usize = 256;
 
 enum Message {
@@ -32,7 +32,7 @@ enum Message {
     Turn(oneshot::Sender<()>),
 }
 
-/// The control socket to a running engine.
+/// A handle to a running engine.
 #[derive(Debug, Clone)]
 pub struct Handle {
     inbox: mpsc::Sender<Message>,
@@ -40,10 +40,10 @@ pub struct Handle {
     progress: broadcast::Sender<Progress>,
 }
 
-/// A request that did not get through.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The state machine said no.
+    /// The state machine refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The engine is gone.
@@ -52,10 +52,10 @@ pub enum AskError {
 }
 
 impl Handle {
-    /// Puts a request to the engine; it is accepted or refused once the state that says so is durable.
+    /// Sends a request to the engine; the answer comes once the state with the decision is durable.
     ///
     /// # Errors
-    /// When it is refused or the engine has ended.
+    /// When the engine refuses it or has ended.
     pub async fn ask(&self, event: Event) -> Result<(), AskError> {
         let (answer, wait) = oneshot::channel();
         let sent = self.inbox.send(Message::Event(Box::new(event), answer)).await;
@@ -63,9 +63,9 @@ impl Handle {
         Ok(wait.await.map_err(|_| AskError::Stopping)??)
     }
 
-    /// Ends the engine once the effects that are going on and are not hooks have ended. Hooks outlive it.
+    /// Ends the engine once the effects in progress, except hooks, have ended. Hooks outlive the engine.
     pub async fn drain(&self) {
-        // An engine that has ended needs no draining.
+        // An engine that has ended needs no drain.
         let _ = self.inbox.send(Message::Drain).await;
     }
 
@@ -75,7 +75,7 @@ impl Handle {
         let _ = self.inbox.send(Message::LeaveWhenIdle).await;
     }
 
-    /// Waits until the loop has turned once: it took this message, and with it everything that was before it.
+    /// Waits until the loop has turned once: it took this message, and with it all earlier ones.
     ///
     /// # Errors
     /// When the engine has ended.
@@ -85,18 +85,18 @@ impl Handle {
         wait.await.map_err(|_| AskError::Stopping)
     }
 
-    /// The state as it is now and as it changes.
+    /// A receiver of the state: its current value and all changes.
     pub fn state(&self) -> watch::Receiver<Arc<State>> {
         self.state.clone()
     }
 
-    /// What happens from now on.
+    /// A receiver of the progress from now on.
     pub fn progress(&self) -> broadcast::Receiver<Progress> {
         self.progress.subscribe()
     }
 }
 
-/// Who acts: part of every history record.
+/// The identity of this agent, which is part of every history record.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// This host.
@@ -107,7 +107,7 @@ pub struct Identity {
     pub agent_version: String,
 }
 
-/// The loop with everything that it owns.
+/// The loop with everything it owns.
 pub struct Engine<K, W> {
     state: State,
     state_store: K,
@@ -123,7 +123,7 @@ pub struct Engine<K, W> {
 }
 
 impl<K: StateStore, W: Worker> Engine<K, W> {
-    /// An engine that has not begun, and the handle to it.
+    /// A new engine, which does not run yet, and its handle.
     pub fn new(mut state: State, state_store: K, worker: Arc<W>, identity: Identity) -> (Self, Handle) {
         machine::take_up(&mut state);
         let (inbox_sender, inbox) = mpsc::channel(16);
@@ -147,10 +147,10 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         (engine, handle)
     }
 
-    /// Takes up what the ledger holds and runs until it is drained or its handles are gone.
+    /// Resumes the work in the ledger and runs until the engine is drained or its handles are gone.
     ///
     /// # Errors
-    /// When the state cannot be persisted. Nothing is begun that is not in the ledger.
+    /// When the state cannot be persisted. Work that is not in the ledger never begins.
     pub async fn run(mut self) -> anyhow::Result<()> {
         for effect in machine::resume(&self.state) {
             log::info!(deployment = self.owner(&effect).as_str(), work:? = effect.work; "taken up again");
@@ -166,7 +166,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
                     // Dropping the answer says that the agent is stopping.
                     Some(Message::Event(..)) if self.draining => {}
                     Some(Message::Event(event, answer)) => self.step(*event, Some(answer))?,
-                    // Whoever asked may have gone away.
+                    // The caller may be gone.
                     Some(Message::Turn(answer)) => answer.send(()).unwrap_or_default(),
                     Some(Message::LeaveWhenIdle) => self.leave_when_idle = true,
                     Some(Message::Drain) | None => self.draining = true,
@@ -203,14 +203,14 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         }
         for progress in stepped.progress {
             log_progress(&progress, &self.state);
-            // Nobody has to watch.
+            // There may be no watcher.
             let _ = self.progress.send(progress);
         }
         for effect in stepped.effects {
             self.start(effect);
         }
         if let Some(answer) = answer {
-            // Whoever asked may have gone away.
+            // The caller may be gone.
             let _ = answer.send(stepped.reply);
         }
         Ok(())
@@ -228,7 +228,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
             tokio::spawn(async move {
                 let result = caught(worker.put_back(withdrawal)).await;
                 let result = result.unwrap_or_else(|panicked| WorkResult::TrafficMoved(Err(fault(&panicked))));
-                // When the engine has ended, the next one takes the effect up again.
+                // When this engine has ended, the next one resumes the effect.
                 let _ = results.send((effect.number, result)).await;
             });
             return;
@@ -242,14 +242,14 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
             let (number, work, deployment) = (job.effect.number, job.effect.work.clone(), job.deployment.id.clone());
             let result = caught(worker.perform(job)).await;
             let result = result.unwrap_or_else(|panicked| failed(deployment, &work, &panicked));
-            // When the engine has ended, the next one takes the effect up again.
+            // When this engine has ended, the next one resumes the effect.
             let _ = results.send((number, result)).await;
         });
     }
 }
 
-/// The result of an effect that panicked: it has failed, as it would have by itself. An Install may have been anywhere: it is
-/// settled by its journal, as after a crash, before it has failed.
+/// The result of an effect that panicked: the effect has failed. An Install may have stopped anywhere, so its journal
+/// settles it first, as after a crash.
 fn failed(deployment: DeploymentId, work: &Work, panicked: &Panicked) -> WorkResult {
     let failure = fault(panicked);
     match work {
@@ -275,12 +275,12 @@ fn fault(panicked: &Panicked) -> WorkFailure {
     WorkFailure { message: panicked.to_string(), verification: false, absent: false }
 }
 
-/// Waits until something is due that no effect's end brings; for ever where nothing is.
+/// Waits until the next time at which the state machine must act without an effect's end; forever where there is none.
 async fn due(state: &State) {
     let Some(at_ms) = state.next_due_ms() else { return std::future::pending().await };
-    // What is due and does not begin waits for another effect's end.
+    // An overdue step that has not begun waits for another effect's end.
     let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
-    // Nor does what a clock that was set back puts far away.
+    // After a clock was set back, a due time may be far away.
     tokio::time::sleep(wait.clamp(Duration::from_secs(1), Duration::from_secs(60))).await;
 }
 
@@ -316,7 +316,7 @@ fn log_progress(progress: &Progress, state: &State) {
         Progress::Finished { failure: Some(failure), rollback, .. } => {
             operator_event!(Error, OperatorEvent::DeploymentFailed, deployment = deployment, event = failure.event;
                 "deployment failed: {}", failure.message);
-            // What fails before anything was touched leaves the old revision in service.
+            // A failure before any change leaves the old revision in service.
             let waits = rolled_back(state, progress.deployment()).is_some() && failure.is_for_want_of_space();
             if waits {
                 log::warn!(hostler_event = "rollback-waits", deployment; "the rollback has no space and is tried again");
@@ -345,7 +345,7 @@ fn ended(status: StepStatus) -> &'static str {
     }
 }
 
-/// The group, and the failed deployment that this one made good by itself.
+/// The group, and the failed deployment that this one automatically rolled back.
 fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s GroupKey, &'s DeploymentId)> {
     let finished = state.groups.values().flat_map(|group| group.finished.iter().map(move |d| (&group.key, d)));
     let (key, found) = finished.into_iter().find(|(_, d)| &d.id == deployment)?;

@@ -1,5 +1,5 @@
-//! Other users must not be able to change what the agent relies on in the CodeDeploy agent's place: with its directories they
-//! would have the rights of root.
+//! Keeps other users from changing the files that the agent relies on in the CodeDeploy agent's place: write access to
+//! its directories would give them the rights of root.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use crate::codedeploy_compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// What the CodeDeploy agent's package makes, and its users chown as a whole.
+/// The directories that the CodeDeploy agent's package makes; its users chown them as a whole.
 const TOPS: [&str; 2] = ["/opt/codedeploy-agent", "/var/log/aws"];
-/// As many are listed of a longer list.
+/// The number of entries that a long list shows.
 const LISTED: usize = 20;
 
 fn directories(setup: &Setup, compat: &CodeDeployCompat) -> Directories {
@@ -33,15 +33,15 @@ fn directories(setup: &Setup, compat: &CodeDeployCompat) -> Directories {
     }
 }
 
-/// The directories that others than root and the agent may change.
+/// The directories that users other than root and the agent may change.
 ///
 /// # Errors
-/// One cannot be looked at.
+/// A directory cannot be read.
 pub fn exposed(setup: &Setup, compat: &CodeDeployCompat) -> Result<Vec<Exposed>, Failure> {
     Ok(places::exposed(&directories(setup, compat), places::agent())?)
 }
 
-/// The files that say where those directories are and who this host is, as far as others may change them.
+/// The files that name those directories and this host, if other users may change them.
 pub fn exposed_files(setup: &Setup, compat: &CodeDeployCompat) -> Vec<Exposed> {
     let on_premises = compat.on_premises.as_ref().map(|_| &compat.agent.on_premises_config_file);
     let files = [Some(&setup.settings.codedeploy.agent_config), on_premises].into_iter().flatten();
@@ -49,7 +49,7 @@ pub fn exposed_files(setup: &Setup, compat: &CodeDeployCompat) -> Vec<Exposed> {
     files.flat_map(|file| places::exposed_file(&file, places::agent())).collect()
 }
 
-/// Warns of those files. It stops nothing: they are an administrator's, and hosts that are upgraded would not start.
+/// Warns of those files. The agent still starts: the files belong to an administrator, and upgraded hosts must come up.
 pub fn warn_of_exposed_files(setup: &Setup, compat: &CodeDeployCompat) {
     let found = exposed_files(setup, compat);
     if !found.is_empty() {
@@ -60,7 +60,7 @@ pub fn warn_of_exposed_files(setup: &Setup, compat: &CodeDeployCompat) {
 /// Refuses to serve in the CodeDeploy agent's place while others may change its directories.
 ///
 /// # Errors
-/// Refused; the message names each directory, and the hint what mends it.
+/// Refused; the message names each directory, and the hint gives the remedy.
 pub fn refuse_exposed(setup: &Setup, compat: &CodeDeployCompat) -> Result<(), Failure> {
     let found = exposed(setup, compat)?;
     if found.is_empty() {
@@ -70,7 +70,7 @@ pub fn refuse_exposed(setup: &Setup, compat: &CodeDeployCompat) -> Result<(), Fa
     Err(Failure::say(ExitCode::Refused, message).hint(remedy(&found)))
 }
 
-/// What is wrong with each directory, and why that matters.
+/// The problem of each directory, and why it matters.
 pub fn texts(found: &[Exposed]) -> Vec<String> {
     let mut texts: Vec<String> = found.iter().take(LISTED).map(text).collect();
     if let more @ 1.. = found.len().saturating_sub(LISTED) {
@@ -79,7 +79,7 @@ pub fn texts(found: &[Exposed]) -> Vec<String> {
     texts
 }
 
-/// What is wrong with one directory.
+/// The problem of one directory.
 pub fn text(exposed: &Exposed) -> String {
     let Exposed { place, by, rule } = exposed;
     let owner = users::describe(place.uid);
@@ -98,7 +98,7 @@ pub fn text(exposed: &Exposed) -> String {
     format!("{} belongs to {owner} with mode {:04o}: {who}", place.path.display(), place.mode)
 }
 
-/// The commands that mend it.
+/// The commands that repair it.
 pub fn remedy(found: &[Exposed]) -> String {
     let by_hand = by_hand(found);
     if found.iter().all(|exposed| exposed.rule == Rule::Own) {
@@ -110,7 +110,7 @@ pub fn remedy(found: &[Exposed]) -> String {
     }
 }
 
-/// The commands that mend it without hostler.
+/// The commands that repair it without hostler.
 pub fn by_hand(found: &[Exposed]) -> String {
     let list = |choose: fn(&&Exposed) -> bool| {
         let chosen = found.iter().filter(choose).take(LISTED).map(|exposed| quoted(&exposed.place.path));
@@ -132,11 +132,11 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// Gives the agent's directories, and the files in those of its logs and pids, to root. What lies in unpacked bundles stays as
-/// it is, and so does what one agent says to the next: that a user wrote it must stay visible.
+/// Gives the agent's directories, and the files in its log and pid directories, to root. Files in unpacked bundles and
+/// the records for the next agent keep their owner: it must stay visible that a user wrote them.
 ///
 /// # Errors
-/// One cannot be changed.
+/// An owner cannot be changed.
 pub fn mend(setup: &Setup, compat: &CodeDeployCompat, found: &[Exposed]) -> Result<Vec<PathBuf>, Failure> {
     let directories = directories(setup, compat);
     let mut mended = Vec::new();
@@ -156,20 +156,20 @@ pub fn mend(setup: &Setup, compat: &CodeDeployCompat, found: &[Exposed]) -> Resu
     Ok(mended)
 }
 
-/// Who uses an unpacked bundle.
+/// The use of an unpacked bundle.
 #[derive(Debug, Clone, Copy)]
 pub enum Use<'a> {
-    /// Its files are installed, or it is unpacked once more.
+    /// Its files are installed, or it is unpacked again.
     Install,
-    /// A script of it is run.
+    /// One of its scripts runs.
     Run(&'a Script),
 }
 
-/// Refuses an unpacked bundle of the CodeDeploy service's that another user may have put in its place. One that is not there
-/// is not refused.
+/// Refuses an unpacked bundle of the CodeDeploy service that another user may have replaced. A missing bundle is not
+/// refused.
 ///
 /// # Errors
-/// Why not, and what to do.
+/// The reason for the refusal, and the remedy.
 pub fn check_archive(setup: &Setup, key: &GroupKey, deployment: &DeploymentId, used: Use<'_>) -> Result<(), String> {
     if key.codedeploy_group_id.is_none() {
         return Ok(());
@@ -184,7 +184,7 @@ pub fn check_archive(setup: &Setup, key: &GroupKey, deployment: &DeploymentId, u
     };
     let reader = match used {
         Use::Install => None,
-        // A user that cannot be found cannot run it either; that is said when it is tried.
+        // An unknown user cannot run the script either; the attempt reports it.
         Use::Run(script) => Some(user_of(script).unwrap_or(0)),
     };
     let Some((last, above)) = places.split_last() else { return Ok(()) };

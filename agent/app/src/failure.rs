@@ -1,4 +1,4 @@
-//! How an error reaches people: `error:`, one `caused by:` for each cause, `hint:`; and the exit code that goes with it.
+//! Error output: `error:`, one `caused by:` for each cause, `hint:`; and the matching exit code.
 
 use std::io::Write;
 
@@ -6,10 +6,10 @@ use hostler_core::codes::ExitCode;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::text::printable;
 
-/// An error with the exit code that it means.
+/// An error with its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// What the process ends with.
+    /// The exit code of the process.
     pub code: ExitCode,
     error: anyhow::Error,
     hint: Option<String>,
@@ -24,18 +24,18 @@ impl Failure {
         Self { code, error: error.into(), hint: None }
     }
 
-    /// An error that has no error below it.
+    /// An error without a cause.
     pub fn say(code: ExitCode, message: impl std::fmt::Display) -> Self {
         Self::new(code, anyhow::anyhow!("{message}"))
     }
 
-    /// Adds what to do about it.
+    /// Adds advice.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The whole chain in one line, for places that have only one.
+    /// The whole chain in one line, for places with room for one.
     pub fn one_line(&self) -> String {
         self.error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
@@ -49,7 +49,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        // Nobody is left to tell when standard error is gone.
+        // If standard error is closed, no output is possible.
         let _ = std::io::stderr().lock().write_all(printable(&text).as_bytes());
     }
 }
@@ -71,7 +71,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// An effect's failure that is not about digests.
+/// An effect's failure that does not concern digests.
 pub fn fail(message: impl std::fmt::Display) -> WorkFailure {
     WorkFailure { message: message.to_string(), verification: false, absent: false }
 }

@@ -1,5 +1,5 @@
-//! Signals to CloudFormation once this host is proven: one task. What is said is in the engine's journal before it is sent,
-//! and is sent until somebody takes it, also by the next start of the agent.
+//! Signals CloudFormation once this host is proven healthy, in one task. The engine's journal records each signal
+//! before it is sent; the agent resends it until CloudFormation accepts it, also after a restart.
 
 pub mod send;
 
@@ -27,22 +27,22 @@ use crate::identity;
 use crate::setup::{Setup, SetupWatch};
 use send::{Sender, Target};
 
-/// Soon at first, because a stack waits; a role that gets its policy late is noticed within minutes.
+/// Short at first, because a stack waits. A role that gets its policy late is noticed within minutes.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 1000, most_ms: 300_000 };
 
 const TAGS: (&str, &str) = ("aws:cloudformation:stack-name", "aws:cloudformation:logical-id");
 
-/// What signals. Everything that must survive is in the engine's journal.
+/// The task that signals. Everything that must survive is in the engine's journal.
 pub struct Signaller {
     setup_watch: SetupWatch,
     handle: Handle,
     instance: InstanceId,
-    /// What `from_tags` stands for, once it is known.
+    /// The target that `from_tags` stands for, once it is known.
     of_tags: Option<Target>,
     waits: BTreeMap<String, Wait>,
 }
 
-/// After tries that failed.
+/// The wait after failed tries.
 struct Wait {
     failures: u32,
     until: Instant,
@@ -54,7 +54,7 @@ impl Signaller {
         Self { setup_watch, handle, instance, of_tags: None, waits: BTreeMap::new() }
     }
 
-    /// Signals what there is to signal, until it is dropped.
+    /// Sends the signals that are due, until it is dropped.
     pub async fn attend(mut self, mut health: watch::Receiver<Health>) {
         let mut state = self.handle.state();
         let mut setup_watch = self.setup_watch.clone();
@@ -84,7 +84,7 @@ impl Signaller {
     async fn turn(&mut self, setup: &Setup, settings: &SignalSettings, health: &Health) {
         let named = settings.resource.iter().map(Wanted::Resource);
         let wanted: Vec<Wanted> = named.chain(settings.wait_condition.iter().map(Wanted::WaitCondition)).collect();
-        // What is not asked for any more must not wake this task up.
+        // A target that is no longer wanted must not wake up this task.
         self.waits.retain(|key, _| wanted.iter().any(|wanted| wanted.key() == *key));
         for wanted in wanted {
             let key = wanted.key();
@@ -102,7 +102,7 @@ impl Signaller {
 
     fn wait(&mut self, key: String, failure: &Failure) {
         let failures = self.waits.get(&key).map_or(0, |wait| wait.failures).saturating_add(1);
-        // Once: a stack that refuses for a day must not fill the log.
+        // Logged once: a stack that refuses for a day must not fill the log.
         if failures == 1 {
             log::warn!(hostler_event = "signal-not-taken"; "CloudFormation is not signalled yet, it is tried again: {}", failure.one_line());
         }
@@ -110,7 +110,7 @@ impl Signaller {
         self.waits.insert(key, Wait { failures, until: Instant::now() + pause });
     }
 
-    /// Goes as far with one target as can be gone now.
+    /// Advances one target as far as possible now.
     async fn signal(
         &mut self,
         setup: &Setup,
@@ -185,13 +185,13 @@ impl Signaller {
         Arc::clone(&self.handle.state().borrow())
     }
 
-    /// Persists a change. False when the agent is stopping.
+    /// Persists a change. Returns false when the agent is stopping.
     async fn change(&self, change: Change) -> bool {
         self.handle.ask(Event::Signals(change)).await.is_ok()
     }
 }
 
-/// What the configuration asks for.
+/// A target that the configuration asks for.
 #[derive(Debug, Clone, Copy)]
 enum Wanted<'s> {
     Resource(&'s StackResource),
@@ -199,18 +199,18 @@ enum Wanted<'s> {
 }
 
 impl Wanted<'_> {
-    /// Tells its waits from those of another one; a changed configuration waits for nothing.
+    /// Identifies the target's wait. A changed configuration starts without a wait.
     fn key(self) -> String {
         format!("{self:?}")
     }
 }
 
-/// A signal that is on its way is sent on, whatever becomes of the groups meanwhile.
+/// A signal that has been decided is sent, whatever happens to the groups meanwhile.
 fn decided(state: &State) -> Option<hostler_core::cfn_signals::Verdict> {
     state.signals.iter().find(|(_, signalled)| signalled.end.is_none()).map(|(_, signalled)| signalled.verdict.clone())
 }
 
-/// What each group says: those that are configured, and those that the CodeDeploy service deployed to.
+/// The proof of each group: the configured groups, and those that the CodeDeploy service deployed to.
 fn proofs(setup: &Setup, state: &State, health: &Health) -> Vec<(GroupKey, Proof)> {
     let configured = setup.settings.groups.iter().map(|group| group.key.clone());
     let mut keys: Vec<GroupKey> = configured.collect();

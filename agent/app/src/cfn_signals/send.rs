@@ -1,4 +1,4 @@
-//! To whom is signalled, and one try of it: for `hostler signal` and for signals that nobody asked for.
+//! The target of a signal and one try to send it: for `hostler signal`, and for the agent's automatic signals.
 
 use anyhow::Context as _;
 use hostler_aws::cfn::{CloudFormation, Signal, Signalled, WaitCondition};
@@ -8,7 +8,7 @@ use hostler_core::ids::Sha256Digest;
 use crate::failure::Failure;
 use crate::stores::Stores;
 
-/// Who waits for a signal.
+/// The target that waits for a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A resource of a stack.
@@ -17,18 +17,18 @@ pub enum Target {
         stack: String,
         /// The resource's logical id.
         resource: String,
-        /// The stack's region, where it is another one than this host's.
+        /// The stack's region, where it differs from this host's.
         region: Option<String>,
     },
     /// A wait condition, by the presigned URL of its handle.
     WaitCondition {
-        /// Who knows it may signal.
+        /// The URL; knowing it is permission to signal.
         url: String,
     },
 }
 
 impl Target {
-    /// By which it is remembered; it holds no secret.
+    /// The name by which the target is remembered; it holds no secret.
     pub fn name(&self) -> String {
         match self {
             Self::Resource { stack, resource, region } => {
@@ -43,7 +43,7 @@ impl Target {
     }
 }
 
-/// The way to a target.
+/// A client for a target.
 pub enum Sender {
     /// To a resource.
     Resource(CloudFormation, String, String),
@@ -52,7 +52,7 @@ pub enum Sender {
 }
 
 impl Sender {
-    /// Finds the way. Nothing is sent.
+    /// Makes the client for a target. Nothing is sent.
     ///
     /// # Errors
     /// When certificates, proxy or region are missing or wrong.

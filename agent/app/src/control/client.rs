@@ -24,7 +24,7 @@ impl Client {
         socket::connect(setup.layout.socket()).await.map(Self)
     }
 
-    /// Asks, and hears the first answer. Lock held means that the daemon is stopping and that nothing was done.
+    /// Sends a request and reads the first answer. Lock held means that the daemon is stopping and did nothing.
     async fn ask(&mut self, ask: ControlRequest) -> Result<ControlResponse, Failure> {
         let question = VersionedRequest { version: PROTOCOL_VERSION, request: ask };
         let asked = self.0.write_line(&serde_json::to_string(&question)?).await;
@@ -78,7 +78,7 @@ impl Client {
         }
     }
 
-    /// What is wrong with the daemon; nothing when it is healthy.
+    /// The daemon's problems; empty when it is healthy.
     ///
     /// # Errors
     /// When the daemon goes away or answers something else.
@@ -89,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Asks for something that is done at once.
+    /// Sends a request that the daemon handles at once.
     ///
     /// # Errors
     /// When it is refused; lock held when the daemon is stopping and did nothing.
@@ -111,13 +111,13 @@ impl Client {
         }
     }
 
-    /// Shows a deployment that was accepted to its end. Interrupting only detaches: the deployment goes on.
+    /// Shows an accepted deployment to its end. An interrupt only detaches: the deployment goes on.
     ///
     /// # Errors
     /// When the daemon goes away before its end.
     pub async fn follow(&mut self, deployment: DeploymentId, json: bool) -> Outcome {
         let mut printer = Printer::new(json, deployment.clone());
-        // A daemon that was killed breaks the connection instead of taking leave.
+        // A killed daemon breaks the connection without a last answer.
         while let Ok(Some(ControlResponse::Progress(progress))) = self.answer().await {
             if let Some(code) = printer.show(&progress)? {
                 return Ok(code);
@@ -128,7 +128,7 @@ impl Client {
     }
 }
 
-/// A daemon that closes its control socket before it has read the question breaks the connection.
+/// The failure when a daemon closes its control socket before it has read the request.
 fn unanswered(error: SocketError) -> Failure {
     let unread = matches!(&error, SocketError::Line { source, .. } if source.kind() == ErrorKind::ConnectionReset);
     Failure::new(if unread { ExitCode::LockHeld } else { ExitCode::Failed }, error)

@@ -1,4 +1,4 @@
-//! Users who may only look: how many of them are heard at a time, and who may do more.
+//! Limits for users with read access: how many of them are served at a time; and which users may do more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,20 +9,20 @@ use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
-/// As many times more than have a place may wait for one.
+/// The waiting line has this many times as many places as are served at once.
 const IN_LINE: usize = 4;
 
-/// The places of the local socket for users who may only look.
+/// The places on the local socket for users who may only read.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     places: Slots,
-    /// Those who wait: a monitoring user asks several questions at once, and each is answered within milliseconds.
+    /// The waiting line: a monitoring user asks several questions at once, and each is answered within milliseconds.
     line: Slots,
-    /// A directory service that hangs holds one thread, not all.
+    /// A hanging directory service blocks one thread, not all.
     look_up: Arc<Semaphore>,
 }
 
-/// So many places for all users together, and so many for each of them.
+/// A limit for all users together, and a limit for each user.
 #[derive(Debug, Clone)]
 struct Slots {
     taken: Arc<Mutex<HashMap<u32, usize>>>,
@@ -43,7 +43,7 @@ impl Slots {
         Self { taken: Arc::default(), given_back: Arc::default(), most, most_each }
     }
 
-    /// A place for a user, if that user and all users together have one left.
+    /// Takes a place for a user, if that user and all users together have one left.
     fn place(&self, uid: u32) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&uid).copied().unwrap_or_default());
@@ -62,7 +62,7 @@ impl ConnectionLimits {
         Self { places, line, look_up: Arc::new(Semaphore::new(1)) }
     }
 
-    /// A place for a user, at the latest after this time; `None` where none became free, or too many wait already.
+    /// Takes a place for a user, waiting at most this long; `None` if none became free or too many wait already.
     pub async fn place(&self, uid: u32, patience: Duration) -> Option<Slot> {
         if let Some(place) = self.places.place(uid) {
             return Some(place);
@@ -80,8 +80,8 @@ impl ConnectionLimits {
         timeout(patience, wait).await.ok()
     }
 
-    /// Whether the group database makes the peer's user a member of the service's group, as for a user who was added after
-    /// the login. Where the database does not answer in time the user may only look.
+    /// Whether the group database lists the peer's user in the service's group; this includes a user who was added
+    /// after the login. If the database does not answer in time, the user may only read.
     pub async fn is_member(&self, uid: u32, patience: Duration) -> bool {
         let look_up = async {
             let place = Arc::clone(&self.look_up).acquire_owned().await.ok()?;
@@ -109,7 +109,8 @@ impl Drop for Slot {
     }
 }
 
-/// Whether the kernel alone says that the peer may act: root, the agent's own user, a process in the service's group.
+/// Whether the kernel's credentials alone let the peer act: root, the agent's own user, or a process in the service's
+/// group.
 pub fn acts_by_credentials(connection: &Connection) -> bool {
     let uid = connection.peer_uid();
     let service = || users::service_group().is_some_and(|gid| connection.peer_has_group(gid));

@@ -1,4 +1,4 @@
-//! The control socket's frame: it is open before it is known which host this is, and leads to the engine from then on.
+//! The control socket itself. It opens before the agent knows which host this is, and leads to the engine afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::setup::SetupWatch;
 use crate::state_file::LockedState;
 use crate::tasks::kept;
 
-/// The open control socket. Whoever has it holds the state.
+/// The open control socket. Its owner also holds the state.
 #[derive(Debug)]
 pub struct ControlSocket {
     server: JoinHandle<()>,
-    /// Ends with the last conversation.
+    /// Closed when the last conversation ends.
     conversations: mpsc::Receiver<()>,
     backend: watch::Sender<Backend>,
-    /// What the health checks say.
+    /// The results of the health checks.
     pub health_watch: HealthWatch,
 }
 
 impl ControlSocket {
-    /// Opens it. Until it leads to an engine it shows the state that is held and refuses everything else.
+    /// Opens the socket. Until an engine is attached, it shows the held state and refuses all other requests.
     ///
     /// # Errors
     /// When the socket cannot be made.
@@ -43,7 +43,7 @@ impl ControlSocket {
         Ok(Self { server: tokio::spawn(kept("local socket", serve)), conversations, backend, health_watch })
     }
 
-    /// Says what is waited for.
+    /// Sets the reason that the socket shows for the wait.
     pub fn wait_for(&self, why: &str) {
         self.backend.send_modify(|backend| {
             if let Backend::Starting(shown, _) = backend {
@@ -52,15 +52,15 @@ impl ControlSocket {
         });
     }
 
-    /// Leads to the engine from now on.
+    /// Leads requests to the engine from now on.
     pub fn attach_engine(&self, handle: Handle) {
         self.backend.send_replace(Backend::Running(handle));
     }
 
-    /// Closes it. Conversations that go on get so long to end.
+    /// Closes the socket. Open conversations get `patience` to end.
     pub async fn close(&mut self, patience: Duration) {
         self.server.abort();
-        // Whoever has not listened by then has gone to sleep.
+        // A peer that has not read its answer by then is asleep.
         let _ = tokio::time::timeout(patience, self.conversations.recv()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The one control socket to a running daemon's state: what is asked and answered on the local socket, a line of JSON each.
+//! The control socket of a running daemon: requests and responses on the local socket, one line of JSON each.
 
 pub mod client;
 mod connection_limits;
@@ -15,20 +15,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::DeployRequest;
 
-/// Version of the words on the socket; a daemon refuses one that it does not know.
+/// Version of the protocol; a daemon refuses a version that it does not know.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// What is asked.
+/// A request with its protocol version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VersionedRequest {
-    /// Version of these words.
+    /// Version of the protocol.
     pub version: u32,
-    /// What.
+    /// The request.
     #[serde(flatten)]
     pub request: ControlRequest,
 }
 
-/// What can be asked.
+/// The requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum ControlRequest {
@@ -36,20 +36,20 @@ pub enum ControlRequest {
     Status,
     /// The metrics as OpenMetrics text.
     Metrics,
-    /// What is wrong now.
+    /// The current problems.
     Health,
     /// Read the configuration again.
     Reload,
-    /// A deployment; its progress follows.
+    /// Deploy; progress responses follow.
     Deploy(DeployRequest),
-    /// A rollback; its progress follows.
+    /// Roll back; progress responses follow.
     Rollback {
         /// The group.
         key: GroupKey,
         /// The deployment to return to.
         to: Option<DeploymentId>,
     },
-    /// The removal of a group; its progress follows.
+    /// Remove a group; progress responses follow.
     Remove {
         /// The group.
         key: GroupKey,
@@ -68,7 +68,7 @@ pub enum ControlRequest {
 }
 
 impl ControlRequest {
-    /// The group that it is about.
+    /// The group that the request is about.
     pub fn group(&self) -> Option<&GroupKey> {
         match self {
             Self::Deploy(wish) => Some(&wish.key),
@@ -77,13 +77,13 @@ impl ControlRequest {
         }
     }
 
-    /// Whether it changes something, so that not everyone may ask it.
+    /// Whether the request changes something, so that not every user may send it.
     pub fn acts(&self) -> bool {
         !matches!(self, Self::Status | Self::Metrics | Self::Health | Self::Logs)
     }
 }
 
-/// What is answered; a deployment is followed by its progress, everything else has one answer.
+/// The responses. A deployment is followed by its progress; every other request has one response.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "response", rename_all = "snake_case")]
 pub enum ControlResponse {
@@ -91,7 +91,7 @@ pub enum ControlResponse {
     Status(Box<Status>),
     /// How far the logs are shipped.
     Logs {
-        /// Nothing when they are not.
+        /// `None` when the daemon ships no logs.
         report: Option<Box<LogsReport>>,
     },
     /// The metrics.
@@ -99,9 +99,9 @@ pub enum ControlResponse {
         /// OpenMetrics text.
         text: String,
     },
-    /// What is wrong; nothing when the daemon is healthy.
+    /// The current problems.
     Health {
-        /// One text for each.
+        /// One text for each problem; empty when the daemon is healthy.
         problems: Vec<String>,
     },
     /// The deployment was accepted.
@@ -109,17 +109,17 @@ pub enum ControlResponse {
         /// Its id.
         deployment: DeploymentId,
     },
-    /// What happens.
+    /// A step of the deployment.
     Progress(Box<Progress>),
-    /// It was done; of a deployment: there is no more to follow.
+    /// The request was done. After a deployment: no more progress follows.
     Done,
-    /// It was not done: the daemon takes no requests any more. Ask again, or do it yourself once it is gone.
+    /// Not done: the daemon takes no more requests. Ask again, or do it yourself once the daemon is gone.
     Stopping,
-    /// It was not done.
+    /// The request was not done.
     Refused {
-        /// The exit code that it means.
+        /// The exit code for the caller.
         code: u8,
-        /// Why.
+        /// The reason.
         message: String,
     },
 }

@@ -1,13 +1,13 @@
-//! `GET /metrics` and `GET /health` on the local socket, for collectors that speak HTTP: nothing else of HTTP is here.
+//! `GET /metrics` and `GET /health` on the local socket, for collectors that speak HTTP. No other HTTP is supported.
 
 use hostler_core::metrics;
 
-/// A question that is a line of HTTP.
+/// A request that is a line of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
     /// OpenMetrics text.
     Metrics,
-    /// 200 when nothing is wrong, else 503; what is wrong, a line each.
+    /// Status 200 when all is well, else 503 with the problems, one a line.
     Health,
     /// Anything else.
     Unknown,
@@ -28,7 +28,7 @@ pub fn page(line: &str) -> Option<Page> {
     })
 }
 
-/// The whole answer: `text` is the metrics, or what is wrong.
+/// The whole response: `text` is the metrics or the problems.
 pub fn answer(page: Page, text: &str) -> String {
     let (status, kind) = match page {
         Page::Metrics => ("200 OK", metrics::MEDIA_TYPE),

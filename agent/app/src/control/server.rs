@@ -1,4 +1,4 @@
-//! The daemon's side of the control socket: who may ask what, and the answers.
+//! The daemon's side of the control socket: the permissions for each request, and the answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::engine::{AskError, Handle};
 use crate::requests::{deploy_request, removal_policy};
 use crate::setup::SetupWatch;
 
-/// Answers questions until it is dropped.
+/// Answers requests until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Server {
     backend: watch::Receiver<Backend>,
@@ -37,8 +37,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for what is behind the control socket. The receiver sees the channel's end when the server is gone and all
-    /// conversations have ended.
+    /// A server for the backend of the control socket. The receiver sees the channel's end when the server is gone and
+    /// all conversations have ended.
     pub fn new(
         backend: watch::Receiver<Backend>,
         setup_watch: SetupWatch,
@@ -90,7 +90,8 @@ impl Server {
                 drop(place);
                 self.handle_connection(connection, true, patience).await
             } else {
-                // The whole conversation, so that one that does not read its answer keeps no place either.
+                // The limit covers the whole conversation, so that a peer that does not read its answer gives its place
+                // back too.
                 timeout(patience, self.handle_connection(connection, false, patience)).await.unwrap_or(Ok(()))
             }
         };
@@ -117,7 +118,7 @@ impl Server {
 
     /// A page of HTTP.
     async fn show(&self, connection: &mut Connection, page: Page, limit: usize) -> Result<(), SocketError> {
-        // Its headers say nothing that matters here, but what is left unread would break the connection.
+        // The headers do not matter here, but unread bytes would break the connection.
         while connection.read_line(limit).await?.is_some_and(|line| !line.trim_end().is_empty()) {}
         let text = match page {
             Page::Metrics => self.metrics(),
@@ -214,7 +215,7 @@ impl Server {
                 Ok(()) => send(connection, &ControlResponse::Done).await,
                 Err(error) => refuse_ask(connection, &error).await,
             },
-            // Answered before it is asked what is behind the control socket.
+            // Answered without looking at the backend.
             ControlRequest::Status
             | ControlRequest::Logs
             | ControlRequest::Metrics
@@ -275,7 +276,7 @@ async fn follow(
     let mut state = handle.state();
     loop {
         let piece = tokio::select! {
-            // What happened before the engine ended is passed on first.
+            // Progress from before the engine's end is passed on first.
             biased;
             piece = progress.recv() => piece,
             _ = state.wait_for(|_| false) => Err(RecvError::Closed),

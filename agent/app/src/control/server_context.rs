@@ -1,4 +1,4 @@
-//! What is behind the control socket, and what a daemon puts there.
+//! The backend of the control socket, and the parts of the daemon that the socket shows.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,39 +14,39 @@ use crate::shipping::ShippingHandle;
 use crate::sources::channel_status::Channels;
 use crate::sources::codedeploy::Following;
 
-/// A reload that somebody asked for at the control socket, and where its outcome goes.
+/// The answer to a reload that came through the control socket.
 pub type ReloadAnswer = oneshot::Sender<Result<(), (u8, String)>>;
 
-/// What a daemon gives its control socket. A verb that holds the state has nothing of it.
+/// The parts that a daemon gives its control socket. A verb that holds the state has none of them.
 #[derive(Debug, Clone, Default)]
 pub struct ServerContext {
-    /// Told when somebody asks for the daemon's end.
+    /// Notified when a caller asks the daemon to stop.
     pub stop: Option<Arc<Notify>>,
-    /// Told when somebody asks for the configuration to be read again.
+    /// Receives each request to read the configuration again.
     pub reload: Option<mpsc::Sender<ReloadAnswer>>,
-    /// How the looks at the channels go.
+    /// The status of the polls of the channels.
     pub channels: Channels,
-    /// Whether the CodeDeploy service is followed.
+    /// Whether the agent follows the CodeDeploy service.
     pub following: Following,
-    /// How the writing of this host's reports goes.
+    /// The status of this host's reports.
     pub reports: ReportStatuses,
     /// Set once logs are shipped.
     pub shipping: Arc<OnceLock<ShippingHandle>>,
-    /// What the health checks say.
+    /// The results of the health checks.
     pub health_watch: HealthWatch,
 }
 
-/// What is behind the control socket.
+/// The backend of the control socket.
 #[derive(Debug, Clone)]
 pub enum Backend {
-    /// Nothing acts yet: why, and the state as the ledger has it.
+    /// No engine yet: the reason, and the state from the ledger.
     Starting(Arc<str>, Arc<State>),
     /// The engine.
     Running(Handle),
 }
 
 impl Backend {
-    /// The state as it is now.
+    /// The current state.
     pub fn state(&self) -> Arc<State> {
         match self {
             Self::Starting(_, state) => Arc::clone(state),
@@ -54,7 +54,7 @@ impl Backend {
         }
     }
 
-    /// The daemon as it is shown.
+    /// The daemon as status shows it.
     pub fn daemon(&self, daemon: &Daemon, context: &ServerContext) -> Daemon {
         let waiting = match self {
             Self::Starting(why, _) => Some(why.as_ref().to_owned()),

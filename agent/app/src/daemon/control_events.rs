@@ -1,4 +1,4 @@
-//! What the daemon is told from outside: signals, and words at the control socket.
+//! Events from outside the daemon: signals, and requests on the control socket.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::control::server_context::ReloadAnswer;
 
-/// What was heard.
+/// One event.
 pub enum ControlEvent {
     /// Drain and end.
     Stop,
-    /// Read the configuration again; whoever waits for the outcome gets it.
+    /// Read the configuration again, and answer the caller if there is one.
     Reload(Option<ReloadAnswer>),
 }
 
-/// Everything that is listened to.
+/// The sources of events.
 pub struct ControlEvents {
     terminate: Signal,
     interrupt: Signal,
@@ -25,10 +25,10 @@ pub struct ControlEvents {
 }
 
 impl ControlEvents {
-    /// From now on no signal that is listened to ends the process by itself.
+    /// From now on, none of these signals ends the process by itself.
     ///
     /// # Errors
-    /// When the system gives no signals.
+    /// When the system does not let the process receive signals.
     pub fn new(stop: Arc<Notify>, reloads: mpsc::Receiver<ReloadAnswer>) -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -39,7 +39,7 @@ impl ControlEvents {
         })
     }
 
-    /// Waits for the next word. Nothing is lost when it is not waited for to the end.
+    /// Waits for the next event. Dropping the future loses no event.
     pub async fn next(&mut self) -> ControlEvent {
         tokio::select! {
             _ = self.terminate.recv() => ControlEvent::Stop,
@@ -50,7 +50,7 @@ impl ControlEvents {
         }
     }
 
-    /// Waits for a second word to stop.
+    /// Waits for a second request to stop.
     pub async fn second_stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

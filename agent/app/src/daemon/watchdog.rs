@@ -1,4 +1,4 @@
-//! systemd's watchdog (`WatchdogSec=`): told that the daemon lives only after the engine's loop has turned.
+//! systemd's watchdog (`WatchdogSec=`): the agent notifies it only after the engine's loop has turned.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ impl Drop for Alive {
     }
 }
 
-/// Tells systemd for as long as it waits for it, three times in its interval and no oftener. The looks at the channels
-/// are used where they come often enough, so that an idle daemon is not woken up for this alone. Without an engine the
-/// task itself is what turns.
+/// Notifies systemd for as long as systemd expects it, three times in its interval and no more often. The polls of the
+/// channels serve as the clock where they are frequent enough, so that an idle daemon is not woken up for this alone.
+/// Without an engine, the task itself is the loop that turns.
 pub fn keep(engine: Option<Handle>, channels: &Channels) -> Alive {
     let looked = Arc::clone(&channels.looked);
     Alive(tokio::spawn(kept("watchdog", move || tell(engine.clone(), Arc::clone(&looked)))))
@@ -38,7 +38,7 @@ async fn tell(engine: Option<Handle>, looked: Arc<Notify>) {
         }
         notify::alive();
         let told = tokio::time::Instant::now();
-        // A look in the second half of the time is as good as the timer.
+        // A poll in the second half of the interval replaces the timer.
         let late_look = async {
             loop {
                 looked.notified().await;

@@ -1,4 +1,4 @@
-//! Who reads the configuration.
+//! Access to the configuration files.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::cli::Shared;
 use crate::config_files::{may_be_read_by_all, open_secrets};
 use crate::setup::Setup;
 
-/// Whether files that every user of the host reads hold secrets.
+/// Whether files that every user of the host can read hold secrets.
 pub fn examine(shared: &Shared, setup: &Setup) -> Finding {
     let mut open = open_secrets(setup.layout.root(), shared.config.as_deref(), &setup.limits);
     open.extend(on_premises(setup).map(|path| (path, vec!["aws_secret_access_key"])));
@@ -24,7 +24,7 @@ pub fn examine(shared: &Shared, setup: &Setup) -> Finding {
     Finding::warning(Code::ConfigurationAccess, message, format!("{give}chmod 640 {paths}"))
 }
 
-/// The CodeDeploy agent's file with a user's keys; one with a session's only names where those are.
+/// The CodeDeploy agent's file if it holds a user's keys. A file for session credentials only names where those are.
 fn on_premises(setup: &Setup) -> Option<PathBuf> {
     let compat = setup.codedeploy_compat.as_ref()?;
     compat.on_premises.as_ref().filter(|found| found.has_keys())?;

@@ -1,4 +1,4 @@
-//! What the lifecycle hooks need, tried: each call is made as the daemon makes it, and none of them changes anything.
+//! The permissions for lifecycle hooks. Each call is made as the daemon makes it, and none of them changes anything.
 
 use hostler_aws::asg::{Answer, AutoScaling, GroupHook};
 use hostler_aws::fault::{Fault, FaultKind};
@@ -10,7 +10,7 @@ use hostler_core::lifecycle::HookOutcome;
 use super::{clients, refused};
 use crate::setup::Setup;
 
-/// No group has a hook of this name, so that nothing waits for what is sent for it. Who may not send it is denied first.
+/// No group has a hook of this name, so no hook receives the call. AWS checks the permission first.
 const NO_HOOK: &str = "hostler-doctor/no-such-hook";
 
 pub(super) async fn examine(
@@ -47,7 +47,7 @@ pub(super) async fn examine(
     findings.push(may("hooks may be completed", "hooks cannot be completed", completion));
 }
 
-/// A hook that the configuration names and the group lacks is never waited for; it is an error of writing, as a rule.
+/// Hooks that the configuration names and the group lacks; usually a spelling mistake. The agent never waits for them.
 fn missing(settings: &AutoScalingSettings, group: &str, found: &[GroupHook]) -> Vec<Finding> {
     let named = settings.launch_hooks.iter().map(|name| (name, true));
     let named = named.chain(settings.terminate_hooks.iter().map(|name| (name, false)));
@@ -61,7 +61,7 @@ fn missing(settings: &AutoScalingSettings, group: &str, found: &[GroupHook]) -> 
     absent.map(finding).collect()
 }
 
-/// That there is no such action is told to those alone who may ask.
+/// The service says that the action does not exist only to callers with the permission.
 fn may(allowed: &str, forbidden: &str, answer: Result<Answer, Fault>) -> Finding {
     match answer {
         Ok(_) => Finding::ok(Code::AutoScaling, allowed),

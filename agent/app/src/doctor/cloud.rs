@@ -1,4 +1,4 @@
-//! AWS: which host this is, the metadata service, credentials, and what the groups' channels need.
+//! AWS: which host this is, the metadata service, credentials, and the permissions for the groups' channels.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::signatures;
 use crate::state_file::read_state;
 use crate::stores::AnyStore;
 
-/// Credentials, and everything about the channels that the configuration uses.
+/// Checks the credentials and every channel that the configuration uses.
 pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     let groups: Vec<(&GroupSettings, &str)> =
         setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
@@ -63,7 +63,7 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Which host this is, where that can be found out.
+/// Which host this is, if that can be found out.
 pub async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
     let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
@@ -99,7 +99,7 @@ pub async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceI
     }
 }
 
-/// What else it says, so that people see whether tags and the Auto Scaling group are visible.
+/// Shows the other answers of the metadata service: whether tags and the Auto Scaling group are visible.
 async fn answers(imds: &Imds) -> Finding {
     let zone = imds.availability_zone().await.unwrap_or_else(|fault| format!("({fault})"));
     let kind = imds.instance_type().await.unwrap_or_else(|fault| format!("({fault})"));
@@ -251,7 +251,7 @@ async fn release_of(setup: &Setup, group: &GroupSettings, store: &AnyStore, find
     findings.push(read);
 }
 
-/// Whether the bundle that the release names can be read too: other permissions may count where it lies.
+/// Whether the bundle that the release names can be read too: its bucket may need other permissions.
 async fn bundle_of(setup: &Setup, store: &AnyStore, bytes: &[u8]) -> Option<Finding> {
     let document = Document::parse(bytes, &setup.limits, AgentVersion::current().ok()?).ok()?;
     let revision = document.release.revision;
@@ -261,7 +261,7 @@ async fn bundle_of(setup: &Setup, store: &AnyStore, bytes: &[u8]) -> Option<Find
             let object = setup.stores.object(S3Location { version_id: revision.version_id, ..place }).ok()?;
             (object.location(), object.facts().await.map(|found| found.map(|facts| facts.size)))
         }
-        // What lies elsewhere is nobody's to allow but its server's; a deployment tells.
+        // Access to other servers is decided there; a deployment shows it.
         RevisionSource::Location(_) => return None,
     };
     let wrong = |what: &str| {
@@ -286,7 +286,7 @@ fn unreadable(error: &StoreError) -> Finding {
     Finding::error(Code::StoreRead, crate::failure::chain(error), remedy)
 }
 
-/// Whether the release is signed as the configuration wants it; without keys there is nothing to hold it to.
+/// Whether the release has the signatures that the configuration requires; without keys there is nothing to check.
 async fn signature_of(
     setup: &Setup,
     group: &GroupSettings,

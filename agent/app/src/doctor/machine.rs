@@ -16,11 +16,11 @@ use crate::exposure;
 use crate::setup::Setup;
 use crate::state_file::{LockedState, ledger_failure, read_state};
 
-/// Below it a deployment has no chance.
+/// With less free space, no deployment can succeed.
 const LITTLE_SPACE: u64 = 64 << 20;
 const FEW_INODES: u64 = 1000;
 
-/// Everything about the machine. `daemon` says whether one answers.
+/// Checks the machine. `daemon` says whether a daemon answers.
 pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     state(setup, daemon, &mut findings);
@@ -85,7 +85,7 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
                 "a deployment by hand may just begin or end; else look at the process",
             )
         }
-        // The ledger's finding says it.
+        // The finding about the ledger says why.
         Err(_) => Finding::info(Code::StateLock, "not tried: the state cannot be read"),
     });
 }
@@ -108,7 +108,7 @@ fn ledger(setup: &Setup, findings: &mut Vec<Finding>) {
             findings.push(Finding::error(Code::Ledger, failure.one_line(), "install the version that wrote it"));
         }
     }
-    // A sealed state is followed by blanks.
+    // Blanks follow a sealed state.
     findings.push(ledger_room(snapshot.state.trim_ascii_end().len(), snapshot.room));
 }
 
@@ -124,7 +124,7 @@ fn installs(state: &State) -> Finding {
     Finding::error(Code::Installs, texts.collect::<Vec<_>>().join("; "), first.remedy())
 }
 
-/// Hooks are files of unpacked bundles.
+/// Hooks are files of unpacked bundles, so the directory must allow execution.
 fn noexec(directory: &Path) -> Option<Finding> {
     let mount = mounts::noexec_mount(directory)?;
     let (directory, mount) = (directory.display(), mount.display());

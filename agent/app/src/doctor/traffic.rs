@@ -1,5 +1,5 @@
-//! Whether the configured way out of service can be gone from this host, and whether it is out of it now. What the way
-//! reads is tried; what it changes is not.
+//! Whether this host can be taken out of service as configured, and whether it is out of service now. The calls that
+//! read are tried, those that change something are not.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::failure::chain;
 use crate::setup::Setup;
 use crate::state_file::read_state;
 
-/// Everything about traffic. `instance` is this host, where it is known.
+/// Checks the traffic settings. `instance` is this host, if it is known.
 pub async fn examine(setup: &Setup, instance: Option<&InstanceId>, findings: &mut Vec<Finding>) {
     findings.extend(out_of_service(setup));
     let obeys = setup.settings.auto_scaling.is_some();
@@ -61,7 +61,7 @@ fn denied(fault: &Fault) -> Finding {
     refused(Code::Traffic, fault.to_string(), fault)
 }
 
-/// The host's Auto Scaling group, or why there is none.
+/// The host's Auto Scaling group, or the reason why there is none.
 async fn facts(clients: &Arc<Clients>, instance: &InstanceId) -> Result<Result<GroupFacts, String>, Fault> {
     let service = AutoScaling::of_clients(clients).await;
     let Some(member) = service.describe(instance.as_str()).await? else {
@@ -69,7 +69,7 @@ async fn facts(clients: &Arc<Clients>, instance: &InstanceId) -> Result<Result<G
     };
     let mut facts = service.facts(&member.group).await?;
     if LifecycleState::read(&member.state) == LifecycleState::Standby {
-        // As it is while the host serves.
+        // The numbers as they are while the host serves.
         facts.desired = facts.desired.saturating_add(1);
     }
     Ok(Ok(facts))

@@ -21,7 +21,7 @@ impl Worker for Panicking {
     }
 }
 
-/// Keeps nothing; panics where it is told to.
+/// Stores nothing; panics on request.
 struct Memory {
     panics: Arc<Mutex<bool>>,
 }
@@ -109,7 +109,7 @@ fn each_effect_that_panics_has_a_result_of_its_own_kind() {
     ] {
         let result = format!("{:?}", failed("d-1".parse().unwrap(), &work, &panicked));
         assert!(result.contains("a fault in hostler: so"), "{work:?}: {result}");
-        // Old and new files may be side by side: the journal is settled before it has failed.
+        // Old and new files may be mixed: the journal is settled before the deployment has failed.
         assert_eq!(work == Work::Install, result.starts_with("NotUndone"), "{result}");
     }
 }
