@@ -1,5 +1,5 @@
-//! The daemon, in phases: take the lock, open the control socket, find out which host this is, follow the channels, wait for the
-//! end, drain.
+//! The daemon, in phases: take the lock, open the control socket, find out which host this is, follow the channels,
+//! wait for the end, drain.
 
 mod control_events;
 mod watchdog;

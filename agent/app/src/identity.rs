@@ -1,5 +1,5 @@
-//! Which host this is: by the command line, the configuration or the environment; on EC2 by the instance metadata
-//! service; elsewhere by the host name.
+//! Which host this is: from the command line, the configuration or the environment; on EC2 from the instance metadata
+//! service; elsewhere from the host name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::setup::Setup;
 
 /// Names this host where the configuration does not.
 const VARIABLE: &str = "HOSTLER_INSTANCE_ID";
-/// Names the address of the metadata service; where somebody sets it, the service is asked.
+/// Sets the address of the metadata service; if it is set, the agent asks the service.
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-/// A service that comes up late is noticed within a minute.
+/// The agent notices a service that comes up late within a minute.
 const BETWEEN_QUESTIONS: Backoff = Backoff { first_ms: 500, most_ms: 60_000 };
 
-/// How the name of this host is found.
+/// The source of this host's name.
 #[derive(Debug)]
 pub enum IdentitySource {
-    /// It is known.
+    /// The name is known.
     Known(InstanceId),
     /// The instance metadata service knows it.
     Ask(Arc<Imds>),
 }
 
-/// Finds the way, without a word to the network: hosts off EC2 never wait for a service that is not there. The host name is
-/// only a first name: it may change, so the one in the ledger (`known`) is kept then.
+/// Finds the source without a network request: hosts off EC2 never wait for a service that does not exist. The host
+/// name only serves the first time, because it may change: afterwards the name in the ledger (`known`) counts.
 ///
 /// # Errors
-/// A usage failure for a name or an address that cannot be used.
+/// A usage failure for an invalid name or address.
 pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<IdentitySource, Failure> {
     if let Some(id) = &setup.settings.instance_id {
         return Ok(IdentitySource::Known(id.clone()));
@@ -53,7 +53,7 @@ pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<IdentitySource,
 /// The instance metadata service of a host on EC2, however the host is named; `None` elsewhere, and where it is switched off.
 ///
 /// # Errors
-/// A usage failure for an address that cannot be used.
+/// A usage failure for an invalid address.
 pub fn metadata(setup: &Setup) -> Result<Option<Imds>, Failure> {
     if variable(ENDPOINT).is_none() && !firmware::facts(setup.layout.root()).is_ec2() {
         return Ok(None);
@@ -65,10 +65,10 @@ pub fn metadata(setup: &Setup) -> Result<Option<Imds>, Failure> {
     }
 }
 
-/// Asks once, which is three attempts.
+/// Asks once, with three attempts.
 ///
 /// # Errors
-/// What is wrong with the service.
+/// The fault of the service.
 pub async fn ask(imds: &Imds) -> Result<InstanceId, ImdsFault> {
     let id = imds.instance_id().await?;
     id.parse().map_err(|error: hostler_core::ids::InvalidId| ImdsFault::Garbage {
@@ -77,7 +77,7 @@ pub async fn ask(imds: &Imds) -> Result<InstanceId, ImdsFault> {
     })
 }
 
-/// Asks until it is known. `tell` hears what is waited for.
+/// Asks until the name is known. `tell` receives the reason for the wait.
 pub async fn wait(imds: &Imds, mut tell: impl FnMut(&str)) -> InstanceId {
     let mut failures = 0;
     let mut told = None;

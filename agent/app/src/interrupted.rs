@@ -1,4 +1,4 @@
-//! What a process leaves in the middle, and what the next one finds: in words.
+//! Texts about the work that a process leaves unfinished, and that the next process finds.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::failure_text;
 
-/// The signals by which people and systems end a command: ^C, `kill`, a terminal that is gone. One that was ignored when
-/// the process was started stays so: `nohup` means that the command outlives its terminal.
+/// The signals that end a command: ^C, `kill`, a closed terminal. A signal that was ignored when the process started
+/// stays ignored: with `nohup` the command outlives its terminal.
 pub struct Interrupts([Option<Signal>; 3]);
 
 impl Interrupts {
-    /// From now on none of them ends the process by itself.
+    /// From now on none of these signals ends the process by itself.
     ///
     /// # Errors
-    /// When the system gives no signals.
+    /// When the system does not let the process receive signals.
     pub fn new() -> std::io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] =
@@ -29,7 +29,7 @@ impl Interrupts {
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
-    /// Waits for the next one. Nothing is lost when it is not waited for to the end.
+    /// Waits for the next signal. Dropping the future loses none.
     pub async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
@@ -50,44 +50,44 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// The deployments that were going on when the process before ended.
+/// The deployments that were in progress when the previous process ended.
 #[derive(Debug, Clone)]
 pub struct Found(Vec<(GroupKey, DeploymentId)>);
 
 impl Found {
-    /// Those that a state has as active, and that do not wait for another word of the CodeDeploy service.
+    /// The active deployments of a state that do not wait for another command of the CodeDeploy service.
     pub fn of(state: &State) -> Self {
         let active = state.all_active().filter(|(_, deployment)| !deployment.waits_for_command());
         Self(active.map(|(group, deployment)| (group.key.clone(), deployment.id.clone())).collect())
     }
 
-    /// Those of one group.
+    /// Keeps those of one group.
     pub fn of_group(mut self, key: &GroupKey) -> Self {
         self.0.retain(|(group, _)| group == key);
         self
     }
 
-    /// Those that are among others too.
+    /// Keeps those that are also in `others`.
     pub fn and(mut self, others: &Self) -> Self {
         self.0.retain(|found| others.0.contains(found));
         self
     }
 
-    /// Says that they are waited for, before anything else happens.
+    /// Prints that the command waits for them first.
     pub fn say_first(&self) {
         for (key, id) in &self.0 {
             output::notice(&format!("{id} of {key} was interrupted; it is brought to its end first"));
         }
     }
 
-    /// Says that they go on, and that the command ends with them.
+    /// Prints that they go on, and that the command ends with them.
     pub fn say_waits(&self) {
         for (key, id) in &self.0 {
             output::notice(&format!("{id} of {key} goes on, and this command ends with it"));
         }
     }
 
-    /// Says what became of them; failed if one of them failed.
+    /// Prints how they ended; failed if one of them failed.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -125,11 +125,11 @@ fn end_text(deployment: &Deployment, how: &str) -> String {
     text
 }
 
-/// How a command ends that was interrupted: what has ended that was going on `before`, what is left in the middle, and
-/// who goes on with it.
+/// Ends a command that was interrupted: prints which deployments have ended since `before`, which are unfinished, and
+/// which process continues them.
 ///
 /// # Errors
-/// Always failed: what the command was to do may not have begun.
+/// Always failed: the command's own work may not have begun.
 pub fn leave_off(before: &State, state: &Arc<State>, json: bool) -> Outcome {
     let left: Vec<String> = state.all_active().map(|(group, deployment)| left_text(&group.key, deployment)).collect();
     if left.is_empty() {

@@ -1,5 +1,5 @@
-//! Where the agent's own log goes: the journal with the record's key/values as fields, where standard error is connected
-//! to it; else standard error, one line a record, with the key/values behind the message.
+//! The destination of the agent's own log: the journal, with the record's key/values as fields, if standard error is
+//! connected to it; else standard error, one line a record, with the key/values behind the message.
 
 mod agents_log;
 
@@ -20,24 +20,24 @@ use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use agents_log::AgentsLog;
 
-/// The agent's own records for shipping, besides where people read them.
+/// The file of the agent's own records for shipping, besides the log for people.
 static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
 
-/// The same in the CodeDeploy agent's place, where people who knew that agent read them.
+/// The same in the CodeDeploy agent's place, where users of that agent expect them.
 static AGENTS: Mutex<Option<AgentsLog>> = Mutex::new(None);
 
-/// A file of lines for shipping, of which one older one is kept.
+/// A file of lines for shipping; one older file is kept.
 #[derive(Debug)]
 pub struct RecordFile {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// At which it is renamed; there is one older file.
+    /// The size at which the file is renamed; there is one older file.
     most_bytes: u64,
 }
 
 impl RecordFile {
-    /// Goes on with what is there.
+    /// Opens the file to append to it.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -47,7 +47,7 @@ impl RecordFile {
         Ok(Self { path: path.to_owned(), file, bytes, most_bytes })
     }
 
-    /// Adds a line, which has its end.
+    /// Adds a line, which includes its line end.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -63,8 +63,7 @@ impl RecordFile {
     }
 }
 
-/// Writes the agent's records to a file too, from now on. What cannot be written is not: records must not fail what they are
-/// about.
+/// From now on writes the agent's records to a file too. A failed write is dropped: logging must not fail the work.
 pub fn also_to_file(path: &Path, most_bytes: u64) {
     match RecordFile::open(path, most_bytes) {
         Ok(file) => *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
@@ -72,12 +71,12 @@ pub fn also_to_file(path: &Path, most_bytes: u64) {
     }
 }
 
-/// Writes them to no file any more.
+/// Stops writing records to a file.
 pub fn not_to_file() {
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// Writes the records to the CodeDeploy agent's log of this program too, from now on.
+/// From now on writes the records to the CodeDeploy agent's log of this program too.
 pub fn also_as_the_agent(directory: &Path, program: &str) {
     match AgentsLog::open(directory, program, &local_now()) {
         Ok(log) => {
@@ -92,10 +91,10 @@ fn local_now() -> jiff::Zoned {
     hostler_host::clock::now().to_zoned(jiff::tz::TimeZone::system())
 }
 
-/// Records for people, the same for shipping, and the same as the CodeDeploy agent writes them.
+/// Records for people, for shipping, and in the CodeDeploy agent's form.
 struct Everywhere<L> {
     people: L,
-    /// Of what people read; the CodeDeploy agent's log has more.
+    /// The level of the log for people; the CodeDeploy agent's log has more.
     level: LevelFilter,
 }
 
@@ -115,7 +114,7 @@ impl<L: Log> Log for Everywhere<L> {
         let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = file.as_mut() {
             let now = hostler_host::clock::now().strftime("%Y-%m-%dT%H:%M:%S.%3f%z");
-            // A full disk: the record is where people read it.
+            // On a full disk the record is still in the log for people.
             let _ = file.write(&format!("{now} {}\n", text_of(record).replace('\n', " ")));
         }
         drop(file);
@@ -150,8 +149,8 @@ impl Drop for Writing {
     }
 }
 
-/// Writes that a thread panicked. One that did so while it wrote a record holds the records' locks: then it is standard
-/// error alone.
+/// Logs a thread's panic. A thread that panicked while it wrote a record holds the log's locks: then only standard
+/// error is used.
 fn say_panic(message: &str, thread: &str) {
     if WRITING.get() || log::max_level() == LevelFilter::Off {
         let _ = writeln!(std::io::stderr(), "{message} (thread {thread})");
@@ -168,7 +167,7 @@ fn words_of(record: &Record) -> String {
     let mut words = record.args().to_string();
     // A field that cannot be shown must not cost the message.
     let _ = record.key_values().visit(&mut Fields(&mut words));
-    // Other hosts, services and releases wrote parts of it.
+    // Parts of the text come from other hosts, services and releases.
     match printable(&words) {
         Cow::Borrowed(_) => words,
         Cow::Owned(escaped) => escaped,
@@ -197,7 +196,7 @@ struct Fields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        // It says nothing to people that the message does not say.
+        // The message says the same.
         if key.as_str() == "message_id" {
             return Ok(());
         }
@@ -220,9 +219,9 @@ macro_rules! operator_event {
 }
 pub(crate) use operator_event;
 
-/// Starts logging; the daemon logs what it does, other verbs only what is wrong.
+/// Starts logging; the daemon logs its work, other verbs only problems.
 pub fn start(level: LevelFilter) {
-    // A second logger in one process would be a mistake of ours; the first one stays.
+    // A second logger in one process would be a mistake of ours; the first logger stays.
     let installed = match JournalLog::new() {
         Ok(journal) if connected_to_journal() => {
             let journal = journal.with_syslog_identifier("hostler".to_owned());
@@ -236,7 +235,7 @@ pub fn start(level: LevelFilter) {
     say_panics();
 }
 
-/// Has every panic written to the agent's log, with its place.
+/// Logs every panic with its place.
 fn say_panics() {
     std::panic::set_hook(Box::new(|info: &PanicHookInfo| {
         let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);

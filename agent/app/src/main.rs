@@ -74,7 +74,8 @@ use failure::{Failure, Outcome};
 
 fn main() -> ExitCode {
     hostler_host::memory::keep_little_free();
-    // A hook's supervisor, and what runs the scripts of checks, is this same program; it must start nothing else.
+    // A hook's supervisor, and the process that runs the scripts of checks, is this same program; it must start nothing
+    // else.
     let mut arguments = std::env::args_os().skip(1);
     if let (Some(verb), path) = (arguments.next(), arguments.next().unwrap_or_default()) {
         let path = std::path::Path::new(&path);
@@ -101,7 +102,7 @@ fn main() -> ExitCode {
     let outcome = match called_as().as_deref() {
         Some("codedeploy-local") => match <cli::CodeDeployLocal as clap::Parser>::try_parse() {
             Ok(arguments) => verbs::codedeploy_local::run(arguments),
-            // The CodeDeploy agent's program ends with 1 for whatever is wrong.
+            // The CodeDeploy agent's program exits with 1 after every error.
             Err(error) if error.use_stderr() && error.print().is_ok() => Ok(hostler_core::codes::ExitCode::Failed),
             Err(help) => help.exit(),
         },
@@ -121,7 +122,7 @@ fn ended(outcome: Outcome) -> ExitCode {
     }
 }
 
-/// The name that it was called by: the CodeDeploy agent's programs are links to this one.
+/// The name by which it was called: the CodeDeploy agent's programs are links to this one.
 fn called_as() -> Option<String> {
     let name = std::env::args_os().next()?;
     Some(std::path::Path::new(&name).file_name()?.to_str()?.to_owned())

@@ -1,4 +1,4 @@
-//! What goes to standard output: text or JSON, never both; and words on standard error for people who wait.
+//! Standard output, as text or JSON but never both; and notices on standard error for users who wait.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Prints text. Others wrote parts of it, so nothing in it acts on the terminal.
+/// Prints text. Parts of it come from elsewhere, so its control characters are escaped.
 ///
 /// # Errors
 /// When standard output is closed or full.
@@ -15,7 +15,7 @@ pub fn text(text: &str) -> Result<(), Failure> {
     write(&printable(text))
 }
 
-/// Prints a line over which the next text is printed.
+/// Prints a line that the next text overwrites.
 ///
 /// # Errors
 /// When standard output is closed or full.
@@ -28,9 +28,9 @@ fn write(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
 }
 
-/// Prints a line on standard error, for people who wait; nothing depends on it.
+/// Prints a line on standard error for a user who waits; nothing depends on it.
 pub fn notice(line: &str) {
-    // Whoever waited may have gone away.
+    // The terminal may be gone.
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
 }
 

@@ -1,4 +1,4 @@
-//! What the engine needs from outside, named from its side.
+//! The engine's interfaces to the outside, named from its side.
 
 use std::future::Future;
 
@@ -7,16 +7,16 @@ use hostler_core::machine::state::{Deployment, Group};
 use hostler_core::machine::{Effect, State, WorkResult};
 use hostler_core::traffic::Withdrawal;
 
-/// Keeps the state. One writer: the engine.
+/// Stores the state. Its one writer is the engine.
 pub trait StateStore {
-    /// Bytes that the state may have as JSON.
+    /// The most bytes of the state as JSON.
     fn room(&self) -> usize;
 
-    /// Makes the state durable; when it returns, a crash cannot lose it. What people would read later may have made way in
-    /// it, where it would not have fit.
+    /// Makes the state durable; once it returns, a crash cannot lose it. To make the state fit, it may drop parts that
+    /// only people would read.
     ///
     /// # Errors
-    /// When the state could not be written; nothing may be begun then.
+    /// When the state could not be written; the caller must not begin any work then.
     fn persist(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()>;
 }
 
@@ -29,30 +29,30 @@ pub struct Job {
     pub deployment: Deployment,
     /// Its group, as of the same moment.
     pub group: Group,
-    /// What the host's other groups have, as of the same moment.
+    /// The Installs of the host's other groups, as of the same moment.
     pub others: Vec<Installs>,
-    /// What the host is out of, as of the same moment.
+    /// The withdrawal from traffic, as of the same moment.
     pub withdrawal: Option<Withdrawal>,
 }
 
-/// By which Installs it is known what a group has on this host.
+/// The Installs that determine which files a group has on this host.
 #[derive(Debug, Clone)]
 pub struct Installs {
     /// The group.
     pub key: GroupKey,
-    /// The newest first; of those that stand, the first counts.
+    /// The newest first; the first whose Install stands counts.
     pub deployments: Vec<DeploymentId>,
 }
 
 impl Installs {
-    /// Of a group's last deployment. After an undone Install the one before it is on the host.
+    /// The Installs of one group. After an undone Install, the files of the one before it are on the host.
     pub fn last_of(group: &Group) -> Self {
         let installed = [&group.installed, &group.installed_before].into_iter().flatten();
         let deployments = installed.map(|installed| installed.deployment.clone()).collect();
         Self { key: group.key.clone(), deployments }
     }
 
-    /// Of every group but one, also by the deployments that are going on.
+    /// The Installs of every other group, also those of deployments in progress.
     pub fn of_others(state: &State, key: &GroupKey) -> Vec<Self> {
         let others = state.groups.values().filter(|group| group.key.id() != key.id());
         let installs = others.map(|group| {
@@ -67,9 +67,9 @@ impl Installs {
     }
 }
 
-/// Does what effects say. Starting the same effect again after a crash is safe.
+/// Performs effects. Starting the same effect again after a crash is safe.
 pub trait Worker: Send + Sync + 'static {
-    /// Does it and says what came of it; every failure is part of the result.
+    /// Performs the effect and returns its result; every failure is part of the result.
     fn perform(&self, job: Job) -> impl Future<Output = WorkResult> + Send;
 
     /// Puts the host back into service outside of a deployment.

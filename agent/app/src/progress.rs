@@ -1,4 +1,4 @@
-//! Live progress: one line for each lifecycle event, the failing hook's last lines, and the outcome.
+//! Live progress: one line for each lifecycle event, the last lines of a failing hook, and the outcome.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -11,12 +11,12 @@ use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepSt
 use crate::failure::Failure;
 use crate::output;
 
-/// Shows a deployment, and the rollback that follows it, to whoever waits for its end.
+/// Shows a deployment, and the rollback that follows it, to the caller who waits for its end.
 #[derive(Debug)]
 pub struct Printer {
     json: bool,
     terminal: bool,
-    /// The deployment to wait for; a rollback takes its place.
+    /// The deployment to wait for; its rollback replaces it.
     waiting: DeploymentId,
     code: Option<ExitCode>,
 }
@@ -27,7 +27,7 @@ impl Printer {
         Self { json, terminal: std::io::stdout().is_terminal(), waiting: deployment, code: None }
     }
 
-    /// Shows one piece of progress; the exit code once everything has ended.
+    /// Shows one progress message; returns the exit code once everything has ended.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -49,7 +49,7 @@ impl Printer {
             return Ok(Some(*self.code.get_or_insert(ExitCode::Failed)));
         }
         let Progress::Finished { outcome, failure, rollback, .. } = progress else { return Ok(None) };
-        // The first deployment's outcome counts: a rollback that succeeds does not make it good.
+        // The first deployment's outcome counts: a successful rollback does not change it.
         let code = *self.code.get_or_insert(exit_code(*outcome, failure.as_ref()));
         match rollback {
             Some(next) => self.waiting = next.clone(),
@@ -116,7 +116,7 @@ pub fn status_word(status: StepStatus) -> &'static str {
     }
 }
 
-/// Milliseconds as seconds with as many digits as people read.
+/// Milliseconds as seconds, with a readable number of digits.
 pub fn seconds(milliseconds: u64) -> String {
     format!("{}.{:02} s", milliseconds / 1000, milliseconds % 1000 / 10)
 }

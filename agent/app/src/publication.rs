@@ -1,4 +1,4 @@
-//! A release on its way into a group's channel, or beside it until enough have signed.
+//! A release on its way into a group's channel, or beside the channel until enough keys have signed it.
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
@@ -15,7 +15,7 @@ use crate::stores::{self, AnyStore};
 
 /// The release in the channel.
 pub struct Current {
-    /// What it says.
+    /// The document.
     pub document: Document,
     /// Its ETag.
     pub etag: ETag,
@@ -40,7 +40,7 @@ pub async fn current(
     }))
 }
 
-/// Reads a release document as it stands; its signatures are judged by whoever asks.
+/// Reads a release document without judging its signatures; the caller judges them.
 ///
 /// # Errors
 /// When the store or the document cannot be read.
@@ -57,7 +57,7 @@ pub async fn read(setup: &Setup, store: &impl Store, key: &Key) -> Result<Option
     }
 }
 
-/// A release with the signatures that it has, and what hosts would say to it.
+/// A release with its signatures, and whether hosts would accept it.
 pub struct Publication {
     release: Release,
     envelope: Envelope,
@@ -76,10 +76,10 @@ impl Publication {
         self.trust.is_ok()
     }
 
-    /// Stops whoever would publish what no host follows.
+    /// Refuses to publish a release that no host follows.
     ///
     /// # Errors
-    /// Verification failed, with what is missing.
+    /// Verification failed, with the missing signatures.
     pub fn refuse_unless_accepted(&self) -> Result<(), Failure> {
         match &self.trust {
             Ok(_) => Ok(()),
@@ -91,20 +91,20 @@ impl Publication {
         }
     }
 
-    /// Puts it into the channel; `false` when somebody else published in between.
+    /// Writes the release into the channel; `false` when another publisher was faster.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The store's error.
     pub async fn publish(&self, setup: &Setup, store: &impl Store, current: Option<&Current>) -> Result<bool, Failure> {
         let condition = current.map_or(Condition::IfAbsent, |current| Condition::IfMatch(&current.etag));
         self.put(setup, store, &release_key(&self.release.group_key()), condition).await
     }
 
-    /// Puts it beside the channel, over `known` or over whatever was proposed before; `false` when somebody else
+    /// Writes the release beside the channel, over `known` or over any earlier proposal; `false` when another publisher
     /// changed `known` in between.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The store's error.
     pub async fn propose(&self, setup: &Setup, store: &impl Store, known: Option<&ETag>) -> Result<bool, Failure> {
         let condition = known.map_or(Condition::None, Condition::IfMatch);
         self.put(setup, store, &proposal_key(&self.release.group_key()), condition).await
@@ -122,7 +122,7 @@ impl Publication {
         Ok(matches!(outcome, PutOutcome::Stored(_)))
     }
 
-    /// Says what became of it, in the store that the command line named so.
+    /// Prints the result; `named` is the store as the command line named it.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -163,11 +163,11 @@ impl Publication {
     }
 }
 
-/// Whether hosts follow what was just published under `policy`. Keys that changed at that moment are those of now, and who
-/// changed them may not have seen this release.
+/// Checks that hosts follow the release just published under `policy`. If the keys changed at that moment, the new keys
+/// count, and the rotation may not have seen this release.
 ///
 /// # Errors
-/// Verification failed when the keys changed and those of now do not stand for it; whatever the store says.
+/// Verification failed when the keys changed and the new keys have not signed the release; otherwise the store's error.
 pub async fn must_be_followed(
     setup: &Setup,
     store: &AnyStore,
@@ -188,7 +188,7 @@ pub async fn must_be_followed(
         .hint("publish it again with the keys of now (hostler release), or have it signed again: the same hostler rotate-keys once more"))
 }
 
-/// Others were faster each time.
+/// The failure when other publishers were faster each time.
 pub fn always_overtaken(group: &GroupKey) -> Failure {
     Failure::say(ExitCode::Failed, format!("others kept publishing releases of {group} at the same time"))
         .hint("look at what they published, then try again")

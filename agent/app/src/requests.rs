@@ -1,4 +1,4 @@
-//! Deployments by hand: as people ask for them, and as the state machine takes them.
+//! Deployments by hand: as the user requests them, and as the state machine takes them.
 
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codes::ExitCode;
@@ -12,14 +12,14 @@ use crate::failure::Failure;
 use crate::setup::Setup;
 use crate::signatures;
 
-/// A deployment by hand, as it is asked for.
+/// A deployment by hand, as the user requests it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeployRequest {
     /// The group.
     pub key: GroupKey,
-    /// A directory or bundle file, or what lies at a location.
+    /// A directory, a bundle file, or a bundle at a location.
     pub source: Source,
-    /// Wins over the group's setting.
+    /// Overrides the group's setting.
     pub file_exists_behavior: Option<FileExistsBehavior>,
     /// Name of the appspec file.
     pub appspec_name: Option<String>,
@@ -35,7 +35,7 @@ pub struct DeployRequest {
 }
 
 impl DeployRequest {
-    /// The group's policy with this deployment's wishes on top.
+    /// The group's policy, with this deployment's settings on top.
     pub fn policy(&self, group: Policy) -> Policy {
         Policy {
             ignore_application_stop_failures: group.ignore_application_stop_failures
@@ -56,7 +56,7 @@ impl DeployRequest {
 /// A deployment by hand as the state machine takes it.
 ///
 /// # Errors
-/// Verification failed when what is deployed by hand must be signed on this host and is not.
+/// Verification failed when this host requires signatures for deployments by hand and the release lacks them.
 pub fn deploy_request(
     setup: &Setup,
     wish: DeployRequest,
@@ -83,7 +83,7 @@ pub fn deploy_request(
     })
 }
 
-/// How a group is removed: by its own policy, and what the command says about a failing ApplicationStop.
+/// The policy for a group's removal: the group's own, and the command's choice about a failing ApplicationStop.
 pub fn removal_policy(settings: &Settings, key: &GroupKey, ignore_application_stop_failures: bool) -> Policy {
     let policy = settings.policy(key);
     Policy {

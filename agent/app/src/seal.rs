@@ -1,4 +1,5 @@
-//! A state that came with an image: what it did as another host is forgotten, what lies on the disk stays known.
+//! A state that came with an image: the agent forgets the work of the former host, and keeps what it knows about the
+//! disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +25,8 @@ use crate::setup::Setup;
 use crate::state_file::LockedState;
 use crate::work::unsettled;
 
-/// Seals the state if it is that of another instance, and begins a history for this one. The former chain stays beside it.
+/// Seals the state if it belongs to another instance, and begins a history for this instance. The former chain stays
+/// beside it.
 ///
 /// # Errors
 /// When the state or the history cannot be written.
@@ -46,7 +48,7 @@ pub fn forget_another_host(setup: &Setup, hold: &mut LockedState, identity: &Ide
     state.history.append(&context, kind)?;
     state.instance = Some(identity.host.clone());
     if let Some(former) = &former {
-        // Before the ledger: a chain that the ledger does not know any more would be taken for a part of the new one.
+        // Done before the ledger: a chain that the ledger no longer knows would be taken for a part of the new one.
         history_file::put_aside(hold.lock(), former.as_str())?;
     }
     hold.replace(state)?;
@@ -69,7 +71,7 @@ fn forget(setup: &Setup, state: &State) -> Result<Sealed, Failure> {
             match unsettled::settle_install(setup, group, &deployment.id) {
                 Ok(Settled::Installed | Settled::Committed(_)) => complete.push(deployment.id.clone()),
                 Ok(_) => {}
-                // Its volume may have stayed with the former instance.
+                // The journal's volume may have stayed with the former instance.
                 Err(failure) => {
                     log::warn!(deployment = deployment.id.as_str(); "{}; it is given up with the former instance", failure.one_line());
                     let journal = setup.layout.deployment(&group.key, &deployment.id).journal();
@@ -81,24 +83,25 @@ fn forget(setup: &Setup, state: &State) -> Result<Sealed, Failure> {
     Ok(seal(state.clone(), &complete, clock::now_ms()))
 }
 
-/// What was taken away before an image is made.
+/// The data removed before an image is made.
 #[derive(Debug, serde::Serialize)]
 pub struct Removed {
     /// Version of this document.
     pub version: u32,
     /// The instance whose state it was.
     pub former: Option<InstanceId>,
-    /// What is gone.
+    /// The removed files.
     pub removed: Vec<PathBuf>,
-    /// What people should know.
+    /// Warnings for people.
     pub warnings: Vec<String>,
 }
 
-/// Takes away everything of this instance: its name, what its deployments did, history, logs, hook runs, bundles that are not
-/// on the host, the socket. The configuration, the installed files, and the unpacked revisions that they came from stay.
+/// Removes the data of this instance: its name, the records of its deployments, history, logs, hook runs, bundles that
+/// are not on the host, the socket. Keeps the configuration, the installed files, and the unpacked revisions that they
+/// came from.
 ///
 /// # Errors
-/// When something cannot be written or taken away.
+/// When a file cannot be written or removed.
 pub fn seal_for_image(setup: &Setup, mut hold: LockedState) -> Result<Removed, Failure> {
     let former = hold.state.instance.clone();
     let Sealed { state, .. } = seal(hold.state.clone(), &[], clock::now_ms());
@@ -111,7 +114,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: LockedState) -> Result<Removed, F
     let directory = setup.layout.state();
     for path in entries(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // With the older one of each log. How far other logs were shipped stays: what was shipped is not shipped again.
+        // Includes the older file of each log. Positions of other logs stay, so that nothing is shipped twice.
         if ["history", "agent.log", "metrics.log"].iter().any(|beginning| name.starts_with(beginning)) {
             remove(&path, &mut removed)?;
         }
@@ -146,16 +149,17 @@ pub fn seal_for_image(setup: &Setup, mut hold: LockedState) -> Result<Removed, F
     Ok(removed)
 }
 
-/// Whether what an undo promised to keep would go with the journal, or the only way to undo what was left half done.
+/// Whether removing the journal would lose files that an undo promised to keep, or the only way to undo an unfinished
+/// Install.
 fn keeps_files(journal: &Path) -> bool {
     let open = matches!(install::state(journal), Ok(JournalState::Open));
     open || !install::left_behind(journal).is_empty()
 }
 
-/// Directories of groups that nothing of is on the host any more, and the log of all deployments.
+/// Removes the directories of groups that have nothing left on the host, and the log of all deployments.
 fn remove_forgotten_groups(setup: &Setup, state: &State, removed: &mut Removed) -> Result<(), Failure> {
     let root = setup.layout.deployment_root();
-    // With the links by which people find them.
+    // Includes the links with the groups' names.
     let places = |group: &Group| [setup.layout.group(&group.key), setup.layout.named_group(&group.key)];
     let known: BTreeSet<PathBuf> = state.groups.values().flat_map(places).collect();
     for path in entries(&root)? {

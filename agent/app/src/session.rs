@@ -34,22 +34,23 @@ use crate::work::{HostWorker, unsettled};
 pub struct Session {
     /// The control socket to it.
     pub handle: Handle,
-    /// What the health checks say.
+    /// The results of the health checks.
     pub health_watch: HealthWatch,
     /// `None` once its end was seen.
     engine: Option<JoinHandle<anyhow::Result<()>>>,
     control: ControlSocket,
 }
 
-/// How long people at the control socket may take to hear the end of what they asked for.
+/// How long peers at the control socket may take to read their last answers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Session {
     /// Takes the lock, opens the control socket, finds out which host this is and starts the engine.
     ///
     /// # Errors
-    /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is not known; refused
-    /// where other users may change the agent's directories in the CodeDeploy agent's place, whose journals it would obey.
+    /// Lock held when another process has the state; failed when the ledger is damaged or the host's name is unknown;
+    /// refused in the CodeDeploy agent's place if other users may change the agent's directories, because the agent
+    /// would obey their journals.
     pub async fn open(setup: &Arc<Setup>) -> Result<Self, Failure> {
         setup.must_be_read()?;
         if let Some(compat) = &setup.codedeploy_compat {
@@ -65,7 +66,7 @@ impl Session {
         Self::start(hold, control, &setup_watch, instance)
     }
 
-    /// Starts the engine behind a control socket that is open; what was interrupted goes on at once.
+    /// Starts the engine behind an open control socket; interrupted work resumes at once.
     ///
     /// # Errors
     /// When the state cannot be read or written.
@@ -95,12 +96,12 @@ impl Session {
         let (engine, handle) = Engine::new(state, store, Arc::new(worker), identity);
         control.attach_engine(handle.clone());
         let runner = Runner::new(setup_watch.clone(), handle.clone(), instance, launcher, program);
-        // It ends with the engine, whose state it follows.
+        // Ends with the engine, whose state it follows.
         tokio::spawn(kept("machine events", move || runner.clone().attend()));
         Ok(Self { handle, health_watch, engine: Some(tokio::spawn(engine.run())), control })
     }
 
-    /// Ends the engine with the step that it is in. Hooks that are going on outlive it.
+    /// Ends the engine after its current step. Running hooks outlive it.
     ///
     /// # Errors
     /// When the engine had ended because the state could not be persisted.
@@ -109,7 +110,7 @@ impl Session {
         self.close().await
     }
 
-    /// Ends the engine once every deployment has ended, those included that came in through the control socket meanwhile.
+    /// Ends the engine once every deployment has ended, including those that came through the control socket meanwhile.
     ///
     /// # Errors
     /// When the engine had ended because the state could not be persisted.
@@ -127,7 +128,7 @@ impl Session {
     /// Waits until the engine ends by itself, which it does only when it cannot go on.
     ///
     /// # Errors
-    /// Why it ended, the first time that somebody asks.
+    /// The reason, on the first call.
     pub async fn ended(&mut self) -> Result<(), Failure> {
         let Some(engine) = &mut self.engine else { return Ok(()) };
         let ended = engine.await.context("the engine panicked");
@@ -135,7 +136,7 @@ impl Session {
         Ok(ended??)
     }
 
-    /// Waits until no deployment is active and none has to wait for a new instance to be set up.
+    /// Waits until no deployment is active and none waits for the setup of a new instance.
     ///
     /// # Errors
     /// When the engine ends before.
@@ -143,8 +144,8 @@ impl Session {
         self.wait_for(|state| !state.is_busy() && !state.machine_events.sets_up()).await
     }
 
-    /// Waits until a deployment of this group can begin, or is refused because an Install cannot be undone yet, whatever goes
-    /// on in others.
+    /// Waits until a deployment of this group can begin, or is refused because an Install cannot be undone yet. Other
+    /// groups do not matter.
     ///
     /// # Errors
     /// When the engine ends before.
@@ -165,11 +166,11 @@ impl Session {
         Ok(())
     }
 
-    /// Does this with it and leaves it. When the process is told to end meanwhile, it ends with the step that is going on,
-    /// and at once when it is told again; hooks outlive it.
+    /// Runs `work` with the session and leaves it. If the process is asked to stop meanwhile, it ends after the current
+    /// step; if asked again, at once. Hooks outlive it.
     ///
     /// # Errors
-    /// What the work says, or what is left in the middle.
+    /// The failure of the work, or the list of unfinished work.
     pub async fn during(mut self, json: bool, work: impl AsyncFnOnce(&mut Self) -> Outcome) -> Outcome {
         let mut interrupts = Interrupts::new()?;
         let found = Found::of(&self.handle.state().borrow());
@@ -197,10 +198,10 @@ impl Session {
         leave_off(&before, &after, json)
     }
 
-    /// Asks for a deployment and shows it, and the rollback that may follow it, to its end.
+    /// Requests a deployment and shows it, and the rollback that may follow it, to its end.
     ///
     /// # Errors
-    /// When it is refused, or when the engine ends before it.
+    /// When it is refused, or when the engine ends first.
     pub async fn deploy(&mut self, json: bool, event: impl FnOnce(DeploymentId) -> Event) -> Outcome {
         let id = clock::fresh_deployment_id().context("no randomness for a deployment id")?;
         let mut progress = self.handle.progress();

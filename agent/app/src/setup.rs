@@ -1,4 +1,4 @@
-//! What every verb starts from: the flags and the configuration, turned into paths and settings.
+//! The start of every verb: the flags and the configuration, turned into paths and settings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::stores::Stores;
 /// Paths, settings and bounds of this run.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Where everything lies.
+    /// The paths.
     pub layout: Layout,
     /// The configuration with the flags on top.
     pub settings: Settings,
@@ -32,24 +32,24 @@ pub struct Setup {
     pub json: bool,
     /// The stores that are in use, and the way to AWS.
     pub stores: Arc<Stores>,
-    /// What the CodeDeploy agent left here, where hostler is in its place.
+    /// The CodeDeploy agent's files, if hostler is in its place.
     pub codedeploy_compat: Option<Arc<CodeDeployCompat>>,
-    /// Why the configuration was left out, where this process's user may not read it.
+    /// Why the configuration was left out, if this process's user may not read it.
     pub unread: Option<String>,
 }
 
-/// The setup that is in force, which a reload replaces.
+/// The setup in force, which a reload replaces.
 #[derive(Debug, Clone)]
 pub struct SetupWatch(watch::Receiver<Arc<Setup>>);
 
 impl SetupWatch {
-    /// A setup that the sender replaces.
+    /// A watch and its sender, which replaces the setup.
     pub fn new(setup: Arc<Setup>) -> (watch::Sender<Arc<Setup>>, Self) {
         let (sender, receiver) = watch::channel(setup);
         (sender, Self(receiver))
     }
 
-    /// A setup that stays.
+    /// A watch on a setup that never changes.
     pub fn fixed(setup: Arc<Setup>) -> Self {
         Self::new(setup).1
     }
@@ -59,7 +59,7 @@ impl SetupWatch {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Waits until it is replaced; for ever where it stays.
+    /// Waits until it is replaced; forever if it never is.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -68,18 +68,18 @@ impl SetupWatch {
 }
 
 impl Setup {
-    /// Reads the configuration and puts the flags on top. Nothing is made or changed.
+    /// Reads the configuration and puts the flags on top. Nothing on the host changes.
     ///
     /// # Errors
-    /// A usage failure for a configuration that is wrong and for flags that do not fit together.
+    /// A usage failure for an invalid configuration and for flags that do not fit together.
     pub fn new(shared: &Shared) -> Result<Self, Failure> {
         Self::adjusted(shared, |_| {})
     }
 
-    /// The same, with settings that a verb needs whatever the configuration says.
+    /// As [`Self::new`], with settings that a verb needs whatever the configuration says.
     ///
     /// # Errors
-    /// As above.
+    /// As [`Self::new`].
     pub fn adjusted(shared: &Shared, adjust: impl FnOnce(&mut Settings)) -> Result<Self, Failure> {
         let mut setup = Self::of_flags(shared)?;
         setup.settings = config_files::load(setup.layout.root(), shared.config.as_deref(), &setup.limits)?;
@@ -97,10 +97,12 @@ impl Setup {
         Ok(setup)
     }
 
-    /// For verbs that a daemon does: it has the configuration, and whose user may not read it asks all the same.
+    /// For verbs that the daemon carries out: it has the configuration, so users who may not read it can ask all the
+    /// same.
     ///
     /// # Errors
-    /// As [`Self::new`], but for a configuration of the host that only root and the service group read.
+    /// As [`Self::new`], except that an unreadable configuration of the host (only root and the service group read it)
+    /// is no error.
     pub fn for_asking(shared: &Shared) -> Result<Self, Failure> {
         let failure = match Self::new(shared) {
             Err(failure) if shared.config.is_none() => failure,
@@ -115,10 +117,10 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Holds back what must not be done without the configuration.
+    /// Refuses an operation that needs the configuration.
     ///
     /// # Errors
-    /// A usage failure where it was left out.
+    /// A usage failure if the configuration was left out.
     pub fn must_be_read(&self) -> Result<(), Failure> {
         match &self.unread {
             Some(why) => Err(Failure::say(ExitCode::Usage, why).hint(config_files::WHO_READS)),
@@ -126,10 +128,11 @@ impl Setup {
         }
     }
 
-    /// Without the configuration, for verbs that only look at the state or talk to the daemon: they work when it is wrong.
+    /// Leaves out the configuration, for verbs that only read the state or talk to the daemon: they also work when it
+    /// is invalid.
     ///
     /// # Errors
-    /// A usage failure for a directory that is no path.
+    /// A usage failure for an invalid directory.
     pub fn of_flags(shared: &Shared) -> Result<Self, Failure> {
         let absolute =
             |path: &Path| std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()));
@@ -171,7 +174,7 @@ impl Setup {
     }
 }
 
-/// `--channel` follows the named group; without a name it changes the one group that is configured.
+/// `--channel` follows the named group; without a name it changes the one configured group.
 fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Failure> {
     let Some(channel) = &shared.channel else { return Ok(()) };
     let (Some(application), Some(group)) = (&shared.application, &shared.group) else {
@@ -197,10 +200,10 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
     Ok(())
 }
 
-/// An absolute path of something that exists.
+/// The absolute path of an existing file or directory.
 ///
 /// # Errors
-/// Not found when there is nothing.
+/// Not found when it does not exist.
 pub fn existing(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|e| {
         let code = if e.kind() == std::io::ErrorKind::NotFound { ExitCode::NotFound } else { ExitCode::Failed };

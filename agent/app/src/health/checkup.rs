@@ -1,4 +1,4 @@
-//! All checks of one group, asked side by side.
+//! All checks of one group, asked concurrently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::access::Way;
 use crate::setup::Setup;
 use crate::tasks::kept;
 
-/// What is known of an application when its checks begin.
+/// What the agent knows of an application when its checks begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Nothing: it may have just been started.
@@ -34,7 +34,7 @@ pub struct Checkup {
     _asking: JoinSet<()>,
 }
 
-/// A user that must reach the bundle to ask.
+/// A user who must reach the bundle to run the check.
 #[derive(Debug, Clone)]
 struct Entrance {
     user: String,
@@ -50,7 +50,7 @@ impl Entrance {
     }
 
     async fn open(&self) {
-        // The check's own answer says that it cannot be asked.
+        // The check's own answer reports that it cannot be asked.
         if let Err(failure) = self.way.admit(Some(&self.user)).await {
             log::warn!("{}", failure.message);
         }
@@ -58,8 +58,8 @@ impl Entrance {
 }
 
 impl Checkup {
-    /// Begins to ask the checks of an appspec, whose scripts are in the unpacked bundle of the deployment `bundle`, and those
-    /// that the configuration has for the group.
+    /// Begins the checks of an appspec, whose scripts are in the unpacked bundle of the deployment `bundle`, and the
+    /// checks that the configuration adds for the group.
     pub fn begin(setup: &Setup, key: &GroupKey, appspec: &[Check], bundle: &DeploymentId, start: Start) -> Self {
         let archive = setup.layout.deployment(key, bundle).archive();
         let of_appspec = appspec.iter().map(|check| (check, Some(archive.as_path())));
@@ -90,7 +90,7 @@ impl Checkup {
         Self { trackers, answers, began, began_ms, _asking: asking }
     }
 
-    /// Waits for the next answer and counts it; not longer than `patience`.
+    /// Waits at most `patience` for the next answer and counts it.
     pub async fn next(&mut self, patience: Duration) {
         let Ok(Some((number, answer))) = tokio::time::timeout(patience, self.answers.recv()).await else { return };
         let now = self.now_ms();
@@ -109,7 +109,7 @@ impl Checkup {
         &self.trackers
     }
 
-    /// What they say; `None` without checks.
+    /// Their results; `None` without checks.
     pub fn report(&self) -> Option<HealthReport> {
         HealthReport::new(&self.trackers)
     }

@@ -1,4 +1,4 @@
-//! What a load balancer's health check is answered.
+//! The answers to a load balancer's health checks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub async fn listen(
 ) -> Result<JoinHandle<()>, Failure> {
     let listener = health_listener::open(address).await;
     let listener = listener.with_context(|| format!("cannot answer health checks on {address} (health_listener)"))?;
-    // The port as the kernel gave it, where none is configured.
+    // The port may have been chosen by the kernel.
     log::info!("health checks are answered on {}", listener.local_addr()?);
     let first = answer(&setup_watch.now(), &state.borrow(), &health.borrow());
     let (send, answers) = watch::channel(first);
@@ -60,7 +60,7 @@ async fn keep_answer(
     }
 }
 
-/// The host may have traffic when every group on it serves and is healthy.
+/// The host may get traffic when every group on it serves and is healthy.
 fn answer(setup: &Setup, state: &State, health: &Health) -> Answer {
     let no = |text: String| Answer { healthy: false, text };
     if state.groups.values().all(|group| group.installed.is_none()) {

@@ -1,4 +1,4 @@
-//! The health of what is installed: asked all the time, and in deployments.
+//! The health of the installed revisions: checked all the time, and during deployments.
 
 mod checkup;
 mod listener;
@@ -20,12 +20,12 @@ pub use replacement::report_unhealthy;
 
 use crate::setup::Setup;
 
-/// How many checks what is installed has: those of its appspec and those of the configuration.
+/// The number of checks of the installed revision: those of its appspec and those of the configuration.
 pub fn check_count(setup: &Setup, key: &GroupKey, installed: Option<&Installed>) -> usize {
     installed.map_or(0, |installed| installed.health.len()) + setup.settings.health(key).len()
 }
 
-/// What the health checks of this host say at the moment. It is never persisted: who starts asks again.
+/// The current results of this host's health checks. Never persisted: after a start the checks run again.
 #[derive(Debug, Clone)]
 pub struct HealthWatch(Arc<watch::Sender<Health>>);
 
@@ -36,7 +36,7 @@ impl Default for HealthWatch {
 }
 
 impl HealthWatch {
-    /// Puts up a group's report, or takes it down.
+    /// Sets a group's report, or removes it.
     pub fn put(&self, key: &GroupKey, report: Option<HealthReport>) {
         self.0.send_if_modified(|health| {
             let id = key.id();
@@ -51,7 +51,7 @@ impl HealthWatch {
         });
     }
 
-    /// What is up, as it changes.
+    /// A receiver of the reports: their current values and all changes.
     pub fn watch(&self) -> watch::Receiver<Health> {
         self.0.subscribe()
     }

@@ -1,4 +1,4 @@
-//! Asks the checks of what is installed, for as long as no deployment has taken it out of service.
+//! Runs the checks of the installed revisions, unless a deployment has taken them out of service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::health::{Checkup, HealthWatch, Start};
 use crate::setup::{Setup, SetupWatch};
 use crate::tasks::kept;
 
-/// What is asked for one group; another one begins the asking anew.
+/// The checks of one group; when they change, the checkup starts anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Subject {
     key: GroupKey,
@@ -24,7 +24,7 @@ struct Subject {
     of_host: Vec<Check>,
 }
 
-/// Goes on until it is dropped.
+/// Runs until it is dropped.
 pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc<State>>, health_watch: HealthWatch) {
     let mut asked: BTreeMap<String, (Subject, JoinSet<()>)> = BTreeMap::new();
     let mut just_started = true;
@@ -32,7 +32,7 @@ pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc
         let (setup, now) = (setup_watch.now(), Arc::clone(&state.borrow_and_update()));
         let subjects: BTreeMap<String, Subject> =
             now.groups.values().filter_map(|group| Some((group.key.id(), subject(&setup, group)?))).collect();
-        // What ends here is aborted; its report goes with it, unless a deployment's own checks have put up theirs.
+        // A checkup that ends here is aborted and its report removed, unless a deployment's own checks have set theirs.
         asked.retain(|id, (subject, _)| {
             let stays = subjects.get(id) == Some(subject);
             if !stays {
@@ -42,7 +42,7 @@ pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc
         });
         for (id, subject) in subjects {
             let last = now.groups.get(&id).and_then(|group| group.finished.last());
-            // A deployment that this agent saw succeed was found healthy by these very checks.
+            // A deployment that succeeded while this agent ran was found healthy by these same checks.
             let proven = !just_started && last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
             asked.entry(id).or_insert_with(|| {
                 let start = if proven { Start::Healthy } else { Start::Unknown };
@@ -57,7 +57,7 @@ pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc
         just_started = false;
         let changed = tokio::select! {
             changed = state.changed() => changed,
-            // Other checks may be configured now.
+            // The configured checks may have changed.
             () = setup_watch.changed() => Ok(()),
         };
         if changed.is_err() {
@@ -66,7 +66,7 @@ pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc
     }
 }
 
-/// What is to be asked: nothing while a deployment has touched the host, whose own effects ask.
+/// The checks to run: none while a deployment has touched the host, since its own effects run them.
 fn subject(setup: &Setup, group: &Group) -> Option<Subject> {
     let installed = group.installed.as_ref()?;
     let busy = group.active.as_ref().is_some_and(|d| d.has_touched_the_host() || d.request.rolls_back.is_some());

@@ -20,10 +20,10 @@ use tokio::sync::watch;
 use crate::setup::{Setup, SetupWatch};
 use claim::ClaimOfGroup;
 
-/// Looks at the metadata service for each turn here.
+/// Polls of the metadata service per turn.
 const POLLS: u64 = 4;
 
-/// Goes on until it is dropped. Where it is not configured, nothing is asked and nothing wakes it but a reload.
+/// Runs until it is dropped. If it is not configured, it asks nothing and only a reload wakes it.
 pub async fn report_unhealthy(
     mut setup_watch: SetupWatch,
     state: watch::Receiver<Arc<State>>,
@@ -37,7 +37,7 @@ pub async fn report_unhealthy(
             let new = || ClaimOfGroup::new(key.clone(), channel, instance.clone());
             claims.entry((key.id(), channel.to_owned())).or_insert_with(new);
         }
-        // What is not configured any more is given back before it is forgotten.
+        // A claim that is no longer configured is released before it is forgotten.
         claims.retain(|_, claim| claim.may_be_own() || after_seconds(&setup, claim).is_some());
         let pause = pause(&setup);
         for claim in claims.values_mut() {
@@ -52,7 +52,7 @@ pub async fn report_unhealthy(
     }
 }
 
-/// The groups of which this host may be reported, with the channels in whose stores the claims are.
+/// The groups for which this host may be reported, with the channels whose stores hold the claims.
 fn followed(setup: &Setup) -> impl Iterator<Item = (&GroupKey, &str)> {
     let settings = setup.settings.auto_scaling.as_ref();
     let on = settings.is_some_and(|settings| settings.set_instance_health_after_seconds.is_some());

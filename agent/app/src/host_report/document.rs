@@ -1,4 +1,4 @@
-//! One document: what was written last, and when it is tried again.
+//! One document: its last written content, and the time of the next try.
 
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use crate::failure::Failure;
 use crate::setup::Setup;
 use crate::stores::{self, AnyStore};
 
-/// After failures that may pass.
+/// Waits after failures that may pass.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
-/// After a refusal somebody has to act: a role that gets its policy late is noticed, and a read-only one costs little.
+/// Waits after a refusal, which an administrator has to resolve: a late policy is noticed, and a read-only role costs
+/// little.
 const AFTER_REFUSALS: Backoff = Backoff { first_ms: 60_000, most_ms: 3_600_000 };
 
 /// The document of one group.
@@ -28,7 +29,7 @@ pub struct Document {
     pub key: GroupKey,
     channel: String,
     place: Option<String>,
-    /// What is in the store, as far as this process knows.
+    /// The document in the store, as far as this process knows.
     stored: Option<Stored>,
     not_before: Instant,
     failures: u32,
@@ -38,7 +39,7 @@ pub struct Document {
 #[derive(Debug)]
 struct Stored {
     user: String,
-    /// `None` while nothing was written that could be read.
+    /// `None` if the stored document is not a readable report.
     report: Option<HostReport>,
     /// `None` where there is no document yet.
     etag: Option<ETag>,
@@ -57,7 +58,7 @@ impl From<Failure> for Unwritten {
 }
 
 impl Document {
-    /// Nothing is known of it.
+    /// A document about which nothing is known.
     pub fn new(key: GroupKey, channel: &str) -> Self {
         Self {
             key,
@@ -70,14 +71,14 @@ impl Document {
         }
     }
 
-    /// In another store nothing is known of it.
+    /// Selects the store. In another store, nothing is known of the document.
     pub fn is_in(&mut self, channel: &str) {
         if self.channel != channel {
             *self = Self::new(self.key.clone(), channel);
         }
     }
 
-    /// As it is shown.
+    /// The status to show.
     pub fn status(&self) -> ReportStatus {
         let stored = self.stored.as_ref().and_then(|stored| stored.report.as_ref());
         ReportStatus {
@@ -88,7 +89,7 @@ impl Document {
         }
     }
 
-    /// Writes it if it is due; says when to look again.
+    /// Writes the document if it is due; returns when to look again.
     pub async fn keep_true(
         &mut self,
         setup: &Setup,
@@ -112,7 +113,7 @@ impl Document {
                 let wait = pauses.wait_ms(self.failures, clock::random());
                 self.not_before = Instant::now() + Duration::from_millis(wait);
                 identification.forget_user();
-                // What is there has to be looked at again: a write whose answer was lost may have happened.
+                // The stored document must be read again: a write whose answer was lost may have happened.
                 self.stored = None;
                 self.tell(unwritten.failure.one_line());
                 self.not_before
@@ -120,7 +121,7 @@ impl Document {
         }
     }
 
-    /// Once until it is written again.
+    /// Logs the problem once until a write succeeds.
     fn tell(&mut self, problem: String) {
         if self.problem.is_none() {
             log::warn!(
@@ -157,7 +158,7 @@ impl Document {
         let etag = put(&store, &key, &report, before.etag.as_ref()).await?;
         self.stored = Some(Stored { user: report.content.user.clone(), report: Some(report), etag: Some(etag) });
         self.not_before = Instant::now() + BETWEEN_WRITES;
-        // The day's time is drawn at the next look.
+        // The next look draws the time of the day.
         Ok(self.not_before)
     }
 }
@@ -166,7 +167,7 @@ async fn read(store: &AnyStore, key: &Key, user: &str) -> Result<Stored, Unwritt
     let user = user.to_owned();
     match store.get(key, None, HOST_REPORT_BYTES).await {
         Ok(GetOutcome::Found { bytes, etag }) => {
-            // One that cannot be read is replaced: nobody but this host writes it.
+            // An unreadable document is replaced: only this host writes it.
             Ok(Stored { user, report: serde_json::from_slice(&bytes).ok(), etag: Some(etag) })
         }
         Ok(GetOutcome::NotFound | GetOutcome::NotModified) => Ok(Stored { user, report: None, etag: None }),

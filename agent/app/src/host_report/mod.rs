@@ -1,5 +1,5 @@
-//! This host's report in the store of each group that it follows: one task, which nothing waits for. A store that takes no
-//! reports is told of once and shown; deployments go on.
+//! This host's report in the store of each group that it follows: one task, on which nothing waits. If a store takes no
+//! reports, the agent logs it once and shows it in the status; deployments go on.
 
 mod document;
 mod reporter_id;
@@ -21,17 +21,17 @@ use crate::setup::{Setup, SetupWatch};
 use document::Document;
 use reporter_id::Identification;
 
-/// Between two writes of one document: health that comes and goes must not become a stream of requests.
+/// Between two writes of one document: flapping health must not become a stream of requests.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
-/// The longest sleep; a clock that was set is noticed then.
+/// The longest sleep; the agent notices a changed clock then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
-/// How the writing of the documents goes. Not part of the state: it begins anew with the daemon.
+/// The status of the documents. Not part of the state: it starts empty with the daemon.
 #[derive(Debug, Clone, Default)]
 pub struct ReportStatuses(Arc<Mutex<BTreeMap<String, ReportStatus>>>);
 
 impl ReportStatuses {
-    /// All documents that are written.
+    /// The status of all documents.
     pub fn list(&self) -> Vec<ReportStatus> {
         self.locked(|health_watch| health_watch.values().cloned().collect())
     }
@@ -45,7 +45,7 @@ impl ReportStatuses {
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut BTreeMap<String, ReportStatus>) -> T) -> T {
-        // Each entry is right by itself, whatever became of the thread that wrote it.
+        // Each entry is valid by itself, even if the thread that wrote it panicked.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -86,13 +86,13 @@ pub async fn write_reports(
     }
 }
 
-/// The groups that are reported about, with their channels.
+/// The groups with reports, and their channels.
 fn followed(setup: &Setup) -> impl Iterator<Item = (&GroupSettings, &str)> {
     let reported = setup.settings.groups.iter().filter(|group| group.report);
     reported.filter_map(|group| Some((group, group.channel.as_deref()?)))
 }
 
-/// Milliseconds since 1970 as a time of the clock that timers have.
+/// Converts milliseconds since 1970 to the clock of timers.
 fn at(due_ms: u64) -> Instant {
     let wait = Duration::from_millis(due_ms.saturating_sub(clock::now_ms()));
     Instant::now() + wait.min(LONGEST_SLEEP)

@@ -1,4 +1,4 @@
-//! Who the host is, for its reports: asked once, and again when the way to AWS is another one.
+//! The identity of the host in its reports: asked once, and again when the AWS clients are replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,34 +15,34 @@ use crate::setup::Setup;
 use crate::shipping::ip_address;
 use crate::stores::{AnyStore, Stores};
 
-/// Between two questions to a metadata service that did not say the zone.
+/// Between two requests to a metadata service that did not give the zone.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(3600);
 
-/// What has been found out.
+/// The known parts of the identity.
 #[derive(Debug)]
 pub struct Identification {
     instance: InstanceId,
-    /// `aws:userid`, with the way to AWS by which it was asked for.
+    /// `aws:userid`, with the clients that asked for it.
     user: Option<(Arc<Stores>, String)>,
     zone: Option<String>,
     zone_asked: Option<Instant>,
 }
 
 impl Identification {
-    /// Of this host.
+    /// An identification of this host.
     pub fn new(instance: InstanceId) -> Self {
         Self { instance, user: None, zone: None, zone_asked: None }
     }
 
-    /// The role may have been replaced: it is asked for again.
+    /// Forgets the user, so that it is asked again: the role may have been replaced.
     pub fn forget_user(&mut self) {
         self.user = None;
     }
 
-    /// The host as a report in this store names it.
+    /// The host as its report in this store names it.
     ///
     /// # Errors
-    /// When a store in S3 is used and STS does not say who the credentials are.
+    /// When the store is in S3 and STS does not identify the credentials.
     pub async fn of(&mut self, setup: &Setup, store: &AnyStore) -> Result<Reporter, Failure> {
         let user = match store {
             AnyStore::Directory(_) => self.instance.as_str().to_owned(),
@@ -63,14 +63,14 @@ impl Identification {
         {
             return Ok(user.clone());
         }
-        // Made for this one question: an HTTP client that is kept is memory that an idle daemon does not need.
+        // Made for this one request: an HTTP client that is kept is memory that an idle daemon does not need.
         let sts = Sts::of_clients(&*setup.stores.clients()?).await?;
         let user = sts.user_id().await.context("the host's user id is not known")?;
         self.user = Some((Arc::clone(&setup.stores), user.clone()));
         Ok(user)
     }
 
-    /// A host off EC2 has none, and a metadata service that does not answer is asked again now and then.
+    /// The zone. A host off EC2 has none; a metadata service that does not answer is asked again now and then.
     async fn zone(&mut self, setup: &Setup) -> Option<String> {
         let rests = self.zone_asked.is_some_and(|at| at.elapsed() < BETWEEN_QUESTIONS);
         if self.zone.is_some() || rests {

@@ -1,4 +1,4 @@
-//! The way to the Auto Scaling group and to the instance metadata service.
+//! The clients of the Auto Scaling group and of the instance metadata service.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::failure::Failure;
 use crate::setup::Setup;
 use crate::stores::Stores;
 
-/// Both, for one configuration.
+/// Both clients, for one configuration.
 pub(super) struct Cloud {
-    /// `None` where it is switched off or cannot be asked.
+    /// `None` if it is switched off or cannot be used.
     pub imds: Option<Imds>,
     pub group: AutoScaling,
     stores: Arc<Stores>,
 }
 
-/// Whether the group can be obeyed as this configuration says.
+/// Checks that the agent can follow the group with this configuration.
 ///
 /// # Errors
-/// A usage failure for certificates or a proxy that cannot be used.
+/// A usage failure for invalid certificates or an invalid proxy.
 pub fn check(setup: &Setup) -> Result<(), Failure> {
     if setup.settings.auto_scaling.is_some() {
         setup.stores.clients()?;
@@ -30,7 +30,7 @@ pub fn check(setup: &Setup) -> Result<(), Failure> {
 
 impl Cloud {
     /// # Errors
-    /// As of [`check`].
+    /// As [`check`].
     pub async fn reach(setup: &Setup) -> Result<Self, Failure> {
         let group = AutoScaling::of_clients(&*setup.stores.clients()?).await;
         let variable = |name: &str| std::env::var(name).ok();
@@ -44,7 +44,7 @@ impl Cloud {
         Ok(Self { imds, group, stores: Arc::clone(&setup.stores) })
     }
 
-    /// Whether it is the way of this configuration.
+    /// Whether these clients belong to this configuration.
     pub fn is_of(&self, setup: &Setup) -> bool {
         Arc::ptr_eq(&self.stores, &setup.stores)
     }

@@ -1,4 +1,4 @@
-//! The hooks that wait: opened, kept alive, completed.
+//! The lifecycle hooks that wait: opened, kept alive, completed.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::LifecycleController;
 
 /// Between two tries of a completion (docs/protocols/auto-scaling.md#completion).
 const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
-/// For hooks that may not be looked up: what the shortest hook has, and the longest that any may take.
+/// For hooks that the agent may not look up: the shortest timeout of a hook, and the longest possible wait, in seconds.
 const UNKNOWN_TIMES: (u64, u64) = (30, 172_800);
 
 impl LifecycleController {
-    /// What is opened for a hook that waits: those of the group's hooks that the configuration names.
+    /// The hooks to open: the group's hooks that the configuration names.
     pub(super) async fn opening(
         &mut self,
         kind: ActionKind,
@@ -61,7 +61,7 @@ impl LifecycleController {
                 continue;
             }
             match cloud.group.heartbeat(group, &hook.name, self.instance.as_str()).await {
-                // Not there yet, or over: the next look says which.
+                // The action has not begun or is over: the next look shows which.
                 Ok(Answer::Taken | Answer::NoActiveAction) => {
                     self.beaten_ms.insert(hook.name.clone(), now_ms);
                 }
@@ -73,7 +73,7 @@ impl LifecycleController {
         }
     }
 
-    /// Completes what is open. The result is in the journal already, so that a restart says the same.
+    /// Completes the open hooks. The journal has the result already, so that a restart sends the same one.
     pub(super) async fn complete(&mut self, action: &Action) {
         let (Some(decided), Some(group)) = (&action.decided, &action.group) else { return };
         let Some(cloud) = self.cloud.clone() else { return };

@@ -1,4 +1,4 @@
-//! What is seen: IMDS each time, the group itself only while something goes on.
+//! The view of the host: the metadata service at each look, the group only while an action is in progress.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{BETWEEN_QUESTIONS, LifecycleController};
 
-/// Between questions to a metadata service that does not answer.
+/// Between requests to a metadata service that does not answer.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
 
 impl LifecycleController {
@@ -22,7 +22,8 @@ impl LifecycleController {
         let mut look = Look { now_ms, target, current: None, group, notices, rebalance };
         let journal = self.journal();
         let needed = needs_description(&journal, look.target.as_ref(), self.last.as_ref());
-        // On its way the host asks at each look; where nothing is clear it could go on for ever, and a fleet with it.
+        // During a transition the host asks at each look. In an unclear state this could last forever, and on a whole
+        // fleet.
         let on_its_way = look.target.as_ref().is_some_and(|target| !matches!(target, TargetLifecycleState::Unknown(_)));
         let rested = self.asked.is_none_or(|at| at.elapsed() >= BETWEEN_QUESTIONS);
         if needed && (journal.action.is_some() || on_its_way || rested) {
@@ -42,7 +43,7 @@ impl LifecycleController {
                 word.map(|word| TargetLifecycleState::read(&word))
             }
             Err(fault) => {
-                // Switched off, or out of reach in a container: it is not asked for ever at full speed.
+                // Switched off, or out of reach in a container: the agent slows down.
                 self.imds_failures = self.imds_failures.saturating_add(1);
                 let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
                 self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
@@ -54,7 +55,7 @@ impl LifecycleController {
     }
 
     async fn notices(&mut self) -> Option<Vec<Notice>> {
-        // A service that does not answer was told of by the question before this one.
+        // The previous request has reported a service that does not answer.
         let cloud = self.cloud.clone().filter(|_| self.imds_rests_until.is_none())?;
         self.announced.ask(cloud.imds.as_ref()?).await
     }

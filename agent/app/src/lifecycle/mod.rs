@@ -33,12 +33,12 @@ use cloud::Cloud;
 use notices::Announced;
 use prefetch::Prefetch;
 
-/// Changes of the journal that one look may lead to.
+/// The most journal changes of one look.
 const MOST_CHANGES: usize = 16;
-/// A group that nothing is known of costs one question in so many seconds.
+/// The time between two questions about a group of which nothing is known.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(15);
 
-/// The last problem that was told: each is told once in a row.
+/// The last logged problem: a repeated problem is logged once.
 #[derive(Debug, Default)]
 struct LogOnce(Option<String>);
 
@@ -50,13 +50,13 @@ impl LogOnce {
         self.0 = Some(problem.to_owned());
     }
 
-    /// It is over.
+    /// The problem is over.
     fn forget(&mut self) {
         self.0 = None;
     }
 }
 
-/// What obeys. Everything that must survive is in the engine's journal.
+/// The task that follows the group. Everything that must survive is in the engine's journal.
 pub struct LifecycleController {
     setup_watch: SetupWatch,
     handle: Handle,
@@ -64,13 +64,13 @@ pub struct LifecycleController {
     instance: InstanceId,
     shipping: Option<ShippingHandle>,
     cloud: Option<Arc<Cloud>>,
-    /// The last answer of the group, and the target that it was asked for.
+    /// The group's last answer, and the target state for which it was asked.
     last: Option<(Option<TargetLifecycleState>, LifecycleState)>,
     asked: Option<Instant>,
     announced: Announced,
     clocks: Option<Clocks>,
     prefetch: Option<Prefetch>,
-    /// By hook, when it was kept alive last.
+    /// The last heartbeat of each hook.
     beaten_ms: BTreeMap<String, u64>,
     completions: u32,
     complete_after: Option<Instant>,
@@ -81,7 +81,7 @@ pub struct LifecycleController {
 }
 
 impl LifecycleController {
-    /// Nothing is asked yet. `shipping`: the logs that are shipped before a hook is completed.
+    /// A controller that has asked nothing yet. `shipping`: the logs that are shipped before a hook is completed.
     pub fn new(
         setup_watch: SetupWatch,
         handle: Handle,
@@ -111,7 +111,7 @@ impl LifecycleController {
         }
     }
 
-    /// Obeys until it is dropped, whenever the configuration asks for it.
+    /// Follows the group until it is dropped, while the configuration asks for it.
     pub async fn run(mut self) {
         loop {
             match self.setup_watch.now().settings.auto_scaling.clone() {
@@ -131,8 +131,8 @@ impl LifecycleController {
         }
     }
 
-    /// One look and what follows from it. The first one comes before anything is deployed: a host in the warm pool must
-    /// not start anything.
+    /// Takes one look and acts on it. The first look comes before any deployment: a host in the warm pool must not
+    /// start anything.
     pub async fn first_turn(&mut self) {
         match self.setup_watch.now().settings.auto_scaling.clone() {
             Some(settings) => self.turn(&settings).await,
@@ -140,7 +140,8 @@ impl LifecycleController {
         }
     }
 
-    /// What a group wanted once holds nobody back when it is not obeyed any more.
+    /// Clears the lifecycle journal: when the group is no longer followed, its old wishes must not hold back
+    /// deployments.
     async fn forget(&mut self) {
         (self.cloud, self.last, self.prefetch) = (None, None, None);
         let journal = self.journal();
@@ -198,7 +199,7 @@ impl LifecycleController {
         self.handle.state().borrow().lifecycle.clone()
     }
 
-    /// Persists a change. False when the agent is stopping: nothing more is done then.
+    /// Persists a change. Returns false when the agent is stopping: the caller then does nothing more.
     async fn change(&mut self, change: Change) -> bool {
         match &change {
             Change::Open(opening) => {
@@ -219,7 +220,7 @@ impl LifecycleController {
         self.handle.ask(Event::Lifecycle(change)).await.is_ok()
     }
 
-    /// Knows how the group is reached; the way of another configuration is not that of this one. False when there is none.
+    /// Makes the clients if the configuration has changed. Returns false when there are none.
     async fn reach(&mut self) -> bool {
         let setup = self.setup_watch.now();
         if self.cloud.as_ref().is_some_and(|cloud| cloud.is_of(&setup)) {
@@ -232,7 +233,7 @@ impl LifecycleController {
         self.cloud.is_some()
     }
 
-    /// A host that was hibernated knows nothing any more of where it is; a clock that was set moves what was reckoned by it.
+    /// After hibernation the host asks again where it is; after a clock was set, times in the journal move with it.
     async fn read_clocks(&mut self) {
         let now = clock::clocks();
         let passage = now.zip(self.clocks).map(|(now, before)| now.since(before)).unwrap_or_default();
@@ -250,7 +251,8 @@ impl LifecycleController {
         }
     }
 
-    /// What was written is not lost with the instance; and a service that is away holds nothing up for long.
+    /// Ships the logs, so that they are not lost with the instance; a service that is away delays the hook only
+    /// briefly.
     async fn ship_logs(&self, action: &Action, decided: &Decided) {
         if let Some(shipping) = self.shipping.as_ref().filter(|_| wants_flush(action, decided)) {
             shipping.flush(Duration::from_millis(flush_ms(action, clock::now_ms()))).await;

@@ -1,34 +1,34 @@
-//! What EC2 announces: the spot notice at each look, the others, which come long before, rarely.
+//! EC2's notices: the spot notice at each look; the others rarely, because they come long before.
 
 use hostler_aws::imds::Imds;
 use hostler_core::lifecycle::{Notice, notices};
 use hostler_host::clock;
 
-/// Looks between two questions for recommendations and scheduled events.
+/// Looks between two requests for recommendations and scheduled events.
 const RARELY: u32 = 12;
 
 const SPOT: &str = "meta-data/spot/instance-action";
 const REBALANCE: &str = "meta-data/events/recommendations/rebalance";
 const SCHEDULED: &str = "meta-data/events/maintenance/scheduled";
 
-/// What is known, and how long it may be believed.
+/// The known notices, and how long they are valid.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
-    /// What is asked for rarely; `None` until it was answered.
+    /// The rarely requested notices; `None` until the service answered.
     rare: Option<Vec<Notice>>,
     looks: u32,
     problem_log: bool,
 }
 
 impl Announced {
-    /// What EC2 announces now; `None` when the service did not say.
+    /// The current notices; `None` when the service did not answer.
     pub async fn ask(&mut self, imds: &Imds) -> Option<Vec<Notice>> {
         let spot = imds.get(SPOT).await.ok()?;
         let spot = self.read(SPOT, spot.as_deref().map(notices::interruption).transpose());
         if self.looks == 0 {
             self.rare = self.ask_rare(imds).await.or_else(|| self.rare.take());
         }
-        // One that did not answer is asked again at the next look.
+        // After a failed request the next look asks again.
         self.looks = if self.rare.is_some() { (self.looks + 1) % RARELY } else { 0 };
         match (spot, &self.rare) {
             (None, None) => None,
@@ -43,7 +43,7 @@ impl Announced {
         Some(rebalance.into_iter().chain(scheduled.into_iter().flatten()).collect())
     }
 
-    /// An answer that is none announces nothing; it is told once.
+    /// Reads an answer. An invalid answer announces nothing; it is logged once.
     fn read<T>(&mut self, path: &str, answer: Result<Option<T>, String>) -> Option<T> {
         answer.unwrap_or_else(|problem| {
             if !std::mem::replace(&mut self.problem_log, true) {
@@ -54,7 +54,7 @@ impl Announced {
     }
 }
 
-/// Says what is new.
+/// Logs the new notices.
 pub(super) fn tell(before: &[Notice], now: &[Notice]) {
     for notice in now.iter().filter(|notice| !before.contains(notice)) {
         let at = notice.at_ms.map_or_else(|| "at an unknown time".to_owned(), clock::local_time);

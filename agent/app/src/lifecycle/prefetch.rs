@@ -1,5 +1,5 @@
-//! On the way into the warm pool: what the channels' releases name is brought here and checked, so that the way out of it is
-//! short. A pool that cannot be filled is worse than a host that fetches late: whatever happens, the hook is continued.
+//! On the way into the warm pool: fetches and checks the bundles that the channels' releases name, so that leaving the
+//! pool is quick. A pool that cannot fill is worse than a host that fetches late, so the hook is always continued.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::setup::Setup;
 use crate::sources::channel::{self, LookForKeys, PollError, PollResult};
 use crate::work::stage::{NotStaged, stage};
 
-/// After a store that did not answer.
+/// Waits after a store that did not answer.
 const BETWEEN_ATTEMPTS: Backoff = Backoff { first_ms: 2000, most_ms: 60_000 };
 
-/// What is brought for one action. Dropping it ends it.
+/// The fetch for one action. Dropping it ends it.
 pub(super) struct Prefetch {
     entry: u64,
     task: JoinHandle<String>,
@@ -35,7 +35,7 @@ impl Drop for Prefetch {
 }
 
 impl LifecycleController {
-    /// Pushes on; once it has ended or its time is over, what came of it in words.
+    /// Advances the fetch; returns a text with the result once it has ended or its time is over.
     pub(super) async fn prefetched(&mut self, action: &Action) -> Option<String> {
         let known = self.prefetch.take().filter(|prefetch| prefetch.entry == action.entry);
         let mut prefetch = known.unwrap_or_else(|| {
@@ -63,7 +63,7 @@ async fn bring_all(setup: Arc<Setup>, handle: Handle) -> String {
     if words.is_empty() { "no channel is configured".to_owned() } else { words.join(", ") }
 }
 
-/// Brings one group's release; what became of it in words.
+/// Fetches one group's release; returns the result as text.
 async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, handle: &Handle) -> String {
     let mut failures = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The work of an action, pushed on at each look. How far it is shows in the engine's state and nowhere else.
+//! The work of an action, advanced at each look. Only the engine's state records the progress.
 
 use hostler_core::config::settings::{AutoScalingSettings, GroupSettings};
 use hostler_core::health::Colour;
@@ -16,7 +16,7 @@ use crate::health::check_count;
 use crate::sources::channel::{self, LookForKeys, PollResult};
 
 impl LifecycleController {
-    /// Pushes on; the result once there is one.
+    /// Advances the work; returns the result once there is one.
     pub(super) async fn work(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
         match action.kind {
             ActionKind::Launch => self.launch(action, settings).await,
@@ -40,7 +40,7 @@ impl LifecycleController {
             Stopping::Begin(groups) => {
                 let setup = self.setup_watch.now();
                 for key in groups {
-                    // The other scripts run whatever one of them did: there is no second time.
+                    // All other scripts run even if one fails: there is no second chance.
                     let policy = Policy { ignore_application_stop_failures: true, ..setup.settings.policy(&key) };
                     let id = clock::fresh_deployment_id().ok()?;
                     let event = Event::Stop { id, key: key.clone(), policy: Box::new(policy) };
@@ -53,7 +53,7 @@ impl LifecycleController {
         }
     }
 
-    /// The scripts of the machine event Shutdown, once the applications have stopped.
+    /// Runs the scripts of the machine event Shutdown, once the applications have stopped.
     async fn shut_down(&self, action: &Action, decided: Decided, abandon_failed: bool) -> Option<Decided> {
         let change = machine_events::Change::ShutDown(action.entry, action.deadline_ms);
         if self.handle.state().borrow().machine_events.shut_down != Some(action.entry) {
@@ -104,7 +104,7 @@ impl LifecycleController {
         }
     }
 
-    /// Whether what is installed is healthy, as far as there are checks.
+    /// Whether the installed revision is healthy, as far as it has checks.
     fn healthy(&self, setup: &Setup, known: Option<&Group>) -> Launched {
         let Some(installed) = known.and_then(|known| known.installed.as_ref().map(|i| (&known.key, i))) else {
             return Launched::Good;

@@ -1,4 +1,4 @@
-//! The CodeDeploy agent's own log, in its place and its form, for whoever reads or ships it
+//! The CodeDeploy agent's own log, at its path and in its format, for users and tools that read or ship it
 //! (docs/protocols/codedeploy.md#processes): a file a day, seven older ones.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use jiff::Zoned;
 use jiff::civil::Date;
 use log::Level;
 
-/// Older files that are kept.
+/// The number of older files that are kept.
 const KEPT: usize = 7;
 
 /// A program's log below `log_dir`.
@@ -22,7 +22,8 @@ pub struct AgentsLog {
 }
 
 impl AgentsLog {
-    /// Opens the log of a program; what the CodeDeploy agent wrote before stays in it, or beside it from another day.
+    /// Opens the log of a program. The CodeDeploy agent's earlier lines stay in it, or in a file beside it if they are
+    /// of another day.
     pub fn open(directory: &Path, program: &str, now: &Zoned) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let path = directory.join(format!("{program}.log"));
@@ -32,9 +33,9 @@ impl AgentsLog {
         Ok(log)
     }
 
-    /// Writes a record. What cannot be written is not: records must not fail what they are about.
+    /// Writes a record. A failed write is dropped: logging must not fail the work.
     pub fn write(&mut self, level: Level, text: &str, now: &Zoned) {
-        // A day that cannot begin goes on in the old file.
+        // If the new file cannot be made, the old one is continued.
         let _ = self.begin_another_day(now);
         let line = line(&self.program, level, text, now);
         let _ = self.file.write_all(line.as_bytes());
@@ -46,7 +47,7 @@ impl AgentsLog {
         }
         let path = self.directory.join(format!("{}.log", self.program));
         let older = self.directory.join(format!("{}.{}.log", self.program, self.day.strftime("%Y%m%d")));
-        // Another process of this program may have begun the day before.
+        // Another process of this program may have changed the day already.
         if older.symlink_metadata().is_err() {
             fs::rename(&path, older)?;
         }
@@ -124,7 +125,7 @@ mod tests {
         expected.extend(["codedeploy-agent.log".to_owned(), "codedeploy-agent.own.log".to_owned()]);
         assert_eq!(names, expected);
         drop(log);
-        // A log of a day before is put aside at the start.
+        // The start puts aside the log of an earlier day.
         let later = at("2030-01-01T00:00:00+00:00[UTC]");
         AgentsLog::open(directory.path(), "codedeploy-agent", &later).unwrap();
         assert_eq!(fs::read_to_string(&old).unwrap(), "");

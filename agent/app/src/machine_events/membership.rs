@@ -1,4 +1,4 @@
-//! Who the members of this host's group are: by the Auto Scaling group, or by what hosts say in the channels' stores.
+//! The members of this host's group: from the Auto Scaling group, or from the hosts' reports in the channels' stores.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::failure::Failure;
 use crate::setup::{Setup, SetupWatch};
 use crate::stores::{self, AnyStore};
 
-/// Documents of one group that are read. Prevents: a store full of other things in this host's memory.
+/// The most documents of one group that are read. Prevents: a store full of other things in this host's memory.
 const MOST_DOCUMENTS: usize = 1000;
 
-/// After failures in a row.
+/// Waits after failures in a row.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
 
-/// A document as it was read last.
+/// A document as last read.
 struct Read {
     etag: ETag,
-    /// `None` of one that cannot be understood.
+    /// `None` if the document cannot be understood.
     report: Option<HostReport>,
     at: Instant,
 }
 
-/// Tells the engine of the members, while there are scripts of Configure, until it is dropped.
+/// Tells the engine about the members, while there are scripts of Configure, until it is dropped.
 pub async fn watch_members(mut setup_watch: SetupWatch, handle: Handle, instance: InstanceId) {
     let mut state = handle.state();
     let mut documents = BTreeMap::new();
@@ -67,8 +67,8 @@ pub async fn watch_members(mut setup_watch: SetupWatch, handle: Handle, instance
     }
 }
 
-/// How many members there are; `None` while this host is none itself: before it is in service, or before its own document is
-/// written.
+/// The number of members; `None` while this host is not a member: before it is in service, or before its own document
+/// is written.
 async fn look_and_tell(
     setup: &Setup,
     handle: &Handle,
@@ -83,7 +83,7 @@ async fn look_and_tell(
     Ok(Some(members.members.len()))
 }
 
-/// The document is there before the journal names it.
+/// Writes the document before the journal names it.
 async fn tell(setup: &Setup, handle: &Handle, members: &Membership) -> Result<(), Failure> {
     let (bytes, digest) = members.to_bytes()?;
     if handle.state().borrow().machine_events.members == Some(digest) {
@@ -92,7 +92,7 @@ async fn tell(setup: &Setup, handle: &Handle, members: &Membership) -> Result<()
     let path = setup.layout.members(&digest);
     atomic::create_directories(&setup.layout.machine_events(), 0o750)?;
     atomic::replace(&path, &bytes, 0o644)?;
-    // An engine that is gone is told by the next start.
+    // If the engine has ended, the next start tells it.
     let _ = handle.ask(Event::Machine(Change::Members(digest))).await;
     Ok(())
 }
@@ -130,7 +130,7 @@ fn member(report: &HostReport) -> Option<Member> {
     report.as_member().ok().filter(|_| report.is_member(clock::now_ms()))
 }
 
-/// Reads a document, or keeps what was read of it not long ago; `None` when it is gone.
+/// Reads a document, or returns a recent copy; `None` when it no longer exists.
 async fn read(
     store: &AnyStore,
     group: &GroupKey,
@@ -154,7 +154,7 @@ async fn read(
     })
 }
 
-/// Once for each content of a document: it is read again only when it has changed.
+/// Logged once for each content of a document: it is read again only when it has changed.
 fn left_out(whose: &str, problem: &str) {
     log::warn!(hostler_event = "member-left-out"; "{whose} is left out of the members: {problem}");
 }
@@ -163,7 +163,7 @@ async fn of_auto_scaling(setup: &Setup, instance: &InstanceId) -> Result<Members
     let clients = setup.stores.clients()?;
     let service = AutoScaling::of_clients(&clients).await;
     let own = service.describe(instance.as_str()).await.context("which group this instance is in")?;
-    // Outside of a group a host has no fellows.
+    // Outside of a group, a host has no fellow members.
     let Some(own) = own else { return Ok(Membership::new(Vec::new())) };
     let found = service.in_service(&own.group).await.context("who is in the Auto Scaling group")?;
     let member = |(instance, zone): (String, String)| {

@@ -1,5 +1,5 @@
-//! Runs what the engine's journal of machine events says, one script at a time. Each has a run directory of its own, so that
-//! whoever takes over after a crash finds the script where it is, and runs none twice.
+//! Runs the scripts of the machine events in the engine's journal, one at a time. Each has its own run directory, so
+//! that the next agent after a crash finds the script there and runs none twice.
 
 mod membership;
 
@@ -26,23 +26,23 @@ use crate::work::hook::locale_of_scripts;
 
 pub use membership::watch_members;
 
-/// Directories of ended runs that stay, for whoever wants to know what their scripts said.
+/// The number of ended runs whose directories are kept, so that a user can read the scripts' output.
 const KEPT_RUNS: u64 = 20;
 
-/// What runs the scripts.
+/// Runs the scripts.
 #[derive(Debug, Clone)]
 pub struct Runner {
     setup_watch: SetupWatch,
     handle: Handle,
     instance: InstanceId,
     launcher: Launcher,
-    /// This program, which is started again as each script's supervisor.
+    /// This program, which also runs as each script's supervisor.
     program: PathBuf,
 }
 
 /// The events that have scripts now.
 pub fn present(setup: &Setup) -> BTreeSet<MachineEvent> {
-    // What must not be run is there: it is refused by name when its time has come.
+    // A script that must not run counts as present: its turn reports its name.
     let has = |event: &MachineEvent| {
         machine_scripts::list(&setup.layout.machine_scripts(*event)).map_or(true, |names| !names.is_empty())
     };
@@ -54,13 +54,13 @@ pub async fn set_up(setup: &Setup, handle: &Handle) {
     warn_of_unknown(setup);
     let is_new = !handle.state().borrow().machine_events.set_up;
     if is_new && present(setup).contains(&MachineEvent::Setup) {
-        // An engine that is gone is asked by the next start.
+        // If the engine has ended, the next start asks it.
         let _ = handle.ask(Event::Machine(Change::SetUp)).await;
     }
 }
 
 impl Runner {
-    /// With the means by which hooks are run.
+    /// A runner that starts scripts by the same means as hooks.
     pub fn new(
         setup_watch: SetupWatch,
         handle: Handle,
@@ -71,7 +71,7 @@ impl Runner {
         Self { setup_watch, handle, instance, launcher, program }
     }
 
-    /// Runs what there is to run, until it is dropped. Scripts that are running go on then.
+    /// Runs the scripts that are due, until it is dropped. Running scripts then go on.
     pub async fn attend(mut self) {
         let mut state = self.handle.state();
         let mut deploying = BTreeSet::new();
@@ -79,7 +79,7 @@ impl Runner {
             let now = Arc::clone(&state.borrow_and_update());
             let active: BTreeSet<DeploymentId> = now.all_active().map(|(_, d)| d.id.clone()).collect();
             if !active.is_subset(&deploying) {
-                // Before it can end: scripts may have come with an image, a package, or an administrator.
+                // Checked before the run can end: scripts may have come with an image, a package, or an administrator.
                 self.note_present(&now).await;
             }
             deploying = active;
@@ -111,7 +111,7 @@ impl Runner {
         }
     }
 
-    /// One step of a run. False when the agent is stopping.
+    /// Advances a run by one step. Returns false when the agent is stopping.
     async fn push_on(&self, run: &Run) -> bool {
         let setup = self.setup_watch.now();
         let change = match run.script() {
@@ -138,7 +138,7 @@ impl Runner {
         going_on
     }
 
-    /// Waits for a script. One that is in the way of the instance's end is ended.
+    /// Waits for a script. Ends it if it delays the end of the instance.
     async fn run(&self, directory: &Path, run: &HookRun) -> HookResult {
         let mut state = self.handle.state();
         let mut hurried = false;
@@ -146,7 +146,7 @@ impl Runner {
         tokio::pin!(script);
         loop {
             tokio::select! {
-                // First: it makes the directory in which it is cancelled.
+                // Polled first: it makes the directory that cancels the script.
                 biased;
                 result = &mut script => return result,
                 Ok(_) = state.wait_for(|state| state.machine_events.is_hurried()), if !hurried => {
@@ -201,7 +201,7 @@ impl Runner {
         }
     }
 
-    /// Says how a run ended, once it has, and takes away what old ones left.
+    /// Logs how a run ended, and removes the remains of old ones.
     fn tell_end(&self, setup: &Setup, run: &Run) {
         let state = Arc::clone(&self.handle.state().borrow());
         let Some(ended) = state.machine_events.last.get(&run.event).filter(|ended| ended.number == run.number) else {
@@ -218,14 +218,14 @@ impl Runner {
         forget_old(setup, &state);
     }
 
-    /// Persists a change. False when the agent is stopping.
+    /// Persists a change. Returns false when the agent is stopping.
     async fn change(&self, change: Change) -> bool {
         self.handle.ask(Event::Machine(change)).await.is_ok()
     }
 }
 
-/// The run's scripts, and nothing in the place of their outcomes: what is there before the run has begun is of another
-/// instance's disk, or of a ledger that is gone.
+/// The run's scripts. Removes older outcomes: files from before the run belong to another instance's disk, or to a lost
+/// ledger.
 fn begin(setup: &Setup, run: &Run) -> anyhow::Result<Vec<String>> {
     let directory = setup.layout.machine_run(run.event, run.number);
     if directory.exists() {
@@ -234,7 +234,7 @@ fn begin(setup: &Setup, run: &Run) -> anyhow::Result<Vec<String>> {
     Ok(machine_scripts::list(&setup.layout.machine_scripts(run.event))?)
 }
 
-/// Names directories beside those of the events: nothing in them is ever run.
+/// Warns of directories beside those of the events: the agent never runs their files.
 fn warn_of_unknown(setup: &Setup) {
     let names = MachineEvent::ALL.map(MachineEvent::name);
     let directory = setup.layout.machine_scripts(MachineEvent::Setup);
@@ -255,8 +255,8 @@ fn could_not_start(message: String) -> HookResult {
     HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
 }
 
-/// Takes away directories of runs that ended long ago, and members that nothing needs any more. What stays behind is tried
-/// again after the next run.
+/// Removes directories of runs that ended long ago, and documents of members that are no longer needed. After a failure
+/// the next run tries again.
 fn forget_old(setup: &Setup, state: &State) {
     let events = &state.machine_events;
     let before = events.entries.saturating_sub(KEPT_RUNS);

@@ -1,4 +1,4 @@
-//! One request each, what became of it, and when it is tried again.
+//! One request each, its result, and the time of the next try.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,16 +21,16 @@ use crate::log_output::operator_event;
 /// Waits after failures.
 const BACKOFF: Backoff = Backoff { first_ms: 400, most_ms: 60_000 };
 
-/// Waits after a refusal that only somebody else can end: permissions, credentials.
+/// Waits after a refusal that only an administrator can resolve: permissions, credentials.
 const DENIED: Backoff = Backoff { first_ms: 15_000, most_ms: 60_000 };
 
 /// How a request ended.
 pub enum Sent {
     /// The service has taken the batch.
     Accepted { rejected: Rejected, events: usize, retention_of: Option<(String, u32)> },
-    /// Something in it is not taken.
+    /// The service refuses a part of it.
     Refused(Fault),
-    /// It is to be sent again.
+    /// To be sent again.
     Failed(Fault),
 }
 
@@ -41,7 +41,7 @@ pub struct Wait {
     until: Instant,
 }
 
-/// Sends a batch; makes its group and stream if they do not exist.
+/// Sends a batch; makes its log group and stream if they do not exist.
 pub async fn send(service: &CloudWatchLogs, outgoing: Outgoing) -> Sent {
     let Outgoing { name, body, is_gzip, events, .. } = outgoing;
     let body = Bytes::from(body);
@@ -66,14 +66,14 @@ fn retention(group: &str, wish: &GroupWish, is_new: bool) -> Option<(String, u32
     is_new.then_some(wish.retention_in_days).flatten().map(|days| (group.to_owned(), days))
 }
 
-/// What is known about the requests.
+/// The state of the requests.
 pub struct Delivery {
     service: CloudWatchLogs,
     waits: Waits,
     totals: Totals,
-    /// Said once until something works again. Prevents: a log about failing logs that fills the disk.
+    /// Logged once until a request succeeds again. Prevents: a log about failing logs that fills the disk.
     is_failing: bool,
-    /// Streams whose events were rejected, said once.
+    /// Streams whose events were rejected; each is logged once.
     rejecting: BTreeSet<Ticket>,
 }
 
@@ -88,7 +88,7 @@ impl Delivery {
         }
     }
 
-    /// Goes another way from now on, without the waits of the one before.
+    /// Uses another client from now on, without the waits of the previous one.
     pub fn use_service(&mut self, service: CloudWatchLogs) {
         self.service = service;
         self.waits.clear();
@@ -102,19 +102,19 @@ impl Delivery {
         self.totals
     }
 
-    /// Streams that are not tried yet.
+    /// Streams that still wait.
     pub fn held(&self) -> BTreeSet<Ticket> {
         let now = Instant::now();
         self.waits.iter().filter(|(_, wait)| wait.until > now).map(|(ticket, _)| ticket.clone()).collect()
     }
 
-    /// When the next of them is tried.
+    /// The time of the next try.
     pub fn next_try(&self) -> Option<Instant> {
         let now = Instant::now();
         self.waits.values().map(|wait| wait.until).filter(|until| *until > now).min()
     }
 
-    /// Tries all of them now: the end is near.
+    /// Clears all waits: the end is near.
     pub fn forget_waits(&mut self) {
         self.waits.clear();
     }
@@ -123,7 +123,7 @@ impl Delivery {
         self.totals.repeated_batches += u64::from(outgoing.is_again);
     }
 
-    /// Takes note of how a request ended.
+    /// Records how a request ended.
     pub fn ended(&mut self, tail: &mut Tail, ticket: &Ticket, sent: Sent) {
         match sent {
             Sent::Accepted { rejected, events, retention_of } => {
@@ -179,7 +179,7 @@ impl Delivery {
     }
 }
 
-/// Sets a new group's retention, with patience: five calls a second in an account are allowed.
+/// Sets a new group's retention, slowly: an account may make five calls a second.
 fn set_retention(service: CloudWatchLogs, group: String, days: u32) {
     tokio::spawn(async move {
         for failures in 1..=20 {
@@ -194,7 +194,7 @@ fn set_retention(service: CloudWatchLogs, group: String, days: u32) {
     });
 }
 
-/// Without randomness all hosts wait alike, which is worse than failing only here.
+/// Without randomness all hosts would wait alike, which is worse than a failure here.
 fn random() -> u64 {
     clock::random_bytes::<8>().map_or(0, u64::from_le_bytes)
 }

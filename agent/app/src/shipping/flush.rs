@@ -1,11 +1,11 @@
-//! Those who wait until what was there when they asked is shipped, while the shipping goes on.
+//! Callers who wait until the lines present at their request are shipped, while the shipping goes on.
 
 use hostler_host::clock;
 use hostler_host::log_follow::{Mark, Tail};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// All of them.
+/// All waiting callers.
 #[derive(Debug, Default)]
 pub struct Flushes(Vec<Flush>);
 
@@ -17,17 +17,18 @@ struct Flush {
 }
 
 impl Flushes {
-    /// One more waits, for what is there now.
+    /// Adds a caller that waits for the lines present now.
     pub fn begin(&mut self, tail: &mut Tail, deadline: Instant, done: oneshot::Sender<()>) {
         self.0.push(Flush { mark: tail.mark(clock::now_ms()), deadline, done });
     }
 
-    /// Until when somebody waits at most; `None` when nobody does.
+    /// The earliest deadline of the waiting callers; `None` without any.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.0.iter().map(|flush| flush.deadline).min()
     }
 
-    /// Tells those whose lines are shipped and those whose time is over. True when nobody waits any more since then.
+    /// Answers the callers whose lines are shipped or whose time is over. Returns true when this leaves no waiting
+    /// caller.
     pub fn answer(&mut self, tail: &Tail) -> bool {
         if self.0.is_empty() {
             return false;
@@ -40,7 +41,7 @@ impl Flushes {
             if now >= flush.deadline {
                 log::warn!("not all logs were shipped in time; what is left is shipped as far as there is time");
             }
-            // Nobody waits any more, perhaps.
+            // The caller may be gone.
             let _ = flush.done.send(());
         }
         self.0 = waiting;

@@ -1,5 +1,5 @@
-//! Metrics in the embedded metric format, written to a file that is shipped as every other one. They are for graphs and
-//! alarms: what happens while no daemon runs is not in them.
+//! Metrics in the embedded metric format, written to a file that is shipped like every other. They are for graphs and
+//! alarms: events without a running daemon are not in them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::engine::Handle;
 use crate::log_output::RecordFile;
 use crate::setup::{Setup, SetupWatch};
 
-/// An alarm that has no data for longer does not know what to say.
+/// An alarm without data for longer than this has no state.
 const BETWEEN_HEALTH: Duration = Duration::from_secs(60);
 
-/// Writes a line for each deployment that ends, and for each group's health when its colour changes and every minute, as long
-/// as the configuration wants them, until it is dropped.
+/// Writes a line for each deployment that ends, and for each group's health when its colour changes and every minute,
+/// while the configuration asks for them, until it is dropped.
 pub async fn write_metrics(
     mut setup_watch: SetupWatch,
     instance: InstanceId,
@@ -78,12 +78,12 @@ fn write(file: &mut Option<RecordFile>, setup: &Setup, lines: &[String]) {
     }
     let Some(file) = file else { return };
     for line in lines {
-        // A full disk loses a point of a graph.
+        // On a full disk a point of a graph is lost.
         let _ = file.write(&format!("{line}\n"));
     }
 }
 
-/// The groups whose colour is another one than when this was asked last.
+/// The groups whose colour has changed since the last call.
 fn of_other_colour(colours: &mut BTreeMap<String, Colour>, now: &Health) -> Health {
     let is_other = |(id, report): &(&String, &HealthReport)| colours.get(*id) != Some(&report.colour);
     let changed = now.iter().filter(is_other).map(|(id, report)| (id.clone(), report.clone())).collect();

@@ -1,7 +1,7 @@
-//! Shipping logs to CloudWatch Logs: one task, which owns what is followed, and a few requests at a time.
+//! Ships logs to CloudWatch Logs: one task, which owns the followed sources and a few requests at a time.
 //!
-//! Looking at files goes on whatever becomes of the requests. A stream that has to wait keeps no request, no body and no
-//! memory: its batch is built again when its time has come.
+//! The task reads the files whatever happens to the requests. A stream that has to wait keeps no request, no body and
+//! no memory: its batch is built again when its time has come.
 
 mod delivery;
 mod flush;
@@ -36,10 +36,10 @@ use crate::tasks::{Restarts, caught};
 use delivery::{Delivery, Sent};
 use flush::Flushes;
 
-/// Time between two looks however much the kernel tells.
+/// The least time between two looks, however often the kernel reports changes.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What can be asked of the task.
+/// A request to the task.
 enum Request {
     Report(oneshot::Sender<LogsReport>),
     /// Send everything that is there, within the time, and go on.
@@ -48,7 +48,7 @@ enum Request {
     Finish(Instant, oneshot::Sender<()>),
 }
 
-/// The way to the shipping. Cheap to clone.
+/// A handle to the shipping. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ShippingHandle {
     requests: mpsc::Sender<Request>,
@@ -67,28 +67,28 @@ impl std::fmt::Debug for Request {
 }
 
 impl ShippingHandle {
-    /// How far everything is; `None` when the shipping has ended.
+    /// The progress of every source; `None` when the shipping has ended.
     pub async fn report(&self) -> Option<LogsReport> {
         let (answer, report) = oneshot::channel();
         self.requests.send(Request::Report(answer)).await.ok()?;
         report.await.ok()
     }
 
-    /// All of it in short, as it was last looked at.
+    /// A summary as of the last look.
     pub fn summary(&self) -> LogsSummary {
         self.summary.borrow().clone()
     }
 
-    /// Waits until what is there now is shipped, and not longer than `bound` or the configured one.
+    /// Waits until the lines present now are shipped, at most for `bound` and for the configured bound.
     pub async fn flush(&self, bound: Duration) {
         let (done, flushed) = oneshot::channel();
         if self.requests.send(Request::Flush(Instant::now() + bound.min(self.most()), done)).await.is_ok() {
-            // A task that has ended ships nothing any more.
+            // A task that has ended ships nothing more.
             let _ = flushed.await;
         }
     }
 
-    /// How long any shipping may be waited for.
+    /// The longest wait for the shipping.
     fn most(&self) -> Duration {
         let seconds = self.setup_watch.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
         Duration::from_secs(seconds)
@@ -102,10 +102,10 @@ pub struct Shipping {
     task: JoinHandle<()>,
 }
 
-/// Whether logs can be shipped as a configuration says.
+/// Checks that logs can be shipped as the configuration says.
 ///
 /// # Errors
-/// A usage failure that names what cannot be followed or taken out.
+/// A usage failure that names a source that cannot be followed, or a redaction that cannot be applied.
 pub fn check(setup: &Setup) -> Result<(), Failure> {
     let Some(settings) = &setup.settings.logs else { return Ok(()) };
     sources::redaction(setup, settings)?;
@@ -113,10 +113,10 @@ pub fn check(setup: &Setup) -> Result<(), Failure> {
 }
 
 impl Shipping {
-    /// Starts it, if the configuration has a section `logs`.
+    /// Starts the shipping, if the configuration has a section `logs`.
     ///
     /// # Errors
-    /// A usage failure for a source that cannot be followed, and when it is not known where AWS is.
+    /// A usage failure for a source that cannot be followed, and when the AWS region is unknown.
     pub async fn start(
         setup_watch: &SetupWatch,
         instance: &InstanceId,
@@ -130,7 +130,7 @@ impl Shipping {
         let tail = sources::open(&setup, &settings, &names, &wake)?;
         let changes = tail.changes()?;
         log::info!(files = settings.files.len(), journals = settings.journal.len(); "logs are shipped");
-        // The groups that are there already.
+        // Follows the existing groups too.
         state.mark_changed();
         let (sender, requests) = mpsc::channel(8);
         let (shown, summary) = watch::channel(LogsSummary::default());
@@ -155,17 +155,17 @@ impl Shipping {
         Ok(Some(Self { handle, task: tokio::spawn(task.keep(tail)) }))
     }
 
-    /// The way to it.
+    /// A handle to it.
     pub fn handle(&self) -> ShippingHandle {
         self.handle.clone()
     }
 
-    /// Ships what is there, within the configured bound, and ends. What is not shipped by then is shipped by the next start.
+    /// Ships the present lines, within the configured bound, and ends. The next start ships the rest.
     pub async fn finish(self) {
         let (done, finished) = oneshot::channel();
         let deadline = Instant::now() + self.handle.most();
         if self.handle.requests.send(Request::Finish(deadline, done)).await.is_ok() {
-            // Also when the task ended in the middle.
+            // This also returns if the task ended early.
             let _ = finished.await;
         }
         if let Err(error) = self.task.await {
@@ -174,7 +174,7 @@ impl Shipping {
     }
 }
 
-/// The way to CloudWatch Logs.
+/// The client of CloudWatch Logs.
 async fn service(setup: &Setup) -> Result<CloudWatchLogs, Failure> {
     let clients = setup.stores.clients()?;
     let calls = SignedCalls::of_clients(&clients).await.context("logs cannot be shipped");
@@ -183,13 +183,13 @@ async fn service(setup: &Setup) -> Result<CloudWatchLogs, Failure> {
 
 struct Task {
     setup_watch: SetupWatch,
-    /// What is followed now; the one in force may be another.
+    /// The setup of the current sources; the setup in force may be newer.
     setup: Arc<Setup>,
     settings: LogSettings,
     names: Names,
     state: watch::Receiver<Arc<State>>,
     requests: mpsc::Receiver<Request>,
-    /// Told by journals.
+    /// Notified by journals.
     wake: Arc<Notify>,
     changes: Option<Changes>,
     delivery: Delivery,
@@ -197,13 +197,13 @@ struct Task {
     looked: Instant,
     flushes: Flushes,
     finishing: Option<(Instant, oneshot::Sender<()>)>,
-    /// Before the configuration was read again.
+    /// The losses from before the last reload.
     lost_before: Losses,
     shown: watch::Sender<LogsSummary>,
 }
 
 impl Task {
-    /// Ships until the end. What panics begins anew where the positions say, after a while.
+    /// Ships until the end. After a panic, waits and begins again from the stored positions.
     async fn keep(mut self, tail: Tail) {
         let mut restarts = Restarts::new("logs");
         let mut tail = Some(tail);
@@ -218,7 +218,8 @@ impl Task {
         }
     }
 
-    /// Waits to begin anew. What is asked meanwhile has no answer but that nothing is waited for. False at the end.
+    /// Waits before it begins again. Requests meanwhile are answered as if nothing was pending. Returns false at the
+    /// end.
     async fn rest(&mut self, until: Instant) -> bool {
         loop {
             tokio::select! {
@@ -231,7 +232,7 @@ impl Task {
         }
     }
 
-    /// Takes up again what the positions say.
+    /// Opens the sources again from the stored positions.
     fn begin_anew(&mut self) -> Option<Tail> {
         let opened = sources::open(&self.setup, &self.settings, &self.names, &self.wake)
             .and_then(|tail| Ok((tail.changes()?, tail)))
@@ -255,7 +256,7 @@ impl Task {
                 self.sending.shutdown().await;
                 had.close(clock::now_ms());
                 if let Some((_, done)) = self.finishing.take() {
-                    // Nobody waits any more, perhaps.
+                    // The caller may be gone.
                     let _ = done.send(());
                 }
                 return;
@@ -274,19 +275,19 @@ impl Task {
         tail.is_empty() && self.sending.is_empty()
     }
 
-    /// The configuration in force, where it says something else about logs than what is followed.
+    /// The configuration in force, if it differs from the current one in what concerns logs.
     fn reloaded(&self) -> Option<(Arc<Setup>, LogSettings)> {
         let setup = self.setup_watch.now();
         let settings = setup.settings.logs.clone()?;
         let is_same = settings == self.settings
             && setup.settings.aws == self.setup.settings.aws
             && setup.settings.unsafe_paths == self.setup.settings.unsafe_paths;
-        // Who waits for what was there waits for it as it is followed now.
+        // A caller that waits, waits for the sources as they are followed now.
         let is_awaited = self.finishing.is_some() || self.flushes.next_deadline().is_some();
         (!is_same && !is_awaited).then_some((setup, settings))
     }
 
-    /// Takes a changed configuration in, once no request is out. It is a start: the positions lead on.
+    /// Applies a changed configuration, once no request is out. It is a new start from the stored positions.
     async fn renew(&mut self, tail: Tail) -> Option<Tail> {
         let Some((setup, settings)) = self.reloaded().filter(|_| self.sending.is_empty()) else { return Some(tail) };
         match service(&setup).await {
@@ -299,12 +300,12 @@ impl Task {
         self.begin_anew()
     }
 
-    /// Whether one more request may be sent.
+    /// Whether another request may be sent.
     fn has_place(&self) -> bool {
         self.sending.len() < self.setup.limits.log_requests && self.reloaded().is_none()
     }
 
-    /// The logs of groups that have come up since.
+    /// Follows the logs of groups that are new since.
     fn follow_deployments(&mut self, mut tail: Tail) -> Tail {
         if self.state.has_changed().unwrap_or(false) {
             let state = Arc::clone(&self.state.borrow_and_update());
@@ -313,7 +314,7 @@ impl Task {
         tail
     }
 
-    /// Looks at the files and fills the places for requests. Files are read on a thread of their own.
+    /// Reads the files and fills the free places for requests. A separate thread reads the files.
     async fn send_what_is_due(&mut self, mut tail: Tail) -> Option<Tail> {
         loop {
             let held = self.delivery.held();
@@ -351,7 +352,7 @@ impl Task {
         });
     }
 
-    /// Waits for something to do.
+    /// Waits for the next event.
     async fn wait(&mut self, mut tail: Tail) -> Tail {
         let held = self.delivery.held();
         let mut due = tail.watch_due_ms();
@@ -363,7 +364,7 @@ impl Task {
         until = until.min(self.delivery.next_try().unwrap_or(until));
         let deadline = self.finishing.as_ref().map(|(deadline, _)| *deadline).or_else(|| self.flushes.next_deadline());
         if let Some(deadline) = deadline {
-            // The last lines of files may still be without their end.
+            // The last line of a file may still lack its line end.
             until = until.min(deadline).min(Instant::now() + LOOK);
         }
         let quiet_until = self.looked + LOOK;
@@ -377,7 +378,7 @@ impl Task {
             () = self.setup_watch.changed() => {}
             () = sleep_until(until) => {}
             Some(request) = self.requests.recv() => match request {
-                // One that does not wait for the answer any more.
+                // The caller may be gone.
                 Request::Report(answer) => { let _ = answer.send(self.report(&tail)); }
                 Request::Flush(deadline, done) => {
                     self.delivery.forget_waits();
@@ -390,7 +391,7 @@ impl Task {
                 }
             },
             changed = self.state.changed() => {
-                // The engine has ended; there are no new deployments, and the end of the shipping comes.
+                // The engine has ended: there are no more deployments, and the shipping will end soon.
                 if changed.is_err() {
                     sleep_until(until.min(quiet_until + LOOK)).await;
                 } else {
@@ -431,7 +432,7 @@ impl Task {
     }
 }
 
-/// Until the kernel tells of a change, but not before a time: what changes all the time is looked at now and then.
+/// Waits for a change from the kernel, but at least until a time: files that change constantly are read now and then.
 async fn changed(changes: Option<&Changes>, not_before: Instant) {
     sleep_until(not_before).await;
     match changes {
@@ -440,5 +441,5 @@ async fn changed(changes: Option<&Changes>, not_before: Instant) {
     }
 }
 
-/// Which streams wait, by their ticket.
+/// The waiting streams, by their ticket.
 type Waits = BTreeMap<Ticket, delivery::Wait>;

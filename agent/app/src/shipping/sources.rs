@@ -1,4 +1,4 @@
-//! What is followed: from the configuration, from an old awslogs agent's, and each deployment's log.
+//! The followed sources: from the configuration, from an old awslogs agent's, and each deployment's log.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ const SCRIPTS_LOG_TIME: &str = "%Y-%m-%d %H:%M:%S";
 /// The time at the beginning of hostler's own records.
 const AGENT_LOG_TIME: &str = "%Y-%m-%dT%H:%M:%S.%f%z";
 
-/// What the host's placeholders stand for.
+/// The values of the host's placeholders.
 pub fn host_names(instance: &InstanceId) -> Names {
     let names = Names::default().with("instance_id", instance.as_str()).with("hostname", clock::host_name());
     names.with("ip_address", ip_address())
 }
 
-/// The address by which this host reaches others. Nothing is sent: the kernel is asked for its route.
+/// The address from which this host reaches others. Nothing is sent: the kernel returns its route.
 pub fn ip_address() -> String {
     let local = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
@@ -41,10 +41,11 @@ pub fn ip_address() -> String {
     local().map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
 }
 
-/// Opens the positions and follows what the configuration names.
+/// Opens the positions and follows the sources of the configuration.
 ///
 /// # Errors
-/// A usage failure that names what cannot be followed or taken out, and positions that cannot be opened.
+/// A usage failure that names a source that cannot be followed or a redaction that cannot be applied, and a failure to
+/// open the positions.
 pub fn open(setup: &Setup, settings: &LogSettings, names: &Names, wake: &Arc<Notify>) -> Result<Tail, Failure> {
     let directory = setup.layout.state();
     let files = files(setup, settings, names)?;
@@ -67,10 +68,10 @@ pub fn open(setup: &Setup, settings: &LogSettings, names: &Names, wake: &Arc<Not
     Ok(tail)
 }
 
-/// What is taken out.
+/// The redactions.
 ///
 /// # Errors
-/// A usage failure that names what cannot be.
+/// A usage failure that names a redaction that cannot be applied.
 pub fn redaction(setup: &Setup, settings: &LogSettings) -> Result<Redaction, Failure> {
     let secrets = SecretFiles::new(
         settings.redact_values_from.clone(),
@@ -84,7 +85,7 @@ pub fn redaction(setup: &Setup, settings: &LogSettings) -> Result<Redaction, Fai
 /// The files that the configuration names, those of the awslogs agent's configuration, and hostler's own.
 ///
 /// # Errors
-/// A usage failure that names what cannot be followed.
+/// A usage failure that names a source that cannot be followed.
 pub fn files(setup: &Setup, settings: &LogSettings, names: &Names) -> Result<Vec<FileSource>, Failure> {
     let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
     let mut files = settings.files.clone();
@@ -133,7 +134,7 @@ fn follow_group(
     let names =
         names.clone().with("application", key.application.as_str()).with("deployment_group", key.group.as_str());
     let source = FileSource::new(&file, names, &TimeZone::system())?;
-    // An older agent's positions have that name, and what it shipped is not shipped again.
+    // An older agent's positions have that name; lines that it shipped are not shipped again.
     let source = source.known_as(&setup.layout.named_group(key).join(LOGS));
     tail.follow(source.of_deployments(), clock::now_ms());
     Ok(())

@@ -1,4 +1,4 @@
-//! The claim of one group: what it is in the store, and what the Auto Scaling group says of who holds it.
+//! The claim of one group: its object in the store, and what the Auto Scaling group says about its holder.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::log_output::operator_event;
 use crate::setup::Setup;
 use crate::stores::{self, AnyStore};
 
-/// After failures, of the store and of the Auto Scaling group.
+/// Waits after failures of the store or the Auto Scaling group.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 900_000 };
-/// Steps of one turn: each is taken twice at most, where another host is quicker.
+/// The most steps of one turn: each step happens at most twice, when another host is faster.
 const MOST_STEPS: usize = 16;
-/// Turns until the group is looked at again after a report: while its grace period lasts it takes none.
+/// Turns until this host looks at the group again after a report: during its grace period the group accepts none.
 const TURNS_AFTER_A_REPORT: u32 = 4;
 
 /// One group's claim, as this host follows it.
@@ -34,7 +34,7 @@ pub struct ClaimOfGroup {
     pub key: GroupKey,
     channel: String,
     instance: InstanceId,
-    /// Not known after a start, nor after a write whose answer did not come.
+    /// True after a start, and after a write whose answer was lost.
     may_be_own: bool,
     told_reported: bool,
     not_before: Instant,
@@ -48,24 +48,24 @@ struct Stored {
 }
 
 impl ClaimOfGroup {
-    /// Nothing is known of it.
+    /// A claim about which nothing is known.
     pub fn new(key: GroupKey, channel: &str, instance: InstanceId) -> Self {
         let (not_before, failures) = (Instant::now(), 0);
         let channel = channel.to_owned();
         Self { key, channel, instance, may_be_own: true, told_reported: false, not_before, failures }
     }
 
-    /// Whether it may have to be given back.
+    /// Whether this host may have to release it.
     pub fn may_be_own(&self) -> bool {
         self.may_be_own
     }
 
-    /// Whether it is this group's in this channel's store.
+    /// Whether it is this group's claim in this channel's store.
     pub fn is_in(&self, key: &GroupKey, channel: &str) -> bool {
         &self.key == key && self.channel == channel
     }
 
-    /// Does what is to be done now. `wish` is asked before each step, since a deployment may have begun meanwhile.
+    /// Takes the steps that are due. `wish` is evaluated before each step, since a deployment may have begun meanwhile.
     pub async fn turn(&mut self, setup: &Setup, wish: impl Fn() -> Wish, pause: Duration) {
         if Instant::now() < self.not_before {
             return;
@@ -112,7 +112,7 @@ impl ClaimOfGroup {
                     self.release(setup, own).await?;
                     break;
                 }
-                // The others rest on a claim that was read.
+                // The other steps need a claim that was read.
                 (Next::Read | Next::AskForOther | Next::TakeOver | Next::Release, _) => {
                     stored = self.read(setup).await?;
                     let holder = stored.as_ref().map(|stored| stored.claim.instance == self.instance);
@@ -129,7 +129,7 @@ impl ClaimOfGroup {
         Ok(())
     }
 
-    /// Once for each claim.
+    /// Logged once for each claim.
     fn tell_reported(&mut self, look: &Look) {
         let reported = (look.holder, look.own) == (Some(Holder::Own), Some(Standing::Unhealthy));
         if reported && !self.told_reported {
@@ -160,7 +160,7 @@ impl ClaimOfGroup {
         Ok(Some(Stored { claim, etag }))
     }
 
-    /// Another host may have been quicker: who holds it is found out by reading it.
+    /// Writes the claim. Another host may be faster: reading the claim then shows the holder.
     async fn put(&mut self, setup: &Setup, before: Option<&Stored>) -> Result<(), Failure> {
         let (store, key) = self.place(setup)?;
         let (instance, claimed_ms) = (self.instance.clone(), clock::now_ms());
@@ -182,7 +182,7 @@ impl ClaimOfGroup {
 
     async fn release(&mut self, setup: &Setup, own: &Stored) -> Result<(), Failure> {
         let (store, key) = self.place(setup)?;
-        // Gone or another one's: either way it is not this host's any more.
+        // Deleted or another host's: either way it no longer belongs to this host.
         store.delete(&key, Some(&own.etag)).await.map_err(stores::failure)?;
         self.may_be_own = false;
         log::info!(hostler_event = "unhealthy-claim-released", group:% = self.key; "this host need not be replaced any more");
