@@ -22,8 +22,8 @@
 //! daemon verbs                               what the program is started for
 //! ```
 //!
-//! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
-//! no circle arises; `tests/architecture` reads this map and the imports.
+//! The map goes from the lowest floor to the highest. A room imports only from floors below its own, and from its own
+//! floor where no circle arises; `tests/architecture` reads this map and the imports.
 
 // The futures of the daemon's tasks hold each other deeper than rustc's 128 levels.
 #![recursion_limit = "256"]

@@ -1,4 +1,4 @@
-//! Whose signatures are needed, source by source, and whether they are there.
+//! The signatures that each source needs, and whether they are present.
 
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
@@ -15,20 +15,20 @@ use crate::failure::{self, Failure};
 use crate::setup::Setup;
 use crate::stores;
 
-/// What a channel's releases must be signed with.
+/// The keys that must sign a channel's releases.
 #[derive(Debug, Default)]
 pub struct ChannelKeys {
     /// The policy; `None` where no keys are configured.
     pub policy: Option<SigningPolicy>,
-    /// What the ledger has to keep, where the store led on since the last look.
+    /// The keys for the ledger, if the store had newer ones since the last poll.
     pub accepted: Option<AcceptedKeys>,
 }
 
-/// Follows the key policies in the store from what is configured and was accepted before. One that the keys before it
-/// do not stand for ends the chain and changes nothing.
+/// Follows the key policies in the store, from the configured and the accepted one. A policy without the signatures of
+/// the previous keys ends the chain and changes nothing.
 ///
 /// # Errors
-/// When the store cannot be read, or leads to older keys than it did before.
+/// When the store cannot be read, or leads to older keys than before.
 pub async fn channel_keys(
     setup: &Setup,
     store: &impl Store,
@@ -45,16 +45,16 @@ pub async fn channel_keys(
     Ok(ChannelKeys { policy: Some(end), accepted: is_news.then_some(kept) })
 }
 
-/// Where the key policies in a store lead to.
+/// The end of the key policies in a store.
 #[derive(Debug)]
 pub struct Chain {
-    /// The one before the last; `None` where the chain is what is configured.
+    /// The previous policy; `None` where the chain is only the configured policy.
     pub before: Option<SigningPolicy>,
-    /// The last one: it counts.
+    /// The last policy, which counts.
     pub end: SigningPolicy,
 }
 
-/// The chain as a publisher sees it, from what is configured; `None` where no keys are.
+/// The chain as a publisher sees it, from the configured keys; `None` without them.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -116,8 +116,8 @@ pub fn open(
     })
 }
 
-/// What a release that comes with a bundle by hand says about it. The sequence says nothing here: what a person deploys
-/// by hand may be older than what the channel says.
+/// Reads the release that comes with a bundle by hand. Its sequence number is not checked: a user may deploy an older
+/// release by hand than the channel holds.
 ///
 /// # Errors
 /// Verification failed when the policy for deployments by hand is not satisfied.
@@ -151,12 +151,12 @@ pub fn by_hand(
     ))
 }
 
-/// Whether a deployment may go on under the configuration as it is now: the second lock, for whatever way led here. A
-/// rollback returns to what was let in before, a stop puts nothing on the host, and what the CodeDeploy service sends is
-/// verified where it is opened.
+/// Checks that a deployment may go on under the current configuration. This is the second check, for every source.
+/// Rollbacks return to an admitted revision, a stop installs nothing, and the CodeDeploy service's specifications are
+/// verified where they are opened.
 ///
 /// # Errors
-/// What is missing.
+/// The missing signatures.
 pub fn admit(settings: &Settings, creator: Creator, trust: &Trust) -> Result<(), String> {
     let (source, policy) = match creator {
         Creator::Channel => ("channel", &settings.signatures.channel),

@@ -12,7 +12,7 @@ use crate::cli::SigningArgs;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// Something that signs.
+/// A signing key.
 #[derive(Debug)]
 pub enum Signer {
     /// A key from a file.
@@ -38,7 +38,7 @@ impl Signer {
     }
 }
 
-/// The keys that the command line names, all looked up before anything is signed.
+/// The keys that the command line names. All are looked up before anything is signed.
 ///
 /// # Errors
 /// When one of them cannot be used.
@@ -56,10 +56,10 @@ pub async fn signers(setup: &Setup, arguments: &SigningArgs) -> Result<Vec<Signe
     Ok(signers)
 }
 
-/// Signed calls as the configuration says.
+/// The client for signed calls, as configured.
 ///
 /// # Errors
-/// A usage failure for what is wrong in the configuration.
+/// A usage failure for an invalid configuration.
 pub async fn signed_calls(setup: &Setup) -> Result<SignedCalls, Failure> {
     let clients = setup.stores.clients()?;
     SignedCalls::of_clients(&clients).await.map_err(|e| Failure::new(ExitCode::Usage, e))

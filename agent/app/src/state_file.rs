@@ -1,4 +1,4 @@
-//! The state as the ledger has it: read, or held under its lock before anything has begun.
+//! The state in the ledger: read, or held under its lock before any work begins.
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
@@ -9,12 +9,12 @@ use hostler_host::ledger::{Ledger, LedgerError, StateLock};
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// The state, held: nobody else can write it, and nothing has begun.
+/// The locked state: no other process can write it, and no work has begun.
 #[derive(Debug)]
 pub struct LockedState {
-    /// The ledger, whose lock this is.
+    /// The ledger, which holds the lock.
     pub ledger: Ledger,
-    /// The state as it was found.
+    /// The state as it was read.
     pub state: State,
 }
 
@@ -29,19 +29,19 @@ impl LockedState {
         Ok(Self { ledger, state })
     }
 
-    /// The lock, as witness for the other files of the state directory.
+    /// The lock, as proof for the other files of the state directory.
     pub fn lock(&self) -> &StateLock {
         self.ledger.lock()
     }
 
-    /// Replaces the state by another one, in both places of the ledger: nothing of the old one stays readable.
+    /// Replaces the state in both places of the ledger: nothing of the old one stays readable.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn replace(&mut self, mut state: State) -> anyhow::Result<()> {
         room::fit(&mut state, self.ledger.room());
         let mut bytes = serde_json::to_vec(&state)?;
-        // The old state may have been longer; JSON ends with as many blanks as one likes.
+        // The old state may have been longer; JSON may end with any number of blanks.
         bytes.resize(bytes.len().max(self.ledger.room()), b' ');
         self.ledger.persist(&bytes)?;
         self.ledger.persist(&bytes)?;
@@ -50,7 +50,7 @@ impl LockedState {
     }
 }
 
-/// The state as the ledger holds it; a fresh ledger holds nothing.
+/// Reads the state from the ledger's bytes; a fresh ledger is an empty state.
 ///
 /// # Errors
 /// When a newer agent wrote it.
@@ -67,7 +67,7 @@ pub fn read_state(bytes: &[u8]) -> Result<State, Failure> {
     Ok(state)
 }
 
-/// The exit code that a ledger error means.
+/// The exit code of a ledger error.
 pub fn ledger_failure(error: LedgerError) -> Failure {
     match error {
         LedgerError::LockHeld { .. } => Failure::new(ExitCode::LockHeld, error),

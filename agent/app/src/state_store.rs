@@ -11,22 +11,22 @@ use hostler_host::{clock, journal};
 use crate::engine::Identity;
 use crate::ports::StateStore;
 
-/// The ledger and the history, written in this order: what the history lacks after a crash or for want of space, the
-/// ledger still holds.
+/// The ledger and the history, written in this order: records that the history lacks after a crash or on a full disk
+/// are still in the ledger.
 #[derive(Debug)]
 pub struct LedgerAndHistory {
     ledger: Ledger,
     history: HistoryFile,
-    /// How many of the state's pending records are in the file already.
+    /// The number of the state's pending records that are in the file already.
     appended: usize,
-    /// Whether people were told that the history cannot be written.
+    /// Whether the log says that the history cannot be written.
     told: bool,
-    /// Whose chain it is.
+    /// The host of the history's chain.
     host: InstanceId,
 }
 
 impl LedgerAndHistory {
-    /// Brings history and ledger together after whatever happened before.
+    /// Opens history and ledger and reconciles them after any earlier end.
     ///
     /// # Errors
     /// When history or ledger cannot be read or written.
@@ -52,7 +52,7 @@ impl LedgerAndHistory {
     }
 
     /// Brings the file up to date. On a full disk the records stay in the ledger, which has its room, and are written
-    /// when there is space again: neither an outcome nor the deployment is lost for them.
+    /// when there is space again: no outcome and no deployment is lost.
     fn write_history(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
         match self.append_and_sync(state, settled) {
             Err(error) if error.is_full() => {
@@ -88,7 +88,7 @@ impl LedgerAndHistory {
     }
 }
 
-/// Writes the state, which is made to fit: a host must not end for what people would read later.
+/// Writes the state, shortened if necessary: a host must not stop because of records that only people read.
 fn write_ledger(ledger: &mut Ledger, state: &mut State) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec(state)?;
     if bytes.len() > ledger.room() {
@@ -114,7 +114,7 @@ impl StateStore for LedgerAndHistory {
         write_ledger(&mut self.ledger, state)?;
         self.write_history(state, settled)?;
         if settled {
-            // The ledger alone says then how far the file goes, which shows a tail that somebody cuts off.
+            // From then on only the ledger holds the file's length, which reveals a tail that was cut off.
             write_ledger(&mut self.ledger, state)?;
         }
         Ok(())

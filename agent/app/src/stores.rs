@@ -1,4 +1,4 @@
-//! Stores by their names on the command line or in the configuration. Each is opened once and used from then on.
+//! Stores by their names on the command line or in the configuration. Each is opened once and then reused.
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -23,12 +23,12 @@ use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::{Failure, chain};
 
-/// The stores that are in use, and the way to AWS that they share.
+/// The open stores, and the AWS clients that they share.
 #[derive(Debug)]
 pub struct Stores {
     aws: AwsSettings,
     limits: Arc<Limits>,
-    /// How bundles are fetched.
+    /// The settings for downloads.
     pub downloads: DownloadSettings,
     on_premises: Option<OnPremisesCredentials>,
     clients: OnceLock<Arc<Clients>>,
@@ -36,7 +36,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// None is open, and AWS is not looked at before the first one that needs it. Hosts outside EC2 may have credentials
+    /// Opens no store; the AWS clients are made when a store first needs them. Hosts outside EC2 may have credentials
     /// from the CodeDeploy agent.
     pub fn new(settings: &Settings, limits: &Limits, on_premises: Option<OnPremisesCredentials>) -> Self {
         Self {
@@ -49,11 +49,10 @@ impl Stores {
         }
     }
 
-    /// The store that a text names: `s3://BUCKET/PREFIX`, `file:///DIR` or a path.
+    /// The store with this name: `s3://BUCKET/PREFIX`, `file:///DIR` or a path.
     ///
     /// # Errors
-    /// A usage failure for a text that names no store of a kind that this version has; not found when a directory is
-    /// missing.
+    /// A usage failure for a text that names no store of a supported kind; not found when a directory is missing.
     pub fn open(&self, name: &str) -> Result<AnyStore, Failure> {
         if let Some(store) = self.lock().get(name) {
             return Ok(store.clone());
@@ -71,15 +70,15 @@ impl Stores {
         Ok(store)
     }
 
-    /// An object of S3 that may be in no store of ours.
+    /// An S3 object, which may be outside every store.
     ///
     /// # Errors
-    /// A usage failure when the configuration's way to AWS is wrong.
+    /// A usage failure when the configuration for AWS is invalid.
     pub fn object(&self, place: S3Location) -> Result<S3Object, Failure> {
         Ok(S3Object::new(self.clients()?, place, Arc::clone(&self.limits)))
     }
 
-    /// The object at a place that is reached over the network; `None` for a file of this host.
+    /// The object at a network location; `None` for a file of this host.
     ///
     /// # Errors
     /// A usage failure when the configuration's certificates or proxy cannot be used.
@@ -95,7 +94,7 @@ impl Stores {
         })
     }
 
-    /// The way to AWS: made once, when the first one needs it.
+    /// The AWS clients, made when they are first needed.
     ///
     /// # Errors
     /// A usage failure when the configuration's certificates or proxy cannot be used.
@@ -116,10 +115,10 @@ impl Stores {
     }
 }
 
-/// The place that an argument names by a scheme; `None` for one that is a path.
+/// The location of an argument with a scheme; `None` for a path.
 ///
 /// # Errors
-/// A usage failure for a text with a scheme that names nothing a bundle can be fetched from.
+/// A usage failure for a scheme from which bundles cannot be fetched.
 pub fn location(text: &Path) -> Result<Option<Location>, Failure> {
     match text.to_str().filter(|text| text.contains("://") && !text.starts_with(['/', '.'])) {
         Some(text) => text.parse().map(Some).map_err(|e| Failure::new(ExitCode::Usage, anyhow::Error::new(e))),
@@ -127,7 +126,7 @@ pub fn location(text: &Path) -> Result<Option<Location>, Failure> {
     }
 }
 
-/// Where a deployment gets the bundle at a place.
+/// The source of a deployment for a bundle at a location.
 pub fn source(place: Location) -> Source {
     match place {
         Location::S3(_) | Location::Https(_) => Source::Location { location: place.to_string() },
@@ -153,7 +152,7 @@ fn directory(name: &str) -> Result<PathBuf, Failure> {
     Ok(std::path::absolute(Path::new(name))?)
 }
 
-/// The exit code that a store's error means.
+/// The exit code of a store's error.
 pub fn failure(error: StoreError) -> Failure {
     let code = match error.kind {
         StoreErrorKind::Absent => ExitCode::NotFound,
@@ -177,17 +176,17 @@ pub fn store_failure(error: &StoreError) -> WorkFailure {
     }
 }
 
-/// A bundle that comes over the network.
+/// A bundle on the network.
 #[derive(Debug, Clone)]
 pub enum AnyObject {
-    /// From a bucket.
+    /// In a bucket.
     S3(S3Object),
-    /// From a web server.
+    /// On a web server.
     Https(HttpsObject),
 }
 
 impl AnyObject {
-    /// Its place, for people.
+    /// Its location, for people.
     pub fn location(&self) -> String {
         match self {
             Self::S3(object) => object.location(),
@@ -195,10 +194,10 @@ impl AnyObject {
         }
     }
 
-    /// Writes it into a file; see the two.
+    /// Downloads it into a file; see the two kinds.
     ///
     /// # Errors
-    /// Whatever the one that is asked says.
+    /// The error of the store or server.
     pub async fn download(
         &self,
         target: DownloadTarget<'_>,
@@ -222,7 +221,7 @@ pub enum AnyStore {
 }
 
 impl AnyStore {
-    /// Its name, as releases that are bound to it have it: `s3://BUCKET/PREFIX`, or a directory.
+    /// Its name, as in releases that are bound to it: `s3://BUCKET/PREFIX`, or a directory.
     pub fn name(&self) -> String {
         match self {
             Self::Directory(store) => store.name(),

@@ -1,6 +1,6 @@
-//! Tasks of their own: a panic is one task's failure, said and tried again, and not the process's end.
+//! Separate tasks: a panic fails one task, which is reported and retried, and does not end the process.
 //!
-//! `log_output` writes where a panic came from and what it said to the agent's log; who catches one says what follows.
+//! `log_output` logs the panic's place and message; the code that catches it logs the consequence.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -13,13 +13,13 @@ use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::time::Instant;
 
-/// Soon at first; what panics each time must not fill the log or take the processor.
+/// Short at first; a task that panics each time must not fill the log or the processor.
 const AFTER_PANICS: Backoff = Backoff { first_ms: 1000, most_ms: 300_000 };
 
-/// How long a task has to go on for its earlier panics to be forgotten.
+/// How long a task must run before its earlier panics are forgotten.
 const RECOVERED: Duration = Duration::from_secs(600);
 
-/// What a panic said.
+/// The message of a panic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a fault in hostler: {message} (please report it with the agent's log)")]
 pub struct Panicked {
@@ -27,7 +27,7 @@ pub struct Panicked {
 }
 
 impl Panicked {
-    /// Of what unwinding carries.
+    /// From the payload of the unwinding.
     pub fn new(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -35,13 +35,13 @@ impl Panicked {
     }
 }
 
-/// Does the work; a panic in it is an error.
+/// Does the work and turns a panic into an error.
 ///
 /// # Errors
-/// When it panicked. What it held is dropped.
+/// When the work panicked. Its values are dropped.
 pub async fn caught<F: Future>(work: F) -> Result<F::Output, Panicked> {
     let mut work = pin!(work);
-    // What a panic left half-done is in the future, which is not polled again, or behind locks that expect it.
+    // Half-done changes are in the future, which is not polled again, or behind locks that expect it.
     let poll = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
@@ -61,12 +61,12 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Of a task that begins now.
+    /// For a task that begins now.
     pub fn new(name: &'static str) -> Self {
         Self { name, backoff: AFTER_PANICS, recovered: RECOVERED, failures: 0, began: Instant::now() }
     }
 
-    /// Says that the task panicked; gives how long to wait until it begins anew.
+    /// Logs that the task panicked; returns how long to wait before it begins anew.
     pub fn after(&mut self, panicked: &Panicked) -> Duration {
         if self.began.elapsed() >= self.recovered {
             self.failures = 0;
@@ -80,14 +80,14 @@ impl Restarts {
     }
 }
 
-/// Does the work of a task for as long as it goes on: one that panics begins anew, after a while.
+/// Runs a task; after a panic it begins anew, with a wait.
 pub async fn kept<'t, F: Future<Output = ()> + Send + 't>(name: &'static str, begin: impl FnMut() -> F) {
     keep(Restarts::new(name), begin).await;
 }
 
 async fn keep<'t, F: Future<Output = ()> + Send + 't>(mut restarts: Restarts, mut begin: impl FnMut() -> F) {
     loop {
-        // Boxed: the compiler gives up on types of tasks within tasks.
+        // Boxed: the compiler cannot resolve the types of tasks within tasks.
         let mut begin = || -> Pin<Box<dyn Future<Output = ()> + Send + 't>> { Box::pin(begin()) };
         match caught(async { begin().await }).await {
             Ok(()) => return,
@@ -133,7 +133,7 @@ mod tests {
         let begun = AtomicU32::new(0);
         block_on(keep(quick(RECOVERED), || {
             let number = begun.fetch_add(1, Ordering::SeqCst);
-            // One that panics before it is a future at all is caught too.
+            // A panic before the future exists is caught too.
             assert_ne!(number, 1, "at once");
             async move {
                 tokio::task::yield_now().await;

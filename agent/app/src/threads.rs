@@ -1,4 +1,4 @@
-//! Threads for work that blocks, so that the one thread of the event loop goes on meanwhile.
+//! Threads for blocking work, so that the one thread of the event loop is free meanwhile.
 
 use hostler_core::machine::event::WorkFailure;
 use hostler_host::memory;
@@ -6,11 +6,11 @@ use tokio::sync::Semaphore;
 
 use crate::failure::fail;
 
-/// Work that blocks, on a thread of its own. A panic there is one here.
+/// Runs blocking work on a separate thread. A panic there is passed on.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
 ) -> Result<T, WorkFailure> {
-    // What a large bundle took must not lie there while the next effect takes its own.
+    // The memory of a large bundle must be free before the next effect takes its own.
     let work = || {
         let result = work();
         memory::return_freed_memory();
@@ -25,15 +25,15 @@ pub async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Bundles that are unpacked and planned at a time. More would take the memory and the threads from everything else, and
-/// finish none of them earlier.
+/// Limits how many bundles are unpacked and planned at a time. More would take memory and threads from all other work
+/// without finishing any bundle earlier.
 static UNPACKING: Semaphore = Semaphore::const_new(2);
 
-/// Work that blocks for long and takes much, when its turn has come.
+/// Runs long, expensive blocking work when its turn comes.
 pub async fn in_turn<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
 ) -> Result<T, WorkFailure> {
-    // It is never closed.
+    // The semaphore is never closed.
     let _turn = UNPACKING.acquire().await.map_err(fail)?;
     blocking(work).await
 }

@@ -1,5 +1,5 @@
-//! Reports this host to its Auto Scaling group once its application has been unhealthy for long, one host of a deployment
-//! group at a time: one task, which nothing waits for.
+//! Reports this host to its Auto Scaling group once its application has been unhealthy for long, one host of a
+//! deployment group at a time: one task, on which nothing waits.
 
 mod claim;
 

@@ -1,4 +1,4 @@
-//! A group's channel: what it says and what follows from it.
+//! A group's channel: its release, and the action that follows from it.
 
 use std::time::Duration;
 
@@ -25,18 +25,18 @@ use crate::sources::wake_up;
 use crate::stores::AnyStore;
 use crate::{signatures, stores};
 
-/// What a look at the channel found.
+/// The result of a poll of the channel.
 #[derive(Debug)]
 pub enum PollResult {
     /// Nothing has been released.
     Empty,
-    /// The document is the one that was seen last time.
+    /// The same document as at the last poll.
     Unchanged,
-    /// A release, and what it means for the group.
+    /// A release, and its meaning for the group.
     Release {
         /// Its sequence.
         sequence: u64,
-        /// What follows.
+        /// The action that follows.
         follow: Follow,
         /// The deployment that it asks for.
         request: Box<Request>,
@@ -45,17 +45,17 @@ pub enum PollResult {
     },
 }
 
-/// Why a look led to nothing.
+/// Why a poll had no result.
 #[derive(Debug)]
 pub enum PollError {
-    /// The channel could not be read; it may be another time.
+    /// The channel could not be read; another try may succeed.
     Unread(Failure),
-    /// What it says must not be followed.
+    /// The release must not be followed.
     Refused(Failure),
 }
 
 impl PollError {
-    /// The failure, whichever it is.
+    /// The failure of either kind.
     pub fn into_failure(self) -> Failure {
         match self {
             Self::Unread(failure) | Self::Refused(failure) => failure,
@@ -63,12 +63,12 @@ impl PollError {
     }
 }
 
-/// Which key policies are looked for.
+/// Which key policies a poll looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookForKeys {
     /// Those that a changed release may need.
     ForRelease,
-    /// A newer one in any case: whoever writes the store could hide it behind a release that does not change.
+    /// A newer policy in any case: a user with write access to the store could hide it behind an unchanged release.
     Always,
 }
 
@@ -129,7 +129,8 @@ pub async fn look(
     Ok(PollResult::Release { sequence, follow, request: Box::new(request), etag })
 }
 
-/// The key policy that counts now. A newer one is in the ledger before anything is followed that only its keys stand for.
+/// The key policy in force. The ledger holds a newer policy before the agent follows a release that only the new keys
+/// have signed.
 async fn accepted_keys(
     setup: &Setup,
     store: &AnyStore,
@@ -192,15 +193,16 @@ fn request(
     }
 }
 
-/// After failures: soon at first, and never so rarely that a role that is attached late is not noticed within two minutes.
+/// Waits after failures: short at first, and short enough that a role that is attached late is noticed within two
+/// minutes.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 110_000 };
 
-/// Looks from one that looked for a newer key policy to the next: so long may a key go on that was taken away, on a host
-/// whose release does not change.
+/// Polls between two searches for a newer key policy: on a host whose release does not change, a removed key can count
+/// for this long.
 const LOOKS_PER_KEYS: u32 = 10;
 
-/// Follows the channel for as long as it is polled: when its time has come, and when its queue says that it changed. A look
-/// that finds nothing new changes nothing on this host.
+/// Follows the channel for as long as it is polled: at its interval, and when its queue reports a change. A poll that
+/// finds nothing new changes nothing on this host.
 pub async fn watch(setup_watch: SetupWatch, group: GroupSettings, channel: String, handle: Handle, channels: Channels) {
     let changed = Notify::new();
     let polls = poll(&setup_watch, &group, &channel, &handle, &channels, &changed);
@@ -232,7 +234,7 @@ async fn poll(
         );
     }
     loop {
-        // A release that was tried, and is to be tried again since, is looked at though it has not changed.
+        // A release that is to be tried again is read although it has not changed.
         let before = std::mem::replace(&mut tried, tried_sequence(handle, &group.key));
         known = known.filter(|_| before == tried);
         let look_for = match looks_since_keys >= LOOKS_PER_KEYS {
@@ -257,7 +259,7 @@ async fn poll(
                 let refused = matches!(error, PollError::Refused(_));
                 let problem = error.into_failure().one_line();
                 channels.note(&group.key, Some(&problem));
-                // Once for each problem: a channel that is away for a night must not fill the log.
+                // Logged once for each problem: a channel that is away for a night must not fill the log.
                 if last_problem.as_deref().map(without_request_id) != Some(without_request_id(&problem)) {
                     tell(&group.key, channel, refused, &problem);
                 }
@@ -276,7 +278,7 @@ fn tried_sequence(handle: &Handle, key: &GroupKey) -> u64 {
     handle.state().borrow().groups.get(&key.id()).map_or(0, |group| group.following.tried_sequence)
 }
 
-/// A problem's text without what is another one each time.
+/// A problem's text without the request id, which differs each time.
 fn without_request_id(problem: &str) -> &str {
     problem.split("request id").next().unwrap_or(problem)
 }
@@ -289,13 +291,14 @@ fn tell(key: &GroupKey, channel: &str, refused: bool, problem: &str) {
     }
 }
 
-/// Until the next look: the interval, and after failures a time that grows to a bound; nobody in a fleet at the same time.
+/// Milliseconds until the next poll: the interval, and after failures a growing time with a bound; the hosts of a fleet
+/// poll at different times.
 fn wait_ms(poll_seconds: u64, failures: u32, random: u64) -> u64 {
     let interval = poll_seconds.saturating_mul(1000);
     match failures {
         0 => jittered_ms(interval, random),
         _ => {
-            // Who polls often wants to hear soon that a store is back, too.
+            // A host that polls often should also notice soon that a store is back.
             let first_ms = AFTER_FAILURES.first_ms.min(interval);
             let most_ms = AFTER_FAILURES.most_ms.min(interval.saturating_mul(8));
             Backoff { first_ms, most_ms }.wait_ms(failures, random)
@@ -303,13 +306,13 @@ fn wait_ms(poll_seconds: u64, failures: u32, random: u64) -> u64 {
     }
 }
 
-/// Acts on what was found; the ETag is kept only when nothing is left to do about the document, so that it is read
+/// Acts on the result of a poll. Keeps the ETag only when nothing is left to do about the document, so that it is read
 /// again until then.
 async fn take(handle: &Handle, key: &GroupKey, found: PollResult, known: Option<ETag>) -> Option<ETag> {
     match found {
         PollResult::Empty => None,
         PollResult::Unchanged => known,
-        // The log of the lifecycle, or that of the scripts of Setup, says why, once.
+        // The log of the lifecycle, or of the Setup scripts, gives the reason once.
         PollResult::Release { follow: Follow::Deploy, .. }
             if admit(&handle.state().borrow(), Creator::Channel).is_err() =>
         {
@@ -331,7 +334,7 @@ async fn take(handle: &Handle, key: &GroupKey, found: PollResult, known: Option<
     }
 }
 
-/// The keys changed while this release was being deployed, and it has signatures of the new ones.
+/// The keys changed while this release was being deployed, and the new keys have signed it.
 async fn stand_for_active(handle: &Handle, request: Request) {
     let state = handle.state().borrow().clone();
     let active = state.groups.get(&request.key.id()).and_then(|group| group.active.as_ref());

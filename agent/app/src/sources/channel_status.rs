@@ -1,4 +1,4 @@
-//! How the looks at the channels go.
+//! The status of the polls of the channels.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,12 @@ use hostler_core::status::ChannelStatus;
 use hostler_host::clock;
 use tokio::sync::Notify;
 
-/// How the looks at all channels go. Not part of the state: it begins anew with the daemon and is never written down.
+/// The status of the polls of all channels. Not part of the state: it starts empty with the daemon and is never written
+/// down.
 #[derive(Debug, Clone, Default)]
 pub struct Channels {
     looks: Arc<Mutex<BTreeMap<String, ChannelStatus>>>,
-    /// Told after each look.
+    /// Notified after each poll.
     pub looked: Arc<Notify>,
 }
 
@@ -23,7 +24,7 @@ impl Channels {
         self.locked(|looks| looks.values().cloned().collect())
     }
 
-    /// Notes that a group's channel is followed from now on.
+    /// Records that a group's channel is followed from now on.
     pub fn begin(&self, group: &GroupSettings, channel: &str) {
         let status = ChannelStatus {
             key: group.key.clone(),
@@ -38,12 +39,12 @@ impl Channels {
         self.locked(|looks| looks.insert(group.key.id(), status));
     }
 
-    /// Notes that it is not followed any more.
+    /// Records that the channel is no longer followed.
     pub fn end(&self, key: &str) {
         self.locked(|looks| looks.remove(key));
     }
 
-    /// Notes how a look went.
+    /// Records the result of a poll.
     pub fn note(&self, key: &GroupKey, error: Option<&str>) {
         let now = clock::now_ms();
         self.locked(|looks| {
@@ -60,7 +61,7 @@ impl Channels {
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut BTreeMap<String, ChannelStatus>) -> T) -> T {
-        // Counts and times: each is right by itself, whatever became of the thread that wrote it.
+        // Counts and times: each is valid by itself, even if the thread that wrote it panicked.
         work(&mut self.looks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

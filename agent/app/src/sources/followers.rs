@@ -21,12 +21,12 @@ pub struct Followers {
 }
 
 impl Followers {
-    /// Nothing is followed yet.
+    /// Followers without any channel.
     pub fn new(setup_watch: SetupWatch, handle: Handle, channels: Channels) -> Self {
         Self { setup_watch, handle, channels, tasks: BTreeMap::new() }
     }
 
-    /// Follows the channels of these groups and no others. A group that is followed as it is goes on undisturbed.
+    /// Follows the channels of exactly these groups. Groups that have not changed go on undisturbed.
     pub fn follow(&mut self, groups: &[GroupSettings]) {
         let wanted = |id: &str, now: &GroupSettings| groups.iter().any(|g| g.key.id() == *id && g == now);
         let gone: Vec<String> =

@@ -1,4 +1,4 @@
-//! The time in which nothing is to be done: between two polls, and while a service holds a poll back.
+//! The idle time between two polls, and while a service holds a poll open.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use tokio::time::{sleep, timeout};
 
 use crate::engine::Handle;
 
-/// After a poll until what it leaves behind has ended too: connections that close, tasks that are told.
+/// Time after a poll in which its remains end too: closing connections, notified tasks.
 const SETTLED: Duration = Duration::from_millis(250);
 
-/// Waits for so long.
+/// Waits this long.
 pub async fn sleep_idle(handle: &Handle, pause: Duration) {
     wait_idle(handle, sleep(pause)).await;
 }
 
-/// Waits for what comes. Where nothing is deployed, memory that was needed before is given up meanwhile.
+/// Waits for a future. While nothing is deployed, memory from earlier work is returned to the system.
 pub async fn wait_idle<T>(handle: &Handle, comes: impl Future<Output = T>) -> T {
     let mut comes = std::pin::pin!(comes);
     if let Ok(soon) = timeout(SETTLED, &mut comes).await {

@@ -1,4 +1,4 @@
-//! Where wishes come from: channels and the CodeDeploy service.
+//! The sources of deployments: channels and the CodeDeploy service.
 
 pub mod channel;
 pub mod channel_status;

@@ -1,4 +1,4 @@
-//! A queue that says when a channel has changed, so that the next look does not wait for its time.
+//! A queue that reports changes of a channel, so that the next poll comes early.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,10 @@ use crate::stores::Stores;
 
 /// The first pause after a failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause: the channel is polled meanwhile, so that only speed is lost.
+/// The longest pause: the channel is still polled, so only speed is lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Listens for as long as the channel is followed, by the way to AWS that is in force. What goes wrong is logged once and
-/// tried again.
+/// Listens for as long as the channel is followed, with the AWS clients in force. Failures are logged once and retried.
 pub async fn listen(mut setup_watch: SetupWatch, group: &GroupKey, url: &str, changed: &Notify) {
     loop {
         let setup = setup_watch.now();
@@ -29,7 +28,7 @@ pub async fn listen(mut setup_watch: SetupWatch, group: &GroupKey, url: &str, ch
     }
 }
 
-/// Waits until a reload has brought another way to AWS.
+/// Waits until a reload has replaced the AWS clients.
 async fn replaced(setup_watch: &mut SetupWatch, stores: &Arc<Stores>) {
     while Arc::ptr_eq(&setup_watch.now().stores, stores) {
         setup_watch.changed().await;
@@ -77,6 +76,6 @@ async fn round(
     if messages.iter().any(|message| is_about_release(&message.body, group)) {
         changed.notify_one();
     }
-    // Also those that say nothing: they would come back for ever.
+    // Messages without meaning too: they would come back forever.
     queue.delete(&messages).await.map_err(|e| e.to_string())
 }

@@ -13,10 +13,10 @@ use crate::codedeploy_compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// Time between two looks whether the CodeDeploy agent has ended.
+/// Time between two checks whether the CodeDeploy agent has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Whether this host may be served now, by the configuration.
+/// Refuses to serve this host now if the configuration does not allow it.
 ///
 /// # Errors
 /// Refused when the CodeDeploy agent runs and the configuration says not to wait for it.
@@ -33,25 +33,26 @@ pub fn refuse_beside_the_agent(setup: &Setup, compat: &CodeDeployCompat) -> Resu
 
 /// The CodeDeploy agent that runs on this host.
 pub fn other_agent(setup: &Setup, compat: &CodeDeployCompat) -> Option<codedeploy_agent::RunningAgent> {
-    // Under another root only its own pid file counts: the processes are the machine's.
+    // Under another root only its own pid file counts: the process list is the machine's.
     let users = if setup.layout.root() == Path::new("/") { users_of_the_agent(compat) } else { Vec::new() };
     running(&compat.pid_file(&setup.layout), &users)
 }
 
-/// Whose process the CodeDeploy agent can be: root's, or the user's that its configuration names.
+/// The users whose processes can be the CodeDeploy agent: root, and the user in its configuration.
 fn users_of_the_agent(compat: &CodeDeployCompat) -> Vec<u32> {
     let named = compat.agent.user.as_ref().and_then(|name| users::lookup(name).ok());
     [0, users::own_uid()].into_iter().chain(named.map(|user| user.uid)).collect()
 }
 
-/// The CodeDeploy agent that runs and goes on: a verb of its program (`codedeploy-agent status`) has its name for a moment.
+/// The CodeDeploy agent, if it keeps running: a verb of its program (`codedeploy-agent status`) has the same name for a
+/// moment.
 pub async fn agent_that_stays(setup: &Setup, compat: &CodeDeployCompat) -> Option<codedeploy_agent::RunningAgent> {
     other_agent(setup, compat)?;
     tokio::time::sleep(LOOK_AGAIN).await;
     other_agent(setup, compat)
 }
 
-/// Waits until no CodeDeploy agent runs, and says so meanwhile; whether one did.
+/// Waits until no CodeDeploy agent runs, and reports the wait; returns whether one ran.
 pub async fn wait_for_the_agents_end(setup: &Setup, compat: &CodeDeployCompat, following: &Following) -> bool {
     let Some(agent) = agent_that_stays(setup, compat).await else { return false };
     log::warn!(

@@ -1,4 +1,4 @@
-//! The way to the command service: who this host is, how it signs, and where the service answers.
+//! The client of the command service: this host's name, its credentials, and the service's address.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::codedeploy_compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// Finds the way, for as long as it takes: at boot the network may come after the agent.
+/// Makes the client, however long it takes: at boot the network may come after the agent.
 pub async fn connect(setup: &Setup, compat: &CodeDeployCompat) -> CommandService {
     let mut failures = 0;
     let mut told = None;
@@ -27,7 +27,7 @@ pub async fn connect(setup: &Setup, compat: &CodeDeployCompat) -> CommandService
                     told = Some(problem);
                 }
                 failures += 1;
-                // The first looks come soon: an instance profile takes seconds to appear.
+                // The first tries come soon: an instance profile takes seconds to appear.
                 tokio::time::sleep(after_failures(failures, random()).min(Duration::from_secs(30))).await;
             }
         }
@@ -65,7 +65,7 @@ fn agent_version(setup: &Setup, compat: &CodeDeployCompat) -> String {
     versions.next().unwrap_or_else(|| "UNKNOWN_VERSION".to_owned())
 }
 
-/// Any byte, to spread waits with.
+/// A random byte, to spread waits with.
 pub fn random() -> u8 {
     clock::random_bytes::<1>().map_or(128, |[byte]| byte)
 }

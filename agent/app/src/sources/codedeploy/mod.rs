@@ -1,5 +1,5 @@
-//! The CodeDeploy service as a source of wishes: commands are polled for, acknowledged, carried out by the engine and
-//! reported.
+//! The CodeDeploy service as a source of deployments: the agent polls for commands, acknowledges them, lets the engine
+//! carry them out, and reports the results.
 //!
 //! ```text
 //! beside   waits while the CodeDeploy agent runs
@@ -35,28 +35,28 @@ use crate::log_output::also_as_the_agent;
 use crate::setup::Setup;
 use beside::wait_for_the_agents_end;
 
-/// What the parts of this source share.
+/// The shared data of the parts of this source.
 struct Follower {
     setup: Arc<Setup>,
     compat: Arc<CodeDeployCompat>,
     handle: Handle,
     service: CommandService,
     following: Following,
-    /// Identifiers of commands that are being taken in or reported.
+    /// Identifiers of the commands that a task is taking in or reporting.
     in_hand: Mutex<HashSet<String>>,
-    /// A command ended: the next one may be there.
+    /// A command ended: the service may have the next one.
     ended: Notify,
 }
 
 impl Follower {
-    /// Takes this in hand, until the value is dropped; `None` while somebody else has it.
+    /// Marks the command as in hand until the value is dropped; `None` while another task has it.
     fn take_in_hand(self: &Arc<Self>, what: &str) -> Option<InHand> {
         let is_free = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned());
         is_free.then(|| InHand { follower: Arc::clone(self), what: what.to_owned() })
     }
 }
 
-/// What one task has in hand. It is let go however the task ends.
+/// The command that one task has in hand, released however the task ends.
 struct InHand {
     follower: Arc<Follower>,
     what: String,
@@ -83,7 +83,7 @@ pub async fn follow(setup: Arc<Setup>, compat: Arc<CodeDeployCompat>, handle: Ha
     tokio::join!(poll::poll(Arc::clone(&follower)), report::report(Arc::clone(&follower)), tracking::track(&follower));
 }
 
-/// Says to scripts and people that this process serves the host.
+/// Shows scripts and users that this process serves the host.
 fn write_pid_file(setup: &Setup, compat: &CodeDeployCompat) {
     let pid_file = compat.pid_file(&setup.layout);
     if let Err(error) = codedeploy_agent::write_pid_file(&pid_file) {

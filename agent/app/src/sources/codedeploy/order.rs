@@ -1,4 +1,4 @@
-//! What a command asks for, on this host: which revision's scripts, and of which deployment.
+//! The meaning of a command on this host: the scripts to run, and the revision and deployment that they belong to.
 
 use std::path::Path;
 
@@ -23,10 +23,10 @@ use crate::work::codedeploy_records;
 use crate::work::codedeploy_records::is_gone;
 use crate::work::old_hooks::unreadable;
 
-/// Makes an order of a command's name, the event that it means and its deployment's specification.
+/// Makes an order from a command's name, the event that it means, and its deployment's specification.
 ///
 /// # Errors
-/// What is reported: this deployment's appspec is not there or cannot be used.
+/// The report to send: this deployment's appspec is missing or invalid.
 pub fn order(
     setup: &Setup,
     compat: &CodeDeployCompat,
@@ -57,7 +57,7 @@ fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specificatio
         revision: Revision { location: location.to_string(), digest: None, size: None, bundle_type: None },
         source: Source::CodeDeploy {
             location,
-            // A deployment has nothing of its own to use again.
+            // A deployment cannot reuse its own bundle.
             reuse: specification
                 .reuse_archive_from
                 .filter(|other| compat.agent.enable_archive_reuse && *other != specification.deployment),
@@ -72,7 +72,7 @@ fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specificatio
             appspec_name: specification.appspec_name,
             appspec_only: specification.appspec_only,
             max_revisions: compat.agent.max_revisions,
-            // The service rolls back, by a deployment of its own.
+            // The service rolls back with a deployment of its own.
             rollback: RollbackPolicy::Never,
             ignore_application_stop_failures: false,
             cleanup: true,
@@ -82,14 +82,15 @@ fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specificatio
     }
 }
 
-/// Under the CodeDeploy agent a script whose appspec names no user is its own user's, and must not become root's.
+/// Under the CodeDeploy agent, a script without a user in the appspec runs as the agent's user. It must not become
+/// root's here.
 fn as_the_agents_user(scripts: Vec<Script>, compat: &CodeDeployCompat) -> Vec<Script> {
     let own = &compat.agent.user;
     let user = |script: &Script| script.runas.clone().or_else(|| own.clone().filter(|_| !script.sudo));
     scripts.into_iter().map(|script| Script { runas: user(&script), ..script }).collect()
 }
 
-/// The scripts of an event, of the revision that the event means.
+/// The scripts of an event, from the revision that the event refers to.
 fn scripts(
     setup: &Setup,
     compat: &CodeDeployCompat,
@@ -115,7 +116,7 @@ fn scripts(
             return Err(problem);
         }
         Err(NoHooks::Unreadable(problem)) => return Err(unreadable(&archive(&deployment), &problem).message),
-        // It would block every later deployment.
+        // An error would block every later deployment.
         Err(NoHooks::Broken(problem)) => return Ok(left_out(&deployment, event, &problem)),
     };
     let of_event = hooks.iter().find(|hooks| hooks.event == event.name());
@@ -137,11 +138,11 @@ fn left_out(deployment: &DeploymentId, event: LifecycleEvent, problem: &str) -> 
     Vec::new()
 }
 
-/// Why an unpacked bundle has no hooks that can be run.
+/// Why an unpacked bundle has no usable hooks.
 enum NoHooks {
-    /// It is gone, or its appspec is.
+    /// The bundle or its appspec is missing.
     Broken(String),
-    /// It could not be read now.
+    /// Reading it failed this time.
     Unreadable(String),
 }
 
@@ -169,7 +170,7 @@ fn hooks_of(archive: &Path, custom: Option<&str>, limits: &Limits) -> Result<Vec
     let Some((name, bytes)) = found else {
         return Err(NoHooks::Broken(format!("there is no {} in {}", names.join(" or "), archive.display())));
     };
-    // DownloadBundle let it in, hostler's or the CodeDeploy agent's.
+    // DownloadBundle accepted it, under hostler or under the CodeDeploy agent.
     let reading = appspec::read_again(name, &bytes, limits);
     match reading.spec {
         Some(spec) => Ok(spec.hooks),

@@ -1,4 +1,4 @@
-//! One poll open at a time, until the daemon stops, and none while the CodeDeploy agent runs.
+//! Polls one at a time until the daemon stops, and never while the CodeDeploy agent runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +13,10 @@ use super::following::OpenPoll;
 use super::{Follower, take, write_pid_file};
 use crate::sources::idle::{sleep_idle, wait_idle};
 
-/// How long the next poll waits for a command that has just come to be acknowledged: until then the service would only
-/// send it again.
+/// How long the next poll waits until a new command is acknowledged: before that, the service would only send it again.
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(5);
 
-/// Polls. Commands are taken in beside it, so that several groups go on at the same time.
+/// Polls. Commands are taken in concurrently, so that several groups advance at the same time.
 pub async fn poll(follower: Arc<Follower>) {
     let mut failures = 0;
     let mut told = None;
@@ -45,8 +44,8 @@ pub async fn poll(follower: Arc<Follower>) {
     }
 }
 
-/// The CodeDeploy agent may start at any time: a package's update does it. While it runs nothing is polled, and what is in
-/// flight goes on. Afterwards its place is taken again.
+/// Waits while the CodeDeploy agent runs; it may start at any time, for example with a package update. Meanwhile the
+/// agent does not poll and finishes the work in flight. Afterwards it takes the CodeDeploy agent's place again.
 async fn wait_beside_the_agent(follower: &Arc<Follower>) {
     if wait_for_the_agents_end(&follower.setup, &follower.compat, &follower.following).await {
         write_pid_file(&follower.setup, &follower.compat);
@@ -54,11 +53,11 @@ async fn wait_beside_the_agent(follower: &Arc<Follower>) {
     }
 }
 
-/// Whether a command came that was not known.
+/// Returns whether a new command came.
 async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>, open: OpenPoll) -> bool {
     let Some(command) = command else { return false };
     if let Some(agent) = agent_that_stays(&follower.setup, &follower.compat).await {
-        // The poll was open when it started. Unacknowledged, the command is handed out again.
+        // The poll was open when the CodeDeploy agent started. The service hands out an unacknowledged command again.
         log::warn!(
             command = command.host_command_identifier.as_str(), pid = agent.pid;
             "a command is left to the CodeDeploy agent, which was started on this host"
@@ -71,14 +70,14 @@ async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>, open: O
             take::take(in_hand, command).await;
             drop(open);
         });
-        // It goes on by itself when it takes longer.
+        // If it takes longer, it goes on by itself.
         let _ = tokio::time::timeout(ACKNOWLEDGEMENT, taken).await;
         return !known;
     }
     false
 }
 
-/// After a poll that the service did not hold back the next one waits, but not beyond the end of a command.
+/// Waits after a poll that the service did not hold open, but not beyond the end of a command.
 async fn pause(follower: &Follower, took: Duration) {
     let interval = Duration::from_secs(follower.compat.agent.wait_between_runs);
     let jittered = interval.mul_f64(0.75 + f64::from(random()) / 510.0);
@@ -88,7 +87,7 @@ async fn pause(follower: &Follower, took: Duration) {
     }
 }
 
-/// Once for each problem: a service that is away for a night must not fill the log.
+/// Logged once for each problem: a service that is away for a night must not fill the log.
 fn tell(fault: &Fault, told: &mut Option<String>) {
     let problem = fault.to_string();
     let same = told.as_ref().is_some_and(|before| without_request(before) == without_request(&problem));
@@ -98,7 +97,7 @@ fn tell(fault: &Fault, told: &mut Option<String>) {
     *told = Some(problem);
 }
 
-/// The text without the request's own name, which differs each time.
+/// The text without the request's id, which differs each time.
 fn without_request(problem: &str) -> &str {
     problem.split_once("request id").map_or(problem, |(before, _)| before)
 }

@@ -1,4 +1,4 @@
-//! Reports are sent until the service has taken or refused them.
+//! Sends reports until the service has accepted or refused them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::Follower;
 use super::connect::random;
 use crate::tasks::kept;
 
-/// Sends what ended, as it ends; several reports go out at the same time.
+/// Sends the report of each command as it ends; several reports are sent at the same time.
 pub async fn report(follower: Arc<Follower>) {
     let mut state = follower.handle.state();
     loop {
@@ -28,7 +28,7 @@ pub async fn report(follower: Arc<Follower>) {
             let mark = format!("report of {identifier}");
             if let Some(in_hand) = follower.take_in_hand(&mark) {
                 tokio::spawn(async move {
-                    // It must reach the service: the command's deployment waits for it.
+                    // The report must reach the service: the command's deployment waits for it.
                     kept("command report", || deliver(&in_hand.follower, &identifier, &report)).await;
                 });
             }
@@ -55,7 +55,7 @@ async fn deliver(follower: &Follower, identifier: &str, report: &Report) {
             }
         }
     }
-    // The next command of the deployment comes now.
+    // The deployment's next command comes now.
     follower.ended.notify_one();
     let _ = follower.handle.ask(Event::Reported { identifier: identifier.to_owned() }).await;
 }

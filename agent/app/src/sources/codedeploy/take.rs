@@ -1,4 +1,4 @@
-//! From a command that came to one that is in the ledger and acknowledged.
+//! From a new command to a command that is in the ledger and acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,12 @@ use super::connect::random;
 use super::{Follower, InHand, order};
 use crate::failure::chain;
 
-/// Tries of a specification before the command is left to come again.
+/// Tries of a specification before the agent waits for the command to come again.
 const TRIES: u32 = 8;
-/// Tracking files of the CodeDeploy agent that are older say nothing any more
-/// (docs/protocols/codedeploy.md#interrupted-commands).
+/// Older tracking files of the CodeDeploy agent are ignored (docs/protocols/codedeploy.md#interrupted-commands).
 pub const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Takes a command in; one that is known is acknowledged or reported again.
+/// Takes a command in; a known command is acknowledged or reported again.
 pub async fn take(in_hand: InHand, command: HostCommand) {
     take_unless_known(&in_hand.follower, command).await;
 }
@@ -51,7 +50,7 @@ async fn take_unless_known(follower: &Follower, command: HostCommand) {
         }
         Some(CommandStage::Received(order)) => acknowledge(follower, identifier, order.is_noop()).await,
         Some(CommandStage::Accepted(_) | CommandStage::CarriedOut(_)) => acknowledge(follower, identifier, false).await,
-        // The report is on its way.
+        // Its report is being sent.
         Some(CommandStage::Ended(_)) => {}
         Some(CommandStage::Reported(report)) => commanded(follower, &command, Err(report)).await,
     }
@@ -64,8 +63,8 @@ async fn commanded(follower: &Follower, command: &HostCommand, order: Result<Box
     let _ = follower.handle.ask(event).await;
 }
 
-/// Says that the command has come until the service has heard it. Only then it is carried out: a command that the
-/// service gave up meanwhile is not. When the daemon stops, that is left to the next start, which finds it in the ledger.
+/// Acknowledges the command until the service has received it. Only then the command is carried out, unless the service
+/// gave it up meanwhile. If the daemon stops, the next start finds the command in the ledger and acknowledges it.
 async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
     let mut failures = 0;
     let answer = loop {
@@ -88,8 +87,8 @@ async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
     let _ = follower.handle.ask(Event::Acknowledged { identifier: identifier.to_owned(), answer }).await;
 }
 
-/// What a command asks for, or the report of why that cannot be done; `None` when the service could not be asked, which
-/// the command's next coming may change.
+/// The order of a command, or the report why it cannot be carried out; `None` when the service could not be reached,
+/// which may succeed when the command comes again.
 async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<Box<Order>, Report>> {
     let specification = match specification(follower, &command.deployment_execution_id).await {
         Err(problem) => return problem.map(|problem| Err(Report::failed(&problem))),
@@ -108,8 +107,8 @@ async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<B
     Some(made.map(Box::new).map_err(|problem| Report::failed(&problem)))
 }
 
-/// The specification of a deployment: asked for until there is an answer, opened, and its signer compared with the one
-/// before. The error is `None` when there was no answer.
+/// The specification of a deployment: requested until there is an answer, opened, and its signer compared with the
+/// earlier one. The error is `None` when there was no answer.
 async fn specification(follower: &Follower, execution: &str) -> Result<Specification, Option<String>> {
     let mut failures = 0;
     let answer = loop {
@@ -138,7 +137,7 @@ fn no_specification(fault: &Fault) -> String {
     format!("the service does not give the deployment's specification: {fault}")
 }
 
-/// The chain to configured authorities, and the signer that was seen first on this host.
+/// Checks the chain to the configured authorities, and the signer against the first one seen on this host.
 async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<(), String> {
     let settings = &follower.setup.settings.codedeploy;
     if let Some(path) = &settings.signer_authorities {
@@ -157,7 +156,7 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
             ));
         }
         Some(pinned) if pinned == opened.signer && (left_sha1 || opened.uses_sha1) => return Ok(()),
-        // From now on it does not go back.
+        // The signer stays from now on.
         Some(pinned) if pinned == opened.signer => {}
         Some(pinned) if settings.changed_signer == ChangedSigner::Refuse => {
             return Err(format!(
@@ -175,8 +174,8 @@ async fn check_signer(follower: &Follower, opened: &OpenedEnvelope) -> Result<()
     Ok(())
 }
 
-/// Commands that a CodeDeploy agent was carrying out when it went down have failed, as that agent would have said. What
-/// this agent was carrying out itself is in the ledger and goes on.
+/// Reports as failed the commands that a CodeDeploy agent was carrying out when it went down, as that agent would have
+/// done. This agent's own unfinished commands are in the ledger and go on.
 pub async fn report_commands_of_the_agent(follower: &Follower) {
     let directory = follower.setup.layout.codedeploy(&follower.compat.agent.ongoing_deployment_tracking);
     let commands = codedeploy_agent::interrupted_commands(&directory, TRACKING_AGE).unwrap_or_else(|error| {
@@ -195,7 +194,7 @@ pub async fn report_commands_of_the_agent(follower: &Follower) {
     }
 }
 
-/// After a start: commands that came and were perhaps not acknowledged are, and tokens that are needed are asked for.
+/// After a start: acknowledges commands that may not have been acknowledged, and requests the tokens that are needed.
 pub fn go_on(follower: &Arc<Follower>) {
     let state = follower.handle.state().borrow().clone();
     for command in &state.service.commands {

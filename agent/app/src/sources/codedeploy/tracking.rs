@@ -1,5 +1,5 @@
-//! The CodeDeploy agent's tracking files: scripts look at them to see whether a deployment goes on, and a CodeDeploy agent
-//! that follows hostler reports as failed what hostler left unfinished.
+//! The CodeDeploy agent's tracking files: scripts read them to see whether a deployment is in progress. A CodeDeploy
+//! agent that replaces hostler reports their deployments as failed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use hostler_host::codedeploy_agent::{remove_tracking_file, write_tracking_file};
 
 use super::Follower;
 
-/// Keeps a file for each deployment of which a command is carried out.
+/// Keeps a file for each deployment with a command in progress.
 pub async fn track(follower: &Follower) {
     let directory = follower.setup.layout.codedeploy(&follower.compat.agent.ongoing_deployment_tracking);
     let mut state = follower.handle.state();
@@ -24,7 +24,7 @@ pub async fn track(follower: &Follower) {
     }
 }
 
-/// Two or three small files: nothing is decided by them, so what cannot be written is only said.
+/// Writes two or three small files. No decision depends on them, so a failure is only logged.
 fn write_changes(directory: &Path, before: &BTreeMap<DeploymentId, String>, now: &BTreeMap<DeploymentId, String>) {
     for deployment in before.keys().filter(|deployment| !now.contains_key(*deployment)) {
         if let Err(error) = remove_tracking_file(directory, deployment.as_str()) {
