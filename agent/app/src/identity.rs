@@ -50,7 +50,8 @@ pub fn find(setup: &Setup, known: Option<&InstanceId>) -> Result<IdentitySource,
     named(&clock::host_name(), "the host name cannot name this host").map(IdentitySource::Known)
 }
 
-/// The instance metadata service of a host on EC2, however the host is named; `None` elsewhere, and where it is switched off.
+/// The instance metadata service of a host on EC2, however the host is named; `None` elsewhere, and if it is switched
+/// off.
 ///
 /// # Errors
 /// A usage failure for an invalid address.

@@ -1,4 +1,4 @@
-//! What `push` and `release` refuse: a bundle that would be refused on every host.
+//! The checks of `push` and `release`: they refuse a bundle that every host would refuse.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -17,10 +17,10 @@ use crate::failure::chain;
 use crate::setup::Setup;
 use crate::work::bundle::{BUNDLE, diagnose_bundle};
 
-/// Refuses a bundle's directory that could be deployed nowhere; says what will surprise. `shown` names it.
+/// Refuses a bundle's directory that no host could deploy, and warns of surprises. `shown` is its name in messages.
 ///
 /// # Errors
-/// What is wrong with it, with the lines of its appspec.
+/// The problems, with the lines of its appspec.
 pub fn directory(setup: &Setup, directory: &Path, shown: &str) -> Result<(), Failure> {
     look(setup, directory, &archive::adapted(directory)?, shown)
 }
@@ -40,11 +40,11 @@ fn look(setup: &Setup, directory: &Path, adapted: &[Adapted], shown: &str) -> Re
     Ok(())
 }
 
-/// The same for a packed bundle, which is unpacked for it. Where this machine cannot do that, a warning says so: the hosts
-/// look at the bundle again before they touch anything.
+/// As [`directory`], for a packed bundle, which it unpacks. If this machine cannot unpack it, prints a warning: the
+/// hosts check the bundle again before any change.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problems of the bundle.
 pub fn packed(setup: &Setup, file: &File, shown: &str) -> Result<(), Failure> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     let target = scratch.path().join("bundle");
@@ -63,8 +63,8 @@ fn wrong(shown: &str, why: &str) -> Failure {
     Failure::say(ExitCode::Failed, format!("{shown} must not be deployed\n{why}"))
 }
 
-/// Standard output is the verb's answer alone, so that a script can take it.
+/// Prints on standard error. Standard output holds only the verb's answer, so that a script can read it.
 fn tell(text: &str) {
-    // Nobody is left to tell when standard error is gone.
+    // If standard error is closed, no output is possible.
     let _ = std::io::stderr().lock().write_all(hostler_core::text::printable(text).as_bytes());
 }

@@ -11,7 +11,7 @@ use crate::output;
 
 const SERVICE: &str = "hostler.service";
 
-/// Does what the command line says.
+/// Runs the command.
 ///
 /// # Errors
 /// Without systemd, when the service cannot be started or stopped, and for `status` when it does not run.
@@ -34,10 +34,10 @@ pub fn run(arguments: &CodeDeployAgent) -> Outcome {
     }
 }
 
-/// Asks systemd, and returns what it prints.
+/// Runs systemctl, and returns its output.
 ///
 /// # Errors
-/// When it cannot be asked, or says no.
+/// When systemctl cannot be run, or fails.
 pub fn systemctl(arguments: &[&str]) -> Result<String, Failure> {
     let made = ask(arguments)?;
     if made.status.success() {
@@ -47,10 +47,10 @@ pub fn systemctl(arguments: &[&str]) -> Result<String, Failure> {
     Err(Failure::say(ExitCode::Failed, format!("systemctl {}: {}", arguments.join(" "), said.trim())))
 }
 
-/// Asks systemd for a unit's state, which it prints and says with its exit code too.
+/// Asks systemd for a unit's state. systemctl prints it, and repeats it in its exit code, which is ignored.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When systemctl cannot be run.
 pub fn systemctl_word(arguments: &[&str]) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&ask(arguments)?.stdout).trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, commanded from the command line.
+//! `codedeploy-local`: a deployment with the CodeDeploy agent's layout and options, from the command line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,23 +32,23 @@ use crate::setup::Setup;
 use crate::sources::codedeploy::order::order;
 use crate::work::recover::settle_all;
 
-/// The name of this program, of its log, and of who asks for its deployments.
+/// The name of this program, of its log, and of the requester of its deployments.
 const NAME: &str = "codedeploy-local";
 
-/// How ids of local deployments end.
+/// The suffix of the ids of local deployments.
 const LOCAL: &str = "-local";
 
 /// The version that `codedeploy-local --version` has always printed.
 const VERSION: &str = "1.0\n";
 
-/// Time between two looks whether another local deployment has ended.
+/// Time between two checks whether another local deployment has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Deploys.
 ///
 /// # Errors
-/// Failed for arguments that cannot be used, and when an event fails, as the CodeDeploy agent's program; refused, where
-/// other users may change the agent's directories.
+/// Failed for invalid arguments and for a failed event, as with the CodeDeploy agent's program; refused if other users
+/// may change the agent's directories.
 pub fn run(arguments: CodeDeployLocal) -> Outcome {
     begin(arguments).map_err(|mut failure| {
         if matches!(failure.code, ExitCode::Usage | ExitCode::NotFound) {
@@ -82,11 +82,11 @@ fn begin(arguments: CodeDeployLocal) -> Outcome {
     super::block_on(deploy(setup, compat, specification, events))
 }
 
-/// Settles what a power loss left of a local deployment's Install, and says what was done. The deployments are found that
-/// were made with the agent's configuration of this host.
+/// Settles a local deployment's Install that a power loss interrupted, and prints the result. It finds the deployments
+/// made with this host's agent configuration.
 ///
 /// # Errors
-/// As [`settle_all`], but for a local deployment that is going on: it settles its Installs itself.
+/// As [`settle_all`], except for a running local deployment, which settles its own Installs.
 pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let configuration = daemons.layout.beneath_root(&daemons.settings.codedeploy.agent_config);
     let root = daemons.layout.root();
@@ -99,13 +99,13 @@ pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), F
     }
 }
 
-/// Whether a deployment is one of these, by its id.
+/// Whether this id is a local deployment's.
 pub fn is_local(deployment: &DeploymentId) -> bool {
     deployment.as_str().ends_with(LOCAL)
 }
 
-/// The CodeDeploy agent's local deployments go on beside its service; so do these, with a ledger of their own. `here` is
-/// where scripts run, unless the configuration says otherwise.
+/// The CodeDeploy agent's local deployments run beside its service; so do these, with their own ledger. `here` is the
+/// directory where scripts run, unless the configuration names another.
 fn setup(root: &Path, configuration: &Path, here: Option<PathBuf>) -> Result<Setup, Failure> {
     let shared = Shared {
         config: None,
@@ -120,7 +120,7 @@ fn setup(root: &Path, configuration: &Path, here: Option<PathBuf>) -> Result<Set
     let mut setup = Setup::adjusted(&shared, |settings| {
         settings.codedeploy.enabled = true;
         settings.hooks.working_directory = settings.hooks.working_directory.take().or(here);
-        // It was named as it is, and is looked for below the root.
+        // The user named the file as it is, but it is looked up below the root.
         settings.codedeploy.agent_config =
             configuration.strip_prefix(&root).map_or(configuration.clone(), |below| Path::new("/").join(below));
     })?;
@@ -129,7 +129,7 @@ fn setup(root: &Path, configuration: &Path, here: Option<PathBuf>) -> Result<Set
     Ok(setup)
 }
 
-/// A path of the host is looked at before anything runs, and in a directory the appspec.
+/// Checks a path of the host, and the appspec in a directory, before any script runs.
 fn check_place(location: &RevisionLocation, appspec: AppspecName<'_>) -> Result<(), Failure> {
     let RevisionLocation::Local { path, bundle_type } = location else { return Ok(()) };
     let directory = *bundle_type == hostler_core::bundle::BundleType::Directory;
@@ -177,7 +177,7 @@ fn specification(arguments: CodeDeployLocal, location: RevisionLocation) -> Resu
     })
 }
 
-/// A path on the command line is one of this machine; revisions of the service are looked for below the root prefix.
+/// A path on the command line is a path of this machine; the service's revisions are looked up below the root prefix.
 fn beneath_no_root(location: RevisionLocation, root: &Path) -> Result<RevisionLocation, Failure> {
     let RevisionLocation::Local { path, bundle_type } = location else { return Ok(location) };
     let (path, root) = (path.canonicalize()?, std::path::absolute(root)?.canonicalize()?);
@@ -221,7 +221,7 @@ async fn deploy(
     }
 }
 
-/// Two local deployments at a time wait for each other.
+/// Opens the session. Two concurrent local deployments wait for each other.
 async fn open_when_free(setup: &Arc<Setup>) -> Result<Session, Failure> {
     let mut told = false;
     loop {
@@ -238,8 +238,8 @@ async fn open_when_free(setup: &Arc<Setup>) -> Result<Session, Failure> {
     }
 }
 
-/// Events of the user's own must be in the appspec, and their scripts in the bundle, which nobody has asked of events that
-/// do not exist; that is known as soon as the bundle is unpacked.
+/// Checks that the appspec has the user's own events, and the bundle their scripts. No earlier check covers events
+/// outside the standard ones; this one runs once the bundle is unpacked.
 fn own_events_are_there(
     setup: &Setup,
     compat: &CodeDeployCompat,
@@ -268,7 +268,7 @@ fn scripts_are_there(setup: &Setup, event: &LifecycleEvent, order: &Order) -> Re
     Ok(())
 }
 
-/// One event: what the service would command, acknowledge and hear, without the service.
+/// Carries out one event: as if the service had commanded it, without the acknowledgement and the report.
 async fn carry_out(
     setup: &Arc<Setup>,
     compat: &Arc<CodeDeployCompat>,
@@ -300,7 +300,7 @@ fn identifier(deployment: &DeploymentId, event: LifecycleEvent) -> String {
     format!("{deployment}/{event}")
 }
 
-/// What people read of a report.
+/// The text of a report for people.
 fn words(report: &Report) -> String {
     let value: serde_json::Value = serde_json::from_str(&report.payload).unwrap_or_default();
     let text = |key: &str| value.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();

@@ -40,7 +40,7 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     })
 }
 
-/// The release document's text; the daemon judges it.
+/// Reads the release document's text; the daemon judges it.
 fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
     let read = || -> std::io::Result<String> {
         let mut text = String::new();
@@ -50,7 +50,7 @@ fn document(setup: &Setup, path: &Path) -> Result<String, Failure> {
     Ok(read().with_context(|| format!("cannot read {}", path.display()))?)
 }
 
-/// What is deployed: what lies at a place or a path.
+/// The source: a location or a path.
 fn source(what: &Path) -> Result<Source, Failure> {
     match stores::location(what)? {
         Some(Location::File(path)) => Ok(Source::Path { path: existing(&path)? }),
@@ -59,7 +59,7 @@ fn source(what: &Path) -> Result<Source, Failure> {
     }
 }
 
-/// Where nothing names a group, bundles tried by hand have one of their own.
+/// If no group is named, bundles deployed by hand belong to a group of their own.
 fn group(setup: &Setup, shared: &Shared) -> Result<GroupKey, Failure> {
     let none_is_configured = setup.settings.groups.is_empty() && setup.unread.is_none();
     if shared.application.is_none() && shared.group.is_none() && none_is_configured {

@@ -1,4 +1,4 @@
-//! `hostler doctor`: what is wrong with this host's set-up.
+//! `hostler doctor`: finds problems in this host's set-up.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What may hold a secret can be given on standard input, where other users of the host do not see it among the arguments.
+//! Arguments that may hold a secret can come from standard input, where other users of the host do not see them.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use crate::failure::Failure;
 /// Bytes of an address on standard input.
 const MOST_BYTES: usize = 8 << 10;
 
-/// The argument; for `-` the one line of standard input.
+/// The argument, or for `-` the one line of standard input.
 ///
 /// # Errors
-/// A usage failure for no line, more than one, one that is too long, or one that is not UTF-8. What came is not repeated.
+/// A usage failure unless the input is one line of UTF-8 that is not too long. The message does not repeat the input.
 pub fn or_line_of_input(argument: String, what: &str) -> Result<String, Failure> {
     if argument != "-" {
         return Ok(argument);
@@ -25,7 +25,7 @@ pub fn or_line_of_input(argument: String, what: &str) -> Result<String, Failure>
     })
 }
 
-/// The same for the place of a bundle.
+/// As [`or_line_of_input`], for the location of a bundle.
 ///
 /// # Errors
 /// As [`or_line_of_input`].

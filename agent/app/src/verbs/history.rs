@@ -1,4 +1,4 @@
-//! `hostler history`: what was done on this host, and whether the record of it is whole.
+//! `hostler history`: the deployments of this host, and whether their record is complete.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -37,15 +37,15 @@ pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-/// The ledger's own end of the chain is the anchor that is always there: it shows a cut tail. Those in the journal show
-/// one that was cut together with the ledger.
+/// The end of the chain in the ledger is the anchor that always exists: it reveals a cut tail. The anchors in the
+/// journal reveal a tail that was cut together with the ledger.
 fn verify(setup: &Setup) -> Outcome {
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
     let sent = match &state.instance {
-        // Without a ledger, whatever the journal knows counts: somebody may have taken both away.
+        // Without a ledger every anchor in the journal counts: both files may have been deleted.
         None if state == State::default() => journal::anchors(setup.layout.state(), None),
-        // Sealed: what the journal knows is another host's.
+        // Sealed: the anchors in the journal are another host's.
         None => Vec::new(),
         Some(host) => journal::anchors(setup.layout.state(), Some(host)),
     };

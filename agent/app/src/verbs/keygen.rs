@@ -1,4 +1,4 @@
-//! `hostler keygen`: make a pair of keys, or fetch the public half of one in KMS.
+//! `hostler keygen`: make a key pair, or fetch the public key of a key in KMS.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub fn run(shared: &Shared, arguments: &KeygenArgs) -> Outcome {
     }
 }
 
-/// `ci.key` has its public half in `ci.key.pub`.
+/// `ci.key` has its public key in `ci.key.pub`.
 fn beside(private: &Path) -> PathBuf {
     let mut name = private.as_os_str().to_owned();
     name.push(".pub");

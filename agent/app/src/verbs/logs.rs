@@ -1,4 +1,4 @@
-//! `hostler logs`: the output of a deployment's hooks, and with `-f` what is added until the deployment ends.
+//! `hostler logs`: the output of a deployment's hooks; with `-f`, new output until the deployment ends.
 
 mod lag;
 
@@ -20,7 +20,7 @@ use crate::output;
 use crate::setup::Setup;
 use crate::state_file::{ledger_failure, read_state};
 
-/// Time between two looks at a log that is followed.
+/// Time between two reads of a log that is followed.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 pub fn run(shared: &Shared, arguments: &LogsArgs) -> Outcome {
@@ -51,7 +51,7 @@ fn no_output(id: &DeploymentId, path: &std::path::Path) -> Failure {
         .hint("`hostler history` shows what it did; old revisions and their logs are deleted after a while")
 }
 
-/// Prints whole lines from `position` on and returns where the next look begins.
+/// Prints whole lines from `position` on; returns the position for the next read.
 fn show(path: &PathBuf, position: u64, json: bool) -> Result<u64, Failure> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -92,7 +92,7 @@ fn is_active(state: &State, id: &DeploymentId) -> bool {
     state.active(id).is_some()
 }
 
-/// The deployment that is meant: the named one, else the newest of the group, or of the host where no group is named.
+/// The deployment to show: the named one, else the newest of the group, or of the host if no group is named.
 fn find(setup: &Setup, shared: &Shared, id: Option<&DeploymentId>) -> Result<(GroupKey, DeploymentId), Failure> {
     let state = read(setup)?;
     let groups = state.groups.values().filter(|group| {

@@ -1,5 +1,5 @@
-//! `hostler migrate`: what the CodeDeploy agent left on this host, what would change, and with `--apply` the change. There
-//! is no gap: hostler is started first and waits for the CodeDeploy agent's end.
+//! `hostler migrate`: shows the CodeDeploy agent's files on this host and the changes to come; with `--apply`, makes
+//! the changes. There is no gap: hostler starts first and waits for the CodeDeploy agent's end.
 
 mod apply;
 
@@ -29,38 +29,38 @@ use crate::sources::codedeploy::{TRACKING_AGE, other_agent};
 use crate::work::bundle::read_appspec;
 use crate::work::codedeploy_records;
 
-/// So many unsafe ways of a group are named for people.
+/// The most unsafe ways of a group that are printed.
 const NAMED_WAYS: usize = 10;
 
-/// What was found and what follows; printed with `--json`.
+/// The findings and the steps; printed with `--json`.
 #[derive(Debug, Serialize)]
 struct Findings {
     version: u32,
-    /// The CodeDeploy agent's configuration, and whether it is there.
+    /// The path of the CodeDeploy agent's configuration, and whether the file exists.
     agent_config: PathBuf,
     agent_config_exists: bool,
-    /// Keys of it that have no meaning for hostler.
+    /// The keys in it without a meaning for hostler.
     keys_without_effect: Vec<String>,
-    /// How this host names itself: an ARN outside EC2.
+    /// This host's name: an ARN outside EC2.
     on_premises: Option<String>,
     /// The CodeDeploy agent's process.
     running: Option<u32>,
-    /// What starts the CodeDeploy agent: its unit, or its script in /etc/init.d.
+    /// The CodeDeploy agent's unit, or its script in /etc/init.d.
     started_by: Option<PathBuf>,
-    /// Commands that it is carrying out, or left unfinished.
+    /// Its commands in progress, or unfinished ones.
     unfinished_commands: Vec<String>,
     groups: Vec<GroupFound>,
-    /// Directories that others than root may change, with which they would have root's rights.
+    /// Directories that users other than root may change, which would give them root's rights.
     directories: Vec<DirectoryFound>,
-    /// Its configuration and the on-premises file, as far as others may change them or the way to them.
+    /// Its configuration and the on-premises file, if other users may change the files or their parents.
     files: Vec<FileFound>,
-    /// Directories and files that were given to root.
+    /// Directories and files now owned by root.
     mended: Vec<PathBuf>,
     /// The file that enables hostler in the CodeDeploy agent's place.
     writes: PathBuf,
-    /// What `--apply` did, in its order; each step says it for itself.
+    /// The steps that `--apply` took, in order, one text each.
     done: Vec<String>,
-    /// Whether all of it was done.
+    /// Whether all steps succeeded.
     applied: bool,
 }
 
@@ -69,18 +69,18 @@ struct GroupFound {
     id: String,
     /// The deployment whose files are on the host.
     last_successful: String,
-    /// Whether its bundle is here, whose ApplicationStop the next deployment runs.
+    /// Whether its bundle exists here: the next deployment runs its ApplicationStop.
     bundle_is_here: bool,
     /// The symbolic links below its destinations that the bundle goes through.
     links: Vec<LinkFound>,
-    /// The directories that deployments enter by steps which the path rule refuses.
+    /// The directories that deployments reach by steps that the path rule refuses.
     unsafe_ways: Vec<WayFound>,
 }
 
 #[derive(Debug, Serialize)]
 struct WayFound {
     path: PathBuf,
-    /// Why it is refused.
+    /// Why the step is refused.
     refused: String,
 }
 
@@ -90,18 +90,18 @@ struct DirectoryFound {
     uid: u32,
     gid: u32,
     mode: String,
-    /// What is wrong with it.
+    /// The problem.
     problem: String,
-    /// Whether `--apply` mends it: it is the agent's own, and no link.
+    /// Whether `--apply` repairs it: the agent's own directory, and not a link.
     mendable: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct FileFound {
     path: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     problem: String,
-    /// The command that mends it.
+    /// The command that repairs it.
     remedy: String,
 }
 
@@ -109,15 +109,15 @@ struct FileFound {
 struct LinkFound {
     path: PathBuf,
     target: PathBuf,
-    /// Why deployments that go through it are refused; nothing where it is followed.
+    /// Why deployments through the link are refused; `None` if the link is followed.
     refused: Option<String>,
-    /// Whether they are not with `unsafe_paths: warn`.
+    /// Whether `unsafe_paths: warn` would allow them.
     #[serde(skip)]
     by_unsafe_step: bool,
 }
 
 impl Findings {
-    /// Whether deployments go on as before only where unsafe ways are taken.
+    /// Whether deployments only work as before if unsafe ways are allowed.
     fn needs_unsafe_paths(&self) -> bool {
         let group =
             |group: &GroupFound| !group.unsafe_ways.is_empty() || group.links.iter().any(|link| link.by_unsafe_step);
@@ -183,7 +183,7 @@ fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
     let mut found = Vec::new();
     for (id, deployment) in codedeploy_records::groups(setup).map_err(say)? {
         let Ok(service_id) = id.parse::<DeploymentGroupId>() else { continue };
-        // Where its directory is does not depend on names.
+        // The location of its directory does not depend on the names.
         let key = GroupKey { codedeploy_group_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
         let archive = setup.layout.deployment(&key, &deployment).archive();
         let last = codedeploy_records::last_install(setup, &key, ours(setup, &key, &deployment)).map_err(say)?;
@@ -197,13 +197,13 @@ fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
     Ok(found)
 }
 
-/// What this agent's Install of a deployment put on the host, where there was one that stands.
+/// The entries that this agent's Install of a deployment put on the host, if there is such an Install that stands.
 fn ours(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Option<Vec<InstalledEntry>> {
     install::installed(&setup.layout.deployment(key, deployment).journal()).ok()
 }
 
-/// The links that the next deployment of the same bundle would go through, and the ways that it is refused. Without a
-/// bundle that can be read, those to what it put on the host.
+/// The links that the next deployment of the same bundle would follow, and the ways that it is refused. If the bundle
+/// cannot be read, those of the installed files.
 fn ways(
     setup: &Setup,
     archive: &Path,

@@ -1,4 +1,4 @@
-//! The verbs, one file each. What they share is here.
+//! The verbs, one file each; this file holds the shared parts.
 
 mod bundle_check;
 pub mod codedeploy_agent;
@@ -46,10 +46,10 @@ use crate::session::Session;
 use crate::setup::Setup;
 use crate::tasks::caught;
 
-/// Does what the command line says.
+/// Runs the command.
 ///
 /// # Errors
-/// Whatever went wrong, with its exit code.
+/// The failure of the verb, with its exit code.
 pub fn run(cli: Cli) -> Outcome {
     let level = if matches!(cli.verb, Verb::Run(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
     crate::log_output::start(level);
@@ -82,23 +82,23 @@ pub fn run(cli: Cli) -> Outcome {
     }
 }
 
-/// Runs a verb that waits for things, on one thread; blocking work gets threads of its own, few and small.
+/// Runs a verb that waits for things, on one thread; blocking work gets a few small threads of its own.
 ///
 /// # Errors
-/// Whatever the verb's work says.
+/// The failure of the verb's work.
 pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
     let outcome = runtime.block_on(caught(work));
-    // A step that blocks is not waited for once its outcome is not either; the next start takes it up.
+    // Once the outcome is known, a blocking step is not waited for; the next start resumes it.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|panicked| Err(Failure::new(ExitCode::Failed, panicked)))
 }
 
-/// How long a verb waits for a daemon that is just starting or stopping.
+/// How long a verb waits for a daemon that is starting or stopping.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who has the state: a daemon that answers, or from now on this process.
+/// The owner of the state: a daemon that answers, or this process.
 pub enum EngineAccess {
     /// The daemon.
     Remote(Client),
@@ -106,19 +106,19 @@ pub enum EngineAccess {
     Local(Session),
 }
 
-/// With daemons that are starting or stopping.
+/// The limit of the wait for a daemon that is starting or stopping.
 pub struct Patience(Instant);
 
 impl Patience {
-    /// From now on.
+    /// Starts the time now.
     pub fn new() -> Self {
         Self(Instant::now() + CONTROL_TIMEOUT)
     }
 
-    /// Waits a moment after a failure that says that somebody else has the state for now.
+    /// Waits a moment after a failure that says that another process has the state for now.
     ///
     /// # Errors
-    /// The failure itself when it is another one, or when it has gone on for too long.
+    /// The failure itself if it says something else, or if the wait has been too long.
     pub async fn after(&self, failure: Failure) -> Result<(), Failure> {
         if failure.code != ExitCode::LockHeld || Instant::now() > self.0 {
             return Err(failure);
@@ -128,10 +128,10 @@ impl Patience {
     }
 }
 
-/// Finds the way to the state. A daemon that holds the lock and does not answer yet is waited for.
+/// Finds the owner of the state. Waits for a daemon that holds the lock and does not answer yet.
 ///
 /// # Errors
-/// Lock held when somebody has the state and does not open the control socket in time.
+/// Lock held when another process has the state and does not open the control socket in time.
 pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<EngineAccess, Failure> {
     loop {
         if let Some(client) = Client::connect(setup).await {
@@ -144,7 +144,7 @@ pub async fn way(setup: &Arc<Setup>, patience: &Patience) -> Result<EngineAccess
     }
 }
 
-/// Has a deployment done through the control socket, or here, and shows it to its end.
+/// Runs a deployment through the control socket, or in this process, and shows it to its end.
 ///
 /// # Errors
 /// When it is refused or cannot be shown to its end.
@@ -162,7 +162,7 @@ pub async fn deploy_by(setup: &Arc<Setup>, ask: ControlRequest, event: impl FnOn
     session.during(setup.json, async |session| deploy_here(setup, session, ask.group(), event).await).await
 }
 
-/// Has a deployment done here. What was interrupted in its group comes first; what was in others goes on beside it.
+/// Runs a deployment in this process. Interrupted work of its group comes first; other groups' goes on concurrently.
 async fn deploy_here(
     setup: &Setup,
     session: &mut Session,
@@ -179,7 +179,7 @@ async fn deploy_here(
     session.deploy(setup.json, event).await
 }
 
-/// Shows a deployment that another process carries out. To be told to end only ends the looking.
+/// Shows a deployment that another process carries out. A request to stop only ends the display.
 async fn follow(mut client: Client, deployment: DeploymentId, json: bool) -> Outcome {
     let mut interrupts = Interrupts::new()?;
     tokio::select! {

@@ -1,4 +1,4 @@
-//! `hostler plan WHAT`: what a deployment would do on this host as it is. Nothing is changed.
+//! `hostler plan WHAT`: the effects of a deployment on this host in its present state. Changes nothing.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -38,18 +38,18 @@ use crate::work::scripts;
 #[derive(Debug, Serialize)]
 struct Document {
     version: u32,
-    /// Whether a deployment would go as far as its hooks.
+    /// Whether a deployment would get as far as its hooks.
     deployable: bool,
-    /// Whether `problems` are warnings, because the appspec has them checked again after BeforeInstall.
+    /// Whether `problems` are only warnings, because the appspec asks for another check after BeforeInstall.
     checked_again: bool,
-    /// What was found in the appspec and in the bundle.
+    /// The diagnostics of the appspec and the bundle.
     diagnostics: Vec<Diagnostic>,
     /// Why it cannot be installed: facts of the bundle, then facts of this host.
     problems: Vec<Problem>,
     /// How many more there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     problems_left_out: Option<NonZeroUsize>,
-    /// What is allowed and probably not meant.
+    /// Problems that are allowed but probably not intended.
     suspicious: Vec<Problem>,
     files: Option<Summary>,
     hooks: Vec<PlannedHook>,
@@ -178,7 +178,7 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
     Ok(target)
 }
 
-/// A bundle from the network, in a file without a name.
+/// Downloads a bundle from the network into a file without a name.
 fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Failure> {
     let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
     let target = DownloadTarget { file: file.as_fd(), note: None };
@@ -189,10 +189,10 @@ fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Fa
     Ok(file)
 }
 
-/// The group, and what the host's other groups have.
+/// The group, and the Installs of the host's other groups.
 type Ground = (Option<Group>, Vec<Installs>);
 
-/// The group as it is on this host, and its policy; a group that is not named is one that was never deployed.
+/// The group on this host, and its policy. A group that is not named counts as never deployed.
 fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Ground, Policy), Failure> {
     let key = match setup.group(shared) {
         Ok(key) => key,
@@ -209,7 +209,7 @@ fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Ground
     Ok(((state.groups.get(&key.id()).cloned(), Installs::of_others(&state, &key)), policy))
 }
 
-/// Every script in the order in which they would run.
+/// All scripts in the order in which they would run.
 fn hooks(old: &[EventHooks], new: &[EventHooks]) -> Vec<PlannedHook> {
     let events = LifecycleEvent::ORDER.into_iter().filter(|event| event.has_scripts());
     let scripts = events.flat_map(|event| {

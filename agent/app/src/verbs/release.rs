@@ -1,4 +1,4 @@
-//! `hostler release STORE REVISION`: publish what a deployment group shall run.
+//! `hostler release STORE REVISION`: publish the revision for a deployment group.
 
 use std::fmt::Display;
 
@@ -34,7 +34,7 @@ impl From<FileExists> for FileExistsBehavior {
 
 mod revision;
 
-/// How often a lost race with another publisher is run again.
+/// The most tries after lost races with other publishers.
 const ATTEMPTS: u32 = 5;
 
 pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
@@ -52,12 +52,12 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
         let signers = signing::signers(&setup, &arguments.signing).await?;
         let revision = revision::find(&setup, &store, &arguments.revision, !arguments.no_validate).await?;
         for _ in 0..ATTEMPTS {
-            // The keys before the release: whoever rotates them changes the release afterwards.
+            // The keys are read before the release: a rotation changes the release afterwards.
             let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
             let key_policy = match (&policy, &current) {
                 (Some(policy), _) => policy.version,
-                // Who signs and has no keys configured does not know the policy: it is that of the release before.
+                // A signer without configured keys does not know the policy: the previous release's is used.
                 (None, Some(current)) => current.document.release.key_policy,
                 (None, None) => 1,
             };
@@ -86,8 +86,8 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
     })
 }
 
-/// Says what hosts that leave service for the release will meet. It holds no release back: what they do is configured on
-/// them.
+/// Warns about the hosts that leave service for the release. It never refuses the release: the traffic settings are on
+/// the hosts.
 async fn warn_of_group(setup: &Setup, name: &str) -> Result<(), Failure> {
     match AutoScaling::of_clients(&*setup.stores.clients()?).await.facts(name).await {
         Ok(facts) => {
@@ -104,7 +104,7 @@ fn warn(warning: &dyn Display) {
     output::notice(&format!("warning: {warning}"));
 }
 
-/// The sequence after that in the channel. What the keys do not stand for may carry any number.
+/// The sequence after the channel's. A release without valid signatures may carry any number.
 fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy: u64) -> Result<u64, Failure> {
     let trusted = current.filter(|c| c.trust.is_ok() || arguments.sequence_above.is_none());
     let made_under = |c: &Current| if c.trust.is_ok() { c.document.release.key_policy } else { key_policy };
@@ -121,7 +121,7 @@ fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy:
 }
 
 fn with_terms(mut release: Release, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {
-    // A rollback must not lead to what somebody slipped in without a signature.
+    // A rollback must not lead to a release that was slipped in without a signature.
     release.previous = current.filter(|c| c.trust.is_ok()).map(|c| c.document.release.revision.clone());
     release.expires = arguments
         .expires_in

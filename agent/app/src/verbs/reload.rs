@@ -1,4 +1,4 @@
-//! `hostler reload`: the daemon reads its configuration again; what is wrong with it is said here.
+//! `hostler reload`: the daemon reads its configuration again; errors in it are shown here.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared) -> Outcome {
-    // A configuration that is wrong is shown with its place here, and the daemon is not even asked.
+    // An invalid configuration is shown here with its place, without asking the daemon.
     let setup = Arc::new(Setup::for_asking(shared)?);
     super::block_on(async {
         let Some(mut client) = Client::connect(&setup).await else {

@@ -1,4 +1,4 @@
-//! `hostler remove`: ApplicationStop, then take the group's files off this host.
+//! `hostler remove`: runs ApplicationStop, then removes the group's files from this host.
 
 use std::sync::Arc;
 

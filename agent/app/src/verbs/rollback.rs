@@ -1,4 +1,4 @@
-//! `hostler rollback`: return to the last good (or the named) revision, and hold the channel's release.
+//! `hostler rollback`: return to the last good (or the named) revision, and hold back the channel's release.
 
 use std::sync::Arc;
 

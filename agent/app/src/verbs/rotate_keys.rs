@@ -1,5 +1,5 @@
-//! `hostler rotate-keys STORE`: other keys than before sign a group's releases from now on, and the release in the channel
-//! gets their signatures. Killed in between, or run twice, it goes on from what is there.
+//! `hostler rotate-keys STORE`: replaces the keys that sign a group's releases, and signs the channel's release with
+//! the new keys. If it was interrupted or runs twice, it continues from the documents in the store.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub fn run(shared: &Shared, arguments: &RotateKeysArgs) -> Outcome {
         }
         let signers = signing::signers(&setup, &arguments.signing).await?;
         let chain = match asks_for_the_same(&chain.end, &policy) {
-            // A run before this one came so far.
+            // An earlier run got this far.
             true => chain,
             false => publish(&setup, &store, &group, (chain.end, policy), &signers).await?,
         };
@@ -63,7 +63,8 @@ fn asks_for_the_same(now: &SigningPolicy, new: &SigningPolicy) -> bool {
     now.threshold == new.threshold && all_in(now, new) && all_in(new, now)
 }
 
-/// Puts the new policy beside the channel. Of several publishers one does; the others find theirs or another one there.
+/// Writes the new policy beside the channel. Of several publishers one succeeds; the others find the same policy or
+/// another one there.
 async fn publish(
     setup: &Setup,
     store: &AnyStore,

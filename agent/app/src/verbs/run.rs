@@ -1,4 +1,4 @@
-//! `hostler run`: the daemon; `--once`: one pass; `--recover`: only bring an interrupted Install to an end.
+//! `hostler run`: the daemon; `--once`: one pass; `--recover`: only settle interrupted Installs.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn read_setup(shared: &Shared, arguments: &RunArgs) -> Result<Setup, Failure> {
     Ok(setup)
 }
 
-/// Finishes what the ledger holds, does what the channels say, and ends with the worst outcome.
+/// Finishes the work in the ledger, follows each channel once, and ends with the worst outcome.
 async fn once(setup: Arc<Setup>) -> Outcome {
     let patience = Patience::new();
     match super::way(&setup, &patience).await? {
@@ -54,7 +54,7 @@ async fn once(setup: Arc<Setup>) -> Outcome {
     }
 }
 
-/// Another process holds the state, and what a pass would do is done by it.
+/// Another process holds the state and does the work of a pass.
 fn beside(status: &Status) -> Failure {
     let daemon = status.daemon.as_ref();
     let pid = daemon.map_or(0, |daemon| daemon.pid);
@@ -74,7 +74,7 @@ async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
         if waits_to_be_undone(session, &group.key) {
             continue;
         }
-        // One group's broken channel is no reason to leave the others as they are.
+        // One group's broken channel must not stop the others.
         let this = follow_once(setup, group, channel, session).await.unwrap_or_else(|failure| {
             failure.print();
             failure.code
@@ -84,14 +84,14 @@ async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
     Ok(code)
 }
 
-/// Tries the rollbacks again that had no space.
+/// Retries the rollbacks that had no space.
 async fn roll_back_again(setup: &Setup, session: &mut Session) -> ExitCode {
     let state = Arc::clone(&session.handle.state().borrow());
     let mut code = ExitCode::Ok;
     for group in state.groups.values().filter(|group| again_at_ms(group).is_some()) {
         let key = group.key.clone();
         let again = session.deploy(setup.json, |id| Event::RollbackAgain { id, key }).await;
-        // One group's failure is no reason to leave the others as they are.
+        // One group's failure must not stop the others.
         let this = again.unwrap_or_else(|failure| {
             failure.print();
             failure.code
@@ -101,14 +101,14 @@ async fn roll_back_again(setup: &Setup, session: &mut Session) -> ExitCode {
     code
 }
 
-/// Whether a deployment of the group is known to be in the way for longer, which was said.
+/// Whether a deployment of the group blocks it until it is undone, which was reported.
 fn waits_to_be_undone(session: &Session, key: &GroupKey) -> bool {
     let state = session.handle.state().borrow().clone();
     let active = state.groups.get(&key.id()).and_then(|group| group.active.as_ref());
     active.is_some_and(|deployment| deployment.waits_to_be_undone().is_some())
 }
 
-/// Does what one channel says, now.
+/// Follows one channel now.
 async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, session: &mut Session) -> Outcome {
     let looked = look(setup, group, channel, &session.handle, None, LookForKeys::Always).await;
     match looked.map_err(PollError::into_failure)? {
@@ -125,7 +125,7 @@ async fn follow_once(setup: &Setup, group: &GroupSettings, channel: &str, sessio
     }
 }
 
-/// Waits for the deployments that were interrupted and says what became of them.
+/// Waits for the interrupted deployments and prints their outcomes.
 async fn finish_interrupted(setup: &Setup, session: &mut Session) -> Outcome {
     let found = Found::of(&session.handle.state().borrow());
     session.settle().await?;
@@ -165,7 +165,7 @@ fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
     if a == ExitCode::Ok { b } else { a }
 }
 
-/// Brings every open install journal to an end, before application units start.
+/// Settles every open install journal, before application units start.
 fn recover(setup: &Setup, given_up: Option<&DeploymentId>) -> Outcome {
     let local = given_up.filter(|deployment| super::codedeploy_local::is_local(deployment));
     let here = settle_all(setup, given_up.filter(|_| local.is_none())).map_err(|failure| match failure.code {
@@ -175,7 +175,7 @@ fn recover(setup: &Setup, given_up: Option<&DeploymentId>) -> Outcome {
         }
         _ => failure,
     });
-    // What cannot be settled in the one state is no reason to leave the other.
+    // If one state cannot be settled, the other still is.
     super::codedeploy_local::recover(setup, local)?;
     here.map(|()| ExitCode::Ok)
 }

@@ -1,5 +1,5 @@
-//! `hostler sign STORE REVISION`: add a signature to the release that another signer proposed. With the last one that
-//! is missing it is published.
+//! `hostler sign STORE REVISION`: add a signature to the release that another signer proposed. The last missing
+//! signature publishes it.
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
@@ -15,7 +15,7 @@ use crate::signatures::channel_keys;
 use crate::signing;
 use crate::stores::AnyStore;
 
-/// How often a lost race with another signer is run again.
+/// The most tries after lost races with other signers.
 const ATTEMPTS: u32 = 5;
 
 pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
@@ -43,7 +43,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
                 return Err(overtaken(is.1, published.1));
             }
             if publication.publish(&setup, &store, current.as_ref()).await? {
-                // Its sequence is taken now, so that a proposal that stays can never be published again.
+                // Its sequence is in use now, so a remaining proposal can never be published again.
                 let _ = store.delete(&proposal_key(&key), Some(&etag)).await;
                 publication::must_be_followed(&setup, &store, &key, policy.as_ref()).await?;
                 return publication.say(&setup, &store, &arguments.store, false);
@@ -53,7 +53,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
     })
 }
 
-/// The proposal, if it is of the revision that the signer means.
+/// The proposal, if its revision is the one that the signer named.
 async fn proposed(
     setup: &Setup,
     store: &AnyStore,

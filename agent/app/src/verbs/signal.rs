@@ -1,4 +1,4 @@
-//! `hostler signal`: what cfn-signal does, without Python on the image.
+//! `hostler signal`: replaces cfn-signal, without Python on the image.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::identity::{self, IdentitySource};
 use crate::output;
 use crate::setup::Setup;
 
-/// A stack waits for minutes, and a boot's network comes up within seconds.
+/// A stack waits for minutes, and the network comes up within seconds of a boot.
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 1000, most_ms: 15_000 };
 const MOST_TRIES: u32 = 8;
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Document {
     version: u32,
     status: &'static str,
     unique_id: String,
-    /// Whether somebody waited for it.
+    /// Whether CloudFormation was waiting for the signal.
     taken: bool,
-    /// CloudFormation's words where nobody did.
+    /// CloudFormation's message if it was not.
     message: Option<String>,
 }
 
@@ -95,7 +95,7 @@ async fn what(setup: &Setup, arguments: &SignalArgs) -> Result<Signal, Failure> 
     })
 }
 
-/// Tries until it is taken, or cannot be.
+/// Tries until the signal is accepted or cannot be.
 async fn again_and_again<T>(attempt: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Failure> {
     let mut failures = 0;
     loop {

@@ -1,4 +1,4 @@
-//! `hostler status`: what runs on this host, since when, from where, and what failed.
+//! `hostler status`: the revisions on this host, since when, from where, and the failures.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ fn text(document: &Status) -> String {
     text
 }
 
-/// What is not shipped, or never will be; `None` while all is.
+/// The logs that are not shipped or were lost; `None` if there are none.
 fn logs_line(logs: &LogsSummary) -> Option<String> {
     let totals = logs.totals;
     let counts = [
@@ -159,7 +159,7 @@ fn machine_events_text(text: &mut String, events: &MachineEvents) {
 fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_followed: bool) {
     let interrupted = interrupted && group.active.is_some();
     let word = match group.condition {
-        // That files are mixed matters more than that no process is at work.
+        // Mixed files matter more than the missing process.
         Condition::Deploying if interrupted => "interrupted",
         condition => condition.word(),
     };
@@ -229,7 +229,7 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
     }
 }
 
-/// So many warnings of a deployment are shown; `--json` and the history have all of them.
+/// The most warnings of a deployment that are shown; `--json` and the history have all of them.
 const SHOWN_WARNINGS: usize = 5;
 
 fn warnings_text(text: &mut String, warnings: &[String]) {

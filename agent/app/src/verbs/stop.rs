@@ -11,7 +11,7 @@ use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::setup::Setup;
 
-/// How long a daemon may take to end the step that it is in.
+/// How long a daemon may take to end its current step.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub fn run(shared: &Shared) -> Outcome {

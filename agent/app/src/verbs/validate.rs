@@ -1,6 +1,6 @@
-//! `hostler validate PATH`: everything that can be known about a bundle, an appspec, a configuration or a release
-//! document without changing anything. What this host lacks (users, groups, interpreters) is shown too and never makes a
-//! bundle invalid: it is usually checked on another machine than the one that it is for.
+//! `hostler validate PATH`: every problem of a bundle, an appspec, a configuration or a release document that can be
+//! found without a change. Users, groups and interpreters that this host lacks are shown but never make a bundle
+//! invalid: a bundle is usually checked on another machine than its target.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -30,7 +30,7 @@ mod signatures;
 
 use signatures::Signatures;
 
-/// What was found, for people and for `--json`.
+/// The findings, for people and for `--json`.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     version: u32,
@@ -42,23 +42,23 @@ struct Report {
     errors: usize,
     /// How many warnings were found.
     warnings: usize,
-    /// What was found at a place of a text.
+    /// The findings with a place in a text.
     diagnostics: Vec<Diagnostic>,
-    /// What shows only when every file gets its place: two sources for one destination, and the like. Errors.
+    /// Errors that show only in a plan, such as two sources for one destination.
     problems: Vec<Problem>,
-    /// How many more of these there are.
+    /// The number of further problems.
     #[serde(skip_serializing_if = "Option::is_none")]
     problems_left_out: Option<NonZeroUsize>,
-    /// As `problems`, and it may be deployed.
+    /// As `problems`, but deployment is allowed.
     suspicious: Vec<Problem>,
-    /// What has no place in a text, as a damaged archive. Errors.
+    /// Errors without a place in a text, such as a damaged archive.
     other: Vec<String>,
-    /// What this host lacks. Not among the warnings that are counted and denied.
+    /// Users, groups and interpreters that this host lacks. Not among the counted and denied warnings.
     on_this_host: Vec<Diagnostic>,
-    /// Who signed a release document, where there are keys to hold it against.
+    /// The signatures of a release document, if there are keys to check them with.
     #[serde(skip_serializing_if = "Option::is_none")]
     signatures: Option<Signatures>,
-    /// The name and text that the places are of.
+    /// The name and text of the places.
     #[serde(skip)]
     name: String,
     #[serde(skip)]
@@ -142,7 +142,7 @@ fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Repor
     match archive::detect(&file) {
         Ok(kind) => return packed(setup, &file, kind, wanted),
         Err(error @ ArchiveError::Foreign(_)) => return Ok(broken(crate::failure::chain(&error))),
-        // A document, as a rule.
+        // Usually a document.
         Err(_) => {}
     }
     let most = setup.limits.appspec_bytes.max(setup.limits.config_bytes).max(stored_bytes(&setup.limits));
@@ -193,7 +193,7 @@ fn release(setup: &Setup, bytes: &[u8], policy: Option<&SigningPolicy>) -> Repor
     report
 }
 
-/// A packed bundle is unpacked into a directory that is gone afterwards.
+/// Unpacks a packed bundle into a temporary directory.
 fn packed(setup: &Setup, file: &File, kind: BundleType, wanted: AppspecName<'_>) -> Result<Report, Failure> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     let target = scratch.path().join("bundle");

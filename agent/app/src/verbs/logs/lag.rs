@@ -1,4 +1,4 @@
-//! `hostler logs --lag`: how far the daemon has shipped each log, and what was lost.
+//! `hostler logs --lag`: how far the daemon has shipped each log, and the losses.
 
 use std::fmt::Write as _;
 
@@ -55,7 +55,7 @@ fn row(source: &SourceReport) -> [String; 5] {
         (0, seconds) => format!("{seconds} s"),
         (bytes, seconds) => format!("{bytes} bytes, {seconds} s"),
     };
-    // A journal's cursor is long, and only its journal reads it.
+    // A journal's cursor is long, and useless outside its journal.
     let position = source.position.chars().take(20).collect();
     [format!("{}{rotated}", source.source), source.log_group.clone(), source.log_stream.clone(), position, lag]
 }

@@ -1,4 +1,4 @@
-//! `hostler migrate --apply`: step by step, and of each what became of it.
+//! `hostler migrate --apply`: step by step, with the result of each.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::setup::Setup;
 use crate::sources::codedeploy::other_agent;
 use crate::verbs::codedeploy_agent::{systemctl, systemctl_word};
 
-/// What a migration writes.
+/// The configuration that a migration writes.
 const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\
                              codedeploy:\n  enabled: true\n  running_agent: wait\n";
 
-/// What it writes beside it where deployments go by ways that are refused otherwise.
+/// Its second part, where deployments use ways that are otherwise refused.
 const UNSAFE_PATHS: &str = "# Deployments here go by ways that a user could lead elsewhere (hostler migrate names them). The next\n\
                             # deployment of each group notes its places; take this out once deployments warn of none any more.\n\
                             unsafe_paths: warn\n";
@@ -28,7 +28,8 @@ const UNSAFE_PATHS: &str = "# Deployments here go by ways that a user could lead
 const HOSTLER: &str = "hostler.service";
 const AGENT: &str = "codedeploy-agent.service";
 
-/// What starts the CodeDeploy agent at boot: the unit of its packages, or the script that systemd makes a unit of.
+/// The units and scripts that start the CodeDeploy agent at boot: its packages' unit, or the script that systemd turns
+/// into a unit.
 const STARTS_IT: [&str; 4] = [
     "etc/systemd/system/codedeploy-agent.service",
     "usr/lib/systemd/system/codedeploy-agent.service",
@@ -36,28 +37,28 @@ const STARTS_IT: [&str; 4] = [
     "etc/init.d/codedeploy-agent",
 ];
 
-/// What `systemctl is-enabled` says of what the next boot starts (systemctl(1)); `generated` is a script that only its
-/// links in /etc/rc*.d start.
+/// The answers of `systemctl is-enabled` for a unit that the next boot starts (systemctl(1)); `generated` is a script
+/// that only its links in /etc/rc*.d start.
 const STARTED_AT_BOOT: [&str; 4] = ["enabled", "enabled-runtime", "alias", "generated"];
 
-/// How long a process that was stopped may take to be gone.
+/// How long a stopped process may take to end.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What starts the CodeDeploy agent on this host, if its package is there.
+/// The unit or script that starts the CodeDeploy agent on this host, if its package is installed.
 pub fn starts_the_agent(setup: &Setup) -> Option<PathBuf> {
     STARTS_IT.iter().map(|path| setup.layout.root().join(path)).find(|path| path.exists())
 }
 
-/// Does it. What was done is in the findings, also when a later step fails.
+/// Applies the migration. The findings record the steps taken, also when a later step fails.
 ///
 /// # Errors
-/// The first step that fails; or the CodeDeploy agent runs, or is started by the next boot, after all of them.
+/// The first step that fails; or, after all steps, that the CodeDeploy agent still runs or starts at the next boot.
 pub fn apply(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) -> Result<(), Failure> {
     mend(setup, compat, findings)?;
     write(findings)?;
     systemctl(&["enable", HOSTLER])?;
     findings.done.push("hostler is enabled".to_owned());
-    // It may run already, for channels.
+    // It may already run, for channels.
     systemctl(&["restart", HOSTLER])?;
     findings.done.push("hostler runs".to_owned());
     end_the_agent(setup, compat, findings)?;
@@ -65,8 +66,8 @@ pub fn apply(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) 
     Ok(())
 }
 
-/// Gives the agent's directories to root. The CodeDeploy agent is stopped before: it could not go on in them as another user.
-/// What its service commands meanwhile waits there.
+/// Gives the agent's directories to root. First stops the CodeDeploy agent, which could not continue there as another
+/// user. The service keeps commands from that time.
 fn mend(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) -> Result<(), Failure> {
     let exposed = exposure::exposed(setup, compat)?;
     let foreign: Vec<Exposed> = exposed.iter().filter(|found| found.rule != Rule::Own).cloned().collect();
@@ -98,14 +99,14 @@ fn write(findings: &mut Findings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Stops the CodeDeploy agent, keeps the next boot from starting it, and looks whether both is so. Also where it does not run
+/// Stops the CodeDeploy agent, keeps the next boot from starting it, and checks both. Does so even if it does not run
 /// now: the next boot would start it beside hostler.
 fn end_the_agent(setup: &Setup, compat: &CodeDeployCompat, findings: &mut Findings) -> Result<(), Failure> {
     if findings.running.is_none() && starts_the_agent(setup).is_none() {
         findings.done.push("no CodeDeploy agent is installed".to_owned());
         return Ok(());
     }
-    // Two commands: of a script in /etc/init.d `disable --now` only does the first half.
+    // Two commands: for a script in /etc/init.d, `disable --now` only disables.
     let disabled = systemctl(&["disable", AGENT]).err();
     let stopped = systemctl(&["stop", AGENT]).err();
     let mut problems = Vec::new();
@@ -134,7 +135,7 @@ fn because(failure: Option<Failure>) -> String {
     failure.map_or_else(String::new, |failure| format!(": {}", failure.one_line()))
 }
 
-/// The CodeDeploy agent that has not ended within a moment.
+/// The CodeDeploy agent, if it has not ended after a moment.
 fn runs_on(setup: &Setup, compat: &CodeDeployCompat) -> Option<u32> {
     let deadline = Instant::now() + PATIENCE;
     loop {

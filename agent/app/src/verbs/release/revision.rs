@@ -1,4 +1,4 @@
-//! The revision that `release` publishes: one that was pushed, or any bundle that a build job has left.
+//! The revision for `release`: a pushed bundle, or any bundle that a build job has stored.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -20,8 +20,8 @@ use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyObject, AnyStore};
 use crate::verbs::bundle_check;
 
-/// The revision that a text names: the digest of a stored bundle or its beginning, or the place of a bundle that others
-/// have put there. What `push` has stored was looked at then; other bundles are looked at now, if `validate` says so.
+/// Finds the revision that a text names: the digest of a stored bundle or its beginning, or the location of another
+/// bundle. `push` has checked its own bundles; others are checked now, if `validate` says so.
 pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -> Result<Revision, Failure> {
     let check = |file: &File, shown: &str| if validate { bundle_check::packed(setup, file, shown) } else { Ok(()) };
     let place = stores::location(Path::new(text))?;
@@ -70,7 +70,7 @@ async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure
     }
 }
 
-/// An object of S3 with any key, or one behind a web server: fetched now, so that its digest is known.
+/// An S3 object with any key, or a file on a web server: downloaded now to compute its digest.
 async fn elsewhere(
     setup: &Setup,
     place: Location,
@@ -83,7 +83,7 @@ async fn elsewhere(
     let bundle_type = bundle_type(&file, &object.location())?;
     check(&file, &object.location())?;
     let (version_id, location) = match place {
-        // Where the bucket has versions, the one that was hashed is the one that hosts fetch.
+        // If the bucket has versions, hosts fetch the version that was hashed.
         Location::S3(place) => {
             let version_id = fetched.version_id.or_else(|| place.version_id.clone());
             (version_id, Location::S3(S3Location { version_id: None, ..place }))
@@ -93,7 +93,7 @@ async fn elsewhere(
     Ok(Revision { source: RevisionSource::Location(location), version_id, content: fetched.content, bundle_type })
 }
 
-/// A file in the store's own directory with any key.
+/// A file with any key in the store's directory.
 fn in_directory(
     store: &DirectoryStore,
     path: &Path,
@@ -110,7 +110,7 @@ fn in_directory(
     of_file(RevisionSource::Key(key), &path, check)
 }
 
-/// A file that every host has at the same path, and this machine too.
+/// A file that exists at the same path on every host and on this machine.
 fn on_hosts(path: PathBuf, check: impl Fn(&File, &str) -> Result<(), Failure>) -> Result<Revision, Failure> {
     let here = existing(&path)?;
     of_file(RevisionSource::Location(Location::File(path)), &here, check)

@@ -1,5 +1,5 @@
-//! The release in the channel when the keys change. It stays the same release, byte for byte, and gets signatures of the
-//! new keys: hosts that run it have nothing to deploy, and fresh ones may follow it at once.
+//! The channel's release when the keys change. The release stays the same, byte for byte, and gets signatures of the
+//! new keys: hosts that run it have nothing to deploy, and new hosts may follow it at once.
 
 use std::fmt;
 
@@ -18,34 +18,34 @@ use crate::signatures::Chain;
 use crate::signing::{self, Signer};
 use crate::stores::{self, AnyStore};
 
-/// How often a lost race with another publisher is run again.
+/// The most tries after lost races with other publishers.
 const ATTEMPTS: u32 = 5;
 
-/// What became of the release in the channel.
+/// The result for the channel's release.
 #[derive(Debug)]
 pub enum Standing {
     /// Nothing has been released.
     None,
-    /// It was not to be touched.
+    /// The command left it alone.
     LeftAlone,
-    /// Enough of the new keys had signed it.
+    /// Enough of the new keys had already signed it.
     Signed {
         /// Its sequence.
         sequence: u64,
-        /// What it is of.
+        /// Its revision.
         revision: Sha256Digest,
     },
-    /// It has their signatures now.
+    /// The new keys have signed it now.
     SignedAgain {
         /// Its sequence.
         sequence: u64,
-        /// What it is of.
+        /// Its revision.
         revision: Sha256Digest,
     },
 }
 
 impl Standing {
-    /// The same for programs.
+    /// The result as JSON.
     pub fn json(&self) -> Value {
         let of = |sequence: u64, revision: Sha256Digest, signed_again: bool| serde_json::json!({ "sequence": sequence, "revision": revision, "signed_again": signed_again });
         match self {
@@ -75,10 +75,10 @@ impl fmt::Display for Standing {
     }
 }
 
-/// Gives the release in the channel signatures of the new keys, if the keys before stood for it.
+/// Adds signatures of the new keys to the channel's release, if the previous keys have signed it.
 ///
 /// # Errors
-/// Verification failed when hosts did not follow the release before, or when the new signatures are too few.
+/// Verification failed when hosts do not follow the present release, or when the new signatures are too few.
 pub async fn sign_again(
     setup: &Setup,
     store: &AnyStore,
@@ -106,7 +106,7 @@ pub async fn sign_again(
     Err(publication::always_overtaken(group))
 }
 
-/// What the keys before did not stand for gets no signature by standing in the channel.
+/// Refuses a release that the previous keys have not signed: its place in the channel alone earns no signature.
 fn refuse_strangers(store: &AnyStore, group: &GroupKey, current: &Current, chain: &Chain) -> Result<(), Failure> {
     let before = chain.before.as_ref().unwrap_or(&chain.end);
     let release = &current.document.release;
@@ -133,7 +133,7 @@ async fn signed(document: &Document, policy: &SigningPolicy, signers: &[Signer])
     Ok(Publication::new(document.release.clone(), envelope, Some(policy)))
 }
 
-/// Says what fresh hosts will meet: new signatures neither bring a bundle back nor make a release young.
+/// Warns about new hosts: new signatures neither restore a deleted bundle nor make an old release new.
 async fn warn_of(setup: &Setup, store: &AnyStore, document: &Document) {
     let release = &document.release;
     let sequence = release.sequence;
@@ -166,7 +166,7 @@ async fn bundle_is_there(
             let object = setup.stores.object(S3Location { version_id, ..place.clone() })?;
             Ok(object.facts().await.map_err(stores::failure)?.is_some())
         }
-        // A web server may be asked only for the whole of it, and a file of the hosts need not be here.
+        // A web server can only be asked for the whole file, and a file of the hosts need not exist here.
         RevisionSource::Location(_) => Ok(true),
     }
 }

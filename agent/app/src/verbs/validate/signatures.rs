@@ -1,4 +1,4 @@
-//! What `validate` says about the signatures of a release document.
+//! The signatures of a release document, as `validate` shows them.
 
 use hostler_core::codes::ExitCode;
 use hostler_core::release::{Document, KeyId, SigningPolicy, examine};
@@ -9,24 +9,23 @@ use crate::cli::ValidateArgs;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
-/// The signatures under the keys that they were held against.
+/// The result of checking the signatures.
 #[derive(Debug, Serialize)]
 pub struct Signatures {
-    /// How many of the keys must have signed.
+    /// The number of keys that must have signed.
     needed: u32,
     /// Keys whose signature is good.
     good: Vec<KeyId>,
-    /// Keys that a signature claims to be by and did not make.
+    /// Keys that a signature names although it is not theirs.
     bad: Vec<KeyId>,
-    /// What other signatures claim to be by.
+    /// The names in the other signatures.
     unknown: Vec<String>,
 }
 
-/// The keys to hold a release against: all of those that the command line names, else the configuration's policy for
-/// the channel.
+/// The keys to check a release with: all keys of the command line, else the configuration's policy for the channel.
 ///
 /// # Errors
-/// A usage failure for a file that holds no public key.
+/// A usage failure for a file without a public key.
 pub fn policy(setup: &Setup, arguments: &ValidateArgs) -> Result<Option<SigningPolicy>, Failure> {
     if arguments.public_key.is_empty() {
         return Ok(setup.settings.signatures.channel.clone());
@@ -41,13 +40,13 @@ pub fn policy(setup: &Setup, arguments: &ValidateArgs) -> Result<Option<SigningP
 }
 
 impl Signatures {
-    /// Looks at each signature.
+    /// Checks each signature.
     pub fn of(document: &Document, policy: &SigningPolicy) -> Self {
         let found = examine(policy, &document.envelope, &signature::verify);
         Self { needed: policy.threshold, good: found.good, bad: found.bad, unknown: found.unknown }
     }
 
-    /// One line for each.
+    /// One line for each signature.
     pub fn text(&self) -> String {
         let mut text = String::new();
         self.good.iter().for_each(|id| text.push_str(&format!("signed by {id}\n")));
