@@ -1,5 +1,5 @@
-//! `codedeploy-agent start|stop|restart|status`: hostler's service under the CodeDeploy agent's name, so that scripts and
-//! image recipes keep working.
+//! `codedeploy-agent start|stop|restart|status`: hostler's service under the CodeDeploy agent's name, so that scripts
+//! and image recipes keep working.
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,4 @@
-//! What a bundle says and what it would do on this host: shared by deployments, `validate` and `plan`.
+//! The contents of a bundle and its effect on a host: shared by deployments, `validate` and `plan`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,30 +27,30 @@ use crate::ports::Installs;
 use crate::setup::Setup;
 use crate::work::last_install::{last_install, note_others};
 
-/// Bytes of a script that are looked at; whole scripts, as a rule.
+/// The bytes of a script that are examined; usually the whole script.
 const HEAD_BYTES: u64 = 64 << 10;
 
-/// What diagnostics call a bundle, which has no name of its own once it is unpacked.
+/// The name of a bundle in diagnostics, since an unpacked bundle has no name of its own.
 pub const BUNDLE: &str = "bundle";
 
-/// What was done to entries so that they could be taken, a line each.
+/// The changes to entries that made them acceptable, one a line.
 pub fn adapted_lines(adapted: &[Adapted]) -> Vec<String> {
     lint_archive(BUNDLE, adapted).iter().map(diagnose::one_line).collect()
 }
 
-/// An appspec that can be used, and what was found in it.
+/// A usable appspec, and the findings in it.
 #[derive(Debug, Clone)]
 pub struct ReadAppspec {
-    /// What it means.
+    /// Its meaning.
     pub spec: AppSpec,
-    /// What was found; warnings, and what counts as one in a bundle that was let in before.
+    /// The findings: warnings, and errors that count as warnings in a bundle that was accepted before.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Finds the appspec of an unpacked bundle, reads it, and checks it against the bundle.
 ///
 /// # Errors
-/// There is none, or it is wrong; the message shows the lines.
+/// The appspec is missing or wrong; the message shows the lines.
 pub fn read_appspec(
     archive: &Path,
     listing: &BundleListing,
@@ -60,10 +60,10 @@ pub fn read_appspec(
     usable(diagnose_bundle(archive, listing, wanted, limits)?, listing)
 }
 
-/// The same for a bundle that was let in before; see [`usable_before`].
+/// As [`read_appspec`], for a bundle that was accepted before; see [`usable_before`].
 ///
 /// # Errors
-/// There is none, or it is wrong; the message shows the lines.
+/// The appspec is missing or wrong; the message shows the lines.
 pub fn read_kept_appspec(
     archive: &Path,
     listing: &BundleListing,
@@ -73,19 +73,19 @@ pub fn read_kept_appspec(
     usable_before(diagnose_kept_bundle(archive, listing, wanted, limits)?, listing)
 }
 
-/// The appspec, if it can be used.
+/// The appspec, if it is usable.
 ///
 /// # Errors
-/// It is wrong; the message shows the lines.
+/// The appspec is wrong; the message shows the lines.
 fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
     usable_but_for(found, listing, |_| false)
 }
 
-/// The appspec of a bundle that was let in before ([`diagnose_kept_bundle`]): a fault that only its scripts show, and that an
-/// earlier version of hostler let pass, must neither keep a host from returning to it nor take its other scripts from it.
+/// The appspec of a bundle that was accepted before ([`diagnose_kept_bundle`]). Faults that only its scripts show, and
+/// that an earlier hostler accepted, must neither keep a host from returning to it nor disable its other scripts.
 ///
 /// # Errors
-/// It is wrong; the message shows the lines.
+/// The appspec is wrong; the message shows the lines.
 pub fn usable_before(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
     usable_but_for(found, listing, |code| code == Code::ScriptHasCarriageReturns)
 }
@@ -108,26 +108,26 @@ fn usable_but_for(
     }
 }
 
-/// An appspec and everything that it and its bundle show.
+/// An appspec, and all findings in it and its bundle.
 #[derive(Debug, Clone)]
 pub struct Diagnosed {
-    /// What was found.
+    /// The findings.
     pub diagnostics: Vec<Diagnostic>,
     /// The appspec's text.
     pub text: String,
     /// Its name in the bundle.
     pub name: String,
-    /// What it means; `None` when it cannot be read. The bundle may still lack what it names.
+    /// Its meaning; `None` when it cannot be read. The bundle may still lack files that it names.
     pub spec: Option<AppSpec>,
 }
 
 impl Diagnosed {
-    /// Whether something was found that makes it unusable on every host.
+    /// Whether an error makes it unusable on every host.
     pub fn has_errors(&self) -> bool {
         self.spec.is_none() || self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// What shows only when every file gets its place, and was not said yet.
+    /// The findings that only a plan shows, without repetitions.
     pub fn in_plan(&self, listing: &BundleListing) -> InPlan {
         let Some(spec) = &self.spec else { return InPlan::default() };
         match wanted(spec, listing, None) {
@@ -141,30 +141,31 @@ impl Diagnosed {
         }
     }
 
-    /// Everything for people, with the lines of the appspec; `problems` are errors that are not in it.
+    /// All findings for people, with the lines of the appspec; `problems` are errors outside of it.
     pub fn render(&self, problems: &[Problem]) -> String {
         let errors = problems.iter().map(|problem| problem.view(Severity::Error, &self.name));
         diagnose::render_all(self.diagnostics.iter().map(View::from).chain(errors), &self.text).trim_end().to_owned()
     }
 }
 
-/// What a plan shows of a bundle, on whichever host.
+/// The findings that a plan shows on every host.
 #[derive(Debug, Clone, Default)]
 pub struct InPlan {
-    /// It can be installed nowhere.
+    /// Errors that prevent installation everywhere.
     pub errors: Vec<Problem>,
     /// How many more errors there are.
     pub left_out: usize,
-    /// It is allowed and probably not meant.
+    /// Problems that are allowed but probably not intended.
     pub warnings: Vec<Problem>,
 }
 
-/// What BeforeInstall is still to make.
+/// The files that BeforeInstall has yet to make.
 fn made_later(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
     diagnostics.iter().filter(|d| matches!(d.code, Code::SourceMadeLater | Code::ScriptMadeLater))
 }
 
-/// The appspec without the entries of `files` whose sources BeforeInstall is still to make: what can be planned before it.
+/// The appspec without the entries of `files` whose sources BeforeInstall has yet to make: the part that can be planned
+/// before it.
 pub fn without_made_later<'s>(spec: &'s AppSpec, diagnostics: &[Diagnostic]) -> Cow<'s, AppSpec> {
     let missing = |file: &FileMapping| made_later(diagnostics).any(|d| d.at == Some(file.source_at));
     if !spec.files.iter().any(missing) {
@@ -174,10 +175,10 @@ pub fn without_made_later<'s>(spec: &'s AppSpec, diagnostics: &[Diagnostic]) -> 
     Cow::Owned(AppSpec { files, ..spec.clone() })
 }
 
-/// Once BeforeInstall is done, what it was to make is there.
+/// Checks, after BeforeInstall, that it has made its files.
 ///
 /// # Errors
-/// It is not; the message names the lines of the appspec.
+/// A file is missing; the message names the lines of the appspec.
 pub fn check_made(diagnostics: &[Diagnostic]) -> Result<(), WorkFailure> {
     let missing: Vec<String> = made_later(diagnostics).map(diagnose::one_line).collect();
     match missing.is_empty() {
@@ -186,7 +187,7 @@ pub fn check_made(diagnostics: &[Diagnostic]) -> Result<(), WorkFailure> {
     }
 }
 
-/// Leaves out what diagnostics say already, of the same place in the appspec.
+/// Removes problems that a diagnostic reports at the same place in the appspec.
 pub fn untold(mut problems: Vec<Problem>, diagnostics: &[Diagnostic]) -> Vec<Problem> {
     let same = |code: Code| {
         matches!(
@@ -202,12 +203,12 @@ pub fn untold(mut problems: Vec<Problem>, diagnostics: &[Diagnostic]) -> Vec<Pro
     problems
 }
 
-/// Why a bundle's appspec is not there to be read.
+/// Why a bundle's appspec cannot be read.
 #[derive(Debug)]
 pub struct NoAppspec {
-    /// In words.
+    /// The message.
     pub message: String,
-    /// Whether it is there, and could not be read now.
+    /// Whether the file exists but could not be read this time.
     pub unreadable: bool,
 }
 
@@ -217,10 +218,10 @@ impl From<NoAppspec> for WorkFailure {
     }
 }
 
-/// Everything that the bundle alone shows.
+/// Finds everything that the bundle alone shows.
 ///
 /// # Errors
-/// There is no appspec, or it cannot be read.
+/// The appspec is missing or cannot be read.
 pub fn diagnose_bundle(
     archive: &Path,
     listing: &BundleListing,
@@ -230,7 +231,7 @@ pub fn diagnose_bundle(
     diagnose_with(appspec::read, archive, listing, wanted, limits)
 }
 
-/// The same for a bundle that was let in before; see [`appspec::read_again`].
+/// As [`diagnose_bundle`], for a bundle that was accepted before; see [`appspec::read_again`].
 ///
 /// # Errors
 /// As [`diagnose_bundle`].
@@ -292,7 +293,7 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
             })
         })
     };
-    // Editors of Windows and templates hang something at its end.
+    // Windows editors and templates append an extension to the name.
     let longer = |name: &str, wanted: &str| name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
     let elsewhere = is_named(|name, wanted| name == wanted).or_else(|| is_named(longer));
     let hint = elsewhere.map_or_else(String::new, |entry| {
@@ -322,7 +323,7 @@ fn is_archive(path: &Path) -> bool {
     matches!(ending.as_deref(), Some("zip" | "tar" | "tgz" | "gz" | "zst" | "jar" | "war"))
 }
 
-/// What this machine, which is usually not the one that the bundle is for, does not have: users, groups, interpreters.
+/// Users, groups and interpreters that this machine lacks. It is usually not the bundle's target.
 pub fn diagnose_host(
     archive: &Path,
     name: &str,
@@ -343,7 +344,7 @@ pub fn diagnose_host(
     lint_host(name, spec, &heads, &knowledge, limits)
 }
 
-/// The first bytes of every script that is a plain file of the bundle.
+/// The first bytes of every script that is a regular file in the bundle.
 pub fn script_heads(archive: &Path, spec: &AppSpec, listing: &BundleListing) -> BTreeMap<PathBuf, Vec<u8>> {
     let scripts = spec.hooks.iter().flat_map(|hooks| &hooks.scripts);
     let paths = scripts.filter_map(|s| hostler_core::bundle::BundlePath::new(s.location.trim_start_matches('/')));
@@ -364,20 +365,20 @@ fn head(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A plan, and what people should know about it.
+/// A plan, and its warnings.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// What to do.
+    /// The plan.
     pub plan: Plan,
-    /// What is allowed and probably not meant.
+    /// Problems that are allowed but probably not intended.
     pub warnings: Vec<Problem>,
 }
 
-/// Plans an Install of a group on this host as it is. A group that was never deployed has no key. The listing is given up
-/// for it: with a hundred thousand files it is too much to keep beside what comes of it.
+/// Plans an Install of a group on this host in its present state. A group that was never deployed has no key. The plan
+/// consumes the listing: with a hundred thousand files there is no memory for both.
 ///
 /// # Errors
-/// All the reasons why not, or that the host could not be looked at.
+/// All reasons against the Install, or that the host could not be examined.
 pub fn plan_install(
     setup: &Setup,
     spec: &AppSpec,
@@ -391,7 +392,7 @@ pub fn plan_install(
     drop(listing);
     wanted = wanted.entering(places, setup.settings.unsafe_paths);
     if group.is_some_and(|group| group.key.codedeploy_group_id.is_some()) {
-        // The CodeDeploy agent follows them.
+        // The CodeDeploy agent follows such links.
         wanted = wanted.following_safe_links();
     }
     let mut facts = observe::observe(&wanted, setup.layout.root())?;
@@ -401,7 +402,7 @@ pub fn plan_install(
     Ok(Planned { plan, warnings: [wanted.warnings, unknown, suspicious].concat() })
 }
 
-/// Whether all of it may be gone once BeforeInstall has run.
+/// Whether BeforeInstall may resolve all of the problems.
 pub fn may_change(error: &PlanError) -> bool {
     match error {
         PlanError::Problems(problems) => problems.are_of_the_host(),
@@ -409,7 +410,7 @@ pub fn may_change(error: &PlanError) -> bool {
     }
 }
 
-/// Whether a link below a destination must not be followed.
+/// Whether the plan refuses to follow a link below a destination.
 pub fn refuses_link(error: &PlanError) -> bool {
     matches!(error, PlanError::Problems(problems) if problems.has(ProblemCode::LinkBelowDestination))
 }
@@ -422,14 +423,14 @@ pub fn plan_error_text(error: &PlanError) -> String {
     }
 }
 
-/// Problems for people, one a line; above them how many there are, where not all are listed.
+/// Problems for people, one a line; the first line has their number if the list is shortened.
 pub fn problems_text(problems: &Problems) -> String {
     let (listed, more) = (problems.len(), problems.left_out());
     let title = (more > 0).then(|| format!("there are {} problems, of which {listed} are listed:", listed + more));
     title.into_iter().chain(problems.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
 }
 
-/// What follows the problems that are listed.
+/// The line after a shortened list.
 pub fn and_more(problems: usize) -> String {
     format!("and {problems} more problems, which are not listed")
 }

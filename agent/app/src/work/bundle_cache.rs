@@ -1,4 +1,4 @@
-//! The bundles of a group that are on this host: the packed one that is kept, one on its way here, and unpacked ones of
+//! The bundles of a group on this host: the kept packed bundle, a bundle being downloaded, and the unpacked bundles of
 //! earlier deployments.
 
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use crate::failure::fail;
 use crate::setup::Setup;
 use crate::threads::blocking;
 
-/// Creates or empties a file that only the agent's own user reads.
+/// Creates or empties a file that only the agent's own user can read.
 pub fn create_private(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
 }
@@ -29,7 +29,7 @@ pub fn cannot_write(path: &Path, error: &io::Error) -> WorkFailure {
     fail(format!("cannot write {}: {error}", path.display()))
 }
 
-/// A group's packed bundles: one that is kept, named by its digest, and one that is being fetched.
+/// A group's packed bundles: the kept one, named by its digest, and the one being fetched.
 pub struct Bundles {
     layout: Layout,
     key: GroupKey,
@@ -37,7 +37,7 @@ pub struct Bundles {
 }
 
 impl Bundles {
-    /// Those of a group. Their directory is made when there is something to put into it.
+    /// The bundles of a group. Their directory is made when it is first needed.
     pub fn of(layout: &Layout, key: &GroupKey) -> Self {
         Self { layout: layout.clone(), key: key.clone(), directory: layout.bundles(key) }
     }
@@ -46,7 +46,7 @@ impl Bundles {
         access::make_private(&self.layout, &self.key, &self.directory)
     }
 
-    /// The bundle that is kept.
+    /// The kept bundle.
     pub fn kept(&self) -> Option<PathBuf> {
         self.paths().into_iter().find(|path| path.extension().is_none())
     }
@@ -56,7 +56,7 @@ impl Bundles {
         entries.map(|entry| entry.path()).collect()
     }
 
-    /// Files for a bundle that is fetched: what an earlier try brought of the same one is in them. Those of others go.
+    /// Opens the files for fetching a bundle, with the data of an earlier try. Removes those of other bundles.
     pub fn begin(&self, name: &Sha256Digest) -> Result<Partial, WorkFailure> {
         self.make_directory()?;
         let path = |suffix: &str| self.directory.join(format!("{}.{suffix}", name.hex()));
@@ -74,7 +74,7 @@ impl Bundles {
         Ok(Partial { file: open(&path)?, note: open(&note_path)?, path, note_path })
     }
 
-    /// Whether the kept bundle is this one.
+    /// Whether the kept bundle has this content.
     pub async fn kept_is(&self, content: &Content) -> Result<bool, WorkFailure> {
         match self.kept().filter(|kept| kept.ends_with(content.sha256.hex())) {
             Some(kept) => is_here(&kept, content).await,
@@ -82,7 +82,7 @@ impl Bundles {
         }
     }
 
-    /// The kept bundle, also at another path.
+    /// Links the kept bundle to another path.
     pub fn share(&self, at: &Path) -> Result<(), WorkFailure> {
         let Some(kept) = self.kept() else { return Ok(()) };
         match fs::remove_file(at) {
@@ -92,7 +92,7 @@ impl Bundles {
         fs::hard_link(kept, at).map_err(|e| cannot_write(at, &e))
     }
 
-    /// Keeps a bundle instead of the one that is kept.
+    /// Keeps this bundle and drops the one kept before.
     pub fn keep(&self, bundle: &Path, digest: &Sha256Digest) -> io::Result<()> {
         let place = self.directory.join(digest.hex());
         self.make_directory().map_err(|failure| io::Error::other(failure.message))?;
@@ -102,51 +102,51 @@ impl Bundles {
             }
         }
         fs::rename(bundle, place)?;
-        // A rename from one name of a file to another of the same file leaves both.
+        // Renaming a file to another name of the same file leaves both names.
         match fs::remove_file(bundle) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }
     }
 
-    /// Deletes what is kept; whether there was anything.
+    /// Deletes the kept bundle; returns whether there was one.
     pub fn drop_cached(&self) -> bool {
         self.kept().is_some_and(|kept| fs::remove_file(kept).is_ok())
     }
 }
 
-/// A bundle that is being fetched.
+/// A bundle being fetched.
 pub struct Partial {
     /// Its bytes.
     pub file: File,
-    /// Which parts of it are here.
+    /// The parts that are already here.
     pub note: File,
     path: PathBuf,
     note_path: PathBuf,
 }
 
 impl Partial {
-    /// Puts the complete bundle where the deployment has it.
+    /// Moves the complete bundle to the deployment's path.
     pub fn finish(self, bundle: &Path) -> Result<(), WorkFailure> {
         fs::rename(&self.path, bundle).map_err(|e| cannot_write(bundle, &e))?;
         let _ = fs::remove_file(&self.note_path);
         Ok(())
     }
 
-    /// Whether an earlier try has brought parts of it.
+    /// Whether an earlier try has fetched parts of it.
     pub fn is_begun(&self) -> bool {
         self.note.metadata().is_ok_and(|note| note.len() > 0)
     }
 
-    /// Gives up what was brought.
+    /// Discards the fetched parts.
     pub fn remove(&self) {
-        // The next fetch of another bundle removes them too.
+        // If this fails, the next fetch of another bundle removes them.
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(&self.note_path);
     }
 }
 
-/// The unpacked bundle of an earlier deployment of the same digest, if it is as it was unpacked.
+/// The unpacked bundle of an earlier deployment with the same digest, if it is unchanged since.
 pub async fn unpacked_before(
     setup: &Setup,
     group: &Group,
@@ -164,7 +164,7 @@ pub async fn unpacked_before(
     .await
 }
 
-/// Whether a file is exactly this content.
+/// Whether a file has exactly this content.
 pub async fn is_here(path: &Path, content: &Content) -> Result<bool, WorkFailure> {
     let (path, content) = (path.to_owned(), *content);
     blocking(move || {
@@ -174,7 +174,7 @@ pub async fn is_here(path: &Path, content: &Content) -> Result<bool, WorkFailure
     .await
 }
 
-/// Whether the next bundle and its files fit beside this one, by the size of this one.
+/// Whether the next bundle and its files would fit beside this one, judging by this one's size.
 pub fn has_room(packed: &Path) -> bool {
     let size = fs::metadata(packed).map(|metadata| metadata.len());
     let free = nix::sys::statvfs::statvfs(packed).map(|found| found.blocks_available() * found.fragment_size());

@@ -1,5 +1,5 @@
-//! Bundles of the CodeDeploy service's deployments: where they come from, and the look at them before scripts of the old
-//! revision run.
+//! Bundles of the CodeDeploy service's deployments: their sources, and the check before scripts of the old revision
+//! run.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -34,10 +34,10 @@ use crate::work::download::from_network;
 use crate::work::scripts;
 use crate::work::unpack::unpack;
 
-/// Brings the bundle here, unless it is here, is a directory of this host, or another deployment's is used again.
+/// Fetches the bundle, unless it is already here, is a directory of this host, or is reused from another deployment.
 ///
 /// # Errors
-/// What went wrong; that the object is another one than asked for is a failed verification.
+/// The failure; an object other than the requested one is a failed verification.
 pub async fn fetch(
     setup: &Setup,
     job: &Job,
@@ -60,7 +60,7 @@ pub async fn fetch(
             let any = AnyObject::S3(object.clone());
             let bundles = Bundles::of(&setup.layout, &job.group.key);
             let fetched = from_network(setup, &bundles, &any, None, &paths.bundle(), revision).await?;
-            // What came in between is not what was asked for either.
+            // The object that came in between is not the requested one either.
             check_etag(&object, etag.as_deref()).await?;
             Ok(fetched)
         }
@@ -89,7 +89,7 @@ pub async fn fetch(
     }
 }
 
-/// As the CodeDeploy agent does: the bundle's name is a link to the file.
+/// Links the bundle's name to the file, as the CodeDeploy agent does.
 fn link(file: &Path, at: &Path) -> Result<(), WorkFailure> {
     let cannot = |e: std::io::Error| fail(format!("cannot link {} to {}: {e}", at.display(), file.display()));
     match fs::remove_file(at) {
@@ -110,7 +110,7 @@ async fn check_etag(object: &S3Object, etag: Option<&str>) -> Result<(), WorkFai
     Err(WorkFailure { message, verification: true, absent: false })
 }
 
-/// The unpacked bundle of the deployment that is to be used again, where it is still here.
+/// The unpacked bundle of the deployment to be reused, if it still exists.
 fn reusable(setup: &Setup, job: &Job, reuse: Option<&DeploymentId>) -> Option<std::path::PathBuf> {
     let archive = setup.layout.deployment(&job.group.key, reuse?).archive();
     match check_archive(setup, &job.group.key, reuse?, Use::Install) {
@@ -122,10 +122,10 @@ fn reusable(setup: &Setup, job: &Job, reuse: Option<&DeploymentId>) -> Option<st
     }
 }
 
-/// Unpacks the bundle that was fetched; `into` appears as a whole.
+/// Unpacks the fetched bundle; `into` appears as a whole.
 ///
 /// # Errors
-/// What is wrong with the bundle.
+/// The problem of the bundle.
 pub fn unpack_into(
     setup: &Setup,
     job: &Job,
@@ -141,8 +141,8 @@ pub fn unpack_into(
         remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
         atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
         let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
-        // What was looked at before came packed and is still here so, or it was a directory. What was done to its entries was
-        // told when it was unpacked.
+        // The earlier check either used the packed bundle, which is still here, or a directory. Changes to its entries
+        // were reported when it was unpacked.
         let is_packed = fs::symlink_metadata(paths.bundle()).is_ok();
         let bundle_type = if is_packed { revision.bundle_type } else { Some(BundleType::Directory) };
         return Ok((Revision { bundle_type, ..revision }, Unpacked { listing, adapted: Vec::new() }));
@@ -159,8 +159,8 @@ pub fn unpack_into(
     }
 }
 
-/// The effect CheckBundle: what is wrong with the bundle for good, or keeps its scripts from starting here, before the old
-/// revision's scripts run.
+/// The effect CheckBundle: finds lasting problems of the bundle, and reasons why its scripts cannot start here, before
+/// the old revision's scripts run.
 pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
@@ -173,7 +173,7 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     };
     let revision = match fetched {
         Ok(revision) => revision,
-        // It is not what was asked for, and will not be.
+        // It is not the requested bundle, and will not become it.
         Err(failure) if failure.verification => {
             return WorkResult::Checked { fault: Some(failure), warnings: Vec::new() };
         }
@@ -187,10 +187,10 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     WorkResult::Checked { fault, warnings }
 }
 
-/// What is wrong with its appspec and scripts, and what was done to its entries.
+/// The problems of its appspec and scripts, and the changes to its entries.
 ///
 /// # Errors
-/// It cannot be unpacked.
+/// The bundle cannot be unpacked.
 fn look(
     setup: &Setup,
     job: &Job,

@@ -1,4 +1,4 @@
-//! The files in which the CodeDeploy agent and hostler tell each other what is on the host
+//! The files by which the CodeDeploy agent and hostler tell each other the state of the host
 //! (docs/protocols/codedeploy.md#files-on-disk, docs/protocols/codedeploy.md#records-of-an-install).
 
 use std::fs::{self, File};
@@ -26,31 +26,31 @@ const MOST_RECENT: &str = "_most_recent_install";
 const CLEANUP: &str = "-cleanup";
 const INSTALL: &str = "-install.json";
 
-/// Bytes of a file that names a deployment's directory.
+/// The most bytes of a file that names a deployment's directory.
 const MOST_NAME_BYTES: u64 = 16 << 10;
-/// Bytes of a cleanup file: far more paths than a bundle may have.
+/// The most bytes of a cleanup file: far more paths than a bundle may have.
 const MOST_CLEANUP_BYTES: u64 = 128 << 20;
 
-/// The deployment of the last Install that succeeded, by whichever agent.
+/// The deployment of the last successful Install, by either agent.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When the file exists and cannot be read.
 pub fn last_successful(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>, String> {
     named_in(&setup.layout.instructions(key, LAST_SUCCESSFUL), &setup.layout.group(key))
 }
 
-/// The deployment of the last DownloadBundle, by whichever agent.
+/// The deployment of the last DownloadBundle, by either agent.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When the file exists and cannot be read.
 pub fn most_recent(setup: &Setup, key: &GroupKey) -> Result<Option<DeploymentId>, String> {
     named_in(&setup.layout.instructions(key, MOST_RECENT), &setup.layout.group(key))
 }
 
-/// The groups that some agent has deployed to, by the service's ids, with the deployment that is on the host.
+/// The groups to which an agent has deployed, by the service's ids, with the deployment that is on the host.
 ///
 /// # Errors
-/// When what they left cannot be read.
+/// When the agents' files cannot be read.
 pub fn groups(setup: &Setup) -> Result<Vec<(String, DeploymentId)>, String> {
     let directory = setup.layout.codedeploy("deployment-instructions");
     let failed = |error: io::Error| format!("cannot read {}: {error}", directory.display());
@@ -72,8 +72,9 @@ pub fn groups(setup: &Setup) -> Result<Vec<(String, DeploymentId)>, String> {
     Ok(groups)
 }
 
-/// The file holds the deployment's directory, whose name is its id; `group` is the directory of the group's deployments. A file
-/// that a user wrote counts where that user also made the deployment's directory, which is judged before anything of it is used.
+/// Reads the deployment's directory from the file; its last component is the id. `group` is the directory of the
+/// group's deployments. A file written by a user counts only if that user also made the deployment's directory, whose
+/// own check comes before any use.
 fn named_in(file: &Path, group: &Path) -> Result<Option<DeploymentId>, String> {
     let read =
         files::read(file, MOST_NAME_BYTES).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
@@ -93,10 +94,10 @@ fn named_in(file: &Path, group: &Path) -> Result<Option<DeploymentId>, String> {
     }
 }
 
-/// Says that this deployment's bundle is unpacked.
+/// Records that this deployment's bundle is unpacked.
 ///
 /// # Errors
-/// When that cannot be written.
+/// When the record cannot be written.
 pub fn write_most_recent(setup: &Setup, key: &GroupKey, deployment: &DeploymentId) -> Result<(), WorkFailure> {
     write_directory(setup, key, deployment, MOST_RECENT)
 }
@@ -123,18 +124,18 @@ fn write_with(
     atomic::replace_with(&path, 0o644, content).map_err(|e| fail(chain(&e)))
 }
 
-/// Writes down what an Install is about to do.
+/// Records the plan of an Install before it begins.
 ///
 /// # Errors
-/// When that cannot be written.
+/// When the record cannot be written.
 pub fn write_plan(setup: &Setup, key: &GroupKey, plan: &Plan, archive: &Path) -> Result<(), WorkFailure> {
     write_with(setup, key, INSTALL, |file| Ok(serde_json::to_writer(file, &InstallInstructions { plan, archive })?))
 }
 
-/// Writes down what is on the host after an Install, and that it succeeded.
+/// Records the entries on the host after an Install, and its success.
 ///
 /// # Errors
-/// When that cannot be written.
+/// When the record cannot be written.
 pub fn write_installed(
     setup: &Setup,
     key: &GroupKey,
@@ -145,18 +146,18 @@ pub fn write_installed(
     write_directory(setup, key, deployment, LAST_SUCCESSFUL)
 }
 
-/// What the last Install put on the host, by whichever agent.
+/// The entries that the last Install put on the host, by either agent.
 #[derive(Debug, Default)]
 pub struct LastEntries {
-    /// What it put there.
+    /// The entries.
     pub entries: Vec<InstalledEntry>,
     /// Whether it was this agent's.
     pub ours: bool,
 }
 
-/// What the last Install put on the host, if the CodeDeploy agent made it: `ours` is what this agent's last Install
-/// left. The cleanup file decides: whoever installs writes it. What a user could have written there counts only for what that
-/// user owns anyway.
+/// The entries of the last Install, if the CodeDeploy agent made it; `ours` are the entries of this agent's last
+/// Install. The cleanup file decides, because every agent writes it on Install. If a user may have written it, only
+/// entries that this user owns count.
 ///
 /// # Errors
 /// When the file cannot be read, is a link, or is no regular file.
@@ -167,7 +168,7 @@ pub fn last_install(
 ) -> Result<Option<LastEntries>, String> {
     let path = setup.layout.instructions(key, CLEANUP);
     let read = files::read(&path, MOST_CLEANUP_BYTES).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    // The CodeDeploy agent has removed what it says, and went down before it had put anything in its place.
+    // The CodeDeploy agent has removed the listed files, and went down before it installed new ones.
     let Some((bytes, place)) = read else { return Ok(None) };
     let exposed = places::agent().judge(Rule::Own, &place);
     if let Some(exposed) = exposed.as_ref().filter(|exposed| exposed.by != By::Owner) {
@@ -202,11 +203,12 @@ pub fn last_install(
     Ok(Some(LastEntries { entries, ours: false }))
 }
 
-/// What the CodeDeploy agent would take away: a file or link is deleted, a directory if it is empty, and what is gone or
-/// something else is left alone. What cannot be looked at must not be forgotten. Where a user wrote the list, `writer`, only
-/// what that user could take away as well counts.
+/// The entry that the CodeDeploy agent would remove: a file or link, or a directory if it is empty. A missing or
+/// different entry is left alone. An entry that cannot be examined must not be forgotten. If the user `writer` wrote
+/// the list, only entries that this user could also remove count.
 fn entry(root: &Path, path: &Path, writer: Option<u32>) -> Result<Option<InstalledEntry>, String> {
-    // Under another root than `/` the lines hold what that agent saw, which is the path on the host.
+    // Under another root than `/` the lines hold the paths that the CodeDeploy agent saw, which are the paths on the
+    // host.
     let on_host = root.join(path.strip_prefix("/").unwrap_or(path));
     let metadata = match fs::symlink_metadata(&on_host) {
         Ok(metadata) => metadata,
@@ -233,7 +235,7 @@ fn entry(root: &Path, path: &Path, writer: Option<u32>) -> Result<Option<Install
     Ok(Some(InstalledEntry { path: path.into(), kind }))
 }
 
-/// Whether nothing is there, and nothing will be there at another time.
+/// Whether the path does not exist, and will not appear later.
 pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || error.raw_os_error() == Some(ELOOP)
 }

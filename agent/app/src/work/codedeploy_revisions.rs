@@ -1,5 +1,5 @@
-//! Which deployments' directories of a group of the CodeDeploy service stay. Those of the CodeDeploy agent, of the daemon and
-//! of codedeploy-local lie side by side there, and each of them knows only its own by a ledger.
+//! Which deployment directories of a CodeDeploy group are kept. Those of the CodeDeploy agent, of the daemon and of
+//! codedeploy-local lie side by side, and each program's ledger holds only its own deployments.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -14,8 +14,8 @@ use crate::state_file::{ledger_failure, read_state};
 use crate::work::codedeploy_records;
 use crate::work::revisions::{bytes_below, delete, deployments_in};
 
-/// Deletes the oldest until `max_revisions` are left, whoever made them; why some are still there, for people. `keep` is what
-/// this process's ledger needs.
+/// Deletes the oldest directories of all programs until `max_revisions` are left; returns why others remain, for
+/// people. `keep` are the ones that this process's ledger needs.
 pub fn delete_oldest(setup: &Setup, job: &Job, mut keep: Vec<DeploymentId>) -> Vec<String> {
     let key = &job.group.key;
     let all = needed_by_others(setup, key)
@@ -38,7 +38,7 @@ pub fn delete_oldest(setup: &Setup, job: &Job, mut keep: Vec<DeploymentId>) -> V
     beyond(found, &keep, most).iter().filter_map(|id| delete(setup, key, id)).collect()
 }
 
-/// How many directories take so many bytes together: those that stay anyway, and the newest of the others.
+/// The number of directories that fit in `most_bytes`: the ones to keep, and the newest of the others.
 fn that_fit(setup: &Setup, key: &GroupKey, found: &[Found], keep: &[DeploymentId], most_bytes: u64) -> usize {
     let (stay, mut others): (Vec<&Found>, Vec<&Found>) = found.iter().partition(|found| keep.contains(&found.id));
     others.sort_by_key(|found| std::cmp::Reverse(found.modified_ns));
@@ -55,8 +55,8 @@ fn modified_ns(metadata: &std::fs::Metadata) -> i128 {
     i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
 }
 
-/// What the others that deploy to this group go back to: the last Install that succeeded and the last bundle that was
-/// unpacked, by the files in which all of them say so; and what the ledger beside this one has in use.
+/// The deployments that other programs return to: the last successful Install and the last unpacked bundle, from the
+/// shared records; and those that the other ledger uses.
 fn needed_by_others(setup: &Setup, key: &GroupKey) -> Result<Vec<DeploymentId>, String> {
     let last = codedeploy_records::last_successful(setup, key)?;
     let recent = codedeploy_records::most_recent(setup, key)?;
@@ -70,7 +70,7 @@ fn needed_by_others(setup: &Setup, key: &GroupKey) -> Result<Vec<DeploymentId>, 
     Ok(needed)
 }
 
-/// Whether a journal says where files lie that an undo puts back: without it they would stay for ever.
+/// Whether a journal holds the places of files that an undo puts back: without it they would stay forever.
 fn holds_files(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> bool {
     let journal = setup.layout.deployment(key, id).journal();
     matches!(install::state(&journal), Ok(JournalState::Open | JournalState::Installed))

@@ -1,4 +1,4 @@
-//! Rebuilding a zip archive from the one that is kept and what that one lacks.
+//! Rebuilds a zip archive from the kept archive and the parts that it lacks.
 
 use std::fs::File;
 use std::io;
@@ -26,8 +26,8 @@ use crate::work::bundle_cache::Partial;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Makes the new archive in the partial file; `false` when it must be fetched as a whole: because too little of it is
-/// here, or because what was made is not it.
+/// Makes the new archive in the partial file; `false` when it must be downloaded as a whole, because too little of it
+/// is here or the result has another digest.
 pub async fn rebuild(
     setup: &Setup,
     object: &S3Object,
@@ -41,7 +41,7 @@ pub async fn rebuild(
     }
     let facts = object.must_exist().await.map_err(|e| store_failure(&e))?;
     if facts.size != expected.size {
-        // The whole download says what is wrong with it.
+        // The full download reports the problem.
         return Ok(false);
     }
     let work = Rebuild { setup, object, facts, new: clone(&partial.file)?, old: Arc::new(old) };
@@ -93,7 +93,7 @@ impl Rebuild<'_> {
         Ok(same)
     }
 
-    /// Fetches the end of the archive, and the whole table of contents; where what is here now begins.
+    /// Fetches the end of the archive and the whole table of contents; returns where the fetched part begins.
     async fn fetch_table(&self) -> Result<Option<u64>, WorkFailure> {
         let size = self.facts.size;
         let tail = size.saturating_sub(self.setup.limits.delta_tail_bytes);
@@ -109,7 +109,7 @@ impl Rebuild<'_> {
         Ok(self.fetch(from_ref(&(directory..tail))).await?.then_some(directory))
     }
 
-    /// `false` when there is no room, or the object is being replaced: the whole download says so.
+    /// `false` when there is no room, or the object is being replaced: the full download reports it.
     async fn fetch(&self, ranges: &[Range<u64>]) -> Result<bool, WorkFailure> {
         let fetched =
             self.object.fetch_ranges(self.new.as_fd(), &self.facts, ranges, &self.setup.stores.downloads).await;
@@ -132,7 +132,7 @@ fn to_fetch(segment: &Segment) -> Option<Range<u64>> {
     }
 }
 
-/// `None` when one of the two has no table of contents that can be read.
+/// `None` when either archive lacks a readable table of contents.
 fn plan(new: &File, size: u64, have: u64, old: &File, limits: &Limits) -> Option<Vec<Segment>> {
     let spans = ZipSpans::default();
     let old_size = old.metadata().ok()?.len();

@@ -1,4 +1,4 @@
-//! Where bundles come from, and how they come here.
+//! The sources of bundles, and how bundles are fetched.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -18,7 +18,7 @@ use crate::stores::{AnyObject, AnyStore, store_failure};
 use crate::work::bundle_cache::{Bundles, cannot_write, create_private};
 use crate::work::delta;
 
-/// Whether a bundle comes over the network, so that it is worth keeping.
+/// Whether a bundle comes over the network, and is therefore worth keeping.
 pub fn is_remote(source: &Source) -> bool {
     match source {
         Source::Store { store, .. } => store.starts_with("s3://"),
@@ -28,7 +28,7 @@ pub fn is_remote(source: &Source) -> bool {
     }
 }
 
-/// Where a bundle that is not on this host yet comes from.
+/// The source of a bundle that is not on this host yet.
 pub enum Origin {
     /// Over the network.
     Network(AnyObject),
@@ -36,10 +36,10 @@ pub enum Origin {
     Directory(DirectoryStore, Key),
 }
 
-/// Where a release's bundle comes from.
+/// The source of a release's bundle.
 ///
 /// # Errors
-/// The place is not one, or the configuration leads to no client for it.
+/// An invalid location, or a configuration without a client for it.
 pub fn origin(setup: &Setup, source: &Source) -> Result<Origin, WorkFailure> {
     match source {
         Source::Store { store, key } => {
@@ -60,10 +60,10 @@ pub fn origin(setup: &Setup, source: &Source) -> Result<Origin, WorkFailure> {
     }
 }
 
-/// Copies a bundle out of a directory store, which holds it under what the release says.
+/// Copies a bundle from a directory store and checks it against the release.
 ///
 /// # Errors
-/// What the store says, or that the file cannot be written. Nothing of a bundle that is not what the release says stays.
+/// The store's error, or that the file cannot be written. A bundle that does not match the release is deleted.
 pub async fn copy(
     store: &DirectoryStore,
     key: &Key,
@@ -78,10 +78,10 @@ pub async fn copy(
     })
 }
 
-/// Brings an object here.
+/// Downloads an object.
 ///
 /// # Errors
-/// What the store or server says.
+/// The error of the store or server.
 pub async fn from_network(
     setup: &Setup,
     bundles: &Bundles,
@@ -102,7 +102,7 @@ pub async fn from_network(
     let target = DownloadTarget { file: partial.file.as_fd(), note: Some(partial.note.as_fd()) };
     let settings = &setup.stores.downloads;
     let fetched = match object.download(target, expected.as_ref(), settings).await {
-        // What is kept only saves bytes; a deployment is worth more.
+        // The kept bundle only saves bytes; the deployment matters more.
         Err(error) if error.kind == StoreErrorKind::Full && bundles.drop_cached() => {
             object.download(target, expected.as_ref(), settings).await
         }

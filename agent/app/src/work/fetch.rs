@@ -1,4 +1,4 @@
-//! Brings a bundle here, unless it is here already.
+//! Fetches a bundle, unless it is already here.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ use crate::work::bundle_cache::{Bundles, is_here, unpacked_before};
 use crate::work::codedeploy_bundle;
 use crate::work::download::{Origin, copy, from_network, origin};
 
-/// What was brought: the packed bundle lies where the deployment has it, unless there is a tree.
+/// A fetched bundle: the packed bundle lies at the deployment's path, unless there is a tree.
 pub struct FetchedBundle {
-    /// What it is, as far as that was found out.
+    /// The revision, as far as it is known.
     pub revision: Revision,
-    /// The same bundle as an earlier deployment unpacked it, which nobody has changed since.
+    /// The same bundle as unpacked by an earlier deployment, unchanged since.
     pub tree: Option<PathBuf>,
 }
 
@@ -27,7 +27,7 @@ impl From<Revision> for FetchedBundle {
     }
 }
 
-/// Brings the bundle of a job here. A job whose bundle is here needs nothing.
+/// Fetches the bundle of a job. A job whose bundle is here needs nothing.
 pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<FetchedBundle, WorkFailure> {
     let request = &job.deployment.request;
     let expected = match (request.revision.digest, request.revision.size) {

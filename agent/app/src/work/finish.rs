@@ -1,4 +1,4 @@
-//! The effect Finish: the install journal is settled and old revisions are deleted. Nothing here fails a deployment.
+//! The effect Finish: the install journal is settled and old revisions are deleted. No failure here fails a deployment.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use crate::work::download::is_remote;
 use crate::work::revisions::{bytes_below, delete, deployments_in};
 use crate::work::{codedeploy_revisions, stage, unsettled};
 
-/// Settles and cleans up; what could not be done is returned for people to know.
+/// Settles and cleans up; returns warnings about the rest, for people.
 pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
     let mut warnings = Vec::new();
     if commit {
@@ -26,7 +26,7 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     if let Some(compat) = &setup.codedeploy_compat {
         compat.tokens.forget(&job.deployment.id);
     }
-    // What an earlier agent left open is undone before the next Install.
+    // Installs that an earlier agent left open are undone before the next Install.
     let open = unsettled::left_open(setup, &job.group);
     warnings.extend(match job.group.key.codedeploy_group_id {
         Some(_) => codedeploy_revisions::delete_oldest(setup, job, [keep.always.clone(), open].concat()),
@@ -35,8 +35,8 @@ pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String
     warnings
 }
 
-/// The unpacked bundle is what hooks and rollbacks use. The packed one of a remote store is kept, so that the next
-/// deployment fetches only what differs; any other would only take the same room again.
+/// Hooks and rollbacks use the unpacked bundle. The packed bundle of a remote store is kept, so that the next
+/// deployment fetches only the differences; any other would only take the same room again.
 fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
     let request = &job.deployment.request;
@@ -57,14 +57,14 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     }
 }
 
-/// What was brought before its deployment was asked for is of no use any more.
+/// A bundle fetched ahead of its deployment is no longer needed.
 fn clear_staging(setup: &Setup, job: &Job) -> Option<String> {
     let staging = setup.layout.staging(&job.group.key);
     let error = stage::clear(&staging).err()?;
     Some(format!("{} could not be deleted: {error}", staging.display()))
 }
 
-/// Gives up the replaced files, which were kept until now.
+/// Deletes the replaced files, which were kept until now.
 fn commit_install(setup: &Setup, job: &Job) -> Vec<String> {
     let journal = setup.layout.deployment(&job.group.key, &job.deployment.id).journal();
     let committed = match install::state(&journal) {
@@ -80,7 +80,7 @@ fn commit_install(setup: &Setup, job: &Job) -> Vec<String> {
     }
 }
 
-/// Replaced files that stay, for people.
+/// The replaced files that remain, for people.
 pub fn not_deleted(committed: &Committed) -> impl Iterator<Item = String> {
     committed
         .left
@@ -88,7 +88,7 @@ pub fn not_deleted(committed: &Committed) -> impl Iterator<Item = String> {
         .map(|left| format!("the replaced file at {} was not deleted: {}", left.path.display(), left.why))
 }
 
-/// The deployments that stay: those in use, and the others as long as all together fit in the room that they have.
+/// The deployments to keep: those in use, and others as long as all together fit in their room.
 fn within_room(setup: &Setup, job: &Job, kept: &Kept) -> Vec<DeploymentId> {
     let mut keep = kept.always.clone();
     let Some(most) = kept.most_bytes else {

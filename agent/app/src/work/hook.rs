@@ -24,11 +24,11 @@ use crate::setup::Setup;
 use crate::tasks::{Restarts, caught};
 use crate::work::HostWorker;
 
-/// How often the agent goes back to a run after a fault of its own.
+/// How often the agent returns to a run after a fault of its own.
 const TRIES: u32 = 3;
 
-/// Runs the script. After a fault of the agent's it goes back to the run, which goes on meanwhile; one that it cannot
-/// follow is ended, since nothing may happen beside it.
+/// Runs the script. After a fault of its own, the agent returns to the run, which continues meanwhile. It ends a run
+/// that it cannot follow, since nothing may run beside it.
 pub async fn run_or_end(
     worker: &HostWorker,
     setup: &Setup,
@@ -61,7 +61,7 @@ fn could_not_start(message: String) -> HookResult {
     HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
 }
 
-/// Starts the script or attaches to the run that was started before.
+/// Starts the script, or attaches to a run that was started before.
 async fn run(
     worker: &HostWorker,
     setup: &Setup,
@@ -74,7 +74,7 @@ async fn run(
         return could_not_start(format!("a fault in hostler: {event} has no script number {}", index + 1));
     };
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    // The service may ask for an event before DownloadBundle, which makes the directories of other deployments.
+    // The service may request an event before DownloadBundle, which otherwise makes a deployment's directory.
     if let Err(failure) = access::make_lasting_directory(setup, &job.group.key, &job.deployment.id) {
         return could_not_start(failure.message);
     }
@@ -84,7 +84,7 @@ async fn run(
         return could_not_start(chain(&error));
     }
     let run_directory = paths.run(event, index, attempt);
-    // One that runs already is followed, whatever became of its bundle.
+    // A script that already runs is followed, whatever happened to its bundle.
     if owner_of(&run_directory) != Some(own_uid())
         && let Err(problem) = check_archive(setup, &job.group.key, &script.archive, Use::Run(script))
     {
@@ -102,10 +102,10 @@ async fn run(
     hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }
 
-/// Lines of output that are reported to the CodeDeploy service, as far as they fit.
+/// The most lines of output in a report to the CodeDeploy service, as far as they fit.
 const REPORTED_LINES: usize = 100;
 
-/// The host's locale, as far as the agent's own environment, where scripts inherit that, does not say it.
+/// The host's locale, without the variables that scripts inherit from the agent's own environment.
 pub fn locale_of_scripts(setup: &Setup) -> Vec<(String, String)> {
     let inherited = |name: &str| setup.settings.hooks.inherit_environment && std::env::var_os(name).is_some();
     let mut locale = locale::of_host(setup.layout.root());
@@ -113,11 +113,11 @@ pub fn locale_of_scripts(setup: &Setup) -> Vec<(String, String)> {
     locale
 }
 
-/// What a script finds under the CodeDeploy agent: its unit's environment and working directory.
+/// Sets the environment and working directory of the CodeDeploy agent's unit for a script.
 async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, compat: &CodeDeployCompat) {
     let own = compat.environment(&setup.layout).await;
     let facts = std::mem::take(&mut run.environment);
-    // What describes the deployment wins; the search path is the profile's.
+    // The deployment's variables win; the search path is the profile's.
     let is_told = |name: &str| name != "PATH" && facts.iter().any(|(told, _)| told == name);
     let mut environment: Vec<_> = own.iter().filter(|(name, _)| !is_told(name)).cloned().collect();
     let has_path = environment.iter().any(|(name, _)| name == "PATH");
@@ -204,7 +204,7 @@ fn hook_run(
     }
 }
 
-/// The script's own time, or what is left until the host has to be gone.
+/// The script's own timeout, or the time until the host has to be gone, in seconds.
 fn timeout_seconds(job: &Job, script: &Script) -> u64 {
     let deadline_ms = job.deployment.request.stops.and_then(|stop| stop.deadline_ms);
     let left = deadline_ms.map(|at| (at.saturating_sub(clock::now_ms()) / 1000).max(1));

@@ -1,4 +1,4 @@
-//! What is too long for the state is kept in full beside the deployment, and the state says where.
+//! Texts that are too long for the state are kept in full beside the deployment, and the state names the file.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,8 +11,8 @@ use hostler_core::text::{bounded, escaped_bytes};
 use hostler_host::layout::DeploymentPaths;
 use nix::libc::O_NOFOLLOW;
 
-/// Cuts what is too long in a result. The whole of it goes to files of the deployment's directory; where that is not there or
-/// full, what is cut off is lost, and the deployment is not.
+/// Cuts texts in a result that are too long. The full texts go to files in the deployment's directory; if it is missing
+/// or the disk is full, the rest of the text is lost but the deployment continues.
 pub fn bound(mut result: WorkResult, paths: &DeploymentPaths) -> WorkResult {
     let (failure, warnings) = match &mut result {
         WorkResult::Prepared(Err(failure))
@@ -27,7 +27,7 @@ pub fn bound(mut result: WorkResult, paths: &DeploymentPaths) -> WorkResult {
         WorkResult::TrafficFound(Ok(found)) => (None, Some(&mut found.warnings)),
         WorkResult::TrafficMoved(Ok(warnings)) | WorkResult::Finished { warnings } => (None, Some(warnings)),
         WorkResult::Hook(_)
-        // The state machine bounds its two texts.
+        // The state machine cuts the two texts of this result.
         | WorkResult::NotUndone(_)
         | WorkResult::Probed(Ok(()))
         | WorkResult::Rebooted(Ok(())) => (None, None),
@@ -43,10 +43,11 @@ pub fn bound(mut result: WorkResult, paths: &DeploymentPaths) -> WorkResult {
     result
 }
 
-/// The first warnings that fit in half of what a deployment keeps, a long one cut, and what became of the others.
+/// Keeps the first warnings that fit in half of a deployment's room, shortens a long one, and adds where the others
+/// are.
 fn bound_list(warnings: &mut Vec<String>, where_all: &str) {
     const MOST: usize = WARNINGS_BYTES / 2;
-    /// For the last line.
+    /// Room for the last line.
     const LAST_LINE: usize = 64;
     let mut left = MOST.saturating_sub(LAST_LINE + escaped_bytes(where_all));
     let mut kept = Vec::new();
@@ -68,7 +69,7 @@ fn where_all(kept: bool, path: &Path) -> String {
     if kept { format!("; all of it is in {}", path.display()) } else { String::new() }
 }
 
-/// Writes a text for people; says whether it is there.
+/// Writes a text for people; returns whether it was written.
 fn keep(path: &Path, text: &str) -> bool {
     let open = File::options().write(true).create(true).truncate(true).mode(0o600).custom_flags(O_NOFOLLOW).open(path);
     let written = open.and_then(|mut file| {

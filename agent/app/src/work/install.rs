@@ -1,4 +1,4 @@
-//! The effect Install: plan again on the host as it is now, and put the files in place in one transaction.
+//! The effect Install: plans again on the host in its present state, and puts the files in place in one transaction.
 
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl From<WorkFailure> for Stopped {
     }
 }
 
-/// Installs, or leaves the host as it was. Where that cannot be done now, the result says that it has to be tried again.
+/// Installs, or leaves the host unchanged. If neither is possible now, the result asks for another try.
 pub fn install(setup: &Setup, job: &Job) -> WorkResult {
     let mut warnings = Vec::new();
     match attempt(setup, job, &mut warnings) {
@@ -69,8 +69,8 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     let lock = setup.layout.install_lock();
     let _alone = InstallLock::wait(lock).map_err(|e| fail(format!("cannot lock {}: {e}", lock.display())))?;
     let cause = job.deployment.not_undone.as_ref().and_then(|not_undone| not_undone.cause.clone());
-    // An Install that was interrupted is brought to an end first; one that stands is not done again, and one that has failed
-    // although its files are in place is taken back.
+    // An interrupted Install is settled first. An Install that stands is not repeated; an Install that failed although
+    // its files are in place is undone.
     match (settle(setup, job, &job.deployment.id, warnings)?, &cause) {
         (Settled::Installed, Some(_)) => {
             let undone = install::undo(&journal).map_err(|e| stopped(&journal, &job.deployment.id, e))?;
@@ -113,7 +113,7 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     Ok(report(&entries)?)
 }
 
-/// Brings an Install, or the undoing of one, to its end.
+/// Settles an Install, or its undo.
 fn settle(setup: &Setup, job: &Job, deployment: &DeploymentId, warnings: &mut Vec<String>) -> Result<Settled, Stopped> {
     let journal = setup.layout.deployment(&job.group.key, deployment).journal();
     let settled = install::settle(&journal).map_err(|e| stopped(&journal, deployment, e))?;
@@ -123,7 +123,7 @@ fn settle(setup: &Setup, job: &Job, deployment: &DeploymentId, warnings: &mut Ve
     Ok(settled)
 }
 
-/// What became of the host by an error, which the journal says.
+/// The state of the host after an error, from the journal.
 fn stopped(journal: &Path, deployment: &DeploymentId, error: InstallError) -> Stopped {
     let closed = install::state(journal).is_ok_and(|state| state != JournalState::Open);
     match error {
@@ -135,13 +135,13 @@ fn stopped(journal: &Path, deployment: &DeploymentId, error: InstallError) -> St
     }
 }
 
-/// For people; nothing where everything is as it was.
+/// A text for people; `None` if everything is as before.
 pub fn not_put_back(deployment: &DeploymentId, undone: &Undone) -> Option<String> {
     let text = (!undone.left.is_empty()).then(|| install::left_text(&undone.left))?;
     Some(format!("the Install of {deployment} was undone, but {text}"))
 }
 
-/// The CodeDeploy agent, should it follow, finds what is on the host.
+/// Records the installed entries for a CodeDeploy agent that may follow.
 fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result<(), WorkFailure> {
     match job.group.key.codedeploy_group_id {
         Some(_) => codedeploy_records::write_installed(setup, &job.group.key, &job.deployment.id, entries),
@@ -149,7 +149,7 @@ fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result
     }
 }
 
-/// What is done on the host as it is now, and the destinations. A removal is the plan of a bundle that holds nothing.
+/// The plan on the host in its present state, and the destinations. A removal is the plan of an empty bundle.
 fn plan(
     setup: &Setup,
     job: &Job,
@@ -166,7 +166,7 @@ fn plan(
     mounts::check_destinations(setup, &job.group, &spec, &listing).map_err(fail)?;
     let planned = bundle::plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy);
     let planned = planned.map_err(|error| fail(plan_error_text(&error)))?;
-    // What else there is to say was said when the deployment was prepared.
+    // The other warnings were reported when the deployment was prepared.
     for warning in &planned.warnings {
         let of_ways = matches!(warning.code, ProblemCode::UnsafePath | ProblemCode::PlaceChanged);
         if of_ways || warning.code == ProblemCode::CannotLook {
@@ -194,8 +194,8 @@ fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec,
     Ok((read.spec, listing))
 }
 
-/// Since the host went down, its boot has started whatever the old files start, which ApplicationStop had stopped: new
-/// files must not be put below a running application. A rollback goes on all the same, since nothing follows it.
+/// Refuses an Install after a reboot: the boot has started the old application again, which ApplicationStop had
+/// stopped, and new files must not go below a running application. A rollback continues, since nothing follows it.
 fn refuse_after_a_reboot(job: &Job) -> Result<(), WorkFailure> {
     if job.effect.boot_id == clock::boot_id() || job.deployment.request.creator == Creator::Rollback {
         return Ok(());
@@ -210,9 +210,9 @@ fn report(entries: &[InstalledEntry]) -> Result<InstallReport, WorkFailure> {
     Ok(InstallReport { entries: entries.len() as u64, entries_digest, warnings: Vec::new() })
 }
 
-/// The last Install of the group may still keep the files that it replaced, because its deployment failed. A rollback
-/// takes it back, which also restores files that were not the group's; anything else accepts it. Taking back and
-/// accepting may themselves have been interrupted, and are brought to an end first.
+/// The group's last Install may still keep its replaced files, because its deployment failed. A rollback undoes that
+/// Install, which also restores files that were not the group's; every other deployment accepts it. An interrupted undo
+/// or accept is completed first.
 fn settle_the_last_install(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<(), Stopped> {
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let last = &installed.deployment;
@@ -222,7 +222,7 @@ fn settle_the_last_install(setup: &Setup, job: &Job, warnings: &mut Vec<String>)
         JournalState::Installed
             if job.deployment.request.creator == Creator::Rollback && knows_what_was_before(setup, job)? =>
         {
-            // Also before it has begun: it is what the rollback is for, and is waited for.
+            // An undo that has not begun counts too: the rollback exists for it and waits.
             let open = |e| StillOpen { journal: last.clone(), why: chain(&e), cause: None };
             let undone = install::undo(&journal).map_err(|e| Stopped::Open(open(e)))?;
             warnings.extend(not_put_back(last, &undone));
@@ -233,8 +233,8 @@ fn settle_the_last_install(setup: &Setup, job: &Job, warnings: &mut Vec<String>)
     }
 }
 
-/// Gives up the files that the last Install replaced. That they cannot be deleted now is no reason against the next
-/// one: the daemon tries again.
+/// Deletes the files that the last Install replaced. A failed deletion does not stop the next Install: the daemon
+/// retries.
 fn accept(journal: &Path, last: &DeploymentId, warnings: &mut Vec<String>) -> Result<(), WorkFailure> {
     match install::commit(journal) {
         Ok(committed) => warnings.extend(finish::not_deleted(&committed)),
@@ -246,8 +246,8 @@ fn accept(journal: &Path, last: &DeploymentId, warnings: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// Whether the files that taking back the last Install brings to light are known to be the group's. They are not where
-/// the Install before was itself taken back; then the last one stays and its files are replaced.
+/// Whether the files that undoing the last Install restores are known to be the group's. They are not if the Install
+/// before was itself undone; then the last Install stays and its files are replaced.
 fn knows_what_was_before(setup: &Setup, job: &Job) -> Result<bool, WorkFailure> {
     let Some(before) = &job.group.installed_before else { return Ok(true) };
     let journal = setup.layout.deployment(&job.group.key, &before.deployment).journal();

@@ -1,4 +1,4 @@
-//! What groups have on this host, by the journals of their Installs.
+//! The files of groups on this host, from the journals of their Installs.
 
 use std::error::Error as _;
 use std::io;
@@ -15,19 +15,19 @@ use crate::ports::Installs;
 use crate::setup::Setup;
 use crate::work::codedeploy_records;
 
-/// A journal's name carries its phase, and may change between two looks at it: another group's deployment goes on.
+/// A journal's name carries its phase, and may change between two reads while another group's deployment runs.
 const LOOKS: usize = 3;
 
-/// What the last Install of a group put on this host.
+/// The result of a group's last Install on this host.
 #[derive(Debug, Clone, Default)]
 pub struct LastInstall {
-    /// What the group owns.
+    /// The entries that the group owns.
     pub entries: Vec<InstalledEntry>,
-    /// In which directories it worked.
+    /// The directories in which it worked.
     pub places: LastPlaces,
 }
 
-/// What the group's last Install put on this host; `None` for a group that has not been installed.
+/// The result of the group's last Install on this host; `None` for a group that was not installed.
 ///
 /// # Errors
 /// When its journal cannot be read.
@@ -39,10 +39,10 @@ pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<LastInstall>,
     Ok(Some(LastInstall { entries, places: places.map_err(|e| chain(&e))? }))
 }
 
-/// The deployment whose Install is on this host, and its journal; after an undone Install that of the one before it.
+/// The deployment whose Install is on this host, and its journal; after an undone Install those of the one before.
 ///
 /// # Errors
-/// When a journal cannot be looked at.
+/// When a journal cannot be examined.
 pub fn standing_journal(setup: &Setup, group: &Group) -> Result<Option<(DeploymentId, PathBuf)>, String> {
     for deployment in Installs::last_of(group).deployments {
         let journal = setup.layout.deployment(&group.key, &deployment).journal();
@@ -56,11 +56,11 @@ pub fn standing_journal(setup: &Setup, group: &Group) -> Result<Option<(Deployme
     Ok(None)
 }
 
-/// Why it is not known what a group has on this host.
+/// Why a group's files on this host are unknown.
 enum Unknown {
-    /// Its journal says nothing, and will not say more at another time.
+    /// Its journal is damaged, and another try would not help.
     Damaged(String),
-    /// It could not be read now.
+    /// Reading it failed this time.
     Unreadable(String),
 }
 
@@ -72,7 +72,7 @@ impl Unknown {
     }
 }
 
-/// What an Install put there, and the journal that says so; none for one of the CodeDeploy agent.
+/// The entries of an Install and its journal; the CodeDeploy agent's Installs have no journal.
 struct Found {
     entries: Vec<InstalledEntry>,
     journal: Option<PathBuf>,
@@ -120,11 +120,11 @@ fn went_on(error: &InstallError) -> bool {
     matches!(error, InstallError::State { .. }) || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound)
 }
 
-/// Notes in the facts of a plan what the other groups own of it; one group is read after another. What a damaged
-/// journal does not say is warned of: it must not block the other groups.
+/// Notes in the facts of a plan which files the other groups own, one group at a time. A damaged journal leads to a
+/// warning: it must not block the other groups.
 ///
 /// # Errors
-/// A journal that cannot be read now: what it names could be removed.
+/// A journal that cannot be read this time: files of its group could be removed.
 pub fn note_others(
     setup: &Setup,
     others: &[Installs],
@@ -137,7 +137,7 @@ pub fn note_others(
             Ok(found) => {
                 let (entries, journal) = found.map(|found| (found.entries, found.journal)).unwrap_or_default();
                 facts.note_group(wanted, &other.key.to_string(), entries);
-                // What cannot be read now is not known, which the plan says of each way.
+                // Places that cannot be read count as unknown, which the plan reports for each way.
                 let journal = journal.filter(|_| !facts.unsafe_steps.is_empty());
                 let places = journal.and_then(|journal| install::installed_places(&journal).ok());
                 places.iter().for_each(|places| facts.note_places(places));

@@ -1,4 +1,4 @@
-//! What effects do on this host. Each may be started again after a crash (`Work::after_a_crash`).
+//! The effects on this host. Each may be started again after a crash (`Work::after_a_crash`).
 
 pub mod bundle;
 mod bundle_cache;
@@ -51,15 +51,15 @@ pub struct HostWorker {
     instance: InstanceId,
     launcher: Launcher,
     health_watch: HealthWatch,
-    /// This program, which is started again as each hook's supervisor.
+    /// This program, which also runs as each hook's supervisor.
     program: PathBuf,
 }
 
 impl HostWorker {
-    /// Finds out how hooks are started here.
+    /// Finds out how to start hooks on this host.
     ///
     /// # Errors
-    /// When this program's own file is not known.
+    /// When the path of this program is unknown.
     pub fn new(setup_watch: SetupWatch, instance: InstanceId, health_watch: HealthWatch) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         Ok(Self { setup_watch, instance, launcher: Launcher::detect(), health_watch, program })
@@ -67,7 +67,7 @@ impl HostWorker {
 }
 
 impl HostWorker {
-    /// By whom supervisors are started, and of which program.
+    /// The launcher of supervisors, and their program.
     pub fn means(&self) -> (Launcher, PathBuf) {
         (self.launcher, self.program.clone())
     }
@@ -93,11 +93,11 @@ impl Worker for HostWorker {
 }
 
 impl HostWorker {
-    /// What comes of an effect, in full.
+    /// Performs an effect; returns its uncut result.
     async fn work(&self, setup: Arc<Setup>, job: Job) -> WorkResult {
         if job.deployment.request.creator == Creator::Rollback {
             let setup = Arc::clone(&setup);
-            // What it cannot do without space says so itself.
+            // Work that fails for lack of space reports it itself.
             let _ = tokio::task::spawn_blocking(move || room::give_up_if_needed(&setup)).await;
         }
         match job.effect.work.clone() {

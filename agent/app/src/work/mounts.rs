@@ -1,5 +1,5 @@
-//! New files must not go to the directory below a mount point because what the group is installed on is not mounted: the
-//! mount would hide them, and the old application with them.
+//! Checks that the group's file systems are mounted. Otherwise new files would go to the directory below a mount point,
+//! and the mount would hide them and the old application.
 
 use std::path::{Path, PathBuf};
 
@@ -14,20 +14,19 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::last_install::{last_install, standing_journal};
 
-/// Whether everything that a bundle wants to put on the host may go there. What is wrong with the bundle is said
-/// elsewhere.
+/// Checks the destinations of a bundle's files. Problems of the bundle itself are reported elsewhere.
 ///
 /// # Errors
-/// A file system is missing, or the journal that says which cannot be read.
+/// A file system is missing, or the journal that names it cannot be read.
 pub fn check_destinations(setup: &Setup, group: &Group, spec: &AppSpec, listing: &BundleListing) -> Result<(), String> {
     let Ok(wanted) = wanted(spec, listing, None) else { return Ok(()) };
     check(setup, group, wanted.objects().iter().map(|object| object.path.as_path()))
 }
 
-/// Whether what a removal takes away can be reached.
+/// Checks that a removal can reach the group's files.
 ///
 /// # Errors
-/// A file system is missing, or the journal that says which cannot be read.
+/// A file system is missing, or the journal that names it cannot be read.
 pub fn check_removal(setup: &Setup, job: &Job) -> Result<(), String> {
     if !job.deployment.request.removes {
         return Ok(());
@@ -36,10 +35,10 @@ pub fn check_removal(setup: &Setup, job: &Job) -> Result<(), String> {
     check(setup, &job.group, last.iter().flat_map(|last| &last.entries).map(|entry| entry.path.as_path()))
 }
 
-/// Whether none of these paths is on a file system that the group's last Install found and that is not mounted now.
+/// Checks that none of these paths is on a file system that the group's last Install found and that is not mounted now.
 ///
 /// # Errors
-/// A file system is missing, or the journal that says which cannot be read.
+/// A file system is missing, or the journal that names it cannot be read.
 fn check<'p>(setup: &Setup, group: &Group, paths: impl Iterator<Item = &'p Path>) -> Result<(), String> {
     let Some((deployment, journal)) = standing_journal(setup, group)? else { return Ok(()) };
     let lost = install::lost_mounts(&journal).map_err(|e| chain(&e))?;
@@ -65,7 +64,7 @@ fn check<'p>(setup: &Setup, group: &Group, paths: impl Iterator<Item = &'p Path>
     ))
 }
 
-/// A path of the host on this machine, with the links in what exists of it resolved.
+/// A path of the host on this machine, with links in its existing part resolved.
 fn real(root: &Path, path: &Path) -> PathBuf {
     let whole = root.join(path.strip_prefix("/").unwrap_or(path));
     let resolved = whole.ancestors().find_map(|ancestor| {

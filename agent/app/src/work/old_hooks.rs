@@ -1,4 +1,4 @@
-//! The hooks of the revision that is on the host: those that stop the old application.
+//! The hooks of the revision on the host: they stop the old application.
 
 use std::path::Path;
 
@@ -13,11 +13,12 @@ use crate::setup::Setup;
 use crate::work::bundle::{diagnose_kept_bundle, usable_before};
 use crate::work::codedeploy_records::is_gone;
 
-/// The hooks, or why they are left out. That the old revision's bundle is gone or broken must not block every later
-/// release: its scripts cannot run, and people are told.
+/// The hooks, or why they are left out. A missing or broken bundle of the old revision must not block every later
+/// release: its scripts cannot run, and the agent warns.
 ///
 /// # Errors
-/// The bundle is there and cannot be read now: the old application would not be stopped, and nothing is touched yet.
+/// The bundle exists and cannot be read this time: the old application would not be stopped, and nothing has changed
+/// yet.
 pub fn old_hooks(setup: &Setup, group: &Group) -> Result<(Vec<EventHooks>, Option<String>), WorkFailure> {
     let Some(installed) = &group.installed else { return Ok((Vec::new(), None)) };
     let archive = setup.layout.deployment(&group.key, &installed.archive).archive();
@@ -43,7 +44,7 @@ pub fn old_hooks(setup: &Setup, group: &Group) -> Result<(Vec<EventHooks>, Optio
     }
 }
 
-/// Why the old revision's scripts cannot be run now, and the way out where it stays so.
+/// The failure when the old revision's scripts cannot be read, with the remedy if it stays so.
 pub fn unreadable(archive: &Path, problem: &str) -> WorkFailure {
     fail(format!(
         "the old revision's ApplicationStop cannot be run now: {problem}; deploy again, or, if its bundle cannot be read \

@@ -1,5 +1,5 @@
-//! The effect Prepare (the event DownloadBundle): fetch, verify, unpack, and check everything that can be known before
-//! the host is touched.
+//! The effect Prepare (the event DownloadBundle): fetches, verifies and unpacks the bundle, and checks everything that
+//! can be known before any change to the host.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Read as _;
@@ -41,7 +41,7 @@ use crate::work::old_hooks::old_hooks;
 use crate::work::unpack::{unpack, unpack_as};
 use crate::work::{codedeploy_bundle, codedeploy_records, codedeploy_revisions, mounts, room, scripts};
 
-/// Makes a deployment ready, or says everything that is wrong with it.
+/// Prepares a deployment, or returns all of its problems.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     room::set_aside(&setup, &job)?;
@@ -55,22 +55,22 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
         absent: false,
     })?;
     let fetched = fetch(&setup, &job, &paths).await?;
-    // What unpacks nothing waits for no other group: an application that is to be stopped, or started again.
+    // A deployment without unpacking waits for no other group: a stop, or a restart of the application.
     let request = &job.deployment.request;
     let unpacks = !request.removes && request.stops.is_none() && !matches!(request.source, Source::Kept { .. });
     let work = move || {
         let mut prepared = unpack_and_check(&setup, &job, fetched, &paths)?;
         prepared.warnings.extend(stayed);
-        // One for all: what hooks and Install read from here on, also after a power loss, is what was checked; and the
-        // directories through which their traces and the journal are reached are there.
+        // One sync for all files: hooks and Install then read the checked bytes, also after a power loss, and the
+        // directories for their records and the journal exist.
         atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
         Ok(prepared)
     };
     if unpacks { in_turn(work).await } else { blocking(work).await }
 }
 
-/// In the CodeDeploy agent's place old revisions go before the new one is fetched, as that agent does it, so that at no time
-/// more than `max_revisions` are unpacked.
+/// In the CodeDeploy agent's place, deletes old revisions before the new one is fetched, as that agent does, so that
+/// never more than `max_revisions` are unpacked.
 async fn make_room_for_revision(setup: &Arc<Setup>, job: &Job) -> Result<Vec<String>, WorkFailure> {
     let Source::CodeDeploy { reuse, .. } = &job.deployment.request.source else { return Ok(Vec::new()) };
     let keep = kept(&job.group, &job.deployment).always.into_iter().chain(reuse.clone()).collect();
@@ -78,7 +78,7 @@ async fn make_room_for_revision(setup: &Arc<Setup>, job: &Job) -> Result<Vec<Str
     blocking(move || Ok(codedeploy_revisions::delete_oldest(&setup, &job, keep))).await
 }
 
-/// Makes what the later events put their records into.
+/// Makes the directories for the records of later events.
 fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
     let runs = paths.hook_runs();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&runs);
@@ -110,7 +110,7 @@ fn unpack_and_check(
     check(setup, job, revision, unpacked)
 }
 
-/// The unpacked bundle, and what the revision turned out to be.
+/// The unpacked bundle, and the revision found in it.
 fn unpacked(
     setup: &Setup,
     job: &Job,
@@ -153,7 +153,8 @@ fn unpacked(
     }
 }
 
-/// What tells later that nobody has changed the unpacked bundle; without it the bundle is fetched again.
+/// Stores the fingerprint, which later shows that the unpacked bundle is unchanged; without it the bundle is fetched
+/// again.
 fn note_fingerprint(paths: &DeploymentPaths) {
     match archive::fingerprint(&paths.archive()).map(|found| fs::write(paths.fingerprint(), found.to_string())) {
         Ok(Ok(())) => {}
@@ -162,7 +163,7 @@ fn note_fingerprint(paths: &DeploymentPaths) {
     }
 }
 
-/// Copies a bundle that a release names to where nobody else writes, and only then looks whether it is the right one.
+/// Copies a release's bundle to a place that no other user can write, and only then verifies it.
 fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
     let failed = |e: std::io::Error| WorkFailure {
         absent: e.kind() == std::io::ErrorKind::NotFound && !from.exists(),
@@ -181,7 +182,7 @@ fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFail
     Ok(())
 }
 
-/// Everything that can be known now: the appspec, the scripts, the plan on this host.
+/// Checks everything that can be known now: the appspec, the scripts, the plan on this host.
 fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Result<Prepared, WorkFailure> {
     let Unpacked { listing, adapted } = unpacked;
     let policy = &job.deployment.request.policy;
@@ -195,8 +196,8 @@ fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Re
     warnings.extend(read.diagnostics.iter().map(diagnose::one_line));
     let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, &listing)?;
     warnings.extend(script_warnings.iter().map(ToString::to_string));
-    // A rollback that only starts the old application again installs nothing; which events a deployment of the CodeDeploy
-    // service has is not known yet.
+    // A rollback that only restarts the old application installs nothing; the events of a CodeDeploy service's
+    // deployment are not known yet.
     if job.deployment.commanded.is_some() || job.deployment.step(LifecycleEvent::Install).is_some() {
         let checked = check_install(setup, job, &read, listing);
         warnings.extend(checked.map_err(|failure| after(&script_errors, failure))?);
@@ -205,7 +206,7 @@ fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Re
         return Err(fail(problems_text(&script_errors)));
     }
     if job.deployment.commanded.is_some() {
-        // Which scripts run, and of which revision, is said by each command.
+        // Each command says which scripts run, and of which revision.
         let health = PreparedHealth::default();
         return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, takes_out: false, warnings });
     }
@@ -224,7 +225,7 @@ fn health(setup: &Setup, job: &Job, spec: &AppSpec) -> PreparedHealth {
     }
 }
 
-/// All is told at once.
+/// Reports all problems at once.
 fn after(errors: &Problems, failure: WorkFailure) -> WorkFailure {
     if errors.is_empty() {
         return failure;
@@ -232,7 +233,7 @@ fn after(errors: &Problems, failure: WorkFailure) -> WorkFailure {
     WorkFailure { message: format!("{}\n{}", problems_text(errors), failure.message), ..failure }
 }
 
-/// Whether the files can be put in place on the host as it is, as far as that must be so already.
+/// Whether the files can be installed on the host in its present state, as far as this must hold already.
 fn check_install(
     setup: &Setup,
     job: &Job,
@@ -242,16 +243,16 @@ fn check_install(
     let later = job.deployment.commanded.is_some() || read.spec.extension.recheck_after_before_install;
     let spec = without_made_later(&read.spec, &read.diagnostics);
     if let Err(missing) = mounts::check_destinations(setup, &job.group, &spec, &listing) {
-        // BeforeInstall may mount it; it is checked again before the Install.
+        // BeforeInstall may mount it; the Install checks again.
         return if later { Ok(vec![missing]) } else { Err(fail(missing)) };
     }
     let planned = plan_install(setup, &spec, listing, (Some(&job.group), &job.others), &job.deployment.request.policy);
     match planned {
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
-        // The failed Install is taken back first, which changes what is in the way and gives its space back.
+        // The rollback first undoes the failed Install, which removes the obstacles and frees its space.
         Err(error) if may_change(&error) && job.deployment.request.rolls_back.is_some() => Ok(Vec::new()),
-        // The CodeDeploy service goes on whatever the host is like: BeforeInstall may put it right. A link that another
-        // user could turn elsewhere is refused now.
+        // The CodeDeploy service continues in any state of the host: BeforeInstall may repair it. A link that another
+        // user could redirect is refused now.
         Err(error) if may_change(&error) && job.deployment.commanded.is_some() && !refuses_link(&error) => {
             Ok(vec![plan_error_text(&error)])
         }
@@ -263,7 +264,7 @@ fn check_install(
     }
 }
 
-/// Whether what the group installed can be taken away on the host as it is.
+/// Whether the group's installed files can be removed on the host in its present state.
 fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
     mounts::check_removal(setup, job).map_err(fail)?;
     let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
@@ -272,7 +273,7 @@ fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
     Ok(planned.warnings.iter().map(ToString::to_string).collect())
 }
 
-/// The old revision's hooks. A rollback goes on without those that cannot be read now: the host is waiting for it.
+/// The old revision's hooks. A rollback continues without hooks that cannot be read now: the host is waiting for it.
 fn old_hooks_for(setup: &Setup, job: &Job) -> Result<(Vec<EventHooks>, Option<String>), WorkFailure> {
     match old_hooks(setup, &job.group) {
         Err(failure) if job.deployment.request.rolls_back.is_some() => Ok((Vec::new(), Some(failure.message))),
@@ -280,7 +281,7 @@ fn old_hooks_for(setup: &Setup, job: &Job) -> Result<(Vec<EventHooks>, Option<St
     }
 }
 
-/// Where systemd does not start the hooks, nobody counts their processes and memory.
+/// Warns that without systemd as launcher no limits apply to the processes and memory of hooks.
 pub fn warn_of_limits(prepared: &mut Prepared) {
     let scripts = prepared.hooks.iter().chain(&prepared.old_hooks).flat_map(|hooks| &hooks.scripts);
     let limited = scripts.filter(|script| script.options.tasks_max.is_some() || script.options.memory_max.is_some());

@@ -1,4 +1,4 @@
-//! The effect Probe: the health checks hold a deployment until they let it go on, or not.
+//! The effect Probe: the health checks hold a deployment until they pass or fail.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::HostWorker;
 
-/// How often the clock is looked at when no answer comes.
+/// How often the clock is read when no answer comes.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Asks until the phase is over. After a crash it begins anew: a deadline that ran while nobody asked proves nothing.
+/// Runs the checks until the phase is over. After a crash the phase begins anew: a deadline that passed while no check
+/// ran proves nothing.
 pub async fn probe(worker: &HostWorker, setup: &Setup, job: &Job, phase: ProbePhase) -> Result<(), WorkFailure> {
     let (deployment, key) = (&job.deployment, &job.group.key);
     let start = match phase {

@@ -1,4 +1,4 @@
-//! The effect Reboot: a script ended with status 194. It ends in the next boot, when it is taken up again.
+//! The effect Reboot: a script ended with status 194. The effect ends in the next boot, when it is resumed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::threads::blocking;
 /// How long the host may take to go down.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Restarts the host, or says that it has been restarted since the effect began.
+/// Restarts the host, or reports that it has restarted since the effect began.
 pub async fn reboot(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     if clock::boot_id() != job.effect.boot_id {
         return Ok(());
     }
     if setup.layout.root() != Path::new("/") {
-        // A scratch root is somebody's trial on a machine that serves other things.
+        // A scratch root is a trial on a machine that serves other purposes.
         return Err(fail("a script asked for a reboot (exit status 194), which is not done under --root"));
     }
     blocking(|| power::reboot().map_err(|e| fail(format!("the reboot that a script asked for failed: {}", chain(&e)))))

@@ -1,4 +1,4 @@
-//! At boot, before application units start: an Install that a power loss interrupted is undone or completed.
+//! Runs at boot, before application units start: undoes or completes an Install that a power loss interrupted.
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
@@ -19,12 +19,12 @@ use crate::work::install as effect_install;
 use crate::work::install::not_put_back;
 use crate::work::unsettled::{confirm_all, left_open, settle, settle_install};
 
-/// Settles the journal of every Install that the ledger has in flight, and says what was done. One that cannot be settled
-/// does not hold the others; those of the CodeDeploy service's groups wait while other users may change the directories that
-/// they lie in. `given_up` is a deployment of which people know that what cannot be reached is lost.
+/// Settles the journal of every Install that the ledger has in flight, and prints the result. A journal that cannot be
+/// settled does not hold up the others; those of the CodeDeploy service's groups wait while other users may change
+/// their directories. `given_up` is a deployment whose unreachable files the user declares lost.
 ///
 /// # Errors
-/// Lock held when a daemon runs (it settles them itself), failed when a journal cannot be settled.
+/// Lock held when a daemon runs (it settles them itself); failed when a journal cannot be settled.
 pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
@@ -37,7 +37,7 @@ pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), 
     }
     let in_flight = |d: &&Deployment| d.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install);
     let mut problems = Vec::new();
-    // What another user may have put in a journal's place must not be obeyed.
+    // A journal that another user may have replaced must not be obeyed.
     let left = left.iter().any(|group| group.active.as_ref().filter(in_flight).is_some());
     problems.extend(refused.filter(|_| left).map(|failure| failure.one_line()));
     for group in groups {
@@ -94,8 +94,8 @@ fn give_up(setup: &Setup, groups: &[&Group], deployment: &DeploymentId) -> Resul
     output::text(&format!("what {deployment} installed and cannot be reached any more is given up\n"))
 }
 
-/// Completes a rollback's Install, which the deployment does not give up: what the boot starts next is the good revision.
-/// Where that cannot be done now, the agent tries again when it starts.
+/// Completes a rollback's Install, so that the boot then starts the good revision. If this fails now, the agent tries
+/// again when it starts.
 fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -> String {
     let Some(effect) = deployment.in_flight.clone() else { return "is not going on".to_owned() };
     let others = Installs::of_others(state, &group.key);

@@ -1,4 +1,4 @@
-//! The directories of a group's deployments: which there are, what they take, and how one is deleted.
+//! The directories of a group's deployments: their list, their size, and the deletion of one.
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use hostler_host::remove_tree::remove_tree;
 
 use crate::setup::Setup;
 
-/// Bytes on disk of everything below a directory; what cannot be read counts nothing.
+/// Bytes on disk of everything below a directory; unreadable files count as nothing.
 pub fn bytes_below(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let size = |entry: fs::DirEntry| match entry.metadata() {
@@ -22,14 +22,14 @@ pub fn bytes_below(directory: &Path) -> u64 {
     entries.flatten().map(size).sum()
 }
 
-/// What deployments made in a group's directory: directories with an id as name, and no file that somebody put there.
+/// The deployments in a group's directory: directories with an id as name. Files that a user put there are left out.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the directory cannot be read.
 pub fn deployments_in(directory: &Path) -> Result<Vec<(DeploymentId, Metadata)>, String> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        // A first deployment that was refused before it made anything.
+        // A first deployment was refused before it made the directory.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(format!("cannot look for old revisions in {}: {error}", directory.display())),
     };
@@ -41,7 +41,7 @@ pub fn deployments_in(directory: &Path) -> Result<Vec<(DeploymentId, Metadata)>,
     Ok(found.collect())
 }
 
-/// Deletes a deployment's directory; why it is still there.
+/// Deletes a deployment's directory; returns why it remains, if it does.
 pub fn delete(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Option<String> {
     let paths = setup.layout.deployment(key, id);
     let path = paths.directory().display();

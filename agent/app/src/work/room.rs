@@ -1,4 +1,4 @@
-//! Room for a rollback on the state directory's disk: set aside before anything is stopped, given up when a rollback
+//! Room for a rollback on the state directory's disk: reserved before anything is stopped, released when a rollback
 //! finds the disk full.
 
 use hostler_core::machine::event::WorkFailure;
@@ -9,10 +9,10 @@ use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 
-/// Sets room aside before a deployment that a rollback may follow.
+/// Reserves room before a deployment that a rollback may follow.
 ///
 /// # Errors
-/// There is no room, and the deployment could not be taken back.
+/// Without the room the deployment could not be rolled back.
 pub fn set_aside(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let request = &job.deployment.request;
     if request.creator == Creator::Rollback || request.removes || request.stops.is_some() {
@@ -31,7 +31,7 @@ pub fn set_aside(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     Ok(())
 }
 
-/// Gives the room up if the disk is full.
+/// Releases the room if the disk is full.
 pub fn give_up_if_needed(setup: &Setup) {
     match Reserve::of(setup.layout.state()).give_up_if_needed() {
         Ok(true) => log::warn!("the disk is full: the room that was set aside for a rollback is used"),

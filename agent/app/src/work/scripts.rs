@@ -1,4 +1,4 @@
-//! Whether the scripts of a revision can start on this host as it is.
+//! Whether the scripts of a revision can start on this host in its present state.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,14 +18,14 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::script_heads;
 
-/// A revision's unpacked bundle, and how its scripts are to run.
+/// A revision's unpacked bundle, and how its scripts run.
 #[derive(Debug, Clone, Copy)]
 pub struct Revision<'a> {
     /// The unpacked bundle.
     pub archive: &'a Path,
     /// Its appspec.
     pub spec: &'a AppSpec,
-    /// What it holds.
+    /// Its contents.
     pub listing: &'a BundleListing,
     /// Where its scripts will be when they run.
     pub runs_in: &'a Path,
@@ -33,8 +33,9 @@ pub struct Revision<'a> {
     pub commanded: bool,
 }
 
-/// Errors and warnings about scripts of a deployment that cannot start. What a script that runs before may put right is
-/// left to it where the appspec says so; and in deployments of the CodeDeploy service, whose agent never looked.
+/// Errors and warnings about scripts of a deployment that cannot start. If an earlier script may repair the problem, it
+/// only counts as a warning where the appspec says so, and in the CodeDeploy service's deployments, because its agent
+/// never checked.
 ///
 /// # Errors
 /// The user database does not answer.
@@ -48,7 +49,7 @@ pub fn check(
     let commanded = job.deployment.commanded.is_some();
     let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded });
     if job.deployment.request.rolls_back.is_some() {
-        // The new application is gone either way: what of the old one can start is started.
+        // The new application is gone either way: the scripts of the old one that can start are started.
         let found = found.unwrap_or_else(|failure| {
             log::warn!(deployment = job.deployment.id.as_str(); "scripts are not checked before a rollback: {}", failure.message);
             Vec::new()
@@ -59,7 +60,7 @@ pub fn check(
     Ok(judge_scripts(found, commanded || spec.extension.recheck_after_before_install))
 }
 
-/// What keeps scripts from starting.
+/// The problems that keep scripts from starting.
 ///
 /// # Errors
 /// The user database does not answer.
@@ -72,7 +73,7 @@ pub fn problems(setup: &Setup, revision: Revision<'_>) -> Result<Vec<ScriptProbl
         listing,
         heads: &heads,
         default_user: compat.and_then(|compat| compat.agent.user.as_deref()),
-        // In the CodeDeploy agent's place a profile of the host may set another one.
+        // In the CodeDeploy agent's place, a profile of the host may set another search path.
         search_path: if commanded { SearchPath::Likely(DEFAULT_PATH) } else { SearchPath::Known(DEFAULT_PATH) },
     };
     Ok(scripts.problems(&answers(scripts.questions(), runs_in)?))

@@ -1,6 +1,5 @@
-//! Brings a bundle here and checks it before its deployment is asked for: fetched, verified, unpacked, planned; nothing is
-//! started and no state is kept. What stays is the packed bundle under its digest, where a deployment looks first and
-//! verifies it again.
+//! Prepares a bundle before its deployment is requested: fetched, verified, unpacked, planned. Nothing is started and
+//! no state is kept. The packed bundle remains under its digest, where a deployment looks first and verifies it again.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -30,16 +29,16 @@ use crate::work::unpack::unpack;
 /// Why a bundle is not ready.
 #[derive(Debug)]
 pub enum NotStaged {
-    /// It could not be brought; another time it may be.
+    /// It could not be fetched; another try may succeed.
     Later(String),
-    /// It is wrong, or does not fit on this host as it is.
+    /// It is wrong, or does not fit on this host in its present state.
     Wrong(String),
 }
 
-/// The group, and what the host's other groups have.
+/// The group, and the Installs of the host's other groups.
 pub type Ground = (Group, Vec<Installs>);
 
-/// Makes a channel's release ready for its deployment.
+/// Prepares a channel's release for its deployment.
 ///
 /// # Errors
 /// [`NotStaged`].
@@ -91,7 +90,7 @@ async fn fetch_bundle(
     }
 }
 
-/// What DownloadBundle will look at, on the host as it is now.
+/// The checks of DownloadBundle, on the host in its present state.
 fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -> Result<(), WorkFailure> {
     let group = &ground.0;
     let archive = staging.archive();
@@ -120,7 +119,7 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
     }
 }
 
-/// A directory for one bundle, which goes with this value.
+/// A directory for one bundle, deleted with this value.
 struct Staging(PathBuf);
 
 impl Staging {
@@ -142,12 +141,12 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // The end of the next deployment clears it too.
+        // If this fails, the end of the next deployment clears it.
         let _ = clear(&self.0);
     }
 }
 
-/// Removes what an earlier staging left.
+/// Removes the files of an earlier staging.
 pub fn clear(directory: &Path) -> std::io::Result<()> {
     match remove_tree(directory) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -1,5 +1,5 @@
-//! The effect Traffic: the host is taken out of service and put back. Each call is made by what the services say of the
-//! host, so that an effect that is begun again after a crash, or whose answers were lost, goes on where it was.
+//! The effect Traffic: takes the host out of service and puts it back. Each call depends on the services' view of the
+//! host, so an effect that is restarted after a crash, or whose answers were lost, continues where it was.
 
 mod patience;
 mod standby;
@@ -25,18 +25,18 @@ use crate::ports::Job;
 use crate::setup::Setup;
 use patience::Patience;
 
-/// How long a question may be repeated before it counts as unanswered.
+/// How long a request is repeated before it counts as unanswered.
 const QUESTION: Duration = Duration::from_secs(60);
 
-/// What one host asks of AWS for its traffic.
+/// The AWS services that one host needs for its traffic.
 struct Services {
     clients: Arc<Clients>,
     instance: InstanceId,
 }
 
-/// What a host serves in.
+/// The group and load balancers in which a host serves.
 struct Surroundings {
-    /// Its Auto Scaling group; `None` for a host of none.
+    /// Its Auto Scaling group; `None` for a host outside of one.
     group: Option<GroupFacts>,
     way: Way,
 }
@@ -71,7 +71,7 @@ impl Services {
         patience.ask(|| checks.resume(self.instance.as_str())).await
     }
 
-    /// How the host would be taken out now; `None`, with the reason, where there is nothing to take it out of.
+    /// How the host would be taken out now; or the reason why there is nothing to take it out of.
     async fn surroundings(&self, settings: &TrafficSettings) -> Result<Result<Surroundings, String>, WorkFailure> {
         let group = self.group().await;
         let patience = Patience::new("where this host is in its Auto Scaling group", QUESTION);
@@ -93,8 +93,8 @@ impl Services {
     }
 }
 
-/// Whether the deployment takes the host out of service. It is refused here, while the old revision serves, where the
-/// configured way does not fit; a rollback and a removal go on without.
+/// Whether the deployment takes the host out of service. If the configured way is not possible, the deployment is
+/// refused here, while the old revision serves; a rollback and a removal continue without it.
 pub async fn check(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<bool, WorkFailure> {
     let settings = setup.settings.traffic(&job.group.key);
     let request = &job.deployment.request;
@@ -112,12 +112,12 @@ fn taken_out(failure: &WorkFailure) -> WorkFailure {
     fail(format!("this host cannot be taken out of service: {}", failure.message))
 }
 
-/// Putting the last good revision back, or taking one off, is worth more than doing so without a request that fails.
+/// Restoring the last good revision, or removing one, matters more than doing it without failed requests.
 fn may_go_on_without(job: &Job) -> bool {
     job.deployment.request.creator == Creator::Rollback || job.deployment.request.removes
 }
 
-/// Finds what the host is to be taken out of.
+/// Finds the services to take the host out of.
 pub async fn look(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<TrafficFound, WorkFailure> {
     let nothing = |warnings| TrafficFound { place: None, suppresses_status_checks: false, warnings };
     if let Some(withdrawal) = &job.withdrawal {
@@ -163,7 +163,7 @@ async fn find(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<Traffic
     Ok(TrafficFound { place, suppresses_status_checks: settings.suppress_status_checks, warnings })
 }
 
-/// Takes the host out of what the journal names.
+/// Takes the host out of the services in the journal.
 pub async fn block(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<Vec<String>, WorkFailure> {
     let Some(withdrawal) = &job.withdrawal else { return Ok(Vec::new()) };
     match take_out(setup, instance, withdrawal).await {
@@ -192,7 +192,7 @@ async fn take_out(setup: &Setup, instance: &InstanceId, withdrawal: &Withdrawal)
     }
 }
 
-/// Puts the host back into what the journal names; what people should know.
+/// Puts the host back into the services in the journal; returns warnings for people.
 pub async fn allow(
     setup: &Setup,
     instance: &InstanceId,

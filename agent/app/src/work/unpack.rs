@@ -14,10 +14,10 @@ use hostler_host::remove_tree::remove_tree;
 use crate::failure::{chain, fail};
 use crate::setup::Setup;
 
-/// Unpacks a bundle whose type is found by its content; `archive` appears as a whole.
+/// Unpacks a bundle and detects its type from its content; `archive` appears as a whole.
 ///
 /// # Errors
-/// What is wrong with the bundle.
+/// The problem of the bundle.
 pub fn unpack(
     setup: &Setup,
     bundle: &Path,
@@ -45,7 +45,7 @@ pub fn unpack(
 /// Unpacks a bundle of a known type; `archive` appears as a whole.
 ///
 /// # Errors
-/// What is wrong with the bundle.
+/// The problem of the bundle.
 pub fn unpack_as(
     setup: &Setup,
     file: &File,
@@ -53,7 +53,7 @@ pub fn unpack_as(
     bundle: &Path,
     archive: &Path,
 ) -> Result<Unpacked, WorkFailure> {
-    // What an earlier try unpacked is complete (it appears as a whole) but may be of other bytes.
+    // An earlier try's directory is complete (it appears as a whole) but may come from other bytes.
     match remove_tree(archive) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(fail(format!("cannot clear {}: {e}", archive.display())));

@@ -1,4 +1,4 @@
-//! Installs whose journals are not closed, or may not be: found, confirmed by the ledger, brought to an end.
+//! Installs whose journals are open, or may be: found, confirmed by the ledger, settled.
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
@@ -8,8 +8,8 @@ use hostler_host::install::{self, JournalState, Settled};
 use crate::failure::{Failure, chain};
 use crate::setup::Setup;
 
-/// Deployments that ended with their Install half undone, newest first: earlier agents let them end. Where a later one has
-/// installed its files, it is too late.
+/// Deployments that ended with a half undone Install, newest first: earlier agents left them so. Once a later
+/// deployment has installed its files, it is too late.
 pub fn left_open(setup: &Setup, group: &Group) -> Vec<DeploymentId> {
     let since = group.finished.iter().rev().take_while(|deployment| !deployment.installed);
     let open = since.filter(|deployment| {
@@ -19,15 +19,15 @@ pub fn left_open(setup: &Setup, group: &Group) -> Vec<DeploymentId> {
     open.map(|deployment| deployment.id.clone()).collect()
 }
 
-/// Brings the Install of a group's active deployment to an end.
+/// Settles the Install of a group's active deployment.
 ///
 /// # Errors
 /// When its journal cannot be settled.
 pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -> Result<Settled, Failure> {
-    // A rollback's Install takes the one before it back first, and may have been interrupted there.
+    // A rollback's Install first undoes the one before it, and may have been interrupted there.
     if let Some(installed) = &group.installed {
         let journal = setup.layout.deployment(&group.key, &installed.deployment).journal();
-        // Of one that stands for good only old files are left to delete, which may wait.
+        // An Install that stands for good only has old files left to delete, which can wait.
         if let Err(failure) = settle(setup, &group.key, &installed.deployment)
             && !matches!(install::state(&journal), Ok(JournalState::Committing))
         {
@@ -37,8 +37,8 @@ pub fn settle_install(setup: &Setup, group: &Group, deployment: &DeploymentId) -
     settle(setup, &group.key, deployment)
 }
 
-/// Tells the journals of every Install of these groups that stands by the ledger that it does: a power loss may have taken
-/// their own mark. To be done before anything else is asked of them.
+/// Marks the journal of every Install of these groups that stands by the ledger: a power loss may have lost the
+/// journal's own mark. Run this before any other use of the journals.
 ///
 /// # Errors
 /// Failed when a journal cannot be read or written.
@@ -56,7 +56,7 @@ pub fn confirm_all<'g>(setup: &Setup, groups: impl Iterator<Item = &'g Group>) -
     Ok(())
 }
 
-/// Brings the Install of this deployment, or the undoing of one, to its end.
+/// Settles the Install of this deployment, or its undo.
 ///
 /// # Errors
 /// When its journal cannot be settled.

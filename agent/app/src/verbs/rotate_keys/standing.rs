@@ -133,7 +133,7 @@ async fn signed(document: &Document, policy: &SigningPolicy, signers: &[Signer])
     Ok(Publication::new(document.release.clone(), envelope, Some(policy)))
 }
 
-/// Warns about new hosts: new signatures neither restore a deleted bundle nor make an old release new.
+/// Warns of problems for new hosts: new signatures neither restore a deleted bundle nor make an old release new.
 async fn warn_of(setup: &Setup, store: &AnyStore, document: &Document) {
     let release = &document.release;
     let sequence = release.sequence;

@@ -1,4 +1,4 @@
-//! Asking again, with waits that grow, until it is so, cannot be so, or has taken too long.
+//! Repeats a question, with growing waits, until the goal is reached, is impossible, or has taken too long.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::failure::fail;
 /// Between two looks.
 const BETWEEN_LOOKS: Backoff = Backoff { first_ms: 500, most_ms: 10_000 };
 
-/// What one look came to.
+/// The result of one look.
 pub(super) enum Seen<T> {
-    /// It is so.
+    /// The goal is reached.
     So(T),
-    /// Not yet, in words.
+    /// Not yet, with the present state as text.
     NotYet(String),
-    /// It will not be so.
+    /// The goal will not be reached.
     Never(WorkFailure),
 }
 
 impl<T> Seen<T> {
-    /// Of a question: an answer is what was wanted, and what may be answered in a moment is asked again.
+    /// The result of a question: an answer is the goal, and a passing fault is asked again.
     fn answer(answer: Result<T, Fault>) -> Self {
         match answer {
             Ok(found) => Self::So(found),
@@ -37,13 +37,13 @@ impl<T> Seen<T> {
     }
 }
 
-/// Whether the same request may be taken later. A group that is in the middle of something says so in words of its own
+/// Whether the same request may succeed later. A group in the middle of a change says so with its own error codes
 /// (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/CommonErrors.html>).
 pub(super) fn may_pass(fault: &Fault) -> bool {
     fault.is_retryable() || matches!(fault.code.as_deref(), Some("ScalingActivityInProgress" | "ResourceContention"))
 }
 
-/// How long something is waited for.
+/// The limit of one wait.
 pub(super) struct Patience {
     what: String,
     most: Duration,
@@ -52,7 +52,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// For something, as `the suppression of its checks`, for so long from now on.
+    /// Waits at most `most` from now on for `what`, such as `the suppression of its checks`.
     pub(super) fn new(what: impl Into<String>, most: Duration) -> Self {
         Self { what: what.into(), most, deadline: Instant::now() + most, looks: 0 }
     }
@@ -69,7 +69,8 @@ impl Patience {
         }
     }
 
-    /// What a look came to; `None` after a wait, when another look is due. The last look is the one after the time is over.
+    /// Handles the result of a look; returns `None` after a wait, when another look is due. The last look comes after
+    /// the time is over.
     pub(super) async fn take<T>(&mut self, seen: Seen<T>) -> Result<Option<T>, WorkFailure> {
         let seen = match seen {
             Seen::So(found) => return Ok(Some(found)),

@@ -1,4 +1,4 @@
-//! Into Standby of the Auto Scaling group and out of it
+//! Into Standby in the Auto Scaling group and back
 //! (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html>).
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::Services;
 use super::patience::{Patience, Seen, may_pass};
 use crate::failure::fail;
 
-/// Until it is there: the group lets the load balancers drain first, for an hour at the most, and a little more.
+/// The longest wait for Standby: the group first lets the load balancers drain, for at most an hour; plus a margin.
 const DRAINED: Duration = Duration::from_secs(3600 + 60);
 
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +21,10 @@ enum Direction {
     Out,
 }
 
-/// What a look found.
+/// The result of a look.
 enum Found {
     There,
-    /// The instance is in another state, out of which it does not come.
+    /// The instance is in another state, from which it does not return.
     Gone(String),
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn enter(services: &Services, group: &str, lowers_desired_capac
     }
 }
 
-/// Puts the instance out of Standby and waits until it is in service; what people should know.
+/// Puts the instance out of Standby and waits until it is in service; returns warnings for people.
 pub(super) async fn leave(services: &Services, group: &str, most: Duration) -> Result<Vec<String>, WorkFailure> {
     let patience = Patience::new(format!("service in {group}"), most);
     Ok(match go(services, group, Direction::Out, patience).await? {
@@ -64,8 +64,8 @@ async fn go(
     }
 }
 
-/// Looks, and asks where it is due. A refusal counts when the next look shows that nothing came of it: its request may have
-/// been the second one.
+/// Looks, and sends the request if it is due. A refusal counts only if the next look shows no effect: the refused
+/// request may have been a repetition.
 async fn look(
     service: &AutoScaling,
     group: &str,

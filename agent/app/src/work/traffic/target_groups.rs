@@ -1,4 +1,4 @@
-//! Out of target groups and back: this instance's own registrations, each by its port.
+//! Out of target groups and back: this instance's own registrations, each with its port.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::{QUESTION, Services};
 
 /// The longest deregistration delay that a target group can have, in seconds.
 const LONGEST_DELAY: u64 = 3600;
-/// How much longer than that delay is waited for the connections to drain, in seconds.
+/// The extra wait after that delay for connections to drain, in seconds.
 const MARGIN: u64 = 60;
 
 #[derive(Debug, Clone, Copy)]
 enum Direction {
     Out,
     In,
-    /// Neither: connections that still drain are waited for.
+    /// Neither: waits for connections that still drain.
     Drained,
 }
 
@@ -29,7 +29,7 @@ struct Targets<'s> {
     instance: &'s str,
 }
 
-/// Where the instance gets requests or would get them.
+/// The registrations with which the instance gets requests, or would get them.
 pub(super) async fn registrations(services: &Services, arns: &[String]) -> Result<Vec<Target>, WorkFailure> {
     let service = services.load_balancing().await?;
     let mut targets = Vec::new();
@@ -41,7 +41,7 @@ pub(super) async fn registrations(services: &Services, arns: &[String]) -> Resul
     Ok(targets)
 }
 
-/// Deregisters the targets, all before the first is waited for, and waits until they have drained.
+/// Deregisters all targets first, then waits until they have drained.
 pub(super) async fn leave(services: &Services, targets: &[Target]) -> Result<(), WorkFailure> {
     let own = Targets { service: services.load_balancing().await?, instance: services.instance.as_str() };
     for target in targets {
@@ -54,12 +54,12 @@ pub(super) async fn leave(services: &Services, targets: &[Target]) -> Result<(),
     Ok(())
 }
 
-/// Registers the targets and waits until the load balancers find them healthy; what people should know.
+/// Registers the targets and waits until the load balancers find them healthy; returns warnings for people.
 pub(super) async fn enter(services: &Services, targets: &[Target], most: Duration) -> Result<Vec<String>, WorkFailure> {
     let own = Targets { service: services.load_balancing().await?, instance: services.instance.as_str() };
     let (mut there, mut warnings) = (Vec::new(), Vec::new());
     for target in targets {
-        // One whose connections still drain is registered once they have.
+        // A target whose connections still drain is registered once they have.
         let drained = Patience::new(format!("{target} lets its connections drain"), own.drains_within(target).await);
         own.settle(target, Direction::Drained, drained).await?;
         if own.begin(target, Direction::In).await? {
@@ -75,7 +75,8 @@ pub(super) async fn enter(services: &Services, targets: &[Target], most: Duratio
 }
 
 impl Targets<'_> {
-    /// Asks for it where it is not so, and does not wait for it. False: there is no such target group.
+    /// Sends the request if it is needed, without waiting for its effect. Returns false if the target group does not
+    /// exist.
     async fn begin(&self, target: &Target, direction: Direction) -> Result<bool, WorkFailure> {
         let mut patience = Patience::new(format!("an answer about {target}"), QUESTION);
         loop {
@@ -90,7 +91,7 @@ impl Targets<'_> {
         }
     }
 
-    /// Waits until it is so, and asks for it again where it is not on its way.
+    /// Waits for the goal, and repeats the request if it had no effect.
     async fn settle(&self, target: &Target, direction: Direction, mut patience: Patience) -> Result<(), WorkFailure> {
         loop {
             let seen = match self.look(target, direction).await {
@@ -105,7 +106,7 @@ impl Targets<'_> {
         }
     }
 
-    /// Looks, and asks where it is due.
+    /// Looks, and sends the request if it is due.
     async fn look(&self, target: &Target, direction: Direction) -> Result<(Next, TargetHealth), Fault> {
         let health = self.service.health(target, self.instance).await?;
         let next = match direction {
@@ -121,7 +122,7 @@ impl Targets<'_> {
         Ok((next, health))
     }
 
-    /// How long connections may drain: by the group's attribute, or the longest there is where that cannot be read.
+    /// How long connections may drain: the group's attribute, or the longest possible delay if it cannot be read.
     async fn drains_within(&self, target: &Target) -> Duration {
         let delay = self.service.deregistration_delay(&target.target_group).await.unwrap_or_else(|fault| {
             log::debug!("the deregistration delay of {target} is not known: {fault}");
