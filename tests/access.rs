@@ -1,4 +1,4 @@
-//! Who reads what deployments leave on the disk: root, and the users of a revision's scripts.
+//! Access to the files that deployments leave on the disk: for root, and for the users of a revision's scripts.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use crate::support::host::{Bundle, Ended, Host, root_or_skip};
 
 /// The user of a script.
 const NOBODY: u32 = 65534;
-/// A user that has nothing to do with any deployment.
+/// A user without any part in a deployment.
 const OTHER: u32 = 64321;
 
 fn may(uid: u32, program: &str, path: &Path) -> bool {
@@ -38,7 +38,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).permissions().mode() & 0o7777
 }
 
-/// A bundle with a secret that is installed for its owner alone; these events' scripts run as nobody.
+/// A bundle with a secret that is installed for its owner alone. The scripts of these events run as the user `nobody`.
 fn with_a_secret(host: &Host, version: &str, bodies: &[(&str, &str)]) -> PathBuf {
     let mut bundle = Bundle::new(host, version)
         .app()
@@ -61,7 +61,7 @@ fn as_nobody(bundle: &Path, events: &[&str]) {
     fs::write(path, text).unwrap();
 }
 
-/// What a script finds in its bundle: its working directory, a file, and a script beside it.
+/// Looks at a script's surroundings in its bundle: its working directory, a file, and a script beside it.
 const LOOKS_AROUND: &str = "
 test \"$(id -un)\" = nobody
 grep -q canary app/env
@@ -74,7 +74,7 @@ fn installed(host: &Host) -> PathBuf {
     host.deployment(host.status()["installed"]["deployment"].as_str().unwrap())
 }
 
-/// Hooks write their lines as nobody too.
+/// Lets hooks that run as `nobody` write their lines too.
 fn open_the_lines(host: &Host) {
     fs::write(host.hook_lines_file(), "").unwrap();
     fs::set_permissions(host.hook_lines_file(), Permissions::from_mode(0o666)).unwrap();
@@ -93,7 +93,7 @@ fn users_without_a_script_read_nothing_and_the_scripts_users_read_their_bundle()
     fs::write(bundle.join("hooks/common.sh"), "#!/bin/sh\n:\n").unwrap();
     fs::set_permissions(bundle.join("hooks/common.sh"), Permissions::from_mode(0o755)).unwrap();
     as_nobody(&bundle, &["ApplicationStop", "AfterInstall"]);
-    // As an operator's shell may have it: scripts' users pass all the same.
+    // A umask that an operator's shell may have: the users of scripts can still pass.
     fs::create_dir_all(host.at("var/lib")).unwrap();
     let mut command = Command::new("sh");
     let deploy = host.command(&["deploy", bundle.to_str().unwrap()]);
@@ -119,11 +119,12 @@ fn users_without_a_script_read_nothing_and_the_scripts_users_read_their_bundle()
     let group = directory.parent().unwrap();
     assert_eq!([group, group.parent().unwrap(), &host.state()].map(|path| mode(path) & !0o040), [0o711; 3]);
     let (all, mut found) = (everything_below(&host.state()), Vec::new());
-    // That directory has one file of a known name, and is made as the CodeDeploy agent makes it.
+    // That directory has one file with a known name, and has the CodeDeploy agent's mode.
     found.extend(all.iter().filter(|path| !path.ends_with("deployment-logs") && reads(OTHER, path)));
     assert!(found.is_empty() && all.len() > 30, "{found:?} of {}", all.len());
 
-    // A revision without scripts of other users is for root alone; the old one's ApplicationStop runs as nobody before it.
+    // A revision without scripts of other users is for root alone; before it, the old one's ApplicationStop runs as
+    // `nobody`.
     let second = with_a_secret(&host, "v2", &[("AfterInstall", "grep -q canary app/env")]);
     host.deploy(&second, &[]).with_code(0);
     assert!(host.hook_lines().contains(&"v1 ApplicationStop".to_owned()), "{:?}", host.hook_lines());
@@ -131,7 +132,7 @@ fn users_without_a_script_read_nothing_and_the_scripts_users_read_their_bundle()
     assert!(reads(NOBODY, &archive.join("app/env")), "rollbacks run its scripts");
 }
 
-/// What a script of another user sees of the places around it while it runs.
+/// Prints what a script of another user can see of the surrounding directories while it runs.
 const LOOKS_AT_MODES: &str = "
 umask
 test \"$(id -un)\" = nobody
@@ -157,7 +158,7 @@ fn a_strict_umask_of_the_caller_changes_no_mode_that_is_promised() {
     let log = fs::read_to_string(installed(&host).join("logs/scripts.log")).unwrap();
     let mut said = log.lines().filter_map(|line| Some(line.split_once("[stdout]")?.1.to_owned()));
     assert_eq!(said.next().as_deref(), Some("0022"));
-    // The right of the group `hostler` to read is there where the host has the group.
+    // The group `hostler` gets the right to read if the host has the group.
     let modes = said.map(|line| {
         let (mode, place) = line.split_once(' ').unwrap();
         (u32::from_str_radix(mode, 8).unwrap() & !0o040, place.to_owned())
@@ -222,7 +223,7 @@ fn a_root_script_that_changes_users_reaches_the_bundle_where_the_configuration_s
     }
     host.configure("hooks: {bundle_access: anybody}\n");
     host.deploy(&bundle, &[]).with_code(2).saying(&["config.yaml:1", "`anybody` is neither scripts nor everyone"]);
-    // Asked for again, it is closed at the next start.
+    // When the configuration asks for it again, the next start closes it.
     host.configure("hooks: {bundle_access: scripts}\n");
     host.deploy(&with_a_secret(&host, "v2", &[]), &[]).with_code(0);
     assert!(!reads(OTHER, &open.join("deployment-archive/app/env")));
@@ -254,7 +255,7 @@ fn in_the_codedeploy_agents_place_bundles_stay_open_unless_the_configuration_clo
     assert!(!reads(OTHER, &open.join("deployment-archive/appspec.yml")));
 }
 
-/// A configuration with a secret, as the packages have it, on a host that nobody else's user can do anything to.
+/// A configuration with a secret, as the packages install it, on a host that no other user can change.
 #[test]
 fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_and_is_named_by_the_others() {
     if !root_or_skip("other users") {
@@ -288,7 +289,7 @@ fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_an
     as_other(&["status"]).with_code(0);
     let told = format!("cannot read {}: Permission denied", config.display());
     as_other(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&["configuration is left out", &told]);
-    // The daemon has it, and says itself what this user may not.
+    // The daemon has the configuration, and itself refuses this user.
     for arguments in [&["resume"][..], &["reload"], &["deploy", bundle.to_str().unwrap()]] {
         let ended = as_other(arguments);
         assert!(ended.code != Some(0) && ended.err.contains("may only look"), "{arguments:?}: {ended:?}");

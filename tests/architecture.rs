@@ -1,5 +1,5 @@
-//! The arrows of ARCHITECTURE.md, read off the manifests; its tables of rooms, and the maps on the crates' pages, read off the
-//! sources.
+//! The arrows of ARCHITECTURE.md, read from the manifests; its tables of rooms, and the maps on the crates' pages, read
+//! from the sources.
 
 mod map;
 mod rooms;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The crates whose pages have a map of their rooms that is held here; that of core is held by core's own tests.
+/// The crates with a map of their rooms that is tested here; core's own tests check core's map.
 const WITH_A_MAP: [&str; 3] = ["agent/app/src", "agent/aws/src", "agent/host/src"];
 
 fn root() -> PathBuf {
@@ -50,7 +50,7 @@ fn the_tables_of_rooms_are_complete_and_true() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The crates that `package` is built with, by `cargo tree`, without those that only its tests use.
+/// The crates that `package` is built with, from `cargo tree`, without dev-dependencies.
 fn crates_below(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
@@ -88,7 +88,7 @@ fn the_edges_do_not_see_each_other_and_nobody_sees_the_program() {
     }
 }
 
-/// The fuzz targets of bundles are built with it, from nothing and with a sanitizer.
+/// The fuzz targets of bundles are built with this crate, from nothing and with a sanitizer.
 #[test]
 fn bundles_are_read_without_network_and_processes() {
     let heavy = ["tokio", "mio", "hyper", "reqwest", "rustls", "socket2"];

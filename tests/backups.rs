@@ -1,4 +1,4 @@
-//! What is kept for a rollback: neither scripts nor the tools of administrators meet it.
+//! Files kept for a rollback: neither scripts nor administrators' tools come across them.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use crate::support::host::{Bundle, EVENTS_WITH_HOOKS, Host, tree};
 use crate::support::skip;
 
-/// A bundle whose every hook writes down what it sees of the agent's below the destination's parent.
+/// A bundle in which every hook records the agent's files that it sees below the destination's parent.
 fn watching(host: &Host, version: &str, fails: bool) -> std::path::PathBuf {
     let (found, srv) = (host.path("found"), host.at("srv"));
     let look = format!("find {} -name '*hostler*' >> {}", srv.display(), found.display());
@@ -33,7 +33,7 @@ fn no_script_sees_what_is_kept_for_a_rollback_and_none_can_copy_it() {
     host.deploy(&watching(&host, "v2", false), &[]).with_code(0);
     let good = tree(&host.at("srv/app"));
     assert_eq!(tree(&host.at("srv/copy")), good);
-    // Fails after Install, so that its own backups lead back.
+    // Fails after Install, so that its own backups are restored.
     let failed = host.deploy(&watching(&host, "v3", true), &[]);
     assert_ne!(failed.code, Some(0), "{failed:?}");
     assert_eq!(tree(&host.at("srv/app")), good, "{failed:?}");
@@ -47,7 +47,7 @@ fn no_script_sees_what_is_kept_for_a_rollback_and_none_can_copy_it() {
     assert_eq!(kept.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new(), "nothing is kept after a success");
 }
 
-/// A program that is ended with the test.
+/// A program that ends with the test.
 struct Running(Child);
 
 impl Drop for Running {

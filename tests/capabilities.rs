@@ -1,4 +1,4 @@
-//! File capabilities, which no bundle keeps: every verb that looks at a bundle says so, whatever form the bundle has.
+//! File capabilities, which no bundle keeps: every verb that examines a bundle warns of them, in every bundle form.
 
 use std::process::Command;
 

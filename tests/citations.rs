@@ -1,11 +1,11 @@
-//! What the sources say of the repository: every citation of a page in `docs` leads to that page and to a heading of it,
-//! and tests that are not run say so in one way.
+//! Citations in the sources: every cited page in `docs` exists and has the cited heading, and skipped tests all use the
+//! same text.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where pages are that code cites.
+/// The directories of cited pages.
 const PAGES: [&str; 2] = ["docs/protocols/", "docs/development/"];
 
 fn top() -> PathBuf {
@@ -31,7 +31,7 @@ fn texts() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The names under which the headings of a page are reached, as GitHub makes them.
+/// The anchors of a page's headings, as GitHub makes them.
 fn headings(page: &str) -> BTreeSet<String> {
     let name = |heading: &str| -> String {
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -40,7 +40,7 @@ fn headings(page: &str) -> BTreeSet<String> {
     page.lines().filter_map(|line| Some(name(line.strip_prefix('#')?.trim_start_matches('#').trim()))).collect()
 }
 
-/// What is wrong with a place: `page.md` or `page.md#heading`, from the top.
+/// The problem of a citation: `page.md` or `page.md#heading`, from the top.
 fn fault(place: &str) -> Option<String> {
     let (page, heading) = place.split_once('#').map_or((place, None), |(page, heading)| (page, Some(heading)));
     let Ok(text) = fs::read_to_string(top().join(page)) else { return Some(format!("there is no {page}")) };
@@ -48,7 +48,7 @@ fn fault(place: &str) -> Option<String> {
     Some(format!("{page} has no heading for #{heading}"))
 }
 
-/// The places that a text cites: from `docs/` to the end of the page's name, and the heading behind it.
+/// The citations of a text: from `docs/` to the end of the page's name, with the heading after it.
 fn cited(text: &str) -> Vec<String> {
     let mut places = Vec::new();
     for start in PAGES.iter().flat_map(|pages| text.match_indices(pages).map(|(at, _)| at)) {
@@ -99,7 +99,7 @@ fn every_link_between_pages_leads_somewhere() {
 
 #[test]
 fn nothing_is_cited_that_is_not_in_the_repository() {
-    // Written in two parts, so that this file does not find itself.
+    // In two parts, so that this file does not find itself.
     let outside = [concat!("spec", "s/"), concat!("design", " §"), concat!("shared/", "corpus")];
     let mut faults = Vec::new();
     for (path, text) in texts() {

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use crate::support::eventually;
 use crate::support::host::{Bundle, Host, PATIENCE, root_or_skip};
 
-/// The processes whose parent is one of these, as state and parent.
+/// The processes with one of these parents, as state and parent.
 fn children(parents: &[i32]) -> Vec<(i32, String)> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let child = |pid: i32| {

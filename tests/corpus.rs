@@ -1,4 +1,5 @@
-//! Bundles: those of the corpus (corpus/README.md) are pushed, planned and deployed, and end up as CodeDeploy's agent would put them.
+//! Bundles of the corpus (corpus/README.md) are pushed, planned and deployed, with the same result as CodeDeploy's
+//! agent.
 
 mod bundles;
 
@@ -18,9 +19,9 @@ const NEW_EVENTS: [&str; 6] =
 /// The events whose scripts are the old revision's.
 const OLD_EVENTS: [&str; 3] = ["BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop"];
 
-/// Refused by the CodeDeploy agent and taken here (SEMANTICS.md, D-A1 to D-A3 and D-A8).
+/// Refused by the CodeDeploy agent and accepted here (SEMANTICS.md, D-A1 to D-A3 and D-A8).
 const TAKEN_HERE: [&str; 4] = ["0xradical-respriter-v4", "anchors", "bom-crlf", "mode-octal-600"];
-/// Taken by the CodeDeploy agent and refused here (SEMANTICS.md, D-A5).
+/// Accepted by the CodeDeploy agent and refused here (SEMANTICS.md, D-A5).
 const REFUSED_HERE: [&str; 2] = ["files-escape", "hook-location-parent"];
 
 #[test]
@@ -39,9 +40,9 @@ fn so_is_every_bundle_outside_the_project() {
     assert!(counts.0 > 70 && counts.1 > 10 && counts.2 > 10, "{counts:?}");
 }
 
-/// How many were pushed, pushed once completed, and refused.
+/// The numbers of pushed, completed and then pushed, and refused cases.
 fn judged(cases: &[Case]) -> (usize, usize, usize) {
-    // Most of the time is waiting for the disk.
+    // Most of the time goes into waiting for the disk.
     let verdicts: Vec<Verdict> = std::thread::scope(|scope| {
         let workers: Vec<_> = cases.chunks(cases.len().div_ceil(6)).map(|some| scope.spawn(|| judge(some))).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
@@ -53,7 +54,7 @@ fn judged(cases: &[Case]) -> (usize, usize, usize) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Pushed,
-    /// Refused as it is in its repository, for what only a build makes.
+    /// Refused as in its repository, because it lacks files that only a build makes.
     PushedOnceCompleted,
     Refused,
 }
@@ -85,7 +86,7 @@ fn pushed_and_planned(case: &Case) -> Verdict {
     assert_eq!(output.code, 0, "{}: {}", case.id, output.stderr);
     let plan = host.hostler(&["plan", "bundle", "--json"]).json();
     let problems = plan["problems"].as_array().unwrap();
-    // Users and groups of other hosts are not known here; nothing else may be wrong.
+    // Users and groups of other hosts are unknown here; there must be no other problem.
     let codes: BTreeSet<_> = problems.iter().filter_map(|p| p["code"].as_str()).collect();
     let expected = BTreeSet::from(["unknown_user", "unknown_group", "owner_not_permitted"]);
     assert!(codes.is_subset(&expected), "{}: {problems:#?}", case.id);
@@ -147,7 +148,7 @@ fn outside_whole_repositories_and_single_files() {
     );
 }
 
-/// Deploys cases outside the project, where `HOSTLER_CORPUS` names them.
+/// Deploys cases outside the project, if `HOSTLER_CORPUS` names them.
 fn deployed_outside(first: &str, second: Option<&str>) {
     let cases = outside();
     if !cases.is_empty() {
@@ -155,7 +156,7 @@ fn deployed_outside(first: &str, second: Option<&str>) {
     }
 }
 
-/// Deploys a case, and another over it, on a host that has the users that both name.
+/// Deploys a case, and another over it, on a host with the users that both name.
 fn deployed(cases: &[Case], first: &str, second: Option<&str>) {
     let cases: Vec<Case> = [Some(first), second].into_iter().flatten().map(|id| Case::find(cases, id)).collect();
     if !nix::unistd::geteuid().is_root() {
@@ -185,7 +186,7 @@ fn deployed(cases: &[Case], first: &str, second: Option<&str>) {
     host.hostler(&["history", "--verify"]).ends(0);
 }
 
-/// One line for each run: what the script was told and as whom and where it runs.
+/// Makes a script that writes one line for each run: the arguments, the user and the directory.
 fn recording_script(record: &Path) -> String {
     format!(
         "#!/bin/sh\n\
@@ -197,7 +198,7 @@ fn recording_script(record: &Path) -> String {
     )
 }
 
-/// The files are there with the content, modes and owners that CodeDeploy's own plan for this case says.
+/// Checks that the files have the content, modes and owners of CodeDeploy's own plan for this case.
 fn check_files(host: &Host, case: &Case) {
     let (passwd, group) =
         (fs::read_to_string(host.path("passwd")).unwrap(), fs::read_to_string(host.path("group")).unwrap());
@@ -244,7 +245,7 @@ fn check_files(host: &Host, case: &Case) {
     assert!(copies > 0, "{}", case.id);
 }
 
-/// What only the revision before installed is gone, and nothing but destinations and state was ever made.
+/// Checks that files of the earlier revision alone are gone, and that only destinations and state were made.
 fn check_leftovers(host: &Host, case: &Case, before: Option<&Case>) {
     let wanted = case.copied();
     for path in before.map(Case::copied).unwrap_or_default().difference(&wanted) {
@@ -258,7 +259,8 @@ fn check_leftovers(host: &Host, case: &Case, before: Option<&Case>) {
     }
 }
 
-/// The scripts ran in order, each in its bundle, as its user, with its environment; their output is in scripts.log.
+/// Checks that the scripts ran in order, each in its bundle, as its user, with its environment; their output is in
+/// scripts.log.
 fn check_hooks(host: &Host, case: &Case, before: Option<&Case>, revision: &str) {
     let old = before.map(|case| case.scripts(&OLD_EVENTS)).unwrap_or_default();
     let expected: Vec<(String, String, String)> = old.into_iter().chain(case.scripts(&NEW_EVENTS)).collect();
@@ -294,7 +296,7 @@ fn check_hooks(host: &Host, case: &Case, before: Option<&Case>, revision: &str) 
         expected_log.push(format!("[stderr]err of {event}"));
     }
     let (mut got, mut wanted) = (without_times(&log), expected_log);
-    // Two pipes: which of the two lines comes first is not said.
+    // There are two pipes, so the order of the two lines is not defined.
     got.sort();
     wanted.sort();
     assert_eq!(got, wanted, "{}: {log}", case.id);

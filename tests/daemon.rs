@@ -1,4 +1,4 @@
-//! The daemon and its control socket: channels followed, commands while it runs, its end, and guests that do not behave.
+//! The daemon and its control socket: channels, commands while it runs, its end, and peers that misbehave.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -261,11 +261,11 @@ fn deployments_that_come_and_go_never_meet_a_closed_door() {
     host.ok(&["history", "--verify"]);
 }
 
-/// Says something on the socket and returns the first line of the answer.
+/// Writes a text to the socket and returns the first line of the answer.
 fn say(host: &Host, text: &[u8]) -> Option<String> {
     let mut stream = UnixStream::connect(socket(host)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // The daemon may have closed its end before all was written.
+    // The daemon may have closed its end before everything was written.
     let _ = stream.write_all(text);
     let mut answer = String::new();
     match BufReader::new(stream).read_line(&mut answer) {
@@ -286,7 +286,7 @@ fn guests_that_do_not_behave_do_not_disturb_the_daemon() {
     assert!(newer.contains("version 1, not 999"), "{newer}");
     assert_eq!(say(&host, &[0xff, 0xfe, 0x00, b'\n']), None);
     assert_eq!(say(&host, &vec![b'x'; 3 << 20]), None);
-    // One that stops in the middle of a word, and one that asks for a deployment and goes away.
+    // One peer stops in the middle of a word, the other asks for a deployment and disconnects.
     let mut silent = UnixStream::connect(socket(&host)).unwrap();
     silent.write_all(b"{\"version\":").unwrap();
     let bundle = Bundle::new(&host, "v1").app().all_hooks().write();
@@ -301,7 +301,7 @@ fn guests_that_do_not_behave_do_not_disturb_the_daemon() {
     gone.read_exact(&mut first).unwrap();
     drop(gone);
     host.status_when("the deployment goes on to its end", |s| s["condition"] == "good");
-    // The silent one is shown out.
+    // The daemon disconnects the silent peer.
     let begun = Instant::now();
     silent.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(silent.read(&mut first).unwrap(), 0, "after {:?}", begun.elapsed());
@@ -319,7 +319,7 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
     let path = socket(&host);
     let crowd = std::thread::spawn(move || {
         become_nobody();
-        // More than descriptors that a process has, by default.
+        // More connections than a process has descriptors, by default.
         let crowd: Vec<UnixStream> = (0..1500).filter_map(|_| UnixStream::connect(&path).ok()).collect();
         let mut one = UnixStream::connect(&path).unwrap();
         let _ = one.write_all(b"{\"version\":1,\"request\":\"stop\"}\n");
@@ -331,7 +331,7 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
     host.deploy(&bundle, &[]).with_code(0);
     drop(crowd);
 
-    // They may look, and no more.
+    // They may only read.
     let path = socket(&host);
     let answers = std::thread::spawn(move || {
         become_nobody();
@@ -354,7 +354,7 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
     drop(daemon);
 }
 
-/// What hooks print is for root and the service group; others are told that something failed, and not what it said.
+/// Only root and the service group may read the output of hooks. Other users see that something failed, but no output.
 #[test]
 fn what_hooks_print_is_not_for_every_user_of_the_host() {
     if !root_or_skip("looking as another user") {
@@ -395,7 +395,7 @@ fn what_hooks_print_is_not_for_every_user_of_the_host() {
     drop(daemon);
 }
 
-/// Makes this thread act as nobody; the thread ends soon after.
+/// Makes this thread act as `nobody`; the thread ends soon after.
 #[allow(unsafe_code)]
 fn become_nobody() {
     // SAFETY: system calls that read no memory (no groups are given); raw calls change this thread alone.
@@ -422,7 +422,7 @@ fn a_channel_may_go_away_and_come_back() {
     let away = host.path("away");
     fs::rename(host.store(), &away).unwrap();
     daemon.says("the channel is not followed");
-    // What a person asks for needs no channel.
+    // A deployment by hand needs no channel.
     host.deploy(&Bundle::new(&host, "v2").app().write(), &[]).with_code(0);
     fs::rename(&away, host.store()).unwrap();
     daemon.says("the channel can be read again");
@@ -457,7 +457,7 @@ fn a_bad_release_is_reported_once_and_stops_nothing() {
             let seen = lines_with(&daemon, "the channel is not followed");
             if seen.len() > before { Ok(()) } else { Err(daemon.err()) }
         });
-        // The other group is looked at in the same rhythm: several looks pass.
+        // The other group is polled at the same interval: several polls pass.
         for round in 0..2 {
             let bundle = Bundle::new(&host, &format!("o{number}-{round}")).content("x", "y").files("x", "/srv/other");
             release_to_other(&host, bundle);

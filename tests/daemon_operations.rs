@@ -1,5 +1,5 @@
-//! The daemon beside others on its host: metrics and health, a configuration that is read again, an end in a hurry, looks that
-//! cost nothing, and what systemd is told.
+//! The daemon beside others on its host: metrics and health, a reload, a quick end, polls that cost nothing, and the
+//! messages to systemd.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ fn lines_with(daemon: &Running, text: &str) -> Vec<String> {
     daemon.err().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
-/// Speaks HTTP to the daemon's socket, as a collector does; the whole answer.
+/// Sends an HTTP request to the daemon's socket, as a collector does; returns the whole answer.
 fn http(host: &Host, request: &str) -> String {
     let mut stream = UnixStream::connect(socket(host)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -103,7 +103,7 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
     };
     assert_eq!(channels(), [format!("web {}", store.display())]);
 
-    // Wrong: said where, by the command and in the log, and what was in force stays in force.
+    // Invalid: the command and the log show the place, and the old configuration stays in force.
     host.configure(&format!("poll: 1s\ngroups:\n{web}{}", one("other", &store, ", pol: 3s")));
     host.run(&["reload"]).with_code(2).saying(&["config.yaml:4", "`poll`"]);
     daemon.signal(Signal::SIGHUP);
@@ -142,7 +142,7 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
 #[test]
 fn a_second_signal_hurries_and_the_step_is_taken_up_by_the_next_start() {
     let host = Host::new();
-    // The first sync of the disk takes hours, and the step that asks for it does not end before.
+    // The first sync of the disk takes hours, and its step does not end before.
     let mut traced = std::process::Command::new("strace");
     traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:delay_enter=9000s", "--"]);
     let untraced = host.command(&["run"]);
@@ -162,7 +162,7 @@ fn a_second_signal_hurries_and_the_step_is_taken_up_by_the_next_start() {
     tracer.says("hostler stops");
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
     tracer.says("told twice to stop");
-    // It cannot end the process that it holds back.
+    // The tracer cannot end the process that it holds.
     tracer.kill();
     eventually("the daemon ends", PATIENCE, || {
         if std::path::Path::new(&format!("/proc/{pid}")).exists() { Err("it lives".to_owned()) } else { Ok(()) }
@@ -185,7 +185,7 @@ fn a_look_that_finds_nothing_new_writes_nothing() {
     host.release(&Bundle::new(&host, "v1").app().write(), &[]);
     let daemon = host.daemon(&[]);
     host.status_when("release 1 is deployed", |s| s["condition"] == "good");
-    // The look after the deployment is the first that finds nothing new.
+    // The poll after the deployment is the first that finds nothing new.
     let settled = looks(&host);
     eventually("it was looked once more", PATIENCE, || {
         if looks(&host) > settled { Ok(()) } else { Err("no look".to_owned()) }
@@ -207,7 +207,7 @@ fn a_look_that_finds_nothing_new_writes_nothing() {
     let calls = fs::read_to_string(&log).unwrap();
     let looked = calls.lines().filter(|call| call.contains("release.json")).count();
     assert!(looked >= 3, "it was traced: {calls}");
-    // Whoever connects is looked up in the user database; everything else only reads the store.
+    // The daemon looks up a connecting user in the user database; everything else only reads the store.
     let writes: Vec<&str> = calls
         .lines()
         .filter(|call| {
@@ -218,7 +218,7 @@ fn a_look_that_finds_nothing_new_writes_nothing() {
     assert_eq!(daemon.err(), said, "nothing is logged");
 }
 
-/// What systemd would hear until a message says this: all messages, the last one included.
+/// All messages to systemd until a message has this text, including that one.
 fn heard(systemd: &UnixDatagram, wanted: &str) -> Vec<String> {
     let mut messages = Vec::new();
     loop {
@@ -239,7 +239,7 @@ fn systemd_is_told_what_goes_on() {
     systemd.set_read_timeout(Some(PATIENCE)).unwrap();
     host.configure("poll: 1h\n");
     let mut command = host.command(&["run"]);
-    // Half of the interval passes before the second word that it lives, as nothing else wakes it up.
+    // Half of the interval passes before the second notification, as nothing else wakes the daemon up.
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     let daemon = host.start_command(command);
     heard(&systemd, "READY=1");
@@ -260,7 +260,7 @@ fn systemd_is_told_what_goes_on() {
     daemon.end().with_code(0);
 }
 
-/// What operators alert on when the disk below a host breaks.
+/// The records that operators alert on when the disk below a host breaks.
 #[test]
 fn a_state_that_cannot_be_kept_ends_the_daemon_and_says_so() {
     if !root_or_skip("mounting") {
@@ -270,7 +270,7 @@ fn a_state_that_cannot_be_kept_ends_the_daemon_and_says_so() {
     let bundle = Bundle::new(&host, "v1").app().write();
     let Some(mount) = Mount::tmpfs(&host.state(), 32 << 20) else { return };
     let daemon = host.daemon(&[]);
-    // The ledger has its space since it was made, so that a full disk is no reason; a disk that loses blocks is.
+    // The ledger has its space from the start, so that a full disk does not matter; a disk that loses blocks does.
     let ledger = fs::File::options().write(true).open(host.state().join("ledger")).unwrap();
     let length = ledger.metadata().unwrap().len().cast_signed();
     let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;

@@ -1,4 +1,4 @@
-//! Default access control lists of the directories that files are installed below: what is made there keeps their rights.
+//! Default access control lists of the directories below which files are installed: new entries keep their rights.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::host::{Bundle, Host, root_or_skip};
 
-/// A user and a group that every system has and that own nothing here.
+/// A user and a group that exist on every system and own nothing here.
 const USER: &str = "nobody";
 const GROUP: &str = "daemon";
 
@@ -27,7 +27,7 @@ fn list(path: &Path) -> String {
     run("getfacl", &["-cpE"], path)
 }
 
-/// The user and the group may write here, and others have nothing.
+/// The user and the group may write here; others have no access.
 #[track_caller]
 fn is_shared(path: &Path) {
     let list = list(path);
@@ -43,13 +43,13 @@ fn new_directories_keep_the_rights_of_a_default_list_in_every_release() {
     }
     let host = Host::new();
     shared(&host.at("srv"));
-    // Above the destination, the destination itself, and below it.
+    // Above the destination, at the destination, and below it.
     let first = Bundle::new(&host, "v1").content("app/storage/cache/.gitkeep", "").content("app/plain", "1");
     host.deploy(&first.files("app", "/srv/deep/app").write(), &[]).with_code(0);
     for directory in ["srv/deep", "srv/deep/app", "srv/deep/app/storage", "srv/deep/app/storage/cache"] {
         is_shared(&host.at(directory));
     }
-    // A file's mode is the bundle's, and so is its mask.
+    // A file's mode comes from the bundle, and so does its mask.
     let file = list(&host.at("srv/deep/app/plain"));
     assert!(file.lines().any(|line| line == "mask::r--"), "{file}");
 
@@ -59,7 +59,7 @@ fn new_directories_keep_the_rights_of_a_default_list_in_every_release() {
         is_shared(&host.at(directory));
     }
 
-    // A directory that the Install removed comes back by a rollback as it was.
+    // A rollback restores a directory that the Install removed.
     let failing = Bundle::new(&host, "v3").content("app/plain", "3").files("app", "/srv/deep/app");
     host.deploy(&failing.hook("AfterInstall", "exit 1").write(), &[]).with_code(1);
     is_shared(&host.at("srv/deep/app/storage/new"));

@@ -1,4 +1,4 @@
-//! The main job without a daemon: deployments, updates, failures, rollbacks and the record of them.
+//! Deployments without a daemon: first ones, updates, failures, rollbacks and their record.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,7 +67,7 @@ fn a_first_deployment_puts_files_in_place_and_runs_the_hooks_with_their_environm
 
 #[test]
 fn limits_that_cannot_be_enforced_are_said() {
-    // systemd enforces them: the tests on booted hosts look at that.
+    // systemd enforces the limits: the tests on booted hosts check that.
     if Path::new("/run/systemd/system").is_dir() {
         return;
     }
@@ -143,7 +143,7 @@ fn a_bundle_with_a_fault_touches_nothing() {
     assert_eq!(host.status()["last"]["creator"], "cli");
 }
 
-/// The way in which a failing ApplicationStop may be ignored.
+/// The ways to ignore a failing ApplicationStop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Ignored {
     Not,
@@ -197,14 +197,14 @@ fn a_failing_application_stop_of_the_old_revision_blocks_unless_it_is_ignored() 
     }
 }
 
-/// The hooks that run when v2 fails in an event and v1 comes back.
+/// The hooks that run when v2 fails in an event and v1 is restored.
 fn lines_of_failure_and_rollback(event: &str, version: &str) -> Vec<String> {
     let whole = hook_lines_of(Some("v1"), version);
     let at = whole.iter().position(|line| line.ends_with(&format!(" {event}"))).unwrap();
     let mut lines = whole[..=at].to_vec();
     let all = hook_lines_of(Some(version), "v1");
     let back = match event {
-        // Nothing was put in place: the old application is only started again.
+        // Nothing was installed: the old application is only started again.
         "BeforeBlockTraffic" | "AfterBlockTraffic" | "ApplicationStop" | "BeforeInstall" => &all[5..],
         // The new application was never started.
         "AfterInstall" => &all[3..],
@@ -260,7 +260,7 @@ fn a_failing_install_is_undone_and_the_old_application_started_again() {
     first(&host);
     let before = tree(&host.at("srv/app"));
     host.clear_hook_lines();
-    // It is in the way only after everything was checked.
+    // The obstacle appears only after all checks.
     let in_the_way = host.at("srv/late/file");
     let new = Bundle::new(&host, "v2")
         .app()
@@ -291,7 +291,7 @@ fn a_rollback_that_fails_holds_still_and_can_be_repeated_by_hand() {
     assert_eq!((&status["condition"], &status["last"]["creator"]), (&"failed".into(), &"rollback".into()), "{status}");
     assert_eq!(status["last_good"]["deployment"], good, "{status}");
 
-    // By name and then, after the next failure, without one: both find the way back.
+    // By name and then, after the next failure, without one: both restore the revision.
     host.run(&["rollback", "--to", &good]).with_code(1);
     fs::remove_file(&broken).unwrap();
     host.ok(&["rollback"]);
@@ -360,7 +360,7 @@ fn a_rollback_by_hand_holds_the_channel_until_resume() {
     host.ok(&["rollback", "--to", &second]);
     assert_eq!(version(), "v2\n");
     host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&["d-NOBODY"]);
-    // A higher release ends the hold by itself.
+    // A higher release ends the hold automatically.
     host.release(&Bundle::new(&host, "v3").app().all_hooks().write(), &[]);
     host.ok(&once);
     assert_eq!((version().as_str(), &host.status()["condition"]), ("v3\n", &"good".into()));
@@ -437,13 +437,13 @@ fn as_many_revisions_stay_as_the_configuration_says() {
     let mut wanted = ids[2..].to_vec();
     wanted.sort();
     assert_eq!(kept, wanted);
-    // Many failures do not push the last good one out.
+    // Many failures do not displace the last good one.
     for number in 6..=9 {
         let bad = Bundle::new(&host, &format!("v{number}")).app().hook("ApplicationStart", "exit 1").write();
         host.deploy(&bad, &["--no-rollback"]).with_code(1);
         let kept = host.kept_deployments();
         assert!(kept.contains(&ids[4]), "{kept:?}");
-        // The one that failed, the one before it, whose files would come back, and the last good one.
+        // The failed one, the one before it, whose files a rollback restores, and the last good one.
         assert!(kept.len() <= 3, "{kept:?}");
     }
     host.ok(&["rollback"]);

@@ -1,4 +1,4 @@
-//! `hostler doctor`: each fault of a set-up has its code, also beside other faults, and every code is documented.
+//! `hostler doctor`: each fault of a set-up has its code, even beside other faults, and every code is documented.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
 
 const SEMANTICS: &str = include_str!("../SEMANTICS.md");
 
-/// The rows of the table of SEMANTICS.md whose head begins like this: the cells, without the marks of code.
+/// The rows of the table in SEMANTICS.md whose header begins with `head`: the cells, without the marks of code.
 fn table(head: &str) -> Vec<Vec<String>> {
     let lines = SEMANTICS.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     let rows = lines.take_while(|line| line.starts_with('|'));
@@ -43,7 +43,7 @@ fn every_record_that_operators_alert_on_is_documented() {
     assert_eq!(documented, known);
 }
 
-/// Runs it, and holds each finding to the table.
+/// Runs the doctor, and checks each finding against the table.
 fn examine(command: Command) -> (Ended, Report) {
     let ended = Ended::of(command);
     let report: Report = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
@@ -105,12 +105,12 @@ fn a_host_that_was_never_used_is_good_and_stays_untouched() {
         "{report:?}"
     );
     assert_eq!(fs::read_dir(host.root()).unwrap().count(), 0, "nothing was made");
-    // For people: one line each, what to do below it, and the sum.
+    // For people: one line each, with the advice below it, and the total.
     host.configure("groups: [{application: shop, group: web, channel: /not/there}]\n");
     let said = host.run(&["doctor"]).with_code(1);
     assert!(said.out.contains("ERROR    store-reachable     shop/web:"), "{}", said.out);
     assert!(said.out.contains("-> correct the group's channel"), "{}", said.out);
-    // The machine below it may have warnings of its own.
+    // The machine below it may have its own warnings.
     assert!(said.out.lines().last().unwrap().starts_with("1 error(s), "), "{}", said.out);
 }
 
@@ -192,7 +192,7 @@ fn each_fault_of_the_metadata_service_has_its_code() {
     let ask = |fault: Option<Fault>| {
         service.change(|instance| instance.fault = fault);
         let mut command = doctor(&host);
-        // A proxy of the environment must not come between; it would be asked on a port that nobody listens on.
+        // A proxy from the environment must not be used; this one would be a closed port.
         command.envs([("HTTP_PROXY", "http://127.0.0.1:1"), ("http_proxy", "http://127.0.0.1:1")]);
         examine({
             command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url());
@@ -236,7 +236,7 @@ fn s3_host() -> Host {
     host
 }
 
-/// The program with a bucket, and with credentials of its environment.
+/// The program with a bucket, and with credentials from its environment.
 fn on_s3(host: &Host, front: &Front, arguments: &[&str]) -> Command {
     let mut command = host.command(arguments);
     command.envs([("AWS_ENDPOINT_URL", front.server().url().as_str()), ("AWS_REGION", "us-east-1")]);
@@ -342,7 +342,7 @@ fn a_role_that_is_attached_late_is_noticed() {
     service.change(|instance| instance.role = Some("web".to_owned()));
     daemon.says("the channel can be read again");
     assert!(health()["error"].is_null(), "{}", health());
-    // Once, although every answer of AWS has a request id of its own.
+    // Logged once, although every answer of AWS has its own request id.
     assert_eq!(daemon.err().matches("the channel is not followed").count(), 1, "{}", daemon.err());
     let (_, report) = examine(with_role(&["doctor", "--json"]));
     found(&report, Code::Credentials, Severity::Ok, "until 20");

@@ -1,4 +1,4 @@
-//! The bundles in `hooks-examples`: everything their appspec names is there, and their scripts do what they say.
+//! The bundles in `hooks-examples`: all files that their appspec names exist, and their scripts work.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ fn bundles() -> Vec<PathBuf> {
     entries.filter(|path| path.is_dir()).collect()
 }
 
-/// The values that an appspec gives to a key, by lines: what the real parser makes of it is tested elsewhere.
+/// The values that an appspec gives to a key, by lines. Other tests cover the real parser.
 fn values(appspec: &str, key: &str) -> BTreeSet<String> {
     let value = |line: &str| line.trim_start_matches([' ', '-']).strip_prefix(key).map(|v| v.trim().to_owned());
     appspec.lines().filter_map(value).collect()
@@ -43,7 +43,7 @@ fn every_script_and_source_is_there_and_used() {
     }
 }
 
-/// Runs a script of hello's as a hook is run: in the bundle's directory, with a clean environment.
+/// Runs a script of hello as a hook: in the bundle's directory, with a clean environment.
 fn hello(bundle: &Path, script: &str, event: &str) -> Output {
     let environment = [("PATH", "/usr/bin:/bin"), ("LIFECYCLE_EVENT", event), ("DEPLOYMENT_ID", "d-EXAMPLE")];
     Command::new(bundle.join(script)).current_dir(bundle).env_clear().envs(environment).output().unwrap()
@@ -86,7 +86,7 @@ fn hello_says_what_is_wrong_with_a_broken_page() {
     }
 }
 
-/// What the appspec of web-service says, done by hand, as `hook EVENT SCRIPT USER` and plain commands.
+/// The steps of web-service's appspec, done by hand, as `hook EVENT SCRIPT USER` and plain commands.
 const BY_HAND: &str = r#"
 cd /root/web-service
 hook() { runuser -u "$3" -- env LIFECYCLE_EVENT="$1" DEPLOYMENT_ID="$deployment" HOSTLER_DEADLINE=20 "./hooks/$2"; }

@@ -1,6 +1,6 @@
-//! The fuzz targets' functions over damaged copies of our own examples: what a fuzzer finds in its first second is
-//! found here too, on every machine and with an ordinary compiler, in 20 seconds for all of them. `packaging/check` searches
-//! with libFuzzer and AddressSanitizer, as long as it is told.
+//! The fuzz targets' functions over damaged copies of our own examples: this finds what a fuzzer finds in its first
+//! second, on every machine and with an ordinary compiler, in 20 seconds for all of them. `packaging/check` fuzzes with
+//! libFuzzer and AddressSanitizer, for a configurable time.
 
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -16,7 +16,7 @@ fn examples() -> Vec<PathBuf> {
     ["hello", "web-service"].map(|name| examples.join(name)).into()
 }
 
-/// The valid documents of one kind that the fuzzer begins with too.
+/// The valid documents of one kind, which the fuzzer also starts from.
 fn documents(kind: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/documents").join(kind);
     let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -35,7 +35,7 @@ fn packed(form: &str) -> Vec<Vec<u8>> {
     pushed.collect()
 }
 
-/// Hands each seed to `check` as it is, and then `times` damaged ones: bits flipped, bytes set, cut out, doubled.
+/// Passes each seed to `check`, and then `times` damaged copies: bits flipped, bytes set, cut out, doubled.
 fn damaged(seeds: &[Vec<u8>], times: usize, check: impl Fn(&[u8])) {
     // xorshift: the same damage on every run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

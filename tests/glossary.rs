@@ -1,4 +1,4 @@
-//! The glossary: each name that an entry gives after "in the code:" leads to something in the sources.
+//! The glossary: each name after "in the code:" in an entry exists in the sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// An entry: its word, and what it says behind that.
+/// An entry: its word, and the text after it.
 fn entries(page: &str) -> Vec<(String, String)> {
     let paragraphs = page.split("\n\n").filter_map(|paragraph| paragraph.trim().strip_prefix("**"));
     let entry = |paragraph: &str| {
@@ -21,7 +21,7 @@ fn entries(page: &str) -> Vec<(String, String)> {
     paragraphs.map(entry).collect()
 }
 
-/// The names in backticks behind the words "in the code:".
+/// The names in backticks after the words "in the code:".
 fn named(text: &str) -> Vec<&str> {
     let (_, names) = text.split_once("in the code:").unwrap_or_default();
     names.split('`').skip(1).step_by(2).collect()
@@ -56,7 +56,7 @@ fn declared(sources: &str) -> BTreeSet<&str> {
     found
 }
 
-/// Whether a room is there: a file or directory of the crate that the name begins with.
+/// Whether a room exists: a file or directory of the crate that the name begins with.
 fn is_room(name: &str) -> bool {
     let Some((member, room)) = name.split_once('/') else { return false };
     let roots: &[&str] = if member == "core" { &["agent/core/src", "agent/core/documents/src"] } else { &[] };
@@ -98,7 +98,7 @@ fn every_word_of_the_glossary_has_one_entry_in_order_and_its_references_lead_to_
         assert!(here.is_sorted(), "not in the order of the alphabet: {here:?}");
     }
     for (word, text) in entries(&page) {
-        // `*word*`, which may be broken over two lines.
+        // `*word*`, which may span two lines.
         for reference in text.split('*').skip(1).step_by(2) {
             assert!(words.contains(reference), "{word}: there is no entry for {reference}");
         }

@@ -1,4 +1,4 @@
-//! Health checks: they gate a deployment, go on after it, and are what a load balancer is answered.
+//! Health checks: they gate a deployment, continue after it, and answer the load balancer.
 
 mod replacement;
 
@@ -15,7 +15,7 @@ use crate::support::eventually;
 use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Server};
 
-/// An application that answers with a status that tests set.
+/// An application that answers with a status set by the test.
 struct Application {
     server: Server,
     status: Arc<AtomicU16>,
@@ -135,7 +135,7 @@ fn after_a_deployment_the_checks_go_on_and_status_shows_them() {
     assert_eq!(status["condition"], "good", "the deployment was good: {status}");
     host.ok(&["status"]).saying(&["health:    RED since", cause.split_once(' ').unwrap().1]);
     daemon.says("unhealthy: ");
-    // Another daemon knows nothing at first, and then the same.
+    // A new daemon first knows nothing, and then the same.
     daemon.kill();
     let _again = host.daemon(&[]);
     application.answers(200);
@@ -182,7 +182,7 @@ fn a_load_balancer_is_answered_503_while_the_host_is_deployed_to() {
     balancer_sees(port, "its application is unhealthy", "503", "failed: 503");
 }
 
-/// Where the daemon answers load balancers.
+/// The port on which the daemon answers load balancers.
 fn listens_on(daemon: &Running) -> u16 {
     eventually("the listener is open", PATIENCE, || {
         let said = daemon.said();
@@ -192,7 +192,7 @@ fn listens_on(daemon: &Running) -> u16 {
     })
 }
 
-/// Idle connections take a part of the descriptors, however few there are: deployments go on meanwhile.
+/// Idle connections take only a part of the descriptors, even if there are few: deployments continue meanwhile.
 #[test]
 fn idle_connections_leave_descriptors_to_everything_else() {
     const SOFT_LIMIT: usize = 128;
@@ -251,7 +251,7 @@ fn the_hosts_own_certificate_authorities_count_where_the_check_names_none() {
         let directory = bundle(&host, version, &check);
         host.command(&["deploy", directory.to_str().unwrap(), "--no-rollback"])
     };
-    // Nobody on this machine has signed it.
+    // No authority on this machine has signed it.
     Ended::of(deploy("v1")).with_code(1).saying(&["ValidateService failed", "certificate"]);
     let mut trusting = deploy("v2");
     trusting.env("SSL_CERT_FILE", &authorities);

@@ -1,4 +1,4 @@
-//! What a hook finds: the user that the appspec names, the host's locale and the user's limits.
+//! The surroundings of a hook: the appspec's user, the host's locale and the user's limits.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::codedeploy::local::local;
 use crate::support::host::{Bundle, Host, root_or_skip, write};
 
-/// What stands below the scripts of this event, in the order in which they were given.
+/// Adds these keys below the scripts of this event, in the given order.
 fn with_keys(bundle: &Path, event: &str, keys: &[&str]) {
     let path = bundle.join("appspec.yml");
     let mut text = fs::read_to_string(&path).unwrap();
@@ -20,7 +20,7 @@ fn with_keys(bundle: &Path, event: &str, keys: &[&str]) {
     fs::write(path, text).unwrap();
 }
 
-/// A bundle whose scripts say who they are: with `runas`, with `sudo`, with both.
+/// A bundle whose scripts print their user: with `runas`, with `sudo`, with both.
 fn whoami(host: &Host) -> PathBuf {
     fs::write(host.hook_lines_file(), "").unwrap();
     fs::set_permissions(host.hook_lines_file(), Permissions::from_mode(0o666)).unwrap();
@@ -39,7 +39,7 @@ fn said(scripts_log: &Path) -> Vec<String> {
     log.lines().filter_map(|line| Some(line.split_once("[stdout]")?.1.to_owned())).collect()
 }
 
-/// By `codedeploy-local`, which takes bundles from below its root alone.
+/// Uses `codedeploy-local`, which accepts only bundles below its root.
 fn deploy_locally(host: &Host, bundle: &Path) {
     let place = host.at("bundle");
     fs::rename(bundle, &place).unwrap();
@@ -97,14 +97,14 @@ fn hooks_have_the_hosts_locale_as_services_have_it_and_the_appspec_may_say_anoth
     let deployed = host.deployment(host.status()["installed"]["deployment"].as_str().unwrap());
     assert_eq!(said(&deployed.join("logs/scripts.log")), ["C.UTF-8 C ."]);
 
-    // In the CodeDeploy agent's place what the profile sets wins, as it did for that agent.
+    // In the CodeDeploy agent's place the profile's values win, as they did for that agent.
     write(&host.at("etc/profile"), "LC_TIME=de_DE.UTF-8\n");
     let bundle = Bundle::new(&host, "v2").hook("AfterInstall", LOCALE).write();
     deploy_locally(&host, &bundle);
     assert_eq!(said(&local_log(&host)), ["C.UTF-8 de_DE.UTF-8 ."]);
 }
 
-/// Entries of each kind, one of which pam_limits and hostler leave out with a word.
+/// Entries of each kind; pam_limits and hostler leave one of them out with a warning.
 const LIMITS: &str = "
 *          hard  nofile      5000
 @nogroup   soft  nofile      3000
@@ -124,7 +124,7 @@ nobody     -     speed       1
 
 const SHOWS_LIMITS: &str = "cat /proc/self/limits; nice";
 
-/// What `su` gives the user, where this directory is `/etc/security`.
+/// The limits that `su` gives the user, with this directory as `/etc/security`.
 fn as_su_has_it(security: &Path) -> Vec<String> {
     let script = r#"mount --bind "$0" /etc/security && exec su nobody -s /bin/sh -c "$1""#;
     let mut su = Command::new("unshare");
@@ -142,7 +142,7 @@ fn a_user_whom_the_appspec_names_has_the_limits_that_su_gives() {
     let host = Host::new();
     let security = host.at("etc/security");
     fs::create_dir_all(security.parent().unwrap()).unwrap();
-    // What other modules of PAM read is there too.
+    // The files of other PAM modules are there too.
     let copied = Command::new("cp").arg("-a").arg("/etc/security").arg(&security).status().unwrap();
     assert!(copied.success());
     write(&security.join("limits.d/test.conf"), LIMITS);
@@ -203,7 +203,7 @@ fn a_group_of_an_older_agent_goes_on_under_the_name_of_today() {
     let own = root.join(fs::read_link(&named).unwrap());
     fs::remove_file(&named).unwrap();
     fs::rename(&own, &named).unwrap();
-    // Who only looks changes nothing.
+    // Verbs that only read change nothing.
     let plan = host.ok(&["plan", with_stop("v2").to_str().unwrap()]);
     assert!(plan.out.contains("ApplicationStop") && !own.exists(), "{plan:?}");
     host.deploy(&host.path("bundle-v2"), &[]).with_code(0);

@@ -1,5 +1,4 @@
-//! Facts of the host that would end a deployment later: they are told in DownloadBundle, and the application was not
-//! stopped for them.
+//! Facts of the host that would end a deployment later: DownloadBundle reports them, before the application is stopped.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,7 +25,7 @@ fn version(host: &Host) -> String {
     fs::read_to_string(host.at("srv/app/version")).unwrap()
 }
 
-/// Has the scripts of an event run as this user.
+/// Makes the scripts of an event run as this user.
 fn run_as(bundle: &Path, event: &str, user: &str) {
     let path = bundle.join("appspec.yml");
     let text = fs::read_to_string(&path).unwrap();
@@ -35,7 +34,7 @@ fn run_as(bundle: &Path, event: &str, user: &str) {
     fs::write(path, text.replace(&script, &format!("{script}      runas: {user}\n"))).unwrap();
 }
 
-/// Nothing of the new version ran, nothing of the old one was stopped, and the message is there.
+/// No script of the new version ran, the old one was not stopped, and the message is there.
 #[track_caller]
 fn refused(host: &Host, ended: Ended, texts: &[&str]) {
     let ended = ended.with_code(1).saying(texts);
@@ -43,12 +42,12 @@ fn refused(host: &Host, ended: Ended, texts: &[&str]) {
     assert_eq!(version(host), "v1\n");
 }
 
-/// Looks at the channel once and deploys what it says.
+/// Polls the channel once and deploys its release.
 fn follow_once(host: &Host) -> Ended {
     host.run(&["run", "--once", "--channel", host.store().to_str().unwrap()])
 }
 
-/// Runs a tool; `false` with a printed reason where this system does not allow it.
+/// Runs a tool; returns `false` with a printed reason if this system does not allow it.
 fn may(program: &str, arguments: &[&str]) -> bool {
     let output = Command::new(program).args(arguments).output().unwrap();
     if !output.status.success() {
@@ -57,7 +56,7 @@ fn may(program: &str, arguments: &[&str]) -> bool {
     output.status.success()
 }
 
-/// Undoes what a tool did, however the test ends.
+/// Undoes a tool's effect, however the test ends.
 struct Undo(&'static str, Vec<String>);
 
 impl Drop for Undo {
@@ -76,7 +75,7 @@ fn bind(from: &Path, onto: &Path) -> Option<Undo> {
     may("mount", &["--bind", from, onto]).then(|| Undo("umount", vec![onto.into()]))
 }
 
-/// A file system of its own, on which nothing can be executed from `stop_executing` on.
+/// A separate file system, on which nothing can be executed from `stop_executing` on.
 struct Disk {
     path: PathBuf,
     _mount: Mount,
@@ -111,7 +110,7 @@ fn a_user_whom_a_script_runs_as_and_who_does_not_exist_stops_nothing() {
     refused(&host, follow_once(&host), &[told]);
     host.run(&["plan", bundle.to_str().unwrap()]).with_code(1).saying(&[told, "this must not be deployed"]);
     host.run(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&["user-unknown", "may be deployed"]);
-    // An earlier script may make it, says the appspec.
+    // The appspec says that an earlier script may make it.
     let bundle = new("  install: {recheck_after: BeforeInstall}\n");
     host.run(&["plan", bundle.to_str().unwrap()]).with_code(0).saying(&["warning", "nosuchuser"]);
     let ended = host.deploy(&bundle, &[]).with_code(1);
@@ -148,7 +147,7 @@ fn in_the_codedeploy_agents_place_such_a_user_is_an_error_of_download_bundle() {
     assert_eq!(report.status, "Failed", "{report:?}");
     assert!(report.diagnostics["message"].as_str().unwrap().contains("(unknown_user)"), "{report:?}");
     assert_eq!((host.hook_lines(), version(&host).as_str()), (Vec::new(), "v1\n"), "it serves on");
-    // Its agent deploys what a script of BeforeInstall makes the user for.
+    // The CodeDeploy agent deploys if a script of BeforeInstall makes the user.
     let bundle = Bundle::new(&host, "v2").app().hook("BeforeInstall", "").hook("ApplicationStart", "");
     deploy(bundle, "d-NOUSER002", &[&STOP_TO_INSTALL[..], &["ApplicationStart"]].concat());
     assert_eq!(service.report_of("d-NOUSER002", "Install").status, "Succeeded");
@@ -173,7 +172,7 @@ fn an_interpreter_that_is_absent_stops_nothing() {
         write(&bundle.join("hooks/AfterInstall-1.sh"), format!("{first_line}\n"));
         refused(&host, host.deploy(&bundle, &[]), &["DownloadBundle", told, "(interpreter_missing)"]);
     }
-    // The deployment brings it.
+    // The deployment itself brings it.
     write(&bundle.join("app/bin/run"), "#!/bin/sh\nexit 0\n");
     fs::set_permissions(bundle.join("app/bin/run"), Permissions::from_mode(0o755)).unwrap();
     let at = Path::new("/srv/app/bin/run");
@@ -181,7 +180,7 @@ fn an_interpreter_that_is_absent_stops_nothing() {
     host.run(&["plan", bundle.to_str().unwrap()]).with_code(0);
 }
 
-/// The head of a program of 64 bits, little-endian, for a machine by its number in elf(5), with a loader.
+/// The head of a 64-bit little-endian program for a machine, given by its number in elf(5), with a loader.
 fn program(machine: u16, loader: &str) -> Vec<u8> {
     let mut head = b"\x7fELF\x02\x01\x01".to_vec();
     head.resize(64 + 56, 0);
@@ -190,7 +189,7 @@ fn program(machine: u16, loader: &str) -> Vec<u8> {
     };
     put(16, 2, 2);
     put(18, machine.into(), 2);
-    // One entry in the table of segments behind the header: PT_INTERP, behind the table.
+    // One entry in the program header table: PT_INTERP, after the table.
     let segment = [(32, 64, 8), (54, 56, 2), (56, 1, 2), (64, 3, 4), (72, 120, 8), (96, loader.len() as u64 + 1, 8)];
     for (at, number, width) in segment {
         put(at, number, width);
@@ -244,7 +243,7 @@ fn a_carriage_return_behind_the_interpreter_is_a_fault_of_the_bundle() {
 #[test]
 fn a_revision_with_such_a_script_that_was_let_in_before_is_returned_to() {
     let host = installed();
-    // As if an earlier version had let it pass.
+    // As if an earlier version had accepted it.
     let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
     let kept = host.deployment(&id).join("deployment-archive/hooks/BeforeBlockTraffic-1.sh");
     write(&kept, "#!/bin/sh\r\n");
@@ -258,7 +257,7 @@ fn a_revision_with_such_a_script_that_was_let_in_before_is_returned_to() {
 #[test]
 fn a_revision_with_a_tag_that_was_let_in_before_is_stopped_and_returned_to() {
     let host = installed();
-    // As if an earlier version, which passed tags by, had let it in; Rails writes such a one.
+    // As if an earlier version, which ignored tags, had accepted it; Rails writes such files.
     let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
     let kept = host.deployment(&id).join("deployment-archive/appspec.yml");
     let text = fs::read_to_string(&kept).unwrap();
@@ -273,7 +272,7 @@ fn a_revision_with_a_tag_that_was_let_in_before_is_stopped_and_returned_to() {
     assert!(lines.contains(&"v1 ApplicationStart".to_owned()), "{lines:?}");
     assert_eq!(version(&host), "v1\n");
     assert_eq!(host.status()["condition"], "rolled_back", "{}", host.status());
-    // A new bundle is not let in with it.
+    // A new bundle with it is refused.
     let bundle = Bundle::new(&host, "v3").app().all_hooks().write();
     let own = bundle.join("appspec.yml");
     write(&own, fs::read_to_string(&own).unwrap().replace("\nhooks:", "\nhooks: !ruby/hash:Hash"));
@@ -365,10 +364,10 @@ fn a_state_directory_on_which_nothing_can_be_executed_stops_nothing() {
     let recheck = "  install: {recheck_after: BeforeInstall}\n";
     let bundle = Bundle::new(&host, "v2").app().all_hooks().extension(recheck).write();
     refused(&host, host.deploy(&bundle, &[]), &["DownloadBundle", &told]);
-    // A plan unpacks elsewhere and says what will be.
+    // A plan unpacks elsewhere and predicts the result.
     host.run(&["plan", bundle.to_str().unwrap()]).with_code(1).saying(&["(noexec_mount)"]);
     host.run(&["doctor"]).with_code(1).saying(&["mounted noexec: no script of a bundle can start", "remount,exec"]);
-    // Without scripts nothing has to be executed.
+    // Without scripts nothing has to be executable.
     host.run(&["plan", Bundle::new(&host, "v3").app().write().to_str().unwrap()]).with_code(0);
 }
 
@@ -397,7 +396,7 @@ fn scripts_of_another_user_run_from_a_bundle_that_was_packed_in_a_closed_directo
     let host = installed();
     let bundle = Bundle::new(&host, "v2").app().hook("AfterInstall", "test \"$(id -un)\" = nobody").write();
     run_as(&bundle, "AfterInstall", "nobody");
-    // As `mktemp -d` makes it.
+    // The mode of `mktemp -d`.
     fs::set_permissions(&bundle, Permissions::from_mode(0o700)).unwrap();
     let packed = host.path("v2.tgz");
     assert!(may("tar", &["-czf", packed.to_str().unwrap(), "-C", bundle.to_str().unwrap(), "."]));

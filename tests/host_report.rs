@@ -1,4 +1,4 @@
-//! The document in which a host says in the store what it runs.
+//! The document by which a host tells the store its revision.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn s3_store() -> String {
 }
 
 fn s3_key() -> String {
-    // The server keeps keys as they are written in requests.
+    // The server keeps keys as written in requests.
     format!("st/shop/web/hosts/{}.json", USER.replace(':', "%3A"))
 }
 
@@ -58,7 +58,7 @@ fn a_host_says_what_it_runs_and_writes_nothing_while_nothing_changes() {
     assert_eq!(good["agent_version"], env!("CARGO_PKG_VERSION"));
     let shown = host.ok(&["status", "--json"]).json()["daemon"]["reports"][0].clone();
     assert_eq!((&shown["error"], &shown["written_ms"]), (&Value::Null, &good["written_ms"]), "{shown}");
-    // A host that says the same as before says nothing.
+    // An unchanged host writes nothing.
     running.kill();
     let again = host.daemon(&["--instance-id", "i-1"]);
     eventually("the document is known again", PATIENCE, || {
@@ -83,7 +83,7 @@ fn a_host_without_reports_writes_none() {
 fn in_s3_the_document_has_the_roles_user_id_and_each_write_a_condition() {
     let (host, front) = (Host::new(), Front::start());
     front.with_sts(USER);
-    // The first write's answer is lost; that it happened is found out.
+    // The first write's answer is lost; the agent finds out that the write happened.
     let is_report = |request: &Request| request.method == "PUT" && request.path().contains("/hosts/");
     front.then(1, is_report, Reply::lost);
     let first = daemon(&host, &front.server().url(), &s3_store());

@@ -1,4 +1,4 @@
-//! The test server itself: a fault that it does not really make would let every client pass.
+//! The test server itself: if it only pretended a fault, every client would pass.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Bundles behind `https://` addresses and in files of the hosts: what is fetched, what breaks, what is refused.
+//! Bundles at `https://` addresses and in files of the hosts: downloads, interruptions, refusals.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,21 +12,21 @@ use crate::support::http_server::{Reply, Request, Server};
 
 const MIB: usize = 1 << 20;
 
-/// What is done to an answer.
+/// A change to an answer.
 type Change = Box<dyn FnMut(Reply) -> Reply + Send>;
 
 #[derive(Default)]
 struct Files {
     files: BTreeMap<String, Vec<u8>>,
-    /// Answers that are changed, and how often.
+    /// The changes to answers, and how often they apply.
     changes: Vec<(usize, Change)>,
-    /// The ranges that were asked for, as sent; empty for the whole.
+    /// The requested ranges, as sent; empty for the whole file.
     ranges: Vec<String>,
-    /// Whether ranges are known, and told apart by ETags.
+    /// Whether the server ignores ranges and ETags.
     ignores_ranges: bool,
 }
 
-/// A web server over TLS with files, as any artifact store has them.
+/// A web server over TLS with files, like any artifact store.
 struct Site {
     server: Server,
     files: Arc<Mutex<Files>>,
@@ -111,7 +111,7 @@ fn host_of(site: &Site) -> Host {
     host
 }
 
-/// A packed bundle with so many bytes that nothing makes smaller.
+/// A packed bundle with this many bytes that do not compress.
 fn packed(host: &Host, version: &str, bytes: usize) -> Vec<u8> {
     let bundle = Bundle::new(host, version).app().content("app/big", noise(bytes, 7)).write();
     let store = host.path("packing");
@@ -134,7 +134,7 @@ fn once(host: &Host) -> Ended {
     host.run(&["run", "--once", "--channel", store.to_str().unwrap()])
 }
 
-/// How much of the bundle an agent that goes on, or was killed, has brought.
+/// How much of the bundle an agent has downloaded, whether it runs or was killed.
 fn brought(host: &Host) -> u64 {
     let groups = std::fs::read_dir(host.state().join("deployment-root")).into_iter().flatten().flatten();
     let bundles = groups.flat_map(|group| std::fs::read_dir(group.path().join("bundles")).into_iter().flatten());
@@ -194,14 +194,14 @@ fn a_release_of_an_address_names_its_digest_and_nothing_else_is_deployed() {
     release(&host, &site.url("app.tgz"), &[]).with_code(0);
     once(&host).with_code(0);
     assert_eq!(version(&host), "v1");
-    // The same digest is here already.
+    // The same digest is already here.
     site.ranges();
     release(&host, &site.url("app.tgz"), &[]).with_code(0);
     assert_eq!(site.ranges().len(), 1, "the release fetches it");
     once(&host).with_code(0).saying(&["release 2"]);
     assert_eq!(site.ranges(), [""; 0], "the host does not");
 
-    // Somebody puts another one there: of the same size, of another one, none.
+    // Another publisher replaces the file: with the same size, with another size, with none.
     site.put("v2.tgz", packed(&host, "v2", 100));
     release(&host, &site.url("v2.tgz"), &[]).with_code(0);
     let mut other = packed(&host, "v2", 100);
@@ -242,10 +242,10 @@ fn a_stream_that_breaks_goes_on_where_it_broke() {
     assert_eq!(ranges[..2], ["", ""], "{ranges:?}");
     assert!(ranges[2..].iter().all(|range| range.starts_with("bytes=")), "{ranges:?}");
     let sent = site.server.body_bytes_sent() - before;
-    // A reset takes what was on its way with it.
+    // A reset loses the bytes on their way.
     assert!(sent < size + 2 * MIB as u64, "{sent} bytes for {size}");
 
-    // By hand nothing says what it must be: only a server whose ETag is the same goes on.
+    // By hand no digest is known: only a server with the same ETag resumes.
     site.ranges();
     site.then(1, |reply| reply.cut_after(MIB));
     host.ok(&["deploy", &site.url("app.tgz")]);
@@ -255,7 +255,7 @@ fn a_stream_that_breaks_goes_on_where_it_broke() {
     site.then(1, |reply| reply.cut_after(MIB));
     host.ok(&["deploy", &site.url("app.tgz")]);
     assert_eq!(site.ranges(), ["", ""]);
-    // What always breaks off at the same byte is given up.
+    // A download that always breaks off at the same byte is given up.
     site.then(1000, |reply| reply.cut_after(MIB));
     host.run(&["deploy", &site.url("app.tgz"), "--no-rollback"]).with_code(1);
     assert!(site.ranges().len() <= 5, "bounded");
@@ -269,7 +269,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     let size = bundle.len() as u64;
     site.put("app.tgz", bundle);
     release(&host, &site.url("app.tgz"), &[]).with_code(0);
-    // It brings three MiB and then a byte now and then.
+    // It sends three MiB and then a byte now and then.
     site.then(1, |reply| reply.cut_after(3 * MIB));
     site.then(1000, |reply| reply.slowly(1, Duration::from_secs(5)));
     let store = host.store();
@@ -289,7 +289,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     let from: u64 = ranges[0].strip_prefix("bytes=").unwrap().trim_end_matches('-').parse().unwrap();
     assert!(from >= 3 * MIB as u64 && site.server.body_bytes_sent() - before == size - from, "{ranges:?} of {size}");
 
-    // What a power cut left as zeros costs a second fetch and nothing else.
+    // Zeros after a power cut only cost a second download.
     site.put("v2.tgz", packed(&host, "v2", 6 * MIB));
     release(&host, &site.url("v2.tgz"), &[]).with_code(0);
     site.instead(1000, Reply::new(403, ""));
@@ -316,7 +316,7 @@ fn redirections_are_followed_within_tls_and_not_for_ever() {
     host.ok(&["deploy", &site.url(&format!("latest?to={}", other.url("app.tgz")))]);
     assert_eq!(version(&host), "v1");
     other.put("app.tgz", packed(&host, "v2", 100));
-    // A path, and a chain of two.
+    // A redirect to a path, and a chain of two.
     let chain = site.url(&format!("a?to=/b?to={}", other.url("app.tgz")));
     host.ok(&["deploy", &chain]);
     assert_eq!(version(&host), "v2");
@@ -374,7 +374,7 @@ fn a_file_that_every_host_has_can_be_released() {
     once(&host).with_code(0);
     assert_eq!(version(&host), "v1");
     host.ok(&["deploy", &place]);
-    // Another file on this host is not what was released.
+    // Another file on this host is not the released one.
     release(&host, &place, &[]).with_code(0);
     std::fs::write(&file, packed(&host, "v2", 100)).unwrap();
     once(&host).with_code(6);

@@ -1,4 +1,4 @@
-//! The IAM policies that are shipped allow what the program asks for, and nothing else.
+//! The shipped IAM policies allow the program's calls, and nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Services whose actions the program names where it calls them, for its messages about what is denied.
+/// Services whose actions the program names at the call, for its messages about denied access.
 const SERVICES: [&str; 9] = [
     "autoscaling",
     "cloudformation",
@@ -19,16 +19,16 @@ const SERVICES: [&str; 9] = [
     "sqs",
 ];
 
-/// Actions that no call of ours is named for, and why they are needed.
+/// Actions without a call of ours, and why they are needed.
 const IMPLIED: [&str; 3] = [
-    // S3 asks KMS for them, as the caller.
+    // S3 makes these calls to KMS as the caller.
     "kms:Decrypt",
     "kms:GenerateDataKey",
     // CreateLogGroup with tags.
     "logs:TagResource",
 ];
 
-/// Words that look like an action.
+/// Words that only look like an action.
 const NO_ACTIONS: [&str; 1] = ["s3:TestEvent"];
 
 fn project() -> &'static Path {
@@ -46,7 +46,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every action that the program names in a text of its own.
+/// Every action that the program names in a string.
 fn asked_for() -> BTreeSet<String> {
     let mut files = Vec::new();
     sources(&project().join("agent"), &mut files);
@@ -78,7 +78,7 @@ fn policies() -> Vec<(String, Vec<Value>)> {
     policies.collect()
 }
 
-/// One text or several, as IAM takes them.
+/// One string or several, as IAM accepts them.
 fn texts(value: &Value) -> BTreeSet<String> {
     match value {
         Value::String(one) => BTreeSet::from([one.clone()]),
@@ -115,7 +115,7 @@ fn a_statement_says_only_what_is_known() {
 
 #[test]
 fn what_changes_something_is_bound_to_a_resource() {
-    // They know no resources (the Service Authorization Reference).
+    // They have no resources (the Service Authorization Reference).
     let unbound = |action: &str| action.contains(":Describe") || action.starts_with("codedeploy-commands-secure:");
     for (policy, statements) in policies() {
         for statement in statements {
@@ -143,7 +143,7 @@ fn a_host_writes_nothing_but_its_own_documents() {
     }
 }
 
-/// What of a store a policy lets somebody write or delete, and the text by which the program's source has it.
+/// The parts of a store that a policy allows to write or delete, and their text in the program's source.
 const WRITTEN: [(&str, &str); 7] = [
     ("PREFIX/revisions/*", "revision_key("),
     ("PREFIX/scratch/*", "format!(\"scratch/{name}\")"),
@@ -158,7 +158,7 @@ const WRITTEN: [(&str, &str); 7] = [
 fn what_may_be_written_is_written_by_the_program() {
     let mut files = Vec::new();
     sources(&project().join("agent"), &mut files);
-    // A layout is no use, and neither is a test.
+    // A layout does not count as a use, and neither does a test.
     files.retain(|file| {
         !file.ends_with("store/layout.rs") && !file.iter().any(|part| part == "tests" || part == "tests.rs")
     });

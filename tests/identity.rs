@@ -1,4 +1,4 @@
-//! Which host the agent takes itself for: waiting for the metadata service, images of running hosts, `seal`.
+//! The agent's own identity: waiting for the metadata service, images of running hosts, `seal`.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +32,7 @@ fn waiting(host: &Host) -> Option<String> {
     document(host)["daemon"]["waiting"].as_str().map(str::to_owned)
 }
 
-/// Waits until the daemon says which host it is on.
+/// Waits until the daemon reports this host id.
 fn known_as(host: &Host, id: &str) {
     eventually("the daemon knows its host", PATIENCE, || {
         let document = document(host);
@@ -70,7 +70,7 @@ fn the_daemon_waits_for_the_metadata_service_and_answers_meanwhile() {
     host.status_when("the release is deployed", |s| s["condition"] == "good");
     host.ok(&["status", "--health"]);
     assert_eq!(host.history()[0]["host"], FIRST);
-    // Once for each problem, not once for each question.
+    // Logged once for each problem, not for each request.
     assert_eq!(daemon.err().matches("waiting for the instance metadata service").count(), 1, "{}", daemon.err());
 }
 
@@ -125,7 +125,7 @@ fn off_ec2_nobody_asks_and_on_ec2_everybody() {
     assert_eq!(service.requests().len(), 0);
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(document(&host)["instance"], name.trim());
-    // The firmware of this host says EC2; the address is refused, which shows that it was asked for.
+    // The firmware of this host says EC2; the refused address shows that the agent asked there.
     let ec2 = Host::new();
     crate::support::host::write(&ec2.at("sys/class/dmi/id/sys_vendor"), "Amazon EC2\n");
     let mut command = ec2.command(&["deploy", bundle.to_str().unwrap()]);
@@ -161,8 +161,8 @@ fn an_image_of_a_running_host_becomes_another_host() {
     let daemon = daemon_on(&host, &service.url());
     known_as(&host, SECOND);
     daemon.says(&format!("this host is {SECOND} and its state came from an image of {FIRST}"));
-    // It gets the release with all its hooks, as every new instance does. The files in the image are known as the group's:
-    // without that the Install would meet them as somebody else's.
+    // It gets the release with all its hooks, like every new instance. The files in the image are known as the group's:
+    // otherwise the Install would treat them as foreign.
     eventually("the release is deployed again", PATIENCE, || {
         let lines = host.hook_lines();
         if lines.last().is_some_and(|line| line == "v1 AfterAllowTraffic") { Ok(()) } else { Err(format!("{lines:?}")) }
@@ -171,14 +171,14 @@ fn an_image_of_a_running_host_becomes_another_host() {
     assert_eq!(status["highest_sequence"], 1);
     let lines = host.hook_lines();
     assert!(lines.contains(&"v1 ApplicationStop".to_owned()), "the image's application is stopped first: {lines:?}");
-    // A chain of its own; the former one lies beside it, whole.
+    // A new chain; the former chain lies beside it, whole.
     let history = host.history();
     assert_eq!((&history[0]["kind"], &history[0]["former"]), (&"sealed".into(), &FIRST.into()));
     assert!(history.iter().all(|record| record["host"] == SECOND), "{history:?}");
     host.ok(&["history", "--verify"]);
     let former = fs::read_to_string(host.state().join(format!("history-of-{FIRST}.ndjson"))).unwrap();
     assert!(former.lines().count() > 5 && former.lines().all(|line| line.contains(FIRST)), "{former}");
-    // Starting again as the same host changes nothing.
+    // Another start as the same host changes nothing.
     let before = host.history().len();
     daemon.kill();
     host.clear_hook_lines();
@@ -245,7 +245,7 @@ fn seal_forgets_the_instance_and_keeps_what_is_installed() {
     assert!(said.out.contains(&format!("what {FIRST} did is forgotten")), "{said:?}");
     assert_eq!(tree(&host), before, "the installed files are as they were");
     assert!(host.at("etc/hostler/config.yaml").exists());
-    // Nothing that is left names the instance, not even in the ledger's other slot, and no output of a hook is left.
+    // No remaining file names the instance, not even the ledger's other slot, and no output of a hook remains.
     for (path, _) in crate::support::host::tree(&host.state()) {
         let path = host.state().join(path);
         if path.is_file() {
@@ -260,7 +260,8 @@ fn seal_forgets_the_instance_and_keeps_what_is_installed() {
     assert!(document(&host)["instance"].is_null());
     assert!(host.status()["installed"]["revision"]["location"].as_str().unwrap().ends_with("bundle-v3"));
     host.ok(&["seal"]).saying(&["no instance was known"]);
-    // The image boots: the old application is stopped, the files are replaced, and it can go back to what it came with.
+    // The image boots: the old application is stopped, the files are replaced, and a rollback to the image's revision
+    // is possible.
     host.clear_hook_lines();
     deploys(&host, SECOND, &Bundle::new(&host, "v4").app().all_hooks().write());
     assert!(host.hook_lines().contains(&"v3 ApplicationStop".to_owned()), "{:?}", host.hook_lines());
@@ -289,7 +290,7 @@ fn seal_refuses_while_something_goes_on() {
     fs::write(&gate, "").unwrap();
     host.ok(&["run", "--once"]);
     host.ok(&["seal"]);
-    // A name in the configuration would be every host's.
+    // A name in the configuration would apply to every host.
     host.configure("instance_id: i-1\n");
     host.ok(&["seal"]).saying(&["every host of the image will take this name"]);
 }

@@ -1,4 +1,5 @@
-//! The client of the instance metadata service: version 2 only, the token's life, and every fault told apart.
+//! The client of the instance metadata service: version 2 only, the token's lifetime, and a separate error for every
+//! fault.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,7 +20,7 @@ fn client(service: &Imds) -> Client {
     Client::new(ImdsSettings::at(service.url())).unwrap()
 }
 
-/// A client that gives up soon, for faults that only time shows.
+/// A client with short timeouts, for faults that only time shows.
 fn hasty(service: &Imds) -> Client {
     let settings =
         ImdsSettings { patience: Duration::from_millis(100), attempts: 2, ..ImdsSettings::at(service.url()) };
@@ -77,7 +78,7 @@ fn a_token_is_renewed_when_it_is_refused_and_before_it_expires() {
     service.forget_tokens();
     assert_eq!(run(imds.instance_id()).unwrap(), ID);
     assert_eq!(service.tokens_given_out(), 2);
-    // One that has no time left is not used again.
+    // An expired token is not used again.
     service.change(|instance| instance.token_seconds = 0);
     let imds = client(&service);
     run(imds.instance_id()).unwrap();
@@ -123,7 +124,7 @@ fn faults_are_told_apart_by_what_must_be_done() {
     assert!(matches!(fault, ImdsFault::Broken { .. }), "{fault:?}");
     let (fault, _) = fault_with(Fault::TokensNotTaken);
     assert!(matches!(fault, ImdsFault::TokenNotTaken { .. }), "{fault:?}");
-    // Nobody listens there: the port was free a moment ago.
+    // The port is closed: it was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = Client::new(ImdsSettings::at(format!("http://{free}"))).unwrap();
     let fault = run(nobody.instance_id()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Commands that carry a deployment out themselves and are told to end, and what the next one says and does.
+//! Commands that carry out a deployment themselves and are asked to end; the output and work of the next command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::support::eventually;
 use crate::support::host::{Bundle, HOSTLER, Host, PATIENCE, hook_lines_of};
 
-/// A bundle of which a script waits until the gate is open, and the gate.
+/// A bundle with a script that waits until the gate is open, and the gate.
 fn gated(host: &Host, version: &str, event: &str) -> (PathBuf, PathBuf) {
     let gate = host.path(format!("gate-{version}"));
     let body = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
@@ -87,7 +87,7 @@ fn a_pass_that_is_told_to_end_leaves_with_a_word_too() {
 #[test]
 fn a_command_that_is_told_twice_ends_in_the_middle_of_a_step() {
     let host = Host::new();
-    // It takes connections and never answers.
+    // It accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("https://{}/bundle.tgz", silent.local_addr().unwrap());
     let running = host.start(&deploy(Path::new(&address), "web"));

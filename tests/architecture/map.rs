@@ -1,4 +1,4 @@
-//! The map on a crate's page: its rooms on floors. What the crate imports is held to it.
+//! The map on a crate's page: its rooms on floors. The crate's imports must follow it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::source::{Import, imports, modules, root_text};
 /// The floor of each room, the lowest is 0.
 type Floors = BTreeMap<String, usize>;
 
-/// Everything in which the sources of a crate and the map on its page differ; nothing where they agree.
+/// All differences between a crate's sources and the map on its page; empty if they agree.
 pub fn problems(directory: &Path) -> Vec<String> {
     let Some(floors) = floors(&root_text(directory)) else {
         return vec![format!("{}: the crate's page has no map", directory.display())];
@@ -24,8 +24,8 @@ pub fn problems(directory: &Path) -> Vec<String> {
     problems
 }
 
-/// The floors of the first `text` block of a crate's page. A line has names, and behind two blanks what they are; a line with
-/// `^` is the way up to the next floor.
+/// The floors of the first `text` block of a crate's page. A line has names, and after two blanks their description; a
+/// line with `^` leads to the next floor.
 fn floors(page: &str) -> Option<Floors> {
     let lines =
         page.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
@@ -42,7 +42,7 @@ fn floors(page: &str) -> Option<Floors> {
     (!floors.is_empty()).then_some(floors)
 }
 
-/// What is wrong with an import, if the map does not allow it.
+/// The problem of an import, if the map does not allow it.
 fn against(import: &Import, floors: &Floors) -> Option<String> {
     let Import { file, line, room, of } = import;
     let place = format!("{}:{line}", file.display());
@@ -66,7 +66,7 @@ fn circle(imports: &[Import]) -> Option<String> {
     Some(format!("a circle: {}", steps.collect::<Vec<_>>().join(", ")))
 }
 
-/// The imports by which one comes from a room to another, the last one first.
+/// The imports that lead from one room to another, the last one first.
 fn way_back<'i>(
     from: &str,
     to: &str,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::source::modules;
 
-/// The names in the first column of each table, by the sources that the line above it names: (`agent/app/src`).
+/// The names in the first column of each table, by the sources in the line above the table (`agent/app/src`).
 type Tables = BTreeMap<String, BTreeSet<String>>;
 
-/// Everything in which the tables and the sources of these crates differ; nothing where they agree.
+/// All differences between the tables and the sources of these crates; empty if they agree.
 pub fn problems(text: &str, root: &Path, crates: &[String]) -> Vec<String> {
     let tables = tables(text);
     let mut problems = Vec::new();

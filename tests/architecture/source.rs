@@ -1,22 +1,22 @@
-//! What a crate's sources import from its own crate, read off their text.
+//! The imports of a crate from itself, read from its sources.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A path that begins at the crate's root and leads out of the room that it stands in.
+/// A path that begins at the crate's root and leads out of its own room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Where it stands, from the directory of the sources.
+    /// The file of the path, relative to the sources.
     pub file: PathBuf,
     pub line: usize,
     /// The top-level module that imports.
     pub room: String,
-    /// What follows `crate::`.
+    /// The name after `crate::`.
     pub of: String,
 }
 
-/// The top-level modules of the crate, without those that only tests have.
+/// The top-level modules of the crate, without test modules.
 pub fn modules(directory: &Path) -> BTreeSet<String> {
     let tokens = tokens(&without_tests(&blanked(&root_text(directory))));
     let named = tokens.windows(3).filter(|three| three[0].text == "mod" && three[2].text == ";");
@@ -29,7 +29,7 @@ pub fn root_text(directory: &Path) -> String {
     fs::read_to_string(root.unwrap()).unwrap()
 }
 
-/// All imports of the crate, without those of tests and of its root, which sees everything.
+/// All imports of the crate, without those of tests and of its root, which may import everything.
 pub fn imports(directory: &Path) -> Vec<Import> {
     let mut found = Vec::new();
     for file in sources(directory) {
@@ -68,7 +68,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The module that a file is; the root is empty.
+/// The module of a file; the root is empty.
 fn module_of(file: &Path) -> Vec<String> {
     let mut module: Vec<String> =
         file.with_extension("").iter().map(|part| part.to_str().unwrap().to_owned()).collect();
@@ -78,7 +78,7 @@ fn module_of(file: &Path) -> Vec<String> {
     module
 }
 
-/// The first name behind the crate's root, if the path leads there from this module.
+/// The first name after the crate's root, if the path leads there from this module.
 fn from_root(path: &[String], module: &[String]) -> Option<String> {
     let mut place = module.to_vec();
     let mut rest = path.iter().peekable();
@@ -91,7 +91,7 @@ fn from_root(path: &[String], module: &[String]) -> Option<String> {
                 place.pop();
             }
         }
-        // Of another crate, or of this very module.
+        // A path of another crate, or of this same module.
         _ => return None,
     }
     place.into_iter().chain(rest.cloned()).next()
@@ -103,7 +103,7 @@ struct Token {
     text: String,
 }
 
-/// Names, `::`, and everything else a sign at a time.
+/// Names, `::`, and every other character by itself.
 fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -129,7 +129,7 @@ fn tokens(text: &str) -> Vec<Token> {
 fn paths(tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
     let (mut found, mut at) = (Vec::new(), 0);
     while let Some(token) = tokens.get(at) {
-        // `use` is also what a closure's captured lifetimes are named by: `use<'a>`.
+        // `use` also names the captured lifetimes of a closure: `use<'a>`.
         if token.text == "use" && tokens.get(at + 1).is_some_and(|next| next.text != "<") {
             at = use_tree(tokens, at + 1, &[], &mut found);
         } else if ["crate", "self", "super"].contains(&token.text.as_str()) {
@@ -150,7 +150,7 @@ fn paths(tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
     found
 }
 
-/// Reads one branch of a `use`, however deep its braces are; where it ends.
+/// Reads one branch of a `use`, at any depth of braces; returns its end.
 fn use_tree(tokens: &[Token], mut at: usize, before: &[String], found: &mut Vec<(usize, Vec<String>)>) -> usize {
     let mut path = before.to_vec();
     while let Some(token) = tokens.get(at) {
@@ -177,7 +177,7 @@ fn use_tree(tokens: &[Token], mut at: usize, before: &[String], found: &mut Vec<
     at
 }
 
-/// The text with blanks in place of comments, texts and characters; lines stay where they are.
+/// The text with blanks in place of comments, strings and characters; line numbers stay.
 fn blanked(text: &str) -> String {
     let signs: Vec<char> = text.chars().collect();
     let (mut plain, mut at) = (String::with_capacity(text.len()), 0);
@@ -194,7 +194,7 @@ fn blanked(text: &str) -> String {
     plain
 }
 
-/// How many signs a comment, a text or a character has that begins here; none where none does.
+/// The length of the comment, string or character that begins here; `0` if none does.
 fn skipped(signs: &[char], at: usize) -> usize {
     let rest = &signs[at..];
     let until = |end: &[char], from: usize| {
@@ -226,7 +226,7 @@ fn quoted(rest: &[char], mark: char) -> usize {
     (at + 1).min(rest.len())
 }
 
-/// The same with blanks in place of what `#[cfg(test)]` stands before.
+/// The same, with blanks in place of items with `#[cfg(test)]`.
 fn without_tests(text: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut plain = text.to_owned();
@@ -238,7 +238,7 @@ fn without_tests(text: &str) -> String {
     plain
 }
 
-/// Where an item ends: at its closing brace, or at a `;` or `,` before any brace.
+/// The end of an item: its closing brace, or a `;` or `,` before any brace.
 fn end_of_item(text: &str) -> usize {
     let mut depth = 0_usize;
     for (at, sign) in text.char_indices() {

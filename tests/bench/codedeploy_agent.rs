@@ -1,6 +1,6 @@
-//! In the CodeDeploy agent's place, over TLS on loopback, with a command service and a bucket: what a deployment costs,
-//! beside what the CodeDeploy agent 1.8.1 was measured to cost (docs/protocols/codedeploy.md#costs; two cores, Debian
-//! 12, tmpfs). That agent cannot be run here: its figures are printed as they were measured.
+//! The cost of a deployment in the CodeDeploy agent's place, over TLS on loopback, with a command service and a bucket;
+//! beside the measured cost of the CodeDeploy agent 1.8.1 (docs/protocols/codedeploy.md#costs; two cores, Debian 12,
+//! tmpfs). That agent cannot run here: its figures are printed as measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ struct Host {
     service: CommandService,
 }
 
-/// A daemon; it ends with this.
+/// A daemon, which ends with this value.
 struct Daemon(Child);
 
 impl Daemon {
@@ -47,7 +47,7 @@ impl Drop for Daemon {
     }
 }
 
-/// What one deployment took.
+/// The cost of one deployment.
 #[derive(Clone, Copy)]
 struct Took {
     wall: f64,
@@ -72,8 +72,8 @@ impl Host {
         Daemon(command.spawn().expect("the daemon"))
     }
 
-    /// Packs a bundle and puts it into the bucket; `tool` is the words of a command that packs the working directory into
-    /// the file that is named last.
+    /// Packs a bundle and puts it into the bucket; `tool` is a command that packs the working directory into the file
+    /// given as its last argument.
     fn put(&self, key: &str, bundle: &Path, tool: &str) {
         let packed = self.room.path().join(key);
         let script = format!("{tool} \"$0\" .");
@@ -82,7 +82,7 @@ impl Host {
         fs::remove_file(packed).expect("the packed bundle");
     }
 
-    /// One deployment from its first command to its last report; it writes at most so many bytes.
+    /// One deployment from its first command to its last report; it writes at most `bytes`.
     fn deploy(&self, daemon: &Daemon, number: usize, key: &str, events: &[&str], bytes: usize) -> Took {
         support::touch_free_memory(self.room.path(), bytes);
         let bundle_type = key.rsplit('.').next().expect("an ending");
@@ -106,7 +106,7 @@ impl Host {
     }
 }
 
-/// The fastest run: everything that disturbs a run makes it slower.
+/// The fastest run: every disturbance makes a run slower.
 fn fastest(runs: &[Took]) -> Took {
     let least = |of: fn(&Took) -> f64| runs.iter().map(of).min_by(f64::total_cmp).expect("a run");
     Took { wall: least(|took| took.wall), cpu: least(|took| took.cpu) }
@@ -137,7 +137,7 @@ fn tiny(host: &Host) -> bool {
     let mut events = vec!["DownloadBundle"];
     events.extend(TINY_EVENTS);
     events.insert(2, "Install");
-    // The first one opens connections and reads the profile.
+    // The first deployment opens connections and reads the profile.
     host.deploy(&daemon, 0, "tiny.tgz", &events, 0);
     let rounds = 20;
     let before = cpu_seconds_with_children(daemon.pid());
@@ -153,7 +153,7 @@ fn small_files(host: &Host) -> bool {
     let bundle = host.room.path().join("small");
     support::small_files(&bundle, 1);
     let daemon = host.start();
-    // What the CodeDeploy agent took, wall without waiting and CPU.
+    // The CodeDeploy agent's figures: wall time without waiting, and CPU time.
     let kinds = [
         ("small.tgz", "tar -czf", 1.28, 1.11),
         ("small.zip", "zip -qr", 1.36, 1.20),
@@ -185,7 +185,7 @@ fn large_files(host: &Host) -> bool {
     fs::write(bundle.join("appspec.yml"), appspec).expect("the appspec");
     let daemon = host.start();
     let events = ["DownloadBundle", "Install"];
-    // The bundle, what is in it, and what is installed of it.
+    // The bundle, its contents, and the installed files.
     let bytes = 3 * LARGE_FILES * LARGE_BYTES;
     host.put("large.tar", &bundle, "tar -cf");
     let runs: Vec<Took> = (200..210).map(|number| host.deploy(&daemon, number, "large.tar", &events, bytes)).collect();
@@ -210,7 +210,7 @@ fn half(key: &str, took: Took, wall: f64, cpu: f64) -> bool {
     verdict("half of its work time", took.wall, "s", took.wall <= wall / 2.0, &format!("<= {:.2}", wall / 2.0))
 }
 
-/// Resident memory as soon as it is under the bound, or after a minute.
+/// Resident memory once it is below the bound, or after a minute.
 fn back_under(daemon: &Daemon, bound: f64) -> f64 {
     let began = Instant::now();
     loop {
@@ -222,7 +222,7 @@ fn back_under(daemon: &Daemon, bound: f64) -> f64 {
     }
 }
 
-/// One long poll is open, and nothing else happens.
+/// One long poll is open, and the daemon does nothing else.
 fn at_rest(host: &Host, daemon: &Daemon) -> bool {
     let (calls, cpu) = (host.service.calls(), cpu_seconds(daemon.pid()));
     let seconds = 45;

@@ -12,7 +12,7 @@ use crate::support::{
 const ROUNDS: usize = 7;
 const PEAK_KIB: i64 = 32 << 10;
 
-/// The events whose hooks the tiny bundle has; they run in a first deployment.
+/// The events with hooks in the tiny bundle; they run in a first deployment.
 pub const TINY_EVENTS: [&str; 5] =
     ["BeforeInstall", "AfterInstall", "ApplicationStart", "ValidateService", "AfterAllowTraffic"];
 
@@ -29,7 +29,7 @@ pub fn tiny_bundle(bundle: &Path) -> PathBuf {
     bundle.join("hooks")
 }
 
-/// `hostler run --once` on a host that has nothing yet.
+/// `hostler run --once` on a host without anything yet.
 pub fn run_once(root: &Path, store: &Path) -> Command {
     let mut command = hostler_at(root, "run");
     command.args(["--once", "--instance-id", "i-figures", "--json", "--channel"]).arg(store);

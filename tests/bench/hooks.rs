@@ -1,4 +1,4 @@
-//! What a hook that runs costs, and how soon an agent that was killed has it again.
+//! The cost of a running hook, and how soon the next agent has it again after a kill.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -31,7 +31,7 @@ struct Round {
 }
 
 impl Round {
-    /// A hook begins under one agent, which is killed, and ends under the next one.
+    /// A hook that begins under one agent, which is killed, and ends under the next.
     fn new() -> Self {
         let room = memory_directory();
         let [bundle, root, flag] = ["bundle", "root", "flag"].map(|name| room.path().join(name));
@@ -66,7 +66,7 @@ impl Round {
     }
 }
 
-/// The pid of the supervisor of the one hook, once its script has said something.
+/// The pid of the supervisor of the one hook, once its script has written something.
 fn supervisor(root: &Path) -> u32 {
     let state = root.join("var/lib/hostler");
     let begun = Instant::now();
@@ -84,14 +84,14 @@ fn supervisor(root: &Path) -> u32 {
     }
 }
 
-/// The first file of this name; nothing while the directory is not there yet.
+/// The first file of this name; `None` while the directory does not exist.
 fn find(directory: &Path, name: &str) -> Option<PathBuf> {
     let entries: Vec<_> = fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path()).collect();
     let here = entries.iter().find(|path| path.file_name().is_some_and(|n| n == name)).cloned();
     here.or_else(|| entries.iter().filter(|path| path.is_dir()).find_map(|inner| find(inner, name)))
 }
 
-/// The private memory of a process that has come to rest: the least that was seen in a while.
+/// The private memory of an idle process: the lowest of several samples.
 fn at_rest_kib(pid: u32) -> u64 {
     let begun = Instant::now();
     let mut least = u64::MAX;
@@ -102,7 +102,7 @@ fn at_rest_kib(pid: u32) -> u64 {
     least
 }
 
-/// What no other process shares.
+/// Memory that no other process shares.
 fn private_kib(pid: u32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the supervisor's memory");
     let lines = rollup.lines().filter(|line| line.starts_with("Private_"));

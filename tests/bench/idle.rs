@@ -1,7 +1,7 @@
-//! The daemon that nothing happens to, with its channel in S3 over TLS: its memory, what wakes it up, its processor time,
-//! and how soon after its start it looks at the channel.
+//! The idle daemon, with its channel in S3 over TLS: its memory, its wake-ups, its processor time, and how soon after
+//! its start it polls the channel.
 //!
-//! The certificates that it trusts are the system's and the server's own, so that it holds as many as on a real host.
+//! It trusts the system's certificates and the server's own, so that it holds as many as on a real host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ struct Idle {
     front: Front,
 }
 
-/// A daemon; it ends with this.
+/// A daemon, which ends with this value.
 struct Daemon(Child);
 
 impl Drop for Daemon {
@@ -51,16 +51,16 @@ pub fn run() -> bool {
     println!("  a poll takes {:.2} ms of processor time and maps {faults_a_poll} times", cpu_a_poll * 1000.0);
     within &= verdict("resident memory", status.resident, "MiB", status.resident <= 12.0, "12");
     within &= verdict("anonymous memory", status.anonymous, "MiB", status.anonymous <= 8.0, "8");
-    // Of a core, with a look each minute; the start is in it.
+    // Share of one core, with a poll each minute; includes the start.
     let share = cpu_a_poll / 60.0 * 100.0;
     within &= verdict("processor, a poll a minute", share, "%", share < 0.05, "0.05");
 
     let (reads, reports) = (idle.reads(), idle.reports());
     let daemon = idle.start("1h");
     wait_until("looks at its channel", || idle.reads() > reads);
-    // The last thing that a daemon does after its start is to say what this host runs.
+    // The host report is the last work of a daemon after its start.
     wait_until("reports", || idle.reports() > reports);
-    // What the first look leaves behind has gone by then.
+    // By then the memory of the first poll has been released.
     std::thread::sleep(Duration::from_secs(3));
     let from = Status::of(&daemon).switches;
     std::thread::sleep(Duration::from_secs(20));
@@ -149,10 +149,10 @@ fn store() -> String {
     format!("s3://{BUCKET}/st")
 }
 
-/// Looks in which the memory at rest is the one in the middle: some fall into a poll.
+/// Samples of which the median is the memory at rest: some fall into a poll.
 const LOOKS: usize = 151;
 
-/// What the kernel says of a process: MiB, and how often its threads gave up the processor to wait.
+/// The kernel's figures of a process: MiB, and how often its threads gave up the processor to wait.
 struct Status {
     resident: f64,
     anonymous: f64,
@@ -160,7 +160,7 @@ struct Status {
 }
 
 impl Status {
-    /// As it is most of the time.
+    /// The median of the samples.
     fn at_rest(daemon: &Daemon) -> Self {
         let mut looks: Vec<Self> = (0..LOOKS)
             .map(|_| {
@@ -199,7 +199,7 @@ fn cpu(daemon: &Daemon) -> f64 {
     ticks as f64 / a_second as f64
 }
 
-/// Page faults so far that needed no disk.
+/// Page faults so far that did not need the disk.
 fn faults(daemon: &Daemon) -> u64 {
     stat(daemon, 9)
 }

@@ -1,5 +1,5 @@
-//! Logs to CloudWatch Logs over TLS on loopback: a gigabyte of lines in one file and in a thousand, the memory that it takes,
-//! and how long one line is on its way while nothing else happens.
+//! Logs to CloudWatch Logs over TLS on loopback: a gigabyte of lines in one file and in a thousand, the memory for it,
+//! and how long one line takes on an otherwise idle host.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use crate::http_server::{Reply, Server};
 use crate::support::{cpu_seconds, hostler_at, memory_directory, memory_mib, verdict};
 
-/// Lines of 200 bytes, their newline included.
+/// Lines of 200 bytes, including the newline.
 const LINES: usize = 5_000_000;
 const LINE_BYTES: usize = 200;
 /// Files of the same lines, each shipped to a stream of its own.
 const FILES: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The peers' figures for the same file (fluent-bit: 28 MB/s and 15 CPU seconds, vector: 18 and 65, awslogs: 4 and 181).
+/// The results of other programs for the same file (fluent-bit: 28 MB/s and 15 CPU seconds, vector: 18 and 65, awslogs:
+/// 4 and 181).
 const LEAST_MB_PER_SECOND: f64 = 60.0;
 const MOST_CPU_SECONDS_PER_GB: f64 = 8.0;
 const MOST_MIB_ABOVE_IDLE: f64 = 24.0;
@@ -56,7 +57,7 @@ pub fn run() -> bool {
     }
     let mut daemon = start(root, &server.url());
     let within = measure(root, &mut daemon, &puts);
-    // It ends by itself or is ended.
+    // It ends by itself or is killed.
     let _ = daemon.kill();
     let _ = daemon.wait();
     within
@@ -80,7 +81,7 @@ fn measure(root: &Path, daemon: &mut Child, puts: &AtomicU64) -> bool {
     one & many & line
 }
 
-/// Ships all lines once, as they appear by `appear`.
+/// Ships all lines once; `appear` makes them appear.
 fn ship(root: &Path, pid: u32, idle_mib: f64, what: &str, appear: impl FnOnce()) -> bool {
     let wanted = shipped(root).expect("the daemon answers") + LINES as u64;
     let (idle_cpu, began) = (cpu_seconds(pid), Instant::now());
@@ -100,7 +101,7 @@ fn ship(root: &Path, pid: u32, idle_mib: f64, what: &str, appear: impl FnOnce())
     .all(|good| *good)
 }
 
-/// How long a line takes while nothing else happens.
+/// How long a line takes on an otherwise idle host.
 fn one_line(root: &Path, puts: &AtomicU64, number: usize) -> Duration {
     let before = puts.load(Ordering::SeqCst);
     let began = Instant::now();
@@ -137,7 +138,7 @@ fn start(root: &Path, url: &str) -> Child {
     command.spawn().expect("the daemon")
 }
 
-/// Events that the service took so far; `None` while the daemon does not answer.
+/// Events that the service has accepted so far; `None` while the daemon does not answer.
 fn shipped(root: &Path) -> Option<u64> {
     let mut command: Command = hostler_at(root, "status");
     let output = command.arg("--json").output().expect("hostler status");

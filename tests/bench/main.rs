@@ -69,7 +69,7 @@ const FIGURES: &[(&str, Figure)] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    // A measured child: this program again, so that its memory is its own.
+    // A measured child: this program again, so that its memory counts separately.
     if let [child, rest @ ..] = arguments.as_slice()
         && child == support::CHILD
     {

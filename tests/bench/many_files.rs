@@ -1,4 +1,4 @@
-//! What 100,000 files take of memory in a daemon: to be installed, to be replaced, and afterwards.
+//! The memory of a daemon for 100,000 files: during the install, during the replacement, and afterwards.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ const FILES: usize = 100_000;
 const PATIENCE: Duration = Duration::from_secs(300);
 const LAST: &str = "srv/app/a-directory-name-999/a-usual-file-name-99999.js";
 
-/// A daemon; it ends with this.
+/// A daemon, which ends with this value.
 struct Daemon(Child);
 
 impl Drop for Daemon {
@@ -50,7 +50,7 @@ pub fn run() -> bool {
         & verdict("anonymous at rest after it", rest, "MiB", rest <= 8.0, "<= 8")
 }
 
-/// Anonymous memory once the deployment has ended: it is under the bound, or has not been for half a minute.
+/// Anonymous memory after the deployment, once it is below the bound or after half a minute.
 fn at_rest(daemon: &Daemon) -> f64 {
     let began = Instant::now();
     loop {

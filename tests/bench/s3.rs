@@ -1,4 +1,5 @@
-//! Bundles from S3 on loopback: a download beside curl and sha256sum, and what a small change of a big zip moves.
+//! Bundles from S3 on loopback: a download beside curl and sha256sum, and the bytes moved for a small change of a big
+//! zip.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -95,7 +96,7 @@ pub fn child(endpoint: &str, into: &Path, digest: &str, ca_bundle: &str) {
     runtime.expect("a runtime").block_on(download).expect("the download");
 }
 
-/// A zip of 500 MB of which one file in a hundred is changed.
+/// A zip of 500 MB in which one file in a hundred is changed.
 pub fn delta() -> bool {
     const FILES: u64 = 500;
     let room = memory_directory();
@@ -161,7 +162,7 @@ fn answer(request: &Request, object: &Bytes) -> Reply {
     reply.header("etag", tag)
 }
 
-/// Bytes that no archive makes smaller.
+/// Bytes that do not compress.
 fn noise(bytes: usize, seed: u64) -> Bytes {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut content = Vec::with_capacity(bytes + 8);

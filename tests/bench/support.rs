@@ -1,4 +1,4 @@
-//! A directory in memory, and commands measured by what the kernel says of them.
+//! A directory in memory, and commands measured with the kernel's figures.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// The first argument of a measured child.
 pub const CHILD: &str = "--child";
 
-/// A directory on tmpfs, so that the disk is not what is measured.
+/// A directory on tmpfs, so that the measurement leaves out the disk.
 pub fn memory_directory() -> TempDir {
     let directory = if Path::new("/dev/shm").is_dir() {
         tempfile::tempdir_in("/dev/shm")
@@ -22,8 +22,8 @@ pub fn memory_directory() -> TempDir {
     directory.expect("a temporary directory")
 }
 
-/// Makes free memory present. A hypervisor takes back what its guest has not used for some seconds, and what it costs to
-/// get that again, up to three times as much as the copying itself, is not the measured program's.
+/// Makes free memory present. A hypervisor takes back memory that its guest has not used for some seconds. Getting it
+/// again costs up to three times as much as the copying itself, which is not the measured program's cost.
 pub fn touch_free_memory(room: &Path, bytes: usize) {
     let path = room.join("touched");
     let mut file = File::create(&path).expect("a file");
@@ -34,14 +34,14 @@ pub fn touch_free_memory(room: &Path, bytes: usize) {
     fs::remove_file(path).expect("the file");
 }
 
-/// What one run of a command took.
+/// The cost of one run of a command.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     pub wall: Duration,
-    /// User and system time of the process and the children that it waited for.
+    /// User and system time of the process and the children that it has waited for.
     pub cpu: Duration,
-    /// Largest resident set of the process, or of the largest of its children, in KiB. Where this program was larger when
-    /// it started the process: of the process alone, as far as it was seen each millisecond.
+    /// Largest resident set of the process, or of the largest of its children, in KiB. If this program was larger when
+    /// it started the process: of the process alone, sampled each millisecond.
     pub peak_kib: i64,
 }
 
@@ -84,7 +84,7 @@ pub fn measure(command: &mut Command) -> Measured {
     Measured { wall, cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_kib }
 }
 
-/// A size that the kernel states of a process (`VmRSS:`, `VmHWM:`), in MiB.
+/// A size in the kernel's status of a process (`VmRSS:`, `VmHWM:`), in MiB.
 pub fn memory_mib(pid: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon lives");
     let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
@@ -96,7 +96,7 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     ticks(pid, 2) / 100.0
 }
 
-/// User and system time of a process and of the children that it waited for.
+/// User and system time of a process and of the children that it has waited for.
 pub fn cpu_seconds_with_children(pid: u32) -> f64 {
     ticks(pid, 4) / 100.0
 }
@@ -122,7 +122,7 @@ pub fn this_program(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a measured child does: the name of the work and its arguments.
+/// Runs the work of a measured child, given by its name and arguments.
 pub fn child(arguments: &[String]) -> ExitCode {
     match arguments {
         [work, bundle, destination] if work == "unpack" => crate::unpack::child(bundle.as_ref(), destination.as_ref()),
@@ -132,7 +132,7 @@ pub fn child(arguments: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Whether a tool can be started; prints why it is left out if not.
+/// Whether a tool can be started; if not, prints why it is left out.
 pub fn has(tool: &str) -> bool {
     let found = Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
@@ -141,19 +141,19 @@ pub fn has(tool: &str) -> bool {
     found
 }
 
-/// The fastest run counts: everything that disturbs a run makes it slower.
+/// The fastest run counts: every disturbance makes a run slower.
 pub fn fastest(runs: &[Measured]) -> Measured {
     *runs.iter().min_by_key(|run| run.wall).expect("at least one run")
 }
 
-/// Prints a figure with its bound; whether it is within.
+/// Prints a figure with its bound; returns whether it is within.
 pub fn verdict(what: &str, found: f64, unit: &str, within: bool, bound: &str) -> bool {
     let word = if within { "ok" } else { "MISSED" };
     println!("  {what}: {found:.2} {unit}, bound {bound}: {word}");
     within
 }
 
-/// `hostler VERB` as it was built for this run.
+/// `hostler VERB` as built for this run.
 pub fn hostler(verb: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hostler"));
     command.arg(verb).stdin(Stdio::null());
@@ -181,7 +181,7 @@ pub fn output(command: &mut Command) -> String {
     text
 }
 
-/// Writes a script that anybody may execute.
+/// Writes a script that every user may execute.
 pub fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::create_dir_all(path.parent().expect("its directory")).expect("its directory");
@@ -189,7 +189,7 @@ pub fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
 }
 
-/// Files of the bundle of many small files.
+/// The number of files of the bundle of small files.
 pub const SMALL_FILES: usize = 5000;
 
 /// A bundle of [`SMALL_FILES`] files of 0.2 to 16 KB without hooks; other content of the same sizes for each seed.
@@ -202,7 +202,7 @@ pub fn small_files(bundle: &Path, seed: u64) -> PathBuf {
         let bytes = 200 + file * 7919 % 16_000;
         let path = directory.join(format!("module-{file}.js"));
         write(&path, bytes, seed << 32 | file as u64);
-        // Revisions are made on different days, by which rsync tells what it has to look at.
+        // Revisions are made on different days; rsync compares the times.
         let made = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seed * 86_400);
         File::options().append(true).open(&path).and_then(|file| file.set_modified(made)).expect("its time");
     }

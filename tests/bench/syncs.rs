@@ -1,4 +1,4 @@
-//! How often the disk is asked to sync in a deployment of the tiny bundle, by `strace`.
+//! The number of disk syncs in a deployment of the tiny bundle, counted by `strace`.
 
 use std::fs;
 use std::process::Command;

@@ -11,7 +11,7 @@ use crate::support::{Measured, fastest, has, measure, memory_directory, this_pro
 const ROUNDS: usize = 5;
 const PEAK_KIB: i64 = 48 << 10;
 
-/// One bundle form, the tool that packs it, and the tool that is measured against.
+/// One bundle form, the tool that packs it, and the tool to compare with.
 struct Peer {
     form: &'static str,
     tool: &'static str,
@@ -47,7 +47,7 @@ const PEERS: &[Peer] = &[
 
 type Fill = fn(&Path);
 
-/// Trees that bring out one cost each, and one that is like an application.
+/// Trees that each show one cost, and a tree like an application's.
 const TREES: &[(&str, Fill)] =
     &[("application (6,000 files, 120 MB)", application), ("large files (500 MB)", large), ("100,000 files", many)];
 

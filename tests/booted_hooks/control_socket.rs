@@ -1,4 +1,4 @@
-//! One agent on a state, and who may ask it for what.
+//! One agent per state, and the permissions of its control socket.
 
 use hostler_core::codes::ExitCode;
 

@@ -1,9 +1,9 @@
-//! The unit's hardening is the daemon's alone: what Installs, hooks, health checks and machine events do under it.
+//! The unit's hardening applies to the daemon alone: Installs, hooks, health checks and machine events work under it.
 
 use super::{bundle, group, host, release, settled, wait_for_mark};
 use crate::support::machine::Layout;
 
-/// Files where only a service without ProtectSystem and its kin may put them, of any owner and mode.
+/// Files of any owner and mode in places where only a service without ProtectSystem and similar settings can put them.
 const APPSPEC: &str = "
 version: 0.0
 os: linux
@@ -33,7 +33,7 @@ hooks:
   AfterInstall: [{location: hook.sh, timeout: 60, runas: web}, {location: hook.sh, timeout: 60}]
 ";
 
-/// What scripts of deployments do as root. Each line that the unit of the daemon would not let them do ends the script.
+/// Actions of deployment scripts as root. The script ends at the first line that the daemon's unit would not allow.
 const AS_ROOT: &str = r#"
 mkdir -p /mnt/of-a-script; mount -t tmpfs tmpfs /mnt/of-a-script; umount /mnt/of-a-script
 unshare --mount true
@@ -105,7 +105,7 @@ fn the_unit_is_tight_and_takes_nothing_from_what_it_runs() {
     let installed = host.sh("cd /usr/local/app; stat -c '%A %U' file; getfacl --omit-header file | grep user:mail");
     assert_eq!(installed, "-rwsr-xr-x games\nuser:mail:r--");
 
-    // One process asks all checks of the daemon, and goes with it.
+    // One process runs all checks of the daemon, and ends with it.
     let checks = "systemctl list-units --no-legend --plain --state=active 'hostler-checks-*' | wc -l";
     assert_eq!(host.sh(checks), "1");
     host.sh("systemctl kill --signal=KILL hostler");

@@ -20,7 +20,7 @@ hostler:
       successes: 1
 ";
 
-/// What it finds of itself: who it is, and whether it has what only the daemon has.
+/// Prints the check's own user, and whether it has the daemon's privileges.
 const LOOK: &str =
     "echo \"$(id -un):$(id -Gn) $(cat /proc/self/oom_score_adj) ${AWS_SECRET_ACCESS_KEY:-none}\" > /srv/marks/look\n";
 

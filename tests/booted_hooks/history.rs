@@ -1,4 +1,4 @@
-//! What the journal knows of the history.
+//! The anchors of the history in the journal.
 
 use hostler_core::codes::ExitCode;
 
@@ -12,7 +12,7 @@ fn a_history_that_was_cut_together_with_the_ledger_is_found_by_the_journal() {
     let state = "/var/lib/hostler";
     host.sh(&format!("hostler deploy {place}"));
     host.sh(&format!("systemctl stop hostler; cp -a {state} /root/before"));
-    // By hand, without the daemon: this deployment is anchored too.
+    // A deployment by hand, without the daemon, is anchored too.
     host.sh(&format!("hostler deploy {place} && journalctl --sync"));
     let (status, said) = ended(&host, "hostler history --verify");
     assert_eq!(status, code(ExitCode::Ok), "{said}");
@@ -21,7 +21,7 @@ fn a_history_that_was_cut_together_with_the_ledger_is_found_by_the_journal() {
     let (status, said) = ended(&host, "hostler history --verify");
     assert_eq!(status, code(ExitCode::VerificationFailed), "{said}");
 
-    // Whoever is not the state's owner cannot anchor anything: the journal writes down who sent it.
+    // Only the state's owner can write anchors: the journal records the sender.
     let forged = format!(
         "MESSAGE_ID=5f2d8a7c1be94d0f9c36b1f0a4e7d215\\nHISTORY_STATE=/var/lib/other\\nHISTORY_SEQ=0\\nHISTORY_HASH={}\\n",
         "0".repeat(64)

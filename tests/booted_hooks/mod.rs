@@ -1,5 +1,5 @@
-//! The package with its real units on a booted host: what a hook is under systemd, what outlives the daemon, what a
-//! power cut leaves, and who may ask the daemon for what.
+//! The package with its real units on a booted host: hooks under systemd, processes that outlive the daemon, the host
+//! after a power cut, and the permissions of the daemon's control socket.
 
 mod control_socket;
 mod hardened;
@@ -22,7 +22,8 @@ use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{INSTALL, Kind, Packages, main_pid};
 
-/// The group of these tests follows a channel on its host. Hooks leave marks in a place that every user can write to.
+/// The group of these tests follows a channel on its host. Hooks leave marks in a directory that every user can write
+/// to.
 const SET_UP: &str = r#"
 mkdir -p /srv/channel /etc/systemd/system/hostler.service.d
 install -d -m 1777 /srv/marks
@@ -45,14 +46,14 @@ fn host(name: &str, layout: Layout) -> Option<Machine> {
     host_with(&["agent"], name, layout)
 }
 
-/// A host with these packages of the agent in `/root`, the first of which is installed and running.
+/// A host with these packages of the agent in `/root`; the first one is installed and running.
 fn host_with(packages: &'static [&'static str], name: &str, layout: Layout) -> Option<Machine> {
     let host = Packages::build(Kind::Deb, packages)?.host(name, layout)?;
     host.sh(&format!("{INSTALL} /root/{}.deb\n{SET_UP}", packages[0]));
     Some(host)
 }
 
-/// Puts a bundle on the host, in `/srv/bundles/NAME`. Each file is given with its text; what ends in `.sh` is
+/// Puts a bundle on the host, in `/srv/bundles/NAME`. Each file is given with its text; a file that ends in `.sh` is
 /// executable and gets its first line.
 fn bundle(host: &Machine, name: &str, files: &[(&str, &str)]) -> String {
     let local = tempfile::tempdir().unwrap();
@@ -76,7 +77,7 @@ fn release(host: &Machine, bundle: &str) {
     host.sh(&format!(r#"hostler release /srv/channel "$(hostler push {bundle} /srv/channel)""#));
 }
 
-/// What the daemon says about the group.
+/// The daemon's status of the group.
 fn group(host: &Machine) -> Result<GroupStatus, String> {
     let output = host.try_sh("hostler status --json")?;
     let status: Status = serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {output:?}"))?;
@@ -86,7 +87,7 @@ fn group(host: &Machine) -> Result<GroupStatus, String> {
     status.groups.into_iter().next().ok_or_else(|| "nothing was deployed".to_owned())
 }
 
-/// Waits until a release, and the rollback that may follow it, has come to its end.
+/// Waits until a release, and the rollback that may follow it, has ended.
 fn settled(host: &Machine, sequence: u64) -> GroupStatus {
     eventually("the release is done with", Duration::from_secs(60), || match group(host)? {
         group if group.active.is_none() && group.highest_sequence == Some(sequence) => Ok(group),
@@ -105,7 +106,7 @@ fn wait_for_mark(host: &Machine, name: &str) -> String {
     })
 }
 
-/// Runs a command on the host and returns how it ended and everything it said.
+/// Runs a command on the host and returns its exit code and its output.
 fn ended(host: &Machine, command: &str) -> (Option<i32>, String) {
     let output = host.try_sh(command).unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -116,7 +117,7 @@ fn code(code: ExitCode) -> Option<i32> {
     Some(code as i32)
 }
 
-/// Whether a process of the host lives.
+/// Whether a process of the host is alive.
 fn lives(host: &Machine, pid: &str) -> bool {
     host.try_sh(&format!("kill -0 {pid}")).unwrap().status.success()
 }

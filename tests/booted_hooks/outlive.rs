@@ -1,4 +1,4 @@
-//! A hook and an application that a hook started outlive the daemon, however it ends.
+//! A hook, and an application started by a hook, outlive the daemon, however it ends.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ hooks:
   AfterInstall: [{location: wait.sh, timeout: 300}]
 ";
 
-/// An application in the background that keeps the hook's output.
+/// An application in the background that keeps the hook's output open.
 const START: &str = r#"
 name=$(cat name)
 while :; do i=$((i + 1)); echo "$name $i"; sleep 0.05; done &
@@ -33,7 +33,7 @@ until [ -e /srv/marks/$name.go ]; do sleep 0.05; done
 echo "went on"
 "#;
 
-/// The last number that an application wrote, by the log.
+/// The last number that an application wrote, from the log.
 fn logged(host: &Machine, name: &str, log: &str) -> u64 {
     let last = host.sh(&format!("grep -o ']{name} [0-9]*' {log} | tail -n 1"));
     last.rsplit(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{last:?} in {log}"))

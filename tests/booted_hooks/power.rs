@@ -1,4 +1,4 @@
-//! Power cuts: what the host's next boot finds, and what the agent makes of it.
+//! Power cuts: the state of the host at the next boot, and how the agent continues.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ hooks:
   ApplicationStart: [{location: start.sh, timeout: 60}]
 ";
 
-/// An application that looks at its files when the host starts it.
+/// An application that checks its files when the host starts it.
 const APPLICATION: &str = r#"
 cat > /etc/systemd/system/application.service <<'END'
 [Service]
@@ -101,19 +101,19 @@ fn cut_and_boot(host: &mut Machine) {
     host.start_again();
 }
 
-/// Releases a bundle and stops the daemon when it has put some of the new files in place and not all of them.
+/// Releases a bundle and stops the daemon when some of the new files are in place, but not all.
 fn stop_in_the_middle_of_install(host: &Machine, bundle: &str) {
     let daemon = host.outer_pid(&main_pid(host));
     let (directory, first) = (host.on_disk("/srv/app"), fs::read_to_string(host.on_disk("/srv/app/f0000")).unwrap());
     let entries = || fs::read_dir(&directory).unwrap().count();
     let changed =
         || (0..FILES).filter(|n| fs::read_to_string(directory.join(format!("f{n:04}"))).unwrap() != first).count();
-    // Whoever looks on must not wait for a processor while the daemon has one.
+    // The watching test must not wait for a processor while the daemon has one.
     let hurry = ["-n", "-20", "-p", &gettid().to_string()];
     assert!(Command::new("renice").args(hurry).stdout(Stdio::null()).status().unwrap().success());
     release(host, bundle);
     let deadline = Instant::now() + Duration::from_secs(60);
-    // Once there are new files beside the old ones, it goes in steps of a millisecond.
+    // Once there are new files beside the old ones, steps are a millisecond.
     while entries() <= FILES {
         assert!(Instant::now() < deadline, "no Install began");
         std::thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! The daemon as a service: what operators search the journal for, `systemctl reload` and `status`, the watchdog, and
-//! who may do what by the groups of a unit.
+//! The daemon as a service: the journal records that operators search for, `systemctl reload` and `status`, the
+//! watchdog, and the permissions by the groups of a unit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn the_unit_reloads_and_is_watched_and_knows_groups() {
     let status = host.sh("systemctl status hostler --no-pager");
     assert!(status.contains("Status: \"nothing was deployed on this host\""), "{status}");
 
-    // A unit with a user of its own: everyone reads, the service group acts.
+    // A unit with its own user: every user reads, the service group acts.
     let unit = "systemd-run --quiet --wait --pipe --collect --property=DynamicUser=yes";
     let (status, said) = ended(&host, &format!("{unit} hostler status --metrics"));
     assert!(status == Some(0) && said.ends_with("# EOF\n"), "{status:?}: {said}");
@@ -91,7 +91,7 @@ fn the_unit_reloads_and_is_watched_and_knows_groups() {
     let (_, said) = ended(&host, &format!("{unit} --property=SupplementaryGroups=hostler {resume}"));
     assert!(said.contains("follows its channel already"), "{said}");
 
-    // A daemon that does not turn any more is replaced.
+    // systemd replaces a daemon whose loop has stopped.
     host.sh("printf '[Service]\\nWatchdogSec=2s\\n' >> /etc/systemd/system/hostler.service.d/test.conf; \
              systemctl daemon-reload; systemctl restart hostler");
     let watched = main_pid(&host);
@@ -99,7 +99,7 @@ fn the_unit_reloads_and_is_watched_and_knows_groups() {
         let fed = host.sh("systemctl show --value --property=WatchdogTimestampMonotonic hostler");
         let started = host.sh("systemctl show --value --property=ExecMainStartTimestampMonotonic hostler");
         let number = |text: &str| text.parse::<u64>().unwrap_or(0);
-        // Fed after the first of its intervals, so not only by READY.
+        // Notified after the first of its intervals, so not only by READY.
         if number(&fed) > number(&started) + 2_500_000 { Ok(()) } else { Err(format!("{fed} {started}")) }
     });
     assert_eq!(main_pid(&host), watched);

@@ -1,4 +1,4 @@
-//! What a hook sees and what bounds it: that of any service of this host, whatever the daemon's unit is allowed.
+//! The surroundings and limits of a hook: those of any service of this host, whatever the daemon's unit is allowed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{bundle, code, ended, group, host, lives, main_pid, wait_for_mark};
 use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
 
-/// Every kind of hardening that a unit's children inherit and the daemon itself can bear.
+/// Every kind of hardening that a unit's children inherit and that the daemon itself tolerates.
 const HARDENING: &str = "[Service]
 PrivateTmp=yes
 ProtectHome=read-only
@@ -95,7 +95,7 @@ hooks:
     assert!(!lives(host, &child), "the child is ended before anything else is done");
 }
 
-/// Reads the package's file as needrestart 3.6 reads those of its `conf.d`, and says what it means for a service.
+/// Reads the package's file as needrestart 3.6 reads those of its `conf.d`, and prints its meaning for a service.
 const NEEDRESTART: &str = r#"
 my ($unit, %nrconf) = ($ARGV[0], override_rc => {});
 eval do { local(@ARGV, $/) = "/etc/needrestart/conf.d/hostler.conf"; <> };
@@ -104,7 +104,7 @@ my @spared = grep { $unit =~ /$_/ && !$nrconf{override_rc}{$_} } keys %{$nrconf{
 print scalar @spared;
 "#;
 
-/// needrestart passes the hook over, and whoever asks systemd to restart it all the same is refused.
+/// needrestart skips the hook, and systemd refuses a restart that is requested anyway.
 fn needrestart_leaves_it(host: &Machine, units: &str) {
     let unit = host.sh(&format!("systemctl list-units --plain --no-legend '{units}' | cut --delimiter=' ' --fields=1"));
     host.sh(&format!("cat > /root/needrestart.pl <<'END'\n{NEEDRESTART}END\n"));
@@ -117,7 +117,7 @@ fn needrestart_leaves_it(host: &Machine, units: &str) {
     assert_eq!(host.sh(&format!("systemctl is-active {unit}")), "active");
 }
 
-/// A script that does not want to end, with children that leave its session, its process group and its parent.
+/// A script that ignores the request to end, with children that leave its session, its process group and its parent.
 const STUBBORN: &str = r#"
 trap '' TERM
 setsid sleep 7001 &
@@ -126,7 +126,7 @@ sh -c 'setsid sleep 7002 & echo $! > /srv/marks/orphan'
 while :; do sleep 1; done
 "#;
 
-/// Also used on a host without `cgroup.kill` in the place where hooks are.
+/// Also used on a host without `cgroup.kill` in the control groups of hooks.
 pub fn the_deadline_ends_everything(host: &Machine) {
     let appspec = "
 version: 0.0
@@ -157,7 +157,7 @@ bomb
 read line < /srv/marks/never
 "#;
 
-/// On a host that enforces limits of processes.
+/// On a host that enforces process limits.
 pub fn a_fork_bomb_is_bounded(host: &Machine) {
     host.enforce_process_limits();
     let appspec = "
@@ -172,7 +172,7 @@ hostler:
     let daemon = main_pid(host);
     host.sh(&format!("systemd-run --quiet --unit=deploy hostler deploy {place}"));
     let counted = eventually("the limit is reached", Duration::from_secs(20), || {
-        // The units of earlier hooks are there for as long as their applications.
+        // The units of earlier hooks exist for as long as their applications.
         let ours = "cd /sys/fs/cgroup/pids/system.slice; cd $(dirname $(grep -lx 40 hostler-hook-*/pids.max))";
         let show = format!("{ours}; cat pids.max pids.events pids.peak");
         let counters = ended(host, &show).1;

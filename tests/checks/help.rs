@@ -1,4 +1,4 @@
-//! `--help` of every verb, as it was reviewed.
+//! `--help` of every verb, as reviewed.
 
 use crate::support::scratch::{Host, golden};
 

@@ -1,4 +1,4 @@
-//! What can be known before the host is touched: `validate`, `plan`, refused input, exit codes and help.
+//! Problems that are known before any change to the host: `validate`, `plan`, refused input, exit codes and help.
 
 mod help;
 mod plan;
@@ -7,7 +7,7 @@ mod validate;
 
 use crate::support::scratch::Host;
 
-/// An appspec with nothing to complain about.
+/// An appspec without problems.
 const GOOD: &str = "\
 version: 0.0
 os: linux
@@ -26,7 +26,7 @@ hooks:
       runas: root
 ";
 
-/// A script with nothing to complain about.
+/// A script without problems.
 const SCRIPT: &str = "#!/bin/sh\ntrue\n";
 
 /// A host with the bundle `good`.
@@ -39,7 +39,7 @@ fn host_with_good() -> Host {
     host
 }
 
-/// Scripts run as this process's user, so that anybody can run the tests.
+/// Scripts run as this process's user, so that any user can run the tests.
 fn good_for_anybody() -> String {
     GOOD.replace("      runas: root\n", "")
 }

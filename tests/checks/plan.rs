@@ -1,4 +1,4 @@
-//! `hostler plan`: what a deployment would do, and nothing done.
+//! `hostler plan`: the effects of a deployment, without any change.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -66,10 +66,10 @@ hooks:
     host.bundle("two", &[&files[..], &[("site/more.txt", "more\n"), ("site/new.txt", "2\n")]].concat());
     deploy(&host, "one");
     assert_eq!(planned(&host, "second", &["two"]), 0);
-    // Without the clean-up, what is left over is kept.
+    // Without the clean-up, old files are kept.
     host.write("config.yaml", "groups:\n  - application: shop\n    group: web\n    cleanup: false\n");
     assert_eq!(planned(&host, "second-without-cleanup", &["two", "--config", "config.yaml"]), 0);
-    // Somebody else's file in a directory that would go.
+    // A foreign file in a directory that would be removed.
     host.write("root/srv/site/old/foreign.txt", "foreign\n");
     assert_eq!(planned(&host, "second-with-foreign-file", &["two"]), 0);
 }
@@ -120,14 +120,14 @@ fn links_of_the_host_stay_links() {
         &[("appspec.yml", &good_for_anybody()), ("hooks/after.sh", SCRIPT), ("site/index.html", "1\n")],
     );
     host.bundle("good", &[("site/deep/page.html", "2\n")]);
-    // Above and at a destination a link to a directory is followed and stays.
+    // A link to a directory above or at a destination is followed and stays.
     fs::create_dir_all(host.path("root/data/site")).unwrap();
     symlink("data", host.path("root/srv")).unwrap();
     assert_eq!(planned(&host, "link-above", &["good"]), 0);
     deploy(&host, "good");
     assert_eq!(fs::read_link(host.path("root/srv")).unwrap().to_str(), Some("data"));
     assert_eq!(fs::read_to_string(host.path("root/data/site/deep/page.html")).unwrap(), "2\n");
-    // Below it nothing is followed.
+    // Below a destination, links are not followed.
     let other = Host::new();
     other.bundle(
         "good",

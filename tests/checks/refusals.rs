@@ -1,5 +1,5 @@
-//! Bad input and bad places: refused with the exit code that goes with it, a message that says what and where, and
-//! nothing changed on the host.
+//! Invalid input and invalid places: refused with the matching exit code and a message that says what and where,
+//! without any change to the host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use super::{SCRIPT, good_for_anybody};
 use crate::support::scratch::{GROUP, Host, Output, golden};
 use crate::support::skip;
 
-/// A host with a bundle that anybody can deploy.
+/// A host with a bundle that any user can deploy.
 fn host() -> Host {
     let host = Host::new();
     let files =
@@ -23,7 +23,7 @@ fn refused(host: &Host, name: &str, code: i32, output: Output) {
     golden(&format!("refusals/{name}.txt"), &host.plain(&format!("{}{}", output.stdout, output.stderr)));
 }
 
-/// Nothing but the agent's own state is on the host.
+/// Only the agent's own state is on the host.
 fn untouched(host: &Host) {
     let made = host.tree("root").into_keys().filter(|path| !path.starts_with("var") && !path.starts_with("run"));
     assert_eq!(made.filter(|path| path.as_os_str() != "").collect::<Vec<_>>(), Vec::<PathBuf>::new());
@@ -59,7 +59,7 @@ fn a_store_that_cannot_be_written() {
     assert_eq!(host.tree("store").len(), 1, "{:?}", host.tree("store"));
     let revision = host.push("good");
     let again = host.hostler_as_nobody(&["push", "good", "store"]);
-    // What is there already needs no writing; if it is refused, then for the permission.
+    // A bundle that is already there needs no writing; if it is refused, then for the permission.
     assert!(again.code == 0 && again.stdout.trim() == revision || again.stderr.contains("ermission"), "{again:?}");
 }
 
@@ -85,7 +85,7 @@ fn a_revision_whose_bytes_are_others() {
     host.hostler_for_group(&["resume"]).ends(0);
     host.run_once().ends(6);
     untouched(&host);
-    // Gone altogether.
+    // Deleted.
     fs::remove_file(&stored).unwrap();
     host.hostler_for_group(&["resume"]).ends(0);
     let output = host.run_once().ends(5);
@@ -101,7 +101,7 @@ fn a_configuration_with_an_unknown_key() {
         "groups:\n  - application: shop\n    group: web\n    chanel: /srv/store\n",
     );
     refused(&host, "configuration-unknown-key", 2, host.hostler(&["run", "--once"]));
-    // What only looks works all the same.
+    // Verbs that only read still work.
     host.hostler(&["status"]).ends(0);
     refused(&host, "configuration-absent", 2, host.hostler(&["run", "--once", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
@@ -117,7 +117,7 @@ fn a_release_of_a_revision_that_is_not_there() {
     refused(&host, "release-absent-prefix", 5, host.hostler_for_group(&["release", "store", "sha256:00"]));
     refused(&host, "release-not-a-revision", 2, host.hostler_for_group(&["release", "store", "main"]));
     refused(&host, "release-without-group", 2, host.hostler(&["release", "store", &absent]));
-    // So many revisions that two begin alike.
+    // So many revisions that two begin with the same digit.
     for number in 0..17 {
         host.write("good/site/index.html", format!("{number}\n"));
         host.push("good");
@@ -129,7 +129,7 @@ fn a_release_of_a_revision_that_is_not_there() {
     let twice = first.windows(2).find(|pair| pair[0] == pair[1]).unwrap()[0];
     let output = host.hostler_for_group(&["release", "store", &twice.to_string()]).ends(2);
     assert!(output.stderr.contains(&format!("several revisions begin with {twice}")), "{}", output.stderr);
-    // A file that is no bundle.
+    // A file that is not a bundle.
     let digest = "1".repeat(64);
     host.write(PathBuf::from("store/revisions").join(&digest), "no bundle");
     refused(&host, "release-no-bundle", 6, host.hostler_for_group(&["release", "store", &digest]));
@@ -144,7 +144,7 @@ fn a_release_document_that_is_wrong() {
     for (name, text) in [("cut", &good[..good.len() - 9]), ("other-json", "{\"version\": 1}"), ("text", "hello\n")] {
         fs::write(&path, text).unwrap();
         refused(&host, &format!("document-{name}"), 1, host.run_once());
-        // Nor may the publisher go over it in silence.
+        // The publisher must not overwrite it silently either.
         let revision = host.push("good");
         host.hostler_for_group(&["release", "store", &revision]).ends(1);
     }
@@ -178,7 +178,7 @@ fn a_channel_that_goes_back() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&path, &first).unwrap();
     refused(&host, "document-older", 6, host.run_once());
-    // The same number, and another content.
+    // The same number with other content.
     let revision = host.push("good");
     host.hostler_for_group(&["release", "store", &revision, "-b", "retain"]).ends(0);
     let output = host.run_once().ends(6);
@@ -199,7 +199,7 @@ fn every_exit_code() {
     host.release(&host.push("good"));
     let output = host.run_once().ends(1);
     assert!(output.stdout.contains("no luck"), "{}", output.stdout);
-    // 1: it is not tried again by itself.
+    // 1: the agent does not retry by itself.
     host.run_once().ends(1);
     // 3: by hand, and the channel is held.
     host.write("good/hooks/after.sh", SCRIPT);
@@ -207,7 +207,7 @@ fn every_exit_code() {
     host.run_once().ends(0);
     host.hostler_for_group(&["rollback"]).ends(0);
     host.run_once().ends(3);
-    // 4: somebody else has the state.
+    // 4: another process has the state.
     let lock = fs::File::options().write(true).open(host.path("root/var/lib/hostler/lock")).unwrap();
     lock.lock().unwrap();
     let output = host.run_once().ends(4);

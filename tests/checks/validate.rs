@@ -6,7 +6,7 @@ use super::{GOOD, SCRIPT, host_with_good};
 use crate::support::scratch::{Host, golden};
 use crate::support::skip;
 
-/// Runs `validate` on a path of the host, compares what is printed with the golden text, and returns the exit code.
+/// Runs `validate` on a path of the host, compares its output with the golden text, and returns the exit code.
 fn validated(host: &Host, name: &str, arguments: &[&str]) -> i32 {
     let output = host.hostler(&[&["validate"], arguments].concat());
     golden(&format!("validate/{name}.txt"), &host.plain(&format!("{}{}", output.stdout, output.stderr)));
@@ -61,7 +61,7 @@ hooks:
 ";
     host.bundle("bad", &[("appspec.yml", appspec), ("one/x.txt", "1"), ("two/x.txt", "2")]);
     assert_eq!(validated(&host, "syntax-errors", &["bad"]), 1);
-    // What can be read is held against the bundle: absent files and two sources for one place.
+    // The readable part is checked against the bundle: missing files and two sources for one place.
     let readable = appspec.replace("\"9\"", "\"0644\"").replace("soon", "60");
     host.bundle("bad", &[("appspec.yml", &readable), ("hooks/start.sh", "echo\n")]);
     assert_eq!(validated(&host, "several-errors", &["bad"]), 1);

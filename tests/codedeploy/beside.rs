@@ -1,4 +1,4 @@
-//! The CodeDeploy agent that starts while hostler serves the host, and the poll that is open when hostler stops.
+//! A CodeDeploy agent that starts while hostler serves the host, and a poll that is open when hostler stops.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
@@ -10,7 +10,7 @@ use super::*;
 use crate::support::eventually;
 use crate::support::host::PATIENCE;
 
-/// A process that has the CodeDeploy agent's name and pid file.
+/// A process with the CodeDeploy agent's name and pid file.
 struct Agent(Child);
 
 impl Agent {
@@ -50,7 +50,7 @@ fn an_agent_that_starts_later_stops_the_polling_until_it_ends() {
 
     let agent = Agent::start(&host);
     let pid = agent.0.id();
-    // What is in flight ends and is reported, and the command that follows is not hostler's.
+    // The work in flight ends and is reported; the next command is not hostler's.
     std::fs::write(gate, "").unwrap();
     assert_eq!(service.report_of("d-SECOND002", "BeforeInstall").status, "Succeeded");
     running.says("its service is followed when that has ended");

@@ -11,7 +11,7 @@ use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{INSTALL, Kind, Packages, state};
 use crate::support::skip;
 
-/// `codedeploy-agent start|stop`, as far as systemd and people see it.
+/// `codedeploy-agent start|stop`, as systemd and users see it.
 const STAND_IN: &str = r#"#!/bin/bash
 pid_file=/opt/codedeploy-agent/state/.pid/codedeploy-agent.pid
 case "$1" in
@@ -46,7 +46,7 @@ fn bundle_at(directory: &Path, version: &str) {
     write(&directory.join("appspec.yml"), appspec);
 }
 
-/// The stand-in and what it left after a deployment.
+/// The stand-in and its files after a deployment.
 fn agent_at(root: &Path) {
     write(&root.join("opt/codedeploy-agent/bin/codedeploy-agent"), STAND_IN);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -62,7 +62,7 @@ fn agent_at(root: &Path) {
     write(&root.join("srv/app/page"), "old");
 }
 
-/// The package with the links, in a directory of its own; `None`, with the reason printed, where it cannot be built.
+/// The package with the links, in its own directory; `None`, with the reason printed, if it cannot be built.
 fn links(script: &str) -> Option<tempfile::TempDir> {
     let tool = if script.ends_with("deb") { "cargo-deb" } else { "cargo-generate-rpm" };
     if Command::new(tool).arg("--help").output().is_err() {
@@ -76,7 +76,7 @@ fn links(script: &str) -> Option<tempfile::TempDir> {
     Some(directory)
 }
 
-/// Waits until the host's journal says all of this, in this order.
+/// Waits until the host's journal has all of these texts, in this order.
 fn assert_order(host: &Machine, expected: &[&str]) {
     eventually(&format!("{expected:?}"), PATIENCE, || {
         let journal = host.sh("journalctl --no-pager --output=cat");
@@ -132,7 +132,7 @@ fn a_booted_host_is_migrated_without_a_gap_and_back() {
     service.deploy_to_the_end(&specification("d-NEWAGENT2", "web", s3("new.tgz", "tgz")), &events);
     assert_eq!(host.sh("cat /var/hook-lines /srv/app/page"), "old ApplicationStop\nnew AfterInstall\nnew");
 
-    // Back again: the CodeDeploy agent finds its files as it writes them.
+    // Back again: the CodeDeploy agent finds its files in its own format.
     host.sh("rm /etc/hostler/config.d/50-codedeploy.yaml; systemctl disable --now hostler; systemctl enable --now codedeploy-agent");
     assert_eq!((&*state(&host, "hostler"), &*state(&host, "codedeploy-agent")), ("inactive", "active"));
     let instructions = "/opt/codedeploy-agent/deployment-root/deployment-instructions";
@@ -178,7 +178,7 @@ fn the_rpm_with_the_agents_names_links_them_and_takes_them_away() {
     let Some(links) = links("build-compat-rpm") else { return };
     let Some(host) = packages.host("rpmlinks", Layout::Unified) else { return };
     host.copy_in(links.path(), "/root/links");
-    // Debian's rpm knows none of the packages that are there.
+    // Debian's rpm does not know the installed packages.
     host.sh("rpm --install --nodeps /root/hostler.rpm /root/links/*.rpm");
     assert!(host.sh("rpm --query --requires hostler-codedeploy-compat").lines().any(|line| line == "hostler"));
     assert_eq!(host.sh("codedeploy-local --version"), "1.0");

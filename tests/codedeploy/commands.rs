@@ -1,11 +1,11 @@
-//! What single commands mean: those without anything to do, those that this agent does not know, and how they end.
+//! The meaning of single commands: commands with nothing to do, commands unknown to this agent, and how they end.
 
 use serde_json::json;
 
 use super::*;
 use crate::support::host::{EVENTS_WITH_HOOKS, write};
 
-/// The events of these commands of a deployment that were said to have nothing to do.
+/// The events of the deployment's commands that were reported as having nothing to do.
 fn noops(service: &CommandService, deployment: &str) -> Vec<String> {
     let acknowledged = service.acknowledgements().into_iter().filter(|(_, noop)| *noop);
     acknowledged

@@ -10,11 +10,11 @@ use crate::support::codedeploy::Moment;
 use crate::support::eventually;
 use crate::support::host::PATIENCE;
 
-/// What each deployment asks for: an old revision's script, the bundle, a script, the files, a script.
+/// The commands of each deployment: an old revision's script, the bundle, a script, the files, a script.
 const EVENTS: [&str; 5] = ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install", "AfterInstall"];
 
-/// Kills the daemon at the n-th call of each kind, before the service does what it asks for or after that and before the
-/// answer, starts it again, and looks at the end.
+/// Kills the daemon at the n-th call of each kind, either before the service acts on it or afterwards but before the
+/// answer. Then starts it again and checks the result.
 fn killed_at(operation: &'static str, nth: usize, moment: Moment) {
     let (host, service) = served();
     let first = daemon(&host);

@@ -1,4 +1,4 @@
-//! What a specification must be signed with.
+//! The signatures that a specification needs.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn a_specification_that_was_signed_for_another_deployment_is_refused() {
     service.deploy_to_the_end(&v1, &IN_PLACE);
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
     host.clear_hook_lines();
-    // What was signed for the first deployment comes as the third's.
+    // The first deployment's envelope comes as the third's.
     service.deploy_as("d-THIRD0003", &v1, &IN_PLACE);
     let report = service.report_of("d-THIRD0003", "BeforeBlockTraffic");
     assert_eq!(report.status, "Failed");
@@ -112,7 +112,7 @@ fn the_appspecs_name_does_not_lead_out_of_the_bundle() {
         let text = report.diagnostics.to_string();
         assert!(text.contains("AppSpecFilename") && !text.contains("of root"), "{text}");
     }
-    // A file of the bundle that leads out of it.
+    // A link in the bundle that leads out of it.
     let bundle = Bundle::new(&host, "v2").app().all_hooks().link("deploy.yml", canary.to_str().unwrap()).write();
     put(&service, "v2.tgz", &bundle);
     let mut specification = specification("d-PLACE0003", "web", s3("v2.tgz", "tgz"));

@@ -1,4 +1,4 @@
-//! The agent's directories in the hands of another user, as where codedeployagent.yml named one: that user gets nothing by it.
+//! The agent's directories owned by another user, as where codedeployagent.yml named one: that user gains nothing.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 
@@ -10,7 +10,7 @@ use crate::support::host::{root_or_skip, write};
 
 const NOBODY: u32 = 65534;
 
-/// `chown -R nobody`.
+/// The same as `chown -R nobody`.
 fn give_away(path: &Path) {
     lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     if path.symlink_metadata().unwrap().is_dir() {
@@ -22,7 +22,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A file of root's that no other user may touch.
+/// A file of root's that other users must not be able to change.
 fn canary(host: &Host, name: &str) -> PathBuf {
     let path = host.at(name);
     write(&path, "canary\n");
@@ -34,7 +34,7 @@ fn owner(path: &Path) -> u32 {
     path.symlink_metadata().unwrap_or_else(|e| panic!("{}: {e}", path.display())).uid()
 }
 
-/// A host on which the CodeDeploy agent ran as nobody, as AWS describes it.
+/// A host on which the CodeDeploy agent ran as `nobody`, as AWS describes it.
 fn of_nobody() -> (Host, CommandService) {
     let (host, service) = served();
     left_by_the_agent(&host);
@@ -89,12 +89,13 @@ fn directories_of_another_user_are_refused_named_and_mended() {
     {
         assert_eq!(owner(&host.at(path)), 0, "{path}");
     }
-    // What that user wrote stays recognisable.
+    // Files that the user wrote stay recognisable.
     for below in ["0000-web/d-OLDAGENT1/deployment-archive", "deployment-instructions/0000-web-cleanup"] {
         assert_eq!(owner(&deployment_root(&host, below)), NOBODY, "{below}");
     }
 
-    // Its scripts run as that user, from the bundle that it unpacked; what it installed is its own, and is cleaned up.
+    // Its scripts run as that user, from the bundle that it unpacked; its installed files are its own, and are cleaned
+    // up.
     write(&host.hook_lines_file(), "");
     set_mode(&host.hook_lines_file(), 0o666);
     let kept = canary(&host, "etc/canary1");
@@ -112,8 +113,8 @@ fn directories_of_another_user_are_refused_named_and_mended() {
     assert!(log.starts_with("by the CodeDeploy agent\n") && log.contains("is followed"), "{log}");
 }
 
-/// Who may write the CodeDeploy agent's configuration chooses its directories and the proxy. It is said and stops nothing: hosts
-/// that are upgraded go on.
+/// A user with write access to the CodeDeploy agent's configuration chooses its directories and the proxy. The agent
+/// warns but starts: upgraded hosts continue.
 #[test]
 fn a_configuration_that_another_user_may_change_is_named_and_stops_no_host() {
     if !root_or_skip("giving files away") {
@@ -129,7 +130,7 @@ fn a_configuration_that_another_user_may_change_is_named_and_stops_no_host() {
         findings.into_iter().find(|finding| finding["code"] == "codedeploy-directories").unwrap()
     };
     assert_eq!(finding()["severity"], "ok");
-    // The file itself; its directory, in which it can be replaced; and a link in its place.
+    // The file itself; its directory, where the file can be replaced; and a link in its place.
     lchown(&configuration, Some(NOBODY), None).unwrap();
     let said = [format!("{} belongs to user nobody", configuration.display()), "as root".to_owned()];
     let said: Vec<&str> = said.iter().map(String::as_str).collect();
@@ -159,7 +160,7 @@ fn what_lies_above_may_be_a_groups_but_not_another_users() {
     }
     let (host, _service) = served();
     std::fs::create_dir_all(host.at("var/log")).unwrap();
-    // As it is on Ubuntu: root:syslog.
+    // As on Ubuntu: root:syslog.
     lchown(host.at("var/log"), None, Some(104)).unwrap();
     set_mode(&host.at("var/log"), 0o775);
     migrate(&host, &["--apply"]).with_code(0);
@@ -207,7 +208,7 @@ fn a_users_link_and_a_users_program_become_nothing_of_roots() {
     for path in [theirs.clone(), theirs.join("file")] {
         lchown(path, Some(1), Some(1)).unwrap();
     }
-    // To directories of yet another user: a group's, and that of the pid file.
+    // Links to directories of a third user: a group's directory, and that of the pid file.
     let links = [deployment_root(&host, "0000-link"), host.at("opt/codedeploy-agent/state/.pid")];
     std::fs::remove_dir_all(&links[1]).unwrap();
     for link in &links {
@@ -246,11 +247,12 @@ fn journals_in_directories_of_another_user_are_not_obeyed() {
     put(&service, "v2.tgz", &Bundle::new(&host, "v2").app().hook("BeforeInstall", "exit 1").write());
     service.deploy(&specification("d-FAILED002", "web", s3("v2.tgz", "tgz")), &["DownloadBundle", "BeforeInstall"]);
     assert_eq!(service.report_of("d-FAILED002", "BeforeInstall").status, "Failed");
-    // It has ended for the agent too, which may come after the report.
+    // The deployment has ended for the agent too, which may come after the report.
     running.says("deployment failed");
     host.run(&["stop"]).with_code(0);
     running.end();
-    // The user's own journal under the name of the deployment that failed: to be undone is what the other one installed.
+    // The user's own journal under the name of the failed deployment: an undo would undo the other deployment's
+    // Install.
     let group = deployment_root(&host, "0000-web");
     let [good, failed] =
         ["d-GOOD00001", "d-FAILED002"].map(|deployment| group.join(deployment).join("install-journal"));
@@ -270,7 +272,7 @@ fn journals_in_directories_of_another_user_are_not_obeyed() {
         host.run(verb).with_code(3).saying(&["0000-web belongs to user nobody"]);
     }
     assert_eq!(version(&host), "v1\n");
-    // It would have been obeyed: in a directory of root's it is root's word.
+    // It would have been obeyed: a journal in a directory of root's is root's word.
     lchown(&group, Some(0), Some(0)).unwrap();
     host.run(&["run", "--recover"]).with_code(0).saying(&["d-FAILED002"]);
     assert!(!host.at("srv/app/version").exists());
@@ -319,7 +321,7 @@ fn a_cleanup_file_that_others_may_write_to_is_not_believed() {
     running.says("0000-web-cleanup is not believed");
     assert!(kept.exists() && host.at("srv/app/only-old").exists());
     assert_eq!(version(&host), "v1\n");
-    // The one that hostler has written is.
+    // The file that hostler has written is believed.
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
     assert!(!host.at("srv/app/only-v1").exists());
 }
@@ -332,7 +334,7 @@ fn a_bundle_that_another_user_put_in_its_place_is_neither_installed_nor_run() {
     let (host, service) = served();
     let running = daemon(&host);
     let target = host.at("etc/cron.d/job");
-    // What a script's user can do where the directory is that user's.
+    // The changes that a script's user can make where the directory is that user's.
     let replace = |deployment: &str, owner: u32| {
         let directory = deployment_root(&host, "0000-web").join(deployment);
         format!(
@@ -365,7 +367,7 @@ fn a_bundle_that_another_user_put_in_its_place_is_neither_installed_nor_run() {
     let report = service.report_of("d-SWAP00002", "AfterInstall");
     assert_eq!(report.status, "Failed", "{report:?}");
     assert!(report.diagnostics["message"].as_str().unwrap().contains("belongs to user nobody"), "{report:?}");
-    // The next deployment unpacks its own bundle, and leaves out the scripts of the one that was replaced.
+    // The next deployment unpacks its own bundle, and leaves out the scripts of the replaced one.
     host.clear_hook_lines();
     service.deploy_to_the_end(&whole(&host, &service, "v3", "d-GOOD00003"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v3"), "{}", running.said());

@@ -1,4 +1,4 @@
-//! A service that answers late, twice, badly or not at all.
+//! A service that answers late, twice, incorrectly or not at all.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn a_report_that_the_service_refuses_is_not_sent_for_ever() {
 fn a_command_that_comes_again_is_carried_out_once() {
     let (host, service) = served();
     let _daemon = daemon(&host);
-    // The acknowledgement is lost on its way back, and the poll is answered late: both come again.
+    // The acknowledgement's answer is lost, and the poll is answered late: both come again.
     service.break_next("PutHostCommandAcknowledgement", Fault::AnswerLost);
     service.break_next("GetDeploymentSpecification", Fault::Late(Duration::from_millis(900)));
     let specification = whole(&host, &service, "v1", "d-AGAIN0001");

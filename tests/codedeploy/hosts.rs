@@ -1,4 +1,4 @@
-//! Who this host is for the service, and what it signs with.
+//! This host's identity for the service, and its credentials.
 
 use super::*;
 use crate::support::host::write;

@@ -1,4 +1,4 @@
-//! The CodeDeploy agent's program names, and the packages that bring them.
+//! The CodeDeploy agent's program names, and the packages that contain them.
 
 use std::os::unix::fs::symlink;
 
@@ -6,12 +6,12 @@ use super::*;
 use crate::support::host::{Ended, HOSTLER, write};
 use crate::support::skip;
 
-/// The program by another name.
+/// Runs the program by another name.
 pub fn by_name(host: &Host, name: &str, arguments: &[&str]) -> Ended {
     Ended::of(command_by_name(host, name, arguments))
 }
 
-/// The same, to be started.
+/// The same command, not started yet.
 pub fn command_by_name(host: &Host, name: &str, arguments: &[&str]) -> Command {
     let program = host.path(name);
     if !program.exists() {

@@ -1,16 +1,16 @@
-//! `codedeploy-local`, by its name.
+//! `codedeploy-local`, called by its name.
 
 use super::links::{by_name, command_by_name};
 use super::*;
 use crate::crash::{kill_before, strace_or_skip};
 use crate::support::host::{Ended, tree, write};
 
-/// `codedeploy-local` with these arguments.
+/// Runs `codedeploy-local` with these arguments.
 pub fn local(host: &Host, arguments: &[&str]) -> Ended {
     Ended::of(local_command(host, arguments))
 }
 
-/// The same, to be started.
+/// The same command, not started yet.
 pub fn local_command(host: &Host, arguments: &[&str]) -> Command {
     let root = host.root();
     let configuration = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
@@ -106,14 +106,14 @@ fn events_of_the_users_own_run_in_the_order_in_which_they_are_named() {
     let arguments = ["-l", at.to_str().unwrap(), "-e"];
     local(&host, &[&arguments[..], &["ApplicationStart,WarmUp,AfterInstall"]].concat()).with_code(0);
     assert_eq!(host.hook_lines(), ["v1 ApplicationStart", "v1 WarmUp", "v1 AfterInstall"]);
-    // One that the appspec does not have is found before files are put in place.
+    // An event that the appspec lacks is found before files are put in place.
     std::fs::write(at.join("app/version"), "v2\n").unwrap();
     let said = local(&host, &[&arguments[..], &["ApplicationStart,Typo"]].concat()).with_code(1);
     said.saying(&["the appspec has no hooks for Typo"]);
     assert_eq!(version(&host), "v1\n");
     local(&host, &[&arguments[..], &["../up"]].concat()).with_code(1).saying(&["cannot be the name"]);
     local(&host, &[&arguments[..], &["WarmUp,DownloadBundle"]].concat()).with_code(1).saying(&["cannot come before"]);
-    // What nobody has asked of an event that does not exist counts once it is called: before files are put in place.
+    // Faults of an event outside the standard ones count once it is called: before files are put in place.
     for (faulty, words) in [
         ("- location: hooks/gone.sh", "the bundle holds no script hooks/gone.sh of WarmUp"),
         ("- location: hooks/WarmUp-1.sh\n      timeout: soon", "the appspec's scripts of WarmUp cannot be used"),
@@ -157,7 +157,7 @@ fn scripts_run_where_it_was_called_with_the_names_that_were_given() {
     let print = "pwd; echo \"[$APPLICATION_NAME] [$DEPLOYMENT_GROUP_NAME] [$DEPLOYMENT_GROUP_ID]\"";
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::rename(Bundle::new(&host, "v1").app().hook("AfterInstall", print).write(), &at).unwrap();
-    // No other user may enter it, and the script of another user runs there all the same, as under su.
+    // No other user may enter it, but another user's script still runs there, as with su.
     let here = host.path("called here");
     std::fs::create_dir(&here).unwrap();
     std::fs::set_permissions(&here, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -196,7 +196,7 @@ fn its_log_lies_beside_the_agents_and_says_how_each_event_ended() {
     assert_eq!(said("asked_by=codedeploy-local"), 2, "{log}");
 }
 
-/// Waits until somebody waits for the lock of this file.
+/// Waits until a process waits for the lock of this file.
 fn somebody_waits_for(path: &Path) {
     use std::os::unix::fs::MetadataExt as _;
     let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
@@ -212,7 +212,7 @@ fn its_install_and_the_daemons_wait_for_each_other() {
     let (host, service) = served();
     let path = host.at("var/lib/hostler/install.lock");
     write(&path, "");
-    // As a process that is in the middle of its Install.
+    // Acts as a process in the middle of its Install.
     let lock = std::fs::File::open(&path).unwrap();
     let v1 = bundle(&host, "v1");
     lock.lock().unwrap();
@@ -254,7 +254,7 @@ fn a_second_local_deployment_waits_for_the_first() {
     assert_eq!(version(&host), "v1\n");
 }
 
-/// As at a power loss: what the boot settles, before applications start, is whole.
+/// As after a power loss: the boot settles the Install before applications start, and the files are whole.
 #[test]
 fn an_install_that_was_cut_is_settled_at_boot() {
     if !strace_or_skip() {
@@ -277,10 +277,10 @@ fn an_install_that_was_cut_is_settled_at_boot() {
             settled += 1;
             assert_eq!(tree(&host.at("srv")), before, "killed before rename {number}");
         }
-        // The next local deployment goes on from there.
+        // The next local deployment continues from there.
         local(&host, &["-l", v2.to_str().unwrap()]).with_code(0);
         assert_eq!(version(&host), "v2\n");
     }
-    // strace counts for each thread, so that how many renames are met varies.
+    // strace counts per thread, so the number of matched renames varies.
     assert!(settled > 0, "no kill in an Install");
 }

@@ -1,11 +1,11 @@
-//! `codedeploy-local` with every kind of bundle, and the ways in which files that exist are dealt with.
+//! `codedeploy-local` with every kind of bundle, and its behaviours for existing files.
 
 use super::local::{bundle, local};
 use super::*;
 use crate::support::host::write;
 use crate::support::skip;
 
-/// Packs what is in a directory, in the directory's parent, with the words of a command.
+/// Packs a directory's contents into a file in the directory's parent, with the given command.
 fn packed(directory: &Path, name: &str, tool: &[&str], what: &str) -> PathBuf {
     let at = directory.parent().unwrap().join(name);
     let inside = if what == "." { directory.to_owned() } else { directory.parent().unwrap().to_owned() };
@@ -25,7 +25,7 @@ fn every_type_of_bundle_is_deployed() {
         ("tar", &["tar", "-cf"], "."),
         ("tgz", &["tar", "-czf"], "."),
         ("zip", &["zip", "-qr"], "."),
-        // One directory alone at the top is taken away.
+        // A single directory at the top is stripped.
         ("zip", &["zip", "-qr"], "v1"),
         ("tgz", &["tar", "-czf"], "v1"),
     ];

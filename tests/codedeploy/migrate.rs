@@ -7,8 +7,8 @@ use super::takeover::left_by_the_agent;
 use super::*;
 use crate::support::host::{Ended, root_or_skip, write};
 
-/// With a systemctl that writes down what it is asked, stops what the CodeDeploy agent's pid file names, and knows of one
-/// unit whether the next boot starts it: while `enabled` is there. `stubborn` makes the two verbs fail.
+/// Runs `migrate` with a systemctl that records its calls, stops the process in the CodeDeploy agent's pid file, and
+/// knows one unit, which starts at boot while the file `enabled` exists. The file `stubborn` makes both verbs fail.
 pub fn migrate(host: &Host, arguments: &[&str]) -> Ended {
     let script = format!(
         "#!/bin/sh\ncd {}\necho \"$@\" >> systemctl-log\n\
@@ -30,7 +30,7 @@ pub fn migrate(host: &Host, arguments: &[&str]) -> Ended {
     Ended::of(command)
 }
 
-/// What is asked of systemctl where a CodeDeploy agent is installed or runs.
+/// The calls of systemctl if a CodeDeploy agent is installed or runs.
 const STEPS: &str = "enable hostler.service\nrestart hostler.service\ndisable codedeploy-agent.service\n\
                      stop codedeploy-agent.service\nis-enabled codedeploy-agent.service\n";
 
@@ -75,12 +75,12 @@ fn it_waits_for_nobodys_deployment_to_be_cut_and_then_does_it_without_a_gap() {
 
     let said = std::thread::scope(|scope| {
         let migrated = scope.spawn(|| migrate(&host, &["--apply"]));
-        // As systemd would: it is gone once it was waited for.
+        // As with systemd: the process is gone once it was waited for.
         agent.wait().unwrap();
         migrated.join().unwrap()
     });
     said.with_code(0).saying(&["hostler is enabled", "hostler runs", "agent is stopped\n", "agent is disabled\n"]);
-    // hostler is started, and waits, before the CodeDeploy agent is stopped.
+    // hostler starts, and waits, before the CodeDeploy agent is stopped.
     assert_eq!(systemctl_log(&host), STEPS);
     let written = std::fs::read_to_string(host.at("etc/hostler/config.d/50-codedeploy.yaml")).unwrap();
     assert!(written.contains("enabled: true"), "{written}");
@@ -90,7 +90,7 @@ fn it_waits_for_nobodys_deployment_to_be_cut_and_then_does_it_without_a_gap() {
 #[test]
 fn an_agent_of_a_script_in_init_d_that_does_not_run_is_kept_from_the_next_boot() {
     let (host, _service) = served();
-    // Nothing is claimed of an agent that is not there.
+    // The output claims nothing about a missing agent.
     let said = migrate(&host, &["--apply"]).with_code(0).saying(&["no CodeDeploy agent is installed"]);
     assert!(!said.out.contains("stopped") && !said.out.contains("disabled"), "{said:?}");
     assert_eq!(systemctl_log(&host), "enable hostler.service\nrestart hostler.service\n");
@@ -156,7 +156,7 @@ fn a_host_whose_deployments_go_by_a_users_directory_deploys_as_before() {
     host.run(&["validate", path.to_str().unwrap()]).with_code(0);
     let without = written.replace("unsafe_paths: warn", "unsafe_paths: refuse");
     assert_ne!(without, written);
-    // Without the setting it is refused, and the old release stays.
+    // Without the setting the deployment is refused, and the old release stays.
     std::fs::write(&path, &without).unwrap();
     let bundle = Bundle::new(&host, "v2").app().write();
     let before = crate::support::host::tree(&host.at("srv"));
@@ -168,7 +168,7 @@ fn a_host_whose_deployments_go_by_a_users_directory_deploys_as_before() {
         assert!(report.status == "Failed" && said.contains("the way to /srv/app is not safe"), "{said}");
     }
     assert_eq!(crate::support::host::tree(&host.at("srv")), before);
-    // With it, it is deployed as before, and the place is known from then on.
+    // With the setting it is deployed as before, and the place is known from then on.
     std::fs::write(&path, &written).unwrap();
     {
         let _daemon = daemon(&host);

@@ -1,4 +1,4 @@
-//! In the CodeDeploy agent's place: deployments that a command service commands, over TLS, with its bucket.
+//! In the CodeDeploy agent's place: deployments of a command service, over TLS, with its bucket.
 
 mod beside;
 mod booted;
@@ -41,7 +41,7 @@ pub fn daemon(host: &Host) -> Running {
     host.start(&["run"])
 }
 
-/// Stops the daemon, which waits for its open poll, and lets that one come back.
+/// Stops the daemon, which waits for its open poll, and answers that poll.
 pub fn stop(host: &Host, service: &CommandService) {
     service.hold_polls(std::time::Duration::ZERO);
     host.ok(&["stop"]);
@@ -151,7 +151,7 @@ fn a_failed_script_is_reported_once_with_its_code_name_and_output() {
     let log = diagnostics["log"].as_str().unwrap();
     assert!(log.starts_with("LifecycleEvent - AfterInstall\nScript - hooks/AfterInstall-1.sh\n"), "{log}");
     assert!(log.contains("[stdout]going down\n") && log.contains("[stderr]why\n"), "{log}");
-    // The next deployment goes through, and the failure was said once.
+    // The next deployment succeeds, and the failure was logged once.
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-GOOD00002"), &IN_PLACE);
     assert_eq!(service.reports().iter().filter(|r| r.command.starts_with("d-FAIL00001/AfterInstall")).count(), 1);
     assert_eq!(version(&host), "v2\n");
@@ -163,12 +163,12 @@ fn the_old_instances_of_a_blue_green_deployment_only_leave_the_load_balancer() {
     let _daemon = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
     host.clear_hook_lines();
-    // No bundle: an old instance never gets it.
+    // No bundle: an old instance never gets one.
     let mut blue_green = specification("d-GREEN0002", "web", s3("not-there.tgz", "tgz"));
     blue_green["DeploymentType"] = "BLUE_GREEN".into();
     service.deploy_to_the_end(&blue_green, &["BeforeBlockTraffic", "AfterBlockTraffic"]);
     assert_eq!(host.hook_lines(), ["v1 BeforeBlockTraffic", "v1 AfterBlockTraffic"]);
-    // The service rolls it back: the traffic events are those of the revision that is here.
+    // The service rolls the deployment back: the traffic events are those of the revision on the host.
     host.clear_hook_lines();
     let mut rollback = specification("d-BACK00003", "web", s3("not-there.tgz", "tgz"));
     rollback["DeploymentType"] = "BLUE_GREEN".into();
@@ -199,7 +199,7 @@ fn nothing_is_waited_for_between_two_events() {
     let (host, service) = served();
     let path = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
     let text = std::fs::read_to_string(&path).unwrap();
-    // Whoever waited between two polls would not come to an end.
+    // An agent that waited between two polls would not finish.
     std::fs::write(&path, text.replace(":wait_between_runs: 1", ":wait_between_runs: 86400")).unwrap();
     let _daemon = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);

@@ -1,4 +1,4 @@
-//! How many revisions stay where the CodeDeploy agent, the daemon and codedeploy-local deploy to the same group.
+//! How many revisions are kept if the CodeDeploy agent, the daemon and codedeploy-local deploy to the same group.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use super::takeover::left_by_the_agent;
 use super::*;
 use crate::support::host::write;
 
-/// The deployments whose directories are there, by name.
+/// The deployments with a directory, by name.
 fn kept(host: &Host) -> Vec<String> {
     let entries = std::fs::read_dir(deployment_root(host, "0000-web")).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -36,7 +36,7 @@ fn the_agents_older_revisions_stay_as_its_own_would_and_never_one_more() {
     assert_eq!(kept(&host), ["d-FIRST0001", "d-OLDAGENT0", "d-OLDAGENT1"]);
     assert!(older.join("logs/scripts.log").is_file());
 
-    // While a deployment goes on there are not more either.
+    // During a deployment there are no more either.
     let seen = host.path("seen");
     let look = format!("ls {} > {}", deployment_root(&host, "0000-web").display(), seen.display());
     put(&service, "v2.tgz", &Bundle::new(&host, "v2").app().hook("BeforeInstall", &look).write());

@@ -71,8 +71,8 @@ fn a_commit_on_github_is_deployed_with_and_without_a_token_that_nobody_sees() {
     assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the token is in no file");
 }
 
-/// A specification as the service may write it: which token it holds where, what `Anonymous` says, and what GitHub is asked
-/// with; `None` where it is refused before GitHub is asked at all.
+/// A specification as the service may write it: the tokens in its two places, the value of `Anonymous`, and the token
+/// sent to GitHub; `None` if it is refused before any request to GitHub.
 type TokenRow = (Option<&'static str>, Option<&'static str>, Value, Option<&'static str>);
 
 #[test]
@@ -174,7 +174,7 @@ fn an_earlier_deployments_bundle_is_used_again() {
     let message = |deployment: &str| service.report_of(deployment, "DownloadBundle").diagnostics["message"].clone();
     assert_eq!(message("d-FIRST0001"), "Succeeded: ");
     assert_eq!(message("d-RESTART01"), "Succeeded: the bundle of d-FIRST0001 is used again");
-    // Of a deployment that is not here, or of itself, the bundle is downloaded.
+    // If the other deployment is not here, or is the deployment itself, the bundle is downloaded.
     for (version, deployment, other) in [
         ("v2", "d-SECOND002", "d-NEVERHERE"),
         ("v3", "d-ITSELF003", "d-ITSELF003"),
@@ -189,7 +189,7 @@ fn an_earlier_deployments_bundle_is_used_again() {
     assert_eq!(message("d-ITSELF003"), "Succeeded: ");
 }
 
-/// A deployment of mode RESTART of the CodeDeploy agent 2.1 is one like any other but for where its bundle comes from.
+/// A deployment of mode RESTART of the CodeDeploy agent 2.1 differs from others only in the source of its bundle.
 #[test]
 fn a_restart_runs_the_events_of_any_other_deployment() {
     let (host, service) = served();
@@ -205,12 +205,12 @@ fn a_restart_runs_the_events_of_any_other_deployment() {
     let report = service.report_of("d-RESTART01", "DownloadBundle");
     assert_eq!(report.diagnostics["message"], "Succeeded: the bundle of d-FIRST0001 is used again");
     running.says("the bundle of an earlier deployment is used again");
-    // Its bundle is its own: the first one may go, and the next one stops what it started.
+    // The bundle is its own: the first one may be deleted, and the next deployment stops the application.
     std::fs::remove_dir_all(deployment_root(&host, "0000-web/d-FIRST0001")).unwrap();
     host.clear_hook_lines();
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
-    // Where the configuration turns it off, it is downloaded, here in vain.
+    // If the configuration turns it off, the bundle is downloaded, which fails here.
     let agent = host.at("etc/codedeploy-agent/conf/codedeployagent.yml");
     let text = std::fs::read_to_string(&agent).unwrap_or_default();
     running.kill();
@@ -235,7 +235,7 @@ fn faults_of_events_that_nobody_calls_keep_no_deployment_from_working() {
     put(&service, "v1.tgz", &bundle);
     service.deploy_to_the_end(&specification("d-UNKNOWN03", "web", s3("v1.tgz", "tgz")), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
-    // Typos stay visible, also where a channel or a command deploys.
+    // Typos stay visible, also in deployments from a channel or by a command.
     let warnings = ["unknown-event", "script-absent", "wrong-type", "invalid-timeout", "leaves-bundle"]
         .map(|code| format!("warning[{code}]"));
     let warnings: Vec<&str> = warnings.iter().map(String::as_str).collect();
@@ -297,7 +297,7 @@ fn every_type_of_bundle_comes_from_the_service() {
     }
     let (host, service) = served();
     let _daemon = daemon(&host);
-    // How it is packed, and what the specification says that it is: the content decides.
+    // The packing, and the type in the specification: the content decides.
     let kinds: [(&str, &[&str], &str); 5] = [
         ("tar", &["tar", "-cf"], "tar"),
         ("tgz", &["tar", "-czf"], "tgz"),
@@ -336,7 +336,7 @@ fn as_many_revisions_stay_as_codedeployagent_yml_says() {
         service.deploy_to_the_end(&whole(&host, &service, &format!("v{number}"), &id), &IN_PLACE);
     }
     assert_eq!(kept(), ["d-KEPT00003", "d-KEPT00004"]);
-    // One that is on the host stays, however many fail after it.
+    // The revision on the host stays, however many fail after it.
     put(&service, "bad.tgz", &Bundle::new(&host, "bad").app().hook("BeforeInstall", "exit 1").write());
     for number in 5..=7 {
         let id = format!("d-KEPT{number:05}");

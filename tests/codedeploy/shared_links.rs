@@ -1,5 +1,5 @@
-//! Links below a destination in the CodeDeploy agent's place: those of hooks make way, an operator's are followed where
-//! the path rule allows.
+//! Links below a destination in the CodeDeploy agent's place: links made by hooks are replaced, an operator's are
+//! followed where the path rule allows it.
 
 use std::os::unix::fs::{lchown, symlink};
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::shared_storage::{assert_links_storage, assert_runs, link_by_hand, revision, shared};
 use crate::support::host::{root_or_skip, write};
 
-/// A revision with a directory where the operator's link is, and no hook that makes one.
+/// A revision with a directory at the operator's link, and no hook that makes one.
 fn with_storage(host: &Host, version: &str) -> Bundle {
     Bundle::new(host, version).app().content(&format!("app/storage/of-{version}"), version)
 }
@@ -94,12 +94,12 @@ fn a_link_that_another_user_could_turn_elsewhere_is_refused_by_download_bundle()
     assert_eq!(report.status, "Failed", "{said}");
     assert!(said.contains("user 33 owns") && said.contains("chown -h root"), "{said}");
     assert!(!shared(&host).join("of-v1").exists());
-    // What the hint says: the link becomes root's.
+    // The hint's remedy: the link becomes root's.
     lchown(&storage, Some(0), None).unwrap();
     let bundle = with_storage(&host, "v1").write();
     service.deploy_to_the_end(&in_bucket(&service, &bundle, "d-THIRD0003"), &IN_PLACE);
     assert!(shared(&host).join("of-v1").exists());
-    // Or BeforeInstall is said to put it right.
+    // Or the appspec says that BeforeInstall repairs it.
     lchown(&storage, Some(33), None).unwrap();
     let unlink = format!("rm -f {}", storage.display());
     let bundle = with_storage(&host, "v2")

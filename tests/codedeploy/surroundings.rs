@@ -1,4 +1,4 @@
-//! What hooks find in the CodeDeploy agent's place, and the agent itself.
+//! The surroundings of hooks in the CodeDeploy agent's place, and of the agent itself.
 
 use std::os::unix::process::CommandExt as _;
 
@@ -58,7 +58,7 @@ fn a_configuration_of_the_agent_that_is_wrong_is_named_with_its_line() {
     host.run(&["run"]).with_code(2).saying(&["codedeploy.onpremises.yml", "aws_access_key_id is missing"]);
 }
 
-/// A size that the kernel states of a process, in KiB.
+/// A size in the kernel's status of a process, in KiB.
 fn kib(process: &Running, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
@@ -71,7 +71,7 @@ fn a_bundle_is_never_held_in_memory() {
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-SMALL0001"), &["DownloadBundle", "Install"]);
     let before = kib(&running, "VmRSS:");
-    // It does not compress, so that what is held of it would show.
+    // It does not compress, so that memory held for it would show.
     let mut state = 1_u64;
     let mut noise = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -111,7 +111,7 @@ fn a_day_of_polling_leaves_no_descriptors_and_no_memory_behind() {
     polls(200);
     service.break_next("PollHostCommand", Fault::AnswerLost);
     let (memory, open) = (resident(), descriptors());
-    // A poll a minute, held back by the service, is 1,440 a day.
+    // A poll a minute, held open by the service, is 1,440 a day.
     polls(1_700);
     assert!(descriptors() <= open + 2, "{open} descriptors before and {} now", descriptors());
     assert!(resident() <= memory + 2_048, "{memory} KiB before and {} now", resident());

@@ -1,8 +1,8 @@
-//! After the CodeDeploy agent, on what it left, and before it again.
+//! After the CodeDeploy agent, with its files, and before it again.
 
 use super::*;
 
-/// What the CodeDeploy agent 1.8.1 leaves after a deployment of one file with a stop script.
+/// The files that the CodeDeploy agent 1.8.1 leaves after a deployment of one file with a stop script.
 pub fn left_by_the_agent(host: &Host) {
     let write = |path: PathBuf, text: String| {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -58,7 +58,7 @@ fn after_hostler_the_agent_finds_everything_and_hostler_finds_it_again() {
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
     stop(&host, &service);
     running.end().with_code(0);
-    // The CodeDeploy agent's next Install: what the cleanup file names goes, from its end.
+    // The CodeDeploy agent's next Install removes the entries of the cleanup file, from its end.
     let cleanup = deployment_root(&host, "deployment-instructions/0000-web-cleanup");
     for line in std::fs::read_to_string(&cleanup).unwrap().lines().rev() {
         let path = host.at(line.strip_prefix('/').unwrap());
@@ -69,7 +69,7 @@ fn after_hostler_the_agent_finds_everything_and_hostler_finds_it_again() {
     let last =
         std::fs::read_to_string(deployment_root(&host, "deployment-instructions/0000-web_last_successful_install"));
     assert!(Path::new(&last.unwrap()).join("deployment-archive/hooks/ApplicationStop-1.sh").is_file());
-    // It deploys its own, and hostler goes on after it.
+    // The CodeDeploy agent deploys, and hostler continues after it.
     left_by_the_agent(&host);
     host.clear_hook_lines();
     let _daemon = daemon(&host);

@@ -1,4 +1,4 @@
-//! What people and scripts look at on a host of the CodeDeploy agent: tracking files, its log, what it was told.
+//! The records that users and scripts read on a host of the CodeDeploy agent: tracking files, its log, its settings.
 
 use super::*;
 use crate::support::eventually;
@@ -40,7 +40,7 @@ fn a_tracking_file_is_there_while_a_command_is_carried_out_and_outlives_the_agen
     shows(&expected);
     let _second = daemon(&host);
     std::fs::write(gate, "").unwrap();
-    // The next start knows its own command again: it is not one that the CodeDeploy agent left unfinished.
+    // The next start recognises its own command: the CodeDeploy agent did not leave it unfinished.
     assert_eq!(service.report_of("d-TRACKED01", "BeforeInstall").status, "Succeeded");
     shows(&[]);
     assert_eq!(service.reports().len(), 2, "{:?}", service.reports());
@@ -81,7 +81,7 @@ fn scripts_without_runas_are_the_agents_users_and_never_roots() {
     }
     let (host, service) = served();
     add_to_agent_config(&host, ":user: nobody\n");
-    // The user looks into the bundle and writes beside it.
+    // The user reads the bundle and writes beside it.
     write(&host.hook_lines_file(), "");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     std::fs::set_permissions(host.hook_lines_file(), mode).unwrap();

@@ -1,4 +1,4 @@
-//! The corpus of appspec files (README.md beside this file), and the bundles that they were written for.
+//! The corpus of appspec files (README.md beside this file), and their bundles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,19 +16,19 @@ pub struct Case {
     expected: Value,
 }
 
-/// The directory of the corpus that is a part of the project.
+/// The directory of the project's own part of the corpus.
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus")
 }
 
-/// The cases that are a part of the project, but for those whose appspec the tests of core write.
+/// The project's own cases, without those whose appspec core's tests write.
 pub fn cases() -> Vec<Case> {
     let cases: Vec<_> = read_all(&corpus().join("cases")).into_iter().filter(Case::has_appspec).collect();
     assert!(cases.len() >= 60, "only {} cases", cases.len());
     cases
 }
 
-/// The cases outside the project, which `HOSTLER_CORPUS` names; none, and said once, where it names none.
+/// The cases outside the project, named by `HOSTLER_CORPUS`; without it none, which is printed once.
 pub fn outside() -> Vec<Case> {
     static SAID: Once = Once::new();
     let Some(directory) = std::env::var_os("HOSTLER_CORPUS") else {
@@ -62,7 +62,7 @@ impl Case {
         ["appspec.yml", "appspec.yaml"].iter().any(|name| self.directory.join(name).exists())
     }
 
-    /// A file of the case; the corpus's own where the case has no manifest, as all cases of the project.
+    /// A file of the case; the corpus's own if the case has no manifest, as in all cases of the project.
     fn list(&self, name: &str, shared: &str) -> String {
         let own = self.directory.join("manifest.tsv").exists();
         let path = if own { self.directory.join(name) } else { corpus().join(shared) };
@@ -74,7 +74,7 @@ impl Case {
         self.expected["accepted"] == true
     }
 
-    /// What CodeDeploy's agent cannot plan, though it accepts the appspec.
+    /// Whether CodeDeploy's agent accepts the appspec but cannot plan it.
     pub fn unplannable(&self) -> bool {
         self.directory.join("install-plan.json").exists() && !self.plan()["error"].is_null()
     }
@@ -126,7 +126,7 @@ impl Case {
         users
     }
 
-    /// Writes the bundle as its repository has it; each file holds its own path, and `script` where a hook is.
+    /// Writes the bundle as in its repository; each file holds its own path, and a hook's file holds `script`.
     pub fn write(&self, bundle: &Path, script: &str) {
         fs::create_dir(bundle).unwrap();
         let source = fs::read_to_string(self.directory.join("source.txt")).unwrap_or_default();
@@ -151,7 +151,7 @@ impl Case {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
         for name in ["appspec.yml", "appspec.yaml"] {
-            // One that stood beside the case's own, which had another name.
+            // An appspec that stood beside the case's own, which had another name.
             let _ = fs::remove_file(bundle.join(name));
         }
         for name in ["appspec.yml", "appspec.yaml", "appspec.json"] {
@@ -168,14 +168,15 @@ impl Case {
         scripts.filter_map(location).collect()
     }
 
-    /// What the appspec names and the repository lacks, as builds make it; written unless it is only `asked` for.
+    /// Writes the files that the appspec names and the repository lacks, as builds make them; with `asked`, only lists
+    /// them.
     pub fn complete(&self, bundle: &Path, script: &str, asked: bool) -> Vec<String> {
         let mut missing = Vec::new();
         let scripts = self.locations();
         let sources: Vec<&str> = self.files().filter_map(|file| file["source"].as_str()).collect();
         let directories: BTreeSet<String> = sources.iter().filter(|s| s.ends_with('/')).map(|s| plain(s)).collect();
         let sources = sources.iter().map(|source| plain(source));
-        // Scripts first: they may be in a source that is missing as a whole.
+        // Scripts first: they may be in a source that is missing completely.
         for path in scripts.iter().cloned().chain(sources).filter(|path| !path.is_empty()) {
             if fs::metadata(bundle.join(&path)).is_ok() || missing.contains(&path) {
                 continue;

@@ -1,4 +1,4 @@
-//! What is promised on full disks.
+//! The promises about full disks.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Dice, seen};
 use crate::support::host::{Bundle, Ended, HOSTLER, Host, Mount, hook_lines_of, root_or_skip, tree};
 
-/// Whether it ended well or said that there is no space, and where.
+/// Whether the command succeeded, or reported the full disk and its place.
 fn full_or_fine(ended: &Ended, places: &[&Path]) -> bool {
     match ended.code {
         Some(0) => true,
@@ -106,7 +106,7 @@ fn a_full_destination_fails_the_deployment_and_the_old_files_stay() {
     host.ok(&["history", "--verify"]);
 }
 
-/// The destination gets full while the files are put in place: what was known before was right.
+/// The destination fills up while the files are put in place: the earlier facts were right.
 #[test]
 fn a_destination_that_fills_up_before_install_is_noticed_and_undone() {
     if !root_or_skip("a small file system") {
@@ -134,7 +134,7 @@ fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
     host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);
     host.clear_hook_lines();
     let next = Bundle::new(&host, "v2").app().all_hooks().write();
-    // The second slot lies behind what this process may write.
+    // The second slot lies beyond this process's file size limit.
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$@\"", "sh", HOSTLER, "deploy"]).arg(&next);
     limited.args(["--application", "shop", "--group", "web", "--root"]).arg(host.root());
@@ -143,7 +143,7 @@ fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
     let ended = ended.saying(&["error: cannot write", ledger.to_str().unwrap(), "File too large"]);
     assert!(!ended.err.contains("panicked"), "{ended:?}");
     assert_eq!(host.hook_lines(), Vec::<String>::new());
-    // What was accepted goes on at the next start; what was not did not happen.
+    // An accepted deployment continues at the next start; a refused one did not happen.
     host.ok(&["run", "--once"]);
     host.deploy(&next, &[]).with_code(0);
     let expected = hook_lines_of(Some("v1"), "v2");
@@ -151,7 +151,7 @@ fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
     host.ok(&["history", "--verify"]);
 }
 
-/// One disk for everything, which fills up when the old application is stopped: what a rollback needs was set aside.
+/// One disk for everything, which fills up when the old application is stopped: the space for a rollback was reserved.
 #[test]
 fn on_a_full_disk_the_old_application_is_started_again() {
     if !root_or_skip("a small file system") {
@@ -173,7 +173,7 @@ fn on_a_full_disk_the_old_application_is_started_again() {
         let lines = host.hook_lines();
         assert_eq!(lines.last().unwrap(), "v1 AfterAllowTraffic", "{event}: {lines:?}");
         assert!(lines.contains(&"v1 ApplicationStart".to_owned()), "{event}: {lines:?}");
-        // What is used up cannot be set aside again, so nothing is stopped.
+        // The used reserve cannot be restored, so nothing is stopped.
         host.clear_hook_lines();
         let next = Bundle::new(&host, "v3").app().all_hooks().write();
         let ended = host.deploy(&next, &[]).with_code(1).saying(&["DownloadBundle failed"]);
@@ -185,7 +185,7 @@ fn on_a_full_disk_the_old_application_is_started_again() {
     }
 }
 
-/// A rollback that has no space, with the file that takes it.
+/// A rollback without space, and the file that takes the space.
 fn rollback_without_space(host: &Host) -> Option<(Mount, std::path::PathBuf)> {
     let disk = Mount::tmpfs(&host.at("srv"), 4 << 20)?;
     let old = Bundle::new(host, "v1").app().content("app/large", [7; 400_000]);

@@ -1,4 +1,4 @@
-//! What is promised when a deployment has more to say than the ledger holds.
+//! The promises about a deployment with more records than the ledger holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::support::host::{Bundle, Ended, Host, write};
 
 const FILES: usize = 2000;
 
-/// A bundle over a directory whose files are all there already, and none of them the group's.
+/// A bundle over a directory in which all of its files exist already, none of them the group's.
 fn conflicting(host: &Host, version: &str) -> Bundle {
     let mut bundle = Bundle::new(host, version).files("many", "/srv/many");
     for number in 0..FILES {
@@ -26,7 +26,7 @@ fn state_bytes(host: &Host) -> usize {
     ledger::peek(&host.state(), &Limits::default()).unwrap().unwrap().state.len()
 }
 
-/// One bounded failure, with everything in a file that it names.
+/// One bounded failure, with the full text in a file that it names.
 fn assert_bounded(host: &Host, failure: &Value) {
     let message = failure["message"].as_str().unwrap();
     assert!(message.len() < 4500, "{} bytes", message.len());
@@ -100,12 +100,12 @@ fn what_scripts_print_when_they_fail_does_not_add_up() {
         assert!(!failure(&host)["tail"].as_array().unwrap().is_empty());
         sizes.push(state_bytes(&host));
     }
-    // Each failure that is remembered costs less than what its script printed, which is kept of two.
+    // Each remembered failure costs less than its script's output, which is kept for two failures.
     assert!(sizes[5] - sizes[2] < 3 * (6 << 10), "{sizes:?}");
 }
 
-/// A ledger that an agent left which could not go on: full of what scripts printed, with a DownloadBundle in flight whose
-/// outcome did not fit.
+/// A ledger that an agent left because it could not continue: full of scripts' output, with a DownloadBundle in flight
+/// whose outcome did not fit.
 fn fill_ledger(host: &Host, bundle: &Path) {
     let mut ledger = Ledger::open(&host.state(), &Limits::default()).unwrap();
     let mut state: Value = serde_json::from_slice(&ledger.current().state).unwrap();
@@ -139,7 +139,7 @@ fn fill_ledger(host: &Host, bundle: &Path) {
     let mut bytes = serde_json::to_vec(&state).unwrap();
     let room = 1 << 20;
     assert!(bytes.len() > room - (150 << 10) && bytes.len() < room, "{} bytes", bytes.len());
-    // As full as it can be.
+    // As full as possible.
     let more = "y".repeat(room - bytes.len() - 1);
     let group = state["groups"].as_object_mut().unwrap().values_mut().next().unwrap();
     let message = &mut group["finished"][1]["failure"]["message"];
@@ -160,7 +160,7 @@ fn a_host_whose_ledger_was_filled_by_an_earlier_agent_goes_on() {
     let bundle: PathBuf = conflicting(&host, "many").write();
     fill_ledger(&host, &bundle);
     host.run(&["doctor", "--json"]).saying(&["\"ledger-room\",\"severity\":\"warning\""]);
-    // Another group deploys, and with that what was in flight comes to its end.
+    // Another group deploys, and with that the work in flight ends.
     let other = Bundle::new(&host, "other").content("x/y", "z").files("x", "/srv/other").write();
     let settled: Ended = host.deploy(&other, &["--group", "other", "--application", "shop"]);
     settled.with_code(0);

@@ -1,4 +1,4 @@
-//! What is promised at `kill -9`, on full disks and without permissions.
+//! The promises at `kill -9`, on full disks and without permissions.
 
 mod full_disk;
 mod full_ledger;
@@ -22,11 +22,11 @@ fn seen(host: &Host) -> Tree {
     tree(&host.at("srv"))
 }
 
-/// Numbers that look random and come again with the same seed.
+/// Numbers that look random and repeat with the same seed.
 struct Dice(u64);
 
 impl Dice {
-    /// The seed of the environment, or a new one, which is printed.
+    /// The seed from the environment, or a new one, which is printed.
     fn new() -> Self {
         let seed = std::env::var("HOSTLER_TEST_SEED").ok().and_then(|text| text.parse::<u64>().ok());
         let seed = seed.unwrap_or_else(|| std::process::id().into());
@@ -51,7 +51,7 @@ impl Dice {
     }
 }
 
-/// A revision with enough in it that fetching, unpacking and installing take their time, and with hooks at every event.
+/// A revision large enough that fetching, unpacking and installing take time, with hooks at every event.
 fn big_bundle(host: &Host, version: &str, dice: &mut Dice) -> Bundle {
     let mut bundle = Bundle::new(host, version).app();
     for number in 0..60 {
@@ -63,9 +63,9 @@ fn big_bundle(host: &Host, version: &str, dice: &mut Dice) -> Bundle {
     bundle
 }
 
-/// The revisions of the kill tests, as they are in the store, and what each leads to.
+/// The revisions of the kill tests in the store, and the result of each.
 struct Revisions {
-    /// Two that are good and one that fails when it is started.
+    /// Two good revisions, and one that fails at its start.
     names: [&'static str; 3],
     directories: Vec<PathBuf>,
     trees: Vec<Tree>,
@@ -88,7 +88,7 @@ impl Revisions {
             }
             directories.push(bundle.write());
         }
-        // What the files are like when nothing interrupts: another host with the same bundles.
+        // The files after an undisturbed deployment: another host with the same bundles.
         let trees = directories.iter().map(|directory| {
             let undisturbed = Host::new();
             undisturbed.deploy(directory, &[]);
@@ -115,7 +115,7 @@ impl Revisions {
     }
 }
 
-/// A host of the kill tests, with the revision that it runs.
+/// A host of the kill tests, with its current revision.
 struct Killed {
     host: Host,
     revisions: Revisions,
@@ -136,7 +136,7 @@ impl Killed {
         self.host.command(&["run", "--once", "--channel", store.to_str().unwrap()])
     }
 
-    /// Releases a revision; `attempt` runs the agent and says whether it came to its end, with the code then.
+    /// Releases a revision; `attempt` runs the agent and returns its end, unless it was killed.
     fn deploy(&mut self, new: usize, mut attempt: impl FnMut(&Self) -> Option<Ended>) {
         self.host.release(&self.revisions.directories[new], &[]);
         self.host.clear_hook_lines();
@@ -169,14 +169,14 @@ impl Killed {
         }
     }
 
-    /// What must be so at the end.
+    /// Checks the record at the end.
     fn check_the_record(&self) {
         self.host.ok(&["history", "--verify"]);
         let history = self.host.history();
         let count = |kind: &str| history.iter().filter(|record| record["kind"] == kind).count();
         assert_eq!((count("deployment_started"), count("deployment_finished")), (self.deployments, self.deployments));
         assert_eq!(count("recovered"), 0, "{history:#?}");
-        // Nothing half-made stays in the state directory either.
+        // No half-made files stay in the state directory either.
         for id in self.host.kept_deployments() {
             let directory = self.host.deployment(&id);
             let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -208,7 +208,7 @@ fn killed_at_any_time_the_agent_loses_nothing_and_repeats_nothing() {
         killed.deploy(order.next().unwrap(), |killed| {
             let mut running = killed.host.start_command(killed.once());
             let delay = Duration::from_micros(dice.below(u64::try_from(whole.as_micros()).unwrap()));
-            // Not a wait for anything: the moment of the kill is what is tried out.
+            // Not a wait for anything: the test varies the moment of the kill.
             std::thread::sleep(delay);
             match running.try_end() {
                 Some(_) => Some(running.end()),
@@ -223,7 +223,7 @@ fn killed_at_any_time_the_agent_loses_nothing_and_repeats_nothing() {
     killed.check_the_record();
 }
 
-/// Kills the command as it is about to make a system call for the so-and-so-many-th time: `None` when it was killed.
+/// Kills the command before its n-th system call of these kinds: `None` when it was killed.
 pub fn kill_before(command: &Command, strace: &[&str], calls: &str, number: u32) -> Option<Ended> {
     let mut traced = Command::new("strace");
     traced.args(["-qq", "-o", "/dev/null"]).args(strace).args(["-e", &format!("trace={calls}"), "-e"]);
@@ -234,7 +234,7 @@ pub fn kill_before(command: &Command, strace: &[&str], calls: &str, number: u32)
     ended.code.is_some().then_some(ended)
 }
 
-/// Whether there is strace, which kills at a chosen system call; says so where it is missing.
+/// Whether strace exists, which kills at a chosen system call; prints a reason if not.
 pub fn strace_or_skip() -> bool {
     let there = Command::new("strace").arg("-V").output().is_ok();
     if !there {
@@ -243,8 +243,8 @@ pub fn strace_or_skip() -> bool {
     there
 }
 
-/// The thread that owns the state syncs for each state that it persists and for the history. It is killed as it is
-/// about to do that for the first time, the second, and so on.
+/// The thread that owns the state syncs for each state that it persists and for the history. The test kills it before
+/// the first sync, before the second, and so on.
 #[test]
 fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
     if !strace_or_skip() {
@@ -254,7 +254,7 @@ fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
     killed.deploy(0, |killed| Some(Ended::of(killed.once())));
     for (first, revision) in (1..).zip([1, 2, 0, 2].into_iter().cycle()) {
         let before = killed.kills;
-        // Later syncs are met by the same deployment when it is taken up again.
+        // The same deployment reaches later syncs when it is resumed.
         let mut numbers = (first..).step_by(4);
         killed.deploy(revision, |killed| kill_before(&killed.once(), &[], "fsync,fdatasync", numbers.next().unwrap()));
         if killed.kills == before {
@@ -266,7 +266,7 @@ fn killed_before_every_sync_of_the_ledger_the_outcome_is_the_same() {
     killed.check_the_record();
 }
 
-/// In the middle of an Install, of taking it back, and of the Install of the rollback.
+/// Kills in the middle of an Install, of its undo, and of the rollback's Install.
 #[test]
 fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
     if !strace_or_skip() {
@@ -285,7 +285,7 @@ fn killed_between_the_renames_of_an_install_the_files_are_old_or_new() {
     killed.check_the_record();
 }
 
-/// The boot that follows finds the good revision whole, before anything starts, and the rollback goes on to its end.
+/// The next boot finds the good revision whole, before anything starts, and the rollback ends.
 #[test]
 fn killed_in_a_rollbacks_install_recovery_completes_it_before_the_application_starts() {
     if !strace_or_skip() {
@@ -321,6 +321,6 @@ fn killed_in_a_rollbacks_install_recovery_completes_it_before_the_application_st
         assert_eq!(host.hook_lines(), after);
         host.ok(&["history", "--verify"]);
     }
-    // strace counts for each thread, so that how many renames are met varies.
+    // strace counts per thread, so the number of matched renames varies.
     assert!(met > 0, "no kill in a rollback's Install");
 }

@@ -1,4 +1,4 @@
-//! Destinations on a file system of their own, which is not there or cannot be written when it should be.
+//! Destinations on a separate file system that is missing or not writable when it is needed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ impl Volume {
         bundle.files("app", "/srv/app").all_hooks().write()
     }
 
-    /// Which revisions' files are on the volume.
+    /// The revisions that have files on the volume.
     fn versions(&self) -> BTreeSet<String> {
         tree(&self.host.path("volume/app")).into_values().filter(|content| content.contains('v')).collect()
     }
@@ -66,7 +66,7 @@ impl Volume {
         let volume = Self::new()?;
         let (v1, v2) = (volume.bundle("v1"), volume.bundle("v2"));
         volume.host.deploy(&v1, &[]).with_code(0);
-        // The call by which a file takes the name of another, which is a later one of the two where there are both.
+        // The call that renames a file to another's name; the later of the two where both exist.
         let call = if cfg!(target_arch = "x86_64") { "renameat" } else { "renameat2" };
         for number in (1..200).step_by(3) {
             volume.host.clear_hook_lines();
@@ -85,7 +85,7 @@ impl Volume {
         panic!("it was never killed half way");
     }
 
-    /// The program as after a reboot.
+    /// Runs the program as after a reboot.
     fn in_the_next_boot(&self, arguments: &[&str]) -> Ended {
         let boot_id = self.host.path("boot-id");
         write(&boot_id, "11111111-2222-3333-4444-555555555555\n");
@@ -99,7 +99,7 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        // It is not mounted, in some tests.
+        // In some tests it is not mounted.
         let _ = Command::new("umount").arg("-l").arg(self.host.at("srv")).output();
     }
 }
@@ -154,7 +154,7 @@ fn an_install_that_fails_and_cannot_be_undone_is_not_followed_by_a_start_of_the_
     let host = &volume.host;
     host.deploy(&volume.bundle("v1"), &[]).with_code(0);
     let v2 = volume.bundle("v2");
-    // Where both ways use the same call, and where they do not.
+    // Cases in which both directions use the same call, and in which they do not.
     let stuck = [(6, 3), (8, 6), (200, 8), (200, 5)].into_iter().find(|(there, back)| {
         host.clear_hook_lines();
         let mut traced = Command::new("strace");

@@ -1,4 +1,4 @@
-//! What is promised to a user who is not root, and about what belongs to others.
+//! The promises to a user who is not root, and about other users' files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use super::Tree;
 use crate::support::host::{Bundle, HOSTLER, Host, root_or_skip, tree, write};
 use crate::support::skip;
 
-/// A host that is used by a user who is not root, or `None` with a printed reason.
+/// A host of a user who is not root, or `None` with a printed reason.
 fn plain_user() -> Option<Host> {
     let host = Host::new();
     if !nix::unistd::Uid::effective().is_root() {

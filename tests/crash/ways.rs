@@ -1,4 +1,4 @@
-//! A user who owns a directory above what is deployed does not lead the agent elsewhere.
+//! A user who owns a directory above a destination cannot lead the agent elsewhere.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -9,7 +9,7 @@ use crate::support::skip;
 
 const NOBODY: u32 = 65534;
 
-/// A host with a directory of nobody's, in which things are deployed to `app`.
+/// A host with a directory that the user `nobody` owns; deployments go to `app` in it.
 struct Site {
     host: Host,
 }
@@ -37,7 +37,7 @@ impl Site {
         fs::rename(self.at(from), self.at(to)).unwrap();
     }
 
-    /// A directory of root's with things that a deployment would replace, give away and remove.
+    /// A directory of root's with files that a deployment would replace, give away and remove.
     fn roots(&self, path: &Path) {
         for name in ["version", "only-v1", "lib/same", "theirs"] {
             write(&path.join(name), "root's");
@@ -59,7 +59,7 @@ impl Site {
         format!("{}{}", ended.out, ended.err)
     }
 
-    /// Deploys with a hook at every event, and is refused before any runs.
+    /// Deploys with a hook at every event; the deployment is refused before any hook runs.
     fn is_refused(&self, version: &str, saying: &[&str]) {
         self.host.clear_hook_lines();
         let bundle = self.bundle(version).all_hooks().write();
@@ -83,7 +83,7 @@ impl Site {
     }
 }
 
-/// Everything of a tree that somebody could have touched, a line each.
+/// The entries of a tree with everything that another user could change, a line each.
 fn untouched(top: &Path) -> Vec<String> {
     let mut all: Vec<_> = tree(top).into_iter().collect();
     all.push((PathBuf::new(), String::new()));
@@ -112,11 +112,11 @@ fn a_link_that_the_owner_of_the_parent_made_is_refused_before_anything_runs() {
     site.host.run(&["plan", site.bundle("v2").write().to_str().unwrap()]).with_code(1).saying(&["unsafe_path"]);
     assert_eq!(untouched(&canary), before);
 
-    // With the place as it was, it goes on.
+    // With the place as it was, the deployment continues.
     site.rename("app", "link");
     site.rename("app.mine", "app");
     assert!(!site.deploys("v2").contains("safe"));
-    // A removal is not led there either.
+    // A removal does not follow the link either.
     site.rename("app", "app.mine");
     site.rename("link", "app");
     site.host.run(&["remove"]).with_code(0);
@@ -134,10 +134,10 @@ fn what_the_last_install_made_in_a_users_directory_is_entered_again() {
         assert!(!said.contains("safe"), "{said}");
     }
     assert!(!site.at("app/only-v1").exists() && !site.at("app/only-v2").exists());
-    // A hook gives what is above to another user: what is below is known, too.
+    // A hook gives the parent to another user: the directory below is known, too.
     chown(site.at("app"), Some(33), None).unwrap();
     assert!(!site.deploys("v4").contains("safe"));
-    // Also once the deployment before was rolled back.
+    // Also after a rollback of the previous deployment.
     let bad = site.bundle("v5").hook("AfterInstall", "exit 1").write();
     site.host.deploy(&bad, &[]).with_code(1);
     assert_eq!(fs::read_to_string(site.at("app/version")).unwrap(), "v4\n");
@@ -165,7 +165,7 @@ fn nothing_is_the_groups_in_a_directory_that_took_the_destinations_place() {
     site.deploys("v1");
     site.give("app");
     site.deploys("v2");
-    // The user's own directory, with files that are named as the group's.
+    // The user's own directory, with files named as the group's.
     site.rename("app", "app.mine");
     for name in ["", "lib"] {
         fs::create_dir(site.at("app").join(name)).unwrap();
@@ -176,7 +176,7 @@ fn nothing_is_the_groups_in_a_directory_that_took_the_destinations_place() {
         site.give(name);
     }
     site.is_refused("v3", &["app/version is there already", "another directory than the one", "file_exists"]);
-    // Where nothing is in the way nothing is removed either.
+    // Without an obstacle, nothing is removed either.
     for name in ["app/version", "app/lib/same"] {
         fs::remove_file(site.at(name)).unwrap();
     }
@@ -206,7 +206,7 @@ fn an_unsafe_way_is_taken_with_a_warning_where_the_configuration_says_so() {
     site.host.configure("unsafe_paths: warn\n");
     let said = site.deploys("v1");
     assert!(said.contains("the way to /home/site/app is not safe, and is taken"), "{said}");
-    // The deployment noted the place.
+    // The deployment has noted the place.
     site.host.configure("unsafe_paths: refuse\n");
     assert!(!site.deploys("v2").contains("safe"));
     assert_eq!(fs::read_to_string(site.at("app/theirs")).unwrap(), "from before");
@@ -216,7 +216,7 @@ fn an_unsafe_way_is_taken_with_a_warning_where_the_configuration_says_so() {
 fn what_a_hook_makes_for_the_deployment_is_judged_by_what_is_in_it() {
     let Some(site) = Site::new() else { return };
     let app = site.at("app").display().to_string();
-    // Directories in it are nothing yet; and a hook may begin anew each time.
+    // Empty directories in it do not matter; and a hook may begin anew each time.
     for (version, makes) in
         [("v0", format!("mkdir -p {app}")), ("v1", format!("rm -rf {app}; mkdir -p {app}/logs/old"))]
     {
@@ -228,7 +228,7 @@ fn what_a_hook_makes_for_the_deployment_is_judged_by_what_is_in_it() {
     assert!(site.at("app/logs/old").exists() && !site.deploys("v2").contains("safe"));
     site.host.run(&["remove"]).with_code(0);
     fs::remove_dir_all(site.at("app")).unwrap();
-    // With something in it, it could be anything that the user keeps there.
+    // With a file in it, the directory may hold the user's own data.
     let full = format!("mv {app} {app}.was; mkdir -p {app}/lib; echo theirs > {app}/theirs; chmod 700 {app}");
     let bundle = site.bundle("v2").hook("BeforeInstall", &full).write();
     site.host.deploy(&bundle, &[]).with_code(1).saying(&["the way to /home/site/app is not safe"]);
@@ -249,7 +249,7 @@ fn what_another_group_made_in_a_users_directory_is_entered_too() {
         assert!(!ended.err.contains("safe"), "{}", ended.err);
         assert_eq!(fs::read_to_string(site.at("app/plugin/x")).unwrap(), version);
     }
-    // Under its own name only, and no other directory of root's under it.
+    // Only under its own name, and no other directory of root's under that name.
     site.rename("app", "app.mine");
     fs::create_dir(site.at("app")).unwrap();
     write(&site.at("app/theirs"), "root's");
@@ -335,7 +335,7 @@ fn a_directory_that_was_there_before_is_known_once_a_hook_has_given_away_what_is
         deploy(version, "", 0);
         assert_eq!(fs::read_to_string(host.at("srv/own/conf.d/deep/ours")).unwrap(), version);
     }
-    // An undo knows it, too.
+    // An undo knows the place, too.
     deploy("v3", "exit 1", 1);
     assert_eq!(fs::read_to_string(host.at("srv/own/conf.d/deep/ours")).unwrap(), "v2");
 }

@@ -1,5 +1,6 @@
-//! What is fuzzed: everything that reads bytes from elsewhere. Each function panics when a promise is broken. The fuzz
-//! targets call them with what the fuzzer makes up, and an ordinary test with damaged copies of our own examples.
+//! The functions under fuzzing: all code that reads bytes from elsewhere. Each function panics when a promise is
+//! broken. The fuzz targets call them with the fuzzer's data, and an ordinary test with damaged copies of our own
+//! examples.
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
 use std::fs;
@@ -54,11 +55,11 @@ pub fn appspec(data: &[u8]) {
 /// The public key of RFC 8032 §7.1, test 1.
 const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
-/// A release document is read, or refused; what is read is written and read again as the same.
+/// A release document is read or refused. After writing it, it reads as the same.
 pub fn release(data: &[u8]) {
     let limits = Limits::default();
     let agent = AgentVersion::current().expect("this agent has a version");
-    // With keys: a check that says yes to everything leads furthest.
+    // With keys: a check that accepts every signature runs the most code.
     let policy = SigningPolicy { version: 1, threshold: 1, keys: vec![KEY.parse().expect("a public key")] };
     for yes in [true, false] {
         let opened = Document::open(data, &limits, agent, Some(&policy), &|_, _, _| yes);
@@ -69,7 +70,7 @@ pub fn release(data: &[u8]) {
         }
     }
     if let Ok(text) = std::str::from_utf8(data) {
-        // A public key is read, or refused; what is read has one form.
+        // A public key is read or refused. Every key has one form.
         if let Ok(key) = text.parse::<release::PublicKey>() {
             assert_eq!(key.to_pem().parse(), Ok(key));
         }
@@ -84,12 +85,12 @@ pub fn release(data: &[u8]) {
     if let Ok(envelope) = release::Envelope::unsigned(PAYLOAD_TYPE, data.to_vec(), &limits)
         && let Ok(bytes) = envelope.to_bytes(&limits)
     {
-        // What it says does not matter: it must come to an end.
+        // Its result does not matter: it must end.
         let _ = Document::parse(&bytes, &limits, agent);
     }
 }
 
-/// Cryptography that says the same to everything: yes leads furthest.
+/// Cryptography that gives the same answer to everything; yes runs the most code.
 struct Says(bool);
 
 impl Checks for Says {
@@ -102,8 +103,8 @@ impl Checks for Says {
     }
 }
 
-/// An envelope of the CodeDeploy service is opened where every signature in it is good, and gives only what came in it.
-/// The data is what the service sends as Base64, which a fuzzer does not know.
+/// An envelope of the CodeDeploy service opens if every signature in it is good, and yields only its own content. The
+/// data stands for the service's Base64, which a fuzzer does not know.
 pub fn envelope(data: &[u8]) {
     let of = |payload: String| Envelope { format: "PKCS7/JSON".to_owned(), payload };
     let coded = of(BASE64.encode(data));
@@ -116,13 +117,13 @@ pub fn envelope(data: &[u8]) {
         specification(opened.content.as_bytes());
     }
     if let Ok(text) = std::str::from_utf8(data) {
-        // Few texts are Base64 of anything: it must come to an end.
+        // Few texts are valid Base64: it must end.
         let _ = envelope::open(&of(text.to_owned()), &Says(true));
     }
 }
 
-/// A deployment specification of the CodeDeploy service is read, or refused in words that act on no terminal. What is read
-/// leads to no other place than it says.
+/// A deployment specification of the CodeDeploy service is read, or refused in words without control characters. The
+/// result leads only to the place in the specification.
 pub fn specification(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let found = match Specification::parse(text) {
@@ -155,7 +156,7 @@ pub fn specification(data: &[u8]) {
     }
 }
 
-/// The CodeDeploy service's answers are read, or refused; what is read is written and read again as the same.
+/// The CodeDeploy service's answers are read or refused. After writing them, they read as the same.
 pub fn wire(data: &[u8]) {
     const OURS: &str = "arn:aws:ec2:eu-west-1:123456789012:instance/i-0123456789abcdef0";
     if let Ok(answer) = serde_json::from_slice::<PollHostCommandAnswer>(data) {
@@ -180,7 +181,7 @@ pub fn wire(data: &[u8]) {
     }
 }
 
-/// What the metadata service announces is read, or refused; what is kept of it is short and printable.
+/// The metadata service's notices are read or refused. The stored texts are short and printable.
 pub fn notices(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let one = [notices::interruption(text), notices::recommendation(text)];
@@ -199,7 +200,7 @@ pub fn notices(data: &[u8]) {
     }
 }
 
-/// What is written down is read again as the same.
+/// The written value reads as the same.
 fn stays<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
     let text = serde_json::to_vec(value).expect("what was read can be written");
     assert_eq!(&serde_json::from_slice::<T>(&text).expect("what was written can be read"), value);
@@ -219,7 +220,7 @@ pub fn zip(data: &[u8]) {
     unpack(data, BundleType::Zip);
 }
 
-/// The bundle appears as a whole and as the listing says, or not at all; nothing else is touched.
+/// The bundle appears as a whole and matches the listing, or not at all; nothing else changes.
 fn unpack(data: &[u8], kind: BundleType) {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let above = scratch.path();
@@ -253,7 +254,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Bounds that a fuzzer can reach in no time.
+/// Limits that a fuzzer reaches quickly.
 fn small() -> Limits {
     Limits {
         bundle_bytes: 4 << 20,

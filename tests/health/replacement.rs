@@ -56,7 +56,7 @@ impl Fleet {
         ));
     }
 
-    /// The daemon, once what was released is deployed and healthy.
+    /// The daemon, once the release is deployed and healthy.
     fn serves(&self, fellow: &Fellow, auto_scaling: &str) -> Running {
         self.configure(fellow, auto_scaling);
         let daemon = self.daemon(fellow);
@@ -78,7 +78,7 @@ impl Fleet {
         if instance == FIRST { &self.first } else { &self.second }
     }
 
-    /// Who was reported so far.
+    /// The instances reported so far.
     fn reported(&self) -> Vec<String> {
         assert_eq!(self.group.change(|group| group.wrong.clone()), Vec::<String>::new());
         self.group.change(|group| group.reported.clone())
@@ -88,7 +88,7 @@ impl Fleet {
         self.first.host.store().join("shop/web/unhealthy.json")
     }
 
-    /// Who holds the claim.
+    /// The holder of the claim.
     fn holder(&self) -> Option<String> {
         let claim: Value = serde_json::from_slice(&fs::read(self.claim_file()).ok()?).unwrap();
         Some(claim["instance"].as_str().unwrap().to_owned())
@@ -110,7 +110,7 @@ impl Fleet {
         });
     }
 
-    /// So many more questions about instances were asked: turns of all daemons have passed.
+    /// Waits until the daemons have asked about instances `more` times: turns of all daemons have passed.
     fn asked_on(&self, more: usize) {
         let asked = self.group.described();
         eventually("the group is asked on", PATIENCE, || {
@@ -131,12 +131,12 @@ fn of_two_unhealthy_hosts_one_is_replaced_and_then_the_other() {
         fleet.reported().pop().ok_or_else(|| format!("{}{}", first.said(), second.said()))
     });
     assert_eq!(fleet.holder().as_ref(), Some(&reported));
-    // The other one asks for the holder again and again, and does nothing while that one is a member.
+    // The other host asks for the holder again and again, and does nothing while the holder is a member.
     fleet.asked_on(6);
     assert_eq!((fleet.reported(), fleet.holder()), (vec![reported.clone()], Some(reported.clone())));
     let (daemon, other) = if reported == FIRST { (&first, SECOND) } else { (&second, FIRST) };
     daemon.says("was told that this host is unhealthy");
-    // Even healthy again it is on its way out: nobody takes its place before it is gone.
+    // Even when healthy again, the instance is leaving: no host takes its place before it is gone.
     fleet.fellow(&reported).application.answers(200);
     fleet.fellow(&reported).host.status_when("it is healthy again", |s| s["health"]["colour"] == "yellow");
     fleet.asked_on(6);
@@ -240,7 +240,7 @@ fn a_deployment_that_goes_on_is_waited_for() {
         fellow.application.answers(503);
     }
     fleet.reported_becomes(&[SECOND], &[&first, &second]);
-    // Nothing would hold the first one back but its deployment.
+    // Only its deployment holds the first host back.
     fleet.group.change(|group| group.fellows.clear());
     fleet.asked_on(4);
     assert_eq!((fleet.reported().len(), fleet.holder().as_deref()), (1, Some(SECOND)));
@@ -261,9 +261,9 @@ fn by_default_nobody_is_reported() {
         fellow.application.answers(503);
     }
     fleet.first.host.status_when("it is unhealthy", |s| s["health"]["colour"] == "red");
-    // The one that is turned on shows that there was time enough for both.
+    // The enabled host shows that there was time enough for both.
     fleet.reported_becomes(&[SECOND], &[]);
-    // Nobody holds it up any more, and the one that is off takes nothing over.
+    // Nothing holds it up any more, and the disabled host takes nothing over.
     fleet.group.change(|group| group.fellows.clear());
     fleet.asked_on(4);
     assert_eq!((fleet.reported(), fleet.holder()), (vec![SECOND.to_owned()], Some(SECOND.to_owned())));

@@ -1,4 +1,4 @@
-//! The deadline and the request to end: nothing gets away, nothing holds the agent.
+//! The deadline and the request to end: no process escapes, and nothing holds up the agent.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use hostler_core::hook::{HookOutcome, HookResult};
 
 use super::{Bench, await_end, eventually, is_root, lives, pid_in};
 
-/// Runs a script whose deadline is one second, and proves that it ended by then and its grace.
+/// Runs a script with a deadline of one second, and checks that it ended within the deadline and its grace.
 fn timed_out(bench: &mut Bench, grace: u64) -> (Vec<String>, HookResult) {
     bench.run.timeout_seconds = 1;
     bench.run.grace_seconds = grace;
@@ -16,7 +16,7 @@ fn timed_out(bench: &mut Bench, grace: u64) -> (Vec<String>, HookResult) {
     let result = bench.result();
     let took = before.elapsed();
     assert!(took >= Duration::from_millis(990), "{took:?}: {result:?}");
-    // Generous, because the machine may be busy; a deadline that is not enforced takes for ever.
+    // Generous, because the machine may be busy; without enforcement it would take forever.
     assert!(took < Duration::from_secs(1 + grace + 15), "{took:?}");
     let HookOutcome::TimedOut { killed } = &result.outcome else { panic!("{result:?}") };
     (killed.clone(), result)
@@ -52,7 +52,7 @@ fn a_supervisor_that_is_stopped_does_not_hold_the_agent_for_ever() {
     let mut bench = Bench::new("echo $$ > $(dirname $0)/pid; kill -STOP $PPID; sleep 1000");
     bench.run.overdue_seconds = 1;
     let (killed, result) = timed_out(&mut bench, 1);
-    // Stopped in the script's first moment, before it has written down whom it supervises, or later.
+    // Stopped in the script's first moment, before the supervisor has recorded its child, or later.
     let (script, supervisor) = (pid_in(&bench.run.archive.join("pid")), bench.supervisor());
     assert!(killed.contains(&format!("{supervisor} (its supervisor, which did not keep the deadline)")), "{killed:?}");
     assert!(killed.contains(&format!("{script} hook.sh")), "{killed:?}");
@@ -63,7 +63,7 @@ fn a_supervisor_that_is_stopped_does_not_hold_the_agent_for_ever() {
 
 #[test]
 fn daemons_that_the_script_made_do_not_get_away() {
-    // The inner shell forks twice, in a session of its own, ignores SIGTERM and closes its outputs.
+    // The inner shell forks twice, in its own session, ignores SIGTERM and closes its outputs.
     let mut bench = Bench::new(
         "dir=$(dirname $0)\n\
          setsid sh -c 'trap \"\" TERM; (sh -c \"echo \\$\\$ > '$dir'/pid; while :; do sleep 0.2; done\" &) &' \
@@ -100,7 +100,7 @@ fn a_script_that_floods_or_closes_its_outputs_is_ended() {
     }
 }
 
-/// Makes a file when it goes. The chains end when it is there, or when their directory is not.
+/// Makes a file when dropped. The chains end once the file exists, or their directory does not.
 struct End(PathBuf);
 
 impl Drop for End {
@@ -111,7 +111,7 @@ impl Drop for End {
 
 #[test]
 fn a_script_that_forks_without_end_is_ended() {
-    // Each generation makes a new session, ignores SIGTERM and starts the next before it ends; eight at a time.
+    // Each generation starts a new session, ignores SIGTERM and starts the next before it ends; eight at a time.
     let mut bench = Bench::new(
         "trap '' TERM\n\
          export dir=$(dirname $0)/pids; mkdir $dir\n\
@@ -119,13 +119,13 @@ fn a_script_that_forks_without_end_is_ended() {
          for n in 1 2 3 4 5 6 7 8; do setsid sh -c \"$next\" & done\n\
          sleep 1000",
     );
-    // Also if this test fails: a storm that nobody ends takes the machine.
+    // Also if this test fails: an endless storm of processes takes the machine.
     let _end = End(bench.run.archive.join("end"));
     timed_out(&mut bench, 0);
     let pids = bench.run.archive.join("pids");
     let seen = pids_in(&pids);
     assert!(seen.len() > 20, "it did not fork: {seen:?}");
-    // Numbers may be in use again by others; what must not happen is that new ones come.
+    // Other processes may reuse the numbers; but there must be no new ones.
     let before = pids_in(&pids).len();
     let living = || {
         fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -167,8 +167,8 @@ fn a_background_child_after_the_scripts_end_outlives_the_deadline() {
 
 #[test]
 fn a_request_ends_what_runs() {
-    // The child is asked only once it is a program of its own: a shell that has just forked may take the signal for the
-    // trap that it inherited, and lose it.
+    // The child gets the signal only once it runs its own program: a shell that has just forked may take the signal for
+    // the trap that it inherited, and lose it.
     let bench =
         Bench::new("trap 'echo asked; exit 9' TERM; sh -c 'echo $$ > '$(dirname $0)'/child; exec sleep 1000' & wait");
     bench.begin();

@@ -22,13 +22,13 @@ use crate::support::skip;
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler");
 
-/// As this host would have it: under systemd where that manages the host and this is root.
+/// As on this host: under systemd if it manages the host and this process is root.
 fn launcher() -> Launcher {
     static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
     *LAUNCHER.get_or_init(Launcher::detect)
 }
 
-/// A bundle with one script, a place for its run and its logs.
+/// A bundle with one script, and directories for its run and its logs.
 struct Bench {
     directory: tempfile::TempDir,
     run: HookRun,
@@ -114,7 +114,7 @@ impl Bench {
         hooks::run(&launcher(), &self.program, &self.run_directory(), &self.run).await
     }
 
-    /// Another process that runs the hook, as an agent that can be killed.
+    /// Another process that runs the hook, like an agent that can be killed.
     fn agent_process(&self) -> Command {
         fs::write(self.path("wanted.json"), serde_json::to_vec(&self.run).unwrap()).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -123,13 +123,13 @@ impl Bench {
         command
     }
 
-    /// Attaches in a thread of its own, as another agent would.
+    /// Attaches in a separate thread, as another agent would.
     fn in_background(&self) -> std::thread::JoinHandle<HookResult> {
         let (program, directory, run) = (self.program.clone(), self.run_directory(), self.run.clone());
         std::thread::spawn(move || block_on(hooks::run(&launcher(), &program, &directory, &run)))
     }
 
-    /// Begins the run and leaves it, as an agent that is stopped.
+    /// Begins the run and leaves it, like an agent that stops.
     fn begin(&self) {
         let started = self.run_directory().join("started");
         block_on(async {
@@ -151,12 +151,12 @@ impl Bench {
         self.scripts_log().lines().map(|line| line.get(20..).unwrap_or(line).to_owned()).collect()
     }
 
-    /// What the script wrote to standard output.
+    /// The script's standard output.
     fn stdout(&self) -> Vec<String> {
         self.entries().iter().filter_map(|entry| entry.strip_prefix("[stdout]")).map(str::to_owned).collect()
     }
 
-    /// The supervisor's process, once it wrote it down.
+    /// The supervisor's process, once it has recorded itself.
     fn supervisor(&self) -> i32 {
         self.process("supervisor")
     }
@@ -180,7 +180,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Looks until there is a value; the error says what was seen last.
+/// Looks until there is a value; the error has the last observation.
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -192,7 +192,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
-/// Whether a process lives (a zombie does not).
+/// Whether a process is alive (a zombie is not).
 fn lives(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']))
@@ -214,7 +214,7 @@ fn kill_hard(pid: i32) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
-/// Whether this is root; says so if not.
+/// Whether this process is root; prints a reason if not.
 fn is_root(test: &str) -> bool {
     let root = nix::unistd::Uid::effective().is_root();
     if !root {

@@ -1,4 +1,4 @@
-//! What is logged, and that logging holds nothing up.
+//! The logged output, and that logging delays nothing.
 
 use std::fs;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -107,7 +107,7 @@ fn a_log_that_hangs_does_not_hold_the_script() {
     let mut bench = Bench::new("seq 1 200000");
     bench.run.scripts_log = bench.path("fifo");
     bench.run.deployments_log = None;
-    // Nobody reads it: opening it hangs.
+    // The pipe has no reader: opening it hangs.
     nix::unistd::mkfifo(&bench.run.scripts_log, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let before = Instant::now();
     let result = bench.result();
@@ -138,15 +138,15 @@ fn a_full_disk_costs_lines_and_no_outcome() {
     let result = super::block_on(hostler_host::hooks::run(&super::launcher(), &bench.program, &run, &bench.run));
     let free = nix::sys::statvfs::statvfs(&small).unwrap().blocks_free();
     nix::mount::umount2(&small, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    // What was set aside for the result is given back.
+    // The room reserved for the result is given back.
     assert!(free <= 32, "the disk was not full: {free} blocks");
     assert_eq!(result.outcome, HookOutcome::Exited { code: 4 });
     assert!(result.dropped_lines > 100_000, "{result:?}");
     assert_eq!(result.tail.last().map(String::as_str), Some("[stdout]300000"));
 }
 
-/// The least time between the last word of a script, which is the time, and its result, of several runs: one of them
-/// found the machine free.
+/// The shortest time between a script's last output, which is a time stamp, and its result, over several runs: at least
+/// one of them found the machine free.
 fn least_wait_for_the_result(script: &str) -> Duration {
     let one = || {
         let bench = Bench::new(&format!("{script}\ndate +%s.%N"));
@@ -230,7 +230,7 @@ fn the_supervisor_is_small_and_syncs_twice() {
     bench.begin();
     let supervisor = bench.supervisor();
     let memory = fs::read_to_string(format!("/proc/{supervisor}/smaps_rollup")).unwrap();
-    // The others are pages of the program's file, which the running agent shares.
+    // The other pages are the program's file, which the running agent shares.
     let private: u64 = memory
         .lines()
         .find_map(|line| line.strip_prefix("Anonymous:"))
@@ -240,7 +240,7 @@ fn the_supervisor_is_small_and_syncs_twice() {
     fs::write(bench.run.archive.join("go"), "").unwrap();
     assert_eq!(bench.result().outcome, SUCCESS);
     println!("private memory of a supervisor: {private} KiB, threads: {threads}");
-    // A debug build has some 2 MiB of addresses to fill in at its start; the figure is the release build's (tests/bench).
+    // A debug build fills in about 2 MiB of addresses at its start; the figure is the release build's (tests/bench).
     assert!(private < 4096, "{memory}");
 
     if !crate::crash::strace_or_skip() {

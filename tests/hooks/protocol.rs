@@ -1,4 +1,4 @@
-//! The run directory: at most one execution, one outcome for all, whatever dies when.
+//! The run directory: at most one execution and one outcome, whatever process dies when.
 
 use std::fs;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn a_hook_begins_while_other_work_has_all_threads_that_may_block() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     let (release, held) = std::sync::mpsc::channel::<()>();
     let result = runtime.block_on(async {
-        // As the archives of other groups that are unpacked.
+        // Like other groups' archives that are being unpacked.
         let unpacking = tokio::task::spawn_blocking(move || held.recv());
         let result = tokio::time::timeout(Duration::from_secs(60), bench.attach()).await;
         drop(release);
@@ -64,7 +64,7 @@ fn a_hook_begins_while_other_work_has_all_threads_that_may_block() {
     assert_eq!(executions(&bench), 1);
 }
 
-/// Not a test of its own: the agent that the next test kills.
+/// Not a test by itself: the agent that the next test kills.
 #[test]
 fn agent_process() {
     let Ok(directory) = std::env::var("HOOKS_TEST_AGENT_DIRECTORY") else { return };
@@ -124,14 +124,14 @@ fn killed_at_any_moment_a_supervisor_never_lets_a_script_run_twice() {
     for round in 0..24u64 {
         let mut bench = Bench::new(&format!("{COUNT}; sleep 0.01"));
         bench.run.start_seconds = 1;
-        // The program writes down its number before it becomes the supervisor.
+        // The program records its pid before it becomes the supervisor.
         bench.program = bench.path("noted");
         let text =
             format!("#!/bin/sh\necho $$ > '{}'\nexec '{}' \"$@\"\n", bench.path("pid").display(), super::PROGRAM);
         write_script(&bench.program, &text);
         let waiting = bench.in_background();
         let supervisor = pid_in(&bench.path("pid"));
-        // A different moment in each round, from before the supervisor is itself until after the script's end.
+        // A different moment in each round, from before the supervisor starts until after the script's end.
         std::thread::park_timeout(Duration::from_micros(round * 1200));
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL);
         let outcome = waiting.join().unwrap().outcome;
@@ -273,7 +273,7 @@ fn where_there_is_no_room_for_a_result_the_run_fails_at_once_and_says_why() {
         let done = std::process::Command::new(arguments[0]).args(&arguments[1..]).arg(&run).status().unwrap();
         assert!(done.success(), "{arguments:?}");
     };
-    // Enough for the small files, not for what is set aside for the result.
+    // Enough for the small files, but not for the room reserved for the result.
     mount(&["mount", "-t", "tmpfs", "-o", "size=64k", "hostler-test"]);
     let before = std::time::Instant::now();
     let result = std::panic::catch_unwind(|| bench.result());

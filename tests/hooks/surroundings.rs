@@ -1,4 +1,4 @@
-//! What a script finds: its user, environment, directory, descriptors, signals.
+//! The surroundings of a script: its user, environment, directory, descriptors, signals.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -19,7 +19,7 @@ fn the_environment_is_what_the_run_says_and_nothing_else() {
     let mut bench = Bench::raw("#!/bin/cat /proc/self/environ\n");
     bench.run.environment = vec![("LIFECYCLE_EVENT".into(), "AfterInstall".into()), ("X".into(), "a b\"$c".into())];
     assert_eq!(bench.result().outcome, SUCCESS);
-    // Zero bytes between the variables are control characters and not logged; the rest is enough.
+    // The zero bytes between the variables are control characters and not logged; the rest is enough.
     let shown = bench.stdout().join("\n");
     let mut wanted = vec!["LIFECYCLE_EVENT=AfterInstall", "X=a b\"$c"];
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
@@ -212,7 +212,7 @@ fn an_unknown_user_is_named() {
 #[test]
 fn only_root_changes_the_user() {
     if nix::unistd::Uid::effective().is_root() {
-        // As root, the supervisor is launched as somebody else.
+        // As root, the supervisor starts as another user.
         let mut bench = Bench::new("id -un");
         let runs = bench.public("runs");
         bench.program = bench.path("as-daemon");
@@ -228,7 +228,7 @@ fn only_root_changes_the_user() {
         for (user, allowed) in [("root", false), ("daemon", true)] {
             bench.run.user = Some(user.into());
             let result = super::block_on(hostler_host::hooks::run(
-                // systemd would not launch for somebody else.
+                // systemd would not start it as another user.
                 &hostler_host::hooks::Launcher::Plain,
                 &bench.program,
                 &runs.join(user),

@@ -1,5 +1,5 @@
-//! A supervisor in a control group of its own, as systemd gives it one. There is no systemd here: the test makes the
-//! group that the unit would have.
+//! A supervisor in its own control group, as systemd gives it one. There is no systemd here: the test makes the unit's
+//! group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use hostler_core::hook::HookOutcome;
 use super::{Bench, eventually, is_root, kill_hard, lives, pid_in, write_script};
 use crate::support::skip;
 
-/// The unit's control group; gone with its value.
+/// The unit's control group, removed with this value.
 struct Unit(PathBuf);
 
 impl Drop for Unit {
@@ -24,7 +24,7 @@ impl Drop for Unit {
     }
 }
 
-/// Lets the bench's supervisor start in a unit's control group, where the kernel has such.
+/// Starts the bench's supervisor in a unit's control group, if the kernel has control groups.
 fn in_unit(bench: &mut Bench) -> Option<Unit> {
     if !is_root("making a control group") {
         return None;

@@ -1,4 +1,4 @@
-//! What EC2 announces by the metadata service: rebalance recommendations and scheduled events.
+//! EC2's announcements in the metadata service: rebalance recommendations and scheduled events.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_reboot_and_a_recommendation_are_shown_and_nothing_is_stopped() {
     daemon.says("EC2 announces system-reboot");
     assert_eq!(announced(&member), ["rebalance", "system-reboot"]);
     member.host.ok(&["status"]).saying(&["EC2 announces rebalance", "EC2 announces system-reboot at 20"]);
-    // Another boot, as far as a test has one: it is not told again, and nothing was stopped.
+    // Another boot, as far as a test can have one: the notice is not repeated, and nothing was stopped.
     daemon.kill();
     let again = member.daemon();
     member.release("v2");
@@ -87,7 +87,7 @@ fn a_recommendation_holds_new_deployments_where_that_is_wished() {
     member.imds.change(|instance| instance.rebalance = Some(RECOMMENDED.to_owned()));
     daemon.says("AtRisk");
     member.release("v2");
-    // Who is at the keyboard may, and no script of v2 has run before.
+    // An operator at the keyboard may deploy, and no script of v2 has run before.
     member.host.ok(&["deploy", member.bundle("v3").all_hooks().write().to_str().unwrap()]);
     assert_eq!((member.ran("v3 AfterAllowTraffic"), member.ran("v2 BeforeInstall")), (1, 0));
     assert_eq!(member.ran("v1 ApplicationStop"), 1, "by v3");
@@ -128,7 +128,7 @@ fn an_interruption_that_does_not_come_true_leaves_nothing_stopped() {
     let member = Member::new("");
     let daemon = member.serves();
     let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(700);
-    // Its time is long over: the daemon was away, and EC2 forgot the notice late.
+    // Its time is long over: the daemon was away, and EC2 removed the notice late.
     let notice = format!("{{\"action\": \"stop\", \"time\": \"{}\"}}", at.strftime("%Y-%m-%dT%H:%M:%SZ"));
     member.imds.change(|instance| instance.spot = Some(notice));
     member.hook_ran("v1 ApplicationStop");

@@ -1,4 +1,4 @@
-//! `hostler doctor` tries what the hooks need, and changes nothing by it.
+//! `hostler doctor` tries the calls that the hooks need, and changes nothing.
 
 use super::*;
 use crate::support::host::Ended;

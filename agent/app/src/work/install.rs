@@ -48,7 +48,7 @@ pub fn install(setup: &Setup, job: &Job) -> WorkResult {
     }
 }
 
-/// The old files are in place, unless the journal says otherwise: then they are put there before it has failed.
+/// The old files are in place, unless the journal says otherwise: then they are put back before the Install fails.
 fn failed(setup: &Setup, job: &Job, failure: WorkFailure, warnings: Vec<String>) -> WorkResult {
     let journal = setup.layout.deployment(&job.group.key, &job.deployment.id).journal();
     match install::state(&journal) {
