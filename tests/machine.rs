@@ -1,4 +1,4 @@
-//! The test hosts themselves: they boot, are apart from each other, and leave nothing behind.
+//! The test hosts themselves: they boot, are isolated from each other, and leave nothing behind.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn two_hosts_are_apart_and_a_power_cut_keeps_the_disk() {
     other.wait_until_running();
     assert_ne!(cut.sh("cat /etc/machine-id"), other.sh("cat /etc/machine-id"));
 
-    // The same unit on both: in one control group, stopping one would stop both.
+    // The same unit on both: in a shared control group, stopping one would stop both.
     for host in [&cut, &other] {
         host.sh("systemd-run --quiet --unit=sleeper sleep infinity");
     }

@@ -1,4 +1,4 @@
-//! Machine events: an operator's own scripts, when the machine comes, changes and goes.
+//! Machine events: an operator's own scripts, when the machine starts, changes and stops.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::host::{Bundle, Host, PATIENCE, Running, write};
 use crate::support::imds::Imds;
 
-/// A script of an event: it writes the event and its own name among the hooks' lines, and then does this.
+/// A script of an event: it writes the event and its own name among the hooks' lines, and then runs `body`.
 pub fn script(host: &Host, event: &str, name: &str, body: &str) -> PathBuf {
     let directory = host.at("etc/hostler/hooks.d").join(event);
     fs::create_dir_all(&directory).unwrap();
@@ -35,7 +35,7 @@ fn runs(host: &Host, line: &str, daemon: &Running) {
     });
 }
 
-/// Waits until the last run of an event is one that ended like this, and no run goes on.
+/// Waits until the last run of an event has ended as `wanted`, and no run is in progress.
 fn ended(host: &Host, event: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     eventually(&format!("{event} ends"), PATIENCE, || {
         let shown = host.run(&["status", "--json"]);
@@ -66,7 +66,7 @@ fn a_new_instance_is_set_up_once_before_its_first_deployment() {
     host.release(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]);
     let daemon = host.daemon(&["--instance-id", "i-1"]);
     runs(&host, "Setup 10-first", &daemon);
-    // The channel is followed and nothing is deployed yet.
+    // The channel is followed, but nothing is deployed yet.
     eventually("the channel is looked at", PATIENCE, || {
         let status = host.ok(&["status", "--json"]).json();
         let looks = status["daemon"]["channels"][0]["polls"].as_u64().unwrap_or(0);
@@ -88,7 +88,7 @@ fn a_new_instance_is_set_up_once_before_its_first_deployment() {
     again.says("hostler runs");
     assert_eq!((ran(&host, "Setup 10-first"), ran(&host, "v1 AfterInstall")), (1, 1));
     again.kill();
-    // The disk as an image: another instance is set up anew, and what the first one did is not taken for its own.
+    // The disk as an image: another instance runs Setup again, and the first one's runs do not count for it.
     let other = host.daemon(&["--instance-id", "i-2"]);
     eventually("the other instance is set up", PATIENCE, || {
         let runs = ran(&host, "Setup 20-second");
@@ -138,7 +138,7 @@ fn a_deployment_and_a_removal_are_told_and_a_failure_there_fails_nothing_else() 
     }
     daemon.says("the machine event Deploy failed: 10-fails: exit status 3; its output is in");
     host.ok(&["status"]).saying(&["machine event Deploy: FAILED: 10-fails: exit status 3"]);
-    // A deployment that fails is none that was made.
+    // A failed deployment runs no Deploy scripts.
     host.run(&["deploy", Bundle::new(&host, "v2").hook("BeforeInstall", "exit 1").write().to_str().unwrap()])
         .with_code(1);
     host.ok(&["remove"]);
@@ -210,7 +210,7 @@ fn with_nothing_to_run_nothing_is_noted() {
     assert_eq!((&events["entries"], &events["last"]), (&0.into(), &serde_json::json!({})), "{events}");
 }
 
-/// The members of the document that a script of Configure saw last.
+/// The members in the document that a script of Configure saw last.
 fn members(seen: &Path) -> Result<Vec<String>, String> {
     let document: Value =
         serde_json::from_slice(&fs::read(seen).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
@@ -236,12 +236,12 @@ fn hosts_of_one_store_are_configured_when_another_one_comes() {
     let _other = other.start(&["run", "--channel", store.to_str().unwrap(), "--poll", "1s", "--instance-id", "i-2"]);
     let document = store.join("shop/web/hosts/i-2.json");
     eventually("the other one is there", PATIENCE, || document.exists().then_some(()).ok_or("it is not".to_owned()));
-    // A reload looks at once.
+    // A reload checks at once.
     one.ok(&["reload"]);
     members_are(&seen, &["i-1", "i-2"], &daemon);
     ended(&one, "Configure", succeeded);
     let runs = ran(&one, "Configure 10-members");
-    // What root's scripts would put into their configuration is an address, or nothing.
+    // An address that root's scripts would put into their configuration is valid, or left out.
     let third = fs::read_to_string(&document).unwrap().replace("\"i-2\"", "\"i-3\"");
     let mut third: Value = serde_json::from_str(&third).unwrap();
     third["address"] = "10.0.0.3\nevil \u{1b}[2J".into();
@@ -322,7 +322,7 @@ fn shutdown_runs_after_the_applications_stopped_and_before_the_instance_goes() {
     let member = Member::new("");
     let (wait, gate) = gate(&member.host, "shutdown");
     script(&member.host, "Shutdown", "10-save", &wait);
-    // One that is in the way.
+    // A script that delays the end.
     script(&member.host, "Deploy", "10-hangs", "sleep 1000");
     member.host.release(&Bundle::new(&member.host, "v1").app().all_hooks().write(), &[]);
     let daemon = member.daemon();

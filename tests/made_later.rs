@@ -1,4 +1,4 @@
-//! Sources and scripts that BeforeInstall makes in the unpacked bundle, as decrypting secrets there does.
+//! Sources and scripts that BeforeInstall makes in the unpacked bundle, for example by decrypting secrets.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::support::host::{Bundle, Host};
 
 const RECHECK: &str = "  install: {recheck_after: BeforeInstall}\n";
 
-/// A bundle that installs a file, and runs a script, which it does not hold.
+/// A bundle that installs a file and runs a script, both missing in it.
 fn bundle(host: &Host, version: &str, before_install: &str, extension: &str) -> PathBuf {
     let bundle = Bundle::new(host, version).app().files("secrets.env", "/srv/app").extension(extension);
     let directory = bundle.hook("BeforeInstall", before_install).hook("AfterInstall", "").write();
@@ -50,7 +50,7 @@ fn without_the_appspecs_word_it_is_an_error_that_says_what_to_write() {
     host.run(&["validate", refused.to_str().unwrap()]).with_code(1).saying(&told);
     host.deploy(&refused, &[]).with_code(1).saying(&told);
     assert_eq!(host.hook_lines(), Vec::<String>::new());
-    // With no script before it, nothing could make it.
+    // Without an earlier script, nothing could make it.
     let nothing = Bundle::new(&host, "v2").app().files("secrets.env", "/srv/app").extension(RECHECK).write();
     host.run(&["validate", nothing.to_str().unwrap()]).with_code(1).saying(&["source-absent"]);
 }

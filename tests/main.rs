@@ -1,5 +1,5 @@
 //! Black-box tests: the built program against real parts.
-// A test says what is wrong by panicking, and why it was skipped by printing; doubles of services read the clock.
+// A test reports a failure by panicking, and prints why it was skipped; doubles of services read the clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod access;

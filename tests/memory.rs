@@ -1,4 +1,4 @@
-//! What a deployment takes of memory does not follow the size of its bundle, and is given back.
+//! The memory of a deployment does not grow with the size of its bundle, and is released.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,12 +11,12 @@ use crate::support::eventually;
 use crate::support::host::{Bundle, Host, PATIENCE, Running};
 
 const FILES: usize = 10_000;
-/// A hundred thousand files stay within the agent's promise by it. The listing, what is wanted, what is on the host, the
-/// plan and what is installed must share their paths to keep to it.
+/// A hundred thousand files stay within the agent's promise with this bound. The listing, the wanted files, the host's
+/// files, the plan and the installed entries must share their paths for that.
 const MOST_KIB: u64 = 14 << 10;
 const AT_REST_KIB: u64 = 8 << 10;
 
-/// A size that the kernel states of a process, in KiB.
+/// A size in the kernel's status of a process, in KiB.
 fn kib(process: &Running, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
@@ -33,7 +33,7 @@ fn fill(bundle: &Path, version: &str) {
     }
 }
 
-/// What `work` returns, and the most anonymous memory that the process was seen with meanwhile, in KiB.
+/// Returns the result of `work`, and the highest anonymous memory of the process meanwhile, in KiB.
 fn watched<T>(process: &Running, work: impl FnOnce() -> T) -> (T, u64) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -45,7 +45,7 @@ fn watched<T>(process: &Running, work: impl FnOnce() -> T) -> (T, u64) {
             }
             most
         });
-        // Also where it fails, or the watcher would be waited for.
+        // Also on failure; otherwise the watcher would never end.
         let result = catch_unwind(AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
         let most = watcher.join().unwrap();
@@ -57,7 +57,7 @@ fn watched<T>(process: &Running, work: impl FnOnce() -> T) -> (T, u64) {
 fn many_files_take_little_memory_and_give_it_back() {
     let host = Host::in_memory();
     let daemon = host.daemon(&[]);
-    // First all are new, then all are replaced.
+    // First all files are new, then all are replaced.
     for version in ["v1", "v2"] {
         let bundle = Bundle::new(&host, version).app().files("many", "/srv/many").write();
         fill(&bundle, version);

@@ -1,4 +1,4 @@
-//! Groups of one host whose files overlap, and what of an old revision cannot be looked at.
+//! Groups of one host with overlapping files, and parts of an old revision that cannot be examined.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn a_clean_up_leaves_what_another_group_installed_too() {
     assert_eq!(read(&host, "common").as_deref(), Some("b 1"));
     deploy(&host, "a", "2", &["a"], &[]).with_code(0).saying(&["/srv/x/common", "stay", "shop/b installed them too"]);
     assert_eq!(read(&host, "common").as_deref(), Some("b 1"), "it is b's");
-    // Now it is b's alone, which cleans it up.
+    // Now the file is b's alone, which cleans it up.
     deploy(&host, "b", "2", &["b"], &[]).with_code(0);
     assert_eq!((read(&host, "common"), read(&host, "a")), (None, Some("a 2".to_owned())));
 
@@ -60,7 +60,7 @@ fn what_a_groups_own_hook_has_changed_is_still_cleaned_up() {
     assert!(!file.exists() && host.at("srv/x/other").exists());
 }
 
-/// Runs the program with system calls on a path failing.
+/// Runs the program with failing system calls on a path.
 fn failing(host: &Host, arguments: &[&str], path: &Path, calls: &str, error: &str) -> Ended {
     let command = host.command(arguments);
     let mut traced = Command::new("strace");
@@ -76,7 +76,7 @@ fn a_leftover_that_cannot_be_looked_at_stays_the_groups() {
         return;
     }
     let host = Host::new();
-    // The bundle itself is looked at too, by the same names: there the file is gone.
+    // The bundle itself is read too, with the same names: there the file is gone.
     let bundle_of = |version: &str| {
         let forget = format!("rm \"$(dirname \"$0\")/../app/only-{version}\"");
         Bundle::new(&host, version).app().hook("ValidateService", &forget).write()
@@ -84,7 +84,7 @@ fn a_leftover_that_cannot_be_looked_at_stays_the_groups() {
     host.deploy(&bundle_of("v1"), &[]).with_code(0);
     let bundle = bundle_of("v2");
     let deploy = ["deploy", bundle.to_str().unwrap()];
-    // Names are looked at below open directories, so this is the path that the system call has.
+    // Names are looked up relative to open directories, so this is the path in the system call.
     let ended = failing(&host, &deploy, Path::new("only-v1"), "newfstatat", "ESTALE").with_code(0);
     ended.saying(&["/srv/app/only-v1", "could not be looked at", "cannot_look"]);
     assert!(host.at("srv/app/only-v1").exists() && host.at("srv/app/only-v2").exists());
@@ -118,11 +118,11 @@ fn an_old_appspec_that_cannot_be_read_now_stops_the_deployment_before_anything_i
         assert_eq!(host.hook_lines(), [""; 0]);
         assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
     }
-    // The way out that is named works: without its bundle the old revision's scripts are left out.
+    // The remedy in the message works: without its bundle the old revision's scripts are left out.
     fs::rename(&archive, host.path("gone")).unwrap();
     host.deploy(&bundle, &[]).with_code(0).saying(&["ApplicationStop is left out"]);
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v2\n");
-    // An appspec that is wrong for good leaves them out too.
+    // A permanently invalid appspec leaves them out too.
     let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
     write(&host.deployment(&id).join("deployment-archive/appspec.yml"), "no appspec");
     host.deploy(&bundle, &[]).with_code(0).saying(&["ApplicationStop is left out"]);

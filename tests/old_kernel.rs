@@ -1,4 +1,4 @@
-//! Kernels and sandboxes without the newer system calls: a filter answers them as those do, and deployments go on.
+//! Kernels and sandboxes without the newer system calls: a filter answers as they do, and deployments succeed.
 
 use std::fs;
 use std::io;
@@ -8,14 +8,14 @@ use std::process::Command;
 
 use crate::support::host::{Bundle, Ended, Host, hook_lines_of};
 
-/// Newer than the oldest kernel that hostler is for, or unknown to system call filters that are in use.
+/// Newer than the oldest supported kernel, or unknown to system call filters in use.
 const NEWER: [i64; 3] = [libc::SYS_openat2, libc::SYS_close_range, libc::SYS_copy_file_range];
 
 fn instruction(code: u32, value: u32, skip_if_not: u8) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: skip_if_not, k: value }
 }
 
-/// Each of these calls is answered with this error, in the command and whatever it starts.
+/// Answers each of these calls with this error, in the command and all of its children.
 #[allow(unsafe_code)]
 fn without(command: &mut Command, calls: &[i64], errno: i32) {
     let mut program = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
@@ -61,7 +61,7 @@ fn deploys_and_updates(calls: &[i64], errno: i32) {
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v2\n");
     assert!(!host.at("srv/app/only-v1").exists());
-    // A failure is taken back as elsewhere.
+    // A failure is rolled back as elsewhere.
     let bad = Bundle::new(&host, "v3").app().hook("AfterInstall", "exit 1").write();
     deploy(&bad).with_code(1);
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v2\n");
@@ -71,7 +71,7 @@ fn deploys_and_updates(calls: &[i64], errno: i32) {
 #[test]
 fn a_kernel_without_the_newer_calls_is_enough() {
     let mut calls = NEWER.to_vec();
-    // As file systems answer it that cannot rename without replacing.
+    // The answer of file systems that cannot rename without replacing.
     calls.push(libc::SYS_renameat2);
     deploys_and_updates(&calls, libc::ENOSYS);
 }

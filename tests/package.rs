@@ -1,5 +1,5 @@
-//! The packages on a booted host: what they put where, and what installing, upgrading, removing and purging
-//! do to the daemon, to hooks in progress and to state.
+//! The packages on a booted host: the places of their files, and the effect of installing, upgrading, removing and
+//! purging on the daemon, on hooks in progress and on state.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn the_deb_installs_upgrades_and_removes() {
 
     host.sh("systemctl start hostler");
     let first = main_pid(&host);
-    // What a hook looks like to systemd.
+    // A hook, as systemd sees it.
     host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
     host.sh(
         "echo '# by hand' >> /etc/hostler/config.yaml; echo x > /var/lib/hostler/kept; echo x > /var/log/hostler/log",
@@ -60,7 +60,7 @@ fn the_rpm_installs_upgrades_and_removes() {
     let Some(packages) = Packages::build(Kind::Rpm, &["old", "new"]) else { return };
     let Some(host) = packages.host("rpm", Layout::Unified) else { return };
 
-    // Debian's rpm knows none of the packages that are there.
+    // Debian's rpm does not know the installed packages.
     host.sh("rpm --install --nodeps /root/old.rpm");
     check_layout(&host);
     let configuration = "/etc/hostler/config.yaml\n/etc/needrestart/conf.d/hostler.conf";
@@ -119,7 +119,7 @@ fn an_interrupted_install_is_settled_at_boot_before_applications_start() {
     assert!(0 < settled && settled <= started, "settled at {settled}, the application started at {started} (µs)");
 }
 
-/// The configuration as packages had it before it was closed to other users.
+/// The mode of the configuration in packages from before it was closed to other users.
 const AS_AN_OLDER_PACKAGE: &str = "chown root:root /etc/hostler/config.yaml; chmod 644 /etc/hostler/config.yaml";
 const ACCESS: &str = "stat -c '%a %U:%G' /etc/hostler/config.yaml";
 
@@ -142,7 +142,7 @@ fn check_layout(host: &Machine) {
     }
 }
 
-/// What an install does to a host, and how the daemon starts and ends hooks. Printed: the step that failed.
+/// The effects of an install on a host, and how the daemon starts and ends hooks. Prints the step that failed.
 const AS_THE_DAEMON: &str = r#"#!/bin/sh
 set -ex
 mkdir -p /usr/local/app /lib/modules/app

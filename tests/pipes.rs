@@ -1,4 +1,4 @@
-//! Where a file is expected, opening what else stands there never waits, and the error names the place and what it is.
+//! Where a file is expected, opening anything else never blocks, and the error names the path and its kind.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use crate::support::eventually;
 use crate::support::host::{Ended, Host, PATIENCE};
 
-/// What the program says, within its time.
+/// The program's output, within its time.
 fn said(host: &Host, arguments: &[&str]) -> String {
     let mut command = host.command(arguments);
     command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
@@ -95,7 +95,7 @@ fn pipes_that_the_configuration_leads_to_are_refused_by_name() {
         let host = Host::new();
         let path = host.path("pipe");
         pipe(&path);
-        // What is below the root prefix is named without it.
+        // Paths below the root prefix are shown without it.
         pipe(&host.at(path.strip_prefix("/").unwrap().to_str().unwrap()));
         fs::create_dir(host.path("bundle")).unwrap();
         fs::write(host.path("bundle/appspec.yml"), "version: 0.0\nos: linux\n").unwrap();
@@ -119,14 +119,14 @@ fn pipes_that_the_configuration_leads_to_are_refused_by_name() {
 fn a_configuration_that_is_too_long_is_refused_before_it_is_read_whole() {
     let host = Host::new();
     host.configure("");
-    // A hole takes no space, and would take all memory.
+    // A hole takes no disk space, and would take all memory.
     fs::File::options().write(true).open(host.at("etc/hostler/config.yaml")).unwrap().set_len(1 << 40).unwrap();
     let text = said(&host, &["run"]);
     assert!(text.contains("config.yaml") && text.contains("it has more than 1048576 bytes"), "{text}");
 }
 
-/// The null device is an empty file: a link to it masks a drop-in, and named it is no configuration at all. And what a shell
-/// makes of `<(...)` is read.
+/// The null device is an empty file: a link to it masks a drop-in, and as the named file it is an empty configuration.
+/// A pipe that a shell makes of `<(...)` is read.
 #[test]
 fn what_is_masked_is_empty_and_the_pipe_of_a_shell_is_a_configuration() {
     let host = Host::new();

@@ -9,7 +9,7 @@ use crate::support::skip;
 
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Runs the quickstart with the built program; `who` is what the command line begins with.
+/// Runs the quickstart with the built program; `who` is the beginning of the command line.
 fn run(who: &[&str], program: &Path, top: &Path, scratch: &Path) -> String {
     let mut command = Command::new("env");
     command.args(["-i", "PATH=/usr/local/bin:/usr/bin:/bin"]);
@@ -45,7 +45,7 @@ fn the_quickstart_needs_no_root() {
         skip("only root can become another user; the other test runs it without root already");
         return;
     }
-    // Where the checkout and the program lie, another user may have no access.
+    // Another user may have no access to the directories of the checkout and the program.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.path().join("hostler");

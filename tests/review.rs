@@ -1,4 +1,4 @@
-//! The page of the review: every finding is kept by tests that exist, or answered.
+//! The page of the review: every finding is covered by existing tests, or answered.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn every_finding_is_kept_by_a_test_or_answered() {
     }
 }
 
-/// Whether the cell of a finding names this one, alone or beside others.
+/// Whether the cell names this finding, alone or among others.
 fn names(finding: &str, name: &str) -> bool {
     let mut found = finding.match_indices(name);
     found.any(|(at, _)| !finding[at + name.len()..].starts_with(|next: char| next.is_ascii_digit()))

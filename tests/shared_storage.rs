@@ -1,5 +1,5 @@
-//! Shared storage: a hook makes a link of a directory that the bundle brings, as Laravel, Rails and WordPress are
-//! deployed; and links that an operator made before the first deployment.
+//! Shared storage: a hook turns a directory of the bundle into a link, as in deployments of Laravel, Rails and
+//! WordPress; and links that an operator made before the first deployment.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::host::{Bundle, Host, hook_lines_of, tree, write};
 
-/// Where the uploads are, which must survive everything.
+/// The directory of the uploads, which must survive everything.
 pub fn shared(host: &Host) -> PathBuf {
     let shared = host.at("mnt/efs/storage");
     if !shared.exists() {
@@ -22,7 +22,7 @@ pub fn link_storage(host: &Host) -> String {
     format!("rm -rf {storage}; ln -s {} {storage}", shared(host).display())
 }
 
-/// A revision with `storage/.gitkeep` and `storage/cache/`, of which a hook makes a link.
+/// A revision with `storage/.gitkeep` and `storage/cache/`, which a hook turns into a link.
 pub fn revision(host: &Host, version: &str) -> Bundle {
     Bundle::new(host, version)
         .app()
@@ -31,7 +31,7 @@ pub fn revision(host: &Host, version: &str) -> Bundle {
         .hook("AfterInstall", &link_storage(host))
 }
 
-/// The application of this version runs on its shared storage, in which nothing has changed.
+/// The application of this version runs on its shared storage, which is unchanged.
 #[track_caller]
 pub fn assert_runs(host: &Host, version: &str) {
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), format!("{version}\n"));
@@ -48,7 +48,7 @@ pub fn assert_links_storage(host: &Host, version: &str) {
     assert_eq!(fs::canonicalize(&link).unwrap(), fs::canonicalize(shared(host)).unwrap(), "{version}");
 }
 
-/// The link of an operator. Below a root prefix only a relative one leads to where it would without one.
+/// The operator's link. Below a root prefix, only a relative link leads to the same place as without one.
 pub fn link_by_hand(host: &Host) {
     shared(host);
     fs::create_dir_all(host.at("srv/app")).unwrap();
@@ -68,7 +68,7 @@ fn what_a_hook_links_makes_way_for_updates_rollbacks_and_removals() {
         host.deploy(&revision(&host, version).all_hooks().write(), &[]).with_code(0);
         assert_runs(&host, version);
     }
-    // A failure before and after the hook that links, and in it; each is rolled back, and the next one is not refused.
+    // A failure before, in and after the hook that links; each is rolled back, and the next deployment is not refused.
     let bodies = [("BeforeInstall", "exit 1"), ("ValidateService", "exit 1")];
     for (event, body) in bodies {
         let bad = revision(&host, "bad").hook(event, body).write();
@@ -83,7 +83,7 @@ fn what_a_hook_links_makes_way_for_updates_rollbacks_and_removals() {
     assert_runs(&host, "v4");
     host.ok(&["rollback"]);
     assert_runs(&host, "v3");
-    // A revision that has no such directory leaves the link; a rollback to one that has it is not refused.
+    // A revision without the directory leaves the link; a rollback to a revision with it is not refused.
     host.deploy(&Bundle::new(&host, "v5").app().write(), &[]).with_code(0);
     assert_runs(&host, "v5");
     host.ok(&["rollback"]);
@@ -99,7 +99,7 @@ fn what_a_hook_links_makes_way_for_updates_rollbacks_and_removals() {
 fn a_failed_first_revision_with_the_directory_leaves_no_link_in_its_way() {
     let host = Host::new();
     host.deploy(&Bundle::new(&host, "v1").app().write(), &[]).with_code(0);
-    // The rollback takes the hook's link back with the directory whose place it took.
+    // The rollback removes the hook's link together with the directory that it replaced.
     host.deploy(&revision(&host, "bad").hook("ValidateService", "exit 1").write(), &[]).with_code(1);
     assert!(fs::symlink_metadata(host.at("srv/app/storage")).is_err(), "{:?}", tree(&host.at("srv")));
     host.deploy(&revision(&host, "v2").write(), &[]).with_code(0);
@@ -134,7 +134,7 @@ fn a_link_to_nothing_and_one_to_a_file_make_way_too() {
     }
 }
 
-/// A host with a running application whose operator then linked shared storage to where the next bundle has a directory.
+/// A host with a running application; its operator then linked shared storage to where the next bundle has a directory.
 fn linked_by_an_operator() -> Host {
     let host = Host::new();
     host.deploy(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]).with_code(0);
@@ -143,7 +143,7 @@ fn linked_by_an_operator() -> Host {
     host
 }
 
-/// A revision with a directory where the link is.
+/// A revision with a directory at the link.
 fn with_storage(host: &Host) -> Bundle {
     Bundle::new(host, "v2").app().content("app/storage/.gitkeep", "").all_hooks()
 }
@@ -164,19 +164,19 @@ fn a_link_that_was_there_before_is_refused_before_anything_stops() {
 
 #[test]
 fn every_way_out_of_the_refusal_works() {
-    // To keep the link: the directory is not in the bundle.
+    // To keep the link: remove the directory from the bundle.
     let host = linked_by_an_operator();
     host.deploy(&Bundle::new(&host, "v2").app().all_hooks().write(), &[]).with_code(0);
     assert_runs(&host, "v2");
 
-    // To write through it: an entry of its own, with the link as destination.
+    // To write through it: use a separate entry, with the link as destination.
     let host = linked_by_an_operator();
     let bundle = Bundle::new(&host, "v2").app().content("storage/.gitkeep", "").files("storage", "/srv/app/storage");
     host.deploy(&bundle.all_hooks().write(), &[]).with_code(0);
     assert!(shared(&host).join(".gitkeep").exists() && shared(&host).join("upload").exists());
     assert_links_storage(&host, "v2");
 
-    // To have the bundle's directory: the link is removed by hand, and a hook makes it again.
+    // To install the bundle's directory: remove the link by hand, and let a hook make it again.
     let host = linked_by_an_operator();
     fs::remove_file(host.at("srv/app/storage")).unwrap();
     for version in ["v2", "v3"] {
@@ -198,7 +198,7 @@ fn every_way_out_of_the_refusal_works() {
     assert_eq!(host.hook_lines()[..9], hook_lines_of(Some("v1"), "v2"));
 }
 
-/// With a root prefix, a link that holds the prefix means what it means without one.
+/// With a root prefix, a link that contains the prefix means the same as without one.
 #[test]
 fn an_absolute_link_at_the_destination_that_holds_the_root_prefix_is_followed() {
     let host = Host::new();
@@ -212,7 +212,7 @@ fn an_absolute_link_at_the_destination_that_holds_the_root_prefix_is_followed() 
     }
     host.deploy(&Bundle::new(&host, "v3").app().hook("AfterInstall", "exit 1").write(), &[]).with_code(1);
     assert_eq!(fs::read_to_string(releases.join("1/version")).unwrap(), "v2\n", "it was put back through the link");
-    // One that leaves the prefix is refused before anything stops.
+    // A link that leaves the prefix is refused before anything stops.
     let outside = host.path("outside");
     fs::create_dir(&outside).unwrap();
     fs::remove_file(host.at("srv/app")).unwrap();

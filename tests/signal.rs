@@ -1,4 +1,4 @@
-//! `hostler signal`, against a service that takes CloudFormation's signals as its pages describe.
+//! `hostler signal`, against a service that accepts CloudFormation's signals as its pages describe.
 
 use std::process::Command;
 

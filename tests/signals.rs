@@ -1,4 +1,4 @@
-//! Signals that the daemon sends by itself: once, when the host is proven, until somebody takes them.
+//! The daemon's automatic signals: sent once the host is proven healthy, until the service accepts them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::support::host::{Bundle, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Server};
 use crate::support::imds::Imds;
 
-/// A host of a stack.
+/// A host in a stack.
 pub struct Instance {
     pub host: Host,
     server: Server,
@@ -21,7 +21,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// With these lines below `signals`.
+    /// A host with these lines below `signals`.
     fn new(signals: &str) -> Self {
         Self::on(Host::new(), signals)
     }
@@ -65,7 +65,7 @@ impl Instance {
         stack.signals.clone()
     }
 
-    /// Waits until the signal to the target has ended like this.
+    /// Waits until the signal to the target has ended with this result.
     pub fn ended(&self, target: &str, end: &str, daemon: &Running) -> Value {
         eventually(&format!("the signal to {target} is {end}"), PATIENCE, || {
             let shown = self.host.run(&["status", "--json"]);
@@ -106,7 +106,7 @@ fn a_host_signals_once_when_it_is_proven_and_not_before() {
     assert_eq!(instance.signals(), [said("SUCCESS")]);
     instance.host.ok(&["status"]).saying(&["signal to web/Fleet: SUCCESS, taken"]);
     daemon.kill();
-    // Neither a restart nor another deployment says it again.
+    // Neither a restart nor another deployment repeats it.
     instance.release("v2", "");
     let again = instance.daemon();
     instance.host.status_when("v2 is deployed", |status| status["installed"]["sequence"] == 2);
@@ -140,7 +140,7 @@ fn what_was_decided_before_a_kill_is_said_after_it_whatever_happened_meanwhile()
     for lost in [false, true] {
         let instance = Instance::new(&format!("{STACK}, failure: true"));
         if lost {
-            // It was taken, and nobody knows.
+            // The service accepted it, but the answer was lost.
             instance.change(|stack| (stack.lost_answers, stack.throttled) = (1, 0));
         } else {
             instance.change(|stack| stack.throttled = u32::MAX);

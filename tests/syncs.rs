@@ -1,4 +1,4 @@
-//! What a deployment costs the disk: at most four syncs a lifecycle event.
+//! The disk syncs of a deployment: at most four a lifecycle event.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::support::syncs::{SYNC_CALLS, Step, steps};
 
 const MOST: usize = 4;
 
-/// The steps of a deployment; `None`, with the reason printed, where nothing can be traced.
+/// The steps of a deployment; `None`, with the reason printed, if tracing is not possible.
 fn traced(host: &Host, bundle: &Path) -> Option<Vec<Step>> {
     let (log, deploy) = (host.path("trace"), host.command(&["deploy", bundle.to_str().unwrap()]));
     let trace = |program: &std::ffi::OsStr| {

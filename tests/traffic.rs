@@ -1,4 +1,4 @@
-//! A host that is taken out of service for a deployment and put back: by Standby, out of target groups, and kill -9 after
+//! A host is taken out of service for a deployment and put back: by Standby, by target groups, and with kill -9 after
 //! each call.
 
 use std::fs;
@@ -33,7 +33,7 @@ impl Member {
         Self { host, group, balancing }
     }
 
-    /// In two target groups, by three ports; another host is in one of them.
+    /// In two target groups, with three ports; another host is in one of them.
     fn in_target_groups(more: &str) -> Self {
         let member = Self::new(&format!("mode: target_groups{more}"));
         for (group, port) in PORTS {
@@ -66,7 +66,7 @@ impl Member {
         self.host.start_command(self.command(arguments))
     }
 
-    /// Deploys a bundle with all hooks that holds in BeforeInstall until the gate is there.
+    /// Deploys a bundle with all hooks that waits in BeforeInstall for the gate.
     fn held(&self, version: &str) -> (Running, PathBuf) {
         let gate = self.host.path(format!("gate-{version}"));
         let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
@@ -88,12 +88,12 @@ impl Member {
         self.group.change(|group| group.service.moves.clone())
     }
 
-    /// What the status says that the host is out of.
+    /// What the status lists as out of service.
     fn out_of_service(&self) -> serde_json::Value {
         self.host.ok(&["status", "--json"]).json()["traffic"].clone()
     }
 
-    /// Waits until nothing is in the journal and nothing goes on.
+    /// Waits until the journal is empty and no work is in progress.
     fn settles(&self, daemon: &Running) {
         eventually("the host is back in service", PATIENCE, || {
             let document = self.host.ok(&["status", "--json"]).json();
@@ -313,7 +313,7 @@ fn doctor_names_the_commonest_set_up_and_each_missing_permission() {
         member.group.change(|group| group.denied = vec![action]);
         assert!(one(&member).2.contains(&format!("autoscaling:{action}")), "{:?}", one(&member));
     }
-    // Also where nothing is configured but the group's hooks are obeyed.
+    // Also if nothing is configured but the agent follows the group's hooks.
     let member = Member::new("mode: none");
     member.group.change(|group| (group.service.min, group.service.health_check_type) = (2, "ELB"));
     assert_eq!(findings(&member, Code::Traffic), []);
@@ -388,8 +388,8 @@ fn a_release_warns_of_the_commonest_set_up_and_is_published() {
     assert!(!quiet.err.contains("minimum"), "{quiet:?}");
 }
 
-/// moto has no draining and no health checks, and its Standby leaves target groups alone; it has the wire and the states at
-/// rest.
+/// moto has no draining and no health checks, and its Standby leaves target groups alone; it has the protocol and the
+/// final states.
 #[test]
 fn moto_agrees_about_both_ways() {
     let Some(moto) = Moto::start_or_skip() else { return };
@@ -447,7 +447,7 @@ fn between(text: &str, from: &str, to: &str) -> String {
     rest.split_once(to).unwrap_or_else(|| panic!("{to} is not in {rest}")).0.to_owned()
 }
 
-/// `kill -9` after each call of a deployment, whose answer the host never sees; then a daemon takes over.
+/// `kill -9` after each call of a deployment, whose answer the host never gets; then a daemon takes over.
 fn killed_after_each_call(member: impl Fn() -> Member + Sync, is_back: impl Fn(&Member) -> bool + Sync) {
     let whole = member();
     whole.deploy(&whole.bundle("v1").all_hooks().write()).with_code(0);

@@ -1,4 +1,4 @@
-//! A queue that wakes the daemon: it polls once an hour, and is told when the channel changes.
+//! A queue that wakes the daemon: it polls once an hour, and the queue reports changes of the channel.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn send(moto: &Moto, queue: &str, message: &Value) {
     moto.json("sqs", "AmazonSQS.SendMessage", &input).unwrap();
 }
 
-/// Messages that are in the queue or were received and not deleted.
+/// Messages in the queue, or received and not deleted.
 fn left(moto: &Moto, queue: &str) -> String {
     let input = json!({ "QueueUrl": queue, "AttributeNames": ["All"] });
     let attributes = moto.json("sqs", "AmazonSQS.GetQueueAttributes", &input).unwrap()["Attributes"].clone();
@@ -38,7 +38,7 @@ fn a_message_about_the_release_is_followed_at_once() {
         moto.url()
     ));
     let daemon = daemon(&host);
-    // Taken off the queue, and not followed: this is what S3 sends when notifications are set up.
+    // Deleted from the queue without effect: S3 sends this message when notifications are set up.
     send(&moto, &queue, &json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}));
     eventually("the test notification is taken off the queue", PATIENCE, || match left(&moto, &queue) {
         left if left == "\"0\" \"0\"" => Ok(()),
@@ -64,7 +64,7 @@ fn a_reload_leads_to_the_queue_at_once() {
              groups: [{{application: shop, group: web, channel: {store}, poll: 1h, wake_up_queue: \"{queue}\"}}]\n",
         ));
     };
-    // Nobody listens there.
+    // The port is closed.
     configure("http://127.0.0.1:9");
     let daemon = daemon(&host);
     daemon.says("the wake-up queue cannot be read");

@@ -1,4 +1,4 @@
-//! The edges of docs/protocols/auto-scaling.md#edge-cases that the built program shows.
+//! The edge cases of docs/protocols/auto-scaling.md#edge-cases, tested with the built program.
 
 use super::*;
 use crate::support::host::Ended;
@@ -16,7 +16,7 @@ fn in_a_container_one_hop_away_the_group_alone_is_asked() {
     member.comes_to("InService", &daemon);
     assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
     daemon.says("did not answer the request for a token");
-    // Told once, however long it goes on.
+    // Logged once, however long it lasts.
     let asked = |service: &Imds| service.requests().iter().filter(|(method, _)| method == "PUT").count();
     eventually("the service is asked again", PATIENCE, || {
         if asked(&member.imds) >= 3 { Ok(()) } else { Err(format!("{}", asked(&member.imds))) }
@@ -100,7 +100,7 @@ fn resumed_from_hibernation_the_host_takes_a_new_token_and_sees_where_it_goes() 
     let daemon = member.daemon();
     daemon.says("Pooled");
     let tokens = member.imds.tokens_given_out();
-    // It slept: the token of before is worth nothing, and the group has decided meanwhile.
+    // The host slept: the old token is invalid, and the group has decided meanwhile.
     member.imds.forget_tokens();
     member.moves("InService", "Pending:Wait");
     member.comes_to("InService", &daemon);
@@ -112,7 +112,7 @@ fn resumed_from_hibernation_the_host_takes_a_new_token_and_sees_where_it_goes() 
 fn while_launch_is_suspended_a_host_in_standby_waits_without_an_end() {
     let member = Member::new("");
     let daemon = member.serves();
-    // ExitStandby fails: the target says InService, and the host stays where it is.
+    // ExitStandby fails: the target says InService, but the host stays in Standby.
     member.moves("Standby", "Standby");
     daemon.says("Parked");
     member.release("v2");

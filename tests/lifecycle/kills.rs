@@ -1,5 +1,5 @@
-//! `kill -9` before and after each call to the group, in a launch and in a termination. The group itself says what must never
-//! be: a completion before the work is done or with another result than before, a heartbeat after it.
+//! `kill -9` before and after each call to the group, in a launch and in a termination. The group itself reports
+//! forbidden calls: a completion before the work is done or with another result than before, and a heartbeat after it.
 
 use super::*;
 use crate::support::auto_scaling::AFTER_THE_END;
@@ -7,7 +7,7 @@ use crate::support::auto_scaling::AFTER_THE_END;
 const DESCRIBE: &str = "DescribeAutoScalingInstances";
 const DESCRIBE_AFTER: &str = "DescribeAutoScalingInstances after the end";
 
-/// The calls of an action, in their order: name, and which of them.
+/// The calls of an action, in order: the name, and the number among calls of that name.
 const CALLS: [(&str, usize); 6] = [
     (DESCRIBE, 1),
     ("DescribeLifecycleHooks", 1),
@@ -17,7 +17,8 @@ const CALLS: [(&str, usize); 6] = [
     (DESCRIBE_AFTER, 1),
 ];
 
-/// Kills the daemon while this call is on its way, or done and not answered yet; then another daemon brings it to its end.
+/// Kills the daemon while this call is on its way, or done and not answered yet; then another daemon completes the
+/// action.
 fn killed(member: &Member, daemon: Running, (call, nth): (&str, usize), state: &str) -> Running {
     eventually(&format!("{call} {nth} comes"), PATIENCE, || {
         if member.group.change(|group| group.held) { Ok(()) } else { Err(daemon.said()) }
@@ -33,7 +34,7 @@ fn killed(member: &Member, daemon: Running, (call, nth): (&str, usize), state: &
     again
 }
 
-/// What the hook lines are when the group takes a completion.
+/// Checks the hook lines when the group receives a completion.
 fn proves(member: &Member, line: &'static str) {
     let file = member.host.hook_lines_file();
     let proof = move || fs::read_to_string(&file).is_ok_and(|text| text.contains(line));
@@ -64,7 +65,7 @@ fn termination_killed_at(call: (&'static str, usize), done: bool) {
     assert_eq!(member.lifecycle()["instance_state"], "terminating", "{call:?} {done}");
 }
 
-/// Back into the pool there are two actions, one after the other: the second begins where the first one's last call is.
+/// On the way back into the pool there are two actions in sequence: the second begins at the first one's last call.
 fn return_to_the_pool_killed_at(call: (&'static str, usize), done: bool) {
     let member = Member::new("");
     let daemon = member.serves();
@@ -78,7 +79,7 @@ fn return_to_the_pool_killed_at(call: (&'static str, usize), done: bool) {
     assert_eq!(member.lifecycle()["instance_state"], "warm_pool", "{call:?} {done}");
 }
 
-/// The calls by thirds: each kill takes seconds.
+/// One third of the calls: each kill takes seconds.
 fn third(number: usize) -> impl Iterator<Item = ((&'static str, usize), bool)> {
     assert!(DESCRIBE_AFTER.ends_with(AFTER_THE_END));
     CALLS.into_iter().skip(number * 2).take(2).flat_map(|call| [(call, false), (call, true)])

@@ -1,11 +1,11 @@
-//! What a host wrote is shipped before it is gone.
+//! A host's logs are shipped before the host is gone.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::support::logs_service::{Fault, LogsService};
 
-/// A member that ships its logs; lines are gathered for a minute where nobody waits for them.
+/// A member that ships its logs; without a waiting caller, lines are gathered for a minute.
 fn shipping(service: &LogsService, flush: &str) -> Member {
     let member = Member::new("");
     fs::write(member.host.path("ca.pem"), service.certificate()).unwrap();
@@ -25,7 +25,7 @@ fn shipped(service: &LogsService, text: &str) -> bool {
     service.batches().iter().any(|batch| batch.events.iter().any(|(_, message)| message.contains(text)))
 }
 
-/// From now on a completion that comes before this line is wrong.
+/// From now on a completion before this line is shipped is wrong.
 fn proves(member: &Member, service: &Arc<LogsService>, line: &'static str) {
     let service = Arc::clone(service);
     member.group.change(|group| group.proof = Some(Box::new(move || shipped(&service, line))));
@@ -74,7 +74,7 @@ fn a_log_service_that_is_away_delays_a_completion_by_its_bound_and_not_for_ever(
     member.comes_to("Terminated", &daemon);
     daemon.says("not all logs were shipped in time");
     assert_eq!((member.completed(), service.batches().len()), (vec![pair("terminate", "CONTINUE")], 0));
-    // The shipping goes on: the host is still there, and the service is back.
+    // The shipping continues: the host still exists, and the service is back.
     service.fails(|_, _| Fault::None);
     eventually("the lines arrive", PATIENCE, || if shipped(&service, "goodbye") { Ok(()) } else { Err(daemon.said()) });
 }

@@ -1,7 +1,7 @@
 //! A daemon in an Auto Scaling group: launch, warm pool, termination, interruption, and kill -9 at each of their steps.
 //!
-//! The edge cases of docs/protocols/auto-scaling.md#edge-cases, and their tests: here by the built program, in
-//! `hostler_core::lifecycle::tests` by the decisions alone. What random lives keep is there in `year`.
+//! The edge cases of docs/protocols/auto-scaling.md#edge-cases, and their tests: here with the built program, in
+//! `hostler_core::lifecycle::tests` on the decisions alone. Its module `year` tests random lives.
 //!
 //! | case | here | in core |
 //! |---|---|---|
@@ -43,7 +43,7 @@ use crate::support::s3_front::ACCESS_KEY;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
 
-/// The configuration's words for the two hooks.
+/// The configuration of the two hooks.
 const AUTO_SCALING: &str = "auto_scaling: {launch_hooks: [launch], terminate_hooks: [terminate], poll: 1s}";
 
 /// A host with its group and its metadata service.
@@ -58,7 +58,7 @@ impl Member {
         Self::on(Host::new(), more)
     }
 
-    /// The same on a host that is there already.
+    /// The same on an existing host.
     pub fn on(host: Host, more: &str) -> Self {
         let (group, imds) = (AutoScaling::start(INSTANCE), Imds::start(INSTANCE));
         group.hook("launch", true);
@@ -68,7 +68,7 @@ impl Member {
         member
     }
 
-    /// Both see the same: where it is going, and where it is.
+    /// Both services agree: the target state, and the present state.
     pub fn moves(&self, target: &str, state: &str) {
         self.imds.change(|instance| instance.target_state = Some(target.to_owned()));
         self.group.enter(target, state);
@@ -80,14 +80,14 @@ impl Member {
         self.host.start_command(command)
     }
 
-    /// Where AWS is, for the daemon.
+    /// Sets the addresses of AWS for the daemon.
     fn aws(&self, command: &mut Command) {
         command.env("AWS_ENDPOINT_URL", self.group.url()).env("AWS_REGION", "eu-central-1");
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
         command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url());
     }
 
-    /// Another configuration than that of [`Self::new`]; the channel is the host's store.
+    /// Another configuration than [`Self::new`] writes; the channel is the host's store.
     fn configure(&self, text: &str) {
         let channel = format!(
             "groups: [{{application: shop, group: web, channel: '{}', poll: 1s}}]\n",
@@ -141,7 +141,7 @@ impl Member {
         });
     }
 
-    /// A daemon in the middle of a launch: AfterInstall of `v1` waits for the file that is returned.
+    /// A daemon in the middle of a launch: AfterInstall of `v1` waits for the returned file.
     fn launches(&self) -> (Running, PathBuf) {
         let (wait, gate) = self.gate("launch");
         self.host.release(&self.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
@@ -264,7 +264,7 @@ fn in_the_warm_pool_nothing_is_started_and_out_of_it_everything_twice() {
         // Back: the termination hook first, then the launch hook a second time.
         member.moves("Warmed:Stopped", "Terminating:Wait");
         member.comes_to("Warmed:Stopped", &daemon);
-        // The application that a new start of the same revision stopped first counts too.
+        // The application also counts if a new start of the same revision stopped it first.
         assert_eq!(member.host.hook_lines().last().unwrap(), "v1 ApplicationStop");
     }
     let all = member.completed();
@@ -405,7 +405,7 @@ fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
     assert_eq!(member.host.hook_lines(), Vec::<String>::new());
     member.moves("InService", "InService");
     member.hook_ran("v1 AfterAllowTraffic");
-    // Detached by hand: it goes on as any host.
+    // Detached by hand: the host continues like any other.
     member.imds.change(|instance| instance.target_state = Some("Detached".to_owned()));
     member.group.change(|group| group.state = String::new());
     member.release("v2");
@@ -413,7 +413,7 @@ fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
     assert_eq!(member.completed(), []);
 }
 
-/// The table on this module's page names what is there.
+/// The table on this module's page names existing tests.
 #[test]
 fn every_edge_case_has_its_tests() {
     let page: String =

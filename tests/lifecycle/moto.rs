@@ -1,4 +1,4 @@
-//! The group as others understand it: moto has the questions and Standby, but no lifecycle action that waits.
+//! The group as moto implements it: it has the queries and Standby, but no lifecycle action that waits.
 
 use super::*;
 use crate::support::host::Ended;

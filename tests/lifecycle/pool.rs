@@ -62,7 +62,7 @@ fn the_bundle_is_brought_into_the_pool_and_not_fetched_again_out_of_it() {
     assert!(fetched > before, "the bundle was fetched");
     assert_eq!(member.host.hook_lines(), Vec::<String>::new());
     assert!(!member.host.at("srv/app/version").exists(), "nothing was installed");
-    // The instance was stopped meanwhile: another daemon.
+    // The instance was stopped meanwhile, so another daemon runs.
     daemon.kill();
     member.moves("InService", "Pending:Wait");
     let daemon = pooled.daemon();
@@ -96,7 +96,7 @@ fn a_daemon_that_is_killed_on_the_way_into_the_pool_brings_the_bundle_all_the_sa
 fn a_bundle_that_cannot_be_deployed_is_told_and_the_pool_is_filled() {
     let pooled = Pooled::new("");
     let member = &pooled.member;
-    // In the way of the bundle's file there is somebody else's.
+    // A foreign directory is in the way of the bundle's file.
     fs::create_dir_all(member.host.at("srv/app")).unwrap();
     fs::write(member.host.at("srv/app/version"), "not ours").unwrap();
     pooled.release(member.bundle("v1").all_hooks());
@@ -136,7 +136,7 @@ fn a_full_disk_holds_the_pool_up_until_the_deadline_and_the_launch_comes_once_th
     let mut noise = Vec::new();
     fs::File::open("/dev/urandom").unwrap().take(3 << 20).read_to_end(&mut noise).unwrap();
     let filler = disk.leave_free(1 << 20);
-    // The daemon is down while it is released: it must not be deployed before the pool.
+    // The daemon is down during the release: the release must not be deployed before the pool.
     daemon.kill();
     pooled.release(member.bundle("v1").content("app/big", noise).all_hooks());
     member.moves("Warmed:Stopped", "Warmed:Pending:Wait");

@@ -1,4 +1,4 @@
-//! Auto Scaling turned on, off and wrongly by a reload.
+//! Auto Scaling turned on, off and wrongly configured by a reload.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn auto_scaling_is_turned_on_and_off_without_a_restart() {
     member.release("v1");
     member.moves("InService", "Pending:Wait");
     let daemon = member.daemon();
-    // Without it the channel is followed as on any host, and nobody completes anything.
+    // Without it the channel is followed as on any host, and the agent completes no hook.
     member.hook_ran("v1 AfterAllowTraffic");
     assert_eq!((member.completed(), member.group.described()), (vec![], 0));
     member.configure(AUTO_SCALING);
@@ -21,7 +21,7 @@ fn auto_scaling_is_turned_on_and_off_without_a_restart() {
     daemon.says("Parked");
     member.configure("");
     member.host.ok(&["reload"]);
-    // What the group wanted holds nobody back any more.
+    // The group's former wish holds back no deployment.
     member.release("v2");
     member.hook_ran("v2 AfterAllowTraffic");
     assert_eq!(member.lifecycle()["instance_state"], "in_service");

@@ -1,4 +1,5 @@
-//! The journal of a booted host: units, priorities and matches; the cursor through `kill -9`, restarts, rotation and vacuum.
+//! The journal of a booted host: units, priorities and matches; the cursor after `kill -9`, restarts, rotation and
+//! vacuum.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +23,7 @@ logs:
     - {matches: [SYSLOG_IDENTIFIER=payments], log_group_name: /payments, log_stream_name: payments}
 ";
 
-/// The messages of a stream that contain a word, from there on.
+/// The messages of a stream from the first one that contains a word.
 fn said(service: &LogsService, stream: &str, word: &str) -> Vec<String> {
     let from = |message: &String| message.find(word).map(|at| message[at..].to_owned());
     service.messages(stream).iter().filter_map(from).collect()
@@ -78,7 +79,7 @@ fn the_journal_is_shipped_once_and_in_order_through_kills_rotation_and_vacuum() 
         pay("logger --tag payments TEXT");
         host.sh("systemctl kill --signal=KILL hostler");
         pay("logger --tag payments TEXT");
-        // Files that are open are kept by a vacuum; the archived ones, in which the cursor is, are not.
+        // A vacuum keeps open files, but not the archived ones, which hold the cursor.
         host.sh("journalctl --quiet --sync; journalctl --quiet --rotate");
         let all = pay("logger --tag payments TEXT");
         wait_for(&host, &service, "payments", "paid", &all);
@@ -88,7 +89,7 @@ fn the_journal_is_shipped_once_and_in_order_through_kills_rotation_and_vacuum() 
         assert!(service.repeats("payments") <= round + 1, "{} repeats", service.repeats("payments"));
     }
 
-    // The record of the cursor is gone when it starts again: it goes on by its time, and begins nothing anew.
+    // At the next start the cursor's record is gone: the agent continues by its time, and does not start over.
     host.sh("systemctl stop hostler; journalctl --quiet --rotate; journalctl --quiet --vacuum-time=1us");
     let all = pay("logger --tag payments TEXT");
     host.sh(&start);

@@ -1,5 +1,6 @@
-//! What is lost and what is doubled when the agent dies, files are rotated and the service fails: nothing, and at most one
-//! batch for each death or lost answer. Every row of the peers' table in the project's figures has a test with the plain path:
+//! Losses and repeats when the agent dies, files are rotated and the service fails: no losses, and at most one repeated
+//! batch for each death or lost answer. Every row of the comparison table in the project's figures has a test with the
+//! plain path:
 //!
 //! | row | test |
 //! |---|---|
@@ -17,11 +18,13 @@
 //! | 30% 503 | [`a_third_of_the_requests_find_the_service_unavailable`] |
 //! | 5% answers lost after acceptance | [`answers_are_lost`] |
 //!
-//! The matrix of rename, copytruncate, gzip, recreate and same inode before, during and after a crash is in `rotations`. Outside
-//! of the table: `a_thousand_files_with_few_descriptors`, `a_full_disk_under_the_positions_costs_nothing`,
+//! The matrix of rename, copytruncate, gzip, recreate and same inode before, during and after a crash is in
+//! `rotations`. Outside of the table: `a_thousand_files_with_few_descriptors`,
+//! `a_full_disk_under_the_positions_costs_nothing`,
 //! `what_is_destroyed_before_it_is_delivered_is_counted_logged_and_shown`, and in `agent/host/src/tail` sparse files
-//! (`a_hole_left_by_a_truncation_is_passed`), torn positions (`a_torn_or_damaged_tail_costs_that_record_alone`), positions
-//! that were lost (`damaged_files_are_an_empty_book_and_no_refusal`) and whatever happens in whatever order (`tests/property.rs`).
+//! (`a_hole_left_by_a_truncation_is_passed`), torn positions (`a_torn_or_damaged_tail_costs_that_record_alone`), lost
+//! positions (`damaged_files_are_an_empty_book_and_no_refusal`) and random events in random order
+//! (`tests/property.rs`).
 
 use std::fs::{self, File, OpenOptions};
 use std::sync::Arc;
@@ -33,7 +36,7 @@ use crate::support::eventually;
 use crate::support::kept_by::kept_rows;
 use crate::support::logs_service::{Fault, LogsService};
 
-/// Lines of each row, and how they are written: so many at a time, every so often.
+/// The lines of each row, and their pace: this many at a time, at this interval.
 const LINES: usize = 20_000;
 const AT_ONCE: usize = 50;
 const EVERY: Duration = Duration::from_millis(10);
@@ -52,12 +55,12 @@ struct Row {
     rotation: Rotation,
     /// Lines between two rotations.
     rotate_every: usize,
-    /// Times that the agent is killed, evenly over the lines.
+    /// The number of kills, spread evenly over the lines.
     kills: usize,
     faults: fn(usize, bool) -> Fault,
     /// The service is away for the middle third of the lines.
     outage: bool,
-    /// Repeats that are allowed besides those for kills and lost answers.
+    /// Allowed repeats besides those for kills and lost answers.
     more_repeats: usize,
 }
 
@@ -91,7 +94,7 @@ fn rotate(agent: &Agent, how: Rotation, number: usize) {
         let ended = std::process::Command::new("gzip").arg(&old).status().unwrap();
         assert!(ended.success());
     } else if how == Rotation::RenameAndUnlink {
-        // The agent has seen that it was renamed.
+        // The agent has seen the rename.
         std::thread::sleep(Duration::from_millis(300));
         fs::remove_file(&old).unwrap();
     }
@@ -121,7 +124,7 @@ fn run(row: Row) {
                 if number % row.rotate_every == 0 && number < LINES {
                     rotate(&agent, row.rotation, number / row.rotate_every);
                 }
-                // A writer's pace, whatever the rotation took.
+                // A writer's pace, however long the rotation took.
                 let next = EVERY * u32::try_from(number / AT_ONCE).unwrap();
                 std::thread::sleep(next.saturating_sub(began.elapsed()));
             }
@@ -241,7 +244,7 @@ fn answers_are_lost() {
     run(Row { faults: |number, _| if number % 4 == 1 { Fault::AnswerLost } else { Fault::None }, ..Row::default() });
 }
 
-/// The table on this module's page names what is there.
+/// The table on this module's page names existing tests.
 #[test]
 fn every_row_has_its_test() {
     let page: String =

@@ -1,4 +1,5 @@
-//! Logs to CloudWatch Logs by the built program: a service that keeps every rule and fails as told, and moto.
+//! Logs to CloudWatch Logs by the built program: against a service that enforces every rule and fails on request, and
+//! against moto.
 
 mod configuration;
 mod journal;
@@ -20,7 +21,7 @@ use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, root_or_skip}
 use crate::support::eventually;
 use crate::support::logs_service::{ACCESS_KEY, Fault, LogsService, SECRET_KEY};
 
-/// A host whose daemon ships to a service.
+/// A host with a daemon that ships to a service.
 pub struct Agent {
     pub host: Host,
     endpoint: String,
@@ -28,7 +29,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// `logs` is what stands below `logs:`, indented by two spaces; `LOGS` in it is the directory of the logs.
+    /// `logs` is the text below `logs:`, indented by two spaces; `LOGS` in it stands for the directory of the logs.
     fn new(service: &LogsService, logs: &str) -> Self {
         Self::on(Host::new(), service, logs)
     }
@@ -137,7 +138,7 @@ fn a_deployments_output_is_shipped_by_itself_and_secrets_are_taken_out() {
         if messages.contains("[stdout]hello token=[redacted] end") { Ok(()) } else { Err(messages) }
     });
     assert_eq!(service.batches()[0].group, "/hostler/shop/web");
-    // Where it was first written, it is taken out already.
+    // The value was removed where the line was first written.
     let on_disk = agent.host.ok(&["logs"]).out;
     assert!(on_disk.contains("token=[redacted] end") && !on_disk.contains("abc123"), "{on_disk}");
     agent.host.ok(&["stop"]);
@@ -167,7 +168,7 @@ fn what_was_deployed_without_a_daemon_is_shipped_by_the_next_one() {
 fn what_an_older_agent_shipped_is_not_shipped_again_when_its_directory_gets_another_name() {
     let service = LogsService::start();
     let agent = Agent::new(&service, "  agent: false\n");
-    // The directory of an older agent, which is used as it is until the next start.
+    // The directory of an older agent, which is used unchanged until the next start.
     let named = agent.host.state().join("deployment-root/shop~web");
     fs::create_dir_all(&named).unwrap();
     let deploy = |version: &str| {
@@ -222,7 +223,8 @@ fn what_is_destroyed_before_it_is_delivered_is_counted_logged_and_shown() {
     daemon.end().with_code(0);
 }
 
-/// The positions have their space from the beginning: neither a full disk nor a crash on it repeats more than a batch.
+/// The positions have their space from the beginning: neither a full disk nor a crash on it repeats more than one
+/// batch.
 #[test]
 fn a_full_disk_under_the_positions_costs_nothing() {
     if !root_or_skip("a small file system") {

@@ -1,4 +1,4 @@
-//! A round trip by a service that others wrote.
+//! A round trip with a service written by others.
 
 use super::{APP, Agent};
 use crate::support::eventually;

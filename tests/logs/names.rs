@@ -1,4 +1,4 @@
-//! What lies in a logged directory cannot end the daemon: names are bytes.
+//! No file name in a logged directory can end the daemon: names are bytes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +16,7 @@ const PATTERNS: &str = "  agent: false
     - {file: 'LOGS/**/*.log', log_group_name: /a, log_stream_name: four}
 ";
 
-/// Names of every byte that a name may have, alone, in front of text and behind it, and the beginnings of characters.
+/// Names with every allowed byte, alone, before and after text, and the beginnings of multi-byte characters.
 fn names() -> Vec<Vec<u8>> {
     let odd = (1..=255_u8).filter(|byte| *byte != b'/' && *byte != b'.');
     let mut names: Vec<Vec<u8>> = odd.flat_map(|byte| [vec![byte], vec![b'a', byte], vec![byte, b'a']]).collect();
@@ -56,7 +56,7 @@ fn files_and_directories_of_any_names_are_followed_and_end_nothing() {
             if messages == lines { Ok(()) } else { Err(format!("{} of {} lines", messages.len(), lines.len())) }
         });
     }
-    // One that comes while the daemon runs, and where it was acknowledged after a start.
+    // A file that appears while the daemon runs, and its acknowledged position after a start.
     write(&path(&[b"later\xff\xfe.log"]), "later");
     eventually("the later one", PATIENCE, || {
         let messages = service.messages("one");

@@ -17,12 +17,12 @@ enum Way {
     Gzip,
     /// Deleted and created again.
     Recreate,
-    /// Written anew where it stands, longer than it was: also what a file looks like that got the inode of a deleted one.
+    /// Rewritten in place, longer than before: this also looks like a new file with the inode of a deleted one.
     SameInode,
 }
 
 impl Way {
-    /// It leaves nothing of what was in the file, so what was not delivered before is lost by it and not by the agent.
+    /// Whether this way deletes the file's content, so that it loses undelivered lines, and not the agent.
     fn destroys(self) -> bool {
         matches!(self, Self::Recreate | Self::SameInode)
     }
@@ -75,7 +75,7 @@ impl Log<'_> {
         }
     }
 
-    /// Waits until all of it was acknowledged.
+    /// Waits until all lines are acknowledged.
     fn delivered(&self, service: &LogsService) {
         eventually("every line", PATIENCE, || {
             let (arrived, lag) = (service.messages("app").len(), self.agent.lag());
@@ -93,7 +93,7 @@ fn line(number: usize) -> String {
     format!("line {number:08} {}\n", "x".repeat(60))
 }
 
-/// Every line once and in order, and nothing counted as lost.
+/// Checks that every line came once and in order, and that nothing was counted as lost.
 fn check(service: &LogsService, agent: &Agent, lines: usize, repeats: usize) {
     let messages = service.messages("app");
     for (at, message) in messages.iter().enumerate() {
@@ -179,7 +179,7 @@ fn written_anew_in_its_inode_around_a_crash() {
     around_a_crash(Way::SameInode);
 }
 
-/// A third of the lines is unread in the old file, as in the peers' row.
+/// A third of the lines is unread in the old file, as in the comparison table.
 fn while_it_is_down(way: Way) {
     let service = LogsService::start();
     let agent = Agent::new(&service, APP);

@@ -1,4 +1,4 @@
-//! Values of secrets are taken out of what hooks print and of what is shipped.
+//! Values of secrets are removed from hooks' output and from shipped logs.
 
 use std::fs;
 use std::process::Command;
@@ -46,7 +46,7 @@ fn nothing_is_shipped_while_it_is_not_known_what_is_secret() {
     let daemon = agent.start();
     agent.append("app.log", "no file, no secret\n");
     arrive(&service, "app", &["no file, no secret"]);
-    // A directory cannot be read, by root either.
+    // A directory cannot be read as a file, not even by root.
     fs::create_dir_all(&password).unwrap();
     agent.append("app.log", "this waits\n");
     eventually("it is said why", PATIENCE, || {

@@ -1,4 +1,4 @@
-//! Users who swap logs and their directories, and packed files that are no logs.
+//! Users who swap logs and their directories, and packed files that are not logs.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -29,12 +29,12 @@ fn rounds() -> u64 {
 }
 
 fn exchange(one: &Path, other: &Path) {
-    // The other side of the swap may be one that the last round left.
+    // The other side of the swap may be a remainder of the last round.
     let _ = renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE);
 }
 
-/// What the user does, in a thread that has nothing but this user's rights: each round swaps a file, a rotated neighbour, a
-/// packed one and the directory for links to root's.
+/// The user's attack, in a thread with only this user's rights: each round swaps a file, a rotated neighbour, a packed
+/// one and the directory for links to root's files.
 fn attack(logs: &Path, canary: &Path, rounds: u64) {
     setfsgid(Gid::from_raw(USER));
     setfsuid(Uid::from_raw(USER));
@@ -60,7 +60,7 @@ fn attack(logs: &Path, canary: &Path, rounds: u64) {
                 let _ = fs::rename(app.join("old.log"), app.join("app.log"));
             }
             std::thread::sleep(Duration::from_millis((round * 7 + swap * 3) % 17));
-            // The directory too: what it is known by is a link now.
+            // The directory too: its path is a link now.
             exchange(&logs.join("home/current"), &aside);
             std::thread::sleep(Duration::from_millis((round * 5 + swap) % 13));
         }
@@ -77,7 +77,7 @@ fn whoever_swaps_logs_and_directories_ships_nothing_of_others() {
     let top = agent.host.path("");
     fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
     let logs = top.join("logs");
-    // app -> home/current, which is the user's to swap.
+    // app -> home/current, which the user can swap.
     for directory in ["home", "home/current"] {
         fs::create_dir(logs.join(directory)).unwrap();
         chown(logs.join(directory), Some(USER), Some(USER)).unwrap();
@@ -107,7 +107,7 @@ fn whoever_swaps_logs_and_directories_ships_nothing_of_others() {
     ended.saying(&["a log is not shipped", "user 65534 owns"]);
 }
 
-/// The log beside it goes on, the end waits for nothing, and what is left out is shown.
+/// The log beside it continues, the stop does not wait, and the omitted file is shown.
 #[test]
 fn a_packed_file_that_unpacks_to_much_holds_no_other_log_and_no_stop() {
     let service = LogsService::start();
@@ -121,7 +121,7 @@ fn a_packed_file_that_unpacks_to_much_holds_no_other_log_and_no_stop() {
     daemon.end().with_code(0);
 
     let bomb = agent.log("app.log.2.gz");
-    // As gzip does it: the time of what was packed, which is before the packed file's own.
+    // As gzip does: the time of the content, which is earlier than the packed file itself.
     let changed = std::time::SystemTime::now() - Duration::from_millis(50);
     let mut encoder = flate2::write::GzEncoder::new(fs::File::create(&bomb).unwrap(), flate2::Compression::best());
     std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 512 << 20), &mut encoder).unwrap();

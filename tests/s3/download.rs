@@ -1,4 +1,4 @@
-//! Bundles from S3: what breaks, what is resumed, what is not fetched again.
+//! Bundles from S3: interruptions, resumed downloads, and parts that are not fetched again.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::http_server::{Reply, Request};
 use crate::support::s3_front::{Front, error};
 
 const MIB: usize = 1 << 20;
-/// Three parts, and a short one with what a zip has besides.
+/// Three parts, and a short one with the zip's overhead.
 const BUNDLE: usize = 24 * MIB;
 
 fn reads_bundle(request: &Request) -> bool {
@@ -26,7 +26,7 @@ fn released(front: &Front) -> S3Host {
 
 fn publish(front: &Front, host: &S3Host, version: &str, bytes: usize) {
     let bundle = host.bundle(version).content("app/big", noise(bytes, 1)).write();
-    // Uploads in parts are moto's part.
+    // moto tests uploads in parts.
     let local = host.host.store();
     let pushed = host.ok(&["push", bundle.to_str().unwrap(), local.to_str().unwrap(), "-t", "zip"]);
     let hex = pushed.out.trim().strip_prefix("sha256:").unwrap();
@@ -47,7 +47,7 @@ fn a_download_survives_what_a_network_does() {
     host.once().with_code(0);
     assert_eq!(host.version(), "v1");
     assert_eq!(std::fs::read(host.host.at("srv/app/big")).unwrap(), noise(BUNDLE, 1));
-    // A range that broke went on where it broke: its second request does not begin where the first did.
+    // An interrupted range continued where it broke: its second request does not begin where the first did.
     let reads = front.objects().reads.clone();
     assert!(reads.iter().any(|(_, from)| from % (8 * MIB as u64) != 0), "{reads:?}");
 }
@@ -56,7 +56,7 @@ fn a_download_survives_what_a_network_does() {
 fn an_agent_that_is_killed_goes_on_where_it_was() {
     let front = Front::start();
     let host = released(&front);
-    // Two parts come, the others do not end.
+    // Two parts arrive, the others do not end.
     let held = |request: &Request| {
         reads_bundle(request)
             && !["bytes=0-", "bytes=8388608-"].iter().any(|first| request.header("range").starts_with(first))
@@ -99,7 +99,7 @@ fn a_note_that_lies_costs_a_second_fetch_and_nothing_else() {
     front.instead(1000, reads_bundle, error(403, "AccessDenied", "Access Denied"));
     host.once().with_code(1).saying(&["s3:GetObject"]);
     front.forget_faults();
-    // As a power cut leaves it: noted and not written.
+    // As after a power cut: recorded as fetched but not written.
     let group = host.host.state().join("deployment-root/shop~web/bundles");
     let note = std::fs::read_dir(group).unwrap().flatten().find(|e| e.path().extension().is_some_and(|e| e == "parts"));
     let note = note.expect("a note").path();
@@ -129,7 +129,7 @@ fn an_object_that_is_replaced_meanwhile_or_is_another_one_is_refused() {
     });
     host.once().with_code(6).saying(&["replaced while it was fetched", "DownloadBundle"]);
     assert_eq!(host.version(), "");
-    // It was another one from the beginning.
+    // It was another bundle from the beginning.
     host.ok(&["resume"]);
     host.once().with_code(6).saying(&["its digest is"]);
     front.put(&key, &good[1..]);
@@ -155,7 +155,7 @@ fn a_bundle_that_is_here_is_not_fetched_again() {
     let reads = front.objects().reads[before..].to_vec();
     assert_eq!(reads.iter().filter(bundle).count(), 0, "{reads:?}");
 
-    // Nor is one that is still unpacked, when another one is the kept one.
+    // A bundle that is still unpacked is not fetched again either, when another one is the kept one.
     publish(&front, &host, "v2", 1000);
     host.once().with_code(0);
     host.ok(&["release", &store(), &revision]);
@@ -164,7 +164,7 @@ fn a_bundle_that_is_here_is_not_fetched_again() {
     assert_eq!(host.version(), "v1");
     let reads = front.objects().reads[before..].to_vec();
     assert_eq!(reads.iter().filter(bundle).count(), 0, "{reads:?}");
-    // But when somebody has worked in it, it is not the release's any more.
+    // But once a user has changed it, it is no longer the release's.
     host.host.configure("groups: [{application: shop, group: web, keep_bundle: false}]\n");
     publish(&front, &host, "v3", 1000);
     host.once().with_code(0);
@@ -182,7 +182,7 @@ fn a_bundle_that_is_here_is_not_fetched_again() {
     assert!(reads.iter().filter(bundle).count() > 0, "neither packed nor untouched");
 }
 
-/// A bundle of many files, one of which has this content.
+/// A bundle of many files; one of them has this content.
 fn many_files(host: &S3Host, version: &str, changed: &[u8]) -> std::path::PathBuf {
     let mut bundle = host.bundle(version);
     for number in 0..20 {
@@ -191,7 +191,7 @@ fn many_files(host: &S3Host, version: &str, changed: &[u8]) -> std::path::PathBu
     bundle.content("app/data/changed", changed).write()
 }
 
-/// Bytes of the bundle that were sent for a deployment.
+/// Bytes of the bundle sent for a deployment.
 fn moved(front: &Front, host: &S3Host, location: &str) -> u64 {
     let sent = front.server().body_bytes_sent();
     host.ok(&["release", &store(), location]);
@@ -207,7 +207,7 @@ fn of_a_zip_only_what_the_kept_one_lacks_is_fetched() {
     let host = S3Host::of(&front);
     let place = |name: &str| format!("s3://own-bucket/{name}");
     let mut sizes = Vec::new();
-    // By `push`, and by zip as build jobs use it, which stores times.
+    // Packed by `push`, and by zip as in build jobs, which stores times.
     for (version, changed, by_push) in [("v1", 1, true), ("v2", 2, true), ("v3", 3, false), ("v4", 4, false)] {
         let directory = many_files(&host, version, &noise(100_000, changed + 100));
         let zip = host.host.path(format!("{version}.zip"));
@@ -229,7 +229,7 @@ fn of_a_zip_only_what_the_kept_one_lacks_is_fetched() {
     let share = |at: usize| sizes[at].0 as f64 / sizes[at].1 as f64;
     assert!(share(0) > 0.99, "{sizes:?}");
     assert!(share(1) < 0.06, "one of 21 files, and the table of contents: {sizes:?}");
-    // All times differ, so all headers are fetched, and what is copied is data.
+    // All times differ, so all headers are fetched, and only data is copied.
     assert!(share(3) < 0.2, "{sizes:?}");
 }
 
@@ -245,7 +245,7 @@ fn a_kept_bundle_that_misleads_costs_a_whole_fetch_and_nothing_else() {
     };
     front.put("v1.zip", zip_of("v1", 50));
     moved(&front, &host, "s3://own-bucket/v1.zip");
-    // One bit of an entry that both have is another one on this disk.
+    // One bit of a shared entry differs on this disk.
     let kept = std::fs::read_dir(host.host.state().join("deployment-root/shop~web/bundles")).unwrap().next().unwrap();
     let kept = kept.unwrap().path();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -259,7 +259,7 @@ fn a_kept_bundle_that_misleads_costs_a_whole_fetch_and_nothing_else() {
     assert_eq!(host.version(), "v2");
 }
 
-/// A rebuild that is killed begins again: what it costs again is what the kept bundle lacks, never the whole.
+/// A rebuild that is killed begins again: it fetches only the missing parts again, never the whole.
 #[test]
 fn a_rebuild_that_is_killed_moves_no_more_than_the_difference_again() {
     let front = Front::start();
@@ -277,7 +277,7 @@ fn a_rebuild_that_is_killed_moves_no_more_than_the_difference_again() {
     host.ok(&["release", &store(), "s3://own-bucket/v2.zip"]);
     let reads = |front: &Front| front.objects().reads.iter().filter(|(key, _)| key == "v2.zip").count();
     let before = reads(&front);
-    // The table of contents comes, and then what is missing, a byte now and then.
+    // The table of contents arrives, and then the missing parts, a byte now and then.
     let table = second.len() as u64 - (128 << 10);
     let held = move |request: &Request| {
         let from =

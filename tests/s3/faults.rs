@@ -1,4 +1,4 @@
-//! What S3 and the way to it can do wrong, and what is said of it.
+//! Faults of S3 and of the network, and the messages about them.
 
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +34,7 @@ fn what_passes_is_waited_for() {
     let mut works = || {
         sequence += 1;
         host.ok(&["release", &store(), &revision]);
-        // The channel was read, whatever happened on the way.
+        // The channel was read despite the fault.
         host.once().with_code(0).saying(&[&format!("release {sequence} in ")]);
     };
     front.instead(3, reads_release, error(503, "SlowDown", "Please reduce your request rate."));
@@ -76,10 +76,10 @@ fn what_does_not_pass_is_named_with_what_to_do() {
     ] {
         front.instead(5, reads_release, reply);
         host.once().with_code(code).saying(said);
-        // Tries that were not needed must not reach the next case.
+        // Unused tries must not reach the next case.
         front.forget_faults();
     }
-    // Nobody listens there.
+    // The port is closed.
     let nowhere = S3Host::new("http://127.0.0.1:9");
     nowhere.once().with_code(1).saying(&["temporary failure", "refused"]);
     let mut nobody = S3Host::of(&front);
@@ -87,7 +87,7 @@ fn what_does_not_pass_is_named_with_what_to_do() {
     nobody.once().with_code(1).saying(&["no valid credentials", "instance profile"]);
 }
 
-/// Errors of a server are shown to people, in what is printed and in the log.
+/// Errors of a server are shown to people, in the output and in the log.
 #[test]
 fn what_a_server_says_does_not_act_on_the_terminal() {
     let front = Front::start();
@@ -114,7 +114,7 @@ fn a_bucket_in_another_region_is_found_there() {
     host.release(host.bundle("v1"));
     host.once().with_code(0);
     assert_eq!(host.version(), "v1");
-    // Without a name in the answer HeadBucket is asked, and when nobody knows that is said.
+    // If the answer has no region, HeadBucket is asked; if that fails too, the message says so.
     front.objects().region = None;
     front.instead(1, reads_release, error(307, "TemporaryRedirect", "Please re-send."));
     front.instead(2, |r| r.method == "HEAD" && r.path().trim_end_matches('/') == "/own-bucket", error(301, "", ""));
@@ -130,10 +130,10 @@ fn a_write_whose_answer_is_lost_is_found_again() {
     host.ok(&["release", &store(), &revision]).saying(&["release 1 "]);
     front.then(1, writes_release, Reply::lost);
     host.ok(&["release", &store(), &revision]).saying(&["release 2 "]);
-    // The write was done and the server says that it was not.
+    // The server did the write and says that it did not.
     front.then(1, writes_release, |_| html());
     host.ok(&["release", &store(), &revision]).saying(&["release 3 "]);
-    // S3 could not decide a race: everything is read again.
+    // S3 could not decide a race: the agent reads everything again.
     front.instead(1, writes_release, error(409, "ConditionalRequestConflict", "A conflicting operation"));
     host.ok(&["release", &store(), &revision]).saying(&["release 4 "]);
     front.instead(1, writes_release, error(412, "PreconditionFailed", "no"));
@@ -222,7 +222,7 @@ fn the_proxy_is_used_for_what_it_is_meant_for() {
     }
 }
 
-/// `VmHWM` of a process: the most memory that it ever had.
+/// `VmHWM` of a process: its highest memory so far.
 fn peak_mib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -237,7 +237,7 @@ fn an_error_whose_body_never_ends_is_a_failed_poll_and_takes_no_memory() {
     let daemon = host.host.start_command(host.command(&["run", "--channel", &store(), "--poll", "1s"]));
     host.host.status_when("v1 runs", |status| status["condition"] == "good");
     let before = peak_mib(daemon.pid());
-    // Far more than is ever held, and announced as more than there is.
+    // Far more than is ever kept in memory, with a Content-Length beyond the body.
     let endless = Reply::new(403, vec![b'x'; 128 << 20]).claims_length(1 << 40);
     front.instead(usize::MAX, reads_release, endless);
     let status = || host.run(&["status", "--json"]);

@@ -1,5 +1,5 @@
-//! Keys that are taken away end also on a host whose release does not change, and looking for that costs one request in ten
-//! looks.
+//! Removed keys lose their effect even on a host whose release does not change, and that check costs one request in ten
+//! polls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::s3_front::Front;
 
 const RELEASE: &str = "/own-bucket/st/shop/web/release.json";
 
-/// A queue whose messages come when the test says so: each is a look at the channel.
+/// A queue that delivers messages on request: each causes a poll of the channel.
 struct Queue {
     server: Server,
     messages: Arc<Semaphore>,
@@ -31,7 +31,7 @@ impl Queue {
                 if request.header("x-amz-target") != "AmazonSQS.ReceiveMessage" {
                     return Reply::new(200, "{}");
                 }
-                // As SQS does, before the client gives up.
+                // Like SQS, before the client gives up.
                 match tokio::time::timeout(Duration::from_secs(2), waiting.acquire()).await {
                     Ok(message) => message.unwrap().forget(),
                     Err(_) => return Reply::new(200, "{}"),
@@ -45,7 +45,7 @@ impl Queue {
     }
 }
 
-/// A daemon that looks at its channel when it is told to, and keys that are its administrators'.
+/// A daemon that polls its channel on request, and its administrators' keys.
 struct Idle {
     host: S3Host,
     front: Front,
@@ -96,7 +96,7 @@ impl Idle {
         self.host.host.start_command(command)
     }
 
-    /// Looks at the channel so far: requests for the release, and for key policies.
+    /// Polls of the channel so far: requests for the release, and for key policies.
     fn asked(&self) -> (usize, usize) {
         let requests = self.front.server().requests();
         let gets = |found: &dyn Fn(&str) -> bool| {
@@ -105,7 +105,7 @@ impl Idle {
         (gets(&|target| target.starts_with(RELEASE)), gets(&|target| target.contains("/keys/")))
     }
 
-    /// Lets the host look so often, one after the other.
+    /// Lets the host poll this many times in sequence.
     fn look(&self, times: usize, daemon: &Running) {
         for _ in 0..times {
             let before = self.looks();
@@ -128,8 +128,8 @@ impl Idle {
     }
 }
 
-/// Another publisher puts a release there while the keys change: it is the one that is signed again. And a policy whose
-/// answer is lost is published.
+/// Another publisher puts a release there while the keys change: the rotation signs that release. A policy whose answer
+/// is lost counts as published.
 #[test]
 fn of_two_publishers_at_once_the_rotation_goes_on_from_what_the_other_left() {
     let idle = Idle::new();
@@ -150,7 +150,8 @@ fn of_two_publishers_at_once_the_rotation_goes_on_from_what_the_other_left() {
     assert_eq!(idle.host.version(), "v2");
 }
 
-/// Its download takes as long as its server wants; meanwhile the key is taken away. What the new keys sign as well goes on.
+/// The download takes as long as the server wants; meanwhile the key is removed. A release that the new keys have
+/// signed too continues.
 #[test]
 fn a_release_that_is_being_brought_here_ends_with_the_keys_that_signed_it() {
     for signed_again in [false, true] {
@@ -175,8 +176,8 @@ fn a_release_that_is_being_brought_here_ends_with_the_keys_that_signed_it() {
     }
 }
 
-/// Publisher and administrator do not see each other: the keys change after the one has read them and before the release is
-/// there, and there was no release that the other could have signed again.
+/// Publisher and administrator do not see each other: the keys change after the publisher has read them and before the
+/// release is there, so there was no release for the administrator to sign again.
 #[test]
 fn a_release_that_is_published_while_the_keys_change_is_told_and_the_rotation_signs_it() {
     let idle = Idle::new();
@@ -203,18 +204,18 @@ fn a_key_that_was_taken_away_is_dead_within_ten_looks_of_an_idle_host() {
     idle.release("v1", "k1");
     let daemon = idle.daemon();
     idle.host.host.status_when("v1 runs, and nothing is left to do", |s| s["condition"] == "good");
-    // The release was read again after its deployment; from now on it is the same.
+    // The release was read again after its deployment; from now on it is unchanged.
     idle.look(2, &daemon);
     let settled = idle.asked();
     idle.look(10, &daemon);
     let ten_looks = idle.asked();
     assert_eq!((ten_looks.0 - settled.0, ten_looks.1 - settled.1), (10, 1), "requests of ten looks");
-    // The store shows the release as it was: its writer hides the new signatures.
+    // The store shows the old release: its writer hides the new signatures.
     idle.rotate(&["--keys-only"]);
     assert_eq!(idle.key_policy(), None);
     idle.look(10, &daemon);
     assert_eq!(idle.key_policy(), Some(2), "{}", daemon.said());
-    // With the old key and the bucket: the new keys are gone, and a release is there that the old one signed.
+    // With the old key and the bucket: the new keys are gone, and the old key has signed a release.
     idle.front.delete("st/shop/web/keys/2.json");
     idle.release("evil", "k1");
     idle.look(11, &daemon);

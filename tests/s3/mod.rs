@@ -1,4 +1,4 @@
-//! S3: what is released and fetched there, and what becomes of it when S3 or the way to it fails.
+//! S3: releases and downloads there, and failures of S3 or of the network.
 
 mod download;
 mod faults;
@@ -11,14 +11,14 @@ use std::process::Command;
 use crate::support::host::{Bundle, Ended, Host, Running};
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY};
 
-/// A host whose AWS is a server on loopback.
+/// A host that uses a server on loopback as AWS.
 struct S3Host {
     host: Host,
     environment: Vec<(&'static str, String)>,
 }
 
 impl S3Host {
-    /// With the service at this URL.
+    /// A host that uses the service at this URL.
     fn new(endpoint: &str) -> Self {
         let environment = vec![
             ("AWS_ENDPOINT_URL", endpoint.to_owned()),
@@ -30,7 +30,7 @@ impl S3Host {
         Self { host: Host::new(), environment }
     }
 
-    /// With our own server.
+    /// A host that uses our own server.
     fn of(front: &Front) -> Self {
         Self::new(&front.server().url())
     }
@@ -49,7 +49,7 @@ impl S3Host {
         self.run(arguments).with_code(0)
     }
 
-    /// Does once what the channel in the store says.
+    /// Follows the channel in the store once.
     fn once(&self) -> Ended {
         self.run(&["run", "--once", "--channel", &store()])
     }
@@ -58,7 +58,7 @@ impl S3Host {
         self.host.start_command(self.command(&["run", "--once", "--channel", &store()]))
     }
 
-    /// Pushes and releases a bundle; its revision.
+    /// Pushes and releases a bundle; returns its revision.
     fn release(&self, bundle: Bundle) -> String {
         let revision = self.push(bundle);
         self.ok(&["release", &store(), &revision]);
@@ -85,7 +85,7 @@ fn store() -> String {
     format!("s3://{BUCKET}/st")
 }
 
-/// Bytes that no archive makes smaller, the same each time.
+/// Bytes that do not compress, the same each time.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {

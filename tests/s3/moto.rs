@@ -1,4 +1,4 @@
-//! The main job against moto: a second opinion on what S3 does.
+//! Releases and deployments against moto: a second opinion on the behaviour of S3.
 
 use std::fs;
 use std::thread;
@@ -14,7 +14,7 @@ fn releases_are_published_followed_updated_and_put_back() {
     moto.make_bucket(BUCKET, false);
     let host = S3Host::new(&moto.url());
     host.once().with_code(5).saying(&["holds no release"]);
-    // Big enough for an upload in parts.
+    // Large enough for an upload in parts.
     let first = host.push(host.bundle("v1").content("app/big", noise(20 << 20, 1)));
     host.ok(&["release", &store(), &first[..18]]).saying(&["release 1", &first]);
     host.once().with_code(0).saying(&["succeeded"]);
@@ -35,7 +35,7 @@ fn releases_are_published_followed_updated_and_put_back() {
     let status = host.ok(&["status", "--json"]).json();
     assert!(status.to_string().contains(&first), "{status}");
 
-    // Names of a store that cannot be, and a revision that is not there.
+    // Invalid store names, and a revision that does not exist.
     host.run(&["release", "s3://", &first]).with_code(2).saying(&["s3://BUCKET"]);
     host.run(&["release", "s3://no-such-bucket/x", &first]).with_code(5).saying(&["NoSuchBucket", "request id"]);
     host.run(&["release", &store(), &"0".repeat(64)]).with_code(5).saying(&["push it first"]);
@@ -101,7 +101,7 @@ fn any_object_can_be_deployed_planned_and_released_by_its_version() {
     assert!(installed["location"].as_str().unwrap().ends_with(&second), "{installed}");
     assert!(installed["digest"].as_str().unwrap().starts_with("sha256:"), "{installed}");
 
-    // A release names the version that was current then, whatever is put there later.
+    // A release names the version that was current then, whatever is stored later.
     host.ok(&["release", &store(), &of(&first)]);
     host.once().with_code(0);
     assert_eq!(host.version(), "v1");

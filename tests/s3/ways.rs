@@ -1,4 +1,4 @@
-//! How AWS is reached: names of endpoints, who is behind the proxy, credentials that expire, how fast.
+//! Connections to AWS: names of endpoints, the proxy, expiring credentials, download speed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::support::http_server::{Reply, Request, Server};
 use crate::support::imds::Imds;
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
 
-/// A proxy that reaches nobody and remembers who was asked for.
+/// A proxy that forwards nothing and records the requested hosts.
 fn proxy() -> Server {
     Server::start(|_| async { Reply::new(502, "") })
 }
@@ -72,7 +72,7 @@ fn hosts_that_the_configuration_reaches_directly_are_not_behind_the_environments
         host.run(&["release", local.to_str().unwrap(), "sha256:00", "--kms-key", "alias/ci"]);
         let (by_proxy, by_itself) = (proxy.requests().len(), kms.requests().len());
         assert_eq!((by_proxy > 0, by_itself > 0), (!directly, directly), "{settings}: {by_proxy} {by_itself}");
-        // The store's way is the same.
+        // The store uses the same connection.
         let before = (proxy.requests().len(), kms.requests().len());
         host.once();
         let after = (proxy.requests().len() - before.0, kms.requests().len() - before.1);
@@ -80,7 +80,7 @@ fn hosts_that_the_configuration_reaches_directly_are_not_behind_the_environments
     }
 }
 
-/// A host whose credentials are those of a role.
+/// A host with the credentials of a role.
 fn with_role(front: &Front, service: &Imds) -> S3Host {
     let mut host = S3Host::of(front);
     host.environment.retain(|(name, _)| {
@@ -110,7 +110,7 @@ fn credentials_that_are_refused_as_expired_are_asked_for_again_once() {
     host.once().with_code(0);
     assert_eq!(host.version(), "v1");
     assert_eq!(asked(), 3, "at first, and after each refusal: {:?}", (service.requests(), front.server().requests()));
-    // And those that are no better are not asked for without end.
+    // Credentials that are no better are not requested endlessly.
     let before = asked();
     front.instead(1000, is_release, expired());
     host.once().with_code(1).saying(&["the credentials have expired", "ExpiredToken"]);
@@ -125,7 +125,7 @@ fn the_bandwidth_is_not_passed() {
     host.host.configure("downloads: {max_bytes_per_second: 1000000}\n");
     let began = Instant::now();
     host.once().with_code(0);
-    // A slow machine only makes it longer.
+    // A slow machine only takes longer.
     assert!(began.elapsed() >= Duration::from_millis(3000), "{:?} for 3 MiB at 1 MB/s", began.elapsed());
     assert_eq!(host.version(), "v1");
 }
@@ -136,7 +136,7 @@ fn a_connection_that_brings_too_little_is_replaced() {
     let bytes = noise(5 << 20, 3);
     front.put("st/big", bytes.clone());
     let first = |request: &Request| request.method == "GET";
-    // Some bytes a second, for ever.
+    // Some bytes a second, forever.
     front.then(1, first, |reply| reply.slowly(1000, Duration::from_millis(200)));
     let host = Host::new();
     let limits = Limits { download_stall_seconds: 2, ..Limits::default() };

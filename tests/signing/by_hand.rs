@@ -18,7 +18,7 @@ fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
     }
     let directory = deploy(&["v1", "--release", "store/shop/web/release.json"]).ends(2);
     assert!(directory.stderr.contains("a directory has no digest"), "{}", directory.stderr);
-    // Another bundle of the same size under the good release.
+    // Another bundle of the same size with the good release.
     let mut other = fs::read(host.path(&bundle)).unwrap();
     *other.last_mut().unwrap() ^= 1;
     host.write("other.tgz", other);
@@ -28,7 +28,7 @@ fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
     deploy(&[&bundle, "--release", "store/shop/web/release.json"]).ends(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
     assert!(signed.status()["signature"]["verified"]["key_ids"][0].is_string());
-    // The release of another group, and one by another key.
+    // Another group's release, and a release signed by another key.
     let elsewhere =
         ["deploy", &bundle, "--release", "store/shop/web/release.json", "--application", "shop", "--group", "db"];
     let output = host.hostler(&elsewhere).ends(6);
@@ -45,7 +45,7 @@ fn the_daemon_judges_what_is_handed_in_through_its_door() {
     let daemon = host.daemon(&[]);
     let bundle = Bundle::new(&host, "v1").app().write();
     host.deploy(&bundle, &[]).with_code(6).saying(&["must be signed on this host"]);
-    // Also from a command line that has another configuration: the daemon's counts.
+    // A command line with another configuration changes nothing: the daemon's counts.
     let lax = host.path("lax.yaml");
     fs::write(&lax, "poll: 60s\n").unwrap();
     host.deploy(&bundle, &["--config", lax.to_str().unwrap()]).with_code(6);

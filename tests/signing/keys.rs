@@ -29,7 +29,7 @@ fn without_keys_unsigned_is_followed_and_shown() {
     assert_eq!(signed.status()["signature"], "unsigned");
     assert!(signed.host.hostler(&["status"]).ends(0).stdout.contains("(unsigned)"));
     assert!(signed.host.hostler(&["history", "--json"]).ends(0).stdout.contains(r#""signature":"unsigned""#));
-    // Signatures that nobody can verify are no better, and the words say so.
+    // Signatures that cannot be verified do not help, and the message says so.
     signed.write_bundle("v2");
     let revision = signed.host.push("v2");
     signed.release(&revision, &["--key", "ci"]).ends(0);
@@ -38,7 +38,7 @@ fn without_keys_unsigned_is_followed_and_shown() {
     assert!(status.contains("not verified: no keys are configured"), "{status}");
 }
 
-/// Each of these must leave the host as it is, with exit code 6 or 1 and the reason.
+/// Each of these must leave the host unchanged, with exit code 6 or 1 and the reason.
 #[test]
 fn nothing_that_was_tampered_with_is_followed() {
     let signed = Signed::new(&["ci", "other"]);
@@ -55,14 +55,14 @@ fn nothing_that_was_tampered_with_is_followed() {
     document["signatures"] = serde_json::json!([]);
     signed.write_document(&document);
     refused(6, "it is not signed, and 1 of 1 keys must sign");
-    // Wrong key: the same release, signed by somebody else.
+    // Wrong key: the same release, signed by another key.
     signed.require_nothing();
     fs::remove_file(signed.document()).unwrap();
     signed.release(&revision, &["--key", "other"]).ends(0);
     signed.require("channel", 1, &["ci"]);
     refused(6, "by keys that are not among them");
     let others = signed.read_document();
-    // The other's signature under this key's name.
+    // The other key's signature under this key's name.
     document = others;
     document["signatures"][0]["keyid"] = good["signatures"][0]["keyid"].clone();
     signed.write_document(&document);
@@ -81,13 +81,13 @@ fn nothing_that_was_tampered_with_is_followed() {
     let text = good.to_string();
     fs::write(signed.document(), text.replacen("{\"payload\"", "{\"signatures\":[],\"payload\"", 1)).unwrap();
     refused(1, "comes twice");
-    // And as it was, it is followed.
+    // In its original form it is followed.
     signed.write_document(&good);
     signed.host.run_once().ends(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
 }
 
-/// The document's payload with one text in the place of another of the same length or not.
+/// The document's payload with one text replaced by another, of any length.
 fn change(document: &Value, from: &str, to: &str) -> String {
     let payload = data_encoding::BASE64.decode(document["payload"].as_str().unwrap().as_bytes()).unwrap();
     let text = String::from_utf8(payload).unwrap();
@@ -130,7 +130,7 @@ fn an_older_or_expired_release_is_refused_and_a_floor_guards_fresh_hosts() {
     let output = signed.host.run_once().ends(6);
     assert!(output.stderr.contains("the release has sequence 1, and 2 was seen already"), "{}", output.stderr);
     assert_eq!(signed.serves().as_deref(), Some("v2"));
-    // A host that has seen nothing takes an old release that has not expired, unless it has a floor.
+    // A host without history accepts an old release that has not expired, unless it has a floor.
     for directory in ["root/var", "root/srv"] {
         fs::remove_dir_all(signed.host.path(directory)).unwrap();
     }
@@ -141,7 +141,7 @@ fn an_older_or_expired_release_is_refused_and_a_floor_guards_fresh_hosts() {
     let output = signed.host.run_once().ends(6);
     let floor = "the release has sequence 1, and minimum_sequence of this host's configuration is 2";
     assert!(output.stderr.contains(floor), "{}", output.stderr);
-    // Going back is a higher sequence.
+    // A rollback has a higher sequence number.
     signed.release(&revision, &["--key", "ci"]).ends(0);
     signed.host.run_once().ends(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
@@ -171,7 +171,7 @@ fn keys_are_made_once_and_kept_private() {
     let made = host.hostler(&["keygen", "p256", "--algorithm", "ecdsa-p256", "--json"]).ends(0).json();
     assert_eq!((made["algorithm"].as_str(), made["private_key_file"].as_str()), (Some("ECDSA P-256"), Some("p256")));
     assert_eq!(made["public_key"].as_str().unwrap(), signed.line("p256"));
-    // The lines that it prints are a configuration.
+    // The lines that it prints are valid configuration.
     let said = host.hostler(&["keygen", "third"]).ends(0).stdout;
     let lines = said.split_once("signatures:").unwrap().1;
     host.write("printed.yaml", format!("signatures:{lines}"));
@@ -234,7 +234,7 @@ fn validate_names_each_signature() {
     validate(&[]).ends(0);
 }
 
-/// Hosts that ask for no signatures have no new keys to begin anew with.
+/// Hosts that require no signatures have no new keys to start over with.
 #[test]
 fn an_epoch_is_the_way_back_where_nothing_is_signed() {
     let signed = Signed::new(&[]);
@@ -284,13 +284,13 @@ fn a_release_that_is_bound_to_its_store_is_not_followed_from_a_copy() {
     assert!(refused.contains(&said), "{refused}");
     assert_eq!(signed.serves(), None);
     run("store").ends(0);
-    // However people write it, it is one store.
+    // Every spelling names the same store.
     for spelled in ["store/", "./store", "copy/../store"] {
         let release = ["release", spelled, &revision, "--key", "ci", "--bind-store"];
         signed.host.hostler_for_group(&release).ends(0);
         run("store/").ends(0);
     }
-    // A host may ask for it.
+    // A host may require it.
     let config = signed.host.path("root/etc/hostler/config.yaml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}groups: [{{application: shop, group: web, require_store: true}}]\n")).unwrap();
@@ -298,7 +298,7 @@ fn a_release_that_is_bound_to_its_store_is_not_followed_from_a_copy() {
     signed.release(&revision, &["--key", "ci"]).ends(0);
     let refused = run("store").ends(6).stderr;
     assert!(refused.contains("bound to no store") && refused.contains("--bind-store"), "{refused}");
-    // Nobody signs for another store than the one that is meant.
+    // A signer never signs for another store than intended.
     signed.release(&revision, &["--bind-store", "--propose"]).ends(0);
     fs::copy(signed.host.path("store/shop/web/proposed.json"), signed.host.path("copy/shop/web/proposed.json"))
         .unwrap();

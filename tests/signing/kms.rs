@@ -1,4 +1,4 @@
-//! Keys in KMS: against a server of our own that speaks the two operations and checks who asks, and against moto.
+//! Keys in KMS: against our own server, which has the two operations and checks the caller, and against moto.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,13 +20,13 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 ];
 const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// The service's side of the two operations, by the API reference.
+/// The server side of the two operations, by the API reference.
 struct FakeKms {
     ed25519: Ed25519KeyPair,
     p256: EcdsaKeyPair,
-    /// Regions and operations that were asked for.
+    /// The requested regions and operations.
     asked: Mutex<Vec<(String, String)>>,
-    /// How many calls are turned away first.
+    /// The number of calls to throttle first.
     throttled: Mutex<u32>,
 }
 
@@ -102,7 +102,7 @@ fn start() -> (Arc<FakeKms>, Server) {
     (kms, server)
 }
 
-/// A host whose configuration leads to this endpoint and asks for these keys.
+/// A host whose configuration uses this endpoint and these keys.
 fn configure(signed: &Signed, endpoint: &str, keys: &[&str]) {
     let aws = format!("aws: {{region: us-east-1, endpoint_url: \"{endpoint}\"}}\n");
     let keys: Vec<String> = keys.iter().map(|name| signed.line(name)).collect();
@@ -130,11 +130,11 @@ fn keys_in_kms_sign_releases_and_hosts_need_only_their_public_halves() {
     let revision = signed.host.push("v1");
     *kms.throttled.lock().unwrap() = 2;
     with_kms(&signed, &["release", "store", &revision, "--kms-key", ARN, "--kms-key", "alias/p256"]).ends(0);
-    // The ARN's region is asked, not the configured one.
+    // The request goes to the ARN's region, not to the configured one.
     let asked = kms.asked.lock().unwrap().clone();
     assert!(asked.contains(&("eu-west-1".to_owned(), "Sign".to_owned())), "{asked:?}");
     assert!(asked.contains(&("us-east-1".to_owned(), "Sign".to_owned())), "{asked:?}");
-    // A host has no way to AWS and needs none.
+    // A host has no client for AWS and needs none.
     drop(server);
     signed.host.run_once().ends(0);
     assert_eq!(signed.status()["signature"]["verified"]["key_ids"].as_array().unwrap().len(), 2);
@@ -159,7 +159,7 @@ fn what_kms_refuses_is_said_with_what_to_do_and_nothing_is_published() {
     assert!(!signed.document().exists());
 }
 
-/// moto as a second opinion, for the kinds of key that it has.
+/// moto as a second opinion, for the kinds of key that it supports.
 #[test]
 fn moto_signs_with_what_it_has() {
     let Some(moto) = Moto::start_or_skip() else { return };

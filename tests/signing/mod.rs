@@ -1,4 +1,4 @@
-//! Signed releases, from the key to the host: nothing that is not signed as the configuration asks reaches a host.
+//! Signed releases, from the key to the host: a release without the required signatures reaches no host.
 
 mod by_hand;
 mod keys;
@@ -22,7 +22,7 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// With a bundle `v1` and these pairs of keys.
+    /// A host with a bundle `v1` and these key pairs.
     pub fn new(keys: &[&str]) -> Self {
         let signed = Self { host: Host::new() };
         signed.write_bundle("v1");
@@ -42,14 +42,14 @@ impl Signed {
         pem.lines().filter(|line| !line.starts_with("-----")).collect()
     }
 
-    /// Says which keys must sign what comes from a source, and how many of them.
+    /// Configures which keys must sign releases from a source, and how many of them.
     pub fn require(&self, source: &str, threshold: u32, keys: &[&str]) {
         let keys: Vec<String> = keys.iter().map(|name| self.line(name)).collect();
         let text = format!("signatures:\n  {source}: {{threshold: {threshold}, keys: [{}]}}\n", keys.join(", "));
         self.host.write("root/etc/hostler/config.yaml", text);
     }
 
-    /// Takes every policy away.
+    /// Removes every policy.
     pub fn require_nothing(&self) {
         self.host.write("root/etc/hostler/config.yaml", "poll: 60s\n");
     }
@@ -59,7 +59,7 @@ impl Signed {
         self.host.hostler_for_group(&[&["release", "store", revision][..], arguments].concat())
     }
 
-    /// What is installed.
+    /// The installed version.
     pub fn serves(&self) -> Option<String> {
         fs::read_to_string(self.host.on_host("/srv/site/index.html")).ok()
     }
@@ -87,7 +87,7 @@ fn every_attack_on_a_release_has_its_test() {
     assert_eq!(rows.len(), 14, "{rows:?}");
 }
 
-/// The short name of a key, as people see it.
+/// The short name of a key, as shown to people.
 pub fn short(id: &str) -> &str {
     &id[..19]
 }

@@ -4,7 +4,7 @@ fn rotate(signed: &Signed, arguments: &[&str]) -> Output {
     signed.host.hostler_for_group(&[&["rotate-keys", "store"][..], arguments].concat())
 }
 
-/// `v1` runs, signed by `old`; from then on `new` signs.
+/// `v1` runs, signed by `old`; afterwards `new` signs.
 fn rotated() -> Signed {
     let signed = Signed::new(&["old", "new", "newer"]);
     signed.require("channel", 1, &["old"]);
@@ -31,11 +31,11 @@ fn hosts_follow_the_chain_of_keys_and_the_old_one_ends() {
     assert_eq!(signed.status()["key_policy"], 2);
     let history = signed.host.hostler(&["history"]).ends(0).stdout;
     assert!(history.contains("shop/web: key policy 2, 1 of sha256:"), "{history}");
-    // A fresh host with the old configuration follows the chain as well.
+    // A new host with the old configuration follows the chain as well.
     fs::remove_dir_all(signed.host.path("root/var")).unwrap();
     fs::remove_dir_all(signed.host.path("root/srv")).unwrap();
     signed.host.run_once().ends(0);
-    // And the next step goes on from there.
+    // The next rotation continues from there.
     rotate(&signed, &["--public-key", "newer.pub", "--key", "new", "--key", "newer"]).ends(0);
     let revision = signed.host.push("v1");
     signed.release(&revision, &["--key", "newer"]).ends(0);
@@ -63,14 +63,14 @@ fn the_release_in_the_channel_gets_the_new_signatures_and_no_host_deploys_it_aga
     assert_eq!(deployments(&signed), before, "what runs is not deployed again");
     let keys = signed.read_document()["signatures"].as_array().unwrap().len();
     assert_eq!(keys, 1, "the old key's signature is gone");
-    // A fresh host follows the release at once.
+    // A new host follows the release at once.
     forget_the_host(&signed);
     signed.host.run_once().ends(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
     assert_eq!(signed.status()["highest_sequence"], 1);
 }
 
-/// As after a kill between the policy and the release; and whoever runs it twice changes nothing more.
+/// As after a kill between the policy and the release. A second run changes nothing more.
 #[test]
 fn a_rotation_that_was_interrupted_is_completed_by_the_same_command() {
     let signed = Signed::new(&["old", "new"]);
@@ -102,22 +102,22 @@ fn a_rotation_says_what_stands_in_the_channel() {
     let strange = signed.read_document();
     fs::remove_file(signed.document()).unwrap();
     signed.require("channel", 1, &["old"]);
-    // Nothing was released: only the policy is published.
+    // Without a release, only the policy is published.
     let arguments = ["--public-key", "new.pub", "--key", "old", "--key", "new"];
     let said = rotate(&signed, &arguments).ends(0).stdout;
     assert!(said.contains("nothing has been released yet"), "{said}");
     assert!(!signed.document().exists());
-    // What hosts did not follow before gets no signature.
+    // A release that hosts did not follow before gets no signature.
     signed.write_document(&strange);
     let refused = rotate(&signed, &arguments).ends(6).stderr;
     assert!(refused.contains("is not signed again, because hosts did not follow it before"), "{refused}");
     assert!(refused.contains("key policy 2 is published: "), "this much is done: {refused}");
     assert_eq!(signed.read_document(), strange);
-    // Neither is it looked at where only the keys are asked for.
+    // With `--keys-only` it is not read either.
     let said = rotate(&signed, &[&arguments[..], &["--keys-only"]].concat()).ends(0).stdout;
     assert!(said.contains("is left as it is"), "{said}");
     assert_eq!(signed.read_document(), strange);
-    // A bundle that is gone is not brought back by signatures.
+    // Signatures do not restore a deleted bundle.
     fs::remove_file(signed.document()).unwrap();
     signed.release(&revision, &["--key", "new"]).ends(0);
     fs::remove_file(signed.host.path(format!("store/revisions/{}", revision.trim_start_matches("sha256:")))).unwrap();
@@ -125,7 +125,7 @@ fn a_rotation_says_what_stands_in_the_channel() {
     assert!(warned.contains("the bundle of release 1") && warned.contains("is gone"), "{warned}");
 }
 
-/// A host that was led to the end of the numbers, as by an older agent that knew no bound.
+/// A host that was led to the highest sequence number, as by an older agent without a bound.
 #[test]
 fn new_keys_are_the_way_back_from_a_sequence_that_was_run_ahead() {
     let signed = Signed::new(&["old", "new"]);
@@ -135,7 +135,7 @@ fn new_keys_are_the_way_back_from_a_sequence_that_was_run_ahead() {
     let first = signed.read_document();
     signed.write_bundle("v2");
     let second = signed.host.push("v2");
-    // A fresh host has nothing to measure a sequence by.
+    // A new host has no sequence number to compare with.
     fs::remove_file(signed.document()).unwrap();
     signed.release(&second, &["--key", "old", "--sequence-above", "9007199254740990"]).ends(0);
     signed.host.run_once().ends(0);
@@ -152,7 +152,7 @@ fn new_keys_are_the_way_back_from_a_sequence_that_was_run_ahead() {
     signed.host.run_once().ends(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
     assert_eq!(signed.status()["highest_sequence"], 2);
-    // What was signed before the rotation does not come back, also with a signature of a key that is kept.
+    // A release from before the rotation is not accepted again, even with a signature of a kept key.
     signed.write_document(&first);
     rotate(&signed, &["--public-key", "new.pub", "--key", "old", "--key", "new"]).ends(0);
     let refused = signed.host.run_once().ends(6).stderr;
@@ -180,7 +180,7 @@ fn whoever_takes_the_policy_out_of_the_store_does_not_bring_the_old_key_back() {
     release_v2(&signed, "new").ends(0);
     signed.host.run_once().ends(0);
     fs::remove_file(signed.host.path("store/shop/web/keys/2.json")).unwrap();
-    // Published under the old key, as the store alone would have it.
+    // Published under the old key, as a writer of the store alone would do.
     let revision = signed.host.push("v1");
     signed.release(&revision, &["--key", "old"]).ends(0);
     let output = signed.host.run_once().ends(6);
@@ -191,7 +191,7 @@ fn whoever_takes_the_policy_out_of_the_store_does_not_bring_the_old_key_back() {
 #[test]
 fn a_policy_that_the_keys_do_not_stand_for_changes_nothing() {
     let signed = rotated();
-    // Somebody who can write the store puts a next step there.
+    // A user with write access to the store puts a next step there.
     let stolen = fs::read(signed.host.path("store/shop/web/keys/2.json")).unwrap();
     fs::write(signed.host.path("store/shop/web/keys/3.json"), stolen).unwrap();
     release_v2(&signed, "new").ends(0);
@@ -200,7 +200,7 @@ fn a_policy_that_the_keys_do_not_stand_for_changes_nothing() {
     assert_eq!(signed.status()["key_policy"], 2);
 }
 
-/// The operator's word on the host wins, but not below what the host has seen.
+/// The operator's configuration on the host wins, but not below the versions that the host has seen.
 #[test]
 fn a_changed_configuration_begins_the_chain_anew_and_never_below() {
     let signed = rotated();

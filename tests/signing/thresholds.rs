@@ -16,7 +16,7 @@ fn two_of_three_sign_before_any_host_sees_the_release() {
     let said = signed.release(&revision, &["--key", "one", "--propose"]).ends(0).stdout;
     assert!(said.contains("no host follows it yet"), "{said}");
     host.run_once().ends(5);
-    // The same key again is one signature still; another revision is not what the second signer means.
+    // The same key again still counts once; another revision is not the one that the second signer named.
     let again = host.hostler_for_group(&["sign", "store", &revision, "--key", "one"]).ends(0).stdout;
     assert!(again.contains("proposed release 1"), "{again}");
     host.hostler_for_group(&["sign", "store", "sha256:00", "--key", "two"]).ends(6);
@@ -46,7 +46,7 @@ fn a_proposal_that_was_overtaken_is_not_published() {
     assert!(late.stderr.contains("release 1 is published already"), "{}", late.stderr);
 }
 
-/// Two signatures by one key under two spellings of its name are still by one key.
+/// Two signatures by one key under two spellings of its name still count once.
 #[test]
 fn two_signatures_by_one_key_are_one() {
     let (signed, revision) = proposed();

@@ -2,7 +2,7 @@
 //! warm pool, and the errors of the service. Every request's signature is verified.
 //!
 //! Written from AWS's pages (docs/protocols/auto-scaling.md#lifecycle-hooks,
-//! docs/protocols/auto-scaling.md#warm-pools). Time does not pass by itself: a test says when a hook's time is over.
+//! docs/protocols/auto-scaling.md#warm-pools). Time does not pass by itself: the test sets when a hook's time is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::http_server::{Reply, Request, Server};
 use super::sigv4;
 
-/// The secret that requests must be signed with; the same as of the other services here.
+/// The secret for signing requests; the same as for the other services here.
 pub use super::s3_front::SECRET_KEY as SECRET;
 
 /// Longer than any test.
@@ -25,15 +25,15 @@ struct Hook {
     default_result: &'static str,
 }
 
-/// Asked before a completion is taken.
+/// Evaluated before a completion is accepted.
 type Proof = dyn Fn() -> bool + Send;
 
-/// The group as it is.
+/// The state of the group.
 pub struct Group {
     instance: String,
-    /// `LifecycleState`; empty when the instance is no member.
+    /// `LifecycleState`; empty when the instance is not a member.
     pub state: String,
-    /// Where it is going, as IMDS would say it.
+    /// The target state, as IMDS reports it.
     target: String,
     hooks: Vec<Hook>,
     /// Hooks that wait now.
@@ -41,43 +41,44 @@ pub struct Group {
     abandoned: bool,
     /// Heartbeats by hook.
     pub heartbeats: BTreeMap<String, u32>,
-    /// What was taken, in order: hook and result.
+    /// Accepted completions, in order: hook and result.
     pub completed: Vec<(String, String)>,
-    /// Completions that were refused as unknown.
+    /// Number of completions refused as unknown.
     pub unknown: u32,
-    /// So many completions and heartbeats meet a contention.
+    /// Number of completions and heartbeats that still meet a contention.
     pub contention: u32,
-    /// So many completions are taken and their answers lost.
+    /// Number of completions that are still accepted with their answers lost.
     pub lost_answers: u32,
-    /// Completions are refused as not there yet.
+    /// Completions are refused because the action has not begun.
     pub too_early: bool,
-    /// What nobody may do.
+    /// Denied actions.
     pub denied: Vec<&'static str>,
-    /// Whether the work is done; a completion before is wrong.
+    /// Whether the work is done; an earlier completion is wrong.
     pub proof: Option<Box<Proof>>,
-    /// What was sent for the hooks of this wait, taken or not.
+    /// The results sent for the hooks of this wait, accepted or not.
     sent: BTreeMap<String, String>,
-    /// The call that is never answered: its name, which of them, and whether it is done before that. Those after the first
-    /// completion have a name of their own.
+    /// The call that is never answered: its name, its number among calls of that name, and whether it is done before
+    /// that. Calls after the first completion have a name of their own.
     pub hold: Option<(&'static str, usize, bool)>,
-    /// It has come.
+    /// That call has come.
     pub held: bool,
     calls: BTreeMap<String, usize>,
     /// Other instances of the group, with their states.
     pub fellows: Vec<(String, String)>,
-    /// Instances that the group takes for unhealthy.
+    /// Instances that the group considers unhealthy.
     pub unhealthy: BTreeSet<String>,
-    /// Who was reported as unhealthy, in order.
+    /// Instances reported as unhealthy, in order.
     pub reported: Vec<String>,
-    /// Reports that respect the grace period are taken and change nothing.
+    /// Reports that respect the grace period are accepted and change nothing.
     pub in_grace_period: bool,
-    /// What was wrong with requests.
+    /// Errors in requests.
     pub wrong: Vec<String>,
-    /// Its size and what it takes its instances by.
+    /// Its size and its load balancers.
     pub service: Service,
 }
 
-/// A group's capacity and load balancers, and how Standby goes (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html>).
+/// A group's capacity and load balancers, and how Standby works
+/// (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html>).
 #[derive(Debug, Clone)]
 pub struct Service {
     pub min: u64,
@@ -88,18 +89,18 @@ pub struct Service {
     pub target_groups: Vec<String>,
     pub classic_load_balancers: Vec<String>,
     pub launch_suspended: bool,
-    /// So many looks at the instance see it on its way.
+    /// Number of looks at the instance that still see it in transition.
     pub on_its_way: u32,
     left_on_its_way: u32,
-    /// What was done, in order.
+    /// Changes, in order.
     pub moves: Vec<&'static str>,
-    /// So many calls are answered with a throttling error, and not carried out.
+    /// Number of calls that are still throttled, and not carried out.
     pub throttled: u32,
-    /// So many calls that change something are carried out and their answers lost.
+    /// Number of changing calls that are still carried out with their answers lost.
     pub lost: u32,
-    /// Calls so far, to the services beside it too.
+    /// Calls so far, including those to the services beside it.
     pub calls: u32,
-    /// The call with this number is carried out, and its answer does not come.
+    /// The call with this number is carried out, but never answered.
     pub hold: Option<u32>,
 }
 
@@ -131,7 +132,7 @@ impl Default for Service {
     }
 }
 
-/// What is added to the name of a call after a completion.
+/// The suffix of the name of a call after a completion.
 pub const AFTER_THE_END: &str = " after the end";
 
 /// The running service.
@@ -141,12 +142,12 @@ pub struct AutoScaling {
 }
 
 impl AutoScaling {
-    /// A group that the instance is no member of yet.
+    /// A group of which the instance is not a member yet.
     pub fn start(instance: &str) -> Self {
         Self::start_beside(instance, |_| None)
     }
 
-    /// The same on an address where other services answer too: what `beside` answers is not this one's.
+    /// The same on an address shared with other services: requests that `beside` answers do not belong to this one.
     pub fn start_beside(instance: &str, beside: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
         let group = Arc::new(Mutex::new(Group {
             instance: instance.to_owned(),
@@ -195,7 +196,7 @@ impl AutoScaling {
         self.change(|group| group.hooks.push(Hook { name: name.to_owned(), launching, default_result }));
     }
 
-    /// Looks at the group or changes it.
+    /// Reads or changes the group.
     pub fn change<T>(&self, change: impl FnOnce(&mut Group) -> T) -> T {
         change(&mut self.group.lock().unwrap())
     }
@@ -205,12 +206,12 @@ impl AutoScaling {
         self.change(|group| group.state.clone())
     }
 
-    /// Moves the instance to a state where the hooks of that transition wait; without any it goes on at once.
+    /// Moves the instance to a state where the hooks of that transition wait; without hooks it continues at once.
     pub fn enter(&self, target: &str, state: &str) {
         self.change(|group| group.enter(target, state));
     }
 
-    /// The time of every hook that waits is over.
+    /// Ends the time of every hook that waits.
     pub fn time_is_over(&self) {
         self.change(|group| {
             let waiting = std::mem::take(&mut group.waiting);
@@ -219,7 +220,7 @@ impl AutoScaling {
         });
     }
 
-    /// Questions for the state so far.
+    /// Requests for the state so far.
     pub fn described(&self) -> usize {
         self.server.requests().len()
     }
@@ -255,7 +256,7 @@ impl Group {
         self.state = next.to_owned();
     }
 
-    /// Answers, or holds the call that a test waits for.
+    /// Answers the request, or holds the call that a test waits for.
     fn hold_or_answer(&mut self, request: &Request) -> Reply {
         let mut name = form(&request.body).remove("Action").unwrap_or_default();
         if !self.completed.is_empty() {

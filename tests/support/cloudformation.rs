@@ -1,4 +1,4 @@
-//! CloudFormation as far as it takes signals, as its pages describe it
+//! The part of CloudFormation that accepts signals, as its pages describe it
 //! (docs/protocols/auto-scaling.md#cloudformation-signals).
 
 use std::sync::{Arc, Mutex};
@@ -12,19 +12,19 @@ const NAMESPACE: &str = "http://cloudformation.amazonaws.com/doc/2010-05-15/";
 /// A stack, `web`, whose one resource, `Fleet`, waits for signals; and the handle of a wait condition.
 #[derive(Debug, Default)]
 pub struct Stack {
-    /// The resource takes no signals any more.
+    /// The resource accepts no more signals.
     pub complete: bool,
-    /// So many requests are throttled.
+    /// Number of requests that are still throttled.
     pub throttled: u32,
-    /// So many requests are denied, by the role or by the handle's URL.
+    /// Number of requests that are still denied, by the role or by the handle's URL.
     pub denied: u32,
-    /// So many answers get lost.
+    /// Number of answers that are still lost.
     pub lost_answers: u32,
-    /// Who signalled what, in order.
+    /// The signals, in order: unique id and status.
     pub signals: Vec<(String, String)>,
-    /// What the handle was given.
+    /// The documents sent to the handle.
     pub conditions: Vec<serde_json::Value>,
-    /// What no client of CloudFormation should do.
+    /// Errors that a client of CloudFormation must not make.
     pub wrong: Vec<String>,
 }
 

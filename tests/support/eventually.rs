@@ -1,11 +1,11 @@
-//! Waiting for what another process does.
+//! Waits for the work of another process.
 
 use std::time::{Duration, Instant};
 
-/// Looks until `look` succeeds and returns what it found.
+/// Calls `look` until it succeeds and returns its result.
 ///
 /// # Panics
-/// When that has not happened `within` the time, with what was seen last.
+/// When it has not succeeded `within` the time, with the last error.
 pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + within;
     loop {

@@ -1,7 +1,7 @@
-//! An HTTP/1.1 server on loopback that can break its answers in every way that a network does.
+//! An HTTP/1.1 server on loopback that can break its answers in every way that a network can.
 //!
-//! Requests are parsed by `httparse`. Answers are written by hand: a body that is shorter than it says, a connection that
-//! is reset at one byte and an answer that never comes are what an HTTP library does not let anyone write.
+//! Requests are parsed by `httparse`. Answers are written by hand, because HTTP libraries do not allow a body shorter
+//! than its Content-Length, a connection reset at a given byte, or an answer that never comes.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,14 +22,14 @@ use super::skip;
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// What a client asked for.
+/// A client's request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The method, as sent.
     pub method: String,
     /// Path and query, as sent.
     pub target: String,
-    /// Headers with lower-case names; those that came twice are joined by a comma.
+    /// Headers with lower-case names; repeated ones are joined by a comma.
     pub headers: BTreeMap<String, String>,
     /// The whole body; chunks of the transfer encoding are put together.
     pub body: Bytes,
@@ -46,7 +46,7 @@ impl Request {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// A header's value; empty when it is not there.
+    /// A header's value; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
@@ -61,7 +61,7 @@ enum Ending {
     Lost,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: u16,
@@ -99,31 +99,31 @@ impl Reply {
         self
     }
 
-    /// The body in pieces of so many bytes, with a pause before each.
+    /// The body in pieces of this many bytes, with a pause before each.
     pub fn slowly(mut self, bytes: usize, pause: Duration) -> Self {
         self.pace = Some((bytes.max(1), pause));
         self
     }
 
-    /// With a Content-Length that says something else than the body's length (the answer to a HEAD, or a lie).
+    /// With a Content-Length that differs from the body's length (the answer to a HEAD, or a lie).
     pub fn claims_length(mut self, bytes: u64) -> Self {
         self.claimed = Some(bytes);
         self
     }
 
-    /// The connection is closed after so many bytes of the body.
+    /// The connection is closed after this many bytes of the body.
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.ending = Ending::Cut(bytes);
         self
     }
 
-    /// The connection is reset after so many bytes of the body.
+    /// The connection is reset after this many bytes of the body.
     pub fn reset_after(mut self, bytes: usize) -> Self {
         self.ending = Ending::Reset(bytes);
         self
     }
 
-    /// The connection is closed without an answer: what the request asked for may have been done.
+    /// The connection is closed without an answer: the request may have been carried out.
     pub fn lost(mut self) -> Self {
         self.ending = Ending::Lost;
         self
@@ -133,7 +133,7 @@ impl Reply {
 type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
 type Handler = dyn Fn(Request) -> Answer + Send + Sync;
 
-/// What the server saw, for tests that count.
+/// The server's counts, for tests.
 #[derive(Debug, Default)]
 struct Seen {
     requests: Vec<(String, String)>,
@@ -141,7 +141,7 @@ struct Seen {
     body_bytes_sent: u64,
 }
 
-/// A running server; it ends when this is dropped.
+/// A running server, which ends when this is dropped.
 pub struct Server {
     address: SocketAddr,
     certificate: Option<String>,
@@ -162,7 +162,7 @@ impl Drop for Runtime {
 }
 
 impl Server {
-    /// Serves on a free port of loopback. The handler is called for one request after another of a connection, and for
+    /// Serves on a free port of loopback. The handler is called for the requests of a connection in sequence, and for
     /// several connections at once.
     pub fn start<H, F>(handler: H) -> Self
     where
@@ -172,7 +172,7 @@ impl Server {
         Self::launch(handler, None, loopback())
     }
 
-    /// The same on the loopback of IPv6; `None` with a printed reason where there is none.
+    /// The same on the loopback of IPv6; `None` with a printed reason if there is none.
     pub fn start_ipv6_or_skip<H, F>(handler: H) -> Option<Self>
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -183,7 +183,8 @@ impl Server {
         Some(Self::launch(handler, None, listener))
     }
 
-    /// The same over TLS for `127.0.0.1` and `localhost`, with a certificate that only [`Server::certificate`] vouches for.
+    /// The same over TLS for `127.0.0.1` and `localhost`, with a certificate that only [`Server::certificate`] vouches
+    /// for.
     pub fn start_tls<H, F>(handler: H) -> Self
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -226,7 +227,7 @@ impl Server {
         format!("{scheme}://{}", self.address)
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -244,12 +245,12 @@ impl Server {
         self.seen.lock().unwrap().requests.clone()
     }
 
-    /// Connections that were opened so far.
+    /// Connections opened so far.
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
     }
 
-    /// Bytes of bodies that were sent so far.
+    /// Bytes of bodies sent so far.
     pub fn body_bytes_sent(&self) -> u64 {
         self.seen.lock().unwrap().body_bytes_sent
     }
@@ -286,7 +287,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Ha
         seen.lock().unwrap().connections += 1;
         let (handler, seen, tls) = (Arc::clone(&handler), Arc::clone(&seen), tls.clone());
         tokio::spawn(async move {
-            // A connection that breaks is the client's to notice.
+            // The client has to notice a broken connection.
             let _ = match tls {
                 None => serve(stream, &handler, &seen).await,
                 Some(acceptor) => match acceptor.accept(stream).await {
@@ -298,7 +299,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Ha
     }
 }
 
-/// What lies below the bytes: needed to reset a connection.
+/// The layer below the bytes: needed to reset a connection.
 trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> &TcpStream;
 }
@@ -399,7 +400,7 @@ async fn read_chunks<S: Wire>(stream: &mut S, buffer: &mut BytesMut) -> std::io:
     }
 }
 
-/// Whether the connection can be used again.
+/// Writes an answer; returns whether the connection can be used again.
 async fn write_reply<S: Wire>(
     stream: &mut S,
     reply: Reply,

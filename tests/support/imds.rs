@@ -1,7 +1,7 @@
 //! An instance metadata service on loopback: version 2 enforced, tokens that expire, and faults on demand.
 //!
-//! What it answers is what EC2 documents (docs/protocols/auto-scaling.md#metadata-service): a token by PUT, 401 without
-//! one, 403 for a PUT that came through a proxy, 404 for what the instance does not have.
+//! Its answers follow EC2's documentation (docs/protocols/auto-scaling.md#metadata-service): a token by PUT, 401
+//! without one, 403 for a PUT that came through a proxy, 404 for what the instance does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -10,30 +10,30 @@ use std::time::Duration;
 use super::http_server::{Reply, Request, Server};
 use super::s3_front::{ACCESS_KEY, SECRET_KEY};
 
-/// How the service misbehaves.
+/// The faults of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It takes the connection and never answers the request for a token, as with a hop limit that is too low.
+    /// It accepts the connection and never answers the request for a token, as with a hop limit that is too low.
     TokenUnanswered,
-    /// It knows no tokens: version 1 only.
+    /// It has no tokens: version 1 only.
     NoTokens,
     /// Switched off for the instance.
     SwitchedOff,
-    /// Nothing is answered in time, tokens are.
+    /// Only requests for tokens are answered in time.
     Slow,
-    /// 500 with a page of HTML, so many times.
+    /// 500 with a page of HTML, this many times.
     ErrorPage(u32),
-    /// 503, so many times.
+    /// 503, this many times.
     Throttle(u32),
-    /// 200 with bytes that are no text.
+    /// 200 with bytes that are not text.
     Garbage,
-    /// 200 with a page of HTML, as a portal gives.
+    /// 200 with a page of HTML, as from a captive portal.
     Portal,
-    /// A body far longer than anything in the service.
+    /// A body far longer than any real one.
     Endless,
     /// The connection breaks in the middle of each answer.
     Broken,
-    /// No token is ever taken.
+    /// No token is ever accepted.
     TokensNotTaken,
 }
 
@@ -53,7 +53,7 @@ pub struct Instance {
     /// The role whose credentials the instance gets.
     pub role: Option<String>,
     pub fault: Option<Fault>,
-    /// What the service says a token lasts.
+    /// The lifetime of a token, as the service reports it.
     pub token_seconds: u64,
     tokens: BTreeSet<String>,
     given_out: u32,
@@ -98,7 +98,7 @@ impl Imds {
         Self { server: Server::start(answering(&instance)), instance }
     }
 
-    /// The same at an address of IPv6; `None` with a printed reason where there is none.
+    /// The same at an IPv6 address; `None` with a printed reason if there is none.
     pub fn start_ipv6_or_skip(id: &str) -> Option<Self> {
         let instance = Instance::new(id);
         Some(Self { server: Server::start_ipv6_or_skip(answering(&instance))?, instance })
@@ -109,22 +109,22 @@ impl Imds {
         self.server.url()
     }
 
-    /// Changes the instance, or how the service misbehaves.
+    /// Changes the instance, or the service's faults.
     pub fn change(&self, change: impl FnOnce(&mut Instance)) {
         change(&mut self.instance.lock().unwrap());
     }
 
-    /// Forgets every token that was given out, as a service that was restarted.
+    /// Forgets every token, like a restarted service.
     pub fn forget_tokens(&self) {
         self.instance.lock().unwrap().tokens.clear();
     }
 
-    /// How many tokens were given out.
+    /// The number of tokens handed out.
     pub fn tokens_given_out(&self) -> u32 {
         self.instance.lock().unwrap().given_out
     }
 
-    /// What was asked for so far: method and path.
+    /// The requests so far: method and path.
     pub fn requests(&self) -> Vec<(String, String)> {
         self.server.requests()
     }

@@ -1,4 +1,4 @@
-//! Tables whose rows name the tests that keep them.
+//! Tables whose rows name their tests.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Every function below `tests` and `agent` that is a test.
+/// Every test function below `tests` and `agent`.
 fn tests_of_the_project() -> BTreeSet<String> {
     let mut grep = Command::new("grep");
-    // The attribute, whatever stands between it and the function.
+    // The attribute, with any lines between it and the function.
     grep.args(["-rh", "--include=*.rs", "-A4", "-E", r"#\[(tokio::)?test\b", "tests", "agent"]).current_dir(project());
     let found = String::from_utf8(grep.output().unwrap().stdout).unwrap();
     let names = found.lines().filter_map(|line| line.trim_start().trim_start_matches("async ").strip_prefix("fn "));
@@ -27,21 +27,21 @@ fn names<'r>(row: &'r str, known: &BTreeSet<String>) -> impl Iterator<Item = &'r
     })
 }
 
-/// The table of SEMANTICS.md with this head.
+/// The table of SEMANTICS.md with this header.
 ///
 /// # Panics
-/// When there is none.
+/// When it does not exist.
 pub fn table_of_semantics(head: &str) -> String {
     let semantics = std::fs::read_to_string(project().join("SEMANTICS.md")).unwrap();
     let table = semantics.split(head).nth(1).unwrap_or_else(|| panic!("SEMANTICS.md has no table {head}"));
     table.split("\n\n").next().unwrap().to_owned()
 }
 
-/// Looks at the rows of tables, without heads and rules: each names a test that exists, among the `columns` last cells of
-/// the row, or says `none:` and why. Gives the first cells.
+/// Checks the rows of tables, without headers and rules: each names an existing test in its last `columns` cells, or
+/// says `none:` with a reason. Returns the first cells.
 ///
 /// # Panics
-/// When one does not.
+/// When a row does not.
 pub fn kept_rows(text: &str, columns: usize) -> Vec<String> {
     let known = tests_of_the_project();
     let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches("//! ").trim()).collect();

@@ -1,8 +1,9 @@
-//! Elastic Load Balancing (version 2) and EC2's application status checks, for one instance, beside its Auto Scaling group:
-//! target groups with the states of their targets, and the faults of the service. Every request's signature is verified.
+//! Elastic Load Balancing (version 2) and EC2's application status checks, for one instance, beside its Auto Scaling
+//! group: target groups with the states of their targets, and the faults of the service. It verifies every request's
+//! signature.
 //!
-//! Written from AWS's pages (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/>). Time does not pass:
-//! a target goes on to its next state when it is looked at so many times.
+//! Written from AWS's pages (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/>). Time does not
+//! pass: a target reaches its next state after a number of looks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -11,12 +12,12 @@ use super::auto_scaling::{SECRET, form};
 use super::http_server::{Reply, Request};
 use super::sigv4;
 
-/// What goes wrong with a call.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Refused, and not carried out.
     Throttled,
-    /// Broken inside, and not carried out.
+    /// An internal error, and not carried out.
     Internal,
     /// Carried out, and the answer is lost.
     Lost,
@@ -24,34 +25,34 @@ pub enum Fault {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// So many looks until it is healthy.
+    /// The looks left until it is healthy.
     Initial(u32),
     Healthy,
     Unhealthy,
-    /// So many looks until it is gone.
+    /// The looks left until it is gone.
     Draining(u32),
 }
 
-/// The services as they are.
+/// The state of the services.
 #[derive(Debug, Default)]
 pub struct Services {
     /// Target groups by ARN; targets by instance and port.
     groups: BTreeMap<String, BTreeMap<(String, u16), State>>,
-    /// Targets that are registered never become healthy.
+    /// Registered targets never become healthy.
     pub never_healthy: bool,
     /// The next calls' faults.
     pub faults: VecDeque<Fault>,
-    /// The action that nobody may use.
+    /// The denied action.
     pub denied: &'static str,
-    /// What was done, in order.
+    /// Changes, in order.
     pub moves: Vec<String>,
-    /// Whether the application status checks are suppressed, and for how long they would be.
+    /// The duration for which the application status checks are suppressed, if they are.
     pub suppressed: Option<u64>,
-    /// What was wrong with requests.
+    /// Errors in requests.
     pub wrong: Vec<String>,
 }
 
-/// What the tests hold; the server holds another one.
+/// The tests' handle; the server holds another one.
 #[derive(Debug, Clone, Default)]
 pub struct LoadBalancing(Arc<Mutex<Services>>);
 
@@ -61,12 +62,12 @@ pub fn arn(name: &str) -> String {
 }
 
 impl LoadBalancing {
-    /// Looks at the services or changes them.
+    /// Reads or changes the services.
     pub fn change<T>(&self, change: impl FnOnce(&mut Services) -> T) -> T {
         change(&mut self.0.lock().unwrap())
     }
 
-    /// A healthy target.
+    /// Adds a healthy target.
     pub fn target(&self, group: &str, instance: &str, port: u16) {
         self.change(|services| {
             services.groups.entry(arn(group)).or_default().insert((instance.to_owned(), port), State::Healthy);
@@ -85,7 +86,7 @@ impl LoadBalancing {
         })
     }
 
-    /// Answers what is asked of these services; `None` for another one's request.
+    /// Answers requests to these services; `None` for requests to other services.
     pub fn answer(&self, request: &Request) -> Option<Reply> {
         let scope = request.header("authorization").split('/').nth(3).unwrap_or_default().to_owned();
         matches!(scope.as_str(), "elasticloadbalancing" | "ec2").then(|| self.change(|services| services.take(request)))
@@ -164,7 +165,7 @@ impl Services {
     }
 }
 
-/// The state of a target, which goes on with each look.
+/// The state of a target, which advances with each look.
 fn look(targets: &mut BTreeMap<(String, u16), State>, target: &(String, u16)) -> Option<State> {
     let state = targets.get_mut(target)?;
     let seen = *state;

@@ -1,5 +1,5 @@
-//! CloudWatch Logs on loopback: it takes what the service takes, refuses what the service refuses, verifies every signature,
-//! and fails as told.
+//! CloudWatch Logs on loopback: it accepts and refuses the same requests as the service, verifies every signature, and
+//! fails on request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -12,25 +12,25 @@ use serde_json::{Value, json};
 use super::http_server::{Reply, Request, Server};
 use super::sigv4;
 
-/// The keys that its callers have.
+/// Its callers' access key.
 pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
 /// Their secret.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// How one PutLogEvents fails.
+/// The fault of one PutLogEvents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Not at all.
+    /// No fault.
     None,
-    /// ThrottlingException; nothing is taken.
+    /// ThrottlingException; nothing is accepted.
     Throttled,
-    /// 503 with a page that is no JSON; nothing is taken.
+    /// 503 with a page that is not JSON; nothing is accepted.
     Unavailable,
-    /// The connection is closed before anything is taken.
+    /// The connection is closed before anything is accepted.
     Gone,
-    /// It is taken, and the answer is lost.
+    /// The batch is accepted, and the answer is lost.
     AnswerLost,
-    /// It is taken, and the answer takes its time.
+    /// The batch is accepted, and the answer is slow.
     Slow(Duration),
     /// ExpiredTokenException.
     Expired,
@@ -38,7 +38,7 @@ pub enum Fault {
     Denied,
 }
 
-/// A batch that was taken.
+/// An accepted batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     pub group: String,
@@ -46,7 +46,7 @@ pub struct Batch {
     pub events: Vec<(i64, String)>,
 }
 
-/// A group as it was made.
+/// A log group as created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
     pub retention: Option<u64>,
@@ -63,24 +63,24 @@ struct State {
     batches: Vec<Batch>,
     answers_lost: usize,
     puts: usize,
-    /// What a client did wrong; a real service would have refused it.
+    /// A client's errors; a real service would have refused the request.
     wrong: Vec<String>,
     plan: Option<Box<Plan>>,
 }
 
-/// The service. It ends with this value.
+/// The service, which ends with this value.
 pub struct LogsService {
     server: Server,
     state: Arc<Mutex<State>>,
 }
 
 impl LogsService {
-    /// A service without groups that works.
+    /// A working service without log groups.
     pub fn start() -> Self {
         Self::start_on(TcpListener::bind(("127.0.0.1", 0)).unwrap())
     }
 
-    /// The same on a listener, which may be another network's.
+    /// The same on a listener, which may be in another network.
     pub fn start_on(listener: TcpListener) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let of_handler = Arc::clone(&state);
@@ -91,7 +91,7 @@ impl LogsService {
         Self { server, state }
     }
 
-    /// Asks `plan` before each PutLogEvents, with the group's name and how many there were before.
+    /// Calls `plan` before each PutLogEvents, with the group's name and the number of earlier requests.
     pub fn fails(&self, plan: impl FnMut(&str, usize) -> Fault + Send + 'static) {
         self.state().plan = Some(Box::new(plan));
     }
@@ -108,12 +108,12 @@ impl LogsService {
         self.server.certificate()
     }
 
-    /// Batches that were taken, in order.
+    /// Accepted batches, in order.
     pub fn batches(&self) -> Vec<Batch> {
         self.state().batches.clone()
     }
 
-    /// Messages of a stream, in the order in which they were taken; of a batch that came twice in a row as it was, once.
+    /// Messages of a stream, in the order of acceptance; a batch that was repeated unchanged counts once.
     pub fn messages(&self, stream: &str) -> Vec<String> {
         let batches = self.batches();
         let of_stream: Vec<&Batch> = batches.iter().filter(|batch| batch.stream == stream).collect();
@@ -126,32 +126,32 @@ impl LogsService {
         messages
     }
 
-    /// Batches of a stream that came again as they were.
+    /// Unchanged repeats of batches of a stream.
     pub fn repeats(&self, stream: &str) -> usize {
         let batches = self.batches();
         let of_stream: Vec<&Batch> = batches.iter().filter(|batch| batch.stream == stream).collect();
         of_stream.windows(2).filter(|pair| pair[0] == pair[1]).count()
     }
 
-    /// Answers that were lost after the batch was taken.
+    /// Answers lost after the batch was accepted.
     pub fn answers_lost(&self) -> usize {
         self.state().answers_lost
     }
 
-    /// PutLogEvents requests, whatever became of them.
+    /// PutLogEvents requests, with any result.
     pub fn puts(&self) -> usize {
         self.state().puts
     }
 
-    /// A group; `None` when it was not made.
+    /// A log group; `None` when it was not created.
     pub fn group(&self, name: &str) -> Option<Group> {
         self.state().groups.get(name).cloned()
     }
 
-    /// What clients did that the service never takes.
+    /// Checks that clients made no error that the service refuses.
     ///
     /// # Panics
-    /// When there was anything.
+    /// When there was one.
     pub fn assert_nothing_wrong(&self) {
         assert!(self.state().wrong.is_empty(), "{:?}", self.state().wrong);
     }

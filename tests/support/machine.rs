@@ -1,10 +1,10 @@
 //! Booted test hosts: systemd as process 1 on a Debian tree, in namespaces of its own, in under a second.
 //!
-//! Each host has its own disk (an overlay over the shared tree, kept until the host is dropped, so that
-//! it survives a power cut), its own network with nothing but loopback, and its own control groups: two
-//! hosts in one control group would kill each other's services. Nothing of a host outlives the test's
-//! process, even when that is killed: the host's process namespace hangs on a process that dies with it.
-//! For that reason a host must be started on the thread that owns it until the end.
+//! Each host has its own disk (an overlay over the shared tree, kept until the host is dropped, so that it survives a
+//! power cut), its own network with only loopback, and its own control groups: two hosts in one control group would
+//! kill each other's services. Nothing of a host outlives the test's process, even if that is killed: the host's
+//! process namespace depends on a process that dies with it. Therefore the thread that starts a host must own it until
+//! the end.
 //!
 //! Needs root and the Debian packages `systemd-container` and `debootstrap`; a test without them is
 //! skipped with the reason printed, or fails where every test has to run.
@@ -26,7 +26,7 @@ use super::eventually;
 use super::skip;
 use super::tree::Cache;
 
-/// The search path of system commands; a test may run with a shorter one.
+/// The search path of system commands; a test may have a shorter one.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -43,7 +43,7 @@ mount -t overlay overlay -o "lowerdir=$tree,upperdir=$disk/upper,workdir=$disk/w
 exec "$@"
 "#;
 
-/// Which control group hierarchies a host sees.
+/// The control group hierarchies of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Version 2 alone, with `cgroup.kill`.
@@ -60,19 +60,19 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// Shows a file or directory of this machine to the host, which can change it.
+    /// Makes a file or directory of this machine visible to the host, which can change it.
     pub fn bind(mut self, here: &Path, there: &str) -> Self {
         self.binds.push(format!("--bind={}:{there}", here.display()));
         self
     }
 
-    /// Shows a file or directory of this machine to the host, which cannot change it.
+    /// Makes a file or directory of this machine visible to the host, which cannot change it.
     pub fn bind_read_only(mut self, here: &Path, there: &str) -> Self {
         self.binds.push(format!("--bind-ro={}:{there}", here.display()));
         self
     }
 
-    /// Boots it and returns at once; `None`, with the reason printed, where hosts cannot be booted.
+    /// Boots it and returns at once; `None`, with the reason printed, if hosts cannot be booted here.
     ///
     /// # Panics
     /// When hosts cannot be booted where every test has to run ([`skip`]).
@@ -92,7 +92,7 @@ impl Blueprint {
     }
 }
 
-/// Why no host can be booted here.
+/// The reason why no host can be booted here, if any.
 fn obstacle(layout: Layout) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("this needs root".into());
@@ -113,18 +113,18 @@ fn obstacle(layout: Layout) -> Option<String> {
     }
 }
 
-/// A booted host; it is shut down and removed when dropped.
+/// A booted host, shut down and removed when dropped.
 pub struct Machine {
     blueprint: Blueprint,
     disk: PathBuf,
     tree: PathBuf,
     _disk_lock: File,
-    /// Waits for the host's outer process namespace, and takes it along when it dies.
+    /// Waits for the host's outer process namespace, and ends it when it dies.
     keeper: Child,
 }
 
 impl Machine {
-    /// A host with a name of its own, of at most 20 letters and digits.
+    /// A host with its own name, of at most 20 letters and digits.
     pub fn named(name: &str, layout: Layout) -> Blueprint {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -147,7 +147,7 @@ impl Machine {
         Self { blueprint, disk, tree, _disk_lock: disk_lock, keeper }
     }
 
-    /// Waits until systemd says that everything it started runs.
+    /// Waits until systemd reports that all started units run.
     pub fn wait_until_running(&self) {
         eventually("the host runs", Duration::from_secs(60), || {
             let output = self.try_sh("systemctl is-system-running || systemctl list-units --failed --no-legend")?;
@@ -167,14 +167,13 @@ impl Machine {
         out.trim_end_matches('\n').to_owned()
     }
 
-    /// Runs a shell script on the host as root; it is ended after two minutes. An error says that the
-    /// host is not up.
+    /// Runs a shell script on the host as root, for at most two minutes. An error says that the host is not up.
     pub fn try_sh(&self, script: &str) -> Result<Output, String> {
         let init = self.init().ok_or_else(|| format!("no process 1; console: {}", self.console()))?;
         Ok(inside(init, &["sh", "-ec", script]).stdin(Stdio::null()).output().expect("starting nsenter"))
     }
 
-    /// Copies a file with its mode, or what is in a directory, to a place on the host; makes the directories above.
+    /// Copies a file with its mode, or a directory's contents, to a place on the host; makes the directories above.
     pub fn copy_in(&self, from: &Path, to: &str) {
         let init = self.init().expect("a running host");
         let status = if from.is_dir() {
@@ -193,8 +192,8 @@ impl Machine {
         assert!(status.expect("starting nsenter").success(), "copying {} to {to}", from.display());
     }
 
-    /// Has systemd bound the number of a service's processes on a host with control groups of version 1, which is
-    /// given its counting hierarchy for reading only.
+    /// Makes systemd limit the number of a service's processes on a host with control groups of version 1, where the
+    /// hierarchy that counts them is otherwise read-only.
     pub fn enforce_process_limits(&self) {
         self.sh("mount -o remount,bind,rw /sys/fs/cgroup/pids; systemctl daemon-reexec");
     }
@@ -203,7 +202,7 @@ impl Machine {
     pub fn listen(&self) -> TcpListener {
         let init = self.init().expect("a running host");
         let network = File::open(format!("/proc/{init}/ns/net")).expect("the host's network");
-        // A thread that has entered another network cannot be used for anything else.
+        // A thread that has entered another network is of no further use.
         let listener = std::thread::spawn(move || {
             setns(network, CloneFlags::CLONE_NEWNET).expect("entering the host's network");
             TcpListener::bind(("127.0.0.1", 0)).expect("a port of the host")
@@ -211,18 +210,19 @@ impl Machine {
         listener.join().expect("a listener")
     }
 
-    /// Where a file that the host wrote lies on this machine.
+    /// The path on this machine of a file that the host wrote.
     pub fn on_disk(&self, path: &str) -> PathBuf {
         self.disk.join("upper").join(path.trim_start_matches('/'))
     }
 
-    /// What `make` returns, made in the host's network: a server that it starts answers on the host's loopback.
+    /// Calls `make` in the host's network and returns its result: a server that it starts answers on the host's
+    /// loopback.
     #[allow(unsafe_code)]
     pub fn in_network<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
         let init = self.init().expect("a running host");
         let network = File::open(format!("/proc/{init}/ns/net")).expect("the host's network");
         let enter = move || {
-            // SAFETY: the descriptor is open, and only this thread and those that it starts change their network.
+            // SAFETY: the descriptor is open, and only this thread and its children change their network.
             let entered = unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) };
             assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
             make()
@@ -230,7 +230,7 @@ impl Machine {
         std::thread::scope(|scope| scope.spawn(enter).join()).expect("the thread in the host's network")
     }
 
-    /// The number on this machine of one of the host's processes.
+    /// The pid on this machine of one of the host's processes.
     pub fn outer_pid(&self, pid: &str) -> Pid {
         let init = self.init().expect("a running host");
         let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
@@ -244,9 +244,9 @@ impl Machine {
         pids.find(is_it).unwrap_or_else(|| panic!("the host has no process {pid}"))
     }
 
-    /// Ends every process of the host at once. What it wrote to its disk stays; `start_again` boots from it.
+    /// Ends every process of the host at once. Its disk stays; `start_again` boots from it.
     ///
-    /// Writes that were not synced stay too: this machine's page cache keeps its power.
+    /// Unsynced writes stay too: this machine's page cache keeps its power.
     pub fn power_cut(&mut self) {
         self.signal(Signal::SIGKILL);
         self.keeper.wait().expect("waiting for the host's end");
@@ -264,7 +264,7 @@ impl Machine {
         self.wait_until_running();
     }
 
-    /// What the host printed on its console.
+    /// The host's console output.
     fn console(&self) -> String {
         fs::read_to_string(self.disk.join("console.log")).unwrap_or_default()
     }
@@ -349,7 +349,7 @@ fn children(parent: Pid) -> Vec<Pid> {
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
-/// A control group for the host in each hierarchy that systemd keeps processes in, and in the one that counts them.
+/// A control group for the host in each hierarchy in which systemd keeps processes, and in the one that counts them.
 fn cgroups(machine: &str) -> Vec<PathBuf> {
     let root = Path::new(CGROUPS);
     let hierarchies = if root.join("cgroup.controllers").exists() {
@@ -376,14 +376,14 @@ fn remove_cgroups(machine: &str) {
 
 fn remove(disk: &Path, machine: &str) {
     remove_cgroups(machine);
-    // systemd-nspawn leaves it behind when it is killed.
+    // systemd-nspawn leaves it when it is killed.
     let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(machine));
     if let Err(error) = fs::remove_dir_all(disk) {
         eprintln!("{} stays: {error}", disk.display());
     }
 }
 
-/// Removes what tests that were killed have left: disks that nobody holds. The caller holds the cache.
+/// Removes the remains of killed tests: disks that no process holds. The caller holds the cache.
 fn sweep(machines: &Path) {
     for entry in fs::read_dir(machines).expect("the hosts' disks").flatten() {
         let held = File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_err());

@@ -1,4 +1,4 @@
-//! What black-box tests share.
+//! The shared parts of the black-box tests.
 
 pub mod auto_scaling;
 pub mod cloudformation;

@@ -1,5 +1,5 @@
-//! moto: AWS's services as others understand them, as a second opinion beside our own servers. The test command installs
-//! it (`HOSTLER_MOTO_SERVER` names it); without it the tests that need it are skipped, but not where every test has to run.
+//! moto: AWS's services by other authors, as a second opinion beside our own servers. The test command installs it
+//! (`HOSTLER_MOTO_SERVER` names it); without it the tests that need it are skipped, except where every test has to run.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 
 use super::skip;
 
-/// Who owns the buckets: moto refuses others' writes to them.
+/// The owner of the buckets: moto refuses other users' writes to them.
 const OWNER: &str = "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/us-east-1/s3/aws4_request, \
                      SignedHeaders=host, Signature=0\r\n";
 
-/// A server of its own for one test; it ends with it.
+/// A separate server for one test, which ends with it.
 pub struct Moto {
     child: Child,
     address: String,
@@ -53,7 +53,7 @@ impl Moto {
         format!("http://{}", self.address)
     }
 
-    /// A plain request with a signature that moto does not check; the whole answer.
+    /// A plain request with a signature that moto does not check; returns the whole answer.
     ///
     /// # Panics
     /// When the answer is not good.
@@ -120,7 +120,7 @@ impl Moto {
         if good { Ok(body.to_owned()) } else { Err(body.to_owned()) }
     }
 
-    /// Makes a bucket, with versions where they are wanted.
+    /// Makes a bucket, optionally with versions.
     pub fn make_bucket(&self, name: &str, versions: bool) {
         self.request("PUT", &format!("/{name}"), b"");
         if versions {

@@ -1,4 +1,4 @@
-//! The packages of the built program, and the daemon that they bring.
+//! The packages of the built program, and their daemon.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// One package for each name; `None`, with the reason printed, where packages cannot be built.
+    /// One package for each name; `None`, with the reason printed, if packages cannot be built.
     pub fn build(kind: Kind, names: &'static [&'static str]) -> Option<Self> {
         let (end, script, tool) = kind.facts();
         if Command::new(tool).arg("--help").output().is_err() {
@@ -71,17 +71,17 @@ impl Packages {
     }
 }
 
-/// Whether a unit is active, in systemd's word.
+/// The state of a unit, as systemd names it.
 pub fn state(host: &Machine, unit: &str) -> String {
     host.sh(&format!("systemctl is-active {unit} || true"))
 }
 
-/// The daemon's process as the host numbers it; 0 is none.
+/// The pid of the daemon on the host; 0 means none.
 pub fn main_pid(host: &Machine) -> String {
     host.sh("systemctl show --value --property=MainPID hostler")
 }
 
-/// Waits until a daemon runs that is not the process `before`, and returns which it is.
+/// Waits until a daemon runs that is not the process `before`, and returns its pid.
 pub fn wait_for_another_daemon(host: &Machine, before: &str) -> String {
     eventually("another daemon runs", Duration::from_secs(30), || match main_pid(host) {
         pid if pid != before && state(host, "hostler") == "active" => Ok(pid),

@@ -1,13 +1,13 @@
-//! What a test does where something that it needs is missing. Tests of `agent/host` include this file by its path.
+//! The behaviour of a test that lacks a requirement. Tests of `agent/host` include this file by its path.
 
 use std::ffi::OsString;
 use std::fmt::Display;
 
-/// Prints why a test, or the rest of it, is not run here.
+/// Prints why a test, or the rest of it, does not run here.
 ///
 /// # Panics
-/// Where everything has to be there: with `HOSTLER_TEST_REQUIRE`, and with `CI=true`. `tests/run` installs what the
-/// tests need, so that a test that is not run there is a test that is lost.
+/// Where every requirement must exist: with `HOSTLER_TEST_REQUIRE`, and with `CI=true`. `tests/run` installs the
+/// requirements, so a test that does not run there is lost.
 #[track_caller]
 pub fn skip(reason: impl Display) {
     let required = everything_is_required(|name| std::env::var_os(name));

@@ -1,5 +1,5 @@
-//! One bucket of S3 in memory, whose answers can be made to fail. It keeps conditions as S3 does, checks every
-//! signature, and counts what it sends.
+//! One bucket of S3 in memory, whose answers can be made to fail. It honours conditions as S3 does, checks every
+//! signature, and counts the bytes that it sends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,12 +13,12 @@ use super::sigv4;
 
 /// The bucket's name.
 pub const BUCKET: &str = "own-bucket";
-/// The credentials that it knows.
+/// The access key that it accepts.
 pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
 /// The secret of [`ACCESS_KEY`].
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// What is done to a request that a fault is meant for.
+/// The action of a fault on a request.
 type Act = Box<dyn FnMut(&mut Objects, &Request) -> Reply + Send>;
 
 struct Fault {
@@ -33,25 +33,25 @@ pub struct Objects {
     objects: BTreeMap<String, Vec<u8>>,
     /// Answer 200 to every write, as some servers do.
     pub ignores_conditions: bool,
-    /// The region that the bucket is in; others are told so.
+    /// The region of the bucket; requests for other regions are redirected.
     pub region: Option<String>,
-    /// Key and first byte of every read that was answered.
+    /// Key and first byte of every answered read.
     pub reads: Vec<(String, u64)>,
     /// Key and status of every write.
     pub writes: Vec<(String, u16)>,
 }
 
-/// Requests that wait until a test lets them go.
+/// Requests that wait for the test.
 struct Held {
     wanted: Box<dyn Fn(&Request) -> bool + Send>,
     gate: Arc<Semaphore>,
 }
 
-/// Lets requests go that wait, and those that come.
+/// Releases the waiting requests, and all later ones.
 pub struct Gate(Arc<Semaphore>);
 
 impl Gate {
-    /// From now on nothing waits.
+    /// From now on no request waits.
     pub fn open(self) {
         self.0.close();
     }
@@ -66,12 +66,12 @@ pub struct Front {
 }
 
 impl Front {
-    /// Over plain HTTP.
+    /// A server over plain HTTP.
     pub fn start() -> Self {
         Self::launch(false)
     }
 
-    /// Over TLS.
+    /// A server over TLS.
     pub fn start_tls() -> Self {
         Self::launch(true)
     }
@@ -86,7 +86,7 @@ impl Front {
             let (known, broken) = (Arc::clone(&known), Arc::clone(&broken));
             async move {
                 if let Some(gate) = is_held {
-                    // Closing it is what opens it.
+                    // Closing the semaphore opens the gate.
                     let _ = gate.acquire().await;
                 }
                 answer(&known, &broken, &request)
@@ -101,12 +101,12 @@ impl Front {
         &self.server
     }
 
-    /// The objects as they are.
+    /// The current objects.
     pub fn objects(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock().unwrap()
     }
 
-    /// Puts an object there.
+    /// Stores an object.
     pub fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
         self.objects().put(key, bytes.into());
     }
@@ -116,12 +116,12 @@ impl Front {
         self.objects().objects.get(key).cloned()
     }
 
-    /// Takes an object away.
+    /// Deletes an object.
     pub fn delete(&self, key: &str) {
         self.objects().objects.remove(key);
     }
 
-    /// STS at the same address, as behind an endpoint of one's own: it says that the caller is `user`.
+    /// STS at the same address, as behind a custom endpoint: it reports `user` as the caller.
     pub fn with_sts(&self, user: &str) {
         let is_sts = |request: &Request| request.method == "POST" && request.path() == "/";
         let answer = format!(
@@ -139,24 +139,24 @@ impl Front {
         });
     }
 
-    /// From now on everything is answered well.
+    /// From now on all requests succeed.
     pub fn forget_faults(&self) {
         self.faults.lock().unwrap().clear();
     }
 
-    /// Requests that are wanted wait for the gate.
+    /// Makes matching requests wait for the gate.
     pub fn hold(&self, wanted: impl Fn(&Request) -> bool + Send + 'static) -> Gate {
         let gate = Arc::new(Semaphore::new(0));
         self.held.lock().unwrap().push(Held { wanted: Box::new(wanted), gate: Arc::clone(&gate) });
         Gate(gate)
     }
 
-    /// The next so many requests that are wanted are answered like this instead.
+    /// Answers the next `times` matching requests with `reply`.
     pub fn instead(&self, times: usize, wanted: impl Fn(&Request) -> bool + Send + 'static, reply: Reply) {
         self.act(times, wanted, move |_, _| reply.clone());
     }
 
-    /// The next so many requests that are wanted are done, and their answers changed.
+    /// Carries out the next `times` matching requests, and changes their answers.
     pub fn then(
         &self,
         times: usize,
@@ -166,7 +166,7 @@ impl Front {
         self.act(times, wanted, move |objects, request| change(objects.serve(request)));
     }
 
-    /// The next so many requests that are wanted are answered by this.
+    /// Calls `act` for the next `times` matching requests.
     pub fn act(
         &self,
         times: usize,
@@ -195,7 +195,7 @@ fn answer(objects: &Mutex<Objects>, faults: &Mutex<Vec<Fault>>, request: &Reques
     objects.serve(request)
 }
 
-/// S3's way to say that something is wrong.
+/// An error in S3's format.
 pub fn error(status: u16, code: &str, message: &str) -> Reply {
     let message = message.replace('&', "&amp;").replace('<', "&lt;");
     let body = format!(
@@ -217,12 +217,12 @@ impl Objects {
         self.objects.keys().cloned().collect()
     }
 
-    /// Puts an object there.
+    /// Stores an object.
     pub fn put(&mut self, key: &str, bytes: Vec<u8>) {
         self.objects.insert(key.to_owned(), bytes);
     }
 
-    /// Does what S3 does.
+    /// Serves a request as S3 does.
     pub fn serve(&mut self, request: &Request) -> Reply {
         let Some(key) = request.path().strip_prefix(&format!("/{BUCKET}/")).map(str::to_owned) else {
             return error(404, "NoSuchBucket", "The specified bucket does not exist");

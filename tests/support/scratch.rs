@@ -19,10 +19,10 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler");
 /// The group that tests deploy to.
 pub const GROUP: [&str; 4] = ["--application", "shop", "--group", "web"];
 
-/// What a run of the program ended with.
+/// The result of a run of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// The exit code; -1 when a signal ended it.
+    /// The exit code; -1 after a signal.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -31,10 +31,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// The same, if the exit code is this one.
+    /// The same, if it has this exit code.
     ///
     /// # Panics
-    /// With everything it printed, when it is another one.
+    /// If the code differs, with all of the output.
     pub fn ends(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
@@ -46,10 +46,10 @@ impl Output {
     }
 }
 
-/// A scratch host. Everything is below one temporary directory that every user can enter, and goes with it.
+/// A scratch host. Everything is below one temporary directory that every user can enter, and is deleted with it.
 pub struct Host {
     directory: TempDir,
-    /// Whether the program runs in a mount namespace of its own, with the files `passwd` and `group` of the directory.
+    /// Whether the program runs in its own mount namespace, with the files `passwd` and `group` of the directory.
     own_users: bool,
 }
 
@@ -65,9 +65,9 @@ impl Host {
         Self { directory, own_users: false }
     }
 
-    /// A host on which these users exist, each with a group of its name, and where everything outside of the scratch
-    /// directory is read-only: the program runs in a mount namespace of its own. Needs root and what `unshare` needs;
-    /// `None`, with the reason printed, without it.
+    /// A host with these users, each with a group of its name, on which everything outside of the scratch directory is
+    /// read-only: the program runs in its own mount namespace. Needs root and the requirements of `unshare`; `None`,
+    /// with the reason printed, without them.
     pub fn with_users(users: &[&str]) -> Option<Self> {
         let mut host = Self::new();
         let (mut passwd, mut group) =
@@ -104,7 +104,7 @@ impl Host {
         self.directory.path().join(name)
     }
 
-    /// A path on the host, as an appspec means it.
+    /// A path on the host, as in an appspec.
     pub fn on_host(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.path("root").join(path.strip_prefix("/").unwrap_or(path))
@@ -122,14 +122,14 @@ impl Host {
         finished(command)
     }
 
-    /// As [`Self::hostler`], as a user who may do nothing; only root can do that.
+    /// As [`Self::hostler`], as a user without rights; only root can do that.
     pub fn hostler_as_nobody(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(OsStr::new(PROGRAM), &with_root(arguments));
         command.uid(65534).gid(65534);
         finished(command)
     }
 
-    /// As [`Self::hostler`], and the group is named.
+    /// As [`Self::hostler`], for the group of the tests.
     pub fn hostler_for_group(&self, arguments: &[&str]) -> Output {
         self.hostler(&[arguments, &GROUP].concat())
     }
@@ -172,12 +172,12 @@ impl Host {
         self.hostler_for_group(&["release", "store", revision]).ends(0);
     }
 
-    /// Does what the channel says.
+    /// Follows the channel once.
     pub fn run_once(&self) -> Output {
         self.hostler_for_group(&["run", "--once", "--channel", "store", "--instance-id", "i-test"])
     }
 
-    /// Text of the program with what differs from run to run replaced: scratch paths, ids, times, durations.
+    /// Output of the program with everything replaced that differs between runs: scratch paths, ids, times, durations.
     pub fn plain(&self, text: &str) -> String {
         let text = text.replace(&self.directory.path().display().to_string(), "HOST");
         let mut plain = String::new();
@@ -198,7 +198,7 @@ impl Host {
     }
 }
 
-/// Run by `sh` in a mount namespace. Arguments: the scratch directory, then the command. Without systemd's directory
+/// Run by `sh` in a mount namespace. Arguments: the scratch directory, then the command. Without systemd's directory,
 /// hooks stay in the namespace.
 const ENTER: &str = r#"
 set -e
@@ -256,10 +256,10 @@ fn collect(top: &Path, path: &Path, found: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// Compares a text with the file `tests/golden/NAME`, or writes that file where `HOSTLER_GOLDEN=write` is set.
+/// Compares a text with the file `tests/golden/NAME`, or writes that file if `HOSTLER_GOLDEN=write` is set.
 ///
 /// # Panics
-/// When they differ, with the first line that does.
+/// When they differ, with the first difference.
 pub fn golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
     if std::env::var_os("HOSTLER_GOLDEN").is_some_and(|word| word == "write") {

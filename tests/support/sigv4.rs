@@ -1,4 +1,4 @@
-//! Verifies AWS Signature Version 4 of a received request, written from AWS's page "Create a signed AWS API request" and
+//! Verifies AWS Signature Version 4 of a received request; written from AWS's page "Create a signed AWS API request",
 //! not with the library that signs.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::http_server::Request;
 
-/// What a signature says of its request.
+/// The facts in a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
     /// The access key's id.
@@ -17,14 +17,14 @@ pub struct Signed {
     pub region: String,
     /// The service of the credential's scope.
     pub service: String,
-    /// When it was signed, as `20150830T123600Z`.
+    /// The signing time, as `20150830T123600Z`.
     pub signed_at: String,
 }
 
 /// Checks the request's signature under a secret key; `now` must be within 15 minutes of the signature.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the signature.
 pub fn verify(request: &Request, secret_key: &str, now: Timestamp) -> Result<Signed, String> {
     let (signed, names, signature) = parse(request.header("authorization"), request.header("x-amz-date"))?;
     check_time(&signed.signed_at, now)?;
@@ -76,7 +76,7 @@ fn check_time(signed_at: &str, now: Timestamp) -> Result<(), String> {
     if skew > 900 { Err(format!("signed {skew} s from now")) } else { Ok(()) }
 }
 
-/// The payload's hash as it goes into the canonical request; checked where it is one.
+/// The payload's hash for the canonical request; verified if it is a hash.
 fn payload(request: &Request) -> Result<String, String> {
     let stated = request.header("x-amz-content-sha256");
     let actual = sha256(&request.body);
@@ -153,7 +153,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The published example "get-vanilla" of AWS's test suite, and what must not pass.
+/// The published example "get-vanilla" of AWS's test suite, and altered ones that must fail.
 #[test]
 fn the_published_example_passes_and_an_altered_one_does_not() {
     let headers = [

@@ -1,7 +1,7 @@
-//! How often a traced run asks the disk to sync, by lifecycle event. Used by the tests and by the figures.
+//! How often a traced run syncs the disk, by lifecycle event. Used by the tests and by the figures.
 //!
-//! Each of the engine's steps ends with the ledger's sync, which is also what lets the next one begin: what lies between
-//! two of them, with the second, is one step's price. An event with one script is one step.
+//! Each of the engine's steps ends with the ledger's sync, which also lets the next step begin: all syncs after one of
+//! them, up to and including the next, are one step's cost. An event with one script is one step.
 
 /// Every call that waits for the disk.
 pub const SYNC_CALLS: &str = "trace=fsync,fdatasync,syncfs,sync_file_range,msync,sync";
@@ -11,7 +11,7 @@ pub const SYNC_CALLS: &str = "trace=fsync,fdatasync,syncfs,sync_file_range,msync
 pub struct Step {
     /// The lifecycle event, or `start` and `end` of the agent or a deployment.
     pub event: String,
-    /// What was synced: the last two names of each path.
+    /// The synced files: the last two names of each path.
     pub paths: Vec<String>,
 }
 
@@ -22,11 +22,11 @@ impl Step {
     }
 }
 
-/// The steps in what `strace -f -y -e SYNC_CALLS` wrote.
+/// The steps in the output of `strace -f -y -e SYNC_CALLS`.
 pub fn steps(trace: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut whole: Vec<&str> = Vec::new();
-    // A call that others came between has a second line without arguments.
+    // If other calls interrupt a call, it has a second line without arguments.
     for call in trace.lines().filter(|line| line.contains("sync") && !line.contains(" resumed>")) {
         let path = call.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("all", |(path, _)| path);
         whole.push(path);

@@ -1,4 +1,4 @@
-//! The file tree that every test host starts from: a small Debian with systemd, made once and kept.
+//! The file tree of every test host: a small Debian with systemd, made once and kept.
 //!
 //! The cache lies outside the work tree, in `HOSTLER_TEST_CACHE` (default `/var/cache/hostler-tests`).
 
@@ -30,18 +30,18 @@ impl Cache {
         Self { directory, _lock: lock }
     }
 
-    /// Where the disks of running hosts lie.
+    /// The directory of running hosts' disks.
     pub fn machines(&self) -> PathBuf {
         let machines = self.directory.join("machines");
         fs::create_dir_all(&machines).expect("the directory of the hosts' disks");
         machines
     }
 
-    /// The tree, made now if it is not there yet (about a minute).
+    /// The tree, made now if it does not exist yet (about a minute).
     pub fn tree(&self) -> PathBuf {
         let tree = self.directory.join(NAME);
         if !tree.exists() {
-            // Made beside its place and renamed, so that a tree that is there is a whole one.
+            // Made elsewhere and renamed, so that an existing tree is complete.
             let partial = self.directory.join(format!("{NAME}.partial"));
             if partial.exists() {
                 fs::remove_dir_all(&partial).expect("removing a half-made tree");
@@ -65,7 +65,7 @@ fn debootstrap(tree: &Path, log: &Path) {
         .status()
         .expect("starting debootstrap");
     assert!(status.success(), "debootstrap: {status}; its log:\n{}", fs::read_to_string(log).unwrap_or_default());
-    // Empty, so that every host gets an id of its own at boot; systemd would fall back to dbus's copy.
+    // Empty, so that every host gets its own id at boot; systemd would fall back to dbus's copy.
     fs::write(tree.join("etc/machine-id"), "").expect("emptying the machine id");
     fs::remove_file(tree.join("var/lib/dbus/machine-id")).expect("removing the copy of the machine id");
     // So that each has its own name too: debootstrap copied this machine's.

@@ -1,6 +1,6 @@
-//! How old a disk is. A deadline passes, a signal is given up after a day, and CloudWatch Logs takes no event of two weeks ago:
-//! so a state is made as young as it was when the old program was killed. Every time in it moves by the same amount, nothing
-//! else changes, and the history, whose bytes are hashed, stays as it is.
+//! The age of a disk. Deadlines pass, signals are given up after a day, and CloudWatch Logs refuses events older than
+//! two weeks. Therefore the state is made as young as it was when the old program was killed. All times in it move by
+//! the same amount, nothing else changes, and the history, whose bytes are hashed, stays unchanged.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::support::host::Host;
 
-/// By how much the times were moved, for what a test compares.
+/// The amount by which the times were moved, for tests that compare times.
 const MOVED: &str = "moved-ms";
 
 /// Moves the times in the ledger and in the positions of logs to now.
@@ -25,19 +25,19 @@ pub fn make_young(host: &Host) {
     fs::write(host.path(MOVED), by_ms.to_string()).unwrap();
 }
 
-/// By how many milliseconds the times were moved.
+/// The milliseconds by which the times were moved.
 pub fn moved_ms(host: &Host) -> u64 {
     fs::read_to_string(host.path(MOVED)).unwrap().parse().unwrap()
 }
 
-/// A document in which each time, the number behind a name that ends with `_ms`, is so much later.
+/// The document with each time (the number after a name that ends with `_ms`) later by `by_ms`.
 pub fn later(document: &str, by_ms: u64) -> String {
     const NAME: &str = "_ms\":";
     let mut parts = document.split(NAME);
     let mut moved = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        // Durations are shorter.
+        // Durations have fewer digits.
         let (number, rest) = part.split_at(if digits == 13 { digits } else { 0 });
         let number = number.parse::<u64>().map_or_else(|_| number.to_owned(), |ms| (ms + by_ms).to_string());
         moved.extend([NAME, &number, rest]);
@@ -45,7 +45,7 @@ pub fn later(document: &str, by_ms: u64) -> String {
     moved
 }
 
-/// Both slots: 64 bytes of header, in them the length and the SHA-256 of 32 bytes before it and of the state.
+/// Both slots: a header of 64 bytes, which holds the length and the SHA-256 of its preceding 32 bytes and the state.
 fn rewrite_ledger(path: &Path, by_ms: u64) {
     let mut bytes = fs::read(path).unwrap();
     let half = bytes.len() / 2;
@@ -60,7 +60,8 @@ fn rewrite_ledger(path: &Path, by_ms: u64) {
     write_over(path, &bytes);
 }
 
-/// 64 bytes of header with the generation in hexadecimal, then lines of a CRC-32, seeded with it, and a record.
+/// A header of 64 bytes with the generation in hexadecimal, then lines with a CRC-32, seeded with the generation, and a
+/// record.
 fn rewrite_positions(path: &Path, by_ms: u64) {
     let Ok(mut bytes) = fs::read(path) else { return };
     let header = String::from_utf8_lossy(&bytes[..64]).into_owned();
@@ -78,7 +79,7 @@ fn rewrite_positions(path: &Path, by_ms: u64) {
     let mut at = 64;
     while let Some(length) = bytes[at..].iter().position(|byte| *byte == b'\n') {
         let line = String::from_utf8_lossy(&bytes[at..at + length]).into_owned();
-        // What is behind the last record is of an earlier generation.
+        // Bytes after the last record are of an earlier generation.
         let Some((sum, json)) = line.split_once(' ').filter(|(sum, json)| *sum == format!("{:08x}", crc(json))) else {
             break;
         };
@@ -91,7 +92,7 @@ fn rewrite_positions(path: &Path, by_ms: u64) {
     write_over(path, &bytes);
 }
 
-/// The same inode, as long as it was.
+/// Overwrites the file in place, with the same inode and length.
 fn write_over(path: &Path, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().write_all_at(bytes, 0).unwrap();
 }

@@ -1,4 +1,4 @@
-//! In the CodeDeploy agent's place: a command that was acknowledged, and one whose report was not sent.
+//! In the CodeDeploy agent's place: an acknowledged command, and a command whose report was not sent.
 
 use std::sync::{Arc, Mutex};
 
@@ -53,7 +53,7 @@ fn goes_on(name: &str) {
     }
     assert_eq!(version(&host), "v2\n");
     assert_eq!(host.hook_lines(), ["v1 ApplicationStop", "v2 BeforeInstall", "v2 AfterInstall"], "nothing runs twice");
-    // The next deployment, by the certificate that is known, stops the one that was taken over.
+    // The next deployment has the known certificate, and stops the application taken over.
     host.clear_hook_lines();
     service.deploy_to_the_end(&whole(&host, &service, "v3", "d-THIRD0003"), &EVENTS);
     assert_eq!(host.hook_lines(), ["v2 ApplicationStop", "v3 BeforeInstall", "v3 AfterInstall"]);
@@ -61,7 +61,7 @@ fn goes_on(name: &str) {
     assert!(deployment_root(&host, "0000-web/d-FIRST0001/deployment-archive").is_dir(), "the old revision is kept");
     let told = service.reports().into_iter().filter(|report| report.command == "d-SECOND002/Install").count();
     assert_eq!(told, 1, "it is reported once");
-    // Another certificate is not that of the first specification, which is remembered.
+    // A certificate other than the first specification's is noticed, because that one is remembered.
     assert!(!running.err().contains("no longer with"), "{}", running.said());
     service.change_signer();
     service.deploy(&whole(&host, &service, "v4", "d-FOURTH004"), &EVENTS);

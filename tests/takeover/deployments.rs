@@ -1,4 +1,4 @@
-//! Deployments that have ended: what is on the host, what is followed, and the history.
+//! Ended deployments: the installed revisions, the followed channels, and the history.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::disk::{Boot, kept};
 use super::{SEEN, history_goes_on, once, status_of, version};
 use crate::support::host::{Bundle, Host, hook_lines_of};
 
-/// The host follows what its key signed.
+/// The host follows releases signed by its key.
 pub fn configure(host: &Host) {
     let pem = fs::read_to_string(host.path("ci.pub")).unwrap();
     let key: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
@@ -56,7 +56,7 @@ fn the_next_revision_replaces_what_was_installed_and_is_returned_from() {
     let Some(host) = kept("deployments", Boot::Another) else { return };
     assert_eq!(version(&host), "v1\n", "v3 was rolled back from");
     host.clear_hook_lines();
-    // Nothing is deployed again, and what is held stays held.
+    // Nothing is deployed again, and a held release stays held.
     host.run(&once(&host)).with_code(3).saying(&["held"]);
     assert_eq!(host.hook_lines(), [""; 0]);
     release(&host, "v4");
@@ -70,7 +70,7 @@ fn the_next_revision_replaces_what_was_installed_and_is_returned_from() {
     assert_eq!((version(&host).as_str(), host.hook_lines()), ("v1\n", hook_lines_of(Some("v4"), "v1")));
     assert!(host.at("srv/app/only-v1").exists() && !host.at("srv/app/only-v4").exists());
     history_goes_on(&host);
-    // Directories of groups have other names now, and the old paths still lead there.
+    // The groups' directories have new names, and the old paths still work.
     let root = host.state().join("deployment-root");
     let link = fs::read_link(root.join("shop~web")).unwrap();
     assert!(link.to_str().unwrap().starts_with("g-") && root.join("shop~web").is_dir(), "{link:?}");

@@ -1,5 +1,6 @@
-//! Disks of hosts. A state names inodes (an install journal, positions in logs) and absolute paths, so what is kept is a
-//! file system and no archive, and it is always mounted at the same place: in a mount namespace of the test's own thread.
+//! Disks of hosts. A state holds inode numbers (an install journal, positions in logs) and absolute paths. Therefore
+//! the repository keeps file systems instead of archives, always mounted at the same place, in a mount namespace of the
+//! test's own thread.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,25 +13,25 @@ use super::age;
 use crate::support::host::{HOSTLER, Host, PATIENCE, root_or_skip};
 use crate::support::{eventually, skip};
 
-/// The boot in which every disk was left, and another one. They are no machine's.
+/// The boot id in which every disk was left, and another one. No machine has them.
 const BOOTS: [&str; 2] = ["0844db30-0844-4db3-8000-000000000001\n", "0844db30-0844-4db3-8000-000000000002\n"];
 
-/// Files of the thread's namespace, in memory; they go with it.
+/// Files of the thread's namespace, in memory, deleted with it.
 const MEMORY: &str = "/srv";
 
-/// Bytes of a disk. What is empty takes no place once it is packed.
+/// Bytes of a disk. Empty space takes no room once it is packed.
 const DISK_BYTES: u64 = 32 << 20;
 
 /// The boot that a program sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boot {
-    /// The one in which the disk was left: the processes of then are gone all the same.
+    /// The boot in which the disk was left; its processes no longer exist.
     Same,
-    /// Another one: the host was started again.
+    /// Another boot: the host was restarted.
     Another,
 }
 
-/// The host whose disk was kept under this name, in this boot. `None`, with the reason printed, without root.
+/// The host with the disk of this name, in this boot. `None`, with the reason printed, without root.
 pub fn kept(name: &str, boot: Boot) -> Option<Host> {
     if !own_namespace() {
         return None;
@@ -42,8 +43,8 @@ pub fn kept(name: &str, boot: Boot) -> Option<Host> {
     Some(host)
 }
 
-/// Makes the disk of this name again: `leave` does with the old program on the host what it should hold, and says whether it
-/// came as wished; otherwise it is called again, on a new disk, with the next number.
+/// Makes the disk of this name again: `leave` runs the old program on the host and returns whether the result is as
+/// desired; if not, it is called again, on a new disk, with the next number.
 pub fn make(name: &str, old_program: &Path, mut leave: impl FnMut(Host, u32) -> bool) {
     assert!(own_namespace(), "only root makes disks");
     forge(Boot::Same);
@@ -56,7 +57,7 @@ pub fn make(name: &str, old_program: &Path, mut leave: impl FnMut(Host, u32) -> 
         let place = host.path("");
         fs::remove_dir(place.join("lost+found")).unwrap();
         let left = leave(host, number);
-        // Processes of the program may still be on their way out.
+        // Processes of the program may still be ending.
         eventually("the disk is let go", PATIENCE, || {
             umount2(&place, MntFlags::empty()).map_err(|error| error.to_string())
         });
@@ -78,14 +79,15 @@ fn image() -> &'static str {
 
 /// Mounts the disk at its place, `/srv/hostler`.
 fn mounted() -> Host {
-    // What is on the disk stays; the place goes with the namespace.
+    // The disk's contents stay; the mount point is deleted with the namespace.
     let mut place = tempfile::Builder::new();
     let place = place.prefix("hostler").rand_bytes(0).disable_cleanup(true).tempdir_in(MEMORY).unwrap();
     done(Command::new("mount").args(["-o", "loop"]).arg(image()).arg(place.path()));
     Host::in_directory(place)
 }
 
-/// What this thread mounts from now on only it and its children see. Without the directory of systemd hooks stay there too.
+/// Later mounts of this thread are visible only to it and its children. Without systemd's directory, hooks stay there
+/// too.
 fn own_namespace() -> bool {
     if !root_or_skip("mounting a disk") {
         return false;

@@ -1,4 +1,4 @@
-//! Hooks that went on when the old agent was killed, in two groups: the script of `jobs` is repeatable.
+//! Hooks that were running when the old agent was killed, in two groups: the script of `jobs` is repeatable.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub fn bundle(host: &Host, version: &str, body: &str) -> PathBuf {
     bundle.hook("AfterInstall", body).hook("ApplicationStart", "").write()
 }
 
-/// What is written down of scripts that have no result.
+/// The records of scripts without a result.
 pub fn running(host: &Host) -> Vec<Value> {
     let mut found = Vec::new();
     collect(&host.state(), &mut found);
@@ -40,7 +40,7 @@ fn collect(directory: &Path, found: &mut Vec<Value>) {
     }
 }
 
-/// The daemon on the host, once nothing goes on any more.
+/// The daemon on the host, once no work is in progress.
 fn settled(host: &Host) -> (Running, [Value; 2]) {
     let daemon = host.daemon(&[]);
     let groups = eventually("both deployments end", PATIENCE, || {

@@ -8,25 +8,25 @@ use super::disk::{Boot, kept};
 use super::{history_goes_on, once};
 use crate::support::host::{Host, hook_lines_of, tree};
 
-/// The revisions of which there are files.
+/// The revisions with files on the host.
 pub fn versions(host: &Host) -> BTreeSet<String> {
     let files = (0..8).map(|number| fs::read_to_string(host.at(&format!("srv/app/{number}"))));
     files.map(|file| file.unwrap_or_else(|_| "none".to_owned())).collect()
 }
 
-/// The phase of the Install that is not at its end.
+/// The phase of the Install that has not ended.
 pub fn open_phase(host: &Host) -> Option<String> {
     let phases = ["staging", "swapping", "installed", "undoing", "committing"];
     let open = host.kept_deployments().into_iter().flat_map(|id| {
         let journal = host.deployment(&id).join("install-journal");
-        // An empty one was prepared for an Install that has not begun.
+        // An empty journal was prepared for an Install that has not begun.
         let begun = |path: PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
         phases.iter().filter(move |phase| begun(journal.join(format!("install.{phase}.json"))))
     });
     open.map(|phase| (*phase).to_owned()).next()
 }
 
-/// Nothing of v1 or v2 is beside the other, and nothing has a temporary name.
+/// Files of v1 and v2 are not mixed, and no file has a temporary name.
 #[track_caller]
 fn is_whole(host: &Host, version: &str) {
     assert_eq!(versions(host), BTreeSet::from([version.to_owned()]));

@@ -1,4 +1,5 @@
-//! Positions in logs: one file that was rotated while nothing could be sent, and one whose last batch may have arrived.
+//! Positions in logs: a file that was rotated while nothing could be sent, and a file whose last batch may have
+//! arrived.
 
 use std::fs;
 
@@ -14,14 +15,14 @@ use crate::support::logs_service::{Batch, Fault, LogsService};
 const LOGS: &str = "  agent: false\n  files:\n    - {file: LOGS/app.log, log_group_name: /app, log_stream_name: app}\n    \
     - {file: LOGS/doubt.log, log_group_name: /doubt, log_stream_name: doubt}\n";
 
-/// What the old agent's service took, the batch in doubt the last of its stream.
+/// The batches that the old agent's service accepted; the batch in doubt is the last of its stream.
 const TAKEN: &str = "taken.json";
 
 fn as_json(batches: &[Batch]) -> Value {
     batches.iter().map(|batch| json!({"stream": batch.stream, "events": batch.events})).collect()
 }
 
-/// What is made of the disk, with the old program.
+/// Makes the disk's contents with the old program.
 pub fn leave(host: Host) -> Host {
     let service = LogsService::start();
     let agent = Agent::on(host, &service, LOGS);
@@ -42,7 +43,7 @@ pub fn leave(host: Host) -> Host {
     });
     fs::rename(agent.log("app.log"), agent.log("app.log.1")).unwrap();
     agent.append("app.log", "four\n");
-    // The file of after the rotation is known, and what was before it waits.
+    // The file from after the rotation is known, and the lines before it wait.
     eventually("both files wait", PATIENCE, || {
         let lag = agent.lag();
         let waiting = lag["sources"].as_array().unwrap().iter().filter_map(|source| source["lag_bytes"].as_u64());
@@ -70,7 +71,7 @@ fn lines_that_were_delivered_are_not_sent_again_and_the_others_once() {
             if found == wanted { Ok(()) } else { Err(format!("{found:?}\n{}", daemon.said())) }
         });
     }
-    // The batch in doubt comes as it was, so that the service knows it again.
+    // The batch in doubt is sent unchanged, so that the service recognises it.
     let in_doubt = taken.as_array().unwrap().iter().rfind(|batch| batch["stream"] == "doubt").unwrap();
     let batches = service.batches();
     let again = batches.iter().find(|batch| batch.stream == "doubt").unwrap();

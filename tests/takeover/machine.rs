@@ -1,4 +1,4 @@
-//! What the host owes to others: the completion of a lifecycle hook, a signal, an operator's scripts.
+//! The host's obligations to others: the completion of a lifecycle hook, a signal, an operator's scripts.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::signals::{Instance, STACK, said};
 use crate::support::eventually;
 use crate::support::host::{Host, PATIENCE};
 
-/// The application is stopped for a termination, and the group was not told.
+/// The application is stopped for a termination, but the group was not notified.
 pub fn leave_a_termination(host: Host) -> Host {
     let member = Member::on(host, "");
     let daemon = member.serves();
@@ -41,7 +41,7 @@ fn a_termination_whose_work_was_done_is_completed_and_nothing_is_stopped_twice()
     history_goes_on(&member.host);
 }
 
-/// A signal that is decided and that CloudFormation did not take, and the first of two scripts in its middle.
+/// A decided signal that CloudFormation has not accepted, and the first of two scripts in the middle.
 pub fn leave_a_signal_and_an_event(host: Host) -> Host {
     let gate = host.path("gate");
     script(&host, "Deploy", "10-waits", &format!("until [ -e {} ]; do sleep 0.02; done", gate.display()));

@@ -1,4 +1,4 @@
-//! Makes the disks, by `tests/state-0844db3/make OLD_PROGRAM`. What it does is what the README there tells.
+//! Makes the disks, by `tests/state-0844db3/make OLD_PROGRAM`. The README there describes the steps.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::{SEEN, SEEN_HISTORY, codedeploy, disk, hooks, install, logs, machine,
 use crate::support::eventually;
 use crate::support::host::{Bundle, Host, PATIENCE};
 
-/// The program whose disks are made.
+/// The program that makes the disks.
 const OLD_PROGRAM: &str = "HOSTLER_OLD_PROGRAM";
 
 fn make(name: &str, leave: impl FnMut(Host, u32) -> bool) {
@@ -19,7 +19,7 @@ fn make(name: &str, leave: impl FnMut(Host, u32) -> bool) {
     disk::make(name, &old_program, leave);
 }
 
-/// Keeps what the program says of the host, and nothing that is in the store or the state already.
+/// Saves the program's status and history, and deletes files that the store or the state has already.
 fn finish(host: &Host) {
     let groups = ["web", "jobs"].map(|name| (name.to_owned(), status_of(host, name)));
     fs::write(host.path(SEEN), Value::Object(groups.into_iter().collect()).to_string()).unwrap();
@@ -57,7 +57,7 @@ fn deployments() {
         host.release(&Bundle::new(host, "v3").app().all_hooks().write(), &sign);
         host.ok(&once(host));
         host.ok(&["rollback"]);
-        // Another group, by hand: the second revision fails and stays.
+        // A second group, by hand: the second revision fails and stays.
         let job = |version: &str| {
             let bundle = Bundle::new(host, version).content("job/run", version).files("job", "/srv/job");
             bundle.hook("AfterInstall", if version == "j2" { "echo no; exit 1" } else { "" }).write()
@@ -70,7 +70,7 @@ fn deployments() {
     });
 }
 
-/// v1 runs and v2 is released, with enough files that a kill finds some old and some new.
+/// v1 runs and v2 is released, with enough files that a kill finds a mixture.
 fn before_an_install(host: &Host) {
     let bundle = |version: &str| {
         let files = (0..8)
@@ -114,7 +114,8 @@ fn install_committing() {
     });
 }
 
-/// The daemon is killed while AfterInstall of v2 goes on in both groups. Then the scripts end by themselves, or with the host.
+/// The daemon is killed while AfterInstall of v2 runs in both groups. Then the scripts end by themselves, or with the
+/// host.
 fn hook_in_flight(host: &Host, ends_by_itself: bool) -> bool {
     host.configure("instance_id: i-1\n");
     let groups = [("web", "v1", "v2"), ("jobs", "j1", "j2")];

@@ -1,5 +1,5 @@
-//! A host on which the version 0844db3 was at work is taken over: its ledger, its journals, the hooks and deliveries that it
-//! left in the middle. The disks are in `tests/state-0844db3`; `making` says what was done on them.
+//! A host on which version 0844db3 ran is taken over: its ledger, its journals, and its unfinished hooks and
+//! deliveries. The disks are in `tests/state-0844db3`; `making` made them.
 
 mod age;
 mod codedeploy;
@@ -15,9 +15,9 @@ use std::fs;
 
 use crate::support::host::Host;
 
-/// What the old program said of both groups at last.
+/// The old program's last status of both groups.
 const SEEN: &str = "seen-status.json";
-/// What the old program had in the history at last.
+/// The old program's last history.
 const SEEN_HISTORY: &str = "seen-history.ndjson";
 
 /// A revision's `app/version` on the host.
@@ -30,7 +30,7 @@ fn once(host: &Host) -> [String; 4] {
     ["run".to_owned(), "--once".to_owned(), "--channel".to_owned(), host.store().display().to_string()]
 }
 
-/// The records of the old program are there as they were, in front of all others, and the chain holds.
+/// The old program's records are unchanged and come first, and the chain is valid.
 #[track_caller]
 fn history_goes_on(host: &Host) {
     host.ok(&["history", "--verify"]);
@@ -39,7 +39,7 @@ fn history_goes_on(host: &Host) {
     assert!(now.starts_with(&before), "before:\n{before}\nnow:\n{now}");
 }
 
-/// The status document of a group of the application `shop`; none where there is no such group.
+/// The status document of a group of the application `shop`; null without such a group.
 fn status_of(host: &Host, group: &str) -> serde_json::Value {
     let document = host.ok(&["status", "--json", "--application", "shop", "--group", group]).json();
     document["groups"][0].clone()

@@ -1,4 +1,4 @@
-//! The service's operations: what each call does to the commands, and what it answers.
+//! The service's operations: the effect of each call on the commands, and its answer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub async fn answer(shared: Arc<Shared>, request: Request) -> Reply {
     }
 }
 
-/// Whether the host signed the request for this service, with its session's token if it has one.
+/// Checks that the host signed the request for this service, with its session's token if it has one.
 pub fn check_signature(caller: &Caller, request: &Request, service: &str) -> Result<(), String> {
     let signed = sigv4::verify(request, &caller.secret_key, Timestamp::now())?;
     let found = (signed.access_key.as_str(), signed.region.as_str(), signed.service.as_str());
@@ -130,7 +130,7 @@ async fn poll(shared: &Shared, body: &Value) -> Reply {
         if left.is_zero() {
             return ok(&json!({"HostCommand": null}));
         }
-        // Commands that are to be delivered again become due by time alone.
+        // Commands to be delivered again become due with time alone.
         let _ = tokio::time::timeout(left.min(DELIVERED_AGAIN / 3), more).await;
     }
 }
@@ -149,7 +149,7 @@ fn acknowledge(shared: &Shared, body: &Value) -> Reply {
     command.acknowledged = true;
     let status = match (answer, command.completed) {
         (Some(answer), _) => answer,
-        // What there is nothing to do for has succeeded as far as the service is concerned.
+        // For the service, a command with nothing to do has succeeded.
         (None, true) => "Succeeded",
         (None, false) if noop => "Succeeded",
         (None, false) => "InProgress",
@@ -216,7 +216,7 @@ fn give_specification(shared: &Shared, body: &Value) -> Reply {
     }))
 }
 
-/// Puts the deployment's next event, if there is one, where the next poll finds it.
+/// Queues the deployment's next event, if there is one, for the next poll.
 pub fn next_command(state: &mut State, execution: &str, id: &str) {
     let Some(name) = state.to_come.get_mut(execution).and_then(VecDeque::pop_front) else { return };
     let again = state.commands.iter().filter(|c| c.identifier.starts_with(&format!("{id}/{name}"))).count();

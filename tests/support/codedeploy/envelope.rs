@@ -1,4 +1,4 @@
-//! The envelopes that specifications come in: PKCS #7 signed data around JSON, signed with a certificate of the test's own.
+//! The envelopes of specifications: PKCS #7 signed data around JSON, signed with the test's own certificate.
 
 use std::path::Path;
 use std::process::Command;
@@ -37,7 +37,7 @@ pub fn signed(signer: &Path, digest: &str, content: &str) -> String {
     String::from_utf8(made.stdout).unwrap()
 }
 
-/// The envelope with other content than was signed: `shop` became `evil`.
+/// The envelope with content that differs from the signed one: `shop` became `evil`.
 pub fn altered(envelope: &str) -> String {
     let base64: String = envelope.lines().filter(|line| !line.starts_with('-')).collect();
     let mut bytes = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();

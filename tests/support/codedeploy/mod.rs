@@ -1,6 +1,6 @@
 //! A CodeDeploy command service, an S3 bucket and a GitHub behind one port of loopback, from
-//! docs/protocols/codedeploy.md: it verifies signatures, signs envelopes with a certificate of its own, holds polls
-//! back, sends commands again that were not acknowledged, and breaks its answers as it is told.
+//! docs/protocols/codedeploy.md. It verifies signatures, signs envelopes with its own certificate, holds polls open,
+//! sends unacknowledged commands again, and breaks its answers on request.
 
 mod calls;
 pub mod envelope;
@@ -19,21 +19,21 @@ use super::http_server::Server;
 
 /// The host's name.
 pub const HOST: &str = "arn:aws:iam::123456789012:user/host-1";
-/// The region that requests must be signed for.
+/// The region for which requests must be signed.
 pub const REGION: &str = "eu-west-1";
 const ACCESS_KEY: &str = "AKIATEST";
 const SECRET_KEY: &str = "secret/of+the-tests";
-/// After so long a command that was delivered and not acknowledged is delivered again.
+/// After this time, a delivered but unacknowledged command is delivered again.
 const DELIVERED_AGAIN: Duration = Duration::from_millis(300);
 
-/// How one call is broken.
+/// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is refused with this error and status, and nothing happens.
+    /// The call is refused with this error and status, and has no effect.
     Error(u16, &'static str),
-    /// What was asked for happens, and the answer is lost.
+    /// The call has its effect, and the answer is lost.
     AnswerLost,
-    /// What was asked for happens, and the answer is late.
+    /// The call has its effect, and the answer is late.
     Late(Duration),
 }
 
@@ -47,31 +47,31 @@ struct HostCommand {
     completed: bool,
 }
 
-/// A report as it came.
+/// A report as received.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The command.
     pub command: String,
     /// `Succeeded` or `Failed`.
     pub status: String,
-    /// The diagnostics, read.
+    /// The diagnostics, parsed.
     pub diagnostics: Value,
     /// Bytes of the diagnostics.
     pub bytes: usize,
 }
 
-/// When a call is looked at.
+/// The moment at which a callback sees a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Before what it asks for happens.
+    /// Before the call's effect.
     Before,
-    /// After that, and before the answer leaves.
+    /// After the effect, and before the answer leaves.
     After,
 }
 
 type OnCall = dyn Fn(&str, Moment) + Send + Sync;
 
-/// Who calls: what it names itself and what it signs with.
+/// The caller: its name and its signing keys.
 #[derive(Default)]
 struct Caller {
     host: String,
@@ -84,10 +84,10 @@ struct Caller {
 struct State {
     /// The host of the on-premises file that [`CommandService::configure`] writes, unless a test expects another.
     caller: Caller,
-    /// What the last call named the agent's version.
+    /// The agent's version in the last call.
     agent_version: String,
     commands: Vec<HostCommand>,
-    /// Events that follow once the one before has succeeded, by execution.
+    /// The events still to come after each success, by execution.
     to_come: BTreeMap<String, VecDeque<String>>,
     /// The envelopes of deployments, by execution.
     envelopes: BTreeMap<String, String>,
@@ -100,15 +100,15 @@ struct State {
     problems: Vec<String>,
     github: Vec<(String, String)>,
     hold: Duration,
-    /// Whether a command that was delivered and not acknowledged is never delivered again.
+    /// Whether a delivered but unacknowledged command is never delivered again.
     delivers_once: bool,
     alter: bool,
     /// Whether envelopes hold no payload.
     nothing_in_envelopes: bool,
-    /// Over which digest specifications are signed, where it is not the usual one.
+    /// The digest over which specifications are signed, if not the usual one.
     digest: Option<&'static str>,
     acknowledgement_answer: Option<&'static str>,
-    /// Called with each call's name, twice.
+    /// Called twice per call with the call's name.
     on_call: Option<Arc<OnCall>>,
 }
 
@@ -118,7 +118,7 @@ struct Shared {
     signer: Mutex<tempfile::TempDir>,
 }
 
-/// The service; it ends when this is dropped.
+/// The service, which ends with this value.
 pub struct CommandService {
     server: Server,
     github: Server,
@@ -126,7 +126,7 @@ pub struct CommandService {
 }
 
 impl CommandService {
-    /// A service that holds polls back for 20 seconds.
+    /// A service that holds polls open for 20 seconds.
     pub fn start() -> Self {
         let caller = Caller {
             host: HOST.to_owned(),
@@ -154,7 +154,7 @@ impl CommandService {
         self.shared.state.lock().unwrap()
     }
 
-    /// Writes the CodeDeploy agent's configuration and hostler's into a root prefix, so that they lead here.
+    /// Writes the CodeDeploy agent's configuration and hostler's into a root prefix, so that both use this service.
     pub fn configure(&self, root: &Path) {
         let write = |name: &str, text: String| {
             let path = root.join(name);
@@ -180,12 +180,12 @@ impl CommandService {
         self.write_config(root, "");
     }
 
-    /// The same with a GitHub that is reached by TLS, whose certificate only the configuration's `ca_bundle` holds.
+    /// The same with a GitHub over TLS, whose certificate only the configuration's `ca_bundle` holds.
     pub fn write_config_with_github_over_tls(&self, root: &Path) {
         self.write_config_with(root, &self.server.url(), "");
     }
 
-    /// hostler's configuration; `more` stands below `codedeploy`.
+    /// Writes hostler's configuration; `more` goes below `codedeploy`.
     pub fn write_config(&self, root: &Path, more: &str) {
         self.write_config_with(root, &self.github.url(), more);
     }
@@ -199,20 +199,20 @@ impl CommandService {
         std::fs::write(root.join("etc/hostler/config.yaml"), text).unwrap();
     }
 
-    /// An object in the bucket `bundles`, or with `KEY?versionId=ID` one version of it; its ETag.
+    /// Puts an object into the bucket `bundles`, or with `KEY?versionId=ID` one version of it; returns its ETag.
     pub fn put_object(&self, key: &str, content: Vec<u8>) -> String {
         let etag = objects::etag(&content);
         self.state().objects.insert(format!("/bundles/{key}"), (content.into(), etag.clone()));
         etag
     }
 
-    /// Begins a deployment whose events follow each other as they succeed.
+    /// Begins a deployment; each event follows after the success of the one before.
     pub fn deploy(&self, specification: &Value, events: &[&str]) {
         let id = specification["DeploymentId"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         self.deploy_as(&id, specification, events);
     }
 
-    /// The same, under the execution of this deployment, whatever the specification says.
+    /// The same, under the execution of this deployment, whatever the specification contains.
     pub fn deploy_as(&self, id: &str, specification: &Value, events: &[&str]) {
         let mut envelope = self.envelope(specification);
         let mut state = self.state();
@@ -233,8 +233,8 @@ impl CommandService {
         envelope::signed(signer.path(), digest, &specification.to_string())
     }
 
-    /// Goes on with a deployment that an earlier service began under this execution: the command of this event was
-    /// acknowledged and not reported, and these events follow.
+    /// Continues a deployment that an earlier service began under this execution: the command of this event was
+    /// acknowledged but not reported, and these events follow.
     pub fn go_on_with(&self, specification: &Value, execution: &str, event: &str, then: &[&str]) {
         let envelope = self.envelope(specification);
         let mut state = self.state();
@@ -260,7 +260,7 @@ impl CommandService {
         };
     }
 
-    /// What the last call named the agent's version.
+    /// The agent's version in the last call.
     pub fn agent_version(&self) -> String {
         self.state().agent_version.clone()
     }
@@ -295,28 +295,28 @@ impl CommandService {
         envelope::copy(self.shared.signer.lock().unwrap().path(), directory);
     }
 
-    /// Signs with what an earlier service kept.
+    /// Signs with the key that an earlier service kept.
     pub fn sign_as(&self, directory: &Path) {
         envelope::copy(directory, self.shared.signer.lock().unwrap().path());
     }
 
-    /// From now on acknowledgements are answered with this status.
+    /// From now on answers acknowledgements with this status.
     pub fn answer_acknowledgements(&self, status: &'static str) {
         self.state().acknowledgement_answer = Some(status);
     }
 
-    /// From now on polls are held back for so long, those that are open among them.
+    /// From now on holds polls this long, including open ones.
     pub fn hold_polls(&self, hold: Duration) {
         self.state().hold = hold;
         self.shared.more.notify_waiters();
     }
 
-    /// From now on no command is delivered twice, acknowledged or not.
+    /// From now on delivers no command twice, acknowledged or not.
     pub fn deliver_once(&self) {
         self.state().delivers_once = true;
     }
 
-    /// Waits until so many polls have come.
+    /// Waits until this many polls have come.
     pub fn polled(&self, times: usize) {
         eventually("the service is polled", Duration::from_secs(60), || {
             let calls = self.calls();
@@ -345,12 +345,12 @@ impl CommandService {
         self.state().calls.clone()
     }
 
-    /// Paths that GitHub was asked for, with the authorization.
+    /// Paths requested from GitHub, with the authorization.
     pub fn github(&self) -> Vec<(String, String)> {
         self.state().github.clone()
     }
 
-    /// Waits until this command of this deployment was reported, and returns its first report.
+    /// Waits for the report of this command of this deployment, and returns the first one.
     pub fn report_of(&self, deployment: &str, event: &str) -> Report {
         let command = format!("{deployment}/{event}");
         eventually(&format!("the report of {command}"), Duration::from_secs(60), || {
@@ -362,7 +362,7 @@ impl CommandService {
         })
     }
 
-    /// The whole deployment: the report of its last event, which must have succeeded.
+    /// Runs the whole deployment: the report of its last event must be a success.
     pub fn deploy_to_the_end(&self, specification: &Value, events: &[&str]) {
         self.deploy(specification, events);
         let id = specification["DeploymentId"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! What bundles are fetched from: a bucket and a GitHub.
+//! The sources of bundles: a bucket and a GitHub.
 
 use super::super::http_server::{Reply, Request};
 use super::Shared;
@@ -37,7 +37,7 @@ pub fn object(shared: &Shared, request: &Request) -> Reply {
         .header("Content-Range", format!("bytes {from}-{to}/{}", content.len()))
 }
 
-/// As GitHub does: the API checks the token and sends on to another host, which must not see it.
+/// Like GitHub: the API checks the token and redirects to another host, which must not see it.
 pub fn github(shared: &Shared, request: &Request) -> Reply {
     let path = request.path();
     let mut state = shared.state.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Bundles with scripts that leave a line.
+//! Bundles with scripts that write a line.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::{Host, write};
 
-/// A bundle's directory in the making.
+/// The directory of a bundle under construction.
 pub struct Bundle {
     directory: PathBuf,
     version: String,
@@ -57,7 +57,7 @@ impl Bundle {
         self
     }
 
-    /// The application of most tests: a directory `app` that comes to `/srv/app`, with the version in a file.
+    /// The application of most tests: a directory `app`, installed at `/srv/app`, with the version in a file.
     pub fn app(self) -> Self {
         let version = self.version.clone();
         self.content("app/version", format!("{version}\n"))
@@ -78,7 +78,7 @@ impl Bundle {
         self
     }
 
-    /// A hook that writes its line and then does this.
+    /// A hook that writes its line and then runs `body`.
     pub fn hook(mut self, event: &str, body: &str) -> Self {
         let scripts = self.hooks.entry(event.to_owned()).or_default();
         let name = format!("hooks/{event}-{}.sh", scripts.len() + 1);
@@ -124,7 +124,7 @@ impl Bundle {
     }
 }
 
-/// The events that scripts are bound to, in their order; the first three belong to the old revision.
+/// The events that can have scripts, in order; the first three belong to the old revision.
 pub const EVENTS_WITH_HOOKS: [&str; 9] = [
     "BeforeBlockTraffic",
     "AfterBlockTraffic",
@@ -137,7 +137,7 @@ pub const EVENTS_WITH_HOOKS: [&str; 9] = [
     "AfterAllowTraffic",
 ];
 
-/// The lines of hooks of a whole deployment of `new` over `old`.
+/// The hooks' lines of a whole deployment of `new` over `old`.
 pub fn hook_lines_of(old: Option<&str>, new: &str) -> Vec<String> {
     let stop = EVENTS_WITH_HOOKS[..3].iter().filter_map(|event| old.map(|old| format!("{old} {event}")));
     stop.chain(EVENTS_WITH_HOOKS[3..].iter().map(|event| format!("{new} {event}"))).collect()

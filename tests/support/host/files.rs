@@ -41,7 +41,7 @@ pub fn tree(top: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// A content that can be compared and, where it is short, read.
+/// A content that can be compared and, if it is short, read.
 fn shown(content: &[u8]) -> String {
     if content.len() <= 64 {
         return content.escape_ascii().to_string();
@@ -51,11 +51,11 @@ fn shown(content: &[u8]) -> String {
     format!("{} bytes {:x}", content.len(), hasher.finish())
 }
 
-/// A small file system of its own, gone when this is dropped.
+/// A small separate file system, unmounted when this is dropped.
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// A tmpfs on a directory, which is made; `None` with a printed reason where this may not be done.
+    /// A tmpfs on a new directory; `None` with a printed reason if mounting is not allowed.
     pub fn tmpfs(path: &Path, bytes: u64) -> Option<Self> {
         use nix::mount::{MsFlags, mount};
         fs::create_dir_all(path).expect("the mount point");
@@ -69,7 +69,7 @@ impl Mount {
         }
     }
 
-    /// Takes all space but so many bytes, with the file that is returned.
+    /// Fills all space except this many bytes, with the returned file.
     pub fn leave_free(&self, bytes: u64) -> PathBuf {
         let path = self.0.join("filler");
         let mut file = File::create(&path).expect("the filler");
@@ -78,7 +78,7 @@ impl Mount {
         path
     }
 
-    /// Bytes that are free.
+    /// The free bytes.
     pub fn free(&self) -> u64 {
         let found = nix::sys::statvfs::statvfs(&self.0).expect("statvfs");
         found.blocks_available() * found.fragment_size()

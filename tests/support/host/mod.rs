@@ -1,4 +1,4 @@
-//! One host in a temporary directory: its root, the bundles that are deployed to it, and the program at work on it.
+//! One host in a temporary directory: its root, the bundles for it, and the program running on it.
 
 mod bundle;
 mod files;
@@ -19,13 +19,13 @@ pub use self::files::{Mount, tree, write};
 use super::eventually;
 use super::skip;
 
-/// Far more than anything here takes, also on a machine that does other things.
+/// Far more than any operation here takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub const HOSTLER: &str = env!("CARGO_BIN_EXE_hostler");
 
-/// Whether the test may do what only root may; prints why it is skipped otherwise.
+/// Whether the test has the rights of root; if not, prints why it is skipped.
 pub fn root_or_skip(what: &str) -> bool {
     let root = nix::unistd::Uid::effective().is_root();
     if !root {
@@ -34,10 +34,10 @@ pub fn root_or_skip(what: &str) -> bool {
     root
 }
 
-/// A host of its own for one test.
+/// A separate host for one test.
 pub struct Host {
     directory: tempfile::TempDir,
-    /// The user that the program runs as, where it is another one.
+    /// The user that the program runs as, if it is another one.
     user: Option<u32>,
 }
 
@@ -46,17 +46,17 @@ impl Host {
         Self::in_directory(tempfile::tempdir().expect("a temporary directory"))
     }
 
-    /// A host in memory, for a test of many thousand files: where other tests have just deleted as many, ext4 looks at
-    /// the place of each before it makes a new file, and a test of seconds takes minutes.
+    /// A host in memory, for a test of many thousand files: after other tests have deleted as many, ext4 checks the
+    /// place of each before it makes a new file, and a test of seconds takes minutes.
     pub fn in_memory() -> Self {
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         Self::in_directory(directory.expect("a temporary directory"))
     }
 
-    /// A host in this directory; what is there already stays.
+    /// A host in this directory; existing files stay.
     pub fn in_directory(directory: tempfile::TempDir) -> Self {
-        // Other users look into it, in some tests.
+        // In some tests other users read it.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("opening the directory");
         let host = Self { directory, user: None };
         fs::create_dir_all(host.root()).expect("the root");
@@ -91,18 +91,18 @@ impl Host {
         self.path("store")
     }
 
-    /// Where every hook of [`Bundle`] writes its line: `VERSION EVENT DEPLOYMENT`.
+    /// The file to which every hook of [`Bundle`] writes its line: `VERSION EVENT DEPLOYMENT`.
     pub fn hook_lines_file(&self) -> PathBuf {
         self.path("hook-lines")
     }
 
-    /// The lines that hooks wrote so far, without the deployments.
+    /// The lines of hooks so far, without the deployments.
     pub fn hook_lines(&self) -> Vec<String> {
         let text = fs::read_to_string(self.hook_lines_file()).unwrap_or_default();
         text.lines().map(|line| line.rsplit_once(' ').map_or(line, |(rest, _)| rest).to_owned()).collect()
     }
 
-    /// Forgets the lines that hooks wrote.
+    /// Deletes the lines of hooks.
     pub fn clear_hook_lines(&self) {
         let _ = fs::remove_file(self.hook_lines_file());
     }
@@ -131,7 +131,7 @@ impl Host {
         Ended::of(self.command(arguments))
     }
 
-    /// Runs the program to its end; it succeeds.
+    /// Runs the program to its end, which must be a success.
     pub fn ok<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Ended {
         self.run(arguments).with_code(0)
     }
@@ -143,7 +143,7 @@ impl Host {
         self.run(&arguments)
     }
 
-    /// Starts the program and does not wait for its end. What it prints is in files.
+    /// Starts the program and does not wait for its end. Its output goes to files.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
         self.start_command(self.command(arguments))
     }
@@ -184,7 +184,7 @@ impl Host {
         self.ok(&["status", "--json"]).json()["groups"][0].clone()
     }
 
-    /// Waits until the status of shop/web is as `wanted` says.
+    /// Waits until the status of shop/web is as `wanted` requires.
     pub fn status_when(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         eventually(what, PATIENCE, || {
             let status = self.status();
@@ -204,7 +204,7 @@ impl Host {
         found.next().unwrap_or_else(|| panic!("no directory of {id}"))
     }
 
-    /// The ids of the deployments that are kept, of all groups.
+    /// The ids of the kept deployments, of all groups.
     pub fn kept_deployments(&self) -> Vec<String> {
         let entries = self.groups().into_iter().flat_map(|group| fs::read_dir(group).unwrap());
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -233,14 +233,14 @@ impl Ended {
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// Itself, when it ended with this code.
+    /// Itself, if it ended with this code.
     #[track_caller]
     pub fn with_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
-    /// Itself, when it said all of this somewhere.
+    /// Itself, if its output contains all of these texts.
     #[track_caller]
     pub fn saying(self, texts: &[&str]) -> Self {
         let said = format!("{}{}", self.out, self.err);
@@ -257,7 +257,7 @@ impl Ended {
     }
 }
 
-/// Runs a command to its end with this on its standard input.
+/// Runs a command to its end with this standard input.
 pub fn ended_with_input(mut command: Command, input: &str) -> Ended {
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, input.as_bytes()).unwrap();
@@ -266,7 +266,7 @@ pub fn ended_with_input(mut command: Command, input: &str) -> Ended {
     Ended::of(command)
 }
 
-/// A program that goes on. It is killed at the latest when this is dropped.
+/// A running program. It is killed at the latest when this is dropped.
 pub struct Running {
     child: Child,
     out: PathBuf,
@@ -294,7 +294,7 @@ impl Running {
         fs::read_to_string(&self.err).unwrap_or_default()
     }
 
-    /// Everything that it has said, for a message.
+    /// All of its output, for a message.
     pub fn said(&self) -> String {
         format!("stdout:\n{}\nstderr:\n{}", self.out(), self.err())
     }
@@ -303,7 +303,7 @@ impl Running {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("sending a signal");
     }
 
-    /// Its end if it has ended.
+    /// Its exit status if it has ended.
     pub fn try_end(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("waiting for a child")
     }
@@ -323,7 +323,7 @@ impl Running {
         self.child.wait().expect("waiting for a child");
     }
 
-    /// Waits until it has said this.
+    /// Waits until its output contains this text.
     pub fn says(&self, text: &str) {
         eventually(&format!("it says {text:?}"), PATIENCE, || {
             let said = self.said();
@@ -334,7 +334,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already, as a rule.
+        // Usually it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
