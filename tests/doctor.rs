@@ -401,7 +401,7 @@ fn the_bundle_that_is_released_is_looked_at_too() {
         (found.severity, format!("{} {}", found.message, found.remedy.as_deref().unwrap_or_default()))
     };
     assert_eq!(of_bundle().0, Severity::Ok);
-    // A role that may read releases and no bundles.
+    // A role that may read releases but not bundles.
     let looks = |request: &Request| request.method == "HEAD" && request.path().contains("/revisions/");
     front.instead(99, looks, Reply::new(403, ""));
     let (severity, said) = of_bundle();

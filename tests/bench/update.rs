@@ -1,4 +1,4 @@
-//! A deployment over an older one beside `rsync -a --delete`, and the way back beside the way there.
+//! A deployment over an older one beside `rsync -a --delete`, and the rollback beside the deployment.
 
 use std::fs;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn sync_over(first: &Path, second: &Path, root: &Path) -> Measured {
     measured
 }
 
-/// How long an event took, by the lines that `--json` prints.
+/// The duration of an event, from the lines that `--json` prints.
 fn event(progress: &str, name: &str) -> Duration {
     let mut pieces = progress.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let ended = |piece: &serde_json::Value| piece["progress"] == "event_finished" && piece["event"] == name;

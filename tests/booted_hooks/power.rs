@@ -12,7 +12,7 @@ use nix::unistd::gettid;
 use super::{bundle, host, main_pid, release, settled, wait_for_mark};
 use crate::support::machine::{Layout, Machine};
 
-/// Enough that an Install can be stopped in its middle.
+/// Enough files to stop an Install in the middle.
 const FILES: usize = 1500;
 
 const APPSPEC: &str = "

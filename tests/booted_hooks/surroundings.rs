@@ -149,7 +149,7 @@ hooks:
     assert_eq!(host.sh(&format!("systemctl list-units --all --no-legend 'hostler-hook-{deployment}-*'")), "");
 }
 
-/// Forks without end; the script itself waits without a fork.
+/// Forks endlessly; the script itself waits without forking.
 const BOMB: &str = r#"
 bomb() { bomb | bomb & }
 mkfifo /srv/marks/never

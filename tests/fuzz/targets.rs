@@ -35,7 +35,7 @@ pub fn appspec(data: &[u8]) {
     let shown = diagnose::render(&reading.diagnostics, &text);
     assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
     if let Some(spec) = &reading.spec {
-        // The plan of a bundle that holds what the appspec names.
+        // The plan of a bundle with the files that the appspec names.
         let entry = |path: &str| BundlePath::new(path.trim_matches('/'));
         let paths = spec.files.iter().filter_map(|file| entry(&file.source));
         let kind = EntryKind::File { size: 1 };

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A scheduled event in so many seconds, as the metadata service writes it.
+/// A scheduled event this many seconds from now, as the metadata service writes it.
 fn scheduled(code: &str, seconds: i64) -> String {
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     let at = at.strftime("%d %b %Y %H:%M:%S GMT");

@@ -1,4 +1,4 @@
-//! Booted test hosts: systemd as process 1 on a Debian tree, in namespaces of its own, in under a second.
+//! Booted test hosts: systemd as process 1 on a Debian tree, in separate namespaces, in under a second.
 //!
 //! Each host has its own disk (an overlay over the shared tree, kept until the host is dropped, so that it survives a
 //! power cut), its own network with only loopback, and its own control groups: two hosts in one control group would
@@ -84,7 +84,7 @@ impl Blueprint {
         Some(Machine::start(self))
     }
 
-    /// Boots it and waits until everything on it runs.
+    /// Boots it and waits until all of its units run.
     pub fn boot(self) -> Option<Machine> {
         let machine = self.start()?;
         machine.wait_until_running();

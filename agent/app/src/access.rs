@@ -18,7 +18,7 @@ use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::threads::blocking;
 
-/// As the CodeDeploy agent makes its directories, so that it and its tools can go on.
+/// The CodeDeploy agent's mode, so that it and its tools can still use the directories.
 const AS_THE_CODEDEPLOY_AGENT: u32 = 0o755;
 
 /// Makes the directory of a group and its parents. The users of scripts can pass through them but not list them. The
@@ -67,7 +67,7 @@ fn cannot<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> WorkFa
     move |error| fail(format!("cannot {what} the directory {}: {error}", path.display()))
 }
 
-/// Makes the directory of a deployment, closed as the configuration says.
+/// Makes the directory of a deployment, closed as configured.
 ///
 /// # Errors
 /// It or one above it cannot be made.
@@ -91,7 +91,7 @@ pub fn make_deployment_directory(setup: &Setup, key: &GroupKey, id: &DeploymentI
 /// Makes the directory as [`make_deployment_directory`] does, so that it survives a power loss.
 ///
 /// # Errors
-/// It or one above it cannot be made, or the disk fails.
+/// The directory or one of its parents cannot be made, or the disk fails.
 pub fn make_lasting_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId) -> Result<(), WorkFailure> {
     let paths = setup.layout.deployment(key, id);
     if paths.directory().is_dir() {
@@ -110,7 +110,7 @@ pub fn make_private(layout: &Layout, key: &GroupKey, directory: &Path) -> Result
     make(directory, |path| passage::set_mode(path, 0o700))
 }
 
-/// The way to the unpacked bundle of a deployment.
+/// The path to the unpacked bundle of a deployment.
 #[derive(Debug, Clone)]
 pub struct Way {
     directory: PathBuf,
@@ -128,7 +128,7 @@ impl Way {
     /// missing bundle are no errors here: the script itself fails.
     ///
     /// # Errors
-    /// The directory cannot be given the rights.
+    /// The access rights of the directory cannot be set.
     pub async fn admit(&self, user: Option<&str>) -> Result<(), WorkFailure> {
         let (way, user) = (self.clone(), user.map(str::to_owned));
         let admit = move || match way.admit_now(user.as_deref()) {

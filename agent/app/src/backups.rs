@@ -17,7 +17,7 @@ use crate::setup::{Setup, SetupWatch};
 
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 30_000, most_ms: 900_000 };
 
-/// Deletes them whenever nothing is deployed; ends with the engine.
+/// Deletes such files whenever no deployment is active; ends with the engine.
 pub async fn delete_left(setup_watch: SetupWatch, mut state: watch::Receiver<Arc<State>>) {
     let mut failures = 0;
     loop {
@@ -39,7 +39,7 @@ pub async fn delete_left(setup_watch: SetupWatch, mut state: watch::Receiver<Arc
     }
 }
 
-/// The deployments that have such files, with their journals.
+/// The deployments with such files, and their journals.
 fn left(setup: &Setup, state: &State) -> Vec<(DeploymentId, PathBuf)> {
     let groups = state.groups.values().filter(|group| group.active.is_none());
     let all = groups.flat_map(|group| {

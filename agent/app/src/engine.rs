@@ -163,7 +163,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
                     self.step(Event::Finished { effect, result: Box::new(result) }, None)?;
                 }
                 message = self.inbox.recv() => match message {
-                    // Dropping the answer says that the agent is stopping.
+                    // Dropping the sender tells the caller that the agent is stopping.
                     Some(Message::Event(..)) if self.draining => {}
                     Some(Message::Event(event, answer)) => self.step(*event, Some(answer))?,
                     // The caller may be gone.

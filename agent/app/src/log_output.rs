@@ -165,7 +165,7 @@ fn text_of(record: &Record) -> String {
 
 fn words_of(record: &Record) -> String {
     let mut words = record.args().to_string();
-    // A field that cannot be shown must not cost the message.
+    // A field that cannot be formatted must not lose the message.
     let _ = record.key_values().visit(&mut Fields(&mut words));
     // Parts of the text come from other hosts, services and releases.
     match printable(&words) {

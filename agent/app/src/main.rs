@@ -1,4 +1,4 @@
-//! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for what the rooms hold.
+//! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the contents of the rooms.
 //!
 //! ```text
 //! cli failure output progress log_output     the command line, and everything that people see
@@ -25,7 +25,7 @@
 //! The map goes from the lowest floor to the highest. A room imports only from floors below its own, and from its own
 //! floor where no circle arises; `tests/architecture` reads this map and the imports.
 
-// The futures of the daemon's tasks hold each other deeper than rustc's 128 levels.
+// The futures of the daemon's tasks are nested deeper than rustc's 128 levels.
 #![recursion_limit = "256"]
 
 mod access;

@@ -30,7 +30,7 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether JSON is printed.
     pub json: bool,
-    /// The stores that are in use, and the way to AWS.
+    /// The open stores, and the AWS clients.
     pub stores: Arc<Stores>,
     /// The CodeDeploy agent's files, if hostler is in its place.
     pub codedeploy_compat: Option<Arc<CodeDeployCompat>>,

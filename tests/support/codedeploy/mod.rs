@@ -290,7 +290,7 @@ impl CommandService {
         *self.shared.signer.lock().unwrap() = envelope::signer();
     }
 
-    /// Keeps the key and the certificate of the signer in this directory, for a service of later.
+    /// Copies the key and the certificate of the signer into this directory, for a later service.
     pub fn keep_signer(&self, directory: &Path) {
         envelope::copy(self.shared.signer.lock().unwrap().path(), directory);
     }

@@ -61,7 +61,7 @@ impl Server {
         (Self { backend, setup_watch, daemon, context, connections, _going_on: going_on }, ended)
     }
 
-    /// Takes connections; each is served by a task of its own.
+    /// Accepts connections; a separate task serves each.
     pub async fn serve(self, listener: Arc<UnixListener>) {
         loop {
             match listener.accept().await {
@@ -71,7 +71,7 @@ impl Server {
                 }
                 Err(error) => {
                     log::warn!(error:%; "the local socket took no connection");
-                    // Out of descriptors, as a rule: a busy loop would not free any.
+                    // Usually out of descriptors: a busy loop would not free any.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -96,7 +96,7 @@ impl Server {
             }
         };
         if let Err(error) = ended {
-            // A peer that went away in the middle has detached; the deployment goes on.
+            // A peer that disconnected early has detached; the deployment goes on.
             log::debug!(error:%; "a conversation on the local socket ended early");
         }
     }

@@ -158,7 +158,7 @@ impl Document {
         let etag = put(&store, &key, &report, before.etag.as_ref()).await?;
         self.stored = Some(Stored { user: report.content.user.clone(), report: Some(report), etag: Some(etag) });
         self.not_before = Instant::now() + BETWEEN_WRITES;
-        // The next look draws the time of the day.
+        // The next look draws the time of the daily write.
         Ok(self.not_before)
     }
 }

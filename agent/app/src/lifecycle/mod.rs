@@ -1,5 +1,5 @@
-//! Obeys the Auto Scaling group and EC2: one task that looks, keeps hooks alive and completes them. The decisions are
-//! core's, the work is the engine's.
+//! Follows the Auto Scaling group and EC2: one task that looks, keeps hooks alive and completes them. Core makes the
+//! decisions, and the engine does the work.
 
 mod cloud;
 mod hooks;

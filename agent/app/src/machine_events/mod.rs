@@ -146,7 +146,7 @@ impl Runner {
         tokio::pin!(script);
         loop {
             tokio::select! {
-                // Polled first: it makes the directory that cancels the script.
+                // Polled first: it makes the directory through which the script is cancelled.
                 biased;
                 result = &mut script => return result,
                 Ok(_) = state.wait_for(|state| state.machine_events.is_hurried()), if !hurried => {

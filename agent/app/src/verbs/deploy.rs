@@ -1,4 +1,4 @@
-//! `hostler deploy WHAT`: deploy a directory, a bundle file, or what lies at a location now.
+//! `hostler deploy WHAT`: deploy a directory, a bundle file, or a bundle at a location now.
 
 use std::io::Read as _;
 use std::path::Path;

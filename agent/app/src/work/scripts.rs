@@ -27,7 +27,7 @@ pub struct Revision<'a> {
     pub spec: &'a AppSpec,
     /// Its contents.
     pub listing: &'a BundleListing,
-    /// Where its scripts will be when they run.
+    /// The path of the bundle when its scripts run.
     pub runs_in: &'a Path,
     /// Whether the CodeDeploy service commands the deployment.
     pub commanded: bool,
