@@ -1,7 +1,7 @@
-//! Signals to CloudFormation without anyone who calls `hostler signal`
-//! (docs/protocols/auto-scaling.md#cloudformation-signals): what is said of this host, and what became of the signal. The
-//! journal is part of the engine's state, so that a signal is decided once and sent until somebody takes it.
-//! `machine::proof` decides what is said.
+//! Signals to CloudFormation without a call of `hostler signal`
+//! (docs/protocols/auto-scaling.md#cloudformation-signals): the verdict on this host, and the result of the signal. The
+//! journal is part of the engine's state, so the agent decides a signal once and sends it until CloudFormation accepts
+//! it. `machine::proof` makes the verdict.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::bounded;
 
-/// Bytes of the reason of a signal, and of what CloudFormation said to it. Prevents: a failure's text that fills the ledger.
+/// Bytes of a signal's reason, and of CloudFormation's answer. Prevents: a failure's text that fills the ledger.
 const MOST_OF_REASON: usize = 1 << 10;
 
 /// Signals that are remembered. Prevents: the same, by a configuration that names another stack each day.
@@ -26,16 +26,16 @@ pub struct Signals(BTreeMap<String, Signalled>);
 /// One signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signalled {
-    /// What is said.
+    /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// When it was decided, milliseconds since 1970.
     pub decided_ms: u64,
-    /// What became of it; `None` while it is to be sent.
+    /// The signal's result; `None` while it is to be sent.
     pub end: Option<End>,
 }
 
-/// What is said of this host.
+/// The verdict on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Whether it is good.
@@ -45,24 +45,24 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// As CloudFormation has it.
+    /// CloudFormation's word for it.
     pub fn word(&self) -> &'static str {
         if self.success { "SUCCESS" } else { "FAILURE" }
     }
 }
 
-/// What became of a signal.
+/// The result of a signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "snake_case")]
 pub enum End {
     /// It was taken.
     Taken,
-    /// Nobody waited for it any more, in CloudFormation's words.
+    /// CloudFormation did not wait for it any more, and said so.
     NobodyWaits {
-        /// The words.
+        /// CloudFormation's words.
         message: String,
     },
-    /// It was not taken for so long that nobody can be waiting.
+    /// It was undelivered for so long that CloudFormation cannot be waiting.
     GivenUp {
         /// The last problem.
         message: String,
@@ -93,7 +93,7 @@ impl End {
 /// One change of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It is decided what is said to this target.
+    /// The verdict for this target is decided.
     Decide(String, Verdict),
     /// The signal to this target has ended.
     End(String, End),
@@ -115,7 +115,7 @@ impl Signals {
         self.0.is_empty()
     }
 
-    /// Takes a change in. The first word to a target stands: one FAILURE fails a stack, whatever is said later.
+    /// Applies a change. The first verdict for a target stands: one FAILURE fails a stack, whatever follows.
     pub fn take(&mut self, change: Change, now_ms: u64) {
         match change {
             Change::Decide(target, verdict) => {
@@ -131,7 +131,7 @@ impl Signals {
         }
     }
 
-    /// Of many targets, which only a configuration that changes brings, the oldest signals that ended are forgotten.
+    /// Forgets the oldest ended signals of many targets. Only a configuration that changes brings many.
     fn forget_oldest(&mut self) {
         let ended = self.0.iter().filter(|(_, signalled)| signalled.end.is_some());
         let oldest = ended.min_by_key(|(_, signalled)| signalled.decided_ms).map(|(target, _)| target.clone());
@@ -142,7 +142,7 @@ impl Signals {
 }
 
 impl Signalled {
-    /// Whether it is so old that nobody can be waiting for it.
+    /// Whether it is so old that CloudFormation cannot be waiting for it.
     pub fn is_over(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.decided_ms) >= GIVEN_UP_AFTER_MS
     }

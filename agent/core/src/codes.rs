@@ -1,6 +1,6 @@
 //! Exit codes: a caller can branch on them without reading text.
 
-/// What the process ends with. Stated in SEMANTICS.md.
+/// The exit code of a process. Stated in SEMANTICS.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {

@@ -1,7 +1,7 @@
-//! What of a new zip archive is in an old one: which bytes are copied, and which are fetched.
+//! Which bytes of a new zip archive to copy from an old one, and which to fetch.
 //!
-//! Names, checksums and sizes only propose. Whoever rebuilds the archive compares the digest of the whole, and fetches
-//! everything when it differs.
+//! Names, checksums and sizes only propose. The caller that rebuilds the archive compares the digest of the whole, and
+//! fetches everything if it differs.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub const LOCAL_HEADER_BYTES: u64 = 30;
 /// Where the time stands in a local header.
 pub const TIME_AT: u64 = 10;
 
-/// One entry, as the table of contents has it.
+/// One entry, as in the table of contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// A hash of its name; the same for both archives.
@@ -31,11 +31,11 @@ pub struct Entry {
     pub form: (u16, u16),
     /// The time in the form that local headers have it.
     pub time: [u8; 4],
-    /// A hash of the extra fields but those that say where the entry is.
+    /// A hash of the extra fields, except those for the entry's place.
     pub extra: u64,
     /// Its local header, data and what follows them, up to the next entry or the table of contents.
     pub span: Range<u64>,
-    /// Bytes of its local header with name and extra field, where that was looked at: in the old archive.
+    /// Bytes of its local header with name and extra field, if known: in the old archive.
     pub header_bytes: Option<u64>,
 }
 
@@ -44,11 +44,11 @@ pub struct Entry {
 pub enum Segment {
     /// From the old archive.
     Copy {
-        /// Where they are there.
+        /// Their place in the old archive.
         from: u64,
-        /// Where they belong.
+        /// Their place in the new archive.
         to: Range<u64>,
-        /// A time that differs, and where it belongs.
+        /// A time that differs, and its place.
         time: Option<(u64, [u8; 4])>,
     },
     /// From the store.
@@ -64,14 +64,14 @@ impl Segment {
     }
 }
 
-/// Bytes that a segment is long.
+/// The length of a segment, in bytes.
 fn length(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(range.start)
 }
 
-/// Where every byte of a new archive of `size` bytes comes from, in order and without gaps. What lies from `have` on is
-/// there already. A copy of less than `worth` bytes between two ranges that are fetched is fetched with them: a request
-/// costs more.
+/// The source of every byte of a new archive of `size` bytes, in order and without gaps. The bytes from `have` on are
+/// there already. A copy of less than `worth` bytes between two fetched ranges is fetched with them: a request costs
+/// more.
 pub fn plan(new: &[Entry], size: u64, have: u64, old: &[Entry], worth: u64) -> Vec<Segment> {
     let known: HashMap<u64, &Entry> = old.iter().map(|entry| (entry.name, entry)).collect();
     let mut order: Vec<&Entry> = new.iter().collect();
@@ -80,7 +80,7 @@ pub fn plan(new: &[Entry], size: u64, have: u64, old: &[Entry], worth: u64) -> V
     let mut segments = Vec::new();
     let mut at = 0;
     for entry in order {
-        // Entries that overlap are for others to judge.
+        // Other code judges entries that overlap.
         if entry.span.start < at {
             continue;
         }
@@ -105,7 +105,7 @@ fn is_same(old: &Entry, new: &Entry) -> bool {
     facts(old) == facts(new) && length(&old.span) == length(&new.span)
 }
 
-/// All of an entry, or its data where its header is another one; as far as `end`.
+/// The whole entry, or only its data if its header differs; up to `end`.
 fn copy(old: &Entry, new: &Entry, end: u64) -> Option<Segment> {
     let until = |from: u64| Some(from..new.span.end.min(end)).filter(|to| to.end >= from + LOCAL_HEADER_BYTES);
     if old.extra == new.extra {
@@ -122,7 +122,7 @@ fn fetch(segments: &mut Vec<Segment>, range: Range<u64>) {
     }
 }
 
-/// Fetches what is not worth two requests.
+/// Fetches a copy that is too small to justify two requests.
 fn coalesce(segments: Vec<Segment>, worth: u64) -> Vec<Segment> {
     let mut merged: Vec<Segment> = Vec::new();
     let mut copied: Vec<Segment> = Vec::new();

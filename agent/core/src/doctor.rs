@@ -33,7 +33,7 @@ impl Severity {
 
 macro_rules! codes {
     ($($name:ident $text:literal $doc:literal,)*) => {
-        /// What was looked at. The names never change; they are listed in SEMANTICS.md.
+        /// A check of `hostler doctor`. The names never change; SEMANTICS.md lists them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $doc] #[serde(rename = $text)] $name,)*
@@ -91,16 +91,16 @@ codes! {
     CodedeployAgent "codedeploy-agent" "No CodeDeploy agent works on the same host.",
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What.
+    /// The check.
     pub code: Code,
-    /// How bad.
+    /// The severity.
     pub severity: Severity,
     /// What was found.
     pub message: String,
-    /// What to do; nothing for what is as it should be.
+    /// What to do; `None` when nothing is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -132,7 +132,7 @@ impl Finding {
 pub struct Report {
     /// Version of this document.
     pub version: u32,
-    /// Everything that was looked at.
+    /// The results of all checks.
     pub findings: Vec<Finding>,
 }
 
@@ -143,7 +143,7 @@ impl Report {
     }
 }
 
-/// The free part of something that runs out. `unit` names what is counted; `little` is an error below it.
+/// The free part of a limited resource. `unit` names its unit; below `little` the finding is an error.
 pub fn room(code: Code, what: &str, free: u64, all: u64, little: u64, shown: impl Fn(u64) -> String) -> Finding {
     let message = format!("{what}: {} of {} free", shown(free), shown(all));
     let remedy = "make room: old revisions go by max_revisions and max_revision_bytes; look at the rest with du";
@@ -156,8 +156,8 @@ pub fn room(code: Code, what: &str, free: u64, all: u64, little: u64, shown: imp
     }
 }
 
-/// How full the ledger is: `used` of `room` bytes. It never overflows; what it is full of are texts that make way for newer ones,
-/// and groups, which do not.
+/// How full the ledger is: `used` of `room` bytes. It never overflows. It fills with texts, which make way for newer
+/// ones, and with groups, which do not.
 pub fn ledger_room(used: usize, room: usize) -> Finding {
     let percent = used.saturating_mul(100) / room.max(1);
     let message = format!("the state takes {} of {} KiB ({percent} %)", used >> 10, room >> 10);
@@ -171,7 +171,7 @@ pub fn ledger_room(used: usize, room: usize) -> Finding {
 
 /// Seconds that a clock may differ before signatures are refused ("RequestTimeTooSkewed" in S3's error codes).
 const REFUSED_SECONDS: u64 = 900;
-/// Seconds above which somebody should look at the clock.
+/// Seconds of difference above which an administrator should check the clock.
 const NOTABLE_SECONDS: u64 = 30;
 
 /// This host's clock against the store's, both in seconds since 1970.
@@ -189,7 +189,7 @@ pub fn clock_skew(here: i64, store: i64) -> Finding {
     }
 }
 
-/// Properties of the service that would take from an Install what it needs, each with the values that do no harm.
+/// Properties of the service that would deny an Install what it needs, each with its harmless values.
 const HARDENING: &[(&str, &[&str], &str)] = &[
     ("ProtectSystem", &["no"], "files below /usr, /boot and /etc could not be installed"),
     ("ProtectHome", &["no"], "files below /home and /root could not be installed"),
@@ -200,7 +200,7 @@ const HARDENING: &[(&str, &[&str], &str)] = &[
     ("KillMode", &["process"], "a stop of the service would end hooks that go on"),
 ];
 
-/// What is wrong with the service's properties, as `systemctl show` gives them.
+/// Faults of the service's properties, as `systemctl show` prints them.
 pub fn hardening(property: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let wrong = HARDENING.iter().filter_map(|(name, harmless, harm)| {
         let value = property(name)?;

@@ -35,7 +35,7 @@ pub enum LifecycleEvent {
     AllowTraffic,
     /// After the host was put back into service.
     AfterAllowTraffic,
-    /// An event of the user's own; only `codedeploy-local` runs such.
+    /// A custom event; only `codedeploy-local` runs these.
     Custom(EventName),
 }
 
@@ -84,7 +84,7 @@ impl LifecycleEvent {
         }
     }
 
-    /// Whether the scripts come from the revision that is on the host, not from the one that is being deployed.
+    /// Whether the scripts come from the installed revision rather than the new one.
     pub fn runs_old_revision(self) -> bool {
         matches!(self, BeforeBlockTraffic | AfterBlockTraffic | ApplicationStop)
     }
@@ -132,7 +132,7 @@ impl From<LifecycleEvent> for String {
     }
 }
 
-/// The name of an event of the user's own: 1 to 64 letters, digits, dashes and underscores, as it becomes part of a path.
+/// The name of a custom event: 1 to 64 letters, digits, dashes and underscores, because it becomes part of a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventName {
     bytes: [u8; EventName::MOST_BYTES],

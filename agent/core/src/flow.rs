@@ -1,9 +1,9 @@
-//! How fast bytes must come and may come: a connection that brings too little is given up, and all connections of a
-//! download keep to one bandwidth.
+//! How fast bytes must and may arrive: the agent gives up a connection that is too slow, and all connections of a
+//! download share one bandwidth.
 
 use std::time::Duration;
 
-/// What a connection must bring while it is waited for: so many bytes each time that the waits add up to so long.
+/// The least that a waiting connection must deliver: a number of bytes for each period of waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MinThroughput {
     within: Duration,
@@ -18,8 +18,8 @@ impl MinThroughput {
         Self { within, bytes, waited: Duration::ZERO, brought: 0 }
     }
 
-    /// Notes a piece that was waited for; whether the connection still brings enough. What is done between two pieces is
-    /// not the connection's fault and not in `waited`.
+    /// Notes a piece and returns whether the connection is still fast enough. `waited` does not count time between two
+    /// pieces, which is not the connection's fault.
     pub fn note(&mut self, waited: Duration, bytes: u64) -> bool {
         self.waited += waited;
         self.brought += bytes;
@@ -41,12 +41,12 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// So many bytes in a second; without a number there is no limit.
+    /// A limit in bytes per second; `None` is no limit.
     pub fn new(per_second: Option<u64>) -> Self {
         Self { per_second, passed_at: Duration::ZERO }
     }
 
-    /// When so many bytes have passed that are here `now`. Time in which nothing came is not made up for.
+    /// When `bytes` that arrived at `now` have passed. Idle time earns no credit.
     pub fn pass(&mut self, now: Duration, bytes: u64) -> Duration {
         let Some(per_second) = self.per_second else { return now };
         let cost = Duration::from_secs_f64(bytes as f64 / per_second.max(1) as f64);

@@ -1,6 +1,6 @@
-//! What a host says about itself in the store of each group that it follows
-//! (docs/protocols/rollout.md#objects-of-a-store): derived from the state, so that nothing is said that the ledger does
-//! not hold.
+//! A host's report about itself in the store of each group that it follows
+//! (docs/protocols/rollout.md#objects-of-a-store). It is derived from the state, so it says nothing that the ledger
+//! does not hold.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +19,11 @@ pub const HOST_REPORT_VERSION: u32 = 1;
 /// Most bytes of a document that is read. Prevents: an arbitrary object in memory.
 pub const HOST_REPORT_BYTES: usize = 16 << 10;
 
-/// A document is written again after about so long, in milliseconds, though nothing has changed: readers take a host whose
-/// document is far older for gone.
+/// Milliseconds after which the host writes an unchanged document again. Readers take a host with a far older document
+/// for gone.
 const AGAIN_MS: u64 = 86_400_000;
 
-/// A document that was not written again for so long, in milliseconds, is that of a host that is gone.
+/// Milliseconds without a new document after which a host counts as gone.
 const GONE_MS: u64 = 2 * AGAIN_MS;
 
 /// Characters of a cause.
@@ -34,16 +34,16 @@ const CAUSE_CHARACTERS: usize = 200;
 pub struct HostReport {
     /// Version of this document.
     pub version: u32,
-    /// Grows with each write, so that no two of them have the same bytes.
+    /// Grows with each write, so that no two documents have the same bytes.
     pub counter: u64,
     /// When it was written, milliseconds since 1970, by the host's clock.
     pub written_ms: u64,
-    /// What it says.
+    /// The report.
     #[serde(flatten)]
     pub content: ReportContent,
 }
 
-/// Who the host is: what the state does not hold.
+/// The host's identity, which the state does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reporter {
     /// `aws:userid` of the instance role; the instance id off EC2 and in a directory store.
@@ -52,13 +52,13 @@ pub struct Reporter {
     pub instance: InstanceId,
     /// Its availability zone, where it is known.
     pub zone: Option<String>,
-    /// The address by which it reaches others.
+    /// The address from which it reaches others.
     pub address: String,
     /// The agent's version.
     pub agent_version: String,
 }
 
-/// What a host says about one group.
+/// A host's report about one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportContent {
     /// See [`Reporter::user`]; the document's name.
@@ -67,19 +67,19 @@ pub struct ReportContent {
     pub instance: InstanceId,
     /// Its availability zone, where it is known.
     pub zone: Option<String>,
-    /// The address by which it reaches others.
+    /// The address from which it reaches others.
     pub address: String,
     /// The agent's version.
     pub agent_version: String,
     /// The group.
     #[serde(flatten)]
     pub key: GroupKey,
-    /// What the Auto Scaling group and EC2 leave to this host.
+    /// What the Auto Scaling group and EC2 allow this host.
     #[serde(alias = "posture")]
     pub instance_state: InstanceState,
     /// The group on this host in one word.
     pub condition: Condition,
-    /// Whether releases of the channel that were accepted are held back by hand.
+    /// Whether accepted releases of the channel are held by hand.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
     /// Since when, milliseconds since 1970; `None` where nothing was ever deployed.
@@ -92,14 +92,14 @@ pub struct ReportContent {
     pub deployment: Option<DeploymentId>,
     /// What the health checks say; `None` without checks, and while they are not asked.
     pub health: Option<Colour>,
-    /// Since when.
+    /// Since when, milliseconds since 1970.
     pub health_since_ms: Option<u64>,
     /// The first of the causes, when the document was written.
     pub cause: Option<String>,
 }
 
 impl ReportContent {
-    /// Of a group that may not have been deployed to.
+    /// The report about a group, which may have no deployment yet.
     pub fn of(state: &State, key: &GroupKey, health: Option<&HealthReport>, who: Reporter) -> Self {
         let group = state.groups.get(&key.id());
         let installed = group.and_then(|group| group.installed.as_ref());
@@ -123,7 +123,7 @@ impl ReportContent {
         }
     }
 
-    /// Whether somebody has to hear of it. The words of a cause may be others at every probe.
+    /// Whether the report differs in a way that readers must know. The words of a cause may change with every probe.
     pub fn differs_from(&self, before: &Self) -> bool {
         let without_words = |content: &Self| Self { cause: None, health_since_ms: None, ..content.clone() };
         without_words(self) != without_words(before)
@@ -136,8 +136,8 @@ impl HostReport {
         Self { version: HOST_REPORT_VERSION, counter: counter.saturating_add(1), written_ms, content }
     }
 
-    /// When the document is due to be written: at once when there is something to say, otherwise in a day or so, by
-    /// `random` at another time on each host. Milliseconds since 1970.
+    /// When the document is due, milliseconds since 1970: at once when it has news, otherwise in a day or so. `random`
+    /// varies the time between hosts.
     pub fn due_ms(&self, content: &ReportContent, random: u64) -> u64 {
         if content.differs_from(&self.content) {
             0

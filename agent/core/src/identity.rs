@@ -1,10 +1,10 @@
-//! Whether a machine is an EC2 instance, from what its firmware says ("Detect EC2 instances", EC2 User Guide), so that
-//! hosts elsewhere never wait for a metadata service that is not there.
+//! Whether a machine is an EC2 instance, from its firmware's data ("Detect EC2 instances", EC2 User Guide), so that
+//! hosts elsewhere never wait for a metadata service.
 
-/// What the firmware and the hypervisor say; each is absent where the kernel shows it to nobody.
+/// Data of the firmware and the hypervisor; each is absent where the kernel hides it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineFacts {
-    /// DMI: who made the system.
+    /// DMI: the system's manufacturer.
     pub sys_vendor: Option<String>,
     /// DMI: the board's asset tag; on Nitro the instance id.
     pub board_asset_tag: Option<String>,
@@ -15,8 +15,8 @@ pub struct MachineFacts {
 }
 
 impl MachineFacts {
-    /// Whether it is an EC2 instance. On Nitro and bare metal the vendor says so; on Xen the UUIDs begin with `ec2`, which
-    /// some firmware writes in little-endian order (`xx2E….` with `ec2` at its end).
+    /// Whether it is an EC2 instance. On Nitro and bare metal the vendor says so. On Xen the UUIDs begin with `ec2`,
+    /// which some firmware writes in little-endian order (`xx2E….` with `ec2` at its end).
     pub fn is_ec2(&self) -> bool {
         let is = |value: &Option<String>, test: fn(&str) -> bool| {
             value.as_deref().is_some_and(|text| test(text.trim().to_ascii_lowercase().as_str()))

@@ -7,17 +7,17 @@ pub enum OperatorEvent {
     DeploymentFailed,
     /// The last good revision is on the host again after a failure.
     RolledBack,
-    /// A failure that nothing follows by itself: the host stays as it is until somebody acts.
+    /// A failure without an automatic remedy: the host stays as it is until an operator acts.
     NeedsOperator,
-    /// An Install cannot be undone yet: old and new files may be side by side until somebody acts.
+    /// An Install cannot be undone yet: old and new files may be side by side until an operator acts.
     InstallNotUndone,
-    /// What the channel says must not be followed: wrong, unsigned, expired, too old.
+    /// The channel's content must not be followed: wrong, unsigned, expired, too old.
     ChannelRefused,
     /// The state cannot be written: the daemon ends and is started again.
     StateWriteFailed,
     /// The state came from another instance and was forgotten.
     InstanceChanged,
-    /// A configuration was refused; the one before stays in force.
+    /// A configuration was refused; the previous one stays in force.
     ConfigurationRefused,
     /// A part of a log was not shipped and never will be.
     LogsLost,

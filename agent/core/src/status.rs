@@ -1,4 +1,4 @@
-//! What is shown: a versioned document, derived from the state in one place.
+//! The status: a versioned document, derived from the state in one place.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub use daemon::{ChannelStatus, Daemon, ReportStatus};
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
 
-/// What the health checks say, by the groups' ids.
+/// The reports of the health checks, by group id.
 pub type Health = BTreeMap<String, HealthReport>;
 
 /// What `hostler status --json` prints.
@@ -35,29 +35,29 @@ pub struct Status {
     pub version: u32,
     /// The host.
     pub instance: Option<InstanceId>,
-    /// Whether a daemon answers; without one this is what the ledger says.
+    /// The daemon that answers; without one the status comes from the ledger.
     pub daemon: Option<Daemon>,
-    /// Whether no process works on the deployments that are active: the next one takes them up.
+    /// Whether no process works on the active deployments: the next daemon resumes them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// The deployment groups, by name.
     pub groups: Vec<GroupStatus>,
-    /// What the Auto Scaling group wants of this host, and what was done about it.
+    /// The Auto Scaling group's wishes for this host, and how the agent met them.
     #[serde(default)]
     pub lifecycle: Lifecycle,
-    /// What was signalled to CloudFormation.
+    /// The signals that were sent to CloudFormation.
     #[serde(default)]
     pub cfn_signals: Signals,
     /// The operator's scripts for what happens to the machine.
     #[serde(default)]
     pub machine_events: MachineEvents,
-    /// What this host was taken out of by a deployment, until it is put back.
+    /// The place that a deployment took this host out of, until it is put back.
     #[serde(default)]
     pub traffic: Option<Withdrawal>,
 }
 
 impl Status {
-    /// Takes out what scripts printed, for those who may not read their log either.
+    /// Removes the output of scripts, for users who may not read the scripts' log either.
     pub fn leave_out_hook_output(&mut self) {
         for group in &mut self.groups {
             for deployment in [&mut group.active, &mut group.last, &mut group.failed].into_iter().flatten() {
@@ -67,7 +67,7 @@ impl Status {
     }
 }
 
-/// What is wrong now; nothing of it means that the daemon is healthy. A deployment that goes on is no problem.
+/// Current problems; none of them makes the daemon unhealthy. A running deployment is no problem.
 pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
     let Some(daemon) = &status.daemon else { return vec!["no daemon runs".to_owned()] };
     let waiting = daemon.waiting.iter().chain(&daemon.not_followed).cloned();
@@ -93,7 +93,7 @@ pub fn problems(status: &Status, now_ms: u64) -> Vec<String> {
     waiting.chain(open).chain(failed).chain(unhealthy).chain(stale).chain(left).collect()
 }
 
-/// Whether a deployment goes on that will put the host back.
+/// Whether a running deployment will put the host back.
 fn is_active(status: &Status, withdrawal: &Withdrawal) -> bool {
     status.groups.iter().any(|group| group.key == withdrawal.group && group.active.is_some())
 }
@@ -104,35 +104,35 @@ pub struct GroupStatus {
     /// Its names.
     #[serde(flatten)]
     pub key: GroupKey,
-    /// In one word.
+    /// Its condition in one word.
     pub condition: Condition,
-    /// What is on the host.
+    /// The installed revision.
     pub installed: Option<Installed>,
     /// The last revision whose deployment succeeded as a whole.
     pub last_good: Option<Installed>,
-    /// Who signed what is on the host.
+    /// Which keys signed the installed revision, if any.
     pub signature: Trust,
-    /// Version of the channel's key policy, where the store led beyond the configured one.
+    /// Version of the channel's key policy, if the store led beyond the configured one.
     #[serde(default)]
     pub key_policy: Option<u64>,
-    /// The highest sequence of the channel that was accepted.
+    /// The highest accepted sequence of the channel.
     pub highest_sequence: Option<u64>,
-    /// Why releases of the channel up to `highest_sequence` are not followed, whatever the condition is.
+    /// Why the agent does not follow releases of the channel up to `highest_sequence`, in any condition.
     pub held: Option<String>,
-    /// What the health checks of what is on the host say; `None` without checks and without a daemon.
+    /// The health of the installed revision; `None` without checks and without a daemon.
     #[serde(default)]
     pub health: Option<HealthReport>,
     /// Why an Install of the group cannot be undone yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_undone: Option<NotUndone>,
-    /// The deployment that is going on.
+    /// The running deployment.
     pub active: Option<DeploymentStatus>,
-    /// The one that ended last.
+    /// The deployment that ended last.
     pub last: Option<DeploymentStatus>,
-    /// The failed one that `last`, a rollback, made good or tried to.
+    /// The failed deployment that `last`, a rollback, undid or tried to undo.
     #[serde(default)]
     pub failed: Option<DeploymentStatus>,
-    /// When `last`, a rollback that had no space, is tried again by the daemon, milliseconds since 1970.
+    /// When the daemon tries `last`, a rollback without space, again, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_again_ms: Option<u64>,
 }
@@ -145,12 +145,12 @@ pub enum Condition {
     Empty,
     /// The last deployment succeeded.
     Good,
-    /// A deployment is going on.
+    /// A deployment is running.
     Deploying,
-    /// The last deployment failed and nothing made it good.
+    /// The last deployment failed and was not rolled back.
     Failed,
-    /// An earlier revision was put back, by hand or because the last deployment failed. An older agent said `held` where
-    /// that was done by hand.
+    /// An earlier revision was restored, by hand or because the last deployment failed. Older agents said `held` for a
+    /// rollback by hand.
     #[serde(alias = "held")]
     RolledBack,
     /// The application was stopped because the host leaves service.
@@ -160,7 +160,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// For people.
+    /// The word for users.
     pub fn word(self) -> &'static str {
         match self {
             Self::Empty => "nothing deployed",
@@ -179,9 +179,9 @@ impl Condition {
 pub struct DeploymentStatus {
     /// Its id.
     pub id: DeploymentId,
-    /// Who asked for it.
+    /// The source of the request.
     pub creator: Creator,
-    /// Who asked for it, in words.
+    /// The caller, in words.
     pub asked_by: String,
     /// Where the bundle comes from.
     pub location: String,
@@ -189,7 +189,7 @@ pub struct DeploymentStatus {
     pub revision: Option<Sha256Digest>,
     /// Sequence of the release.
     pub sequence: Option<u64>,
-    /// Who signed it.
+    /// Which keys signed it, if any.
     #[serde(default)]
     pub signature: Trust,
     /// When it began, milliseconds since 1970.
@@ -198,13 +198,13 @@ pub struct DeploymentStatus {
     pub finished_ms: Option<u64>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// The event that is going on.
+    /// The current event.
     pub event: Option<LifecycleEvent>,
-    /// The script that is going on.
+    /// The current script.
     pub script: Option<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
-    /// What people should know.
+    /// Warnings.
     pub warnings: Vec<String>,
     /// The events and how they ended.
     pub events: Vec<EventStatus>,
@@ -213,30 +213,30 @@ pub struct DeploymentStatus {
 /// One lifecycle event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventStatus {
-    /// Which.
+    /// The event.
     pub event: LifecycleEvent,
-    /// How far.
+    /// Its status.
     pub status: StepStatus,
-    /// How long it took or takes, so far as it is known.
+    /// How long it took or takes, if known.
     pub milliseconds: Option<u64>,
 }
 
 /// Groups that [`one_line`] names one by one.
 const NAMED_GROUPS: usize = 3;
 
-/// The state in one line of at most a few hundred characters, for `systemctl status`: what is going on and what is
-/// wrong before what is good.
+/// The state in one line of at most a few hundred characters, for `systemctl status`: running work and problems come
+/// first.
 pub fn one_line(state: &State, health: &Health) -> String {
     let out = state.traffic.as_ref().filter(|withdrawal| withdrawal.is_out_of_service());
     let out = out.map(|withdrawal| format!("out of service: {withdrawal}"));
-    // A Standby of our own is in those words already.
+    // Those words include a Standby that the agent asked for.
     let lifecycle =
         lifecycle_line(&state.lifecycle).filter(|_| instance_state(state) == state.lifecycle.instance_state);
     let parts: Vec<String> = out.into_iter().chain(lifecycle).chain([groups_line(state, health)]).collect();
     parts.join("; ")
 }
 
-/// What the Auto Scaling group wants, in a few words; `None` for a host that is simply free to serve.
+/// The Auto Scaling group's wish in a few words; `None` for a host that is free to serve.
 pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
     let instance_state = match lifecycle.instance_state {
         InstanceState::InService => None,
@@ -256,7 +256,7 @@ pub fn lifecycle_line(lifecycle: &Lifecycle) -> Option<String> {
     (!words.is_empty()).then(|| format!("auto scaling: {}", words.join("; ")))
 }
 
-/// What EC2 announces, in a few words.
+/// EC2's announcement in a few words.
 fn announced(notice: &Notice) -> String {
     let at = notice.at_ms.and_then(|ms| jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
     match at {
@@ -317,7 +317,7 @@ fn group_line(condition: Condition, group: &Group) -> String {
     }
 }
 
-/// A revision as people tell it from another: the digest's beginning, or the place where there is no digest.
+/// A short name for a revision: the digest's beginning, or the place if there is no digest.
 fn short_name(revision: &Revision) -> String {
     match revision.digest {
         Some(digest) => format!("sha256:{}", digest.hex().chars().take(12).collect::<String>()),
@@ -380,7 +380,7 @@ pub(crate) fn condition(group: &Group) -> Condition {
     }
 }
 
-/// One deployment as it is shown.
+/// A deployment for the status document.
 pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStatus {
     let request = &deployment.request;
     let current = deployment.current().filter(|s| s.status == StepStatus::Running);

@@ -1,7 +1,7 @@
-//! Messages that say that something in a bucket has changed: whether one is about a group's release.
+//! Messages about changes in a bucket: whether one is about a group's release.
 //!
-//! S3 sends its own form, or EventBridge's; SNS between them wraps either as text. A message only makes a host look at its
-//! channel sooner: nothing in it is believed.
+//! S3 sends its own form or EventBridge's; SNS between them wraps either as text. A message only makes a host poll its
+//! channel sooner: the agent believes nothing in it.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::store::release_key;
 /// SNS is unwrapped once or, behind another topic, twice.
 const MOST_WRAPPERS: usize = 2;
 
-/// Whether a message is about the group's release. Test notifications (`s3:TestEvent`), other objects and texts of
+/// Whether a message is about the group's release. Test notifications (`s3:TestEvent`), other objects and texts in
 /// another form are not.
 pub fn is_about_release(message: &str, group: &GroupKey) -> bool {
     let mut message: Value = match serde_json::from_str(message) {
@@ -37,7 +37,7 @@ pub fn is_about_release(message: &str, group: &GroupKey) -> bool {
     s3.map(from_query).any(|key| is_release(&key)) || event_bridge.is_some_and(is_release)
 }
 
-/// The few signs that keys of ours may hold and that a query does not: `=`, `,`, `@`, `:`, `+` and the slash.
+/// The few characters that hostler's keys may hold and a query does not: `=`, `,`, `@`, `:`, `+` and the slash.
 fn from_query(key: &str) -> String {
     [("%3D", "="), ("%2C", ","), ("%40", "@"), ("%3A", ":"), ("%2B", "+"), ("%2F", "/")]
         .iter()

@@ -1,5 +1,5 @@
-//! Deployments and the instance's lifecycle: who may deploy when, and what a host that leaves service does with what
-//! goes on.
+//! Deployments and the instance's lifecycle: which deployments may begin when, and what happens to the running ones on
+//! a host that leaves service.
 
 use crate::event_order::LifecycleEvent;
 use crate::lifecycle::{Change, InstanceState, Lifecycle, ends_deployments};
@@ -8,14 +8,14 @@ use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, 
 use crate::machine::stopping::stopped;
 use crate::traffic::Withdrawal;
 
-/// Refuses what must not begin on a host that is out of service. No channel is followed before a new instance was set up
-/// either: the scripts of Setup prepare what is deployed.
+/// Refuses deployments that must not begin on a host that is out of service. The agent follows no channel before a new
+/// instance is set up either: the scripts of Setup prepare what the channel deploys.
 pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
     let why = match (instance_state(state), creator) {
         (InstanceState::InService, Creator::Channel) if state.machine_events.sets_up() => "being set up",
         (InstanceState::InService, _) => return Ok(()),
         (InstanceState::Terminating, _) => "on its way out",
-        // Who is at the keyboard knows that nothing serves here.
+        // An administrator at the keyboard knows that nothing serves here.
         (InstanceState::WarmPool | InstanceState::Standby | InstanceState::RebalanceHold, creator)
             if creator != Creator::Channel =>
         {
@@ -28,7 +28,7 @@ pub fn admit(state: &State, creator: Creator) -> Result<(), Refusal> {
     Err(Refusal::OutOfService { why })
 }
 
-/// What may be done on this host: a Standby of our own holds nobody back.
+/// What may be done on this host. A Standby that the agent itself asked for holds nothing back.
 pub fn instance_state(state: &State) -> InstanceState {
     let ours = state.traffic.as_ref().is_some_and(Withdrawal::is_standby);
     if state.lifecycle.instance_state == InstanceState::Standby && ours {
@@ -38,8 +38,8 @@ pub fn instance_state(state: &State) -> InstanceState {
     }
 }
 
-/// Takes a change of the journal in. A host that comes back into service starts again what was stopped: its channels'
-/// releases count as not tried.
+/// Applies a change to the journal. A host that comes back into service starts again the deployments that were stopped:
+/// its channels' releases count as not tried.
 pub fn take(state: &mut State, change: Change, now_ms: u64) {
     let before = state.lifecycle.instance_state;
     state.lifecycle.take(change, now_ms);
@@ -49,13 +49,14 @@ pub fn take(state: &mut State, change: Change, now_ms: u64) {
     }
     let Some(action) = &state.lifecycle.action else { return };
     let active = state.groups.values_mut().filter_map(|group| group.active.as_mut());
-    // The scripts that are still to come have the time that the action has now.
+    // The remaining scripts have the time that the action has now.
     for stop in active.filter_map(|deployment| deployment.request.stops.as_mut()) {
         stop.deadline_ms = if stop.entry == action.entry { action.deadline_ms } else { stop.deadline_ms };
     }
 }
 
-/// The deployment that only stops what is installed; `None` when nothing is, or no action that stops is open.
+/// The deployment that only stops the installed application; `None` when nothing is installed or no stopping action is
+/// open.
 pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Request> {
     let action = lifecycle.action.as_ref().filter(|action| action.stops)?;
     let installed = group.installed.as_ref()?;
@@ -74,12 +75,12 @@ pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Requ
     })
 }
 
-/// Whether an event belongs to the stopping of an application.
+/// Whether an event is part of stopping an application.
 pub fn of_stop(event: LifecycleEvent) -> bool {
     event == LifecycleEvent::DownloadBundle || event == LifecycleEvent::BlockTraffic || event.runs_old_revision()
 }
 
-/// Whether a deployment shall end where it is: the host is on its way out, and this is not the stopping itself.
+/// Whether a deployment must end where it is: the host is leaving, and this deployment does not do the stopping itself.
 pub fn shall_end(lifecycle: &Lifecycle, deployment: &Deployment) -> bool {
     ends_deployments(lifecycle) && deployment.request.stops.is_none() && deployment.current().is_some()
 }

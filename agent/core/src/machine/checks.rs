@@ -6,7 +6,7 @@ use crate::event_order::LifecycleEvent;
 use crate::health::Check;
 use crate::machine::state::{Deployment, Group, Step};
 
-/// What the checks have to show.
+/// What the checks must show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum ProbePhase {
@@ -14,7 +14,7 @@ pub enum ProbePhase {
     Validate,
     /// Stay healthy.
     Bake {
-        /// For so many seconds.
+        /// For this many seconds.
         seconds: u64,
     },
 }
@@ -26,7 +26,7 @@ pub struct PreparedHealth {
     pub checks: Vec<Check>,
     /// Whether there are checks at all, those of the host's configuration counted.
     pub any: bool,
-    /// Seconds that they must stay healthy after the host is back in service.
+    /// Seconds for which the checks must stay healthy after the host is back in service.
     pub bake_seconds: u64,
 }
 
@@ -44,16 +44,16 @@ pub fn plan(deployment: &mut Deployment, health: PreparedHealth) {
     deployment.health = health.checks;
 }
 
-/// Whether every script of an event has run; what is left of it is the probing.
+/// Whether every script of an event has run, so that only the probing remains.
 pub fn scripts_are_done(step: &Step) -> bool {
     step.scripts.iter().all(|script| script.outcome.is_some())
 }
 
-/// Whether a group's deployments leave this host in service: something is installed, and no deployment has taken it out
-/// and not brought it back. Fetching the next revision does not, nor does the bake time.
+/// Whether a group's deployments leave this host in service: something is installed, and no deployment keeps the host
+/// out. Fetching the next revision does not take it out, nor does the bake time.
 pub fn in_service(group: &Group) -> bool {
     let Some(active) = &group.active else { return group.installed.is_some() };
-    // AllowTraffic itself waits for the load balancer, which asks this host.
+    // AllowTraffic itself waits for the load balancer, which probes this host.
     let of_traffic = |step: &&Step| step.event < LifecycleEvent::AllowTraffic;
     let back = active.failure.is_none() && active.steps.iter().filter(of_traffic).all(|step| step.status.is_final());
     let untouched = group.installed.is_some() && active.request.rolls_back.is_none() && !active.has_touched_the_host();

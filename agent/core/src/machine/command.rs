@@ -1,4 +1,5 @@
-//! The commands of the CodeDeploy service: in drop-in mode the service decides the order, one lifecycle event at a time.
+//! The commands of the CodeDeploy service. In drop-in mode the service decides the order, one lifecycle event at a
+//! time.
 //!
 //! ```text
 //!           Commanded            Acknowledged          its turn               its event ends       Reported
@@ -8,9 +9,9 @@
 //!                          +-----------------------------------------------------------------+-----------------+
 //! ```
 //!
-//! A command is durable before it is acknowledged, and its report is durable before it is sent, until the service has
-//! taken or refused it. So no crash loses a command that the service believes to be going on, or an outcome. Commands
-//! of one group wait for each other and for deployments that others asked for.
+//! A command is durable before the agent acknowledges it. Its report is durable before the agent sends it, and stays
+//! until the service has accepted or refused it. So no crash loses an outcome, or a command that the service believes
+//! to be running. Commands of one group wait for each other and for deployments from other sources.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use crate::ids::{DeploymentId, Sha256Digest};
 use crate::machine::event::WorkFailure;
 use crate::machine::state::{Request, Script};
 
-/// Commands that are remembered after they were reported, so that they are recognised when they come again.
+/// Commands that are remembered after they were reported, so that the agent recognises them when they come again.
 pub const REMEMBERED_COMMANDS: usize = 16;
 
 /// What the agent knows of the CodeDeploy service.
@@ -31,17 +32,17 @@ pub struct Service {
     /// Commands in the order in which they came.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<Command>,
-    /// SHA-256 of the certificate that signed the first specification on this host, or the one that was accepted since.
+    /// SHA-256 of the certificate that signed the first specification on this host, or of the last one accepted since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Sha256Digest>,
-    /// Whether that certificate's key signed a specification over a digest that is stronger than SHA-1: it does not go back.
-    /// Not known of states that were written before this was noted.
+    /// Whether that certificate's key has signed a specification over a digest stronger than SHA-1. It does not go
+    /// back. States that were written by older agents do not have it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub signer_left_sha1: bool,
 }
 
 impl Service {
-    /// Whether there is nothing that is worth writing down.
+    /// Whether there is nothing worth writing down.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.signer.is_none()
     }
@@ -51,7 +52,7 @@ impl Service {
         self.commands.iter().find(|command| command.identifier == identifier)
     }
 
-    /// The deployments of which a command is carried out or waits for its turn, with the newest such command.
+    /// The deployments that have a command in progress or waiting for its turn, with the newest such command.
     pub fn going_on(&self) -> BTreeMap<DeploymentId, String> {
         let deployments = self.commands.iter().filter_map(|command| match &command.stage {
             CommandStage::Accepted(order) => Some((order.deployment.clone(), command.identifier.clone())),
@@ -65,11 +66,11 @@ impl Service {
 /// One command: one lifecycle event of one deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// The service's name for it; the same command that comes again has the same name.
+    /// The service's name for the command; a command that comes again has the same name.
     pub identifier: String,
-    /// With which the service is asked for the deployment's specification.
+    /// The agent asks for the deployment's specification with this.
     pub execution: String,
-    /// How far it is.
+    /// How far the command is.
     pub stage: CommandStage,
 }
 
@@ -77,15 +78,15 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandStage {
-    /// It came, and the service may not know that it did.
+    /// It came; the service may not know that the agent has it.
     Received(Box<Order>),
-    /// The service knows, and it waits for its turn.
+    /// The service knows that the agent has it, and it waits for its turn.
     Accepted(Box<Order>),
-    /// Its deployment's current event.
+    /// It runs as its deployment's current event.
     CarriedOut(DeploymentId),
-    /// It ended, and the service may not know.
+    /// It ended; the service may not know.
     Ended(Report),
-    /// The service knows, or does not want to.
+    /// The service knows the result, or has refused it.
     Reported(Report),
 }
 
@@ -98,11 +99,12 @@ pub struct Order {
     pub name: String,
     /// The lifecycle event that the name means; `None` for a name that this agent does not know.
     pub event: Option<LifecycleEvent>,
-    /// What it runs, of the revision that the event means; none is nothing to do, but for DownloadBundle and Install.
+    /// The scripts that it runs, of the revision that the event means. With none there is nothing to do, except for
+    /// DownloadBundle and Install.
     pub scripts: Vec<Script>,
-    /// Whether the bundle is fetched and checked before scripts of the old revision run.
+    /// Whether the agent fetches and checks the bundle before scripts of the old revision run.
     pub checks_bundle_first: bool,
-    /// The deployment as it is asked for.
+    /// The deployment as requested.
     pub request: Request,
 }
 
@@ -116,18 +118,18 @@ impl Order {
     }
 }
 
-/// The part of a deployment that only a deployment of the CodeDeploy service has.
+/// The part of a deployment that only the CodeDeploy service's deployments have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commanded {
-    /// The command that is carried out; `None` while it waits for the next.
+    /// The command in progress; `None` while the deployment waits for the next one.
     pub command: Option<String>,
-    /// Nothing more is expected, and it ends.
+    /// No more commands are expected, and the deployment ends.
     pub over: bool,
-    /// Whether the bundle is still to be looked at before scripts of the old revision run.
+    /// Whether the bundle is still to be checked before scripts of the old revision run.
     pub checks_bundle_first: bool,
-    /// Whether it was looked at, with whatever result.
+    /// Whether the bundle was checked, with any result.
     #[serde(default)]
     pub bundle_was_checked: bool,
-    /// What is wrong with the bundle, found before DownloadBundle was asked for.
+    /// The bundle's fault, found before the service asked for DownloadBundle.
     pub fault: Option<WorkFailure>,
 }

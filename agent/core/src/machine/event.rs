@@ -1,4 +1,4 @@
-//! What goes into the state machine and what comes out of it.
+//! The state machine's input and output.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,17 +17,17 @@ use crate::machine::state::{NotUndone, Outcome, Request, Revision, StepStatus};
 use crate::release::{AcceptedKeys, Trust};
 use crate::traffic::{Place, PutBack, PutBackWork, TrafficPhase};
 
-/// Something happened.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Somebody asks for a deployment. The id was made from fresh randomness.
+    /// A caller asks for a deployment. The id was made from fresh randomness.
     Deploy {
         /// Id of the deployment, if it is accepted.
         id: DeploymentId,
         /// What is asked for.
         request: Box<Request>,
     },
-    /// A rollback by hand: to the last good revision, or to the one that a named deployment put on the host.
+    /// A rollback by hand: to the last good revision, or to the revision that a named deployment installed.
     Rollback {
         /// Id of the deployment, if it is accepted.
         id: DeploymentId,
@@ -35,7 +35,7 @@ pub enum Event {
         key: GroupKey,
         /// The deployment to return to; `None` is the last good one.
         to: Option<DeploymentId>,
-        /// Who asked.
+        /// The caller.
         asked_by: String,
         /// How it is done.
         policy: Box<crate::machine::state::Policy>,
@@ -46,12 +46,12 @@ pub enum Event {
         id: DeploymentId,
         /// The group.
         key: GroupKey,
-        /// Who asked.
+        /// The caller.
         asked_by: String,
         /// How it is done.
         policy: Box<crate::machine::state::Policy>,
     },
-    /// The group's last rollback followed a failure by itself and failed for want of space: it is tried again.
+    /// The group's last rollback was automatic and failed for want of space: try it again.
     RollbackAgain {
         /// Id of the deployment, if it is accepted.
         id: DeploymentId,
@@ -62,7 +62,7 @@ pub enum Event {
     Resume {
         /// The group.
         key: GroupKey,
-        /// Who asked.
+        /// The caller.
         asked_by: String,
     },
     /// Stop a group's application, for the open lifecycle action.
@@ -80,21 +80,21 @@ pub enum Event {
     Machine(crate::machine_events::Change),
     /// The journal of the signals to CloudFormation changes.
     Signals(crate::cfn_signals::Change),
-    /// A command of the CodeDeploy service came. One that is known changes nothing, but that the report of one that was
-    /// reported is sent again.
+    /// A command of the CodeDeploy service came. A known command changes nothing, except that a report already sent is
+    /// sent again.
     Commanded {
         /// The service's name for it.
         identifier: String,
-        /// With which the service is asked for the deployment's specification.
+        /// The agent asks for the deployment's specification with this.
         execution: String,
-        /// What it asks for, or what is reported because that cannot be done.
+        /// The request, or the report to send because the request cannot be met.
         order: Result<Box<Order>, Report>,
     },
     /// The service has taken a command's acknowledgement.
     Acknowledged {
         /// The command.
         identifier: String,
-        /// How far the service says that it is.
+        /// How far the command is, in the service's view.
         answer: CommandStatus,
     },
     /// The service has taken a command's report, or refused it for good.
@@ -102,41 +102,41 @@ pub enum Event {
         /// The command.
         identifier: String,
     },
-    /// From now on specifications are expected to be signed with this certificate.
+    /// From now on specifications must be signed with this certificate.
     TrustSigner {
         /// Its SHA-256.
         certificate: Sha256Digest,
-        /// Whether it signs over digests that are stronger than SHA-1.
+        /// Whether it signs over digests stronger than SHA-1.
         left_sha1: bool,
     },
-    /// The store leads to a new key policy of the group, by the keys before it.
+    /// The store leads to a new key policy of the group, signed with the keys before it.
     KeysAccepted {
         /// The group.
         key: GroupKey,
         /// The policy.
         keys: Box<AcceptedKeys>,
     },
-    /// The release that is being deployed has signatures of the keys of now.
+    /// The release in progress has signatures of the current keys.
     SignedAgain {
         /// The group.
         key: GroupKey,
         /// Digest of the release's payload.
         release: Sha256Digest,
-        /// Who signed it.
+        /// Which keys signed it, if any.
         trust: Trust,
     },
     /// An effect ended.
     Finished {
         /// The effect's number.
         effect: u64,
-        /// What came of it.
+        /// The effect's result.
         result: Box<WorkResult>,
     },
-    /// The agent starts or goes on: begin what can be begun.
+    /// The agent starts or continues: begin everything that can begin.
     Proceed,
 }
 
-/// One thing to do outside, with the number under which its end is reported.
+/// One action outside the state machine, with the number under which its end is reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// Unique on this host.
@@ -145,7 +145,7 @@ pub struct Effect {
     pub work: Work,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,
-    /// The kernel's boot in which it began; another one means that the host went down in its middle.
+    /// The kernel's boot in which it began. Another boot means that the host went down in the middle.
     pub boot_id: String,
 }
 
@@ -157,59 +157,59 @@ impl From<&PutBack> for Effect {
     }
 }
 
-/// What is done outside. Each may be started again after a crash: see the method `after_a_crash`.
+/// An action outside the state machine. Each may be started again after a crash: see the method `after_a_crash`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum Work {
     /// Fetch, verify, unpack and check the bundle (the event DownloadBundle).
     Prepare,
-    /// Fetch and check the bundle in a place of its own, before scripts of the old revision run: a bundle that cannot be
+    /// Fetch and check the bundle in a separate place, before scripts of the old revision run: a bundle that cannot be
     /// deployed is no reason to stop the application.
     CheckBundle,
     /// Run one script.
     RunHook {
         /// The event.
         event: LifecycleEvent,
-        /// Which of the event's scripts, from 0.
+        /// The index of the script among the event's scripts, from 0.
         index: usize,
-        /// Which attempt, from 1; each has a run directory of its own.
+        /// The number of the attempt, from 1. Each attempt has its own run directory.
         attempt: u32,
     },
-    /// Plan again on the host as it is now and put the files in place.
+    /// Plan again for the current host and put the files in place.
     Install,
-    /// Ask the health checks until they let the deployment go on, or not.
+    /// Ask the health checks until they pass or fail the deployment.
     Probe {
-        /// What they have to show.
+        /// What they must show.
         phase: ProbePhase,
     },
     /// Take the host out of service, or put it back.
     Traffic {
-        /// Which of that.
+        /// The phase.
         phase: TrafficPhase,
     },
-    /// Restart the host, because a script asked for it with exit status 194. In any boot but the one in which the effect
-    /// began it has been done.
+    /// Restart the host, because a script asked for it with exit status 194. In any boot other than the one in which
+    /// the effect began, the restart has happened.
     Reboot,
     /// Settle the install journal and delete old revisions.
     Finish {
-        /// Whether the replaced files are given up (the deployment succeeded) or stay beside for a rollback.
+        /// Whether the replaced files are given up (the deployment succeeded) or kept for a rollback.
         commit: bool,
-        /// What stays on the host.
+        /// The deployments whose directories stay on the host.
         keep: Kept,
     },
 }
 
-/// What may be done with an effect that was going on when the agent went down.
+/// What the agent may do with an effect that was running when the agent went down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterACrash {
-    /// Starting it again does no harm: its parts replace what an earlier try left.
+    /// Starting it again does no harm: its parts replace the results of the earlier try.
     Repeat,
-    /// It has a record of its own outside the ledger that says how far it came; starting it again looks there first.
+    /// It keeps its own record outside the ledger of how far it came. Starting it again reads that record first.
     LookFirst,
 }
 
 impl Work {
-    /// How the effect is taken up again at the next start.
+    /// How the next start resumes the effect.
     pub fn after_a_crash(&self) -> AfterACrash {
         match self {
             Self::Prepare | Self::CheckBundle | Self::Probe { .. } | Self::Finish { .. } => AfterACrash::Repeat,
@@ -217,52 +217,53 @@ impl Work {
         }
     }
 
-    /// Whether a stopping agent leaves it to the next one: it ends without the agent or is begun again, and may take
-    /// long.
+    /// Whether a stopping agent leaves the effect to the next one. Such effects end without the agent or are begun
+    /// again, and may take long.
     pub fn outlives_the_agent(&self) -> bool {
         matches!(self, Self::RunHook { .. } | Self::Probe { .. } | Self::Traffic { .. } | Self::Reboot)
     }
 
-    /// Whether only one of these may go on at a time on a host: two deployments must not change files or traffic at once.
+    /// Whether only one such effect may run at a time on a host: two deployments must not change files or traffic at
+    /// once.
     pub fn is_exclusive(&self) -> bool {
         matches!(self, Self::Install | Self::Traffic { .. })
     }
 }
 
-/// What came of an effect.
+/// The result of an effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WorkResult {
     /// Of `Prepare`.
     Prepared(Result<Prepared, WorkFailure>),
-    /// Of `CheckBundle`: what is wrong with the bundle for good. That it could not be fetched now is a warning.
+    /// Of `CheckBundle`: the bundle's permanent fault. A fetch that fails now is only a warning.
     Checked {
-        /// What is wrong.
+        /// The fault.
         fault: Option<WorkFailure>,
-        /// What people should know.
+        /// Warnings for the user.
         warnings: Vec<String>,
     },
     /// Of `RunHook`.
     Hook(HookResult),
-    /// Of `Install`: the files are in place, or as they were.
+    /// Of `Install`: the new files are in place, or the old ones are.
     Installed(Result<InstallReport, WorkFailure>),
-    /// Of `Install`: the files may be neither. The effect stays in flight and is tried again.
+    /// Of `Install`: neither the new nor the old files may be in place. The effect stays in flight and is tried again.
     NotUndone(StillOpen),
     /// Of `Probe`.
     Probed(Result<(), WorkFailure>),
     /// Of `Traffic`, of the phase Look.
     TrafficFound(Result<TrafficFound, WorkFailure>),
-    /// Of `Traffic`, of the phases Block and Allow: what people should know.
+    /// Of `Traffic`, of the phases Block and Allow: warnings for the user.
     TrafficMoved(Result<Vec<String>, WorkFailure>),
-    /// Of `Reboot`: in the boot after it.
+    /// Of `Reboot`: reported in the boot after it.
     Rebooted(Result<(), WorkFailure>),
-    /// Of `Finish`: what could not be cleaned up.
+    /// Of `Finish`: what could not be deleted.
     Finished {
-        /// What people should know.
+        /// Warnings for the user.
         warnings: Vec<String>,
     },
 }
 
-/// What is known once a bundle was fetched and checked.
+/// What the agent knows after it has fetched and checked a bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     /// The revision, now with digest, size and type.
@@ -271,33 +272,33 @@ pub struct Prepared {
     pub hooks: Vec<EventHooks>,
     /// The hooks of the revision that is on the host; empty when there is none.
     pub old_hooks: Vec<EventHooks>,
-    /// How the new revision is found healthy.
+    /// How the agent decides that the new revision is healthy.
     pub health: PreparedHealth,
-    /// Whether the host is taken out of service.
+    /// Whether the deployment takes the host out of service.
     pub takes_out: bool,
-    /// What people should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// In what a host serves.
+/// Where a host serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrafficFound {
-    /// What it is taken out of; `None` when there is nothing.
+    /// The place to take it out of; `None` when there is none.
     pub place: Option<Place>,
     /// Whether EC2's application status checks are to be suppressed.
     pub suppresses_status_checks: bool,
-    /// What people should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// What an Install did.
+/// The result of an Install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallReport {
-    /// Paths that the group owns now.
+    /// Number of paths that the group owns now.
     pub entries: u64,
     /// Digest of the list of those paths with their kinds.
     pub entries_digest: Sha256Digest,
-    /// What people should know: what the way back from an earlier Install could not put back.
+    /// Warnings for the user: what undoing an earlier Install could not restore.
     pub warnings: Vec<String>,
 }
 
@@ -306,20 +307,20 @@ pub struct InstallReport {
 pub struct StillOpen {
     /// The deployment whose journal it is.
     pub journal: DeploymentId,
-    /// What hinders it.
+    /// The obstacle.
     pub why: String,
-    /// What the Install failed for before; `None` when it did not fail.
+    /// Why the Install failed before that; `None` when it did not fail.
     pub cause: Option<String>,
 }
 
 /// Why an effect failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkFailure {
-    /// What, where and what to do; several lines where there are several problems.
+    /// What failed, where, and what to do; several lines for several problems.
     pub message: String,
     /// Whether a digest, size or signature did not match.
     pub verification: bool,
-    /// Whether what should be deployed does not exist.
+    /// Whether the revision to deploy does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
 }
@@ -330,11 +331,11 @@ pub enum Refusal {
     /// One deployment of a group at a time.
     #[error("deployment {active} of {key} is going on ({event}); wait for its end (hostler logs -f) and ask again")]
     DeploymentActive {
-        /// The one that is going on.
+        /// The running deployment.
         active: DeploymentId,
         /// The group.
         key: GroupKey,
-        /// Where it is.
+        /// Its current event.
         event: String,
     },
     /// An Install of the group has to be undone first.
@@ -342,7 +343,7 @@ pub enum Refusal {
     NotUndone {
         /// The group.
         key: GroupKey,
-        /// What hinders that.
+        /// The obstacle.
         not_undone: Box<NotUndone>,
     },
     /// There is nothing to return to.
@@ -351,12 +352,12 @@ pub enum Refusal {
         /// The group.
         key: GroupKey,
     },
-    /// The deployment to return to is not known, or its bundle is gone.
+    /// The deployment to return to is unknown, or its bundle is gone.
     #[error("{key} has no revision of deployment {deployment} on this host; `hostler status` lists those that it has")]
     NotKept {
         /// The group.
         key: GroupKey,
-        /// The deployment that was named.
+        /// The named deployment.
         deployment: DeploymentId,
     },
     /// There is nothing to remove.
@@ -368,7 +369,7 @@ pub enum Refusal {
     /// The Auto Scaling group or EC2 takes the host out of service.
     #[error("the host is {why}; nothing new is deployed")]
     OutOfService {
-        /// In words.
+        /// The reason, in words.
         why: &'static str,
     },
     /// No rollback waits for space.
@@ -382,26 +383,26 @@ pub enum Refusal {
         "the request takes {bytes} bytes of the agent's state, and may take {most}: use shorter paths and addresses"
     )]
     RequestTooLong {
-        /// Its bytes as JSON.
+        /// Its size as JSON, in bytes.
         bytes: usize,
-        /// How many there may be.
+        /// The most bytes allowed.
         most: usize,
     },
-    /// The state has no room for a deployment more.
+    /// The state has no room for another deployment.
     #[error(
         "the agent's state has no room for another deployment: what is installed and what goes on takes {bytes} of \
          {room} bytes, with {groups} groups; wait for the deployments that go on, or take groups off this host \
          (hostler remove)"
     )]
     NoRoom {
-        /// Bytes of what cannot make way.
+        /// Bytes that cannot make way.
         bytes: usize,
         /// Bytes in all.
         room: usize,
-        /// Groups that are known.
+        /// Number of known groups.
         groups: usize,
     },
-    /// Nothing is held.
+    /// No rollback holds the channel.
     #[error("{key} follows its channel already")]
     NotHeld {
         /// The group.
@@ -410,7 +411,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What a command that is refused for it ends with.
+    /// The exit code of a command that is refused for this reason.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
@@ -426,7 +427,7 @@ impl Refusal {
     }
 }
 
-/// What people who watch a deployment are told, as it happens.
+/// What the agent reports to users who watch a deployment, as it happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "progress", rename_all = "snake_case")]
 pub enum Progress {
@@ -436,11 +437,11 @@ pub enum Progress {
         deployment: DeploymentId,
         /// The group.
         group: GroupKey,
-        /// What is deployed.
+        /// The revision to deploy.
         revision: Revision,
-        /// Who asked.
+        /// The caller.
         asked_by: String,
-        /// The failed deployment that it makes good.
+        /// The failed deployment that it rolls back.
         rolls_back: Option<DeploymentId>,
     },
     /// A lifecycle event began.
@@ -456,42 +457,42 @@ pub enum Progress {
         deployment: DeploymentId,
         /// The event.
         event: LifecycleEvent,
-        /// How.
+        /// The event's result.
         status: StepStatus,
         /// How long it took.
         milliseconds: u64,
     },
-    /// Its Install cannot be undone yet. The deployment goes on when it can; who waits for its end need not wait.
+    /// Its Install cannot be undone yet. The deployment continues when it can; callers need not wait for its end.
     NotUndone {
         /// The deployment.
         deployment: DeploymentId,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         message: String,
     },
-    /// Something that people should know and that did not stop it.
+    /// A problem that did not stop the deployment.
     Warning {
         /// The deployment.
         deployment: DeploymentId,
-        /// What.
+        /// The warning's text.
         message: String,
     },
     /// The deployment ended.
     Finished {
         /// The deployment.
         deployment: DeploymentId,
-        /// How.
+        /// The deployment's result.
         outcome: Outcome,
         /// Why it failed.
         failure: Option<crate::machine::state::Failure>,
         /// How long it took.
         milliseconds: u64,
-        /// The deployment that follows by itself.
+        /// The automatic rollback that follows it.
         rollback: Option<DeploymentId>,
     },
 }
 
 impl Progress {
-    /// The deployment that it is about.
+    /// The deployment of this progress.
     pub fn deployment(&self) -> &DeploymentId {
         match self {
             Self::Started { deployment, .. }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The shell persists the new state, which names each effect that begins, before it starts any of them. After a crash
-//! the same effects are started again from the persisted state: each is written so that starting it twice is safe
-//! (a hook is attached to, an install journal is settled, a fetch is repeated).
+//! the agent starts the same effects again from the persisted state. Each effect may safely start twice: it attaches to
+//! a running hook, settles an install journal, or repeats a fetch.
 
 mod admission;
 pub mod checks;

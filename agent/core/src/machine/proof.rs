@@ -1,4 +1,4 @@
-//! When this host is proven good, or bad for good, and what CloudFormation is told then
+//! When this host is proven good, or bad for good, and what the agent then signals to CloudFormation
 //! (docs/protocols/auto-scaling.md#cloudformation-signals).
 
 use crate::cfn_signals::Verdict;
@@ -6,20 +6,20 @@ use crate::health::HealthReport;
 use crate::ids::GroupKey;
 use crate::machine::state::{Group, Outcome, Totals};
 
-/// What a group says about this host.
+/// A group's verdict about this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing yet.
     Waiting,
-    /// It was deployed here, and it is healthy as far as there are checks.
+    /// Its deployment succeeded here, and the host is healthy as far as there are checks.
     Good,
-    /// Its deployment failed, and nothing is tried again by itself.
+    /// Its deployment failed, and the agent does not try again by itself.
     Bad(String),
 }
 
-/// What a group says. `checks` is how many health checks it has; `health` is what they say.
+/// A group's verdict. `checks` is the number of its health checks; `health` is their report.
 pub fn proof(group: Option<&Group>, checks: usize, health: Option<&HealthReport>) -> Proof {
-    // What an image brought was deployed on another instance.
+    // An image's revision was deployed on another instance.
     let Some(group) = group.filter(|group| group.active.is_none() && group.totals != Totals::default()) else {
         return Proof::Waiting;
     };
@@ -37,8 +37,8 @@ pub fn proof(group: Option<&Group>, checks: usize, health: Option<&HealthReport>
     }
 }
 
-/// What is said of a host with these groups; `None` while nothing can be said. `failures`: a failed deployment is
-/// signalled, and otherwise the next one is waited for.
+/// The verdict about a host with these groups; `None` while there is none. With `failures`, a failed deployment is
+/// signalled; without, the agent waits for the next one.
 pub fn verdict(groups: &[(GroupKey, Proof)], failures: bool) -> Option<Verdict> {
     let bad = groups.iter().find_map(|(key, proof)| match proof {
         Proof::Bad(why) => Some(format!("{key}: {why}")),
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(of(&host, 1, Some(Colour::Grey)), Proof::Waiting);
         assert_eq!(of(&host, 1, Some(Colour::Red)), Proof::Waiting);
         assert_eq!(of(&host, 1, Some(Colour::Yellow)), Proof::Good);
-        // The same state in an image says nothing of the host that it comes up on.
+        // The same state in an image says nothing about the host that boots from it.
         host.state = crate::machine::seal::seal(host.state, &[], 9).state;
         assert_eq!(of(&host, 0, None), Proof::Waiting);
     }

@@ -4,16 +4,16 @@ use crate::ids::DeploymentId;
 use crate::machine::state::{Deployment, Group, Outcome};
 use crate::release::Acceptance;
 
-/// What the sequence of the channel's release means for a group.
+/// What the channel's release means for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Follow {
     /// It is new here.
     Deploy,
     /// It was deployed.
     UpToDate,
-    /// It was deployed, and this deployment by hand has put something else in its place since.
+    /// It was deployed, and this deployment by hand has replaced it since.
     ByHand(DeploymentId),
-    /// It was tried and failed; a higher sequence or `hostler resume` leads on.
+    /// It was tried and failed; only a higher sequence or `hostler resume` continues.
     Failed,
     /// A rollback by hand holds it.
     Held(String),
@@ -21,11 +21,11 @@ pub enum Follow {
     Busy,
 }
 
-/// Decides about a release that was accepted (`release::accept`).
+/// Decides about an accepted release (`release::accept`).
 pub fn follow_accepted(group: Option<&Group>, accepted: Acceptance, sequence: u64) -> Follow {
     let highest = group.and_then(|group| group.following.highest);
     match (accepted, highest) {
-        // What was deployed, failed or held under a number like it was another release.
+        // A release deployed, failed or held under a similar number was a different one.
         (Acceptance::New(new), Some(before)) if new.begins_anew_after(&before) => {
             if group.is_some_and(|group| group.active.is_some()) { Follow::Busy } else { Follow::Deploy }
         }
@@ -33,7 +33,7 @@ pub fn follow_accepted(group: Option<&Group>, accepted: Acceptance, sequence: u6
     }
 }
 
-/// Decides about a release with this sequence, which was accepted (`release::accept`); `None` is a group that has never been deployed to.
+/// Decides about an accepted release (`release::accept`) with this sequence. `None` is a group without any deployment.
 pub fn follow(group: Option<&Group>, sequence: u64) -> Follow {
     let Some(group) = group else { return Follow::Deploy };
     let following = &group.following;
@@ -59,15 +59,15 @@ pub fn follow(group: Option<&Group>, sequence: u64) -> Follow {
     }
 }
 
-/// The deployment whose files are on the host instead of those of the release, which was deployed.
+/// The deployment whose files replaced those of the deployed release.
 fn put_in_its_place(group: &Group, sequence: u64, tried: Option<&Deployment>) -> Option<DeploymentId> {
     let installed = group.installed.as_ref()?;
-    // A rollback to the release has another id, and the release's unpacked bundle.
+    // A rollback to the release has another id, and uses the release's unpacked bundle.
     let is_release = installed.sequence == Some(sequence) || tried.is_some_and(|d| d.id == installed.archive);
     (!is_release).then(|| installed.deployment.clone())
 }
 
-/// Whether `resume` changes anything: the channel's release is held, has failed, or is not what was deployed last.
+/// Whether `resume` changes anything: the channel's release is held, has failed, or differs from the last deployment.
 pub(crate) fn can_resume(group: &Group) -> bool {
     let following = &group.following;
     following.hold().is_some()

@@ -1,5 +1,5 @@
-//! Whether this host is to be replaced by its Auto Scaling group for its health; `health::replacement` says what is done for
-//! it.
+//! Whether the Auto Scaling group shall replace this host because of its health. `health::replacement` says how the
+//! agent proceeds.
 
 use crate::health::replacement::Wish;
 use crate::health::{Colour, HealthReport};
@@ -7,7 +7,7 @@ use crate::ids::GroupKey;
 use crate::lifecycle::InstanceState;
 use crate::machine::state::State;
 
-/// What this host wants, for one of its groups. `after_seconds`: how long the group has to be red; `None` is never.
+/// What this host wants for one of its groups. The group must be red for `after_seconds`; with `None` it never asks.
 pub fn wish(
     state: &State,
     key: &GroupKey,
@@ -20,7 +20,7 @@ pub fn wish(
     match state.lifecycle.instance_state {
         InstanceState::WarmPool | InstanceState::Standby => return Wish::GiveBack,
         InstanceState::Terminating | InstanceState::RebalanceHold => return Wish::Keep,
-        // Somebody looks after it by hand.
+        // An administrator looks after it by hand.
         InstanceState::InService if held => return Wish::GiveBack,
         InstanceState::InService => {}
     }
@@ -64,7 +64,7 @@ mod tests {
         host
     }
 
-    /// What a host wants that has been red for long.
+    /// What a host wants that has been red for a long time.
     fn wish_of(state: &State) -> Wish {
         wish(state, &key(), Some(&report(Colour::Red, 1000)), AFTER, 10_000_000)
     }

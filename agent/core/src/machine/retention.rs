@@ -8,19 +8,19 @@ use crate::machine::state::{Deployment, Group, Outcome};
 /// The deployments whose directories stay; all others of the group are deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// What is in use: kept whatever it takes.
+    /// Directories in use: kept whatever space they take.
     pub always: Vec<DeploymentId>,
-    /// More to return to, the best first: kept while there is room.
+    /// Further deployments to return to, best first: kept while there is room.
     pub while_room: Vec<DeploymentId>,
     /// Bytes that all of them may take; `None` is no bound.
     pub most_bytes: Option<u64>,
 }
 
-/// The deployments whose directories a group needs, whoever cleans up: what is on the host and was before, the last good one,
-/// and the one that goes on.
+/// The deployments whose directories a group needs, whichever agent cleans up: the installed one and the one before it,
+/// the last good one, and the running one.
 pub fn in_use(group: &Group) -> Vec<DeploymentId> {
     let going_on = group.active.iter().flat_map(|deployment| [&deployment.id, deployment.archive()]);
-    // What was there before comes to light again when the last Install is taken back; its journal says what it is.
+    // Undoing the last Install restores the revision before it; its journal names it.
     let installed = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
     let all = going_on.chain(installed.flat_map(|i| [&i.deployment, &i.archive]));
     let mut named: Vec<DeploymentId> = Vec::new();
@@ -32,18 +32,18 @@ pub fn in_use(group: &Group) -> Vec<DeploymentId> {
     named
 }
 
-/// A deployment's directory as it was found.
+/// A deployment's directory on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The deployment, by the directory's name.
     pub id: DeploymentId,
-    /// When the directory was changed last, nanoseconds since 1970.
+    /// When the directory was last changed, nanoseconds since 1970.
     pub modified_ns: i128,
 }
 
-/// Which directories of a group of the CodeDeploy service are deleted so that `most` are left, whoever made them: the oldest,
-/// and none of `always`. It is the CodeDeploy agent's own rule (docs/protocols/codedeploy.md#revisions), so that the
-/// agents and codedeploy-local, whose deployments lie side by side, leave each other's as they leave their own.
+/// Which directories of a group of the CodeDeploy service to delete so that `most` are left, whichever agent made them:
+/// the oldest, and none of `always`. This is the CodeDeploy agent's own rule (docs/protocols/codedeploy.md#revisions).
+/// So the agents and codedeploy-local, whose deployments lie side by side, treat each other's directories as their own.
 pub fn beyond(found: Vec<Found>, always: &[DeploymentId], most: usize) -> Vec<DeploymentId> {
     let too_many = found.len().saturating_sub(most);
     let mut others: Vec<Found> = found.into_iter().filter(|found| !always.contains(&found.id)).collect();
@@ -51,8 +51,8 @@ pub fn beyond(found: Vec<Found>, always: &[DeploymentId], most: usize) -> Vec<De
     others.into_iter().take(too_many).map(|found| found.id).collect()
 }
 
-/// The deployment itself, what is on the host and was before, and the last good one always; then the newest good and the newest others,
-/// as many as the policy's `max_revisions` allows.
+/// Always the deployment itself, the installed one, the one before it, and the last good one. Then the newest good ones
+/// and the newest others, up to the policy's `max_revisions`.
 pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let mut always: Vec<DeploymentId> = Vec::new();
     let own = [&deployment.id, deployment.archive()];

@@ -1,5 +1,5 @@
-//! Which revision a group returns to, and how much has to be done for it (docs/development/design.md#rollback); and how
-//! it is removed.
+//! Which revision a group returns to, how much of a deployment a rollback undoes (docs/development/design.md#rollback),
+//! and how a group is removed.
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
@@ -9,8 +9,8 @@ use crate::machine::state::{
     StepStatus,
 };
 
-/// The rollback that follows a failed deployment by itself; `None` when nothing was touched, when there is nothing to
-/// return to, when the policy is off, and after a failed rollback, which holds still.
+/// The automatic rollback after a failed deployment. `None` when the deployment touched nothing, when there is no
+/// revision to return to, when the policy is off, and after a failed rollback, which holds still.
 pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
     let event = failed.failure.as_ref()?.event;
     let by_itself = failed.request.policy.rollback.covers(event);
@@ -37,13 +37,13 @@ fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<Rollba
     (failed.has_touched_the_host() && good_is_in_place).then_some(RollbackExtent::Restart)
 }
 
-/// Least and most time between two tries of a rollback that has no space, milliseconds; in between it is as long as the
-/// rollback has been tried for.
+/// Least and most milliseconds between two tries of a rollback that has no space. In between, the wait is as long as
+/// the agent has been trying.
 const AGAIN_MS: std::ops::RangeInclusive<u64> = 15_000..=600_000;
 
-/// Where the group's rollback stands among the deployments that ended that waits for space: the last one that touched the
-/// host, whatever was refused since. It followed a failure by itself and failed for want of space. What failed for another
-/// reason holds still, and who rolled back by hand was told.
+/// The index, among the ended deployments, of the group's rollback that waits for space: the last one that touched the
+/// host, whatever was refused since. It was automatic and failed for want of space. A rollback that failed for another
+/// reason holds still, and the caller of a rollback by hand has its answer.
 pub(super) fn waiting(group: &Group) -> Option<usize> {
     let touches = |d: &Deployment| d.request.rolls_back.is_some() || d.has_touched_the_host();
     let at = group.finished.iter().rposition(touches).filter(|_| group.active.is_none())?;
@@ -52,7 +52,7 @@ pub(super) fn waiting(group: &Group) -> Option<usize> {
     (waits && last.failure.as_ref().is_some_and(Failure::is_for_want_of_space)).then_some(at)
 }
 
-/// When that rollback is tried again, milliseconds since 1970; `None` where none waits.
+/// When that rollback is tried again, milliseconds since 1970; `None` when none waits.
 pub fn again_at_ms(group: &Group) -> Option<u64> {
     let last = group.finished.get(waiting(group)?)?;
     let rolls_back = last.request.rolls_back.as_ref()?;
@@ -62,7 +62,7 @@ pub fn again_at_ms(group: &Group) -> Option<u64> {
     Some(ended.saturating_add(tried_for.clamp(*AGAIN_MS.start(), *AGAIN_MS.end())))
 }
 
-/// The same rollback once more, as far as it is not done.
+/// The same rollback once more, for the part that is not done.
 pub(super) fn again(group: &Group) -> Option<Request> {
     let last = group.finished.get(waiting(group)?)?;
     let rolls_back = last.request.rolls_back.clone()?;
@@ -77,7 +77,7 @@ pub(super) fn again(group: &Group) -> Option<Request> {
     Some(Request { rolls_back: Some(RollsBack { extent, ..rolls_back }), ..last.request.clone() })
 }
 
-/// A rollback that a person asks for: to the revision that the named deployment brought, or to the newest good one
+/// A rollback that a user asks for: to the revision that the named deployment installed, or to the newest good revision
 /// that does not run now.
 pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: Policy) -> Result<Request, Refusal> {
     let key = || group.key.clone();
@@ -91,8 +91,8 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
     Ok(request(group, &target.to_installed(target.started_ms), asked_by.to_owned(), policy))
 }
 
-/// The newest deployment that succeeded and whose revision is not the one that runs. After a failure that touched the
-/// host it is not known to run, even where its files are in place.
+/// The newest successful deployment whose revision does not run now. After a failure that touched the host, a revision
+/// does not count as running, even where its files are in place.
 fn newest_good(group: &Group) -> Option<&Deployment> {
     let last = group.finished.iter().rev().find(|d| d.has_touched_the_host());
     let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));

@@ -1,9 +1,10 @@
-//! The state always fits in the ledger, whatever happens. Three things see to it:
+//! The state always fits in the ledger. Three rules ensure this:
 //!
-//! * what comes in is bounded: texts are cut (failures, warnings, how scripts ended), what bundles and requests bring is
-//!   refused where it is too much;
-//! * nothing new begins on a host whose state has no room for it;
-//! * what people read later and nothing is decided by makes way, oldest first, before a state could be too large ([`fit`]).
+//! * Input is bounded: the agent cuts texts (failures, warnings, how scripts ended), and refuses bundles and requests
+//!   that bring too much.
+//! * Nothing new begins on a host whose state has no room for it.
+//! * Texts that only people read, and that no decision needs, make way before a state gets too large, oldest first
+//!   ([`fit`]).
 
 use serde::Serialize;
 
@@ -15,26 +16,26 @@ use crate::machine::seal::in_use;
 use crate::machine::state::{Deployment, Group, Request, State};
 use crate::text::{bounded, head_that_fits, newest_lines};
 
-/// Bytes of a failure's message, as all of these as JSON. Prevents: one reason for each file of a bundle.
+/// Bytes of a failure's message, as JSON like all of these. Prevents: one reason for each file of a bundle.
 pub const MESSAGE_BYTES: usize = 4 << 10;
 /// Bytes of the last lines of output that are kept with a failure. Prevents: scripts that print documents.
 pub const TAIL_BYTES: usize = 8 << 10;
-/// Bytes of all warnings of a deployment. Prevents: the same as both.
+/// Bytes of all warnings of a deployment. Prevents: both of the above.
 pub const WARNINGS_BYTES: usize = 8 << 10;
-/// Bytes of a text beside the one that says most: why a host could not be put back, an event's end in the history where the
-/// deployment's end says it whole.
+/// Bytes of a text that another text says in full: why a host could not be put back, or an event's end in the history
+/// beside the deployment's end.
 pub const NOTE_BYTES: usize = 1 << 10;
-/// Bytes of a message that has made way for what is newer.
+/// Bytes of a message that was shortened to make room.
 const OLD_MESSAGE_BYTES: usize = 256;
 /// Bytes of a request. Prevents: a path or an address of a hundred kilobytes.
 const REQUEST_BYTES: usize = 16 << 10;
 /// Bytes of a revision's hooks, their environments and health checks. Prevents: an appspec of a megabyte in the state.
 const REVISION_BYTES: usize = 128 << 10;
 
-/// Bytes that what a deployment does may add until its end, once everything of it that can make way has done so.
+/// Bytes that a running deployment may add until its end, after all its texts have made way.
 const TO_GO_ON: usize = 16 << 10;
-/// Bytes for everything that is no deployment: pending records of the history, the journals of lifecycle, signals, traffic
-/// and machine events, the reports of commands.
+/// Bytes for everything outside deployments: pending records of the history, the journals of lifecycle, signals,
+/// traffic and machine events, the reports of commands.
 const OF_THE_HOST: usize = 320 << 10;
 
 /// Bytes of a value as JSON.
@@ -50,18 +51,18 @@ pub fn bytes(value: &impl Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    // Nothing of a state is refused by JSON; what were would not be written either.
+    // JSON can hold every state; a value that it refused would not be written either.
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }
 
-/// Refuses what asks with more words than the state has room for.
+/// Refuses a request with more text than the state has room for.
 pub(super) fn admit_request(request: &Request) -> Result<(), Refusal> {
     let bytes = bytes(request);
     if bytes > REQUEST_BYTES { Err(Refusal::RequestTooLong { bytes, most: REQUEST_BYTES }) } else { Ok(()) }
 }
 
-/// Refuses a command that asks with more words than the state has room for.
+/// Refuses a command with more text than the state has room for.
 pub(super) fn admit_order(order: &Order) -> Result<(), WorkFailure> {
     let bytes = bytes(order);
     if bytes <= REQUEST_BYTES + REVISION_BYTES {
@@ -92,7 +93,7 @@ pub(super) fn admit_revision(state: &State, deployment: &Deployment, room: usize
     Err(WorkFailure { message, verification: false, absent: false })
 }
 
-/// Refuses what begins anew when the state has no room left for it and for the ends of all that goes on.
+/// Refuses a new deployment when the state has no room for it and for the ends of all running ones.
 pub(super) fn leaves_room(state: &State, room: usize) -> Result<(), Refusal> {
     has_room(state, 0, room)
 }
@@ -104,7 +105,7 @@ fn has_room(state: &State, more: usize, room: usize) -> Result<(), Refusal> {
     if fits(bytes(state)) {
         return Ok(());
     }
-    // Only now is it worth a copy.
+    // Only now is a copy worth it.
     let mut least = state.clone();
     least.history = Default::default();
     fit(&mut least, 0);
@@ -112,31 +113,30 @@ fn has_room(state: &State, more: usize, room: usize) -> Result<(), Refusal> {
     if fits(bytes) { Ok(()) } else { Err(Refusal::NoRoom { bytes, room, groups: state.groups.len() }) }
 }
 
-/// Bytes that a deployment may add to the state until its end and by it: what it does, and what it leaves as the revision on
-/// the host, as the last good one, and as the one before the next.
+/// Bytes that a deployment may add to the state until and at its end: its own record, and the entries it leaves as the
+/// installed revision, the last good one, and the one before the next.
 fn to_end(deployment: &Deployment) -> usize {
     TO_GO_ON + 3 * bytes(&deployment.to_installed(0))
 }
 
-/// A text beside the one that says most.
+/// A text that another text says in full, as the state keeps it.
 pub fn note(text: &str) -> String {
     bounded(text, NOTE_BYTES, "")
 }
 
-/// A failure as it is kept.
+/// A failure, as the state keeps it.
 pub(super) fn failure(failure: WorkFailure) -> WorkFailure {
     WorkFailure { message: bounded(&failure.message, MESSAGE_BYTES, ""), ..failure }
 }
 
-/// The last lines of output as they are kept.
+/// The last lines of output, as the state keeps them.
 pub(super) fn tail(lines: Vec<String>) -> Vec<String> {
     newest_lines(lines, TAIL_BYTES)
 }
 
-/// Adds warnings (that are bounded themselves) to those that a deployment keeps, or counts them where those take all of their
-/// room.
+/// Adds warnings (already bounded) to a deployment's, or counts them when the kept ones take all of their room.
 pub(super) fn keep_warnings(deployment: &mut Deployment, messages: &[String]) {
-    // The kept ones are written out once and not for each message: a bundle may lead to thousands.
+    // Serialize the kept ones once and not for each message: a bundle may lead to thousands.
     let mut taken = bytes(&deployment.warnings);
     for message in messages {
         let comma = usize::from(!deployment.warnings.is_empty());
@@ -150,19 +150,19 @@ pub(super) fn keep_warnings(deployment: &mut Deployment, messages: &[String]) {
     }
 }
 
-/// What a deployment that is not among the newest of its group is remembered without.
+/// Removes the texts that only a group's newest deployments keep.
 pub(super) fn forget_texts(deployment: &mut Deployment) {
     clear_tail(deployment);
     clear_warnings(deployment);
 }
 
-/// Makes the state fit in so many bytes as JSON, if anything has to make way for that. Tails of deployments that ended go
-/// first, oldest deployment first; then their warnings; their messages but for the beginning; reports that the CodeDeploy
-/// service has taken; their scripts; the deployments themselves, but for each group's newest and those whose files are on the
-/// host. Then the texts of what goes on, reports that were not delivered yet but for how they ended, and groups that left
-/// nothing on the host. Says whether anything went.
+/// Makes the state fit in `room` bytes as JSON. Tails of ended deployments go first, oldest deployment first; then
+/// their warnings; their messages except for the beginning; reports that the CodeDeploy service has accepted; their
+/// scripts; and the deployments themselves, except for each group's newest and those whose files are on the host. Then
+/// go the texts of running deployments, undelivered reports except for how they ended, and groups that left nothing on
+/// the host. Returns whether anything went.
 ///
-/// What goes is what people would read later: nothing that is on the host is forgotten, nothing that goes on is given up.
+/// Only texts for people go: the agent forgets nothing that is on the host and gives up nothing that runs.
 pub fn fit(state: &mut State, room: usize) -> bool {
     let before = bytes(state);
     let mut excess = before.saturating_sub(room);
@@ -205,7 +205,7 @@ fn shorten_message(deployment: &mut Deployment) {
 
 fn clear_scripts(deployment: &mut Deployment) {
     if deployment.commanded.is_some() {
-        // The CodeDeploy service may ask for its events again, whose scripts need run directories that are not taken.
+        // The CodeDeploy service may ask for its events again, and their scripts need unused run directories.
         return;
     }
     deployment.steps.iter_mut().for_each(|step| step.scripts = Vec::new());
@@ -219,7 +219,7 @@ fn shed<T: Serialize>(from: &mut T, excess: &mut usize, shorten: impl FnOnce(&mu
     }
 }
 
-/// Takes something of the deployments that ended, oldest first, until that is enough.
+/// Shortens ended deployments, oldest first, until the excess is gone.
 fn shed_of_finished(state: &mut State, excess: &mut usize, shorten: fn(&mut Deployment)) {
     let mut finished: Vec<&mut Deployment> = state.groups.values_mut().flat_map(|group| &mut group.finished).collect();
     finished.sort_by_key(|deployment| deployment.finished_ms);
@@ -242,7 +242,7 @@ fn shed_reports(state: &mut State, excess: &mut usize, of: fn(&CommandStage) -> 
     }
 }
 
-/// Forgets deployments that ended, oldest first, until that is enough; nothing that is decided later needs them.
+/// Forgets ended deployments, oldest first, until the excess is gone; no later decision needs them.
 fn forget_oldest(state: &mut State, excess: &mut usize) {
     let mut oldest: Vec<(Option<u64>, String, crate::ids::DeploymentId)> = Vec::new();
     for (key, group) in &state.groups {
@@ -258,7 +258,7 @@ fn forget_oldest(state: &mut State, excess: &mut usize) {
     }
 }
 
-/// Whether a group could as well never have been named.
+/// Whether a group has left no trace.
 fn left_nothing(group: &Group) -> bool {
     in_use(group).is_empty()
         && group.active.is_none()
@@ -266,7 +266,7 @@ fn left_nothing(group: &Group) -> bool {
         && group.following.keys.is_none()
 }
 
-/// The name of a person or a program that asked, as it is kept.
+/// The caller's name, as the state keeps it.
 pub(super) fn asked_by(name: &str) -> String {
     head_that_fits(name, OLD_MESSAGE_BYTES).to_owned()
 }

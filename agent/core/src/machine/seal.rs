@@ -1,4 +1,4 @@
-//! What an image keeps of the host that it was made from: its files, and nothing of what that host did or wanted.
+//! What an image keeps of its original host: the files, and nothing that the host did or wanted.
 
 use crate::ids::{DeploymentId, GroupKey};
 use crate::machine::state::{Following, Group, State};
@@ -6,16 +6,17 @@ use crate::machine::state::{Following, Group, State};
 /// A state without a host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sealed {
-    /// What is on the disk: per group the revision whose files are there, what was before it, and the last good one. The
-    /// highest sequence and the accepted keys stay too, so that an old release, or one that a withdrawn key signed, is no
-    /// more accepted on a new instance than on the old one.
+    /// What is on the disk: for each group the installed revision, the one before it, and the last good one. The
+    /// highest sequence and the accepted keys stay too, so that a new instance refuses an old release, or a release
+    /// signed with a withdrawn key, as the original host did.
     pub state: State,
-    /// Deployments that were going on in the image. Nobody continues them.
+    /// Deployments that were running when the image was made. No agent continues them.
     pub given_up: Vec<(GroupKey, DeploymentId)>,
 }
 
-/// Forgets the host. `complete` names the deployments whose Install was found complete though the state does not say so
-/// yet. The history begins anew; the next release that is read is deployed, also when it is the one in the image.
+/// Removes the host from the state. `complete` names the deployments whose Install was found complete though the state
+/// does not say so yet. The history begins anew. The agent deploys the next release that it reads, even when the image
+/// has it.
 pub fn seal(state: State, complete: &[DeploymentId], now_ms: u64) -> Sealed {
     let mut sealed = Sealed { state: State::default(), given_up: Vec::new() };
     for (id, mut group) in state.groups {
@@ -77,7 +78,7 @@ mod tests {
         let (was, is) = (group(&before), group(&sealed.state));
         assert_eq!((&is.installed, &is.last_good), (&was.installed, &was.last_good));
         assert_eq!(is.totals.succeeded, 0);
-        // Of the deployments, only those that the files on the disk belong to.
+        // Only the deployments that the files on the disk belong to stay.
         let kept: Vec<&str> = is.finished.iter().map(|d| d.id.as_str()).collect();
         assert_eq!(kept, ["d-a3", "d-a4"]);
         // The release in the image is deployed on the new instance; an older one is as impossible as before.
@@ -96,7 +97,7 @@ mod tests {
         assert_eq!(going_on.given_up[0].1.as_str(), "d-a2");
         assert!(group(&going_on.state).active.is_none());
         assert_eq!(group(&going_on.state).installed.as_ref().unwrap().deployment.as_str(), "d-a1");
-        // Its Install was complete on the disk, and the power went before the state could say so.
+        // Its Install was complete on the disk, and the power failed before the state could say so.
         let complete = sealed_with(&host, &["d-a2"]);
         assert_eq!(group(&complete.state).installed.as_ref().unwrap().deployment.as_str(), "d-a2");
         assert_eq!(group(&complete.state).installed_before.as_ref().unwrap().deployment.as_str(), "d-a1");

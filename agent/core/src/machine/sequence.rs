@@ -9,7 +9,7 @@ use crate::machine::retention::kept;
 use crate::machine::state::{Creator, Deployment, Group, Request, RollbackExtent, Step};
 use crate::traffic::TrafficPhase;
 
-/// A deployment that has not begun, with the events that what it is for has.
+/// A deployment that has not begun, with the events that its purpose needs.
 pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment {
     let wanted = |event: &LifecycleEvent| match request.rolls_back.as_ref().map(|r| r.extent) {
         None | Some(RollbackExtent::StopAndReinstall) => true,
@@ -24,7 +24,7 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
     let steps = steps.filter(|event| request.stops.is_none() || admission::of_stop(*event)).map(Step::new);
     Deployment {
         id,
-        // The service says which event is next, one at a time.
+        // The service names the next event, one at a time.
         steps: if commanded { Vec::new() } else { steps.collect() },
         commanded: commanded.then(Commanded::default),
         request,
@@ -45,8 +45,8 @@ pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deploy
     }
 }
 
-/// What a deployment that waits for no effect does next; `None` when it waits for a command. `withdrawn`: the journal
-/// says what this deployment's group has taken the host out of.
+/// The next work of a deployment that waits for no effect; `None` when it waits for a command. `withdrawn` says whether
+/// the journal holds a place that this deployment's group has taken the host out of.
 pub fn next_work(group: &Group, deployment: &Deployment, withdrawn: bool) -> Option<Work> {
     if deployment.rebooting {
         return Some(Work::Reboot);

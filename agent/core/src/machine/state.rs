@@ -1,4 +1,4 @@
-//! What the ledger holds. Everything that is shown is derived from it.
+//! The state that the ledger holds. All output is derived from it.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub const STATE_VERSION: u32 = 1;
 /// Deployments that are remembered for each group after they ended; older ones are in the history only.
 pub const REMEMBERED_DEPLOYMENTS: usize = 10;
 
-/// Deployments of each group of which tails and warnings are remembered, the newest.
+/// Deployments of each group that keep their tails and warnings: the newest ones.
 const WITH_TEXTS: usize = 2;
 
 /// The agent's whole persisted state.
@@ -45,19 +45,19 @@ pub struct State {
     pub history: HistoryState,
     /// The deployment groups by their id.
     pub groups: BTreeMap<String, Group>,
-    /// What the Auto Scaling group wants of this host, and what was done about it.
+    /// The Auto Scaling group's wishes for this host, and how the agent met them.
     #[serde(default)]
     pub lifecycle: Lifecycle,
     /// The operator's scripts for what happens to the machine.
     #[serde(default, skip_serializing_if = "MachineEvents::is_empty")]
     pub machine_events: MachineEvents,
-    /// What was signalled to CloudFormation.
+    /// The signals that were sent to CloudFormation.
     #[serde(default, skip_serializing_if = "Signals::is_empty")]
     pub signals: Signals,
-    /// What this host was taken out of, until it was put back.
+    /// The place that this host was taken out of, until the agent puts it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Withdrawal>,
-    /// What is known of the CodeDeploy service; empty where it is not followed.
+    /// The agent's record of the CodeDeploy service; empty when the service is not followed.
     #[serde(default, skip_serializing_if = "Service::is_empty")]
     pub service: Service,
 }
@@ -80,21 +80,21 @@ impl Default for State {
 }
 
 impl State {
-    /// The deployment with this id that is active, with its group.
+    /// The active deployment with this id, and its group.
     pub fn active(&self, id: &DeploymentId) -> Option<(&Group, &Deployment)> {
         self.groups.values().find_map(|group| group.active.as_ref().filter(|d| &d.id == id).map(|d| (group, d)))
     }
 
-    /// Whether a deployment is going on, or the host is being put back into service; a deployment that waits for the
-    /// service's next command is not, nor is one whose Install waits until it can be undone.
+    /// Whether a deployment runs, or the host is being put back into service. A deployment that waits for the service's
+    /// next command does not count, nor does one whose Install waits to be undone.
     pub fn is_busy(&self) -> bool {
         let returns = self.traffic.as_ref().is_some_and(|withdrawal| withdrawal.in_flight.is_some());
         let goes_on = |d: &Deployment| !d.waits_for_command() && d.waits_to_be_undone().is_none();
         returns || self.all_active().any(|(_, deployment)| goes_on(deployment))
     }
 
-    /// When something is due that no effect's end brings, milliseconds since 1970: the host is put back into service, or
-    /// it is tried again to undo an Install.
+    /// When the next action is due that no effect's end triggers, milliseconds since 1970: putting the host back into
+    /// service, or another try to undo an Install.
     pub fn next_due_ms(&self) -> Option<u64> {
         let tries = self.all_active().filter_map(|(_, deployment)| deployment.waits_to_be_undone());
         self.put_back_at_ms().into_iter().chain(tries.map(NotUndone::next_try_ms)).min()
@@ -111,11 +111,11 @@ impl State {
 pub struct Group {
     /// Its names.
     pub key: GroupKey,
-    /// Whose files are on the host: the last Install that succeeded.
+    /// The revision whose files are on the host: the last Install that succeeded.
     pub installed: Option<Installed>,
-    /// What was on the host before it; its files are there again when that Install is undone.
+    /// The revision on the host before it. Its files return when that Install is undone.
     pub installed_before: Option<Installed>,
-    /// The last deployment that succeeded as a whole.
+    /// The last deployment with no failed event.
     pub last_good: Option<Installed>,
     /// How it follows its channel.
     pub following: Following,
@@ -123,7 +123,7 @@ pub struct Group {
     pub active: Option<Deployment>,
     /// Deployments that ended, newest last.
     pub finished: Vec<Deployment>,
-    /// How many ended, and how, on this instance.
+    /// How many deployments ended on this instance, and how.
     #[serde(default)]
     pub totals: Totals,
 }
@@ -131,15 +131,15 @@ pub struct Group {
 /// Counts of deployments by outcome, for metrics: `finished` forgets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// That succeeded, rollbacks not among them.
+    /// Deployments that succeeded, without rollbacks.
     pub succeeded: u64,
-    /// That failed, rollbacks not among them.
+    /// Deployments that failed, without rollbacks.
     pub failed: u64,
     /// Rollbacks that succeeded.
     pub rolled_back: u64,
     /// Rollbacks that failed.
     pub rollback_failed: u64,
-    /// When one succeeded last, milliseconds since 1970.
+    /// When a deployment last succeeded, milliseconds since 1970.
     #[serde(default)]
     pub last_success_ms: Option<u64>,
 }
@@ -176,20 +176,20 @@ impl Group {
         }
     }
 
-    /// The name of the appspec file in the bundle that a deployment unpacked, where it was deployed with a name of its
-    /// own.
+    /// The name of the appspec file in the bundle that a deployment unpacked, if the deployment had its own name for
+    /// it.
     pub fn appspec_name_of(&self, archive: &DeploymentId) -> Option<&str> {
         let in_use = self.installed.iter().chain(&self.installed_before).chain(&self.last_good);
         let known = in_use.filter(|i| &i.archive == archive).find_map(|i| i.appspec_name.as_deref());
-        // What an older agent installed has its name in the deployment only.
+        // Installs by an older agent have the name in the deployment only.
         known.or_else(|| {
             let deployment = self.finished.iter().find(|d| &d.id == archive)?;
             deployment.request.policy.appspec_name.as_deref()
         })
     }
 
-    /// Adds a deployment that ended, and forgets the oldest: what retention needs and people ask for stays. Of older ones
-    /// the output and the warnings go.
+    /// Adds a deployment that ended, and forgets the oldest ones, except those that retention needs or users ask for.
+    /// Older ones lose their output and warnings.
     pub(crate) fn remember(&mut self, deployment: Deployment) {
         self.totals.count(&deployment);
         let revisions = usize::try_from(deployment.request.policy.max_revisions).unwrap_or(usize::MAX);
@@ -206,7 +206,7 @@ impl Group {
 pub struct Installed {
     /// The deployment that put it there; its directory holds the install journal.
     pub deployment: DeploymentId,
-    /// The deployment whose directory holds the unpacked bundle; another one after a rollback.
+    /// The deployment whose directory holds the unpacked bundle. After a rollback it is a different one.
     pub archive: DeploymentId,
     /// The revision.
     pub revision: Revision,
@@ -215,7 +215,7 @@ pub struct Installed {
     pub appspec_name: Option<String>,
     /// Sequence of the release that asked for it.
     pub sequence: Option<u64>,
-    /// Who signed it.
+    /// Which keys signed it, if any.
     #[serde(default)]
     pub trust: Trust,
     /// When, milliseconds since 1970.
@@ -230,23 +230,23 @@ pub struct Installed {
 pub struct Following {
     /// The highest release that was accepted; a lower one is refused.
     pub highest: Option<Highest>,
-    /// The sequence that was deployed or tried last; it is not tried again by itself.
+    /// The sequence that was deployed or tried last; the agent does not try it again by itself.
     pub tried_sequence: u64,
-    /// The highest key policy of the channel that was accepted, where one beyond the configured one was.
+    /// The highest key policy of the channel that was accepted, if it is beyond the configured one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<AcceptedKeys>,
-    /// Why releases up to `highest` are not followed, after a rollback by hand; `resume` clears it. Read it by
-    /// [`Following::hold`].
+    /// Why the agent does not follow releases up to `highest` after a rollback by hand; `resume` clears it. Read it
+    /// through [`Following::hold`].
     pub held: Option<String>,
 }
 
 impl Following {
-    /// Why releases up to `highest` are not followed. Where no release was ever accepted there is nothing to hold.
+    /// Why the agent does not follow releases up to `highest`. Without an accepted release there is nothing to hold.
     pub fn hold(&self) -> Option<&str> {
         self.held.as_deref().filter(|_| self.highest.is_some())
     }
 
-    /// Holds the releases that were accepted so far, and says up to which sequence; `None` where there are none.
+    /// Holds the releases accepted so far and returns the highest sequence held; `None` without any.
     pub(crate) fn hold_because(&mut self, why: String) -> Option<u64> {
         let sequence = self.highest.map(|highest| highest.sequence);
         self.held = sequence.map(|_| why);

@@ -17,14 +17,14 @@ use crate::machine::room;
 use crate::machine::sequence::{new_deployment, next_work};
 use crate::machine::state::{BootTime, Creator, Deployment, Group, Request, Source, State, StepStatus};
 
-/// What the outside contributes to a step.
+/// Outside input to a step.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// Milliseconds since 1970.
     pub now_ms: u64,
-    /// Milliseconds since the boot, on the clock that nobody sets.
+    /// Milliseconds since the boot, on the clock that cannot be set.
     pub since_boot_ms: u64,
-    /// An unused deployment id, for a deployment that follows by itself.
+    /// An unused deployment id, for an automatic deployment.
     pub fresh: DeploymentId,
     /// This host.
     pub host: InstanceId,
@@ -44,20 +44,20 @@ impl Context {
     }
 }
 
-/// What a step leads to. The state is persisted before an effect is started or a word of progress is passed on.
+/// The result of a step. The shell persists the state before it starts an effect or passes progress on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stepped {
     /// The new state.
     pub state: State,
     /// Effects that begin now.
     pub effects: Vec<Effect>,
-    /// What watchers are told.
+    /// Progress for watchers.
     pub progress: Vec<Progress>,
     /// Whether the request was accepted.
     pub reply: Result<(), Refusal>,
 }
 
-/// Takes one event into the state.
+/// Applies one event to the state.
 pub fn step(state: State, event: Event, context: &Context) -> Stepped {
     let before = matches!(event, Event::Deploy { .. }).then(|| state.clone());
     let mut turn = Turn { state, context, effects: Vec::new(), progress: Vec::new() };
@@ -68,7 +68,7 @@ pub fn step(state: State, event: Event, context: &Context) -> Stepped {
         (turn.state, turn.progress, reply) = (before, Vec::new(), Err(refusal));
     }
     if reply.is_err() {
-        // A group that only a refused request names, by a slip as a rule, is none of this host.
+        // Only a refused request names this group, usually by mistake: it does not belong on the host.
         turn.state.groups.retain(|_, group| *group != Group::new(group.key.clone()));
     }
     if !context.draining {
@@ -119,7 +119,7 @@ impl Turn<'_> {
                 let group = self.group(&key);
                 let again = rollback::waiting(group).zip(rollback::again(group));
                 let (before, request) = again.ok_or(Refusal::NothingWaits { key })?;
-                // It takes the place of the try before it: the list is of what people asked for.
+                // It replaces the previous try: the list shows what users asked for.
                 group.finished.remove(before);
                 self.start(new_deployment(id, request, self.context.now_ms));
                 Ok(())
@@ -211,7 +211,7 @@ impl Turn<'_> {
             time_ms: self.context.now_ms,
             agent_version: self.context.agent_version.clone(),
         };
-        // A record is texts and numbers, which JSON always takes; nothing is lost by not looking.
+        // A record consists of texts and numbers, which always serialize: the result needs no check.
         let _ = self.state.history.note(&context, kind);
     }
 
@@ -252,7 +252,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The active deployment of a group, taken out to be changed, and the group as it was.
+    /// Takes the active deployment of a group out for a change, with the group as it was.
     fn take_active(&mut self, key: &str) -> Option<(Group, Deployment)> {
         let group = self.state.groups.get_mut(key)?;
         let deployment = group.active.take()?;
@@ -267,7 +267,7 @@ impl Turn<'_> {
         for key in keys {
             let Some((group, mut deployment)) = self.take_active(&key) else { continue };
             if deployment.in_flight.is_none() {
-                // What the CodeDeploy service commands ends by its word.
+                // A deployment that the CodeDeploy service commands ends at the service's command.
                 if deployment.commanded.is_none() && admission::shall_end(&self.state.lifecycle, &deployment) {
                     let message = "the host is on its way out of service".to_owned();
                     self.fail(

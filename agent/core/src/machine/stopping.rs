@@ -1,22 +1,22 @@
-//! How far the applications are stopped that an action of the instance's lifecycle stops.
+//! The progress of a lifecycle action that stops applications.
 
 use crate::ids::GroupKey;
 use crate::lifecycle::{Action, ActionKind, Decided, HookOutcome};
 use crate::machine::state::{Group, Outcome, State, StepStatus};
 
-/// How far the stopping of the applications is.
+/// The progress of stopping the applications.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopping {
-    /// These are to be stopped now.
+    /// Stop these now.
     Begin(Vec<GroupKey>),
-    /// It goes on.
+    /// Stopping is under way.
     Waiting,
     /// It has ended.
     Ended(Decided),
 }
 
-/// How far an action that stops applications is. Each group is stopped once, whatever number of actions it takes.
-/// `abandon_failed`: a script that failed makes the result ABANDON, which keeps the instance where the group's instance
+/// The progress of an action that stops applications. Each group is stopped once, however many actions ask for it. With
+/// `abandon_failed`, a failed script makes the result ABANDON, which keeps the instance where the group's instance
 /// lifecycle policy says so.
 pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stopping {
     if !action.stops {
@@ -27,7 +27,7 @@ pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stoppin
     let mut failed = Vec::new();
     let mut waiting = false;
     for group in state.groups.values().filter(|group| group.installed.is_some() || group.active.is_some()) {
-        // One whose Install cannot be undone yet may never be: the others are stopped all the same.
+        // A group whose Install cannot be undone yet may never stop: the others are stopped all the same.
         if group.active.as_ref().is_some_and(|active| active.not_undone.is_some()) {
             failed.push(group.key.to_string());
         } else if group.active.is_some() {
@@ -50,8 +50,8 @@ pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stoppin
     Stopping::Ended(Decided { result, why })
 }
 
-/// How the group's application was stopped, if that was the last thing done with it. A script whose failure did not
-/// keep the others from running has failed all the same.
+/// How the group's application was stopped, if that was the group's last deployment. A script whose failure did not
+/// keep the others from running still counts as failed.
 pub fn stopped(group: &Group) -> Option<Outcome> {
     let last = group.finished.last().filter(|deployment| deployment.request.stops.is_some())?;
     let ignored = last.steps.iter().any(|step| step.status == StepStatus::Ignored);

@@ -1,4 +1,4 @@
-//! What only a daemon that runs can say of itself.
+//! The status that only a running daemon has.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,27 +16,27 @@ pub struct Daemon {
     pub pid: u32,
     /// When it started, milliseconds since 1970.
     pub started_ms: u64,
-    /// What it waits for before it does anything; it answers questions meanwhile.
+    /// The condition that it waits for before it works; it answers questions meanwhile.
     #[serde(default)]
     pub waiting: Option<String>,
-    /// Why the CodeDeploy service is not followed now, although it is configured.
+    /// Why the agent does not follow the CodeDeploy service now, although it is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_followed: Option<String>,
-    /// How the looks at the channels went, by the groups' names.
+    /// The results of polling the channels, by group name.
     #[serde(default)]
     pub channels: Vec<ChannelStatus>,
-    /// How the shipping of logs goes; `None` where none are shipped.
+    /// The progress of log shipping; `None` when no logs are shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<LogsSummary>,
-    /// How the writing of this host's reports goes.
+    /// The results of writing this host's reports.
     #[serde(default)]
     pub reports: Vec<ReportStatus>,
-    /// What the health checks say; shown with each group.
+    /// The reports of the health checks; the status shows them with each group.
     #[serde(skip)]
     pub health: Health,
 }
 
-/// How the looks at a group's channel went since the daemon started.
+/// The results of polling a group's channel since the daemon started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelStatus {
     /// The group.
@@ -44,30 +44,30 @@ pub struct ChannelStatus {
     pub key: GroupKey,
     /// The store.
     pub channel: String,
-    /// Seconds between two looks.
+    /// Seconds between two polls.
     pub poll_seconds: u64,
-    /// When it was looked at last, milliseconds since 1970.
+    /// When the last poll was, milliseconds since 1970.
     pub last_poll_ms: Option<u64>,
-    /// When that went well last.
+    /// When the last successful poll was.
     pub last_success_ms: Option<u64>,
-    /// Looks so far.
+    /// Number of polls.
     pub polls: u64,
-    /// Looks that failed.
+    /// Number of failed polls.
     pub errors: u64,
-    /// What was wrong with the last look.
+    /// The error of the last poll.
     pub error: Option<String>,
 }
 
 impl ChannelStatus {
-    /// Whether it is so long since a look went well that somebody should know: three intervals, and five minutes at
-    /// least. `since_ms` is when looking began.
+    /// Whether the last successful poll is so old that an operator should know: three intervals, and at least five
+    /// minutes. `since_ms` is when polling began.
     pub fn is_stale(&self, since_ms: u64, now_ms: u64) -> bool {
         let patience_ms = self.poll_seconds.saturating_mul(3000).max(300_000);
         now_ms.saturating_sub(self.last_success_ms.unwrap_or(since_ms)) > patience_ms
     }
 }
 
-/// How the writing of one of this host's reports goes.
+/// The results of writing one of this host's reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportStatus {
     /// The group.

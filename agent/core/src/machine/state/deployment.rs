@@ -1,4 +1,4 @@
-//! A deployment: how far it came, and what became of it.
+//! A deployment: its progress and its result.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,26 +17,26 @@ use crate::machine::event::Effect;
 pub struct Deployment {
     /// Its id.
     pub id: DeploymentId,
-    /// What was asked for.
+    /// The request.
     pub request: Request,
     /// When it began, milliseconds since 1970.
     pub started_ms: u64,
     /// When it ended.
     pub finished_ms: Option<u64>,
-    /// When it began on the clock that nobody sets, until it has ended.
+    /// When it began, on the clock that cannot be set. Cleared at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<BootTime>,
-    /// Milliseconds that it took, once it has ended. Older agents did not note it.
+    /// How many milliseconds it took, set at its end. Older agents did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasted_ms: Option<u64>,
     /// Its lifecycle events in order.
     pub steps: Vec<Step>,
-    /// The effect that is going on; at most one.
+    /// The running effect; at most one.
     pub in_flight: Option<Effect>,
-    /// Why the Install that is in flight cannot be undone yet, since it was tried in vain.
+    /// Why the Install in flight cannot be undone yet, once a try has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_undone: Option<NotUndone>,
-    /// Whether keys that signed its release were taken away since, so that those that are left are not enough.
+    /// Whether keys that signed its release were withdrawn since, so that the remaining signatures are not enough.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outdated_keys: bool,
     /// Whether a script asked for a reboot that has not happened yet.
@@ -44,19 +44,19 @@ pub struct Deployment {
     pub rebooting: bool,
     /// Whether Install put its files in place (and it was not undone).
     pub installed: bool,
-    /// The health checks of its appspec, known once the bundle was looked at.
+    /// The health checks of its appspec, known once the bundle was read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<Check>,
-    /// Things that people should know and that did not stop it.
+    /// Problems that did not stop it.
     pub warnings: Vec<String>,
-    /// How many more there were, which are not kept.
+    /// Number of warnings that were dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warnings_left_out: u64,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// Of a deployment of the CodeDeploy service: which command it carries out.
+    /// The command that a deployment of the CodeDeploy service carries out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commanded: Option<Commanded>,
 }
@@ -66,7 +66,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Deployment {
-    /// What it leaves on the host, installed at `at_ms` (milliseconds since 1970).
+    /// Its record as the installed revision, from `at_ms` (milliseconds since 1970).
     pub fn to_installed(&self, at_ms: u64) -> Installed {
         Installed {
             deployment: self.id.clone(),
@@ -80,7 +80,7 @@ impl Deployment {
         }
     }
 
-    /// Whether it can only go on with a command of the CodeDeploy service.
+    /// Whether it needs a command of the CodeDeploy service to continue.
     pub fn waits_for_command(&self) -> bool {
         let waits = self.commanded.as_ref().is_some_and(|c| c.command.is_none() && !c.over);
         waits && self.in_flight.is_none() && self.failure.is_none()
@@ -115,12 +115,12 @@ impl Deployment {
         self.steps.iter_mut().find(|s| !s.status.is_final())
     }
 
-    /// The step of an event; a rollback deployment or a restart of the old revision has not all of them.
+    /// The step of an event. A rollback or a restart of the old revision does not have all events.
     pub fn step(&self, event: LifecycleEvent) -> Option<&Step> {
         self.steps.iter().find(|s| s.event == event)
     }
 
-    /// Whether it came further than fetching and checking.
+    /// Whether it got further than fetching and checking.
     pub fn has_touched_the_host(&self) -> bool {
         self.steps.iter().any(|s| s.event != LifecycleEvent::DownloadBundle && s.started_ms.is_some())
     }
@@ -131,7 +131,7 @@ impl Deployment {
     }
 }
 
-/// A time on the clock of one boot, which nobody sets: how long things take is measured by it, as long as the boot lasts.
+/// A time on the clock of one boot, which cannot be set. It measures durations as long as the boot lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootTime {
     /// The kernel's boot id.
@@ -141,7 +141,8 @@ pub struct BootTime {
 }
 
 impl BootTime {
-    /// Milliseconds from a beginning to this time; by the wall's clock across a boot, and where the beginning was not noted.
+    /// Milliseconds from a beginning to this time. Across a boot, or without a recorded beginning, the wall clock
+    /// counts.
     pub fn lasted_ms(&self, begun: Option<&Self>, started_ms: u64, now_ms: u64) -> u64 {
         match begun.filter(|begun| begun.boot_id == self.boot_id) {
             Some(begun) => self.ms.saturating_sub(begun.ms),
@@ -153,9 +154,9 @@ impl BootTime {
 /// One lifecycle event of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Which event.
+    /// The event.
     pub event: LifecycleEvent,
-    /// How far it is.
+    /// Its status.
     pub status: StepStatus,
     /// When it began, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,22 +164,22 @@ pub struct Step {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_ms: Option<u64>,
-    /// When it began on the clock that nobody sets, until it has ended.
+    /// When it began, on the clock that cannot be set. Cleared at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<BootTime>,
-    /// Milliseconds that it took, once it has ended. Older agents did not note it.
+    /// How many milliseconds it took, set at its end. Older agents did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasted_ms: Option<u64>,
-    /// Its scripts, known once the bundle was looked at.
+    /// Its scripts, known once the bundle was read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<Script>,
-    /// What the health checks have to show after the scripts.
+    /// What the health checks must show after the scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbePhase>,
 }
 
 impl Step {
-    /// An event that has not begun, and whose scripts are not known.
+    /// An event that has not begun, with its scripts unknown.
     pub fn new(event: LifecycleEvent) -> Self {
         Self {
             event,
@@ -193,13 +194,13 @@ impl Step {
     }
 }
 
-/// How far an event is.
+/// The status of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// Not begun.
     Pending,
-    /// Going on.
+    /// Running.
     Running,
     /// Ended well.
     Succeeded,
@@ -212,7 +213,7 @@ pub enum StepStatus {
 }
 
 impl StepStatus {
-    /// Whether nothing more happens to it.
+    /// Whether the status is final.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
@@ -230,10 +231,10 @@ pub struct Script {
     /// The user that the appspec names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runas: Option<String>,
-    /// Whether it runs as root where the appspec names no user.
+    /// Whether it runs as root if the appspec names no user.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sudo: bool,
-    /// Whether it may be run again after an interruption.
+    /// Whether it may run again after an interruption.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeatable: bool,
     /// Variables that the appspec gives it.
@@ -245,7 +246,7 @@ pub struct Script {
     /// Most bytes of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_max: Option<u64>,
-    /// How often it was begun.
+    /// How many times it was started.
     #[serde(default)]
     pub attempts: u32,
     /// How it ended.
@@ -286,23 +287,23 @@ pub struct Failure {
     pub event: LifecycleEvent,
     /// The script, as the appspec writes it.
     pub script: Option<String>,
-    /// What went wrong and, where it is known, what to do.
+    /// What went wrong and, if known, what to do.
     pub message: String,
     /// The last lines of output.
     pub tail: Vec<String>,
     /// Whether a digest or size did not match.
     pub verification: bool,
-    /// Whether what should be deployed does not exist.
+    /// Whether the revision to deploy does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
 }
 
 impl Failure {
-    /// Whether the agent itself had no space, as opposed to a script that failed.
+    /// Whether the agent itself ran out of space, as opposed to a script that failed.
     pub fn is_for_want_of_space(&self) -> bool {
         const WORDS: [&str; 4] = ["No space left on device", "Disk quota exceeded", "(no_space)", "(no_inodes)"];
-        // The texts of ENOSPC and EDQUOT and of what a plan found: errors come here in words, some from the files of
-        // supervisors. What scripts print is not part of the message.
+        // The texts of ENOSPC and EDQUOT and of a plan's findings: errors arrive here as text, some from the
+        // supervisors' files. The message does not contain the output of scripts.
         WORDS.iter().any(|word| self.message.contains(word))
     }
 }

@@ -1,34 +1,34 @@
-//! An Install that could not be brought to an end yet.
+//! An Install that could not be completed or undone yet.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::DeploymentId;
 use crate::retry::Backoff;
 
-/// Between two tries. A volume that somebody mounts again is noticed within a minute.
+/// Wait between two tries. The agent notices a volume that is mounted again within a minute.
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 2000, most_ms: 60_000 };
 
-/// Why an Install cannot be undone or completed yet. Until it is, the host may have old and new files side by side: the
-/// effect stays in flight, so that its deployment does not end and no other one of the group begins.
+/// Why an Install cannot be undone or completed yet. Until then the host may have old and new files side by side. The
+/// effect stays in flight, so its deployment does not end and no other deployment of the group begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotUndone {
-    /// The deployment whose install journal is open: of a rollback, maybe the one that it takes back.
+    /// The deployment whose install journal is open. For a rollback it may be the deployment that it rolls back.
     pub journal: DeploymentId,
-    /// What hinders it now, and where.
+    /// The current obstacle and its place.
     pub why: String,
-    /// What the Install failed for; `None` when it did not fail but was interrupted, so that it is done again.
+    /// Why the Install failed; `None` when it was interrupted and is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// When it was found out, milliseconds since 1970.
+    /// When the first try failed, milliseconds since 1970.
     pub since_ms: u64,
-    /// When it was tried last, milliseconds since 1970.
+    /// When the last try ended, milliseconds since 1970.
     pub at_ms: u64,
-    /// How often it was tried.
+    /// Number of tries.
     pub tries: u32,
-    /// Whether it waits for the next try; otherwise one goes on.
+    /// Whether it waits for the next try; otherwise a try is running.
     #[serde(default)]
     pub waits: bool,
-    /// The deployment of another group before whose Install it was tried last.
+    /// The deployment of another group whose Install triggered the last try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried_for: Option<DeploymentId>,
 }
@@ -39,7 +39,7 @@ impl NotUndone {
         self.at_ms.saturating_add(BETWEEN_TRIES.wait_ms(self.tries, self.at_ms))
     }
 
-    /// What to do about it.
+    /// The remedy for the user.
     pub fn remedy(&self) -> String {
         let journal = &self.journal;
         format!(

@@ -1,4 +1,4 @@
-//! What is asked for: a revision, for a group, under a policy.
+//! A request: a revision for a group under a policy.
 
 use std::path::PathBuf;
 
@@ -12,20 +12,20 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::release::{Highest, Trust};
 
-/// A revision by its content, or by its place where the content is not known yet.
+/// A revision: its content, or its place while the content is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
-    /// Where it comes from, as text for people.
+    /// Where it comes from, as text for users.
     pub location: String,
     /// SHA-256 of the bundle; `None` for a directory.
     pub digest: Option<Sha256Digest>,
     /// Bytes of the bundle; `None` for a directory.
     pub size: Option<u64>,
-    /// Its form; `None` until it was looked at.
+    /// Its format; `None` until the agent has read it.
     pub bundle_type: Option<BundleType>,
 }
 
-/// Who asked for a deployment.
+/// The source of a deployment request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Creator {
@@ -41,20 +41,20 @@ pub enum Creator {
     Lifecycle,
 }
 
-/// Where a bundle is fetched from.
+/// The source of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
     /// An object of a store.
     Store {
-        /// The store as configured.
+        /// The store's configured name.
         store: String,
         /// The object's key.
         key: String,
     },
-    /// What is in no store of ours: `s3://bucket/key?versionId=…`, `https://host/path`.
+    /// A place outside all configured stores: `s3://bucket/key?versionId=…`, `https://host/path`.
     Location {
-        /// Where it is.
+        /// The place.
         location: String,
     },
     /// A file or directory on this host.
@@ -62,11 +62,11 @@ pub enum Source {
         /// Absolute path.
         path: PathBuf,
     },
-    /// Where a deployment of the CodeDeploy service has its bundle.
+    /// The bundle's place as a deployment of the CodeDeploy service names it.
     CodeDeploy {
         /// The place.
         location: RevisionLocation,
-        /// The deployment whose bundle may be used again instead.
+        /// The deployment whose bundle may be reused instead.
         reuse: Option<DeploymentId>,
     },
     /// The unpacked bundle of an earlier deployment of the group.
@@ -76,38 +76,38 @@ pub enum Source {
     },
 }
 
-/// What was asked for; it does not change while the deployment goes on.
+/// A request. It does not change while the deployment runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The group.
     pub key: GroupKey,
-    /// Who asked.
+    /// The source of the request.
     pub creator: Creator,
-    /// Who asked, in words: a user, a release.
+    /// The caller in words: a user, a release.
     pub asked_by: String,
     /// Where the bundle is.
     pub source: Source,
-    /// The revision as far as it is known.
+    /// The revision as far as known.
     pub revision: Revision,
-    /// The release that asks for it, as it is accepted.
+    /// The release that requests it, as accepted.
     pub release: Option<Highest>,
-    /// Who signed it; a rollback keeps the word for the revision that it returns to.
+    /// Which keys signed it, if any; a rollback keeps those of the revision that it returns to.
     #[serde(default)]
     pub trust: Trust,
-    /// The failure that this one makes good, for a rollback that nobody asked for by hand.
+    /// The failed deployment that an automatic rollback rolls back.
     pub rolls_back: Option<RollsBack>,
-    /// Whether the group's files are taken off the host, with nothing in their place.
+    /// Whether the group's files are removed from the host without a replacement.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removes: bool,
     /// Whether the application is only stopped, for the lifecycle action with this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops: Option<Stop>,
-    /// How it is done.
+    /// The policy.
     pub policy: Policy,
 }
 
 impl Request {
-    /// The sequence of the release that asks for it.
+    /// The sequence of the release that requests it.
     pub fn sequence(&self) -> Option<u64> {
         self.release.map(|release| release.sequence)
     }
@@ -122,20 +122,20 @@ pub struct Stop {
     pub deadline_ms: Option<u64>,
 }
 
-/// The failed deployment that an automatic rollback follows, and what has to be put right after it.
+/// The failed deployment that an automatic rollback follows, and how much of it to undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollsBack {
     /// The deployment that failed.
     pub deployment: DeploymentId,
-    /// How much of the failed deployment has to be undone.
+    /// How much of the failed deployment to undo.
     pub extent: RollbackExtent,
 }
 
-/// How much of a failed deployment has to be undone.
+/// How much of a failed deployment to undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RollbackExtent {
-    /// The old files are in place: the old application is only started again.
+    /// The old files are in place: only start the old application again.
     Restart,
     /// The new files are in place and the new application was not started.
     Reinstall,
@@ -143,29 +143,29 @@ pub enum RollbackExtent {
     StopAndReinstall,
 }
 
-/// How a deployment is done: the group's settings with the deployment's own on top.
+/// How to deploy: the group's settings, overridden by the deployment's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic.
     pub ignore_application_stop_failures: bool,
-    /// Remove what the last deployment installed and this one does not.
+    /// Remove files that the last deployment installed and this one does not.
     pub cleanup: bool,
-    /// What to do with files that are there and were not installed by the last deployment.
+    /// What to do with existing files that the last deployment did not install.
     pub file_exists_behavior: FileExistsBehavior,
     /// When an event fails, return to the last good revision.
     pub rollback: RollbackPolicy,
-    /// Revisions that are kept on the host, the current and the last good among them; at least 2.
+    /// Revisions kept on the host, including the current and the last good one; at least 2.
     pub max_revisions: u32,
-    /// Bytes that the kept revisions may take; what is on the host and the last good one stay whatever they take.
+    /// Bytes that the kept revisions may take. The installed and the last good revision stay regardless of their size.
     #[serde(default)]
     pub max_revision_bytes: Option<u64>,
-    /// Keep the bundle of the last deployment packed, where there is room, so that the next one fetches less.
+    /// Keep the last deployment's bundle packed, if there is room, so that the next one fetches less.
     #[serde(default = "yes")]
     pub keep_bundle: bool,
-    /// Name of the appspec file in the bundle, where it is not appspec.yml or appspec.yaml. A deployment that returns to an
-    /// earlier revision has that revision's.
+    /// Name of the appspec file in the bundle, if it is not appspec.yml or appspec.yaml. A deployment that returns to
+    /// an earlier revision has that revision's.
     pub appspec_name: Option<String>,
-    /// Whether that name was given for this deployment, so that no other file is taken in its place.
+    /// Whether the name was given for this deployment, so that no other file replaces it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub appspec_only: bool,
     /// Seconds after the host is back in service in which its health checks must stay healthy, unless the appspec says
@@ -179,14 +179,14 @@ fn yes() -> bool {
 }
 
 impl Policy {
-    /// Which appspec of the bundle is meant.
+    /// The appspec of the bundle that the policy names.
     pub fn appspec(&self) -> AppspecName<'_> {
         let name = self.appspec_name.as_deref();
         if self.appspec_only { AppspecName::only(name) } else { AppspecName::or_usual(name) }
     }
 }
 
-/// After which failures the last good revision is put back.
+/// The failures after which the agent restores the last good revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RollbackPolicy {
@@ -194,12 +194,12 @@ pub enum RollbackPolicy {
     Never,
     /// After the failure of any event that touched the host.
     Always,
-    /// After the failure of one of these.
+    /// After the failure of one of these events.
     Events(Vec<LifecycleEvent>),
 }
 
 impl RollbackPolicy {
-    /// Whether the failure of this event is followed by a rollback.
+    /// Whether a rollback follows the failure of this event.
     pub fn covers(&self, event: LifecycleEvent) -> bool {
         match self {
             Self::Never => false,

@@ -1,4 +1,4 @@
-//! The commands of the CodeDeploy service: how they come in, have their turn and end.
+//! The commands of the CodeDeploy service: how they arrive, take their turn and end.
 
 use crate::bundle::BundleType;
 use crate::codedeploy::diagnostics::{FailedScript, Report};
@@ -15,8 +15,8 @@ use crate::machine::state::{Deployment, Request, Source, Step, StepStatus};
 use super::Turn;
 
 impl Turn<'_> {
-    /// A command that is known is not taken in twice; the report of one that was reported goes out again, because the
-    /// service that sends it again has not got it.
+    /// The agent accepts a command once. When a reported command comes again, the agent repeats the report, because the
+    /// service did not get it.
     pub(super) fn commanded(&mut self, identifier: String, execution: String, order: Result<Box<Order>, Report>) {
         if let Some(known) = self.command_mut(&identifier) {
             if let CommandStage::Reported(report) = &known.stage {
@@ -32,8 +32,8 @@ impl Turn<'_> {
         self.refuse_without_room();
     }
 
-    /// A command for which the state has no room fails with words that say so. Where not even they fit it is not taken in, and
-    /// the service sends it again.
+    /// A command that the state has no room for fails with a message. When the message does not fit either, the agent
+    /// does not accept the command, and the service sends it again.
     fn refuse_without_room(&mut self) {
         let Some(command) = self.state.service.commands.last() else { return };
         let CommandStage::Received(order) = &command.stage else { return };
@@ -49,7 +49,7 @@ impl Turn<'_> {
         }
     }
 
-    /// What the service answers decides: a command that it takes for ended is not carried out.
+    /// The service's answer decides: the agent does not run a command that the service considers ended.
     pub(super) fn acknowledged(&mut self, identifier: &str, answer: CommandStatus) {
         let Some(command) = self.command_mut(identifier) else { return };
         let CommandStage::Received(order) = &command.stage else { return };
@@ -95,7 +95,7 @@ impl Turn<'_> {
         self.state.service.commands.iter_mut().find(|command| command.identifier == identifier)
     }
 
-    /// A deployment that waits for a command ends without one.
+    /// Ends a deployment that waits for a command, without one.
     fn expect_no_more(&mut self, deployment: &DeploymentId) {
         let waiting = self.state.groups.values_mut().filter_map(|group| group.active.as_mut());
         for active in waiting.filter(|active| &active.id == deployment && active.waits_for_command()) {
@@ -105,7 +105,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Gives each command its turn whose group is free for it, in the order in which they came.
+    /// Gives each command whose group is free its turn, in the order of arrival.
     pub(super) fn admit_commands(&mut self) {
         let accepted = self.state.service.commands.iter().filter_map(|command| match &command.stage {
             CommandStage::Accepted(order) => Some((command.identifier.clone(), order.clone())),
@@ -122,15 +122,15 @@ impl Turn<'_> {
         }
     }
 
-    /// Why the command cannot have its turn for an unknown time: its group's Install cannot be undone yet.
+    /// Why the command may wait indefinitely for its turn: its group's Install cannot be undone yet.
     fn waits_in_vain(&self, order: &Order) -> Option<String> {
         let group = self.state.groups.get(&order.request.key.id())?;
         let not_undone = group.active.as_ref()?.waits_to_be_undone()?;
         Some(format!("{not_undone}; {}", not_undone.remedy()))
     }
 
-    /// Whether the command's deployment is the one that its group waits with, or can begin. Another deployment of the
-    /// service that waits is over: the service has gone on to the next one.
+    /// Whether the command's deployment is the group's waiting one, or can begin. Another waiting deployment of the
+    /// service is over: the service has moved on to the next one.
     fn has_its_turn(&mut self, order: &Order) -> bool {
         let group = self.group(&order.request.key);
         match &mut group.active {
@@ -146,7 +146,7 @@ impl Turn<'_> {
             None => {
                 let known = group.finished.iter().position(|d| d.id == order.deployment && d.commanded.is_some());
                 match known {
-                    // It was taken for over, and is not.
+                    // The agent took it for over, and it is not.
                     Some(at) => {
                         let deployment = group.finished.remove(at);
                         group.active = Some(taken_up_again(deployment));
@@ -167,7 +167,7 @@ impl Turn<'_> {
         let key = order.request.key.id();
         let Some((_, mut deployment)) = self.take_active(&key) else { return };
         let mut step = Step { scripts: order.scripts, ..Step::new(event) };
-        // An event that is asked for again runs its scripts again, each in a run directory of its own.
+        // An event that the service asks for again runs its scripts again, each in its own run directory.
         if let Some(at) = deployment.steps.iter().position(|s| s.event == event) {
             let before = deployment.steps.remove(at);
             for (script, earlier) in step.scripts.iter_mut().zip(before.scripts) {
@@ -192,8 +192,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The bundle was looked at before the old revision's scripts: with a fault they are left out, because DownloadBundle
-    /// is going to fail for it, and the application serves on.
+    /// The bundle was checked before the old revision's scripts. With a fault the agent skips them, because
+    /// DownloadBundle will fail for it, and the application keeps serving.
     pub(super) fn checked(&mut self, deployment: &mut Deployment, fault: Option<WorkFailure>, warnings: Vec<String>) {
         self.warn(deployment, warnings);
         let Some(commanded) = &mut deployment.commanded else { return };
@@ -207,7 +207,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The end of an event is the end of the command that asked for it.
+    /// Ends the command that asked for this event.
     pub(super) fn end_command(&mut self, deployment: &mut Deployment, event: LifecycleEvent, status: StepStatus) {
         let Some(identifier) = deployment.commanded.as_mut().and_then(|c| c.command.take()) else { return };
         let report = report(deployment, event, status);
@@ -253,8 +253,8 @@ fn report(deployment: &Deployment, event: LifecycleEvent, status: StepStatus) ->
     }
 }
 
-/// Whether the bundle of another deployment was used again, where the specification asks for that, as the CodeDeploy agent
-/// 2.1 says it. One that was used again was a directory already.
+/// Whether the deployment reused another deployment's bundle, if the specification asks for that, in the words of the
+/// CodeDeploy agent 2.1. A reused bundle was a directory already.
 fn how_the_bundle_came(request: &Request) -> String {
     match (&request.source, request.revision.bundle_type) {
         (Source::CodeDeploy { reuse: Some(other), .. }, Some(BundleType::Directory)) => {

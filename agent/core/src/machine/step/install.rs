@@ -1,4 +1,4 @@
-//! What became of an Install: its files are in place, or the old ones are, or it cannot be undone yet.
+//! The result of an Install: the new files are in place, or the old ones are, or it cannot be undone yet.
 
 use crate::codedeploy::diagnostics::Report;
 use crate::history::Kind;
@@ -40,7 +40,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Keeps the effect in flight. The CodeDeploy service, which would wait for long, is told that the event failed.
+    /// Keeps the effect in flight. The CodeDeploy service would wait for long, so the agent reports the event as
+    /// failed.
     pub(super) fn not_undone(&mut self, deployment: &mut Deployment, effect: Effect, open: StillOpen) {
         let now = self.context.now_ms;
         let before = deployment.not_undone.take();
@@ -60,7 +61,7 @@ impl Turn<'_> {
         let cause = not_undone.cause.as_ref().map_or_else(String::new, |cause| format!("{cause}; "));
         let message = format!("{cause}{not_undone}; {}", not_undone.remedy());
         if self.report_to_service(deployment, &message) && not_undone.cause.is_none() {
-            // What the service takes for failed is not done after all when it can be done.
+            // The service counts the event as failed: the agent does not complete it later.
             not_undone.cause = Some(not_undone.why.clone());
         }
         self.progress.push(Progress::NotUndone { deployment: deployment.id.clone(), message });
@@ -78,8 +79,8 @@ impl Turn<'_> {
         true
     }
 
-    /// Tries again what is due, one after another; also what is not due, right before an Install of another group: it
-    /// might put its files where that one does.
+    /// Tries due undos again, one after another. Right before an Install of another group it also tries those that are
+    /// not due: they might put files where that Install does.
     pub(super) fn undo_again_if_due(&mut self) {
         if self.is_exclusive_going_on() {
             return;
@@ -90,7 +91,7 @@ impl Turn<'_> {
         for deployment in waiting {
             let due = deployment.waits_to_be_undone().is_some_and(|not_undone| {
                 let another = before.as_ref().is_some_and(|id| not_undone.tried_for.as_ref() != Some(id));
-                // A clock that was set back does not make it wait.
+                // A clock that was set back does not delay it.
                 another || not_undone.next_try_ms() <= now || not_undone.at_ms > now
             });
             if let (true, Some(not_undone), Some(effect)) = (due, &mut deployment.not_undone, &deployment.in_flight) {

@@ -1,8 +1,8 @@
 //! The keys of a channel change while one of its releases is being deployed.
 //!
-//! A download may take days on a slow line, and its server decides how slow the line is. So a release that only keys stand for
-//! that were taken away ends here, as long as it has touched nothing. One that runs its scripts already goes on: it was good
-//! when they began, and a host between two revisions helps nobody.
+//! A download may take days on a slow line, and its server decides how slow the line is. So a release that only
+//! withdrawn keys have signed ends here, as long as it has touched nothing. A release whose scripts already run
+//! continues: it was good when they began, and a host between two revisions is of no use.
 
 use crate::history::Kind;
 use crate::ids::{GroupKey, Sha256Digest};
@@ -25,7 +25,7 @@ impl Turn<'_> {
         self.record(Kind::KeysAccepted { group: key, version, threshold, key_ids });
     }
 
-    /// The release stands in the channel, and the keys of now stand for it.
+    /// The release is in the channel, and the current keys have signed it.
     pub(super) fn signed_again(&mut self, key: &GroupKey, release: Sha256Digest, trust: Trust) {
         let Some(active) = self.state.groups.get_mut(&key.id()).and_then(|group| group.active.as_mut()) else { return };
         if active.request.release.is_some_and(|is| is.digest == Some(release)) {
@@ -42,7 +42,7 @@ impl Turn<'_> {
                        shall run, sign it with the keys of now (hostler rotate-keys)";
         let failure = WorkFailure { message: message.to_owned(), verification: true, absent: false };
         self.fail(deployment, None, failure, Vec::new());
-        // Whether it may be followed is decided anew, by who has signed it then.
+        // The agent decides again whether to follow it, by its signatures at that time.
         self.group(&deployment.request.key).following.tried_sequence = 0;
     }
 }

@@ -1,4 +1,4 @@
-//! What effects led to: the event goes on, ends, fails, and with it the deployment.
+//! The results of effects: the event continues, ends or fails, and so does the deployment.
 
 use crate::event_order::LifecycleEvent;
 use crate::history::{DeploymentOutcome, EventOutcome, Kind};
@@ -15,7 +15,7 @@ use crate::text::bounded;
 
 use super::{Turn, requester};
 
-/// How often a script is begun before interruptions fail its event.
+/// How many times a script is started before interruptions fail its event.
 const MOST_ATTEMPTS: u32 = 5;
 
 /// The exit status with which a script asks for a reboot, as in Run Command
@@ -23,7 +23,7 @@ const MOST_ATTEMPTS: u32 = 5;
 const REBOOT_STATUS: i32 = 194;
 
 impl Turn<'_> {
-    /// A result that no deployment waits for is one that was taken up already; it changes nothing.
+    /// A result that no deployment waits for was handled already; it changes nothing.
     pub(super) fn finished(&mut self, number: u64, result: WorkResult) {
         if self.is_put_back(number) {
             return self.put_back_ended(result);
@@ -59,7 +59,8 @@ impl Turn<'_> {
                 self.warn(&mut deployment, warnings);
                 return self.conclude(&key, deployment);
             }
-            // The shell answers each kind of work with its own kind of result; anything else is asked for again.
+            // The shell answers each kind of work with its own kind of result; for any other the agent repeats the
+            // work.
             (work, _) => deployment.in_flight = Some(Effect { work, ..effect }),
         }
         if let Some(group) = self.state.groups.get_mut(&key) {
@@ -77,7 +78,7 @@ impl Turn<'_> {
         checks::plan(deployment, prepared.health);
         let new_archive = deployment.archive().clone();
         let old_archive = group.installed.as_ref().map(|i| i.archive.clone());
-        // What serves nothing any more stays out.
+        // A host that serves nothing any more stays out.
         let leaves = prepared.takes_out && deployment.step(LifecycleEvent::BlockTraffic).is_some();
         let returns = (leaves || self.is_withdrawn(deployment)) && !deployment.request.removes;
         for step in &mut deployment.steps {
@@ -116,7 +117,7 @@ impl Turn<'_> {
         let Some(script) = step.scripts.get_mut(index) else { return };
         let location = script.location.clone();
         let may_run_again = match result.outcome {
-            // It certainly did not run: the agent went down between asking for its supervisor and its start.
+            // The script did not run: the agent went down between requesting its supervisor and its start.
             HookOutcome::Cancelled => true,
             HookOutcome::Interrupted => script.repeatable,
             _ => false,
@@ -137,7 +138,8 @@ impl Turn<'_> {
                 self.end_step(deployment, StepStatus::Succeeded, None);
             }
         } else if result.outcome == (HookOutcome::Exited { code: REBOOT_STATUS }) && deployment.commanded.is_none() {
-            // The event goes on in the next boot, after this script. To the CodeDeploy agent it is a failure as any other.
+            // The event continues in the next boot, after this script. The CodeDeploy agent treats it as any other
+            // failure.
             deployment.rebooting = true;
         } else if !again {
             let message = format!("{location}: {}", result.outcome);
@@ -173,7 +175,7 @@ impl Turn<'_> {
         self.progress.extend(messages.into_iter().map(told));
     }
 
-    /// Ends the event that is going on.
+    /// Ends the current event.
     pub(super) fn end_step(&mut self, deployment: &mut Deployment, status: StepStatus, message: Option<String>) {
         let now = self.context.now_ms;
         let id = deployment.id.clone();
@@ -217,7 +219,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Ends the deployment and begins the rollback that follows by itself, if any.
+    /// Ends the deployment and begins the automatic rollback, if any.
     fn conclude(&mut self, key: &str, mut deployment: Deployment) {
         let now = self.context.now_ms;
         let outcome = if deployment.failure.is_some() { Outcome::Failed } else { Outcome::Succeeded };
@@ -231,12 +233,12 @@ impl Turn<'_> {
                 Outcome::Succeeded => DeploymentOutcome::Succeeded,
                 Outcome::Failed => DeploymentOutcome::Failed,
             },
-            // The record of the event has the whole of it.
+            // The record of the event has the full text.
             message: deployment.failure.as_ref().map(|f| room::note(&format!("{}: {}", f.event, f.message))),
         });
         let succeeded = outcome == Outcome::Succeeded;
         let removed = succeeded && deployment.request.removes;
-        // What only stops puts nothing on the host and takes nothing off it.
+        // A stopping deployment puts nothing on the host and takes nothing off it.
         if succeeded && deployment.request.stops.is_none() {
             self.state.machine_events.deployed(about(&deployment), removed, now);
         }
@@ -268,7 +270,7 @@ impl Turn<'_> {
     }
 }
 
-/// A deployment as the scripts of machine events are told of it.
+/// The deployment's data for the scripts of machine events.
 fn about(deployment: &Deployment) -> About {
     let revision = &deployment.request.revision;
     About {

@@ -1,5 +1,5 @@
-//! Out of service and back: what a deployment takes away is in the journal before it is taken away, and leaves the journal
-//! when it was put back, by whichever deployment, or by itself when no deployment will.
+//! Out of service and back. The journal has each removal before it happens, and drops it when the host was put back by
+//! any deployment, or by the agent itself when no deployment will.
 
 use crate::event_order::LifecycleEvent;
 use crate::machine::event::{Effect, TrafficFound, Work, WorkFailure, WorkResult};
@@ -9,19 +9,19 @@ use crate::traffic::{PutBack, PutBackWork, TrafficPhase, Withdrawal};
 use super::Turn;
 
 impl Turn<'_> {
-    /// Whether the deployment's group has taken the host out, by this deployment or an earlier one.
+    /// Whether the deployment's group has taken the host out, in this deployment or an earlier one.
     pub(super) fn is_withdrawn(&self, deployment: &Deployment) -> bool {
         self.state.traffic.as_ref().is_some_and(|withdrawal| withdrawal.group == deployment.request.key)
     }
 
-    /// Whether this deployment has to wait with its traffic until another group's has put the host back, or until it is
-    /// back by itself.
+    /// Whether this deployment's traffic must wait until another group's deployment, or the agent itself, has put the
+    /// host back.
     pub(super) fn waits_for_another(&self, deployment: &Deployment, work: &Work) -> bool {
         let Some(withdrawal) = self.state.traffic.as_ref().filter(|_| matches!(work, Work::Traffic { .. })) else {
             return false;
         };
         let holder = self.state.groups.get(&withdrawal.group.id());
-        // One that waits until its Install can be undone may wait for ever: the host stays where that one put it.
+        // A deployment that waits to undo its Install may wait for ever: the host stays where that deployment put it.
         let goes_on = |active: &Deployment| active.waits_to_be_undone().is_none();
         let holds = holder.is_some_and(|group| group.active.as_ref().is_some_and(goes_on))
             && withdrawal.group != deployment.request.key;
@@ -29,7 +29,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn is_exclusive_going_on(&self) -> bool {
-        // One group's Install that cannot be undone yet does not hold the others.
+        // An Install of one group that cannot be undone yet does not hold the other groups.
         let going_on = self.state.all_active().filter(|(_, deployment)| deployment.waits_to_be_undone().is_none());
         let mut of_deployments = going_on.filter_map(|(_, deployment)| deployment.in_flight.as_ref());
         let returns = self.state.traffic.as_ref().is_some_and(|withdrawal| withdrawal.in_flight.is_some());
@@ -42,7 +42,7 @@ impl Turn<'_> {
             Err(failure) => return self.fail(deployment, None, failure, Vec::new()),
         };
         self.warn(deployment, found.warnings);
-        // One that another group has left behind stays: the host is where that one put it.
+        // Another group's withdrawal stays: the host is where that group put it.
         let Some(place) = found.place.filter(|_| self.state.traffic.is_none()) else {
             for step in deployment.steps.iter_mut().filter(|step| step.event == LifecycleEvent::AllowTraffic) {
                 step.status = StepStatus::Skipped;
@@ -86,8 +86,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Notes whether the host could serve if it were put back: from ApplicationStop on it could not, until everything
-    /// before AllowTraffic has succeeded.
+    /// Notes whether the host could serve if the agent put it back. From ApplicationStop on it could not, until every
+    /// event before AllowTraffic has succeeded.
     pub(super) fn note_touched(&mut self, deployment: &Deployment) {
         let Some(event) = deployment.current().map(|step| step.event) else { return };
         let ours = self.state.traffic.as_mut().filter(|withdrawal| withdrawal.group == deployment.request.key);
@@ -114,7 +114,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Puts the host back when no deployment will.
+    /// Puts the host back if no deployment will.
     pub(super) fn put_back_if_due(&mut self) {
         if self.state.put_back_at_ms().is_none_or(|at| self.context.now_ms < at) {
             return;
@@ -129,8 +129,8 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// When a host that was taken out is put back without a deployment, milliseconds since 1970; `None` when that is left
-    /// to a deployment, when it goes on already, and on a host that is on its way out.
+    /// When the agent puts the host back without a deployment, milliseconds since 1970. `None` when a deployment will,
+    /// when it already happens, and on a host that is leaving.
     pub fn put_back_at_ms(&self) -> Option<u64> {
         let withdrawal = self.traffic.as_ref().filter(|withdrawal| withdrawal.in_flight.is_none())?;
         let active = self.groups.get(&withdrawal.group.id()).is_some_and(|group| group.active.is_some());
