@@ -1,4 +1,5 @@
-//! Whether the installed application is healthy: answers of probes in; a verdict, a colour and causes in words out.
+//! Whether the installed application is healthy. Input: answers of probes. Output: a verdict, a colour and causes in
+//! words.
 
 pub mod replacement;
 mod tracker;
@@ -24,7 +25,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// For people.
+    /// The word for users.
     pub fn word(self) -> &'static str {
         match self {
             Self::Green => "green",
@@ -35,7 +36,7 @@ impl Colour {
     }
 }
 
-/// One check as it is shown.
+/// The report of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// Its name.
@@ -44,48 +45,48 @@ pub struct CheckReport {
     pub colour: Colour,
     /// Since when it has this colour, milliseconds since 1970.
     pub since_ms: u64,
-    /// What went wrong lately.
+    /// The recent failure.
     pub cause: Option<String>,
 }
 
-/// A group's health as it is shown.
+/// A group's health report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthReport {
     /// The worst of the checks' colours.
     pub colour: Colour,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
-    /// What went wrong, a sentence each.
+    /// The failures, one sentence each.
     pub causes: Vec<String>,
     /// The checks.
     pub checks: Vec<CheckReport>,
 }
 
 impl HealthReport {
-    /// The report of a group's checks; `None` of a group without any.
+    /// The report of a group's checks; `None` for a group without any.
     pub fn new(trackers: &[Tracker]) -> Option<Self> {
         let checks: Vec<CheckReport> = trackers.iter().map(Tracker::report).collect();
         let colour = checks.iter().map(|check| check.colour).max()?;
-        // The group has its colour since the first of the checks that give it has had it.
+        // The group's colour is as old as that of the first check that has it.
         let since_ms = checks.iter().filter(|check| check.colour == colour).map(|check| check.since_ms).min()?;
         let causes = checks.iter().filter_map(|check| check.cause.clone()).collect();
         Some(Self { colour, since_ms, causes, checks })
     }
 
-    /// Whether traffic may be sent here: every check is healthy.
+    /// Whether traffic may be sent to this host: every check is healthy.
     pub fn is_healthy(&self) -> bool {
         matches!(self.colour, Colour::Green | Colour::Yellow)
     }
 }
 
-/// Whether a deployment may go on.
+/// Whether a deployment may continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     /// Ask again after the next answer.
     Waiting,
-    /// It may.
+    /// It may continue.
     Passed,
-    /// It must not, and why.
+    /// It must not, for this reason.
     Failed(String),
 }
 

@@ -1,6 +1,7 @@
-//! When this host tells its Auto Scaling group that it is unhealthy, which replaces it at once and without a limit of its
-//! own (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html>). So that a fault of all hosts does
-//! not end all of them, at most one of a deployment group does so at a time: the one that the claim in the store names.
+//! When this host reports itself to its Auto Scaling group as unhealthy. The group then replaces it at once, without a
+//! limit of its own (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html>). So that a
+//! fault of all hosts does not end all of them, at most one host of a deployment group reports itself at a time: the
+//! host that the claim in the store names.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,15 +10,16 @@ use crate::ids::InstanceId;
 /// The current version of [`Claim`].
 pub const CLAIM_VERSION: u32 = 1;
 
-/// Most bytes of a claim that is read. Prevents: an arbitrary object in memory.
+/// Most bytes of a claim that the agent reads. Prevents: an arbitrary object in memory.
 pub const CLAIM_BYTES: usize = 4 << 10;
 
-/// The document in the store: who may report itself. It has no time limit; whoever holds it gives it back or is gone.
+/// The claim's document in the store: the host that may report itself. It has no time limit; its holder gives it back
+/// or is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Version of this document.
     pub version: u32,
-    /// Who holds it.
+    /// The host that holds it.
     pub instance: InstanceId,
     /// Random, so that no two claims have the same bytes.
     pub nonce: u64,
@@ -25,43 +27,43 @@ pub struct Claim {
     pub claimed_ms: u64,
 }
 
-/// What a host wants with the claim; `machine::replacement` says it.
+/// What a host wants with the claim; `machine::replacement` decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// To be replaced.
     Report,
-    /// What it has it keeps, and nothing else: not enough is known, or the host is about to change.
+    /// To keep the claim that it has, and no more: too little is known, or the host is about to change.
     Keep,
-    /// Not to hold up anybody.
+    /// To hold up no other host.
     GiveBack,
 }
 
-/// Whose the claim is.
+/// The holder of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// Nobody's.
+    /// There is no claim.
     Nobody,
-    /// This host's.
+    /// This host.
     Own,
-    /// Another host's.
+    /// Another host.
     Other,
 }
 
-/// What the Auto Scaling group says of an instance.
+/// An instance's status in the Auto Scaling group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is terminated, or in no group: the proof that whatever it claimed has no holder any more.
+    /// It is terminated, or in no group: the proof that its claim has no holder any more.
     Gone,
-    /// The group takes it for unhealthy.
+    /// The group considers it unhealthy.
     Unhealthy,
-    /// In service, and healthy for all that the group knows.
+    /// In service, and healthy as far as the group knows.
     InService,
-    /// A member, healthy for all that the group knows, and not in service.
+    /// A member that is healthy as far as the group knows, and not in service.
     Elsewhere,
 }
 
 impl Standing {
-    /// From a member's `LifecycleState` and whether its `HealthStatus` is healthy; `None` is no member.
+    /// Reads a member's `LifecycleState` and whether its `HealthStatus` is healthy; `None` is no member.
     pub fn read(member: Option<(&str, bool)>) -> Self {
         match member {
             None | Some(("Terminated" | "Warmed:Terminated", _)) => Self::Gone,
@@ -72,50 +74,51 @@ impl Standing {
     }
 }
 
-/// What is known in one turn; what nobody was asked for yet is `None`.
+/// Facts known in one turn; `None` for those not asked for yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// What this host wants.
     pub wish: Wish,
-    /// Whether the claim may be this host's: after a start, and after a write whose answer did not come.
+    /// Whether the claim may be this host's: after a start, and after a write without an answer.
     pub may_be_own: bool,
-    /// Whose the claim is.
+    /// The holder of the claim.
     pub holder: Option<Holder>,
-    /// How this host stands in its Auto Scaling group.
+    /// This host's status in its Auto Scaling group.
     pub own: Option<Standing>,
-    /// How the other host does that holds the claim.
+    /// The status of the other host that holds the claim.
     pub other: Option<Standing>,
 }
 
-/// What is done next in a turn.
+/// The next action of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Nothing more in this turn.
     Rest,
     /// Read the claim.
     Read,
-    /// Ask the group for this host.
+    /// Ask the group about this host.
     AskForOwn,
-    /// Ask the group for the other host that holds the claim.
+    /// Ask the group about the other host, which holds the claim.
     AskForOther,
-    /// Make the claim, if there still is none.
+    /// Make the claim, if there is still none.
     Claim,
-    /// Put an own claim in the place of that of a host that is gone, if it is still the same.
+    /// Replace the claim of a host that is gone with one of this host, if it has not changed.
     TakeOver,
-    /// Tell the group that this host is unhealthy.
+    /// Report this host to the group as unhealthy.
     Report,
     /// Delete the claim.
     Release,
 }
 
-/// Decides. Each step but the first rests on what the one before found out, in the same turn.
+/// Decides. Each step after the first uses the result of the one before, in the same turn.
 pub fn decide(look: &Look) -> Next {
     match (look.holder, look.wish) {
         (None, Wish::Report) => Next::Read,
         (None, Wish::GiveBack) if look.may_be_own => Next::Read,
         (Some(Holder::Own), Wish::GiveBack) => match look.own {
             None => Next::AskForOwn,
-            // It is being replaced, whatever its checks say now: another one that is reported meanwhile would be a second.
+            // It is being replaced, whatever its checks say now. Reporting another host meanwhile would be a second
+            // replacement.
             Some(Standing::Unhealthy) => Next::Rest,
             Some(_) => Next::Release,
         },

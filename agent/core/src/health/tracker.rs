@@ -8,7 +8,7 @@ use crate::health::{CheckReport, Colour};
 /// Answers that a cause counts.
 const WINDOW: usize = 5;
 
-/// What the answers so far say.
+/// The verdict of the answers so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Too few answers.
@@ -19,13 +19,13 @@ pub enum Verdict {
     Unhealthy,
 }
 
-/// One check and what came of it. Times are milliseconds of one clock that does not go back.
+/// One check and its results. Times are milliseconds of one clock that does not go back.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     check: Check,
     began_ms: u64,
     verdict: Verdict,
-    /// The last answers, newest last: why each failed.
+    /// The last answers, newest last; for a failure, the reason.
     recent: VecDeque<Option<String>>,
     in_row: u64,
     colour: Colour,
@@ -33,7 +33,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A check that nothing is known of. The grace and the deadline begin now.
+    /// A check without answers. The grace and the deadline begin now.
     pub fn new(check: Check, now_ms: u64) -> Self {
         let recent = VecDeque::with_capacity(WINDOW);
         let (verdict, colour) = (Verdict::Pending, Colour::Grey);
@@ -50,12 +50,12 @@ impl Tracker {
         &self.check
     }
 
-    /// What the answers so far say.
+    /// The verdict of the answers so far.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Counts one answer; an error says in a few words what was wrong.
+    /// Counts one answer; an error is a short description of the failure.
     pub fn observe(&mut self, answer: Result<(), String>, now_ms: u64) {
         let failed = answer.err();
         let same = self.recent.back().is_some_and(|last| last.is_some() == failed.is_some());
@@ -96,15 +96,15 @@ impl Tracker {
         }
     }
 
-    /// What went wrong, in words, as Elastic Beanstalk's enhanced health reporting says it; `None` when none of the last
-    /// answers was a failure.
+    /// The failures in words, as Elastic Beanstalk's enhanced health reporting writes them; `None` when none of the
+    /// last answers was a failure.
     pub fn cause(&self) -> Option<String> {
         let failed = self.recent.iter().flatten().count();
         let last = self.recent.iter().rev().flatten().next()?;
         Some(format!("{failed} of {} checks of {} failed: {last}", self.recent.len(), self.check.probe.target()))
     }
 
-    /// What is shown of it.
+    /// The report of this check.
     pub fn report(&self) -> CheckReport {
         let name = self.check.name.clone();
         CheckReport { name, colour: self.colour, since_ms: self.since_ms, cause: self.cause() }

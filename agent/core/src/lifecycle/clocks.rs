@@ -1,30 +1,30 @@
-//! What the clocks say about the time between two looks: a host that was hibernated, a clock that was set.
+//! What the clocks say about the time between two looks: hibernation, or a change of the clock.
 
-/// Differences below this many milliseconds are the ordinary way of clocks.
+/// Differences below this many milliseconds are ordinary drift.
 const NOTICEABLE_MS: u64 = 5000;
 
 /// Three clocks at one moment, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
-    /// Since 1970; it jumps when somebody sets it (CLOCK_REALTIME).
+    /// Since 1970; it jumps when it is set (CLOCK_REALTIME).
     pub wall_ms: u64,
-    /// Since the boot, the time asleep included (CLOCK_BOOTTIME).
+    /// Since the boot, including sleep (CLOCK_BOOTTIME).
     pub boot_ms: u64,
     /// Since the boot, while the host was awake (CLOCK_MONOTONIC).
     pub awake_ms: u64,
 }
 
-/// What happened between two readings besides the passing of time.
+/// What happened between two readings apart from time passing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passage {
-    /// Milliseconds for which the host slept; 0 where it did not.
+    /// Milliseconds for which the host slept; 0 for none.
     pub slept_ms: u64,
-    /// Milliseconds by which the clock was set, forward or back; 0 where it was not.
+    /// Milliseconds by which the clock was set, forward or back; 0 for none.
     pub stepped_ms: i64,
 }
 
 impl Clocks {
-    /// What happened since an earlier reading in the same boot.
+    /// The passage since an earlier reading in the same boot.
     pub fn since(self, before: Self) -> Passage {
         let passed_ms = self.boot_ms.saturating_sub(before.boot_ms);
         let awake_ms = self.awake_ms.saturating_sub(before.awake_ms);

@@ -1,35 +1,35 @@
-//! From what is seen to what is done next. Level-triggered: nothing depends on having seen how it came to be.
+//! From one look to the next action. Level-triggered: nothing depends on having seen the earlier changes.
 
 use super::instance_state::{LifecycleState, TargetLifecycleState};
 use super::journal::{Action, ActionKind, Change, Hook, InstanceState, Lifecycle, Opening};
 use super::notices::{Notice, NoticeKind, Rebalance};
 
-/// What is kept back of every deadline, in milliseconds, for the completion and for the logs.
+/// Milliseconds of every deadline that are reserved for the completion and for the logs.
 pub const MARGIN_MS: u64 = 15_000;
 
-/// An interruption that has not come true so long after its time, in milliseconds, is taken for withdrawn: a spot
-/// instance that was stopped and started again has the same id.
+/// An interruption that has not happened this many milliseconds after its time counts as withdrawn: a spot instance
+/// that was stopped and started again has the same id.
 pub const WITHDRAWN_MS: u64 = 600_000;
 
-/// What was seen at one look.
+/// The facts of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     /// Milliseconds since 1970.
     pub now_ms: u64,
-    /// Where the group takes the instance; `None` when IMDS did not say.
+    /// Where the group takes the instance; `None` when IMDS did not answer.
     pub target: Option<TargetLifecycleState>,
-    /// Where the instance is; `None` when it was not asked for or nobody answered.
+    /// Where the instance is; `None` when the agent did not ask or got no answer.
     pub current: Option<LifecycleState>,
-    /// The group, where it is a member of one.
+    /// The group, if the instance is a member of one.
     pub group: Option<String>,
-    /// What EC2 announces; `None` when IMDS did not say.
+    /// EC2's announcements; `None` when IMDS did not answer.
     pub notices: Option<Vec<Notice>>,
-    /// What follows from a rebalance recommendation.
+    /// The configured reaction to a rebalance recommendation.
     pub rebalance: Rebalance,
 }
 
 impl Look {
-    /// The notices for which the applications have to be stopped, the most urgent first.
+    /// The notices that require stopping the applications, most urgent first.
     fn pressing(&self) -> Vec<&Notice> {
         let notices = self.notices.iter().flatten();
         let mut pressing: Vec<&Notice> = notices.filter(|notice| notice.presses(self.rebalance, self.now_ms)).collect();
@@ -37,7 +37,7 @@ impl Look {
         pressing
     }
 
-    /// Whether a recommendation keeps new deployments away; `None` when IMDS did not say.
+    /// Whether a recommendation keeps new deployments away; `None` when IMDS did not answer.
     fn holds(&self) -> Option<bool> {
         let notices = self.notices.as_ref()?;
         let recommended = notices.iter().any(|notice| notice.kind == NoticeKind::Rebalance);
@@ -45,23 +45,23 @@ impl Look {
     }
 }
 
-/// What is done next.
+/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Nothing until the next look.
     Nothing,
-    /// The journal is changed first; then look again.
+    /// Change the journal, then look again.
     Change(Change),
-    /// A hook waits: its name, times and fellows are asked for, and the action is opened with them.
+    /// A hook waits: ask for its name, its times and the other hooks, and open the action with them.
     OpenForHooks(ActionKind),
-    /// The work of the open action goes on; the hooks that are open are kept alive.
+    /// Continue the work of the open action; keep its open hooks alive.
     Work,
-    /// The work has ended: the hooks that are open are completed.
+    /// The work has ended: complete the open hooks.
     Complete,
 }
 
-/// Whether DescribeAutoScalingInstances has to be asked: only while something goes on or has changed, so that a fleet
-/// at rest asks IMDS alone.
+/// Whether to call DescribeAutoScalingInstances: only during an action or after a change, so that a fleet at rest asks
+/// IMDS alone.
 pub fn needs_description(
     journal: &Lifecycle,
     target: Option<&TargetLifecycleState>,
@@ -80,7 +80,7 @@ pub fn needs_description(
     journal.action.is_some() || !last.is_some_and(settled)
 }
 
-/// Decides. The same look at the same journal leads to the same thing.
+/// Decides. The same look at the same journal gives the same result.
 pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
     if let Some(notices) = look.notices.as_ref().filter(|notices| **notices != journal.announced) {
         return Next::Change(Change::Announced(notices.clone()));
@@ -89,7 +89,7 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
         return next;
     }
     let Some(current) = &look.current else {
-        // What goes on goes on; nothing is opened, closed or completed for a state that is not known.
+        // A running action continues; an unknown state opens, closes or completes nothing.
         return journal.action.as_ref().map_or_else(|| held_back(journal, look), goes_on);
     };
     let wanted = wanted(look, current);
@@ -118,12 +118,12 @@ pub fn decide(journal: &Lifecycle, look: &Look) -> Next {
     }
 }
 
-/// The work of an action that has not ended goes on.
+/// Continues the work of an action that has not ended.
 fn goes_on(action: &Action) -> Next {
     if action.decided.is_none() { Next::Work } else { Next::Nothing }
 }
 
-/// Where the group takes the instance is reason enough to begin nothing, also while it does not say where that is now.
+/// The group's target is reason enough to begin nothing, even while the group does not say where the instance is.
 fn held_back(journal: &Lifecycle, look: &Look) -> Next {
     let instance_state = match look.target {
         Some(TargetLifecycleState::WarmPool) => InstanceState::WarmPool,
@@ -137,10 +137,10 @@ fn held_back(journal: &Lifecycle, look: &Look) -> Next {
     }
 }
 
-/// What the hook that waits is for; `None` where none waits.
+/// The purpose of the waiting hook; `None` without one.
 fn wanted(look: &Look, current: &LifecycleState) -> Option<ActionKind> {
     match current {
-        // It is taken away before it came into service: a deployment would be for nothing.
+        // The instance leaves before it came into service: a deployment would be useless.
         LifecycleState::PendingWait | LifecycleState::WarmedPendingWait
             if look.target == Some(TargetLifecycleState::Terminated) =>
         {
@@ -160,7 +160,7 @@ fn is_open(journal: &Lifecycle, kind: ActionKind) -> bool {
     journal.action.as_ref().is_some_and(|action| action.kind == kind)
 }
 
-/// What EC2 does by itself overrides everything: the deadline is EC2's.
+/// EC2's own actions override everything: the deadline is EC2's.
 fn interruption(journal: &Lifecycle, look: &Look) -> Option<Next> {
     let pressing = look.pressing();
     let deadline_ms = pressing.first()?.deadline_ms(look.now_ms);
@@ -184,7 +184,7 @@ fn interruption(journal: &Lifecycle, look: &Look) -> Option<Next> {
     unhandled.map(|notice| Next::Change(Change::Handled(notice.id.clone())))
 }
 
-/// Keeps the journal's instance state true.
+/// Keeps the journal's instance state current.
 fn instance_state(journal: &Lifecycle, look: &Look, current: &LifecycleState) -> Option<Next> {
     let leaving = matches!(look.target, Some(TargetLifecycleState::Terminated));
     let for_notice = is_open(journal, ActionKind::Shutdown);
@@ -213,14 +213,14 @@ fn instance_state(journal: &Lifecycle, look: &Look, current: &LifecycleState) ->
         LifecycleState::PendingWait | LifecycleState::Arriving | LifecycleState::NotMember => {
             (InstanceState::InService, None)
         }
-        // Nobody knows: what may be done stays as it was.
+        // The state is unknown: permissions stay as they were.
         LifecycleState::Unknown(_) => (journal.instance_state, None),
     };
     let changes = instance_state != journal.instance_state || served.is_some_and(|served| served != journal.served);
     changes.then_some(Next::Change(Change::Found(instance_state, served)))
 }
 
-/// Whether a recommendation of EC2 keeps new deployments away; where IMDS does not say, as before.
+/// Whether a recommendation of EC2 keeps new deployments away; without an answer of IMDS, as before.
 fn at_risk(journal: &Lifecycle, look: &Look) -> bool {
     look.holds().unwrap_or(journal.instance_state == InstanceState::RebalanceHold)
 }
@@ -230,7 +230,7 @@ fn waiting(action: &Action) -> Next {
     match &action.decided {
         None => Next::Work,
         Some(_) if action.hooks.iter().any(Hook::is_open) => Next::Complete,
-        // Somebody else's hook holds the instance; ours are done.
+        // Another agent's hook holds the instance; this agent's hooks are done.
         Some(_) => Next::Nothing,
     }
 }
@@ -241,14 +241,14 @@ fn not_waiting(action: &Action, look: &Look, current: &LifecycleState) -> Next {
     let for_notice = action.kind == ActionKind::Shutdown && action.group.is_none();
     match current {
         LifecycleState::Unknown(_) => goes_on(action),
-        // The notice's deadline runs, whatever the group does meanwhile.
+        // The notice's deadline runs, whatever the group does in the meantime.
         _ if for_notice && action.decided.is_none() => Next::Work,
         LifecycleState::InService | LifecycleState::Standby | LifecycleState::NotMember if for_notice => {
             if withdrawn(action, look) { close("EC2 did not take the instance away") } else { Next::Nothing }
         }
         // Too early: the hook's wait is still to come.
         LifecycleState::Arriving if action.kind == ActionKind::Launch && action.decided.is_none() => Next::Work,
-        // The hook's time was over before the work: it is brought to its end all the same, as far as there is time.
+        // The hook timed out before the work was done: the work continues as far as there is time.
         LifecycleState::Departing if action.kind == ActionKind::Shutdown && action.decided.is_none() => Next::Work,
         LifecycleState::InService => close("in service"),
         LifecycleState::NotMember => close("no member of a group any more"),
@@ -263,15 +263,15 @@ fn not_waiting(action: &Action, look: &Look, current: &LifecycleState) -> Next {
     }
 }
 
-/// Whether what the applications were stopped for does not come. A deadline that is long over says so too, where IMDS does not
-/// answer any more.
+/// Whether the announced event, for which the applications were stopped, will not come. When IMDS does not answer any
+/// more, a deadline that is long over counts as well.
 fn withdrawn(action: &Action, look: &Look) -> bool {
     let over = |at: u64| look.now_ms > at.saturating_add(WITHDRAWN_MS);
     look.pressing().is_empty() && action.deadline_ms.map_or(look.notices.is_some(), over)
 }
 
-/// Whether a hook is to be kept alive now. `last_ms` is when it was last, in this run of the agent: the first
-/// heartbeat goes out at once. `random` keeps a fleet from beating together.
+/// Whether to send a heartbeat for a hook now. `last_ms` is the last heartbeat of this run of the agent: the first goes
+/// out at once. `random` keeps the hosts of a fleet apart.
 pub fn heartbeat_is_due(action: &Action, hook: &Hook, last_ms: Option<u64>, now_ms: u64, random: u64) -> bool {
     let over_ms = action.begun_ms.saturating_add(hook.global_seconds.saturating_mul(1000)).saturating_sub(MARGIN_MS);
     if !hook.is_open() || action.decided.is_some() || now_ms >= over_ms {

@@ -1,6 +1,6 @@
 //! The states of an instance in an Auto Scaling group, as IMDS and DescribeAutoScalingInstances write them.
 //!
-//! New ones appear (2026 brought five): what is not known here is kept as text and leads to nothing destructive.
+//! New states appear (2026 brought five). The agent keeps an unknown state as text and does nothing destructive for it.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ pub enum LifecycleState {
     TerminatingWait,
     /// A termination hook of the warm pool waits.
     WarmedTerminatingWait,
-    /// Kept after a termination hook was abandoned, until somebody ends it.
+    /// Retained after a termination hook was abandoned, until an administrator ends it.
     Retained,
     /// No member of a group.
     NotMember,
@@ -91,7 +91,7 @@ impl LifecycleState {
         }
     }
 
-    /// Whether a hook waits here for somebody to complete it.
+    /// Whether a hook waits here to be completed.
     pub fn waits(&self) -> bool {
         matches!(
             self,

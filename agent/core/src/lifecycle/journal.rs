@@ -1,4 +1,4 @@
-//! What is remembered of the group's wishes, in the ledger: it is durable before anything is done about them.
+//! The ledger's record of the group's wishes. It is durable before the agent acts on them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use super::decide::MARGIN_MS;
 use super::notices::Notice;
 use crate::text::bounded;
 
-/// Notices that are remembered as handled, also across a reboot. EC2 has at most a few at a time.
+/// Notices that are remembered as handled, even across a reboot. EC2 has at most a few at a time.
 const REMEMBERED_NOTICES: usize = 32;
 
-/// Bytes of why an action ended as it did. Prevents: a failure's text that fills the ledger.
+/// Bytes of the reason why an action ended. Prevents: a failure's text that fills the ledger.
 const MOST_OF_TEXT: usize = 1 << 10;
 
-/// How often an action that the group says it does not know is completed again while the instance still waits for a
-/// hook: it may not be there yet, or it has ended and the wait is for somebody else's hook.
+/// How often the agent completes again an action that the group does not know, while the instance still waits for a
+/// hook: the action may not exist yet, or it has ended and the instance waits for another agent's hook.
 pub const MOST_UNKNOWN_ANSWERS: u32 = 20;
 
 /// The journal.
@@ -21,24 +21,24 @@ pub const MOST_UNKNOWN_ANSWERS: u32 = 20;
 pub struct Lifecycle {
     /// Number of the last action.
     pub entries: u64,
-    /// What the group's wishes leave to deployments.
+    /// What the group allows deployments to do.
     #[serde(alias = "posture")]
     pub instance_state: InstanceState,
-    /// Whether the instance was in service, or on its way there, since it last was in the warm pool: its applications may
-    /// run.
+    /// Whether the instance has been in service, or on its way there, since it was last in the warm pool: its
+    /// applications may run.
     pub served: bool,
-    /// What is being done for the group.
+    /// The open action.
     pub action: Option<Action>,
-    /// What was done last, and how it ended.
+    /// The last action and its end.
     pub last: Option<Closed>,
     /// Ids of the notices that were handled.
     pub notices: Vec<String>,
-    /// What EC2 announced when it was asked last.
+    /// EC2's announcements at the last look.
     #[serde(default)]
     pub announced: Vec<Notice>,
 }
 
-/// What may be done on this host, as the group sees it.
+/// What may be done on this host, according to the group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {
@@ -49,7 +49,7 @@ pub enum InstanceState {
     /// In the warm pool: nothing is deployed or started.
     #[serde(alias = "pooled")]
     WarmPool,
-    /// In a Standby that somebody else asked for: nothing new is deployed.
+    /// In a Standby that another caller asked for: nothing new is deployed.
     #[serde(alias = "parked")]
     Standby,
     /// In service, and EC2 recommends another instance: nothing new is deployed.
@@ -60,28 +60,28 @@ pub enum InstanceState {
     Terminating,
 }
 
-/// What is being done.
+/// An action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
-    /// Its number. The same hook in the same state a second time is another action.
+    /// Its number. The same hook in the same state is another action the second time.
     pub entry: u64,
-    /// What.
+    /// The kind.
     pub kind: ActionKind,
     /// The group, where a hook waits.
     pub group: Option<String>,
     /// The hooks that this agent completes.
     pub hooks: Vec<Hook>,
-    /// When it was seen first, milliseconds since 1970.
+    /// When the agent first saw it, milliseconds since 1970.
     pub begun_ms: u64,
     /// When the work must have ended, milliseconds since 1970.
     pub deadline_ms: Option<u64>,
-    /// Whether applications are stopped for it.
+    /// Whether it stops applications.
     pub stops: bool,
-    /// What came of the work.
+    /// The result of the work.
     pub decided: Option<Decided>,
 }
 
-/// What is done for a hook or a notice.
+/// The kind of an action for a hook or a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
@@ -96,12 +96,12 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
-    /// Whether a launch hook waits for it, and not a termination hook.
+    /// Whether a launch hook waits for it, as opposed to a termination hook.
     pub fn launches(self) -> bool {
         matches!(self, Self::Launch | Self::Prepare)
     }
 
-    /// For people.
+    /// The words for users.
     pub fn words(self) -> &'static str {
         match self {
             Self::Launch => "launch",
@@ -121,9 +121,9 @@ pub struct Hook {
     pub heartbeat_seconds: u64,
     /// Seconds after which no heartbeat helps.
     pub global_seconds: u64,
-    /// The group took its completion.
+    /// Whether the group accepted its completion.
     pub completed: bool,
-    /// How often the group knew no such action when it was completed.
+    /// How often the group did not know the action at its completion.
     pub unknown_answers: u32,
 }
 
@@ -137,13 +137,13 @@ impl Hook {
 /// A result with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {
-    /// What the hooks are completed with.
+    /// The result that completes the hooks.
     pub result: HookOutcome,
     /// Why, in words.
     pub why: String,
 }
 
-/// What a hook is completed with.
+/// The result of a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HookOutcome {
     /// Go on.
@@ -153,7 +153,7 @@ pub enum HookOutcome {
 }
 
 impl HookOutcome {
-    /// As CompleteLifecycleAction has it.
+    /// CompleteLifecycleAction's word for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Continue => "CONTINUE",
@@ -169,39 +169,39 @@ pub struct Closed {
     pub action: Action,
     /// How it ended, in words.
     pub how: String,
-    /// When, milliseconds since 1970.
+    /// When it ended, milliseconds since 1970.
     pub at_ms: u64,
 }
 
 /// One change of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Something begins. The number is given by the journal.
+    /// An action begins. The journal gives it its number.
     Open(Opening),
-    /// The instance was found in this instance state; `served` where it says something about that.
+    /// The instance was found in this state; `served` if that state says whether it served.
     Found(InstanceState, Option<bool>),
-    /// A deadline came nearer: a notice while a hook waits.
+    /// A deadline came nearer: a notice arrived while a hook waits.
     Hurry(u64),
     /// The work of this action has ended.
     Decide(u64, Decided),
-    /// The group took the completion of this hook.
+    /// The group accepted the completion of this hook.
     Completed(u64, String),
-    /// The group knew no such action.
+    /// The group did not know the action.
     UnknownToGroup(u64, String),
     /// The action ended.
     Close(u64, String),
     /// A notice was handled.
     Handled(String),
-    /// EC2 announces this, and nothing else.
+    /// EC2 announces exactly these.
     Announced(Vec<Notice>),
-    /// Somebody set the clock by so many milliseconds.
+    /// The clock was set by this many milliseconds.
     ClockSet(i64),
 }
 
-/// An action that is to begin.
+/// An action to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
-    /// What.
+    /// The kind.
     pub kind: ActionKind,
     /// The group, where a hook waits.
     pub group: Option<String>,
@@ -212,8 +212,8 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// What begins for hooks that wait. It ends before the first of their times is over, and a launch also within the time
-    /// that is wished for it.
+    /// The action for waiting hooks. It ends before the first of them times out, and a launch also within its own time
+    /// limit.
     pub fn for_hooks(
         kind: ActionKind,
         group: String,
@@ -230,7 +230,7 @@ impl Opening {
 }
 
 impl Lifecycle {
-    /// Takes a change in. One that names another action than the open one changes nothing: it came late.
+    /// Applies a change. A change for an action other than the open one came late and changes nothing.
     pub fn take(&mut self, change: Change, now_ms: u64) {
         match change {
             Change::Open(opening) => self.open(opening, now_ms),
@@ -244,7 +244,7 @@ impl Lifecycle {
                 }
             }
             Change::Decide(entry, decided) => {
-                // The first word stands: a second one would complete a hook with another result.
+                // The first result stands: a second one would complete a hook with another result.
                 if let Some(action) = self.open_action(entry) {
                     let why = bounded(&decided.why, MOST_OF_TEXT, "");
                     action.decided.get_or_insert(Decided { why, ..decided });
@@ -280,7 +280,7 @@ impl Lifecycle {
                 self.announced.truncate(REMEMBERED_NOTICES);
             }
             Change::ClockSet(by_ms) => {
-                // What is done for a notice alone has EC2's own time, which no clock of this host moves.
+                // An action for a notice alone has EC2's own time, which no clock of this host moves.
                 if let Some(action) = self.action.as_mut().filter(|action| action.group.is_some()) {
                     action.begun_ms = action.begun_ms.saturating_add_signed(by_ms);
                     action.deadline_ms = action.deadline_ms.map(|at| at.saturating_add_signed(by_ms));
@@ -311,7 +311,7 @@ impl Lifecycle {
             stops: match opening.kind {
                 ActionKind::Launch => false,
                 ActionKind::Shutdown | ActionKind::ReturnToPool => true,
-                // What never served runs nothing yet.
+                // An instance that never served runs nothing yet.
                 ActionKind::Prepare => self.served,
             },
             decided: None,

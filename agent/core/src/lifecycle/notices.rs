@@ -1,5 +1,5 @@
-//! What EC2 announces to an instance: spot interruption, rebalance recommendation, scheduled events
-//! (docs/protocols/auto-scaling.md#announcements). Text of the metadata service in, notices out.
+//! EC2's announcements to an instance: spot interruption, rebalance recommendation, scheduled events
+//! (docs/protocols/auto-scaling.md#announcements). Input: text of the metadata service. Output: notices.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::MARGIN_MS;
 
-/// How long before EC2 stops the instance, in milliseconds, its applications begin to be stopped.
+/// How many milliseconds before EC2 stops the instance the agent begins to stop its applications.
 pub const LEAD_MS: u64 = 600_000;
 
-/// Notices that are looked at. Prevents: an answer without end filling the ledger. EC2 has at most a few at a time.
+/// Notices that the agent reads. Prevents: an answer without end filling the ledger. EC2 has at most a few at a time.
 const MOST_NOTICES: usize = 16;
 
-/// Signs of a notice's id and word. Prevents: the same. EC2's have fewer than half as many.
+/// Characters of a notice's id and word. Prevents: the same. EC2's have fewer than half as many.
 const MOST_SIGNS: usize = 128;
 
-/// Something that EC2 announces.
+/// An announcement of EC2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Which one, to know what was handled. One that was given another time is another one.
+    /// Its identifier, to remember handled notices. A notice that gets another time is a different one.
     pub id: String,
     /// What it means for the host.
     pub kind: NoticeKind,
-    /// EC2's own word for it, as `terminate`, `rebalance`, `system-reboot`.
+    /// EC2's own word for it, such as `terminate`, `rebalance`, `system-reboot`.
     pub word: String,
-    /// When it happens at the earliest, milliseconds since 1970; `None` where EC2 does not say.
+    /// The earliest time, milliseconds since 1970; `None` if EC2 names none.
     pub at_ms: Option<u64>,
 }
 
@@ -42,14 +42,14 @@ pub enum NoticeKind {
     Stop,
     /// EC2 restarts the instance. It is no termination: the applications start with the boot.
     Reboot,
-    /// Maintenance that the instance lives through, and what this version does not know.
+    /// Maintenance that does not end the instance, and events unknown to this version.
     Other,
 }
 
-/// What follows from a rebalance recommendation.
+/// The configured reaction to a rebalance recommendation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Rebalance {
-    /// It is shown.
+    /// The agent shows it.
     #[default]
     Note,
     /// No new deployment begins.
@@ -59,7 +59,7 @@ pub enum Rebalance {
 }
 
 impl Notice {
-    /// Whether the host's applications have to be stopped for it, now.
+    /// Whether the host's applications must stop for it now.
     pub fn presses(&self, rebalance: Rebalance, now_ms: u64) -> bool {
         match self.kind {
             NoticeKind::Interruption => true,
@@ -69,8 +69,8 @@ impl Notice {
         }
     }
 
-    /// When the stopping must have ended, milliseconds since 1970. The earliest time of a scheduled event that is over says
-    /// nothing: EC2 may act at once or in hours.
+    /// When the stopping must have ended, milliseconds since 1970; `None` for a scheduled event whose earliest time is
+    /// over: EC2 may act at once or in hours.
     pub fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
         let deadline_ms = self.at_ms?.saturating_sub(MARGIN_MS);
         (self.kind == NoticeKind::Interruption || deadline_ms > now_ms).then_some(deadline_ms)
@@ -88,7 +88,7 @@ struct InstanceAction {
 /// Reads `spot/instance-action`.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The problem with the text.
 pub fn interruption(text: &str) -> Result<Notice, String> {
     let found: InstanceAction = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let id = format!("spot-{}-{}", found.action, found.time);
@@ -107,7 +107,7 @@ struct Recommendation {
 /// Reads `events/recommendations/rebalance`.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The problem with the text.
 pub fn recommendation(text: &str) -> Result<Notice, String> {
     let found: Recommendation = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let id = format!("rebalance-{}", found.notice_time);
@@ -125,11 +125,11 @@ struct Event {
     state: Option<String>,
 }
 
-/// Reads `events/maintenance/scheduled`: the events that are still to come. Completed and canceled ones stay in the list
-/// for a while and are left out.
+/// Reads `events/maintenance/scheduled`: the events that are still to come. Completed and canceled ones stay in EC2's
+/// list for a while; this leaves them out.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The problem with the text.
 pub fn scheduled(text: &str) -> Result<Vec<Notice>, String> {
     let events: Vec<Event> = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let active = events.into_iter().filter(|event| event.state.as_deref().is_none_or(|state| state == "active"));
@@ -147,7 +147,7 @@ fn of_event(event: Event) -> Notice {
     Notice { id, kind, word: plain(&event.code), at_ms: time_ms(&at) }
 }
 
-/// What may be kept and shown of a text that came from outside.
+/// The part of an external text that is safe to keep and show.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MOST_SIGNS).collect()
 }

@@ -1,25 +1,26 @@
-//! Whether the work of an action has ended, and with what; of one that stops applications `machine::stopping` says it.
+//! Whether the work of an action has ended, and its result. For an action that stops applications, `machine::stopping`
+//! decides.
 
 use super::decide::MARGIN_MS;
 use super::journal::{Action, ActionKind, Decided, HookOutcome, Lifecycle};
 use crate::ids::GroupKey;
 
-/// What a launch found of one deployment group.
+/// A launch's result for one deployment group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launched {
     /// Not there yet.
     Waiting,
     /// It runs the desired revision and is healthy, or has nothing to prove.
     Good,
-    /// Nothing was released for it yet.
+    /// It has no release yet.
     NoRelease,
-    /// Somebody holds it.
+    /// A user holds it.
     Held,
-    /// It cannot come into service, and why.
+    /// It cannot come into service, for this reason.
     Bad(String),
 }
 
-/// What is done with a launch when nothing was released yet.
+/// How to end a launch without any release.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WithoutRelease {
     /// It goes into service: an empty channel must not make the group launch and end instances for ever.
@@ -31,7 +32,7 @@ pub enum WithoutRelease {
     Abandon,
 }
 
-/// A launch's result; `None` while there is something to wait for. `late`: its deadline has passed.
+/// A launch's result; `None` while it waits. `late`: its deadline has passed.
 pub fn launch(groups: &[(GroupKey, Launched)], without_release: WithoutRelease, late: bool) -> Option<Decided> {
     let abandon = |why: String| Some(Decided { result: HookOutcome::Abandon, why });
     for (key, found) in groups {
@@ -59,20 +60,20 @@ pub fn launch(groups: &[(GroupKey, Launched)], without_release: WithoutRelease, 
     Some(Decided { result: HookOutcome::Continue, why })
 }
 
-/// Whether deployments that go on shall end at their next step, because the host is on its way out.
+/// Whether running deployments shall end at their next step, because the host is leaving.
 pub fn ends_deployments(journal: &Lifecycle) -> bool {
     journal.action.as_ref().is_some_and(|action| action.stops && action.decided.is_none())
 }
 
-/// What of a deadline's margin is kept for the completion itself, in milliseconds.
+/// Milliseconds of a deadline's margin that are reserved for the completion itself.
 const COMPLETION_MS: u64 = 5000;
 
-/// Whether logs are shipped before the result is sent: the instance may be gone after it, and what it wrote with it.
+/// Whether to ship logs before the result is sent: afterwards the instance, and its logs, may be gone.
 pub fn wants_flush(action: &Action, decided: &Decided) -> bool {
     action.kind != ActionKind::Launch || decided.result == HookOutcome::Abandon
 }
 
-/// Milliseconds that the shipping of logs may take before the result is sent: what is left of the deadline's margin without
+/// Milliseconds that shipping the logs may take before the result is sent: the rest of the deadline's margin without
 /// the completion's part.
 pub fn flush_ms(action: &Action, now_ms: u64) -> u64 {
     let most_ms = MARGIN_MS - COMPLETION_MS;

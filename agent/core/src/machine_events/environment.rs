@@ -1,11 +1,11 @@
-//! What the scripts of machine events find in their environment.
+//! The environment of the scripts of machine events.
 
 use super::Run;
 use crate::hook::DEFAULT_PATH;
 use crate::ids::InstanceId;
 
-/// The environment of a run's scripts, less HOME, USER, LOGNAME and SHELL, which come from the user database of the host.
-/// `members` is the path of the document with the members, where they are known.
+/// The environment of a run's scripts, except HOME, USER, LOGNAME and SHELL, which come from the host's user database.
+/// `members` is the path of the document with the members, if they are known.
 pub fn environment(
     run: &Run,
     instance: &InstanceId,

@@ -29,19 +29,19 @@ pub struct Member {
     pub instance: String,
     /// Its availability zone, where it is known.
     pub zone: Option<String>,
-    /// Its address, where it is known: an Auto Scaling group does not say it.
+    /// Its address, if known: an Auto Scaling group does not have it.
     pub address: Option<String>,
 }
 
-/// Letters of a text that is refused, as they are shown.
+/// Characters of a refused text that the error shows.
 const SHOWN_CHARACTERS: usize = 64;
 
 impl Member {
-    /// A member by what others say of it: root's scripts put this into their configuration, so nothing is taken that is not the
-    /// name of an instance, of a zone, or an address.
+    /// A member from other hosts' data. Root's scripts put it into their configuration, so only the name of an
+    /// instance, the name of a zone, and an address are accepted.
     ///
     /// # Errors
-    /// Which of them is wrong, for people.
+    /// The invalid value, for users.
     pub fn new(instance: &str, zone: Option<&str>, address: Option<&str>) -> Result<Self, String> {
         let instance: InstanceId = instance.parse().map_err(|_| format!("{} is no instance id", shown(instance)))?;
         if let Some(zone) = zone.filter(|zone| !is_zone(zone)) {
@@ -63,13 +63,13 @@ fn is_zone(text: &str) -> bool {
         && !text.starts_with('-')
 }
 
-/// The beginning of somebody else's text, in quotes and without what a terminal or a log would act on.
+/// The beginning of a foreign text, in quotes, without characters that a terminal or a log would act on.
 pub(crate) fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(SHOWN_CHARACTERS).collect::<String>())
 }
 
 impl Membership {
-    /// Of these members, in an order of their own: the same members are the same document.
+    /// The document of these members, sorted: the same members give the same document.
     pub fn new(mut members: Vec<Member>) -> Self {
         members.sort();
         members.dedup_by(|later, earlier| later.instance == earlier.instance);
@@ -82,10 +82,10 @@ impl Membership {
         self.members.iter().any(|member| member.instance == instance.as_str())
     }
 
-    /// The document's bytes, and their digest.
+    /// The document's bytes and their digest.
     ///
     /// # Errors
-    /// None that is known: it holds texts only.
+    /// None is known: the document holds only texts.
     pub fn to_bytes(&self) -> Result<(Vec<u8>, Sha256Digest), serde_json::Error> {
         let bytes = serde_json::to_vec(self)?;
         let digest = Sha256Digest::of(&bytes);
@@ -93,15 +93,15 @@ impl Membership {
     }
 }
 
-/// Milliseconds until a host looks at the members again: a minute, and longer in a group of more than a hundred and twenty, so
-/// that all of them together ask about twice a second.
+/// Milliseconds until a host looks at the members again: a minute, and longer in a group of more than 120, so that all
+/// of them together ask about twice a second.
 pub fn look_again_ms(members: usize, random: u64) -> u64 {
     let seconds = u64::try_from(members / 2).unwrap_or(u64::MAX).max(60);
     jittered_ms(seconds.saturating_mul(1000), random)
 }
 
-/// Milliseconds after which a member's own document is read again: one host reads ten a minute at most, however many there
-/// are.
+/// Milliseconds after which a member's own document is read again: one host reads at most ten a minute, regardless of
+/// their number.
 pub fn read_again_ms(members: usize) -> u64 {
     u64::try_from(members).unwrap_or(u64::MAX).saturating_mul(6000).max(60_000)
 }

@@ -1,5 +1,5 @@
-//! Machine events: an operator's own scripts, bound to what happens to the machine and not to one application. Their
-//! journal is part of the engine's state, so that none is lost or begun twice; nothing else waits for their success.
+//! Machine events: an operator's scripts for events of the machine rather than of one application. Their journal is
+//! part of the engine's state, so that no event is lost or begun twice. Nothing else waits for their success.
 
 mod environment;
 mod members;
@@ -18,17 +18,17 @@ pub use environment::environment;
 pub(crate) use members::shown;
 pub use members::{Member, Membership, look_again_ms, read_again_ms};
 
-/// How often a script is begun that certainly did not run before its event fails.
+/// How often a script that did not run is started before its event fails.
 const MOST_ATTEMPTS: u32 = 5;
 
-/// Runs that wait at a time; the oldest of more are given up. Prevents: a ledger that grows while a script hangs.
+/// Runs that wait at a time; beyond that the oldest are given up. Prevents: a ledger that grows while a script hangs.
 const MOST_WAITING: usize = 16;
 
-/// Failures of one run that are told, and the bytes of each. Prevents: the same, by a hundred scripts that all fail.
+/// Failures of one run that are reported. Prevents: the same, by a hundred scripts that all fail.
 const MOST_FAILURES: usize = 10;
 const MOST_OF_FAILURE: usize = 512;
 
-/// What happens to the machine.
+/// An event of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MachineEvent {
     /// The instance is new.
@@ -72,15 +72,15 @@ pub struct MachineEvents {
     pub entries: u64,
     /// Whether Setup was begun on this instance.
     pub set_up: bool,
-    /// The members that Configure was last run for, or is to run for.
+    /// The members of the last, or the next, run of Configure.
     pub members: Option<Sha256Digest>,
-    /// The lifecycle action that Shutdown was begun for.
+    /// The lifecycle action for which Shutdown was begun.
     pub shut_down: Option<u64>,
-    /// What is to run, in this order; the first one goes on.
+    /// The runs to do, in this order; the first one is running.
     pub queue: Vec<Run>,
-    /// How each event went last.
+    /// The last run of each event.
     pub last: BTreeMap<MachineEvent, Ended>,
-    /// The events that have scripts. Found anew at each start: what has none is not even noted.
+    /// The events that have scripts, found anew at each start. The journal does not even note an event without any.
     #[serde(skip)]
     pub present: BTreeSet<MachineEvent>,
 }
@@ -92,11 +92,11 @@ pub struct Run {
     pub number: u64,
     /// The event.
     pub event: MachineEvent,
-    /// The deployment that it is about.
+    /// The deployment that it is for.
     pub about: Option<About>,
-    /// When its scripts must have ended, milliseconds since 1970; `None` leaves each its own time.
+    /// When its scripts must have ended, milliseconds since 1970; with `None` each script has its own time limit.
     pub deadline_ms: Option<u64>,
-    /// The members as it began.
+    /// The members at its beginning.
     pub members: Option<Sha256Digest>,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,
@@ -104,14 +104,14 @@ pub struct Run {
     pub scripts: Option<Vec<Script>>,
 }
 
-/// A deployment as its event's scripts are told of it.
+/// The deployment's data for the event's scripts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Its id.
     pub deployment: DeploymentId,
     /// The group.
     pub key: GroupKey,
-    /// The revision's digest, or its location where no digest is known.
+    /// The revision's digest, or its location if no digest is known.
     pub revision: String,
 }
 
@@ -120,7 +120,7 @@ pub struct About {
 pub struct Script {
     /// Its file's name.
     pub name: String,
-    /// Which attempt goes on, from 1; 0 before the first.
+    /// The number of the current attempt, from 1; 0 before the first.
     pub attempts: u32,
     /// How it ended.
     pub outcome: Option<HookOutcome>,
@@ -135,7 +135,7 @@ pub struct Ended {
     pub begun_ms: u64,
     /// When it ended, milliseconds since 1970.
     pub ended_ms: u64,
-    /// What failed, a sentence each; nothing of a run that succeeded.
+    /// The failures, one sentence each; empty for a run that succeeded.
     pub failures: Vec<String>,
 }
 
@@ -146,9 +146,9 @@ pub enum Change {
     Present(BTreeSet<MachineEvent>),
     /// The instance is new, and there are scripts of Setup.
     SetUp,
-    /// The members are these now.
+    /// These are the members now.
     Members(Sha256Digest),
-    /// The instance ends, by the lifecycle action with this number; its scripts must have ended by a time.
+    /// The instance ends, by the lifecycle action with this number; its scripts must end by this time.
     ShutDown(u64, Option<u64>),
     /// The run with this number begins, with these scripts.
     Begin(u64, Vec<String>),
@@ -159,22 +159,22 @@ pub enum Change {
 }
 
 impl MachineEvents {
-    /// Whether nothing ever happened.
+    /// Whether no event ever happened.
     pub fn is_empty(&self) -> bool {
         *self == Self { present: self.present.clone(), ..Self::default() }
     }
 
-    /// Whether the scripts of a new instance have not ended: its first deployment waits for them.
+    /// Whether scripts of a new instance are still to end: its first deployment waits for them.
     pub fn sets_up(&self) -> bool {
         self.queue.iter().any(|run| run.event == MachineEvent::Setup)
     }
 
-    /// Whether a run has to make way: the instance ends.
+    /// Whether the current run must make way, because the instance ends.
     pub fn is_hurried(&self) -> bool {
         self.queue.iter().skip(1).any(|run| run.event == MachineEvent::Shutdown)
     }
 
-    /// How the scripts of Shutdown went for a lifecycle action; `None` while they go on, and before they were begun.
+    /// The failures of the scripts of Shutdown for a lifecycle action; `None` before they have ended.
     pub fn shutdown(&self, entry: u64) -> Option<&[String]> {
         let goes_on = self.queue.iter().any(|run| run.event == MachineEvent::Shutdown);
         if self.shut_down != Some(entry) || goes_on {
@@ -183,7 +183,7 @@ impl MachineEvents {
         Some(self.last.get(&MachineEvent::Shutdown).map_or(&[], |ended| &ended.failures))
     }
 
-    /// Takes a change in. `leaving`: the instance is on its way out, and only that is of interest.
+    /// Applies a change. `leaving`: the instance is on its way out, and only Shutdown matters.
     pub fn take(&mut self, change: Change, leaving: bool, now_ms: u64) {
         match change {
             Change::Present(events) => self.present = events,
@@ -198,7 +198,7 @@ impl MachineEvents {
                     return;
                 }
                 self.members = Some(members);
-                // One that waits will find the newest members.
+                // A waiting run will find the newest members.
                 let waits = |run: &Run| run.event == MachineEvent::Configure && run.scripts.is_none();
                 if !self.queue.iter().any(waits) {
                     self.add(MachineEvent::Configure, None, None, now_ms);
@@ -224,7 +224,7 @@ impl MachineEvents {
         }
     }
 
-    /// A deployment succeeded; `removes`: the application is off the host now.
+    /// A deployment succeeded. `removes`: the application is off the host now.
     pub fn deployed(&mut self, about: About, removes: bool, now_ms: u64) {
         let event = if removes { MachineEvent::Undeploy } else { MachineEvent::Deploy };
         let revision = bounded(&about.revision, MOST_OF_FAILURE, "");
@@ -255,7 +255,7 @@ impl MachineEvents {
         let members = self.members;
         let Some(run) = self.current(number).filter(|run| run.scripts.is_none()) else { return };
         if names.is_empty() {
-            // Taken away since: there is nothing to say of it.
+            // The scripts were removed since: there is nothing to report.
             self.queue.remove(0);
             return;
         }
@@ -269,7 +269,7 @@ impl MachineEvents {
         let hurried = self.is_hurried();
         let Some(scripts) = self.current(number).and_then(|run| run.scripts.as_mut()) else { return };
         let Some(script) = scripts.get_mut(index).filter(|script| script.outcome.is_none()) else { return };
-        // It certainly did not run: the agent went down between asking for its supervisor and its start.
+        // The script did not run: the agent went down between requesting its supervisor and its start.
         if outcome == HookOutcome::Cancelled && script.attempts < MOST_ATTEMPTS && !hurried {
             script.attempts += 1;
             return;
@@ -295,17 +295,17 @@ impl MachineEvents {
 }
 
 impl Run {
-    /// By which its scripts' supervisors and logs name it, where a deployment's script has the deployment.
+    /// The id in its scripts' supervisor and log names, in the place of a deployment's id.
     pub fn id(&self) -> DeploymentId {
         DeploymentId::of_machine_event(self.number)
     }
 
-    /// The script that goes on, with its place; `None` before the run has begun.
+    /// The current script and its index; `None` before the run has begun.
     pub fn script(&self) -> Option<(usize, &Script)> {
         self.scripts.as_ref()?.iter().enumerate().find(|(_, script)| script.outcome.is_none())
     }
 
-    /// Seconds that a script has from now on, of so many that are its own.
+    /// Seconds that a script has from now on; `own` is its own time limit.
     pub fn timeout_seconds(&self, own: u64, now_ms: u64) -> u64 {
         let left = self.deadline_ms.map(|at| (at.saturating_sub(now_ms) / 1000).max(1));
         left.map_or(own, |left| left.min(own))
@@ -320,7 +320,8 @@ fn failure(script: &Script) -> Option<String> {
     }
 }
 
-/// What a termination is completed with after its machine event: a failure there counts as one of the applications' scripts.
+/// The result that completes a termination after its machine event: a failure there counts like one of the
+/// applications' scripts.
 pub fn after_shutdown(decided: Decided, failures: &[String], abandon_failed: bool) -> Decided {
     if failures.is_empty() {
         return decided;

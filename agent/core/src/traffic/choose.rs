@@ -1,8 +1,8 @@
-//! Whether the configured way fits the Auto Scaling group, and what there is instead.
+//! Whether the configured way fits the Auto Scaling group, and the alternatives.
 
 use super::settings::{TrafficMode, TrafficSettings};
 
-/// What is known of an Auto Scaling group.
+/// Facts about an Auto Scaling group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupFacts {
     /// Its name.
@@ -11,9 +11,9 @@ pub struct GroupFacts {
     pub min: u64,
     /// The most.
     pub max: u64,
-    /// How many it wants to have in service.
+    /// The desired capacity.
     pub desired: u64,
-    /// Whether it replaces instances that its load balancers find unhealthy.
+    /// Whether it replaces instances that its load balancers report as unhealthy.
     pub elb_health_checks: bool,
     /// Whether its process Launch is suspended.
     pub launch_suspended: bool,
@@ -21,7 +21,7 @@ pub struct GroupFacts {
     pub target_groups: Vec<String>,
     /// Names of its classic load balancers.
     pub classic_load_balancers: Vec<String>,
-    /// Identifiers of its other traffic sources, as VPC Lattice's.
+    /// Identifiers of its other traffic sources, such as VPC Lattice's.
     pub other_sources: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub enum Way {
         /// Whether the group's desired capacity is lowered by one.
         lowers_desired_capacity: bool,
     },
-    /// Out of those of these target groups in which it is.
+    /// By leaving these target groups, as far as the host is in them.
     TargetGroups(Vec<String>),
     /// It stays; only the status checks are suppressed.
     InPlace,
@@ -41,11 +41,11 @@ pub enum Way {
     Nothing,
 }
 
-/// Why the configured way does not fit the group, and what there is.
+/// Why the configured way does not fit the group, and the alternatives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct Misfit {
-    /// What does not fit.
+    /// The problem.
     pub problem: String,
     /// What to do.
     pub remedy: String,
@@ -55,7 +55,7 @@ fn misfit(problem: String, remedy: impl Into<String>) -> Misfit {
     Misfit { problem, remedy: remedy.into() }
 }
 
-/// The way out of service. `group` is the Auto Scaling group; `None` for an instance of none.
+/// The way out of service. `group` is the Auto Scaling group; `None` for an instance without one.
 ///
 /// # Errors
 /// When the configured way does not fit the group.
@@ -75,10 +75,10 @@ pub fn choose(settings: &TrafficSettings, group: Option<&GroupFacts>) -> Result<
     })
 }
 
-/// Whether the configured way can be gone in this group.
+/// Checks that the configured way fits this group.
 ///
 /// # Errors
-/// When it cannot, with what there is instead.
+/// When it does not; the error names the alternatives.
 pub fn fits(settings: &TrafficSettings, group: &GroupFacts) -> Result<(), Misfit> {
     let GroupFacts { name, min, max, desired, .. } = group;
     match settings.mode {
@@ -132,8 +132,8 @@ fn instead(group: &GroupFacts) -> String {
     )
 }
 
-/// What is wrong with the commonest set-up, whatever is configured: with load balancer health checks and the desired
-/// capacity at the minimum neither Standby nor target groups fit as they are.
+/// The problem of the most common set-up, for any configuration: with load balancer health checks and the desired
+/// capacity at the minimum, neither Standby nor target groups fit.
 pub fn common_misfit(group: &GroupFacts) -> Option<Misfit> {
     let GroupFacts { name, min, desired, .. } = group;
     (group.elb_health_checks && desired <= min).then(|| {

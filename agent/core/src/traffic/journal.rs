@@ -1,4 +1,4 @@
-//! What was taken away from this host, in the ledger.
+//! The ledger's record of what the agent took away from this host.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,19 +6,19 @@ use crate::ids::{DeploymentId, GroupKey};
 use crate::retry::Backoff;
 use crate::text::bounded;
 
-/// Between two tries to put a host back.
+/// Wait between two tries to put a host back.
 const BETWEEN_TRIES: Backoff = Backoff { first_ms: 5000, most_ms: 600_000 };
 
-/// Bytes of what went wrong last. Prevents: an answer of a service that fills the ledger.
+/// Bytes of the last problem. Prevents: an answer of a service that fills the ledger.
 const MOST_OF_PROBLEM: usize = 1 << 10;
 
-/// What the effect Traffic does.
+/// The phase of the effect Traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrafficPhase {
-    /// Find out in what this host serves. Changes nothing.
+    /// Find out where this host serves. Changes nothing.
     Look,
-    /// Take it out of that, and wait until nothing comes any more.
+    /// Take it out of there, and wait until no requests come any more.
     Block,
     /// Put it back, and wait until it serves.
     Allow,
@@ -33,29 +33,29 @@ pub struct Withdrawal {
     pub deployment: DeploymentId,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
-    /// What it was taken out of.
+    /// The place that it was taken out of.
     pub place: Place,
     /// Whether EC2's application status checks are suppressed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suppresses_status_checks: bool,
-    /// Whether the application was stopped or replaced since and has not proved good again: only a deployment puts the
-    /// host back then.
+    /// Whether the application was stopped or replaced since and has not proved good again. Then only a deployment puts
+    /// the host back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touched: bool,
-    /// The effect that puts it back outside of a deployment.
+    /// The effect that puts it back without a deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<PutBack>,
-    /// What went wrong last.
+    /// The last problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
 }
 
-/// An effect of the machine that puts the host back. In the ledger it is written as each of its effects.
+/// An effect of the machine that puts the host back. The ledger has it in the form of every effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutBack {
     /// Unique on this host.
     pub number: u64,
-    /// What is done.
+    /// The work.
     pub work: PutBackWork,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,
@@ -63,22 +63,22 @@ pub struct PutBack {
     pub boot_id: String,
 }
 
-/// What puts a host back: of all that the machine's effects do, only this.
+/// The work that puts a host back: the only one of the machine's effects that does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum PutBackWork {
     /// The effect Traffic.
     Traffic {
-        /// Which of that.
+        /// The phase.
         phase: TrafficPhase,
     },
 }
 
-/// What a host was taken out of.
+/// The place that a host was taken out of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum Place {
-    /// Service in its Auto Scaling group: it is in Standby.
+    /// Its Auto Scaling group: it is in Standby.
     Standby {
         /// The Auto Scaling group.
         auto_scaling_group: String,
@@ -87,10 +87,10 @@ pub enum Place {
     },
     /// Target groups.
     Targets {
-        /// Each registration that was taken away.
+        /// Each registration that was removed.
         targets: Vec<Target>,
     },
-    /// Nothing: it stays where it is, and only the status checks are suppressed.
+    /// None: it stays where it is, and only the status checks are suppressed.
     InPlace,
 }
 
@@ -111,14 +111,14 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// What went wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// In words.
     pub why: String,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
-    /// How often it was tried to put the host back, in a row.
+    /// Number of tries in a row to put the host back.
     pub tries: u32,
 }
 
@@ -133,7 +133,7 @@ impl Withdrawal {
         self.place != Place::InPlace
     }
 
-    /// Notes that it could not be taken out or put back. Only tries to put it back keep the next one waiting.
+    /// Notes that the host could not be taken out or put back. Only tries to put it back delay the next one.
     pub fn failed(&mut self, phase: TrafficPhase, why: String, now_ms: u64) {
         let before = self.problem.as_ref().map_or(0, |problem| problem.tries);
         let tries = if phase == TrafficPhase::Allow { before.saturating_add(1) } else { 0 };
@@ -148,13 +148,13 @@ impl Withdrawal {
             .map_or(0, |problem| problem.at_ms.saturating_add(BETWEEN_TRIES.wait_ms(problem.tries, problem.at_ms)))
     }
 
-    /// Whether it is put back without a deployment that does so: what is on the host could serve.
+    /// Whether the agent puts it back without a deployment: the installed revision could serve.
     pub fn may_return(&self) -> bool {
         !self.touched || !self.is_out_of_service()
     }
 }
 
-/// What it is out of, for people.
+/// The place that it is out of, for users.
 impl std::fmt::Display for Withdrawal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.place {

@@ -7,7 +7,7 @@
 //! what the service says  --next-->     ask it, wait, done, or gone
 //! ```
 //!
-//! What is taken away is in the journal before the first call that takes it away, and stays there until it was put back.
+//! The journal has each removal before the first call that makes it, and keeps it until the host was put back.
 
 mod choose;
 mod journal;
@@ -19,7 +19,7 @@ pub use journal::{Place, Problem, PutBack, PutBackWork, Target, TrafficPhase, Wi
 pub use next::{Next, TargetHealth, deregistered, drained, in_standby, out_of_standby, registered};
 pub use settings::{TrafficMode, TrafficSettings};
 
-/// For how many seconds EC2's application status checks are suppressed: nobody has to be there to end it.
+/// Seconds for which EC2's application status checks are suppressed. The suppression ends without another call.
 pub const SUPPRESSION_SECONDS: u64 = 3600;
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! From what a service says of this host to what is asked of it next. Nothing depends on having seen its answers: a lost
-//! one, and an agent that died, are found out by looking.
+//! From a service's answer about this host to the next request. Nothing depends on having seen earlier answers: the
+//! agent finds out about a lost one, or about an agent that died, by looking.
 
-/// What is done next.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Ask for it.
+    /// Request the change.
     Ask,
-    /// It is on its way.
+    /// The change is under way.
     Wait,
-    /// It is so.
+    /// The change is done.
     Done,
-    /// It cannot come to be any more: the instance has left, or is being taken away.
+    /// The change is no longer possible: the instance has left, or is leaving.
     Gone,
 }
 
-/// On the way into Standby. `state` is the `LifecycleState`; `None` is an instance of no group.
+/// On the way into Standby. `state` is the `LifecycleState`; `None` is an instance in no group.
 pub fn in_standby(state: Option<&str>) -> Next {
     match state {
         Some("InService") => Next::Ask,
@@ -34,11 +34,11 @@ pub fn out_of_standby(state: Option<&str>) -> Next {
     }
 }
 
-/// What a load balancer says of one target
+/// A load balancer's report about one target
 /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html>).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetHealth {
-    /// `initial`, `healthy`, `unhealthy`, `draining`, `unused`, `unavailable`, or a word of later versions.
+    /// `initial`, `healthy`, `unhealthy`, `draining`, `unused`, `unavailable`, or a word of a later version.
     pub state: String,
     /// Its reason code; empty where there is none.
     pub reason: String,
@@ -47,12 +47,12 @@ pub struct TargetHealth {
 }
 
 impl TargetHealth {
-    /// A target that the group does not know.
+    /// Whether the group does not know the target.
     fn is_unknown(&self) -> bool {
         self.state == "unused" && self.reason == "Target.NotRegistered"
     }
 
-    /// Whether it gets requests or would get them once it is healthy: neither unknown nor on its way out.
+    /// Whether it gets requests, or will once it is healthy: neither unknown nor leaving.
     pub fn is_registered(&self) -> bool {
         !self.is_unknown() && self.state != "draining"
     }
@@ -82,12 +82,12 @@ pub fn drained(health: &TargetHealth) -> Next {
     if health.state == "draining" { Next::Wait } else { Next::Done }
 }
 
-/// On the way back into a target group, until the load balancer finds it healthy.
+/// On the way back into a target group, until the load balancer reports it as healthy.
 pub fn registered(health: &TargetHealth) -> Next {
     match health.state.as_str() {
         _ if health.is_unknown() => Next::Ask,
         "healthy" => Next::Done,
-        // No load balancer asks there, or health checks are off: nothing more will be said.
+        // No load balancer probes it, or health checks are off: no other answer will come.
         "unused" | "unavailable" => Next::Done,
         _ => Next::Wait,
     }

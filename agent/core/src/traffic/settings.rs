@@ -1,24 +1,24 @@
-//! What the configuration says about traffic.
+//! The configuration of traffic.
 
 /// How a group's deployments take this host out of service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrafficSettings {
-    /// By what.
+    /// The way out of service.
     pub mode: TrafficMode,
     /// Standby without lowering the desired capacity: the Auto Scaling group launches another host meanwhile.
     pub surge: bool,
-    /// ARNs of the target groups; none are those of the Auto Scaling group.
+    /// ARNs of the target groups; without any, those of the Auto Scaling group.
     pub target_groups: Vec<String>,
-    /// Leave target groups also where the Auto Scaling group replaces hosts by their load balancers' word.
+    /// Leave target groups even if the Auto Scaling group replaces hosts that its load balancers report as unhealthy.
     pub despite_elb_health_checks: bool,
     /// Suppress EC2's application status checks meanwhile.
     pub suppress_status_checks: bool,
-    /// Seconds until the host must be in service again, once it was asked for.
+    /// Seconds until the host must be in service again, from the request.
     pub timeout_seconds: u64,
 }
 
 impl TrafficSettings {
-    /// Whether deployments ask AWS for anything.
+    /// Whether deployments call AWS at all.
     pub fn acts(&self) -> bool {
         self.mode != TrafficMode::None || self.suppress_status_checks
     }
@@ -37,10 +37,10 @@ impl Default for TrafficSettings {
     }
 }
 
-/// By what a host is taken out of service.
+/// How a host is taken out of service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TrafficMode {
-    /// By nothing but the deployment's own scripts.
+    /// Only by the deployment's own scripts.
     #[default]
     None,
     /// Standby of the Auto Scaling group, which takes it out of every load balancer.
