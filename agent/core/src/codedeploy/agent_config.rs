@@ -10,30 +10,30 @@ use crate::yaml::{Scalar, Style};
 
 use super::specification::Secret;
 
-/// What codedeployagent.yml says, with the defaults of the file that the CodeDeploy agent's package ships.
+/// The content of codedeployagent.yml, with the defaults of the file that the CodeDeploy agent's package ships.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
     /// Name of the pid file and the log.
     pub program_name: String,
-    /// Where deployments are unpacked.
+    /// The directory in which deployments are unpacked.
     pub root_dir: PathBuf,
-    /// Where the agent's own log was.
+    /// The directory of the agent's own log.
     pub log_dir: PathBuf,
-    /// Where the pid file is.
+    /// The directory of the pid file.
     pub pid_dir: PathBuf,
-    /// Seconds between polls that the service does not hold back.
+    /// Seconds between polls that the service does not hold.
     pub wait_between_runs: u64,
-    /// Seconds until a poll that gets no answer is given up.
+    /// Seconds after which an unanswered poll is given up.
     pub http_read_timeout: u64,
-    /// Revisions that are kept for each group.
+    /// Revisions kept for each group.
     pub max_revisions: u32,
-    /// Directory below `root_dir` with a file for each command that is carried out.
+    /// Directory below `root_dir` with a file for each command in progress.
     pub ongoing_deployment_tracking: String,
     /// The on-premises file.
     pub on_premises_config_file: PathBuf,
     /// Proxy for the command service and S3.
     pub proxy_uri: Option<String>,
-    /// Whether the log of all deployments is written.
+    /// Whether to write the log of all deployments.
     pub enable_deployments_log: bool,
     /// FIPS endpoints.
     pub use_fips_mode: bool,
@@ -43,11 +43,11 @@ pub struct AgentConfig {
     pub deploy_control_endpoint: Option<String>,
     /// S3's address instead of the usual one.
     pub s3_endpoint_override: Option<String>,
-    /// Whether a bundle that another deployment left on the host may be used again.
+    /// Whether a bundle that another deployment left on the host may be reused.
     pub enable_archive_reuse: bool,
-    /// The user that the CodeDeploy agent runs as, and so the one of scripts whose appspec names none.
+    /// The user that the CodeDeploy agent runs as, and so the user of scripts whose appspec names none.
     pub user: Option<String>,
-    /// Keys whose values would change something under the CodeDeploy agent and change nothing here, for people to know.
+    /// Keys that would change something under the CodeDeploy agent and change nothing here, to report them.
     pub without_effect: Vec<String>,
 }
 
@@ -92,12 +92,12 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, InvalidAgentConfig> {
 }
 
 impl AgentConfig {
-    /// Reads codedeployagent.yml with the eyes of its reader, Ruby's Psych: symbol keys (`:root_dir:`) or plain ones, of
-    /// which the plain one counts where both are there; of two equal keys the last; truth values and numbers of YAML 1.1.
-    /// Unknown keys are left out.
+    /// Reads codedeployagent.yml as its reader, Ruby's Psych, does: symbol keys (`:root_dir:`) or plain ones, where the
+    /// plain one wins if both are there; of two equal keys the last; truth values and numbers of YAML 1.1. Unknown keys
+    /// are left out.
     ///
     /// # Errors
-    /// It is not YAML, or a value cannot be used; the key and its line are named.
+    /// The text is not YAML, or a value cannot be used; the error names the key and its line.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, InvalidAgentConfig> {
         let mut config = Self::default();
         let entries = flat_yaml::read(text, limits)?.unwrap_or_default();
@@ -110,7 +110,7 @@ impl AgentConfig {
     }
 
     fn take(&mut self, value: &Value<'_>) -> Result<(), InvalidAgentConfig> {
-        // It replaces the default, and nothing is not true.
+        // It replaces the default, and an empty value is not true.
         if value.scalar.is_null() && value.key == "enable_deployments_log" {
             self.enable_deployments_log = false;
         }
@@ -143,7 +143,7 @@ impl AgentConfig {
     }
 }
 
-/// What a scalar names, if Psych takes it for a symbol: `:region`, bare.
+/// The name of a scalar that Psych reads as a symbol: `:region`, bare.
 fn symbol(scalar: &Scalar) -> Option<&str> {
     scalar.text.strip_prefix(':').filter(|name| scalar.style == Style::Plain && !name.is_empty())
 }
@@ -153,7 +153,7 @@ fn key(entry: &FlatEntry) -> &str {
     symbol(&entry.key).unwrap_or(&entry.key.text)
 }
 
-/// A value that is not nothing, and its place.
+/// A non-empty value and its place.
 struct Value<'a> {
     key: &'a str,
     scalar: &'a Scalar,
@@ -165,12 +165,12 @@ impl Value<'_> {
         invalid(format!("line {}: {} is {:?} and must be {wanted}", self.line, self.key, self.scalar.text))
     }
 
-    /// Whether a key asks for nothing but what is so here anyway: the CodeDeploy agent's defaults, and what hostler
-    /// never does.
+    /// Whether a key asks only for what hostler does anyway: the CodeDeploy agent's defaults, or to leave out things
+    /// that hostler never does.
     fn is_what_hostler_does(&self) -> bool {
         match self.key {
             "log_aws_wire" | "verbose" | "use_mock_command_service" => resolve(self.scalar) == Resolved::Bool(false),
-            // Only version 2 of the metadata service is ever asked.
+            // The agent only ever asks version 2 of the metadata service.
             "disable_imds_v1" => true,
             "children" => resolve(self.scalar) == Resolved::Integer(1),
             "codedeploy_test_profile" => self.plain() == "prod",
@@ -178,7 +178,7 @@ impl Value<'_> {
         }
     }
 
-    /// Its text, of a symbol its name.
+    /// Its text; for a symbol, the symbol's name.
     fn plain(&self) -> &str {
         symbol(self.scalar).unwrap_or(&self.scalar.text).trim()
     }
@@ -187,7 +187,8 @@ impl Value<'_> {
         Some(self.plain().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// A relative path began at the CodeDeploy agent's working directory, which nothing tells once that agent is gone.
+    /// A relative path is relative to the CodeDeploy agent's working directory, which is unknown once that agent is
+    /// gone.
     fn path(&self) -> Result<PathBuf, InvalidAgentConfig> {
         let path = PathBuf::from(self.plain());
         if path.is_absolute() {
@@ -226,7 +227,7 @@ impl Value<'_> {
         }
     }
 
-    /// The CodeDeploy agent takes 1; what is on the host and the one before it are kept all the same.
+    /// The CodeDeploy agent accepts 1. hostler always keeps the installed revision and the one before it.
     fn revisions(&self) -> Result<u32, InvalidAgentConfig> {
         match self.number() {
             Some(count) if count.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&count) => Ok(count as u32),
@@ -234,7 +235,7 @@ impl Value<'_> {
         }
     }
 
-    /// Every other text is true for the CodeDeploy agent, `n` and `0` too, which its writer did not mean.
+    /// The CodeDeploy agent reads any other text as true, even `n` and `0`, which its author did not mean.
     fn flag(&self) -> Result<bool, InvalidAgentConfig> {
         match (resolve(self.scalar), self.scalar.text.trim()) {
             (Resolved::Bool(value), _) => Ok(value),
@@ -245,7 +246,7 @@ impl Value<'_> {
     }
 }
 
-/// A decimal number in text. A zero before it would be octal for Ruby, or an error.
+/// A decimal number in text. Ruby would read a leading zero as octal, or as an error.
 fn decimal(text: &str) -> Option<f64> {
     let text = text.trim();
     let octal = text.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -253,25 +254,25 @@ fn decimal(text: &str) -> Option<f64> {
     if plain && !octal { text.parse().ok() } else { None }
 }
 
-/// How a host outside EC2 names itself and signs.
+/// The identity and the credentials of a host outside EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnPremises {
     /// The ARN, which is the host identifier.
     pub host_identifier: String,
     /// The region.
     pub region: String,
-    /// How it signs.
+    /// The credentials.
     pub credentials: OnPremisesCredentials,
 }
 
 impl OnPremises {
-    /// Whether it holds a key itself.
+    /// Whether the file itself has keys.
     pub fn has_keys(&self) -> bool {
         matches!(self.credentials, OnPremisesCredentials::User { .. })
     }
 }
 
-/// How a host outside EC2 signs.
+/// The credentials of a host outside EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnPremisesCredentials {
     /// The keys of an IAM user.
@@ -281,7 +282,7 @@ pub enum OnPremisesCredentials {
         /// The secret key.
         secret_access_key: Secret,
     },
-    /// A file with the credentials of a session, which something else renews.
+    /// A file with the credentials of a session, which another program renews.
     Session {
         /// The file.
         file: PathBuf,
@@ -292,7 +293,8 @@ impl OnPremises {
     /// Reads the on-premises file.
     ///
     /// # Errors
-    /// It is not YAML, names both a user and a session or neither, or lacks a key; the key is named and no secret shown.
+    /// The text is not YAML, names both a user and a session or neither, or lacks a key. The error names the key and
+    /// shows no secret.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, InvalidAgentConfig> {
         let top = flat_yaml::read(text, limits)?.ok_or(FlatYamlError::NoKeys)?;
         let get = |key: &str| find(&top, key).and_then(|found| found.text());
@@ -316,7 +318,7 @@ impl OnPremises {
     }
 }
 
-/// The value of a key that is not nothing: of the plain key, else of the symbol.
+/// The non-empty value of a key: of the plain key, else of the symbol.
 fn find<'n>(top: &'n [FlatEntry], name: &'n str) -> Option<Value<'n>> {
     let mut found = top.iter().filter(|entry| key(entry) == name);
     let entry = found.clone().find(|entry| symbol(&entry.key).is_none()).or_else(|| found.next())?;

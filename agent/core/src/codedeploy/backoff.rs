@@ -1,16 +1,16 @@
-//! How long to wait after calls that failed.
+//! Waits after failed calls.
 
 use std::time::Duration;
 
-/// Failures in a row after which the wait grows no more.
+/// Failures in a row after which the wait grows no further.
 const MOST: u32 = 10;
 /// The CodeDeploy agent's factor and longest wait (docs/protocols/codedeploy.md#polling): 10 s after the first failure,
 /// 90 s from the tenth on.
 const FACTOR: f64 = 1.2675;
 const LONGEST_SECONDS: f64 = 90.0;
 
-/// The wait after so many failures in a row; `random` is any byte. The CodeDeploy agent's schedule, and of each wait a
-/// random part between one half and the whole, so that a fleet does not come back all at once after an outage.
+/// The wait after this many failures in a row; `random` is any byte. It is the CodeDeploy agent's schedule, times a
+/// random factor between one half and one, so that a fleet does not come back all at once after an outage.
 pub fn after_failures(failures: u32, random: u8) -> Duration {
     let Some(failures) = failures.checked_sub(1) else { return Duration::ZERO };
     let exponent = f64::from(failures.saturating_add(1).min(MOST)) - f64::from(MOST);
@@ -18,7 +18,7 @@ pub fn after_failures(failures: u32, random: u8) -> Duration {
     Duration::from_secs_f64(seconds * (0.5 + f64::from(random) / 510.0))
 }
 
-/// The wait before the same report is tried again after so many failures in a row: from half a second up to a minute,
+/// The wait before a report is sent again, after this many failures in a row: from half a second up to a minute,
 /// because the service waits for it.
 pub fn before_retry(failures: u32, random: u8) -> Duration {
     let Some(failures) = failures.checked_sub(1) else { return Duration::ZERO };

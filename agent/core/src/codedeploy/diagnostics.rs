@@ -1,4 +1,4 @@
-//! What is reported at the end of a command (docs/protocols/codedeploy.md#diagnostics).
+//! The report at the end of a command (docs/protocols/codedeploy.md#diagnostics).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::event_order::LifecycleEvent;
 use crate::hook::HookOutcome;
 use crate::text::{escaped_bytes, head_that_fits, tail_that_fits};
 
-/// The codes of the CodeDeploy agent. It also has 6, for output left open by a background child, which does not hold an
-/// event here.
+/// The codes of the CodeDeploy agent. It also has 6, for output left open by a background child; hostler's events do
+/// not wait for such a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ErrorCode {
@@ -22,40 +22,40 @@ pub enum ErrorCode {
     TimedOut = 3,
     /// The script ended badly or could not be started.
     ScriptFailed = 4,
-    /// Everything that is not about a script.
+    /// Any failure outside a script.
     Unknown = 5,
     /// The agent or the host went down in the middle, and the script may not be run again.
     FailedAfterRestart = 7,
 }
 
-/// The end of a command.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// `Succeeded` or `Failed`.
     pub status: CommandStatus,
-    /// The diagnostics, ready to be sent: at most [`MOST_PAYLOAD_BYTES`].
+    /// The diagnostics to send: at most [`MOST_PAYLOAD_BYTES`].
     pub payload: String,
 }
 
 impl Report {
-    /// A command that succeeded; the note says what was special, and is mostly empty.
+    /// A command that succeeded; the note names special circumstances and is usually empty.
     pub fn succeeded(note: &str) -> Self {
         let message = format!("Succeeded: {note}");
         Self { status: CommandStatus::Succeeded, payload: payload(ErrorCode::Succeeded, "", &message, &[]) }
     }
 
-    /// A command that failed and not by a script.
+    /// A command that failed outside a script.
     pub fn failed(message: &str) -> Self {
         Self { status: CommandStatus::Failed, payload: payload(ErrorCode::Unknown, "", message, &[]) }
     }
 
-    /// A command that the CodeDeploy agent was carrying out when it went down.
+    /// A command that the CodeDeploy agent was executing when it went down.
     pub fn failed_after_restart() -> Self {
         let message = "Failed: Failing in-progress lifecycle event after an agent restart.";
         Self { status: CommandStatus::Failed, payload: payload(ErrorCode::FailedAfterRestart, "", message, &[]) }
     }
 
-    /// A command that failed by one of its scripts.
+    /// A command whose script failed.
     pub fn script_failed(event: LifecycleEvent, script: &FailedScript<'_>) -> Self {
         let (code, message) = script.code_and_message();
         let mut log = vec![format!("LifecycleEvent - {event}"), format!("Script - {}", script.location)];
@@ -63,7 +63,7 @@ impl Report {
         Self { status: CommandStatus::Failed, payload: payload(code, script.location, &message, &log) }
     }
 
-    /// The diagnostics as they are sent.
+    /// The diagnostics in the form for the service.
     pub fn envelope(&self) -> Envelope {
         Envelope::json(self.payload.clone())
     }
@@ -74,7 +74,7 @@ impl Report {
 pub struct FailedScript<'a> {
     /// The script as the appspec writes it.
     pub location: &'a str,
-    /// The user that it ran as, where the appspec names one.
+    /// The user that it ran as, if the appspec names one.
     pub runas: Option<&'a str>,
     /// Its deadline.
     pub timeout_seconds: u64,
@@ -85,7 +85,7 @@ pub struct FailedScript<'a> {
 }
 
 impl FailedScript<'_> {
-    /// The code, and the CodeDeploy agent's words, which people look for in consoles and alarms.
+    /// The code, and the CodeDeploy agent's words, for which users search in consoles and alarms.
     fn code_and_message(&self) -> (ErrorCode, String) {
         let location = self.location;
         let script = match self.runas {
@@ -130,10 +130,10 @@ impl FailedScript<'_> {
     }
 }
 
-/// The diagnostics' JSON. The newest part of the log that fits is kept, whole lines but for the oldest; a message that
-/// leaves it too little room is cut.
+/// The diagnostics' JSON. It keeps the newest part of the log that fits, in whole lines except the oldest. A message
+/// that leaves the log too little room is cut.
 fn payload(code: ErrorCode, script: &str, message: &str, log: &[String]) -> String {
-    /// Room that a long message leaves to the log.
+    /// Bytes that a long message leaves for the log.
     const ROOM_FOR_LOG: usize = 2048;
     /// Most bytes of a script's name.
     const MOST_OF_SCRIPT: usize = 1024;
@@ -155,7 +155,7 @@ fn document(code: ErrorCode, script: &str, message: &str, log: &str) -> String {
         log: &'a str,
     }
     let diagnostics = Diagnostics { error_code: code as u8, script_name: script, message, log };
-    // Texts and a number always become JSON.
+    // Texts and a number always serialize to JSON.
     serde_json::to_string(&diagnostics).unwrap_or_default()
 }
 

@@ -95,24 +95,24 @@ const CONTEXT_0_PRIMITIVE: u8 = 0x80;
 /// An envelope whose signature verifies.
 #[derive(Debug, Clone)]
 pub struct OpenedEnvelope {
-    /// What was signed.
+    /// The signed content.
     pub content: String,
     /// SHA-256 of the signer's certificate.
     pub signer: Sha256Digest,
-    /// Whether a signature in it is over a SHA-1 digest, for which an attacker may find another content.
+    /// Whether it has a signature over a SHA-1 digest, for which an attacker may find other content.
     pub uses_sha1: bool,
-    /// The signer's certificate, then the others that came with it; in DER.
+    /// The signer's certificate, then the others in the envelope; in DER.
     certificates: Vec<Vec<u8>>,
 }
 
 impl OpenedEnvelope {
-    /// The signer's certificate, then the others that came with it; in DER.
+    /// The signer's certificate, then the others in the envelope; in DER.
     pub fn certificates(&self) -> &[Vec<u8>] {
         &self.certificates
     }
 }
 
-/// Opens an envelope: every signature in it must be one over exactly the content that is in it.
+/// Opens an envelope. Every signature in it must cover exactly its content.
 ///
 /// # Errors
 /// See [`EnvelopeError`].
@@ -138,7 +138,7 @@ pub fn open(envelope: &Envelope, checks: &dyn Checks) -> Result<OpenedEnvelope, 
     })
 }
 
-/// The bytes of PEM or of bare Base64, however its lines are broken.
+/// The bytes of PEM or of bare Base64, with any line breaks.
 fn decode(payload: &str) -> Result<Vec<u8>, EnvelopeError> {
     let lines = payload.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
     let base64: String = lines.collect();
@@ -264,8 +264,8 @@ impl<'a> SignedData<'a> {
         }
     }
 
-    /// Signed attributes stand for the content: its digest and type must be among them. What is signed then is their
-    /// encoding as a set.
+    /// Signed attributes stand in for the content: they must include its digest and type. The signature then covers
+    /// their encoding as a set.
     fn check_attributes(
         &self,
         signer: &SignerInfo<'a>,
@@ -306,7 +306,7 @@ impl<'a> SignedData<'a> {
             let facts = tbs(*certificate)?;
             let named = match signer.who.tag {
                 SEQUENCE => [facts.issuer.whole, facts.serial.whole].concat() == signer.who.value,
-                // A key identifier is in an extension; with one certificate there is nothing to choose.
+                // A key identifier is in an extension; with a single certificate there is no choice.
                 CONTEXT_0_PRIMITIVE => self.certificates.len() == 1,
                 _ => false,
             };
@@ -338,7 +338,7 @@ struct CertificateFacts<'a> {
     key: Element<'a>,
 }
 
-/// What is needed of a certificate (RFC 5280 §4.1).
+/// The required parts of a certificate (RFC 5280 §4.1).
 fn tbs(certificate: Element<'_>) -> Result<CertificateFacts<'_>, EnvelopeError> {
     const WRONG: &str = "a certificate is wrong";
     let parts = certificate.expect(SEQUENCE, WRONG)?.inside()?;

@@ -2,19 +2,19 @@
 
 use crate::event_order::LifecycleEvent;
 
-/// A revision as an event means it.
+/// The revision that an event uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chosen {
-    /// The one that this deployment brings.
+    /// The revision of this deployment.
     Current,
-    /// The one of the last Install that succeeded.
+    /// The revision of the last Install that succeeded.
     LastSuccessful,
-    /// The one of the last DownloadBundle, whatever became of it.
+    /// The revision of the last DownloadBundle, regardless of its result.
     MostRecent,
 }
 
 /// The revision whose scripts an event runs. `rollback`: the service rolls a blue/green deployment back. Once this
-/// deployment has its bundle unpacked, every event runs that one's.
+/// deployment's bundle is unpacked, every event uses its revision.
 pub fn chosen(event: LifecycleEvent, rollback: bool, unpacked: bool) -> Chosen {
     use LifecycleEvent::{
         AfterAllowTraffic, AfterBlockTraffic, ApplicationStop, BeforeAllowTraffic, BeforeBlockTraffic,
@@ -28,15 +28,15 @@ pub fn chosen(event: LifecycleEvent, rollback: bool, unpacked: bool) -> Chosen {
     }
 }
 
-/// The event that a command's name means. BlockTraffic and AllowTraffic are the service's own work and no commands.
+/// The event that a command's name means. BlockTraffic and AllowTraffic are the service's own work, not commands.
 pub fn event_of(command_name: &str) -> Option<LifecycleEvent> {
     use LifecycleEvent::{AllowTraffic, BlockTraffic};
     let known = LifecycleEvent::ORDER.into_iter().filter(|e| !matches!(e, AllowTraffic | BlockTraffic));
     known.into_iter().find(|event| event.name() == command_name)
 }
 
-/// Whether a deployment is over on this host when this event has succeeded, as far as a host can know: the service says
-/// nothing at the end. A command of the same deployment that comes all the same takes it up again.
+/// Whether a deployment is over on this host after this event, as far as a host can know: the service sends nothing at
+/// the end. A later command of the same deployment resumes it.
 pub fn ends_deployment(event: LifecycleEvent) -> bool {
     use LifecycleEvent::{AfterAllowTraffic, AfterBlockTraffic, ValidateService};
     matches!(event, AfterBlockTraffic | ValidateService | AfterAllowTraffic)

@@ -1,13 +1,13 @@
 //! Whether users other than the agent's own may change what the agent relies on in the CodeDeploy agent's place: its
-//! directories, what lies in them, and unpacked bundles.
+//! directories with their content, and unpacked bundles.
 //!
-//! | place | owner | who else may write to it |
+//! | place | owner | others that may write to it |
 //! |---|---|---|
-//! | above the agent's directories | root or the agent | a group (`/var/log` belongs to one on some systems); all, if it is sticky |
+//! | above the agent's directories | root or the agent | a group (as for `/var/log` on some systems); all, if sticky |
 //! | one of the agent's directories or files | root or the agent | root's or the agent's group |
 //! | an unpacked bundle that is installed | root or the agent | root's or the agent's group |
 //! | a link that leads to one of the agent's directories | root or the agent | |
-//! | an unpacked bundle of which a script runs | and the script's user; any user to whom root gave it | root's or the agent's group |
+//! | a bundle whose script runs | also the script's user; any user that root gave it to | root's or the agent's group |
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub struct Agent {
     pub gid: u32,
 }
 
-/// What says who may change a file, a directory and what is in it.
+/// The facts that decide which users may change a file, or a directory and its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Its path.
@@ -31,29 +31,29 @@ pub struct Place {
     pub gid: u32,
     /// Permission bits, with setuid, setgid and sticky.
     pub mode: u32,
-    /// Whether an access control list names users or groups; the mode's bits for the group are their mask then.
+    /// Whether an access control list names users or groups; then the mode's group bits are their mask.
     pub has_acl: bool,
 }
 
-/// How a place is judged.
+/// The role of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// It is a directory on the way to the agent's.
+    /// A directory on the way to the agent's.
     Above,
-    /// It is a symbolic link on the way, whose owner decides what becomes the agent's.
+    /// A symbolic link on the way; its owner decides where it leads.
     Link,
-    /// It is the agent's.
+    /// The agent's own.
     Own,
 }
 
-/// Who else may change it.
+/// The way in which another user may change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Its owner.
     Owner,
     /// Its group.
     Group,
-    /// Those whom an access control list names.
+    /// A user or group in an access control list.
     List,
     /// Every user.
     Everybody,
@@ -64,9 +64,9 @@ pub enum By {
 pub struct Exposed {
     /// The place.
     pub place: Place,
-    /// Who may change it.
+    /// The users that may change it.
     pub by: By,
-    /// As what it was judged.
+    /// The role in which it was judged.
     pub rule: Rule,
 }
 
@@ -80,7 +80,7 @@ impl Agent {
         place.uid == 0 || place.uid == self.uid
     }
 
-    /// Who else may change this place; `None` if no other user may.
+    /// Which other users may change this place; `None` if no other user may.
     pub fn judge(self, rule: Rule, place: &Place) -> Option<Exposed> {
         let by = if self.owns(place) { self.written_by(rule, place) } else { Some(By::Owner) };
         by.map(|by| Exposed { place: place.clone(), by, rule })
@@ -100,20 +100,21 @@ impl Agent {
         }
     }
 
-    /// Who else may change an unpacked bundle that is to be used: `above` are the directory of all deployments, that of the
-    /// group and that of the deployment. `reader` is the user that a script of it runs as; `None` where it is installed.
+    /// Which other users may change an unpacked bundle that is about to be used. `above` are the directory of all
+    /// deployments, of the group, and of the deployment. `reader` is the user that a script of it runs as; `None` for
+    /// an Install.
     pub fn judge_archive(self, above: &[Place], archive: &Place, reader: Option<u32>) -> Option<Exposed> {
         let readers_own = |place: &Place| reader.is_some_and(|reader| reader == place.uid);
         let (deployment, higher) = above.split_last()?;
-        // What lies in a directory of the script's user cannot get that user more than it has.
+        // The content of a directory of the script's user cannot gain that user anything.
         let judge = |place: &Place| {
             let as_owned = if readers_own(place) { Place { uid: 0, ..place.clone() } } else { place.clone() };
             self.judge(Rule::Own, &as_owned).map(|found| Exposed { place: place.clone(), ..found })
         };
         let of_higher = higher.iter().find_map(|place| self.judge(Rule::Own, place));
         of_higher.or_else(|| judge(deployment)).or_else(|| {
-            // Where root's directory holds it, only root can have given it to its owner: a script of the bundle did, or
-            // the CodeDeploy agent, which keeps the owners of a tar.
+            // In a directory of root, only root can have given it to its owner: through a script of the bundle, or
+            // through the CodeDeploy agent, which keeps the owners of a tar.
             let given = reader.is_some() && self.owns(deployment);
             let found = judge(archive);
             found.filter(|found| found.by != By::Owner || !given)
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_lies_above_may_be_a_groups_and_what_is_the_agents_may_not() {
-        // /var/log of Ubuntu, /tmp, a directory of root's, one of a user's, one that all may write to.
+        // /var/log of Ubuntu, /tmp, a directory of root, one of a user, and a directory writable by all.
         let cases = [
             (place(0, 104, 0o775), None, Some(By::Group)),
             (place(0, 0, 0o1777), None, Some(By::Everybody)),

@@ -1,6 +1,6 @@
-//! The files in which an agent leaves for the next one what its Install did
-//! (docs/protocols/codedeploy.md#records-of-an-install). They are written and read in the CodeDeploy agent's format, so
-//! that either agent can follow the other.
+//! The files in which an agent records its Install for the next agent
+//! (docs/protocols/codedeploy.md#records-of-an-install). They have the CodeDeploy agent's format, so that either agent
+//! can follow the other.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,20 +13,20 @@ use serde::ser::{SerializeStruct as _, Serializer};
 
 use crate::plan::actions::{Action, Attributes, InstalledEntry, Plan};
 
-/// What stands before the path of a SELinux rule in a cleanup file.
+/// The prefix of a SELinux rule's path in a cleanup file.
 const SEMANAGE: &[u8] = b"semanage\0";
 
-/// What a cleanup file says.
+/// The content of a cleanup file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleanup {
-    /// What the last Install put on the host, in its order: directories before what is in them. Each path once.
+    /// The paths that the last Install put on the host, in its order: directories before their content. Each path once.
     pub paths: Vec<PathBuf>,
     /// Paths for which it added a rule to the SELinux policy.
     pub selinux_rules: Vec<PathBuf>,
 }
 
-/// Reads a cleanup file. A last line that does not end is one whose writing was interrupted, and is left out, as are
-/// paths that are not absolute.
+/// Reads a cleanup file. It leaves out an unfinished last line, whose writing was interrupted, and paths that are not
+/// absolute.
 pub fn read_cleanup(bytes: &[u8]) -> Cleanup {
     let mut cleanup = Cleanup::default();
     let mut seen = HashSet::new();
@@ -44,14 +44,14 @@ pub fn read_cleanup(bytes: &[u8]) -> Cleanup {
     cleanup
 }
 
-/// The cleanup file for what is on the host now, in pieces: one path a line, which is removed from the last to the first.
-/// A path with a line end in it has no place there: it would read as two others.
+/// The cleanup file of the installed paths, in pieces: one path a line; they are removed from the last to the first. It
+/// leaves out a path with a line end, which would read as two others.
 pub fn cleanup_file(installed: &[InstalledEntry]) -> impl Iterator<Item = &[u8]> {
     let paths = installed.iter().map(|entry| entry.path.as_os_str().as_bytes());
     paths.filter(|path| !path.contains(&b'\n')).flat_map(|path| [path, b"\n"])
 }
 
-/// Whether a cleanup file is the one for what is installed.
+/// Whether a cleanup file lists exactly the installed paths.
 pub fn is_cleanup_file(bytes: &[u8], installed: &[InstalledEntry]) -> bool {
     let rest = cleanup_file(installed).try_fold(bytes, |rest, piece| rest.strip_prefix(piece));
     rest.is_some_and(<[u8]>::is_empty)
@@ -66,11 +66,11 @@ enum Instruction<'a> {
     Chown { owner: Option<String>, group: Option<String>, file: &'a Path },
 }
 
-/// `GROUP-install.json`: what an Install of this plan does. Nobody reads it back; people do. It is a JSON document that
-/// cannot be written where a path is not UTF-8.
+/// `GROUP-install.json`: the work of an Install of this plan, for people to read. No agent reads it back. A path that
+/// is not UTF-8 cannot be written.
 #[derive(Debug)]
 pub struct InstallInstructions<'a> {
-    /// What is done.
+    /// The plan.
     pub plan: &'a Plan,
     /// Where the bundle is unpacked.
     pub archive: &'a Path,
@@ -84,7 +84,7 @@ impl Serialize for InstallInstructions<'_> {
     }
 }
 
-/// One instruction is in memory at a time: a plan can be large.
+/// Only one instruction at a time is in memory: a plan can be large.
 struct List<'a>(&'a InstallInstructions<'a>);
 
 impl Serialize for List<'_> {

@@ -1,4 +1,4 @@
-//! What the arguments of `codedeploy-local` mean (docs/protocols/codedeploy.md#codedeploy-local).
+//! The meaning of the arguments of `codedeploy-local` (docs/protocols/codedeploy.md#codedeploy-local).
 
 use std::path::PathBuf;
 
@@ -31,12 +31,12 @@ pub const DEFAULT_EVENTS: [&str; 11] = [
     "AfterAllowTraffic",
 ];
 
-/// The events of a comma list, in the order in which they are carried out: DownloadBundle and Install come first where
-/// they are not named. A list that names none is as none at all.
+/// The events of a comma-separated list, in execution order. DownloadBundle and Install come first unless the list
+/// names them. An empty list counts as no list.
 ///
 /// # Errors
-/// A name can be no event's, is named twice or is the service's own work, or an event stands where its revision's scripts
-/// cannot be.
+/// A name is not a valid event, is there twice or is the service's own work, or an event's position means that the
+/// scripts of its revision cannot be there yet.
 pub fn events(list: Option<&str>) -> Result<Vec<LifecycleEvent>, InvalidArgument> {
     use LifecycleEvent::{
         AfterBlockTraffic, AllowTraffic, ApplicationStop, BeforeBlockTraffic, BeforeInstall, BlockTraffic,
@@ -75,11 +75,11 @@ pub fn events(list: Option<&str>) -> Result<Vec<LifecycleEvent>, InvalidArgument
     Ok(events)
 }
 
-/// Where a local deployment's bundle is: a path, an object in S3, or a repository on GitHub. `directory` is what a
-/// relative path begins at.
+/// The place of a local deployment's bundle: a path, an object in S3, or a repository on GitHub. A relative path begins
+/// at `directory`.
 ///
 /// # Errors
-/// What is wrong with the location, or that it and the type do not fit.
+/// The location is invalid, or does not fit the type.
 pub fn location(
     text: &str,
     bundle_type: &str,

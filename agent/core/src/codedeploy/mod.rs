@@ -1,4 +1,4 @@
-//! The CodeDeploy agent's side of the CodeDeploy command service: what is sent, what is read, and what follows from it.
+//! The CodeDeploy agent's side of the CodeDeploy command service: requests, answers, and their consequences.
 //!
 //! ```text
 //! endpoint       which host answers, under which service name and with which prefix of the target header
@@ -14,7 +14,7 @@
 //! backoff        how long to wait after calls that failed
 //! ```
 //!
-//! The facts are those of the CodeDeploy agent 1.8.1 (docs/protocols/codedeploy.md; its numbers are in the docstrings).
+//! The facts are from the CodeDeploy agent 1.8.1 (docs/protocols/codedeploy.md; its numbers are in the docstrings).
 
 pub mod agent_config;
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! What a deployment is (docs/protocols/codedeploy.md#specification).
+//! The content of a deployment (docs/protocols/codedeploy.md#specification).
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -18,19 +18,19 @@ pub struct Specification {
     pub group: GroupKey,
     /// Where the bundle is.
     pub revision: RevisionLocation,
-    /// What reads a private GitHub repository. It is in no log and in no file of the agent's.
+    /// The token for a private GitHub repository. It is in no log and in no file of the agent.
     pub github_token: Option<Secret>,
     /// Whether the service itself began it, to roll a blue/green deployment back.
     pub blue_green_rollback: bool,
     /// Whether it is a blue/green deployment.
     pub blue_green: bool,
-    /// Name of the appspec file in the bundle, where it is not the usual one.
+    /// Name of the appspec file in the bundle, if it is not the usual one.
     pub appspec_name: Option<String>,
-    /// Whether no other appspec is taken where that one is not in the bundle.
+    /// Whether the deployment uses no other appspec if the bundle lacks that one.
     pub appspec_only: bool,
-    /// What to do with files that are there already; the appspec's word wins.
+    /// What to do with existing files; the appspec takes precedence.
     pub file_exists_behavior: FileExistsBehavior,
-    /// The deployment whose unpacked bundle may be used again instead of a download (2.1's restarts).
+    /// The deployment whose unpacked bundle may be reused instead of a download (2.1's restarts).
     pub reuse_archive_from: Option<DeploymentId>,
 }
 
@@ -50,7 +50,7 @@ pub enum RevisionLocation {
         /// The ETag that the object must have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         etag: Option<String>,
-        /// What it is.
+        /// The type.
         bundle_type: BundleType,
     },
     /// A commit on GitHub.
@@ -63,14 +63,14 @@ pub enum RevisionLocation {
         commit: String,
         /// tar (GitHub's are compressed) or zip.
         bundle_type: BundleType,
-        /// Whether the specification holds a token, which is sent then.
+        /// Whether the specification holds a token, which the agent then sends.
         private: bool,
     },
     /// A file or directory of this host.
     Local {
         /// Absolute path.
         path: PathBuf,
-        /// What it is.
+        /// The type.
         bundle_type: BundleType,
     },
 }
@@ -179,7 +179,7 @@ struct WrittenGitHub {
     repository: Option<String>,
     commit_id: Option<String>,
     bundle_type: Option<String>,
-    /// Only `false` means something, and that not for which token is sent.
+    /// Only `false` has a meaning, and it does not decide which token is sent.
     anonymous: Option<serde_json::Value>,
     #[serde(rename = "OAuthToken")]
     oauth_token: Option<String>,
@@ -196,10 +196,11 @@ impl Specification {
     /// Reads the JSON of an envelope whose signature was verified.
     ///
     /// # Errors
-    /// It is not JSON, lacks a field, or holds a value that cannot be used; the message names it and shows no secret.
+    /// The text is not JSON, lacks a field, or holds a value that cannot be used. The message names it and shows no
+    /// secret.
     pub fn parse(text: &str) -> Result<Self, InvalidSpecification> {
         let Ok(written) = serde_json::from_slice::<Written>(text.as_bytes()) else {
-            // The parser's words quote the text, and with it a token.
+            // The parser's message quotes the text, and with it a token.
             return invalid("is not the JSON that it should be");
         };
         let deployment = required(written.deployment_id, "DeploymentId")?;
@@ -229,18 +230,18 @@ impl Specification {
             appspec_name: appspec_name(written.app_spec_filename)?,
             appspec_only: false,
             file_exists_behavior: behavior(overrides.and_then(|o| o.file_exists_behavior))?,
-            // Anything but a deployment's id is no reason to fail: the bundle is downloaded then.
+            // An invalid deployment id is no reason to fail: the agent downloads the bundle then.
             reuse_archive_from: written.reuse_archive_from_deployment_id.and_then(|id| deployment_id(&id)),
         })
     }
 }
 
 impl Specification {
-    /// Compares it with the identifier of the execution that it was asked for with, as far as that names a deployment: a
-    /// specification that was signed for another one must not be carried out in its place.
+    /// Compares it with the identifier of its execution, if that names a deployment. A specification that was signed
+    /// for another deployment must not run in its place.
     ///
     /// # Errors
-    /// Another deployment is named.
+    /// The identifier names another deployment.
     pub fn check_execution(&self, execution: &str) -> Result<(), InvalidSpecification> {
         let named: Vec<DeploymentId> = execution.split(['/', ':']).filter_map(deployment_id).collect();
         match named.first() {
@@ -254,9 +255,8 @@ impl Specification {
 }
 
 impl WrittenRevision {
-    /// The place, and the token that reads it. Whether one is sent is decided by the token alone, as the CodeDeploy agent
-    /// does (docs/protocols/codedeploy.md#specification): what the service writes as `Anonymous` does not say whether
-    /// it sends one.
+    /// The place, and the token to read it. Only the token decides whether one is sent, as with the CodeDeploy agent
+    /// (docs/protocols/codedeploy.md#specification): the service's `Anonymous` does not say whether it sends one.
     fn read(self, access_token: Option<String>) -> Result<(RevisionLocation, Option<Secret>), InvalidSpecification> {
         let kind = required(self.revision_type, "RevisionType")?;
         let (s3, github, local) = (self.s3_revision, self.github_revision, self.local_revision);
@@ -354,10 +354,10 @@ fn plain(value: Option<String>, field: &str) -> Result<String, InvalidSpecificat
     }
 }
 
-/// The file is looked for in the bundle, which it must not leave.
+/// The agent looks for the file in the bundle, and the name must not lead out of it.
 fn appspec_name(name: Option<String>) -> Result<Option<String>, InvalidSpecification> {
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
-    // `./deploy/appspec.yml` is what people write for `deploy/appspec.yml`.
+    // Users write `./deploy/appspec.yml` for `deploy/appspec.yml`.
     let plain: PathBuf = Path::new(&name).components().filter(|part| *part != Component::CurDir).collect();
     match BundlePath::new(plain).as_ref().and_then(|path| path.as_path().to_str()) {
         None => invalid(format!("has the AppSpecFilename {name:?}, which does not stay in the bundle")),

@@ -8,13 +8,13 @@ pub const MOST_PAYLOAD_BYTES: usize = 8192;
 /// The operations that the agent calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Asks for a command; the service may hold the answer back for a minute.
+    /// Asks for a command; the service may hold the answer for up to a minute.
     PollHostCommand,
-    /// Says that a command has come, and whether there is anything to do for it.
+    /// Reports that a command has come, and whether it has any work.
     PutHostCommandAcknowledgement,
-    /// Asks what the command's deployment is.
+    /// Asks for the specification of the command's deployment.
     GetDeploymentSpecification,
-    /// Says how a command ended.
+    /// Reports the result of a command.
     PutHostCommandComplete,
 }
 
@@ -51,11 +51,11 @@ pub struct PollHostCommandAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostCommand {
-    /// Names the command, opaque; the same command that comes again has the same name.
+    /// The command's opaque name; a command that comes again has the same name.
     pub host_command_identifier: String,
-    /// The host that it is for.
+    /// The host that the command is for.
     pub host_identifier: String,
-    /// Names the deployment for GetDeploymentSpecification.
+    /// The deployment's name for GetDeploymentSpecification.
     pub deployment_execution_id: String,
     /// The lifecycle event.
     #[serde(default)]
@@ -65,7 +65,7 @@ pub struct HostCommand {
     pub nonce: Option<i64>,
 }
 
-/// Why a command is not this host's to carry out.
+/// Why this host does not execute a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotForUs {
     /// The service names another host.
@@ -82,12 +82,13 @@ pub enum NotForUs {
 }
 
 impl HostCommand {
-    /// Whether this host has to carry it out: its identifier is ours or a part of ours, as with the CodeDeploy agent.
+    /// Checks that the command is for this host: its identifier is this host's or a part of it, as with the CodeDeploy
+    /// agent.
     ///
     /// # Errors
-    /// When it has not.
+    /// When the command is for another host.
     pub fn check(&self, host_identifier: &str) -> Result<(), NotForUs> {
-        // Every text holds the empty one, and a command for nobody is not for us.
+        // Every text contains the empty one, and a command without a host is not for this one.
         if self.host_identifier.is_empty() || !host_identifier.contains(&self.host_identifier) {
             let (theirs, ours) = (self.host_identifier.clone(), host_identifier.to_owned());
             return Err(NotForUs::OtherHost { theirs, ours });
@@ -96,7 +97,7 @@ impl HostCommand {
     }
 }
 
-/// How far a command is, as the service knows it.
+/// The service's status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandStatus {
     /// Not begun.
@@ -109,7 +110,7 @@ pub enum CommandStatus {
     Failed,
 }
 
-/// A text and what it is.
+/// A text and its format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Envelope {
@@ -142,7 +143,7 @@ impl Envelope {
 pub struct PutHostCommandAcknowledgementRequest {
     /// The command.
     pub host_command_identifier: String,
-    /// Whether there is anything to do for it.
+    /// Whether there is any work for it.
     pub diagnostics: Envelope,
 }
 
@@ -150,7 +151,7 @@ pub struct PutHostCommandAcknowledgementRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PutHostCommandAcknowledgementAnswer {
-    /// How far the command is; `Succeeded` and `Failed` say that it is not to be carried out.
+    /// The command's status. With `Succeeded` or `Failed` the agent must not execute it.
     #[serde(default)]
     pub command_status: Option<CommandStatus>,
 }
@@ -169,15 +170,15 @@ pub struct GetDeploymentSpecificationRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetDeploymentSpecificationAnswer {
-    /// Which agent it is for.
+    /// The agent that it is for.
     #[serde(default)]
     pub deployment_system: Option<String>,
-    /// What is to be deployed.
+    /// The deployment's specification.
     #[serde(default)]
     pub deployment_specification: Option<DeploymentSpecification>,
 }
 
-/// What is to be deployed, in its envelope.
+/// A deployment's specification, in its envelope.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeploymentSpecification {
@@ -220,7 +221,7 @@ pub struct PutHostCommandCompleteRequest {
     pub host_command_identifier: String,
     /// `Succeeded` or `Failed`.
     pub command_status: CommandStatus,
-    /// How it went.
+    /// The diagnostics.
     pub diagnostics: Envelope,
 }
 
@@ -260,7 +261,7 @@ mod tests {
     }
 
     mod erased {
-        /// Anything that becomes JSON.
+        /// A value that can be written as JSON.
         pub trait Json {
             fn json(&self) -> String;
         }

@@ -1,4 +1,4 @@
-//! What the configuration files say: every key checked, the later file's value over the earlier one's.
+//! The content of the configuration files: every key checked, and a later file's value in place of an earlier one's.
 
 use crate::appspec::codes::Code;
 use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
@@ -67,11 +67,11 @@ const GROUP: &[&str] = &[
 /// Keys below `hooks`.
 const HOOKS: &[&str] = &["inherit_environment", "working_directory", "bundle_access"];
 
-/// Reads configuration files, each with its name; a later file's values win. A group is the same group when application
-/// and group are.
+/// Reads configuration files, each with its name; a later file's values win. Two entries are the same group when
+/// application and group are equal.
 ///
 /// # Errors
-/// Everything that is wrong, with its place.
+/// All mistakes, each with its place.
 pub fn read(files: &[(String, String)], limits: &Limits) -> Result<Settings, Vec<Diagnostic>> {
     let mut reader = Reader::default();
     for (name, text) in files {
@@ -90,7 +90,7 @@ pub fn read(files: &[(String, String)], limits: &Limits) -> Result<Settings, Vec
     Ok(reader.settings)
 }
 
-/// Whether a text is more likely a configuration than an appspec: it has a key that only a configuration has.
+/// Whether a text is more likely a configuration than an appspec: it has a key that only configurations have.
 pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
     let Ok(document) = yaml::parse(text, limits) else { return false };
     let Some(top) = document.root.as_deref().and_then(Node::as_mapping) else { return false };
@@ -124,7 +124,7 @@ impl Reader {
                 return;
             }
         };
-        // A file of comments alone says nothing.
+        // A file with only comments sets nothing.
         let Some(root) = document.root.filter(|root| !root.is_null()) else { return };
         let Some(top) = mapping(&root, "the configuration", findings) else { return };
         for entry in known(top, TOP, "", findings) {
@@ -291,7 +291,7 @@ fn wrong_type(node: &Node, what: &str, wanted: &str, findings: &mut Findings) {
     findings.add(Code::WrongType, Some(node.at), format!("{what} must be {wanted}, and this is {}", node.kind()));
 }
 
-/// The entries whose keys are known; every other key is an error with the nearest known one.
+/// The entries with known keys; every other key is an error that names the nearest known one.
 fn known<'n>(entries: &'n Mapping, keys: &[&str], below: &str, findings: &mut Findings) -> Vec<&'n Entry> {
     let (good, bad): (Vec<&Entry>, Vec<&Entry>) =
         entries.entries().iter().partition(|entry| keys.contains(&entry.key.text.as_str()));
@@ -320,7 +320,7 @@ fn text<'n>(entry: &'n Entry, findings: &mut Findings) -> Option<&'n str> {
 }
 
 fn invalid(entry: &Entry, message: String, findings: &mut Findings) {
-    // Where an address holds a password or a signature, its line must not be shown with the message.
+    // If an address holds a password or a signature, the message must not show its line.
     let is_secret = entry.value.as_scalar().is_some_and(|value| without_secrets(&value.text) != value.text);
     let at = if is_secret { entry.key_at } else { entry.value.at };
     let finding = findings.add(Code::InvalidConfiguration, Some(at), format!("{}: {message}", entry.key.text));

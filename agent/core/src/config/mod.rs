@@ -1,5 +1,4 @@
-//! The agent's configuration in three stages: what each file says and all files merged (`input`), and what it means
-//! (`settings`).
+//! The agent's configuration in two steps: the content of the files, merged (`input`), and its meaning (`settings`).
 
 pub mod duration;
 mod input;

@@ -1,4 +1,4 @@
-//! What the configuration means: defaulted and checked.
+//! The meaning of the configuration, with defaults and checks applied.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::path_rule::UnsafePaths;
 use crate::release::SigningPolicy;
 use crate::traffic::TrafficSettings;
 
-/// Seconds between two looks at a channel, unless the configuration says otherwise
+/// Seconds between two polls of a channel, unless the configuration says otherwise
 /// (docs/protocols/rollout.md#polling-a-channel).
 pub const DEFAULT_POLL_SECONDS: u64 = 60;
 
@@ -25,83 +25,83 @@ pub struct Settings {
     pub groups: Vec<GroupSettings>,
     /// How hooks are run.
     pub hooks: HookSettings,
-    /// Where a load balancer's health check is answered; `None` is nowhere.
+    /// The address that answers a load balancer's health check; `None` is no answer.
     pub health_listener: Option<SocketAddr>,
-    /// How the Auto Scaling group is obeyed; `None` is not at all.
+    /// How the agent follows the Auto Scaling group; `None` is not at all.
     pub auto_scaling: Option<AutoScalingSettings>,
-    /// Whose signatures each source of deployments needs.
+    /// Which keys must sign each source of deployments.
     pub signatures: SignatureSettings,
-    /// To whom this host signals once it is proven; `None` is nobody.
+    /// Where this host signals once it is proven; `None` is nowhere.
     pub signals: Option<SignalSettings>,
     /// How the scripts of machine events are run.
     pub machine_events: MachineEventSettings,
-    /// How AWS is reached.
+    /// How the agent reaches AWS.
     pub aws: AwsSettings,
-    /// How bundles are fetched.
+    /// How the agent fetches bundles.
     pub downloads: DownloadSettings,
-    /// How the CodeDeploy service is followed.
+    /// How the agent follows the CodeDeploy service.
     pub codedeploy: CodeDeploySettings,
-    /// What is shipped to CloudWatch Logs; `None` is nothing.
+    /// The logs to ship to CloudWatch Logs; `None` is nothing.
     pub logs: Option<LogSettings>,
-    /// What is done about ways to files that a user other than root could lead elsewhere.
+    /// What to do about paths that a user other than root could redirect.
     pub unsafe_paths: UnsafePaths,
 }
 
 impl Settings {
-    /// The settings of a group; those of a group that is not configured are the defaults.
+    /// The settings of a group; the defaults for a group that is not configured.
     pub fn policy(&self, key: &GroupKey) -> Policy {
         self.groups.iter().find(|g| &g.key == key).map_or_else(Policy::default, |g| g.policy.clone())
     }
 
-    /// The health checks that the configuration has for a group.
+    /// The health checks of a group's configuration.
     pub fn health(&self, key: &GroupKey) -> &[Check] {
         self.groups.iter().find(|g| &g.key == key).map_or(&[], |g| &g.health)
     }
 
-    /// The keys with values that only the agent should know.
+    /// The keys whose values only the agent should know.
     pub fn secrets(&self) -> Vec<&'static str> {
         let with_password = |proxy: &Option<Proxy>| matches!(proxy, Some(Proxy::Url(url)) if url.contains('@'));
         let found = [
             ("aws.proxy", with_password(&self.aws.proxy)),
             ("aws.s3.proxy", with_password(&self.aws.s3.proxy)),
-            // Who knows it may signal.
+            // A process that knows it may signal.
             ("signals.wait_condition", self.signals.as_ref().is_some_and(|signals| signals.wait_condition.is_some())),
         ];
         found.into_iter().filter(|(_, holds)| *holds).map(|(key, _)| key).collect()
     }
 
-    /// Who reaches the unpacked bundles of a group. The CodeDeploy agent leaves its own open, and scripts that were written
-    /// for it change users by `su` and `sudo`.
+    /// The users that can reach a group's unpacked bundles. The CodeDeploy agent leaves its own open, and scripts
+    /// written for it change users with `su` and `sudo`.
     pub fn bundle_access(&self, key: &GroupKey) -> BundleAccess {
         let usual = if key.codedeploy_group_id.is_some() { BundleAccess::Everyone } else { BundleAccess::Scripts };
         self.hooks.bundle_access.unwrap_or(usual)
     }
 
-    /// How a group's deployments take this host out of service; not at all for one that is not configured.
+    /// How a group's deployments take this host out of service. A group without configuration does not.
     pub fn traffic(&self, key: &GroupKey) -> TrafficSettings {
         self.groups.iter().find(|g| &g.key == key).map_or_else(TrafficSettings::default, |g| g.traffic.clone())
     }
 }
 
-/// How the Auto Scaling group is obeyed.
+/// How the agent follows the Auto Scaling group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoScalingSettings {
     /// The launch hooks that this agent completes.
     pub launch_hooks: Vec<String>,
     /// The termination hooks that this agent completes.
     pub terminate_hooks: Vec<String>,
-    /// Seconds until a launch that is not ready is given up.
+    /// Seconds after which a launch that is not ready is given up.
     pub launch_timeout_seconds: u64,
-    /// What is done with a launch when nothing was released yet.
+    /// What to do with a launch when there is no release yet.
     pub without_release: WithoutRelease,
     /// Complete a termination hook with ABANDON when a script of the shutdown failed.
     pub abandon_failed_shutdown: bool,
-    /// What follows from EC2's recommendation to replace the instance.
+    /// The reaction to EC2's recommendation to replace the instance.
     pub rebalance: Rebalance,
-    /// Seconds for which a group's health must be red before this host reports itself to the Auto Scaling group; `None` is
-    /// never.
+    /// Seconds for which a group's health must be red before this host reports itself to the Auto Scaling group; `None`
+    /// is never.
     pub set_instance_health_after_seconds: Option<u64>,
-    /// Seconds between two looks at the metadata service.
+    /// Seconds between two requests to the metadata service.
     pub poll_seconds: u64,
 }
 
@@ -115,7 +115,7 @@ impl Default for AutoScalingSettings {
             abandon_failed_shutdown: false,
             rebalance: Rebalance::Note,
             set_instance_health_after_seconds: None,
-            // As AWS advises for the spot notice.
+            // AWS recommends this interval for the spot notice.
             poll_seconds: 5,
         }
     }
@@ -126,31 +126,31 @@ impl Default for AutoScalingSettings {
 pub struct GroupSettings {
     /// Its names.
     pub key: GroupKey,
-    /// The store with its channel; `None` for a group that is only deployed to by hand.
+    /// The store with its channel; `None` for a group that is deployed by hand only.
     pub channel: Option<String>,
-    /// Seconds between two looks at the channel.
+    /// Seconds between two polls of the channel.
     pub poll_seconds: u64,
-    /// URL of an SQS queue whose messages say that the channel changed; `None` is polling alone.
+    /// URL of an SQS queue whose messages announce a change of the channel; `None` is polling alone.
     pub wake_up_queue: Option<String>,
-    /// Releases below this sequence are refused, also by a host that has never seen one; `None` is no floor.
+    /// Releases below this sequence are refused, even by a host that has never seen one; `None` is no floor.
     pub minimum_sequence: Option<u64>,
-    /// Sequences that were accepted under another number do not count; 0 where it is not configured.
+    /// Sequences accepted under another epoch do not count; 0 if it is not configured.
     pub sequence_epoch: u64,
     /// Whether releases must be bound to the channel's store.
     pub require_store: bool,
     /// How deployments are done.
     pub policy: Policy,
-    /// Health checks beside those of the appspec.
+    /// Health checks in addition to those of the appspec.
     pub health: Vec<Check>,
-    /// Whether this host says in the channel's store what it runs.
+    /// Whether this host reports in the channel's store which revision it runs.
     pub report: bool,
     /// How deployments take this host out of service.
     pub traffic: TrafficSettings,
 }
 
-/// Whose signatures each source of deployments needs. `None`: nothing from it is verified, and `status` says so. With a
-/// policy, what does not satisfy it is refused. The CodeDeploy service's specifications carry no digest that a release
-/// document could name; whose they may be is [`CodeDeploySettings`]'s.
+/// Which keys must sign each source of deployments. With `None` nothing from that source is verified, and `status` says
+/// so. With a policy, anything that does not satisfy it is refused. The CodeDeploy service's specifications carry no
+/// digest that a release document could name; [`CodeDeploySettings`] says which signers they may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignatureSettings {
     /// Releases in a channel.
@@ -162,7 +162,7 @@ pub struct SignatureSettings {
 /// How the scripts of machine events are run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineEventSettings {
-    /// Seconds that one script has.
+    /// Time limit of one script, in seconds.
     pub timeout_seconds: u64,
 }
 
@@ -172,23 +172,23 @@ impl Default for MachineEventSettings {
     }
 }
 
-/// To whom in CloudFormation this host signals once it is proven.
+/// Where in CloudFormation this host signals once it is proven.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignalSettings {
     /// A resource of a stack.
     pub resource: Option<StackResource>,
     /// The presigned URL of a wait condition's handle.
     pub wait_condition: Option<String>,
-    /// Signal FAILURE when a deployment failed, rather than wait for one that succeeds.
+    /// Signal FAILURE when a deployment failed, rather than wait for a later success.
     pub failure: bool,
 }
 
 /// A resource of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StackResource {
-    /// The one that made this instance, as its tags say.
+    /// The resource that made this instance, as its tags say.
     OfTags,
-    /// This one.
+    /// This resource.
     Named {
         /// The stack's name or id.
         stack: String,
@@ -206,11 +206,11 @@ pub struct HookSettings {
     pub inherit_environment: bool,
     /// The working directory; `None` is the unpacked bundle.
     pub working_directory: Option<PathBuf>,
-    /// Who reaches unpacked bundles; `None` is what is usual where the deployments come from.
+    /// The users that can reach unpacked bundles; `None` is the default for the source of the deployments.
     pub bundle_access: Option<BundleAccess>,
 }
 
-/// Who reaches an unpacked bundle beside root, and there reads what its modes let them read.
+/// The users other than root that can reach an unpacked bundle, and read there what its modes allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BundleAccess {
     /// The users that its scripts and health checks run as.
@@ -219,8 +219,8 @@ pub enum BundleAccess {
     Everyone,
 }
 
-/// How AWS is reached. The names are those of AWS's shared config file where it has them. What is not set here comes from
-/// the `AWS_*` environment variables, then from the shared config file, then from the instance metadata.
+/// How the agent reaches AWS. The names are those of AWS's shared config file where it has them. A missing value comes
+/// from the `AWS_*` environment variables, then from the shared config file, then from the instance metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AwsSettings {
     /// The region, for example `eu-west-1`.
@@ -231,31 +231,31 @@ pub struct AwsSettings {
     pub use_fips_endpoint: Option<bool>,
     /// Use endpoints that answer on IPv6 and IPv4.
     pub use_dualstack_endpoint: Option<bool>,
-    /// PEM file of the certificate authorities that are trusted, instead of the system's.
+    /// PEM file of the trusted certificate authorities, instead of the system's.
     pub ca_bundle: Option<PathBuf>,
-    /// The proxy; `None` is what `HTTPS_PROXY` and its kin say.
+    /// The proxy; `None` takes it from `HTTPS_PROXY` and the like.
     pub proxy: Option<Proxy>,
     /// Hosts, domains and networks that are reached without the proxy.
     pub no_proxy: Vec<String>,
-    /// What is different for S3.
+    /// Different settings for S3.
     pub s3: S3Settings,
 }
 
-/// What is different for S3.
+/// Different settings for S3.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct S3Settings {
     /// The endpoint of S3 alone.
     pub endpoint_url: Option<String>,
-    /// Where the bucket's name stands.
+    /// The position of the bucket's name.
     pub addressing_style: AddressingStyle,
     /// The proxy of S3 alone.
     pub proxy: Option<Proxy>,
 }
 
-/// Where the bucket's name stands in a request.
+/// The position of the bucket's name in a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AddressingStyle {
-    /// In the host name, as S3 wants it; in the path for an endpoint of one's own.
+    /// In the host name, as S3 prefers; in the path for a custom endpoint.
     #[default]
     Auto,
     /// In the path: `https://endpoint/bucket/key`.
@@ -264,36 +264,37 @@ pub enum AddressingStyle {
     Virtual,
 }
 
-/// How the way to a service begins.
+/// How the agent connects to a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxy {
-    /// Without a proxy, whatever the environment says.
+    /// Without a proxy, regardless of the environment.
     Direct,
-    /// Through this one: `http://host:port`, with `user:password@` where it asks for them.
+    /// Through this proxy: `http://host:port`, with `user:password@` if it requires them.
     Url(String),
 }
 
-/// How bundles are fetched.
+/// How the agent fetches bundles.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DownloadSettings {
-    /// Bytes that all connections of a download together may bring in a second; `None` is as fast as they come.
+    /// Bytes per second for all connections of a download together; `None` is no limit.
     pub max_bytes_per_second: Option<u64>,
 }
 
-/// How the CodeDeploy service is followed. What the CodeDeploy agent's own configuration says is not repeated here.
+/// How the agent follows the CodeDeploy service. It reads further settings from the CodeDeploy agent's own
+/// configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeDeploySettings {
-    /// Whether it is followed at all.
+    /// Whether the agent follows it at all.
     pub enabled: bool,
     /// The CodeDeploy agent's configuration, below the root prefix.
     pub agent_config: PathBuf,
-    /// What is done while the CodeDeploy agent runs on this host.
+    /// What to do while the CodeDeploy agent runs on this host.
     pub running_agent: RunningAgent,
-    /// What is done when specifications come signed with another certificate than before.
+    /// What to do when a different certificate signs the specifications.
     pub changed_signer: ChangedSigner,
-    /// PEM file of the authorities that the signer's certificate must lead to; `None` is no such check.
+    /// PEM file of the authorities that must have issued the signer's certificate; `None` is no check.
     pub signer_authorities: Option<PathBuf>,
-    /// Where GitHub's API is; for GitHub Enterprise.
+    /// The address of GitHub's API; for GitHub Enterprise.
     pub github_api: String,
 }
 
@@ -310,16 +311,16 @@ impl Default for CodeDeploySettings {
     }
 }
 
-/// What is done while the CodeDeploy agent runs: only one of the two may serve a host.
+/// What to do while the CodeDeploy agent runs: only one of the two may serve a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunningAgent {
-    /// Wait for its end, and take over then.
+    /// Wait until it ends, then take over.
     Wait,
     /// End with an error.
     Refuse,
 }
 
-/// What is done when the signer of specifications changes.
+/// What to do when the signer of specifications changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangedSigner {
     /// Warn and trust the new one from then on.

@@ -29,7 +29,7 @@ pub(super) fn read(settings: &mut CodeDeploySettings, node: &Node, findings: &mu
                 None => {}
             },
             _ => match text(entry, findings) {
-                // Plain http is for this host alone: the token goes there.
+                // Plain http is allowed on this host only: the token goes there.
                 Some(url) if url.starts_with("https://") || url.starts_with("http://127.0.0.1:") => {
                     settings.github_api = url.trim_end_matches('/').to_owned();
                 }

@@ -31,7 +31,7 @@ const LOGS: &[&str] = &[
     "log_group_class",
     "tags",
 ];
-/// Keys of everything that names a group and a stream.
+/// Keys of every entry that names a group and a stream.
 const TARGET: &[&str] = &["log_group_name", "log_stream_name", "retention_in_days", "log_group_class", "tags"];
 /// Keys of an entry of `files`, besides those of a target.
 const FILE: &[&str] = &[
@@ -46,13 +46,13 @@ const FILE: &[&str] = &[
 ];
 /// Keys of an entry of `journal`, besides those of a target.
 const JOURNAL: &[&str] = &["units", "priority", "matches", "initial_position", "buffer_duration"];
-/// The names of the journal's priorities; their numbers are good too.
+/// The names of the journal's priorities; their numbers are valid too.
 const PRIORITIES: &[&str] = &["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
-/// Reads the section; `files` and `journal` add to what earlier files have, everything else wins over it.
+/// Reads the section. `files` and `journal` add to earlier files; every other value replaces an earlier one.
 pub(super) fn read(settings: &mut Option<LogSettings>, node: &Node, findings: &mut Findings) {
     let settings = settings.get_or_insert_default();
-    // `logs:` alone turns it on.
+    // `logs:` alone turns shipping on.
     if node.is_null() {
         return;
     }
@@ -92,7 +92,8 @@ pub(super) fn read(settings: &mut Option<LogSettings>, node: &Node, findings: &m
     }
 }
 
-/// As of the others, but off unless asked for, and in a group of the standard class: others' events are not looked into.
+/// As for the other targets, but off by default, and in a group of the standard class: other classes do not extract
+/// metrics.
 fn metrics(target: &mut Option<Target>, entry: &Entry, findings: &mut Findings) {
     if entry.value.as_scalar().is_some_and(|scalar| scalar.text == "true") {
         target.get_or_insert_with(|| Target::new("/hostler/metrics", "{instance_id}"));
@@ -114,7 +115,7 @@ fn each(entry: &Entry, findings: &mut Findings, mut take: impl FnMut(&Node, &Map
     }
 }
 
-/// `false`, or where to.
+/// `false`, or a target.
 fn automatic(target: &mut Option<Target>, entry: &Entry, placeholders: &[&str], findings: &mut Findings) {
     if let Some(scalar) = entry.value.as_scalar() {
         match scalar.text.as_str() {
@@ -295,7 +296,7 @@ fn paths(entry: &Entry, findings: &mut Findings) -> Vec<std::path::PathBuf> {
 
 fn matches(entry: &Entry, findings: &mut Findings) -> Vec<String> {
     let matches = texts(entry, findings);
-    // What begins with a dash would be an option of journalctl.
+    // A text that begins with a dash would be an option of journalctl.
     let is_field = |text: &str| {
         text.split_once('=').is_some_and(|(field, _)| {
             !field.is_empty() && field.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
@@ -339,7 +340,7 @@ fn position(entry: &Entry, findings: &mut Findings) -> Option<InitialPosition> {
     }
 }
 
-/// Milliseconds, as the awslogs agent counts it.
+/// Milliseconds, as in the awslogs agent.
 fn gather(entry: &Entry, findings: &mut Findings) -> u64 {
     let mut milliseconds = None;
     set(&mut milliseconds, parsed::<u64>(entry, findings));

@@ -18,7 +18,7 @@ pub(super) fn read(settings: &mut Option<SignalSettings>, node: &Node, findings:
                 Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
                     settings.wait_condition = Some(url.to_owned());
                 }
-                // It is not repeated: whoever knows it may signal.
+                // The message does not repeat the value: a reader of it could signal.
                 Some(_) => invalid(entry, "this is not the URL of a wait condition".to_owned(), findings),
                 None => {}
             },

@@ -1,4 +1,4 @@
-//! The keys below `signatures`: whose signatures each source of deployments needs.
+//! The keys below `signatures`: which keys must sign each source of deployments.
 
 use super::{Diagnostic, Entry, Findings, Limits, Node, invalid, known, mapping, parsed, quoted, set, wrong_type};
 use crate::appspec::codes::Code;
@@ -11,22 +11,22 @@ const SOURCES: &[&str] = &["channel", "cli"];
 /// Keys of a source.
 const POLICY: &[&str] = &["version", "threshold", "keys"];
 
-/// What the files say so far about one source.
+/// What the files have set so far for one source.
 #[derive(Default)]
 struct Written {
     version: Option<u64>,
     threshold: Option<u32>,
     keys: Option<Vec<PublicKey>>,
-    /// The file and the place that named it last.
+    /// The last file and place that named it.
     named: Option<(String, Position)>,
 }
 
-/// What the files say so far.
+/// What the files have set so far.
 #[derive(Default)]
 pub(super) struct Sources([Written; SOURCES.len()]);
 
 impl Sources {
-    /// Takes one file's word.
+    /// Reads one file's section.
     pub(super) fn read(&mut self, node: &Node, file: &str, findings: &mut Findings) {
         let Some(entries) = mapping(node, "signatures", findings) else { return };
         for entry in known(entries, SOURCES, "signatures", findings) {
@@ -45,7 +45,7 @@ impl Sources {
         }
     }
 
-    /// What all files mean together; a source that nothing is said about has no policy.
+    /// The result of all files together; a source without any settings has no policy.
     pub(super) fn finish(self, limits: &Limits) -> Result<SignatureSettings, Vec<Diagnostic>> {
         let mut wrong = Vec::new();
         for (name, source) in SOURCES.iter().zip(&self.0) {
@@ -70,7 +70,7 @@ impl Written {
 
     fn problem(&self) -> Option<(&'static str, String)> {
         match self.policy() {
-            // A source that is named and has no keys would look guarded and let everything through.
+            // A named source without keys would look guarded and let everything through.
             None => Some(("keys", "are missing; without keys nothing is verified, so leave it out".to_owned())),
             Some(policy) => policy.check().err(),
         }
