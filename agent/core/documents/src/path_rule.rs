@@ -1,10 +1,11 @@
 //! The path rule: which steps on the way to a place may be trusted.
 //!
-//! Whoever owns a directory or a link decides where the way goes on. A step from something that a user other than root
-//! owns to something that another user owns (root too) is refused: that user could lead the agent to what is not the
-//! user's. It is systemd's rule of "unsafe path transitions", but for one thing: a user's link may lead through directories
-//! of root's that everyone passes to what is that user's own, as `current -> /srv/app/releases/7` does. An agent that
-//! runs as an ordinary user trusts what that user owns as it trusts what root owns: nobody gains anything by leading it there.
+//! The owner of a directory or a link decides where a path continues. The agent refuses a step from something that a
+//! user other than root owns to something that another user, including root, owns: that user could lead the agent to
+//! the other's files. It is systemd's rule of "unsafe path transitions" with one exception: a user's link may lead
+//! through directories of root that every user may pass, to something that the same user owns, as `current ->
+//! /srv/app/releases/7` does. An agent that runs as an ordinary user trusts that user's files as it trusts root's:
+//! leading it there gains nothing.
 
 pub mod reading;
 
@@ -15,19 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use reading::{Coming, Kind, Place};
 
-/// Whether an agent that runs as the user `agent` lets what the user `owner` owns lead it anywhere.
+/// Whether an agent that runs as the user `agent` follows the user `owner`'s directories and links anywhere.
 pub fn is_trusted(agent: u32, owner: u32) -> bool {
     owner == 0 || owner == agent
 }
 
-/// What is done about a step that the path rule refuses.
+/// What to do about a step that the path rule refuses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnsafePaths {
-    /// It is not taken, and what needs it fails.
+    /// The agent does not take it, and the work that needs it fails.
     #[default]
     Refuse,
-    /// It is taken, with a warning.
+    /// The agent takes it with a warning.
     Warn,
 }
 
@@ -40,7 +41,7 @@ pub struct UnsafeStep {
     pub from_owner: u32,
     /// Where it leads.
     pub to: PathBuf,
-    /// The user id of that one's owner.
+    /// The user id of that place's owner.
     pub to_owner: u32,
 }
 
@@ -56,37 +57,37 @@ impl fmt::Display for UnsafeStep {
     }
 }
 
-/// A way that is walked from the top, one step after another.
+/// A path that is walked from the top, one step after another.
 #[derive(Debug, Default)]
 pub struct Way {
     agent: u32,
     before: Option<(PathBuf, u32)>,
-    /// The user's link, or directory that was left by `..`, that led to root's directories; the way has to come to what is
-    /// that user's own again.
+    /// The user's link, or directory left by `..`, that led to root's directories. The path must then return to
+    /// something that the user owns.
     away: Option<(PathBuf, u32)>,
     by_user: bool,
 }
 
 impl Way {
-    /// A way of an agent that runs as this user.
+    /// A path for an agent that runs as this user.
     pub fn of(agent: u32) -> Self {
         Self { agent, ..Self::default() }
     }
 
-    /// Whether somebody else than root and the agent's user owns something on the way before its end, and so decides where
-    /// it goes on.
+    /// Whether a user other than root and the agent's own owns a part of the path before its end, and so decides where
+    /// it continues.
     pub fn is_by_user(&self) -> bool {
         self.by_user
     }
 
-    /// Goes on to a directory or link. `shared` of a directory: everyone may pass through it.
+    /// Continues to a directory or link. `shared` of a directory: every user may pass through it.
     ///
     /// # Errors
     /// The step is not safe.
     pub fn step(&mut self, place: &Place<'_>, coming: Coming) -> Result<(), UnsafeStep> {
         let Place { path, owner, kind, shared } = *place;
         let before = self.before.replace((path.to_owned(), owner));
-        // Where that user could go as well.
+        // The user could go there as well.
         let of_root = owner == 0 && (kind == Kind::Link || (kind == Kind::Directory && shared));
         if let Some(leader) = self.away.take() {
             return match leader.1 {
@@ -106,7 +107,7 @@ impl Way {
                 self.away = Some(from);
                 Ok(())
             }
-            // Who owns the directory could have made the same link.
+            // The directory's owner could have made the same link.
             _ if owner == 0 && kind == Kind::Link => {
                 self.before = Some(from);
                 Ok(())

@@ -1,16 +1,16 @@
 //! The path rule for files that the agent only reads: logs, and files of secrets.
 //!
-//! The agent reads as root. A user who leads it to a file must not get more out of it than that user could read. Root may
-//! lead it anywhere. A user may lead it
-//! - by a link, to what is the user's own. Root's directories may lie on the way there;
-//! - by a directory, to what lies in it by its own name: what is the user's own, and what others than its owner may read.
-//!   Applications that start as root write their logs into directories of their users.
+//! The agent reads as root. A user who leads it to a file must not gain more than that user could read. Root may lead
+//! it anywhere. A user may lead it
+//! - by a link, to files of the same user. The path may pass through root's directories;
+//! - by a directory, to its entries: to files of the same user, and to files that users other than their owner may
+//!   read. Applications that start as root write their logs into directories of their users.
 
 use std::path::{Path, PathBuf};
 
 use super::UnsafeStep;
 
-/// What stands on the way.
+/// The kind of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -21,7 +21,7 @@ pub enum Kind {
     File,
 }
 
-/// How the way comes to a place.
+/// How the path comes to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coming {
     /// By a name in the directory before.
@@ -37,14 +37,14 @@ pub struct Place<'p> {
     pub path: &'p Path,
     /// The user id of its owner.
     pub owner: u32,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// That others than its owner may read it, or pass through it: see [`is_shared`].
+    /// Whether users other than its owner may read it, or pass through it: see [`is_shared`].
     pub shared: bool,
 }
 
-/// Whether others than its owner may read a file, or pass through a directory: all, or a group other than root's. Groups
-/// count only where the kernel lets no user make a further name for a file that the user cannot write
+/// Whether users other than its owner may read a file, or pass through a directory: all users, or a group other than
+/// root's. Groups count only if the kernel prevents users from adding hard links to files that they cannot write
 /// (`fs.protected_hardlinks`).
 pub fn is_shared(kind: Kind, mode: u32, group: u32, links_are_protected: bool) -> bool {
     let (all, of_group) = if kind == Kind::Directory { (0o001, 0o010) } else { (0o004, 0o040) };
@@ -53,11 +53,11 @@ pub fn is_shared(kind: Kind, mode: u32, group: u32, links_are_protected: bool) -
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// At what is the user's own.
+    /// At a place that the user owns.
     Own,
-    /// Led away by a link: the way has to come to what is the user's own again.
+    /// Led away by a link: the path must return to a place that the user owns.
     Away,
-    /// In a directory of the user, at what others share.
+    /// In a directory of the user, at a shared place of another owner.
     Shared,
 }
 
@@ -68,7 +68,7 @@ struct Leader {
     at: At,
 }
 
-/// A way that is walked from the top, one step after another.
+/// A path that is walked from the top, one step after another.
 #[derive(Debug, Default)]
 pub struct ReadingWay {
     leader: Option<Leader>,
@@ -76,7 +76,7 @@ pub struct ReadingWay {
 }
 
 impl ReadingWay {
-    /// Goes on to a place.
+    /// Continues to a place.
     ///
     /// # Errors
     /// The step is not safe.
@@ -89,7 +89,7 @@ impl ReadingWay {
         }
         let Some(leader) = &mut self.leader else { return Ok(()) };
         leader.at = match (leader.at, place.kind) {
-            // Who owns the directory could have made the same link.
+            // The directory's owner could have made the same link.
             (At::Own, Kind::Link) if coming == Coming::ByName || place.owner == 0 => At::Own,
             (At::Away, Kind::Link) if place.owner == 0 => At::Away,
             (At::Own, _) if coming == Coming::ByName && place.shared => At::Shared,
@@ -101,10 +101,10 @@ impl ReadingWay {
         Ok(())
     }
 
-    /// Ends at a directory that is looked into.
+    /// Ends at a directory that the agent lists.
     ///
     /// # Errors
-    /// A user's link led to a directory that is root's.
+    /// A user's link led to a directory of root.
     pub fn end(&self) -> Result<(), UnsafeStep> {
         match &self.leader {
             Some(leader) if leader.at == At::Away => Err(leader.unsafe_step(&self.last, 0)),
@@ -151,7 +151,7 @@ mod tests {
         // An absolute link, as deployments make them: root's directories are on the way.
         let own = ("/var/log/app", 33, Directory, false, ByName);
         assert_eq!(walk(&[TOP, APP, link, AGAIN, ("/var", 0, Directory, true, ByName), own]), Ok(()));
-        // Root's link in a user's directory is as good as the user's.
+        // Root's link in a user's directory counts as the user's.
         let by_root = ("/srv/app/log", 0, Link, true, ByName);
         assert_eq!(walk(&[TOP, APP, by_root, AGAIN, own]), Ok(()));
     }

@@ -1,6 +1,6 @@
-//! The words of a plan. `hostler-host` carries them out; nothing in it decides.
+//! The parts of a plan. `hostler-host` executes them; no action leaves a decision open.
 //!
-//! Destinations are absolute paths as the appspec means them; `--root` is put before them by whoever touches the host.
+//! Destinations are absolute paths as the appspec means them; code that touches the host adds the `--root` prefix.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,83 +13,83 @@ use super::ways::Place;
 use crate::appspec::spec::{AclEntry, SelinuxContext};
 use crate::shared_path::SharedPath;
 
-/// An Install with no choices left, and what it will own afterwards.
+/// An Install without open decisions, and the paths that it will own afterwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In order: first what must make way (where the last install put something: a file or link where a directory comes,
-    /// a directory with its content where a file comes; children before their directories), then directories (parents first), files
-    /// and links, and last the leftovers of the last install (children before their directories).
+    /// In order. First the removals that make room: a file or link where a directory comes, a directory with its
+    /// content where a file comes; children before their directories. Then directories (parents first), files and
+    /// links. Last the leftovers of the last install (children before their directories).
     #[serde(deserialize_with = "read_actions")]
     pub actions: Vec<Action>,
-    /// Everything that the group owns after this plan, made by it or kept from the last install; ordered by path.
+    /// All paths that the group owns after this plan, new or kept from the last install; ordered by path.
     pub installed: Vec<InstalledEntry>,
-    /// The symbolic links to directories that lead to destinations or leftovers and are followed, ordered. Every other
-    /// link on the way to a path of this plan was not there when it was made and must be refused.
+    /// The followed symbolic links to directories on the way to destinations or leftovers, ordered. Any other link on
+    /// the way to a path of this plan did not exist when the plan was made, and must be refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<PathBuf>,
-    /// Those of `links` that are below a destination: they are followed only by steps that the path rule allows; ordered.
+    /// The part of `links` below a destination, followed only by steps that the path rule allows; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links_below: Vec<PathBuf>,
-    /// The directories that are entered by a step that the path rule refuses, and which ones they are; ordered.
+    /// The directories entered by a step that the path rule refuses, with their identities; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entered: Vec<Place>,
-    /// Wanted, but there already and retained: neither touched nor owned; ordered.
+    /// Wanted paths that exist already and are retained: neither touched nor owned; ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<SharedPath>,
-    /// Of the last install, no longer wanted, and still there after this plan (clean-up is off, or the directory holds
-    /// what others put into it); ordered.
+    /// Paths of the last install that are no longer wanted and still exist after this plan (clean-up is off, or the
+    /// directory holds other users' files); ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<SharedPath>,
 }
 
-/// The mode of a directory that is made, where nothing says otherwise.
+/// The default mode of a new directory.
 pub const NEW_DIRECTORY_MODE: u32 = 0o755;
 
 /// One action of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
-    /// Takes a path away: a leftover of the last install, or something that must make way.
+    /// Removes a path: a leftover of the last install, or an obstacle.
     Remove {
         /// The path.
         path: SharedPath,
-        /// What it is; anything else found there is left alone.
+        /// Its kind; the action leaves anything else found there alone.
         kind: InstalledKind,
     },
-    /// Makes a directory whose parent exists or is made before.
+    /// Makes a directory whose parent exists or was made by an earlier action.
     MakeDirectory {
         /// The path.
         path: SharedPath,
-        /// What it gets. Without a mode that is [`NEW_DIRECTORY_MODE`], or the group's rights that its parent's default access
-        /// control list gives. A mode that shuts the agent out is given after the files are in place.
+        /// Its attributes. The default mode is [`NEW_DIRECTORY_MODE`], or the group's rights from its parent's default
+        /// access control list. A mode that shuts the agent out is set after the files are in place.
         attributes: Arc<Attributes>,
     },
-    /// An installed directory that is there already and gets attributes again (it belongs to the last install). There
-    /// is no such action for one that permissions say nothing about.
+    /// Sets the attributes of an installed directory again; it exists and belongs to the last install. A directory
+    /// without permissions has no such action.
     KeepDirectory {
         /// The path.
         path: SharedPath,
-        /// What it gets.
+        /// Its attributes.
         attributes: Arc<Attributes>,
     },
     /// Puts a file of the bundle in place.
     PutFile {
         /// The file in the bundle, relative to its top.
         source: SharedPath,
-        /// Where it goes.
+        /// The destination.
         path: SharedPath,
-        /// Whether something (a file or a link) is there now and is replaced.
+        /// Whether it replaces an existing file or link.
         replaces: bool,
-        /// What it gets; without a mode, the source's mode.
+        /// Its attributes; the default mode is the source's.
         attributes: Arc<Attributes>,
     },
     /// Puts a symbolic link in place.
     PutLink {
-        /// The target, as it is in the bundle. Bytes that are not UTF-8 make the bundle refused, so text is enough.
+        /// The target, as in the bundle. Text is enough: a bundle with targets that are not UTF-8 is refused.
         target: String,
-        /// Where it goes.
+        /// The destination.
         path: SharedPath,
-        /// Whether something (a file or a link) is there now and is replaced.
+        /// Whether it replaces an existing file or link.
         replaces: bool,
         /// Owner and group; a link has no mode.
         attributes: Arc<Attributes>,
@@ -119,11 +119,10 @@ impl Action {
     }
 }
 
-/// Reads a plan's actions. Neighbours mostly get the same attributes, and then share them, as they did when the plan was
-/// made.
+/// Reads a plan's actions. Neighbours usually have equal attributes, and share them as they did when the plan was made.
 ///
 /// # Errors
-/// It is no list of actions.
+/// The input is not a list of actions.
 pub fn read_actions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Action>, D::Error> {
     struct Actions;
     impl<'de> Visitor<'de> for Actions {
@@ -151,7 +150,7 @@ pub fn read_actions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ac
     deserializer.deserialize_seq(Actions)
 }
 
-/// Permissions by the appspec; what is `None` or empty is left as it comes.
+/// Attributes from the appspec's permissions; `None` or empty leaves the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
     /// Permission bits, applied after the owner so that setuid survives.
@@ -176,11 +175,11 @@ pub struct Attributes {
 pub struct InstalledEntry {
     /// The path on the host.
     pub path: SharedPath,
-    /// What it is.
+    /// Its kind.
     pub kind: InstalledKind,
 }
 
-/// What an installed path is.
+/// The kind of an installed path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstalledKind {

@@ -1,4 +1,4 @@
-//! Turns names into ids: what an object gets, with nothing left to look up but access control lists.
+//! Resolves names to ids, so that only access control lists are left to look up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,14 +10,14 @@ use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use crate::appspec::spec::{AclTag, Permission};
 
-/// What each entry of `permissions` gives, worked out once for each entry that is used.
+/// The attributes of each used entry of `permissions`, computed once.
 pub(super) struct Givers<'a> {
     permissions: &'a [Permission],
     facts: &'a HostFacts,
     nothing: Arc<Attributes>,
     done: BTreeMap<usize, Arc<Attributes>>,
     of_links: BTreeMap<Option<usize>, Arc<Attributes>>,
-    // A name is told once, however many entries use it.
+    // Each unknown name is reported once, however many entries use it.
     told: BTreeSet<(ProblemCode, &'a str)>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Givers<'a> {
         }
     }
 
-    /// What the object at `path` gets by the entry of this index; nothing where there is none.
+    /// The attributes of the object at `path` from the entry with this index; none without an entry.
     pub(super) fn attributes(&mut self, rule: Option<usize>, path: &Path, problems: &mut Problems) -> Arc<Attributes> {
         let Some(index) = rule else { return Arc::clone(&self.nothing) };
         let Some(permission) = self.permissions.get(index) else { return Arc::clone(&self.nothing) };
@@ -45,7 +45,7 @@ impl<'a> Givers<'a> {
         attributes
     }
 
-    /// The same for a link, which has an owner only; its target is not this plan's to change.
+    /// The same for a link, which only has an owner. This plan must not change its target.
     pub(super) fn of_link(&mut self, rule: Option<usize>, path: &Path, problems: &mut Problems) -> Arc<Attributes> {
         let given = self.attributes(rule, path, problems);
         let owner = || Arc::new(Attributes { uid: given.uid, gid: given.gid, ..Attributes::default() });

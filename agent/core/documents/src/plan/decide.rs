@@ -1,4 +1,4 @@
-//! The second half of a plan: what is wanted, measured against the host as it is.
+//! The second half of a plan: the wanted paths, compared with the host.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,19 +16,19 @@ use super::wanted::{Wanted, WantedKind, WantedObject};
 use super::ways::{self, Ways};
 use crate::appspec::spec::FileExistsBehavior;
 
-/// The three ways out where a link stood before the first deployment: keep it, write through it, or replace it.
+/// The three remedies for a link that existed before the first deployment: keep it, write through it, or replace it.
 const KEEP_OR_REMOVE_LINK: &str = "to keep the link, leave that directory out of the bundle; to write through it, give what \
      is in it an entry of its own in files, of a source that no other entry holds, with the link as destination; to have \
      the bundle's directory there, remove the link, by hand or in BeforeInstall with hostler: {install: {recheck_after: \
      BeforeInstall}}, and make it again in AfterInstall if it is needed: from then on it makes way";
 
-/// Decides everything: the ordered actions, and what the group owns after them.
+/// Decides everything: the ordered actions, and the paths that the group owns afterwards.
 ///
-/// `behavior` is the deployment's; the appspec's wins. Without `cleanup`, what the last install has and this one does
-/// not stays on disk and is no longer owned.
+/// `behavior` is the deployment's; the appspec's takes precedence. Without `cleanup`, paths that only the last install
+/// has stay on disk and are no longer owned.
 ///
 /// # Errors
-/// Every reason why not.
+/// Every reason why the Install is not possible.
 pub fn plan(wanted: &Wanted, facts: &HostFacts, behavior: FileExistsBehavior, cleanup: bool) -> Result<Plan, Problems> {
     let links = Links::new(wanted, facts);
     let mut needs = Needs::default();
@@ -70,19 +70,19 @@ struct Planner<'a> {
     problems: Problems,
 }
 
-/// What becomes of the directory that an object is in.
+/// The state of an object's directory.
 #[derive(Clone, Copy)]
 enum Parent {
-    /// It is there.
+    /// It exists.
     There(DirectoryFact),
-    /// It is made, on this device.
+    /// It will be made, on this device.
     Made(Option<u64>),
-    /// It cannot be, and that was said.
+    /// It cannot exist, and the problem was reported.
     Broken,
 }
 
 impl<'a> Planner<'a> {
-    /// Walks the objects from the top, each with what becomes of its directory.
+    /// Walks the objects from the top, each with its directory's state.
     fn objects(&mut self) {
         let mut stack: Vec<(&'a Path, Parent)> = Vec::new();
         let root = match self.facts.at(Path::new("/")) {
@@ -109,7 +109,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What is at an object's path once everything that makes way has gone.
+    /// The state of an object's path after the removals that make room.
     fn fact(&self, object: &WantedObject, parent: Parent) -> &'a PathFact {
         let facts = self.facts;
         match parent {
@@ -300,7 +300,7 @@ impl<'a> Planner<'a> {
     }
 
     fn problem(&mut self, code: ProblemCode, object: &WantedObject, message: String, hint: &str) {
-        // What it would get is looked up all the same: everything that is wrong is told at once.
+        // Look up its attributes all the same, to report all problems at once.
         self.attributes(object);
         self.problems.push(Problem::new(code, message, hint).path(&object.path));
     }
@@ -309,7 +309,7 @@ impl<'a> Planner<'a> {
         self.givers.attributes(object.rule, &object.path, &mut self.problems)
     }
 
-    /// Counts an object that is made in its directory; says on which device, where that is known.
+    /// Counts an object made in its directory; returns the device if known.
     fn occupy(&mut self, object: &WantedObject, parent: Parent, bytes: u64) -> Option<u64> {
         let device = match parent {
             Parent::There(directory) => {
@@ -329,7 +329,7 @@ impl<'a> Planner<'a> {
         self.leftovers.owned.get(self.wanted.place_of(&object.path)?).copied().flatten()
     }
 
-    /// The other group of the host that installed what is at an object's path.
+    /// The other group of the host that installed the object's path.
     fn other_group(&self, object: &WantedObject) -> Option<&'a str> {
         let facts = self.facts;
         facts.others.get(self.links.real(&object.path).as_ref()).map(AsRef::as_ref)
@@ -339,7 +339,7 @@ impl<'a> Planner<'a> {
         self.installed.push(InstalledEntry { path: object.path.clone(), kind });
     }
 
-    /// Two wanted paths may be one place through a link; then they must be one existing directory.
+    /// Two wanted paths may be one place through a link; then that place must be one existing directory.
     fn same_places(&mut self) {
         if self.links.is_empty() {
             return;
@@ -378,7 +378,7 @@ impl<'a> Planner<'a> {
         plan.entered = self.ways.into_entered();
         plan.kept = self.leftovers.kept;
         plan.kept.sort();
-        // The longest list takes the others in.
+        // Extend the longest list with the others.
         plan.actions = self.files;
         plan.actions.splice(0..0, self.leftovers.make_way.into_iter().chain(self.directories));
         plan.actions.append(&mut self.leftovers.removals);

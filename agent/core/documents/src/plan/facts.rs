@@ -1,5 +1,5 @@
-//! The host as a plan needs to know it. `hostler-host` fills it in from the paths and names of a
-//! [`Wanted`](super::Wanted); tests make it up.
+//! The facts about the host that a plan needs. `hostler-host` collects them for the paths and names of a
+//! [`Wanted`](super::Wanted); tests make them up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -11,10 +11,10 @@ use crate::path_rule::UnsafeStep;
 use super::path_facts::PathFacts;
 use super::ways::{Identity, UnsafeEntry};
 
-/// Everything that was looked at.
+/// All collected facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
-    /// What is at each path that was looked at; a path that is not listed is absent.
+    /// The state of each examined path; a path that is not listed is absent.
     pub paths: PathFacts,
     /// The names in the directories of `Wanted::list` that exist and could be read.
     pub listings: HashMap<PathBuf, Vec<OsString>>,
@@ -24,32 +24,32 @@ pub struct HostFacts {
     pub groups: BTreeMap<String, u32>,
     /// File systems by device id.
     pub devices: BTreeMap<u64, DeviceFact>,
-    /// What keeps existing files and directories from being changed, whoever asks; most have nothing.
+    /// Protections of existing files and directories against every user; most have none.
     pub guards: HashMap<PathBuf, Guard>,
-    /// The directories that are on a read-only mount, and where it is mounted, without the root prefix where it is below.
+    /// The directories on a read-only mount, with its mount point, without the root prefix if it is below.
     pub read_only: BTreeMap<PathBuf, PathBuf>,
-    /// Whom the agent runs as.
+    /// The user that the agent runs as.
     pub agent: AgentFact,
-    /// Which group owns the files and links of other groups that the plan is about, by resolved path; see `note_group`.
+    /// The owning group of other groups' files and links that the plan concerns, by resolved path; see `note_group`.
     pub others: HashMap<PathBuf, Arc<str>>,
-    /// The steps to paths that were looked at and that the path rule refuses, by path.
+    /// The steps to examined paths that the path rule refuses, by path.
     pub unsafe_steps: BTreeMap<PathBuf, UnsafeEntry>,
-    /// What the destinations of the last install are now, of those to which the way is another user's than root's.
+    /// The current identities of the last install's destinations whose path a user other than root controls.
     pub places: BTreeMap<PathBuf, Identity>,
 }
 
 impl HostFacts {
-    /// What is at this path.
+    /// The state of this path.
     pub fn at(&self, path: &Path) -> &PathFact {
         self.paths.get(path).unwrap_or(&PathFact::Absent)
     }
 
-    /// What keeps the file or directory at this path from being changed.
+    /// The protection of the file or directory at this path.
     pub(super) fn guard(&self, path: &Path) -> Guard {
         self.guards.get(path).copied().unwrap_or_default()
     }
 
-    /// The directory at this path, be it directly or through a link that was followed.
+    /// The directory at this path, directly or through a followed link.
     pub fn directory(&self, path: &Path) -> Option<&DirectoryFact> {
         match self.at(path) {
             PathFact::Directory(fact) | PathFact::Symlink { leads: Leads::Directory { directory: fact, .. }, .. } => {
@@ -59,7 +59,7 @@ impl HostFacts {
         }
     }
 
-    /// The paths that could not be looked at.
+    /// The paths that the agent could not examine.
     pub(super) fn unreadable(&self) -> impl Iterator<Item = &Path> {
         self.paths
             .iter()
@@ -67,7 +67,7 @@ impl HostFacts {
     }
 }
 
-/// What is at a path, without following a link at its end.
+/// The state of a path, without following a link at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathFact {
     /// Nothing.
@@ -80,19 +80,19 @@ pub enum PathFact {
     Symlink {
         /// The target as it is written.
         target: PathBuf,
-        /// What it leads to, where the link may be followed.
+        /// The place that it leads to, if the agent may follow it.
         leads: Leads,
     },
     /// A device, socket or named pipe.
     Other,
-    /// It could not be looked at.
+    /// The agent could not examine it.
     Unreadable {
         /// The system's error.
         reason: String,
     },
 }
 
-/// What a plan asks about a directory.
+/// The facts about a directory that a plan needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirectoryFact {
     /// Permission bits (07777).
@@ -103,10 +103,10 @@ pub struct DirectoryFact {
     pub device: u64,
 }
 
-/// Where a symbolic link leads.
+/// The place that a symbolic link leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leads {
-    /// It was not to be followed.
+    /// The agent was not to follow it.
     NotFollowed,
     /// To a directory.
     Directory {
@@ -115,11 +115,11 @@ pub enum Leads {
         /// Its path with all links resolved, without the root prefix.
         real: PathBuf,
     },
-    /// To something else than a directory, or to nothing.
+    /// To something other than a directory, or to nothing.
     Elsewhere,
     /// Out of the root prefix.
     OutOfRoot,
-    /// It was to be followed by safe steps only, and one of them is not.
+    /// The agent was to follow it by safe steps only, and one of them is not safe.
     Unsafe(UnsafeStep),
 }
 
@@ -128,16 +128,16 @@ pub enum Leads {
 pub struct DeviceFact {
     /// Bytes that the agent may still use.
     pub free_bytes: u64,
-    /// Inodes that the agent may still use; `None` where the file system has no fixed number.
+    /// Inodes that the agent may still use; `None` if the file system has no fixed number.
     pub free_inodes: Option<u64>,
 }
 
-/// What keeps a file or directory from being changed although its owner and mode allow it.
+/// Protections of a file or directory that its owner and mode do not show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Guard {
     /// The immutable attribute (`chattr +i`): not even root may change, replace or remove it.
     pub immutable: bool,
-    /// The append-only attribute (`chattr +a`): the same but for what is added.
+    /// The append-only attribute (`chattr +a`): the same, except that data may be appended.
     pub append_only: bool,
     /// Something is mounted on it: it cannot be replaced or removed.
     pub mount_point: bool,
@@ -150,7 +150,7 @@ impl Guard {
     }
 }
 
-/// Whom the agent runs as.
+/// The user that the agent runs as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentFact {
     /// Effective user id.

@@ -1,4 +1,4 @@
-//! What is guarded against change on the host although owner and mode allow it: attributes, mount points, read-only mounts.
+//! Protections of the host that owner and mode do not show: attributes, mount points, read-only mounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,22 +7,22 @@ use super::facts::{Guard, HostFacts, PathFact};
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 
-/// The guarded paths that a plan would change.
+/// The protected paths that a plan would change.
 #[derive(Default)]
 pub(super) struct Guarded {
     paths: BTreeMap<PathBuf, Guard>,
 }
 
 impl Guarded {
-    /// A file, or whatever else is there, is replaced or removed.
+    /// Notes that the plan replaces or removes a file or another object.
     pub(super) fn take_away(&mut self, facts: &HostFacts, path: &Path) {
-        // What guards the target of a link does not guard the link.
+        // The protection of a link's target does not protect the link.
         if !matches!(facts.at(path), PathFact::Symlink { .. }) {
             self.note(path, facts.guard(path));
         }
     }
 
-    /// Mode, owner or access control list are set; or a directory is removed, if nothing is mounted on it.
+    /// Notes that the plan sets a mode, owner or access control list, or removes a directory that is no mount point.
     pub(super) fn change(&mut self, facts: &HostFacts, path: &Path) {
         self.note(path, Guard { mount_point: false, ..facts.guard(path) });
     }
@@ -33,7 +33,7 @@ impl Guarded {
         }
     }
 
-    /// The problems of these paths, and of directories in which entries must change and cannot.
+    /// The problems of these paths, and of directories whose entries must change and cannot.
     pub(super) fn problems(mut self, facts: &HostFacts, unwritable: BTreeSet<PathBuf>, problems: &mut Problems) {
         let mut read_only: BTreeMap<&Path, PathBuf> = BTreeMap::new();
         for directory in unwritable {

@@ -1,4 +1,4 @@
-//! What becomes of the last install: what stays owned, what makes way, what is left over.
+//! The fate of the last install's paths: which stay owned, which make room, which are left over.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -11,9 +11,10 @@ use super::wanted::{Follow, Wanted, WantedKind, WantedObject};
 use super::ways::Ways;
 use crate::shared_path::SharedPath;
 
-/// The symbolic links to directories that are followed, and the paths that things have because of them.
+/// The followed symbolic links to directories, and the paths of objects behind them.
 ///
-/// `/srv/app` may be a link to `/data/app`; then `/srv/app/x` of one install and `/data/app/x` of the next are one file.
+/// `/srv/app` may be a link to `/data/app`; then `/srv/app/x` of one install and `/data/app/x` of the next are one
+/// file.
 pub(super) struct Links {
     followed: Vec<(PathBuf, PathBuf)>,
 }
@@ -38,7 +39,7 @@ impl Links {
         self.followed.is_empty()
     }
 
-    /// Whether something at this resolved path would take the place of a link that is followed.
+    /// Whether an object at this resolved path would replace a followed link.
     pub(super) fn hold(&self, real: &Path) -> bool {
         self.followed.iter().any(|(link, _)| {
             let parent = link.parent().map(|parent| self.real(parent));
@@ -62,10 +63,10 @@ impl Links {
     }
 }
 
-/// Where the wanted objects are once links are resolved.
+/// The wanted objects by resolved path.
 struct Places<'a> {
     wanted: &'a Wanted,
-    /// `None` where no link is followed: then their own order finds them, without a second list of all.
+    /// `None` if the agent follows no link: the objects' own order then finds them without a second list.
     resolved: Option<HashMap<Cow<'a, Path>, usize>>,
 }
 
@@ -75,7 +76,7 @@ impl<'a> Places<'a> {
         Self { wanted, resolved: (!links.is_empty()).then(all) }
     }
 
-    /// The place in [`Wanted`] of what is wanted at this resolved path.
+    /// The index in [`Wanted`] of the object at this resolved path.
     fn get(&self, real: &Path) -> Option<usize> {
         match &self.resolved {
             Some(resolved) => resolved.get(real).copied(),
@@ -84,24 +85,24 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The verdict on everything that the last install put there.
+/// The decision about every path of the last install.
 #[derive(Default)]
 pub(super) struct Leftovers {
-    /// Removals that come before everything else: something else comes there.
+    /// Removals before everything else: another object comes there.
     pub(super) make_way: Vec<Action>,
-    /// Removals that come last.
+    /// Removals after everything else.
     pub(super) removals: Vec<Action>,
-    /// Everything that is removed.
+    /// All removed paths.
     pub(super) removed: HashSet<SharedPath>,
-    /// What stays on disk although nothing wants it.
+    /// Paths that stay on disk although no object needs them.
     pub(super) kept: Vec<SharedPath>,
-    /// What of it the group still owns.
+    /// The part of them that the group still owns.
     pub(super) still_owned: Vec<InstalledEntry>,
-    /// What the last install put where something is wanted now, by the place of that in [`Wanted`].
+    /// The last install's kind for each wanted object, by its index in [`Wanted`].
     pub(super) owned: Vec<Option<InstalledKind>>,
 }
 
-/// Judges every entry of the last install, children before their directories.
+/// Decides about every entry of the last install, children before their directories.
 pub(super) fn judge(
     wanted: &Wanted,
     facts: &HostFacts,
@@ -117,7 +118,7 @@ pub(super) fn judge(
     let places = Places::new(wanted, links);
     result.owned = vec![None; wanted.objects.len()];
     for entry in wanted.last.iter().rev() {
-        // The group owns a place, and this is another one.
+        // The group owns the original place, and this is another one.
         if ways.changed_above(&entry.path).is_some() {
             continue;
         }
@@ -145,7 +146,7 @@ pub(super) fn judge(
         let makes_way = match object {
             Some(object) if makes_way_for(entry.kind, now, object) => true,
             Some(_) => continue,
-            // Another name for a link that the appspec names as a directory now.
+            // Another name of a link that the appspec now names as a directory.
             None if links.hold(&real) => continue,
             None => below_a_file(),
         };
@@ -156,19 +157,19 @@ pub(super) fn judge(
     result
 }
 
-/// What stands where the last install put something.
+/// The current object in the place of an installed one.
 #[derive(Clone, Copy)]
 enum Now {
-    /// Nothing, or something that no install puts anywhere.
+    /// Nothing, or an object of a kind that no install makes.
     Nothing,
-    /// It, or what a directory above it holds, could not be looked at, or the way there is not safe.
+    /// The agent could not examine it or a directory above it, or the path to it is not safe.
     Unseen,
     Is(InstalledKind),
 }
 
 impl Now {
-    /// Whether what is there is the group's to replace. A file or link that took the place of what the group put there
-    /// (a hook linked shared storage into the application) stands in the group's place; it is replaced, never followed.
+    /// Whether the current object is the group's to replace. A file or link that replaced an installed object (a hook
+    /// linked shared storage into the application) counts as the group's; the plan replaces it and never follows it.
     fn is_owned(self, kind: InstalledKind) -> bool {
         match self {
             Self::Is(InstalledKind::Directory) => kind == InstalledKind::Directory,
@@ -182,13 +183,13 @@ impl Now {
     }
 }
 
-/// Whether what stands in an entry's place must go before the object can be put there.
+/// Whether the current object must go before the wanted one can be put there.
 fn makes_way_for(kind: InstalledKind, now: Now, object: &WantedObject) -> bool {
     match (&object.kind, now) {
-        // The appspec names this place: a link that took a directory's place there was moved by an operator, and is followed.
+        // The appspec names this place: an operator moved the directory and left this link, which the plan follows.
         (WantedKind::Directory { above: true }, Now::Is(there)) => there == kind && !now.is_directory(),
         (WantedKind::Directory { above: false }, Now::Is(_)) => !now.is_directory(),
-        // Files and links are exchanged.
+        // A plan exchanges files and links for each other.
         (WantedKind::File { .. } | WantedKind::Link { .. }, _) => {
             kind == InstalledKind::Directory && now.is_directory()
         }
@@ -200,9 +201,9 @@ fn makes_way_for(kind: InstalledKind, now: Now, object: &WantedObject) -> bool {
 struct Disposal {
     makes_way: bool,
     cleanup: bool,
-    /// Whether another group of the host installed it too.
+    /// Whether another group of the host also installed it.
     shared: bool,
-    /// Whether nothing is wanted any more.
+    /// Whether no path is wanted any more.
     all_goes: bool,
 }
 
@@ -216,12 +217,12 @@ fn dispose(
 ) {
     let removable = match now {
         Now::Is(there) if there == entry.kind || (makes_way && !now.is_directory()) => Some(there),
-        // With everything that the group installed goes the link that its hook made; a later deployment finds none.
+        // The link that a hook made goes together with all of the group's paths, so that a later deployment finds none.
         Now::Is(InstalledKind::Link) if all_goes => Some(InstalledKind::Link),
-        // What took the place of something of the group's stays, and what could not be seen stays too. The place stays
-        // the group's: a later revision, or a rollback, may want it again.
+        // An object that replaced one of the group's stays, and so does one that the agent could not examine. The place
+        // stays the group's: a later revision, or a rollback, may want it again.
         Now::Is(InstalledKind::File | InstalledKind::Link) | Now::Unseen => None,
-        // Gone, or somebody else's by now.
+        // It is gone, or belongs to another owner now.
         Now::Is(InstalledKind::Directory) | Now::Nothing => return,
     };
     if !makes_way && (!cleanup || shared) {
@@ -234,13 +235,13 @@ fn dispose(
     };
     let Some(kind) = removable.filter(free) else {
         if !makes_way {
-            // It stays owned, so that it goes when what others put into it has gone.
+            // It stays owned, so that it goes once the files of others in it are gone.
             result.kept.push(entry.path.clone());
             result.still_owned.push(entry.clone());
         }
         return;
     };
-    // A directory that became a mount point stays where it is, unless something else comes there.
+    // A directory that became a mount point stays where it is, unless another object comes there.
     if kind != InstalledKind::Directory || makes_way {
         needs.guarded.take_away(facts, &entry.path);
     } else {
@@ -255,7 +256,7 @@ fn dispose(
 }
 
 impl Leftovers {
-    /// Whether everything in a directory is removed before it.
+    /// Whether the plan removes everything in a directory before it.
     fn empties(&self, entry: &InstalledEntry, facts: &HostFacts) -> bool {
         let names = facts.listings.get(entry.path.as_path());
         names.is_some_and(|names| names.iter().all(|name| self.removed.contains(entry.path.join(name).as_path())))

@@ -1,4 +1,4 @@
-//! Which paths of the host a plan has to know of.
+//! The paths of the host that a plan must examine.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,16 +7,16 @@ use super::actions::{InstalledEntry, InstalledKind};
 use super::wanted::{Follow, LookAt, WantedKind, WantedObject, find};
 use crate::shared_path::SharedPath;
 
-/// What the last install put at this path; its entries are ordered.
+/// The last install's kind at this path; its entries are ordered.
 pub(super) fn last_kind(last: &[InstalledEntry], path: &Path) -> Option<InstalledKind> {
     last.binary_search_by(|e| e.path.as_path().cmp(path)).ok().and_then(|i| last.get(i)).map(|e| e.kind)
 }
 
-/// The paths to look at: what is wanted, what was installed, and everything above both.
+/// The paths to examine: wanted paths, installed paths, and all their ancestors.
 pub(super) fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<LookAt> {
     let unfollowed = |path: &SharedPath| LookAt { path: path.clone(), follow: Follow::Never };
     let mut all = vec![LookAt { path: "/".into(), follow: Follow::Never }];
-    // Both are in order; of one path what is wanted counts.
+    // Both lists are in order; for a path in both, the wanted one counts.
     let mut left = last.iter().peekable();
     for object in objects {
         while let Some(entry) = left.next_if(|entry| entry.path < object.path) {
@@ -24,7 +24,7 @@ pub(super) fn look_at(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<
         }
         let before = left.next_if(|entry| entry.path == object.path).map(|entry| entry.kind);
         let above = matches!(object.kind, WantedKind::Directory { above: true });
-        // A link that the last install put where a directory comes now makes way; it is not followed.
+        // A link that the last install put where a directory comes now makes room; the agent does not follow it.
         let follow = above && before != Some(InstalledKind::Link);
         let follow = if follow { Follow::Always } else { Follow::Never };
         all.push(LookAt { path: object.path.clone(), follow });
@@ -51,7 +51,7 @@ fn above_the_last(objects: &[WantedObject], last: &[InstalledEntry]) -> Vec<Look
         }
         before = parent;
         for path in entry.path.ancestors().skip(1).filter(|p| p.parent().is_some()) {
-            // What is above those is known, or looked at for their own sake.
+            // The ancestors of those are known, or listed for their own sake.
             if last_kind(last, path).is_some() || find(objects, path).is_some() || !known.insert(path) {
                 break;
             }

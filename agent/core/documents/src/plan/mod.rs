@@ -1,4 +1,4 @@
-//! The plan of an Install: ordered actions with no choices left, or all the reasons why not.
+//! The plan of an Install: ordered actions without open decisions, or all the reasons why it is not possible.
 //!
 //! ```text
 //! appspec + bundle listing + last install --wanted()--> Wanted: every destination with its source and permissions,
@@ -7,12 +7,12 @@
 //! Plan + compared contents             --Summary::new-> what a person is shown
 //! ```
 //!
-//! What is promised: a plan touches the destinations that the appspec names, what is missing above them, and what the
-//! last install put there; nothing else. Below a destination no symbolic link is followed, but in the CodeDeploy agent's
-//! place by steps that the path rule allows. What is removed stands where the group put something: a link or file that
-//! took the place of what it installed makes way for what it installs there now. What another group of the host installed
-//! is never removed, and a directory only if the group made it and nothing else is in it.
-//! How this differs from the CodeDeploy agent is listed in SEMANTICS.md, whose table a test reads.
+//! A plan touches only the destinations that the appspec names, missing directories above them, and the paths of the
+//! last install. Below a destination it follows no symbolic link, except in the CodeDeploy agent's place, by steps that
+//! the path rule allows. It removes only objects in places where the group put something: a link or file that replaced
+//! an installed object makes room for the object that comes there now. It never removes paths that another group of the
+//! host installed, and removes a directory only if the group made it and it is otherwise empty. SEMANTICS.md lists the
+//! differences from the CodeDeploy agent in a table that a test reads.
 
 pub mod actions;
 mod attributes;

@@ -1,4 +1,4 @@
-//! What a plan needs from file systems and directories: bytes, inodes, the right to write.
+//! A plan's needs of file systems and directories: bytes, inodes, write permission.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use super::guards::Guarded;
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 
-/// File systems hand out space in blocks; 4 KiB is the usual one and no smaller than what small files take.
+/// File systems allocate space in blocks; 4 KiB is the usual size, and not below what small files take.
 const BLOCK: u64 = 4096;
 
 /// Adds up what the actions need.
 #[derive(Default)]
 pub(super) struct Needs {
-    /// What would be changed and is guarded.
+    /// The protected paths that the plan would change.
     pub(super) guarded: Guarded,
     devices: BTreeMap<u64, Need>,
     unwritable: BTreeSet<PathBuf>,
@@ -23,22 +23,22 @@ pub(super) struct Needs {
 struct Need {
     bytes: u64,
     inodes: u64,
-    /// Whether some directory on it can be written; else there is nothing to be said of its space.
+    /// Whether any directory on it is writable; otherwise its space does not matter.
     writable: bool,
     /// Some path on the device, for the message.
     example: PathBuf,
 }
 
 impl Needs {
-    /// Something of so many bytes is made on a device. What it replaces stays until the deployment has succeeded, so
-    /// it gives no space back.
+    /// Notes an object of this many bytes, made on a device. A replaced object stays until the deployment has
+    /// succeeded, so it frees no space.
     pub(super) fn make(&mut self, device: u64, path: &Path, bytes: u64) {
         let need = self.need(device, path);
         need.bytes = need.bytes.saturating_add(bytes.div_ceil(BLOCK).saturating_mul(BLOCK));
         need.inodes += 1;
     }
 
-    /// An entry of an existing directory is made, replaced or removed.
+    /// Notes that an entry of an existing directory is made, replaced or removed.
     pub(super) fn change(&mut self, directory: &DirectoryFact, path: &Path) {
         self.need(directory.device, path).writable |= directory.writable;
         if !directory.writable {
@@ -51,7 +51,7 @@ impl Needs {
         self.devices.entry(device).or_insert_with(new)
     }
 
-    /// What cannot be met.
+    /// Reports the needs that cannot be met.
     pub(super) fn unmet(self, facts: &HostFacts, problems: &mut Problems) {
         for (device, need) in self.devices.iter().filter(|(_, need)| need.writable) {
             let Some(fact) = facts.devices.get(device) else { continue };

@@ -1,7 +1,7 @@
-//! What the other groups of the host own. A plan never removes it, and says where groups overlap.
+//! The paths that the host's other groups own. A plan never removes them, and reports where groups overlap.
 //!
-//! Whose a file is, is told by who installed its path, not by the file itself: a group's own hooks edit, replace and
-//! give away what was installed, so that neither an inode nor a time would tell a hook's work from somebody else's.
+//! The group that installed a path owns it; the file itself does not tell. A group's own hooks edit, replace and give
+//! away installed files, so neither an inode nor a time would tell a hook's work from another program's.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -16,8 +16,8 @@ use super::wanted::Wanted;
 use super::ways;
 
 impl HostFacts {
-    /// Notes which files and links of another group this plan is about. To be said after everything that `wanted` names
-    /// was looked at.
+    /// Notes the files and links of another group that this plan concerns. Call it after collecting the facts for all
+    /// names in `wanted`.
     pub fn note_group(&mut self, wanted: &Wanted, group: &str, installed: Vec<InstalledEntry>) {
         let links = Links::new(wanted, self);
         let about: HashSet<Cow<'_, Path>> = match links.is_empty() {
@@ -34,8 +34,8 @@ impl HostFacts {
     }
 }
 
-/// What a plan does that is allowed and probably not meant: a warning for each other group whose files it is about, and
-/// one for what could not be looked at.
+/// Warnings about allowed but probably unintended effects: one for each other group whose files the plan concerns, and
+/// one for paths that could not be examined.
 pub fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
     let links = Links::new(wanted, facts);
     let mut shared = Counts::default();
@@ -73,7 +73,7 @@ pub fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
     [shared, left, unseen, ways::warnings(wanted, facts)].concat()
 }
 
-/// How many paths, and which is the first, for each group.
+/// For each group, the number of paths and the first one.
 #[derive(Default)]
 struct Counts<'a>(BTreeMap<Arc<str>, (usize, &'a Path)>);
 

@@ -1,28 +1,28 @@
-//! What is at each path that was looked at, in little memory: most of a hundred thousand paths are like their neighbours.
+//! The state of each examined path, in little memory: most of a hundred thousand paths are like their neighbours.
 
 use std::path::Path;
 
 use super::facts::PathFact;
 use crate::shared_path::SharedPath;
 
-/// So many of the latest facts are compared with a new one.
+/// Number of recent facts that a new one is compared with.
 const NEIGHBOURS: usize = 8;
 
-/// Facts by path. They may come in any order; in the order of the paths they come cheaply.
+/// Facts by path. They may come in any order; path order is the cheapest.
 #[derive(Debug, Clone, Default)]
 pub struct PathFacts {
-    /// Ordered by path, each with its place in `facts`.
+    /// Ordered by path, each with its index in `facts`.
     paths: Vec<(SharedPath, u32)>,
     facts: Vec<PathFact>,
 }
 
 impl PathFacts {
-    /// With room for so many paths.
+    /// Reserves room for this many paths.
     pub fn with_capacity(paths: usize) -> Self {
         Self { paths: Vec::with_capacity(paths), facts: Vec::new() }
     }
 
-    /// Notes what is at a path, instead of what was noted before.
+    /// Notes the state of a path, replacing an earlier note.
     pub fn insert(&mut self, path: impl Into<SharedPath>, fact: PathFact) {
         let path = path.into();
         let fact = self.place_of(fact);
@@ -36,13 +36,13 @@ impl PathFacts {
         }
     }
 
-    /// What is at a path, if it was looked at and is there.
+    /// The state of a path, if it was examined and exists.
     pub fn get(&self, path: &Path) -> Option<&PathFact> {
         let (_, fact) = self.paths.get(self.find(path).ok()?)?;
         self.facts.get(*fact as usize)
     }
 
-    /// All of them, ordered by path.
+    /// All facts, ordered by path.
     pub fn iter(&self) -> impl Iterator<Item = (&SharedPath, &PathFact)> {
         self.paths.iter().filter_map(|(path, fact)| Some((path, self.facts.get(*fact as usize)?)))
     }

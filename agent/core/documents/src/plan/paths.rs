@@ -2,13 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// The longest path that Linux takes, less the terminating NUL.
+/// The longest path that Linux accepts, without the terminating NUL.
 const PATH_BYTES: usize = 4095;
 /// The longest name of one entry.
 const NAME_BYTES: usize = 255;
 
-/// Makes a destination or object absolute: relative ones are below `/`, `.` and empty components vanish and `..` takes
-/// the component before it away, as text.
+/// Makes a destination or object absolute, as text: relative ones are below `/`, `.` and empty components vanish, and
+/// `..` removes the component before it.
 pub(super) fn absolute(text: &str) -> Result<PathBuf, &'static str> {
     if text.contains('\0') {
         return Err("holds a NUL character");
@@ -30,7 +30,7 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, &'static str> {
     Ok(path)
 }
 
-/// Whether the kernel takes it.
+/// Checks that the kernel accepts it.
 pub(super) fn check_length(path: &Path) -> Result<(), &'static str> {
     if path.as_os_str().len() > PATH_BYTES {
         return Err("has more than 4095 bytes");
@@ -42,7 +42,7 @@ pub(super) fn check_length(path: &Path) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether it is absolute, of plain names, and not `/` itself: what an installed path can be.
+/// Whether it is absolute, of plain names, and not `/` itself: a possible installed path.
 pub(super) fn is_plain_absolute(path: &Path) -> bool {
     let mut components = path.components();
     components.next() == Some(Component::RootDir)

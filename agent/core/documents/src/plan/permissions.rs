@@ -1,8 +1,7 @@
-//! Which entry of `permissions` speaks of which object.
+//! Which entry of `permissions` applies to which object.
 //!
-//! The rules are the incumbent's (docs/protocols/codedeploy.md#permissions): an object that is a file that is put in
-//! place, or a directory and then what is put in place strictly below it; `**` at any depth, other patterns for one
-//! level.
+//! The rules are the incumbent's (docs/protocols/codedeploy.md#permissions): an object is an installed file, or a
+//! directory and then everything installed strictly below it; `**` applies at any depth, other patterns at one level.
 
 use std::path::Path;
 
@@ -13,11 +12,11 @@ use super::wanted::{WantedKind, WantedObject};
 use crate::appspec::spec::Permission;
 use crate::limits::Limits;
 
-/// Writes into each object the index of the entry that matches it, and returns the entries that match nothing.
+/// Writes into each object the index of its matching entry, and returns the entries without any match.
 ///
-/// `objects` are ordered by path. Two entries for one object are a problem, told once for each object, except for directories
-/// above destinations: those are touched only where they are made, which only the host can tell; they keep the second
-/// entry's index.
+/// `objects` are ordered by path. Two entries for one object are a problem, reported once for each object. Directories
+/// above destinations are an exception: a plan touches them only when it makes them, which only the host can tell. They
+/// keep the second entry's index.
 pub(super) fn apply(permissions: &[Permission], objects: &mut [WantedObject], problems: &mut Problems) -> Vec<Problem> {
     let mut given = Given { all: permissions, objects, problems, compared: 0 };
     let mut idle = Vec::new();
@@ -61,12 +60,12 @@ fn too_many_comparisons(entries: usize, objects: usize, at: &Permission, most: u
     Problem::new(ProblemCode::TooManyComparisons, message, hint).at(at.at)
 }
 
-/// What is given to the objects, entry by entry.
+/// The assignment of entries to objects.
 struct Given<'a> {
     all: &'a [Permission],
     objects: &'a mut [WantedObject],
     problems: &'a mut Problems,
-    /// Names that were compared with a pattern.
+    /// Number of names compared with a pattern.
     compared: usize,
 }
 
@@ -88,7 +87,7 @@ impl Given<'_> {
 
     fn give_below(&mut self, index: usize, permission: &Permission, base: &Path) -> bool {
         let (deep, all) = (permission.pattern == "**", permission.except.is_empty());
-        // A path of an object is plain and begins with the base; what follows its slash is a name or a longer rest.
+        // An object's path is plain and begins with the base; after its slash comes a name or a longer rest.
         let rest_at = base.as_os_str().len() + usize::from(base.parent().is_some());
         let is_direct =
             |path: &Path| path.as_os_str().as_encoded_bytes().get(rest_at..).is_some_and(|rest| !rest.contains(&b'/'));
@@ -100,7 +99,7 @@ impl Given<'_> {
             let (here, is_directory) = (at, object.kind.is_directory());
             let kind_matches = if is_directory { permission.directories } else { permission.files };
             at += 1;
-            // Without exceptions every depth is one; otherwise what is directly below the object is told from the rest.
+            // Without exceptions all depths are equal; otherwise direct children are treated apart.
             let direct = !(deep && all) && is_direct(&object.path);
             self.compared += usize::from(!(deep && all));
             if !deep && is_directory {
@@ -115,7 +114,7 @@ impl Given<'_> {
         matched
     }
 
-    /// Whether the name of an object directly below the entry's is not meant by pattern and exceptions.
+    /// Whether pattern and exceptions leave out a name directly below the entry's object.
     fn leaves_out(&mut self, permission: &Permission, at: usize) -> bool {
         self.compared += permission.except.len();
         let Some(name) = self.objects.get(at).and_then(|object| object.path.file_name()) else { return true };
@@ -155,10 +154,10 @@ pub(super) fn twice(path: &Path, all: &[Permission], first: usize, second: usize
     Problem::new(ProblemCode::PermissionTwice, message, hint).path(path).at(at(second))
 }
 
-/// Whether a name is of a pattern in which only `*` is special.
+/// Whether a name matches a pattern in which only `*` is special.
 fn glob(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    // Where the last star stood and how much of the name it has taken: the only place to go back to.
+    // The position of the last star and how much of the name it matches: the only place to backtrack to.
     let mut star: Option<(usize, usize)> = None;
     let (mut p, mut n) = (0, 0);
     while n < name.len() {
@@ -216,8 +215,8 @@ mod tests {
         WantedObject::new(path, kind, 0)
     }
 
-    /// As the rules are written: whatever is strictly below the object; `**` at any depth, other patterns for one level;
-    /// exceptions are compared with names directly below.
+    /// The rules as written: everything strictly below the object; `**` at any depth, other patterns at one level;
+    /// exceptions apply to names directly below.
     fn is_meant(permission: &Permission, object: &WantedObject) -> bool {
         let kind = if object.kind.is_directory() { permission.directories } else { permission.files };
         let Ok(rest) = object.path.strip_prefix(&permission.object) else { return false };
@@ -236,7 +235,7 @@ mod tests {
             except in prop::collection::vec(prop::sample::select(vec!["a", "*.x", "b*"]), 0..3),
             (files, directories) in any::<(bool, bool)>(),
         ) {
-            // Ordered as paths are; what has something below it is a directory.
+            // Ordered by path; a path with another one below it is a directory.
             let paths: std::collections::BTreeSet<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
             let above: std::collections::BTreeSet<PathBuf> =
                 paths.iter().flat_map(|path| path.ancestors().skip(1)).map(PathBuf::from).collect();

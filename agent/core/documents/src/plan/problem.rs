@@ -1,4 +1,4 @@
-//! Why a bundle cannot be installed: one reason each, with a stable code, the place and what to do.
+//! Why a bundle cannot be installed: each reason has a stable code, a place and a remedy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::appspec::spec::Position;
 pub enum Fact {
     /// The bundle or its appspec is wrong; it fails on every host.
     Bundle,
-    /// This host, as it is now, does not allow it; a hook may change that.
+    /// This host's current state does not allow it; a hook may change that.
     Host,
 }
 
 macro_rules! problem_codes {
     ($($(#[$doc:meta])* $name:ident, $text:literal, $fact:ident;)*) => {
-        /// What kind of problem it is. The texts are stable: scripts may depend on them.
+        /// The kind of a problem. The texts are stable: scripts may depend on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ProblemCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -32,7 +32,7 @@ macro_rules! problem_codes {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// Whose fact it is.
+            /// Whether it is a fact of the bundle or of the host.
             pub fn fact(self) -> Fact {
                 match self { $(Self::$name => Fact::$fact,)* }
             }
@@ -125,16 +125,16 @@ problem_codes! {
     CannotLook, "cannot_look", Host;
 }
 
-/// One reason why not.
+/// One reason why an Install is not possible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What kind it is.
+    /// The kind.
     pub code: ProblemCode,
-    /// Whose fact it is; always `code.fact()`.
+    /// Whether it is a fact of the bundle or of the host; always `code.fact()`.
     pub fact: Fact,
-    /// What is wrong, with the names in it; one sentence without a full stop.
+    /// The problem, with the names in it; one sentence without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: String,
     /// The path on the host, or of the source in the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ impl Problem {
         Self { code, fact: code.fact(), message, hint: hint.into(), path: None, at: None }
     }
 
-    /// What text for people shows of it; `file` is the appspec's name.
+    /// The parts of it for text output; `file` is the appspec's name.
     pub fn view<'f>(&'f self, severity: Severity, file: &'f str) -> View<'f> {
         View {
             severity,
@@ -183,7 +183,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A path for people: control characters are escaped, so that a name cannot rewrite a terminal.
+/// A path for text output: control characters are escaped, so that a name cannot rewrite a terminal.
 pub(super) fn shown(path: &Path) -> String {
     let mut text = String::new();
     for c in path.to_string_lossy().chars() {

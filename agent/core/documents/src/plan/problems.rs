@@ -1,4 +1,4 @@
-//! All the reasons why not, of which as many are kept as a person or a program can use.
+//! All reasons why an Install is not possible, up to the number that a reader can use.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -6,15 +6,15 @@ use std::ops::Deref;
 use super::problem::{Fact, Problem, ProblemCode};
 use crate::limits::Limits;
 
-/// Reasons in the order in which they were found: the first ones, and how many more there are.
+/// The first reasons in the order of their discovery, and the number of further ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems {
     kept: Vec<Problem>,
     bytes: usize,
     left_out: usize,
-    /// What kinds are among those that were left out.
+    /// The kinds of the reasons that were left out.
     kinds_left_out: BTreeSet<ProblemCode>,
-    /// Whether one of the bundle is among them.
+    /// Whether a fact of the bundle was left out.
     bundle_left_out: bool,
 }
 
@@ -31,23 +31,23 @@ impl Problems {
         self.kept.push(problem);
     }
 
-    /// Whether what comes now is only counted.
+    /// Whether further reasons are only counted.
     pub(super) fn is_full(&self) -> bool {
         let limits = Limits::default();
         self.kept.len() >= limits.plan_problems || self.bytes >= limits.plan_problem_bytes
     }
 
-    /// Whether there is one of this kind, kept or not.
+    /// Whether there is a reason of this kind, kept or not.
     pub fn has(&self, code: ProblemCode) -> bool {
         self.kinds_left_out.contains(&code) || self.kept.iter().any(|problem| problem.code == code)
     }
 
-    /// How many more there are than those that are kept.
+    /// The number of reasons that are not kept.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// Whether all of them are facts of the host, those that are not kept among them.
+    /// Whether all of them, including those not kept, are facts of the host.
     pub fn are_of_the_host(&self) -> bool {
         !self.bundle_left_out && self.kept.iter().all(|problem| problem.fact == Fact::Host)
     }

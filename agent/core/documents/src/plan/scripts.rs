@@ -1,5 +1,5 @@
-//! What the scripts of a revision need of the host before they can start: their user, their interpreter, modes that let
-//! the user read them, a mount on which something can be executed.
+//! What the scripts of a revision need on the host before they can start: their user, their interpreter, modes that let
+//! the user read them, and a mount that allows execution.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ mod programs;
 
 use programs::Program;
 
-/// The scripts of a revision, and how they are run.
+/// The scripts of a revision, and how the agent runs them.
 #[derive(Debug, Clone, Copy)]
 pub struct Scripts<'a> {
     /// The appspec that names them.
@@ -30,7 +30,7 @@ pub struct Scripts<'a> {
     pub heads: &'a BTreeMap<PathBuf, Vec<u8>>,
     /// The user of scripts that name none; `None` is the agent's own.
     pub default_user: Option<&'a str>,
-    /// The search path of hooks, as far as it is known.
+    /// The search path of hooks, as far as known.
     pub search_path: SearchPath<'a>,
 }
 
@@ -43,7 +43,7 @@ pub enum SearchPath<'a> {
     Likely(&'a str),
 }
 
-/// What must be asked of the host.
+/// The questions to ask the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScriptQuestions {
     /// Users, by name or number.
@@ -52,18 +52,18 @@ pub struct ScriptQuestions {
     pub programs: BTreeSet<PathBuf>,
 }
 
-/// What the host answered.
+/// The host's answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScriptFacts {
     /// The users that exist.
     pub users: BTreeMap<String, ScriptUser>,
-    /// The paths at which there is a program that can be executed.
+    /// The paths with an executable program.
     pub programs: BTreeSet<PathBuf>,
-    /// Where the file system that bundles are unpacked on is mounted, if nothing on it can be executed.
+    /// The mount point of the file system for unpacked bundles, if it forbids execution.
     pub noexec: Option<PathBuf>,
-    /// Which programs this host runs, where it is known.
+    /// The machine type of this host, if known.
     pub machine: Option<HostMachine>,
-    /// Whom the agent runs as, and so whose the unpacked bundle is.
+    /// The user that the agent runs as, which owns the unpacked bundle.
     pub agent: AgentFact,
 }
 
@@ -76,27 +76,27 @@ pub struct ScriptUser {
     pub gids: Vec<u32>,
 }
 
-/// A reason why a script cannot start on the host as it is.
+/// A reason why a script cannot start on the host in its current state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptProblem {
     /// The reason.
     pub problem: Problem,
-    /// What may still change that in time.
+    /// What may still fix it in time.
     pub remedy: Remedy,
 }
 
-/// What may put a problem right before the script runs.
+/// What may fix a problem before the script runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Nothing: no script of the deployment runs before.
+    /// Nothing: no earlier script of the deployment runs.
     Nothing,
-    /// A script that runs before, from BeforeInstall on; for scripts that only the next deployment runs, any.
+    /// An earlier script, from BeforeInstall on; any script, if only the next deployment runs this one.
     EarlierScript,
-    /// Perhaps nothing is wrong: what is needed may be where it was not looked for.
+    /// There may be no problem: the needed file may be in a place that was not searched.
     Uncertain,
 }
 
-/// Sorts problems into errors and warnings. `recheck` says whether what an earlier script may put right is left to it.
+/// Sorts problems into errors and warnings. With `recheck`, problems that an earlier script may fix are no errors yet.
 pub fn judge_scripts(found: Vec<ScriptProblem>, recheck: bool) -> (Problems, Vec<Problem>) {
     let (mut errors, mut warnings) = (Problems::default(), Problems::default());
     for ScriptProblem { problem, remedy } in found {
@@ -113,7 +113,7 @@ pub fn judge_scripts(found: Vec<ScriptProblem>, recheck: bool) -> (Problems, Vec
 const FIRST_LINE: &str = "or correct the first line of the script";
 const LOADER: &str = "or build the program for the C library that this host has, or statically";
 
-/// A script, and what runs before it.
+/// A script, and the scripts that run before it.
 #[derive(Clone, Copy)]
 struct Turn<'a> {
     script: &'a HookScript,
@@ -122,7 +122,7 @@ struct Turn<'a> {
 }
 
 impl<'a> Scripts<'a> {
-    /// What must be asked of the host.
+    /// The questions to ask the host.
     pub fn questions(self) -> ScriptQuestions {
         let turns = self.turns();
         let programs = self.programs(&turns).into_iter().flat_map(|(_, program)| program.places);
@@ -132,7 +132,7 @@ impl<'a> Scripts<'a> {
         }
     }
 
-    /// Everything that keeps a script from starting, each user and each interpreter once, for the first that needs it.
+    /// All reasons why scripts cannot start; each user and interpreter once, for the first script that needs it.
     pub fn problems(self, facts: &ScriptFacts) -> Vec<ScriptProblem> {
         let turns = self.turns();
         let mut problems = Vec::new();
@@ -144,8 +144,8 @@ impl<'a> Scripts<'a> {
         problems
     }
 
-    /// All scripts in the order in which they run. Those of the events that stop an application come last: this revision's
-    /// run in the next deployment.
+    /// All scripts in execution order. The events that stop an application come last: this revision's run in the next
+    /// deployment.
     fn turns(self) -> Vec<Turn<'a>> {
         let (stop, start) = EVENTS.split_at(EVENTS.iter().position(|event| *event == "BeforeInstall").unwrap_or(0));
         let mut turns = Vec::new();
@@ -191,7 +191,7 @@ impl<'a> Scripts<'a> {
         unknown.map(problem).collect()
     }
 
-    /// The programs that scripts need, each script once.
+    /// The programs that scripts need; each script once.
     fn programs(self, turns: &[Turn<'a>]) -> Vec<(Turn<'a>, Program)> {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
@@ -203,7 +203,7 @@ impl<'a> Scripts<'a> {
         found
     }
 
-    /// Programs in the place of scripts that are built for another machine, each once.
+    /// Programs in the place of scripts that are built for another machine; each once.
     fn of_other_machines(self, turns: &[Turn<'a>], facts: &ScriptFacts) -> Vec<ScriptProblem> {
         let Some(HostMachine { machine: host, emulation }) = facts.machine else { return Vec::new() };
         if emulation == Emulation::Present {
@@ -233,7 +233,7 @@ impl<'a> Scripts<'a> {
         let mut problems = Vec::new();
         let is_ours = |program: &Program| match (program.machine, facts.machine) {
             (Some(machine), Some(host)) => machine.runs_on(host.machine),
-            // The loader of another machine's program may be where the emulator has it.
+            // The loader of another machine's program may be where the emulator expects it.
             (Some(_), None) => false,
             (None, _) => true,
         };
@@ -246,7 +246,7 @@ impl<'a> Scripts<'a> {
                 continue;
             }
             let below = program.places.iter().any(|place| programs::is_below_destination(self.spec, place));
-            // A hook often builds it there: a virtual environment, modules with programs of their own.
+            // A hook often builds it there: a virtual environment, or modules with their own programs.
             let remedy = match turn.remedy {
                 _ if !program.is_sure => Remedy::Uncertain,
                 Remedy::EarlierScript if below => Remedy::Uncertain,
@@ -305,11 +305,11 @@ fn noexec(turns: &[Turn<'_>], facts: &ScriptFacts) -> Option<ScriptProblem> {
     let message = format!("bundles are unpacked on {mount}, which is mounted noexec: none of their scripts can start");
     let hint = format!("run `mount -o remount,exec {mount}`, or have the agent's state on another mount");
     let problem = Problem::new(ProblemCode::NoexecMount, message, hint).at(first.script.at);
-    // No script can start, so that none can put it right.
+    // No script can start, so none can fix it.
     Some(ScriptProblem { problem, remedy: Remedy::Nothing })
 }
 
-/// What to do about something that the host lacks.
+/// The remedy for something that the host lacks.
 fn supply(how: &str, remedy: Remedy, or: &str) -> String {
     match remedy {
         Remedy::Nothing | Remedy::Uncertain => format!("{how} when the image is made, {or}"),

@@ -1,4 +1,4 @@
-//! Finds what a `source` names in a bundle. Links on the way are resolved inside the bundle, never out of it.
+//! Finds a `source` in a bundle. Links on the way are resolved inside the bundle, never out of it.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -12,10 +12,10 @@ use crate::bundle::{BundleEntry, BundleListing, EntryKind};
 /// As many links as the kernel follows in one path.
 const MOST_LINKS: usize = 40;
 
-/// What a `source` names.
+/// The object that a `source` names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source<'a> {
-    /// A directory whose content is meant, relative to the bundle's top; empty is the whole bundle.
+    /// A directory whose content is copied, relative to the bundle's top; empty for the whole bundle.
     Directory(PathBuf),
     /// One file, or one link that does not lead to a directory of the bundle.
     Entry(&'a BundleEntry),
@@ -34,7 +34,7 @@ pub(super) fn find<'a>(listing: &'a BundleListing, mapping: &FileMapping) -> Res
     let found = walk(listing, text, false).map_err(|fault| describe(listing, mapping, fault))?;
     let Source::Entry(entry) = &found else { return Ok(found) };
     if matches!(entry.kind, EntryKind::Symlink { .. }) {
-        // The content of a directory is meant by whoever names one, link or not; a link to anything else stays a link.
+        // A source that names a directory, link or not, means its content; a link to any other object stays a link.
         if let Ok(Source::Directory(directory)) = walk(listing, text, true) {
             return Ok(Source::Directory(directory));
         }
@@ -94,7 +94,7 @@ fn walk<'a>(listing: &'a BundleListing, text: &str, follow_last: bool) -> Result
     Ok(Source::Directory(here))
 }
 
-/// The components of a path, `.` and empty ones left out.
+/// The components of a path without `.` and empty ones.
 fn components(text: &OsStr) -> impl Iterator<Item = OsString> {
     text.as_bytes()
         .split(|b| *b == b'/')

@@ -1,4 +1,4 @@
-//! What a plan means for a person: one line for each path.
+//! A plan as text for users: one line for each path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,23 +11,23 @@ use super::actions::{Action, Attributes, InstalledKind, NEW_DIRECTORY_MODE, Plan
 use super::problem::shown;
 use crate::shared_path::SharedPath;
 
-/// What happens to a path.
+/// The change of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// It is not there and will be.
+    /// It does not exist and will.
     Added,
-    /// It is there and will have other content, or be something else.
+    /// It exists and gets other content or another kind.
     Changed,
-    /// It is there and is replaced by the same content.
+    /// It exists and is replaced by the same content.
     Unchanged,
-    /// It is there and is replaced; the contents were not compared.
+    /// It exists and is replaced; the contents were not compared.
     Replaced,
-    /// It is taken away.
+    /// It is removed.
     Removed,
-    /// It is of the last install and stays: a directory that is still wanted, or what clean-up leaves.
+    /// It belongs to the last install and stays: a directory that is still wanted, or a path that clean-up leaves.
     Kept,
-    /// It is wanted, was there before, and is left alone.
+    /// It is wanted, existed before, and is left alone.
     Retained,
 }
 
@@ -46,13 +46,13 @@ impl Change {
     }
 }
 
-/// Which of the files and links that a plan replaces have the same content already; paths that were not compared are
-/// in neither set.
+/// The replaced files and links whose content stays the same or changes; paths that were not compared are in neither
+/// set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentComparison {
     /// The content stays the same.
     pub same: BTreeSet<SharedPath>,
-    /// The content becomes another.
+    /// The content changes.
     pub different: BTreeSet<SharedPath>,
 }
 
@@ -61,12 +61,12 @@ pub struct ContentComparison {
 pub struct SummaryEntry {
     /// The path on the host.
     pub path: SharedPath,
-    /// What happens to it.
+    /// The change.
     pub change: Change,
-    /// What it is; `None` for what is retained, which may be anything.
+    /// Its kind; `None` for a retained path, which may be anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<InstalledKind>,
-    /// The permissions that it gets by the appspec, and the mode of directories that are made.
+    /// Its permissions from the appspec, and the mode of new directories.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Arc<Attributes>,
 }
@@ -75,10 +75,10 @@ fn is_default(attributes: &Arc<Attributes>) -> bool {
     **attributes == Attributes::default()
 }
 
-/// What a plan does to each path, ordered by path, each path once.
+/// The change of each path, ordered by path, each path once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How many paths of each change; changes that do not occur are left out.
+    /// The number of paths for each change; changes that do not occur are left out.
     pub totals: BTreeMap<Change, usize>,
     /// The paths.
     pub entries: Vec<SummaryEntry>,
@@ -113,7 +113,7 @@ impl Summary {
                     line(path, put(path, *replaces, compared), Some(InstalledKind::Link), Some(attributes))
                 }
             };
-            // Removed to make way for what comes now.
+            // Removed to make room for the new object.
             if entries.contains_key(path.as_path()) {
                 entry.change = Change::Changed;
             }

@@ -1,4 +1,4 @@
-//! The first half of a plan: what the appspec and the bundle want, whatever the host is like.
+//! The first half of a plan: what the appspec and the bundle want, on any host.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::path_rule::UnsafePaths;
 use crate::shared_path::SharedPath;
 
-/// Everything that shall be there after the Install, and what of the host has to be looked at to plan it.
+/// All paths that must exist after the Install, and the facts about the host to collect for the plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub(super) objects: Vec<WantedObject>,
@@ -25,37 +25,37 @@ pub struct Wanted {
     pub(super) last: Vec<InstalledEntry>,
     pub(super) file_exists_behavior: Option<FileExistsBehavior>,
     pub(super) places: LastPlaces,
-    /// What is done about ways that a user could lead elsewhere.
+    /// What to do about paths that a user could redirect.
     pub unsafe_paths: UnsafePaths,
-    /// The paths to look at, ordered, each once, every ancestor before its children; the first is `/`.
+    /// The paths to examine, ordered, each once, every ancestor before its children; the first is `/`.
     pub look_at: Vec<LookAt>,
-    /// The directories whose names are to be listed, where they exist: those that may have to go.
+    /// The directories to list, if they exist: those that may have to go.
     pub list: Vec<SharedPath>,
     /// The users to look up.
     pub users: BTreeSet<String>,
     /// The groups to look up.
     pub groups: BTreeSet<String>,
-    /// What is allowed and probably not meant: entries of `permissions` that match nothing.
+    /// Allowed but probably unintended: entries of `permissions` without any match.
     pub warnings: Vec<Problem>,
 }
 
 impl Wanted {
-    /// Everything that shall be there, ordered by path.
+    /// All paths that must exist, ordered.
     pub fn objects(&self) -> &[WantedObject] {
         &self.objects
     }
 
-    /// The place in [`objects`](Self::objects) of what is wanted at this path.
+    /// The index in [`objects`](Self::objects) of the object at this path.
     pub(super) fn place_of(&self, path: &Path) -> Option<usize> {
         place_of(&self.objects, path)
     }
 
-    /// Whether something is wanted at a path, or the last install put something there.
+    /// Whether this path is wanted, or belongs to the last install.
     pub(super) fn is_about(&self, path: &Path) -> bool {
         find(&self.objects, path).is_some() || last_kind(&self.last, path).is_some()
     }
 
-    /// By which ways the host may be entered: `places` are those of the last install.
+    /// Sets how the plan may enter the host's directories; `places` are those of the last install.
     #[must_use]
     pub fn entering(mut self, mut places: LastPlaces, unsafe_paths: UnsafePaths) -> Self {
         places.share_paths(&self.last);
@@ -63,13 +63,13 @@ impl Wanted {
         self
     }
 
-    /// The paths of the destinations that the last install had, as far as it noted them.
+    /// The paths of the last install's destinations, as far as it noted them.
     pub fn last_destinations(&self) -> impl Iterator<Item = &Path> {
         self.places.noted().iter().filter(|place| place.destination).map(|place| place.path.as_path())
     }
 
-    /// Links below destinations are followed where the path rule allows, as the CodeDeploy agent follows them. What
-    /// stands where the last install made something is not followed: it took that one's place.
+    /// Follows links below destinations where the path rule allows, as the CodeDeploy agent does. It does not follow a
+    /// link in a place of the last install: the link replaced the installed object.
     #[must_use]
     pub fn following_safe_links(mut self) -> Self {
         let Self { look_at, last, objects, .. } = &mut self;
@@ -92,21 +92,21 @@ impl Wanted {
     }
 }
 
-/// The directories that an appspec names as destinations, absolute. Those that name no place are a problem of the plan.
+/// The directories that an appspec names as destinations, absolute. The plan reports invalid ones.
 pub fn destinations(spec: &AppSpec) -> Vec<PathBuf> {
     spec.files.iter().filter_map(|mapping| paths::absolute(&mapping.destination).ok()).collect()
 }
 
-/// One path that shall be there.
+/// One path that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedObject {
-    /// Where, absolute.
+    /// The absolute path.
     pub path: SharedPath,
-    /// What.
+    /// The kind.
     pub kind: WantedKind,
     pub(super) rule: Option<usize>,
     pub(super) second_rule: Option<usize>,
-    /// By which entry of `files`; of several the first.
+    /// The index of its entry of `files`; of several entries the first.
     mapping: u32,
 }
 
@@ -116,7 +116,7 @@ impl WantedObject {
     }
 }
 
-/// What shall be at a path.
+/// The kind of a wanted path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WantedKind {
     /// A directory.
@@ -127,7 +127,7 @@ pub enum WantedKind {
     },
     /// A file of the bundle.
     File {
-        /// Where it is in the bundle.
+        /// Its path in the bundle.
         source: SharedPath,
         /// Length in bytes.
         size: u64,
@@ -145,32 +145,32 @@ impl WantedKind {
     }
 }
 
-/// One path of the host to look at.
+/// One path of the host to examine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookAt {
-    /// The path, absolute; a root prefix is put before it by whoever looks.
+    /// The absolute path; code that examines the host adds the root prefix.
     pub path: SharedPath,
-    /// Whether what is below it is looked at if it is a symbolic link.
+    /// Whether to follow it if it is a symbolic link.
     pub follow: Follow,
 }
 
-/// Whether a symbolic link is followed.
+/// Whether the agent follows a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
-    /// It is: the appspec names it.
+    /// Always: the appspec names it.
     Always,
-    /// Only if root or the agent's own user made it: it is on the way to something that the last install put there,
-    /// and nobody else may redirect its removal.
+    /// Only if root or the agent's own user made it: it is on the way to a path of the last install, and no other user
+    /// may redirect the removal of that path.
     IfTrusted,
     /// Only by steps that the path rule allows: a link below a destination, in the CodeDeploy agent's place.
     BySafeSteps,
-    /// It is not.
+    /// Never.
     Never,
 }
 
-/// Works out what an appspec wants from a bundle.
+/// Determines what an appspec wants from a bundle.
 ///
-/// `last` is what the group owns on this host, as the last plan's `installed` says.
+/// `last` lists the paths that the group owns on this host, from the last plan's `installed`.
 ///
 /// # Errors
 /// Every fact of the bundle that makes the Install impossible on any host.
@@ -233,7 +233,7 @@ pub(super) fn find<'a>(objects: &'a [WantedObject], path: &Path) -> Option<&'a W
     place_of(objects, path).and_then(|place| objects.get(place))
 }
 
-/// Adds everything that one entry of `files` wants.
+/// Adds all objects of one entry of `files`.
 fn expand(
     mapping: &FileMapping,
     number: u32,
@@ -241,7 +241,7 @@ fn expand(
     objects: &mut Vec<WantedObject>,
     problems: &mut Problems,
 ) -> Result<(), Problem> {
-    // Both are looked at first, so that a wrong entry is told about both at once.
+    // Check both first, to report both mistakes of an entry at once.
     let destination = paths::absolute(&mapping.destination).map_err(|why| {
         let message = format!("the destination {:?} {why}", mapping.destination);
         Problem::new(ProblemCode::DestinationInvalid, message, "write the full path of a directory")
@@ -275,7 +275,7 @@ fn expand(
     Ok(())
 }
 
-/// What an entry of the bundle becomes at this path.
+/// The kind of a bundle's entry at this path.
 fn kind_of(mapping: &FileMapping, path: &Path, entry: &BundleEntry, problems: &mut Problems) -> Option<WantedKind> {
     let source = entry.path.as_path();
     if let Err(why) = paths::check_length(path) {
@@ -305,9 +305,9 @@ fn kind_of(mapping: &FileMapping, path: &Path, entry: &BundleEntry, problems: &m
     })
 }
 
-/// Makes one object of all those for one path, in place.
+/// Merges all objects for one path into one, in place.
 fn merge(objects: &mut Vec<WantedObject>, files: &[FileMapping], problems: &mut Problems) {
-    // The sort is stable: of several for one path the first entry of `files` comes first.
+    // The sort is stable: of several objects for one path, the first entry of `files` comes first.
     objects.sort_by(|a, b| a.path.cmp(&b.path));
     for group in objects.chunk_by(|a, b| a.path.as_os_str() == b.path.as_os_str()).filter(|group| group.len() > 1) {
         let mapped = |object: &WantedObject| files.get(object.mapping as usize);
@@ -361,7 +361,7 @@ fn file_and_directory(path: &Path, file: &FileMapping, directory: &FileMapping) 
     Problem::new(ProblemCode::FileAndDirectory, message, hint).path(path).at(directory.destination_at)
 }
 
-/// The last install's entries, ordered, each path once, without any that no plan could have made.
+/// The last install's entries, ordered, each path once, without entries that no plan could have made.
 fn sane(mut last: Vec<InstalledEntry>) -> Vec<InstalledEntry> {
     last.retain(|entry| paths::is_plain_absolute(&entry.path));
     last.sort_by(|a, b| a.path.cmp(&b.path));
@@ -369,7 +369,7 @@ fn sane(mut last: Vec<InstalledEntry>) -> Vec<InstalledEntry> {
     last
 }
 
-/// Lets the last install have the very paths that are wanted again: mostly that is all of them.
+/// Shares the paths of wanted objects with the last install: usually all of them.
 fn share_paths(last: &mut [InstalledEntry], objects: &[WantedObject]) {
     let mut objects = objects.iter().peekable();
     for entry in last {
@@ -380,7 +380,7 @@ fn share_paths(last: &mut [InstalledEntry], objects: &[WantedObject]) {
     }
 }
 
-/// Users and groups of the permissions that match something.
+/// Users and groups of the permissions with a match.
 fn names(permissions: &[Permission], objects: &[WantedObject]) -> (BTreeSet<String>, BTreeSet<String>) {
     let used: BTreeSet<usize> = objects.iter().filter_map(|o| o.rule).collect();
     let (mut users, mut groups) = (BTreeSet::new(), BTreeSet::new());

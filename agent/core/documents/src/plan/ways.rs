@@ -1,9 +1,9 @@
-//! By which ways a plan goes: steps that the path rule refuses, and directories that are known again.
+//! The directories that a plan may enter: steps that the path rule refuses, and directories recognised from the last
+//! install.
 //!
-//! A user who owns a directory decides what its names lead to. So a directory below it that is root's is entered only if
-//! it is the very one that the last install noted, or holds nothing that could be harmed; and what the group owns stands in
-//! a place, not below a name. Where only root could have changed a way, an operator moved the application, and it is
-//! followed.
+//! A user who owns a directory decides where its names lead. So a plan enters a directory of root below it only if the
+//! last install noted that very directory, or if its content cannot be harmed; the group owns paths in a place, not
+//! below a name. If only root could have changed a path, an operator moved the application, and the plan follows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,22 +16,22 @@ use super::wanted::Wanted;
 use crate::path_rule::{UnsafePaths, UnsafeStep};
 use crate::shared_path::SharedPath;
 
-/// By what a directory is known again, also after a reboot, a remount and on another host of the same image. Device numbers
-/// are not among it: they change with each of these.
+/// The identity of a directory across a reboot, a remount and hosts of the same image. It has no device number, because
+/// that changes with each of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The kind of its file system (`f_type`). A user may mount a FUSE file system, whose inode numbers and times are only
-    /// that user's word, but cannot make it another kind.
+    /// The type of its file system (`f_type`). A user may mount a FUSE file system, and controls its inode numbers and
+    /// times, but cannot give it another type.
     pub kind: u64,
     /// Its inode number.
     pub inode: u64,
-    /// When it was made: seconds and nanoseconds since 1970; `None` where the file system does not keep it.
+    /// When it was made: seconds and nanoseconds since 1970; `None` if the file system does not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<(i64, u32)>,
 }
 
 impl Identity {
-    /// Whether both are one directory.
+    /// Whether both are the same directory.
     pub fn is(&self, other: &Self) -> bool {
         let born_apart = matches!((self.born, other.born), (Some(one), Some(other)) if one != other);
         self.kind == other.kind && self.inode == other.inode && !born_apart
@@ -43,20 +43,20 @@ impl Identity {
 pub struct Place {
     /// Its path, as the plan names it.
     pub path: SharedPath,
-    /// Which one it is.
+    /// Its identity.
     pub is: Identity,
     /// Whether the appspec names it as a destination.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destination: bool,
 }
 
-/// In which directories the last install worked.
+/// The directories in which the last install worked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LastPlaces {
-    /// There was none, or another agent made it.
+    /// There was no install, or another agent made it.
     #[default]
     Unknown,
-    /// An earlier version of this agent made it, which noted none.
+    /// An earlier version of this agent made it and noted no directories.
     NotNoted,
     /// These, ordered by path.
     Noted(Vec<Place>),
@@ -75,7 +75,7 @@ impl LastPlaces {
         places.binary_search_by(|place| place.path.as_path().cmp(path)).ok().and_then(|at| places.get(at))
     }
 
-    /// Lets them have the very paths of the entries of the same install.
+    /// Shares the paths of the same install's entries.
     pub(super) fn share_paths(&mut self, last: &[super::actions::InstalledEntry]) {
         let Self::Noted(places) = self else { return };
         let mut entries = last.iter().peekable();
@@ -88,31 +88,31 @@ impl LastPlaces {
     }
 }
 
-/// A directory to which a step leads that the path rule refuses.
+/// A directory behind a step that the path rule refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsafeEntry {
     /// The step.
     pub step: UnsafeStep,
-    /// Which directory it is.
+    /// Its identity.
     pub is: Identity,
-    /// Whether it is on another file system than the directory that it is in, or behind a symbolic link. What is neither
-    /// was made in that directory: a user cannot bring it there from another one.
+    /// Whether it is on another file system than its parent directory, or behind a symbolic link. Otherwise it was made
+    /// in its parent: a user cannot bring it there from another directory.
     pub apart: bool,
-    /// Whether nothing is in it but directories of which the same is true.
+    /// Whether it contains nothing but directories that are themselves empty in this sense.
     pub empty: bool,
-    /// Whether the last install of another group noted it under this path.
+    /// Whether another group's last install noted it under this path.
     pub noted_by_another: bool,
 }
 
 impl UnsafeEntry {
-    /// Whether a hook made it for this deployment, or could have: nothing in it can be harmed.
+    /// Whether a hook made it for this deployment, or could have: its content cannot be harmed.
     fn is_made_for_it(&self) -> bool {
         self.empty && !self.apart
     }
 }
 
 impl HostFacts {
-    /// Notes in which directories the last install of another group worked: this agent's own are no stranger's.
+    /// Notes the directories in which another group's last install worked: they are known to this agent.
     pub fn note_places(&mut self, places: &LastPlaces) {
         for place in places.noted() {
             if let Some(entry) = self.unsafe_steps.get_mut(place.path.as_path()) {
@@ -122,16 +122,16 @@ impl HostFacts {
     }
 }
 
-/// Why a directory is entered by an unsafe step, or not.
+/// Why the plan enters a directory by an unsafe step, or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// The last install noted it, or that of another group.
+    /// The last install, or that of another group, noted it.
     Known,
-    /// It holds nothing that could be harmed: a hook made it for this deployment.
+    /// Its content cannot be harmed: a hook made it for this deployment.
     Empty,
-    /// The last install worked in it by name, and did not note which one it was.
+    /// The last install worked in it by name, and did not note its identity.
     FirstUse,
-    /// The configuration says so.
+    /// The configuration allows it with a warning.
     Warned,
     Refused,
 }
@@ -152,17 +152,17 @@ fn judge(wanted: &Wanted, path: &Path, entry: &UnsafeEntry) -> Verdict {
     }
 }
 
-/// Whether the last install put something at a path or below it.
+/// Whether the last install has a path here or below.
 fn was_worked_in(wanted: &Wanted, path: &Path) -> bool {
     let at = wanted.last.partition_point(|entry| entry.path.as_path() < path);
     wanted.last.get(at).is_some_and(|entry| entry.path.starts_with(path))
 }
 
-/// The ways of a plan, judged.
+/// The decisions about a plan's directories.
 #[derive(Default)]
 pub(super) struct Ways {
     refused: BTreeMap<PathBuf, UnsafeStep>,
-    /// Destinations that are other directories now.
+    /// Destinations that are different directories now.
     changed: Vec<PathBuf>,
     entered: Vec<Place>,
 }
@@ -176,7 +176,7 @@ impl Ways {
                 _ => ways.entered.push(Place { path: path.as_path().into(), is: entry.is, destination: false }),
             }
         }
-        // A hook that removes a destination and makes it anew leaves nothing in it that could be another's.
+        // A hook that removes a destination and makes it anew leaves nothing in it that could belong to another user.
         let made = |path: &Path| facts.unsafe_steps.get(path).is_some_and(UnsafeEntry::is_made_for_it);
         let other = |path: &Path, now: &Identity| {
             wanted.places.get(path).is_some_and(|place| place.destination && !place.is.is(now))
@@ -186,34 +186,34 @@ impl Ways {
         ways
     }
 
-    /// The step for which a path itself is not entered.
+    /// The unsafe step for which the plan does not enter this path.
     pub fn refused(&self, path: &Path) -> Option<&UnsafeStep> {
         self.refused.get(path)
     }
 
-    /// Whether a path is reached by a step that is refused.
+    /// Whether a path is behind a refused step.
     pub fn is_beyond(&self, path: &Path) -> bool {
         !self.refused.is_empty() && path.ancestors().any(|above| self.refused.contains_key(above))
     }
 
-    /// The destination at or above a path that is another directory than the last install's.
+    /// The destination at or above a path that is a different directory than the last install's.
     pub fn changed_above(&self, path: &Path) -> Option<&Path> {
         self.changed.iter().map(PathBuf::as_path).find(|changed| path.starts_with(changed))
     }
 
-    /// Which directories are entered all the same.
+    /// The directories that the plan enters all the same.
     pub fn into_entered(self) -> Vec<Place> {
         self.entered
     }
 }
 
-/// The ways that are refused, by the path to which the step leads.
+/// The refused steps, by the path to which they lead.
 pub fn refused_ways<'a>(wanted: &'a Wanted, facts: &'a HostFacts) -> impl Iterator<Item = (&'a Path, &'a UnsafeStep)> {
     let refused = facts.unsafe_steps.iter().filter(|(path, entry)| judge(wanted, path, entry) == Verdict::Refused);
     refused.map(|(path, entry)| (path.as_path(), &entry.step))
 }
 
-/// Why a directory is not entered.
+/// The reason for not entering a directory.
 pub(super) fn problem(path: &Path, step: &UnsafeStep) -> Problem {
     let message = format!("the way to {} is not safe: {}", shown(path), shown(Path::new(&step.to_string())));
     Problem::new(ProblemCode::UnsafePath, message, hint(step)).path(path)
@@ -222,7 +222,7 @@ pub(super) fn problem(path: &Path, step: &UnsafeStep) -> Problem {
 fn hint(step: &UnsafeStep) -> String {
     let (from, to) = (shown(&step.from), shown(&step.to));
     let other = match step.to_owner {
-        // What a link leads to may be all there is on the host: never advise to give that away.
+        // The target of a link may be the whole host: never advise to give that away.
         _ if step.to.parent() != Some(&step.from) => "name the place itself as destination".to_owned(),
         _ => format!("give {to} to user {} with all that is in it, or install elsewhere", step.from_owner),
     };
@@ -232,10 +232,10 @@ fn hint(step: &UnsafeStep) -> String {
     )
 }
 
-/// At most so many unsafe ways are warned of one by one.
+/// Most unsafe paths that are reported one by one.
 const WARNED: usize = 10;
 
-/// What a plan enters or leaves alone although or because the path rule says otherwise.
+/// Warnings about directories that the plan enters, or leaves alone, because of the path rule.
 pub(super) fn warnings(wanted: &Wanted, facts: &HostFacts) -> Vec<Problem> {
     let of = |path: &Path, message: String, hint: &str| Problem::new(ProblemCode::UnsafePath, message, hint).path(path);
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Whether a user may enter and read what the agent unpacked.
+//! Whether a user may enter and read the unpacked bundle.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::ScriptUser;
 use crate::bundle::{BundleEntry, BundleListing, EntryKind};
 use crate::plan::AgentFact;
 
-/// Something of the bundle that a user may not use.
+/// A part of the bundle that a user may not use.
 pub(super) struct Closed<'l> {
     pub(super) path: &'l Path,
     /// "enter the directory", "read" or "execute".
@@ -15,8 +15,8 @@ pub(super) struct Closed<'l> {
     pub(super) mode: u32,
 }
 
-/// The first thing on the way to a script, or the script, that its user may not use. What lies behind a link is not
-/// judged. The bundle's top is the agent's own directory, which everybody may enter.
+/// The first directory on the way to a script, or the script itself, that its user may not use. It does not judge the
+/// targets of links. The bundle's top is the agent's own directory, which every user may enter.
 pub(super) fn to<'l>(
     user: &ScriptUser,
     agent: &AgentFact,
@@ -27,7 +27,7 @@ pub(super) fn to<'l>(
     if user.uid == 0 || user.uid == agent.uid {
         return None;
     }
-    // What is unpacked belongs to the agent's user and group, and of its groups the effective one comes last.
+    // The unpacked bundle belongs to the agent's user and group; of the agent's groups the effective one comes last.
     let in_group = agent.gids.last().is_some_and(|gid| user.gids.contains(gid));
     let may = |mode: u32, bits: u32| (if in_group { mode >> 3 } else { mode }) & bits == bits;
     let mut above: Vec<&Path> = script.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
@@ -45,7 +45,7 @@ pub(super) fn to<'l>(
     if !matches!(entry.kind, EntryKind::File { .. }) {
         return None;
     }
-    // The agent makes a script executable that is not.
+    // The agent makes a script executable if it is not.
     let mode = if entry.mode & 0o111 == 0 { entry.mode | 0o111 } else { entry.mode };
     if !may(mode, 1) {
         return Some(closed(entry, "execute"));

@@ -1,4 +1,4 @@
-//! The programs that the first line of a script asks for, and whether the deployment itself brings them.
+//! The programs in the first line of a script, and whether the deployment itself installs them.
 
 use std::path::{Path, PathBuf};
 
@@ -8,26 +8,26 @@ use crate::appspec::spec::{AppSpec, HookScript};
 use crate::bundle::{BundleListing, EntryKind};
 use crate::elf::{self, Machine};
 
-/// Directories of a search path that are looked at: a bound on what one long PATH costs.
+/// Most directories of a search path that are examined: a bound on the cost of a long PATH.
 const DIRECTORIES: usize = 64;
 
 /// A program that a script needs, at one of these absolute paths.
 pub(super) struct Program {
-    /// As the script has it.
+    /// The name in the script.
     pub(super) name: String,
     pub(super) places: Vec<PathBuf>,
-    /// Whether the script cannot start if it is at none of them.
+    /// Whether the script cannot start if the program is at none of them.
     pub(super) is_sure: bool,
-    /// Of the loader of a program that is no script: what that one is built for.
+    /// For the loader of a program that is no script: the machine that the program is built for.
     pub(super) machine: Option<Machine>,
 }
 
-/// The interpreter of a script, and what `env` is to find.
+/// The interpreter of a script, and the program that `env` looks for.
 pub(super) fn of(script: &HookScript, head: &[u8], search_path: SearchPath<'_>) -> Vec<Program> {
     let mut named = interpreters(head).into_iter();
     let machine = elf::read(head).map(|program| program.machine);
     let interpreter = named.next().map(|name| {
-        // A relative one begins at the working directory, which is not necessarily the bundle's top.
+        // A relative name begins at the working directory, which is not necessarily the bundle's top.
         let (places, is_sure) = (vec![host_path(&name)], name.starts_with('/'));
         Program { name, places, is_sure, machine }
     });
@@ -57,7 +57,7 @@ fn has_options(head: &[u8]) -> bool {
     line.split(|b| b.is_ascii_whitespace()).any(|word| word.starts_with(b"-"))
 }
 
-/// Whether the Install puts something there: the file itself, or a link on the way to it, which may lead to it.
+/// Whether the Install puts it there: the file itself, or a link on the way that may lead to it.
 pub(super) fn is_installed(spec: &AppSpec, listing: &BundleListing, program: &Path) -> bool {
     spec.files.iter().any(|file| {
         let Ok(rest) = program.strip_prefix(host_path(&file.destination)) else { return false };
