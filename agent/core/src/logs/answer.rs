@@ -1,8 +1,8 @@
-//! What the service says about the events of a batch that it took.
+//! The service's answer about the events of an accepted batch.
 
 use serde::Deserialize;
 
-/// Events of a batch that was accepted and that the service did not keep.
+/// Events of an accepted batch that the service did not keep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rejected {
     /// Older than 14 days.
@@ -34,7 +34,7 @@ struct RejectedInfo {
     expired_log_event_end_index: Option<usize>,
 }
 
-/// Reads the answer to a batch of so many events that was taken. An answer that cannot be read is one, too: the service
+/// Reads the answer to an accepted batch of this many events. An unreadable answer counts as accepted too: the service
 /// said 200, and sending again would double the batch.
 pub fn accepted(body: &[u8], events: usize) -> Rejected {
     let answer: Accepted = serde_json::from_slice(body).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The configuration file of the old awslogs agent (awscli-cwlogs 1.4.6, `AgentReference`): an INI file with one section
-//! for each stream.
+//! The configuration file of the old awslogs agent (awscli-cwlogs 1.4.6, `AgentReference`): an INI file with one
+//! section for each stream.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::placeholders;
 use super::service::RETENTION_DAYS;
 use super::settings::{DEFAULT_GATHER_MS, FileSettings, InitialPosition, LineRules, LogZone, Target, retention_list};
 
-/// Keys that say how the old agent worked inside, and that mean nothing here.
+/// Keys about the inner workings of the old agent, without a meaning here.
 const WITHOUT_MEANING: &[&str] = &[
     "state_file",
     "logging_config_file",
@@ -18,16 +18,16 @@ const WITHOUT_MEANING: &[&str] = &[
     "file_fingerprint_lines",
 ];
 
-/// The pattern with which the old agent begins an event: a line that does not begin with white space.
+/// The old agent's default pattern for the beginning of an event: a line that does not begin with white space.
 const DEFAULT_START_PATTERN: &str = r"^[^\s]";
 
-/// What is wrong with a line.
+/// A mistake in a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct AwslogsError {
     /// Counted from 1.
     pub line: usize,
-    /// What was wrong and what to do.
+    /// The mistake and the remedy.
     pub message: String,
 }
 
@@ -38,10 +38,10 @@ struct Section {
     keys: BTreeMap<String, (usize, String)>,
 }
 
-/// Reads the file: each section but `[general]` is a pattern of files.
+/// Reads the file: each section except `[general]` is a pattern of files.
 ///
 /// # Errors
-/// The first line that is wrong.
+/// The first invalid line.
 pub fn read(text: &str) -> Result<Vec<FileSettings>, AwslogsError> {
     let sections = sections(text)?;
     let defaults = sections.iter().find(|section| section.name == "DEFAULT").map(|section| &section.keys);
@@ -49,7 +49,8 @@ pub fn read(text: &str) -> Result<Vec<FileSettings>, AwslogsError> {
     streams.map(|section| stream(section, defaults)).collect()
 }
 
-/// As Python's RawConfigParser reads it: `key = value` or `key: value`, and lines that begin with white space go on.
+/// Like Python's RawConfigParser: `key = value` or `key: value`; lines that begin with white space continue the last
+/// one.
 fn sections(text: &str) -> Result<Vec<Section>, AwslogsError> {
     let mut sections: Vec<Section> = Vec::new();
     let mut last_key: Option<String> = None;
@@ -79,7 +80,7 @@ fn sections(text: &str) -> Result<Vec<Section>, AwslogsError> {
         };
         let key = trimmed[..at].trim().to_ascii_lowercase();
         let value = trimmed[at + 1..].trim();
-        // A comment behind a value needs white space before its semicolon.
+        // A comment after a value needs white space before its semicolon.
         let value = value.split_once(" ;").map_or(value, |(value, _)| value.trim_end());
         section.keys.insert(key.clone(), (line, value.to_owned()));
         last_key = Some(key);

@@ -1,17 +1,17 @@
-//! Events to the body of one PutLogEvents request, within every limit of the service.
+//! Events to the body of one PutLogEvents request, within all limits of the service.
 
 use std::io::Write as _;
 
 use super::service::{BATCH_BYTES, BATCH_EVENTS, EVENT_OVERHEAD, MESSAGE_BYTES, SPAN_MS};
 
-/// Bytes of a body at which a batch takes no second event more. Prevents: control characters, six bytes each in JSON,
+/// Bytes of a body from which a batch accepts no further event. Prevents: control characters, six bytes each in JSON,
 /// that make the memory of a batch six times its size.
 const BODY_BYTES: usize = 2 << 20;
 
 /// Bytes that one event's text takes in a body besides its message: `{"timestamp":…,"message":"…"},`.
 const FRAME_BYTES: usize = 48;
 
-/// What became of an event.
+/// The result of adding an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
     /// It is in the batch.
@@ -20,11 +20,11 @@ pub enum Added {
     Full,
 }
 
-/// A request's body while it is filled. It is reused: [`Batch::begin`] keeps its memory.
+/// A request's body under construction. It is reused: [`Batch::begin`] keeps its memory.
 #[derive(Debug, Default)]
 pub struct Batch {
     body: Vec<u8>,
-    /// For putting the events in order; the service wants rising times.
+    /// To sort the events; the service requires rising times.
     index: Vec<Event>,
     sorted: Vec<u8>,
     /// The bytes before the first event.
@@ -75,15 +75,15 @@ impl Batch {
         (!self.index.is_empty()).then_some(self.newest)
     }
 
-    /// Whether nothing of a usual size fits any more.
+    /// Whether no event of usual size fits any more.
     pub fn is_full(&self) -> bool {
         self.index.len() >= BATCH_EVENTS
             || self.counted + EVENT_OVERHEAD >= BATCH_BYTES
             || self.body.len() >= BODY_BYTES
     }
 
-    /// Adds an event. The message must not be empty and has at most [`MESSAGE_BYTES`] bytes; longer ones are cut there,
-    /// so that nothing can make the service refuse a whole batch.
+    /// Adds an event. The message must not be empty. It has at most [`MESSAGE_BYTES`] bytes and is cut there, so that
+    /// no event can make the service refuse a whole batch.
     pub fn add(&mut self, at: i64, message: &str) -> Added {
         let message = &message[..message.floor_char_boundary(MESSAGE_BYTES)];
         if !self.has_room(at, message) {
@@ -125,7 +125,7 @@ impl Batch {
         self.body.extend_from_slice(&self.frame);
     }
 
-    /// Ends the request and gives its body, the events in the order of their times, those of one time in the order in
+    /// Ends the request and returns its body, with the events sorted by time; events of one time stay in the order in
     /// which they were added.
     pub fn finish(&mut self) -> &[u8] {
         if !self.in_order {
@@ -144,7 +144,7 @@ impl Batch {
         &self.body
     }
 
-    /// Gives memory back that only unusual batches need.
+    /// Frees memory that only unusual batches need.
     pub fn shrink(&mut self) {
         self.sorted = Vec::new();
         self.body.clear();
@@ -153,7 +153,7 @@ impl Batch {
     }
 }
 
-/// What a byte of a JSON text is written as: 0 for itself, `u` for `\u00XX`, else the letter after the backslash.
+/// How a byte of a JSON text is written: 0 for itself, `u` for `\u00XX`, else the letter after the backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

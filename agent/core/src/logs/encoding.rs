@@ -6,7 +6,7 @@ use encoding_rs::Encoding as Table;
 
 use super::lines::Newline;
 
-/// How a file's bytes are text.
+/// The encoding of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding(&'static Table);
 
@@ -17,8 +17,8 @@ impl Default for Encoding {
 }
 
 impl Encoding {
-    /// The encoding of a name such as `utf_8`, `latin_1`, `cp1252`, `euc-jp` or `utf_16_le`; `None` for one that is not
-    /// known here.
+    /// The encoding with a name such as `utf_8`, `latin_1`, `cp1252`, `euc-jp` or `utf_16_le`; `None` for an unknown
+    /// name.
     pub fn named(name: &str) -> Option<Self> {
         let plain = name.trim().to_ascii_lowercase().replace('_', "-");
         let label = match plain.as_str() {
@@ -42,7 +42,7 @@ impl Encoding {
         found.map(Self)
     }
 
-    /// How lines end in it.
+    /// The newline of the encoding.
     pub fn newline(self) -> Newline {
         match self.0 {
             table if table == encoding_rs::UTF_16LE => Newline::Utf16Le,
@@ -51,11 +51,11 @@ impl Encoding {
         }
     }
 
-    /// The text of bytes; what is no text becomes U+FFFD. A byte-order mark is left out.
+    /// Decodes bytes. Invalid bytes become U+FFFD; a byte-order mark is dropped.
     pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         let text = if self.0 == encoding_rs::UTF_8 {
             let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            // Logs are text, as a rule: that is known sooner than where they are not.
+            // Logs are usually valid text, and checking that is faster than finding invalid bytes.
             std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
         } else {
             self.0.decode_with_bom_removal(bytes).0

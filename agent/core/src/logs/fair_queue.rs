@@ -1,4 +1,4 @@
-//! Whose turn it is: each stream gets one batch, then the others that have something to send.
+//! Fair turns: each stream sends one batch, then the other ready streams do.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ impl<K> Default for FairQueue<K> {
 }
 
 impl<K: Ord + Clone> FairQueue<K> {
-    /// The one of those that are ready that has waited for the longest time; it is served now. One that was never served
-    /// comes first.
+    /// The ready stream that has waited the longest; it counts as served now. A stream that was never served comes
+    /// first.
     pub fn next(&mut self, ready: impl IntoIterator<Item = K>) -> Option<K> {
         let chosen = ready.into_iter().min_by_key(|key| (self.served.get(key).copied().unwrap_or(0), key.clone()))?;
         self.turn += 1;

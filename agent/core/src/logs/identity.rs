@@ -1,22 +1,22 @@
-//! What makes a file the one that it was, whatever its name is now.
+//! The identity of a file, independent of its current name.
 //!
-//! An inode alone is not enough (it is used again), nor a first line (banners are alike), nor a path (files are rotated).
-//! So it is all of: device, inode, time of birth where the file system has one, a hash of the first bytes, and a hash of the
-//! bytes right before the position.
+//! An inode alone is not enough (the file system reuses it), nor a first line (banners are alike), nor a path (files
+//! are rotated). So the identity has all of these: device, inode, birth time if the file system records it, a hash of
+//! the first bytes, and a hash of the bytes right before the position.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes at a file's beginning that are part of its identity.
+/// Bytes at a file's beginning that belong to its identity.
 pub const HEAD_BYTES: usize = 1024;
 
 /// Bytes before the position that are compared.
 pub const TRAIL_BYTES: usize = 64;
 
-/// A hash of some bytes and how many they are.
+/// A hash of some bytes, and their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// How many bytes were hashed.
+    /// Number of hashed bytes.
     #[serde(rename = "n")]
     pub bytes: usize,
     /// The beginning of their SHA-256.
@@ -25,7 +25,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of all these bytes.
+    /// The fingerprint of all these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
             return Self::default();
@@ -35,18 +35,18 @@ impl Fingerprint {
         Self { bytes: bytes.len(), hash }
     }
 
-    /// Whether these bytes begin with those that were hashed.
+    /// Whether these bytes begin with the hashed ones.
     pub fn begins(&self, bytes: &[u8]) -> bool {
         bytes.get(..self.bytes).is_some_and(|bytes| Self::of(bytes) == *self)
     }
 
-    /// Whether these bytes end with those that were hashed.
+    /// Whether these bytes end with the hashed ones.
     pub fn ends(&self, bytes: &[u8]) -> bool {
         bytes.len() >= self.bytes && Self::of(&bytes[bytes.len() - self.bytes..]) == *self
     }
 }
 
-/// A file, as it was when it was last looked at.
+/// A file at the last look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The device's number.
@@ -55,7 +55,7 @@ pub struct Identity {
     /// The inode's number.
     #[serde(rename = "i")]
     pub inode: u64,
-    /// Nanoseconds since 1970 at its birth; 0 where the file system does not say.
+    /// Its birth in nanoseconds since 1970; 0 if the file system does not record it.
     #[serde(rename = "b")]
     pub born_ns: u64,
     /// Its first bytes.
@@ -64,7 +64,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether it may be the same inode in the same life.
+    /// Whether it may be the same inode, not reused since.
     pub fn same_inode(&self, device: u64, inode: u64, born_ns: u64) -> bool {
         let same_birth = self.born_ns == 0 || born_ns == 0 || self.born_ns == born_ns;
         (self.device, self.inode) == (device, inode) && same_birth

@@ -1,4 +1,4 @@
-//! What is shown of the shipping: how far each source is, and all of them in short.
+//! The report of log shipping: the position of each source, and a summary.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub const LOGS_REPORT_VERSION: u32 = 1;
 pub struct LogsReport {
     /// Version of this document.
     pub version: u32,
-    /// Every file and journal that is followed.
+    /// Every followed file and journal.
     pub sources: Vec<SourceReport>,
     /// Since the daemon started.
     pub totals: Totals,
@@ -19,19 +19,19 @@ pub struct LogsReport {
 /// One file or journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// The path now, or the journal's matches.
+    /// The current path, or the journal's matches.
     pub source: String,
     /// Its group.
     pub log_group: String,
     /// Its stream.
     pub log_stream: String,
-    /// How far the service has acknowledged: a byte of the file, or the journal's cursor.
+    /// The position that the service has acknowledged: a byte of the file, or the journal's cursor.
     pub position: String,
-    /// Bytes that are there and not acknowledged; 0 for a journal, which does not say.
+    /// Unacknowledged bytes; 0 for a journal, which does not tell.
     pub lag_bytes: u64,
     /// Seconds for which the oldest of them has waited.
     pub lag_seconds: u64,
-    /// What went wrong last, until something goes right.
+    /// The last error, until the next success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// The file has been deleted or renamed away and is read to its end.
@@ -41,37 +41,37 @@ pub struct SourceReport {
 /// Sums since the daemon started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Events that the service took.
+    /// Events that the service accepted.
     pub events: u64,
-    /// Batches that it took.
+    /// Batches that the service accepted.
     pub batches: u64,
-    /// Batches sent again that it may have taken already.
+    /// Batches sent again that the service may have accepted before.
     pub repeated_batches: u64,
-    /// Events that it did not keep: too old, too new, or past the group's retention.
+    /// Events that the service did not keep: too old, too new, or past the group's retention.
     pub rejected_events: u64,
-    /// Events that it would refuse a batch for and that were left out.
+    /// Events left out because the service would refuse their batch.
     pub refused_events: u64,
     /// Events left out because they are older than 14 days.
     pub too_old_events: u64,
-    /// Bytes that were lost before they could be read: destroyed by a rotation, or skipped because the disk filled up.
+    /// Bytes lost before the agent could read them: destroyed by a rotation, or skipped because the disk filled up.
     pub lost_bytes: u64,
     /// Requests that the service throttled.
     pub throttled: u64,
-    /// Requests that failed otherwise.
+    /// Requests that failed for another reason.
     pub failed: u64,
 }
 
-/// The shipping in short, for status and metrics.
+/// A summary of the shipping, for status and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsSummary {
-    /// Files and journals that are followed.
+    /// Number of followed files and journals.
     pub sources: u64,
-    /// Files and directories that are there and not read: the path rule refuses them, or they are no logs.
+    /// Existing files and directories that the agent does not read: the path rule refuses them, or they are no logs.
     #[serde(default)]
     pub not_shipped: u64,
-    /// Bytes of files that are there and not acknowledged.
+    /// Unacknowledged bytes of files.
     pub lag_bytes: u64,
-    /// Since when the oldest of what is not acknowledged has waited, milliseconds since 1970; `None` when nothing waits.
+    /// Since when the oldest unacknowledged byte has waited, milliseconds since 1970; `None` when nothing waits.
     pub waiting_since_ms: Option<u64>,
     /// Sums since the daemon started.
     pub totals: Totals,

@@ -1,4 +1,4 @@
-//! Bytes of a file to events: lines, several lines put together by a pattern, and lines that are too long.
+//! Bytes of a file to events: single lines, several lines joined by a pattern, and lines that are too long.
 
 use std::ops::Range;
 
@@ -7,16 +7,16 @@ use regex::bytes::Regex;
 use super::service::MESSAGE_BYTES;
 use super::timestamp::TimestampFormat;
 
-/// What is put behind a piece of an event that was cut because the service takes no longer one.
+/// The mark after a piece of an event that was cut, because the service accepts no longer event.
 pub const CUT_MARK: &str = " [hostler: continued in the next event]";
 
 /// Raw bytes at which an event is cut, with room for the mark.
 pub const EVENT_BYTES: usize = MESSAGE_BYTES - CUT_MARK.len();
 
-/// How wide a newline is: in the encodings of two bytes a line ends at an even place only.
+/// The width of a newline: in encodings of two bytes a line ends only at an even offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Newline {
-    /// One byte, in UTF-8 and everything like ASCII.
+    /// One byte, in UTF-8 and all ASCII-compatible encodings.
     #[default]
     OneByte,
     /// `0A 00`.
@@ -59,25 +59,25 @@ impl StartPattern {
     }
 }
 
-/// What may still come behind the bytes that are there.
+/// What may follow the available bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// More bytes: what is not complete has to wait.
+    /// More bytes: an incomplete event must wait.
     More,
-    /// Nothing, or nothing came for a while: what is there is an event.
+    /// Nothing, or nothing came for a while: the available bytes are an event.
     Complete,
 }
 
-/// The next event in a stretch of bytes.
+/// The next event in a range of bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// Bytes that belong to it, its newline included.
     pub end: usize,
     /// Its text; empty for an empty line.
     pub text: Range<usize>,
-    /// There is text: false for a stretch of zero bytes, which a truncated file may begin with.
+    /// Whether there is text: false for a range of zero bytes, with which a truncated file may begin.
     pub is_event: bool,
-    /// It goes on in the next event.
+    /// It continues in the next event.
     pub cut: bool,
 }
 
@@ -111,7 +111,7 @@ impl Assembler {
         }
     }
 
-    /// Lines from the first one up to the next that begins an event.
+    /// Lines from the first up to the next that begins an event.
     fn several(
         &self,
         bytes: &[u8],
@@ -129,7 +129,7 @@ impl Assembler {
                 }
                 return match ending {
                     Ending::More => None,
-                    // A last line that begins an event by itself is the next one.
+                    // A last line that begins an event is the next event.
                     Ending::Complete if rest > 0 && !pattern.begins(&bytes[end..]) => {
                         Some(self.whole(bytes, bytes.len(), bytes.len()))
                     }
@@ -152,12 +152,12 @@ impl Assembler {
         (ending == Ending::Complete).then(|| self.whole(bytes, bytes.len(), bytes.len()))
     }
 
-    /// A piece of a line that is too long, ending between two characters.
+    /// A piece of a line that is too long, cut between two characters.
     fn cut(&self, bytes: &[u8]) -> Piece {
         let mut end = EVENT_BYTES - EVENT_BYTES % self.newline.width();
         if self.newline == Newline::OneByte {
             let is_inside = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
-            // At most four bytes of one character; else it is no UTF-8 and any place is as good.
+            // One character has at most four bytes; otherwise it is not UTF-8 and any position will do.
             end = (end - 3..=end).rev().find(|at| !is_inside(bytes[*at])).unwrap_or(end);
         }
         Piece { end, text: 0..end, is_event: true, cut: true }

@@ -1,4 +1,4 @@
-//! What is decided about shipping logs to CloudWatch Logs.
+//! The decisions about shipping logs to CloudWatch Logs.
 //!
 //! ```text
 //! settings awslogs placeholders        what is shipped, and where to
@@ -10,8 +10,8 @@
 //! lag                                  what `hostler logs --lag` shows
 //! ```
 //!
-//! A batch is a pure function of the bytes that it is made of, of its base time and of the settings: what is sent again
-//! after a crash or a lost answer is the same, byte by byte.
+//! A batch is a pure function of its bytes, its base time and the settings: a batch that is sent again after a crash or
+//! a lost answer is identical, byte by byte.
 
 pub mod answer;
 pub mod awslogs;

@@ -1,7 +1,7 @@
-//! Patterns of paths. Names are bytes: a name that is no UTF-8 is matched like any other.
+//! Patterns of paths. Names are bytes: a name that is not UTF-8 matches like any other.
 //!
-//! `*` is any number of characters, `?` one, `[a-z]` one of a set and `[!a-z]` one that is not in it; a byte that is no
-//! UTF-8 counts as a character of its own. `**` as a whole part of a path is any number of directories.
+//! `*` is any number of characters, `?` one, `[a-z]` one character of a set and `[!a-z]` one outside it; a byte that is
+//! not UTF-8 counts as a character. `**` as a whole component of a path is any number of directories.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -24,37 +24,37 @@ pub enum BadPattern {
     },
 }
 
-/// Whether a text has characters that patterns give a meaning to.
+/// Whether a text has characters with a meaning in patterns.
 pub fn has_wildcards(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
-    /// This one.
+    /// This character.
     Literal(u32),
-    /// Any one.
+    /// Any one character.
     One,
-    /// Any number of any.
+    /// Any number of characters.
     Many,
-    /// Nothing, or directories with the `/` behind them.
+    /// Nothing, or directories with the `/` after them.
     Directories,
-    /// One that is in one of the ranges, or (`true`) in none.
+    /// One character inside one of the ranges, or (`true`) outside all of them.
     Set(bool, Vec<(u32, u32)>),
 }
 
-/// A pattern of one text: of a name, or of a whole path, where `*` and `?` match `/` too.
+/// A pattern for one text: a name, or a whole path, where `*` and `?` match `/` too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     tokens: Vec<Token>,
 }
 
-/// Numbers from here on are bytes that are no UTF-8.
+/// Numbers from here on are bytes that are not UTF-8.
 const NO_CHARACTER: u32 = 0x11_0000;
 
 const SLASH: u32 = '/' as u32;
 
-/// The characters of a name, and the bytes between that are none.
+/// The characters of a name, and the bytes in between that are not characters.
 fn units(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.utf8_chunks().flat_map(|chunk| {
         let invalid = chunk.invalid().iter().map(|byte| NO_CHARACTER + u32::from(*byte));
@@ -66,7 +66,7 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// The mistake and its position.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
         let characters: Vec<char> = text.chars().collect();
         let mut tokens = Vec::new();
@@ -86,9 +86,9 @@ impl Pattern {
         Ok(Self { tokens })
     }
 
-    /// Whether all of a text is as the pattern says.
+    /// Whether the pattern matches the whole text.
     pub fn matches(&self, bytes: &[u8]) -> bool {
-        // All states at once: the time is bounded by the product of the two lengths, whatever both hold.
+        // Tracks all states at once: the product of the two lengths bounds the time for any content.
         let mut states = vec![false; self.tokens.len() + 1];
         self.enter(0, &mut states);
         for unit in units(bytes) {
@@ -97,7 +97,7 @@ impl Pattern {
                 match token {
                     Token::Many => self.enter(at, &mut next),
                     Token::Directories if unit == SLASH => self.enter(at, &mut next),
-                    // In the middle of a directory's name: not yet behind it.
+                    // Inside a directory's name: not yet after it.
                     Token::Directories => next[at] = true,
                     token if token.takes(unit) => self.enter(at + 1, &mut next),
                     _ => {}
@@ -108,7 +108,7 @@ impl Pattern {
         states[self.tokens.len()]
     }
 
-    /// Marks a state, and those behind it that need nothing to be reached.
+    /// Marks a state, and the states after it that need no character.
     fn enter(&self, from: usize, states: &mut [bool]) {
         for (at, state) in states.iter_mut().enumerate().skip(from) {
             *state = true;
@@ -118,7 +118,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a name in a directory is meant: a hidden one only where the pattern writes its dot.
+    /// Whether the pattern matches a name in a directory. A hidden name matches only if the pattern writes its dot.
     pub fn matches_name(&self, name: &OsStr) -> bool {
         let writes_dot = self.tokens.first() == Some(&Token::Literal(u32::from('.')));
         (writes_dot || !is_hidden(name)) && self.matches(name.as_bytes())
@@ -140,7 +140,7 @@ pub fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&b'.')
 }
 
-/// The token of `**` and the characters that it is made of.
+/// The token of `**`, and the number of characters of its text.
 fn recursive(characters: &[char], at: usize) -> Result<(Token, usize), BadPattern> {
     let begins = at.checked_sub(1).is_none_or(|before| characters.get(before) == Some(&'/'));
     match (begins, characters.get(at + 2)) {
@@ -150,7 +150,7 @@ fn recursive(characters: &[char], at: usize) -> Result<(Token, usize), BadPatter
     }
 }
 
-/// The token of a set and the characters that it is made of. A `]` that comes first is one of the set.
+/// The token of a set, and the number of characters of its text. A `]` at the beginning belongs to the set.
 fn set(characters: &[char]) -> Option<(Token, usize)> {
     let but = characters.get(1) == Some(&'!');
     let first = if but { 2 } else { 1 };
@@ -179,12 +179,12 @@ pub enum Part {
     Directories,
 }
 
-/// A pattern of paths, cut into what a walk goes along.
+/// A pattern of paths, split into the steps of a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {
-    /// Where the walk begins: all before the first part with a wildcard; the whole path where there is none.
+    /// The start of the walk: everything before the first component with a wildcard; the whole path without wildcards.
     pub base: PathBuf,
-    /// What is looked for below; nothing where the pattern is a path. [`Part::Directories`] is never the last one.
+    /// The components to look for below; empty if the pattern is a path. [`Part::Directories`] is never the last one.
     pub parts: Vec<Part>,
 }
 
@@ -192,9 +192,9 @@ impl PathPattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The mistake in it.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
-        // Places in messages are those in the whole text.
+        // Messages give positions in the whole text.
         Pattern::new(text)?;
         let mut base = PathBuf::from(if text.starts_with('/') { "/" } else { "" });
         let mut parts = Vec::new();
@@ -213,7 +213,7 @@ impl PathPattern {
         Ok(Self { base, parts })
     }
 
-    /// The directory in which the only file of a pattern without wildcards is.
+    /// The directory of the only file of a pattern without wildcards.
     pub fn parent(&self) -> &Path {
         self.base.parent().unwrap_or(Path::new("/"))
     }

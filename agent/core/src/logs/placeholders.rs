@@ -1,6 +1,6 @@
 //! `{instance_id}` and the like in the names of groups and streams.
 
-/// What stands for what. Names that a source does not have are empty and make the placeholder an error when the
+/// The values of placeholders. A name that a source does not have is empty, and its placeholder is an error when the
 /// configuration is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
@@ -9,14 +9,14 @@ pub struct Names {
 
 /// Placeholders of every source.
 pub const OF_HOST: &[&str] = &["instance_id", "hostname", "ip_address"];
-/// And of a file.
+/// Placeholders of a file.
 pub const OF_FILE: &[&str] = &["instance_id", "hostname", "ip_address", "file_name", "file_path"];
-/// And of a deployment's log.
+/// Placeholders of a deployment's log.
 pub const OF_DEPLOYMENT: &[&str] =
     &["instance_id", "hostname", "ip_address", "application", "deployment_group", "deployment_id"];
 
 impl Names {
-    /// With one more; an earlier value of the name is replaced.
+    /// Adds a name; it replaces an earlier value of the same name.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.values.retain(|(known, _)| *known != name);
         self.values.push((name, value.into()));
@@ -28,7 +28,7 @@ impl Names {
     }
 }
 
-/// A text with every placeholder replaced; those that are not known stay as they are.
+/// A text with every known placeholder replaced; unknown ones stay.
 pub fn expand(template: &str, names: &Names) -> String {
     let mut out = String::new();
     each(template, |part| match part {
@@ -41,7 +41,7 @@ pub fn expand(template: &str, names: &Names) -> String {
     out
 }
 
-/// The first placeholder of a text that is none of `known`.
+/// The first placeholder of a text that is not in `known`.
 pub fn unknown(template: &str, known: &[&str]) -> Option<String> {
     let mut found = None;
     each(template, |part| match part {

@@ -1,13 +1,13 @@
-//! Takes secrets out of text before it is written or leaves the host.
+//! Removes secrets from text before it is written or leaves the host.
 
 use std::borrow::Cow;
 
 use regex::{Regex, RegexBuilder};
 
-/// What stands where a secret was.
+/// The replacement of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Bytes of the shortest value that is looked for. Prevents: a secret of one letter that makes every log unreadable.
+/// Bytes of the shortest value to look for. Prevents: a secret of one letter that makes every log unreadable.
 pub const SHORTEST_VALUE: usize = 4;
 
 /// Bytes of memory that a pattern may take. Prevents: a pattern that counts to a million.
@@ -22,7 +22,7 @@ const VALUES_BYTES: usize = 64 << 20;
 pub struct BadPattern {
     /// The pattern.
     pub pattern: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -34,12 +34,12 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Looks for patterns, and for values exactly as they are. In a pattern with a group named `secret` only that group
-    /// is taken out. A value of several lines is looked for line by line; lines and values shorter than
-    /// [`SHORTEST_VALUE`] are not.
+    /// Looks for patterns, and for values exactly as they are. In a pattern with a group named `secret`, only that
+    /// group is removed. A value of several lines is looked for line by line; lines and values shorter than
+    /// [`SHORTEST_VALUE`] are skipped.
     ///
     /// # Errors
-    /// A pattern that is no regular expression, and values that are too many to be looked for.
+    /// A pattern that is no regular expression, or too many values.
     pub fn new(patterns: &[String], values: &[String]) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|pattern| compile(pattern)).collect::<Result<_, _>>()?;
         Ok(Self { patterns, values: Self::of_values(values)? })
@@ -52,11 +52,11 @@ impl Redactor {
                 continue;
             }
             wanted.push(line.to_owned());
-            // As a program writes it that logs JSON.
+            // The form in the output of a program that logs JSON.
             let quoted = serde_json::to_string(line).unwrap_or_default();
             wanted.push(quoted.trim_matches('"').to_owned());
         }
-        // The longest first: a value that begins like another one must not leave its end behind.
+        // Longest first: when one value begins with another, its end must not stay.
         wanted.sort_by_key(|value| std::cmp::Reverse(value.len()));
         wanted.dedup();
         if wanted.is_empty() {
@@ -64,13 +64,13 @@ impl Redactor {
         }
         let pattern: Vec<String> = wanted.iter().map(|value| regex::escape(value)).collect();
         let built = RegexBuilder::new(&pattern.join("|")).size_limit(VALUES_BYTES).build();
-        // What they are is not said.
+        // The message does not show them.
         let too_many =
             |_| BadPattern { pattern: "the values of secrets".to_owned(), reason: "they are too many".to_owned() };
         built.map(Some).map_err(too_many)
     }
 
-    /// Whether it finds nothing whatever the text is.
+    /// Whether it finds nothing in any text.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty() && self.values.is_none()
     }
@@ -87,7 +87,7 @@ impl Redactor {
     }
 }
 
-/// A pattern as it is used, within bounds.
+/// Compiles a pattern within bounds.
 ///
 /// # Errors
 /// When it is no regular expression.
@@ -96,7 +96,7 @@ pub fn compile(pattern: &str) -> Result<Regex, BadPattern> {
     built.map_err(|error| BadPattern { pattern: pattern.to_owned(), reason: last_line(&error.to_string()) })
 }
 
-/// The regex crate draws the pattern first; its last line says what is wrong.
+/// The regex crate draws the pattern first; its last line names the mistake.
 fn last_line(text: &str) -> String {
     let line = text.lines().last().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()

@@ -1,48 +1,49 @@
-//! What happened to a file since it was last looked at, and which of its neighbours hold what was in it.
+//! The fate of a file since the last look, and which of its neighbours hold its content.
 
 use super::identity::{Fingerprint, Identity};
 
-/// What is known of a file.
+/// The facts about a file from the last look.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'k> {
-    /// Which one it is.
+    /// Its identity.
     pub identity: &'k Identity,
-    /// How far it was read.
+    /// The position up to which it was read.
     pub offset: u64,
-    /// The bytes right before that.
+    /// The bytes right before the position.
     pub trail: Fingerprint,
 }
 
-/// What a look at a file shows.
+/// The facts about a file from the current look.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'f> {
     /// The device's number.
     pub device: u64,
     /// The inode's number.
     pub inode: u64,
-    /// Nanoseconds since 1970 at its birth; 0 where the file system does not say.
+    /// Its birth in nanoseconds since 1970; 0 if the file system does not record it.
     pub born_ns: u64,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// The first of them, at most [`super::identity::HEAD_BYTES`].
+    /// Its first bytes, at most [`super::identity::HEAD_BYTES`].
     pub head: &'f [u8],
-    /// Those right before [`Known::offset`], at most [`super::identity::TRAIL_BYTES`]; empty if it is shorter.
+    /// The bytes right before [`Known::offset`], at most [`super::identity::TRAIL_BYTES`]; empty if the file is
+    /// shorter.
     pub before: &'f [u8],
 }
 
-/// What became of a file.
+/// The fate of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sameness {
     /// It is the same, perhaps longer.
     Same,
-    /// The same inode with other content: truncated, perhaps grown again past the position, or written anew. What was read
-    /// before is not in it any more.
+    /// The same inode with other content: truncated, perhaps grown past the position again, or rewritten. The content
+    /// read before is gone.
     Rewritten,
     /// Another file.
     Other,
 }
 
-/// Compares a file with what a look at a path shows.
+/// Compares a known file with the current look at a path.
 pub fn compare(known: Known<'_>, found: Found<'_>) -> Sameness {
     if !known.identity.same_inode(found.device, found.inode, found.born_ns) {
         return Sameness::Other;
@@ -50,8 +51,8 @@ pub fn compare(known: Known<'_>, found: Found<'_>) -> Sameness {
     if has_content_of(known, found) { Sameness::Same } else { Sameness::Rewritten }
 }
 
-/// Whether a file, whatever its inode, begins with what was seen and read of the known one: a copy (`copytruncate`), or what
-/// was unpacked from a compressed one. Nothing is said to be a copy of a file that was empty.
+/// Whether a file with any inode begins with the known file's content: a copy (`copytruncate`), or an unpacked
+/// compressed file. No file counts as a copy of an empty one.
 pub fn is_copy(known: Known<'_>, found: Found<'_>) -> bool {
     known.identity.head.bytes > 0 && has_content_of(known, found)
 }
@@ -60,20 +61,20 @@ fn has_content_of(known: Known<'_>, found: Found<'_>) -> bool {
     found.size >= known.offset && known.identity.head.begins(found.head) && known.trail.ends(found.before)
 }
 
-/// How a file is packed, by its name.
+/// The compression of a file, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Packing {
-    /// Not at all.
+    /// None.
     Plain,
     /// gzip.
     Gzip,
     /// Zstandard.
     Zstd,
-    /// In a way that is not read here.
+    /// A format that hostler does not read.
     Other,
 }
 
-/// How a file of this name is packed.
+/// The compression of a file with this name.
 pub fn packing(name: &str) -> Packing {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     match ending.to_ascii_lowercase().as_str() {
@@ -84,13 +85,14 @@ pub fn packing(name: &str) -> Packing {
     }
 }
 
-/// Whether `name` is what a rotation tool calls an older `base`: `base.1`, `base-20261120`, `base.2026-11-20_10`,
-/// `base.old`, or with the number before the ending (`app-20261120.log`), each perhaps packed. `None` for other names.
+/// Whether `name` is a rotation tool's name for an older `base`: `base.1`, `base-20261120`, `base.2026-11-20_10`,
+/// `base.old`, or with the number before the extension (`app-20261120.log`), each perhaps compressed. `None` for other
+/// names.
 pub fn rotated_name(base: &str, name: &str) -> Option<Packing> {
     let packing = packing(name);
     let plain = if packing == Packing::Plain { name } else { name.rsplit_once('.').map_or(name, |(plain, _)| plain) };
     if plain == base {
-        // Packed where it stood.
+        // Compressed in place.
         return (packing != Packing::Plain).then_some(packing);
     }
     let behind = plain.strip_prefix(base);

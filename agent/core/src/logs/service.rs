@@ -3,7 +3,7 @@
 /// Bytes of a batch: the UTF-8 bytes of its messages and [`EVENT_OVERHEAD`] for each.
 pub const BATCH_BYTES: usize = 1_048_576;
 
-/// Bytes that each event counts besides its message.
+/// Bytes that each event counts in addition to its message.
 pub const EVENT_OVERHEAD: usize = 26;
 
 /// Events of a batch.
@@ -28,7 +28,7 @@ pub const RETENTION_DAYS: &[u32] =
 /// Characters of the name of a group or stream.
 const NAME_LENGTH: usize = 512;
 
-/// A group's name with what the service refuses replaced by `_`; `None` for a name that has nothing left.
+/// A group's name with the characters that the service refuses replaced by `_`; `None` if nothing is left.
 pub fn group_name(text: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '#');
     let name: String = text.chars().map(|c| if allowed(c) { c } else { '_' }).take(NAME_LENGTH).collect();

@@ -1,4 +1,4 @@
-//! What is shipped, and where to.
+//! Which logs to ship, and where to.
 
 use std::path::PathBuf;
 
@@ -10,39 +10,39 @@ use super::redact::BadPattern;
 use super::service::RETENTION_DAYS;
 use super::timestamp::{BadFormat, TimestampFormat};
 
-/// Milliseconds for which lines are gathered, unless the configuration says otherwise.
+/// Default milliseconds for which lines are gathered.
 pub const DEFAULT_GATHER_MS: u64 = 1000;
 
-/// Seconds that the end of the daemon waits for the logs to be shipped.
+/// Seconds for which a stopping daemon waits until the logs are shipped.
 pub const DEFAULT_FLUSH_SECONDS: u64 = 15;
 
-/// Bytes of deleted files that are kept for reading while they are not delivered.
+/// Bytes of deleted files that are kept until they are delivered.
 pub const DEFAULT_DELETED_BYTES: u64 = 256 << 20;
 
 /// Everything about shipping logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Whether requests are compressed. The service takes both; emulators may not take gzip.
+    /// Whether to compress requests. The service accepts both; emulators may not accept gzip.
     pub compress: bool,
-    /// Seconds that the end of the daemon waits for what is not shipped yet.
+    /// Seconds for which a stopping daemon waits for logs that are not shipped yet.
     pub flush_seconds: u64,
-    /// Bytes of deleted files that are kept for reading; what is beyond is skipped, oldest first, and counted.
+    /// Bytes of deleted files that are kept for reading; beyond that, the oldest are skipped and counted.
     pub deleted_bytes: u64,
-    /// The output of deployments' hooks; `None` is not shipped.
+    /// The target of hook output; `None` ships none.
     pub deployments: Option<Target>,
-    /// hostler's own records; `None` is not shipped.
+    /// The target of hostler's own records; `None` ships none.
     pub agent: Option<Target>,
-    /// Metrics in the embedded metric format; `None` are not written.
+    /// The target of metrics in the embedded metric format; `None` writes none.
     pub metrics: Option<Target>,
     /// Application log files.
     pub files: Vec<FileSettings>,
     /// Parts of the systemd journal.
     pub journal: Vec<JournalSettings>,
-    /// Patterns that are taken out of everything.
+    /// Patterns that are redacted everywhere.
     pub redact: Vec<String>,
-    /// Files whose lines are secrets, which are taken out of everything as they are.
+    /// Files whose lines are secrets; those are redacted everywhere as they are.
     pub redact_values_from: Vec<PathBuf>,
-    /// Configuration files of the awslogs agent whose sections are read besides.
+    /// Configuration files of the awslogs agent whose sections are read as well.
     pub awslogs_config: Vec<PathBuf>,
 }
 
@@ -67,18 +67,18 @@ impl Default for LogSettings {
     }
 }
 
-/// A group and a stream, and how the group is made if it does not exist.
+/// A group and a stream, and the settings of a new group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
     /// The group's name, with placeholders.
     pub log_group_name: String,
     /// The stream's name, with placeholders.
     pub log_stream_name: String,
-    /// How the group is made.
+    /// The settings of a new group.
     pub group: GroupWish,
 }
 
-/// How a group is made. Nothing of it is applied to one that exists.
+/// The settings of a new group. None of them is applied to an existing one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupWish {
     /// Days that it keeps events; `None` is for ever.
@@ -90,13 +90,13 @@ pub struct GroupWish {
 }
 
 impl Target {
-    /// Without wishes about the group.
+    /// A target without settings for a new group.
     pub fn new(group: &str, stream: &str) -> Self {
         Self { log_group_name: group.to_owned(), log_stream_name: stream.to_owned(), group: GroupWish::default() }
     }
 }
 
-/// The class of a group, which can never be changed.
+/// The class of a group, which never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LogGroupClass {
     /// All features.
@@ -108,7 +108,7 @@ pub enum LogGroupClass {
 }
 
 impl LogGroupClass {
-    /// As the service writes it.
+    /// The service's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Standard => "STANDARD",
@@ -117,7 +117,7 @@ impl LogGroupClass {
         }
     }
 
-    /// The class of a name, in any case.
+    /// The class with this name, in any case.
     pub fn named(name: &str) -> Option<Self> {
         let classes = [Self::Standard, Self::InfrequentAccess, Self::Delivery];
         classes.into_iter().find(|class| class.name().eq_ignore_ascii_case(name))
@@ -129,7 +129,7 @@ pub fn retention_list() -> String {
     RETENTION_DAYS.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// In which zone times without an offset are.
+/// The zone of times without an offset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogZone {
     /// The host's.
@@ -139,7 +139,7 @@ pub enum LogZone {
     Utc,
 }
 
-/// Where reading begins in files that were there when their source was first seen.
+/// Where reading begins in files that existed when the agent first saw their source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InitialPosition {
     /// At their beginning.
@@ -156,9 +156,9 @@ pub struct FileSettings {
     pub file: String,
     /// Globs of paths or file names that are left out.
     pub exclude: Vec<String>,
-    /// Where to.
+    /// The target.
     pub target: Target,
-    /// How its bytes are events.
+    /// How its bytes become events.
     pub rules: LineRules,
     /// Where reading begins.
     pub initial_position: InitialPosition,
@@ -180,14 +180,15 @@ impl FileSettings {
     }
 }
 
-/// How bytes are events.
+/// How bytes become events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineRules {
-    /// The format of the time in an event; `None`: its time is when it was read.
+    /// The format of the time in an event; `None` uses the time of reading.
     pub datetime_format: Option<String>,
     /// The zone of such times.
     pub time_zone: LogZone,
-    /// A regular expression, or `{datetime_format}`, that begins an event of several lines; `None`: a line is an event.
+    /// A regular expression, or `{datetime_format}`, that begins an event of several lines; with `None` each line is an
+    /// event.
     pub multi_line_start_pattern: Option<String>,
     /// The name of the encoding; empty for UTF-8.
     pub encoding: String,
@@ -210,7 +211,7 @@ pub enum BadRules {
     Encoding(String),
 }
 
-/// Line rules as they are used.
+/// Compiled line rules.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Cuts bytes into events.
@@ -222,10 +223,10 @@ pub struct Rules {
 }
 
 impl LineRules {
-    /// Makes them usable. `local` is the host's zone.
+    /// Compiles them. `local` is the host's zone.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The mistake in them.
     pub fn compile(&self, local: &TimeZone) -> Result<Rules, BadRules> {
         let zone = if self.time_zone == LogZone::Utc { TimeZone::UTC } else { local.clone() };
         let time = self.datetime_format.as_deref().map(|format| TimestampFormat::new(format, zone)).transpose()?;
@@ -251,13 +252,14 @@ impl LineRules {
 /// A part of the systemd journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalSettings {
-    /// Units, as `journalctl --unit` takes them; none is all.
+    /// Units, as `journalctl --unit` takes them; without any, all units.
     pub units: Vec<String>,
     /// The least important priority, as `journalctl --priority` takes it.
     pub priority: Option<String>,
-    /// Matches such as `SYSLOG_IDENTIFIER=sudo`; different fields must all match, those of one field need one.
+    /// Matches such as `SYSLOG_IDENTIFIER=sudo`. Different fields must all match; of several for one field, one must
+    /// match.
     pub matches: Vec<String>,
-    /// Where to.
+    /// The target.
     pub target: Target,
     /// Where reading begins when there is no cursor yet.
     pub initial_position: InitialPosition,

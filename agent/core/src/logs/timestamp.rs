@@ -1,4 +1,4 @@
-//! The time in a line, by a `datetime_format` of the awslogs agent (strptime).
+//! Reads the time in a line with a `datetime_format` of the awslogs agent (strptime).
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -6,13 +6,13 @@ use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 use regex::bytes::{Captures, Regex};
 
-/// Bytes at the beginning of a line in which a time is looked for. Prevents: searching a megabyte for a date.
+/// Bytes at the beginning of a line that are searched for a time. Prevents: searching a megabyte for a date.
 const WITHIN: usize = 512;
 
-/// The name of a zone, which for some is an offset ("+03").
+/// The name of a zone, which can be an offset ("+03").
 const ZONE: &str = r"(?P<zone>(?:[A-Za-z]{1,5}|[+-]\d{2}(?:\d{2})?)\b)";
 
-/// What blanks of a format stand for.
+/// What blanks of a format match.
 const BLANKS: &str = r"\s+";
 
 /// A format that cannot be used.
@@ -21,7 +21,7 @@ const BLANKS: &str = r"\s+";
 pub struct BadFormat {
     /// The format.
     pub format: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -34,10 +34,10 @@ pub struct TimestampFormat {
 }
 
 impl TimestampFormat {
-    /// A format such as `%Y-%m-%d %H:%M:%S,%f`; times without an offset of their own are in `zone`.
+    /// A format such as `%Y-%m-%d %H:%M:%S,%f`; times without an offset are in `zone`.
     ///
     /// # Errors
-    /// For a directive that is not known, and for a second `%Z`.
+    /// For an unknown directive, and for a second `%Z`.
     pub fn new(format: &str, zone: TimeZone) -> Result<Self, BadFormat> {
         let bad = |reason: String| BadFormat { format: format.to_owned(), reason };
         let mut pattern = String::new();
@@ -75,13 +75,13 @@ impl TimestampFormat {
         Ok(Self { finder, format: read.trim_end().to_owned(), zone })
     }
 
-    /// Whether a line has such a time in it.
+    /// Whether a line has a time in this format.
     pub fn is_in(&self, line: &[u8]) -> bool {
         self.finder.is_match(&line[..line.len().min(WITHIN)])
     }
 
-    /// The time in a line, milliseconds since 1970. What the format does not have (a year, a date) is such that the time is
-    /// the one nearest to the base time. `None` when there is none or when it is not a time (a 31st of June).
+    /// The time in a line, milliseconds since 1970. Parts that the format lacks (a year, a date) are chosen so that the
+    /// time is nearest to the base time. `None` for a line without a time, or with an invalid one (a 31st of June).
     pub fn find(&self, line: &[u8], base_ms: i64) -> Option<i64> {
         let found = self.finder.captures(&line[..line.len().min(WITHIN)])?;
         let (text, zone) = self.without_zone(&found)?;
@@ -100,8 +100,8 @@ impl TimestampFormat {
         milliseconds(&time, &zone)
     }
 
-    /// What was found without the name of its zone, and the zone that its time is in. Most names do not say their
-    /// offset ("CST"), and awslogs knows no more than UTC and local there either.
+    /// The match without the name of its zone, and the zone of its time. Most names do not identify an offset ("CST"),
+    /// and awslogs too knows only UTC and local.
     fn without_zone(&self, found: &Captures<'_>) -> Option<(String, TimeZone)> {
         let whole = found.get(0)?;
         let text = std::str::from_utf8(whole.as_bytes()).ok()?;
@@ -116,7 +116,7 @@ impl TimestampFormat {
     }
 }
 
-/// Adds to an expression what stands for a `%Z`. At a format's end the name may be absent, with the blanks before it.
+/// Adds the expression of a `%Z`. At a format's end the name may be absent, together with the blanks before it.
 fn push_zone(pattern: &mut String, is_last: bool) {
     if is_last {
         pattern.truncate(pattern.trim_end_matches(BLANKS).len());
@@ -126,7 +126,7 @@ fn push_zone(pattern: &mut String, is_last: bool) {
     }
 }
 
-/// A time without a date is one of yesterday, today or tomorrow.
+/// A time without a date is from yesterday, today or tomorrow.
 fn nearest_day(time: &mut BrokenDownTime, today: Date, zone: &TimeZone, base_ms: i64) -> Option<i64> {
     let days = [Some(today), today.yesterday().ok(), today.tomorrow().ok()];
     let times = days.into_iter().flatten().filter_map(|day| {
@@ -138,8 +138,8 @@ fn nearest_day(time: &mut BrokenDownTime, today: Date, zone: &TimeZone, base_ms:
     times.min_by_key(|at| at.abs_diff(base_ms))
 }
 
-/// A time without a year is last year's, this year's or next year's: December's lines are read in January, and at New Year
-/// a clock may be behind the lines.
+/// A time without a year is from last year, this year or next year: December's lines are read in January, and at New
+/// Year a clock may be behind the lines.
 fn nearest_year(time: &mut BrokenDownTime, this: i16, zone: &TimeZone, base_ms: i64) -> Option<i64> {
     let times = [this, this.saturating_sub(1), this.saturating_add(1)].into_iter().filter_map(|year| {
         time.set_year(Some(year)).ok()?;
@@ -156,7 +156,7 @@ fn milliseconds(time: &BrokenDownTime, zone: &TimeZone) -> Option<i64> {
     Some(zoned.timestamp().as_millisecond())
 }
 
-/// What a directive stands for in a line.
+/// The expression that a directive matches in a line.
 fn expression(directive: char) -> Option<&'static str> {
     Some(match directive {
         'Y' => r"\d{4}",

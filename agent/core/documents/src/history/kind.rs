@@ -1,4 +1,4 @@
-//! What a record can say.
+//! The content of a record.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,17 +6,17 @@ use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::release::{KeyId, Trust};
 
-/// Who asked for something.
+/// The source of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
-    /// By which way.
+    /// The way of the request.
     pub by: RequesterKind,
-    /// The user on this host, or the service's own id of the request, where one is known.
+    /// The user on this host, or the service's own id of the request, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// The ways in which something is asked for.
+/// The ways of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequesterKind {
@@ -24,11 +24,11 @@ pub enum RequesterKind {
     Service,
     /// A release in the channel.
     Channel,
-    /// A person or script at the command line.
+    /// A user or a script at the command line.
     Cli,
     /// The Auto Scaling group, or EC2.
     Lifecycle,
-    /// The agent, to go back to the last good revision.
+    /// The agent itself, to return to the last good revision.
     Rollback,
 }
 
@@ -36,13 +36,13 @@ pub enum RequesterKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventOutcome {
-    /// All its work was done.
+    /// All its work succeeded.
     Succeeded,
-    /// It was not.
+    /// Some of its work failed.
     Failed,
-    /// It failed, and the deployment goes on because it was told so.
+    /// It failed, and the deployment continues because its policy says so.
     FailedAndIgnored,
-    /// There was nothing to do.
+    /// It had no work.
     Skipped,
 }
 
@@ -52,13 +52,13 @@ pub enum EventOutcome {
 pub enum DeploymentOutcome {
     /// The new revision runs.
     Succeeded,
-    /// It failed, and what was there before its Install is there.
+    /// It failed, and the host is as it was before its Install.
     Failed,
-    /// Someone stopped it.
+    /// A user stopped it.
     Stopped,
 }
 
-/// What was done. A kind that this version does not know reads as [`Kind::Unknown`].
+/// The action of a record. A kind that this version does not know reads as [`Kind::Unknown`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Kind {
@@ -68,21 +68,21 @@ pub enum Kind {
         deployment: DeploymentId,
         /// Its application and group.
         group: GroupKey,
-        /// The revision, where it is known before the download.
+        /// The revision, if it is known before the download.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<Sha256Digest>,
-        /// Where the revision comes from.
+        /// The place of the revision.
         location: String,
-        /// The release's sequence, where a release asked.
+        /// The release's sequence, if a release requested it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sequence: Option<u64>,
-        /// Digest of the release's payload, where a release asked.
+        /// Digest of the release's payload, if a release requested it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         release_digest: Option<Sha256Digest>,
-        /// Who signed it, or that nobody did.
+        /// Which keys signed it, if any.
         #[serde(default)]
         signature: Trust,
-        /// Who asked.
+        /// The caller.
         requested: Requester,
     },
     /// A lifecycle event ended.
@@ -128,7 +128,7 @@ pub enum Kind {
     InstallUndone {
         /// The deployment.
         deployment: DeploymentId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A deployment ended.
@@ -141,56 +141,56 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
-    /// It was decided to go back to an earlier revision. The deployment that does it follows with records of its own.
+    /// The agent or a caller decided to return to an earlier revision. The deployment that does so has its own records.
     Rollback {
-        /// The deployment that is rolled back, where one failed.
+        /// The deployment that is rolled back, if one failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<DeploymentId>,
         /// The application and group.
         group: GroupKey,
-        /// The deployment whose revision is put back.
+        /// The deployment whose revision is restored.
         to: DeploymentId,
         /// That revision; a directory has no digest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<Sha256Digest>,
-        /// Who asked.
+        /// The caller.
         requested: Requester,
     },
-    /// The channel is not followed until a higher sequence or `resume`.
+    /// The agent does not follow the channel until a higher sequence or `resume`.
     Hold {
         /// The application and group.
         group: GroupKey,
         /// The sequence that is held.
         sequence: u64,
-        /// Who asked.
+        /// The caller.
         requested: Requester,
     },
-    /// The channel is followed again.
+    /// The agent follows the channel again.
     Resume {
         /// The application and group.
         group: GroupKey,
-        /// Who asked.
+        /// The caller.
         requested: Requester,
     },
-    /// Other keys than before must sign the group's releases.
+    /// Different keys must sign the group's releases from now on.
     KeysAccepted {
         /// The application and group.
         group: GroupKey,
         /// Version of the key policy.
         version: u64,
-        /// How many of the keys must sign.
+        /// Number of keys that must sign.
         threshold: u32,
         /// The keys.
         key_ids: Vec<KeyId>,
     },
-    /// The group's files were taken off this host.
+    /// The group's files were removed from this host.
     Removed {
         /// The application and group.
         group: GroupKey,
-        /// Who asked.
+        /// The caller.
         requested: Requester,
     },
-    /// The state belonged to another instance, or to none: the host was started from an image. A chain begins with it.
+    /// The state belonged to another instance or to none: the host was started from an image. A chain begins with it.
     Sealed {
         /// The instance whose chain the image held.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,34 +202,34 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         former_hash: Option<Sha256Digest>,
     },
-    /// Records before this one were not made: the disk was full for so long that the ledger had no more room for them.
+    /// The agent made no records before this one: the disk was full until the ledger had no more room for them.
     RecordsLeftOut {
-        /// How many.
+        /// Their number.
         records: u64,
     },
-    /// The history was brought together with the ledger after a crash.
+    /// The agent reconciled the history with the ledger after a crash.
     Recovered(Recovered),
-    /// Something that a newer version of the agent wrote.
+    /// A record of a newer version of the agent.
     #[serde(other)]
     Unknown,
 }
 
-/// What was lost or found when the history was brought together with the ledger.
+/// What the agent lost or found when it reconciled the history with the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
-    /// Bytes that were cut off the file's end: a torn line, or lines that were never synced and never acknowledged.
-    /// Records among them that the ledger held were written again.
+    /// Bytes cut off the file's end: a torn line, or lines that were never synced and never acknowledged. Records of
+    /// the ledger among them were written again.
     pub lost_bytes: u64,
-    /// The file does not hold the last synced record as it was written: it was damaged or changed.
+    /// The last synced record in the file differs from the one that was written: it was damaged or changed.
     #[serde(default)]
     pub changed: bool,
-    /// The first of the synced records that the file's end lacks.
+    /// The first synced record that is missing at the file's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_from: Option<u64>,
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_to: Option<u64>,
-    /// Records that the file held and the ledger did not know: the ledger was lost or is older than the file.
+    /// Records in the file that the ledger did not know: the ledger was lost or is older than the file.
     #[serde(default)]
     pub unknown_to_ledger: u64,
 }

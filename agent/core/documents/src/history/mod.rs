@@ -1,4 +1,4 @@
-//! What was done on this host: an append-only chain of records, each bound to the one before by its digest.
+//! The history of this host: an append-only chain of records, each bound to the one before by its digest.
 //!
 //! ```text
 //! history.ndjson   one record a line: {domain, seq, prev_hash, host, boot_id, time_ms, agent_version, kind, …}
@@ -6,11 +6,11 @@
 //! anchor           (seq, hash) kept somewhere else: what it covers cannot be edited or cut off unseen
 //! ```
 //!
-//! The order that makes it survive a crash: append to [`HistoryState`] → persist the ledger with it → write the line to
-//! the file → sync the file once a deployment → [`HistoryState::settled`]. At start [`reconcile`] brings file and ledger
-//! together. A number is never used twice.
+//! The following order survives a crash: append to [`HistoryState`] → persist the ledger with it → write the line to
+//! the file → sync the file once per deployment → [`HistoryState::settled`]. At the start [`reconcile`] reconciles the
+//! file with the ledger. No number is used twice.
 //!
-//! It proves that nobody changed records that an anchor covers, not that root told the truth
+//! It proves that records that an anchor covers were not changed; it does not prove that root told the truth
 //! (docs/protocols/signing.md#what-it-proves).
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub use kind::{DeploymentOutcome, EventOutcome, Kind, Recovered, Requester, Requ
 pub use reconcile::{Reconciled, Scan, reconcile};
 pub use verify::{Anchor, Finding, Verifier, verify};
 
-/// What each record begins with, and what its hash begins with.
+/// The prefix of each record and of its hash.
 pub const DOMAIN: &str = "hostler/history/1";
 
 /// Why a record cannot be made or read.
@@ -39,19 +39,19 @@ pub enum HistoryError {
     Write {
         /// Its number.
         seq: u64,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: serde_json::Error,
     },
     /// A line is not a record of this format.
     #[error("this line is not a history record: {problem}")]
     NotARecord {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 }
 
-/// Who writes a record, and when.
+/// The writer of a record, and the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// This host.
@@ -81,7 +81,7 @@ pub struct Entry {
     pub time_ms: u64,
     /// The agent's version.
     pub agent_version: String,
-    /// What was done.
+    /// The action.
     #[serde(flatten)]
     pub kind: Kind,
 }
@@ -97,7 +97,7 @@ impl Entry {
     }
 }
 
-/// The part of a record that makes the chain. Read alone, so that a chain can be verified whatever its records say.
+/// The part of a record that forms the chain. It is read alone, so that a chain verifies whatever its records contain.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Link {
     domain: String,
@@ -131,7 +131,7 @@ pub struct Record {
     pub line: String,
 }
 
-/// The end of a chain: all that is needed to append to it.
+/// The end of a chain: everything that an append needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// The number of the next record.
@@ -141,7 +141,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Makes the next record. On an error the chain is as it was.
+    /// Makes the next record. On an error the chain stays as it was.
     ///
     /// # Errors
     /// The record cannot be written as JSON.
@@ -162,21 +162,21 @@ impl Chain {
         Ok(Record { seq, line })
     }
 
-    /// What covers everything up to the last record; `None` when there is none.
+    /// The anchor of everything up to the last record; `None` without records.
     pub fn anchor(&self) -> Option<Anchor> {
         self.head.map(|hash| Anchor { seq: self.next_seq.saturating_sub(1), hash })
     }
 }
 
-/// What the ledger keeps about the history: the end of the chain, and the records that the file may not hold yet.
+/// The ledger's part of the history: the end of the chain, and the records that the file may not have yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryState {
-    /// The end of the chain, pending records included.
+    /// The end of the chain, including pending records.
     pub chain: Chain,
-    /// Records that were made and are not known to be synced, oldest first.
+    /// Records that may not be synced yet, oldest first.
     #[serde(default)]
     pub pending: Vec<Record>,
-    /// Records that were not made because the pending ones already took all of their room. The next record says so.
+    /// Number of records that were not made because the pending ones took all the room. The next record reports it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
 }
@@ -185,11 +185,11 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Bytes of pending records above which they are written and synced, whatever else there is to do.
+/// Bytes of pending records above which the agent writes and syncs them before other work.
 const SYNC_ABOVE_BYTES: usize = 32 << 10;
 
-/// Bytes of pending records above which no more are made, until they could be written. Prevents: a full disk, on which
-/// deployments fail again and again, outgrows the ledger.
+/// Bytes of pending records above which the agent makes no more until it can write them. Prevents: a full disk, on
+/// which deployments fail again and again, outgrows the ledger.
 const MOST_PENDING_BYTES: usize = 64 << 10;
 
 impl HistoryState {
@@ -203,8 +203,8 @@ impl HistoryState {
         Ok(record)
     }
 
-    /// Makes a record and keeps it as pending, as long as there is room for it; what is left out is counted, and told by a
-    /// record of its own once there is room again.
+    /// Makes a record and keeps it as pending, while there is room. Records that are left out are counted, and reported
+    /// by a record once there is room again.
     ///
     /// # Errors
     /// The record cannot be written as JSON.
@@ -221,7 +221,7 @@ impl HistoryState {
         Ok(())
     }
 
-    /// Whether so much is pending that it is to be written and synced now.
+    /// Whether enough is pending to write and sync it now.
     pub fn wants_sync(&self) -> bool {
         self.pending_bytes() > SYNC_ABOVE_BYTES
     }
@@ -230,7 +230,7 @@ impl HistoryState {
         self.pending.iter().map(|record| record.line.len()).sum()
     }
 
-    /// What covers everything that the file must hold, whatever happened: all before the first pending record.
+    /// The anchor of everything that the file must have in any case: all records before the first pending one.
     pub fn anchor(&self) -> Option<Anchor> {
         let Some(first) = self.pending.first() else { return self.chain.anchor() };
         let link = Link::parse(first.line.as_bytes()).ok()?;

@@ -1,25 +1,25 @@
-//! Brings the history file and the ledger together after any crash.
+//! Reconciles the history file with the ledger after any crash.
 
 use super::{Chain, Context, HistoryError, HistoryState, Kind, Link, Record, Recovered, hash};
 use crate::ids::Sha256Digest;
 
-/// A look at a history file, line by line, in memory that does not grow with it.
+/// A scan of a history file, line by line, in constant memory.
 ///
-/// The ledger's pending records are the only ones that may not be synced. So the file has a *settled* part, which is
-/// never cut, and after it a part that is compared with the pending records byte by byte.
+/// Only the ledger's pending records may be unsynced. So the file has a *settled* part, which is never cut, followed by
+/// a part that is compared with the pending records byte by byte.
 #[derive(Debug)]
 pub struct Scan<'a> {
     pending: &'a [Record],
     left_out: u64,
-    /// The record that ends the settled part, by the ledger; `None` when there is no ledger.
+    /// The record that ends the settled part, from the ledger; `None` without a ledger.
     settled: Option<Settled>,
-    /// Complete lines so far end here.
+    /// End of the complete lines so far.
     complete: u64,
     last: Option<(u64, Sha256Digest)>,
-    /// The last record ends here; what comes after is no record.
+    /// End of the last record; the rest is no record.
     last_end: u64,
     highest: Option<u64>,
-    /// Where the settled part ends, once its last record was seen, and what came after.
+    /// The end of the settled part, once its last record was seen, and the records after it.
     tail: Option<Tail>,
 }
 
@@ -39,7 +39,7 @@ struct Tail {
 }
 
 impl<'a> Scan<'a> {
-    /// Begins with what the ledger says; `None` when it says nothing.
+    /// Begins with the ledger's state; `None` without one.
     pub fn new(state: Option<&'a HistoryState>) -> Self {
         let pending = state.map_or(&[][..], |s| s.pending.as_slice());
         let settled = state.map(|s| match pending.first() {
@@ -49,7 +49,7 @@ impl<'a> Scan<'a> {
                 Settled { next_seq: first.seq, head }
             }
         });
-        // A ledger that never saw a record knows nothing about the file, and must not have it cut.
+        // A ledger that never saw a record knows nothing about the file, and must not lead to a cut.
         let settled = settled.filter(|s| s.next_seq > 0 || !pending.is_empty());
         let left_out = state.map_or(0, |s| s.left_out);
         let mut scan =
@@ -60,7 +60,7 @@ impl<'a> Scan<'a> {
         scan
     }
 
-    /// The first number above all that the file holds.
+    /// The first number above all in the file.
     fn next_in_file(&self) -> u64 {
         self.highest.map_or(0, |seq| seq.saturating_add(1))
     }
@@ -69,8 +69,8 @@ impl<'a> Scan<'a> {
         self.tail = Some(Tail { good_to: self.complete, chain, matched: 0, beyond: 0, diverged: false });
     }
 
-    /// Takes the next complete line: its bytes without the newline, and its length in the file with it. (Of a line
-    /// that is longer than any record, the beginning is enough: it is no record.)
+    /// Takes the next complete line: its bytes without the newline, and its length in the file with it. (The beginning
+    /// is enough for a line longer than any record: it is no record.)
     pub fn line(&mut self, bytes: &[u8], length: u64) {
         self.complete += length;
         let link = Link::parse(bytes).ok();
@@ -84,7 +84,7 @@ impl<'a> Scan<'a> {
             && link.seq.checked_add(1) == Some(settled.next_seq)
             && settled.head == Some(own)
         {
-            // Should someone have repeated it, the last one counts: what lies between is evidence and stays.
+            // If the record is there more than once, the last one counts: the lines in between are evidence and stay.
             self.begin_tail(Chain { next_seq: settled.next_seq, head: Some(own) });
         } else if let Some(tail) = &mut self.tail {
             tail.line(bytes, link.as_ref(), own, self.pending, self.complete);
@@ -97,7 +97,7 @@ impl Tail {
         let follows = link.is_some_and(|l| l.seq == self.chain.next_seq && l.prev_hash == self.chain.head);
         let expected = match pending.get(self.matched) {
             Some(record) => record.line.as_bytes() == bytes,
-            // More than the ledger knows: the ledger is an older one. The file's word stands if it makes a chain.
+            // The ledger is older than the file. The file's records count if they form a chain.
             None => true,
         };
         if self.diverged || !follows || !expected {
@@ -114,20 +114,20 @@ impl Tail {
     }
 }
 
-/// What has to be done to the file, and what the ledger has to hold before that.
+/// The changes to the file, and the ledger's state to persist before them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconciled {
-    /// The file's length after the cut; its length now when nothing is cut.
+    /// The file's length after the cut; its current length without a cut.
     pub keep_bytes: u64,
-    /// Lines to append after the cut: the pending records that the file lacks, and the `recovered` record last.
+    /// Lines to append after the cut: the pending records that the file lacks, then the `recovered` record.
     pub append: Vec<Record>,
-    /// What the ledger holds from now on; persisted before the file is touched.
+    /// The ledger's state from now on; persisted before the file changes.
     pub state: HistoryState,
-    /// What was out of the ordinary; `None` when file and ledger agreed or only lacked records that are appended.
+    /// Irregularities; `None` when file and ledger agreed or the file only lacked records that are appended.
     pub recovered: Option<Recovered>,
 }
 
-/// Decides how to bring file and ledger together. `file_bytes` is the file's length, torn last line included.
+/// Decides how to reconcile file and ledger. `file_bytes` is the file's length, including a torn last line.
 ///
 /// # Errors
 /// The `recovered` record cannot be written as JSON.
@@ -155,7 +155,7 @@ struct Plan {
     recovered: Recovered,
 }
 
-/// The file holds what was settled, and then some of the pending records.
+/// The file has the settled records, and then some of the pending ones.
 fn from_tail(scan: &Scan<'_>, tail: &Tail) -> Plan {
     let append: Vec<Record> = scan.pending.iter().skip(tail.matched).cloned().collect();
     let chain = chain_after(&append).unwrap_or(tail.chain);
@@ -163,14 +163,14 @@ fn from_tail(scan: &Scan<'_>, tail: &Tail) -> Plan {
     Plan { keep_bytes: tail.good_to, append, chain, recovered }
 }
 
-/// The file does not hold the last settled record as it was: it was damaged or changed. Every complete line stays, as
-/// evidence; numbers go on above both, from the ledger's head where possible, so that the change stays visible.
+/// The file's last settled record differs from the written one: it was damaged or changed. Every complete line stays as
+/// evidence. Numbers continue above both, from the ledger's head if possible, so that the change stays visible.
 fn from_damaged(scan: &Scan<'_>, settled: Settled) -> Plan {
     let file_next = scan.next_in_file();
     let append: Vec<Record> = scan.pending.iter().filter(|record| record.seq >= file_next).cloned().collect();
     let ledger_end = chain_after(scan.pending).unwrap_or(Chain { next_seq: settled.next_seq, head: settled.head });
     if ledger_end.next_seq == file_next && ledger_end.head == scan.last.map(|(_, hash)| hash) {
-        // The damage was named and all pending records were written, and then came the next crash.
+        // The damage was reported and all pending records were written before the next crash.
         return Plan { keep_bytes: scan.complete, append, chain: ledger_end, recovered: Recovered::default() };
     }
     let chain = if file_next > ledger_end.next_seq {
@@ -189,7 +189,7 @@ fn from_damaged(scan: &Scan<'_>, settled: Settled) -> Plan {
     Plan { keep_bytes: scan.complete, append, chain, recovered }
 }
 
-/// The ledger says nothing: the records in the file are all that is known, and the chain goes on after the last one.
+/// There is no ledger: the agent knows only the file's records, and the chain continues after the last one.
 fn from_file_alone(scan: &Scan<'_>) -> Plan {
     let file_next = scan.next_in_file();
     let chain = Chain { next_seq: file_next, head: scan.last.map(|(_, hash)| hash) };

@@ -1,4 +1,4 @@
-//! Finds what was edited, removed, put in another order or cut off.
+//! Finds records that were edited, removed, reordered or cut off.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct Anchor {
     pub hash: Sha256Digest,
 }
 
-/// Something that is not as it was written. Lines count from 1.
+/// A deviation from the written history. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
 pub enum Finding {
@@ -25,25 +25,25 @@ pub enum Finding {
     NotARecord {
         /// The line.
         line: u64,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// Numbers are missing between two records (or before the first).
     Missing {
-        /// The line at which they are missed.
+        /// The line at which they are missing.
         line: u64,
         /// The first missing number.
         from: u64,
         /// The last missing number.
         to: u64,
     },
-    /// A number that should have come before.
+    /// A number that should have come earlier.
     OutOfOrder {
         /// The line.
         line: u64,
         /// Its number.
         seq: u64,
-        /// The number that was due.
+        /// The expected number.
         due: u64,
     },
     /// A record does not follow from the line before: one of the two was edited or replaced.
@@ -53,16 +53,16 @@ pub enum Finding {
         /// Its number.
         seq: u64,
     },
-    /// The record that an anchor covers has another hash: it was edited, or everything up to it was written anew.
+    /// The record that an anchor covers has another hash: it was edited, or everything up to it was rewritten.
     NotAsAnchored {
         /// Its number.
         seq: u64,
     },
-    /// The record that an anchor covers is not there: the end was cut off.
+    /// The record that an anchor covers is missing: the end was cut off.
     Cut {
         /// The number that an anchor covers.
         anchored: u64,
-        /// The highest number that is there; `None` when there is none.
+        /// The highest existing number; `None` without records.
         highest: Option<u64>,
     },
     /// The last line has no end: a write was interrupted, or the end was cut off.
@@ -100,7 +100,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Verifies a history line by line, in memory that does not grow with its length (but with the findings and anchors).
+/// Verifies a history line by line; only the findings and anchors take memory.
 #[derive(Debug)]
 pub struct Verifier {
     /// Anchors that no record has met yet.
@@ -114,7 +114,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Begins with what is known from elsewhere: anchors, and the ledger's own head.
+    /// Begins with the facts from elsewhere: anchors, and the ledger's own head.
     pub fn new(anchors: impl IntoIterator<Item = Anchor>) -> Self {
         let mut by_seq: BTreeMap<u64, Vec<Sha256Digest>> = BTreeMap::new();
         for anchor in anchors {
@@ -144,7 +144,7 @@ impl Verifier {
         }
         let own = hash(bytes);
         if let Some(hashes) = self.anchors.get_mut(&seq) {
-            // A copy elsewhere in the file may be the right one: only what is never met counts, at the end.
+            // A copy elsewhere in the file may be the right one: only an anchor that never matches counts, at the end.
             hashes.retain(|anchored| *anchored != own);
         }
         self.before = Some(own);
@@ -157,7 +157,7 @@ impl Verifier {
         self.findings.push(Finding::Torn { bytes });
     }
 
-    /// What was found; empty for a history that is as it was written.
+    /// The findings; empty for an unchanged history.
     pub fn finish(mut self) -> Vec<Finding> {
         for (seq, hashes) in self.anchors {
             if hashes.is_empty() {
@@ -172,7 +172,7 @@ impl Verifier {
     }
 }
 
-/// Verifies a history that is in memory.
+/// Verifies a history in memory.
 pub fn verify<'a>(
     lines: impl IntoIterator<Item = &'a [u8]>,
     anchors: impl IntoIterator<Item = Anchor>,
