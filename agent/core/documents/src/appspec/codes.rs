@@ -21,7 +21,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// Whether the document can be used in spite of it.
+            /// Whether the document can be used despite the finding.
             pub fn severity(self) -> Severity {
                 match self { $(Self::$name => Severity::$severity,)* }
             }

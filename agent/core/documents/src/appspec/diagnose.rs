@@ -1,4 +1,4 @@
-//! What is wrong with a document, where, and what to do: data first, text for people made from it.
+//! The mistakes in a document, their places and remedies: first as data, then as text.
 
 use std::ops::Range;
 
@@ -11,13 +11,13 @@ use crate::yaml::Position;
 #[cfg(test)]
 mod tests;
 
-/// Whether a document can be used in spite of what was found.
+/// Whether a document can be used despite its findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It cannot be used.
     Error,
-    /// It can, and will probably surprise.
+    /// It can be used, and its effect will probably surprise.
     Warning,
 }
 
@@ -26,56 +26,56 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Stable name of the kind of finding.
     pub code: Code,
-    /// What it means for the document.
+    /// The severity.
     pub severity: Severity,
-    /// The document: a name or path as the reader of the message knows it.
+    /// The document: its name or path in the message.
     pub file: String,
-    /// Where; `None` where it is about the whole document.
+    /// The place; `None` for the whole document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Position>,
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Other places that belong to it.
+    /// Related places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<Related>,
-    /// Whether the rest of the line may be a secret, which a picture must not show: pictures end up in build logs.
+    /// Whether the rest of the line may be a secret that the excerpt must not show: excerpts end up in build logs.
     #[serde(skip)]
     pub conceal: bool,
 }
 
-/// Another place that belongs to a finding.
+/// A place that is related to a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Related {
-    /// Where.
+    /// The place.
     pub at: Position,
-    /// What is there.
+    /// The content of the place.
     pub message: String,
 }
 
 impl Diagnostic {
-    /// Adds what to do.
+    /// Adds a remedy.
     pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Lets the picture show nothing of the line but the place itself.
+    /// Limits the excerpt to the place itself.
     pub fn conceal(&mut self) -> &mut Self {
         self.conceal = true;
         self
     }
 
-    /// Adds another place.
+    /// Adds a related place.
     pub fn related(&mut self, at: Position, message: impl Into<String>) -> &mut Self {
         self.related.push(Related { at, message: message.into() });
         self
     }
 }
 
-/// Collects the findings of one document, no more than its limit.
+/// Collects the findings of one document, up to its limit.
 #[derive(Debug)]
 pub struct Findings {
     file: String,
@@ -83,9 +83,9 @@ pub struct Findings {
     list: Vec<Diagnostic>,
     left_out: usize,
     has_errors: bool,
-    /// While what is read can do no harm: whether one of its findings would be an error elsewhere.
+    /// While a harmless part is read: whether one of its findings would be an error elsewhere.
     harmless: Option<bool>,
-    /// What a finding beyond the limit is written to.
+    /// The destination of findings beyond the limit.
     spare: Diagnostic,
 }
 
@@ -143,8 +143,8 @@ impl Findings {
         self.list.last_mut().unwrap_or(&mut self.spare)
     }
 
-    /// Reads something that can do no harm, with warnings in the place of errors. Gives what was read, and whether it
-    /// could not be used if it were needed.
+    /// Reads a harmless part, with warnings in place of errors. Returns the part, and whether it would be unusable if
+    /// it were needed.
     pub fn harmless<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, bool) {
         let outer = self.harmless.replace(false);
         let read = read(self);
@@ -176,7 +176,7 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-/// Characters without a picture that change how a line is shown; three bytes each in UTF-8.
+/// Invisible characters that change how a line is shown; three bytes each in UTF-8.
 fn is_hidden(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -187,7 +187,7 @@ fn visible(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
-/// One finding in one line, for places that have no room for more: `file:line:column: message; help`.
+/// One finding on one line, for narrow places: `file:line:column: message; help`.
 pub fn one_line(diagnostic: &Diagnostic) -> String {
     let mut text = diagnostic.file.clone();
     if let Some(at) = diagnostic.at {
@@ -200,29 +200,29 @@ pub fn one_line(diagnostic: &Diagnostic) -> String {
     text
 }
 
-/// The findings as text for people: severity, code, file, line, column, the line with carets, and what to do.
+/// The findings as text: severity, code, file, line, column, the line with carets, and the remedy.
 ///
-/// `source` is the document's text; where it is not at hand, an empty text leaves the lines out.
+/// `source` is the document's text; an empty text leaves the lines out.
 pub fn render(diagnostics: &[Diagnostic], source: &str) -> String {
     render_all(diagnostics.iter().map(View::from), source)
 }
 
-/// What text for people shows of a finding, whichever kind it is of.
+/// The parts of any finding that text output shows.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'f> {
-    /// What it means for the document.
+    /// The severity.
     pub severity: Severity,
     /// Stable name of the kind of finding.
     pub code: &'f str,
     /// The document.
     pub file: &'f str,
-    /// Where; `None` where it is about the whole document.
+    /// The place; `None` for the whole document.
     pub at: Option<Position>,
-    /// What is wrong.
+    /// The mistake.
     pub message: &'f str,
-    /// What to do.
+    /// The remedy.
     pub help: Option<&'f str>,
-    /// Other places that belong to it.
+    /// Related places.
     pub related: &'f [Related],
     /// See [`Diagnostic::conceal`].
     pub conceal: bool,
@@ -291,8 +291,8 @@ struct Source {
 
 impl Source {
     fn new(text: &str) -> Self {
-        // A lone carriage return ends a line in YAML and must do so in the picture too; the lengths stay the same.
-        // So must every other character that a terminal would act on.
+        // A lone carriage return ends a line in YAML and must do so in the excerpt too; the lengths stay the same. The
+        // same goes for every other character that a terminal would act on.
         let without_mark = text.strip_prefix('\u{feff}').unwrap_or(text);
         let text: String = without_mark
             .replace("\r\n", " \n")
@@ -301,7 +301,7 @@ impl Source {
                 '\r' => '\n',
                 '\n' | '\t' => c,
                 c if c.is_ascii_control() => ' ',
-                // As long in UTF-8 as what they stand for.
+                // The replacement is as long in UTF-8 as the original.
                 c if c.is_control() => '\u{a0}',
                 c if is_hidden(c) => '\u{fffd}',
                 c => c,
@@ -319,7 +319,7 @@ impl Source {
         Self { text, lines }
     }
 
-    /// One line and a place in it; `None` where there is no such line, or one too long to be looked at.
+    /// One line and a place in it; `None` if the line does not exist or is too long to show.
     fn picture(&self, at: Position, conceal: bool) -> Option<Picture> {
         const LONGEST: usize = 2000;
         let line = self.lines.get(wide(at.line).checked_sub(1)?)?;
@@ -341,7 +341,7 @@ impl Source {
     }
 }
 
-/// One line of a document and the bytes that are marked in it.
+/// One line of a document and its marked bytes.
 struct Picture {
     line: usize,
     text: String,

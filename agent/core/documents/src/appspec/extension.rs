@@ -1,7 +1,7 @@
-//! What stands under the top-level key `hostler:`, which the CodeDeploy agent ignores.
+//! The content of the top-level key `hostler:`, which the CodeDeploy agent ignores.
 //!
-//! Strict, unlike the rest of the file: an unknown key or a value that cannot be used is an error, because nothing
-//! older than hostler has ever read it. `packaging/schema/appspec.schema.json` says the same to editors.
+//! Reading is strict, unlike the rest of the file: an unknown key or an unusable value is an error, because no program
+//! older than hostler has read it. `packaging/schema/appspec.schema.json` tells editors the same.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,35 +18,35 @@ pub(super) use read::read;
 /// hostler's own part of an appspec.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extension {
-    /// Facts of the host are checked only after BeforeInstall (`install: {recheck_after: BeforeInstall}`).
+    /// Check the host only after BeforeInstall (`install: {recheck_after: BeforeInstall}`).
     pub recheck_after_before_install: bool,
     /// Variables for every hook, in the order written.
     pub environment: Vec<(String, String)>,
-    /// Variables whose value is fetched at deployment time; a hook gets those that its options list.
+    /// Variables whose value is fetched at deployment time; a hook gets those in its options' list.
     pub secrets: Vec<Secret>,
-    /// Options for single scripts, as written; each script has its own in `HookScript::options` already.
+    /// Options for single scripts, as written; `HookScript::options` already has each script's own.
     pub hooks: Vec<HookEntry>,
     /// Health checks of the installed application.
     pub health: Vec<HealthCheck>,
-    /// Seconds after the host is back in service in which the checks must stay healthy; `None` where the appspec
-    /// leaves it to the host's configuration.
+    /// Seconds after the host is back in service for which the checks must stay healthy; `None` leaves it to the host's
+    /// configuration.
     pub bake_seconds: Option<u64>,
     /// How the host leaves and enters service.
     pub traffic: Traffic,
 }
 
-/// A variable and where its value comes from.
+/// A variable and the reference to its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     /// Name of the variable.
     pub name: String,
-    /// Where the value is.
+    /// The reference to the value.
     pub reference: SecretReference,
-    /// Where the reference stands.
+    /// The position of the reference.
     pub at: Position,
 }
 
-/// Where a secret's value is.
+/// A reference to a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SecretReference {
@@ -71,16 +71,16 @@ pub enum SecretReference {
 /// hostler's own options for a script.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookOptions {
-    /// May be run again after an interruption.
+    /// The script may run again after an interruption.
     pub repeatable: bool,
-    /// Runs on one host of the fleet.
+    /// The script runs on one host of the fleet.
     pub leader_only: bool,
     /// Most processes and threads.
     pub tasks_max: Option<u64>,
     /// Most memory in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_max: Option<u64>,
-    /// Variables for this script, in the order written; they win over those for every hook.
+    /// Variables for this script, in the order written; they override those for every hook.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<(String, String)>,
     /// Names of the secrets that this script gets.
@@ -97,29 +97,29 @@ pub struct HookEntry {
     pub location: String,
     /// Its options.
     pub options: HookOptions,
-    /// Where the location stands.
+    /// The position of the location.
     pub at: Position,
 }
 
 /// One health check, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What is asked, and how its answers are counted.
+    /// The check.
     pub check: Check,
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
 }
 
 /// How a host leaves service before ApplicationStop and comes back after ValidateService.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traffic {
-    /// The way; `None` where the appspec leaves it to the host's configuration.
+    /// The way; `None` leaves it to the host's configuration.
     pub method: Option<TrafficMethod>,
     /// ARNs of target groups, for [`TrafficMethod::TargetGroups`].
     pub target_groups: Vec<String>,
     /// Seconds to wait for connections to end.
     pub drain_timeout_seconds: u64,
-    /// Seconds to wait until the load balancer finds the host healthy.
+    /// Seconds to wait until the load balancer reports the host as healthy.
     pub healthy_timeout_seconds: u64,
 }
 
@@ -134,7 +134,7 @@ impl Default for Traffic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrafficMethod {
-    /// Nothing is done.
+    /// The host stays in service.
     None,
     /// The Auto Scaling group's Standby state.
     Standby,

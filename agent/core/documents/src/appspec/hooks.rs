@@ -11,10 +11,10 @@ use super::scalar::{Resolved, leading_integer, resolve};
 use super::spec::{AppSpec, EventHooks, HookOptions, HookScript};
 use crate::yaml::{Entry, Mapping, Node, Value};
 
-/// Seconds of a script without `timeout`, and the sum that CodeDeploy documents as the most for one event.
+/// The default `timeout` of a script in seconds, and CodeDeploy's documented limit for the sum of one event.
 pub(super) const HOUR: u64 = 3600;
 
-/// Blanks as Ruby's `strip` takes them off.
+/// The blanks that Ruby's `strip` removes.
 const BLANKS: [char; 7] = [' ', '\t', '\n', '\u{b}', '\u{c}', '\r', '\0'];
 
 pub(super) fn hooks(top: &Mapping, findings: &mut Findings) -> Vec<EventHooks> {
@@ -32,7 +32,8 @@ pub(super) fn hooks(top: &Mapping, findings: &mut Findings) -> Vec<EventHooks> {
     }
 }
 
-/// The scripts of an event. Those of one that does not exist, or that has none, do no harm: nobody calls it.
+/// The scripts of an event. Findings in an event that does not exist or has no scripts are harmless: no deployment runs
+/// it.
 fn event_hooks(entry: &Entry, findings: &mut Findings) -> Option<EventHooks> {
     event_name(entry, findings);
     let event = entry.key.text.clone();
@@ -112,7 +113,7 @@ fn script(node: &Rc<Node>, findings: &mut Findings) -> Option<HookScript> {
     Some(HookScript { location, timeout_seconds: timeout_seconds?, runas, sudo, options: HookOptions::default(), at })
 }
 
-/// The incumbent's reading of the value, and a warning where that is not what is written.
+/// The incumbent's reading of the value, and a warning if it differs from the text.
 fn timeout(mapping: &Mapping, findings: &mut Findings) -> Option<u64> {
     let Some(entry) = mapping.get("timeout") else { return Some(HOUR) };
     let scalar = entry.value.as_scalar();
@@ -132,7 +133,7 @@ fn timeout(mapping: &Mapping, findings: &mut Findings) -> Option<u64> {
             .help("write whole seconds, such as `timeout: 300`");
         return None;
     };
-    // A deadline beyond a century would overflow clocks; nobody waits for it.
+    // A deadline beyond a century would overflow clocks and is of no use.
     let seconds = seconds.min(u64::from(u32::MAX));
     if scalar.is_none_or(|scalar| scalar.text.trim() != seconds.to_string()) {
         let message = format!("the timeout {written} is read as {seconds} seconds, as the CodeDeploy agent does");
@@ -187,7 +188,7 @@ fn sudo(mapping: &Mapping, findings: &mut Findings) -> bool {
     }
 }
 
-/// Gives each script the options that stand for it below `hostler.hooks`.
+/// Gives each script its options from `hostler.hooks`.
 pub(super) fn resolve_options(spec: &mut AppSpec, findings: &mut Findings) {
     let mut scripts: HashMap<(String, Vec<String>), Vec<&mut HookScript>> = HashMap::new();
     for hooks in &mut spec.hooks {
@@ -207,7 +208,7 @@ pub(super) fn resolve_options(spec: &mut AppSpec, findings: &mut Findings) {
         }
     }
     for script in spec.hooks.iter_mut().flat_map(|hooks| &mut hooks.scripts) {
-        // A script's own value wins.
+        // A script's own value takes precedence.
         let own = &mut script.options.environment;
         let others = spec.extension.environment.iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name));
         let others: Vec<(String, String)> = others.cloned().collect();
@@ -215,7 +216,7 @@ pub(super) fn resolve_options(spec: &mut AppSpec, findings: &mut Findings) {
     }
 }
 
-/// The names of a path: `./a.sh`, `/a.sh` and `a.sh` are one script.
+/// The components of a path: `./a.sh`, `/a.sh` and `a.sh` are one script.
 fn plain_path(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! From nodes to meaning: the top of the file, and `files`.
+//! From nodes to their meaning: the top of the file, and `files`.
 
 use std::rc::Rc;
 
@@ -67,12 +67,12 @@ fn appspec(top: &Mapping, findings: &mut Findings) -> Option<AppSpec> {
     Some(spec)
 }
 
-/// The name of a lifecycle event, hooks of which run or not.
+/// Whether it is the name of a lifecycle event, with or without hooks.
 fn is_event(name: &str) -> bool {
     keys::EVENTS.contains(&name) || keys::EVENTS_WITHOUT_HOOKS.contains(&name)
 }
 
-/// ECS and Lambda deployments have an appspec too, which no host can carry out.
+/// Whether it is an appspec of ECS or Lambda, which no host can execute.
 fn is_for_another_platform(top: &Mapping, findings: &mut Findings) -> bool {
     let has_os = top.get("os").is_some_and(|entry| !entry.value.is_null());
     let Some(resources) = top.entries().iter().find(|entry| entry.key.text.eq_ignore_ascii_case("resources")) else {
@@ -174,7 +174,7 @@ fn top_keys(top: &Mapping, findings: &mut Findings) {
     }
 }
 
-/// Warns of a key that has no meaning. The incumbent ignores it too.
+/// Warns of a key without a meaning. The incumbent ignores it too.
 pub(super) fn unknown_key(entry: &Entry, known: &[&str], of: &str, findings: &mut Findings) {
     let key = entry.key.text.as_str();
     if known.contains(&key) {
@@ -189,7 +189,7 @@ pub(super) fn unknown_key(entry: &Entry, known: &[&str], of: &str, findings: &mu
     };
 }
 
-/// The items of a list at the top; nothing where it is absent, null or false, which the incumbent takes for empty.
+/// The items of a list at the top; empty if it is absent, null or false, as for the incumbent.
 fn list<'n>(top: &'n Mapping, key: &str, findings: &mut Findings) -> &'n [Rc<Node>] {
     let Some(entry) = top.get(key) else { return &[] };
     match &entry.value.value {
@@ -236,7 +236,7 @@ fn file(node: &Rc<Node>, findings: &mut Findings) -> Option<FileMapping> {
     Some(FileMapping { source, destination, source_at, destination_at })
 }
 
-/// The text of a key that an entry must have.
+/// The text of a required key.
 pub(super) fn required_text(
     mapping: &Mapping,
     node: &Node,
@@ -254,7 +254,7 @@ pub(super) fn required_text(
     }
 }
 
-/// The text of a key whose value must be a single one; the caller has dealt with null.
+/// The text of a key that needs a single value; the caller has handled null.
 pub(super) fn text(entry: &Entry, findings: &mut Findings) -> Option<String> {
     let Some(scalar) = entry.value.as_scalar() else {
         let message = format!("{} is {}, not text", quoted(&entry.key.text), entry.value.kind());
@@ -280,7 +280,7 @@ fn glued_or_bare(word: &str) -> Option<(&str, &str)> {
     glued(word).or_else(|| word.strip_suffix(':').filter(|key| keys::SCRIPT.contains(key)).map(|key| (key, "")))
 }
 
-/// Where to point for an entry: its value, or its key where the value is nothing or begins elsewhere.
+/// The position to report for an entry: its value, or its key if the value is empty or begins elsewhere.
 pub(super) fn place(entry: &Entry) -> Position {
     match &entry.value.value {
         Value::Scalar(scalar) if !scalar.is_null() => entry.value.at,
@@ -288,7 +288,7 @@ pub(super) fn place(entry: &Entry) -> Position {
     }
 }
 
-/// Warns of characters that look like plain ones and are not: what a word processor or a web page leaves behind.
+/// Warns of characters that look like plain ones but are not: word processors and web pages leave them behind.
 pub(super) fn lookalike(text: &str, at: Position, findings: &mut Findings) {
     let odd = text.chars().find(|c| {
         matches!(c, '\u{a0}' | '\u{2000}'..='\u{200d}' | '\u{2010}'..='\u{2015}' | '\u{2018}'..='\u{201f}' | '\u{2028}'..='\u{202f}' | '\u{3000}' | '\u{feff}')

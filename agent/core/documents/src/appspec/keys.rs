@@ -1,4 +1,4 @@
-//! The names that an appspec may use. The JSON Schema for editors lists the same ones, which a test holds it to.
+//! The names that an appspec may use. A test compares the JSON Schema for editors with them.
 
 /// Keys at the top of an appspec.
 pub const TOP: &[&str] = &["version", "os", "files", "file_exists_behavior", "permissions", "hooks", "hostler"];
@@ -8,7 +8,7 @@ pub const FILE: &[&str] = &["source", "destination"];
 pub const SCRIPT: &[&str] = &["location", "timeout", "runas", "sudo"];
 /// Keys of an entry of `permissions`.
 pub const PERMISSION: &[&str] = &["object", "pattern", "except", "type", "owner", "group", "mode", "acls", "context"];
-/// Keys of an SELinux context; `user` is the documented one, `name` is what the CodeDeploy agent reads.
+/// Keys of an SELinux context; `user` is the documented one, `name` is the one that the CodeDeploy agent reads.
 pub const CONTEXT: &[&str] = &["user", "name", "type", "range"];
 
 /// Keys below `hostler`.
@@ -19,7 +19,7 @@ pub const INSTALL: &[&str] = &["recheck_after"];
 pub const HOOK_OPTIONS: &[&str] = &["repeatable", "leader_only", "limits", "environment", "secrets"];
 /// Keys of `limits` of one script.
 pub const HOOK_LIMITS: &[&str] = &["tasks_max", "memory_max"];
-/// Keys of a health check, of which exactly one of the first five says what is asked.
+/// Keys of a health check. Exactly one of the first five names the probe.
 pub const HEALTH: &[&str] = &[
     "http",
     "tcp",
@@ -34,11 +34,11 @@ pub const HEALTH: &[&str] = &[
     "grace",
     "deadline",
 ];
-/// The keys of a health check that say what is asked.
+/// The keys of a health check that name the probe.
 pub const HEALTH_PROBES: &[&str] = &["http", "tcp", "command", "unit", "process"];
 /// Keys of an HTTP check.
 pub const HEALTH_HTTP: &[&str] = &["url", "status", "body", "headers", "response_headers", "tls_name", "ca_file"];
-/// Keys of a process check, of which it has exactly one.
+/// Keys of a process check; it has exactly one of them.
 pub const HEALTH_PROCESS: &[&str] = &["name", "pid_file"];
 /// Keys of a command check.
 pub const HEALTH_COMMAND: &[&str] = &["location", "runas"];
@@ -60,7 +60,7 @@ pub const EVENTS: &[&str] = &[
 /// Lifecycle events without hooks: the agent or the load balancer does their work.
 pub const EVENTS_WITHOUT_HOOKS: &[&str] = &["DownloadBundle", "Install", "BlockTraffic", "AllowTraffic"];
 
-/// The name nearest to `text`, if one is near enough to be what was meant.
+/// The name nearest to `text`, if it is near enough to be a likely correction.
 pub fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     const LONGEST: usize = 40;
     let text: Vec<char> = text.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();

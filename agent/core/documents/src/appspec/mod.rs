@@ -5,9 +5,9 @@
 //!                                            \-> diagnose (findings) <- lint (spec + bundle + host)
 //! ```
 //!
-//! [`read`] needs only the text. [`lint::lint_bundle`] and [`lint::lint_host`] look for what the text alone cannot
-//! show; they never change the meaning of a file. Where the verdict differs from the CodeDeploy agent's,
-//! SEMANTICS.md has a row with the reason.
+//! [`read`] needs only the text. [`lint::lint_bundle`] and [`lint::lint_host`] find problems that the text alone cannot
+//! show; they never change the meaning of a file. If the verdict differs from the CodeDeploy agent's, SEMANTICS.md has
+//! a row with the reason.
 
 pub mod codes;
 pub mod diagnose;
@@ -28,39 +28,39 @@ use crate::limits::Limits;
 use diagnose::Diagnostic;
 use spec::AppSpec;
 
-/// What came of reading an appspec.
+/// The result of reading an appspec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// Its meaning; `None` exactly where one of the diagnostics is an error.
+    /// Its meaning; `None` exactly when one of the diagnostics is an error.
     pub spec: Option<AppSpec>,
-    /// Everything that was found, errors and warnings, by position.
+    /// All findings, errors and warnings, by position.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads an appspec. `name` is what the diagnostics call the file.
+/// Reads an appspec. `name` is the file's name in the diagnostics.
 ///
-/// Never panics and always ends, whatever the bytes; `limits` bounds size, nesting, aliases and diagnostics.
+/// Never panics and always ends, for any bytes; `limits` bounds size, nesting, aliases and diagnostics.
 pub fn read(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
     interpret::read(name, bytes, limits, Use::New)
 }
 
-/// Reads the appspec of a bundle that was let in before, as [`read`] does. A host must be able to stop what it runs and to
-/// return to what it ran: what only earlier versions of hostler, and the CodeDeploy agent, let pass is a warning, and means
-/// what it meant to them.
+/// Reads the appspec of a bundle that was accepted before, as [`read`] does. A host must be able to stop its current
+/// revision and to return to an earlier one. So mistakes that only earlier versions of hostler, or the CodeDeploy
+/// agent, accepted are warnings, and keep the meaning that they had there.
 pub fn read_again(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
     interpret::read(name, bytes, limits, Use::Again)
 }
 
-/// What an appspec is read for.
+/// The purpose of reading an appspec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// Whether its bundle is let in.
+    /// To decide whether to accept its bundle.
     New,
-    /// To go on with a bundle that was let in.
+    /// To continue with an accepted bundle.
     Again,
 }
 
-/// Which appspec of a bundle is meant.
+/// The choice of a bundle's appspec.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AppspecName<'a> {
     name: Option<&'a str>,
@@ -68,21 +68,22 @@ pub struct AppspecName<'a> {
 }
 
 impl<'a> AppspecName<'a> {
-    /// The one of this name, or else of a usual one: what the CodeDeploy service or a group's settings name.
+    /// The appspec with this name, or else a usual one: for names from the CodeDeploy service or a group's settings.
     pub fn or_usual(name: Option<&'a str>) -> Self {
         Self { name, only: false }
     }
 
-    /// The one of this name and no other: somebody has named it for this one deployment, and a slip must not deploy
-    /// something else.
+    /// Only the appspec with this name: a user named it for this one deployment, and a typing error must not deploy
+    /// another one.
     pub fn only(name: Option<&'a str>) -> Self {
         Self { name, only: true }
     }
 
-    /// The names under which it is looked for, first match wins: the one that is named, then `appspec.yml`, then
-    /// `appspec.yaml`; for every event alike.
+    /// The names to look for, first match wins: the given name, then `appspec.yml`, then `appspec.yaml`; the same for
+    /// every event.
     ///
-    /// The CodeDeploy agent falls back only in Install, so that a bundle with `appspec.yaml` alone fails at its first hook.
+    /// The CodeDeploy agent falls back only in Install, so that a bundle with `appspec.yaml` alone fails at its first
+    /// hook.
     pub fn candidates(self) -> Vec<String> {
         let named = self.name.filter(|name| !name.is_empty());
         let usual = ["appspec.yml", "appspec.yaml"].into_iter().filter(|_| named.is_none() || !self.only);

@@ -51,7 +51,7 @@ fn optional_text(mapping: &Mapping, key: &str, findings: &mut Findings) -> Optio
     present(mapping, key).and_then(|entry| text(entry, findings))
 }
 
-/// The texts of a list; a single value is refused, as the incumbent does.
+/// The texts of a list; a single value is refused, as by the incumbent.
 fn texts(mapping: &Mapping, key: &str, findings: &mut Findings) -> Vec<String> {
     let Some(entry) = present(mapping, key) else { return Vec::new() };
     let Some(items) = items(entry, findings) else { return Vec::new() };
@@ -113,7 +113,7 @@ fn account(mapping: &Mapping, key: &str, findings: &mut Findings) -> Option<Stri
     Some(name)
 }
 
-/// Octal digits mean what they say: `0644` is 0644, quoted or not. Other notations are read as the incumbent does.
+/// Octal digits are octal: `0644` is 0644, quoted or not. Other notations are read as the incumbent reads them.
 fn mode(mapping: &Mapping, findings: &mut Findings) -> Option<u32> {
     let entry = mapping.get("mode").filter(|entry| !entry.value.is_null())?;
     let Some(scalar) = entry.value.as_scalar() else {
@@ -155,7 +155,7 @@ fn is_octal(text: &str) -> bool {
     (1..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b))
 }
 
-/// The bits of up to four octal digits; no digits at all are 0, as the incumbent has it.
+/// The bits of up to four octal digits; no digits are 0, as for the incumbent.
 fn bits(text: &str) -> Option<u32> {
     if text.is_empty() { Some(0) } else { is_octal(text).then(|| u32::from_str_radix(text, 8).ok()).flatten() }
 }

@@ -1,6 +1,6 @@
-//! What the incumbent's reader makes of a scalar: YAML 1.1 as Ruby's Psych 4.0.3 resolves it.
+//! The incumbent's reading of a scalar: YAML 1.1 as Ruby's Psych 4.0.3 resolves it.
 //!
-//! Needed to meet its verdicts, and to warn where a value means something else there than what it says.
+//! It serves to reach the same verdicts, and to warn where that reader understands a value differently.
 
 use crate::yaml::Scalar;
 
@@ -43,7 +43,7 @@ pub fn resolve(scalar: &Scalar) -> Resolved {
         .unwrap_or(Resolved::Text)
 }
 
-/// `1:30` and `1:30:00`. The reader counts the first part as hours either way, so `1:30` is 5400.
+/// `1:30` and `1:30:00`. The reader always counts the first part as hours, so `1:30` is 5400.
 fn sexagesimal(text: &str) -> Option<Resolved> {
     let (negative, digits) = sign(text);
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
@@ -59,9 +59,9 @@ fn sexagesimal(text: &str) -> Option<Resolved> {
     if !first_ok || !rest_ok || !fraction.is_none_or(|f| f.bytes().all(|b| b.is_ascii_digit() || b == b'_')) {
         return None;
     }
-    // Ruby stops at a second underscore in a row; such a number is too odd to be worth the same care.
+    // Ruby stops at a second underscore in a row; such a number is too rare to handle exactly.
     let value = |part: &str| part.replace('_', "").parse::<i64>().unwrap_or(i64::MAX);
-    // The sign belongs to the first part alone, as the reader adds the parts up.
+    // The sign applies to the first part alone, as the reader adds the parts up.
     let first = if negative { value(first).saturating_neg() } else { value(first) };
     let mut total = first.saturating_mul(3600);
     for (part, factor) in rest.iter().zip([60, 1]) {
@@ -138,7 +138,7 @@ fn sign(text: &str) -> (bool, &str) {
     }
 }
 
-/// The number that text begins with, as Ruby's `to_i` reads it; 0 where it begins with none.
+/// The number at the beginning of a text, as Ruby's `to_i` reads it; 0 without one.
 pub fn leading_integer(text: &str) -> i64 {
     let (negative, digits) = sign(text.trim_start());
     let mut value: i64 = 0;
@@ -156,7 +156,7 @@ pub fn leading_integer(text: &str) -> i64 {
     if negative { value.saturating_neg() } else { value }
 }
 
-/// The text as the incumbent's reader shows the value again, for modes: `0644` is 420 there.
+/// The value as text, as the incumbent's reader writes it, for modes: `0644` is 420 there.
 pub fn text_of(scalar: &Scalar) -> String {
     match resolve(scalar) {
         Resolved::Integer(number) => number.to_string(),

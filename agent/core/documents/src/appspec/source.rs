@@ -1,4 +1,4 @@
-//! Before the meaning: bytes to text, and what the YAML reader has to say about it.
+//! The steps before the meaning: bytes to text, and the YAML reader's findings.
 
 use super::codes::Code;
 use super::diagnose::{Findings, quoted};
@@ -44,7 +44,7 @@ pub(super) fn decode<'b>(bytes: &'b [u8], limits: &Limits, findings: &mut Findin
     }
 }
 
-/// Says what the parser says, and looks for the slips that are behind most such errors.
+/// Reports the parser's error, and looks for the mistakes behind most such errors.
 pub(super) fn syntax(error: &YamlError, text: &str, findings: &mut Findings) {
     let code = match &error.problem {
         YamlProblem::Syntax(_) | YamlProblem::Tab | YamlProblem::AliasInsideItself => Code::YamlSyntax,
@@ -72,7 +72,7 @@ pub(super) fn syntax(error: &YamlError, text: &str, findings: &mut Findings) {
     }
 }
 
-/// The likeliest slip at or a few lines before the line of a syntax error.
+/// The likeliest mistake at or a few lines before the line of a syntax error.
 fn slip(text: &str, line: u32) -> Option<(Position, String)> {
     const BEFORE: usize = 4;
     let line = usize::try_from(line).ok()?;
@@ -103,7 +103,7 @@ fn slip(text: &str, line: u32) -> Option<(Position, String)> {
     None
 }
 
-/// A known key whose colon has no blank behind it: `runas:root`.
+/// A known key without a blank after its colon: `runas:root`.
 pub(super) fn glued(text: &str) -> Option<(&str, &str)> {
     let (key, value) = text.split_once(':')?;
     let known = [keys::TOP, keys::FILE, keys::SCRIPT, keys::PERMISSION].iter().any(|names| names.contains(&key));
@@ -136,7 +136,7 @@ pub(super) fn notes(document: &Document, use_of: Use, findings: &mut Findings) {
                     .help("write the values out if that agent reads the file too");
             }
             Note::Tag { tag, at } if use_of == Use::Again => {
-                // Earlier versions passed it by.
+                // Earlier versions ignored it.
                 findings.harmless(|findings| unknown_tag(tag, *at, findings));
             }
             Note::Tag { tag, at } => unknown_tag(tag, *at, findings),

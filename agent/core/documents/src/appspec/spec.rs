@@ -1,4 +1,4 @@
-//! The appspec as it is meant: everything defaulted and checked, nothing left to interpret.
+//! The meaning of an appspec: defaults and checks applied, nothing left to interpret.
 //!
 //! Facts: docs/protocols/codedeploy.md#appspec-file and
 //! <https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure.html>.
@@ -14,13 +14,13 @@ pub use crate::yaml::Position;
 pub struct AppSpec {
     /// What to copy, in the order written.
     pub files: Vec<FileMapping>,
-    /// What to do with files that are there already; wins over the deployment's setting.
+    /// What to do with existing files; takes precedence over the deployment's setting.
     pub file_exists_behavior: Option<FileExistsBehavior>,
     /// Permissions, in the order written.
     pub permissions: Vec<Permission>,
     /// Hooks, in the order written; each event once.
     pub hooks: Vec<EventHooks>,
-    /// What stands under `hostler:`.
+    /// The content of `hostler:`.
     pub extension: Extension,
 }
 
@@ -38,13 +38,13 @@ pub struct FileMapping {
     pub source: String,
     /// A directory on the host.
     pub destination: String,
-    /// Where `source` stands.
+    /// The position of `source`.
     pub source_at: Position,
-    /// Where `destination` stands.
+    /// The position of `destination`.
     pub destination_at: Position,
 }
 
-/// What happens to a file that exists already and was not installed by the last deployment of the group.
+/// What happens to an existing file that the group's last deployment did not install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum FileExistsBehavior {
@@ -59,11 +59,11 @@ pub enum FileExistsBehavior {
 /// One entry of `permissions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// A file that is installed, or a directory: then what is installed below it.
+    /// An installed file, or a directory: then everything installed below it.
     pub object: String,
-    /// `**` for every depth, else a pattern with `*` for one level.
+    /// `**` for every depth, or a pattern with `*` for one level.
     pub pattern: String,
-    /// Patterns that are left out.
+    /// Patterns of exceptions.
     pub except: Vec<String>,
     /// Whether it applies to files.
     pub files: bool,
@@ -79,22 +79,22 @@ pub struct Permission {
     pub acls: Vec<AclEntry>,
     /// SELinux context.
     pub context: Option<SelinuxContext>,
-    /// Where `object` stands.
+    /// The position of `object`.
     pub at: Position,
 }
 
 /// One access control list entry, beyond the three base entries that `mode` sets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AclEntry {
-    /// Whether it is a default entry (for what is made in the directory later).
+    /// Whether it is a default entry (for objects made in the directory later).
     pub default: bool,
-    /// Whom it is for.
+    /// The user or group that it is for.
     pub tag: AclTag,
     /// Read 4, write 2, execute 1.
     pub permissions: u8,
 }
 
-/// Whom an access control list entry is for.
+/// The user or group of an access control list entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AclTag {
@@ -108,7 +108,7 @@ pub enum AclTag {
     Group(String),
     /// The mask.
     Mask,
-    /// Everyone else (only as a default entry).
+    /// All other users (only as a default entry).
     Other,
 }
 
@@ -126,14 +126,14 @@ pub struct SelinuxContext {
 /// The scripts of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventHooks {
-    /// The event's name as written; not necessarily one that exists.
+    /// The event's name as written; the event may not exist.
     pub event: String,
     /// The scripts in the order written.
     pub scripts: Vec<HookScript>,
-    /// Whether they are not all that is written, because some cannot be read: the event must not run. Only so for an
-    /// event that does not exist, which a deployment may name all the same; elsewhere such an appspec has no meaning.
+    /// Whether some scripts are missing here because they cannot be read: the event must not run. True only for an
+    /// event that does not exist, which a deployment may still name; for other events such an appspec is invalid.
     pub unusable: bool,
-    /// Where the name stands.
+    /// The position of the name.
     pub at: Position,
 }
 
@@ -146,11 +146,11 @@ pub struct HookScript {
     pub timeout_seconds: u64,
     /// The user that the appspec names.
     pub runas: Option<String>,
-    /// Whether it runs as root where the appspec names no user.
+    /// Whether it runs as root if the appspec names no user.
     pub sudo: bool,
     /// hostler's own options for this script.
     pub options: HookOptions,
-    /// Where `location` stands.
+    /// The position of `location`.
     pub at: Position,
 }
 

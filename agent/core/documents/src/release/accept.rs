@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::{Document, HIGHEST_SEQUENCE};
 use crate::ids::{GroupKey, Sha256Digest};
 
-/// How long after `expires` a release is still accepted: clocks of hosts and publishers differ.
+/// How long after `expires` the host still accepts a release: clocks of hosts and publishers differ.
 pub const EXPIRY_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// How far one release may be above the highest one that was accepted. Publishers add one each time. Prevents: a single
-/// release with which the numbers end.
+/// How far a release may be above the highest accepted one. Publishers add one each time. Prevents: a single release
+/// that uses up all numbers.
 pub const LONGEST_JUMP: u64 = 1_000_000;
 
-/// The highest release that this host knows to have been published for a group; kept in the ledger.
+/// The highest release of a group that this host knows to be published; kept in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Highest {
     /// Its sequence.
     pub sequence: u64,
-    /// Digest of its payload; `None` where only the number is known (a report of another host).
+    /// Digest of its payload; `None` if only the number is known (a report of another host).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Sha256Digest>,
-    /// The version of the key policy that it was made under; the first where nothing was verified.
+    /// The version of the key policy for which it was made; the first version if nothing was verified.
     #[serde(default = "first_key_policy", skip_serializing_if = "is_first_key_policy")]
     pub key_policy: u64,
     /// The host's `sequence_epoch` when it was accepted.
@@ -48,18 +48,18 @@ impl Highest {
         Self { sequence, digest, key_policy: first_key_policy(), epoch: 0 }
     }
 
-    /// Whether its sequence says nothing beside that of `before`: sequences began anew in between.
+    /// Whether its sequence cannot be compared with that of `before`: sequences began anew in between.
     pub fn begins_anew_after(&self, before: &Self) -> bool {
         self.epoch != before.epoch || self.key_policy > before.key_policy
     }
 }
 
-/// What a release is held against.
+/// The conditions for a release.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'a> {
     /// The group that this host follows.
     pub group: &'a GroupKey,
-    /// The store that it came from; `None` where it came from none.
+    /// The store that it came from; `None` without a store.
     pub store: Option<&'a str>,
     /// Whether it must be bound to that store.
     pub require_store: bool,
@@ -67,16 +67,16 @@ pub struct Terms<'a> {
     pub highest: Option<Highest>,
     /// Sequences below it are refused.
     pub minimum_sequence: Option<u64>,
-    /// The configured epoch: sequences that were accepted in another one do not count.
+    /// The configured epoch: sequences that were accepted in another epoch do not count.
     pub epoch: u64,
-    /// The version of the key policy that its signatures satisfied; `None` where none is asked for.
+    /// The version of the key policy that its signatures satisfy; `None` if the host requires none.
     pub key_policy: Option<u64>,
     /// The time.
     pub now: Timestamp,
 }
 
 impl<'a> Terms<'a> {
-    /// What counts for a release that comes by hand: its group and its expiry.
+    /// The conditions for a release that comes by hand: its group and its expiry.
     pub fn by_hand(group: &'a GroupKey, now: Timestamp) -> Self {
         Self {
             group,
@@ -91,26 +91,26 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// What to do with a release that may be followed.
+/// What to do with an acceptable release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
-    /// It is new. This is the highest one from now on; it is persisted before anything is done about it.
+    /// It is new. From now on it is the highest release; persist that before acting on it.
     New(Highest),
-    /// It is the one that was accepted before. That it has expired since changes nothing.
+    /// It was accepted before. Its expiry since then changes nothing.
     Known,
 }
 
 /// Why this host does not follow a release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is for others.
+    /// It is for another group.
     #[error(
         "the release is for {found}, and this host follows {expected}; publish to the right place or correct application and group in the configuration"
     )]
     OtherGroup {
-        /// Whom it is for.
+        /// Its group.
         found: Box<GroupKey>,
-        /// Whom this host follows.
+        /// The group that this host follows.
         expected: Box<GroupKey>,
     },
     /// It was published for another store.
@@ -118,17 +118,17 @@ pub enum Refusal {
         "the release is bound to the store {found}, and this host reads it from {expected}; publish it there, or correct the channel in the configuration"
     )]
     OtherStore {
-        /// The store that it names.
+        /// The store in the release.
         found: String,
         /// The store that it came from.
         expected: String,
     },
-    /// This host follows only what is bound to its store.
+    /// This host follows only releases that are bound to its store.
     #[error(
         "the release is bound to no store, and this host asks for it (require_store); publish it with hostler release --bind-store"
     )]
     NotBound,
-    /// The configuration says that it is too old.
+    /// It is too old by the configuration.
     #[error(
         "the release has sequence {sequence}, and minimum_sequence of this host's configuration is {minimum}; publish it with hostler release --sequence-above {}, or correct minimum_sequence",
         minimum.saturating_sub(1)
@@ -139,22 +139,22 @@ pub enum Refusal {
         /// The configured floor.
         minimum: u64,
     },
-    /// It says that it was made under keys that this host has not seen.
+    /// It names a key policy that this host has not seen.
     #[error(
         "the release was made under key policy {found}, and the configuration and the store lead to {known} only; put keys/{found}.json back, or publish it again"
     )]
     LaterKeys {
-        /// The version that it names.
+        /// The version in the release.
         found: u64,
-        /// The version that its signatures were held against.
+        /// The version that its signatures were checked against.
         known: u64,
     },
-    /// Since it was made the keys changed, and a release under the later ones was accepted.
+    /// The keys changed after it was made, and a release under the later keys was accepted.
     #[error(
         "the release was made under key policy {found}, and a release of key policy {accepted} was accepted before; publish it again with the keys of now"
     )]
     EarlierKeys {
-        /// The version that it names.
+        /// The version in the release.
         found: u64,
         /// The version of the highest release.
         accepted: u64,
@@ -167,7 +167,7 @@ pub enum Refusal {
         /// The highest one.
         highest: u64,
     },
-    /// It is so far above the highest one that it would bring the numbers to their end.
+    /// It is so far above the highest one that it would use up the numbers.
     #[error(
         "the release has sequence {sequence}, more than {LONGEST_JUMP} above {highest}, the highest that was accepted; publish it with a lower one, or {BEGIN_ANEW}"
     )]
@@ -184,17 +184,17 @@ pub enum Refusal {
     Replaced {
         /// The sequence of both.
         sequence: u64,
-        /// Digest of the one in the store.
+        /// Digest of the release in the store.
         found: Sha256Digest,
-        /// Digest of the one that was accepted.
+        /// Digest of the accepted release.
         accepted: Sha256Digest,
     },
-    /// It is too late for it.
+    /// It has expired.
     #[error(
         "the release expired at {expires} and it is {now}; publish a new one, or correct this host's clock if that is wrong"
     )]
     Expired {
-        /// Its end.
+        /// Its expiry.
         expires: Timestamp,
         /// The time.
         now: Timestamp,
@@ -212,10 +212,10 @@ fn way_above(highest: u64) -> String {
     )
 }
 
-/// Decides whether this host follows a release. Signatures are verified before, by the policy of the source.
+/// Decides whether this host follows a release. Its signatures were verified before, by the policy of the source.
 ///
 /// # Errors
-/// The [`Refusal`], with what to do about it.
+/// The [`Refusal`], with a remedy.
 pub fn accept(document: &Document, terms: &Terms<'_>) -> Result<Acceptance, Refusal> {
     let release = &document.release;
     let found = release.group_key();
@@ -228,7 +228,7 @@ pub fn accept(document: &Document, terms: &Terms<'_>) -> Result<Acceptance, Refu
     if let Some(minimum) = terms.minimum_sequence.filter(|minimum| sequence < *minimum) {
         return Err(Refusal::BelowMinimum { sequence, minimum });
     }
-    // Nothing that is not verified may say which keys it was made under.
+    // Only a verified release may name the keys for which it was made.
     let key_policy = terms.key_policy.map_or_else(first_key_policy, |_| release.key_policy);
     if let Some(known) = terms.key_policy.filter(|known| key_policy > *known) {
         return Err(Refusal::LaterKeys { found: key_policy, known });
@@ -258,7 +258,7 @@ fn bound_to(store: Option<&str>, terms: &Terms<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a release comes after the highest one: made under later keys, or under the same with a higher sequence.
+/// Checks that a release comes after the highest one: made under later keys, or under the same with a higher sequence.
 fn above(new: &Highest, highest: &Highest, verified: bool) -> Result<(), Refusal> {
     if verified && new.key_policy < highest.key_policy {
         return Err(Refusal::EarlierKeys { found: new.key_policy, accepted: highest.key_policy });
@@ -275,11 +275,11 @@ fn above(new: &Highest, highest: &Highest, verified: bool) -> Result<(), Refusal
     }
 }
 
-/// The sequence of the next release, after that in the channel (its key policy and sequence) and above `above`, for hosts
-/// that ask for this version of the key policy.
+/// The sequence of the next release: after the channel's release (`current`: its key policy and sequence) and above
+/// `above`, for hosts that require this version of the key policy.
 ///
 /// # Errors
-/// What stands in the way, and what to do.
+/// The obstacle and the remedy.
 pub fn next_sequence(current: Option<(u64, u64)>, key_policy: u64, above: Option<u64>) -> Result<u64, String> {
     let (made_under, in_channel) = current.unwrap_or((key_policy, 0));
     let next = in_channel.max(above.unwrap_or_default()).saturating_add(1);
@@ -289,7 +289,7 @@ pub fn next_sequence(current: Option<(u64, u64)>, key_policy: u64, above: Option
         ));
     }
     match made_under < key_policy {
-        // Hosts compare sequences of one key policy only.
+        // Hosts compare sequences within one key policy only.
         true => Ok(if next > HIGHEST_SEQUENCE { 1 } else { next }),
         false if next > HIGHEST_SEQUENCE => {
             Err(format!("no sequence is above {}; {BEGIN_ANEW}", next.saturating_sub(1)))

@@ -17,8 +17,8 @@ pub fn stored_bytes(limits: &Limits) -> usize {
     limits.release_bytes.saturating_mul(3)
 }
 
-/// DSSE's pre-authentication encoding: the bytes that are signed. Lengths come first, so that no two pairs of type and
-/// payload encode alike.
+/// DSSE's pre-authentication encoding: the bytes to sign. Lengths come first, so that no two pairs of type and payload
+/// encode alike.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut encoded = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     encoded.extend_from_slice(payload);
@@ -28,7 +28,7 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 /// One signature over the pre-authentication encoding; not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// Which key it claims to be by: a hint, not signed itself.
+    /// The key that it claims to be from: an unsigned hint.
     pub key_id: Option<String>,
     /// The signature's bytes.
     pub bytes: Vec<u8>,
@@ -68,10 +68,10 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Reads a stored envelope with a payload of this type. Fields that DSSE does not name are ignored, as DSSE asks.
+    /// Reads a stored envelope with a payload of this type. It ignores fields outside DSSE, as DSSE requires.
     ///
     /// # Errors
-    /// It is too large, not an envelope, or carries something else.
+    /// The bytes are too large, not an envelope, or have another payload type.
     pub fn parse(bytes: &[u8], payload_type: &'static str, limits: &Limits) -> Result<Self, ReleaseError> {
         let at_most = stored_bytes(limits);
         if bytes.len() > at_most {
@@ -104,7 +104,7 @@ impl Envelope {
     /// The document to store; ends with a newline.
     ///
     /// # Errors
-    /// [`ReleaseError::TooLarge`], when there are more signatures than anyone would read.
+    /// [`ReleaseError::TooLarge`], when there are more signatures than a host reads.
     pub fn to_bytes(&self, limits: &Limits) -> Result<Vec<u8>, ReleaseError> {
         let written = WrittenEnvelope {
             payload: BASE64.encode(&self.payload),
@@ -139,7 +139,7 @@ impl Envelope {
         self.signatures.push(signature);
     }
 
-    /// Drops the signatures that are not to stay.
+    /// Drops the signatures that `stays` does not keep.
     pub fn retain_signatures(&mut self, stays: impl FnMut(&Signature) -> bool) {
         self.signatures.retain(stays);
     }
@@ -149,7 +149,7 @@ impl Envelope {
         pae(self.payload_type, &self.payload)
     }
 
-    /// Who claims to have signed it.
+    /// The keys that its signatures claim.
     pub fn claimed(&self) -> Trust {
         if self.signatures.is_empty() {
             return Trust::Unsigned;
@@ -167,7 +167,7 @@ impl Envelope {
     }
 }
 
-/// DSSE lets producers choose the alphabet and makes consumers take both.
+/// DSSE lets producers choose the alphabet and requires consumers to accept both.
 fn decode(field: &str, text: &str) -> Result<Vec<u8>, ReleaseError> {
     BASE64
         .decode(text.as_bytes())

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{InvalidId, Sha256Digest};
 
-/// The name of a key: the SHA-256 of its SubjectPublicKeyInfo in DER. Everybody who has the key computes the same.
+/// The name of a key: the SHA-256 of its SubjectPublicKeyInfo in DER. Every holder of the key computes the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyId(Sha256Digest);
 
 impl KeyId {
-    /// `sha256:` and twelve digits, for places where people tell a few keys from each other.
+    /// `sha256:` and twelve digits, for places where a reader distinguishes a few keys.
     pub fn short(&self) -> String {
         self.to_string().chars().take("sha256:".len() + 12).collect()
     }
@@ -64,7 +64,7 @@ const P256_PREFIX: [u8; 26] = [
 /// Why a text is not a public key that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// A private key, in a place that others read.
+    /// A private key, in a public place.
     #[error("this is a private key; put the public one here, and make a new pair if others could read this one")]
     Private,
     /// Neither PEM nor base64.
@@ -139,7 +139,7 @@ impl PublicKey {
 
 impl FromStr for PublicKey {
     type Err = InvalidKey;
-    /// Reads PEM, or the base64 inside it on one line.
+    /// Reads PEM, or its base64 content on one line.
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         if text.contains("PRIVATE KEY") {
             return Err(InvalidKey::Private);
@@ -201,7 +201,7 @@ pub fn from_pem(label: &str, text: &str) -> Option<Vec<u8>> {
 }
 
 /// Refuses encodings with y ≥ p, which verifiers read differently, and the points of small order, for which one
-/// signature holds for many messages (RFC 8032 §5.1.3; "Taming the many EdDSAs", 2020).
+/// signature is valid for many messages (RFC 8032 §5.1.3; "Taming the many EdDSAs", 2020).
 fn refuse_weak_point(point: &[u8; 32]) -> Result<(), InvalidKey> {
     /// y of the two pairs of points of order 8.
     const ORDER_8: [&str; 2] = [
@@ -212,7 +212,8 @@ fn refuse_weak_point(point: &[u8; 32]) -> Result<(), InvalidKey> {
     // The highest bit is the sign of x.
     y[31] &= 0x7f;
     let all = |bytes: &[u8], value: u8| bytes.iter().all(|b| *b == value);
-    // 2^255 - 19 is ed ff … ff 7f, lowest byte first: p - 1, of order 2, is ec ff … and everything above is not canonical.
+    // 2^255 - 19 is ed ff … ff 7f, lowest byte first: p - 1, of order 2, is ec ff …; every higher encoding is not
+    // canonical.
     let at_least_p_minus_1 = y[31] == 0x7f && all(&y[1..31], 0xff) && y[0] >= 0xec;
     // 0 has order 4 and 1 has order 1.
     let zero_or_one = all(&y[1..], 0) && y[0] <= 1;

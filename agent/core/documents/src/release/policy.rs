@@ -1,32 +1,32 @@
-//! The rollout policy as a release carries it. What it means for a fleet is decided by the rollout's reducer.
+//! The rollout policy in a release. The rollout's reducer decides what it means for a fleet.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a fleet goes from one release to the next. Every part has a default, so that `{}` is a policy: one host at a
+/// How a fleet goes from one release to the next. Every field has a default, so that `{}` is a policy: one host at a
 /// time, halting at the first failure.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// The way, by name.
+    /// The strategy.
     pub strategy: Strategy,
-    /// Most hosts that are out of service at once; needed by `rolling`.
+    /// Most hosts that may be out of service at once; required by `rolling`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<Amount>,
     /// Fewest hosts that stay healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_healthy: Option<Amount>,
-    /// Who goes first; needed by `canary`.
+    /// The first hosts; required by `canary`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
-    /// Seconds that each zone, and the whole at the end, is watched before it counts as good.
+    /// Seconds for which each zone, and the whole fleet at the end, is watched before it counts as good.
     #[serde(skip_serializing_if = "is_zero")]
     pub bake_seconds: u64,
     /// Hosts that may fail before the rollout halts; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_budget: Option<Amount>,
-    /// Whether a halt goes back to the release's `previous` revision by itself.
+    /// Whether a halt automatically returns to the release's `previous` revision.
     #[serde(skip_serializing_if = "is_false")]
     pub auto_rollback: bool,
     /// CloudWatch alarms that halt the rollout.
@@ -35,7 +35,7 @@ pub struct Policy {
     /// Whether a person must approve after the canaries.
     #[serde(skip_serializing_if = "is_false")]
     pub approval_after_canary: bool,
-    /// The SNS topic that hears of each phase.
+    /// The SNS topic that is notified of each phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify_topic: Option<String>,
 }
@@ -48,7 +48,7 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// The named ways (docs/protocols/rollout.md#named-strategies). CodeDeploy's configurations are names of their own,
+/// The named strategies (docs/protocols/rollout.md#named-strategies). CodeDeploy's configurations have their own names,
 /// because they judge success differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,7 +77,7 @@ pub enum Strategy {
     CodeDeployOneAtATime,
 }
 
-/// So many hosts, or so many of a hundred; written as `3` or `"25%"`.
+/// A number of hosts or a percentage; written as `3` or `"25%"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WrittenAmount", into = "WrittenAmount")]
 pub enum Amount {
@@ -128,19 +128,20 @@ impl fmt::Display for Amount {
     }
 }
 
-/// The hosts that go first.
+/// The canary hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Canary {
-    /// How many.
+    /// Their number.
     pub count: u32,
-    /// Seconds that they are watched before anyone follows.
+    /// Seconds for which they are watched before other hosts follow.
     #[serde(default)]
     pub bake_seconds: u64,
 }
 
 impl Policy {
-    /// What a strategy needs must be there; parts that it would ignore are refused, because someone relied on them.
+    /// Checks that the fields that a strategy needs are there, and refuses fields that it would ignore: their author
+    /// relied on them.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         let name = self.strategy.name();
         let takes_width = matches!(self.strategy, Strategy::Rolling | Strategy::Canary | Strategy::Zonal);

@@ -1,4 +1,4 @@
-//! A revision as a release names it.
+//! A revision in a release.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::bundle::BundleType;
 use crate::ids::Sha256Digest;
 use crate::store::{Content, InvalidLocation, Key, Location};
 
-/// Where a revision's bundle is.
+/// The place of a revision's bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RevisionSource {
     /// In the channel's own store.
@@ -15,21 +15,21 @@ pub enum RevisionSource {
     Location(Location),
 }
 
-/// A revision as a release names it.
+/// A revision in a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WrittenRevision", into = "WrittenRevision")]
 pub struct Revision {
-    /// Where its bundle is.
+    /// The place of its bundle.
     pub source: RevisionSource,
-    /// The S3 version that is meant, where the bucket has versions.
+    /// The object's S3 version, if the bucket has versions.
     pub version_id: Option<String>,
-    /// What its bundle must be.
+    /// The required size and digest of its bundle.
     pub content: Content,
-    /// The bundle's form; never a directory.
+    /// The bundle's type; never a directory.
     pub bundle_type: BundleType,
 }
 
-/// [`Revision`] as it stands in the manifest.
+/// [`Revision`] as written in the manifest.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenRevision {

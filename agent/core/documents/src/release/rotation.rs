@@ -16,15 +16,15 @@ use crate::limits::Limits;
 
 /// The envelope's `payloadType` of a key policy.
 pub const KEYS_PAYLOAD_TYPE: &str = "application/vnd.hostler.keys+json";
-/// What the payload's `domain` must be.
+/// The required `domain` of the payload.
 const KEYS_DOMAIN: &str = "hostler/keys";
 const KEYS_FORMAT: u32 = 1;
 const PART: &str = "key policy";
 
-/// Most steps of a chain that are followed at once. Prevents: a store that feeds a host new versions for ever.
+/// Most steps of a chain that a host follows at once. Prevents: a store that feeds a host new versions for ever.
 pub const MOST_STEPS: u64 = 64;
 
-/// What a key policy document says.
+/// The content of a key policy document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeysDocument {
@@ -38,19 +38,19 @@ pub struct KeysDocument {
     policy: SigningPolicy,
 }
 
-/// Why a key policy does not follow the one before.
+/// Why a key policy does not follow the previous one.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// It cannot be read.
+    /// The host cannot read it.
     #[error(transparent)]
     Unreadable(#[from] ReleaseError),
-    /// It is for others.
+    /// It is for another group.
     #[error("the key policy is for another group than {expected}")]
     OtherGroup {
-        /// Whom this host follows.
+        /// The group that this host follows.
         expected: String,
     },
-    /// A step was left out.
+    /// A step is missing.
     #[error("the key policy has version {found} and must have version {expected}")]
     OtherVersion {
         /// Its version.
@@ -58,10 +58,10 @@ pub enum RotationError {
         /// The next one.
         expected: u64,
     },
-    /// The keys of the policy before do not stand for it.
+    /// Not enough keys of the previous policy signed it.
     #[error("the keys before it do not stand for the key policy")]
     NotByTheOld(#[source] NotEnough),
-    /// Its own keys do not stand for it: nobody knows whether they work.
+    /// Not enough of its own keys signed it: they may not work.
     #[error("its own keys do not stand for the key policy")]
     NotByTheNew(#[source] NotEnough),
 }
@@ -82,7 +82,7 @@ impl KeysDocument {
     /// Puts it into an envelope without signatures.
     ///
     /// # Errors
-    /// It is larger than what KMS signs.
+    /// It is larger than KMS signs.
     pub fn seal(&self, limits: &Limits) -> Result<Envelope, ReleaseError> {
         let payload = serde_json::to_vec(self).map_err(|e| malformed(PART, ".", &e))?;
         Envelope::unsigned(KEYS_PAYLOAD_TYPE, payload, limits)
@@ -105,7 +105,7 @@ impl KeysDocument {
     }
 }
 
-/// Takes one step: the policy that the stored document makes the group's after `current`.
+/// Takes one step: the group's policy after `current`, from the stored document.
 ///
 /// # Errors
 /// See [`RotationError`]; the current policy stays.
@@ -140,7 +140,7 @@ pub struct AcceptedKeys {
 }
 
 impl AcceptedKeys {
-    /// What a chain that began with `configured` ended with.
+    /// The end of a chain that began with `configured`.
     pub fn new(configured: &SigningPolicy, policy: SigningPolicy) -> Self {
         Self { anchor: anchor(configured), policy }
     }
@@ -152,8 +152,8 @@ fn anchor(configured: &SigningPolicy) -> Sha256Digest {
     Sha256Digest::of(text.as_bytes())
 }
 
-/// Where a host begins to follow the chain: with what it accepted before, unless its configuration was changed since or
-/// is ahead of it. Whoever changes the configuration of the host decides.
+/// Where a host begins to follow the chain: at the accepted policy, unless its configuration has changed since or is
+/// ahead of it. The host's configuration decides.
 pub fn start<'a>(configured: &'a SigningPolicy, accepted: Option<&'a AcceptedKeys>) -> &'a SigningPolicy {
     match accepted {
         Some(known) if known.policy.version > configured.version && known.anchor == anchor(configured) => &known.policy,
@@ -161,20 +161,20 @@ pub fn start<'a>(configured: &'a SigningPolicy, accepted: Option<&'a AcceptedKey
     }
 }
 
-/// The store leads to older keys than it did before.
+/// The store leads to older keys than before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "key policy {accepted} was accepted before, and the configuration and the store now lead to {found} only; put \
      keys/{accepted}.json back, or configure the keys that are right with version {accepted} or higher"
 )]
 pub struct KeysFellBack {
-    /// The version that the chain ends with now.
+    /// The version at the chain's end now.
     pub found: u64,
-    /// The highest that was accepted.
+    /// The highest accepted version.
     pub accepted: u64,
 }
 
-/// Whether the policy that a chain ends with may be used.
+/// Checks that the policy at a chain's end may be used.
 ///
 /// # Errors
 /// [`KeysFellBack`]: a higher one was accepted before.

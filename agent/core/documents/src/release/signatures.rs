@@ -1,5 +1,5 @@
-//! Who signed, and whether that is enough (docs/protocols/signing.md#signatures). The cryptographic check is handed in;
-//! everything around it is decided here.
+//! Which keys signed, and whether they are enough (docs/protocols/signing.md#signatures). The caller passes in the
+//! cryptographic check; this module decides everything else.
 
 use std::fmt;
 
@@ -14,23 +14,23 @@ pub type Check<'a> = &'a dyn Fn(&PublicKey, &[u8], &[u8]) -> bool;
 /// Most keys of one policy. Prevents: hours of checking for one document with many signatures.
 pub const MOST_KEYS: usize = 16;
 
-/// Whose signatures a source of deployments needs.
+/// The signatures that a source of deployments needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SigningPolicy {
     /// Rises with each change of the keys, from 1.
     pub version: u64,
-    /// How many different keys must have signed, at least 1.
+    /// The number of different keys that must have signed, at least 1.
     pub threshold: u32,
     /// The keys, each once.
     pub keys: Vec<PublicKey>,
 }
 
 impl SigningPolicy {
-    /// Whether anything could ever satisfy it.
+    /// Checks that signatures can satisfy the policy at all.
     ///
     /// # Errors
-    /// The field that is wrong, and what is wrong with it.
+    /// The invalid field and its problem.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if self.version == 0 {
             return Err(("version", "is 0; versions begin with 1".to_owned()));
@@ -50,7 +50,7 @@ impl SigningPolicy {
         Ok(())
     }
 
-    /// Whether signatures by these keys are enough.
+    /// Whether signatures from these keys are enough.
     pub fn is_satisfied_by(&self, key_ids: &[KeyId]) -> bool {
         let signed = self.keys.iter().filter(|key| key_ids.contains(&key.id())).count();
         u32::try_from(signed).is_ok_and(|signed| signed >= self.threshold)
@@ -61,12 +61,12 @@ impl SigningPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
-    /// Nobody signed it: whoever may write the store or call the command decides what runs.
+    /// It has no signature: anyone that may write the store or call the command decides what runs.
     #[default]
     Unsigned,
-    /// It carries signatures, and no keys are configured to verify them.
+    /// It has signatures, and no keys are configured to verify them.
     NotVerified {
-        /// The keys that they claim to be by; `?` for a signature that names none.
+        /// The keys that the signatures claim; `?` for a signature without a key.
         key_ids: Vec<String>,
     },
     /// Enough of the configured keys signed it.
@@ -81,7 +81,7 @@ impl fmt::Display for Trust {
         match self {
             Self::Unsigned => f.write_str("unsigned"),
             Self::NotVerified { key_ids } => {
-                // Whoever may write the document chooses these texts.
+                // The writer of the document chooses these texts.
                 let names: Vec<String> = key_ids.iter().map(|id| id.escape_default().to_string()).collect();
                 write!(f, "signed by {}, not verified: no keys are configured", names.join(", "))
             }
@@ -93,18 +93,18 @@ impl fmt::Display for Trust {
     }
 }
 
-/// What was found about the signatures of an envelope under a policy.
+/// The result of checking an envelope's signatures against a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Keys of the policy with a good signature, each once, in the policy's order.
     pub good: Vec<KeyId>,
-    /// Keys of the policy that a signature claims to be by and did not make.
+    /// Keys of the policy that a signature claims and that did not make it.
     pub bad: Vec<KeyId>,
-    /// What other signatures claim to be by; `?` for one that names no key and fits none.
+    /// The keys that other signatures claim; `?` for a signature without a key that no key matches.
     pub unknown: Vec<String>,
 }
 
-/// Looks at each signature. A key that signed twice counts once; a signature without a key's name is tried with all.
+/// Checks each signature. A key that signed twice counts once; a signature without a key's name is tried with all keys.
 pub fn examine(policy: &SigningPolicy, envelope: &Envelope, check: Check<'_>) -> Findings {
     let message = envelope.pae();
     let mut found = Findings::default();
@@ -154,7 +154,7 @@ pub struct NotEnough {
 }
 
 impl NotEnough {
-    /// What was found instead.
+    /// The result of the check.
     pub fn found(&self) -> &Findings {
         &self.found
     }
@@ -185,14 +185,14 @@ impl fmt::Display for NotEnough {
     }
 }
 
-/// Decides how far an envelope is authenticated. Without a policy nothing is verified, and that shows.
+/// Decides how far an envelope is authenticated. Without a policy nothing is verified, and the result shows that.
 ///
 /// # Errors
-/// [`NotEnough`]: with a policy, fewer of its keys signed than it asks for.
+/// [`NotEnough`]: fewer keys of the policy signed than it requires.
 pub fn verify(policy: Option<&SigningPolicy>, envelope: &Envelope, check: Check<'_>) -> Result<Trust, NotEnough> {
     let Some(policy) = policy else { return Ok(envelope.claimed()) };
     let found = examine(policy, envelope, check);
-    // A policy without keys or with the threshold 0 is refused where it is read; here it must not let anything through.
+    // A policy without keys or with the threshold 0 is refused when it is read; here it must let nothing through.
     let enough = usize::try_from(policy.threshold).is_ok_and(|threshold| found.good.len() >= threshold.max(1));
     if enough { Ok(Trust::Verified { key_ids: found.good }) } else { Err(NotEnough { policy: policy.clone(), found }) }
 }

@@ -1,4 +1,4 @@
-//! JSON read so that no two readers can understand it differently.
+//! Strict reading of JSON, so that no two readers can understand it differently.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAcc
 
 use super::{ReleaseError, malformed};
 
-/// Reads a document, naming the field that is wrong.
+/// Reads a document; an error names the invalid field.
 pub(super) fn read<T: DeserializeOwned>(part: &'static str, bytes: &[u8]) -> Result<T, ReleaseError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value =
@@ -16,7 +16,7 @@ pub(super) fn read<T: DeserializeOwned>(part: &'static str, bytes: &[u8]) -> Res
     Ok(value)
 }
 
-/// Refuses a document in which any object, at any depth, has one key twice.
+/// Refuses a document in which an object, at any depth, has the same key twice.
 pub(super) fn refuse_duplicate_keys(part: &'static str, bytes: &[u8]) -> Result<(), ReleaseError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut duplicate = None;

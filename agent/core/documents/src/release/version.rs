@@ -1,4 +1,4 @@
-//! Versions of the agent, as a release can demand them.
+//! Versions of the agent, as a release can require them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub struct AgentVersion {
     pub major: u32,
     /// Additions.
     pub minor: u32,
-    /// Repairs.
+    /// Fixes.
     pub patch: u32,
 }
 
@@ -27,7 +27,7 @@ impl AgentVersion {
     }
 }
 
-/// A text that is no version.
+/// A text that is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("version {0:?} must be three numbers, as 1.2.3")]
 pub struct InvalidVersion(String);

@@ -1,4 +1,4 @@
-//! Health checks as they are written, below `hostler:` of an appspec and in a group of the configuration.
+//! Health checks as written, below `hostler:` of an appspec and in a group of the configuration.
 
 use super::super::codes::Code;
 use super::super::diagnose::Findings;
@@ -8,10 +8,10 @@ use super::values::{any_mapping, invalid, known_keys, mapping, number, required,
 use crate::health_check::{Check, HttpProbe, Probe, ProcessProbe};
 use crate::yaml::{Entry, Mapping, Node};
 
-/// Where the scripts of command checks lie.
+/// The place of the scripts of command checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scripts {
-    /// In the bundle that the appspec belongs to.
+    /// In the appspec's bundle.
     OfBundle,
     /// On the host: the configuration belongs to no bundle.
     OfHost,
@@ -122,7 +122,7 @@ fn headers(http: &Mapping, key: &str, findings: &mut Findings) -> Vec<(String, S
     for entry in mapping.entries() {
         let Some(value) = scalar_text(entry, findings) else { continue };
         let name = &entry.key.text;
-        // RFC 9110 §5.6.2 (token) and §5.5 (field values), without what nobody needs.
+        // RFC 9110 §5.6.2 (token) and §5.5 (field values), without parts that no check needs.
         let sign = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || !name.bytes().all(sign) || !value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
             invalid(entry, "not an HTTP header", findings).help("write `Name: value` in plain letters");

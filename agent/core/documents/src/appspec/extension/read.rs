@@ -29,7 +29,7 @@ pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extensio
     extension
 }
 
-/// A key that has a meaning and is not acted on yet must not be thought to be.
+/// Warns of a key that has a meaning but no effect yet.
 fn without_effect(parent: &Mapping, key: &str, instead: &'static str, findings: &mut Findings) {
     if let Some(entry) = parent.get(key) {
         let message = format!("`{key}` has no effect in this version of hostler");
@@ -111,7 +111,7 @@ fn plain_secret(entry: &Entry, value: &str, findings: &mut Findings) {
     if !value.is_empty() && (by_name || by_value || in_url) {
         let message = format!("{} looks like a secret in clear text", quoted(&entry.key.text));
         let help = format!("move it to the Parameter Store and write `{}: ssm:/path` below `secrets:`", entry.key.text);
-        // The value itself is not repeated: diagnostics end up in build logs.
+        // The message does not repeat the value: diagnostics end up in build logs.
         findings.add(Code::PlainSecret, Some(entry.key_at), message).help(help).conceal();
     }
 }
@@ -127,7 +127,7 @@ fn secrets(parent: &Mapping, findings: &mut Findings) -> Vec<Secret> {
         match secret_reference(&text) {
             Some(reference) => secrets.push(Secret { name: entry.key.text.clone(), reference, at: entry.value.at }),
             None => {
-                // The text may be the secret itself, so it is not repeated.
+                // The text may be the secret itself, so the message does not repeat it.
                 let message = format!("the value of {} is no reference to a secret", quoted(&entry.key.text));
                 findings
                     .add(Code::InvalidExtension, Some(entry.key_at), message)

@@ -7,7 +7,7 @@ use super::super::keys;
 use super::super::scalar::{Resolved, resolve};
 use crate::yaml::{Entry, Mapping, Position};
 
-/// The mapping of an entry, its keys checked; `None` with an error for anything else, without one for nothing.
+/// The mapping of an entry, with its keys checked. `None` with an error for any other value, and without one for null.
 pub(super) fn mapping<'e>(entry: &'e Entry, known: &[&str], findings: &mut Findings) -> Option<&'e Mapping> {
     let mapping = any_mapping(entry, findings)?;
     known_keys(mapping, known, &entry.key.text, findings);
@@ -45,7 +45,7 @@ pub(super) fn invalid<'f>(entry: &Entry, expected: &str, findings: &'f mut Findi
     findings.add(Code::InvalidExtension, Some(place(entry)), message)
 }
 
-/// Text for a variable. Numbers and truth values are taken as written; nothing at all is refused.
+/// Text for a variable. Numbers and truth values count as written; an empty value is refused.
 pub(super) fn scalar_text(entry: &Entry, findings: &mut Findings) -> Option<String> {
     let text = entry.value.as_scalar().filter(|scalar| !scalar.is_null()).map(|scalar| scalar.text.clone());
     if text.is_none() {
@@ -83,7 +83,7 @@ fn plain_number(digits: &str) -> Option<u64> {
 
 /// Seconds: plain digits, or digits and one of s, m, h.
 pub(super) fn seconds(mapping: &Mapping, key: &str, otherwise: u64, findings: &mut Findings) -> u64 {
-    /// Thirty days: beyond it, a mistake is likelier than a wish.
+    /// Thirty days: a longer time is more likely a mistake.
     const MOST: u64 = 30 * 24 * 3600;
     let Some(entry) = mapping.get(key) else { return otherwise };
     let text = entry.value.as_scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! What shows only while an archive is unpacked, or a directory is read.
+//! Findings that appear only when an archive is unpacked or a directory is read.
 
 use super::super::codes::Code;
 use super::super::diagnose::{Diagnostic, Findings, quoted};
 use crate::bundle::{Adaptation, Adapted};
 
-/// What to know about entries that could not be taken as they are; `name` is what the diagnostics call the bundle.
+/// Warnings about entries that were adapted; `name` is the bundle's name in the diagnostics.
 pub fn lint_archive(name: &str, adapted: &[Adapted]) -> Vec<Diagnostic> {
     let mut findings = Findings::new(name, adapted.len());
     for Adapted { how, first, number } in adapted {

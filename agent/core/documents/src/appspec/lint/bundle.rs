@@ -13,11 +13,11 @@ use super::script;
 use crate::bundle::{BundleListing, EntryKind};
 use crate::limits::Limits;
 
-/// Looks for what a bundle does to an appspec: absent sources and scripts (errors), and what will surprise (warnings).
-/// An event that does not exist, or has no scripts, has no errors: nobody calls it.
+/// Finds an appspec's problems with its bundle: absent sources and scripts (errors), and likely surprises (warnings).
+/// An event that does not exist, or has no scripts, gives no errors: no deployment runs it.
 ///
-/// `heads` holds, for each script by its path in the bundle, its whole text or its first 64 KiB; a script without one
-/// is checked by its listing alone. `name` is what the diagnostics call the appspec, whose lines they point at.
+/// `heads` has each script's whole text or first 64 KiB, by its path in the bundle; a script without an entry is
+/// checked by its listing alone. `name` is the appspec's name in the diagnostics, which point at its lines.
 pub fn lint_bundle(
     name: &str,
     spec: &AppSpec,
@@ -41,36 +41,36 @@ pub fn lint_bundle(
             }
         }
     };
-    // A script of both is judged as one that runs.
+    // A script in both groups is judged as one that runs.
     let (known, others): (Vec<_>, Vec<_>) = spec.hooks.iter().partition(|hooks| EVENTS.contains(&hooks.event.as_str()));
     known.into_iter().for_each(|hooks| check(hooks, &mut findings));
     findings.harmless(|findings| others.into_iter().for_each(|hooks| check(hooks, findings)));
     leftovers(listing, &mut findings);
-    // What is not there yet may be what an entry of `permissions` is for.
+    // An entry of `permissions` may be for files that are still to be made.
     if let Some(installed) = Installed::new(spec, listing).filter(|_| all_there) {
         installed.permissions(&spec.permissions, &mut findings);
     }
     findings.into_list()
 }
 
-/// Most searches of the whole listing for a similar name: they are a help, and must not cost minutes.
+/// Most searches of the whole listing for a similar name: they only help, and must not take minutes.
 const SEARCHES: usize = 20;
 
-/// The listing, how often it may still be searched, and whether scripts may add to it.
+/// The listing, the number of searches left, and whether scripts may add to it.
 struct Names<'l> {
     listing: &'l BundleListing,
     searches_left: usize,
     maker: Maker,
 }
 
-/// Whether BeforeInstall may make what the bundle lacks.
+/// Whether BeforeInstall may make files that the bundle lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Maker {
-    /// It has no script that is in the bundle.
+    /// BeforeInstall has no script in the bundle.
     Nothing,
-    /// It has one, and the appspec does not say that it makes something.
+    /// It has one, and the appspec does not say whether it makes files.
     Unsaid,
-    /// The appspec has everything checked again when it is done.
+    /// The appspec requests a new check after BeforeInstall.
     BeforeInstall,
 }
 
@@ -92,7 +92,7 @@ impl Maker {
         }
     }
 
-    /// What to do about something that the bundle holds nowhere.
+    /// The remedy for a file that is nowhere in the bundle.
     fn help(self) -> String {
         match self {
             Self::Unsaid => format!("{PACK}{IF_MADE}"),
@@ -101,7 +101,7 @@ impl Maker {
     }
 }
 
-/// Whether the listing cannot tell what is at a path, because a link leads there.
+/// Whether the listing cannot show what is at a path, because the path leads through a link.
 fn is_behind_link(path: &Path, listing: &BundleListing) -> bool {
     path.ancestors()
         .skip(1)
@@ -109,7 +109,7 @@ fn is_behind_link(path: &Path, listing: &BundleListing) -> bool {
         .any(|entry| matches!(entry.kind, EntryKind::Symlink { .. }))
 }
 
-/// Looks at one entry of `files`; `false` if its source is still to be made.
+/// Checks one entry of `files`; `false` if its source is still to be made.
 fn source(file: &FileMapping, names: &mut Names, findings: &mut Findings) -> bool {
     let listing = names.listing;
     let Some(path) = bundle_path(&file.source).filter(|path| !path.as_os_str().is_empty()) else { return true };
@@ -142,7 +142,7 @@ fn source(file: &FileMapping, names: &mut Names, findings: &mut Findings) -> boo
 }
 
 impl Names<'_> {
-    /// A path of the bundle that differs in case alone, or has the same name elsewhere.
+    /// A path of the bundle that differs only in case, or has the same name elsewhere.
     fn similar(&mut self, path: &Path) -> Option<String> {
         self.searches_left = self.searches_left.checked_sub(1)?;
         let wanted = path.to_str()?.to_lowercase();
@@ -205,7 +205,7 @@ fn script(
                 .help("name the script in it");
             return;
         }
-        // What a link leads to has its own mode and text.
+        // The target of a link has its own mode and text.
         EntryKind::Symlink { .. } => return,
         EntryKind::File { size: 0 } => {
             findings
@@ -229,13 +229,13 @@ fn script(
     }
 }
 
-/// What a spec installs from a bundle, ordered by path.
+/// The files that a spec installs from a bundle, ordered by path.
 struct Installed {
     paths: Vec<(PathBuf, bool)>,
 }
 
 impl Installed {
-    /// `None` where it would be so much that a warning is not worth it.
+    /// `None` if there are so many that a warning is not worth the time.
     fn new(spec: &AppSpec, listing: &BundleListing) -> Option<Self> {
         const MOST: usize = 1_000_000;
         if spec.permissions.is_empty() {
@@ -269,7 +269,7 @@ impl Installed {
     }
 
     fn permissions(&self, permissions: &[Permission], findings: &mut Findings) {
-        /// Comparisons after which the rest goes unchecked, in less than a second: these are warnings only.
+        /// Comparisons, in less than a second, after which the rest stays unchecked: these are only warnings.
         const MOST: usize = 2_000_000;
         let mut compared = 0_usize;
         for permission in permissions {
@@ -302,7 +302,7 @@ impl Installed {
                         "only what this deployment installs is touched: write the destination, or a path below it",
                     );
                 }
-                // The text alone showed that, and it was said.
+                // The text alone shows that, and it was reported.
                 (true, false) if permission.pattern.contains('/') => {}
                 (true, false) => {
                     let message = format!("no installed path below {} fits this entry", quoted(&permission.object));

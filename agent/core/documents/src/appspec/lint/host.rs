@@ -11,18 +11,18 @@ use super::script::interpreters;
 use crate::health_check::Probe;
 use crate::limits::Limits;
 
-/// What must be asked of the host for [`lint_host`].
+/// The questions to ask the host for [`lint_host`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostQuestions {
     /// Users by name.
     pub users: BTreeSet<String>,
     /// Groups by name.
     pub groups: BTreeSet<String>,
-    /// Programs: with a slash a path, without one a name to be found in a hook's PATH.
+    /// Programs: a path if it has a slash, else a name to find in a hook's PATH.
     pub interpreters: BTreeSet<String>,
 }
 
-/// What the host answered: whether each exists. What is absent was not asked and is not judged.
+/// The host's answers: whether each exists. An absent entry was not asked and is not judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostKnowledge {
     /// Users by name.
@@ -33,7 +33,7 @@ pub struct HostKnowledge {
     pub interpreters: BTreeMap<String, bool>,
 }
 
-/// What the spec and its scripts need of a host.
+/// The needs of the spec and its scripts on a host.
 pub fn host_questions(spec: &AppSpec, heads: &BTreeMap<PathBuf, Vec<u8>>) -> HostQuestions {
     let owned = |names: Vec<Need>| names.into_iter().map(|need| need.name.to_owned()).collect();
     HostQuestions {
@@ -49,7 +49,7 @@ fn supply(how: &str) -> String {
     )
 }
 
-/// Warns of users, groups and interpreters that the host does not have. A hook may still make them.
+/// Warns of users, groups and interpreters that the host lacks. A hook may still make them.
 pub fn lint_host(
     name: &str,
     spec: &AppSpec,
@@ -75,7 +75,7 @@ pub fn lint_host(
     findings.into_list()
 }
 
-/// A name that the host must know, and who needs it.
+/// A name that the host must know, and the place that needs it.
 struct Need<'s> {
     name: &'s str,
     what: &'static str,
@@ -116,7 +116,7 @@ fn groups(spec: &AppSpec) -> Vec<Need<'_>> {
     needs
 }
 
-/// Programs that scripts need, each script once.
+/// Programs that scripts need; each script once.
 fn programs<'s>(spec: &'s AppSpec, heads: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<(String, &'s str, Position)> {
     let mut seen = BTreeSet::new();
     let mut programs = Vec::new();

@@ -1,4 +1,4 @@
-//! What tools leave beside an application, and nobody means to deploy.
+//! Files that tools leave beside an application, and that are not meant to be deployed.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use super::super::codes::Code;
 use super::super::diagnose::{Findings, quoted};
 use crate::bundle::BundleListing;
 
-/// So many are named.
+/// Number of files named in the message.
 const NAMED: usize = 3;
 
-/// Looks for files of editors and version control, for caches, and for what macOS adds.
+/// Looks for files of editors and version control, for caches, and for the files that macOS adds.
 pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
     let mut named = Vec::new();
     let (mut number, mut from_macos) = (0_usize, false);
     let mut last: Option<&Path> = None;
     for path in listing.entries().iter().map(|entry| entry.path.as_path()) {
-        // What lies in one follows it at once, and is not told by itself.
+        // The content of such a directory follows it at once, and is not reported separately.
         if last.is_some_and(|last| path.starts_with(last)) || !is_leftover(path) {
             continue;
         }
@@ -52,7 +52,7 @@ fn is_leftover(path: &Path) -> bool {
         || name.len() > 2 && name.starts_with('#') && name.ends_with('#')
 }
 
-/// What the archivers of macOS make of a file's attributes there.
+/// The files that the archivers of macOS make of a file's attributes.
 fn is_of_macos(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name == "__MACOSX" || name.starts_with("._") && name.len() > 2)

@@ -1,4 +1,4 @@
-//! What is allowed and will probably surprise. Pure functions over the spec and over facts that are handed in.
+//! Allowed but surprising content. Pure functions over the spec and the facts passed in.
 
 mod archive;
 mod bundle;
@@ -23,7 +23,7 @@ use super::diagnose::{Findings, quoted};
 use super::keys::EVENTS;
 use super::spec::{AppSpec, FileMapping, Permission, Position};
 
-/// Checks what the spec alone shows. Errors are paths that lead out of the bundle; the rest are warnings.
+/// Checks the spec alone. Errors are paths that lead out of the bundle; the rest are warnings.
 pub(super) fn lint_spec(spec: &AppSpec, findings: &mut Findings) {
     for file in &spec.files {
         source(file, findings);
@@ -88,7 +88,7 @@ fn destination(file: &FileMapping, findings: &mut Findings) {
     }
 }
 
-/// A destination inside another one is common and works, unless permissions reach from the outer one into it.
+/// A destination inside another one is common and works, unless the outer one's permissions reach into it.
 fn nested_destinations(spec: &AppSpec, findings: &mut Findings) {
     let deep: Vec<PathBuf> =
         spec.permissions.iter().filter(|p| p.pattern == "**").map(|p| host_path(&p.object)).collect();

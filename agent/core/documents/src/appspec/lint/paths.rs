@@ -1,10 +1,10 @@
-//! Paths of an appspec, cleaned by their text alone.
+//! Paths of an appspec, normalised as text alone.
 
 use std::path::{Component, Path, PathBuf};
 
-/// A `source` or `location` relative to the bundle's top; empty for the whole bundle, `None` where it leads out of it.
+/// A `source` or `location` relative to the bundle's top; empty for the whole bundle, `None` if it leads out of it.
 ///
-/// A leading slash means nothing. Links in the bundle are not looked at.
+/// A leading slash has no meaning. The function does not look at links in the bundle.
 pub fn bundle_path(text: &str) -> Option<PathBuf> {
     let mut clean = PathBuf::new();
     for component in Path::new(text).components() {
@@ -17,7 +17,7 @@ pub fn bundle_path(text: &str) -> Option<PathBuf> {
     Some(clean)
 }
 
-/// A path on the host, absolute: taken from `/` where it is relative, `.` and `..` resolved by their text.
+/// An absolute path on the host: relative ones start at `/`; `.` and `..` are resolved as text.
 pub fn host_path(text: &str) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for component in Path::new(text).components() {
@@ -42,7 +42,7 @@ pub(super) fn matches(name: &str, pattern: &str) -> bool {
     let mut last = None;
     for part in parts {
         if let Some(previous) = last.replace(part) {
-            // Everything but the last part may stand at its first place.
+            // Every part but the last may match at its first position.
             let Some(place) = rest.find(previous) else { return false };
             rest = rest.get(place + previous.len()..).unwrap_or_default();
         }

@@ -37,7 +37,7 @@ pub(super) fn check(script: &HookScript, head: &[u8], findings: &mut Findings) {
     }
 }
 
-/// The kernel takes a carriage return for a part of the interpreter's name, and hands it on as a part of an argument.
+/// The kernel takes a carriage return as part of the interpreter's name, or passes it on as part of an argument.
 fn carriage_return(script: &HookScript, line: &str, findings: &mut Findings) {
     if !line.ends_with('\r') {
         return;
@@ -62,23 +62,23 @@ fn carriage_return(script: &HookScript, line: &str, findings: &mut Findings) {
     }
 }
 
-/// What follows `#!` in the first line, as text; `None` also where the kernel does not take the line.
+/// The text after `#!` in the first line; `None` also if the kernel does not accept the line.
 fn interpreter_line(head: &[u8]) -> Option<String> {
     let rest = head.strip_prefix(b"#!").filter(|rest| interpreter_fits(rest))?;
     let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
     Some(String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned())
 }
 
-/// The kernel reads 256 bytes of a script, and refuses it if the interpreter's name does not end there; an argument it cuts off
-/// (fs/binfmt_script.c, since Linux 5.1).
+/// The kernel reads 256 bytes of a script, and refuses it if the interpreter's name does not end there; it cuts off a
+/// longer argument (fs/binfmt_script.c, since Linux 5.1).
 fn interpreter_fits(rest: &[u8]) -> bool {
     let Some(read) = rest.get(..256 - b"#!".len()) else { return true };
     let name = read.iter().skip_while(|byte| matches!(byte, b' ' | b'\t'));
     read.contains(&b'\n') || name.copied().any(|byte| matches!(byte, b' ' | b'\t' | 0))
 }
 
-/// The programs that a script's first line needs: a path, and after `env` a name to be found in PATH. A program in its place
-/// needs its loader.
+/// The programs that a script's first line needs: a path, and after `env` a name to find in PATH. A program in place of
+/// a script needs its loader.
 pub(crate) fn interpreters(head: &[u8]) -> Vec<String> {
     if let Some(program) = elf::read(head) {
         return program.loader.into_iter().collect();
@@ -93,7 +93,7 @@ pub(crate) fn interpreters(head: &[u8]) -> Vec<String> {
     needed
 }
 
-/// Warns of the first process that is put into the background with the script's own output.
+/// Warns of the first background process that keeps the script's own output.
 fn background(script: &HookScript, head: &[u8], findings: &mut Findings) {
     let text = String::from_utf8_lossy(head);
     let mut command = String::new();
