@@ -1,4 +1,4 @@
-//! What a revision bundle holds: the listing that unpacking produces and planning reads.
+//! The content of a revision bundle: the listing that unpacking produces and planning reads.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::shared_path::SharedPath;
 
-/// The form a revision comes in.
+/// The format of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BundleType {
     /// An uncompressed tar archive.
@@ -59,16 +59,16 @@ impl BundlePath {
         &self.0
     }
 
-    /// The same, to be kept.
+    /// The path as a shared value.
     pub fn shared(&self) -> &SharedPath {
         &self.0
     }
 }
 
-/// What one entry of a bundle is.
+/// The kind of a bundle's entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file of so many bytes.
+    /// A regular file.
     File {
         /// Length in bytes.
         size: u64,
@@ -85,11 +85,11 @@ pub enum EntryKind {
 /// One entry of an unpacked bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleEntry {
-    /// Where it is, relative to the bundle's top.
+    /// Its path, relative to the bundle's top.
     pub path: BundlePath,
-    /// What it is.
+    /// Its kind.
     pub kind: EntryKind,
-    /// Permission bits (07777); setuid, setgid and sticky only where the policy let them through.
+    /// Permission bits (07777); setuid, setgid and sticky only if the policy allowed them.
     pub mode: u32,
 }
 
@@ -100,7 +100,7 @@ pub struct BundleListing {
 }
 
 impl BundleListing {
-    /// Sorts the entries by path. The caller guarantees that no path comes twice and that parents are entries too.
+    /// Sorts the entries by path. The caller guarantees that each path is there once and that parents are entries too.
     pub fn new(mut entries: Vec<BundleEntry>) -> Self {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Self { entries }
@@ -128,24 +128,24 @@ impl BundleListing {
     }
 }
 
-/// What was done to the entries of a bundle, or of a directory, so that they could be taken; the same for several of them.
+/// A change that made entries of a bundle or directory acceptable; one value covers all entries with the same change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adapted {
-    /// What was done.
+    /// The change.
     pub how: Adaptation,
-    /// The first entry, as the archive names it.
+    /// The first such entry, as the archive names it.
     pub first: String,
-    /// How many entries there are.
+    /// The number of such entries.
     pub number: u64,
 }
 
-/// What may be done to an entry so that it can be taken.
+/// A change that makes an entry acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adaptation {
-    /// The slashes at the beginning of its name, or of the name that a hard link names, are taken away.
+    /// The leading slashes of its name, or of a hard link's target name, are removed.
     LeadingSlash,
-    /// Its file capabilities (capabilities(7)) are left out.
+    /// Its file capabilities (capabilities(7)) are dropped.
     Capabilities,
-    /// Its owner, another one than that of the archive's first entry, is left out.
+    /// Its owner differs from that of the archive's first entry and is dropped.
     Owner,
 }

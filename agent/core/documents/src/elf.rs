@@ -1,13 +1,13 @@
-//! What the head of a program in the ELF format says of the hosts that can run it: the machine that it is built for, and the
-//! loader that it asks for. The layout is that of elf(5).
+//! Reads from the head of an ELF program which hosts can run it: the machine that it is built for, and the loader that
+//! it requests. The layout is from elf(5).
 
-/// What can be said of a program.
+/// The facts about a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The machine that it is built for.
     pub machine: Machine,
-    /// The loader that the kernel starts for it, as `/lib64/ld-linux-x86-64.so.2`. A static program has none; nor is one
-    /// known that lies beyond the bytes that were read.
+    /// The loader that the kernel starts for it, such as `/lib64/ld-linux-x86-64.so.2`. `None` for a static program,
+    /// and for a loader beyond the bytes that were read.
     pub loader: Option<String>,
 }
 
@@ -15,12 +15,12 @@ pub struct Program {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine(u16);
 
-/// What a host runs.
+/// The programs that a host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostMachine {
     /// Its machine.
     pub machine: Machine,
-    /// Whether something, as qemu, runs programs of other machines on it.
+    /// Whether an emulator such as qemu runs programs of other machines on it.
     pub emulation: Emulation,
 }
 
@@ -35,7 +35,7 @@ pub enum Emulation {
     Present,
 }
 
-/// Number, what uname(2) calls it, and the name that EC2 and most tools have for it.
+/// Number, name in uname(2), and the name in EC2 and most tools.
 const MACHINES: [(u16, &str, &str); 5] = [
     (62, "x86_64", "x86_64"),
     (183, "aarch64", "arm64"),
@@ -45,25 +45,25 @@ const MACHINES: [(u16, &str, &str); 5] = [
 ];
 
 impl Machine {
-    /// The machine that uname(2) calls so.
+    /// The machine with this name in uname(2).
     pub fn named(uname: &str) -> Option<Self> {
         MACHINES.iter().find(|(_, name, _)| *name == uname).map(|(number, ..)| Self(*number))
     }
 
-    /// The name that EC2 has for it.
+    /// EC2's name for it.
     pub fn name(self) -> String {
         let known = MACHINES.iter().find(|(number, ..)| *number == self.0);
         known.map_or_else(|| format!("a machine with the ELF number {}", self.0), |(.., name)| (*name).to_owned())
     }
 
-    /// Whether a host of the given machine may run programs of this one. Most kernels of the 64-bit ones run those of the
-    /// 32-bit ones too.
+    /// Whether a host of the given machine may run programs of this one. Most 64-bit kernels also run programs of the
+    /// corresponding 32-bit machine.
     pub fn runs_on(self, host: Self) -> bool {
         self == host || matches!((self.0, host.0), (3, 62) | (40, 183))
     }
 }
 
-/// Reads the head of a file; `None` if it is no program in this format, or cut off before it says what it is built for.
+/// Reads the head of a file; `None` if it is not an ELF program, or is cut off before the machine.
 pub fn read(head: &[u8]) -> Option<Program> {
     let wide = match head.strip_prefix(b"\x7fELF")?.first()? {
         1 => false,
@@ -75,7 +75,7 @@ pub fn read(head: &[u8]) -> Option<Program> {
     Some(Program { machine, loader: fields.loader(wide) })
 }
 
-/// Whether an entry of `/proc/sys/fs/binfmt_misc` has programs of the ELF format run by another one, as qemu's are.
+/// Whether an entry of `/proc/sys/fs/binfmt_misc` runs ELF programs through another program, as qemu's entries do.
 pub fn is_emulator(entry: &str) -> bool {
     let mut lines = entry.lines();
     lines.next() == Some("enabled") && lines.any(|line| line.starts_with("magic 7f454c46"))
@@ -93,7 +93,7 @@ impl Fields<'_> {
         Some(if self.big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
     }
 
-    /// The content of the first segment of the type PT_INTERP, less the zero byte that ends it.
+    /// The content of the first segment of the type PT_INTERP, without the terminating zero byte.
     fn loader(&self, wide: bool) -> Option<String> {
         let (table, size, count) = if wide { (32, 54, 56) } else { (28, 42, 44) };
         let word = if wide { 8 } else { 4 };

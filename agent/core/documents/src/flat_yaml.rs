@@ -1,12 +1,12 @@
-//! YAML files of other programs: keys with single values, as codedeployagent.yml and the on-premises file have them.
+//! YAML files of other programs: keys with single values, as in codedeployagent.yml and the on-premises file.
 //!
-//! They are read through serde. No type of serde says what their own reader makes of `1:20`, `010` or `:key`, so each
-//! value is taken as it is written: with its tag, and from the place in the text that the library names. What it means is
-//! decided by the file's own room.
+//! They are read through serde. No type of serde shows how the file's own reader understands `1:20`, `010` or `:key`,
+//! so each value is kept as written: with its tag, from the position that the library reports. The file's own module
+//! decides what it means.
 //!
 //! Promises, for any input: no panic; no more values, text or nesting than [`Limits`] allows, counted after aliases are
-//! expanded; of two equal keys the last counts; only the first document is read; an error shows a line and never the text,
-//! which may hold keys.
+//! expanded; of two equal keys the last counts; only the first document is read; an error shows a line number and never
+//! the text, which may hold keys.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,8 +23,8 @@ use crate::yaml::{Scalar, Style};
 #[cfg(test)]
 mod tests;
 
-/// Levels of nesting, where [`Limits`] allows more. serde goes down by calls, which take kilobytes of stack for each level;
-/// keys with single values need one level.
+/// Levels of nesting, even if [`Limits`] allows more. serde recurses, with kilobytes of stack for each level; keys with
+/// single values need one level.
 const DEPTH: usize = 32;
 
 /// One key and its value.
@@ -34,17 +34,17 @@ pub struct FlatEntry {
     pub key: Scalar,
     /// The value; `None` for a list or a mapping.
     pub value: Option<Scalar>,
-    /// Line of the value, from 1; of its anchor where it is an alias.
+    /// Line of the value, from 1; for an alias, the line of its anchor.
     pub line: u32,
 }
 
-/// Why a text is not keys with values.
+/// Why a text is not a list of keys with values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FlatYamlError {
-    /// It is not YAML, or more than is allowed.
+    /// It is not YAML, or exceeds the limits.
     #[error("line {0}: this is not YAML")]
     NotYaml(u32),
-    /// A tag says something of a value that is not so, as `!!int x` does.
+    /// A tag contradicts its value, as in `!!int x`.
     #[error("line {0}: the tag does not fit its value")]
     Tag(u32),
     /// Its top is a list or a single value.
@@ -52,15 +52,15 @@ pub enum FlatYamlError {
     NoKeys,
 }
 
-/// Reads the first document of `text`: its keys in the order written, each once; `None` where it holds nothing. Keys that
-/// are lists or mappings are left out, and merge keys are applied.
+/// Reads the first document of `text`: its keys in the order written, each once; `None` for an empty one. It leaves out
+/// keys that are lists or mappings, and applies merge keys.
 ///
 /// # Errors
 /// See [`FlatYamlError`].
 pub fn read(text: &str, limits: &Limits) -> Result<Option<Vec<FlatEntry>>, FlatYamlError> {
     let mut text = first_document(text.strip_prefix('\u{feff}').unwrap_or(text)).to_owned();
     if !text.ends_with('\n') {
-        // Block text is told from plain text by the end of its last line.
+        // The end of its last line distinguishes block text from plain text.
         text.push('\n');
     }
     let top: Tagged<Spanned<Top>> =
@@ -76,7 +76,7 @@ pub fn read(text: &str, limits: &Limits) -> Result<Option<Vec<FlatEntry>>, FlatY
     Ok(pairs.map(|pairs| last_of_each(entries(pairs))))
 }
 
-/// The text before the second document. A line of `---` or `...` can stand nowhere inside one.
+/// The text before the second document. A document cannot contain a line of `---` or `...`.
 fn first_document(text: &str) -> &str {
     let mut begun = false;
     let mut at = 0;
@@ -103,7 +103,7 @@ fn options(limits: &Limits) -> Options {
             flow_nesting_limit: depth,
             max_recorded_anchor_events: limits.yaml_nodes,
             max_recorded_anchor_bytes: limits.yaml_bytes,
-            // A guess by the number of aliases; the bounds above are exact.
+            // An estimate from the number of aliases; the bounds above are exact.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_yaml::alias_limits! {
@@ -129,7 +129,7 @@ fn refused(error: &Error) -> FlatYamlError {
     }
 }
 
-/// Refuses what the library takes and libyaml does not: lines that a tab indents, and a colon with no key before it.
+/// Refuses text that the library accepts and libyaml does not: lines indented with a tab, and a colon without a key.
 fn check(text: &str, top: &Location, pairs: &[(Node, Node)]) -> Result<(), FlatYamlError> {
     let mut tabs = Tabs::default();
     let is_flow = begins(text, top, '{');
@@ -162,7 +162,7 @@ fn entry(text: &str, key: &Node, value: &Node) -> Option<FlatEntry> {
     Some(FlatEntry { key: scalar(text, key)?, value: scalar(text, value), line: line(&value.0.defined) })
 }
 
-/// Of keys that are written twice the last value, at the place of the first.
+/// For keys that are written twice, keeps the last value at the place of the first.
 fn last_of_each(entries: Vec<FlatEntry>) -> Vec<FlatEntry> {
     let mut places = HashMap::new();
     let mut kept: Vec<FlatEntry> = Vec::new();
@@ -176,13 +176,13 @@ fn last_of_each(entries: Vec<FlatEntry>) -> Vec<FlatEntry> {
     kept
 }
 
-/// A single value as it is written; `None` for a list or a mapping.
+/// A single value as written; `None` for a list or a mapping.
 fn scalar(text: &str, Tagged(node, tag): &Node) -> Option<Scalar> {
     let written = source(text, &node.defined);
     let style = style_of(&node.value, written, tag.is_some())?;
     let text = match &node.value {
         Written::Text(text) => text.clone(),
-        // A number in quotes, with the tag of a number: nothing in it is escaped.
+        // A quoted number with the tag of a number: it has no escapes.
         _ if style == Style::Quoted => written.trim_matches(['"', '\'']).to_owned(),
         _ if written.is_empty() && tag.is_none() => "~".to_owned(),
         _ => written.to_owned(),
@@ -194,14 +194,14 @@ fn style_of(value: &Written, written: &str, has_tag: bool) -> Option<Style> {
     match value {
         Written::Several | Written::Keys(_) => None,
         Written::Text(_) if written.ends_with('\n') => Some(Style::Block),
-        // Nothing is text where it is block text, or where its tag says so.
+        // An empty value is text if it is block text or if its tag says so.
         Written::Text(_) if written.is_empty() && !has_tag => Some(Style::Block),
         _ if written.starts_with(['"', '\'']) => Some(Style::Quoted),
         _ => Some(Style::Plain),
     }
 }
 
-/// What stands at a place, without tag and anchor.
+/// The text at a place, without tag and anchor.
 fn source<'t>(text: &'t str, at: &Location) -> &'t str {
     let range = || {
         let start = usize::try_from(at.span().byte_offset()?).ok()?;
@@ -225,11 +225,11 @@ fn start(at: &Location) -> usize {
 
 type Node = Tagged<Spanned<Written>>;
 
-/// What the library makes of a node, as far as it matters.
+/// The library's view of a node, as far as it matters.
 enum Written {
     /// Text.
     Text(String),
-    /// A number or a truth value, whose own reader may take it for another one.
+    /// A number or a truth value, which the file's own reader may understand differently.
     Typed,
     /// Nothing.
     Nothing,

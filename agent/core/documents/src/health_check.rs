@@ -1,13 +1,13 @@
-//! What a health check asks and how its answers are counted.
+//! The probe of a health check and the rules for counting its answers.
 
 use serde::{Deserialize, Serialize};
 
 /// One health check of an installed application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// Name for reports; made from the probe where none is written.
+    /// Name for reports; derived from the probe by default.
     pub name: String,
-    /// What is asked.
+    /// The probe.
     pub probe: Probe,
     /// Seconds between two probes.
     pub interval_seconds: u64,
@@ -17,13 +17,13 @@ pub struct Check {
     pub successes: u64,
     /// Failures in a row that make it unhealthy.
     pub failures: u64,
-    /// Seconds after the first probe in which failures make nothing unhealthy that was not healthy yet.
+    /// Seconds after the first probe during which failures do not make a check unhealthy that was not healthy yet.
     pub grace_seconds: u64,
-    /// Seconds after ApplicationStart until it must be healthy.
+    /// Seconds after ApplicationStart by which it must be healthy.
     pub deadline_seconds: u64,
 }
 
-/// What a health check asks.
+/// The probe of a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Probe {
@@ -50,26 +50,26 @@ pub enum Probe {
     Process(ProcessProbe),
 }
 
-/// An HTTP GET and what its answer must be. Redirections are answers, not followed.
+/// An HTTP GET and the required answer. Redirections count as answers and are not followed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpProbe {
     /// Address, with `http://` or `https://`.
     pub url: String,
-    /// The status that counts as success; `None` is any from 200 to 299.
+    /// The status that means success; `None` is any from 200 to 299.
     pub status: Option<u16>,
-    /// Text that the beginning of the body must hold.
+    /// Text that the beginning of the body must contain.
     pub body: Option<String>,
-    /// Headers that are sent, in the order written.
+    /// Headers of the request, in the order written.
     pub headers: Vec<(String, String)>,
     /// Headers that the answer must have, with these values.
     pub response_headers: Vec<(String, String)>,
-    /// The name that the server's certificate must be for; `None` is the host of the address.
+    /// The name that the server's certificate must have; `None` is the host of the address.
     pub tls_name: Option<String>,
-    /// PEM file with the only certificate authorities that count; `None` is those of the host.
+    /// PEM file with the only trusted certificate authorities; `None` is those of the host.
     pub ca_file: Option<String>,
 }
 
-/// How a process is found.
+/// The way to find a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessProbe {
@@ -80,7 +80,7 @@ pub enum ProcessProbe {
 }
 
 impl Probe {
-    /// What is asked, in a few words: as a name, and in causes.
+    /// The target of the probe in a few words: as a name, and in causes.
     pub fn target(&self) -> &str {
         match self {
             Self::Http(http) => &http.url,

@@ -1,4 +1,4 @@
-//! One run of one hook script: what its supervisor is told and what it answers.
+//! One run of one hook script: the instructions for its supervisor and the supervisor's answer.
 
 use std::path::PathBuf;
 
@@ -21,33 +21,33 @@ pub use user_limits::{LimitedUser, UNLIMITED, UserLimits};
 /// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRun {
-    /// Version of this document; a supervisor refuses one that it does not know.
+    /// Version of this document; a supervisor refuses an unknown one.
     pub version: u32,
     /// The deployment for which it runs.
     pub deployment: DeploymentId,
     /// The lifecycle event, as the appspec names it.
     pub event: String,
-    /// Whether it is the first script of its event, before which the logs name the event.
+    /// Whether it is the first script of its event; the logs name the event before it.
     pub first_of_event: bool,
     /// The script as the appspec writes it, for the logs.
     pub location: String,
-    /// The directory of the unpacked bundle that the script must lie in, absolute.
+    /// The directory of the unpacked bundle that must contain the script, absolute.
     pub archive: PathBuf,
     /// The working directory, absolute.
     pub working_directory: PathBuf,
     /// The user to run as; `None` is the agent's own user.
     pub user: Option<String>,
-    /// The whole environment, but for HOME, USER, LOGNAME and SHELL, which come from the user database.
+    /// The whole environment except HOME, USER, LOGNAME and SHELL, which come from the user database.
     pub environment: Vec<(String, String)>,
-    /// Whether the agent's own environment is passed too (`hooks.inherit_environment`).
+    /// Whether to pass the agent's own environment too (`hooks.inherit_environment`).
     pub inherit_environment: bool,
     /// Seconds until the deadline.
     pub timeout_seconds: u64,
     /// Seconds between SIGTERM and SIGKILL at the deadline.
     pub grace_seconds: u64,
-    /// Seconds for the supervisor to come up; one that is later finds itself cancelled.
+    /// Seconds within which the supervisor must start; a later one finds itself cancelled.
     pub start_seconds: u64,
-    /// Seconds beyond the deadline and the grace after which the agent itself ends a run whose supervisor has not.
+    /// Seconds after the deadline and the grace at which the agent itself ends a run that its supervisor has not ended.
     #[serde(default = "overdue_seconds")]
     pub overdue_seconds: u64,
     /// File mode creation mask.
@@ -59,46 +59,46 @@ pub struct HookRun {
     pub memory_max: Option<u64>,
     /// `scripts.log` of the deployment, absolute.
     pub scripts_log: PathBuf,
-    /// The log of all deployments, absolute; `None` where it is turned off.
+    /// The log of all deployments, absolute; `None` if it is turned off.
     pub deployments_log: Option<PathBuf>,
-    /// Most bytes of output of this run that are logged; what comes after is counted.
+    /// Most bytes of output of this run to log; further ones are counted.
     pub log_bytes: u64,
-    /// Most bytes of output that are logged in a second, on average; 0 is no such bound.
+    /// Most bytes of output to log per second, on average; 0 is no limit.
     pub log_bytes_per_second: u64,
     /// Most bytes of one line; longer lines are cut and marked.
     pub line_bytes: usize,
     /// Most lines in the result's tail.
     pub tail_lines: usize,
-    /// Patterns that are taken out of the output before it is written anywhere.
+    /// Patterns that are removed from the output before it is written anywhere.
     #[serde(default)]
     pub redact_patterns: Vec<String>,
-    /// Files whose lines are secrets; they are read when the script starts, and its output is written without them.
+    /// Files whose lines are secrets. They are read when the script starts, and removed from its output.
     #[serde(default)]
     pub redact_values_from: Vec<PathBuf>,
-    /// Most bytes that are read of each of them.
+    /// Most bytes to read of each of them.
     #[serde(default)]
     pub secret_file_bytes: u64,
-    /// What is done about unsafe ways to them.
+    /// What to do about unsafe paths to them.
     #[serde(default)]
     pub unsafe_paths: UnsafePaths,
-    /// The soft and the hard limit of open files of the agent's service; the script has no lower ones. `None` where an
-    /// older agent began the run.
+    /// The soft and the hard limit of open files of the agent's service; the script has no lower ones. `None` for a run
+    /// that an older agent began.
     #[serde(default)]
     pub open_files: Option<(u64, u64)>,
-    /// Where limits.conf is, for a user that the appspec names: `/etc/security`.
+    /// The directory of limits.conf, for a user that the appspec names: `/etc/security`.
     #[serde(default)]
     pub security: Option<PathBuf>,
 }
 
-/// Of runs that older agents began.
+/// The default for runs that older agents began.
 fn overdue_seconds() -> u64 {
     Limits::default().supervisor_overdue_seconds
 }
 
 /// The user that a script of an appspec runs as; `None` is the agent's own user.
 ///
-/// `runas` decides. `sudo` alone is root. The CodeDeploy agent 1.8.1 runs `sudo su USER -c SCRIPT` where both are said
-/// (`hook_executor.rb`, `linux_util.rb`): the user is `runas`, and `sudo` is only the way to it.
+/// `runas` decides. `sudo` alone is root. With both, the CodeDeploy agent 1.8.1 runs `sudo su USER -c SCRIPT`
+/// (`hook_executor.rb`, `linux_util.rb`): the user is `runas`, and `sudo` is only the means.
 pub fn script_user(runas: Option<&str>, sudo: bool) -> Option<&str> {
     runas.or(if sudo { Some("root") } else { None })
 }
@@ -106,15 +106,15 @@ pub fn script_user(runas: Option<&str>, sudo: bool) -> Option<&str> {
 /// The current version of [`HookRun`] and [`HookResult`].
 pub const HOOK_DOCUMENT_VERSION: u32 = 1;
 
-/// Bytes of why a script could not be started, as it is kept. Prevents: a failure's text that fills the ledger.
+/// Bytes of the kept reason why a script could not start. Prevents: a failure's text that fills the ledger.
 const MOST_OF_MESSAGE: usize = 1 << 10;
 
-/// Processes that are named because they had to be killed, and the bytes of each name. Prevents: the same, by a script that
-/// forks without end.
+/// Most killed processes that are named, and the bytes of each name. Prevents: the same, by a script that forks without
+/// end.
 const MOST_KILLED: usize = 20;
 const MOST_OF_NAME: usize = 64;
 
-/// What the supervisor found, stored in the run directory as `result.json`.
+/// The supervisor's result, stored in the run directory as `result.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookResult {
     /// Version of this document.
@@ -149,39 +149,40 @@ pub enum HookOutcome {
         /// The signal's number.
         signal: i32,
     },
-    /// The deadline passed and everything in the hook's process group or control group was ended.
+    /// The deadline passed, and the supervisor ended everything in the hook's process group or control group.
     TimedOut {
         /// The processes that did not end at SIGTERM, as `pid name`.
         killed: Vec<String>,
     },
     /// The file is not in the bundle, or leads out of it.
     ScriptMissing {
-        /// What was looked for and what was found.
+        /// The expected and the found file.
         message: String,
     },
-    /// The script is not executable and could not be made so.
+    /// The script is not executable and the agent could not make it so.
     NotExecutable {
-        /// What failed and why.
+        /// The failure and its reason.
         message: String,
     },
     /// The script could not be started: no such user, bad interpreter …
     CouldNotStart {
-        /// What failed and why.
+        /// The failure and its reason.
         message: String,
     },
-    /// The operator asked for its end while it ran, and everything in its process group or control group was ended.
+    /// The operator aborted the running script, and the supervisor ended everything in its process group or control
+    /// group.
     Aborted {
         /// The processes that did not end at SIGTERM, as `pid name`.
         killed: Vec<String>,
     },
-    /// It was started and there is no result: the supervisor was killed or the host lost power.
+    /// It was started and has no result: the supervisor was killed or the host lost power.
     Interrupted,
     /// It was cancelled before the script started.
     Cancelled,
 }
 
 impl HookResult {
-    /// A result of a script that wrote nothing that is known; both times in milliseconds since 1970.
+    /// The result of a script without known output; both times in milliseconds since 1970.
     pub fn without_output(outcome: HookOutcome, started_ms: u64, finished_ms: u64) -> Self {
         Self {
             version: HOOK_DOCUMENT_VERSION,
@@ -197,12 +198,12 @@ impl HookResult {
 }
 
 impl HookOutcome {
-    /// Whether the event may go on.
+    /// Whether the event may continue.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Exited { code: 0 })
     }
 
-    /// The same with texts and names that are cut to what the agent's state has room for.
+    /// The same, with texts and names cut to the room that the agent's state has.
     #[must_use]
     pub fn bounded(self) -> Self {
         let killed = |mut names: Vec<String>| {

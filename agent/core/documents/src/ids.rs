@@ -1,19 +1,19 @@
-//! Names that cannot be mixed up: one type for each kind of identifier.
+//! Identifiers that cannot be mixed up: one type for each kind.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not an identifier of the kind that was asked for.
+/// Why a text is not an identifier of the requested kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {text:?} {problem}")]
 pub struct InvalidId {
-    /// What it should have been: "application name", "SHA-256 digest" …
+    /// The expected kind: "application name", "SHA-256 digest" …
     pub kind: &'static str,
-    /// What was written.
+    /// The text.
     pub text: String,
-    /// What is wrong with it and what is allowed.
+    /// The problem, and the allowed form.
     pub problem: &'static str,
 }
 
@@ -21,7 +21,7 @@ macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
         text_id!($(#[$doc])* $name, $kind, $check, $check);
     };
-    // What is written down may be more than what is parsed.
+    // The persisted form may be wider than the parsed one.
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $given:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ macro_rules! text_id {
     };
 }
 
-/// CodeDeploy's rule for application and deployment group names, less what would not be one safe path component.
+/// CodeDeploy's rule for application and deployment group names, without names that are not a safe path component.
 fn check_name(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > 100 {
         return Err("must have 1 to 100 characters");
@@ -90,7 +90,7 @@ fn check_name(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A name that somebody gives by hand where its group has an id: it is only shown and handed to scripts.
+/// A name given by hand for a group that has an id: it is only shown and passed to scripts.
 fn check_given_name(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > 100 {
         return Err("must have 1 to 100 characters");
@@ -112,15 +112,15 @@ fn check_component(text: &str) -> Result<(), &'static str> {
 }
 
 text_id!(
-    /// The name of an application, by CodeDeploy's rule where it is parsed.
+    /// The name of an application; parsing applies CodeDeploy's rule.
     ApplicationName, "application name", check_name, check_given_name
 );
 text_id!(
-    /// The name of a deployment group, by CodeDeploy's rule where it is parsed.
+    /// The name of a deployment group; parsing applies CodeDeploy's rule.
     GroupName, "deployment group name", check_name, check_given_name
 );
 text_id!(
-    /// The CodeDeploy service's id of a deployment group; the group's directory has its name.
+    /// The CodeDeploy service's id of a deployment group; it is also the name of the group's directory.
     DeploymentGroupId, "deployment group id", check_component
 );
 text_id!(
@@ -128,12 +128,12 @@ text_id!(
     DeploymentId, "deployment id", check_component
 );
 text_id!(
-    /// The name of this host: the EC2 instance id, or what the configuration says off EC2.
+    /// The name of this host: the EC2 instance id, or off EC2 the configured name.
     InstanceId, "instance id", check_component
 );
 
 impl ApplicationName {
-    /// A name that `codedeploy-local` is given: blanks and other signs too, as that program takes them.
+    /// A name from the arguments of `codedeploy-local`: blanks and other characters are allowed, as in that program.
     ///
     /// # Errors
     /// It is empty, too long, or has a slash or a control character.
@@ -153,9 +153,9 @@ impl GroupName {
 }
 
 impl DeploymentId {
-    /// What stands for a deployment's id in the logs of a machine event's scripts.
+    /// The deployment id in the logs of a machine event's scripts.
     pub fn of_machine_event(number: u64) -> Self {
-        // Of letters, digits and a dash: an id by construction.
+        // Letters, digits and dashes only: a valid id by construction.
         Self(format!("machine-event-{number}"))
     }
 }
@@ -179,8 +179,8 @@ impl GroupKey {
         Self { application, group, codedeploy_group_id: None }
     }
 
-    /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component, the service's id or else one that
-    /// is unique because `~` is in neither name; what no parsed name may hold is escaped.
+    /// The group's directory name and its `DEPLOYMENT_GROUP_ID`: one path component. It is the service's id, or a name
+    /// that is unique because `~` is in neither part; characters that no parsed name may hold are escaped.
     pub fn id(&self) -> String {
         match &self.codedeploy_group_id {
             Some(id) => id.to_string(),
@@ -195,10 +195,10 @@ impl fmt::Display for GroupKey {
     }
 }
 
-/// Reads a name of a document that others wrote: by its rule, without what is only given by hand.
+/// Reads a name in a document from another program: by its rule, without the names that are only given by hand.
 ///
 /// # Errors
-/// As parsing it.
+/// The same as parsing it.
 pub(crate) fn parsed<'de, D: serde::Deserializer<'de>, T: FromStr<Err = InvalidId>>(from: D) -> Result<T, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }

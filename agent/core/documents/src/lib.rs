@@ -1,5 +1,5 @@
-//! The documents that hostler reads and writes, and the words for what is in them: the lower half of `hostler-core`,
-//! which shows it to everybody else. Pure as that is.
+//! The documents that hostler reads and writes, and their vocabulary: the lower half of `hostler-core`, which
+//! re-exports it. Pure, like that crate.
 //!
 //! ```text
 //! ids limits text shared_path       the words

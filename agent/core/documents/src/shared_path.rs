@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A path whose clones share one text. A bundle's listing, what it wants, what is on the host, the plan and what is
-/// installed name the same paths: by clones of these, a hundred thousand files cost their text once.
+/// A path whose clones share one text. A bundle's listing, the wanted objects, the host's facts, the plan and the
+/// installed entries name the same paths: with clones, a hundred thousand files take their text only once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SharedPath(Arc<Path>);
 

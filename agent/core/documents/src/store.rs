@@ -1,9 +1,9 @@
-//! The words of a store: named objects with conditional writes, as S3 has them. Two implementations share them, a
-//! directory and S3, and nothing above them can tell which one it talks to.
+//! The interface of a store: named objects with conditional writes, as in S3. Two implementations share it, a directory
+//! and S3, and no caller can tell them apart.
 //!
-//! Facts (docs/protocols/rollout.md#conditional-writes): a write of one key is atomic; `If-None-Match: *` creates once,
-//! `If-Match` swaps, and a condition that does not hold changes nothing; the same bytes have the same ETag, so whoever
-//! swaps puts a counter or nonce into the object; a write whose answer was lost may have happened.
+//! Facts (docs/protocols/rollout.md#conditional-writes): a write of one key is atomic. `If-None-Match: *` creates once,
+//! `If-Match` swaps, and a failed condition changes nothing. The same bytes have the same ETag, so a caller that swaps
+//! puts a counter or nonce into the object. A write whose answer was lost may have happened.
 
 use std::fmt;
 use std::future::Future;
@@ -29,7 +29,7 @@ pub use s3_location::{InvalidS3Location, S3Location};
 
 /// The name of an object, below the store's own prefix: components joined by `/`, safe as S3 key and as relative path.
 ///
-/// At most 900 bytes (S3 takes 1,024 with its prefix); a component has 1 to 200 bytes of letters, digits and
+/// At most 900 bytes (S3 allows 1,024 with its prefix); a component has 1 to 200 bytes of letters, digits and
 /// `._+=,@:-`, and does not begin with a dot (those names are the directory store's own).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -98,7 +98,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What a store says about an object's content: equal for equal bytes, opaque otherwise; with the quotes that HTTP wants.
+/// A store's tag for an object's content: equal for equal bytes, opaque otherwise; with the quotes of HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ETag(String);
@@ -121,7 +121,7 @@ impl fmt::Display for ETag {
     }
 }
 
-/// What must hold for a write to happen.
+/// The condition of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition<'a> {
     /// Nothing: the last writer wins.
@@ -132,20 +132,20 @@ pub enum Condition<'a> {
     IfMatch(&'a ETag),
 }
 
-/// What a conditional write did.
+/// The result of a conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PutOutcome {
     /// The object is stored and has this ETag.
     Stored(ETag),
-    /// The condition did not hold and nothing was written. Also when the object that should match is gone, and when
-    /// the store could not decide a race: read again, then decide again.
+    /// The condition failed and nothing was written. Also when the object to match is gone, and when the store could
+    /// not decide a race: read again, then decide again.
     PreconditionFailed,
 }
 
-/// What a conditional read found.
+/// The result of a conditional read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GetOutcome {
-    /// There is no such object; the store itself is there.
+    /// The object does not exist; the store itself does.
     NotFound,
     /// The object still has the ETag that the caller knows.
     NotModified,
@@ -158,18 +158,18 @@ pub enum GetOutcome {
     },
 }
 
-/// What a conditional delete did.
+/// The result of a conditional delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteOutcome {
     /// It is gone now.
     Deleted,
-    /// There was no such object.
+    /// The object did not exist.
     NotFound,
     /// It has another ETag and is still there.
     PreconditionFailed,
 }
 
-/// What a big object has to be, known before it is read.
+/// The required size and digest of a big object, known before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// Length in bytes.
@@ -178,65 +178,65 @@ pub struct Content {
     pub sha256: Sha256Digest,
 }
 
-/// What kind of failure it was: decides whether to try again, and whom to tell.
+/// The kind of a failure: decides whether to try again, and how to report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// The store refuses this caller; someone has to change permissions.
+    /// The store refuses this caller; an administrator must change permissions.
     Denied,
-    /// The store, or the object that must be there, does not exist.
+    /// The store, or an object that must exist, does not exist.
     Absent,
     /// The object is larger than the caller allows.
     TooLarge,
-    /// Size or digest is not what was promised.
+    /// Size or digest differs from the expected one.
     Mismatch,
-    /// No space is left for the object.
+    /// There is no space left for the object.
     Full,
     /// The store asks for fewer requests.
     Throttled,
     /// It may work in a moment: network, timeouts, another writer that holds the lock.
     Transient,
-    /// It will not work by trying again.
+    /// A retry does not help.
     Fatal,
 }
 
 impl StoreErrorKind {
-    /// Whether the same request may succeed later without anyone changing anything but free space.
+    /// Whether the same request may succeed later without any change except free space.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Full | Self::Throttled | Self::Transient)
     }
 }
 
-/// A request that a store did not carry out.
+/// A request that a store did not execute.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {location}: {problem}")]
 pub struct StoreError {
-    /// What was attempted: "read", "write", "create" …
+    /// The attempted operation: "read", "write", "create" …
     pub operation: &'static str,
-    /// The store and key, as one place that a person can look at.
+    /// The store and key, as one place for users.
     pub location: String,
     /// The kind, for retry and for the exit code.
     pub kind: StoreErrorKind,
-    /// What was wrong, and what to do where that can be said.
+    /// The problem, and the remedy if known.
     pub problem: String,
-    /// The error below, where there is one.
+    /// The underlying error, if any.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// Objects with conditional writes. Every method may be repeated after an error: a write that did happen then shows as
-/// a condition that does not hold, and the caller finds its own nonce when it reads.
+/// a failed condition, and the caller finds its own nonce when it reads.
 ///
 /// File handles are borrowed descriptors, so that core names them and cannot act on them; positions are explicit
 /// offsets from 0 (S3 downloads ranges in parallel), never the descriptor's own position.
 pub trait Store: Send + Sync {
-    /// Where an object is, for people: `s3://bucket/prefix/key` or a path.
+    /// The place of an object for users: `s3://bucket/prefix/key` or a path.
     fn location(&self, key: &Key) -> String;
 
     /// Reads a small object whole, unless it still has the ETag that the caller knows.
     ///
     /// # Errors
-    /// [`StoreErrorKind::TooLarge`] if it has more than `at_most` bytes, [`StoreErrorKind::Absent`] if the store
-    /// itself is missing, or whatever the store says.
+    /// [`StoreErrorKind::TooLarge`] if it has more than `at_most` bytes, [`StoreErrorKind::Absent`] if the store itself
+    /// is missing, or any error of the store.
     fn get(
         &self,
         key: &Key,
@@ -244,10 +244,10 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<GetOutcome, StoreError>> + Send;
 
-    /// Writes a small object if the condition holds; readers see the old bytes or all of the new ones.
+    /// Writes a small object if the condition holds; readers see either the old bytes or all of the new ones.
     ///
     /// # Errors
-    /// Whatever the store says; the write may have happened nevertheless.
+    /// Any error of the store; the write may have happened nevertheless.
     fn put(
         &self,
         key: &Key,
@@ -255,11 +255,11 @@ pub trait Store: Send + Sync {
         condition: Condition<'_>,
     ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
 
-    /// Creates an object from a file, once: [`PutOutcome::PreconditionFailed`] if the key exists, whatever it holds.
+    /// Creates an object from a file, once: [`PutOutcome::PreconditionFailed`] if the key exists, with any content.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Mismatch`] if the file is not what `content` says (nothing is stored then), or whatever the
-    /// store says.
+    /// [`StoreErrorKind::Mismatch`] if the file differs from `content` (nothing is stored then), or any error of the
+    /// store.
     fn put_file(
         &self,
         key: &Key,
@@ -267,11 +267,11 @@ pub trait Store: Send + Sync {
         content: &Content,
     ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
 
-    /// Writes an object into an empty file, checking size and digest on the way. The bytes are not yet synced. After
-    /// an error the file holds anything, and the caller throws it away.
+    /// Writes an object into an empty file and checks size and digest on the way. The bytes are not yet synced. After
+    /// an error the file's content is undefined, and the caller deletes it.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Absent`], [`StoreErrorKind::Mismatch`], or whatever the store says.
+    /// [`StoreErrorKind::Absent`], [`StoreErrorKind::Mismatch`], or any error of the store.
     fn download(
         &self,
         key: &Key,
@@ -279,22 +279,23 @@ pub trait Store: Send + Sync {
         content: &Content,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The size of an object in bytes; `None` if there is none.
+    /// The size of an object in bytes; `None` if it does not exist.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// Any error of the store.
     fn size(&self, key: &Key) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
-    /// The first bytes of an object, at most `count` of them, and its size in bytes; `None` if there is none.
+    /// The first bytes of an object, at most `count` of them, and its size in bytes; `None` if it does not exist.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// Any error of the store.
     fn head(&self, key: &Key, count: usize) -> impl Future<Output = Result<Option<(Vec<u8>, u64)>, StoreError>> + Send;
 
-    /// The keys that are `directory`, a slash and a name that begins with `prefix`, in order, at most `at_most` of them.
+    /// The keys that are `directory`, a slash and a name that begins with `prefix`, in order, at most `at_most` of
+    /// them.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// Any error of the store.
     fn list(
         &self,
         directory: &Key,
@@ -302,10 +303,10 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<Key>, StoreError>> + Send;
 
-    /// Deletes an object if it has this ETag, or whatever it holds when none is given.
+    /// Deletes an object if it has this ETag, or with any content if no ETag is given.
     ///
     /// # Errors
-    /// Whatever the store says; the object may be gone nevertheless.
+    /// Any error of the store; the object may be gone nevertheless.
     fn delete(&self, key: &Key, known: Option<&ETag>)
     -> impl Future<Output = Result<DeleteOutcome, StoreError>> + Send;
 }

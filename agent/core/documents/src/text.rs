@@ -1,5 +1,5 @@
-//! Texts that are kept: bounded by the bytes that they take as JSON, because that is how they are kept. And texts that are
-//! shown: others wrote parts of them.
+//! Texts that the agent keeps, bounded by their size in JSON, the form in which it keeps them; and texts that it shows,
+//! parts of which come from others.
 
 use std::borrow::Cow;
 
@@ -16,8 +16,8 @@ fn escaped_char_bytes(c: char) -> usize {
     }
 }
 
-/// A text for a terminal or a log: line breaks and tabs stay, other control characters, and those that turn the direction of
-/// writing round, are escaped as Rust writes them.
+/// A text for a terminal or a log. Line breaks and tabs stay; other control characters, and those that change the
+/// direction of writing, are escaped as in Rust.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || turns_the_writing(c));
     if text.chars().all(is_plain) {
@@ -44,8 +44,8 @@ pub fn head_that_fits(text: &str, room: usize) -> &str {
     end.map_or(text, |(at, _)| &text[..at])
 }
 
-/// The end of a text that takes at most `room` bytes as JSON, from the beginning of a line if that leaves at least half of
-/// the room used.
+/// The end of a text that takes at most `room` bytes as JSON. It begins at a line's beginning if that uses at least
+/// half of the room.
 pub fn tail_that_fits(text: &str, room: usize) -> &str {
     let mut taken = 0;
     let cut = text.char_indices().rev().find(|(_, c)| {
@@ -63,10 +63,10 @@ pub fn tail_that_fits(text: &str, room: usize) -> &str {
     }
 }
 
-/// A text of at most `room` bytes as JSON: the whole of it, or whole lines from its beginning, then what was left out, then
-/// `where_all`, which says where all of it is, or nothing. (A first line that alone is too long is cut.)
+/// A text of at most `room` bytes as JSON: all of it, or whole lines from its beginning, then the number of lines left
+/// out, then `where_all`, which names the place of the full text or is empty. (A first line that is too long is cut.)
 pub fn bounded(text: &str, room: usize, where_all: &str) -> String {
-    /// Of "… and 18446744073709551615 more lines", with its line break.
+    /// Room for "… and 18446744073709551615 more lines" with its line break.
     const NOTE_BYTES: usize = 48;
     if escaped_bytes(text) <= room {
         return text.to_owned();
@@ -82,8 +82,8 @@ pub fn bounded(text: &str, room: usize, where_all: &str) -> String {
     }
 }
 
-/// The newest lines that take at most `room` bytes as JSON, with their quotes and commas; the oldest of them may have lost its
-/// beginning.
+/// The newest lines that take at most `room` bytes as JSON, with their quotes and commas; the oldest of them may have
+/// lost its beginning.
 pub fn newest_lines(lines: Vec<String>, room: usize) -> Vec<String> {
     /// Two quotes and a comma.
     const AROUND: usize = 3;

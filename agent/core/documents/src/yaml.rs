@@ -1,12 +1,12 @@
-//! YAML as a tree of what was written: raw text, whether it was quoted, and where it stands.
+//! YAML as a tree of the written text: raw text, its quoting, and its position.
 //!
-//! Nothing is resolved here: `0644`, `yes` and `1:30` stay text, because what they mean differs between readers and is
-//! decided by the document's own room. Promises, for any input: no panic; no more nodes, text or nesting than
-//! [`Limits`] allows, counted after aliases are expanded, so that a small document cannot stand for a huge one;
-//! of two equal keys the last wins, and a [`Note`] tells.
+//! Nothing is resolved here: `0644`, `yes` and `1:30` stay text, because their meaning differs between readers and the
+//! document's own module decides it. Promises, for any input: no panic; no more nodes, text or nesting than [`Limits`]
+//! allows, counted after aliases are expanded, so that a small document cannot stand for a huge one; of two equal keys
+//! the last wins, and a [`Note`] reports it.
 //!
-//! It is built of the events of granit-parser, because serde's model has no place for positions and quoting. It reads
-//! appspecs and hostler's own configuration; files of other programs are read through serde (`flat_yaml`).
+//! The tree is built from the events of granit-parser, because serde's model has no positions and quoting. It serves
+//! for appspecs and hostler's own configuration; files of other programs are read through serde (`flat_yaml`).
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,28 +20,28 @@ pub(crate) mod tabs;
 #[cfg(test)]
 mod tests;
 
-/// Where something stands in a text. Lines and columns count from 1, columns in characters.
+/// A position in a text. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
-    /// Line, from 1; 0 where it stands nowhere.
+    /// Line, from 1; 0 without a position.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// How many characters of this line belong to it; 0 where that is not known.
+    /// The number of characters on this line that belong to it; 0 if unknown.
     #[serde(default)]
     pub width: u32,
 }
 
-/// One value and where it stands. What an alias names keeps the place of its anchor.
+/// One value and its position. An alias's value keeps the position of its anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Where it begins.
+    /// The position of its beginning.
     pub at: Position,
     /// What it is.
     pub value: Value,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A single value.
@@ -52,10 +52,10 @@ pub enum Value {
     Mapping(Mapping),
 }
 
-/// How a scalar is written.
+/// The style of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Bare: a reader may take it for a number, a truth value or nothing.
+    /// Bare: a reader may take it for a number, a truth value or null.
     Plain,
     /// In single or double quotes: always text.
     Quoted,
@@ -63,24 +63,24 @@ pub enum Style {
     Block,
 }
 
-/// A single value as written, escapes undone.
+/// A single value as written, with escapes resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scalar {
-    /// The text; `~` where nothing is written.
+    /// The text; `~` for an empty value.
     pub text: String,
-    /// How it is written.
+    /// Its style.
     pub style: Style,
     /// Its tag, if it has one: `tag:yaml.org,2002:str` for `!!str`.
     pub tag: Option<String>,
 }
 
 impl Scalar {
-    /// Whether it stands for text whatever it looks like.
+    /// Whether it is text regardless of its look.
     pub fn is_text(&self) -> bool {
         self.style != Style::Plain || self.tag.as_deref() == Some("tag:yaml.org,2002:str")
     }
 
-    /// Whether it stands for nothing: empty, `~` or `null`, bare.
+    /// Whether it is null: empty, `~` or `null`, bare.
     pub fn is_null(&self) -> bool {
         !self.is_text() && (self.text.is_empty() || self.text == "~" || self.text.eq_ignore_ascii_case("null"))
     }
@@ -91,7 +91,7 @@ impl Scalar {
 pub struct Entry {
     /// The key.
     pub key: Scalar,
-    /// Where the key stands.
+    /// The position of the key.
     pub key_at: Position,
     /// The value.
     pub value: Rc<Node>,
@@ -104,7 +104,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// The entries in order; of a key that is written twice, the last value at the place of the first.
+    /// The entries in order; for a key that is written twice, the last value at the place of the first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -140,12 +140,12 @@ impl Node {
         }
     }
 
-    /// Whether it stands for nothing.
+    /// Whether it is null.
     pub fn is_null(&self) -> bool {
         self.as_scalar().is_some_and(Scalar::is_null)
     }
 
-    /// Whether it says the same, wherever it stands.
+    /// Whether it has the same content, at any position.
     fn says_the_same(&self, other: &Self) -> bool {
         match (&self.value, &other.value) {
             (Value::Scalar(one), Value::Scalar(other)) => one == other,
@@ -161,7 +161,7 @@ impl Node {
         }
     }
 
-    /// What it is, for messages: "a mapping", "a list", "nothing", "text".
+    /// Its kind, for messages: "a mapping", "a list", "nothing", "text".
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Mapping(_) => "a mapping",
@@ -172,40 +172,40 @@ impl Node {
     }
 }
 
-/// Something in a document that parses and may surprise.
+/// A surprise in a document that parses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// A key is written twice in one mapping; the last one counts.
     DuplicateKey {
         /// The key.
         key: String,
-        /// Where it stands first.
+        /// Its first position.
         first: Position,
-        /// Where it stands again.
+        /// Its second position.
         again: Position,
     },
-    /// A list or mapping stands where a key is expected; it and its value are left out.
+    /// A list or mapping is in the place of a key; it and its value are left out.
     KeyIsNotText(Position),
     /// An alias is used for the first time.
     Alias(Position),
-    /// A tag that makes something else of what it stands before, for the readers that know it.
+    /// A tag that changes the meaning of its value for readers that know it.
     Tag {
-        /// As it is written in short: `!!set`, `!ruby/range`.
+        /// The short form: `!!set`, `!ruby/range`.
         tag: String,
-        /// Where what it stands before begins.
+        /// The position of its value.
         at: Position,
     },
-    /// A key stands before a merge key that brings another value for it. Here it wins, as YAML's merge key says; for
-    /// readers that go by the order, what is merged later wins.
+    /// A key comes before a merge key that has another value for it. Here the key wins, as YAML's merge key specifies;
+    /// for readers that go by the order, the merged value wins.
     BeforeMerge {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// Its position.
         at: Position,
-        /// Where the merge key stands.
+        /// The position of the merge key.
         merge: Position,
     },
-    /// Another document follows, which is not read.
+    /// Another document follows, and is not read.
     AnotherDocument(Position),
 }
 
@@ -214,24 +214,24 @@ pub enum Note {
 pub struct Document {
     /// Its content; `None` when there is no document at all.
     pub root: Option<Rc<Node>>,
-    /// What may surprise, in the order written.
+    /// The surprises, in the order written.
     pub notes: Vec<Note>,
 }
 
-/// Why a text is not a document that is accepted.
+/// Why a text is not an acceptable document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct YamlError {
-    /// Where it was noticed.
+    /// The position at which the parser noticed.
     pub at: Position,
-    /// What is wrong.
+    /// The problem.
     pub problem: YamlProblem,
 }
 
-/// What is wrong with a text that is not accepted as YAML.
+/// The problem of a text that is not accepted as YAML.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum YamlProblem {
-    /// It is not YAML; what the parser says.
+    /// It is not YAML; the parser's message.
     #[error("{0}")]
     Syntax(String),
     /// A line that is indented with a tab.
@@ -246,7 +246,7 @@ pub enum YamlProblem {
     /// More text than allowed.
     #[error("more than {0} bytes of text, counting what aliases stand for")]
     TooMuchText(usize),
-    /// An alias inside what it names.
+    /// An alias inside its own anchor.
     #[error("an alias stands inside of what it names")]
     AliasInsideItself,
 }
@@ -254,7 +254,7 @@ pub enum YamlProblem {
 /// Reads the first document of `text`.
 ///
 /// # Errors
-/// The first problem found: YAML cannot be read further after one.
+/// The first problem: after one, YAML cannot be read further.
 pub fn parse(text: &str, limits: &Limits) -> Result<Document, YamlError> {
     build::Builder::new(text, limits).document()
 }

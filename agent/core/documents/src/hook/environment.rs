@@ -1,11 +1,11 @@
-//! What a hook finds in its environment.
+//! The environment of a hook.
 
 use crate::ids::{DeploymentId, InstanceId};
 
-/// The search path of a hook whose configuration names none: what a root login on the supported distributions has.
+/// The search path of a hook without a configured one: that of a root login on the supported distributions.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where the revision came from; it decides which `BUNDLE_` variables exist.
+/// The source of the revision; it decides which `BUNDLE_` variables exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BundleOrigin {
     /// An object in S3.
@@ -14,9 +14,9 @@ pub enum BundleOrigin {
         bucket: String,
         /// `BUNDLE_KEY`.
         key: String,
-        /// `BUNDLE_VERSION`, if the object was named with its version.
+        /// `BUNDLE_VERSION`, if the request named the object's version.
         version: Option<String>,
-        /// `BUNDLE_ETAG`, if the object was named with its ETag.
+        /// `BUNDLE_ETAG`, if the request named the object's ETag.
         etag: Option<String>,
     },
     /// A commit on GitHub.
@@ -24,11 +24,11 @@ pub enum BundleOrigin {
         /// `BUNDLE_COMMIT`.
         commit: String,
     },
-    /// A file or directory of this host, or anything else: no `BUNDLE_` variables.
+    /// A file or directory of this host, or any other source: no `BUNDLE_` variables.
     Other,
 }
 
-/// What a hook is told about its deployment.
+/// A hook's facts about its deployment.
 #[derive(Debug, Clone)]
 pub struct HookFacts<'a> {
     /// `LIFECYCLE_EVENT`.
@@ -45,16 +45,16 @@ pub struct HookFacts<'a> {
     pub bundle: &'a BundleOrigin,
     /// `HOSTLER_INSTANCE_ID`.
     pub instance: &'a InstanceId,
-    /// `HOSTLER_REVISION`: the revision's digest, or its location where no digest is known.
+    /// `HOSTLER_REVISION`: the revision's digest, or its location if no digest is known.
     pub revision: &'a str,
-    /// `HOSTLER_DEADLINE`: seconds that the script has.
+    /// `HOSTLER_DEADLINE`: the script's time limit in seconds.
     pub timeout_seconds: u64,
 }
 
-/// The environment of a hook, less HOME, USER, LOGNAME and SHELL, which come from the user database of the host.
+/// The environment of a hook, except HOME, USER, LOGNAME and SHELL, which come from the user database of the host.
 ///
 /// The first group is CodeDeploy's (AppSpec reference, "Environment variable availability for hooks"); a value that
-/// does not exist is left out, not empty.
+/// does not exist is left out rather than empty.
 pub fn environment(facts: &HookFacts<'_>) -> Vec<(String, String)> {
     let mut variables = vec![
         ("PATH", DEFAULT_PATH.to_owned()),
@@ -80,8 +80,8 @@ pub fn environment(facts: &HookFacts<'_>) -> Vec<(String, String)> {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The same with what the appspec gives the script (`hostler: environment:`). What hostler says of the deployment cannot be
-/// said otherwise; PATH can.
+/// Adds the appspec's variables for the script (`hostler: environment:`). They cannot override hostler's variables
+/// about the deployment; they can override PATH.
 pub fn with_own(mut variables: Vec<(String, String)>, own: &[(String, String)]) -> Vec<(String, String)> {
     for (name, value) in own {
         match variables.iter_mut().find(|(known, _)| known == name) {
@@ -93,7 +93,7 @@ pub fn with_own(mut variables: Vec<(String, String)>, own: &[(String, String)]) 
     variables
 }
 
-/// The same with what holds for every program of the host where nothing else says it.
+/// Adds the defaults for every program of the host, for variables that are not set yet.
 pub fn with_defaults(mut variables: Vec<(String, String)>, defaults: Vec<(String, String)>) -> Vec<(String, String)> {
     for (name, value) in defaults {
         if variables.iter().all(|(known, _)| *known != name) {
@@ -105,8 +105,8 @@ pub fn with_defaults(mut variables: Vec<(String, String)>, defaults: Vec<(String
 
 /// Whether a variable of the agent may reach a hook when `hooks.inherit_environment` is on.
 ///
-/// Never: the agent's AWS credentials, whatever changes how programs are loaded (`LD_`), and what the service manager
-/// said to the agent alone (a hook that inherits NOTIFY_SOCKET can report the agent as ready, or as stopping).
+/// Never: the agent's AWS credentials, variables that change how programs are loaded (`LD_`), and the service manager's
+/// variables for the agent alone (a hook that inherits NOTIFY_SOCKET can report the agent as ready, or as stopping).
 pub fn may_inherit(name: &str) -> bool {
     const AWS_THAT_IS_NO_SECRET: [&str; 6] = [
         "AWS_REGION",

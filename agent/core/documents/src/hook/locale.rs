@@ -1,6 +1,6 @@
-//! The host's locale, as locale.conf(5) writes it.
+//! The host's locale, as in locale.conf(5).
 
-/// The variables of locale.conf(5) in systemd 252. `LC_ALL` is none of them: it would leave no way to set one of the others.
+/// The variables of locale.conf(5) in systemd 252. `LC_ALL` is not among them: it would override all the others.
 const VARIABLES: [&str; 14] = [
     "LANG",
     "LANGUAGE",
@@ -21,10 +21,10 @@ const VARIABLES: [&str; 14] = [
 /// Most bytes of a locale's name. Prevents: a file that takes the room of the arguments of every program.
 const MOST_NAME_BYTES: usize = 256;
 
-/// What a file says of the locale, and what in it was not understood: each with its line.
+/// The locale variables of a file, and the parts that could not be parsed, each with its line.
 ///
-/// A line is `NAME=value`, the value bare or between quotes, as a shell assigns it; empty lines and those that begin with
-/// `#` or `;` are comments. The last line of a variable counts. Nothing is expanded, and a line does not go on in the next.
+/// A line is `NAME=value`, the value bare or in quotes, as a shell assigns it; empty lines and those that begin with
+/// `#` or `;` are comments. The last line of a variable counts. There is no expansion and no continuation of lines.
 pub fn parse_locale(text: &str) -> (Vec<(String, String)>, Vec<String>) {
     let (mut variables, mut faults): (Vec<(String, String)>, Vec<String>) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
@@ -46,7 +46,7 @@ pub fn parse_locale(text: &str) -> (Vec<(String, String)>, Vec<String>) {
 }
 
 fn assignment(line: &str) -> Result<(&str, &str), &'static str> {
-    // Debian's file is read by shells too.
+    // Shells read Debian's file too.
     let line = line.strip_prefix("export ").map_or(line, str::trim_start);
     let (name, value) = line.split_once('=').ok_or("it is no assignment; write NAME=value")?;
     if !VARIABLES.contains(&name) {
@@ -83,7 +83,7 @@ mod tests {
         let text = "# by hand\n; too\n\nLANG=\"de_DE.UTF-8\"\n LC_TIME='C' \nexport LANGUAGE=de:en\nLANG=C.UTF-8\r\nLC_PAPER=\n";
         assert_eq!(parsed(text).0, ["LC_TIME=C", "LANGUAGE=de:en", "LANG=C.UTF-8"]);
         assert!(parsed(text).1.is_empty(), "{:?}", parsed(text).1);
-        // What was set before is taken back by an empty value.
+        // An empty value removes an earlier one.
         assert_eq!(parsed("LC_TIME=C\nLC_TIME=").0, [""; 0]);
     }
 

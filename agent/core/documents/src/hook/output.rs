@@ -1,4 +1,4 @@
-//! From the bytes that a script writes to the lines that are logged.
+//! From the bytes of a script's output to log lines.
 //!
 //! ```text
 //! bytes -> LineSplitter -> clean -> redact -> OutputBudget -> entry -> log line
@@ -11,7 +11,7 @@ use jiff::civil::DateTime;
 
 use crate::ids::DeploymentId;
 
-/// Which of a script's two outputs.
+/// One of a script's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -21,7 +21,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// A line as a log entry: `[stdout]…` or `[stderr]…`, nothing between.
+    /// A line as a log entry: `[stdout]…` or `[stderr]…`, with nothing in between.
     pub fn entry(self, line: &str) -> String {
         let mark = match self {
             Self::Stdout => "[stdout]",
@@ -57,8 +57,8 @@ pub fn deployments_log_line(at: DateTime, deployment: &DeploymentId, entry: &str
     format!("[{}.{milliseconds:03}] [{deployment}]{}\n", at.strftime("%Y-%m-%d %H:%M:%S"), entry.trim())
 }
 
-/// Text that is safe to show on a terminal: ANSI escape sequences and control characters taken out (tabs stay, a
-/// carriage return inside the line becomes a space), bytes that are not UTF-8 replaced by U+FFFD.
+/// Text that is safe on a terminal: without ANSI escape sequences and control characters (tabs stay, a carriage return
+/// inside the line becomes a space), and with U+FFFD for bytes that are not UTF-8.
 pub fn clean(line: &[u8]) -> String {
     let text: Cow<'_, str> = String::from_utf8_lossy(line);
     let text = text.trim_end_matches('\r');
@@ -82,7 +82,7 @@ pub fn clean(line: &[u8]) -> String {
     out
 }
 
-/// ECMA-48: what follows ESC decides how long the sequence is.
+/// ECMA-48: the character after ESC decides the length of the sequence.
 fn skip_escape(rest: &mut std::str::Chars<'_>) {
     let mut next = rest.clone();
     match next.next() {
@@ -97,7 +97,7 @@ fn skip_escape(rest: &mut std::str::Chars<'_>) {
         Some(first @ ' '..='~') => {
             *rest = next;
             let mut last = first;
-            // Intermediate bytes go on until the final one.
+            // Intermediate bytes continue until the final one.
             while (' '..='/').contains(&last) {
                 match rest.next() {
                     Some(c) => last = c,
@@ -118,7 +118,7 @@ fn skip_control_sequence(rest: &mut std::str::Chars<'_>) {
                 *rest = next;
                 return;
             }
-            // Not a sequence after all: the character is text.
+            // It is not a sequence: the character is text.
             _ => return,
         }
     }
@@ -137,7 +137,7 @@ fn skip_string(rest: &mut std::str::Chars<'_>) {
     }
 }
 
-/// Cuts a stream of bytes into lines, with a bound on what one line may hold in memory.
+/// Cuts a stream of bytes into lines, with a bound on the memory for one line.
 #[derive(Debug)]
 pub struct LineSplitter {
     line: Vec<u8>,
@@ -147,12 +147,12 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Lines longer than `most` bytes are cut there and marked with what is missing.
+    /// Lines longer than `most` bytes are cut there and marked with the number of missing bytes.
     pub fn new(most: usize) -> Self {
         Self { line: Vec::new(), most, cut: 0, begun: false }
     }
 
-    /// Takes the next bytes and gives each line that they complete, cleaned.
+    /// Takes the next bytes and passes on each line that they complete, cleaned.
     pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(String)) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
@@ -166,7 +166,7 @@ impl LineSplitter {
         }
     }
 
-    /// The line that has not ended yet, if there is one.
+    /// The unfinished last line, if any.
     pub fn finish(&mut self) -> Option<String> {
         self.begun.then(|| self.take())
     }
@@ -180,7 +180,7 @@ impl LineSplitter {
     fn take(&mut self) -> String {
         let mut text = clean(&self.line);
         if self.cut > 0 {
-            // The cut may have gone through a character.
+            // The cut may have split a character.
             let whole = text.trim_end_matches('\u{fffd}').len();
             text.truncate(whole);
             text.push_str(&format!(" [cut: {} more bytes]", self.cut));
@@ -193,7 +193,7 @@ impl LineSplitter {
     }
 }
 
-/// How much of a script's output may still be logged.
+/// The rest of the output that a script may log.
 #[derive(Debug)]
 pub struct OutputBudget {
     left: u64,
@@ -205,13 +205,13 @@ pub struct OutputBudget {
 }
 
 impl OutputBudget {
-    /// At most `bytes` in all and `per_second` on average (0: no such bound), with bursts of four seconds' worth.
+    /// At most `bytes` in all and `per_second` on average (0: no limit), with bursts of four seconds' worth.
     pub fn new(bytes: u64, per_second: u64, now_ms: u64) -> Self {
         let burst = per_second.saturating_mul(4);
         Self { left: bytes, per_second, burst, at_ms: now_ms, dropped: 0, noted: 0 }
     }
 
-    /// Whether a line of so many bytes is logged; one that is not is counted.
+    /// Whether to log a line of this many bytes; otherwise the line is counted.
     pub fn admit(&mut self, bytes: usize, now_ms: u64) -> bool {
         let bytes = bytes as u64;
         if self.per_second > 0 {
@@ -230,7 +230,7 @@ impl OutputBudget {
         true
     }
 
-    /// Counts a line that was admitted and could not be written.
+    /// Counts a line that was admitted but could not be written.
     pub fn lost(&mut self, lines: u64) {
         self.dropped += lines;
     }
@@ -256,12 +256,12 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Keeps at most so many.
+    /// Keeps at most this many.
     pub fn new(most: usize) -> Self {
         Self { entries: VecDeque::new(), most }
     }
 
-    /// Adds an entry and forgets the oldest if there are too many.
+    /// Adds an entry and drops the oldest if there are too many.
     pub fn push(&mut self, entry: &str) {
         if self.most == 0 {
             return;

@@ -1,11 +1,11 @@
-//! The limits of a user's sessions, as limits.conf(5) writes them and pam_limits(8) of Linux-PAM 1.5.2 understands them.
+//! The limits of a user's sessions, from limits.conf(5), as pam_limits(8) of Linux-PAM 1.5.2 reads them.
 
 use std::collections::BTreeMap;
 
 /// No limit.
 pub const UNLIMITED: u64 = u64::MAX;
 
-/// What of a process is limited: getrlimit(2).
+/// A limited resource of a process: getrlimit(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     /// RLIMIT_AS, bytes.
@@ -40,7 +40,7 @@ pub enum Resource {
     Stack,
 }
 
-/// An item of limits.conf, and how many units of getrlimit(2) its unit has.
+/// An item of limits.conf, and the number of getrlimit(2) units in its unit.
 const ITEMS: [(&str, Resource, u64); 15] = [
     ("as", Resource::AddressSpace, 1024),
     ("core", Resource::Core, 1024),
@@ -59,10 +59,10 @@ const ITEMS: [(&str, Resource, u64); 15] = [
     ("stack", Resource::Stack, 1024),
 ];
 
-/// Items that count sessions or change what a session sees: a hook is none.
+/// Items that count sessions or change a session's view: a hook is not a session.
 const OF_SESSIONS: [&str; 3] = ["maxlogins", "maxsyslogins", "chroot"];
 
-/// Whose limits are looked for.
+/// The user whose limits are read.
 pub struct LimitedUser<'a> {
     /// The name in the user database.
     pub name: &'a str,
@@ -76,7 +76,7 @@ pub struct LimitedUser<'a> {
     pub group_named: &'a dyn Fn(&str) -> Option<u32>,
 }
 
-/// How much an entry counts: one that counts less changes nothing of what one that counts more has set.
+/// The precedence of an entry: a lower one changes nothing that a higher one has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     Everyone,
@@ -84,7 +84,7 @@ enum Weight {
     User,
 }
 
-/// A soft and a hard limit, each where something sets it.
+/// A soft and a hard limit, each only if an entry sets it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
     soft: Option<(Weight, u64)>,
@@ -126,18 +126,18 @@ enum Which {
 /// The limits of one user, from one file after another.
 #[derive(Debug, Default)]
 pub struct UserLimits {
-    /// What is set.
+    /// The limits that are set.
     pub bounds: BTreeMap<Resource, Bounds>,
     /// The nice value to run with.
     pub priority: Option<i32>,
-    /// What was not understood: each with its file and line.
+    /// The parts that could not be parsed, each with its file and line.
     pub faults: Vec<String>,
-    /// `USER -`: the user is free of all of it.
+    /// `USER -`: no limits apply to the user.
     exempt: bool,
 }
 
 impl UserLimits {
-    /// Takes in the next file. `file` is what a fault calls it.
+    /// Reads the next file. `file` is its name in faults.
     pub fn read(&mut self, file: &str, text: &str, user: &LimitedUser<'_>) {
         for (number, line) in (1..).zip(text.lines()) {
             if self.exempt {
@@ -155,7 +155,7 @@ impl UserLimits {
         match fields {
             [] => Ok(()),
             [domain, kind] if kind.starts_with('-') => {
-                // For everyone it would say nothing.
+                // For all users it would have no meaning.
                 if weight(domain, user)?.is_some_and(|weight| weight > Weight::Everyone) {
                     *self = Self { exempt: true, faults: std::mem::take(&mut self.faults), ..Self::default() };
                 }
@@ -197,8 +197,8 @@ impl UserLimits {
     }
 }
 
-/// How much an entry of this domain counts for the user; `None` where it is about others. Root is meant by its name alone:
-/// a limit for everyone must not keep an administrator out (pam_limits of Debian, and limits.conf(5)).
+/// The precedence of an entry with this domain for the user; `None` if it is for others. Root is matched by name only:
+/// a limit for all users must not keep an administrator out (pam_limits of Debian, and limits.conf(5)).
 fn weight(domain: &str, user: &LimitedUser<'_>) -> Result<Option<Weight>, String> {
     let (group, of) = match domain.strip_prefix('@') {
         Some(group) => (true, group),
@@ -214,7 +214,7 @@ fn weight(domain: &str, user: &LimitedUser<'_>) -> Result<Option<Weight>, String
     let (matches, weight) = match (group, range) {
         (true, None) => ((user.group_named)(of).is_some_and(|gid| user.groups.contains(&gid)), Weight::Group),
         (true, Some(Range::One(gid))) => (user.gid == gid || user.groups.contains(&gid), Weight::Group),
-        // Of more than one only the primary group is asked for.
+        // Of several groups only the primary one is checked.
         (true, Some(range)) => (range.contains(user.gid), Weight::Group),
         (false, Some(range)) => (range.contains(user.uid), Weight::User),
         (false, None) => (domain == "*", Weight::Everyone),
@@ -248,7 +248,7 @@ fn range(text: &str) -> Result<Option<Range>, String> {
     }
 }
 
-/// What follows the digits is passed over, as pam_limits does.
+/// Text after the digits is ignored, as in pam_limits.
 fn amount(value: &str) -> Result<u64, String> {
     if ["-1", "-", "unlimited", "infinity"].contains(&value) {
         return Ok(UNLIMITED);
@@ -318,9 +318,9 @@ mod tests {
         assert_eq!(open_files(&lines), (Some(3), Some(3)));
         assert_eq!(open_files(&[lines[2], lines[1], lines[0]]), (Some(3), Some(3)));
         assert_eq!(open_files(&[lines[1], lines[0]]), (Some(2), Some(2)));
-        // Of two that count the same the later one.
+        // Of two entries with equal precedence the later one counts.
         assert_eq!(open_files(&["app - nofile 3\n1000:2000 soft nofile 4", "app hard nofile 9"]), (Some(4), Some(9)));
-        // What cannot set the soft limit sets none, as in pam_limits.
+        // An entry that cannot set the soft limit sets none, as in pam_limits.
         assert_eq!(open_files(&["app soft nofile 3", "* - nofile 9"]), (Some(3), None));
     }
 

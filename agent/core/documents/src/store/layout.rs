@@ -1,4 +1,4 @@
-//! Where everything is in a store (docs/protocols/rollout.md#objects-of-a-store).
+//! The keys of a store's objects (docs/protocols/rollout.md#objects-of-a-store).
 
 use std::borrow::Cow;
 
@@ -6,12 +6,12 @@ use super::{GroupKey, InvalidId, Key, Sha256Digest};
 use crate::ids;
 
 fn in_group(group: &GroupKey, rest: &str) -> Key {
-    // Each name is made one path component, so this is a key by construction.
+    // Each name becomes one path component, so this is a valid key by construction.
     Key(format!("{}/{}/{rest}", part(group.application.as_str()), part(group.group.as_str())))
 }
 
-/// A name as a part of a key, which does not begin with a dot: directory stores have their own files there. A colon is in no
-/// name.
+/// A name as a part of a key. It does not begin with a dot, because directory stores have their own files there. No
+/// name has a colon.
 fn part(name: &str) -> Cow<'_, str> {
     if name.starts_with('.') { format!(":{}", ids::component(name)).into() } else { ids::component(name) }
 }
@@ -21,7 +21,7 @@ pub fn release_key(group: &GroupKey) -> Key {
     in_group(group, "release.json")
 }
 
-/// A release that waits for the signatures of others before it is published; no host reads it.
+/// A release that waits for further signatures before it is published; no host reads it.
 pub fn proposal_key(group: &GroupKey) -> Key {
     in_group(group, "proposed.json")
 }
@@ -31,7 +31,7 @@ pub fn plan_key(group: &GroupKey) -> Key {
     in_group(group, "plan.json")
 }
 
-/// Which of the group's hosts may report itself as unhealthy to its Auto Scaling group.
+/// The host of the group that may report itself as unhealthy to its Auto Scaling group.
 pub fn unhealthy_key(group: &GroupKey) -> Key {
     in_group(group, "unhealthy.json")
 }
@@ -41,7 +41,7 @@ pub fn signing_policy_key(group: &GroupKey, version: u64) -> Key {
     in_group(group, &format!("keys/{version}.json"))
 }
 
-/// What one host says about one release. `user` is `aws:userid`, or the instance id off EC2.
+/// A host's report about one release. `user` is `aws:userid`, or the instance id off EC2.
 ///
 /// # Errors
 /// `user` cannot be part of a key.
@@ -57,12 +57,12 @@ pub fn once_key(group: &GroupKey, sequence: u64, hook: &str, attempt: u32) -> Re
     in_group(group, &format!("once/{sequence}/{}/{attempt}.json", component(hook)?)).as_str().parse()
 }
 
-/// Below which each host has its document.
+/// The prefix of the hosts' documents.
 pub fn hosts_key(group: &GroupKey) -> Key {
     in_group(group, "hosts")
 }
 
-/// A host's membership where no Auto Scaling group says it.
+/// A host's membership, for hosts without an Auto Scaling group.
 ///
 /// # Errors
 /// `user` cannot be part of a key.
@@ -70,12 +70,12 @@ pub fn host_key(group: &GroupKey, user: &str) -> Result<Key, InvalidId> {
     in_group(group, &format!("hosts/{}.json", component(user)?)).as_str().parse()
 }
 
-/// Below which all bundles lie.
+/// The prefix of all bundles.
 pub fn revisions_key() -> Key {
     Key("revisions".to_owned())
 }
 
-/// A bundle, at the top of the store: whoever pushes knows no group, and groups share revisions.
+/// A bundle, at the top of the store: `push` knows no group, and groups share revisions.
 pub fn revision_key(revision: &Sha256Digest) -> Key {
     Key(format!("revisions/{}", revision.hex()))
 }
@@ -88,7 +88,7 @@ pub fn history_key(user: &str, sequence: u64) -> Result<Key, InvalidId> {
     format!("history/{}/{sequence:020}.json", component(user)?).parse()
 }
 
-/// A text that stays one component: without this, a slash in it would move the object to another host's prefix.
+/// A text that stays one component: otherwise a slash in it would move the object to another host's prefix.
 fn component(text: &str) -> Result<&str, InvalidId> {
     if text.contains('/') {
         return Err(InvalidId { kind: "part of a store key", text: text.to_owned(), problem: "must not hold a slash" });

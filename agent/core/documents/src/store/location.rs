@@ -1,4 +1,4 @@
-//! Where a bundle lies that is in no store: `s3://BUCKET/KEY`, `https://HOST/PATH` or `file:///PATH`.
+//! The place of a bundle outside all stores: `s3://BUCKET/KEY`, `https://HOST/PATH` or `file:///PATH`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use super::{InvalidS3Location, S3Location};
 /// Bytes of an address; servers refuse longer ones.
 const HTTPS_BYTES: usize = 2048;
 
-/// An address for messages: without its query, which may be a presigned one's secret; and if it holds a user and password, or
-/// may hold them, nothing but its scheme.
+/// An address for messages. It leaves out the query, which may be the secret of a presigned address; if the address has
+/// or may have a user and password, only the scheme is left.
 pub fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     if rest.contains('@') {
@@ -22,46 +22,46 @@ pub fn without_secrets(text: &str) -> String {
     }
 }
 
-/// Why a text is no place of a bundle.
+/// Why a text is not a bundle's location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLocation {
-    /// It begins with `s3://` and names nothing there.
+    /// It begins with `s3://` and is not a valid place there.
     #[error(transparent)]
     S3(#[from] InvalidS3Location),
-    /// A client for the web would ask for another path.
+    /// A web client would request another path.
     #[error(
         "{text:?} has {part:?} in its path, which is taken out before a server is asked, so that another object would \
          come; write the path without it"
     )]
     Rewritten {
-        /// What was written, without what may be secret.
+        /// The text, without possible secrets.
         text: String,
         /// The part.
         part: String,
     },
-    /// It is nothing that a bundle could be fetched from.
+    /// It is not a place from which a bundle can be fetched.
     #[error("{text:?} {problem}")]
     Other {
-        /// What was written, without what may be secret.
+        /// The text, without possible secrets.
         text: String,
-        /// What is wrong with it and what is allowed.
+        /// The problem, and the allowed form.
         problem: &'static str,
     },
 }
 
-/// A place of a bundle.
+/// The location of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// An object of S3.
     S3(S3Location),
-    /// Behind a web server.
+    /// An address of a web server.
     Https(HttpsLocation),
     /// A file of the host itself.
     File(PathBuf),
 }
 
 impl Location {
-    /// The place for people who may not know all of it: the query of an address can be a secret (a presigned one).
+    /// The place for readers that may not know all of it: the query of an address can be a secret (a presigned one).
     pub fn shown(&self) -> String {
         match self {
             Self::Https(place) => place.shown(),
@@ -100,7 +100,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// An `https://` address without user, password and fragment. What its server makes of path and query is its own matter.
+/// An `https://` address without user, password and fragment. Only its server decides what path and query mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpsLocation(String);
 
@@ -148,8 +148,8 @@ impl FromStr for HttpsLocation {
     }
 }
 
-/// The part of an address's path that clients do not send as it is written: `.` and `..`, also as `%2e`, which they take out
-/// (WHATWG URL), and a backslash, of which they make a slash. With it a presigned address has a wrong signature.
+/// The part of an address's path that clients do not send as written: `.` and `..`, also as `%2e`, which they remove
+/// (WHATWG URL), and a backslash, which they turn into a slash. With it a presigned address has a wrong signature.
 pub fn rewritten(address: &str) -> Option<&str> {
     let (_, rest) = address.split_once("://")?;
     let path = rest.split(['?', '#']).next().unwrap_or_default();

@@ -3,28 +3,28 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a text names nothing in S3.
+/// Why a text is not a place in S3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} {problem}")]
 pub struct InvalidS3Location {
-    /// What was written.
+    /// The text.
     pub text: String,
-    /// What is wrong with it and what is allowed.
+    /// The problem, and the allowed form.
     pub problem: &'static str,
 }
 
 /// A place in a bucket.
 ///
-/// A bucket's name is S3's (3 to 63 bytes of lower-case letters, digits, dots and dashes) or the ARN of an access point.
-/// A key is taken as it is written, up to 1,024 bytes; a question mark in it is `%3F` and a percent sign before two
-/// hexadecimal digits is `%25`, so that `?versionId=` cannot be mistaken.
+/// A bucket's name is S3's (3 to 63 bytes of lower-case letters, digits, dots and dashes) or the ARN of an access
+/// point. A key counts as written, up to 1,024 bytes. In it a question mark is `%3F`, and a percent sign before two
+/// hexadecimal digits is `%25`, so that `?versionId=` is unambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct S3Location {
     /// The bucket.
     pub bucket: String,
     /// The key, or the prefix of a store; no slash at its ends for a prefix. Empty for the whole bucket.
     pub key: String,
-    /// The version of the object that is meant.
+    /// The version of the object.
     pub version_id: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl S3Location {
     /// The same as the place of a store: a prefix without slashes around it and without a version.
     ///
     /// # Errors
-    /// A version is named, or the prefix has empty components.
+    /// It has a version, or the prefix has empty components.
     pub fn into_store(self) -> Result<Self, InvalidS3Location> {
         let text = self.to_string();
         let wrong = |problem| Err(InvalidS3Location { text: text.clone(), problem });
@@ -114,7 +114,7 @@ impl fmt::Display for S3Location {
     }
 }
 
-/// Only what would be misread is escaped: a key is shown as its owner wrote it.
+/// Escapes only ambiguous characters: a key is shown as its owner wrote it.
 fn escape(key: &str) -> String {
     let mut escaped = String::with_capacity(key.len());
     let mut rest = key;

@@ -1,11 +1,11 @@
-//! From parser events to nodes, on a stack of its own, so that nesting costs no call depth.
+//! From parser events to nodes, on an explicit stack, so that nesting costs no call depth.
 
 use granit_parser::{self, ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle};
 
 use super::tabs::Tabs;
 use super::*;
 
-/// What a finished node costs when an alias stands for it.
+/// The cost of a finished node for each alias to it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     nodes: usize,
@@ -28,7 +28,7 @@ enum Collection {
     Mapping { entries: Vec<Entry>, index: HashMap<String, usize>, pending: Option<PendingKey> },
 }
 
-/// A list or mapping whose end has not come.
+/// An unfinished list or mapping.
 struct Frame {
     at: Position,
     anchor: usize,
@@ -89,7 +89,7 @@ impl<'t> Builder<'t> {
         Ok(Document { root: self.root, notes: self.notes })
     }
 
-    /// Only the first document counts, and what follows may even be broken.
+    /// Only the first document counts; the text after it may even be broken.
     fn look_for_another(&mut self) -> bool {
         let at = match self.parser.next_event() {
             None | Some(Ok((Event::StreamEnd, _))) => return false,
@@ -141,7 +141,7 @@ impl<'t> Builder<'t> {
                 Ok(())
             }
             Event::Alias(anchor) => self.alias(anchor, at),
-            // Stream and document starts, and presentation events that were not asked for.
+            // Stream and document starts, and presentation events that were not requested.
             _ => Ok(()),
         }
     }
@@ -152,7 +152,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// Whether a bare colon stands where a block mapping needs a key; libyaml refuses that, and a slip is behind it.
+    /// Whether a bare colon is in the place of a block mapping's key; libyaml refuses that, and it is a mistake.
     fn is_missing_key(&self, span: &Span) -> bool {
         let awaits_key = self.stack.last().is_some_and(|frame| {
             !frame.is_flow && matches!(frame.collection, Collection::Mapping { pending: None, .. })
@@ -209,7 +209,7 @@ impl<'t> Builder<'t> {
         Err(YamlError { at, problem })
     }
 
-    /// Puts a finished node where it belongs: a key, a value, an item or the root.
+    /// Puts a finished node in its place: a key, a value, an item or the root.
     fn finish(&mut self, built: Built, anchor: usize) {
         let Built { node, cost } = built;
         if anchor != 0 {
@@ -279,11 +279,11 @@ impl<'t> Builder<'t> {
     }
 }
 
-/// What YAML calls its own tags in full.
+/// The prefix of YAML's own tags in full.
 const OWN: &str = "tag:yaml.org,2002:";
 
-/// A tag in short, if it may change what it stands before. Tags that are nobody's (`!mine`) are left out by readers, and
-/// those of YAML's usual kinds say what a value is anyway.
+/// The short form of a tag, if it may change its value. Readers ignore unknown tags (`!mine`), and those of YAML's
+/// usual kinds do not change the value.
 fn unusual(tag: &str) -> Option<String> {
     const USUAL: [&str; 9] = ["map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"];
     let own = tag.strip_prefix(OWN).or_else(|| tag.strip_prefix("!!"));
@@ -297,7 +297,7 @@ fn unusual(tag: &str) -> Option<String> {
     (known || class).then(|| tag.to_owned())
 }
 
-/// Applies a merge key (`<<: *defaults`): its entries count where the mapping has none of its own.
+/// Applies a merge key (`<<: *defaults`): its entries count for keys that the mapping itself lacks.
 fn merged(mut entries: Vec<Entry>, notes: &mut Vec<Note>) -> Mapping {
     let Some(place) = entries.iter().position(|entry| entry.key.text == "<<" && !entry.key.is_text()) else {
         return Mapping { entries };
@@ -318,7 +318,7 @@ fn merged(mut entries: Vec<Entry>, notes: &mut Vec<Note>) -> Mapping {
                 known.insert(entry.key.text.clone(), entries.len());
                 entries.push(entry.clone());
             }
-            // Of several that are merged the first one counts for every reader.
+            // Of several merged values the first one counts for every reader.
             Some(index) if index < own && judged.insert(index) => {
                 let Some(mine) = entries.get(index) else { continue };
                 if mine.key_at < merge && !mine.value.says_the_same(&entry.value) {

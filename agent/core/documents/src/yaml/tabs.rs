@@ -1,16 +1,16 @@
 //! Tabs that indent lines. YAML forbids them, and libyaml, which the CodeDeploy agent uses, refuses them. The parser
-//! takes some such lines, and not as they look: `\ttimeout: 3` goes on with the value before it.
+//! accepts some such lines with a surprising meaning: `\ttimeout: 3` continues the value before it.
 
 use super::{Position, count};
 
-/// The lines that tabs may begin: in quoted and block text, and in flow collections.
+/// The lines that may begin with tabs: in quoted and block text, and in flow collections.
 #[derive(Debug, Default)]
 pub(crate) struct Tabs {
     allowed: Vec<(usize, usize)>,
 }
 
 impl Tabs {
-    /// Allows tabs in what stands on the lines `first` to `last`, from its second line on.
+    /// Allows tabs on the lines `first` to `last`, from the second of them on.
     pub(crate) fn allow(&mut self, first: usize, last: usize) {
         if last > first {
             self.allowed.push((first, last));
@@ -29,7 +29,7 @@ impl Tabs {
             }
             let content = line.trim_start_matches([' ', '\t', '\r']);
             let indent = line.get(..line.len() - content.len()).unwrap_or_default();
-            // After blanks, a tab is allowed where nothing follows that it could indent.
+            // After blanks, a tab is allowed if no content follows that it could indent.
             let counts = line.starts_with('\t') || !(content.is_empty() || content.starts_with('#'));
             if number > allowed_to && counts && indent.contains('\t') {
                 return Some(Position { line: count(number), column: 1, width: count(indent.chars().count()) });
