@@ -1,8 +1,8 @@
-//! Texts for people, compared with what is kept in `tests/golden`. `HOSTLER_GOLDEN=write` writes what is found.
+//! Texts for users, compared with the files in `tests/golden`. `HOSTLER_GOLDEN=write` writes the current texts.
 
 use std::path::Path;
 
-/// Compares a text with the kept one of this name.
+/// Compares a text with the golden file of this name.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "tests read files")]
 pub fn assert_golden(name: &str, found: &str) {

@@ -1,7 +1,7 @@
-//! The maps of the two halves of core hold: each `lib.rs` draws its modules on floors, the lowest first, and a module imports
-//! only from floors below its own. So there is no circle either.
+//! The maps of the two halves of core hold: each `lib.rs` draws its modules on floors, the lowest first, and a module
+//! imports only from floors below its own. So there is no circle either.
 //!
-//! Read are the sources that the program is built of: `mod` by `mod` from `lib.rs` on, without what is for tests only.
+//! The test reads the sources of the program: `mod` by `mod` from `lib.rs` on, without test-only modules.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,8 +16,8 @@ use imports::{Import, SourceTree};
 /// A floor's number for each name on it, from 0, and the line of the name.
 type Floors = BTreeMap<String, (usize, usize)>;
 
-/// The floors that the first `text` block of a page of documentation draws. In a line the names come first and two spaces end
-/// them; a line that shows an arrow ends a floor.
+/// The floors that the first `text` block of a page of documentation draws. In a line the names come first, and two
+/// spaces end them; a line with an arrow ends a floor.
 fn floors(lib: &str) -> Floors {
     let mut floors = Floors::new();
     let mut floor = 0;
@@ -36,7 +36,7 @@ fn floors(lib: &str) -> Floors {
     floors
 }
 
-/// What is wrong with a crate whose sources `read` reads by their paths, a line each.
+/// The faults of a crate, one line each; `read` reads its sources by path.
 fn faults(read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let lib = read("lib.rs").unwrap_or_default();
     let floors = floors(&lib);
@@ -58,7 +58,7 @@ fn faults(read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     faults
 }
 
-/// Why an import may not be; `None` where it may.
+/// Why an import is not allowed; `None` if it is.
 fn against(floors: &Floors, Import { file, line, from, to }: &Import) -> Option<String> {
     let ((own, _), (other, _)) = (floors.get(from)?, floors.get(to)?);
     let place = match other.cmp(own) {
@@ -69,7 +69,7 @@ fn against(floors: &Floors, Import { file, line, from, to }: &Import) -> Option<
     Some(format!("{file}:{line}: {from} imports {to}, which stands {place}"))
 }
 
-/// The faults of the crate whose `src` lies in this directory of core.
+/// The faults of the crate whose `src` is in this directory of core.
 #[expect(clippy::disallowed_methods, reason = "tests read files")]
 fn faults_of(directory: &str) -> Vec<String> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);

@@ -1,4 +1,5 @@
-//! Every verdict of the CodeDeploy agent in the corpus of appspec files is met, or SEMANTICS.md says why not.
+//! hostler matches every verdict of the CodeDeploy agent in the corpus of appspec files, or SEMANTICS.md gives the
+//! reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -68,14 +69,14 @@ fn every_verdict_is_met_or_its_difference_is_in_the_table() {
 fn an_error_means_no_spec_and_no_error_means_one() {
     let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
     for (id, mut file, _) in cases() {
-        // Nobody reads more of a file than shows that it is too large.
+        // The reader stops once it knows that a file is too large.
         file.truncate(Limits::default().appspec_bytes + 1);
         let reading = appspec::read("appspec.yml", &file, &Limits::default());
         let has_error = reading.diagnostics.iter().any(|d| d.severity == appspec::diagnose::Severity::Error);
         assert_eq!(reading.spec.is_none(), has_error, "{id}: {:#?}", reading.diagnostics);
         let unsaid = reading.diagnostics.iter().find(|diagnostic| diagnostic.help.is_none());
         assert_eq!(unsaid, None, "{id}: it does not say what to do");
-        // Showing takes time, and the tenth file with the same finding shows nothing new.
+        // Rendering takes time, and the tenth file with the same finding shows nothing new.
         let names: BTreeSet<_> = reading.diagnostics.iter().map(|diagnostic| diagnostic.code.name()).collect();
         if names.iter().any(|name| shown.get(name).is_none_or(|times| *times < 10)) {
             let rendered = appspec::diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(&file));
@@ -141,7 +142,7 @@ fn what_a_bundle_lacks_is_found_where_the_agents_plan_fails_to_copy_it() {
     assert!(counts.0 >= expected.0 && counts.1 >= expected.1 && counts.2 >= expected.2, "{counts:?}");
 }
 
-/// Every case: its id, the file, and what the agent makes of it.
+/// Every case: its id, the file, and the agent's verdict.
 fn cases() -> Vec<(String, Vec<u8>, Value)> {
     let read = |case: PathBuf| {
         let id = reference::id(&case);
@@ -165,7 +166,7 @@ fn generated(id: &str) -> Option<Vec<u8>> {
     Some(format!("version: 0.0\nos: linux\n{rest}").into_bytes())
 }
 
-/// In what the reading differs from the agent's; `None` where it does not.
+/// The difference between the reading and the agent's; `None` without one.
 fn difference(reading: &Reading, expected: &Value) -> Option<String> {
     let accepted = expected["accepted"].as_bool().expect("a verdict");
     let Some(spec) = &reading.spec else {
@@ -238,7 +239,7 @@ fn plain_acl(acl: &AclEntry) -> String {
     format!("{default}{tag}:{name}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x'))
 }
 
-/// The agent's values, with what means the same written the same.
+/// The agent's values, with equal meanings written equally.
 fn normal(parsed: &Value) -> Value {
     let text = |value: &Value| match value {
         Value::Null => Value::Null,

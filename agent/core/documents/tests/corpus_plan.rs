@@ -1,4 +1,4 @@
-//! The plans of the corpus: what the CodeDeploy agent's installer would do for appspec files, compared with hostler's
+//! The plans of the corpus: the work of the CodeDeploy agent's installer for appspec files, compared with hostler's
 //! plan. Every difference is a row of SEMANTICS.md, and every row is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,7 +124,7 @@ fn write_acl(acl: &AclEntry) -> String {
     format!("{}{tag}:{name}:{bits}", if acl.default { "default:" } else { "" })
 }
 
-/// A host that holds these files, all directories if `directories`, and nothing else.
+/// A host that has these files, all directories if `directories`, and nothing else.
 fn host(wanted: &Wanted, directories: bool, files: &BTreeSet<PathBuf>) -> HostFacts {
     let directory = PathFact::Directory(DirectoryFact { mode: 0o755, writable: true, device: 1 });
     let mut facts = HostFacts::default();
@@ -218,7 +218,7 @@ fn incumbent_steps(instructions: &Value, listing: &BundleListing) -> Steps {
     list(instructions).iter().filter_map(step).collect()
 }
 
-/// The names of the deviations between one plan and what the incumbent does in the same place.
+/// The names of the deviations between a plan and the incumbent's work in the same case.
 fn deviations(expected: &Value, case: &Case, ours: &Result<(Plan, HostFacts), Vec<Problem>>) -> BTreeSet<String> {
     let refused = expected["error"]["message"].as_str();
     match (ours, refused) {
@@ -232,7 +232,7 @@ fn deviations(expected: &Value, case: &Case, ours: &Result<(Plan, HostFacts), Ve
     }
 }
 
-/// Whether the plan for the sources that do exist is the incumbent's, but for the directories.
+/// Whether the plan for the existing sources differs from the incumbent's, apart from the directories.
 fn rest_differs(case: &Case) -> BTreeSet<String> {
     let problems = wanted(&case.spec, &case.listing, None).unwrap_err();
     let mut rest = AppSpec { ..case.spec.clone() };

@@ -1,4 +1,4 @@
-//! Tests that use the crate as others do, by what is public.
+//! Tests that use the public interface of the crate.
 #![allow(clippy::disallowed_methods, reason = "the tests of core read files; core does not")]
 #![allow(
     clippy::unwrap_used,

@@ -66,7 +66,7 @@ fn too_many_comparisons_are_refused_with_both_numbers() {
     assert_eq!((found.len(), found[0].code), (1, ProblemCode::TooManyComparisons), "{message}");
     // With /srv and /srv/app.
     assert!(message.contains("9000 entries") && message.contains("20002 paths"), "{message}");
-    // As many entries that each name what they mean are no product.
+    // The same number of entries without patterns makes no product.
     let each = |n: u32| Permission { object: format!("/srv/app/file-with-a-name-{n:06}"), ..permission(n + 1, "**") };
     assert!(wanted(&spec(1, (0..9000).map(each).collect()), &listing(20_000), None).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Links that stand where a bundle has a directory: those that took the place of what the last install made, and those
-//! that were there before.
+//! Links where a bundle has a directory: links that replaced an object of the last install, and links that existed
+//! before it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use InstalledKind::{Directory, File, Link};
 
 const DIRECTORY: DirectoryFact = DirectoryFact { mode: 0o755, writable: true, device: 1 };
 
-/// The bundle's `/` goes to /srv/app; names that end with a slash are directories.
+/// The bundle's `/` goes to /srv/app; names with a slash at the end are directories.
 fn bundle(names: &[&str]) -> (AppSpec, BundleListing) {
     let at = Position { line: 4, column: 5, ..Position::default() };
     let mapping = FileMapping { source: "/".into(), destination: "/srv/app".into(), source_at: at, destination_at: at };
@@ -40,7 +40,7 @@ fn host(facts: &[(&str, PathFact)]) -> HostFacts {
     for (path, fact) in facts {
         host.paths.insert(*path, fact.clone());
     }
-    // What was looked at as a directory was listed.
+    // Every path examined as a directory was listed.
     let directories: Vec<PathBuf> =
         host.paths.iter().filter(|(_, f)| matches!(f, PathFact::Directory(_))).map(|(p, _)| p.to_path_buf()).collect();
     for directory in directories {
@@ -92,7 +92,7 @@ const STORAGE: &[(&str, InstalledKind)] = &[("/srv/app/storage", Directory), ("/
 
 #[test]
 fn what_took_the_place_of_a_directory_of_the_last_install_makes_way() {
-    // A link to a directory, to a file and to nothing are not told apart: none of them is followed.
+    // Links to a directory, to a file and to nothing are treated alike: the plan follows none of them.
     for (there, kind) in [(link(Leads::NotFollowed), "Link"), (file(), "File")] {
         for cleanup in [true, false] {
             let facts = host(&[("/srv/app/storage", there.clone())]);
@@ -138,15 +138,15 @@ fn where_no_directory_is_wanted_any_more_the_link_stays_and_its_place_stays_the_
     assert_eq!(steps(&plan), ["replace x"]);
     assert_eq!(owned(&plan), [("/srv/app", Directory), ("/srv/app/storage", Directory), ("/srv/app/x", File)]);
     assert_eq!(plan.kept, [Path::new("/srv/app/storage")]);
-    // So the revision that wants it again, or a rollback to one, is not refused.
+    // So a later revision with that directory, or a rollback to one, is not refused.
     let again = make(&["storage/", "storage/.gitkeep", "x"], &plan.installed, &facts, true).unwrap();
     assert_eq!(steps(&again), ["remove Link storage", "make storage", "put storage/.gitkeep", "replace x"]);
-    // With a removal it goes, so that a later first deployment does not find it.
+    // A removal takes it away, so that a later first deployment does not find it.
     let (nothing, empty) = (AppSpec::default(), BundleListing::default());
     let gone = wanted(&nothing, &empty, Some(plan.installed)).unwrap();
     let gone = plan_of(&gone, &facts);
     assert_eq!(steps(&gone), ["remove File x", "remove Link storage", "remove Directory "]);
-    // Without clean-up nothing that is left over is owned.
+    // Without clean-up the group owns none of the leftovers.
     let plan = make(&["x"], &before, &facts, false).unwrap();
     assert_eq!((plan.kept.len(), plan.installed.len()), (1, 2));
 }
@@ -160,7 +160,7 @@ fn what_could_not_be_looked_at_stays_owned() {
     let unreadable = || PathFact::Unreadable { reason: "Input/output error".into() };
     let before = last(&[("/srv/app/d", Directory), ("/srv/app/d/x", File), ("/srv/app/y", File)]);
     for facts in [
-        // The directory itself: what is in it was not looked at either.
+        // The directory itself is unreadable, and so is its content.
         host(&[("/srv/app/d", unreadable()), ("/srv/app/y", unreadable())]),
         host(&[
             ("/srv/app/d", PathFact::Directory(DIRECTORY)),
@@ -172,7 +172,7 @@ fn what_could_not_be_looked_at_stays_owned() {
         assert_eq!(steps(&plan), ["put z"]);
         let expected = [&before[..], &last(&[("/srv/app/z", File)])[1..]].concat();
         assert_eq!(plan.installed, expected);
-        // It is what has to be looked at that a wanted file cannot do without.
+        // Only a wanted file needs the facts about its path.
         let problems = make(&["y"], &before, &facts, true).unwrap_err();
         assert_eq!(problems.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(), ["cannot_look"]);
     }
@@ -185,7 +185,7 @@ fn a_root_that_cannot_be_looked_at_is_one_problem() {
     assert_eq!(problems.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(), ["cannot_look"]);
 }
 
-/// What is said of a link that was there before the first deployment.
+/// The message about a link that existed before the first deployment.
 fn refused(leads: Leads, in_agents_place: bool) -> Problem {
     let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);
     let mut wanted = wanted(&spec, &listing, None).unwrap();
@@ -228,7 +228,7 @@ fn in_the_agents_place_links_are_followed_where_the_path_rule_allows() {
     assert_eq!(plan.links_below, plan.links);
     assert_eq!(owned(&plan), [("/srv/app/file", File), ("/srv/app/storage/.gitkeep", File)]);
 
-    // The next bundle has nothing there: what was put behind the link is found again.
+    // The next bundle has nothing there: the files behind the link are found again.
     let (spec, listing) = bundle(&["file"]);
     let mut before = last(&[]);
     before.extend(plan.installed);
@@ -238,7 +238,7 @@ fn in_the_agents_place_links_are_followed_where_the_path_rule_allows() {
         host(&[("/srv/app/storage", link(leads())), ("/srv/app/storage/.gitkeep", file()), ("/srv/app/file", file())]);
     assert_eq!(steps(&plan_of(&second, &facts)), ["replace file", "remove File storage/.gitkeep"]);
 
-    // A link in the place of what the last install made is not followed there either.
+    // A link that replaced an object of the last install is not followed there either.
     let (spec, listing) = bundle(&["storage/", "storage/.gitkeep"]);
     let third = wanted(&spec, &listing, Some(last(STORAGE))).unwrap().following_safe_links();
     assert_eq!(how(&third, "/srv/app/storage"), Follow::Never);
@@ -263,7 +263,7 @@ fn what_another_group_installed_too_is_never_removed() {
     let said: Vec<_> = warnings(&wanted_now, &facts).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("/srv/app/common") && said[0].contains("shop/b installed them too"), "{said:?}");
-    // Nor does it make way for a directory.
+    // It does not make room for a directory either.
     let (spec, listing) = bundle(&["common/", "common/x"]);
     let wanted_now = wanted(&spec, &listing, Some(before)).unwrap();
     let problems = plan_result(&wanted_now, &facts).unwrap_err();

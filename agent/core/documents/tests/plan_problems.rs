@@ -1,4 +1,4 @@
-//! Every reason why not that no other test shows, and what a person is shown of a plan.
+//! Every reason that no other test covers, and the text of a plan for users.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -236,7 +236,7 @@ fn guarded_files_and_directories_are_told_with_the_command_that_helps() {
             "/srv/app/gone is immutable (chattr +i) (immutable); run `chattr -i /srv/app/gone`",
         ),
         ("/srv/app/old", immutable, "/srv/app/old is immutable (chattr +i) (immutable); run `chattr -i /srv/app/old`"),
-        // What is not touched may be guarded, and a directory that became a mount point stays.
+        // An untouched path may be protected, and a directory that became a mount point stays.
         ("/srv/app/theirs", immutable, ""),
         ("/srv/app/b", mounted, ""),
         ("/srv/app/old", mounted, ""),
@@ -263,7 +263,7 @@ fn a_guarded_directory_in_which_something_changes_or_that_gets_attributes_is_tol
         facts.paths.insert("/srv/app/b", locked);
         facts.guards.insert("/srv/app/b".into(), guard);
         assert_eq!(codes(make(&spec, &bundle, &facts)), [code]);
-        // An owned one whose content stays and that gets a mode.
+        // An owned directory whose content stays and that gets a mode.
         let last = [InstalledEntry { path: "/srv/app/b".into(), kind: InstalledKind::Directory }];
         let permissions = vec![Permission { mode: Some(0o750), pattern: "b".into(), ..permission("/srv/app") }];
         let mut with_mode = AppSpec { permissions, file_exists_behavior: None, ..spec.clone() };

@@ -1,5 +1,5 @@
-//! What holds for every plan: random appspecs, bundles, hosts and last installs, and a simulated host that refuses
-//! whatever a real one would refuse.
+//! The properties of every plan: random appspecs, bundles, hosts and last installs, and a simulated host that refuses
+//! the same steps as a real one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
-    /// A file; the text says who put it there.
+    /// A file; its text names its writer.
     File(String),
     Directory,
     Link(PathBuf),
 }
 
-/// A host of absolute paths; `/` is always there, and parents of entries are directories.
+/// A host of absolute paths; `/` always exists, and parents of entries are directories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Host(BTreeMap<PathBuf, Node>);
 
@@ -98,7 +98,7 @@ impl Host {
         }
     }
 
-    /// Carries a plan out; every step has to be possible in its turn.
+    /// Executes a plan; every step must be possible in its turn.
     fn run(&mut self, plan: &Plan) {
         for action in &plan.actions {
             let real = self
@@ -217,7 +217,7 @@ fn behaviors() -> impl Strategy<Value = FileExistsBehavior> {
     prop::sample::select(vec![FileExistsBehavior::Disallow, FileExistsBehavior::Overwrite, FileExistsBehavior::Retain])
 }
 
-/// Entries that are no memory of a real install: a damaged ledger must not make the plan reach further.
+/// Entries that no real install left: a damaged ledger must not extend the plan's reach.
 fn stray() -> impl Strategy<Value = Vec<InstalledEntry>> {
     let kind = prop::sample::select(vec![InstalledKind::File, InstalledKind::Link, InstalledKind::Directory]);
     let entry = ("[/abc.]{0,6}", kind).prop_map(|(path, kind)| InstalledEntry { path: path.into(), kind });
@@ -248,7 +248,7 @@ struct Deployment<'a> {
     in_agents_place: bool,
 }
 
-/// Plans and runs one deployment, and checks everything that is promised of its plan. `None`: there is no plan.
+/// Plans and runs one deployment, and checks all promises about its plan. `None`: there is no plan.
 fn deploy(host: &mut Host, deployment: &Deployment<'_>) -> Option<Plan> {
     let Deployment { spec, listing, last, behavior, cleanup, in_agents_place } = *deployment;
     let wanted = match wanted(spec, listing, Some(last.to_vec())) {
@@ -275,7 +275,8 @@ fn deploy(host: &mut Host, deployment: &Deployment<'_>) -> Option<Plan> {
     Some(plan)
 }
 
-/// No path twice, but for what makes way; nothing outside the destinations, what is above them, and the last install.
+/// No path twice, except for removals that make room; nothing outside the destinations, their ancestors, and the last
+/// install.
 fn check_reach(plan: &Plan, spec: &AppSpec, last: &[InstalledEntry]) {
     let (mut removed, mut placed) = (BTreeSet::new(), BTreeSet::new());
     let destinations = destinations(spec);
@@ -283,7 +284,7 @@ fn check_reach(plan: &Plan, spec: &AppSpec, last: &[InstalledEntry]) {
         let path = action.path();
         if let Action::Remove { kind, .. } = action {
             assert!(removed.insert(path) && !placed.contains(path), "twice: {action:?}");
-            // A file or link may have taken the place of what was installed.
+            // A file or link may have replaced the installed object.
             let right = |e: &InstalledEntry| e.kind == *kind || *kind != InstalledKind::Directory;
             assert!(last.iter().any(|e| e.path == *path && right(e)), "never installed: {action:?}");
         } else {
@@ -300,7 +301,7 @@ fn check_reach(plan: &Plan, spec: &AppSpec, last: &[InstalledEntry]) {
     assert!(summary.entries.iter().all(|e| e.change != Change::Retained || plan.retained.contains(&e.path)));
 }
 
-/// What the group never installed is there as it was, unless OVERWRITE replaced it.
+/// Files that the group never installed are unchanged, unless OVERWRITE replaced them.
 fn check_theirs(before: &Host, after: &Host, plan: &Plan, last: &[InstalledEntry], behavior: FileExistsBehavior) {
     let real = |path: &Path| before.locate(path, &|_| true);
     let owned: BTreeSet<_> = last.iter().filter_map(|e| real(&e.path)).collect();
@@ -314,7 +315,7 @@ fn check_theirs(before: &Host, after: &Host, plan: &Plan, last: &[InstalledEntry
     }
 }
 
-/// Everything wanted is there, and everything owned is what it is said to be.
+/// Everything wanted exists, and everything owned is of the recorded kind.
 fn check_result(host: &Host, wanted: &Wanted, plan: &Plan) {
     let follow = |path: &Path| plan.links.iter().any(|link| link == path);
     let safe = |path: &Path| plan.links_below.iter().any(|link| link == path);
@@ -338,7 +339,7 @@ fn check_result(host: &Host, wanted: &Wanted, plan: &Plan) {
                 | (InstalledKind::Link, Some(Node::Link(_)))
                 | (InstalledKind::Directory, Some(Node::Directory))
         );
-        // What took the place of something of the group's stays there, and the place stays the group's.
+        // An object that replaced one of the group's stays, and the place stays the group's.
         let right = right
             || (plan.kept.contains(&entry.path) && matches!(node(&entry.path), Some(Node::File(_) | Node::Link(_))));
         assert!(right, "{entry:?} is {:?}", node(&entry.path));
@@ -362,7 +363,7 @@ proptest! {
         let first = Deployment { spec: &first_spec, listing: &first_listing, last: &[], behavior, cleanup, in_agents_place };
         let mut last = deploy(&mut host, &first).map(|plan| plan.installed).unwrap_or_default();
         last.extend(stray);
-        // Others work on the host between two deployments.
+        // Other programs work on the host between two deployments.
         for (path, node) in changes.0 {
             let parent = path.parent().and_then(|parent| host.node(parent));
             let leaf = host.children(&path).is_empty();
@@ -381,7 +382,7 @@ proptest! {
     }
 }
 
-/// The properties above hold for nothing if hardly any case has a plan.
+/// The properties above mean little if hardly any case has a plan.
 #[test]
 fn a_good_part_of_the_random_cases_has_a_plan() {
     use proptest::strategy::ValueTree as _;

@@ -1,4 +1,4 @@
-//! Directories that are entered by a step which the path rule refuses, and destinations that are other directories now.
+//! Directories entered by a step that the path rule refuses, and destinations that are different directories now.
 
 use std::path::{Path, PathBuf};
 
@@ -151,7 +151,7 @@ fn nothing_in_a_destination_that_is_another_directory_is_the_groups() {
         let wanted = want(true, &last, noted(OURS), UnsafePaths::Refuse);
         assert_eq!(planned(&wanted, &host).unwrap().actions.is_empty(), !behaves);
     }
-    // What was noted of other directories is only for entering them.
+    // The identities of other directories only serve to enter them.
     let mut host = host(&["x"]);
     host.places.insert("/home/u/app".into(), OTHER);
     let below = LastPlaces::Noted(vec![Place { path: "/home/u/app".into(), is: OURS, destination: false }]);

@@ -1,4 +1,4 @@
-//! What the tests compare with: the corpus of appspec files (tests/corpus/README.md), and the tables of differences in
+//! The references of the tests: the corpus of appspec files (tests/corpus/README.md), and the tables of differences in
 //! SEMANTICS.md.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +8,12 @@ use std::sync::Once;
 use hostler_documents::appspec::spec::{AclEntry, AclTag};
 use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
 
-/// The directory of the corpus that is a part of the project.
+/// The project's part of the corpus.
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/corpus")
 }
 
-/// The directory of further cases, if `HOSTLER_CORPUS` names one: other people's files, which are no part of the project.
+/// The directory of further cases, if `HOSTLER_CORPUS` names one: other people's files outside the project.
 pub fn outside() -> Option<PathBuf> {
     static SAID: Once = Once::new();
     let directory = std::env::var_os("HOSTLER_CORPUS").map(PathBuf::from);
@@ -23,10 +23,10 @@ pub fn outside() -> Option<PathBuf> {
     directory
 }
 
-/// The directory of every case, in order: those of the project, then those outside it.
+/// The directory of every case, in order: the project's, then the others.
 ///
 /// # Panics
-/// When a directory cannot be read: the corpus is a part of the project and has to be there.
+/// When a directory cannot be read: the corpus is a part of the project and must exist.
 pub fn cases() -> Vec<PathBuf> {
     let mut cases = Vec::new();
     for set in [Some(corpus().join("cases")), outside()].into_iter().flatten() {
@@ -38,7 +38,7 @@ pub fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The name of a case: that of its directory.
+/// The name of a case: its directory's name.
 pub fn id(case: &Path) -> String {
     case.file_name().unwrap().to_str().unwrap().to_owned()
 }
@@ -49,7 +49,7 @@ pub fn appspec_of(case: &Path) -> Option<(&'static str, Vec<u8>)> {
     names.into_iter().find_map(|name| Some((name, std::fs::read(case.join(name)).ok()?)))
 }
 
-/// The bundle of a case: what lies below its `bundle_root`. Cases without a manifest have the bundle of the corpus.
+/// The bundle of a case: the files below its `bundle_root`. Cases without a manifest have the bundle of the corpus.
 pub fn listing(case: &Path) -> BundleListing {
     let own = case.join("manifest.tsv").exists();
     let text = |name: &str, shared: &str| {
@@ -83,7 +83,7 @@ pub fn listing(case: &Path) -> BundleListing {
         }
         entries.insert(inside.to_owned(), (kind, mode));
     }
-    // The appspec stands at the bundle's top, wherever it was in its repository.
+    // The appspec is at the bundle's top, wherever it was in its repository.
     if let Some((name, text)) = appspec_of(case) {
         entries.entry(name.into()).or_insert((EntryKind::File { size: text.len() as u64 }, 0o644));
     }
@@ -108,8 +108,8 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// The rows of SEMANTICS.md that begin so: the id of a row, and the cases that need it. Which of the cases outside the
-/// project need a row says `tests/corpus/outside.tsv`.
+/// The rows of SEMANTICS.md with this beginning: the id of a row, and the cases that need it. For cases outside the
+/// project, `tests/corpus/outside.tsv` names the rows that they need.
 pub fn table(beginning: &str) -> BTreeMap<String, BTreeSet<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../SEMANTICS.md");
     let document = std::fs::read_to_string(&path).unwrap();
@@ -133,7 +133,7 @@ pub fn table(beginning: &str) -> BTreeMap<String, BTreeSet<String>> {
     rows
 }
 
-/// Whom an entry of an access control list is for, in the words of an appspec.
+/// The subject of an access control list entry, in the words of an appspec.
 pub fn tag_and_name(acl: &AclEntry) -> (&str, &str) {
     match &acl.tag {
         AclTag::UserOwner => ("user", ""),

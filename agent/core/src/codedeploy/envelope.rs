@@ -22,7 +22,7 @@ pub enum EnvelopeError {
     /// A way of signing that this agent does not know.
     #[error("the specification is signed in a way that is not known here: {0}")]
     Unsupported(String),
-    /// What was signed is not what is there.
+    /// The content differs from the signed content.
     #[error(
         "the specification's signature does not verify: it was altered after it was signed, or another key signed it"
     )]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An archive as bytes, with what its table of contents says.
+/// An archive as bytes, with its table of contents.
 #[derive(Debug, Clone)]
 struct Archive {
     bytes: Vec<u8>,
@@ -52,7 +52,7 @@ fn pack(files: &[File], table: &[u8]) -> Archive {
     Archive { bytes, entries }
 }
 
-/// What a host does with a plan; the bytes that it had to fetch.
+/// A host's work for a plan; returns the number of bytes that it fetched.
 fn rebuild(segments: &[Segment], new: &Archive, have: usize, old: &Archive) -> (Vec<u8>, u64) {
     let mut bytes = vec![0xEE; new.bytes.len()];
     bytes[have..].copy_from_slice(&new.bytes[have..]);
@@ -135,7 +135,7 @@ proptest! {
             let same = |entry: &&Entry| old.entries.iter().any(|o| o.name == entry.name && is_same(o, entry));
             let needed: u64 = new.entries.iter().filter(|e| !same(e)).map(|e| length(&e.span)).sum();
             let headers: u64 = new.entries.iter().filter_map(|e| e.header_bytes).sum();
-            // What is not worth a copy is shorter than a header.
+            // Pieces not worth a copy are shorter than a header.
             let short = 30 * new.entries.len() as u64;
             prop_assert!(fetched <= needed + headers + short, "{fetched} for {needed}");
         }

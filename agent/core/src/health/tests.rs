@@ -101,7 +101,7 @@ fn in_the_bake_time_nothing_may_become_unhealthy() {
 }
 
 proptest! {
-    /// A verdict never changes but by a run of answers as long as its threshold.
+    /// A verdict changes only after a run of answers as long as its threshold.
     #[test]
     fn a_verdict_needs_its_threshold(successes in 1..4u64, failures in 1..4u64, answers in prop::collection::vec(any::<bool>(), 1..60)) {
         let mut tracker = Tracker::new(check(successes, failures, 0, 60), 0);

@@ -235,7 +235,7 @@ fn the_name_of_a_zone_may_stand_anywhere() {
 #[test]
 fn a_time_without_a_year_or_a_date_is_the_nearest_one() {
     for (format, line, base, wanted) in [
-        // New Year, by a clock that is behind the lines, and by one that is ahead (noon is 10:00 UTC).
+        // New Year, by a clock behind the lines, and by a clock ahead of them (noon is 10:00 UTC).
         ("%b %d %H:%M:%S", "Jan 01 00:00:02 x", "2027-12-31T21:59:57Z", "2027-12-31T22:00:02Z"),
         ("%b %d %H:%M:%S", "Dec 31 23:59:57 x", "2027-12-31T22:00:02Z", "2027-12-31T21:59:57Z"),
         // A program in a zone ahead: every line of its New Year's morning.

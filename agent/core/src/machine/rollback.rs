@@ -91,8 +91,8 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
     Ok(request(group, &target.to_installed(target.started_ms), asked_by.to_owned(), policy))
 }
 
-/// The newest successful deployment whose revision does not run now. After a failure that touched the host, a revision
-/// does not count as running, even where its files are in place.
+/// The newest successful deployment whose revision does not run now. After a failure that touched the host, no revision
+/// counts as running, even where its files are in place.
 fn newest_good(group: &Group) -> Option<&Deployment> {
     let last = group.finished.iter().rev().find(|d| d.has_touched_the_host());
     let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));

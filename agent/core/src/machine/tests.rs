@@ -52,7 +52,7 @@ fn durations_are_the_boots_clocks_and_times_for_people_the_walls() {
     let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
     let mut result = WorkResult::Prepared(Err(failure));
     let mut durations = Vec::new();
-    // Somebody sets the clock a day ahead, and then back by more than it was ever ahead.
+    // The clock is set a day ahead, and then back by more than it was ever ahead.
     for (now_ms, since_boot_ms) in [(87_400_000, 800), (5, 900)] {
         let Some(effect) = stepped.effects.first().map(|effect| effect.number) else { break };
         stepped = step(stepped.state, Event::Finished { effect, result: Box::new(result) }, &at(now_ms, since_boot_ms));
@@ -163,7 +163,7 @@ fn a_host_is_out_of_service_from_the_first_event_that_touches_it_until_traffic_i
     assert!(in_service(&host.state.groups[&key("prod").id()]));
     for (number, creator, event, serves) in shown {
         let expected = match event {
-            // The old revision serves while the next one is fetched, but not while a failed one is made good.
+            // The old revision serves while the next one is fetched, but not while a failed one is rolled back.
             Some(LifecycleEvent::DownloadBundle) => number == 2 && creator != Creator::Rollback,
             Some(event) => event > LifecycleEvent::AllowTraffic,
             None => number == 1 || creator == Creator::Rollback,
@@ -369,7 +369,7 @@ fn any_failure() -> impl Strategy<Value = Option<LifecycleEvent>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 32))]
 
-    /// Crashes after each persisted point lead to the end that a run without crashes has, and run no script twice.
+    /// Crashes after each persisted point lead to the same end as a run without crashes, and run no script twice.
     #[test]
     fn crashes_do_not_change_the_end(
         failures in prop::collection::vec(any_failure(), 1..4),
@@ -404,7 +404,7 @@ proptest! {
         prop_assert_eq!(host.state.all_active().count(), 0);
     }
 
-    /// A result that comes twice, or for an effect that nobody waits for, changes nothing.
+    /// A repeated result, or one for an effect that no deployment waits for, changes nothing.
     #[test]
     fn late_results_change_nothing(effect in any::<u64>()) {
         let mut host = Host::default();

@@ -10,7 +10,7 @@ fn digest(of: &str) -> Sha256Digest {
 
 const GOOD: HookOutcome = HookOutcome::Exited { code: 0 };
 
-/// Runs everything that waits; the names of what ran.
+/// Runs all waiting events; returns the names of the scripts.
 fn run_all(events: &mut MachineEvents) -> Vec<String> {
     let mut ran = Vec::new();
     while let Some(run) = events.queue.first().cloned() {

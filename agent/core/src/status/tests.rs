@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    /// What a release in the channel is answered; nothing changes.
+    /// The answer to a release in the channel, without any change.
     pub(crate) fn asked_by_channel(&self, group: &str, number: u64) -> Result<(), Refusal> {
         let request = Request { creator: Creator::Channel, ..request(group, number) };
         let event = Event::Deploy { id: "d-CHANNEL".parse().unwrap(), request: Box::new(request) };

@@ -1,28 +1,28 @@
-//! The modules of a crate, and what each names of the others.
+//! The modules of a crate, and the names that each uses of the others.
 
 use std::collections::BTreeMap;
 
 use super::tokens::{Token, tokens};
 
-/// That a module at the top of the crate names another one.
+/// An import: a top-level module of the crate names another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
     /// The file, below `src`.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
-    /// The module at the top to which the file belongs.
+    /// The top-level module that contains the file.
     pub from: String,
-    /// The one that it names.
+    /// The named module.
     pub to: String,
 }
 
-/// All that a crate is built of.
+/// The modules of a crate and their imports.
 #[derive(Debug, Default)]
 pub struct SourceTree {
     /// The modules at the top, with the lines of `lib.rs`.
     pub modules: BTreeMap<String, usize>,
-    /// What they name of each other.
+    /// The imports between them.
     pub imports: Vec<Import>,
     /// Modules whose files are not found.
     pub missing: Vec<String>,
@@ -76,7 +76,7 @@ fn declared(tokens: &[Token]) -> Vec<(usize, String)> {
 /// Finds the names of the crate's root that a file uses.
 struct Names<'a> {
     tokens: &'a [Token],
-    /// How many modules deep the place is that is being read.
+    /// The number of modules around the current position.
     depth: usize,
     found: Vec<(usize, String)>,
 }
@@ -94,7 +94,7 @@ impl<'a> Names<'a> {
 
     fn read(&mut self) {
         let (mut at, mut braces) = (0, 0);
-        // At which depth of braces the modules end that are written out in this file.
+        // The depths of braces at which inline modules of this file end.
         let mut inner = Vec::new();
         while at < self.tokens.len() {
             match self.text(at) {
@@ -124,7 +124,7 @@ impl<'a> Names<'a> {
         self.text(at) == ":" && self.text(at + 1) == ":"
     }
 
-    /// Reads a path or a tree of them that leads up by so many modules before it begins; says where it goes on.
+    /// Reads a path or a tree of paths that first goes up by this many modules; returns the next position.
     fn path(&mut self, at: usize, up: usize) -> usize {
         match self.text(at) {
             "{" => self.group(at + 1, up),

@@ -1,4 +1,4 @@
-//! A source file as words and signs: without comments and literals, and without what only tests are built of.
+//! A source file as words and signs, without comments, literals and test-only items.
 
 /// A word or a sign, with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Token {
     pub line: usize,
 }
 
-/// The words and signs of a file that the program is built of.
+/// The words and signs of the program's part of a file.
 pub fn tokens(source: &str) -> Vec<Token> {
     without_tests(&all_tokens(source))
 }
@@ -28,7 +28,7 @@ fn all_tokens(source: &str) -> Vec<Token> {
     tokens
 }
 
-/// Where what begins here ends, and whether it is a word or a sign.
+/// The end of the token that begins here, and whether it is a word or a sign.
 fn next(chars: &[char], at: usize) -> (usize, bool) {
     let peek = |ahead: usize| chars.get(at + ahead).copied().unwrap_or('\n');
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -108,7 +108,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Where the item that begins here ends: at its semicolon, or at the end of its block.
+/// The end of the item that begins here: its semicolon, or the end of its block.
 fn after_item(tokens: &[Token], from: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(from) {

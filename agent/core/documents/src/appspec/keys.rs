@@ -8,7 +8,7 @@ pub const FILE: &[&str] = &["source", "destination"];
 pub const SCRIPT: &[&str] = &["location", "timeout", "runas", "sudo"];
 /// Keys of an entry of `permissions`.
 pub const PERMISSION: &[&str] = &["object", "pattern", "except", "type", "owner", "group", "mode", "acls", "context"];
-/// Keys of an SELinux context; `user` is the documented one, `name` is the one that the CodeDeploy agent reads.
+/// Keys of an SELinux context; `user` is the documented key, `name` is the key that the CodeDeploy agent reads.
 pub const CONTEXT: &[&str] = &["user", "name", "type", "range"];
 
 /// Keys below `hostler`.

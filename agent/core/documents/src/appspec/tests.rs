@@ -341,16 +341,16 @@ fn the_names_of_an_appspec_are_tried_once_each() {
         ["deploy/spec.yml", "appspec.yml", "appspec.yaml"]
     );
     assert_eq!(AppspecName::or_usual(Some("appspec.yaml")).candidates(), ["appspec.yaml", "appspec.yml"]);
-    // Named for one deployment, it is that one or none.
+    // A name for one deployment allows no other file.
     assert_eq!(AppspecName::only(Some("appspec.yaml")).candidates(), ["appspec.yaml"]);
     assert_eq!(AppspecName::only(None).candidates(), ["appspec.yml", "appspec.yaml"]);
     assert_eq!(AppspecName::only(Some("")).candidates(), ["appspec.yml", "appspec.yaml"]);
 }
 
-/// Everything the grammar has, as seed for mangling.
+/// The whole grammar, as a seed for mangling.
 const SEED: &str = "version: 0.0\nos: linux\nfiles:\n  - source: /\n    destination: /srv/ä\nfile_exists_behavior: RETAIN\npermissions:\n  - object: /srv\n    pattern: '*.sh'\n    except: [a]\n    type: [file]\n    mode: 0644\n    acls: ['d:u:x:rw']\n    context: {type: t, range: 's0-s1:c0.c3'}\nhooks:\n  BeforeInstall: &a\n    - location: a.sh\n      timeout: 1:30\n      runas: web\n  AfterInstall: *a\nhostler:\n  secrets: {A: 'ssm:/a:1'}\n  hooks: {BeforeInstall: {a.sh: {limits: {memory_max: 1G}}}}\n  health: [{http: {url: 'http://x'}, interval: 5m}]\n";
 
-/// Reads and renders; panics are what the callers look for.
+/// Reads and renders; the callers look for panics.
 fn survives(bytes: &[u8], limits: &Limits) -> Reading {
     let reading = read("appspec.yml", bytes, limits);
     let rendered = diagnose::render(&reading.diagnostics, &String::from_utf8_lossy(bytes));
@@ -404,7 +404,7 @@ fn every_prefix_of_a_file_is_read_or_refused() {
 
 #[test]
 fn large_files_of_the_worst_kinds_end_soon() {
-    // Large enough that a quadratic step would be felt, small enough for a test without optimisation.
+    // Large enough to make a quadratic step noticeable, small enough for a test without optimisation.
     let limits = Limits { appspec_bytes: 32 << 10, ..Limits::default() };
     let size = limits.appspec_bytes - 100;
     let head = "version: 0.0\nos: linux\n";

@@ -1,4 +1,4 @@
-//! What is read through serde is what the tree of `yaml` says of the same text, which meets the CodeDeploy agent's reader.
+//! Reading through serde gives the same as the tree of `yaml`, which matches the CodeDeploy agent's reader.
 
 use proptest::prelude::*;
 
@@ -131,7 +131,7 @@ fn what_the_tree_refuses_is_refused_at_the_same_line() {
     }
 }
 
-/// Ruby's reader fails for some of these and takes others; no file of the CodeDeploy agent has them.
+/// Ruby's reader fails for some of these and accepts others; no file of the CodeDeploy agent has them.
 #[test]
 fn a_tag_that_does_not_fit_is_named_with_its_line() {
     for text in ["b: 1\na: !!int 08", "b: 1\na: !!int x", "b: 1\na: !!float x", "b: 1\na: !!str [x]"] {

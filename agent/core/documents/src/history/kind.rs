@@ -220,7 +220,7 @@ pub struct Recovered {
     /// Bytes cut off the file's end: a torn line, or lines that were never synced and never acknowledged. Records of
     /// the ledger among them were written again.
     pub lost_bytes: u64,
-    /// The last synced record in the file differs from the one that was written: it was damaged or changed.
+    /// The last synced record in the file is not as it was written: it was damaged or changed.
     #[serde(default)]
     pub changed: bool,
     /// The first synced record that is missing at the file's end.

@@ -25,7 +25,7 @@ fn event(number: u64) -> Kind {
     }
 }
 
-/// A history of so many records, and its end.
+/// A history of this many records, and its end.
 fn history(records: u64) -> (Vec<Vec<u8>>, Chain) {
     let mut chain = Chain::default();
     let lines = (0..records).map(|i| chain.append(&context(i), event(i)).unwrap().line.into_bytes()).collect();
@@ -159,7 +159,7 @@ fn findings_name_the_place() {
     garbage.insert(5, b"garbage".to_vec());
     assert!(matches!(found(&garbage, anchor)[..], [Finding::NotARecord { line: 6, .. }]));
 
-    // A history that was written anew from the beginning is a chain in itself: only an anchor tells.
+    // A history that was rewritten from the beginning is a valid chain: only an anchor reveals it.
     let mut other = Chain::default();
     let anew: Vec<_> = (0..10).map(|i| other.append(&context(100 + i), event(i)).unwrap().line.into_bytes()).collect();
     assert_eq!(found(&anew, other.anchor()), []);
@@ -221,7 +221,7 @@ fn tamper(lines: &mut Vec<Vec<u8>>, how: &Tampering) {
 
 proptest! {
 
-    /// With the end anchored, whatever differs from what was written is found.
+    /// With the end anchored, every deviation from the written history is found.
     #[test]
     fn all_tampering_is_found(records in 1u64..20, how in prop::collection::vec(tampering(), 1..4)) {
         let (lines, chain) = history(records);
@@ -243,7 +243,7 @@ proptest! {
         }
     }
 
-    /// An anchor covers what comes before it, even if everything after it is gone.
+    /// An anchor covers the records before it, even if everything after it is gone.
     #[test]
     fn an_anchor_covers_what_is_before_it(records in 2u64..20, at in 0u64..20, how in tampering()) {
         let (lines, _) = history(records);
@@ -258,7 +258,7 @@ proptest! {
     }
 }
 
-/// What a host does, on bytes instead of a file.
+/// A host's reconciliation, on bytes instead of a file.
 fn reconcile_bytes(file: &[u8], state: Option<&HistoryState>) -> Reconciled {
     let mut scan = Scan::new(state);
     for line in file.split_inclusive(|b| *b == b'\n') {
@@ -290,7 +290,7 @@ fn findings(file: &[u8], state: &HistoryState) -> Vec<Finding> {
     verifier.finish()
 }
 
-/// A file with settled records, and a state with pending ones that the file does not hold yet.
+/// A file with settled records, and a state with pending ones that the file does not have yet.
 fn settled_and_pending(settled: u64, pending: u64) -> (Vec<u8>, HistoryState) {
     let mut file = Vec::new();
     let mut state = HistoryState::default();
@@ -334,7 +334,7 @@ fn a_crash_at_any_byte_of_the_file_loses_nothing() {
             apply(&mut torn, &plan);
             assert!(torn.starts_with(&whole), "{length}: a pending record is not there");
             assert_eq!(findings(&torn, &plan.state), [], "{length}");
-            // A second look finds nothing to do.
+            // A second reconciliation changes nothing.
             let again = reconcile_bytes(&torn, Some(&plan.state));
             assert_eq!((again.append.len(), again.recovered), (0, None), "{length}");
         }
@@ -424,8 +424,8 @@ fn an_edited_last_record_stays_as_evidence_and_stays_visible() {
 }
 
 proptest! {
-    /// Whatever is done to the file: what is appended is a record that the ledger held, byte for byte, or has a number
-    /// that neither ever gave away; and a second look finds nothing to do.
+    /// After any change of the file, an appended record is one of the ledger's, byte for byte, or has a number that
+    /// neither file nor ledger has used; and a second reconciliation changes nothing.
     #[test]
     fn numbers_are_never_used_twice(
         settled in 0u64..8, pending in 0u64..4, written in 0usize..5, known: bool,
@@ -468,7 +468,7 @@ fn what_a_full_disk_keeps_pending_is_bounded_and_what_is_left_out_is_told() {
     assert!(state.wants_sync());
     let left_out = state.left_out;
     assert_eq!(state.pending.len() as u64 + left_out, 2000);
-    // The numbers go on without a gap, and the chain verifies.
+    // The numbers continue without a gap, and the chain verifies.
     state.settled();
     state.note(&context(3000), event(3000)).unwrap();
     assert_eq!((state.left_out, state.pending.len()), (0, 2));

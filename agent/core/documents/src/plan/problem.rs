@@ -87,7 +87,7 @@ problem_codes! {
     LinkLeavesRoot, "link_leaves_root", Host;
     /// A way that a user could lead elsewhere.
     UnsafePath, "unsafe_path", Host;
-    /// A destination that is another directory than the one that the last deployment installed into.
+    /// A destination that is a different directory than the last deployment's.
     PlaceChanged, "place_changed", Host;
     /// Two destinations that are one place through a symbolic link.
     SamePlace, "same_place", Host;

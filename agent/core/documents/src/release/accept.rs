@@ -167,7 +167,7 @@ pub enum Refusal {
         /// The highest one.
         highest: u64,
     },
-    /// It is so far above the highest one that it would use up the numbers.
+    /// It is so far above the highest release that it would use up the numbers.
     #[error(
         "the release has sequence {sequence}, more than {LONGEST_JUMP} above {highest}, the highest that was accepted; publish it with a lower one, or {BEGIN_ANEW}"
     )]

@@ -1,4 +1,4 @@
-//! The order of releases: key policies before sequences, jumps that are too long, ways to begin anew, and stores.
+//! The order of releases: key policies before sequences, jumps that are too long, new beginnings, and stores.
 
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ fn a_release_far_above_the_highest_one_is_refused_and_says_what_leads_on() {
             assert!(refused.to_string().contains(way), "{refused}");
         }
     }
-    // A fresh host has nothing to measure by.
+    // A fresh host has nothing to compare with.
     assert!(accept(&made_under(1, last + 1), &terms(&group, None, None)).is_ok());
 }
 
@@ -59,13 +59,13 @@ fn a_release_under_later_keys_counts_whatever_its_sequence_and_ends_those_before
     let accepted = new(accept(&made_under(2, 6), &terms(&group, Some(forwarded), Some(2))));
     assert_eq!((accepted.key_policy, accepted.sequence), (2, 6));
     assert!(accepted.begins_anew_after(&forwarded));
-    // What was signed before, by a key that was kept, is not brought back by its number.
+    // The number of an old release, signed by a kept key, does not bring it back.
     let replayed = accept(&made_under(1, 7), &terms(&group, Some(accepted), Some(2)));
     assert_eq!(replayed, Err(Refusal::EarlierKeys { found: 1, accepted: 2 }));
-    // Under the same keys sequences count as ever.
+    // Under the same keys sequences count as usual.
     let older = accept(&made_under(2, 5), &terms(&group, Some(accepted), Some(2)));
     assert_eq!(older, Err(Refusal::Older { sequence: 5, highest: 6 }));
-    // Nothing is made under keys that are not there: who has a key could run ahead with this number instead.
+    // A release cannot name keys that do not exist: a holder of a key could use up the versions with this number.
     let ahead = accept(&made_under(3, 7), &terms(&group, Some(accepted), Some(2)));
     assert_eq!(ahead, Err(Refusal::LaterKeys { found: 3, known: 2 }));
 }
@@ -108,7 +108,7 @@ fn a_release_that_is_bound_to_a_store_is_followed_from_there_only() {
     let strict = |store| Terms { require_store: true, ..from(store) };
     assert_eq!(accept(&free, &strict("s3://prod/st")), Err(Refusal::NotBound));
     assert!(accept(&bound, &strict("s3://prod/st")).is_ok());
-    // By hand there is no store.
+    // A release by hand has no store.
     assert!(accept(&bound, &terms(&group, None, None)).is_ok());
 }
 
@@ -116,7 +116,7 @@ fn a_release_that_is_bound_to_a_store_is_followed_from_there_only() {
 fn the_fields_are_left_out_where_they_say_nothing() {
     let plain = serde_json::to_string(&release(7)).unwrap();
     assert!(!plain.contains("key_policy") && !plain.contains("store"), "{plain}");
-    // As agents before wrote it, and as they read it.
+    // The format of earlier agents, written and read.
     let highest: Highest = serde_json::from_str(r#"{"sequence":7}"#).unwrap();
     assert_eq!(highest, Highest::new(7, None));
     assert_eq!(serde_json::to_string(&highest).unwrap(), r#"{"sequence":7}"#);
@@ -125,7 +125,7 @@ fn the_fields_are_left_out_where_they_say_nothing() {
     assert!(zero.seal(&Limits::default()).unwrap_err().to_string().contains("key_policy"));
 }
 
-/// Whoever writes the store chooses these texts, and people see them.
+/// The writer of the store chooses these texts, and users see them.
 #[test]
 fn texts_that_would_act_on_a_terminal_are_refused() {
     let payload = serde_json::to_string(&release(7)).unwrap();
@@ -163,7 +163,7 @@ fn publishers_add_one_and_begin_anew_only_under_later_keys() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
-    /// Under verified keys what was accepted never falls, in the order of key policies first and sequences second.
+    /// Under verified keys the accepted position never falls: key policies come first, sequences second.
     #[test]
     fn the_accepted_position_never_falls(
         releases in prop::collection::vec((1u64..5, 1u64..4, prop::sample::select(vec![0, 5, LONGEST_JUMP])), 1..40),

@@ -1,4 +1,4 @@
-//! Policies and rotation, with a check that stands for the cryptography: a signature is the digest of key and message.
+//! Policies and rotation, with a stand-in for the cryptography: a signature is the digest of key and message.
 
 use proptest::prelude::*;
 
@@ -69,7 +69,7 @@ fn enough_different_keys_must_sign() {
     assert!(stranger.contains(&format!("by keys that are not among them: {}", key(9).id())), "{stranger}");
     let none = verify(Some(&two), &envelope(), &check).unwrap_err().to_string();
     assert_eq!(none, "it is not signed, and 2 of 3 keys must sign (key policy 1)");
-    // A signature by somebody else, or one that is wrong, takes nothing from those that are right.
+    // A signature by another key, or a wrong one, does not invalidate the right ones.
     let mut more = signed(&[9, 1, 2]);
     more.add_signature(Signature { key_id: Some(key(3).id().to_string()), bytes: vec![1; 64] });
     assert_eq!(verify(Some(&two), &more, &check), Ok(ids(&[1, 2])));
@@ -164,7 +164,7 @@ fn a_host_goes_on_from_what_it_accepted_and_never_back() {
     let accepted = AcceptedKeys::new(&configured, second.clone());
     assert_eq!(start(&configured, None), &configured);
     assert_eq!(start(&configured, Some(&accepted)), &second);
-    // Whoever changes the configuration decides, and cannot go below what was accepted by mistake.
+    // The configuration decides, and cannot by mistake go below the accepted version.
     let other = policy(1, 1, &[7]);
     assert_eq!(start(&other, Some(&accepted)), &other);
     let refusal = not_fallen_back(&other, Some(&accepted)).unwrap_err();
@@ -175,7 +175,7 @@ fn a_host_goes_on_from_what_it_accepted_and_never_back() {
 }
 
 proptest! {
-    /// Never fewer different keys than the threshold, whoever signed how often.
+    /// Never fewer different keys than the threshold, however often each one signed.
     #[test]
     fn the_threshold_counts_different_keys(threshold in 1u32..4, signers in prop::collection::vec(0u8..6, 0..8)) {
         let policy = policy(1, threshold, &[0, 1, 2, 3]);

@@ -42,7 +42,7 @@ fn parse_payload(payload: &str) -> Result<Document, ReleaseError> {
     Document::parse(envelope.to_string().as_bytes(), &Limits::default(), AGENT)
 }
 
-/// The manifest with one field changed (`None` takes it away).
+/// The manifest with one field changed (`None` removes it).
 fn with(field: &str, value: Option<serde_json::Value>) -> String {
     let mut manifest = serde_json::to_value(release(7)).unwrap();
     let mut at = &mut manifest;
@@ -313,7 +313,7 @@ fn only_rising_sequences_of_the_own_group_are_accepted() {
     assert_eq!(accept(&seven, &terms(None)), Ok(Acceptance::New(highest)));
     assert_eq!(accept(&seven, &terms(Some(highest))), Ok(Acceptance::Known));
     assert_eq!(accept(&seven, &terms(Some(Highest::new(6, None)))), Ok(Acceptance::New(highest)));
-    // A floor without digest lets its own number through.
+    // A floor without a digest allows its own number.
     assert_eq!(accept(&seven, &terms(Some(Highest::new(7, None)))), Ok(Acceptance::New(highest)));
     assert_eq!(accept(&document(&release(6)), &terms(Some(highest))), Err(Refusal::Older { sequence: 6, highest: 7 }));
     let mut other = release(7);
@@ -357,7 +357,7 @@ fn versions_are_three_numbers() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
-    /// Sequences that were accepted never fall, whatever order releases arrive in.
+    /// The accepted sequence never falls, in any order of releases.
     #[test]
     fn the_accepted_sequence_never_falls(sequences in prop::collection::vec((1u64..20, any::<bool>()), 1..40)) {
         let group = group();

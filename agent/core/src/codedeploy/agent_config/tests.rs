@@ -1,4 +1,4 @@
-//! What the CodeDeploy agent's files say, in every form that its reader takes.
+//! The content of the CodeDeploy agent's files, in every form that its reader accepts.
 
 use super::*;
 

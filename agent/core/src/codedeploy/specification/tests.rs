@@ -202,7 +202,7 @@ fn the_appspecs_name_stays_in_the_bundle() {
 fn an_execution_that_names_another_deployment_is_told() {
     let found = with(|v| v["DeploymentId"] = "d-1D8CF5842".into()).unwrap();
     let arn = "arn:aws:codedeploy:eu-west-1:123456789012:deployment/d-1D8CF5842";
-    // Where it names none, nothing can be compared.
+    // Without a deployment in it there is nothing to compare.
     for good in ["arn/of/d-1D8CF5842/0", arn, "a/b/c/d", "", "x/y/d-/z", "a/d-lower/b/c"] {
         assert_eq!(found.check_execution(good), Ok(()), "{good}");
     }

@@ -1,9 +1,9 @@
-//! What EC2 announces, and clocks that jump.
+//! EC2's announcements, and clocks that jump.
 
 use super::*;
 use crate::lifecycle::notices::LEAD_MS;
 
-/// A host that serves, and what it sees.
+/// A serving host's look.
 fn serving(notices: &[&Notice], rebalance: Rebalance) -> Look {
     Look { rebalance, ..announcing(word(Some("InService"), Some("InService")), notices) }
 }
@@ -25,7 +25,7 @@ fn what_is_announced_is_remembered_and_shown_and_what_is_not_any_more_is_forgott
     assert_eq!((journal.announced.as_slice(), journal.entries), (&[reboot.clone()][..], 0), "never a termination");
     let line = crate::status::lifecycle_line(&journal).unwrap();
     assert_eq!(line, "auto scaling: EC2 announces word at 1970-01-01T00:16:40Z");
-    // The metadata service does not answer: what was known stays.
+    // The metadata service does not answer: known facts stay.
     let silent = Look { notices: None, ..serving(&[], Rebalance::Note) };
     assert_eq!(settle(&mut journal, &silent), Next::Nothing);
     assert_eq!(journal.announced.len(), 1);
@@ -107,7 +107,7 @@ fn a_stop_that_ec2_is_late_with_or_called_off_leaves_nothing_stopped() {
     // Hours late, and still announced.
     assert_eq!(settle(&mut journal, &look(at + 36_000_000, &[&stop])), Next::Nothing);
     assert_eq!(journal.instance_state, InstanceState::Terminating);
-    // Done or called off: the host goes on as before, also when the reboot comes only now.
+    // Done or called off: the host continues as before, even if the reboot comes only now.
     settle(&mut journal, &look(at + 36_000_000, &[]));
     assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::InService));
     assert_eq!(settle(&mut journal, &look(at + 36_000_000, &[&stop])), Next::Nothing, "the same event is handled once");
@@ -135,12 +135,12 @@ fn a_deadline_that_was_made_with_a_wrong_clock_is_moved_with_it() {
     let hour = 3_600_000;
     let mut journal = open(ActionKind::Launch, &["launch"]);
     journal.action.as_mut().unwrap().deadline_ms = Some(5000);
-    // Resumed from hibernation with yesterday's clock, which is put right a moment later.
+    // Resumed from hibernation with yesterday's clock, which is corrected a moment later.
     journal.take(Change::ClockSet(hour), 1);
     let action = journal.action.clone().unwrap();
     assert_eq!((action.begun_ms, action.deadline_ms), (1000 + hour as u64, Some(5000 + hour as u64)));
     assert!(heartbeat_is_due(&action, &action.hooks[0], None, 1000 + hour as u64, 0), "its global time is not over");
-    // EC2's own times are no matter of this host's clock.
+    // This host's clock does not affect EC2's own times.
     let mut journal = served();
     settle(&mut journal, &serving(&[&spot(2_000_000)], Rebalance::Note));
     journal.take(Change::ClockSet(hour), 1);

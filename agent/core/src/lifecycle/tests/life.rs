@@ -27,7 +27,7 @@ fn stop() -> Event {
     Event::Stop { id: "d-STOP".parse().unwrap(), key: key(), policy: Box::new(Policy::default()) }
 }
 
-/// Ends the effect that goes on.
+/// Ends the running effect.
 fn end(host: &mut Host, fails: bool) {
     let effect = resume(&host.state).remove(0);
     let failure = || WorkFailure { message: "no".to_owned(), verification: false, absent: false };
@@ -51,7 +51,7 @@ fn end(host: &mut Host, fails: bool) {
     host.take(Event::Finished { effect: effect.number, result: Box::new(result) });
 }
 
-/// Ends every effect well until nothing goes on.
+/// Ends every effect successfully until none runs.
 fn run(host: &mut Host) {
     while host.state.all_active().next().is_some() {
         end(host, false);

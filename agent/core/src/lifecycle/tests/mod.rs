@@ -69,7 +69,7 @@ fn each_pair_of_states_leads_to_its_action() {
     let launch = Next::OpenForHooks(ActionKind::Launch);
     for (target, current, expected) in [
         (Some("InService"), Some("Pending:Wait"), launch.clone()),
-        // IMDS off: the group's own word is enough.
+        // IMDS is off: the group's own answer is enough.
         (None, Some("Pending:Wait"), launch),
         (Some("Warmed:Stopped"), Some("Warmed:Pending:Wait"), Next::OpenForHooks(ActionKind::Prepare)),
         (Some("Terminated"), Some("Terminating:Wait"), Next::OpenForHooks(ActionKind::Shutdown)),
@@ -102,7 +102,7 @@ fn words_of_the_future_are_held_without_a_destructive_step() {
         let mut journal = Lifecycle::default();
         assert_eq!(settle(&mut journal, &word(target, current)), Next::Nothing, "{target:?} {current:?}");
         assert_eq!((journal.instance_state, &journal.action), (InstanceState::InService, &None));
-        // What goes on is neither given up nor completed.
+        // A running action is neither given up nor completed.
         let mut journal = decided(open(ActionKind::Launch, &["a"]), HookOutcome::Continue);
         assert_eq!(settle(&mut journal, &word(target, current)), Next::Nothing);
         assert!(journal.action.is_some());
@@ -114,7 +114,7 @@ fn words_of_the_future_are_held_without_a_destructive_step() {
 #[test]
 fn a_decided_action_is_completed_after_a_restart_and_never_with_another_result() {
     let mut journal = decided(open(ActionKind::Shutdown, &["ours"]), HookOutcome::Continue);
-    // The agent died between the work's end and the completion: the journal is all that is left.
+    // The agent died between the work's end and the completion: only the journal is left.
     let document = serde_json::to_vec(&journal).unwrap();
     journal = serde_json::from_slice(&document).unwrap();
     let look = word(Some("Terminated"), Some("Terminating:Wait"));
@@ -159,7 +159,7 @@ fn a_hook_whose_time_was_over_while_the_agent_was_down_is_closed() {
         assert_eq!(settle(&mut journal, &word(Some(target), Some(current))), Next::Nothing, "{current}");
         assert!(journal.action.is_none(), "{current}");
     }
-    // The default result was ABANDON: the instance is on its way out, and its applications are stopped if there is time.
+    // The default result was ABANDON: the instance is leaving, and its applications are stopped if there is time.
     let mut journal = open(ActionKind::Launch, &["ours"]);
     settle(&mut journal, &word(Some("Terminated"), Some("Terminating")));
     assert_eq!((journal.action.is_none(), journal.instance_state), (true, InstanceState::Terminating));
@@ -200,7 +200,7 @@ fn a_double_notice_keeps_the_nearer_deadline_and_one_action() {
         (journal.instance_state, journal.notices.as_slice()),
         (InstanceState::Terminating, &["spot-1".to_owned()][..])
     );
-    // The group's own notice comes while the work goes on.
+    // The group's own notice comes while the work is running.
     let mut both = word(Some("Terminated"), Some("Terminating:Wait"));
     both = announcing(both, &[&spot(at)]);
     assert_eq!(settle(&mut journal, &both), Next::Work);
@@ -258,7 +258,7 @@ fn where_the_group_takes_it_is_enough_to_begin_nothing() {
 
 #[test]
 fn reboot_is_not_termination() {
-    // A launch that waits, or a host that serves: nothing but the group's word ends either.
+    // A waiting launch, or a serving host: only the group's answer ends either.
     let mut journal = open(ActionKind::Launch, &["launch"]);
     assert_eq!(settle(&mut journal, &word(None, None)), Next::Work);
     assert_eq!(settle(&mut journal, &word(Some("InService"), Some("Pending:Wait"))), Next::Work);
@@ -270,7 +270,7 @@ fn an_operators_standby_is_left_alone_and_ends_with_it() {
     let mut journal = Lifecycle { served: true, ..Lifecycle::default() };
     assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("EnteringStandby"))), Next::Nothing);
     assert_eq!(journal.instance_state, InstanceState::Standby);
-    // Launch is suspended, so that nobody gets out of it: still nothing.
+    // Launch is suspended, so the instance cannot leave Standby: still nothing.
     assert_eq!(settle(&mut journal, &word(Some("Standby"), Some("Standby"))), Next::Nothing);
     assert_eq!(journal.instance_state, InstanceState::Standby);
     // Out of Standby no hook is invoked.

@@ -1,14 +1,14 @@
 //! A simulated year of a host's life: a group, EC2, IMDS and an agent that dies, in random order. The decisions are the
-//! real ones; what they lead to is done to a model of the group as its pages describe it.
+//! real ones; their actions apply to a model of the group that follows AWS's documentation.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What happens to the host.
+/// An event in the host's life.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// So many seconds in which nothing happens.
+    /// This many seconds without any event.
     Pass(u32),
     ScaleIn,
     IntoPool,
@@ -17,26 +17,26 @@ enum Fate {
     ExitStandby,
     Detach,
     Spot,
-    /// EC2 recommends another instance, and later does not any more.
+    /// EC2 recommends another instance, and later withdraws that.
     Rebalance,
-    /// EC2 stops and starts the instance in so many minutes, or calls that off.
+    /// EC2 stops and starts the instance in this many minutes, or calls that off.
     ScheduledStop(u8, bool),
     ScheduledReboot,
-    /// Somebody sets the clock by so many seconds.
+    /// The clock is set by this many seconds.
     ClockSet(i32),
     /// The agent dies and starts again; only the journal is left.
     Crash,
-    /// For the next so many ticks nobody answers.
+    /// IMDS does not answer for this many ticks.
     ImdsOff(u8),
     DescribeOff(u8),
-    /// The next completions are taken and their answers lost.
+    /// The next completions are accepted and their answers lost.
     AnswersLost(u8),
-    /// The next completions are refused as unknown, too early.
+    /// The next completions come too early and are refused as unknown.
     TooEarly(u8),
     HookDeleted,
     /// The next work fails.
     WorkFails,
-    /// A state that nobody knows, for a while.
+    /// An unknown state, for a while.
     StrangeWord(u8),
 }
 
@@ -74,9 +74,9 @@ struct Wait {
     id: u64,
     over_ms: u64,
     global_ms: u64,
-    /// What was sent for it, by us.
+    /// The results that the agent sent for it.
     sent: Vec<HookOutcome>,
-    /// What the group took.
+    /// The result that the group accepted.
     result: Option<HookOutcome>,
 }
 
@@ -95,7 +95,7 @@ struct World {
     stop: Option<(u64, bool)>,
     reboot: bool,
     rebalances: Rebalance,
-    /// What this host's clock is ahead of the world's.
+    /// Milliseconds by which this host's clock is ahead of the world's.
     ahead_ms: i64,
     imds_off: u8,
     describe_off: u8,
@@ -139,7 +139,7 @@ impl World {
         world
     }
 
-    /// Comes to a state where a hook waits; without a hook the group goes on at once.
+    /// Enters a state in which a hook waits; without a hook the group continues at once.
     fn enter(&mut self, state: &'static str) {
         self.current = state;
         self.work_left = 3;
@@ -184,14 +184,14 @@ impl World {
             Some((at, true)) if self.now_ms + 60_000 >= at => self.stop = None,
             Some((at, false)) if self.now_ms >= at => {
                 self.stop = None;
-                // What was proven for a launch that is still to be completed starts again with the host.
+                // The application of a launch that is still to be completed starts again with the host.
                 self.runs &= self.current == "Pending:Wait";
             }
             _ => {}
         }
     }
 
-    /// What EC2 announces.
+    /// EC2's announcements.
     fn notices(&self) -> Vec<Notice> {
         let spot = self.spot.map(|at| notice(&format!("spot-{at}"), NoticeKind::Interruption, Some(at)));
         let rebalance = self.rebalance.then(|| notice("rebalance-1", NoticeKind::Rebalance, None));
@@ -200,7 +200,7 @@ impl World {
         [spot, rebalance, stop, reboot].into_iter().flatten().collect()
     }
 
-    /// The time as this host has it.
+    /// The time on this host's clock.
     fn clock_ms(&self) -> u64 {
         self.now_ms.saturating_add_signed(self.ahead_ms)
     }
@@ -325,7 +325,7 @@ impl Agent {
         self.beaten_ms = None;
     }
 
-    /// One look and what follows from it.
+    /// One look and its consequences.
     fn tick(&mut self, world: &mut World) -> Result<(), TestCaseError> {
         let look = world.look();
         for _ in 0..10 {
@@ -353,7 +353,7 @@ impl Agent {
                 }
             }
         }
-        // What the followers do by themselves, wherever nothing is forbidden.
+        // The followers' own work, wherever it is allowed.
         if self.journal.instance_state == InstanceState::InService && self.journal.action.is_none() && !world.gone {
             world.runs = true;
         }
@@ -402,13 +402,13 @@ impl Agent {
     }
 }
 
-/// Calm days: everybody answers, and the host is wanted in service.
+/// Calm days: all services answer, and the group wants the host in service.
 fn calm(world: &mut World, agent: &mut Agent) -> Result<(), TestCaseError> {
     (world.imds_off, world.describe_off, world.lost, world.early, world.strange) = (0, 0, 0, 0, 0);
     world.work_fails = false;
     (world.rebalance, world.stop, world.reboot) = (false, None, false);
     agent.set_clock(world, 0);
-    // Long enough for a stop that was announced for the next hour.
+    // Long enough for a stop announced for the next hour.
     for round in 0..1200 {
         match world.current {
             "Standby" => world.meet(Fate::ExitStandby),
@@ -442,7 +442,7 @@ proptest! {
             match fate {
                 Fate::Crash => agent.beaten_ms = None,
                 Fate::ClockSet(seconds) => agent.set_clock(&mut world, i64::from(seconds) * 1000),
-                // While nobody looks: the agent is down, or the host is.
+                // The agent does not look: it is down, or the host is.
                 Fate::Pass(seconds) if seconds >= 3600 => world.tick(u64::from(seconds)),
                 _ => {}
             }

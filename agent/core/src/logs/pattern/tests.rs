@@ -1,4 +1,4 @@
-//! What patterns mean, for names of any bytes.
+//! The meaning of patterns, for names of any bytes.
 
 use std::os::unix::ffi::OsStrExt as _;
 

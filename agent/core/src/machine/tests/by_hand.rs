@@ -1,4 +1,4 @@
-//! What people do by hand, and what it means for the channel and for what is shown.
+//! Actions by hand, and their effect on the channel and on the output.
 
 use super::*;
 use crate::status::{Condition, condition};
@@ -140,7 +140,7 @@ fn a_group_that_follows_no_channel_is_never_held() {
     }
     rolled_back(&mut host, 3);
     assert_eq!(group(&host).following.held, None);
-    // An older agent wrote one all the same.
+    // An older agent did write one.
     host.state.groups.get_mut(&key("prod").id()).unwrap().following.held = Some("root rolled back".to_owned());
     assert_eq!(group(&host).following.hold(), None);
     assert!(matches!(resumed(&mut host), Err(Refusal::NotHeld { .. })));
@@ -200,7 +200,7 @@ fn a_release_that_begins_anew_is_deployed_whatever_its_number_was_before() {
     host.run(effects, never);
     let group = host.state.groups[&key("prod").id()].clone();
     let follow_new = |new| follow_accepted(Some(&group), Acceptance::New(new), new.sequence);
-    // Under the keys of before the hold counts, and the release with this number.
+    // Under the earlier keys the hold counts, and the release with this number.
     assert!(matches!(follow_new(Highest::new(2, None)), Follow::Held(_)));
     assert_eq!(follow_new(Highest { key_policy: 2, ..Highest::new(2, None) }), Follow::Deploy);
     assert_eq!(follow_new(Highest { epoch: 1, ..Highest::new(1, None) }), Follow::Deploy);

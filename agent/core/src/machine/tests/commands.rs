@@ -48,7 +48,7 @@ impl Host {
         self.step(Event::Acknowledged { identifier: identifier.to_owned(), answer }).unwrap()
     }
 
-    /// One command from its coming to its end; crashes where `crash` says so.
+    /// One command from its arrival to its end, with crashes where `crash` returns true.
     fn command(&mut self, identifier: &str, order: Order, crash: &mut dyn FnMut() -> bool) -> Report {
         let mut effects = self.receive(identifier, order.clone());
         if crash() {
@@ -234,7 +234,7 @@ fn only_a_few_reported_commands_are_remembered() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 64))]
 
-    /// Crashes at any point change neither what runs, nor what is reported, nor the end; no script runs twice.
+    /// Crashes at any point change neither the work, nor the reports, nor the end; no script runs twice.
     #[test]
     fn crashes_do_not_change_what_is_reported(
         failures in prop::collection::vec(any_failure(), 1..4),
@@ -289,7 +289,7 @@ proptest! {
     }
 }
 
-/// The service is not left waiting for a file system that may never come: the command fails, and so does every later one
+/// The service does not wait for a file system that may never come: the command fails, and so does every later one
 /// until the Install is undone.
 #[test]
 fn a_command_whose_install_cannot_be_undone_yet_is_reported_as_failed() {

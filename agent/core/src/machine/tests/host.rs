@@ -1,4 +1,4 @@
-//! A simulated host: carries out effects, and crashes where it is told to.
+//! A simulated host: executes effects, and crashes where the test says so.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ pub(super) fn hook_result(outcome: HookOutcome) -> HookResult {
     }
 }
 
-/// A host that carries out effects, remembers which scripts it ran, and fails where it is told to.
+/// A host that executes effects, remembers its scripts, and fails where the test says so.
 #[derive(Default)]
 pub(super) struct Host {
     pub(super) state: State,
@@ -90,7 +90,7 @@ pub(super) struct Host {
     pub(super) most_active: usize,
     pub(super) health: PreparedHealth,
     pub(super) unhealthy: bool,
-    /// Each time that the checks let a deployment go on.
+    /// Each time that the checks let a deployment continue.
     pub(super) probed: Vec<(DeploymentId, ProbePhase)>,
     pub(super) takes_out: bool,
     /// The group whose install journal cannot be settled.
@@ -100,7 +100,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Takes an event in; returns the effects and panics if an invariant is broken.
+    /// Applies an event; returns the effects and panics if an invariant is broken.
     pub(super) fn step(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
         self.now += 1;
         let stepped = step(std::mem::take(&mut self.state), event, &context(self.now));
@@ -111,7 +111,7 @@ impl Host {
         stepped.reply.map(|()| stepped.effects)
     }
 
-    /// The agent dies and starts again: what is not in the persisted document is lost.
+    /// The agent dies and starts again, with only the persisted document.
     pub(super) fn crash(&mut self) -> Vec<Effect> {
         let document = serde_json::to_vec(&self.state).unwrap();
         let read = serde_json::from_slice(&document).unwrap();
@@ -202,8 +202,8 @@ impl Host {
         result
     }
 
-    /// Runs everything to its end. After each persisted state for which `crash` says so, the effects that were begun
-    /// are forgotten and taken up again from the state alone.
+    /// Runs everything to its end. After each persisted state for which `crash` returns true, the running effects are
+    /// forgotten and resumed from the state alone.
     pub(super) fn run(&mut self, mut effects: Vec<Effect>, mut crash: impl FnMut() -> bool) {
         for _ in 0..500 {
             if crash() {
@@ -216,7 +216,7 @@ impl Host {
             };
             let result = self.perform(&effect);
             if crash() {
-                // The work was done and the agent died before it wrote the result down.
+                // The work was done and the agent died before it recorded the result.
                 effects = self.crash();
                 continue;
             }
@@ -229,7 +229,8 @@ impl Host {
         self.step(Event::Deploy { id: id(number), request: Box::new(request) })
     }
 
-    /// Deploys to three groups in this order, with numbers from `first` on, and ends one effect between two of them.
+    /// Deploys to three groups in this order, with numbers from `first` on, and ends one effect between two
+    /// deployments.
     pub(super) fn deploy_side_by_side(&mut self, first: u64, order: &[usize]) {
         let mut waiting: Vec<Effect> = Vec::new();
         for (number, pick) in (first..).zip(order) {

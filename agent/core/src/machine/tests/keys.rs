@@ -4,7 +4,7 @@ use super::*;
 use crate::release::{AcceptedKeys, PublicKey, SigningPolicy, Trust};
 
 fn public_key(number: u8) -> PublicKey {
-    // SubjectPublicKeyInfo of Ed25519 (RFC 8410); whether the point is one does not matter here.
+    // SubjectPublicKeyInfo of Ed25519 (RFC 8410); the point need not be valid here.
     let prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
     PublicKey::from_der(&[&prefix[..], &[2 + number; 32]].concat()).unwrap()
 }
@@ -27,7 +27,7 @@ fn release() -> Highest {
     Highest::new(1, Some(Sha256Digest::of(b"the release")))
 }
 
-/// A host that brings a release here that the keys 1 and 2 signed.
+/// A host that deploys a release signed by the keys 1 and 2.
 fn bringing(creator: Creator) -> (Host, Vec<Effect>) {
     let mut host = Host::default();
     let request = Request { creator, release: Some(release()), trust: trust(&[1, 2]), ..request("prod", Some(1)) };
@@ -55,7 +55,7 @@ fn a_release_whose_keys_are_taken_away_while_it_is_brought_here_runs_nothing_and
         let failure = group.finished[0].failure.clone().expect("it failed");
         assert!(failure.verification && failure.message.contains("were taken away"), "{failure:?}");
         assert_eq!((host.ran.as_slice(), &group.installed), (&[][..], &None));
-        // The look that follows verifies it with the keys of now, or refuses it.
+        // The next poll verifies it with the current keys, or refuses it.
         assert_eq!(follow_accepted(Some(group), Acceptance::Known, 1), Follow::Deploy);
     }
 }
@@ -74,7 +74,7 @@ fn a_release_that_the_new_keys_sign_meanwhile_goes_on() {
 
 #[test]
 fn what_enough_keys_still_stand_for_or_has_begun_or_was_not_signed_for_the_channel_goes_on() {
-    // One of its two keys is left, and one is enough; then two are asked for, and one of those is another one.
+    // One of its two keys is left, and one is enough; then two are required, and one of those is another key.
     for (threshold, keys, goes_on) in [(1, &[2, 3][..], true), (2, &[2, 3], false), (2, &[1, 2], true)] {
         let (mut host, effects) = bringing(Creator::Channel);
         host.step(accepted(threshold, keys)).unwrap();
@@ -86,7 +86,7 @@ fn what_enough_keys_still_stand_for_or_has_begun_or_was_not_signed_for_the_chann
     host.step(accepted(1, &[3])).unwrap();
     host.run(effects, never);
     assert_eq!(host.outcomes("prod"), [(id(1), Some(Outcome::Succeeded))]);
-    // The scripts of the new revision run already.
+    // The scripts of the new revision already run.
     let (mut host, mut effects) = bringing(Creator::Channel);
     while host.ran.is_empty() {
         let effect = effects.pop().unwrap();

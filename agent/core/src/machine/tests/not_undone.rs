@@ -171,8 +171,8 @@ fn it_keeps_no_other_group_from_being_stopped_when_the_host_leaves_service() {
     assert_eq!(stopping(&action, &host.state, false), Stopping::Begin(vec![key("other")]));
 }
 
-/// The host was taken out of service by the deployment that waits; what it took away is put back by its own undo or by
-/// nothing. A deployment of another group must not wait for that, and must not put the host back either.
+/// The waiting deployment took the host out of service, and only its own undo puts it back. A deployment of another
+/// group must not wait for that, and must not put the host back either.
 #[test]
 fn another_groups_traffic_does_not_wait_for_it_and_stays_where_it_was_put() {
     let mut host = Host { takes_out: true, ..Host::default() };

@@ -1,4 +1,4 @@
-//! Whatever happens, the state fits in the ledger, and nothing that decides anything is lost for it.
+//! The state always fits in the ledger, and never at the cost of anything that a decision needs.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::machine_events::MachineEvent;
 
 const ROOM: usize = 1 << 20;
 
-/// A host on which everything that is said is hostile: long, and longer as JSON.
+/// A host with hostile texts only: long, and longer as JSON.
 struct Hostile {
     state: State,
     effects: Vec<Effect>,
     now: u64,
     room: usize,
     disk_is_full: bool,
-    /// The groups as they were measured last, with their bytes: one step changes one of them as a rule.
+    /// The groups at the last measurement, with their bytes: one step usually changes one of them.
     measured: BTreeMap<String, (Group, usize)>,
 }
 
@@ -30,8 +30,8 @@ fn text(kind: usize, length: usize) -> String {
     piece.repeat(length / piece.len() + 1)
 }
 
-/// So many texts, and of long ones as many as take five times the room that the state has for them: more of those change
-/// nothing but the test's time.
+/// This many texts. Of long ones, only enough for five times the room that the state has for them: more of those change
+/// only the test's time.
 fn texts(words: &str, many: usize) -> Vec<String> {
     vec![words.to_owned(); many.min(1 + 5 * WARNINGS_BYTES / words.len().max(1))]
 }
@@ -56,7 +56,7 @@ impl Hostile {
         size
     }
 
-    /// One event, and then what the writer of the state does.
+    /// One event, followed by the work of the state's writer.
     fn step(&mut self, event: Event) -> Result<(), Refusal> {
         self.now += 1;
         let active: Vec<_> = self.state.all_active().map(|(_, d)| d.id.clone()).collect();
@@ -73,7 +73,7 @@ impl Hostile {
             assert!(size <= self.room, "{size} bytes after {} steps", self.now);
             only_what_people_read_is_gone(&before, &self.state);
         }
-        // What went on either goes on or has ended; it is never gone.
+        // A running deployment continues or has ended; it is never gone.
         for id in active {
             let known = |group: &Group| group.active.iter().chain(&group.finished).any(|d| d.id == id);
             assert!(self.state.groups.values().any(known), "{id} is gone");
@@ -114,7 +114,7 @@ impl Hostile {
         self.step(Event::Acknowledged { identifier, answer }).unwrap();
     }
 
-    /// Ends one effect, well or badly.
+    /// Ends one effect, successfully or not.
     fn end(&mut self, pick: usize, fails: bool, words: &str, many: usize) {
         if self.effects.is_empty() {
             return;
@@ -168,7 +168,7 @@ impl Hostile {
         self.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap();
     }
 
-    /// What the machine's own events say: the first run in the queue begins with so many scripts, and some of them end.
+    /// The machine's own events: the first run in the queue begins with this many scripts, and some of them end.
     fn machine_events(&mut self, words: &str, many: usize) {
         use crate::machine_events::Change;
         let Some(run) = self.state.machine_events.queue.first().map(|run| run.number) else { return };
@@ -216,7 +216,7 @@ fn failures_over_time_do_not_fill_the_ledger() {
             host.run_to_the_end(true, &text(number, 10_000));
         }
         let bytes = bytes(&host.state);
-        // Of each group two failures with everything, and the others without what they printed.
+        // For each group two failures with everything, and the others without their output.
         assert!(bytes < ROOM * 3 / 4, "{bytes} bytes");
         let texts = |d: &&Deployment| !d.warnings.is_empty() || d.failure.as_ref().is_some_and(|f| !f.tail.is_empty());
         assert!(
@@ -237,7 +237,7 @@ fn groups_come_until_there_is_no_room_and_then_are_refused_while_the_others_go_o
     assert!(matches!(&refusal, Refusal::NoRoom { groups, .. } if *groups > 5), "{refusal:?}");
     let words = refusal.to_string();
     assert!(words.contains("no room for another deployment") && words.contains("hostler remove"), "{words}");
-    // A group that is known still fails, is rolled back and removed.
+    // A known group can still fail, roll back and be removed.
     let asked_by = text(0, 5000);
     host.step(Event::Remove { id: id(9_000_000), key: key("g1"), asked_by, policy: Default::default() }).unwrap();
     host.run_to_the_end(false, "");
@@ -304,7 +304,7 @@ proptest! {
     #[test]
     fn no_sequence_of_events_makes_the_state_exceed_the_ledger(
         disk_is_full in any::<bool>(),
-        // Measuring the states takes most of the time, so that many and long sequences are the other tests'.
+        // Measuring the states takes most of the time, so other tests have the many and long sequences.
         events in prop::collection::vec((0usize..12, 0usize..40, 0usize..8000, 0usize..100), 5..20),
     ) {
         let mut host = Hostile::new(disk_is_full);

@@ -1,17 +1,17 @@
-//! What was taken out of service is in the journal until it was put back, whatever fails and crashes.
+//! A place that the host was taken out of is in the journal until the host was put back, despite failures and crashes.
 
 use crate::machine::event::TrafficFound;
 use crate::traffic::{Place, TrafficPhase};
 
 use super::*;
 
-/// What the load balancers see, and how they fail.
+/// The load balancers' view and their failures.
 #[derive(Debug, Clone)]
 pub(super) struct Traffic {
     in_service: bool,
-    /// So many of the next looks fail.
+    /// Number of next looks that fail.
     looks_fail: u32,
-    /// So many of the next put-backs fail.
+    /// Number of next put-backs that fail.
     allows_fail: u32,
     /// How often the host left service.
     left: u32,
@@ -34,7 +34,7 @@ impl Host {
         assert!(self.traffic.in_service || self.state.traffic.is_some(), "out of service, and nobody knows");
     }
 
-    /// What AWS does, each time that it is asked: it has no memory of effects.
+    /// AWS's part, on each request: it has no memory of effects.
     pub(super) fn move_traffic(&mut self, number: u64, phase: TrafficPhase) -> WorkResult {
         let deployment =
             self.state.all_active().find(|(_, d)| d.in_flight.as_ref().is_some_and(|e| e.number == number));
@@ -57,7 +57,7 @@ impl Host {
             TrafficPhase::Block => {
                 assert!(self.state.traffic.is_some(), "it is taken out before that is written down");
                 self.traffic.left += u32::from(self.traffic.in_service);
-                // A call that failed may have been carried out.
+                // A call that failed may have taken effect.
                 self.traffic.in_service = false;
                 let fails = !rollback && self.fail_at == Some(LifecycleEvent::BlockTraffic);
                 WorkResult::TrafficMoved(if fails { Err(failure()) } else { Ok(vec![]) })
@@ -70,7 +70,7 @@ impl Host {
         }
     }
 
-    /// Time goes by, and whatever is due is done, until nothing is.
+    /// Lets time pass and does all due work, until there is none.
     fn rest(&mut self) {
         for _ in 0..20 {
             self.now += 1_000_000;
@@ -104,7 +104,7 @@ fn a_deployment_takes_the_host_out_once_and_puts_it_back() {
     }
 }
 
-/// The load balancer's health check may be this host's own answer.
+/// The load balancer's health check may be answered by this host itself.
 #[test]
 fn a_host_that_is_put_back_says_that_it_serves_before_it_is_asked() {
     use crate::machine::checks::in_service;
@@ -180,7 +180,7 @@ fn a_host_on_its_way_out_is_not_put_back() {
     host.step(Event::Lifecycle(Change::Found(InstanceState::Terminating, None))).unwrap();
     host.rest();
     assert!(!host.traffic.in_service, "its group has taken it");
-    // The notice did not come true.
+    // The announced event did not happen.
     host.traffic.allows_fail = 0;
     let effects = host.step(Event::Lifecycle(Change::Found(InstanceState::InService, None))).unwrap();
     host.run(effects, never);
@@ -209,8 +209,8 @@ fn our_own_standby_holds_no_release_back_and_an_operators_does() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 64))]
 
-    /// At every step, whatever fails and crashes: out of service means in the journal. In the end the host serves, or the
-    /// journal says that its application is broken.
+    /// At every step, despite failures and crashes: out of service means in the journal. In the end the host serves, or
+    /// the journal says that its application is broken.
     #[test]
     fn nothing_is_ever_forgotten(
         deployments in prop::collection::vec((any_failure(), any::<bool>(), 0..3_u32, 0..2_u32), 1..5),
@@ -233,14 +233,14 @@ proptest! {
         host.rest();
         let broken = host.state.traffic.as_ref().is_some_and(|withdrawal| withdrawal.touched);
         prop_assert!(host.traffic.in_service != broken, "{:?}", host.state.traffic);
-        // What works puts it back.
+        // A working deployment puts it back.
         host.fail_at = None;
         host.traffic.looks_fail = 0;
         host.runs_well(90, "prod");
         prop_assert!(host.traffic.in_service && host.state.traffic.is_none());
     }
 
-    /// Groups on one host take it out one after the other, and none waits for ever.
+    /// The groups of a host take it out one after the other, and none waits for ever.
     #[test]
     fn groups_take_turns(order in prop::collection::vec(0..3_usize, 1..40), fail_at in any_failure()) {
         let mut host = serving();

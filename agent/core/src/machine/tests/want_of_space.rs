@@ -1,4 +1,4 @@
-//! A rollback that fails for want of space is tried again, as far as it is not done; any other holds still.
+//! A rollback that fails for want of space is tried again for its remaining work; any other holds still.
 
 use super::*;
 use crate::machine::again_at_ms;

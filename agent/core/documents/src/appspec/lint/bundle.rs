@@ -101,7 +101,7 @@ impl Maker {
     }
 }
 
-/// Whether the listing cannot show what is at a path, because the path leads through a link.
+/// Whether the listing cannot show the object at a path, because the path leads through a link.
 fn is_behind_link(path: &Path, listing: &BundleListing) -> bool {
     path.ancestors()
         .skip(1)

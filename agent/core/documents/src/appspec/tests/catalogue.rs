@@ -1,4 +1,4 @@
-//! Every kind of finding once, as people see it.
+//! Every kind of finding once, in its text form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::golden::assert_golden;
 
 const DIRECTORY: &str = "a directory";
 
-/// An appspec, the bundle around it, and what the host lacks.
+/// An appspec, its bundle, and the host's missing users, groups and programs.
 struct Case {
     code: Code,
     text: &'static [u8],
@@ -158,7 +158,7 @@ fn each_kind_of_finding_is_shown_with_its_place_and_what_to_do() {
     }
 }
 
-/// What shows only while a bundle is unpacked.
+/// Findings that appear only while a bundle is unpacked.
 const OF_ARCHIVES: &[(Code, Adaptation)] = &[
     (Code::LeadingSlash, Adaptation::LeadingSlash),
     (Code::CapabilitiesLeftOut, Adaptation::Capabilities),
@@ -253,7 +253,7 @@ fn a_script_that_the_kernel_hands_to_sh_is_told_with_the_reason() {
         (long(252, "\n"), "longer than the kernel reads"),
         (long(251, " -x"), ""),
         (long(252, " -x\necho\n"), "longer than the kernel reads"),
-        // A file that ends there is read whole.
+        // The kernel reads a file that ends there whole.
         (long(251, ""), ""),
         (format!("#!/bin/sh {}\n", "a".repeat(400)), ""),
         ("\u{feff}#!/bin/sh\n".to_owned(), "byte-order mark"),

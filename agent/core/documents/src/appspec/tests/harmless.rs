@@ -1,4 +1,4 @@
-//! Faults where they can do no harm, tags, and merge keys.
+//! Mistakes in harmless places, tags, and merge keys.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::super::lint::lint_bundle;
 use super::*;
 use crate::bundle::BundleListing;
 
-/// Every kind of fault that a script may have.
+/// Every kind of mistake that a script may have.
 const FAULTS: &str = "    - location: a.sh\n      timeout: soon\n    - location: ../b.sh\n    - location: c.sh\n      runas: [x]\n    - timeout: 3\n    - d.sh\n";
 
 fn severities(reading: &Reading) -> Vec<Severity> {
@@ -45,11 +45,11 @@ fn an_absent_script_of_such_an_event_is_a_warning_and_of_a_real_one_an_error() {
     let known = "  AfterInstall:\n    - location: gone.sh\n";
     assert_eq!(absent(&format!("hooks:\n{unknown}")), [Severity::Warning]);
     assert_eq!(absent(&format!("hooks:\n{known}")), [Severity::Error]);
-    // A script of both runs.
+    // A script in both groups runs.
     assert_eq!(absent(&format!("hooks:\n{unknown}{known}")), [Severity::Error]);
 }
 
-/// What Psych 4.0.3 refuses, or makes something else of than is written.
+/// Psych 4.0.3 refuses these, or gives them another meaning.
 #[test]
 fn tags_that_change_what_they_stand_before_are_refused_with_line_and_tag() {
     for (body, tag) in [
@@ -74,7 +74,7 @@ fn tags_that_change_what_they_stand_before_are_refused_with_line_and_tag() {
         let of_tag = of_tag.unwrap_or_else(|| panic!("{body}: {found:?}"));
         assert!(of_tag.message.contains(&format!("`{tag}`")), "{body}: {}", of_tag.message);
         assert!(of_tag.at.unwrap().line >= 3 && of_tag.help.is_some(), "{body}: {of_tag:?}");
-        // A bundle that was let in before is read as it was read then: with the tag it says what it says without.
+        // A bundle that was accepted before is read as then: the tag has no effect.
         let text = |body: &str| format!("version: 0.0\nos: linux\n{body}");
         let again = |body: &str| read_again("appspec.yml", text(body).as_bytes(), &Limits::default());
         let tag = if body.contains("!<") { "!<tag:yaml.org,2002:set>" } else { tag };
@@ -83,7 +83,7 @@ fn tags_that_change_what_they_stand_before_are_refused_with_line_and_tag() {
         let of_tag = with.diagnostics.iter().find(|found| found.code == Code::UnknownTag);
         assert_eq!(of_tag.map(|found| found.severity), Some(Severity::Warning), "{body}: {with:?}");
     }
-    // Those that say what is there anyway, and those that nobody knows, are left out by every reader.
+    // Every reader ignores tags that state the usual kind, and unknown tags.
     for body in ["files: !!seq []\n", "hooks: !!map {}\n", "files: !own []\n", "hostler: {environment: {A: !!str 1}}\n"]
     {
         assert!(!codes(&reading(body)).contains(&Code::UnknownTag), "{body}");
@@ -109,7 +109,7 @@ fn a_key_before_a_merge_key_with_another_value_is_a_warning_as_the_incumbent_tak
         ("{timeout: 60, <<: *x}", 60, false),
         ("{<<: *x}", 60, false),
         ("{location: a.sh, <<: *x}", 60, false),
-        // The first of several wins for every reader.
+        // The first of several values wins for every reader.
         ("{timeout: 5, <<: [{timeout: 5, location: b.sh}, *x]}", 5, false),
         ("{<<: [*x, {timeout: 7}]}", 60, false),
     ] {

@@ -90,9 +90,9 @@ fn only_what_runs_before_a_script_can_make_its_user() {
     for (appspec, expected) in [
         ("hooks:\n  ApplicationStart:\n    - GONE\n    - ROOT\n", Remedy::Nothing),
         ("hooks:\n  AfterInstall:\n    - ROOT\n    - GONE\n", Remedy::EarlierScript),
-        // The order of the events counts, not that of the file.
+        // The order of the events counts, not the order in the file.
         ("hooks:\n  ApplicationStart:\n    - ROOT\n  BeforeInstall:\n    - GONE\n", Remedy::Nothing),
-        // This revision's own one runs in the next deployment.
+        // This revision's own script runs in the next deployment.
         ("hooks:\n  ApplicationStop:\n    - GONE\n", Remedy::EarlierScript),
         ("hooks:\n  ApplicationStop:\n    - ROOT\n  BeforeInstall:\n    - GONE\n", Remedy::Nothing),
         ("hostler:\n  health:\n    - command: {location: a.sh, runas: gone}\n", Remedy::Nothing),
@@ -103,7 +103,7 @@ fn only_what_runs_before_a_script_can_make_its_user() {
     ] {
         assert_eq!(remedy(appspec), [("unknown_user", expected)], "{appspec}");
     }
-    // Nobody asks for the scripts of an event that does not exist.
+    // No deployment runs the scripts of an event that does not exist.
     assert_eq!(remedy("hooks:\n  WarmUp:\n    - GONE\n"), []);
 }
 
@@ -140,7 +140,7 @@ fn an_interpreter_that_is_absent_is_told_unless_it_may_come() {
         ("#!pyhton3\n", "", missing(Remedy::Uncertain)),
         ("echo\n", "", vec![]),
         ("\x7fELF", "", vec![]),
-        // Brought by this deployment, or made by a hook below a destination.
+        // Installed by this deployment, or made by a hook below a destination.
         ("#!/srv/app/venv/bin\n", files, vec![]),
         ("#!/srv/app/venv/other\n", files, missing(Remedy::Uncertain)),
         ("#!/srv/other/venv/bin\n", files, missing(Remedy::EarlierScript)),
@@ -230,7 +230,7 @@ fn a_program_for_another_machine_or_c_library_is_told() {
     // An earlier script may put another program in its place.
     let before = "  BeforeInstall:\n    - {location: b.sh}\n";
     assert_eq!(told(arm.clone(), before, &facts)[0].1, Remedy::EarlierScript);
-    // Something may run programs of other machines here, or does.
+    // The host may run programs of other machines, or does.
     facts.machine = facts.machine.map(|host| HostMachine { emulation: Emulation::Unknown, ..host });
     assert_eq!(told(arm.clone(), "", &facts)[0].1, Remedy::Uncertain);
     for machine in [facts.machine.map(|host| HostMachine { emulation: Emulation::Present, ..host }), None] {
