@@ -18,7 +18,7 @@ const MOST_TARGETS: usize = 64;
 /// Milliseconds after which an unanswered signal is given up: stacks and wait conditions wait for twelve hours at most.
 const GIVEN_UP_AFTER_MS: u64 = 86_400_000;
 
-/// What was signalled on this instance, by the targets' names.
+/// The signals of this instance, by the targets' names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Signals(BTreeMap<String, Signalled>);

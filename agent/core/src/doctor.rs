@@ -20,7 +20,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// For people.
+    /// The word for users.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -98,7 +98,7 @@ pub struct Finding {
     pub code: Code,
     /// The severity.
     pub severity: Severity,
-    /// What was found.
+    /// The finding.
     pub message: String,
     /// What to do; `None` when nothing is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -90,7 +90,7 @@ pub struct ReportContent {
     pub sequence: Option<u64>,
     /// The deployment that put it there.
     pub deployment: Option<DeploymentId>,
-    /// What the health checks say; `None` without checks, and while they are not asked.
+    /// The result of the health checks; `None` without checks, and while they do not run.
     pub health: Option<Colour>,
     /// Since when, milliseconds since 1970.
     pub health_since_ms: Option<u64>,

@@ -1,5 +1,5 @@
-//! The state as OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>): derived, never counted
-//! beside it.
+//! The state as OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>): derived from it, with no
+//! separate counters.
 
 use std::fmt::Write as _;
 

@@ -10,8 +10,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Milliseconds to wait after so many failures in a row: half to the whole of the doubled step, by `random`.
-    /// No failure is no wait.
+    /// Milliseconds to wait after this many failures in a row: half to the whole of the doubled step, by `random`.
+    /// Without a failure there is no wait.
     pub fn wait_ms(self, failures: u32, random: u64) -> u64 {
         let Some(doublings) = failures.checked_sub(1) else { return 0 };
         let step = self.first_ms.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(self.most_ms);

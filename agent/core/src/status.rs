@@ -48,7 +48,7 @@ pub struct Status {
     /// The signals that were sent to CloudFormation.
     #[serde(default)]
     pub cfn_signals: Signals,
-    /// The operator's scripts for what happens to the machine.
+    /// The operator's scripts for events of the machine.
     #[serde(default)]
     pub machine_events: MachineEvents,
     /// The place that a deployment took this host out of, until it is put back.

@@ -37,7 +37,7 @@ pub struct Position {
 pub struct Node {
     /// The position of its beginning.
     pub at: Position,
-    /// What it is.
+    /// Its value.
     pub value: Value,
 }
 

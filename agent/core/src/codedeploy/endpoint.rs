@@ -1,26 +1,26 @@
-//! Where the command service is and how it is addressed (docs/protocols/codedeploy.md#endpoint,
+//! The address of the command service and the form of its requests (docs/protocols/codedeploy.md#endpoint,
 //! docs/protocols/codedeploy.md#calls).
 
 /// Regions in which the service has FIPS endpoints.
 const FIPS_REGIONS: [&str; 5] = ["us-east-1", "us-east-2", "us-west-1", "us-gov-west-1", "us-gov-east-1"];
 
-/// The service as one host addresses it.
+/// The service's endpoint for one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Beginning of every request's address, without a slash at its end.
     pub url: String,
     /// Service name of the signatures.
     pub signing_name: &'static str,
-    /// What stands before the dot in the target header.
+    /// The part before the dot in the target header.
     pub target_prefix: &'static str,
 }
 
-/// What decides about the endpoint.
+/// The settings that determine the endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChoice<'a> {
     /// The host's region.
     pub region: &'a str,
-    /// The partition's domain by the metadata service; `None` where there is no metadata service.
+    /// The partition's domain from the metadata service; `None` without a metadata service.
     pub metadata_domain: Option<&'a str>,
     /// `deploy_control_endpoint`.
     pub address: Option<&'a str>,
@@ -38,15 +38,15 @@ pub enum NoEndpoint {
         "use_fips_mode is on and {0} has no FIPS endpoint of CodeDeploy (us-east-1, us-east-2, us-west-1, us-gov-west-1 and us-gov-east-1 have); turn it off or move"
     )]
     NoFips(String),
-    /// The region is no name of a region.
+    /// The text is not the name of a region.
     #[error("{0:?} is not the name of a region")]
     Region(String),
-    /// The metadata service names a domain that is none of AWS's.
+    /// The metadata service names a domain outside AWS.
     #[error(
         "the metadata service names the domain {domain:?} for {region:?}, where credentials must not be sent; set deploy_control_endpoint if that is right"
     )]
     Domain {
-        /// What it names.
+        /// The domain.
         domain: String,
         /// The region.
         region: String,
@@ -56,7 +56,7 @@ pub enum NoEndpoint {
     Address(String),
 }
 
-/// The endpoint for this choice. Plain http is allowed for addresses of this host only, where tests and tunnels are.
+/// The endpoint for these settings. Plain http is allowed only for addresses of this host, for tests and tunnels.
 ///
 /// # Errors
 /// See [`NoEndpoint`].

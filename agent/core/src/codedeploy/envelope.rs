@@ -1,8 +1,8 @@
 //! The envelope of a deployment specification: PKCS#7 SignedData (RFC 5652 §5) with the specification inside.
 //!
-//! The signature over the content is verified for real: content that was altered after it was signed is refused. The
-//! cryptographic checks are handed in ([`Checks`]). What a signature proves, and what only the pinned signer or a
-//! configured chain proves, is in SEMANTICS.md.
+//! The signature over the content is verified for real: an envelope whose content was altered after signing is refused.
+//! The caller passes in the cryptographic checks ([`Checks`]). SEMANTICS.md says what a signature proves, and what
+//! takes the pinned signer or a configured chain.
 
 use der::asn1::ObjectIdentifier;
 use der::{Reader as _, SliceReader};
@@ -10,16 +10,16 @@ use der::{Reader as _, SliceReader};
 use crate::codedeploy::wire::Envelope;
 use crate::ids::Sha256Digest;
 
-/// Why an envelope is not opened.
+/// Why an envelope cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// Another kind of envelope.
     #[error("the specification's format is {0:?}, and only signed ones (PKCS7/JSON) are accepted")]
     Format(String),
-    /// It is not what it says.
+    /// The content contradicts the format.
     #[error("the specification's envelope is not signed data as PKCS#7 has it: {0}")]
     Malformed(&'static str),
-    /// A way of signing that this agent does not know.
+    /// A signature algorithm that this agent does not know.
     #[error("the specification is signed in a way that is not known here: {0}")]
     Unsupported(String),
     /// The content differs from the signed content.
@@ -45,10 +45,10 @@ pub enum DigestAlgorithm {
     Sha512,
 }
 
-/// The ways of signing that an envelope may use.
+/// The signature algorithms that an envelope may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureAlgorithm {
-    /// RSA as PKCS#1 1.5 has it, over this digest.
+    /// RSA with PKCS#1 1.5, over this digest.
     Rsa(DigestAlgorithm),
     /// ECDSA on P-256 over SHA-256.
     P256Sha256,
@@ -65,7 +65,7 @@ pub trait Checks {
     /// Whether `digest` is the digest of `content`.
     fn is_digest(&self, algorithm: DigestAlgorithm, content: &[u8], digest: &[u8]) -> bool;
 
-    /// Whether the key, as it stands in its certificate, made this signature over `message`.
+    /// Whether the key, as in its certificate, made this signature over `message`.
     fn is_signature(&self, algorithm: SignatureAlgorithm, key: &[u8], message: &[u8], signature: &[u8]) -> bool;
 }
 
@@ -82,7 +82,7 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 
-/// First bytes of encodings, as they stand in DER.
+/// First bytes of encodings in DER.
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
@@ -153,7 +153,7 @@ struct Element<'a> {
     whole: &'a [u8],
 }
 
-/// The elements that stand one after another, exactly.
+/// The elements that follow one another, up to exactly the end.
 fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, EnvelopeError> {
     let broken = |_| EnvelopeError::Malformed("a length or a tag is wrong");
     let mut reader = SliceReader::new(bytes).map_err(broken)?;

@@ -76,7 +76,7 @@ pub enum RevisionLocation {
 }
 
 impl fmt::Display for RevisionLocation {
-    /// The place, for people.
+    /// The place, for users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::S3 { bucket, key, version: None, .. } => write!(f, "s3://{bucket}/{key}"),

@@ -47,7 +47,7 @@ pub struct PollHostCommandAnswer {
     pub host_command: Option<HostCommand>,
 }
 
-/// One lifecycle event of one deployment, to be carried out on one host.
+/// One lifecycle event of one deployment, for one host to execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostCommand {

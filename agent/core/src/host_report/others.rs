@@ -1,21 +1,21 @@
-//! The documents of other hosts. Each host may write its own, so nothing in them is taken that is not what it should be.
+//! The documents of other hosts. Each host may write its own, so every field is checked.
 
 use super::{CAUSE_CHARACTERS, HostReport};
 use crate::ids::GroupKey;
 use crate::machine_events::{Member, shown};
 use crate::store::{Key, host_key};
 
-/// Bytes of a user id of AWS, and of a version: far above all that are known.
+/// Bytes of an AWS user id, and of a version: far more than any known one.
 const USER_BYTES: usize = 200;
 const VERSION_BYTES: usize = 64;
 
 impl HostReport {
-    /// Reads what another host has put below this key for this group.
+    /// Reads another host's document below this key for this group.
     ///
     /// # Errors
-    /// What is wrong with it, for people; nothing of it may be used then.
+    /// The problem, for users; no part of the document may be used then.
     pub fn of_other(bytes: &[u8], key: &Key, group: &GroupKey) -> Result<Self, String> {
-        // The library repeats what it found.
+        // The library's message repeats the text that it found.
         let report: Self = serde_json::from_slice(bytes).map_err(|error| shown(&error.to_string()))?;
         let content = &report.content;
         if content.key != *group {
@@ -25,7 +25,7 @@ impl HostReport {
         if !is_plain(&content.user, USER_BYTES) || host_key(group, &content.user).ok().as_ref() != Some(key) {
             return Err(format!("user {} is not the one that it is named for", shown(&content.user)));
         }
-        // Of an instance's role the user ends with the instance: with that a host could speak for another one.
+        // The user id of an instance's role ends with the instance: with it a host could pose as another one.
         let of_user = content.user.rsplit(':').next().unwrap_or_default();
         if is_of_ec2(of_user) && is_of_ec2(content.instance.as_str()) && of_user != content.instance.as_str() {
             return Err(format!("instance {} is not the one that writes it", shown(content.instance.as_str())));
@@ -42,10 +42,10 @@ impl HostReport {
         Ok(report)
     }
 
-    /// Its host as a member.
+    /// The document's host as a member.
     ///
     /// # Errors
-    /// What is wrong with what it says, for people.
+    /// The problem with its content, for users.
     pub fn as_member(&self) -> Result<Member, String> {
         let content = &self.content;
         Member::new(content.instance.as_str(), content.zone.as_deref(), Some(&content.address))

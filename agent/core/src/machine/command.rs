@@ -26,7 +26,7 @@ use crate::machine::state::{Request, Script};
 /// Commands that are remembered after they were reported, so that the agent recognises them when they come again.
 pub const REMEMBERED_COMMANDS: usize = 16;
 
-/// What the agent knows of the CodeDeploy service.
+/// The agent's record of the CodeDeploy service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Commands in the order in which they came.
@@ -90,7 +90,7 @@ pub enum CommandStage {
     Reported(Report),
 }
 
-/// What a command asks for.
+/// The request in a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// The deployment.

@@ -24,7 +24,7 @@ pub enum Event {
     Deploy {
         /// Id of the deployment, if it is accepted.
         id: DeploymentId,
-        /// What is asked for.
+        /// The request.
         request: Box<Request>,
     },
     /// A rollback by hand: to the last good revision, or to the revision that a named deployment installed.
@@ -141,7 +141,7 @@ pub enum Event {
 pub struct Effect {
     /// Unique on this host.
     pub number: u64,
-    /// What to do.
+    /// The work.
     pub work: Work,
     /// When it began, milliseconds since 1970.
     pub begun_ms: u64,

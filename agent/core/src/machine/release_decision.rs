@@ -17,7 +17,7 @@ pub enum Follow {
     Failed,
     /// A rollback by hand holds it.
     Held(String),
-    /// A deployment of the group is going on.
+    /// A deployment of the group is running.
     Busy,
 }
 

@@ -64,7 +64,7 @@ mod tests {
         host
     }
 
-    /// What a host wants that has been red for a long time.
+    /// The wish of a host that has been red for a long time.
     fn wish_of(state: &State) -> Wish {
         wish(state, &key(), Some(&report(Colour::Red, 1000)), AFTER, 10_000_000)
     }

@@ -1,4 +1,4 @@
-//! How a deployment begins, and what it does next.
+//! How a deployment begins, and its next work.
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;

@@ -48,7 +48,7 @@ pub struct State {
     /// The Auto Scaling group's wishes for this host, and how the agent met them.
     #[serde(default)]
     pub lifecycle: Lifecycle,
-    /// The operator's scripts for what happens to the machine.
+    /// The operator's scripts for events of the machine.
     #[serde(default, skip_serializing_if = "MachineEvents::is_empty")]
     pub machine_events: MachineEvents,
     /// The signals that were sent to CloudFormation.
@@ -119,7 +119,7 @@ pub struct Group {
     pub last_good: Option<Installed>,
     /// How it follows its channel.
     pub following: Following,
-    /// The deployment that is going on.
+    /// The running deployment.
     pub active: Option<Deployment>,
     /// Deployments that ended, newest last.
     pub finished: Vec<Deployment>,

@@ -38,7 +38,7 @@ codes! {
     YamlSyntax "yaml-syntax" Error,
     /// Too deep, too many values, or aliases that stand for too much.
     YamlLimit "yaml-limit" Error,
-    /// A tag that makes something else of what it stands before.
+    /// A tag that changes the meaning of its value.
     UnknownTag "unknown-tag" Error,
     /// Nothing is in the file.
     Empty "empty" Error,
@@ -129,7 +129,7 @@ codes! {
     EventHasNoHooks "event-has-no-hooks" Warning,
     /// A name or path with a character that looks like another one.
     LookalikeCharacter "lookalike-character" Warning,
-    /// A value that holds what looks like another key.
+    /// A value that contains text like another key.
     KeyInValue "key-in-value" Warning,
     /// A destination that is not absolute.
     RelativeDestination "relative-destination" Warning,
@@ -159,7 +159,7 @@ codes! {
     DefaultAclOnFiles "default-acl-on-files" Warning,
     /// A context that the CodeDeploy agent reads in another way.
     ContextDiffers "context-differs" Warning,
-    /// What looks like a secret, in clear text.
+    /// A value that looks like a secret, in clear text.
     PlainSecret "plain-secret" Warning,
     /// Options for a hook that does not exist.
     OptionsWithoutHook "options-without-hook" Warning,

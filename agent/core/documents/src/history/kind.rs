@@ -105,7 +105,7 @@ pub enum Kind {
         event: String,
         /// The script, as the appspec writes it.
         location: String,
-        /// Exit status or what happened instead.
+        /// Exit status, or another end.
         outcome: HookOutcome,
         /// When it was started, milliseconds since 1970.
         started_ms: u64,

@@ -1,6 +1,6 @@
 //! The path rule for files that the agent only reads: logs, and files of secrets.
 //!
-//! The agent reads as root. A user who leads it to a file must not gain more than that user could read. Root may lead
+//! The agent reads as root. A user that leads it to a file must not gain more than that user could read. Root may lead
 //! it anywhere. A user may lead it
 //! - by a link, to files of the same user. The path may pass through root's directories;
 //! - by a directory, to its entries: to files of the same user, and to files that users other than their owner may

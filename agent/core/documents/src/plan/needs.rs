@@ -11,7 +11,7 @@ use super::problems::Problems;
 /// File systems allocate space in blocks; 4 KiB is the usual size, and not below what small files take.
 const BLOCK: u64 = 4096;
 
-/// Adds up what the actions need.
+/// Adds up the needs of the actions.
 #[derive(Default)]
 pub(super) struct Needs {
     /// The protected paths that the plan would change.

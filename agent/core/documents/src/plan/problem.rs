@@ -71,7 +71,7 @@ problem_codes! {
     TooManyComparisons, "too_many_comparisons", Bundle;
     /// A path that is longer than the kernel takes.
     PathTooLong, "path_too_long", Bundle;
-    /// A file that is there, was not installed by the last deployment, and must not be replaced.
+    /// An existing file that the last deployment did not install and that must not be replaced.
     FileExists, "file_exists", Host;
     /// A directory where a file must go.
     DirectoryInTheWay, "directory_in_the_way", Host;
@@ -121,7 +121,7 @@ problem_codes! {
     ScriptClosedToUser, "script_closed_to_user", Host;
     /// Bundles are unpacked where nothing can be executed.
     NoexecMount, "noexec_mount", Host;
-    /// A path that could not be looked at.
+    /// A path that the agent could not examine.
     CannotLook, "cannot_look", Host;
 }
 

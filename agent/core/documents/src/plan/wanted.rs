@@ -1,4 +1,4 @@
-//! The first half of a plan: what the appspec and the bundle want, on any host.
+//! The first half of a plan: the wishes of the appspec and the bundle, on any host.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

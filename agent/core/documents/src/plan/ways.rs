@@ -1,7 +1,7 @@
 //! The directories that a plan may enter: steps that the path rule refuses, and directories recognised from the last
 //! install.
 //!
-//! A user who owns a directory decides where its names lead. So a plan enters a directory of root below it only if the
+//! The owner of a directory decides where its names lead. So a plan enters a directory of root below it only if the
 //! last install noted that very directory, or if its content cannot be harmed; the group owns paths in a place, not
 //! below a name. If only root could have changed a path, an operator moved the application, and the plan follows.
 

@@ -44,7 +44,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name for people.
+    /// The name for users.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ed25519 => "Ed25519",

@@ -61,7 +61,7 @@ impl SigningPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
-    /// It has no signature: anyone that may write the store or call the command decides what runs.
+    /// It has no signature: any user that may write the store or call the command decides what runs.
     #[default]
     Unsigned,
     /// It has signatures, and no keys are configured to verify them.

@@ -206,7 +206,7 @@ pub enum StepStatus {
     Succeeded,
     /// Failed.
     Failed,
-    /// Failed, and the policy says to go on.
+    /// Failed, and the policy says to continue.
     Ignored,
     /// Nothing to do, or not reached.
     Skipped,
