@@ -1,4 +1,5 @@
-//! What was done to entries so that they could be taken: the first entry and a number for each kind, however many there are.
+//! What was done to entries so that they could be taken: the first entry and a number for each kind, however many there
+//! are.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +20,7 @@ pub struct Unpacked {
     pub adapted: Vec<Adapted>,
 }
 
-/// Collects what is done to entries.
+/// Collects the changes that unpacking makes to entries.
 #[derive(Debug, Default)]
 pub(super) struct Notes(Vec<Adapted>);
 

@@ -120,7 +120,7 @@ impl<'a> Beneath<'a> {
         }
     }
 
-    /// A directory, open to nobody but the owner until [`Beneath::finish_directory`]; one that is there already stays.
+    /// Makes a directory that only the owner can enter until [`Beneath::finish_directory`]. An existing one stays.
     pub(super) fn create_directory(&mut self, path: &BundlePath, made: &mut Vec<Item>) -> Result<(), ArchiveError> {
         let (parent, name) = self.parent(path, Some(made))?;
         match mkdirat(parent, name, Mode::S_IRWXU) {

@@ -63,7 +63,7 @@ fn decode(bundle: &File, kind: BundleType, full: &SyncSender<io::Result<Vec<u8>>
         BundleType::TarZst => match frames::Zstd::new(buffered(bundle)) {
             Ok(decoder) => Box::new(decoder),
             Err(error) => {
-                // A closed channel means that nobody wants to know.
+                // A closed channel means that no reader is left.
                 let _ = full.send(Err(error));
                 return;
             }

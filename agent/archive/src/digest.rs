@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Why a copy is not what was promised.
+/// Why a copy differs from the expected content.
 #[derive(Debug, thiserror::Error)]
 pub enum DigestError {
     /// More bytes came than the cap allows; the cap in bytes.
@@ -65,7 +65,7 @@ impl Tally {
     }
 }
 
-/// Hashes what is read through it, and fails once more than `cap` bytes came.
+/// Hashes the bytes that are read through it, and fails after more than `cap` bytes.
 pub struct DigestReader<R> {
     inner: R,
     tally: Tally,
@@ -92,7 +92,7 @@ impl<R: Read> Read for DigestReader<R> {
     }
 }
 
-/// Hashes what is written through it, and fails once more than `cap` bytes came.
+/// Hashes the bytes that are written through it, and fails after more than `cap` bytes.
 pub struct DigestWriter<W> {
     inner: W,
     tally: Tally,
@@ -146,7 +146,8 @@ pub fn digest_file(file: &File) -> io::Result<(u64, Sha256Digest)> {
 /// promised. Does not fsync.
 ///
 /// # Errors
-/// More than `cap` bytes, another size or digest than expected, or a failed read or write. After an error `to` is empty.
+/// More than `cap` bytes, another size or digest than expected, or a failed read or write. After an error `to` is
+/// empty.
 pub fn copy_verified(
     from: impl Read,
     to: &File,

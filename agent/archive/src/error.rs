@@ -30,7 +30,7 @@ pub enum ArchiveError {
         #[source]
         source: Option<io::Error>,
     },
-    /// The whole bundle is larger than what is accepted.
+    /// The whole bundle exceeds a limit.
     #[error("the bundle {what}, more than the limit of {limit}{entry}", entry = at_entry(entry))]
     TooLarge {
         /// What is too large, with its size.

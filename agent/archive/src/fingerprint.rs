@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::error::ArchiveError;
 use super::walk::walk;
 
-/// A digest of what every path below a directory is: its kind, mode, size, inode and times of change, which nobody sets.
-/// Contents are not read. Equal for a tree that nobody has touched in between; of another tree it is another one.
+/// A digest of the kind, mode, size, inode and change time (which no process can set) of every path below a directory.
+/// Contents are not read. An unchanged tree keeps its digest; another tree has another one.
 ///
 /// # Errors
 /// Something could not be looked at.

@@ -1,5 +1,5 @@
-//! Archives and other files that are no bundles, by the bytes that they begin with. The signatures are those of file(1)'s
-//! magic database and of each format's own specification.
+//! Archives and other files that are no bundles, by the bytes that they begin with. The signatures are those of
+//! file(1)'s magic database and of each format's own specification.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub enum Foreign {
     Compressed(&'static str),
     /// An archive of another kind.
     Archive(&'static str),
-    /// A zip archive with something in front of it, as one that unpacks itself has.
+    /// A zip archive with bytes in front of it, such as a self-extracting one.
     BehindSomething,
     /// What came in the place of an archive.
     Instead(&'static str),

@@ -6,13 +6,13 @@
 //! - Nothing is written outside the destination, and nothing is ever written or hard-linked through a symbolic link.
 //!   A link that leads out of the bundle is content and is kept as it is.
 //! - Content is streamed. Memory holds the listing and some buffers, whatever the bundle's size.
-//! - Modes and modification times are kept (zero means the time of unpacking), the owner is the agent. The top can be
-//!   entered by every user besides.
-//! - Names that begin with slashes are taken without them, and told; two entries that become one name by that are refused.
-//! - Zeros behind the end are taken, as the usual tools take them; anything else is refused.
-//! - The same path twice: the last one counts, as with tar; if the two are different kinds of things, the bundle is
+//! - Modes and modification times are kept (zero means the time of unpacking), and the agent owns every file. Every
+//!   user may enter the top directory.
+//! - Names that begin with slashes lose them, with a warning. Two entries that get the same name that way are refused.
+//! - Zeros after the end are accepted, as the usual tools do. Anything else there is refused.
+//! - If a path occurs twice, the last entry counts, as with tar; if the two are of different kinds, the bundle is
 //!   refused. Names that differ only in case or in Unicode normalisation are different names.
-//! - One directory alone at the top that holds a name with `appspec` in it (any case) is taken away, as the CodeDeploy
+//! - A single top-level directory that contains a name with `appspec` in it (any case) is stripped, as the CodeDeploy
 //!   agent does; not for a bundle that is a directory.
 //!
 //! ```text
@@ -25,8 +25,8 @@
 //! digest   size and SHA-256 while bytes pass                      remove_tree  away with trees that others built
 //! ```
 //!
-//! It is a crate, which the rest of `hostler-host` shows as its rooms `archive`, `digest` and `remove_tree`: what reads bytes
-//! from elsewhere is fuzzed, and a fuzz target is built without TLS, HTTP and processes.
+//! This is a crate of its own, which `hostler-host` re-exports as `archive`, `digest` and `remove_tree`: the code that
+//! reads untrusted bytes is fuzzed, and a fuzz target is built without TLS, HTTP and processes.
 
 mod adapted;
 mod beneath;
@@ -184,7 +184,8 @@ pub fn list(directory: &Path) -> Result<BundleListing, ArchiveError> {
 /// The first bytes of a file of an unpacked bundle, `most` at most. Links are followed as far as they stay in it.
 ///
 /// # Errors
-/// There is none (`NotFound`), it is no regular file or a link leads out of the bundle (`InvalidInput`), or it cannot be read.
+/// There is none (`NotFound`), it is no regular file or a link leads out of the bundle (`InvalidInput`), or it cannot
+/// be read.
 pub fn read_beneath(archive: &Path, path: &BundlePath, most: u64) -> io::Result<Vec<u8>> {
     let file = match open_beneath(archive, path.as_path()) {
         Ok(opened) => File::from(opened),

@@ -85,7 +85,7 @@ pub(super) fn link_target(entry: &[u8], target: &[u8]) -> Result<String, Archive
     }
 }
 
-/// The permission bits of a file. A directory's setgid bit gives nobody a right, so only files are asked.
+/// The permission bits of a file. A directory's setgid bit grants no rights, so only files are checked.
 pub(super) fn file_mode(entry: &[u8], mode: u32, options: &UnpackOptions) -> Result<u32, ArchiveError> {
     if mode & SETUID_OR_SETGID != 0 && !options.allow_setuid {
         return Err(ArchiveError::entry(entry, EntryProblem::Setuid));

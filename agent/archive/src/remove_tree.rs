@@ -1,5 +1,5 @@
-//! Takes trees away that other users may have built: no link is followed, no other mount is entered, and however deep one is,
-//! a few descriptors are enough.
+//! Takes trees away that other users may have built: no link is followed, no other mount is entered, and however deep
+//! one is, a few descriptors are enough.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,7 +9,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Directories on the way down that stay open. Further up one goes by `..`, and looks whether it is the one that it was.
+/// How many directories on the way down stay open. Above them the walk goes up by `..`, and checks that it finds the
+/// same directory again.
 const STAY_OPEN: usize = 32;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -34,11 +35,12 @@ pub struct Rules<'a, E> {
     pub frees: bool,
 }
 
-/// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does; directories too that their owner may not change, as
-/// those of Go's module cache are (0555), where the agent's user owns them.
+/// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does; directories too that their owner may not
+/// change, as those of Go's module cache are (0555), where the agent's user owns them.
 ///
 /// # Errors
-/// Nothing is there (`NotFound`), another file system is mounted in it (`DirectoryNotEmpty`), or something cannot be deleted.
+/// Nothing is there (`NotFound`), another file system is mounted in it (`DirectoryNotEmpty`), or something cannot be
+/// deleted.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of its own"));
@@ -65,7 +67,7 @@ struct Level {
     rest: Vec<OsString>,
 }
 
-/// Takes a name away with what the rules take of what is below it.
+/// Removes a name, and of the entries below it those that the rules take.
 ///
 /// # Errors
 /// What `before` says, or the kernel's; `STALE` where a directory was moved meanwhile.
@@ -113,7 +115,7 @@ fn unlink<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_
     }
 }
 
-/// Opens a directory below; `None` where something else is mounted, which is not what was to be taken away.
+/// Opens a directory below; `None` if another file system is mounted there, which must not be removed.
 fn descend<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Option<Level>, E> {
     if rules.frees && !nix::unistd::geteuid().is_root() {
         free(parent, name)?;
@@ -129,7 +131,8 @@ fn descend<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'
     Ok(Some(Level { name: name.to_owned(), identity, open: Some(opened), rest }))
 }
 
-/// Gives the agent's user its rights in a directory of its own. By the descriptor, because the name may lead to another one by then.
+/// Gives the agent's user its rights in a directory of its own. By the descriptor, because the name may lead to another
+/// one by then.
 fn free(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let directory = rustix::fs::openat(parent, name, DIRECTORY.union(OFlags::PATH), Mode::empty())?;
     let stat = rustix::fs::fstat(&directory)?;
@@ -188,7 +191,7 @@ pub type Mount = (u64, u64);
 /// The kernel does not say.
 pub fn mount_of(directory: BorrowedFd<'_>) -> Result<Mount, Errno> {
     let device = rustix::fs::fstat(directory)?.st_dev;
-    // Where there is no such file (some sandboxes) the device has to do: what is refused then is tried elsewhere.
+    // Some sandboxes lack this file; then the device number has to do, and a refused link or rename is tried elsewhere.
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).unwrap_or_default();
     let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     Ok((device, number.unwrap_or_default()))

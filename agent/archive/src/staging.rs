@@ -16,9 +16,9 @@ use super::error::ArchiveError;
 use super::tree::{self, Item};
 use crate::remove_tree::remove_tree;
 
-/// The top is the agent's own directory, whose mode an archive has from wherever it was packed (0700 from `mktemp -d`):
-/// everybody may enter it, so that scripts can run as other users, and its owner may fill and delete it. No other user
-/// may write to it: who could would put other scripts and another appspec there.
+/// The top is the agent's own directory, but an archive has its mode from the host that packed it (0700 from
+/// `mktemp -d`). Every user may enter it, so that scripts can run as other users, and its owner may fill and delete it.
+/// No other user may write to it, because that user could put other scripts and another appspec there.
 fn top_access(mode: u32) -> u32 {
     mode & !0o022 | 0o755
 }

@@ -76,12 +76,12 @@ fn path_order(a: &Path, b: &Path) -> Ordering {
     }
 }
 
-/// Sorts the entries (given in archive order), keeps the last of those that share a path, and adds the directories that
-/// none names.
+/// Sorts the entries (given in archive order), keeps the last of several entries with the same path, and adds the
+/// directories that no entry names.
 ///
 /// # Errors
-/// A path that comes twice as different things, or with and without a slash before it, an entry below something that is not a directory, or with the added
-/// directories more than the limits allow.
+/// A path occurs as two different kinds, or with and without a leading slash; an entry is below something that is not a
+/// directory; or there are more entries, with the added directories, than the limits allow.
 pub(super) fn settle(mut items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveError> {
     items.sort_by(|a, b| path_order(a.path(), b.path()));
     let mut problem = None;

@@ -53,7 +53,7 @@ impl Found<'_> {
         u64::try_from(self.stat.st_size).unwrap_or(0)
     }
 
-    /// Opens the file for reading; that it is still the one that was found is checked.
+    /// Opens the file for reading, and checks that it is still the file that was found.
     pub(super) fn open(&self) -> Result<File, ArchiveError> {
         // O_NONBLOCK: if the name is a fifo by now, opening must not wait for its writer.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -71,7 +71,7 @@ pub(super) fn file_type(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// Calls `visit` for everything below `root`, each directory before what is in it. `top` is the root's path, for
+/// Calls `visit` for everything below `root`, each directory before its contents. `top` is the root's path, for
 /// messages.
 ///
 /// # Errors

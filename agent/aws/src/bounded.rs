@@ -1,4 +1,4 @@
-//! Answers through the SDK have bounds: it reads an answer whole before it looks at it, whoever sent it.
+//! Bounds for answers through the SDK, which reads a whole answer before it looks at it, from any sender.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

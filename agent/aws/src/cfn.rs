@@ -19,7 +19,7 @@ const SIGNAL_RESOURCE: Operation = Operation {
 };
 const VERSION: &str = "2010-05-15";
 
-/// Most bytes of the name of who signals.
+/// Most bytes of the unique id, which names the sender.
 pub const UNIQUE_ID_BYTES: usize = 64;
 
 /// What became of a signal that was not refused.
@@ -27,7 +27,7 @@ pub const UNIQUE_ID_BYTES: usize = 64;
 pub enum Signalled {
     /// It was taken.
     Taken,
-    /// Nobody waits for it any more, in CloudFormation's words: a late or repeated signal.
+    /// CloudFormation no longer waits for the signal, in its own words: the signal is late or repeated.
     NobodyWaits(String),
 }
 
@@ -107,7 +107,7 @@ impl WaitCondition {
     /// Signals once. The URL is signed for an empty content type, so that none is sent.
     ///
     /// # Errors
-    /// A [`Fault`]; the URL is not repeated in it, because who knows it may signal.
+    /// A [`Fault`]. It does not repeat the URL, because a reader who has the URL may signal.
     pub async fn signal(&self, signal: &Signal) -> Result<(), Fault> {
         let fatal = |problem: String| Fault::without_answer(FaultKind::Fatal, problem);
         let parsed = reqwest::Url::parse(&self.url);

@@ -1,9 +1,9 @@
-//! One configuration of the SDK for all services, and one HTTP client on rustls with aws-lc. Both are made when the first
-//! service is used and shared from then on, so that a host that follows a directory pays nothing for them.
+//! One configuration of the SDK for all services, and one HTTP client on rustls with aws-lc. Both are made when the
+//! first service is used and shared from then on, so that a host that follows a directory pays nothing for them.
 //!
-//! Between two requests no connection is kept: whoever polls every minute would find it closed by the other side, and its
-//! timers and close would wake the process up. A download makes a client with kept connections for itself
-//! ([`Clients::for_download`]), which goes with it.
+//! No connection is kept between two requests: an agent that polls every minute would find it closed by the other side,
+//! and the connection's timers and its close would wake the process up. A download makes its own client, with kept
+//! connections ([`Clients::for_download`]), which goes with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +29,7 @@ use crate::bounded::{Answers, bounded};
 use crate::ca_bundle;
 use crate::kept_credentials::KeptCredentials;
 
-/// Until a connection is there, TLS included. Metadata addresses that nobody answers must not hold a start up.
+/// The limit for connecting, TLS included. A metadata address that does not answer must not hold up a start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until an answer begins.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -224,7 +224,8 @@ pub(crate) fn either_case(name: &str) -> Option<String> {
     variable(name).or_else(|| variable(&name.to_ascii_lowercase()))
 }
 
-/// The certificates in the file, or the system's. The SDK takes bad ones for a fault in the program, so they are read here.
+/// The certificates in the file, or the system's. The SDK takes bad ones for a fault in the program, so they are read
+/// here.
 fn trust(bundle: Option<&Path>) -> Result<TlsContext, ClientsError> {
     let store = match bundle {
         None => TrustStore::default(),

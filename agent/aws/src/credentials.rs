@@ -14,7 +14,7 @@ pub struct Found {
     pub provider: String,
     /// The access key's id.
     pub access_key_id: String,
-    /// When they expire; `None` for those that do not.
+    /// When they expire; `None` if they do not.
     pub expires: Option<Timestamp>,
 }
 

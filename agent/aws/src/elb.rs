@@ -39,7 +39,7 @@ impl LoadBalancing {
         SignedCalls::of_clients(clients).await.map(Self)
     }
 
-    /// Every port with which an instance is known in a target group, also those that drain.
+    /// Every port under which a target group knows an instance, including draining ones.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -55,7 +55,7 @@ impl LoadBalancing {
         Ok(own.map(|d| (Target { target_group: target_group.to_owned(), port: d.port }, d.health)).collect())
     }
 
-    /// What the load balancer says of one registration; one that it does not know is `unused`.
+    /// The load balancer's state of one registration; `unused` if it does not know the registration.
     ///
     /// # Errors
     /// A [`Fault`].

@@ -20,7 +20,7 @@ pub enum FaultKind {
     ClockSkew,
     /// The credentials are no longer valid.
     Expired,
-    /// There are no credentials, or nobody knows them.
+    /// There are no credentials, or AWS does not know them.
     NoCredentials,
     /// A condition did not hold (412).
     Condition,
@@ -232,7 +232,7 @@ pub(crate) fn sort(
         Some(429) => FaultKind::Throttled,
         Some(503) if code.is_some() => FaultKind::Throttled,
         Some(500..) => FaultKind::Transient,
-        // A good status whose body is not what was announced.
+        // A good status, but the body differs from the announced one.
         Some(200..=299) => FaultKind::Transient,
         _ => FaultKind::Fatal,
     }

@@ -56,12 +56,13 @@ impl HttpsObject {
     }
 
     /// Writes the object into a file, checking size and digest on the way where they are known. The bytes are not yet
-    /// synced. After an error the file may be given to the next try, which goes on where it ends if a digest is expected.
+    /// synced. After an error the file may be given to the next try, which goes on where it ends if a digest is
+    /// expected.
     ///
     /// # Errors
     /// [`StoreErrorKind::Absent`], [`StoreErrorKind::Denied`], [`StoreErrorKind::Mismatch`],
-    /// [`StoreErrorKind::TooLarge`], [`StoreErrorKind::Full`], or that the server cannot be reached or does not answer as
-    /// it should.
+    /// [`StoreErrorKind::TooLarge`], [`StoreErrorKind::Full`], or that the server cannot be reached or does not answer
+    /// as it should.
     pub async fn download(
         &self,
         file: BorrowedFd<'_>,
@@ -95,7 +96,7 @@ impl HttpsObject {
         }
     }
 
-    /// Brings the stream to its end; one that breaks goes on, until several tries in a row have brought nothing.
+    /// Brings the stream to its end. A stream that breaks is resumed until several tries in a row have brought nothing.
     async fn fetch(
         &self,
         stream: &mut Stream,
@@ -175,7 +176,7 @@ impl HttpsObject {
         let fatal = |problem: String| self.wrong(StoreErrorKind::Fatal, problem);
         let mut url: Url = self.location.as_str().parse().map_err(|e| fatal(format!("it is no address: {e}")))?;
         for _ in 0..=REDIRECTIONS {
-            // What is stored is what was hashed: never packed once more on the way.
+            // The stored bytes must be the hashed ones: no further compression on the way.
             let mut request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             if from > 0 {
                 request = request.header(RANGE, format!("bytes={from}-"));
@@ -306,7 +307,7 @@ impl Stream {
         self.held.push(chunk);
     }
 
-    /// Writes and hashes what is held, on a thread that may wait for the disk. What is behind it is cut off.
+    /// Writes and hashes the held bytes, on a thread that may wait for the disk. The file ends behind them.
     async fn write(&mut self) -> io::Result<()> {
         let (held, file, at) = (std::mem::take(&mut self.held), Arc::clone(&self.file), self.at);
         let mut hasher = std::mem::take(&mut self.hasher);

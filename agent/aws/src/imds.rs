@@ -2,9 +2,9 @@
 //! IMDS").
 //!
 //! On reqwest and not on the SDK's own client: that one sums up every failure of the token request as "failed to load
-//! session token", and what an operator needs to know is which. Here a refused connection, a token request that is never
-//! answered (hop limit), an endpoint without tokens and a slow one stay apart. Nothing is kept while idle but the token's
-//! text: no connection, no task, no timer, and no TLS roots, because the service speaks plain HTTP on the link.
+//! session token", and what an operator needs to know is which. Here a refused connection, a token request that is
+//! never answered (hop limit), an endpoint without tokens and a slow one stay apart. Nothing is kept while idle but the
+//! token's text: no connection, no task, no timer, and no TLS roots, because the service speaks plain HTTP on the link.
 
 mod fault;
 mod settings;
@@ -104,7 +104,8 @@ impl Imds {
         &self.settings.endpoint
     }
 
-    /// What the service has at a path below `latest/`, as in `meta-data/instance-id`; `None` where it has nothing (404).
+    /// What the service has at a path below `latest/`, as in `meta-data/instance-id`; `None` where it has nothing
+    /// (404).
     ///
     /// # Errors
     /// What was wrong with the last of the attempts.
@@ -228,7 +229,7 @@ impl Imds {
         self.read(path, response).await
     }
 
-    /// The cached token, or a new one when it is about to expire or is the one that was refused.
+    /// The cached token, or a new one when it is about to expire or was refused.
     async fn token(&self, refused: Option<&str>) -> Result<String, ImdsFault> {
         let mut cached = self.token.lock().await;
         match &*cached {

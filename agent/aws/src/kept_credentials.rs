@@ -1,5 +1,6 @@
-//! Credentials, asked for once and kept while they are good: the SDK's providers ask IMDS or STS at every question. The SDK
-//! and the signed calls share them, and what AWS refused as expired is asked for again, which the SDK's own cache cannot.
+//! Credentials, asked for once and kept while they are good: the SDK's providers ask IMDS or STS at every question. The
+//! SDK and the signed calls share them, and what AWS refused as expired is asked for again, which the SDK's own cache
+//! cannot.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -62,8 +63,8 @@ impl KeptCredentials {
         }
     }
 
-    /// AWS refused whatever is kept as expired: the next question goes to the source. For requests of the SDK, which does not
-    /// say what it signed them with; those that fail at the same time may ask more than once.
+    /// Called when AWS refused the kept credentials as expired: the next call asks the source. For requests of the SDK,
+    /// which does not say which credentials it signed with; requests that fail at the same time may ask more than once.
     pub(crate) async fn forget_all(&self) {
         *self.kept.lock().await = None;
     }

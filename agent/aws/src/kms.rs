@@ -1,7 +1,7 @@
-//! Signing keys that never leave KMS. Only whoever publishes uses it; hosts hold public keys.
+//! Signing keys that never leave KMS. Only the publisher uses KMS; hosts hold public keys.
 //!
 //! `GetPublicKey` and `Sign` of <https://docs.aws.amazon.com/kms/latest/APIReference/>: a raw message has at most 4,096
-//! bytes, which is what a release is kept to.
+//! bytes, and a release is kept within that limit.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub enum KmsError {
     PublicKey {
         /// The key, as it was named.
         key: String,
-        /// Why.
+        /// Why it cannot be used.
         #[source]
         source: InvalidKey,
     },

@@ -1,7 +1,8 @@
-//! CloudWatch Logs: PutLogEvents, which is called all the time, and what makes a group and a stream, which is called once.
+//! CloudWatch Logs: PutLogEvents, which is called all the time, and what makes a group and a stream, which is called
+//! once.
 //!
-//! API model of service `logs`, 2014-03-28. Nothing is described first: a batch is put, and its group and stream are made
-//! when the service says that they do not exist.
+//! API model of service `logs`, 2014-03-28. Nothing is described first: a batch is put, and its group and stream are
+//! made when the service says that they do not exist.
 
 use std::time::Duration;
 
@@ -78,11 +79,11 @@ impl CloudWatchLogs {
         }
     }
 
-    /// Makes a stream, and its group if that does not exist. Gives whether the group was made: then its retention is still
-    /// to be set.
+    /// Makes a stream, and its group if the group does not exist. Returns whether it made the group: the caller must
+    /// then set the retention.
     ///
     /// # Errors
-    /// What went wrong; somebody else making the same at the same time did not.
+    /// The first [`Fault`]. It is no fault if another process makes the same stream or group at the same time.
     pub async fn create(&self, group: &str, stream: &str, wish: &GroupWish) -> Result<bool, Fault> {
         let made_stream = self.create_stream(group, stream).await;
         match made_stream {
@@ -116,7 +117,8 @@ impl CloudWatchLogs {
         }
     }
 
-    /// Sets for how long a group keeps its events. Five a second in an account are allowed, so a fleet has to be patient.
+    /// Sets for how long a group keeps its events. Five a second in an account are allowed, so a fleet has to be
+    /// patient.
     ///
     /// # Errors
     /// What went wrong.

@@ -1,8 +1,8 @@
 //! Signed requests for the services that have no SDK crate here: SigV4 on one shared HTTP client.
 //!
-//! A call is one attempt: whoever calls decides about the next one, by [`Fault::is_retryable`]. Two
-//! refusals are answered here, once each, because nobody above could do better: credentials that have expired are asked
-//! for again, and a clock that is wrong is corrected for the signature by the answer's `Date` (as AWS's SDKs do).
+//! A call is one attempt: the caller decides about the next one, by [`Fault::is_retryable`]. Two refusals are handled
+//! here, once each, because the caller could do no better: expired credentials are asked for again, and a wrong clock
+//! is corrected for the signature by the answer's `Date` (as AWS's SDKs do).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -88,7 +88,7 @@ pub struct Call {
     pub body: Bytes,
 }
 
-/// Signs and sends calls. Cheap to clone; clones share connections, credentials and what is known about the clock.
+/// Signs and sends calls. Cheap to clone; clones share connections, credentials and the clock's correction.
 #[derive(Debug, Clone)]
 pub struct SignedCalls {
     credentials: KeptCredentials,
@@ -241,7 +241,7 @@ impl SignedCalls {
         if offset < 0 { now.checked_sub(distance) } else { now.checked_add(distance) }.unwrap_or(now)
     }
 
-    /// Whether the next signature will have another time than the one that was refused.
+    /// Whether the next signature will have another time than the refused one.
     fn correct_clock(&self, refused: &Refused) -> bool {
         let Some(theirs) = refused.server_time else { return false };
         let offset = match theirs.duration_since((self.now)()) {
@@ -292,7 +292,7 @@ impl SignedCalls {
         for header in signed_headers {
             let mut value = HeaderValue::from_str(header.value())
                 .map_err(|_| fatal(format!("the credentials do not fit into the header {}", header.name())))?;
-            // The date too is no secret, but nobody needs to see any of them.
+            // The date is no secret, but no log needs these values.
             value.set_sensitive(true);
             request.headers_mut().insert(HeaderName::from_static(header.name()), value);
         }

@@ -99,8 +99,8 @@ impl Queue {
         Ok(output.messages)
     }
 
-    /// Tries what listening needs, and takes no message from anybody: one that is received stays visible, and what is deleted
-    /// does not exist.
+    /// Tries the calls that listening needs, and takes no message away from another reader: a received message stays
+    /// visible, and the deleted one does not exist.
     ///
     /// # Errors
     /// Whatever SQS or the way to it says.

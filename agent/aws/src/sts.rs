@@ -1,4 +1,4 @@
-//! STS: who the credentials are
+//! STS: whose credentials these are
 //! (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>). The call needs no permission.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Gzip members and Zstandard frames, one after the other. Zeros may follow the last one, as gzip(1) and tar(1) have it;
-//! anything else is refused.
+//! Gzip members and Zstandard frames, one after the other. Zeros may follow the last one, as gzip(1) and tar(1) have
+//! it; anything else is refused.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -108,7 +108,7 @@ impl<R: BufRead> Read for Gzip<R> {
     }
 }
 
-/// Unpacks Zstandard frames, and passes by those that are to be skipped.
+/// Unpacks Zstandard frames, and passes over skippable frames.
 pub(super) struct Zstd<R> {
     input: R,
     decoder: Decoder<'static>,

@@ -124,7 +124,8 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         ArchiveError::damaged(self.place(), problem)
     }
 
-    /// Hands at most `limit` of the next bytes to `take`, and returns how many there were; none at the end of the stream.
+    /// Hands at most `limit` of the next bytes to `take`, and returns how many there were; none at the end of the
+    /// stream.
     fn advance(
         &mut self,
         limit: u64,
@@ -345,7 +346,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         if has_capabilities {
             self.notes.add(Adaptation::Capabilities, path);
         }
-        // One owner of everything is whoever packed it. A number that is none is of no account here.
+        // If everything has one owner, that is the packer. An owner that is not a number does not count.
         if let Some(owner) = owner(header)
             && *self.owner.get_or_insert(owner) != owner
         {

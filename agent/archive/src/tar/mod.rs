@@ -1,7 +1,7 @@
 //! Unpacks a tar stream, entry by entry, under our own policy.
 //!
-//! The `tar` crate reads single headers; the loop over them is ours, because it must bound what extension headers may
-//! take, tell a stream that was cut at an entry from one that ended, and refuse what follows the end.
+//! The `tar` crate reads single headers. The loop over them is ours, because it must bound the size of extension
+//! headers, tell a stream that was cut at an entry from one that ended, and refuse data after the end.
 
 mod fields;
 mod header;

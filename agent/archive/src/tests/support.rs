@@ -45,7 +45,7 @@ impl Room {
         self.unpacked(bundle, kind, options).map(|unpacked| unpacked.listing)
     }
 
-    /// Unpacks, and returns what was done to entries as well.
+    /// Unpacks, and returns the changes made to entries as well.
     pub fn unpacked(&self, bundle: &File, kind: BundleType, options: &UnpackOptions) -> Result<Unpacked, ArchiveError> {
         let result = unpack(bundle, kind, &self.destination(), options);
         let left: Vec<_> = fs::read_dir(self.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -56,7 +56,7 @@ impl Room {
         result
     }
 
-    /// Unpacks, expects a refusal that names the entry, and returns what was wrong.
+    /// Unpacks, expects a refusal that names the entry, and returns the problem.
     pub fn refusal(&self, bytes: &[u8], entry: &str) -> EntryProblem {
         match self.unpack(bytes) {
             Err(ArchiveError::Entry { entry: named, problem }) => {

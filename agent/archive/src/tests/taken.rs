@@ -60,7 +60,7 @@ fn an_empty_number_field_is_zero_in_every_kind_of_entry() {
             let mode = listing.get("x".as_ref()).unwrap().mode;
             assert!(field != MODE || number > 1 || mode == 0, "entry {number}: {mode:o}");
             if number == 1 {
-                // A closed directory could not be deleted by a user who is not root.
+                // Without root, a user could not delete a closed directory.
                 fs::set_permissions(room.destination().join("x"), fs::Permissions::from_mode(0o755)).unwrap();
             }
         }
@@ -116,7 +116,7 @@ fn two_entries_that_become_one_name_are_refused() {
     }
     let file = |name: &str| ZipEntry::stored(name, 0o100644, b"1");
     assert_eq!(Room::new().refusal(&zip(&[file("a"), file("/a")]), "a"), EntryProblem::SlashTwin);
-    // The same name twice is the last one, and a directory that no entry names is nobody's twin.
+    // Of two equal names the last one counts, and a directory that no entry names has no twin.
     unpacked(&Room::new(), &Tar::default().file("/a", b"1").file("/a", b"2").end()).unwrap();
     unpacked(&Room::new(), &Tar::default().file("/a/b", b"1").directory("a").end()).unwrap();
 }

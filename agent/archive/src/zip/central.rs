@@ -18,7 +18,7 @@ use crate::tree::{IMPLIED_DIRECTORY_MODE, Item, ModifiedTime};
 
 /// The mode of a file whose packer knew no modes.
 const DEFAULT_FILE_MODE: u32 = 0o644;
-/// A symbolic link's target is its entry's content; this bounds what is read into memory.
+/// A symbolic link's target is its entry's content; this bounds how much of it is read into memory.
 const LINK_BYTES: u64 = 4095;
 
 /// The table of contents, in archive order.

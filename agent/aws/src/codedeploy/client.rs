@@ -21,7 +21,7 @@ use crate::codedeploy::identity::Identity;
 use crate::fault::{Fault, FaultKind};
 use crate::signed_call::{Call, Operation, Service, SignedCalls};
 
-/// Most bytes of an answer: two envelopes with what is around them.
+/// Most bytes of an answer: two envelopes and their wrapping.
 const ANSWER_BYTES: usize = 256 << 10;
 /// For calls that the service answers at once.
 const TIMEOUT: Duration = Duration::from_secs(30);

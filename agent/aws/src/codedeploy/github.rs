@@ -24,9 +24,9 @@ const WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Du
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot fetch {place}: {problem}")]
 pub struct GitHubError {
-    /// What.
+    /// The archive that was not fetched.
     pub place: String,
-    /// Why. A token is never in it.
+    /// The reason. It never contains a token.
     pub problem: String,
     /// Whether it may work in a moment.
     pub is_transient: bool,
@@ -55,8 +55,8 @@ impl Commit<'_> {
         format!("{}/repos/{}/{}/{form}/{}", self.api, self.account, self.repository, self.commit)
     }
 
-    /// Writes the archive into a file, which is emptied before each try; by the same proxy and certificates as AWS. Answers that
-    /// say "later", and connections that break or bring too little, are tried again.
+    /// Writes the archive into a file, which is emptied before each try; by the same proxy and certificates as AWS.
+    /// Answers that say "later", and connections that break or bring too little, are tried again.
     ///
     /// # Errors
     /// See [`GitHubError`].

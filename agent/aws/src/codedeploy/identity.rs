@@ -15,7 +15,7 @@ pub struct Identity {
     pub domain: Option<String>,
 }
 
-/// Why it is not known who this host is.
+/// Why the host's identity is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The metadata service does not answer.
@@ -39,8 +39,8 @@ struct IdentityDocument {
     region: String,
 }
 
-/// Finds out who this host is: what the on-premises file says, else the instance that the metadata service names
-/// (IMDSv2 only; `AWS_EC2_METADATA_SERVICE_ENDPOINT` moves it). `region` is one that is configured, and wins.
+/// Finds out the host's identity: from the on-premises file, else from the instance that the metadata service names
+/// (IMDSv2 only; `AWS_EC2_METADATA_SERVICE_ENDPOINT` moves it). A configured `region` wins.
 ///
 /// # Errors
 /// See [`IdentityError`].

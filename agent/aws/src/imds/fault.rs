@@ -1,4 +1,4 @@
-//! What can be wrong with the instance metadata service, told apart by what has to be done about it.
+//! Faults of the instance metadata service, told apart by their remedies.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub enum ImdsFault {
         /// What is wrong with it.
         problem: String,
     },
-    /// No connection: nobody listens, or no packet comes back.
+    /// No connection: no service listens, or no packet comes back.
     #[error("the instance metadata service at {endpoint} cannot be reached: {cause}")]
     Unreachable {
         /// The address.
@@ -63,7 +63,7 @@ pub enum ImdsFault {
         /// The answer's status.
         status: u16,
     },
-    /// A status that nobody expects here.
+    /// An unexpected status.
     #[error("the instance metadata service answered {path} with status {status}: {body}")]
     Status {
         /// What was asked for.
@@ -89,7 +89,7 @@ pub enum ImdsFault {
         /// What the connection said.
         cause: String,
     },
-    /// An answer that cannot be what was asked for.
+    /// An answer that does not fit the question.
     #[error("the instance metadata service answered {path} with something else: {problem}")]
     Garbage {
         /// What was asked for.

@@ -19,7 +19,7 @@ pub enum SignedCallsError {
     /// The SDK was told to use none.
     #[error("no source of AWS credentials is configured")]
     NoCredentials,
-    /// The endpoint that the configuration or environment names is none.
+    /// The endpoint from the configuration or the environment is not a URL.
     #[error("the endpoint {url:?} is not a URL: {problem}")]
     Endpoint {
         /// What it says.
@@ -32,11 +32,11 @@ pub enum SignedCallsError {
     CaBundle {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read.
         #[source]
         source: std::io::Error,
     },
-    /// See there.
+    /// The HTTP client cannot be made.
     #[error(transparent)]
     Http(#[from] HttpClientError),
 }

@@ -11,7 +11,7 @@ use hostler_core::config::settings::AddressingStyle;
 use crate::clients::Clients;
 use crate::fault::{Fault, FaultKind};
 
-/// Where requests go before anything says otherwise. Every region answers with the one that the bucket is in.
+/// The region of the first request. Every region answers with the bucket's own region.
 const FIRST_REGION: &str = "us-east-1";
 
 /// A bucket with the client that reaches it.
@@ -34,8 +34,8 @@ impl Bucket {
         Self { name, clients, found: Mutex::default() }
     }
 
-    /// Does a request; if the bucket is in another region, finds out in which and does it again there; if the credentials
-    /// have expired, asks for others once.
+    /// Does a request; if the bucket is in another region, finds out in which and does it again there; if the
+    /// credentials have expired, asks for others once.
     pub(crate) async fn call<T, F>(&self, request: impl Fn(Client) -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
@@ -43,7 +43,7 @@ impl Bucket {
         self.renewing(|| self.call_in_region(&request)).await
     }
 
-    /// Does a request, once more with other credentials if those that it used are refused as expired.
+    /// Sends a request, and once more with other credentials if the first ones are refused as expired.
     pub(crate) async fn renewing<T, F>(&self, request: impl Fn() -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,

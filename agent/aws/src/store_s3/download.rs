@@ -1,8 +1,8 @@
 //! A big object into a file: several ranges at a time, each pinned to the same content by its ETag, every byte written
 //! where it belongs and hashed in order right behind, while it is still in memory (the page cache).
 //!
-//! A note beside the file says which parts are complete, so that an agent that was killed goes on where it was. What the
-//! note says is only believed until the digest of the whole is known.
+//! A note beside the file says which parts are complete, so that an agent that was killed goes on where it was. What
+//! the note says is only believed until the digest of the whole is known.
 
 use std::fs::File;
 use std::io;
@@ -29,11 +29,11 @@ use note::Note;
 use part::{PartError, Source};
 
 const OPERATION: &str = "download";
-/// Bytes that are hashed in one go, between two looks at what has arrived.
+/// Bytes that are hashed in one go, between two looks at the parts that have arrived.
 const HASH_BYTES: u64 = 4 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Where a download goes: the file, and the note of what is complete in it. Both are the caller's to delete.
+/// Where a download goes: the file, and the note of its complete parts. The caller deletes both.
 #[derive(Debug, Clone, Copy)]
 pub struct DownloadTarget<'a> {
     /// The file; what it holds is kept only as far as the note says.
@@ -97,8 +97,8 @@ impl S3Object {
         }
     }
 
-    /// Writes ranges of the object into a file that becomes as long as the object, each where it belongs. Nothing is checked but that all ranges
-    /// are of the content that `facts` pins.
+    /// Writes ranges of the object into a file that becomes as long as the object, each where it belongs. Nothing is
+    /// checked but that all ranges are of the content that `facts` pins.
     ///
     /// # Errors
     /// As [`Self::download`].

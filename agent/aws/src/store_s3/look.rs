@@ -1,4 +1,4 @@
-//! A look at a store for `hostler doctor`: what is allowed is tried, and the store's clock is read off its answer.
+//! A look at a store for `hostler doctor`: it tries to list, and reads the store's clock off the answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -37,7 +37,7 @@ pub(super) struct Ranged {
 }
 
 impl Ranged {
-    /// Its body, if it is as long as what was asked for.
+    /// Its body, if it has the requested length.
     pub(super) fn body(self) -> Result<ByteStream, Box<Fault>> {
         match self.offered {
             Some(offered) if offered == self.wanted => Ok(self.body),

@@ -56,7 +56,7 @@ impl S3Store {
 
     async fn put_whole(&self, key: &Key, from: &Arc<File>, content: &Content) -> Result<PutOutcome, StoreError> {
         let bytes = self.read(key, from, 0, content.size).await?;
-        // One byte more would not be part of what was promised.
+        // One more byte would not belong to the promised content.
         if !self.read(key, from, content.size, 1).await?.is_empty() || Sha256Digest::of(&bytes) != content.sha256 {
             return Err(self.changed(key));
         }

@@ -79,8 +79,8 @@ impl S3Store {
         self.bucket.call(put).await
     }
 
-    /// Whether what is stored is what we wrote: documents that are swapped hold a counter or nonce, so equal bytes are
-    /// our own.
+    /// Whether the stored document is ours: documents that are swapped hold a counter or nonce, so equal bytes are our
+    /// own.
     async fn find_own(&self, key: &Key, bytes: &[u8]) -> Result<PutOutcome, StoreError> {
         match self.get(key, None, bytes.len()).await {
             Ok(GetOutcome::Found { bytes: found, etag }) if found == bytes => Ok(PutOutcome::Stored(etag)),

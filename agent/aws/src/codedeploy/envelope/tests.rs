@@ -1,4 +1,4 @@
-//! Envelopes made by OpenSSL, as whoever runs the service makes them.
+//! Envelopes made by OpenSSL, as the operator of a service makes them.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Which parts of a download are complete: a line with what is fetched, then the number of each part as it arrives.
+//! Which parts of a download are complete: a line that names the download, then the number of each part as it arrives.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -103,7 +103,7 @@ impl Piece<'_> {
         Ok(())
     }
 
-    /// Writes what is held, on a thread that may wait for the disk.
+    /// Writes the held bytes, on a thread that may wait for the disk.
     async fn write(&mut self) -> Result<(), PartError> {
         let held = std::mem::take(&mut self.held);
         // More than was asked for is not ours.

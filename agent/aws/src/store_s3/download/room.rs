@@ -1,4 +1,4 @@
-//! Disk space, taken before anything is fetched: a disk that fills up half-way helps nobody.
+//! Reserves disk space before a download begins, so that the disk does not fill up half-way.
 
 use std::fs::File;
 use std::io;
@@ -56,7 +56,7 @@ fn take(file: &File, size: u64, flags: FallocateFlags) -> Result<(), Shortage> {
 }
 
 fn full(file: &File, needed: u64) -> io::Result<Shortage> {
-    // What was taken before it was too much is given back, so that the figure is the one that people see.
+    // Gives the reserved space back, so that the figure is the one that people see.
     let _ = file.set_len(0);
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
     Ok(Shortage::Full { path, needed, free: free(file)? })
