@@ -153,8 +153,8 @@ pub fn sync_file_system(directory: &Path) -> Result<(), AtomicError> {
     sync(&opened, all).map_err(failed("sync the file system of", directory))
 }
 
-/// Makes a directory with its missing parents, each of them durable. What is there stays as it is; its name is made
-/// durable too, because whoever made it may have been killed before it was.
+/// Makes a directory with its missing parents, each of them durable. An existing directory stays as it is, but its name
+/// is made durable too: the process that made it may have been killed before that.
 ///
 /// # Errors
 /// One of them cannot be made, or something that is no directory is in the way.
@@ -166,7 +166,7 @@ pub fn create_directories(path: &Path, mode: u32) -> Result<(), AtomicError> {
     create_directories(parent, mode)?;
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => sync_parent(path),
-        // Someone else was faster, and may not have got further.
+        // Another process was faster, and may not have synced the name yet.
         Err(_) if path.is_dir() => sync_parent(path),
         Err(source) => Err(failed("create the directory", path)(source)),
     }
@@ -177,7 +177,7 @@ fn sync_parent_of_existing(path: &Path) -> Result<(), AtomicError> {
         return Ok(());
     }
     match sync_parent(path) {
-        // Whoever may not open it has made nothing in it either.
+        // A process that may not open the parent has made nothing in it either.
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,
     }

@@ -1,5 +1,5 @@
-//! The only caller of the system's clocks in this crate and in the program, and of its randomness for ids. `clippy.toml` holds
-//! both to it; measuring how long something takes is free everywhere (`Instant`).
+//! The only caller of the system's clocks in this crate and in the program, and of its randomness for ids.
+//! `clippy.toml` holds both to it; measuring how long something takes is free everywhere (`Instant`).
 
 use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +19,8 @@ pub fn now_ms() -> u64 {
     system_time().duration_since(UNIX_EPOCH).map_or(0, milliseconds)
 }
 
-/// Time since the boot, suspension included; nothing where the kernel lacks that clock. No setting of the clock changes it.
+/// Time since the boot, suspension included; nothing where the kernel lacks that clock. No setting of the clock changes
+/// it.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
@@ -34,7 +35,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A duration of so many seconds, at most a hundred years: what is added to a clock must not overflow.
+/// A duration of so many seconds, at most a hundred years, so that adding it to a clock does not overflow.
 pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(100 * 366 * 24 * 3600))
 }
@@ -80,7 +81,7 @@ pub fn boot_id() -> String {
     read_boot_id().unwrap_or_else(|_| "unknown".to_owned())
 }
 
-/// The same for those who must not take two unknown boots for one.
+/// As [`boot_id`], for callers that must not take two unknown boots for one.
 ///
 /// # Errors
 /// When /proc is missing.

@@ -26,9 +26,9 @@ pub struct RunningAgent {
     pub pid: u32,
 }
 
-/// The CodeDeploy agent that runs, by its pid file and by the names of the processes that `users` started. A pid that by
-/// now belongs to another program is not taken for it. Every user can give a process the agent's name: those of other users
-/// do not count, or each of them could keep this host from being served.
+/// The CodeDeploy agent that runs, by its pid file and by the names of the processes that `users` started. A pid that
+/// by now belongs to another program is not taken for it. Every user can give a process the agent's name: those of
+/// other users do not count, or each of them could keep this host from being served.
 pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     let written = small(pid_file).and_then(|text| text.trim().parse::<u32>().ok());
     let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -37,8 +37,8 @@ pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     written.into_iter().filter(|pid| is_the_agent(*pid)).chain(named).next().map(|pid| RunningAgent { pid })
 }
 
-/// Who started a process: its real user, which programs with the set-user-ID bit keep. The owner of its directory in /proc
-/// says less: a process can make that root (proc(5)).
+/// Who started a process: its real user, which programs with the set-user-ID bit keep. The owner of its directory in
+/// /proc says less: a process can make that root (proc(5)).
 fn started_by(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -51,8 +51,8 @@ fn small(path: &Path) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name, which hostler itself
-/// may be too (hostler-codedeploy-compat).
+/// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name, which hostler
+/// itself may be too (hostler-codedeploy-compat).
 fn is_the_agent(pid: u32) -> bool {
     // Asked first: hardly any process passes it, and this is done for every one.
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
@@ -63,7 +63,7 @@ fn is_the_agent(pid: u32) -> bool {
     named && executable("self") != executable(&pid.to_string())
 }
 
-/// The program that a process runs, by its path; that of one that was replaced by an update ends in ` (deleted)`.
+/// The path of the program that a process runs. The kernel marks a program that an update replaced with ` (deleted)`.
 fn executable(process: &str) -> Option<PathBuf> {
     let path = fs::read_link(format!("/proc/{process}/exe")).ok()?;
     let bytes = path.as_os_str().as_bytes();
@@ -86,7 +86,7 @@ pub fn write_pid_file(path: &Path) -> Result<(), atomic::AtomicError> {
 pub fn remove_pid_file(path: &Path) {
     let ours = small(path).is_some_and(|text| text.trim() == std::process::id().to_string());
     if ours {
-        // Whoever starts next looks whether the process lives, and does not rely on the file.
+        // The next agent checks whether the process lives, and does not rely on the file.
         let _ = fs::remove_file(path);
     }
 }
@@ -130,8 +130,8 @@ pub fn remove_tracking_file(directory: &Path, deployment: &str) -> io::Result<()
     gone(fs::remove_file(directory.join(deployment)))
 }
 
-/// Takes the tracking files away, once what they say is in the ledger, but for those of these deployments; the directory
-/// too, when nothing is left in it.
+/// Takes the tracking files away, once what they say is in the ledger, but for those of these deployments; the
+/// directory too, when nothing is left in it.
 ///
 /// # Errors
 /// When one cannot be deleted.

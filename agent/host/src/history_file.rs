@@ -115,8 +115,8 @@ pub fn verify(
     Ok(verifier.finish())
 }
 
-/// Puts the chain aside under the name of the host that wrote it, so that a new one can begin. Done again after a crash, it
-/// changes nothing.
+/// Puts the chain aside under the name of the host that wrote it, so that a new one can begin. Done again after a
+/// crash, it changes nothing.
 ///
 /// # Errors
 /// The file cannot be renamed.
@@ -210,8 +210,8 @@ pub struct HistoryFile {
 }
 
 impl HistoryFile {
-    /// Cuts what [`survey`] found torn; the caller, who persisted [`Reconciled::state`] in the ledger before, appends
-    /// [`Reconciled::append`], syncs and settles. Makes the file if it is missing.
+    /// Cuts the torn end that [`survey`] found. The caller has persisted [`Reconciled::state`] in the ledger before,
+    /// and then appends [`Reconciled::append`], syncs and settles. Makes the file if it is missing.
     ///
     /// # Errors
     /// The disk failed; it may be tried again after a new survey.

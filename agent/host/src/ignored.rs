@@ -1,4 +1,4 @@
-//! Signals that whoever started this process had it ignore: `nohup` does, and a shell for its background jobs.
+//! Signals that the parent set this process to ignore: `nohup` does, and so does a shell for its background jobs.
 
 /// Whether a signal was ignored when the process was started, as long as nothing listens to it yet.
 pub fn is_ignored(signal: i32) -> bool {

@@ -1,4 +1,4 @@
-//! Being process 1, as in a container: somebody has to reap the processes that lost their parents.
+//! Being process 1, as in a container: it has to reap the processes that lost their parents.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -27,11 +27,11 @@ pub fn is_init() -> bool {
     std::process::id() == 1
 }
 
-/// Runs this same program again as a child, with the same arguments, and does what process 1 has to do until it ends:
-/// hands signals on and reaps whoever has no parent any more. Gives the program's exit status, as a shell would.
+/// Runs this same program again as a child, with the same arguments, and does the work of process 1 until it ends:
+/// hands signals on and reaps orphaned processes. Returns the program's exit status, as a shell would.
 ///
-/// A process of its own and not a task of the daemon: who waits for every child would take those away that the daemon
-/// waits for itself.
+/// This is a process of its own and not a task of the daemon, because waiting for every child would take away the
+/// children that the daemon itself waits for.
 ///
 /// # Errors
 /// When the program cannot be started again, or signals cannot be received.
@@ -72,7 +72,7 @@ fn hand_on(received: &siginfo, program: Pid) {
     }
 }
 
-/// Reaps whoever ended; the exit status once it was the program.
+/// Reaps ended processes; returns the exit status once the program is among them.
 fn reap(program: Pid) -> Option<u8> {
     loop {
         let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {

@@ -1,5 +1,5 @@
-//! The history's second place: after each deployment the end of its hash chain is sent to the systemd journal, which
-//! whoever edits the history would have to edit too.
+//! The history's second place: after each deployment the end of its hash chain is sent to the systemd journal. To
+//! change the history unseen, a user would have to edit the journal too.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -55,9 +55,9 @@ struct Sent {
     hash: String,
 }
 
-/// The anchors of a state directory that the journal still has of this host, or of any: an image may hold those of
-/// another one, whose chain is another. Only those count that the directory's owner sent: the
-/// journal itself writes down the sender, so nobody else can forge one. None where there is no journal.
+/// The anchors of a state directory that the journal still has, of this host or of any: an image may hold the anchors
+/// of another host, which has another chain. Only anchors from the directory's owner count: the journal itself records
+/// the sender, so another user cannot forge one. None where there is no journal.
 pub fn anchors(state: &Path, host: Option<&InstanceId>) -> Vec<Anchor> {
     let Ok(owner) = state.metadata().map(|metadata| metadata.uid()) else { return Vec::new() };
     let output = Command::new("journalctl")

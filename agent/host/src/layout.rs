@@ -37,8 +37,8 @@ impl Layout {
         root.join("var/lib/hostler/local")
     }
 
-    /// The state directory whose deployments lie beside this one's in the CodeDeploy agent's place: that of local deployments,
-    /// and for them the daemon's.
+    /// The state directory whose deployments lie beside this one's in the CodeDeploy agent's place: that of local
+    /// deployments, and for them the daemon's.
     pub fn state_beside(&self) -> PathBuf {
         let local = Self::local_state(&self.root);
         if self.state == local { Self::new(&self.root, None).state } else { local }
@@ -84,7 +84,8 @@ impl Layout {
         self.state.join("deployment-root")
     }
 
-    /// Groups of the CodeDeploy service are where the CodeDeploy agent has them, so that each can go on after the other.
+    /// Groups of the CodeDeploy service are where the CodeDeploy agent has them, so that each can go on after the
+    /// other.
     fn root_of(&self, key: &GroupKey) -> PathBuf {
         match key.codedeploy_group_id {
             Some(_) => self.codedeploy_root.clone(),
@@ -92,8 +93,8 @@ impl Layout {
         }
     }
 
-    /// All deployments of a group that are kept. The CodeDeploy service's groups have their id for a name, others a name that
-    /// says nothing of theirs ([`group_directory`]).
+    /// All deployments of a group that are kept. The CodeDeploy service's groups have their id for a name, others a
+    /// name that says nothing of theirs ([`group_directory`]).
     pub fn group(&self, key: &GroupKey) -> PathBuf {
         match &key.codedeploy_group_id {
             Some(id) => self.codedeploy_root.join(id.to_string()),
@@ -106,8 +107,8 @@ impl Layout {
         self.root_of(key).join(key.id())
     }
 
-    /// The packed bundles of a group: the one that is kept, and the one that is being fetched. Beside the group's
-    /// directory where the CodeDeploy agent counts what is in it.
+    /// The packed bundles of a group: the kept one and the one being fetched. They lie beside the group's directory
+    /// where the CodeDeploy agent counts the entries in it.
     pub fn bundles(&self, key: &GroupKey) -> PathBuf {
         match key.codedeploy_group_id {
             Some(_) => self.codedeploy_root.join("hostler-bundles").join(key.id()),
@@ -125,14 +126,14 @@ impl Layout {
         self.root_of(key).join("deployment-logs/codedeploy-agent-deployments.log")
     }
 
-    /// A file in which agents tell each other what is on the host: `ending` is `-cleanup`, `-install.json`,
+    /// A file in which agents tell each other the state of the host: `ending` is `-cleanup`, `-install.json`,
     /// `_last_successful_install` or `_most_recent_install`.
     pub fn instructions(&self, key: &GroupKey, ending: &str) -> PathBuf {
         self.root_of(key).join("deployment-instructions").join(format!("{}{ending}", key.id()))
     }
 
-    /// What lies below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries out,
-    /// and the other directories that belong to no group.
+    /// What lies below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries
+    /// out, and the other directories that belong to no group.
     pub fn codedeploy(&self, name: &str) -> PathBuf {
         self.codedeploy_root.join(name)
     }

@@ -6,11 +6,11 @@
 //! STATE/lock      flock of the process that may write; holds its pid, for people
 //! ```
 //!
-//! Numbers are little-endian. This frame is the same in every version; `version` tells what is inside. A file keeps the room
-//! that it was made with, whatever room a newer agent gives to new files.
+//! Numbers are little-endian. This frame is the same in every version; `version` is the version of the content. A file
+//! keeps the size of its slots, even if a newer agent makes new files larger.
 //!
-//! * A state that [`Ledger::persist`] acknowledged is read back after `kill -9` and power loss; one that it was writing
-//!   is there as a whole or not at all.
+//! * A state that [`Ledger::persist`] acknowledged is read back after `kill -9` and power loss; a state that was being
+//!   written is there as a whole or not at all.
 //! * A full disk does not stop it: the slots are written with zeros when the file is made and only overwritten later.
 //! * It never starts afresh over a damaged file.
 
@@ -32,7 +32,7 @@ mod tests;
 pub use lock::StateLock;
 
 const MAGIC: &[u8; 8] = b"hostlerL";
-/// The version of what is inside that this agent reads and writes.
+/// The version of the content that this agent reads and writes.
 pub const LEDGER_VERSION: u32 = 1;
 const HEADER: usize = 64;
 const CHECKED_HEADER: usize = 32;
@@ -133,7 +133,7 @@ pub struct Snapshot {
     pub room: usize,
 }
 
-/// The open ledger. It owns the lock: who has it is the only writer of the state directory.
+/// The open ledger. It owns the lock, so it is the only writer of the state directory.
 #[derive(Debug)]
 pub struct Ledger {
     lock: StateLock,
@@ -221,14 +221,14 @@ pub fn is_held(directory: &Path) -> bool {
     }
 }
 
-/// Reads the newest state without the lock, for those who only show it. `None` when there is no ledger.
+/// Reads the newest state without the lock, for commands that only show it. `None` when there is no ledger.
 ///
-/// A writer may be at work: what is returned was acknowledged or was just being persisted.
+/// A writer may be at work: the returned state was acknowledged or was just being persisted.
 ///
 /// # Errors
 /// See [`LedgerError`].
 pub fn peek(directory: &Path, limits: &Limits) -> Result<Option<Snapshot>, LedgerError> {
-    // A slot that is being written looks damaged; whoever reads again sees it finished, or the other one.
+    // A slot that is being written looks damaged. The next read finds it finished, or finds the other slot.
     const READS: usize = 20;
     let path = directory.join("ledger");
     let file = match open_file(&path, false) {
@@ -319,8 +319,8 @@ fn newest(file: &File, path: &Path, limits: &Limits) -> Result<Found, LedgerErro
     let failed = |source| LedgerError::Io { step: "read", path: path.to_owned(), source };
     let read = |offset| read_slot(file, offset).map_err(failed);
     let first = read(0)?;
-    // The second slot is where the first one's room ends. A first one that is damaged does not say where; the file's length
-    // does, and so does the room of new files, should the length have changed too.
+    // The second slot begins where the first one's room ends. If the first slot is damaged, half of the file's length
+    // says where, and so does the room of new files, should the length have changed too.
     let half = file.metadata().map_err(failed)?.len() / 2;
     let usual = slot_offset(1, limits.ledger_bytes);
     let mut second = Err(Damage::NotASlot);

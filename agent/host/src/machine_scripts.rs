@@ -21,15 +21,15 @@ pub enum MachineScriptsError {
     /// Something could not be looked at.
     #[error("cannot look at {path}: {source}")]
     Unreadable {
-        /// What.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be looked at.
         source: io::Error,
     },
-    /// Somebody else could have it do what he likes, as the agent's user.
+    /// Another user could make the script do anything, as the agent's user.
     #[error("{path} {problem}; nothing of this event is run until that is put right: {remedy}")]
     Refused {
-        /// What.
+        /// The script or directory.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -38,9 +38,9 @@ pub enum MachineScriptsError {
     },
 }
 
-/// The names of an event's scripts, in the order in which they run: executable files of `directory` that are owned by root or
-/// the agent's user. Files that are not executable are turned off; hidden files and what editors and package managers leave
-/// are no scripts. None, where there is no such directory.
+/// The names of an event's scripts, in the order in which they run: executable files of `directory` that are owned by
+/// root or the agent's user. Files that are not executable are turned off; hidden files and what editors and package
+/// managers leave are no scripts. None, where there is no such directory.
 ///
 /// # Errors
 /// When the directory or a script is a link, is another user's, or can be written by others.
@@ -80,7 +80,7 @@ pub fn list(directory: &Path) -> Result<Vec<String>, MachineScriptsError> {
         return Err(refused(directory, problem, "put several into one"));
     }
     if !names.is_empty() {
-        // Whoever can write the directories can put another script in the place of a good one.
+        // A user who can write to the directories can put another script in the place of a good one.
         for above in directory.ancestors().take(2) {
             let metadata = fs::symlink_metadata(above).map_err(unreadable(above))?;
             if metadata.is_symlink() {

@@ -7,8 +7,8 @@ const KEPT_FREE: libc::c_int = 256 << 10;
 /// Pools that the threads share; more of them only keep more pieces.
 const POOLS: libc::c_int = 2;
 
-/// Keeps the C library from keeping what is freed; to be called before the first thread starts. Left alone, it takes a
-/// large list that is freed as a sign of more to come: it then keeps up to 64 MiB at the end of each thread's pool, where
+/// Keeps the C library from holding freed memory; call it before the first thread starts. By default, the library takes
+/// a large freed list as a sign of more to come: it then keeps up to 64 MiB at the end of each thread's pool, where
 /// [`return_freed_memory`] cannot take it away.
 #[allow(unsafe_code)]
 pub fn keep_little_free() {
@@ -19,16 +19,16 @@ pub fn keep_little_free() {
     }
 }
 
-/// Gives back to the system what was freed: the C library keeps it for later, and after a large deployment that is
-/// more than everything else.
+/// Gives freed memory back to the system. The C library keeps it for later, and after a large deployment that is more
+/// than everything else.
 #[allow(unsafe_code)]
 pub fn return_freed_memory() {
     // SAFETY: takes the allocator's own locks; it moves and frees nothing that is in use.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Unmaps the program's code and constants: what was needed so far is not needed for waiting. They stay in the page
-/// cache, and a page that is used again is mapped again, by whichever thread uses it.
+/// Unmaps the program's code and constants, which the agent does not need while it waits. They stay in the page cache,
+/// and a page is mapped again when a thread uses it.
 #[allow(unsafe_code)]
 pub fn forget_program_pages() {
     // SAFETY: the callback matches the signature and gets no data of ours.

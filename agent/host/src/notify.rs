@@ -29,7 +29,7 @@ pub fn reloading() {
     }
 }
 
-/// How long systemd waits for [`alive`] before it restarts the daemon; `None` where nobody waits.
+/// How long systemd waits for [`alive`] before it restarts the daemon; `None` without a watchdog.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }

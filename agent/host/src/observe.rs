@@ -1,8 +1,8 @@
-//! Looks at the host for a plan: what is at the paths it wants to know of, which users and groups exist, how much
-//! room there is. It changes nothing.
+//! Looks at the host for a plan: the files at the paths that the plan asks about, the users and groups that exist, and
+//! the free space. It changes nothing.
 //!
 //! Every directory is opened once, without following links, from the root prefix down; a link is followed only where
-//! the plan says so, and never out of the prefix. What is below an absent directory is not looked at.
+//! the plan says so, and never out of the prefix. Nothing below an absent directory is looked at.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,7 @@ fn count(problems: usize) -> String {
     if problems == 1 { "1 problem was".into() } else { format!("{problems} problems were") }
 }
 
-/// Works out what is wanted, looks at the host below `root`, and plans.
+/// Works out the questions, looks at the host below `root`, and plans.
 ///
 /// # Errors
 /// All the problems of the bundle, or else all of the host; or that the host could not be looked at.
@@ -152,7 +152,7 @@ impl Observer<'_> {
                 .last()
                 .filter(|level| level.path.as_os_str() == parent.as_os_str())
                 .and_then(|level| level.directory.as_ref());
-            // Only what has children to look at, or names to list, is opened.
+            // Only a directory with children to look at, or names to list, is opened.
             let children = wanted
                 .look_at
                 .get(index + 1)
@@ -240,7 +240,8 @@ impl Observer<'_> {
         }
     }
 
-    /// Notes what a plan asks about a directory to which a user's way leads. What cannot be told is no directory of ours.
+    /// Notes what a plan asks about a directory to which a user's way leads. What cannot be told is no directory of
+    /// ours.
     fn note_way(&mut self, path: &Path, there: &There, step: Option<UnsafeStep>, apart: bool) {
         let is = identity(&there.directory).unwrap_or(Identity { kind: 0, inode: 0, born: None });
         if let Some(step) = step {

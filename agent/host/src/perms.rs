@@ -1,6 +1,6 @@
 //! Owner, mode, access control list and SELinux context of one open file or directory.
 //!
-//! Everything here acts on a descriptor, never on a path: whoever opened it has decided what it may be.
+//! Everything here acts on a descriptor, never on a path: the caller that opened it has decided what it may be.
 
 mod acl;
 pub mod passage;
@@ -21,7 +21,7 @@ const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
 const SELINUX: &str = "security.selinux";
 
-/// Why permissions could not be set. The path is named by whoever opened the file.
+/// Why permissions could not be set. The caller, which opened the file, names the path.
 #[derive(Debug, thiserror::Error)]
 pub enum PermissionError {
     /// The kernel refused one of the settings.
@@ -45,7 +45,7 @@ pub enum PermissionError {
     /// The file system has no access control lists.
     #[error("its file system has no access control lists: mount it with them, or take `acls` out of the appspec")]
     NoAcls,
-    /// An access control list entry names somebody who does not exist.
+    /// An access control list entry names a user or group that does not exist.
     #[error(
         "acls: there is no {kind} {name:?} on this host: create it (in BeforeInstall, for example) or correct the name"
     )]
@@ -124,7 +124,7 @@ impl Names {
             name: name.to_owned(),
             source: errno.into(),
         })?;
-        // setfacl, which the incumbent runs, takes a number where nobody has that name.
+        // setfacl, which the incumbent runs, takes a number if no user or group has that name.
         let id = found
             .or_else(|| name.parse().ok())
             .ok_or_else(|| PermissionError::Unknown { kind, name: name.to_owned() })?;
@@ -179,9 +179,9 @@ pub fn apply(
     }
 }
 
-/// The mode of a new directory for which the appspec names none: 0755, but where its parent has a default access control
-/// list, whose rights for users, groups and the mask are its owner's will (acl(5), "Object creation and default ACLs"). Others
-/// never get more than without it. The list is the new directory's own by now.
+/// The mode of a new directory for which the appspec names none: 0755, but where its parent has a default access
+/// control list, whose rights for users, groups and the mask are its owner's will (acl(5), "Object creation and default
+/// ACLs"). Others never get more than without it. The list is the new directory's own by now.
 ///
 /// # Errors
 /// The kernel refuses to tell.
@@ -263,8 +263,8 @@ pub fn record(file: impl AsFd) -> Result<Recorded, PermissionError> {
     })
 }
 
-/// Puts back what [`record`] read. Where everything is as recorded nothing is touched, so that somebody else's
-/// directory is no fault.
+/// Puts back what [`record`] read. If everything is as recorded it touches nothing, so that another user's directory is
+/// no fault.
 ///
 /// # Errors
 /// The first setting that fails.

@@ -1,5 +1,5 @@
-//! Room on the state directory's disk that a rollback gives up when it finds that disk full: what a rollback writes down
-//! is little, and without it a stopped application could not be started again.
+//! Room on the state directory's disk that a rollback gives up when it finds that disk full: what a rollback writes
+//! down is little, and without it a stopped application could not be started again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -22,7 +22,7 @@ const FILE_BYTES: u32 = 16 << 10;
 /// Bytes that are set aside.
 pub const RESERVE_BYTES: u64 = FILES as u64 * FILE_BYTES as u64;
 
-/// The room that is set aside in one state directory. One writer at a time: who holds the state.
+/// The disk space reserved in one state directory. It has one writer at a time: the process that holds the state.
 #[derive(Debug)]
 pub struct Reserve {
     directory: PathBuf,
@@ -34,8 +34,8 @@ impl Reserve {
         Self { directory: state_directory.join("reserve") }
     }
 
-    /// Sets the room aside, unless it is already, and leaves as much for the deployment itself, which writes down the same.
-    /// What was set aside before stays where there is no room for both.
+    /// Sets the room aside, unless it is already, and leaves as much for the deployment itself, which writes down the
+    /// same. What was set aside before stays where there is no room for both.
     ///
     /// # Errors
     /// The disk is full, or cannot be written.
@@ -83,7 +83,7 @@ impl Reserve {
     }
 }
 
-/// Whether a file system has room for what a rollback writes down, without what is set aside for it.
+/// Whether a file system has room for the files that a rollback writes, without the reserved space.
 ///
 /// # Errors
 /// The file system cannot be asked.
@@ -158,8 +158,8 @@ mod tests {
         assert!(bytes(state.path()) >= RESERVE_BYTES);
     }
 
-    /// Two groups are rolled back on a full disk: the room that the first one was given is not set aside again while that
-    /// one has not used it yet.
+    /// Two groups are rolled back on a full disk: the room that the first one was given is not set aside again while
+    /// that one has not used it yet.
     #[test]
     fn room_that_was_given_up_for_one_rollback_is_not_taken_back_by_the_next_preparation() {
         let parent = tempfile::tempdir().unwrap();

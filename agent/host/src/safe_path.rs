@@ -30,7 +30,7 @@ pub struct There {
     pub owner: u32,
     /// The id of its device.
     pub device: u64,
-    /// Whether somebody else than root and the agent's user owns something on the way before it.
+    /// Whether a user other than root and the agent's user owns something on the way before it.
     pub by_user: bool,
 }
 

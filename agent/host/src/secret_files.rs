@@ -15,7 +15,7 @@ pub enum BadSecretFile {
     Unreadable {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read.
         source: io::Error,
     },
     /// It is longer than secrets are.
@@ -28,7 +28,7 @@ pub enum BadSecretFile {
     },
 }
 
-/// What is in the files now; nothing for one that does not exist. The path rule for reading holds.
+/// The secrets in the files now; none for a file that does not exist. The path rule for reading holds.
 ///
 /// # Errors
 /// The first that is there and cannot be used.
@@ -51,8 +51,8 @@ fn read_one(path: &Path, most_bytes: u64, opener: &Opener) -> Result<String, Bad
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Files that are read again and again. What was in a file before its last change stays known, also where it is emptied or
-/// removed: lines with it may still wait for being shipped.
+/// Files that are read again and again. What was in a file before its last change stays known, also where it is emptied
+/// or removed: lines with it may still wait for being shipped.
 #[derive(Default)]
 pub struct SecretFiles {
     paths: Vec<PathBuf>,
@@ -70,10 +70,10 @@ impl SecretFiles {
         Self { paths, most_bytes, opener, now: none.clone(), before: none }
     }
 
-    /// Reads them; gives what is to be taken out from now on, if that has changed.
+    /// Reads them; returns the secrets to take out from now on, if they have changed.
     ///
     /// # Errors
-    /// As [`read`]; what was known before stays known.
+    /// As [`read`]; the secrets known before stay known.
     pub fn refresh(&mut self) -> Result<Option<Vec<String>>, BadSecretFile> {
         let mut is_new = false;
         for (at, text) in read(&self.paths, self.most_bytes, &self.opener)?.into_iter().enumerate() {

@@ -34,7 +34,7 @@ pub enum KeyError {
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read or written.
         #[source]
         source: std::io::Error,
     },
@@ -62,7 +62,7 @@ pub enum KeyError {
     PublicKey {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be used.
         #[source]
         source: InvalidKey,
     },
@@ -144,7 +144,7 @@ impl PrivateKey {
         write_public(public, &self.public)
     }
 
-    /// Reads a private key: PKCS #8 in PEM, which nobody but its owner may read.
+    /// Reads a private key: PKCS #8 in PEM, which no user but its owner may read.
     ///
     /// # Errors
     /// See [`KeyError`].

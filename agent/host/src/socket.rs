@@ -17,7 +17,7 @@ pub enum SocketError {
     Listen {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot listen.
         #[source]
         source: std::io::Error,
     },
@@ -26,7 +26,7 @@ pub enum SocketError {
     Line {
         /// Most bytes of a line.
         limit: usize,
-        /// Why.
+        /// Why the line was refused.
         #[source]
         source: std::io::Error,
     },
@@ -53,8 +53,8 @@ fn address(path: &Path) -> std::io::Result<Address> {
     Ok(Address { path: short.into(), _directory: descriptor })
 }
 
-/// Listens on `path`. Its directory is made if it is missing. A socket that is there already is replaced: the caller
-/// holds the state's lock, so nobody listens on it. Everyone may connect; what a peer may do is decided by its uid.
+/// Listens on `path`. Its directory is made if it is missing. An existing socket is replaced: the caller holds the
+/// state's lock, so no process listens on it. Every user may connect; the peer's uid decides what it may do.
 ///
 /// # Errors
 /// When the directory or the socket cannot be made.
@@ -74,7 +74,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     bind().map_err(|source| SocketError::Listen { path: path.to_owned(), source })
 }
 
-/// Connects to the daemon; `None` when nobody listens.
+/// Connects to the daemon; `None` when no process listens.
 pub async fn connect(path: &Path) -> Option<Connection> {
     let address = address(path).ok()?;
     let stream = UnixStream::connect(&address.path).await.ok()?;
@@ -124,7 +124,7 @@ impl Connection {
     /// Takes a stream that was accepted or connected.
     ///
     /// # Errors
-    /// When the kernel does not say who the peer is.
+    /// The kernel does not give the peer's credentials.
     pub fn new(stream: UnixStream) -> std::io::Result<Self> {
         let peer = stream.peer_cred()?;
         let groups = supplementary_groups(&stream)?;

@@ -65,7 +65,8 @@ impl DirectoryStore {
         }
     }
 
-    /// Its name: the directory's absolute path, in one spelling (a shell completes a directory with a slash at its end).
+    /// Its name: the directory's absolute path, in one spelling (a shell completes a directory with a slash at its
+    /// end).
     pub fn name(&self) -> String {
         let leads_up = self.root.components().any(|component| component == Component::ParentDir);
         // What `..` leads to only the file system knows.
@@ -79,7 +80,7 @@ impl DirectoryStore {
         &self.root
     }
 
-    /// The key of the object at a path; `None` for a path outside of the store, or one that no key can name.
+    /// The key of the object at a path; `None` for a path outside of the store, or a path that no key can name.
     pub fn key_of(&self, path: &Path) -> Option<Key> {
         let root = self.root.canonicalize().ok()?;
         path.strip_prefix(root).ok()?.to_str()?.parse().ok()

@@ -5,8 +5,7 @@ mod requirement;
 
 pub use requirement::skip;
 
-/// Does something on a thread of another user, who may not do what only root may. An agent without root is that user
-/// already.
+/// Runs `does` on a thread of another user, without root's rights. An agent without root is that user already.
 #[allow(unsafe_code)]
 pub fn without_root<T: Send>(does: impl FnOnce() -> T + Send) -> T {
     let thread = move || {

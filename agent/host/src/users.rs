@@ -20,14 +20,14 @@ pub struct User {
     pub groups: Vec<u32>,
     /// Home directory; `/` where the user database has no entry.
     pub home: PathBuf,
-    /// Login shell, which may well be one that refuses logins; `/bin/sh` where the user database has no entry.
+    /// Login shell, which may refuse logins; `/bin/sh` where the user database has no entry.
     pub shell: PathBuf,
 }
 
 /// Why a user cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// Nobody has this name.
+    /// No user has this name.
     #[error("there is no user {name:?} on this host; create it before, or name another one")]
     Unknown {
         /// The name that was asked for.
@@ -49,7 +49,7 @@ pub enum UserError {
 /// A number needs no entry in the user database: without one it is its own group, as containers use it.
 ///
 /// # Errors
-/// [`UserError::Unknown`] for a name that nobody has, [`UserError::Lookup`] when the database fails.
+/// [`UserError::Unknown`] for a name that no user has, [`UserError::Lookup`] when the database fails.
 pub fn lookup(name: &str) -> Result<User, UserError> {
     let failed = |source| UserError::Lookup { name: name.to_owned(), source };
     if let Some(user) = nix::unistd::User::from_name(name).map_err(failed)? {
@@ -90,7 +90,7 @@ pub fn is_member(uid: u32, group: &str) -> bool {
 /// The group whose members may ask the daemon for what root may, and read what hooks printed.
 pub const SERVICE_GROUP: &str = "hostler";
 
-/// The number of [`SERVICE_GROUP`]; `None` where nobody has made it.
+/// The number of [`SERVICE_GROUP`]; `None` if the group does not exist.
 pub fn service_group() -> Option<u32> {
     group_id(SERVICE_GROUP)
 }
@@ -100,7 +100,7 @@ pub fn group_exists(name: &str) -> bool {
     group_id(name).is_some()
 }
 
-/// The number of a group; `None` where nobody has made it.
+/// The number of a group; `None` if the group does not exist.
 pub fn group_id(name: &str) -> Option<u32> {
     Some(nix::unistd::Group::from_name(name).ok()??.gid.as_raw())
 }

@@ -1,5 +1,5 @@
-//! The files that both agents read and write. Other users may have put something else in their place: no link is followed,
-//! only regular files count, and opening one never waits.
+//! The files that both agents read and write. Other users may have put something else in their place: no link is
+//! followed, only regular files count, and opening one never waits.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 
 use super::places::{agent, place_of};
 
-/// A file's content, and who may change it; `None` where there is none.
+/// A file's content, and which users may change it; `None` if there is no file.
 ///
 /// # Errors
 /// It is a link or no regular file (`InvalidInput`), has more than `most` bytes (`FileTooLarge`), or cannot be read.
@@ -35,16 +35,16 @@ pub fn read(path: &Path, most: u64) -> io::Result<Option<(Vec<u8>, Place)>> {
 /// Opens a file of the agent's to append to it; makes it where there is none.
 ///
 /// # Errors
-/// It is a link or no regular file, has further names, is another user's or may be written by others (`InvalidInput`), or
-/// cannot be opened.
+/// It is a link or no regular file, has further names, is another user's or may be written by others (`InvalidInput`),
+/// or cannot be opened.
 pub fn append(path: &Path, mode: u32) -> io::Result<File> {
     let file = open(path, OpenOptions::new().append(true).create(true).mode(mode))?;
     check_own(path, &file)?;
     Ok(file)
 }
 
-/// Writes a small file anew. What stands in its place and is not the agent's own file is taken away, never written through.
-/// Nothing is synced.
+/// Writes a small file anew. What stands in its place and is not the agent's own file is taken away, never written
+/// through. Nothing is synced.
 ///
 /// # Errors
 /// It cannot be written.

@@ -1,5 +1,5 @@
-//! Looks at who may change the directories that the agent relies on in the CodeDeploy agent's place, and takes from others
-//! what they may.
+//! Checks which users may change the directories that the agent relies on in the CodeDeploy agent's place, and takes
+//! the right to write from others.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -56,11 +56,11 @@ pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Expose
     Ok(survey.found)
 }
 
-/// What other users may change of a file that the agent relies on: the file, the directory that it lies in, and the way to
-/// that.
+/// What other users may change of a file that the agent relies on: the file, the directory that it lies in, and the way
+/// to that.
 pub fn exposed_file(file: &Path, agent: Agent) -> Vec<Exposed> {
     let mut on_the_way: Vec<(Place, bool)> = Vec::new();
-    // It ends at a file, where no directory is; what was told before that counts.
+    // The walk fails at its end, which is a file and no directory; the visits before that count.
     let _ = walk(file, agent, &mut |seen| on_the_way.push((place(seen.path, seen.stat), seen.is_link())));
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let is_own = |path: &Path| path == real || Some(path) == real.parent();
@@ -84,8 +84,8 @@ struct Survey {
 }
 
 impl Survey {
-    /// Looks at one of the agent's directories and the way to it; `None` where it is not there yet, or where only another
-    /// user's link says where it is.
+    /// Looks at one of the agent's directories and the way to it; `None` where it is not there yet, or where only
+    /// another user's link says where it is.
     fn look(&mut self, directory: &Path) -> io::Result<Option<Walked>> {
         let mut on_the_way = Vec::new();
         let walked =
@@ -116,7 +116,7 @@ impl Survey {
 
 /// Why a way was not walked to its end.
 enum Stopped {
-    /// By a link of another user, who could have the agent take anything for its own.
+    /// By a link of another user, which could make the agent take any directory for its own.
     Link(PathBuf),
     Kernel(Errno),
 }
@@ -157,15 +157,15 @@ fn place(path: &Path, stat: &Stat) -> Place {
     Place { path: path.to_owned(), uid: stat.st_uid, gid: stat.st_gid, mode, has_acl }
 }
 
-/// The names in a directory, so that what is reported has an order.
+/// The names in a directory, sorted, so that reports have an order.
 fn sorted(walked: &Walked) -> io::Result<Vec<OsString>> {
     let mut names = entries(&walked.open(OFlags::RDONLY)?)?;
     names.sort();
     Ok(names)
 }
 
-/// The directory of all deployments, those on the way to an unpacked bundle, and the bundle's own; no link is followed below
-/// the first.
+/// The directory of all deployments, those on the way to an unpacked bundle, and the bundle's own; no link is followed
+/// below the first.
 ///
 /// # Errors
 /// One is not there (`NotFound`), is no directory, or cannot be looked at.
@@ -180,8 +180,8 @@ pub fn on_the_way_to_archive(top: &Path, below: &Path) -> io::Result<Vec<Place>>
     Ok(places)
 }
 
-/// Gives one of the agent's directories to root, and takes the right to write from all others. No link of another user is
-/// followed, and none is given to root: that would make that user's word the agent's.
+/// Gives one of the agent's directories to root, and takes the right to write from all others. No link of another user
+/// is followed, and none is given to root: that would make that user's word the agent's.
 ///
 /// # Errors
 /// It is a mount point below `deployments`, is no directory any more, or cannot be changed.
@@ -201,8 +201,8 @@ pub fn mend(exposed: &Exposed, deployments: &Path) -> io::Result<()> {
     take(&directory, stat.st_mode)
 }
 
-/// The same for the files that lie in a directory of the agent's, each its only name; nothing else is touched. Gives the paths
-/// of those that were changed.
+/// As [`mend`], for the files in one of the agent's directories that have no other name; nothing else is touched.
+/// Returns the changed files.
 ///
 /// # Errors
 /// The directory cannot be read, or a file cannot be changed.
@@ -239,7 +239,7 @@ fn take(file: &File, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o755))?)
 }
 
-/// What says who may change an open file.
+/// The owner and mode of an open file.
 ///
 /// # Errors
 /// The kernel's.

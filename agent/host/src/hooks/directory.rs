@@ -29,7 +29,7 @@ const RESULT_NEW: &str = "result.json.new";
 /// Bytes set aside for the result before the script starts, so that a script that fills the disk cannot lose it.
 const RESULT_RESERVE: i64 = 128 << 10;
 
-/// Most bytes of the result's tail, so that it fits what was set aside.
+/// Most bytes of the result's tail, so that it fits into the reserved room.
 const TAIL_BYTES: usize = 48 << 10;
 
 /// A lock that lasts as long as this value.
@@ -69,7 +69,7 @@ pub(super) enum State {
     Finished(HookResult),
     /// A supervisor holds the lock.
     Running,
-    /// It was started, nobody holds the lock and there is no result: for ever.
+    /// The script was started, no process holds the lock and there is no result: for ever.
     Interrupted(Option<Started>),
     /// It was cancelled before it started: for ever.
     Cancelled(HookResult),
@@ -101,7 +101,7 @@ impl RunDirectory {
     pub fn create(&self) -> io::Result<()> {
         let made = match DirBuilder::new().mode(0o700).create(&self.path) {
             Ok(()) => atomic::sync_parent(&self.path),
-            // Whoever made it may have been killed before it was on disk.
+            // The agent that made it may have been killed before it was on disk.
             Err(_) if self.path.is_dir() => atomic::sync_parent(&self.path),
             Err(_) => atomic::create_directories(&self.path, 0o700),
         };
@@ -131,7 +131,8 @@ impl RunDirectory {
 
     /// The supervisor's lock; waits while an agent looks at the directory or another supervisor works.
     pub fn lock(&self) -> io::Result<Lock> {
-        // Open for writing, unlike the agents' descriptors: its end is then an inotify event for whoever waits.
+        // Open for writing, unlike the agents' descriptors: closing it is then an inotify event for the agent that
+        // waits.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -204,8 +205,8 @@ impl RunDirectory {
         self.create_once(STARTED, &to_json(started)?)
     }
 
-    /// That the file is there is on disk when this returns, and all that counts. Its content says when or why; a power
-    /// loss may take it, and whoever reads it does without.
+    /// When this returns, the file's name is on disk, and only that counts. Its content says when or why; a power loss
+    /// may take the content, and a reader does without it.
     fn create_once(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file(name))?;
         file.write_all(bytes)?;
@@ -264,7 +265,7 @@ impl RunDirectory {
     }
 }
 
-/// Forgets the oldest lines until the tail fits what was set aside for the result.
+/// Drops the oldest lines until the tail fits into the reserved room.
 fn shorten_tail(tail: &mut Vec<String>) {
     let mut left = TAIL_BYTES;
     let kept = tail.iter().rev().take_while(|line| match left.checked_sub(line.len() + 3) {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often the log is looked at while somebody follows.
+/// How often the log is looked at while a caller follows it.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Most bytes that are taken at once.

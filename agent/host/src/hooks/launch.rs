@@ -117,13 +117,13 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
     let mut arguments: Vec<OsString> = [
         "--quiet",
         "--no-block",
-        // Also when it failed: nobody resets the state of these units.
+        // Also after a failure: the agent does not reset the state of these units.
         "--collect",
         &format!("--unit={unit}"),
         &format!("--description=hostler: {} of deployment {}", printable(&run.event), run.deployment),
         // What a finished hook left running is left running, also when the host's unit is stopped.
         "--property=KillMode=process",
-        // The script gets a group below the supervisor's, so that killing it spares the one who reports it.
+        // The script gets a group below the supervisor's, so that killing it spares the supervisor, which reports it.
         "--property=Delegate=yes",
         // At SIGTERM the supervisor ends the script, which may take the grace and more.
         &format!("--property=TimeoutStopSec={}", clock::seconds(run.grace_seconds).as_secs() + 15),
@@ -140,7 +140,8 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         arguments.push("--property=OOMPolicy=continue".into());
     }
     if version >= APPEND_SINCE {
-        // Where whoever waits for the supervisor finds why it did not come up; elsewhere it is in the journal.
+        // Here the waiting agent finds why the supervisor did not come up; older versions of systemd leave it in the
+        // journal.
         let mut log = OsString::from("--property=StandardError=append:");
         log.push(run_directory.join(SUPERVISOR_LOG));
         arguments.push(log);
@@ -149,7 +150,8 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         arguments.push(format!("--property=TasksMax={most}").into());
     }
     if let Some(most) = run.memory_max {
-        // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes MemoryLimit of it.
+        // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes
+        // MemoryLimit of it.
         arguments.push(format!("--property=MemoryMax={most}").into());
     }
     arguments.extend([
@@ -192,7 +194,7 @@ fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<()> {
     // The log's local time is the agent's.
     command.envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)));
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    // Two forks: the supervisor is nobody's child, so neither the agent nor a later one has to reap it.
+    // Two forks: the supervisor is no child of the agent, so neither this agent nor a later one has to reap it.
     let leave = || {
         // SAFETY: only fork, _exit and setsid are called, all safe between fork and exec; the parent of the second
         // fork ends without running destructors, so nothing of the agent's memory is used twice.

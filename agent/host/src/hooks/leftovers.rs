@@ -1,8 +1,9 @@
 //! Ends a hook's processes without its supervisor: what a dead one left, and what a stuck one does not end.
 //!
-//! A number is no proof. The numbers of `processes.json` count in the boot and the pid namespace in which they were written;
-//! the supervisor and the script are known by their start times. A session whose leader is gone is the script's only if a
-//! member has the script's own variables: while one lives, the kernel gives the number to no other session.
+//! A number is no proof. The numbers of `processes.json` count in the boot and the pid namespace in which they were
+//! written; the supervisor and the script are known by their start times. A session whose leader is gone is the
+//! script's only if a member has the script's own variables: while one lives, the kernel gives the number to no other
+//! session.
 
 use std::fs;
 use std::time::Duration;
@@ -49,7 +50,7 @@ fn end_session(script: ProcessId, marks: &[String]) {
     }
 }
 
-/// How long a script has been running, if it is the one that was written down, in this namespace.
+/// How long a script has been running, if it is the recorded script, in this namespace.
 pub(super) fn age(processes: &Processes) -> Option<Duration> {
     let ticks = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok().filter(|ticks| *ticks > 0)?;
     let is_here = is_same_boot(processes) && is_this_namespace(processes);

@@ -62,8 +62,8 @@ impl Shared {
 impl LogWriter {
     /// Starts the thread; the files are opened by it.
     ///
-    /// Directories for them are made only while `run_directory` is there: what a finished hook left running must not make
-    /// those of its deployment again when that is deleted.
+    /// Directories for them are made only while `run_directory` is there: what a finished hook left running must not
+    /// make those of its deployment again when that is deleted.
     pub fn start(
         scripts_log: &Path,
         deployments_log: Option<&Path>,
@@ -211,7 +211,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Opens the file, and opens it again when somebody rotated or removed it.
+    /// Opens the file, and opens it again when another process rotated or removed it.
     fn make_ready(&mut self) -> io::Result<()> {
         if !self.file.as_ref().is_some_and(|file| is_at(file, &self.path)) {
             self.file = None;
@@ -265,7 +265,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Renames `log` to `log.0`, that to `log.1` and so on, unless another process has just done it.
 fn rotate(path: &Path, file: &File, most: u64) -> io::Result<()> {
-    // Locked on the file itself: whoever comes second finds another file at the path.
+    // Locked on the file itself: the second process to get the lock finds another file at the path.
     let Ok(locked) = Flock::lock(file.try_clone()?, FlockArg::LockExclusive) else { return Ok(()) };
     if !is_at(&locked, path) || locked.metadata()?.len() < most {
         return Ok(());

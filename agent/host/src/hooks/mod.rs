@@ -1,5 +1,5 @@
-//! Hooks that outlive the agent: each script runs under a supervisor process of its own, and what happens to it is
-//! found in its run directory by whatever agent lives then.
+//! Hooks that outlive the agent: each script runs under a supervisor process of its own, which leaves the script's
+//! state in its run directory for any later agent to read.
 //!
 //! # The run directory (version 1)
 //!
@@ -13,43 +13,45 @@
 //! | `lock` | supervisor; agents to look | flock only | held: a supervisor lives. Liveness is this lock, never a pid |
 //! | `cancelled` | agent | created once, its name synced | the script never started and never will: a [`HookResult`] |
 //! | `started` | supervisor | created once, its name synced | the script is about to be executed, or was |
-//! | `processes.json` | supervisor | renamed | whom to end if the supervisor dies: pids, start times, boot id |
-//! | `cancel` | [`cancel`] | created | somebody wants the run to end |
-//! | `result.json` | supervisor; an agent that ended a stuck one | renamed, synced | a [`HookResult`]; stands above all other files |
+//! | `processes.json` | supervisor | renamed | processes to end if the supervisor dies: pids, start times, boot id |
+//! | `cancel` | [`cancel`] | created | a request to end the run |
+//! | `result.json` | supervisor; agent that ended a stuck one | renamed, synced | a [`HookResult`]; overrides all |
 //! | `result.json.new` | agent | preallocated | room for the result, so that a full disk cannot lose it |
 //! | `supervisor.log` | supervisor | appended | its standard error, where it is not the journal's |
 //!
-//! Who reads it asks in this order: `result.json` → that result. `lock` held → running. Then, holding `lock` for the
-//! length of the look: `result.json` again; `cancelled` → its result; `started` → interrupted; none of them → nothing
-//! has begun.
+//! A reader asks in this order: `result.json` → that result. `lock` held → running. Then, while the reader holds
+//! `lock`: `result.json` again; `cancelled` → its result; `started` → interrupted; none of them → nothing has begun.
 //!
 //! A script cannot run twice, nor after it was declared cancelled:
 //!
-//! 1. `started` and `cancelled` are only created by who holds `lock` and, still holding it, saw that neither of them
-//!    nor a result exists. So at most one of the two ever exists, and it never goes away.
+//! 1. A process creates `started` or `cancelled` only while it holds `lock`, after it saw under that lock that neither
+//!    of them nor a result exists. So at most one of the two ever exists, and it never goes away.
 //! 2. The script is executed only by the process that created `started`, after it is on disk, once.
 //! 3. An agent launches only while it holds `launch` and there is no `run.json`, and writes `run.json` first. A second
-//!    agent that meets `run.json`, no lock and no `started` waits while somebody holds `launch`; if nobody does, the
-//!    launching agent died or gave up, and it writes `cancelled`. A supervisor that comes up later finds it and leaves.
-//! 4. After a power loss nothing is running. `started` was on disk before the script was executed, and so was the
-//!    directory that it is in, so its absence means that the script did not run.
+//!    agent that meets `run.json`, no lock and no `started` waits while another agent holds `launch`; if no agent does,
+//!    the launching agent died or gave up, and the second one writes `cancelled`. A supervisor that comes up later
+//!    finds it and leaves.
+//! 4. After a power loss nothing is running. `started` and its directory were on disk before the script was executed,
+//!    so if `started` is absent the script did not run.
 //!
 //! Three syncs a run: the directory's name, the name of `started`, the result.
 //!
 //! # What the script gets
 //!
-//! A session, a process group and, under systemd, a control group of its own; the user's groups; an environment of
-//! what [`HookRun`] says and HOME, USER, LOGNAME and SHELL; `/dev/null` and two pipes that the user owns; default
-//! signal dispositions; no other descriptor. It is executed by its path, never through a shell, but for a file without
-//! `#!`, which `/bin/sh` reads. It dies with its supervisor.
+//! A session, a process group and, under systemd, a control group of its own; the user's groups; the environment from
+//! [`HookRun`] with HOME, USER, LOGNAME and SHELL; `/dev/null` and two pipes that the user owns; default signal
+//! dispositions; no other descriptor. The supervisor executes it by its path, never through a shell, except that
+//! `/bin/sh` reads a file without `#!`. The script dies with its supervisor.
 //!
-//! A supervisor that is stopped or waits for a device keeps no deadline. The agent does, [`HookRun::overdue_seconds`] later: it
-//! kills the script's processes and the supervisor, each known by its start time, and says so in the result.
+//! A supervisor that is stopped or waits for a device keeps no deadline. The agent does, [`HookRun::overdue_seconds`]
+//! later: it kills the script's processes and the supervisor, each identified by its start time, and says so in the
+//! result.
 //!
-//! At the deadline, and on request, its processes get SIGTERM and SIGCONT, after the grace SIGKILL. They are the
-//! descendants of the supervisor (a subreaper, so double forks and new sessions do not get away) and all of the control
-//! group. When the script ends by itself, what it left running is left alone: the result is written with what is in the
-//! pipes at that moment, the lock is let go, and the supervisor stays as the pipes' reader until they are closed.
+//! At the deadline, and on request, the script's processes get SIGTERM and SIGCONT, and after the grace SIGKILL. They
+//! are the descendants of the supervisor (a subreaper, so double forks and new sessions do not get away) and the whole
+//! control group. When the script ends by itself, its remaining processes go on: the supervisor writes the result with
+//! the output that is in the pipes at that moment, lets the lock go, and stays as the pipes' reader until they are
+//! closed.
 
 mod directory;
 mod follow;
@@ -105,8 +107,8 @@ pub async fn run(launcher: &Launcher, program: &Path, run_directory: &Path, run:
     })
 }
 
-/// Asks for the end of a run: one that runs is ended as at its deadline ([`HookOutcome::Aborted`]), one that has not
-/// started does not. Whoever waits in [`run`] gets the outcome.
+/// Asks for the end of a run. A running script is ended as at its deadline ([`HookOutcome::Aborted`]); a script that
+/// has not started does not start. The caller of [`run`] gets the outcome.
 ///
 /// # Errors
 /// When the request cannot be written to the run directory.
@@ -199,7 +201,7 @@ impl Attempt<'_> {
             return Ok(Some(result));
         }
         self.directory.reserve_result()?;
-        // A supervisor can only come up after this, so nobody misses the lock.
+        // A supervisor can only come up after this, so it cannot miss the lock.
         drop(idle);
         let inherited = self.run.inherit_environment.then(spawn::inheritable);
         self.directory.write_run(self.run, inherited.as_deref())?;

@@ -61,7 +61,7 @@ impl Output {
         });
     }
 
-    /// Logs what has no newline yet.
+    /// Logs the text that has no newline yet.
     pub fn finish_lines(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some(line) = self.splitters[stream as usize].finish() {
@@ -96,7 +96,7 @@ impl Output {
         }
     }
 
-    /// Keeps no last lines from now on: nobody will ask for them.
+    /// Keeps no last lines from now on: no reader will ask for them.
     pub fn forget_tail(&mut self) {
         self.tail = Tail::new(0);
     }

@@ -179,8 +179,8 @@ impl ProcessTree {
     }
 
     fn signal(&self, signal: Signal, members: &[Process]) {
-        // The group at once: the kernel lets no fork slip through between. Only while it has members, or the number
-        // may belong to somebody else.
+        // The group at once: the kernel lets no fork slip through between. Only while it has members, or the number may
+        // belong to another group.
         if members.iter().any(|member| member.group == self.script) {
             let _ = killpg(Pid::from_raw(self.script), signal);
         }
@@ -199,10 +199,10 @@ impl ProcessTree {
         }
     }
 
-    /// Stops every member, so that none forks while it is killed, until nobody new is found; gives who was found.
+    /// Stops every member, so that none forks while it is killed, until it finds no new process. Returns the processes.
     ///
-    /// Each process is stopped before its children are listed: one that forked before is caught through them, and one
-    /// that is stopped forks no more. A look at the whole process table takes longer than a fork, and would lose.
+    /// Each process is stopped before its children are listed: an earlier fork is among the children, and a stopped
+    /// process forks no more. A look at the whole process table takes longer than a fork, and would lose.
     fn stop(&self) -> HashSet<i32> {
         let begun = Instant::now();
         let mut before = HashSet::new();
@@ -251,10 +251,10 @@ fn descendants(table: &[Process], ancestor: i32) -> HashSet<i32> {
     found
 }
 
-/// Signals a process if its number still means the one that was seen.
+/// Signals a process if its number still means the same process.
 pub(super) fn send(process: &Process, signal: Signal) {
     if read_process(process.pid).is_some_and(|now| now.start_time == process.start_time) {
-        // It may end in between, or belong to root while the agent does not: what is left is seen by the next look.
+        // It may end in between, or belong to root while the agent does not: the next look finds it again.
         let _ = kill(Pid::from_raw(process.pid), signal);
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn prepare(archive: &Path, location: &str) -> Result<PathBuf, ScriptE
     }
     let mode = metadata.permissions().mode();
     if mode & 0o111 == 0 {
-        // On the descriptor: what is changed is what was checked.
+        // On the descriptor, so that the changed file is the checked file.
         let changed = file.set_permissions(PermissionsExt::from_mode((mode | 0o111) & 0o7777));
         changed.map_err(|source| ScriptError::NotExecutable {
             location: location.to_owned(),
@@ -91,8 +91,8 @@ pub(super) fn explain(path: &Path, user: &str, error: &io::Error) -> String {
     }
 }
 
-/// Why this host cannot execute a script that is there, where that is known before: a program for another machine, which
-/// execvp(3) would hand to `/bin/sh`.
+/// Why this host cannot execute a script that is there, where that is known before: a program for another machine,
+/// which execvp(3) would hand to `/bin/sh`.
 pub(super) fn cannot_run(path: &Path, host: Option<HostMachine>) -> Option<String> {
     let host = host.filter(|host| host.emulation == Emulation::Absent)?.machine;
     let built_for = program(path)?.machine;

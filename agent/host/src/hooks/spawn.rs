@@ -29,7 +29,8 @@ pub(super) struct Spawned {
     pub unset: Vec<String>,
 }
 
-/// The environment of the script: what was saved of the agent's, over it what the run says, over it who the user is.
+/// The environment of the script: the agent's saved one, then the run's variables, then the user's, each over the
+/// former.
 pub(super) fn environment(run: &HookRun, inherited: &[u8], user: &User) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<(OsString, OsString)> = Vec::new();
     let mut set = |name: OsString, value: OsString| {
@@ -83,7 +84,7 @@ const UNSET_LIMIT: u8 = 128;
 struct Child {
     supervisor: libc::pid_t,
     control_group: Option<CString>,
-    /// Only root can change who it is; anybody else stays who they are.
+    /// Only root can change its user; any other user keeps its own.
     user: Option<(Vec<libc::gid_t>, libc::gid_t, libc::uid_t)>,
     umask: libc::mode_t,
     directory: CString,
@@ -204,8 +205,8 @@ impl Child {
                 check(libc::setresuid(*uid, *uid, *uid))?;
             }
             self.at(5);
-            // After the change of user, which forgets it. A supervisor that is killed takes its script along: what
-            // nobody watches must not go on beside a rollback.
+            // After the change of user, which clears it. If the supervisor is killed, the script dies too: an
+            // unsupervised script must not go on beside a rollback.
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() != self.supervisor {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -263,7 +264,7 @@ fn reset_signals() {
 /// Takes back what the agent may have been given for itself: a protected OOM score, a priority.
 #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 pub(crate) fn reset_priorities() {
-    // SAFETY: system calls on static strings and memory of the stack. A failure leaves what was inherited.
+    // SAFETY: system calls on static strings and memory of the stack. A failure leaves the inherited value.
     unsafe {
         let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
         if score >= 0 {

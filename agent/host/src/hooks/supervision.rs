@@ -26,16 +26,16 @@ use crate::memory;
 /// How often the processes are looked at while they are being ended.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// How long processes may take to disappear after SIGKILL (one that waits for a device cannot be killed) before the
-/// outcome is reported with them alive.
+/// How long processes may take to disappear after SIGKILL before the outcome is reported with them alive. A process
+/// that waits for a device cannot be killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Milliseconds without an event after which the supervisor gives up the memory that it needs to deal with one.
 const QUIET: u16 = 500;
 
 /// How long the result waits for the end of the outputs once the script has ended. Bash does not wait for what it began
-/// by `exec > >(tee LOG)`, and the script's last line, which often says why it failed, is then still on its way. A child
-/// that stays with the outputs in its hands holds the event no longer than this.
+/// by `exec > >(tee LOG)`, and the script's last line, which often says why it failed, is then still on its way. A
+/// child that stays with the outputs in its hands holds the event no longer than this.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How often the request to cancel is looked for where inotify is not to be had.
@@ -46,7 +46,7 @@ const CANCEL_POLL: u16 = 1000;
 enum Reason {
     Deadline,
     Request,
-    /// Somebody stops the supervisor: the host goes down, or an operator signals it.
+    /// The supervisor is stopped: the host goes down, or an operator signals it.
     Stopped,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Supervision<'a> {
     started: Started,
     phase: Phase,
     output: Output,
-    /// Somebody wants the supervisor itself to end.
+    /// Whether the supervisor itself was asked to end.
     stopped: bool,
 }
 
@@ -108,7 +108,8 @@ impl<'a> Supervision<'a> {
         })
     }
 
-    /// Waits for the script, writes the result, lets the lock go, and reads on for whoever still holds the pipes.
+    /// Waits for the script, writes the result, lets the lock go, and reads on for the processes that still hold the
+    /// pipes.
     pub fn watch_to_the_end(mut self, lock: Lock, reserved: &File) -> io::Result<()> {
         // A request may have come before it was watched for.
         let mut look_for_request = true;
@@ -239,7 +240,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Reads what is there, at most one pipe's worth; gives how much it was.
+    /// Reads the bytes in the pipe, at most one pipe's worth; returns how many it read.
     fn read_pipe(&mut self, at: usize, stream: Stream) -> usize {
         let Some(pipe) = &self.pipes[at] else { return 0 };
         let mut buffer = [0; 16 << 10];
@@ -260,7 +261,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Reads what comes until nobody has the script's outputs any more, for a short time.
+    /// Reads until no process holds the script's outputs any more, for a short time.
     fn hear_last_words(&mut self) -> io::Result<()> {
         let until = since_boot() + LAST_WORDS;
         while self.has_open_pipe() && !self.stopped {
@@ -283,7 +284,8 @@ impl<'a> Supervision<'a> {
         self.pipes.iter().any(Option::is_some)
     }
 
-    /// Reads what is in the pipes at this moment, and no more: a child that goes on writing must not hold the event.
+    /// Reads the bytes in the pipes at this moment, and no more: a child that goes on writing must not hold up the
+    /// event.
     fn drain(&mut self) {
         for (at, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             let mut left = self.pipes[at].as_ref().map_or(0, bytes_in_pipe);
@@ -296,7 +298,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Reaps whoever ended, and notes whether somebody wants the supervisor to end.
+    /// Reaps ended processes, and notes whether a signal asks the supervisor to end.
     fn take_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             self.stopped |= signal.ssi_signo != Signal::SIGCHLD as u32;

@@ -98,7 +98,7 @@ fn never_started(outcome: HookOutcome) -> HookResult {
     HookResult::without_output(outcome, now, now)
 }
 
-/// Nothing of whoever launched this reaches the script.
+/// The script inherits no descriptor of the launching process.
 #[allow(unsafe_code)]
 fn close_inherited() {
     // SAFETY: called first, in a process of one thread that has opened nothing yet: no descriptor from 3 on is owned.
@@ -148,7 +148,7 @@ fn start(
     } else {
         Vec::new()
     };
-    // Whoever loses its parent becomes this process's child: then the process table tells the whole family.
+    // A process that loses its parent becomes this process's child: then the process table shows the whole family.
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| could_not(format!("cannot become the subreaper of the script's processes: {error}")))?;
     let control_group = ControlGroup::create()
@@ -164,7 +164,8 @@ fn start(
         output.log(note_entry(&format!("of the limits of {} this is left out: {first}{more}", user.name)));
     }
     let own = nix::unistd::getpid().as_raw();
-    // Before there is a script, which may stop its supervisor in its first moment: who it is is known all the same.
+    // Before the script exists, because it may stop its supervisor in its first moment: the supervisor is recorded by
+    // then.
     note_processes(directory, own, own, control_group.as_ref());
     let spawned = spawn::spawn(&path, run, &inherited, &user, limits, control_group.as_ref()).map_err(could_not)?;
     if !spawned.unset.is_empty() {
@@ -193,7 +194,7 @@ fn user_of(run: &HookRun) -> Result<User, String> {
     Ok(wanted)
 }
 
-/// For whoever finds the script without its supervisor. Best effort: the script is running already.
+/// For an agent that finds the script without its supervisor. Best effort: the script is running already.
 fn note_processes(directory: &RunDirectory, own: i32, script: i32, control_group: Option<&ControlGroup>) {
     let identity = |pid| processes::identify(pid).unwrap_or(ProcessId { pid, start_time: u64::MAX });
     let processes = Processes {
@@ -211,7 +212,7 @@ pub(super) fn write_result(directory: &RunDirectory, reserved: &File, result: &H
     let mut said = false;
     while let Err(error) = directory.write_result(reserved, result) {
         if !directory.path().exists() {
-            // Somebody took it away: nobody will ask.
+            // The directory was removed: no reader will ask.
             return;
         }
         if !said {

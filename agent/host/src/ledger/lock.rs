@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::LedgerError;
 
-/// How long a lock is waited for whose holder is dead: a child that it was just starting has the descriptor, and with it
-/// the lock, until it has executed its program.
+/// How long a lock is waited for whose holder is dead: a child that it was just starting has the descriptor, and with
+/// it the lock, until it has executed its program.
 const AFTER_A_DEATH: Duration = Duration::from_secs(2);
 
-/// The exclusive lock of a state directory, held until it is dropped or the process ends, however it ends. Nobody ever
-/// removes the lock file: a lock on a removed file would keep nobody out.
+/// The exclusive lock of a state directory, held until it is dropped or the process ends, however it ends. The lock
+/// file is never removed: a lock on a removed file would exclude no other process.
 ///
 /// Functions that write into the state directory take a reference to it as proof.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Takes the lock, or says who has it. The directory must exist.
+    /// Takes the lock, or says which process has it. The directory must exist.
     ///
     /// # Errors
     /// [`LedgerError::LockHeld`], or the lock file cannot be opened.
@@ -66,8 +66,8 @@ impl StateLock {
 
 impl Drop for StateLock {
     fn drop(&mut self) {
-        // Closing would not do: a child that another thread is just starting has the descriptor too until it has executed
-        // its program. The kernel gives the lock back in any case.
+        // Closing would not do: a child that another thread is just starting has the descriptor too until it has
+        // executed its program. The kernel gives the lock back in any case.
         let _ = self.file.unlock();
     }
 }

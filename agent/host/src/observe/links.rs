@@ -18,8 +18,8 @@ pub(super) enum Followed {
     Unreadable(Errno),
 }
 
-/// Follows a link in a directory to its end, if that is a directory. `trusted`: root or the agent's own user made the link.
-/// `takes_unsafe`: unsafe steps are for the plan to judge, also below destinations.
+/// Follows a link in a directory to its end, if that is a directory. `trusted`: root or the agent's own user made the
+/// link. `takes_unsafe`: unsafe steps are for the plan to judge, also below destinations.
 pub(super) fn follow(above: &There, name: &OsStr, how: Follow, trusted: bool, takes_unsafe: bool) -> Followed {
     if how == Follow::Never || (how == Follow::IfTrusted && !trusted) {
         return Followed::Not(Leads::NotFollowed);
@@ -32,7 +32,8 @@ pub(super) fn follow(above: &There, name: &OsStr, how: Follow, trusted: bool, ta
     }
 }
 
-/// A link to nothing is a fact. Where the system could not tell, what was installed behind it must not be forgotten.
+/// A link to nothing is a fact. If the kernel gave another error, the files installed behind the link must not be
+/// forgotten.
 fn not_there(errno: Errno) -> Followed {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Followed::Not(Leads::Elsewhere),

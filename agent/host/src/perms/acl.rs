@@ -23,8 +23,9 @@ pub(super) struct Lists {
 }
 
 /// The lists that the appspec's entries mean for one object of this mode (docs/protocols/codedeploy.md#permissions):
-/// base entries come from the mode, and where somebody is named and no mask is given, the mask is the group's bits. A
-/// default list takes the base entries that it lacks from the mode as well, and its mask from its own group entry.
+/// base entries come from the mode. If an entry names a user or group and no entry gives a mask, the mask is the
+/// group's bits. A default list takes the base entries that it lacks from the mode as well, and its mask from its own
+/// group entry.
 pub(super) fn lists(entries: &[AclEntry], mode: u32, object: Object, names: &Names) -> Result<Lists, PermissionError> {
     let (default, access): (Vec<&AclEntry>, Vec<&AclEntry>) = entries.iter().partition(|entry| entry.default);
     if object == Object::File && !default.is_empty() {
@@ -94,8 +95,8 @@ fn decoded(bytes: &[u8]) -> Vec<(u16, u32, u16)> {
     entries.iter().map(entry).collect()
 }
 
-/// The list of a directory, or what its mode says without one, through which this user passes too. The mask admits that and
-/// no more than before.
+/// The list of a directory, or what its mode says without one, through which this user passes too. The mask admits that
+/// and no more than before.
 pub(super) fn admitting(list: Option<&[u8]>, mode: u32, uid: u32) -> Vec<u8> {
     const PASS: u16 = 1;
     let mut entries = list.map(decoded).unwrap_or_default();
@@ -117,8 +118,8 @@ pub(super) fn admitting(list: Option<&[u8]>, mode: u32, uid: u32) -> Vec<u8> {
     encoded(entries)
 }
 
-/// The mode of a directory that is made below a default list, where it would be `mode` without one: the group's bits, which
-/// are the mask of its access list, are the list's; others get no more than either says.
+/// The mode of a directory that is made below a default list, where it would be `mode` without one: the group's bits,
+/// which are the mask of its access list, are the list's; others get no more than either says.
 pub(super) fn mode_of_new(default: &[u8], mode: u32) -> u32 {
     let list = decoded(default);
     let group = find(&list, MASK).or(find(&list, GROUP_OBJ)).map_or(mode >> 3 & 7, u32::from);

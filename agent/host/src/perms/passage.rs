@@ -1,4 +1,5 @@
-//! Who may pass through a directory of the agent to what is below it. To pass is no right to look around.
+//! Lets users pass through a directory of the agent to a place below it. A user who may pass may not list the
+//! directory.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -32,8 +33,8 @@ pub enum Passage {
     },
 }
 
-/// Makes a directory through which root and members of the service group pass, who may read the logs below it. Where there
-/// is no such group, or the agent is not root, only its owner passes.
+/// Makes a directory that root and the members of the service group may pass, to read the logs below it. If there is no
+/// such group, or the agent is not root, only its owner may pass.
 ///
 /// # Errors
 /// The directory cannot be made, or is there.
@@ -42,15 +43,15 @@ pub fn make_closed(path: &Path) -> io::Result<()> {
     close(path)
 }
 
-/// From here on what this process makes gets the modes that are promised, as under its units (`UMask=0022`), whatever the
-/// shell that called it has: with `umask 077`, as hardened hosts have it, a script's user could not enter the directory of
-/// its own bundle. What is private says so itself.
+/// From here on what this process makes gets the modes that are promised, as under its units (`UMask=0022`), whatever
+/// the shell that called it has: with `umask 077`, as hardened hosts have it, a script's user could not enter the
+/// directory of its own bundle. What is private says so itself.
 pub fn forget_the_callers_umask() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
 }
 
-/// Makes a directory that everyone passes through, whatever this process's umask says, with its missing parents, each of them
-/// durable. What is there stays as it is.
+/// Makes a directory that everyone passes through, whatever this process's umask says, with its missing parents, each
+/// of them durable. What is there stays as it is.
 ///
 /// # Errors
 /// One of them cannot be made.
@@ -66,7 +67,7 @@ pub fn make_passable(path: &Path) -> Result<(), AtomicError> {
     set_mode(path, EVERYONE_PASSES).map_err(failed)
 }
 
-/// Closes a directory to all but its owner, the service group, and users who were given a passage.
+/// Closes a directory to all but its owner, the service group, and users with a passage.
 ///
 /// # Errors
 /// It is no directory, or the kernel refuses.
@@ -85,7 +86,8 @@ pub fn share(path: &Path) -> io::Result<()> {
     give(&open(path)?, 0o751, EVERYONE_PASSES)
 }
 
-/// Gives a directory of the agent's own user to the service group with a mode, or another mode where it cannot be given.
+/// Gives a directory of the agent's own user to the service group with a mode, or another mode where it cannot be
+/// given.
 fn give(directory: &File, with_group: u32, alone: u32) -> io::Result<()> {
     if directory.metadata()?.uid() != users::own_uid() {
         return Ok(());
@@ -98,7 +100,8 @@ fn give(directory: &File, with_group: u32, alone: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(directory, Mode::from_raw_mode(mode))?)
 }
 
-/// Gives a directory exactly this mode, where it is a directory of the agent's own user. A symbolic link is not followed.
+/// Gives a directory exactly this mode, where it is a directory of the agent's own user. A symbolic link is not
+/// followed.
 ///
 /// # Errors
 /// It is no directory, or the kernel refuses.
@@ -124,7 +127,7 @@ pub fn let_everyone_pass(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode | 0o011))?)
 }
 
-/// Lets a user pass through a directory. Those who were let pass before still may.
+/// Lets a user pass through a directory. Earlier users keep their passage.
 ///
 /// # Errors
 /// It is no directory, or the kernel refuses.
@@ -200,7 +203,8 @@ mod tests {
             Passage::ForEveryone { why } => return skip(format_args!("{why}: {}", top.path().display())),
         }
         assert!(reads(64001, &file) && !reads(64002, &file));
-        // Again, another one, and closed again as at the agent's next start: nobody loses the passage.
+        // The same user again, another one, and closed again as at the agent's next start: every user keeps the
+        // passage.
         for uid in [64001, 64003] {
             assert_eq!(let_pass(&directory, &user(uid)).unwrap(), Passage::Given);
         }

@@ -76,8 +76,8 @@ impl CommandWay {
     }
 }
 
-/// What is asked runs as a hook's script does: as its user with that user's groups, and with nothing that the agent has for
-/// itself. Only root can change who it is; anybody else stays who they are.
+/// The command runs as a hook's script does: as its user with that user's groups, and without the agent's
+/// descriptors, umask and priorities. Only root can change its user; any other user keeps its own.
 #[allow(unsafe_code)]
 fn become_user(command: &mut Command, user: User) {
     let is_root = Uid::effective().is_root();

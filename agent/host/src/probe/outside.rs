@@ -1,6 +1,6 @@
-//! Scripts of health checks run where hooks do: in a service that systemd starts, and not as children of the agent, whose
-//! hardening would break what scripts may do (`sudo`, `ping`, a GPU's tool). One process serves all checks of an agent, and
-//! ends with it.
+//! Scripts of health checks run where hooks do: in a service that systemd starts, and not as children of the agent,
+//! whose hardening would break what scripts may do (`sudo`, `ping`, a GPU's tool). One process serves all checks of an
+//! agent, and ends with it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -101,7 +101,7 @@ async fn connect() -> io::Result<UnixStream> {
 
 impl Runner {
     async fn start() -> io::Result<Self> {
-        // Only root enters it: who can connect has scripts run as anybody.
+        // Only root may enter it: a process that can connect can run scripts as any user.
         let directory = PathBuf::from(format!("/run/hostler-checks-{}-{:x}", std::process::id(), clock::now_ms()));
         DirBuilder::new().mode(0o700).create(&directory)?;
         let started = Self::start_at(directory.join("socket")).await;

@@ -28,7 +28,7 @@ fn ask(check: &Check, archive: Option<&Path>) -> Result<(), String> {
     runtime.block_on(Prober::new(check, archive).ask())
 }
 
-/// Answers one request and returns what was asked.
+/// Answers one request and returns it.
 fn server(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -128,7 +128,7 @@ fn surroundings(body: &str) -> Result<(), String> {
 
 #[test]
 fn a_script_gets_nothing_of_the_agents() {
-    // A descriptor that does not close itself, as one that the agent inherited.
+    // A descriptor without close-on-exec, such as an inherited one.
     let leaked = nix::unistd::dup(std::fs::File::open("/etc/passwd").unwrap()).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&leaked);
     assert_eq!(surroundings(&format!("test ! -e /proc/$$/fd/{number}")), Ok(()));

@@ -50,15 +50,16 @@ pub fn refusal(error: &io::Error) -> Option<&Refused> {
 pub enum Purpose {
     /// What is in it leaves the host.
     Shipping,
-    /// What is in it stays in memory. A file that lies in a user's directory by its own name is read whatever its mode is.
+    /// What is in it stays in memory. A file that lies in a user's directory by its own name is read whatever its mode
+    /// is.
     Secrets,
 }
 
-/// Opens the regular file that a path leads to, following links by safe steps. What was looked at is what is opened,
-/// whatever is renamed meanwhile. Never waits for a pipe's writer, and opens no device.
+/// Opens the regular file that a path leads to, following links by safe steps. The opened file is the checked file,
+/// even if names change meanwhile. Never waits for a pipe's writer, and opens no device.
 ///
 /// # Errors
-/// [`refusal`] tells when it was refused. The kernel's errors; `NotFound` also for what was replaced at that moment.
+/// [`refusal`] tells when it was refused. The kernel's errors; `NotFound` also if the file was replaced at that moment.
 pub fn open_file(path: &Path, purpose: Purpose) -> io::Result<File> {
     let end = walk(path, purpose)?;
     let Some((name, seen)) = end.file else { return Err(Refused::NotRegular(FileType::Directory).into()) };
@@ -137,7 +138,7 @@ const MOST_SAID: usize = 1000;
 /// Opens files as `unsafe_paths` says. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Opener {
-    /// Where unsafe ways are taken: those that were said.
+    /// Where unsafe ways are taken: the ones already logged.
     taken: Option<Arc<Mutex<BTreeSet<PathBuf>>>>,
 }
 

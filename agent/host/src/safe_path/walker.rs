@@ -1,5 +1,5 @@
-//! The one walker of ways: a name at a time, through every link, on descriptors. What was looked at is what is opened,
-//! whatever is renamed meanwhile. Which steps are safe is for the visitor to say.
+//! The one walker of ways: a name at a time, through every link, on descriptors. The opened file is the checked file,
+//! even if names change meanwhile. The visitor decides which steps are safe.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -77,7 +77,8 @@ impl Walked {
     }
 }
 
-/// Walks an absolute path from the top. `visit` is told of each place before the way goes on from it, and may end the walk.
+/// Walks an absolute path from the top. `visit` is told of each place before the way goes on from it, and may end the
+/// walk.
 ///
 /// # Errors
 /// What `visit` says, or the kernel refuses.

@@ -217,7 +217,7 @@ fn releases_are_judged_with_real_signatures() {
     let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, lower.into_bytes(), &Limits::default()).unwrap();
     envelope.add_signature(Envelope::parse(&good, PAYLOAD_TYPE, &Limits::default()).unwrap().signatures()[0].clone());
     refused(&envelope.to_bytes(&Limits::default()).unwrap(), &policy(1, &[&one]));
-    // Another domain inside a good signature, a key twice, and a manifest that is too long, whoever signed it.
+    // Another domain inside a good signature, a key twice, and a manifest that is too long, under any signature.
     for (payload, expected) in [
         (manifest().replace("hostler/release", "hostler/keys"), "domain is"),
         (manifest().replace("\"sequence\":7", "\"sequence\":7,\"sequence\":8"), "comes twice"),

@@ -50,7 +50,7 @@ fn file_with(bytes: &[u8]) -> File {
     file
 }
 
-/// What is in `tmp`: nothing, when nobody writes.
+/// The files in `tmp`: none, while no process writes.
 fn leftovers(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory.join(".hostler/tmp")).unwrap().map(|e| e.unwrap().path()).collect()
 }
@@ -221,7 +221,8 @@ fn what_is_no_file_is_named_and_does_not_block() {
     assert!(error.to_string().contains("neither file nor directory"), "{error}");
 }
 
-// Processes. Each test below starts this test binary again, with the test `a_process` alone and a job in its environment.
+// Processes. Each test below starts this test binary again, with the test `a_process` alone and a job in its
+// environment.
 
 const JOB: &str = "HOSTLER_TEST_STORE_JOB";
 

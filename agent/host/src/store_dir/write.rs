@@ -73,7 +73,7 @@ impl DirectoryStore {
         }
         let lock = self.write_lock(OPERATION, key)?;
         let (temporary, file) = self.upload_file().map_err(self.failed(OPERATION, key))?;
-        // Others may write while a big object comes in; its own lock says that someone still works on it.
+        // Other processes may write while a big object comes in; its own lock says that a process still works on it.
         drop(lock);
         let written = self.fill(OPERATION, key, from, &file, content).and_then(|()| {
             let _lock = self.write_lock(OPERATION, key)?;
@@ -133,8 +133,8 @@ impl DirectoryStore {
         self.root.join(".hostler/tmp").join(name)
     }
 
-    /// A new file in `tmp` that is locked as long as someone writes it. The caller holds the write lock, so that nobody
-    /// takes it for a leftover between its creation and its lock.
+    /// A new file in `tmp`, locked while it is written. The caller holds the write lock, so that no other process takes
+    /// it for a leftover between its creation and its lock.
     fn upload_file(&self) -> io::Result<(PathBuf, File)> {
         let mut number = 0u32;
         loop {
@@ -190,7 +190,7 @@ impl DirectoryStore {
     fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.root.join(".hostler/tmp"))? {
             let path = entry?.path();
-            // Whoever still writes it holds its lock. One that vanished meanwhile is as good as removed.
+            // A process that still writes it holds its lock. A file that vanished meanwhile is as good as removed.
             let Ok(file) = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&path) else {
                 continue;
             };

@@ -1,5 +1,5 @@
-//! Power loss at every moment of the ledger's and the history's work together: of what is not synchronised anything may
-//! be missing, and starting again may be interrupted too.
+//! Power loss at every moment of the ledger's and the history's work together: any unsynchronised data may be missing,
+//! and the next start may be interrupted too.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ const ROOM: usize = 4 << 10;
 
 type Files = BTreeMap<&'static str, Vec<u8>>;
 
-/// A moment: what may be found after a power loss, and what was promised before it.
+/// A moment: the possible contents of the disk after a power loss, and the promises made before it.
 struct Moment {
     when: String,
     outcomes: Vec<Files>,
@@ -111,7 +111,7 @@ struct Promised {
 /// What a file may be that has one content on disk and another in memory.
 fn mixtures(durable: &[u8], current: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::from([durable.to_vec(), current.to_vec()]);
-    // Its length is on disk, or its length and half of what is new.
+    // Its length is on disk, or its length and half of the new bytes.
     let same = durable.iter().zip(current).take_while(|(a, b)| a == b).count();
     let grown = current.len() > durable.len();
     for kept in [same + 1, same + (current.len() - same) / 2, current.len().saturating_sub(1)] {
