@@ -1,11 +1,11 @@
-//! Where what was replaced or removed is kept until the deployment has succeeded: outside of every destination, so that
-//! nothing that looks at the application ever sees it.
+//! The place for replaced or removed files until the deployment has succeeded. It is outside of every destination, so
+//! that a program that looks at the application never sees them.
 //!
 //! A backup is a further link to the old file, made while everything is staged; the new file then takes the name by a
-//! rename over it. A link and a rename must stay within one mount, so there is one directory for each mount that is worked
-//! in: in the journal's directory where that is on the same mount, else in the nearest directory above the destinations
-//! in which only the administrator can change names. Where the destination is itself the top of its mount, there is no
-//! place but in it.
+//! rename over it. A link and a rename must stay within one mount, so there is one directory for each mount that the
+//! Install works in: in the journal's directory if that is on the same mount, else in the nearest directory above the
+//! destinations in which only the administrator can change names. If the destination is itself the top of its mount,
+//! there is no place but in it.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -140,7 +140,7 @@ impl<'a> Chooser<'a> {
         self.inside.iter().find(|top| path.starts_with(top)).map(PathBuf::as_path)
     }
 
-    /// The nearest safe directory above that is outside, or else the topmost one that is inside.
+    /// The nearest safe directory above that is outside, or else the topmost directory inside.
     fn above(&self, mount: Mount, real: &Path) -> Result<BackupRecord, InstallError> {
         let mut found: Option<(&Path, OwnedFd)> = None;
         for ancestor in real.ancestors() {
@@ -180,7 +180,7 @@ fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether nobody but the administrator and the agent can take away what they have made in a directory.
+/// Whether no user but the administrator and the agent can remove their files from a directory.
 fn is_safe(stat: &Stat) -> bool {
     let ours = stat.st_uid == 0 || stat.st_uid == nix::unistd::geteuid().as_raw();
     ours && (stat.st_mode & 0o022 == 0 || stat.st_mode & 0o1000 != 0)
@@ -195,8 +195,8 @@ fn is_ours(stat: &Stat) -> bool {
     [nix::unistd::geteuid().as_raw(), NOBODY].contains(&stat.st_uid) && stat.st_mode & 0o077 == 0
 }
 
-/// Whether the file system decides by itself who owns what is made in it, as EFS access points, squashed NFS exports and
-/// shares of Windows do: then it has the owner of what it was made in.
+/// Whether the file system itself chooses the owner of new files, as EFS access points, squashed NFS exports and
+/// Windows shares do: then a new directory has its parent's owner.
 pub(super) fn is_given(directory: impl AsFd, parent: impl AsFd, stat: &Stat) -> Result<bool, Errno> {
     /// NFS, CIFS and SMB 2, FUSE, 9P, as in `linux/magic.h`.
     const KINDS: [u32; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997];
@@ -204,7 +204,7 @@ pub(super) fn is_given(directory: impl AsFd, parent: impl AsFd, stat: &Stat) -> 
     Ok(KINDS.contains(&kind) && stat.st_uid == rustix::fs::fstat(parent)?.st_uid)
 }
 
-/// A name that nothing has: what has the first one may hold backups of an earlier run that could not be put back.
+/// A free name. A directory with the first name may hold backups of an earlier run that could not be put back.
 fn free_name(directory: Option<BorrowedFd<'_>>, parent: &Path, first: &str) -> Result<String, InstallError> {
     for number in 1_u32.. {
         let name = if number == 1 { first.to_owned() } else { format!("{first}.{number}") };
@@ -300,7 +300,7 @@ impl Backups {
         pairs.map(|(record, _)| record.parent.join(&record.name))
     }
 
-    /// Removes those that hold nothing any more; the others are returned.
+    /// Removes the empty ones; the others are returned.
     pub fn remove(&self, steps: &impl Steps) -> Result<Vec<PathBuf>, InstallError> {
         let mut stay = Vec::new();
         for opened in self.open.iter().flatten() {
@@ -334,7 +334,7 @@ pub(super) fn set_modified(directory: &OwnedFd, (tv_sec, tv_nsec): (i64, i64)) -
         last_modification: Timespec { tv_sec, tv_nsec: tv_nsec as _ },
     };
     match rustix::fs::futimens(directory, &times) {
-        // Only its owner may; whoever is not has restored everything else.
+        // Only its owner may. An agent that is not the owner has restored everything else.
         Err(Errno::PERM | Errno::ACCESS) => Ok(()),
         done => done,
     }

@@ -1,5 +1,5 @@
-//! The end of both ways: what was staged and what was kept is deleted. Everything here may be stopped anywhere and begun
-//! again.
+//! The end of both ways: the staged files and the backups are deleted. Everything here may be stopped anywhere and
+//! begun again.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +19,7 @@ use super::steps::{Step, Steps};
 use super::{InstallError, Left, Work, leaves_backup};
 use crate::remove_tree::{Removed, Rules, entries, remove};
 
-/// Deletes what was staged, and the backups that are not needed (phase staging).
+/// Deletes the staged files, and the backups that are not needed (phase staging).
 pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
     let directories = Directories::new(work.anchors, work.known);
     for (number, action) in work.layout.actions() {
@@ -111,7 +111,7 @@ pub(super) fn close<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -
 enum Ours {
     /// All: we made it.
     Everything,
-    /// Only what has a temporary name too.
+    /// Only entries that have a temporary name too.
     Temporary,
 }
 

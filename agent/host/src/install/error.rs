@@ -136,13 +136,13 @@ pub enum InstallError {
     /// An attribute of the file system forbids to replace or remove something.
     #[error("{} cannot be replaced or removed: it or its directory is immutable or append-only (`lsattr` shows it): take that away with `chattr -i -a`, then deploy again", path.display())]
     Immutable {
-        /// What.
+        /// The file or directory.
         path: PathBuf,
     },
     /// A file or directory of the plan is a mount point.
     #[error("{} is a mount point (a bind-mounted file?) and cannot be replaced or removed: unmount it or take it out of the bundle, then deploy again", path.display())]
     MountPoint {
-        /// What.
+        /// The mount point.
         path: PathBuf,
     },
     /// What lies here cannot be linked to the directory for backups, although both are on one mount.
@@ -151,8 +151,8 @@ pub enum InstallError {
         /// What was to be kept.
         path: PathBuf,
     },
-    /// The file system of a directory in which the install worked is not mounted, or hidden by another one: what is there
-    /// cannot be known yet.
+    /// The file system of a directory in which the Install worked is not mounted, or is hidden by another one: its
+    /// files cannot be known yet.
     #[error("{} was on {was}, and is on {now} now: mount what is missing, or unmount what hides it", path.display())]
     NotMounted {
         /// The directory.

@@ -1,13 +1,13 @@
 //! The journal of one Install: one document, whose file name carries the phase.
 //!
-//! `install.<phase>.json` holds everything that undoing needs; it is written and fsynced before the host is touched.
-//! A phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists what is staged for a name
-//! that is free; by it the way back knows its own things from what others made there meanwhile.
+//! `install.<phase>.json` holds everything that undoing needs; it is written and fsynced before the host is touched. A
+//! phase ends by renaming it, which is atomic and needs no space. `install.staged.json` lists the files that are staged
+//! for a free name; with it the way back tells its own files from those that other programs made there meanwhile.
 //!
 //! Both files are made empty, and their names put on disk, while the deployment is prepared ([`Journal::prepare`]): the
-//! Install itself then has one file to sync before it begins. A document in phase staging that is not whole says that
-//! nothing began: its sync never returned. So does a list that is not whole that nothing took effect: it is on disk,
-//! with all that is staged, before the first swap.
+//! Install itself then has one file to sync before it begins. An incomplete document in phase staging means that
+//! nothing began: its sync never returned. An incomplete list means that nothing took effect: the list is on disk, with
+//! all staged files, before the first swap.
 
 use std::borrow::Cow;
 use std::fs::{DirBuilder, File};
@@ -136,7 +136,7 @@ pub(super) struct DirectoryRecord {
     /// Only where the plan changes them or removes the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Recorded>,
-    /// Which of the backup directories takes what is replaced or removed in this directory.
+    /// Which of the backup directories takes the files that are replaced or removed in this directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backups: Option<usize>,
 }
@@ -261,7 +261,7 @@ impl Journal {
 
     fn make_directory(&self, steps: &impl Steps) -> Result<(), InstallError> {
         match create_private_directory(&self.path) {
-            // Whoever made it may have been killed before it was on disk.
+            // The process that made it may have been killed before it was on disk.
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|source| failed("create", &self.path, source))?,
         }
@@ -298,20 +298,21 @@ impl Journal {
         std::fs::rename(&from, &to).map_err(|source| failed("mark", &to, source))
     }
 
-    /// Not on disk yet when this returns: [`sync_staged`](Self::sync_staged) or a sync of the whole file system does that.
+    /// Not on disk yet when this returns: [`sync_staged`](Self::sync_staged) or a sync of the whole file system does
+    /// that.
     pub fn write_staged(&self, staged: &[Staged], steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Staged)?;
         write_json(&self.path.join(STAGED), &staged).map(drop)
     }
 
-    /// Writes down in which directories the Install works. Nothing waits for it to be on disk where no sync of a file system
-    /// covers it: without it they are known by name, as those of earlier versions are.
+    /// Writes down in which directories the Install works. Nothing waits for it to be on disk where no sync of a file
+    /// system covers it: without it they are known by name, as those of earlier versions are.
     pub fn write_places(&self, places: &[Place]) -> Result<(), InstallError> {
         write_json(&self.path.join(PLACES), &places).map(drop)
     }
 
-    /// By what an Install that is taken back knows its own directories; nothing for one of an earlier version, which noted
-    /// none, and where a power loss took away what was noted.
+    /// The marks by which an undone Install knows its own directories. None for an Install of an earlier version, which
+    /// noted none, and none if a power loss took the note away.
     pub fn guard(&self, record: &Record<'_>, phase: Phase) -> Result<Option<Guard>, InstallError> {
         let noted = self.path.join(PLACES);
         if !noted.try_exists().map_err(|source| failed("read", &noted, source))? {
@@ -394,8 +395,9 @@ pub(super) fn failed(what: &'static str, path: &Path, source: io::Error) -> Inst
     }
 }
 
-/// Up to so many bytes a document is read as a whole: it is read several times in each deployment, and that takes a third of
-/// the time. Larger ones stream, as all are written: half a million entries are not held in memory a second time.
+/// Up to so many bytes a document is read as a whole: it is read several times in each deployment, and that takes a
+/// third of the time. Larger ones stream, as all are written: half a million entries are not held in memory a second
+/// time.
 const READ_AS_A_WHOLE: u64 = 4 << 20;
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InstallError> {

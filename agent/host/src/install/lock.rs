@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Held until it is dropped or the process ends, however it ends. Nobody removes the file: a lock on a removed file would
-/// keep nobody out.
+/// Held until it is dropped or the process ends, however it ends. The file is never removed: a lock on a removed file
+/// would exclude no other process.
 #[derive(Debug)]
 pub struct InstallLock(File);
 
@@ -26,8 +26,8 @@ impl InstallLock {
 
 impl Drop for InstallLock {
     fn drop(&mut self) {
-        // Closing would not do: a child that another thread is just starting has the descriptor too until it has executed
-        // its program.
+        // Closing would not do: a child that another thread is just starting has the descriptor too until it has
+        // executed its program.
         let _ = self.0.unlock();
     }
 }

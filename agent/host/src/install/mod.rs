@@ -11,21 +11,21 @@
 //! undo                swaps taken back, staged things deleted              phases undoing, staging, undone
 //! ```
 //!
-//! Three syncs, where journal and destinations are on one file system, and each is needed: without the first a power
-//! loss leaves staged files that nobody knows of, without the second new names with old or no content, without the third
-//! a mixture of old and new names. The mark `installed` has none of its own. Whoever calls persists in a ledger that the
-//! Install stands, which cannot be before the third sync, and says so after a start ([`confirm`]): then a mark that a
-//! power loss took away is made again. Without that word the Install is undone.
+//! There are three syncs if journal and destinations are on one file system, and each is needed. Without the first a
+//! power loss leaves staged files that no journal names; without the second, new names with old or no content; without
+//! the third, a mixture of old and new names. The mark `installed` has no sync of its own. The caller records in a
+//! ledger that the Install stands, which is only possible after the third sync, and says so after a start
+//! ([`confirm`]): then a mark that a power loss took away is made again. Without that call the Install is undone.
 //!
 //! An existing target gets a further link outside of the destinations (`backups`), and the new file takes its name by a
-//! rename over it: there is never nothing under the name, a program that runs from the old file is still found by the
-//! path, and the backup is the very inode. A new directory is staged with all that comes into it and takes effect by one
-//! rename. A directory is removed by a rename to the backups. All names are made of the deployment's id and the action's
-//! number: recovery finds what is there by the plan alone, and no step needs a record of its own. Once an Install has
-//! ended, well or not, none of them is below a destination.
+//! rename over it: the name is never missing, a program that runs from the old file is still found by the path, and the
+//! backup is the same inode. A new directory is staged with all its contents and takes effect by one rename. A
+//! directory is removed by a rename to the backups. All names are made of the deployment's id and the action's number:
+//! recovery finds everything by the plan alone, and no step needs a record of its own. Once an Install has ended, well
+//! or not, none of these names is below a destination.
 //!
-//! No link is followed but those that the plan names, resolved once (`places`), whoever swaps directories for links
-//! meanwhile. One run at a time: the caller holds the lock.
+//! The Install follows only the links that the plan names, and resolves each once (`places`), even if a user swaps
+//! directories for links meanwhile. One run at a time: the caller holds the lock.
 
 mod backups;
 mod clean;
@@ -80,7 +80,7 @@ use crate::perms::{self, Names};
 pub struct InstallRequest<'a> {
     /// The deployment it belongs to; part of all temporary names.
     pub deployment: &'a DeploymentId,
-    /// The top of the unpacked bundle, which nobody else may write to.
+    /// The top of the unpacked bundle, which no other user may write to.
     pub archive: &'a Path,
     /// What is put before the plan's paths; `/` on a host that runs.
     pub root: &'a Path,
@@ -184,12 +184,12 @@ impl<S> Work<'_, S> {
         found.ok().and_then(|at| self.known.get(at))
     }
 
-    /// The number of the directory that takes the backup of what is here.
+    /// The number of the directory for the backup of this path.
     fn backups_number(&self, path: &Path) -> Option<usize> {
         self.recorded(place(path).0)?.backups
     }
 
-    /// The directory that takes the backup of what is here, if it exists.
+    /// The directory for the backup of this path, if it exists.
     fn backups_of(&self, path: &Path) -> Option<BorrowedFd<'_>> {
         self.backups.get(self.backups_number(path))
     }
@@ -219,7 +219,8 @@ pub fn prepare(journal: &Path) -> Result<(), InstallError> {
 ///
 /// # Errors
 /// The host differs from the plan, a file system is full, a permission is refused …; all of it undone, but for
-/// [`InstallError::NotUndone`], whose journal stays open for [`settle`], and for what [`InstallError::UndoneBut`] names.
+/// [`InstallError::NotUndone`], whose journal stays open for [`settle`], and for what [`InstallError::UndoneBut`]
+/// names.
 pub fn run(request: &InstallRequest<'_>) -> Result<Installed, InstallError> {
     run_with(request, &RealSyscalls)
 }
@@ -314,11 +315,11 @@ fn forward<S: Steps>(
     }
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
-    // The ledger of whoever called makes it last.
+    // The caller's ledger makes it durable.
     journal.mark_unsynced(Phase::Swapping, Phase::Installed, steps)
 }
 
-/// Gives what has no context of its own the policy's, where the host has SELinux and its tools.
+/// Sets the policy's SELinux context on files that got none from the appspec, if the host has SELinux and its tools.
 fn restore_contexts(plan: &Plan) {
     let tool = ["/usr/sbin/restorecon", "/sbin/restorecon"].into_iter().find(|path| Path::new(path).exists());
     let Some(tool) = tool.filter(|_| perms::selinux_is_on()) else { return };
@@ -345,7 +346,7 @@ fn restore_contexts(plan: &Plan) {
         if status.success() { Ok(()) } else { Err(std::io::Error::other(format!("{tool}: {status}"))) }
     };
     if let Err(error) = label() {
-        // The files are in place and readable by whoever made them; a label can be set again by hand.
+        // The files are in place and readable by the user that made them; a label can be set again by hand.
         log::warn!(error:%; "could not restore SELinux contexts of installed files");
     }
 }

@@ -1,9 +1,8 @@
-//! Which mounted file system a directory is on, so that one that is not mounted yet is not taken for one whose files are
-//! gone.
+//! Which mounted file system a directory is on, so that the files of an unmounted file system are not taken for gone.
 //!
-//! A file system is known again by the directory on which it is mounted, which `/etc/fstab` keeps the same over reboots
-//! on every kind; `st_dev` and the `f_fsid` of most kinds (XFS, NFS, tmpfs) may change with each. Where a mount point has
-//! another file system now, somebody put that there: what was on the old one is gone for the Install.
+//! A file system is recognised by the directory on which it is mounted, which `/etc/fstab` keeps the same over reboots
+//! for every kind; `st_dev` and the `f_fsid` of most kinds (XFS, NFS, tmpfs) may change with each reboot. If a mount
+//! point has another file system now, an administrator put it there: the files on the old one are gone for the Install.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -139,12 +138,12 @@ impl Noted {
     }
 }
 
-/// The file systems of an Install that is settled, and what is mounted now.
+/// The file systems of an Install that is being settled, and the current mounts.
 #[derive(Debug)]
 pub(super) struct Reach {
     mounts: Mounts,
     records: Vec<FileSystemRecord>,
-    /// Somebody has said that what is not mounted is lost.
+    /// Whether an operator has declared unmounted file systems lost.
     given_up: bool,
 }
 
@@ -154,11 +153,11 @@ impl Reach {
         Self { mounts, records, given_up }
     }
 
-    /// Whether a directory is the one in which the Install worked. `found` is what stands at the real path, if it has the
-    /// recorded inode.
+    /// Whether a directory is the one in which the Install worked. `found` is what stands at the real path, if it has
+    /// the recorded inode.
     ///
     /// # Errors
-    /// Its file system is not mounted, or hidden by another one: nobody knows yet.
+    /// Its file system is not mounted, or is hidden by another one, so that the answer is not known yet.
     pub fn is_there(
         &self,
         real: &Path,

@@ -24,7 +24,7 @@ impl Journal {
         Ok(if self.is_given_up()? { Vec::new() } else { lost(&document.file_systems) })
     }
 
-    /// Whether somebody has said that what cannot be reached any more is lost.
+    /// Whether an operator has declared unreachable files lost.
     pub fn is_given_up(&self) -> Result<bool, InstallError> {
         let path = self.path().join(GIVEN_UP);
         path.try_exists().map_err(|source| failed("read", &path, source))

@@ -24,7 +24,8 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     if let Some(guard) = journal.guard(&record, phase)? {
         anchors.guarded_by(guard);
     }
-    // A root that is another directory now is another image: only somebody who knows can say what became of this one.
+    // If the root is another directory now, this is another image: only an operator can say what became of this
+    // Install.
     if let Some(root) = record.anchors.iter().find(|anchor| anchor.path == Path::new("/") && !anchors.has(anchor))
         && !journal.is_given_up()?
         && root.real.exists()
@@ -63,7 +64,8 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     Ok(Undone { left: journal.read_left()? })
 }
 
-/// Opens the anchors of an earlier run again, and sees to it that everything that it worked in can be reached, or is gone.
+/// Opens the anchors of an earlier run again, and sees to it that everything that it worked in can be reached, or is
+/// gone.
 fn reach(journal: &Journal, record: &mut Record<'_>) -> Result<Anchors, InstallError> {
     let reach = Reach::new(std::mem::take(&mut record.file_systems), journal.is_given_up()?);
     let anchors = Anchors::reopen(&record.anchors, &reach)?;
@@ -100,7 +102,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     left.extend(gone.map(|anchor| Left::new(&anchor.real, "it is another directory now, or gone: so are its backups")));
     steps.before(Step::Sync)?;
     file_systems.sync(steps)?;
-    // Both say that there is no way back, and what was deleted is on disk.
+    // Both say that there is no way back, and the deletions are on disk.
     journal.mark_unsynced(Phase::Committing, Phase::Committed, steps)?;
     Ok(Committed { left })
 }
@@ -131,7 +133,8 @@ fn touched(record: &Record<'_>, anchors: &Anchors, backups: &Backups) -> Result<
     Ok(file_systems)
 }
 
-/// Puts everything back as it was before [`super::run`]: content, mode, owner, attributes, times, the very inodes. Idempotent.
+/// Puts everything back as it was before [`super::run`]: content, mode, owner, attributes, times, the very inodes.
+/// Idempotent.
 ///
 /// # Errors
 /// There is no Install or it is committed; or the host refuses, and the journal stays open for another try.
@@ -197,9 +200,9 @@ pub(super) fn settle_with<S: Steps>(journal: &Path, steps: &S) -> Result<Settled
     })
 }
 
-/// Marks an Install as one that stands, if a power loss took the mark away. For the start of an agent whose ledger says
-/// that [`super::run`] succeeded, before anything else is asked of the journal. Idempotent; leaves an undo or commit alone that
-/// was interrupted.
+/// Marks an Install as one that stands, if a power loss took the mark away. An agent calls it at its start, if its
+/// ledger says that [`super::run`] succeeded, before any other call on the journal. Idempotent; leaves an interrupted
+/// undo or commit alone.
 ///
 /// # Errors
 /// The journal cannot be read or marked.
@@ -215,8 +218,8 @@ pub(super) fn confirm_with<S: Steps>(journal: &Path, steps: &S) -> Result<(), In
     }
 }
 
-/// Gives up what cannot be reached any more: an Install that is open counts as undone, whatever is on the host; of one that
-/// stands, file systems that are not mounted count as gone. For people who know that it is lost.
+/// Gives up unreachable files: an open Install counts as undone, whatever is on the host; for an Install that stands,
+/// file systems that are not mounted count as gone. For operators who know that the files are lost.
 ///
 /// # Errors
 /// There is no Install, or nothing to give up; or the journal cannot be written.

@@ -1,7 +1,8 @@
-//! Directories on the host, opened so that nobody who may write below a destination can lead the agent elsewhere.
+//! Directories on the host, opened so that a user who may write below a destination cannot lead the agent elsewhere.
 //!
-//! Links are followed once, at the start, and only those that the plan follows, by steps that the path rule allows. The root and what those links lead to
-//! are the *anchors*: everything is reached from the nearest of them, and no other link is followed ever.
+//! Links are followed once, at the start, and only those that the plan follows, by steps that the path rule allows. The
+//! root and the targets of those links are the *anchors*: everything is reached from the nearest anchor, and no other
+//! link is ever followed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -98,19 +99,19 @@ struct Anchor {
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     by_path: HashMap<PathBuf, Anchor>,
-    /// Where users own directories on the ways, what is entered below them.
+    /// If users own directories on the ways: the directories that may be entered below them.
     guard: Option<Guard>,
 }
 
 impl Anchors {
-    /// Opens the root, and the directories that these links lead to within it, each link once. A link that is a directory
-    /// by now, or gone, needs nothing of its own. `entered` is what the plan enters by unsafe steps.
+    /// Opens the root, and the directories that these links lead to within it, each link once. A link that is a
+    /// directory by now, or gone, needs nothing of its own. `entered` is what the plan enters by unsafe steps.
     pub fn resolve(root: &Path, links: &[PathBuf], entered: &[Place], noted: &mut Noted) -> Result<Self, InstallError> {
         let real_root = std::fs::canonicalize(root).map_err(cannot_resolve(root))?;
         let mut anchors = Self::default();
         let top = There::begin(&real_root).map_err(host("open", root))?;
         anchors.insert(PathBuf::from("/"), top, noted)?;
-        // A link comes before those that are reached through it.
+        // A link comes before the links that are reached through it.
         let links: BTreeSet<&PathBuf> = links.iter().collect();
         for link in links {
             let (parent, name) = place(link);
@@ -253,7 +254,8 @@ pub(super) struct Directories<'a> {
     open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
-/// A directory is not the one that it was. No system call that opens one says this; `ESTALE` is a network file system's.
+/// A directory was replaced by another one. No system call that opens one says this; `ESTALE` is a network file
+/// system's.
 const ANOTHER: Errno = Errno::NOTUNIQ;
 
 /// No directory has it.
@@ -334,7 +336,7 @@ impl<'a> Directories<'a> {
         Ok(directory)
     }
 
-    /// As [`open`](Self::open), with an error that says what is wrong with the directory.
+    /// As [`open`](Self::open), with an error that names the problem with the directory.
     pub fn expect(&self, path: &Path) -> Result<Rc<OwnedFd>, InstallError> {
         self.open(path).map_err(|errno| match errno {
             Errno::NOENT => InstallError::Vanished { path: path.to_owned() },
@@ -355,7 +357,7 @@ impl<'a> Directories<'a> {
         }
     }
 
-    /// Closes what is kept: a directory of one of these paths was or will be renamed.
+    /// Closes the kept directories: a directory of one of these paths was or will be renamed.
     pub fn forget(&self) {
         self.open.borrow_mut().clear();
         *self.levels.borrow_mut() = Levels::default();
@@ -372,7 +374,8 @@ impl FileSystems {
     pub fn add(&mut self, path: &Path, directory: &OwnedFd) -> Result<(), InstallError> {
         let device = rustix::fs::fstat(directory).map_err(host("read", path))?.st_dev;
         if let std::collections::hash_map::Entry::Vacant(vacant) = self.by_device.entry(device) {
-            // Kept from now on, because an error of writing back is told only to those who had it open then.
+            // Kept open from now on, because the kernel reports a write-back error only to descriptors that were open
+            // then.
             let kept = rustix::io::fcntl_dupfd_cloexec(directory, 0).map_err(host("keep open", path))?;
             vacant.insert((path.to_owned(), kept));
         }

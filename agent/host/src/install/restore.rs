@@ -1,5 +1,5 @@
-//! The way back. Everything here may be stopped anywhere and begun again: it looks at what is there and does what is
-//! left.
+//! The way back. Everything here may be stopped anywhere and begun again: it looks at the host and does the rest of the
+//! work.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,15 +24,15 @@ use crate::remove_tree::{entries, mount_of};
 /// Whether the run that is taken back came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// No: any of the actions may have taken effect, and what was staged may be lost, if it was not on disk. Under a name
-    /// that was free only what was staged is ours.
+    /// No: any of the actions may have taken effect, and staged files may be lost, if they were not on disk. Under a
+    /// name that was free only a staged file is ours.
     Partly,
-    /// Yes: what stands in an action's place is ours, also where somebody has rewritten it since.
+    /// Yes: the file in an action's place is ours, even if another program has rewritten it since.
     Wholly,
 }
 
-/// Takes back what took effect (phases swapping and undoing): afterwards the old state stands, and what is new is under
-/// its temporary name again.
+/// Takes back the effects (phases swapping and undoing): afterwards the old state stands, and the new files are under
+/// their temporary names again.
 pub(super) fn take_back<S: Steps>(
     work: &Work<'_, S>,
     record: &Record<'_>,
@@ -171,7 +171,7 @@ impl<S: Steps> One<'_, S> {
     fn put_back(&self, backup: &Backup<'_>) -> Result<Why, InstallError> {
         match rustix::fs::renameat(backup.directory, &*backup.name, self.directory, self.name) {
             Ok(()) => self.forget_link(backup),
-            // Somebody's directory is in the place: neither may be lost.
+            // Another program's directory is in the place: neither may be lost.
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => {
                 self.save(backup, "something else stands in its place")
             }
@@ -248,7 +248,7 @@ impl<S: Steps> One<'_, S> {
         let waits = !self.beside && self.stands(self.temporary())?.is_some();
         let stands = if waits { self.stands(self.name)? } else { None };
         match stands {
-            // It has not taken effect, and what was made for it is deleted with the rest.
+            // It has not taken effect, and its staged file is deleted with the rest.
             Some(stat) if is_same(&stat, &backup.stat) => Ok(None),
             Some(_) => {
                 self.before()?;
@@ -288,7 +288,7 @@ impl<S: Steps> One<'_, S> {
         }
     }
 
-    /// Takes a tree back as a whole, or, where somebody put something into it, what is ours of it.
+    /// Takes a tree back as a whole, or only our part of it if another program put files into it.
     fn withdraw_tree(&self) -> Result<Reason, InstallError> {
         match self.in_place()? {
             None => return Ok(None),
@@ -305,7 +305,7 @@ impl<S: Steps> One<'_, S> {
         for (_, action) in self.work.layout.tree(self.number).rev() {
             let (parent, name) = place(action.path());
             let Ok(Some(directory)) = self.directories.find(parent) else { continue };
-            // What a hook has mounted there is not what was installed.
+            // A file system that a hook has mounted there was not installed.
             if !self.is_on_this_mount(directory.as_fd())? {
                 continue;
             }
@@ -392,7 +392,7 @@ fn is_same(a: &Stat, b: &Stat) -> bool {
     a.st_dev == b.st_dev && (a.st_ino == b.st_ino || looks(a) == looks(b))
 }
 
-/// Whether this is what was staged, also where the file system numbers its files anew with each mount.
+/// Whether this is the staged file, even on a file system that numbers its files anew with each mount.
 fn is_staged(staged: &Staged, stat: &Stat) -> bool {
     let content = (stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);
     staged.inode == stat.st_ino || staged.content == Some(content)

@@ -1,5 +1,5 @@
-//! Staging: everything new is made complete under temporary names, and what it replaces gets a further link as its backup,
-//! before anything takes effect.
+//! Staging: everything new is made complete under temporary names, and what it replaces gets a further link as its
+//! backup, before anything takes effect.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,7 +42,7 @@ pub(super) fn stage<S: Steps>(
         .map(|(number, _)| number)
         .collect();
     let mut staged = put_all(work, archive, &puts)?;
-    // Late, and children first: nobody gets into a staged directory before it is complete.
+    // Late, and children first: no other user gets into a staged directory before it is complete.
     let made = finish_directories(work, &directories)?;
     for number in tops {
         staged.extend(look_at_top(work, &directories, number)?);
@@ -85,7 +85,7 @@ fn link_backups<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> 
     Ok(())
 }
 
-/// Makes all new directories; the numbers of those that take effect by themselves are returned.
+/// Makes all new directories; returns the numbers of those that take effect by themselves.
 fn make_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<Vec<usize>, InstallError> {
     let mut tops = Vec::new();
     for (number, action) in work.layout.actions() {
@@ -241,7 +241,7 @@ fn put_link<S: Steps>(
     work.steps.before(Step::Make(number))?;
     rustix::fs::symlinkat(&**target, &*parent, &*name).map_err(cannot_create(path, &name))?;
     work.steps.before(Step::Finish(number))?;
-    // By descriptor: the name may be somebody else's file by now, where somebody else may write.
+    // By descriptor: if another user may write there, the name may be that user's file by now.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let link = rustix::fs::openat(&*parent, &*name, flags, Mode::empty()).map_err(host("open", path))?;
     let stat = rustix::fs::fstat(&link).map_err(host("read", path))?;

@@ -115,7 +115,7 @@ fn wanted_directories<'a>(
     Ok(all)
 }
 
-/// A temporary name that is taken is not ours to delete: its journal is gone, or somebody else made it.
+/// A temporary name that is taken is not ours to delete: its journal is gone, or another program made it.
 fn refuse_taken_name(
     layout: &Layout<'_>,
     directories: &Directories<'_>,

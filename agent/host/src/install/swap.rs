@@ -150,7 +150,7 @@ fn move_away<S: Steps>(
     }
 }
 
-/// Names what failed, and what forbids it whoever asks: an attribute, a mount.
+/// Names the failure, and its cause if no user could do it: an attribute, a mount.
 fn refused(what: &'static str, directory: BorrowedFd<'_>, path: &Path) -> impl FnOnce(Errno) -> InstallError {
     move |errno| match errno {
         Errno::PERM if [place(path).1, OsStr::new(".")].into_iter().any(|name| is_immutable(directory, name)) => {
@@ -166,7 +166,7 @@ fn is_immutable(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
     found.is_ok_and(|found| found.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
 }
 
-/// The directory for the backup of what is to be replaced or removed here.
+/// The directory for the backup of the file to be replaced or removed here.
 fn backups_for<'a, S: Steps>(work: &'a Work<'_, S>, path: &Path) -> Result<BorrowedFd<'a>, InstallError> {
     work.backups_of(path).ok_or_else(|| InstallError::Vanished { path: place(path).0.to_owned() })
 }
@@ -240,8 +240,8 @@ fn remove_directory<S: Steps>(
     match rename_new(parent, name, kept, &*backup) {
         // A mount point stays, as it would at rmdir.
         Err(Errno::NOENT | Errno::BUSY) => return Ok(()),
-        // A directory of an overlay's lower layer cannot be renamed, nor can one that its owner may not write to: it is
-        // removed, and made anew as it is recorded if it has to come back.
+        // A directory of an overlay's lower layer cannot be renamed, nor can a directory that its owner may not write
+        // to. It is removed, and made anew as it is recorded if it has to come back.
         Err(Errno::XDEV | Errno::ACCESS) => {
             return match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
@@ -250,7 +250,7 @@ fn remove_directory<S: Steps>(
         }
         done => done.map_err(refused("remove", parent, path))?,
     }
-    // Somebody may have put something there between the look and the rename.
+    // Another program may have put a file there between the look and the rename.
     if !is_empty(kept, backup.as_ref()).map_err(host("list", path))? {
         work.steps.before(Step::SwapRest(number))?;
         rename_new(kept, &*backup, parent, name).map_err(host("put back", path))?;

@@ -1,6 +1,6 @@
-//! The ways to the directories in which an Install works, walked on descriptors: a step that the path rule refuses is taken
-//! only into the very directory that the plan entered by it. The owner of a directory above may have changed what its names
-//! lead to since the plan was made.
+//! The ways to the directories in which an Install works, walked on descriptors: a step that the path rule refuses is
+//! taken only into the very directory that the plan entered by it. The owner of a directory above may have changed what
+//! its names lead to since the plan was made.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ pub(super) enum Stopped {
     Kernel(Errno),
 }
 
-/// The directories on the way to the last one that was walked to. Paths that come in order are walked cheaply.
+/// The directories on the way to the last directory that the walk reached. Paths that come in order are walked cheaply.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     way: Vec<(PathBuf, There)>,
@@ -133,8 +133,8 @@ fn is_entered(entered: &[Place], path: &Path, there: &There) -> Result<bool, Err
     Ok(place.is.is(&identity(&there.directory)?))
 }
 
-/// The directories that an Install, or its undoing, enters by unsafe steps: those that the plan entered, and its own. The
-/// owner of the directory that one is in may give its name to another one at any moment.
+/// The directories that an Install, or its undoing, enters by unsafe steps: those that the plan entered, and its own.
+/// The owner of the parent directory may give the name to another directory at any moment.
 #[derive(Debug)]
 pub(super) struct Guard {
     places: Vec<Place>,
@@ -152,7 +152,7 @@ impl Guard {
         Self { places, made: Mutex::default(), began }
     }
 
-    /// Opens a directory; `stopped` stands for one that is entered by an unsafe step and is none of these.
+    /// Opens a directory; returns `stopped` if an unsafe step leads to a directory that is none of these.
     pub fn open(
         &self,
         anchors: &Anchors,
@@ -194,15 +194,15 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether what took its place is what was made under the temporary name.
+    /// Whether the directory in its place is the one made under the temporary name.
     pub fn took_effect(&self, staged: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(staged).copied();
         let Some(made) = made else { return Ok(true) };
         Ok(made.is(&identity(rustix::fs::openat(parent, name, LOOK, Mode::empty())?)?))
     }
 
-    /// Whether a directory with a temporary name was made for the action with this path. In a directory of root's only root
-    /// could have given the name to another one.
+    /// Whether a directory with a temporary name was made for the action with this path. In a directory of root's only
+    /// root could have given the name to another one.
     pub fn is_staged(
         &self,
         parent: BorrowedFd<'_>,
@@ -231,9 +231,9 @@ pub(super) fn enter(entered: &[Place], path: &Path, there: &There, step: UnsafeS
     }
 }
 
-/// Which directories exist already that the next deployment, or an undo, has to know again: those that the group owns, those
-/// that the plan works in, the destinations, those that are entered by unsafe steps, and everything above. What cannot be
-/// reached safely is not noted. And whether users own something on the ways there.
+/// The existing directories that the next deployment, or an undo, has to recognise: the group's own, those that the
+/// plan works in, the destinations, those that are entered by unsafe steps, and everything above. Directories that
+/// cannot be reached safely are not noted. Also returns whether users own something on the ways there.
 pub(super) fn existing(
     plan: &Plan,
     destinations: &[PathBuf],
@@ -245,7 +245,7 @@ pub(super) fn existing(
     let all = all.chain(plan.entered.iter().map(|place| place.path.as_path()));
     let mut paths: BTreeSet<&Path> = BTreeSet::new();
     for path in all.chain(worked_in.iter().map(|record| record.path.as_path())) {
-        // What is above one that is there is there.
+        // If a directory is in the set, all directories above it are too.
         let _ = path.ancestors().find(|above| !paths.insert(above));
     }
     let mut ways = Ways::new(anchors, &plan.entered);
@@ -262,7 +262,7 @@ fn known(ways: &mut Ways<'_>, path: &Path) -> Option<Identity> {
     identity(&ways.find(path).ok()??.directory).ok()
 }
 
-/// All of them in order, with those that were made now.
+/// All of them in order, with the new ones.
 pub(super) fn all(existing: Vec<Place>, made: Vec<Place>, destinations: &[PathBuf]) -> Vec<Place> {
     let mut places = existing;
     places.extend(made);

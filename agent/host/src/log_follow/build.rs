@@ -43,7 +43,7 @@ impl Tail {
                     return None;
                 }
                 Repeated::Never => {
-                    // What it was made of is not there any more; what is left of it is sent anew.
+                    // The file no longer holds the batch's bytes; the rest is sent anew.
                     self.positions.note(Record::Dropped { stream: key.to_owned() });
                     return None;
                 }
@@ -70,7 +70,7 @@ impl Tail {
         Some(Outgoing { ticket: Ticket(key.to_owned()), name, body, is_gzip: self.compress, events, is_again })
     }
 
-    /// Fills the batch with what is due.
+    /// Fills the batch with the events that are due.
     fn gather(&mut self, key: &str, now_ms: u64) -> Option<Intent> {
         let base_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
         let mut intent = Intent { base_ms, ..Intent::default() };
@@ -210,7 +210,7 @@ impl Tail {
         }
     }
 
-    /// Unpacks what is packed as far as its position, a slice at a time.
+    /// Unpacks a packed file as far as its position, a slice at a time.
     fn is_reached(&mut self, id: u64, key: &str) -> bool {
         let Some(file) = self.files.get_mut(&id) else { return false };
         let LogReader::Packed(packed) = &mut file.reader else { return true };

@@ -1,4 +1,4 @@
-//! Descriptors and deleted files: what is held open costs the host something.
+//! Descriptors and deleted files: every file that is held open costs the host something.
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::fstatvfs;
@@ -43,8 +43,8 @@ impl Tail {
         });
     }
 
-    /// Gives back what the unpacking of more than a few files takes. Files that wait for their turn for long go first, else
-    /// the last one, so that the others come to their end.
+    /// Gives back what the unpacking of more than a few files takes. Files that wait for their turn for long go first,
+    /// else the last one, so that the others come to their end.
     pub(super) fn rest_packed(&mut self) {
         let now_ms = self.looked_ms;
         loop {
@@ -63,8 +63,8 @@ impl Tail {
         }
     }
 
-    /// Closes files that their path leads to, those that are read to their end and have been quiet for the longest time
-    /// first.
+    /// Closes files that their path leads to. Files that are read to their end and have been quiet for the longest time
+    /// come first.
     pub(super) fn close_idle(&mut self) {
         let most = self.limits.log_open_files;
         let most = getrlimit(Resource::RLIMIT_NOFILE)

@@ -50,8 +50,8 @@ pub(super) enum Filled {
 }
 
 impl Filling<'_> {
-    /// Puts events of a file into the batch, from its position up to `end` or to its end. `ending` says whether what is
-    /// last there is whole.
+    /// Puts events of a file into the batch, from its position up to `end` or to its end. `ending` says whether the
+    /// last event there is whole.
     pub fn fill(&mut self, file: &mut TrackedFile, end: Option<u64>, ending: Ending) -> io::Result<Filled> {
         let mut at = file.position.offset;
         let mut last_ms = file.position.last_ms;
@@ -95,8 +95,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Puts the events at the beginning of the buffer into the batch; gives how many bytes they are, and whether the batch
-    /// takes no more.
+    /// Puts the events at the beginning of the buffer into the batch; gives how many bytes they are, and whether the
+    /// batch takes no more.
     fn take(&mut self, read: usize, ending: Ending, last_ms: &mut Option<i64>) -> (usize, bool) {
         let buffer = std::mem::take(self.buffer);
         let mut used = 0;

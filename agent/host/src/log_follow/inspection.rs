@@ -1,6 +1,6 @@
-//! Which files were packed: what was rotated away is known again by its first bytes, and by those before the position of the
-//! file that it may have been. They may be gigabytes deep in it, so a file is inspected a slice at a time, one file
-//! after another, and meanwhile everything else goes on. What is found stays known as long as the file is the same.
+//! Which files were packed: a packed file is recognised by its first bytes, and by the bytes before the position of its
+//! possible original. They may be gigabytes deep in it, so a file is inspected a slice at a time, one file after
+//! another, and meanwhile everything else goes on. The findings are kept as long as the file is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -190,7 +190,8 @@ impl Inspections {
 }
 
 impl Work {
-    /// Unpacks on to what has to be known: what the candidates say, and whether it goes beyond the bounds at their floor.
+    /// Unpacks up to the deepest candidate's offset and `floor`, to see whether the file exceeds the bounds there.
+    /// Returns whether it got that far.
     fn go_on(&mut self, floor: u64, slice: &mut u64) -> io::Result<bool> {
         let deepest = self.candidates.iter().map(|candidate| candidate.offset).max().unwrap_or(0);
         while self.packed.end().is_none() && self.packed.at() <= deepest.max(floor) {

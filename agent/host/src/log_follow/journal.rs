@@ -1,8 +1,8 @@
 //! The systemd journal: `journalctl` as a child process that follows from a cursor.
 //!
-//! A child and not a library: libsystemd would be linked, and the file format's own readers in Rust are not kept up with its
-//! rotation, compression and vacuuming. A thread reads the child's lines and hands over a bounded number of records; while
-//! they are not taken it does not read on, the child waits, and the journal is the buffer.
+//! A child and not a library: libsystemd would be linked, and the file format's own readers in Rust are not kept up
+//! with its rotation, compression and vacuuming. A thread reads the child's lines and hands over a bounded number of
+//! records; while they are not taken it does not read on, the child waits, and the journal is the buffer.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -63,7 +63,7 @@ impl JournalSource {
             (Some(_), Some(micros)) if by_time => {
                 command.args([format!("--since=@{}", micros / 1_000_000), "--lines=all".to_owned()]);
             }
-            // Not `--after-cursor`: where the record of the cursor is gone, it leaves out the first one that is there.
+            // Not `--after-cursor`: if the cursor's record is gone, it leaves out the first record that is there.
             (Some(cursor), _) => {
                 command.args([format!("--cursor={cursor}"), "--lines=all".to_owned()]);
             }
@@ -267,8 +267,8 @@ impl JournalTail {
         queue.is_full() || queue.entries.iter().any(|entry| entry.cursor == cursor)
     }
 
-    /// Puts records into the batch, up to the one with the cursor `end`; gives what they are. `None` when there are none, or
-    /// not up to `end`.
+    /// Puts records into the batch, up to the one with the cursor `end`; gives what they are. `None` when there are
+    /// none, or not up to `end`.
     pub fn fill(
         &self,
         batch: &mut Batch,

@@ -255,7 +255,7 @@ impl Tail {
                     return None;
                 }
                 if was_empty && self.next_id > next {
-                    // What is in the file now comes after what was copied away.
+                    // The file's current content comes after the copied-away content.
                     return Some(Sameness::Rewritten);
                 }
             }
@@ -270,9 +270,9 @@ impl Tail {
         Some(sameness)
     }
 
-    /// Whether a file at a new path is one that is followed under another name.
+    /// Whether a file at a new path is already followed under another name.
     fn is_known_elsewhere(&mut self, source: &FileSource, path: &Path, facts: &Facts, now_ms: u64) -> bool {
-        // An ended one that was empty has nothing to be known by: what is at its inode now is what came after it.
+        // A finished file that was empty has no marks to be known by: the file at its inode now is a later one.
         let has_ended = |file: &TrackedFile| match file.place {
             FileState::Gone => true,
             FileState::Finished => file.identity.head.bytes == 0,
@@ -302,7 +302,7 @@ impl Tail {
         true
     }
 
-    /// Whether a file with a rotated name is nothing but a copy of one that is followed.
+    /// Whether a file with a rotated name is nothing but a copy of a followed file.
     fn is_held(&mut self, source: &FileSource, path: &Path, facts: &Facts) -> bool {
         let name = name_of(path);
         let related = |file: &&mut TrackedFile| {

@@ -1,4 +1,5 @@
-//! What was there at one moment, and whether it was shipped since: for somebody who waits for it while lines go on coming.
+//! The logs at one moment, and whether they were shipped since: for a caller that waits for it while lines go on
+//! coming.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ impl Tail {
         Mark(unread.map(|file| (file.id, file.size)).collect())
     }
 
-    /// Whether everything up to a mark was acknowledged or is lost. Of a journal, which has no length, nothing may wait.
+    /// Whether everything up to a mark was acknowledged or is lost. Of a journal, which has no length, nothing may
+    /// wait.
     pub fn is_shipped(&self, mark: &Mark) -> bool {
         let shipped = |(id, size): (&u64, &u64)| {
             self.files.get(id).is_none_or(|file| file.position.offset >= *size || file.place == FileState::Gone)
@@ -25,7 +27,7 @@ impl Tail {
         mark.0.iter().all(shipped) && self.journals.values().all(|journal| journal.due_ms(true).is_none())
     }
 
-    /// Nobody waits any more.
+    /// No caller waits any more.
     pub fn gather_again(&mut self) {
         self.flushing = false;
     }

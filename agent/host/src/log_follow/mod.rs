@@ -1,13 +1,13 @@
-//! Follows log files and the journal, and makes batches of what is in them.
+//! Follows log files and the journal, and makes batches of their events.
 //!
-//! There is no spool: the files are the buffer. Of each file there is one durable number, how far the service has
-//! acknowledged it, and what makes it the file that it was ([`hostler_core::logs::identity`]). A batch is
-//! built when it can be sent, straight from the read buffer, and what it is made of is written down before: after a crash or
-//! a lost answer the same batch is built again, byte by byte.
+//! There is no spool: the files are the buffer. For each file there is one durable number, the position up to which the
+//! service has acknowledged it, and the marks by which it is recognised ([`hostler_core::logs::identity`]). A batch is
+//! built when it can be sent, straight from the read buffer, and its origin is written down before: after a crash or a
+//! lost answer the same batch is built again, byte by byte.
 //!
-//! [`Tail`] blocks on nothing but the disk and waits for nothing: whoever owns it calls [`Tail::look`] when
-//! [`Tail::changes`] tells or [`Tail::watch_due_ms`] has come, takes batches with [`Tail::next`], and says what became of
-//! them. At most one batch of a stream is out at a time.
+//! [`Tail`] blocks on nothing but the disk and waits for nothing. Its owner calls [`Tail::look`] when [`Tail::changes`]
+//! tells or [`Tail::watch_due_ms`] has come, takes batches with [`Tail::next`], and reports the outcome of each. At
+//! most one batch of a stream is out at a time.
 
 mod build;
 mod changes;
@@ -96,7 +96,7 @@ struct Stream {
     old_said: bool,
 }
 
-/// Counts of what was not sent as it was.
+/// Counts of bytes and events that were not sent as they were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Bytes that were destroyed or skipped before they could be read.
@@ -110,7 +110,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Both.
+    /// The sum of both counts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -145,7 +145,7 @@ pub struct Tail {
     deleted_bytes: u64,
     limits: Limits,
     compress: bool,
-    /// Everything is sent at once: somebody waits for it.
+    /// Everything is sent at once: a caller waits for it.
     flushing: bool,
     written: Vec<PathBuf>,
     look_wanted: bool,
@@ -196,7 +196,7 @@ impl Tail {
         })
     }
 
-    /// Says what is done about unsafe ways to logs; they are refused without it.
+    /// Sets how unsafe ways to logs are treated; without it they are refused.
     pub fn set_unsafe_paths(&mut self, unsafe_paths: UnsafePaths) {
         self.opener = Opener::new(unsafe_paths);
     }
@@ -206,8 +206,8 @@ impl Tail {
         self.compress = false;
     }
 
-    /// Follows one more pattern; one that is followed already stays as it is. Files of earlier runs go on where they were
-    /// acknowledged.
+    /// Follows one more pattern; a pattern that is followed already stays as it is. Files of earlier runs go on from
+    /// their acknowledged positions.
     pub fn follow(&mut self, mut source: FileSource, now_ms: u64) {
         let same = |known: &FileSource| known.pattern == source.pattern && known.target == source.target;
         if self.sources.values().any(same) {
@@ -229,11 +229,11 @@ impl Tail {
             self.files.insert(record.id, TrackedFile::from_record(record, stream, now_ms));
         }
         self.sources.insert(source.key.clone(), source);
-        // What these files became while nobody looked is looked for as at the start.
+        // Changes to these files while no agent ran are looked for as at the start.
         (self.look_wanted, self.first_sweep) = (true, true);
     }
 
-    /// Looks at everything and sends everything, without gathering: somebody waits for the end.
+    /// Looks at everything and sends everything, without gathering: a caller waits for the end.
     pub fn flush(&mut self, now_ms: u64) {
         self.flushing = true;
         self.sweep(now_ms);

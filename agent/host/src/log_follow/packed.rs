@@ -1,5 +1,5 @@
-//! What a rotation tool packed. It is unpacked as a stream, within the bounds of bundles, a slice at a time: a small file
-//! may unpack to more than a day's work.
+//! What a rotation tool packed. It is unpacked as a stream, within the bounds of bundles, a slice at a time: a small
+//! file may unpack to more than a day's work.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -14,8 +14,8 @@ use hostler_core::logs::rotation::Packing;
 use super::log_reader::open;
 use crate::safe_path::Opener;
 
-/// Unpacked bytes that are kept, so that a batch that begins where the last one ended needs no second unpacking: more than
-/// one read of [`super::fill`] is long.
+/// Unpacked bytes that are kept, so that a batch that begins where the last one ended needs no second unpacking: more
+/// than one read of [`super::fill`] is long.
 const KEPT_BYTES: usize = 1280 << 10;
 
 /// Unpacked bytes of a step.
@@ -155,7 +155,7 @@ impl Packed {
         Ok(count)
     }
 
-    /// Unpacks so far that what is around an offset can be read at once, but not more than a slice. Whether it came there.
+    /// Unpacks until the bytes around an offset can be read at once, but at most a slice. Returns whether it got there.
     ///
     /// # Errors
     /// It cannot be unpacked, or goes beyond its bounds.
@@ -213,7 +213,7 @@ impl Packed {
         let mut count = 0;
         while count < next.len() {
             match self.decoder()?.read(&mut next[count..]) {
-                // One that is cut off may still be written: what is there can be read.
+                // A file that is cut off may still be written: the bytes up to there can be read.
                 Ok(0) => self.end = Some(self.at + count as u64),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.end = Some(self.at + count as u64),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

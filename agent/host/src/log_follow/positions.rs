@@ -1,13 +1,13 @@
-//! How far every file and journal was acknowledged, on disk.
+//! The acknowledged position of every file and journal, on disk.
 //!
-//! Two preallocated files in turn. One is current: a header, a snapshot, and a record for each thing that happened since,
-//! one line each with a CRC. When it is full the snapshot goes to the other one, which becomes current with its header. So a
-//! full disk does not stop it, and a write that is torn costs that record alone. The CRC is seeded with the generation:
-//! lines of an earlier use of the file are none.
+//! Two preallocated files in turn. One is current: a header, a snapshot, and a record for each thing that happened
+//! since, one line each with a CRC. When it is full the snapshot goes to the other one, which becomes current with its
+//! header. So a full disk does not stop it, and a write that is torn costs that record alone. The CRC is seeded with
+//! the generation: lines of an earlier use of the file are none.
 //!
-//! A record is written before a batch is sent (what it will be) and after it was acknowledged. That is enough against
-//! `kill -9`; against power loss it is synced at most once a second, so what was acknowledged in the last second may be
-//! sent again.
+//! A record is written before a batch is sent (with the coming batch) and after it was acknowledged. That is enough
+//! against `kill -9`; against power loss the file is synced at most once a second, so events that were acknowledged in
+//! the last second may be sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -177,8 +177,8 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    /// Opens the two files in a directory, or makes them. Files that are damaged are an empty book: a host whose positions
-    /// are lost begins its logs anew, and says so.
+    /// Opens the two files in a directory, or makes them. Files that are damaged are an empty book: a host whose
+    /// positions are lost begins its logs anew, and says so.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let open = |name: &str| {
             let path = directory.join(name);
@@ -281,7 +281,7 @@ impl Positions {
         reserve(slot, capacity)?;
         slot.write_all_at(&[0; HEADER_BYTES], 0)?;
         slot.write_all_at(text.as_bytes(), HEADER_BYTES as u64)?;
-        // Not a line by chance of what was there before.
+        // A line of the slot's earlier content must not count by chance.
         atomic::sync(slot, File::sync_data)?;
         slot.write_all_at(header(generation, text.len()).as_bytes(), 0)?;
         atomic::sync(slot, File::sync_data)?;
@@ -291,7 +291,7 @@ impl Positions {
         Ok(())
     }
 
-    /// Makes what was noted survive power loss, at most once a second, or now.
+    /// Makes the noted records survive power loss, at most once a second, or now.
     pub fn sync(&mut self, now_ms: u64, at_once: bool) {
         if !self.unsynced || (!at_once && now_ms < self.synced_ms + SYNC_MS) {
             return;

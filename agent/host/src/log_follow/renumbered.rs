@@ -1,5 +1,5 @@
-//! File systems that have another device number than when the positions were written: NVMe, loop and network devices are
-//! numbered anew with each boot or mount. The files on them are the same, and what was sent of them is not sent again.
+//! File systems whose device number has changed since the positions were written: NVMe, loop and network devices get
+//! new numbers with each boot or mount. The files on them are the same, and their sent events are not sent again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +9,10 @@ use super::log_reader::Facts;
 use super::positions::FileRecord;
 use crate::safe_path::Opener;
 
-/// Gives the records the number that their file system has now. One file of it that is found by its inode and its time of
-/// birth, at its path or, rotated, beside it, stands for all: nothing else tells that they were on the same one. Where a file
-/// system notes no birth, or none of its files is found, its number stays. `most` bounds the entries of a directory.
+/// Gives the records the number that their file system has now. One file of it that is found by its inode and its time
+/// of birth, at its path or, rotated, beside it, stands for all: nothing else tells that they were on the same one.
+/// Where a file system notes no birth, or none of its files is found, its number stays. `most` bounds the entries of a
+/// directory.
 pub(super) fn renumber(records: &mut [FileRecord], opener: &Opener, most: usize) {
     let mut listed = BTreeMap::new();
     let mut now: BTreeMap<u64, u64> = BTreeMap::new();

@@ -85,7 +85,7 @@ impl Tail {
         }
     }
 
-    /// What was rotated away between two looks, or while nobody looked. False while that is not known yet.
+    /// Files that were rotated away between two looks, or while no agent ran. False while they are not known yet.
     pub(super) fn follow_between(&mut self, id: u64, now_ms: u64) -> bool {
         let mut around = self.around();
         let Some(file) = around.files.get(&id) else { return true };
@@ -162,7 +162,7 @@ impl Tail {
         }
     }
 
-    /// Counts bytes that nobody can read any more, and ends the file.
+    /// Counts bytes that can no longer be read, and ends the file.
     pub(super) fn lose(&mut self, id: u64, bytes: u64, why: &str) {
         let Some(file) = self.files.get_mut(&id) else { return };
         if bytes > 0 {

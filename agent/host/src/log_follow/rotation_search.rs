@@ -1,5 +1,5 @@
-//! The directory around a file that was rotated away: where its unread rest is, and what came between it and the file that
-//! is at its path now.
+//! The directory around a file that was rotated away: where its unread rest is, and what came between it and the file
+//! that is at its path now.
 
 use std::fs::{self, File};
 use std::io;
@@ -118,11 +118,11 @@ impl Around<'_> {
         Search::Ended(Some(Rest { path, reader: LogReader::Packed(packed), facts, size }))
     }
 
-    /// Files that were rotated away from a file's path after it: by their names, changed later, and none that is known.
-    /// Oldest first.
+    /// Files that were rotated away from a file's path after it: they have rotated names, changed
+    /// later, and are not known yet. Oldest first.
     ///
-    /// A packed file counts if it was given the time of what was packed, as gzip and zstd do it; else its time says nothing,
-    /// and an old one would be sent again.
+    /// A packed file counts if it was given the time of its original, as gzip and zstd do it; else its time says
+    /// nothing, and an old file would be sent again.
     pub fn find_between(&mut self, file: &TrackedFile) -> Search<Vec<NewFile>> {
         let found = settled(|| {
             let (files, mut vanished) = self.neighbours(&file.origin)?;
@@ -223,7 +223,7 @@ fn rest_in(file: &TrackedFile, path: &Path, opened: File, copy: bool) -> Option<
     fits.then(|| Rest { path: path.to_owned(), reader, facts, size: facts.size })
 }
 
-/// Whether a plain file holds what is known of another.
+/// Whether a plain file holds the known bytes of another file.
 fn is_copy_in(known: &TrackedFile, reader: &mut LogReader, facts: &Facts) -> bool {
     // Copied before it was read: the time of the last change stays.
     let is_whole = (known.size, known.changed_ns) == (facts.size, facts.changed_ns);
@@ -242,8 +242,8 @@ pub(super) struct NewFile {
     pub sample: Sample,
 }
 
-/// Whether a file at `path` holds nothing but the beginning of one that is followed at another path: a copy that is being
-/// made, or was made and is not followed for itself.
+/// Whether a file at `path` holds nothing but the beginning of a file that is followed at another path: a copy that is
+/// being made, or was made and is not followed for itself.
 pub(super) fn is_prefix_copy(opener: &Opener, sample: &Sample, facts: &Facts, of: &mut TrackedFile) -> bool {
     if facts.size == 0 || facts.size > of.size || !matches!(of.open_at_path(opener), Ok(true)) {
         return false;
@@ -274,7 +274,7 @@ pub(super) fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The identity of a file by what was read of it.
+/// The identity of a file by the bytes that were read of it.
 pub(super) fn identity_of(facts: &Facts, sample: &Sample) -> Identity {
     let head = hostler_core::logs::identity::Fingerprint::of(&sample.head);
     Identity { device: facts.device, inode: facts.inode, born_ns: facts.born_ns, head }

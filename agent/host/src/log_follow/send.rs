@@ -16,7 +16,7 @@ const PARTIAL_MS: u64 = 5000;
 /// The same where lines are put together: the next event may not come for hours.
 const PARTIAL_SEVERAL_MS: u64 = 2000;
 
-/// The same for a file that was rotated away, and when somebody waits for the end.
+/// The same for a file that was rotated away, and when a caller waits for the end.
 const PARTIAL_END_MS: u64 = 1000;
 
 /// A batch that is out.
@@ -41,8 +41,8 @@ pub struct Outgoing {
 }
 
 impl Tail {
-    /// The next batch, if one is due: of the stream that has waited for its turn for the longest time, of those that are not
-    /// `held`. It is written down before it is given.
+    /// The next batch, if one is due: from the stream that has waited longest for its turn, leaving out `held` streams.
+    /// It is written down before it is returned.
     pub fn next(&mut self, now_ms: u64, held: impl Fn(&Ticket) -> bool) -> Option<Outgoing> {
         // Each round serves another stream, or takes a step that makes no batch; it is tried again with the next event.
         for _ in 0..64 {
@@ -62,7 +62,7 @@ impl Tail {
         None
     }
 
-    /// Whether it is known what has to be taken out of a stream's batch; said when it is not.
+    /// Whether the secrets to take out of a stream's batch are known; logs an error if not.
     fn is_redacted(&mut self, key: &str, now_ms: u64) -> bool {
         if now_ms < self.redaction.retry_ms() {
             return false;
@@ -101,7 +101,7 @@ impl Tail {
         ready
     }
 
-    /// Files with something to read, without those that come after an older file of the same path.
+    /// Files with something to read, without those whose path has an older unread file.
     pub(super) fn eligible(&self) -> impl Iterator<Item = &TrackedFile> {
         let mut busy: HashSet<(&str, &OsStr)> = HashSet::new();
         self.files.values().filter(move |file| {

@@ -43,7 +43,7 @@ pub enum BadSource {
     /// Its line rules.
     #[error(transparent)]
     Rules(#[from] BadRules),
-    /// Its path, or what is excluded.
+    /// Its path, or an exclusion.
     #[error("{pattern:?} is no pattern of paths: {source}")]
     Pattern {
         /// What was written.
@@ -79,7 +79,8 @@ impl FileSource {
         })
     }
 
-    /// The same under the name of another pattern in the positions: files whose directory was renamed go on where they were.
+    /// The same under the name of another pattern in the positions: files whose directory was renamed go on where they
+    /// were.
     #[must_use]
     pub fn known_as(mut self, pattern: &Path) -> Self {
         self.key = key(&pattern.display().to_string());
@@ -93,7 +94,7 @@ impl FileSource {
         self
     }
 
-    /// The files that are there now, at most so many, without those that are excluded or packed.
+    /// The files that are there now, at most so many, without excluded or packed files.
     pub(super) fn find(&self, opener: &Opener, most: usize) -> Found {
         // A path that is written out is meant as it is.
         let is_plain = self.files.parts.is_empty();

@@ -1,4 +1,5 @@
-//! Files that are written, rotated and truncated, an agent that dies at any moment, and a service that takes what it is sent.
+//! Files that are written, rotated and truncated, an agent that dies at any moment, and a service that takes what it is
+//! sent.
 
 mod packed;
 mod property;
@@ -281,7 +282,7 @@ fn somebody_who_waits_for_what_is_there_does_not_wait_for_what_comes_later() {
     let now = world.now;
     let mark = world.tail().mark(now);
     assert!(!world.tail().is_shipped(&mark));
-    // Nothing is gathered: somebody waits.
+    // Nothing is gathered: a caller waits.
     let outgoing = world.next().expect("a batch at once");
     world.write(3);
     world.pass(1);
@@ -289,7 +290,7 @@ fn somebody_who_waits_for_what_is_there_does_not_wait_for_what_comes_later() {
     world.take(&outgoing);
     world.tail().acknowledge(&outgoing.ticket, now);
     assert!(world.tail().is_shipped(&mark) && !world.tail().is_empty());
-    // Without anybody who waits, lines are gathered as before.
+    // Without a waiting caller, lines are gathered as before.
     world.tail().gather_again();
     world.pass(1);
     assert!(world.next().is_none());

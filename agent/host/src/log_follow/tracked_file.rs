@@ -81,7 +81,7 @@ impl TrackedFile {
         Known { identity: &self.identity, offset: self.position.offset, trail: self.position.trail }
     }
 
-    /// Bytes that are not acknowledged, as far as they are known: of what is packed only the end shows how many they are.
+    /// Unacknowledged bytes, as far as they are known: only the end of a packed file shows how many it has.
     pub fn unread(&self) -> u64 {
         let seen = self.size.saturating_sub(self.position.offset);
         match &self.reader {
@@ -173,7 +173,7 @@ impl TrackedFile {
         }
     }
 
-    /// Whether a file at a path with these facts is this one, by what is in it if nothing is open.
+    /// Whether a file at a path with these facts is this file; judged by its content if nothing is open.
     pub fn is_at(&self, opener: &Opener, path: &std::path::Path, facts: &Facts) -> bool {
         if !self.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
             return false;
@@ -213,15 +213,15 @@ impl TrackedFile {
         true
     }
 
-    /// Whether what was read is still what is before the position; looked at behind each read, because a file that is
-    /// truncated and grows again looks like one that goes on.
+    /// Whether the bytes before the position are still the ones that were read. Checked behind each read, because a
+    /// truncated file that grows again looks like one that goes on.
     pub fn is_unchanged(&mut self, window: &Window, offset: u64) -> io::Result<bool> {
         let LogReader::Plain(file) = &self.reader else { return Ok(true) };
         if Facts::of_file(file)?.size < offset {
             return Ok(false);
         }
         if offset < HEAD_BYTES as u64 {
-            // Little or nothing is before it; what was seen of the file has to be there too.
+            // Little or nothing is before it; the known first bytes of the file have to be there too.
             let mut head = vec![0; self.identity.head.bytes];
             let count = self.reader.read_at(&mut head, 0)?;
             if !self.identity.head.begins(&head[..count]) {

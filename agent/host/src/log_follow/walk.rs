@@ -25,7 +25,7 @@ pub(super) struct Found {
     pub refused: Vec<(PathBuf, io::Error)>,
 }
 
-/// Finds what is there now and is `wanted`: at most so many files, in at most so many directories.
+/// Finds the existing files that are `wanted`: at most so many files, in at most so many directories.
 pub(super) fn walk(opener: &Opener, pattern: &PathPattern, most: usize, wanted: impl Fn(&Path) -> bool) -> Found {
     let (found, passed) = (Found::default(), HashSet::new());
     let mut walk = Walk { opener, parts: &pattern.parts, most, wanted, found, passed };
@@ -112,7 +112,7 @@ impl<W: Fn(&Path) -> bool> Walk<'_, W> {
         [(directory, at + 1)].into_iter().chain(below).collect()
     }
 
-    /// The directories in one that are meant, and links to directories that may be followed.
+    /// The directories in one that `is_meant` accepts, and links to directories that may be followed.
     fn directories(&mut self, directory: &Path, is_meant: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
         let links = RefCell::new(HashSet::new());
         let below = list(directory, self.most, |entry| is_meant(&entry.file_name()) && is_directory(entry, &links));

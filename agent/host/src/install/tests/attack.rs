@@ -1,5 +1,5 @@
-//! A user who owns the directory above the destination, and one below it, swaps every name there while deployments,
-//! rollbacks and removals go on: neither what is outside is touched, nor what root keeps in that user's own directories.
+//! A user who owns the directory above the destination, and one below it, swaps every name there during deployments,
+//! rollbacks and removals: no file outside is touched, nor any file that root keeps in that user's own directories.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -57,7 +57,7 @@ impl Canary {
     }
 }
 
-/// One host: `/srv/site` is nobody's, the destination in it root's, and `www` in that nobody's again.
+/// One host: the user `nobody` owns `/srv/site`, root the destination in it, and `nobody` again `www` in that.
 struct Scene {
     world: World,
     last: Vec<InstalledEntry>,

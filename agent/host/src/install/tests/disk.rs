@@ -1,5 +1,5 @@
-//! A disk that keeps for certain only what was synchronised: what an install does is looked at before each of its
-//! steps and synchronisations, and any selection of what is not on disk yet can be taken away.
+//! A disk that keeps for certain only synchronised data: the test looks at an Install before each of its steps and
+//! synchronisations, and can take away any selection of the data that is not on disk yet.
 //!
 //! Objects have numbers that stay the same in every copy, so that "the very same file" can be asked for in a copy.
 

@@ -135,7 +135,7 @@ fn a_staged_tree_gets_permissions_with_everything_in_it() {
     let tree = world.tree();
     let seen = |path: &str| (tree[Path::new(path)].mode & 0o7777, tree[Path::new(path)].owner);
     assert_eq!(seen("srv/app"), (0o2770, (7, 0)));
-    // The group of what is made in a setgid directory is fixed when it is made; this one became setgid afterwards.
+    // A setgid directory sets the group of a new file when it is made; this directory became setgid afterwards.
     assert_eq!(seen("srv/app/tool"), (0o4711, (7, 8)));
     assert_eq!(seen("srv/app/link"), (0o777, (9, 10)));
 }
@@ -154,7 +154,7 @@ fn links_that_the_plan_follows_are_followed_within_the_root_and_only_once() {
     let before = world.tree();
     world.run(&Faulty::never()).unwrap();
     assert_eq!((world.read("/disk/srv/x"), world.read("/disk/srv/real/new/y")), ("x".to_owned(), "y".to_owned()));
-    // Whoever turns the link meanwhile does not turn the undo.
+    // Turning the link meanwhile does not turn the undo.
     std::fs::remove_file(world.host("/srv")).unwrap();
     world.old_link("/srv", "/elsewhere");
     undo(&world.journal()).unwrap();

@@ -189,7 +189,7 @@ fn a_directory_that_is_not_the_one_for_backups_is_not_used_and_does_not_block_a_
     assert_eq!(world.state(), JournalState::Committed);
 }
 
-/// Fills what is staged with a tree of 5,000 levels before the first action takes effect, which fails.
+/// Fills a staged directory with a tree of 5,000 levels before the first action takes effect, which fails.
 struct Digs<'a>(&'a World);
 
 impl Steps for Digs<'_> {

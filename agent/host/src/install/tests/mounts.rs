@@ -226,7 +226,7 @@ fn what_an_image_brought_is_replaced_and_removed_in_an_overlay() {
         let Some(_mounted) = Mounted::mount(&world.root(), &["-t", "overlay", "-o", &layers, "overlay"]) else {
             return;
         };
-        // An overlay does not keep what has two names together when it copies one of them up.
+        // An overlay splits a file with two names when it copies one of them up.
         std::fs::remove_file(world.host("/srv/app/data/two")).unwrap();
         std::fs::set_permissions(world.host("/srv/app/gone.d"), PermissionsExt::from_mode(0o710)).unwrap();
         world.age();

@@ -1,4 +1,4 @@
-//! Power loss: what was not synchronised may be missing, in any selection.
+//! Power loss: unsynchronised data may be missing, in any selection.
 
 use super::*;
 
@@ -87,7 +87,7 @@ fn any_selection_of_swaps_may_be_lost() {
         let before = world.tree();
         assert!(matches!(world.run(&Faulty::at(installed, Fault::Kill)), Err(InstallError::Killed)));
         let layout = Layout::new(&world.deployment, &world.plan);
-        // Directories before what was in them.
+        // Directories before their contents.
         for (number, action) in layout.actions().rev() {
             // What makes way and what comes in its place are one directory entry's history: they are lost in order,
             // which the exhaustive kills show.

@@ -1,6 +1,6 @@
-//! Power loss at every moment: what was not synchronised is lost, all of it, each part of it, all but one part of it,
-//! and in random selections; of contents also the half. Recovery is interrupted the same way. It does what an agent does
-//! at its start: what its ledger says to stand is confirmed, then the journal is settled.
+//! Power loss at every moment: unsynchronised data is lost, all of it, each part of it, all but one part of it, and in
+//! random selections; of contents also the half. Recovery is interrupted the same way. Recovery does an agent's work at
+//! its start: it confirms the Installs that stand by its ledger, then it settles the journal.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ struct Trial {
     settled: BTreeMap<&'static str, usize>,
 }
 
-/// Every kind of action, each once or twice: the number of states grows with the square of what is done.
+/// Every kind of action, each once or twice: the number of states grows with the square of the number of actions.
 fn small() -> World {
     let mut world = World::empty();
     for (path, content) in [
@@ -258,7 +258,7 @@ impl Trial {
     }
 }
 
-/// What an agent does at its start. Whoever undoes or commits has it in its ledger that the Install stands.
+/// The work of an agent at its start. An agent that undoes or commits has it in its ledger that the Install stands.
 fn recover(doing: Doing, moment: Moment, journal: &Path, disk: &Disk) -> Result<Settled, InstallError> {
     if doing != Doing::Run || moment == Moment::Persisted {
         confirm_with(journal, disk)?;

@@ -147,7 +147,7 @@ fn what_is_gone_with_its_file_system_mounted_is_nothing_to_wait_for() {
     std::fs::remove_dir_all(volume.world.host("/srv/app")).unwrap();
     assert!(matches!(volume.world.settle(), Settled::Undone(_)));
 
-    // Another file system in the same place: somebody has replaced the volume.
+    // Another file system in the same place: an administrator has replaced the volume.
     let Some(mut replaced) = Volume::update() else { return };
     replaced.kill_half_way();
     replaced.unmount();

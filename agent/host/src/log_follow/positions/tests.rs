@@ -53,7 +53,7 @@ fn the_file_does_not_grow_and_nothing_is_lost_by_rewriting() {
     assert_eq!(Positions::open(directory.path()).unwrap().book, positions.book);
 }
 
-/// Cuts, zeroes or spoils the current file at every record and in records: what was written before is there.
+/// Cuts, zeroes or spoils the current file at every record and in records: the earlier records are there.
 #[test]
 fn a_torn_or_damaged_tail_costs_that_record_alone() {
     let directory = tempfile::tempdir().unwrap();

@@ -127,7 +127,7 @@ fn a_packed_file_that_is_cut_off_is_read_as_far_as_it_goes() {
     assert_eq!(messages[5..], ["packed 1", "packed 2"]);
 }
 
-/// The time of the last change of what was rotated away.
+/// The time of the last change of the rotated file.
 fn old(world: &World) -> SystemTime {
     fs::metadata(world.log("app.log.1")).unwrap().modified().unwrap()
 }

@@ -12,8 +12,8 @@ use crate::test_support::skip;
 
 const USER: u32 = 65_534;
 
-/// A world in which a user owns the directory of logs, and root a file that nobody else may read; `None` where only root may
-/// give files away.
+/// A world in which a user owns the directory of logs, and root a file that no other user may read; `None` where only
+/// root may give files away.
 fn world(pattern: &str) -> Option<World> {
     if !nix::unistd::Uid::effective().is_root() {
         skip("only root may give files away");
@@ -97,8 +97,8 @@ fn a_log_that_was_followed_is_kept_where_it_was_while_its_directory_is_swapped()
     world.check(0);
 }
 
-/// As after the upgrade of an agent that did not ask who leads it there: what is written while the log is refused is shipped once
-/// it is right, through rotations too.
+/// As after the upgrade of an agent that did not check the way to a log: lines written while the log is refused are
+/// shipped once the way is right, through rotations too.
 #[test]
 fn a_log_that_is_refused_from_now_on_is_taken_up_where_it_was_through_rotations() {
     let Some(mut world) = world("app.log") else { return };
