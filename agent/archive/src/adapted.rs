@@ -1,5 +1,5 @@
-//! What was done to entries so that they could be taken: the first entry and a number for each kind, however many there
-//! are.
+//! The changes made to entries so that they could be unpacked: the first entry and the count for each kind, however
+//! many there are.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,9 +14,9 @@ use super::walk::{file_type, walk};
 /// A bundle that was unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpacked {
-    /// What is in it.
+    /// Its listing.
     pub listing: BundleListing,
-    /// What was done to entries of it, each kind once.
+    /// The changes made to its entries, each kind once.
     pub adapted: Vec<Adapted>,
 }
 
@@ -37,10 +37,10 @@ impl Notes {
     }
 }
 
-/// What a bundle that is made of this directory will not keep of its files.
+/// The properties of files that a bundle made of this directory will not keep.
 ///
 /// # Errors
-/// Something in it is not what a bundle may hold, or it could not be read.
+/// A file in it has a kind that a bundle may not hold, or it could not be read.
 pub fn adapted(directory: &Path) -> Result<Vec<Adapted>, ArchiveError> {
     let root = File::open(directory).map_err(|e| ArchiveError::host("open the directory", directory, e))?;
     let mut notes = Notes::default();

@@ -29,7 +29,7 @@ pub(super) struct Beneath<'a> {
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 impl<'a> Beneath<'a> {
-    /// `shown` is what messages call the root.
+    /// `shown` is the root's name in messages.
     pub(super) fn new(root: BorrowedFd<'a>, shown: &'a Path) -> Self {
         Self { root, shown, open: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl<'a> Beneath<'a> {
         ArchiveError::host(action, &self.shown.join(path), errno)
     }
 
-    /// The open parent of `path` and the last name. Missing directories are made if `made` is given, and told to it.
+    /// The open parent of `path` and the last name. If `made` is given, missing directories are made and added to it.
     fn parent<'p>(
         &mut self,
         path: &'p BundlePath,
@@ -85,7 +85,7 @@ impl<'a> Beneath<'a> {
         })
     }
 
-    /// What is there under this name; `None` if nothing is.
+    /// The entry with this name; `None` if there is none.
     fn existing(&mut self, path: &BundlePath) -> Result<Option<FileStat>, ArchiveError> {
         let (parent, name) = self.parent(path, None)?;
         match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -158,7 +158,7 @@ impl<'a> Beneath<'a> {
         }
     }
 
-    /// A second name for an earlier file or symbolic link of the bundle. Returns what it is and its mode.
+    /// A second name for an earlier file or symbolic link of the bundle. Returns its kind and its mode.
     ///
     /// `targets` is another view of the same root, so that the open directories here stay the entry's.
     pub(super) fn create_hard_link(
@@ -195,7 +195,7 @@ impl<'a> Beneath<'a> {
         };
         loop {
             let (parent, name) = self.parent(path, Some(made))?;
-            // Without AT_SYMLINK_FOLLOW the link itself is linked, never what it leads to.
+            // Without AT_SYMLINK_FOLLOW the link itself is linked, never its target.
             match linkat(from, from_name, parent, name, AtFlags::empty()) {
                 Ok(()) => return Ok((kind, stat.st_mode & 0o7777)),
                 Err(Errno::EEXIST) => self.make_way(path, kind_name(&kind))?,
@@ -204,7 +204,7 @@ impl<'a> Beneath<'a> {
         }
     }
 
-    /// Gives a directory its mode and time; to be called after everything below it is finished.
+    /// Sets a directory's mode and time; call it after everything below it is finished.
     pub(super) fn finish_directory(
         &mut self,
         path: &BundlePath,
@@ -227,7 +227,7 @@ fn stat_kind_name(stat: &FileStat) -> &'static str {
     }
 }
 
-/// Gives a file that was written its mode and time.
+/// Sets the mode and time of a written file.
 pub(super) fn finish_file(file: &File, mode: u32, modified: ModifiedTime, shown: &Path) -> Result<(), ArchiveError> {
     finish(file, mode, modified).map_err(ArchiveError::errno("set the mode and time of", shown))
 }

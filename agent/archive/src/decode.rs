@@ -103,7 +103,7 @@ fn fill(decoder: &mut dyn Read, chunk: &mut [u8]) -> (usize, Option<io::Result<(
     (filled, None)
 }
 
-/// The consumer's end: gives the buffers back to be filled again.
+/// The consumer's end: returns the buffers to be filled again.
 struct Chunks {
     chunks: Receiver<io::Result<Vec<u8>>>,
     spent: Sender<Vec<u8>>,

@@ -28,7 +28,7 @@ pub enum DigestError {
     Mismatch {
         /// The digest promised.
         expected: Sha256Digest,
-        /// The digest of what came.
+        /// The digest of the received bytes.
         found: Sha256Digest,
     },
     /// The source could not be read.
@@ -127,7 +127,7 @@ impl<W: Write> Write for DigestWriter<W> {
 /// The length in bytes and the digest of a whole file. The file's own position is neither used nor moved.
 ///
 /// # Errors
-/// What reading the file gives.
+/// The error of reading the file.
 pub fn digest_file(file: &File) -> io::Result<(u64, Sha256Digest)> {
     let mut tally = Tally::new(u64::MAX);
     let mut buffer = vec![0; BUFFER_BYTES];

@@ -16,31 +16,31 @@ pub enum ArchiveError {
     Entry {
         /// The entry as the archive names it.
         entry: String,
-        /// What is wrong with it, and what to do.
+        /// The problem with it, and the remedy.
         problem: EntryProblem,
     },
-    /// The archive is cut short, corrupt or not what it says.
+    /// The archive is cut short, corrupt or not of the kind that it claims.
     #[error("the bundle is damaged {place}: {problem}")]
     Damaged {
         /// Where: in or after which entry.
         place: Place,
-        /// What was found there.
+        /// The finding there.
         problem: String,
-        /// What the decompressor or the disk said.
+        /// The error of the decompressor or the disk.
         #[source]
         source: Option<io::Error>,
     },
     /// The whole bundle exceeds a limit.
     #[error("the bundle {what}, more than the limit of {limit}{entry}", entry = at_entry(entry))]
     TooLarge {
-        /// What is too large, with its size.
+        /// The part that is too large, with its size.
         what: String,
         /// The limit.
         limit: u64,
         /// The entry at which this was found.
         entry: Option<String>,
     },
-    /// The file is none of the accepted archives.
+    /// The file is not an accepted archive.
     #[error(
         "the bundle is no archive that is known: it begins with {begins}; accepted are tar, tgz, tar.zst, zip and directories"
     )]
@@ -51,13 +51,13 @@ pub enum ArchiveError {
     /// The file is of a known kind, and no bundle.
     #[error("{0}")]
     Foreign(Foreign),
-    /// What a compressed file holds is no tar archive.
+    /// The content of a compressed file is no tar archive.
     #[error(
         "the bundle is compressed, and what it holds is no tar archive but {holds}; pack the directory with tar, as `tar -czf` \
          does"
     )]
     NotTar {
-        /// What it holds.
+        /// The content.
         holds: &'static str,
     },
     /// A Zstandard frame wants more memory than is given.
@@ -75,9 +75,9 @@ pub enum ArchiveError {
          whether they read on; pack all into one archive, or cut it off"
     )]
     Trailing {
-        /// What ends there.
+        /// The archive that ends there.
         what: &'static str,
-        /// What follows.
+        /// The bytes that follow.
         found: &'static str,
     },
     /// The destination cannot be used.
@@ -91,11 +91,11 @@ pub enum ArchiveError {
     /// This host failed, not the bundle: no space, no permission, a broken disk.
     #[error("could not {action} {path:?}")]
     Host {
-        /// What was tried.
+        /// The attempted operation.
         action: &'static str,
         /// With which path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -112,7 +112,7 @@ fn window(bytes: &Option<u64>) -> String {
     }
 }
 
-/// What is wrong with one entry; completes a sentence that begins with the entry's name.
+/// The problem with one entry; completes a sentence that begins with the entry's name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryProblem {
     /// Two names are one without their leading slashes.
@@ -157,9 +157,9 @@ pub enum EntryProblem {
     /// Two entries of one name are different things.
     #[error("comes twice, first as {first} and then as {second}")]
     KindChanges {
-        /// What it was first.
+        /// Its first kind.
         first: &'static str,
-        /// What it is later.
+        /// Its later kind.
         second: &'static str,
     },
     /// See the message.
@@ -170,7 +170,7 @@ pub enum EntryProblem {
     /// A device, fifo, socket or the like.
     #[error("is {what}; a bundle may hold only files, directories and links")]
     Unsupported {
-        /// What it is.
+        /// Its kind.
         what: String,
     },
     /// A hard link to something that is not an earlier file of the bundle.
@@ -178,13 +178,13 @@ pub enum EntryProblem {
     HardLink {
         /// The target as the archive names it.
         target: String,
-        /// What is wrong with the target.
+        /// The problem with the target.
         problem: &'static str,
     },
-    /// A symbolic link whose target cannot be one.
+    /// A symbolic link whose target is not possible.
     #[error("is a symbolic link with a target that {problem}")]
     LinkTarget {
-        /// What is wrong with the target.
+        /// The problem with the target.
         problem: &'static str,
     },
     /// The two headers of a zip entry differ.
@@ -220,13 +220,13 @@ pub enum EntryProblem {
     /// The compressed data make no sense.
     #[error("cannot be decompressed: {message}")]
     Compressed {
-        /// What the decompressor said.
+        /// The decompressor's message.
         message: String,
     },
     /// A sparse file's map makes no sense.
     #[error("is a sparse file whose map {problem}")]
     SparseMap {
-        /// What is wrong with the map.
+        /// The problem with the map.
         problem: &'static str,
     },
     /// The file became something else while it was read.
@@ -285,7 +285,7 @@ impl ArchiveError {
         Self::Damaged { place, problem: problem.into(), source: None }
     }
 
-    /// The most usual damage: a download or a copy was broken off. `part` says in what.
+    /// The most usual damage: a download or a copy was broken off. `part` names the part of the archive.
     pub(super) fn cut_short(place: Place, part: &str) -> Self {
         Self::damaged(place, format!("the archive is cut short{part}; bring it here whole, or pack it again"))
     }

@@ -61,7 +61,8 @@ mod tests {
         for change in changes {
             change();
             let now = fingerprint(directory.path()).unwrap();
-            // A file system's clock may stand still for some milliseconds: what only it tells apart is not asked here.
+            // A file system's clock may stand still for some milliseconds: the test does not ask for differences of
+            // that size.
             seen.push(now);
         }
         assert!(seen.windows(2).skip(1).all(|pair| pair[0] != pair[1]), "{seen:?}");

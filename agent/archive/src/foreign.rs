@@ -1,5 +1,5 @@
-//! Archives and other files that are no bundles, by the bytes that they begin with. The signatures are those of
-//! file(1)'s magic database and of each format's own specification.
+//! Archives and other files that are no bundles, by their first bytes. The signatures come from file(1)'s magic
+//! database and from each format's own specification.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Foreign {
     Archive(&'static str),
     /// A zip archive with bytes in front of it, such as a self-extracting one.
     BehindSomething,
-    /// What came in the place of an archive.
+    /// The kind of file that came in the place of an archive.
     Instead(&'static str),
 }
 
@@ -20,7 +20,7 @@ const PAGE: Foreign =
     Foreign::Instead("a web page, as of a login or an error; look at it, and download the archive again");
 const XML: Foreign =
     Foreign::Instead("an XML document, as S3 sends it with an error; look at it, and download the archive again");
-/// The text is that of the specification of Git LFS.
+/// The text comes from the specification of Git LFS.
 const POINTER: Foreign =
     Foreign::Instead("a pointer of Git LFS; get the file itself (`git lfs pull`) before it is packed");
 
@@ -53,7 +53,7 @@ const SIGNATURES: &[(&[u8], Foreign)] = &[
 ];
 
 impl Foreign {
-    /// What begins with these bytes; `None` if it is none of those.
+    /// The kind of file that begins with these bytes; `None` if it is not known.
     pub(super) fn of(head: &[u8]) -> Option<Self> {
         SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)).map(|(_, foreign)| *foreign)
     }
@@ -73,7 +73,7 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// What follows the end of an archive, in words.
+/// A description of the bytes after the end of an archive.
 pub(super) fn follower(bytes: &[u8]) -> &'static str {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or_default();
     let rest = bytes.get(start..).unwrap_or_default();

@@ -73,10 +73,11 @@ use staging::Staging;
 /// Bytes of a bundle that tell its type: a tar header and one block more.
 pub const HEAD_BYTES: usize = 1024;
 
-/// What kind of bundle this is, by its content; the name plays no part. A directory is one by being opened as such.
+/// The kind of this bundle, by its content; the name plays no part. A directory counts if it can be opened as a
+/// directory.
 ///
 /// # Errors
-/// It is none of the accepted types, and by name where it is another known one; or it could not be read.
+/// It is not of an accepted type (if the type is known, the error names it), or it could not be read.
 pub fn detect(bundle: &File) -> Result<BundleType, ArchiveError> {
     let read = |source| ArchiveError::host("read", Path::new("the bundle"), source);
     if bundle.metadata().map_err(read)?.is_dir() {
@@ -99,10 +100,10 @@ pub fn detect(bundle: &File) -> Result<BundleType, ArchiveError> {
     }
 }
 
-/// What kind of bundle begins with these bytes, of which [`HEAD_BYTES`] are enough.
+/// The kind of bundle that begins with these bytes, of which [`HEAD_BYTES`] are enough.
 ///
 /// # Errors
-/// It is none of the accepted types, and by name where it is another known one.
+/// It is not of an accepted type; if the type is known, the error names it.
 pub fn detect_head(head: &[u8]) -> Result<BundleType, ArchiveError> {
     match head {
         [0x1f, 0x8b, ..] => Ok(BundleType::Tgz),
@@ -110,7 +111,7 @@ pub fn detect_head(head: &[u8]) -> Result<BundleType, ArchiveError> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(BundleType::TarZst),
         // An entry, or the end of an archive without entries.
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(BundleType::Zip),
-        // What `zip -s` writes where one piece is enough (APPNOTE.TXT 8.5.4 and 8.5.5).
+        // `zip -s` writes this if one piece is enough (APPNOTE.TXT 8.5.4 and 8.5.5).
         [b'P', b'K', 7 | b'0', 8 | b'0', b'P', b'K', 3, 4, ..] => Ok(BundleType::Zip),
         _ if is_tar(head) => Ok(BundleType::Tar),
         _ => Err(match Foreign::of(head) {
@@ -162,7 +163,7 @@ pub fn unpack(
 /// The listing of a bundle that was unpacked before, from the disk.
 ///
 /// # Errors
-/// Something in it is not what a bundle may hold, it holds too much, or it could not be read.
+/// An entry has a kind that a bundle may not hold, there are too many, or it could not be read.
 pub fn list(directory: &Path) -> Result<BundleListing, ArchiveError> {
     let root = File::open(directory).map_err(|e| ArchiveError::host("open the directory", directory, e))?;
     let mut entries = Vec::new();
@@ -181,11 +182,11 @@ pub fn list(directory: &Path) -> Result<BundleListing, ArchiveError> {
     Ok(BundleListing::new(entries))
 }
 
-/// The first bytes of a file of an unpacked bundle, `most` at most. Links are followed as far as they stay in it.
+/// The first `most` bytes of a file of an unpacked bundle. Links are followed as long as they stay in it.
 ///
 /// # Errors
-/// There is none (`NotFound`), it is no regular file or a link leads out of the bundle (`InvalidInput`), or it cannot
-/// be read.
+/// The file does not exist (`NotFound`), it is no regular file or a link leads out of the bundle (`InvalidInput`), or
+/// it cannot be read.
 pub fn read_beneath(archive: &Path, path: &BundlePath, most: u64) -> io::Result<Vec<u8>> {
     let file = match open_beneath(archive, path.as_path()) {
         Ok(opened) => File::from(opened),

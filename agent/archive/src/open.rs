@@ -1,4 +1,4 @@
-//! Opens what lies in an unpacked bundle, and nothing outside of it.
+//! Opens files in an unpacked bundle, and nothing outside of it.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -10,7 +10,7 @@ use nix::sys::stat;
 /// Opens a file below a directory, wherever links may point. Not blocking: it could be a FIFO.
 ///
 /// # Errors
-/// There is none, a link leads out of the directory (`EXDEV`), or it cannot be opened.
+/// The file does not exist, a link leads out of the directory (`EXDEV`), or it cannot be opened.
 pub fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let top = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

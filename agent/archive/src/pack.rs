@@ -22,14 +22,14 @@ const GZIP_SYSTEM_UNKNOWN: u8 = 255;
 const ZSTD_LEVEL: i32 = 3;
 const COPY_BYTES: usize = 128 << 10;
 
-/// What was packed.
+/// A packed bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Bytes of the bundle.
     pub size: u64,
     /// Digest of the bundle.
     pub digest: Sha256Digest,
-    /// What is in it.
+    /// Its listing.
     pub listing: BundleListing,
 }
 
@@ -37,8 +37,8 @@ pub struct Packed {
 /// links become files. Nothing is left out.
 ///
 /// # Errors
-/// Names the path of a socket, fifo or device, of a name that is not UTF-8, of a file that cannot be read or that changes
-/// while it is read; a failure of `writer`; [`BundleType::Directory`], which is no file.
+/// Names the path of a socket, fifo or device, of a name that is not UTF-8, of a file that cannot be read or that
+/// changes while it is read; a failure of `writer`; [`BundleType::Directory`], which is no file.
 pub fn pack(directory: &Path, writer: impl Write, kind: BundleType) -> Result<Packed, ArchiveError> {
     let writer = DigestWriter::new(writer, u64::MAX);
     let (writer, entries) = match kind {
@@ -206,7 +206,7 @@ impl Content {
         Ok(Self { file: found.open()?, left: size, failed: None, changed: false })
     }
 
-    /// The error of the file, if it had one, is nearer to the cause than that of the writer.
+    /// If the file had an error, it is nearer to the cause than the writer's error.
     fn check(self, found: &Found<'_>, written: Result<(), ArchiveError>) -> Result<(), ArchiveError> {
         match self.failed {
             Some(source) => Err(ArchiveError::host("read", &found.shown(), source)),

@@ -1,13 +1,13 @@
-//! What a bundle may hold, whatever form it comes in: names, kinds, mode bits and sizes.
+//! The permitted contents of a bundle, whatever form it comes in: names, kinds, mode bits and sizes.
 
 use hostler_core::bundle::BundlePath;
 use hostler_core::limits::Limits;
 
 use super::error::{ArchiveError, EntryProblem};
 
-/// What every usual Linux filesystem accepts as one name.
+/// Most bytes of one name: every usual Linux filesystem accepts these.
 const COMPONENT_BYTES: usize = 255;
-/// What the kernel accepts as a symbolic link's target.
+/// Most bytes of a symbolic link's target that the kernel accepts.
 const LINK_TARGET_BYTES: usize = 4095;
 
 const SETUID_OR_SETGID: u32 = 0o6000;
@@ -98,7 +98,7 @@ pub(super) fn directory_mode(mode: u32) -> u32 {
     mode & PERMISSION_BITS
 }
 
-/// Adds up what a bundle unpacks to and stops it at the limits, before anything is written.
+/// Adds up the unpacked size of a bundle and stops it at the limits, before anything is written.
 pub(super) struct Meter<'a> {
     limits: &'a Limits,
     bundle_bytes: u64,

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 const STAY_OPEN: usize = 32;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What became of a name.
+/// The outcome for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
     /// It is gone.
@@ -25,18 +25,18 @@ pub enum Removed {
     NotEmpty,
 }
 
-/// What is done before each step, and which entries of a directory are taken away.
+/// The checks before each step, and the entries of a directory to remove.
 pub struct Rules<'a, E> {
-    /// What is done before each step; an error ends the work.
+    /// Called before each step; an error ends the work.
     pub before: &'a dyn Fn() -> Result<(), E>,
-    /// Whether an entry of a directory is taken away.
+    /// Whether to remove an entry of a directory.
     pub takes: &'a dyn Fn(&OsStr) -> bool,
     /// Whether a directory that its owner, the agent's user, may not change is made so: it goes as a whole.
     pub frees: bool,
 }
 
-/// Takes a file or a whole directory away, as `std::fs::remove_dir_all` does; directories too that their owner may not
-/// change, as those of Go's module cache are (0555), where the agent's user owns them.
+/// Removes a file or a whole directory, as `std::fs::remove_dir_all` does. It also removes directories that their owner
+/// may not change, such as those of Go's module cache (0555), if the agent's user owns them.
 ///
 /// # Errors
 /// Nothing is there (`NotFound`), another file system is mounted in it (`DirectoryNotEmpty`), or something cannot be
@@ -63,14 +63,14 @@ struct Level {
     identity: (u64, u64),
     /// Of the last ones.
     open: Option<OwnedFd>,
-    /// What is left to do in it, the next one last.
+    /// The entries left to do in it, the next one last.
     rest: Vec<OsString>,
 }
 
 /// Removes a name, and of the entries below it those that the rules take.
 ///
 /// # Errors
-/// What `before` says, or the kernel's; `STALE` where a directory was moved meanwhile.
+/// The error of `before` or the kernel; `STALE` where a directory was moved meanwhile.
 pub fn remove<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Removed, E> {
     if let Some(removed) = unlink(parent, name, rules)? {
         return Ok(removed);
@@ -132,7 +132,7 @@ fn descend<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'
 }
 
 /// Gives the agent's user its rights in a directory of its own. By the descriptor, because the name may lead to another
-/// one by then.
+/// directory by then.
 fn free(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let directory = rustix::fs::openat(parent, name, DIRECTORY.union(OFlags::PATH), Mode::empty())?;
     let stat = rustix::fs::fstat(&directory)?;
@@ -140,7 +140,7 @@ fn free(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     if stat.st_uid != nix::unistd::geteuid().as_raw() || mode.contains(Mode::RWXU) {
         return Ok(());
     }
-    // What is open by O_PATH is changed by its name below /proc only (open(2)).
+    // A descriptor opened with O_PATH can only be changed by its name below /proc (open(2)).
     let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
     rustix::fs::chmod(name, mode | Mode::RWXU)
 }
@@ -182,7 +182,7 @@ pub fn entries(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// What no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
+/// The border that no link and no rename crosses: a device (on btrfs a subvolume) and a mount of it.
 pub type Mount = (u64, u64);
 
 /// The mount that a directory is on.

@@ -50,8 +50,8 @@ impl Staging {
         &self.path
     }
 
-    /// Gives the directories their modes and times, takes a leading directory away, and renames to the destination.
-    /// The items are all that was written, settled. `top_mode` is the mode of the top itself.
+    /// Sets the modes and times of the directories, strips a leading directory, and renames the result to the
+    /// destination. `items` are all written entries, settled. `top_mode` is the mode of the top itself.
     pub(super) fn publish(
         mut self,
         items: Vec<Item>,
@@ -71,7 +71,7 @@ impl Staging {
         fs::rename(&from, &self.destination)
             .map_err(|e| ArchiveError::host("move the unpacked bundle to", &self.destination, e))?;
         self.published = leading.is_none();
-        // What is left of the staging directory with a leading one is empty; Drop removes it.
+        // If there was a leading directory, the remaining staging directory is empty; Drop removes it.
         Ok(tree::listing(items, leading.as_ref()))
     }
 }

@@ -14,7 +14,7 @@ use super::policy::Meter;
 /// The mode of a directory that no entry names.
 pub(super) const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
 
-/// A time of last modification. Zero is what a reproducible packer writes and means "the time of unpacking".
+/// A time of last modification. A reproducible packer writes zero, which means "the time of unpacking".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ModifiedTime {
     pub(super) seconds: i64,
@@ -57,7 +57,7 @@ impl Item {
     }
 }
 
-/// What an entry is, in words.
+/// The kind of an entry, in words.
 pub(super) fn kind_name(kind: &EntryKind) -> &'static str {
     match kind {
         EntryKind::File { .. } => "a file",
@@ -99,7 +99,7 @@ pub(super) fn settle(mut items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>,
             problem.get_or_insert(ArchiveError::at(later.path(), EntryProblem::SlashTwin));
         }
         later.slash = later.slash.or(kept.slash);
-        // `dedup_by` drops the later one, and the later one is what counts.
+        // `dedup_by` drops the later one, but the later one counts.
         std::mem::swap(later, kept);
         true
     });
@@ -125,7 +125,7 @@ fn with_parents(items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveE
             return Err(ArchiveError::at(item.path(), EntryProblem::BelowNonDirectory { ancestor }));
         }
         let nearest = above.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new(""));
-        // What is above the item before as well was found there.
+        // A path that is also above the item before was found there.
         let unnamed = item.path().ancestors().skip(1).take_while(|path| *path != nearest && !before.starts_with(path));
         for path in unnamed.filter_map(BundlePath::new) {
             meter.entry(path.as_path().as_os_str().as_bytes())?;
@@ -143,8 +143,8 @@ fn with_parents(items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveE
     Ok(items)
 }
 
-/// The single directory at the top that is taken away: the only entry there, with a child whose name holds `appspec` in
-/// any case (as the CodeDeploy agent has it). The items are settled.
+/// The single directory at the top that is stripped: the only entry there, with a child whose name contains `appspec`
+/// in any case (as for the CodeDeploy agent). The items are settled.
 pub(super) fn leading_directory(items: &[Item]) -> Option<OsString> {
     let top = items.first().filter(|item| matches!(item.entry.kind, EntryKind::Directory))?.path();
     let rest = items.get(1..)?;

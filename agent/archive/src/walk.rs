@@ -76,7 +76,7 @@ pub(super) fn file_type(stat: &FileStat) -> SFlag {
 ///
 /// # Errors
 /// A name that is not UTF-8, a tree that is too deep, a socket, fifo or device, something that cannot be read, and
-/// whatever `visit` returns.
+/// any error of `visit`.
 pub(super) fn walk(
     root: &File,
     top: &Path,

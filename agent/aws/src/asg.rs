@@ -1,5 +1,6 @@
 //! Auto Scaling: where this instance is in its group, and the hooks that wait for it
-//! (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/>). No token is needed: group, hook and instance are enough.
+//! (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/>). No token is needed: group, hook and instance are
+//! enough.
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
@@ -34,7 +35,7 @@ pub struct GroupHook {
     pub global_seconds: u64,
 }
 
-/// What the group says to a heartbeat or a completion.
+/// The group's answer to a heartbeat or a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// It was taken.
@@ -112,7 +113,7 @@ impl AutoScaling {
         answer(sent.map(drop), "autoscaling:RecordLifecycleActionHeartbeat")
     }
 
-    /// What is known of a group.
+    /// Describes a group.
     ///
     /// # Errors
     /// A [`Fault`]; absent where there is no such group.
@@ -131,7 +132,8 @@ impl AutoScaling {
         Ok(groups.into_iter().find(|found| found.auto_scaling_group_name() == Some(name)))
     }
 
-    /// Begins to put an instance into Standby; `lowers_desired_capacity`: the group wants one instance less from then on.
+    /// Begins to put an instance into Standby; `lowers_desired_capacity`: the group wants one instance less from then
+    /// on.
     ///
     /// # Errors
     /// A [`Fault`].

@@ -10,8 +10,8 @@ use aws_smithy_types::body::SdkBody;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-/// Most bytes of an answer that is held in memory. The longest that AWS sends is a list of a thousand keys, but for
-/// [`WITH_INSTANCES`]. Prevents: a server whose answer has no end.
+/// Most bytes of an answer that is held in memory. The longest answer from AWS, except for [`WITH_INSTANCES`], is a
+/// list of a thousand keys. Prevents: a server whose answer has no end.
 const MOST_BYTES: u64 = 1 << 20;
 /// The question whose answer has no pages within a group: it names every instance, with some 700 bytes for each.
 const WITH_INSTANCES: &[u8] = b"Action=DescribeAutoScalingGroups&";
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Answers {
     /// All of them.
     All,
-    /// Those that say no. The others are streams, whose readers have bounds of their own.
+    /// Only refusals. All other answers are streams, whose readers have bounds of their own.
     Refusals,
 }
 

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 /// Bytes of it. Prevents: a wrong path that takes the memory.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// What is in it. Opening it never waits for a pipe's writer.
+/// Reads the bundle. Opening it never waits for a pipe's writer.
 ///
 /// # Errors
 /// It cannot be read, is no regular file (`InvalidInput`), or is too long (`FileTooLarge`).

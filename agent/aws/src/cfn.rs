@@ -22,7 +22,7 @@ const VERSION: &str = "2010-05-15";
 /// Most bytes of the unique id, which names the sender.
 pub const UNIQUE_ID_BYTES: usize = 64;
 
-/// What became of a signal that was not refused.
+/// The outcome of a signal that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signalled {
     /// It was taken.
@@ -31,7 +31,7 @@ pub enum Signalled {
     NobodyWaits(String),
 }
 
-/// What is signalled, as a wait condition takes it.
+/// The body of a signal, as a wait condition takes it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Signal {
@@ -39,7 +39,7 @@ pub struct Signal {
     pub status: &'static str,
     /// Who signals.
     pub unique_id: String,
-    /// What the template gets.
+    /// The value that the template gets.
     pub data: String,
     /// Why, in words.
     pub reason: String,

@@ -50,10 +50,10 @@ pub enum ClientsError {
     CaBundle {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// The proxy is none.
+    /// The proxy's URL cannot be used.
     #[error("cannot use the proxy: {0}")]
     Proxy(String),
 }
@@ -67,7 +67,7 @@ pub struct Clients {
     sdk: OnceCell<Sdk>,
 }
 
-/// What is made when the first service is used.
+/// The parts that are made when the first service is used.
 #[derive(Debug)]
 struct Sdk {
     config: SdkConfig,
@@ -75,10 +75,10 @@ struct Sdk {
 }
 
 impl Clients {
-    /// Checks what the configuration says about certificates and the proxy. Nothing is connected yet.
+    /// Checks the configured certificates and proxy. It does not connect yet.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The certificates or the proxy cannot be used.
     pub fn new(settings: AwsSettings) -> Result<Self, ClientsError> {
         let trust = trust(ca_bundle(&settings).as_deref())?;
         for way in [&settings.proxy, &settings.s3.proxy] {
@@ -87,12 +87,12 @@ impl Clients {
         Ok(Self { settings, trust, credentials: None, sdk: OnceCell::new() })
     }
 
-    /// The same with these credentials instead of those of the default chain.
+    /// The same with these credentials instead of the default chain's.
     pub fn with_credentials(self, credentials: SharedCredentialsProvider) -> Self {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// What the configuration says.
+    /// The configuration.
     pub fn settings(&self) -> &AwsSettings {
         &self.settings
     }
@@ -105,7 +105,7 @@ impl Clients {
     /// The proxy of all services but those with one of their own, with the hosts that are reached without it.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the configured proxy's URL cannot be used.
     pub fn proxy(&self) -> Result<ProxyConfig, ClientsError> {
         proxy(self.settings.proxy.as_ref(), &self.settings.no_proxy)
     }
@@ -115,7 +115,7 @@ impl Clients {
         &self.loaded().await.config
     }
 
-    /// The credentials of all services; `None` where the SDK was told to use none.
+    /// The credentials of all services; `None` where the SDK is configured to use none.
     pub(crate) async fn kept_credentials(&self) -> Option<KeptCredentials> {
         self.loaded().await.credentials.clone()
     }
@@ -192,8 +192,8 @@ impl Clients {
         builder.set_proxy_config(proxy(way, &self.settings.no_proxy).ok());
         let builder = builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(self.trust.clone());
         let made = Mutex::new(Vec::<(Timeouts, SharedHttpConnector)>::new());
-        // One for each kind of patience (that of the instance metadata is another one): each reads and keeps the
-        // certificates again.
+        // One for each timeout (the instance metadata service has its own): each reads and keeps the certificates
+        // again.
         http_client_fn(move |settings, _| {
             let timeouts = (settings.connect_timeout(), settings.read_timeout());
             let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ pub struct Found {
 /// Asks the chain of providers.
 ///
 /// # Errors
-/// What it says, from the general to the particular, in one line.
+/// The chain's error, from the general to the particular, in one line.
 pub async fn find(clients: &Clients) -> Result<Found, String> {
     let Some(provider) = clients.sdk().await.credentials_provider() else {
         return Err("no provider of credentials is configured".to_owned());

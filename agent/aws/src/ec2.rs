@@ -33,7 +33,7 @@ impl StatusChecks {
         SignedCalls::of_clients(clients).await.map(Self)
     }
 
-    /// From now on, for so many seconds, what the checks say has no consequences.
+    /// Suspends the consequences of the checks for this many seconds.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -43,7 +43,7 @@ impl StatusChecks {
         self.call(&ENABLE, "EnableApplicationStatusCheckSuppression", &parameters).await
     }
 
-    /// What the checks say counts again.
+    /// Ends the suspension: the checks count again.
     ///
     /// # Errors
     /// A [`Fault`].

@@ -1,4 +1,4 @@
-//! Every error of the SDK, sorted once: what it was, whether trying again helps, and what to do.
+//! Every error of the SDK, sorted once: its kind, whether trying again helps, and the advice.
 
 use std::error::Error;
 use std::fmt;
@@ -7,10 +7,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-/// What kind of fault it was.
+/// The kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultKind {
-    /// What was asked for does not exist.
+    /// The requested object does not exist.
     Absent,
     /// The caller may not do it; the IAM action that it would need.
     Denied(&'static str),
@@ -37,7 +37,7 @@ pub enum FaultKind {
 /// A request that failed.
 #[derive(Debug)]
 pub struct Fault {
-    /// What it was.
+    /// Its kind.
     pub kind: FaultKind,
     /// The status of the answer, where there was one.
     pub status: Option<u16>,
@@ -45,7 +45,7 @@ pub struct Fault {
     pub code: Option<String>,
     /// AWS's own words, or the network's.
     pub message: String,
-    /// What AWS's support asks for.
+    /// The request id, which AWS's support asks for.
     pub request_id: Option<String>,
     /// The other half of it, which S3 sends.
     pub extended_request_id: Option<String>,
@@ -95,7 +95,7 @@ impl Fault {
         matches!(self.kind, FaultKind::Throttled | FaultKind::Transient | FaultKind::Conflict | FaultKind::Expired)
     }
 
-    /// What to do about it, where that can be said.
+    /// Advice for the operator, if there is any.
     pub fn advice(&self) -> Option<String> {
         Some(match &self.kind {
             FaultKind::Denied(action) => format!("allow {action} to the role of this host"),
@@ -148,7 +148,7 @@ impl fmt::Display for Fault {
 
 impl Error for Fault {}
 
-/// What is taken from an answer besides its body.
+/// The parts of an answer besides its body.
 pub(crate) struct Answer {
     status: u16,
     region: Option<String>,
@@ -238,7 +238,7 @@ pub(crate) fn sort(
     }
 }
 
-/// JSON services answer 400 for what does not exist, and say so in the code only.
+/// JSON services answer 400 for an absent object, and say so in the code only.
 fn names_something_absent(code: &str) -> bool {
     code.ends_with("NotFoundException") || code.contains("DoesNotExist") || code.contains("NonExistent")
 }

@@ -19,10 +19,10 @@ impl Flow {
         Self { floor: MinThroughput::new(patience, limits.download_floor_bytes), patience }
     }
 
-    /// Waits for the next piece; the bytes of it are told by `bytes`.
+    /// Waits for the next piece, whose length `bytes` gives.
     ///
     /// # Errors
-    /// That too little came, for people.
+    /// Too little came; the text is for people.
     pub(crate) async fn next<T>(
         &mut self,
         piece: impl Future<Output = T>,

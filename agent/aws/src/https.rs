@@ -1,7 +1,7 @@
 //! A bundle behind an `https://` address: one stream into a file, hashed on the way, which goes on where it broke.
 //!
-//! What an earlier try has brought is only believed where a digest is expected of the whole. Without one, a stream that
-//! broke goes on only if the server's strong ETag says that the content is still the same.
+//! The bytes of an earlier try are only trusted if the whole has an expected digest. Without a digest, a broken stream
+//! goes on only if the server's strong ETag says that the content is still the same.
 
 use std::fs::File;
 use std::io;
@@ -50,7 +50,7 @@ impl HttpsObject {
         Ok(Self { http: http_client_of(clients)?, location, limits })
     }
 
-    /// Its address without what could be a secret, for people.
+    /// Its address without possible secrets, for people.
     pub fn location(&self) -> String {
         self.location.shown()
     }
@@ -82,7 +82,8 @@ impl HttpsObject {
                 Content { size: stream.at, sha256: Sha256Digest::from_bytes(stream.hasher.finalize().into()) };
             match expected.filter(|expected| **expected != content) {
                 None => return Ok(Fetched { content, version_id: None, moved }),
-                // A power cut can leave a length whose bytes never reached the disk; or another object is there now.
+                // A power cut can leave a length whose bytes never reached the disk; or the address has another object
+                // now.
                 Some(_) if from > 0 => from = 0,
                 Some(expected) => {
                     file.set_len(0).map_err(|e| self.io(e))?;
@@ -104,7 +105,7 @@ impl HttpsObject {
         limiter: &SharedRateLimiter,
         moved: &mut u64,
     ) -> Result<(), StoreError> {
-        // The ETag of what the bytes so far are part of.
+        // The ETag of the object that the bytes so far belong to.
         let mut pinned = None;
         let (mut furthest, mut fruitless) = (stream.at, 0);
         while expected.is_none_or(|expected| stream.at < expected.size) {
@@ -206,7 +207,7 @@ impl HttpsObject {
         Err(fatal(format!("the server sends on more than {REDIRECTIONS} times")))
     }
 
-    /// Where the answer's body belongs in the stream, and the size of the whole, where it is said.
+    /// Where the answer's body belongs in the stream, and the size of the whole, if the answer says it.
     fn begin(&self, response: &Response, stream: &mut Stream) -> Result<Option<u64>, StoreError> {
         let status = response.status();
         if status == StatusCode::PARTIAL_CONTENT {
@@ -318,7 +319,7 @@ impl Stream {
                 hasher.update(&chunk);
                 at += chunk.len() as u64;
             }
-            // A stream that began again is shorter than what it brought before.
+            // A stream that began again may be shorter than before.
             if file.metadata()?.len() > at {
                 file.set_len(at)?;
             }

@@ -1,9 +1,9 @@
 //! The instance metadata service, version 2 only (docs/protocols/auto-scaling.md#metadata-service; EC2 User Guide, "Use
 //! IMDS").
 //!
-//! On reqwest and not on the SDK's own client: that one sums up every failure of the token request as "failed to load
-//! session token", and what an operator needs to know is which. Here a refused connection, a token request that is
-//! never answered (hop limit), an endpoint without tokens and a slow one stay apart. Nothing is kept while idle but the
+//! It uses reqwest and not the SDK's own client, which sums up every failure of the token request as "failed to load
+//! session token", while an operator needs to know the cause. Here a refused connection, a token request that is never
+//! answered (hop limit), an endpoint without tokens and a slow endpoint stay apart. While idle it keeps only the
 //! token's text: no connection, no task, no timer, and no TLS roots, because the service speaks plain HTTP on the link.
 
 mod fault;
@@ -24,7 +24,7 @@ pub use fault::ImdsFault;
 pub use settings::ImdsSettings;
 
 const TOKEN_PATH: &str = "latest/api/token";
-/// The longest that the service gives out.
+/// The longest lifetime that the service grants.
 const TOKEN_SECONDS: u64 = 21_600;
 /// A token with less than this left is replaced before it is used.
 const TOKEN_MARGIN: Duration = Duration::from_secs(120);
@@ -104,11 +104,11 @@ impl Imds {
         &self.settings.endpoint
     }
 
-    /// What the service has at a path below `latest/`, as in `meta-data/instance-id`; `None` where it has nothing
+    /// The content of a path below `latest/`, as in `meta-data/instance-id`; `None` if the service has nothing there
     /// (404).
     ///
     /// # Errors
-    /// What was wrong with the last of the attempts.
+    /// The fault of the last attempt.
     pub async fn get(&self, path: &str) -> Result<Option<String>, ImdsFault> {
         let mut failures = 0;
         loop {
@@ -164,11 +164,11 @@ impl Imds {
         self.word("meta-data/instance-type").await
     }
 
-    /// Where the Auto Scaling group is taking the instance, as in `InService`; `None` outside of a group, and for an
-    /// instance so new that the group has not said it yet.
+    /// The Auto Scaling group's target state for the instance, as in `InService`; `None` outside of a group, and for an
+    /// instance so new that the group has not set it yet.
     ///
     /// # Errors
-    /// As of [`Self::get`].
+    /// As [`Self::get`].
     pub async fn target_lifecycle_state(&self) -> Result<Option<String>, ImdsFault> {
         let path = "meta-data/autoscaling/target-lifecycle-state";
         self.get(path).await?.map(|text| word(path, &text)).transpose()
@@ -182,7 +182,7 @@ impl Imds {
         let Some(names) = self.get("meta-data/tags/instance").await? else { return Ok(None) };
         let mut tags = BTreeMap::new();
         for name in names.lines().map(str::trim).filter(|name| !name.is_empty()).take(MOST_TAGS) {
-            // One that was taken away between the two requests is none.
+            // A tag that was removed between the two requests is left out.
             if let Some(value) = self.tag(name).await? {
                 tags.insert(name.to_owned(), value);
             }
@@ -318,7 +318,7 @@ impl Imds {
     }
 }
 
-/// What is at the bottom of an error: the layers above say the same in general words.
+/// The innermost error: the layers above say the same in general words.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     let mut text = error.to_string();

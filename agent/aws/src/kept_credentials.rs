@@ -16,7 +16,7 @@ use crate::clock;
 const BEFORE_THE_END: Duration = Duration::from_secs(5 * 60);
 /// Credentials without an end are asked for again after this, because a file that holds them may have been rewritten.
 const WITHOUT_AN_END: Duration = Duration::from_secs(15 * 60);
-/// While old ones are still good, a source that does not answer is asked again no sooner.
+/// While the old credentials are good, a source that does not answer is not asked again for this long.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives credentials with a number that rises, or fails.
+    /// Returns credentials with a number that rises, or fails.
     #[derive(Debug)]
     struct Source {
         asked: Arc<AtomicU32>,

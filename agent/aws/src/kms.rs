@@ -36,7 +36,7 @@ pub enum KmsError {
         operation: &'static str,
         /// The key, as it was named.
         key: String,
-        /// What it said.
+        /// KMS's fault.
         #[source]
         fault: Box<Fault>,
     },

@@ -30,7 +30,7 @@ const fn rare(action: &'static str) -> Operation {
     Operation { service: LOGS, action, timeout: TIMEOUT, answer_bytes: ANSWER_BYTES }
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug)]
 pub enum Put {
     /// The service has taken it, but for the events that are counted here.
@@ -121,7 +121,7 @@ impl CloudWatchLogs {
     /// patient.
     ///
     /// # Errors
-    /// What went wrong.
+    /// The [`Fault`] of the call.
     pub async fn put_retention(&self, group: &str, days: u32) -> Result<(), Fault> {
         const OPERATION: Operation = rare("logs:PutRetentionPolicy");
         let input = json!({ "logGroupName": group, "retentionInDays": days });

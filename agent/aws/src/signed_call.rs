@@ -76,7 +76,7 @@ impl JsonVersion {
 /// A request to be signed and sent as it stands.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// What is asked of whom.
+    /// The service and the operation.
     pub operation: Operation,
     /// The HTTP method.
     pub method: Method,
@@ -118,7 +118,7 @@ impl SignedCalls {
         }
     }
 
-    /// The same in another region: for a key or queue whose ARN names one.
+    /// The same in another region: for a key or queue whose ARN names a region.
     pub fn in_region(&self, region: Region) -> Self {
         Self { region, ..self.clone() }
     }
@@ -144,7 +144,7 @@ impl SignedCalls {
     /// Calls an operation of the JSON protocols. `target` is the value of `X-Amz-Target`, as `TrentService.Sign`.
     ///
     /// # Errors
-    /// A [`Fault`]; [`FaultKind::Fatal`] also when the answer is not what `Output` expects.
+    /// A [`Fault`]; [`FaultKind::Fatal`] also when the answer does not fit `Output`.
     pub async fn json<Output: DeserializeOwned>(
         &self,
         operation: &Operation,
@@ -163,7 +163,7 @@ impl SignedCalls {
         serde_json::from_slice(body).map_err(|e| fatal(format!("the answer cannot be understood: {e}")))
     }
 
-    /// Calls an operation of the Query protocol and gives the answer's XML; see [`element_text`].
+    /// Calls an operation of the Query protocol and returns the answer's XML; see [`element_text`].
     ///
     /// # Errors
     /// A [`Fault`]; [`FaultKind::Fatal`] also when the answer is not text.
@@ -186,7 +186,7 @@ impl SignedCalls {
         self.send(&call).await
     }
 
-    /// Signs and sends a call, and gives the answer if its status says success.
+    /// Signs and sends a call, and returns the answer if its status says success.
     ///
     /// # Errors
     /// A [`Fault`]: no credentials, no connection, an answer that is too long, or a refusal.

@@ -14,7 +14,7 @@ const SQS: Service = Service { endpoint_prefix: "sqs", signing_name: "sqs" };
 const WAIT_SECONDS: u32 = 20;
 /// As many as one answer may hold.
 const MOST_MESSAGES: u32 = 10;
-/// Ten messages of 1 MiB together are what SQS sends at most, with their escapes.
+/// SQS sends at most ten messages of 1 MiB together, with their escapes.
 const ANSWER_BYTES: usize = 4 << 20;
 const RECEIVE: Operation = Operation {
     service: SQS,
@@ -86,7 +86,7 @@ impl Queue {
     /// Waits up to 20 seconds for messages; often there are none.
     ///
     /// # Errors
-    /// Whatever SQS or the way to it says.
+    /// The fault of SQS or of the connection.
     pub async fn receive(&self) -> Result<Vec<Message>, Fault> {
         let input = ReceiveInput {
             queue_url: &self.url,
@@ -103,7 +103,7 @@ impl Queue {
     /// visible, and the deleted one does not exist.
     ///
     /// # Errors
-    /// Whatever SQS or the way to it says.
+    /// The fault of SQS or of the connection.
     pub async fn look(&self) -> Result<(), Fault> {
         let input = ReceiveInput {
             queue_url: &self.url,
@@ -119,10 +119,10 @@ impl Queue {
         }
     }
 
-    /// Takes messages off the queue. One that stays is received again later.
+    /// Takes messages off the queue. A message that stays is received again later.
     ///
     /// # Errors
-    /// Whatever SQS or the way to it says.
+    /// The fault of SQS or of the connection.
     pub async fn delete(&self, messages: &[Message]) -> Result<(), Fault> {
         let entries = messages.iter().enumerate();
         let entries = entries.map(|(n, m)| DeleteEntry { id: n.to_string(), receipt_handle: &m.receipt_handle });

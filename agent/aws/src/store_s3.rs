@@ -140,7 +140,7 @@ impl S3Store {
             };
             let page = self.bucket.call(page).await.map_err(|fault| self.failed("list", directory, fault))?;
             let names = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-            // What is no key was not put here by a store.
+            // A name that is no key was not put here by a store.
             keys.extend(names.filter_map(|name| {
                 let name = name.strip_prefix(&below)?.strip_prefix('/')?;
                 format!("{directory}/{name}").parse::<Key>().ok()

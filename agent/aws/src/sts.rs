@@ -28,7 +28,7 @@ impl Sts {
         SignedCalls::of_clients(clients).await.map(Self)
     }
 
-    /// What IAM policies call `aws:userid`: for an instance role its id, a colon and the instance id.
+    /// The caller's `aws:userid` in IAM policies: for an instance role its id, a colon and the instance id.
     ///
     /// # Errors
     /// A [`Fault`].

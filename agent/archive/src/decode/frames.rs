@@ -15,7 +15,7 @@ use crate::foreign::follower;
 pub(crate) const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
 const MAX_WINDOW_LOG: u32 = 27;
 
-/// What libzstd calls a window above its bound (`ZSTD_error_frameParameter_windowTooLarge` in zstd_errors.h).
+/// libzstd's message for a window above its bound (`ZSTD_error_frameParameter_windowTooLarge` in zstd_errors.h).
 const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
 /// Why a stream is refused, which is not damaged.
@@ -39,13 +39,13 @@ fn fault(fault: Fault) -> io::Error {
     io::Error::other(fault)
 }
 
-/// What stands between two members.
+/// The bytes between two members.
 enum Next {
     Member,
     End,
 }
 
-/// Looks at what follows a member. The first member may be damaged in any way: its decoder says so.
+/// Looks at the bytes after a member. The first member may be damaged in any way: its decoder reports that.
 fn next(input: &mut impl BufRead, is_first: bool, begins: fn(&[u8]) -> bool) -> io::Result<Next> {
     let available = input.fill_buf()?;
     if available.is_empty() {

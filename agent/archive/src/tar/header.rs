@@ -61,7 +61,7 @@ impl Member {
     }
 }
 
-/// What extension headers have said about the entry to come.
+/// The data of extension headers for the next entry.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
@@ -74,7 +74,7 @@ struct Extensions {
 pub(super) struct Stream<'a, R: BufRead + ?Sized> {
     input: &'a mut R,
     pub(super) meter: Meter<'a>,
-    /// What the entries have that is not kept.
+    /// The properties of entries that are not kept.
     pub(super) notes: Notes,
     /// Of the first entry: user and group.
     owner: Option<(u64, u64)>,
@@ -251,7 +251,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         beyond
     }
 
-    /// What a compressed file holds instead of a tar archive.
+    /// Describes the content of a compressed file that is not a tar archive.
     fn not_tar(head: &[u8]) -> ArchiveError {
         ArchiveError::NotTar { holds: follower(head) }
     }
@@ -341,7 +341,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         Ok(Member { path, content, mode, modified })
     }
 
-    /// Notes what of an entry is not kept, and may be missed.
+    /// Notes the properties of an entry that are not kept, and may be missed.
     fn note(&mut self, header: &Header, path: &[u8], has_capabilities: bool) {
         if has_capabilities {
             self.notes.add(Adaptation::Capabilities, path);

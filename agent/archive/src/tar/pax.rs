@@ -14,7 +14,7 @@ pub(super) struct Records {
     pub(super) sparse: SparseRecords,
 }
 
-/// What GNU tar says about a sparse file.
+/// GNU tar's description of a sparse file.
 #[derive(Default)]
 pub(super) struct SparseRecords {
     pub(super) name: Option<Vec<u8>>,
@@ -49,7 +49,7 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Records, &'static str> {
     Ok(records)
 }
 
-/// The `key=value` of the first record, and what follows the record.
+/// The `key=value` of the first record, and the bytes after the record.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = bytes.iter().take(20).position(|byte| *byte == b' ')?;
     let length: usize = std::str::from_utf8(bytes.get(..space)?).ok()?.parse().ok()?;

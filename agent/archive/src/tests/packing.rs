@@ -181,7 +181,7 @@ fn destinations_must_be_new_or_empty_and_old_leftovers_go() {
     assert!(matches!(run(), Err(ArchiveError::Destination { .. })));
     fs::remove_file(&destination).unwrap();
 
-    // What a crash left, and an empty directory in the way.
+    // The leftovers of a crash, and an empty directory in the way.
     fs::create_dir(&destination).unwrap();
     fs::create_dir_all(room.path().join(".d.partial/x")).unwrap();
     run().unwrap();

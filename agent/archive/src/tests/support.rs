@@ -1,4 +1,4 @@
-//! Builds bundles byte by byte, and looks at what unpacking leaves.
+//! Builds bundles byte by byte, and looks at the result of unpacking.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -79,7 +79,7 @@ pub fn small_limits() -> UnpackOptions {
     UnpackOptions { limits, ..UnpackOptions::default() }
 }
 
-/// A tar archive with whatever names one wants.
+/// A tar archive with any names.
 #[derive(Default)]
 pub struct Tar {
     pub bytes: Vec<u8>,
@@ -169,7 +169,7 @@ impl ZipEntry {
         Self { method: 8, data: encoder.finish().unwrap(), ..Self::stored(name, 0o100644, content) }
     }
 
-    /// What the two headers share: from the flags to the lengths of name and extra field.
+    /// The part that the two headers share: from the flags to the lengths of name and extra field.
     fn common(&self, name: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(self.flags.to_le_bytes());

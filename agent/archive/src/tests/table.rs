@@ -100,7 +100,7 @@ fn files(directory: &Path) -> BTreeMap<String, (bool, Vec<u8>)> {
     found
 }
 
-/// What the program that archives of this kind are usually unpacked with makes of it; `None` where it refuses it.
+/// The result of the program that usually unpacks archives of this kind; `None` if it refuses the archive.
 fn by_another_program(room: &Path, kind: BundleType) -> Option<BTreeMap<String, (bool, Vec<u8>)>> {
     let out = room.join("out");
     fs::create_dir(&out).unwrap();
@@ -113,7 +113,7 @@ fn unpack(room: &Room, bundle: &File) -> Result<(BundleType, Unpacked), ArchiveE
     Ok((kind, room.unpacked(bundle, kind, &UnpackOptions::default())?))
 }
 
-/// Whether the files were compared with those of another program.
+/// Whether the files were compared with another program's.
 fn check(row: &Row) -> bool {
     let scratch = tempfile::tempdir().unwrap();
     tree(scratch.path());

@@ -1,4 +1,4 @@
-//! Archives with oddities that the usual tools take: they are taken, or refused by name with what to do.
+//! Archives with oddities that the usual tools accept: they are accepted here too, or refused by name with a remedy.
 
 use std::fs;
 use std::io::Write as _;

@@ -27,7 +27,7 @@ pub(super) struct Contents {
     pub(super) records: Vec<Record>,
     pub(super) top_mode: u32,
     pub(super) hasher: RandomState,
-    /// What was done to entries.
+    /// The changes made to entries.
     pub(super) notes: Notes,
 }
 
@@ -130,7 +130,7 @@ impl Reader<'_> {
     }
 }
 
-/// What the packer's system said about the file.
+/// The packer's attributes of the file.
 struct Attributes {
     /// Unix type and mode, if the packer's system had them.
     unix: Option<u32>,
@@ -203,7 +203,7 @@ fn modified(header: &ZipFileHeaderRecord<'_>) -> ModifiedTime {
     }
 }
 
-/// Gives every record its end, and refuses entries that share bytes with another or with the table of contents.
+/// Sets every record's end, and refuses entries that share bytes with another entry or with the table of contents.
 fn check_overlap(contents: &mut Contents, directory_offset: u64) -> Result<(), ArchiveError> {
     let mut order: Vec<u32> = (0..contents.records.len() as u32).collect();
     let records = &mut contents.records;

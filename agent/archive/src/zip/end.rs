@@ -9,12 +9,12 @@ use rawzip::{ReaderAt, ZipArchive, ZipLocator};
 use crate::error::{ArchiveError, Place};
 use crate::foreign::follower;
 
-/// The record at the end of every zip archive, and what may stand right before it.
+/// The size of the record at the end of every zip archive.
 const END_RECORD_BYTES: u64 = 22;
 const ZIP64_LOCATOR_BYTES: u64 = 20;
 /// The end record with the longest comment.
 const END_SEARCH_BYTES: u64 = END_RECORD_BYTES + 0xffff;
-/// The most padding behind the end: bsdtar fills up blocks of 10 KiB, tapes and object stores such of at most a megabyte.
+/// The most padding after the end: bsdtar fills up blocks of 10 KiB, tapes and object stores blocks of up to 1 MiB.
 const PADDING_BYTES: u64 = 1 << 20;
 
 /// Reads at positions without moving the descriptor's own.
@@ -38,7 +38,7 @@ pub(super) fn damaged(error: rawzip::Error) -> ArchiveError {
 /// Finds the end record. Only the end of the file needs to be there.
 ///
 /// # Errors
-/// There is none.
+/// There is no end record.
 pub(super) fn locate<'f>(
     bundle: &'f File,
     bundle_bytes: u64,

@@ -17,8 +17,8 @@ use crate::error::ArchiveError;
 use crate::staging::Staging;
 use crate::tree::Item;
 
-/// What a thread takes at once: enough to stay in one directory for a while, since two that make files in the same one
-/// hold each other up, and little enough to share fairly.
+/// How many files a thread takes at once: enough to stay in one directory for a while, since two threads that make
+/// files in the same one hold each other up, and few enough to share fairly.
 const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 1 << 20;
 /// Each thread has half a megabyte of buffers, and more of them gain little on the disks of small hosts.
@@ -30,7 +30,8 @@ pub(super) struct Archive<'a> {
     pub(super) hasher: &'a RandomState,
 }
 
-/// Writes all files among the items and checks the directories, which exist. With several errors, that of the first item counts.
+/// Writes all files among the items and checks the directories, which exist. Of several errors, the first item's
+/// counts.
 pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) -> Result<(), ArchiveError> {
     let batches = batches(items);
     let work =

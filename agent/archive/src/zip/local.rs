@@ -39,7 +39,7 @@ impl<'a> Decoder<'a> {
         Self { bundle, hasher, inflate, input: vec![0; INPUT_BYTES], output: vec![0; OUTPUT_BYTES] }
     }
 
-    /// Hands the content to `write`, in pieces. What was handed over is right only if this returns without error.
+    /// Hands the content to `write`, in pieces. The pieces are only valid if this returns without error.
     pub(super) fn decode(
         &mut self,
         record: &Record,
@@ -91,7 +91,7 @@ struct Source<'a> {
     buffer: &'a mut [u8],
     start: usize,
     end: usize,
-    /// In the bundle, of what comes after the buffer.
+    /// The position in the bundle of the bytes after the buffer.
     position: u64,
     data_end: u64,
     name: &'a [u8],
@@ -105,14 +105,14 @@ impl Source<'_> {
             self.start = 0;
             self.position += self.end as u64;
         }
-        // The first read took in what follows the data, too.
+        // The first read included bytes after the data, too.
         let beyond = usize::try_from(self.position.saturating_sub(self.data_end)).unwrap_or(usize::MAX);
         let end = self.end.saturating_sub(beyond);
         Ok(self.buffer.get(self.start..end).unwrap_or_default())
     }
 }
 
-/// Counts and checks what comes out.
+/// Counts and checks the decoded bytes.
 struct Sink<'a> {
     crc: Crc,
     written: u64,

@@ -23,7 +23,7 @@ use super::policy::{self, UnpackOptions};
 use super::staging::Staging;
 use super::tree;
 
-/// What the central directory says about one entry's data.
+/// The central directory's description of one entry's data.
 #[derive(Debug, Clone)]
 struct Record {
     /// Where the local header begins.

@@ -10,7 +10,7 @@ use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipFileHeaderRecord};
 use super::end::{damaged, locate};
 use crate::error::{ArchiveError, Place};
 
-/// The extra field with the sizes and the place of a large entry: it says where, not what.
+/// The extra field with the sizes and the offset of a large entry.
 const ZIP64: u16 = 1;
 /// The extra field with times in seconds.
 const EXTENDED_TIME: u16 = 0x5455;

@@ -11,7 +11,7 @@ use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 
 use crate::clock;
 
-/// After so long the file is read again: something else renews the session in it.
+/// The file is read again after this time: another program renews the session in it.
 const FILE_IS_GOOD_FOR: Duration = Duration::from_secs(30 * 60);
 
 /// The credentials that the on-premises file names.

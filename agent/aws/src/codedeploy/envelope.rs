@@ -1,5 +1,5 @@
-//! The cryptography of a deployment specification's envelope (`hostler_core::codedeploy::envelope`): the signatures in it,
-//! and whether its signer is one of a configured authority.
+//! The cryptography of a deployment specification's envelope (`hostler_core::codedeploy::envelope`): the signatures in
+//! it, and whether its signer is one of a configured authority.
 
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ impl Checks for AwsLc {
     }
 }
 
-/// Checks that the signer's certificate leads to one of these authorities (PEM) and is valid now, which is the time since
+/// Checks that the signer's certificate leads to one of these authorities (PEM) and is valid now, which is the time
+/// since
 /// 1970.
 ///
 /// # Errors
@@ -64,7 +65,7 @@ pub fn verify_chain(envelope: &OpenedEnvelope, authorities: &[u8], now: Duration
         envelope.certificates().iter().map(|c| CertificateDer::from(c.as_slice())).collect();
     let (signer, intermediates) = certificates.split_first().ok_or(EnvelopeError::BadSignature)?;
     let signer = webpki::EndEntityCert::try_from(signer).map_err(|e| wrong(&e))?;
-    // id-kp-codeSigning, where the certificate says at all what it is for.
+    // id-kp-codeSigning, if the certificate names purposes at all.
     let usage = webpki::KeyUsage::required_if_present(&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03]);
     let chain = signer.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,

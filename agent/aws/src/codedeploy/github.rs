@@ -35,7 +35,7 @@ pub struct GitHubError {
 /// A commit's archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Commit<'a> {
-    /// `https://api.github.com`, or that of an installation of one's own.
+    /// `https://api.github.com`, or the API of a GitHub Enterprise Server.
     pub api: &'a str,
     /// The account.
     pub account: &'a str,
@@ -45,7 +45,7 @@ pub struct Commit<'a> {
     pub commit: &'a str,
     /// tar, which is compressed, or zip.
     pub bundle_type: BundleType,
-    /// What the API is asked with, where the deployment has one.
+    /// The token for the API, if the deployment has one.
     pub token: Option<&'a Secret>,
 }
 

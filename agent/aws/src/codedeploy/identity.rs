@@ -21,12 +21,12 @@ pub enum IdentityError {
     /// The metadata service does not answer.
     #[error("the instance metadata does not answer ({path}): {problem}; outside EC2 write the on-premises file")]
     Metadata {
-        /// What was asked for.
+        /// The requested path.
         path: &'static str,
         /// Why there is no answer.
         problem: String,
     },
-    /// What it answers is not what it should be.
+    /// The service's answer is not an identity document.
     #[error("the instance identity document cannot be read: {0}")]
     Document(serde_json::Error),
 }

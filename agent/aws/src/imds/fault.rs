@@ -13,7 +13,7 @@ pub enum ImdsFault {
     Endpoint {
         /// The address, as it was configured.
         endpoint: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// No connection: no service listens, or no packet comes back.
@@ -21,7 +21,7 @@ pub enum ImdsFault {
     Unreachable {
         /// The address.
         endpoint: String,
-        /// What the network said.
+        /// The network's error.
         cause: String,
     },
     /// Connected, and the request for a token was never answered: the answer has fewer hops to live than it needs.
@@ -52,13 +52,13 @@ pub enum ImdsFault {
     /// 401 with a token that was just given out.
     #[error("the instance metadata service does not take the token that it has just given out (401 for {path})")]
     TokenNotTaken {
-        /// What was asked for.
+        /// The requested path.
         path: String,
     },
     /// Too many requests from this instance.
     #[error("the instance metadata service throttles this instance (status {status} for {path})")]
     Throttled {
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// The answer's status.
         status: u16,
@@ -66,7 +66,7 @@ pub enum ImdsFault {
     /// An unexpected status.
     #[error("the instance metadata service answered {path} with status {status}: {body}")]
     Status {
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// The answer's status.
         status: u16,
@@ -76,31 +76,31 @@ pub enum ImdsFault {
     /// No answer in time.
     #[error("the instance metadata service did not answer {path} within {within:?}")]
     Slow {
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// How long was waited.
         within: Duration,
     },
-    /// The connection ended in the middle, or what came was not HTTP.
+    /// The connection ended in the middle, or the bytes were not HTTP.
     #[error("the instance metadata service broke off while answering {path}: {cause}")]
     Broken {
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// What the connection said.
+        /// The connection's error.
         cause: String,
     },
     /// An answer that does not fit the question.
     #[error("the instance metadata service answered {path} with something else: {problem}")]
     Garbage {
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// 404 for something that every instance has.
     #[error("the instance metadata service has no {path}")]
     Missing {
-        /// What was asked for.
+        /// The requested path.
         path: String,
     },
 }
@@ -125,7 +125,7 @@ impl ImdsFault {
         }
     }
 
-    /// What to do about it.
+    /// The remedy, for the operator.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Disabled => "unset AWS_EC2_METADATA_DISABLED, or name the host with instance_id in the configuration",

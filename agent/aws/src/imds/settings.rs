@@ -24,8 +24,9 @@ impl ImdsSettings {
         Self { endpoint: endpoint.into(), patience: Duration::from_secs(1), attempts: 3 }
     }
 
-    /// What the environment says, in the SDKs' words: `AWS_EC2_METADATA_DISABLED`, `AWS_EC2_METADATA_SERVICE_ENDPOINT`,
-    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`). `variable` looks one up.
+    /// The settings from the environment, in the SDKs' words: `AWS_EC2_METADATA_DISABLED`,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`). `variable`
+    /// looks one up.
     ///
     /// # Errors
     /// [`ImdsFault::Disabled`], or an endpoint mode that does not exist.

@@ -1,4 +1,4 @@
-//! What an answer says: its body within bounds, and the fault that it stands for.
+//! Reads answers: the body within bounds, or the fault that the answer stands for.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(4 * 60);
 /// Codes that a wrong clock leads to, among other causes.
 const PERHAPS_CLOCK_SKEW: [&str; 3] = ["AuthFailure", "InvalidSignatureException", "SignatureDoesNotMatch"];
 
-/// What AWS answered to a call that it carried out.
+/// AWS's answer to a call that it carried out.
 #[derive(Debug)]
 pub struct Answer {
     /// 200 to 299.
@@ -76,7 +76,7 @@ fn apart(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).unwrap_or_else(|e| e.duration())
 }
 
-/// What can be said about an answer that is not one of AWS's: a proxy's page, or nothing at all.
+/// The text for an answer that is not from AWS: a proxy's page, or nothing at all.
 fn without_words(status: StatusCode, body: &[u8]) -> String {
     let reason = status.canonical_reason().unwrap_or("an unknown status");
     let text = String::from_utf8_lossy(body);

@@ -24,10 +24,10 @@ pub struct HttpSettings {
 /// Which proxy is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// What `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, except for the hosts in `no_proxy` (as in
-    /// `NO_PROXY`).
+    /// The proxy from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, except for the hosts in `no_proxy` (as
+    /// in `NO_PROXY`).
     Environment {
-        /// Who is reached directly besides.
+        /// More hosts that are reached directly.
         no_proxy: String,
     },
     /// None, whatever the environment says.
@@ -61,7 +61,7 @@ pub enum HttpClientError {
     /// A certificate cannot be read.
     #[error("the CA bundle cannot be read as certificates in PEM")]
     CaBundle(#[source] reqwest::Error),
-    /// The proxy's URL is none.
+    /// The proxy's URL cannot be used.
     #[error("the proxy's URL cannot be used; it has the form http://host:port")]
     Proxy(#[source] reqwest::Error),
     /// TLS could not be set up; mostly because the system has no certificate authorities.

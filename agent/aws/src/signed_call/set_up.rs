@@ -16,15 +16,15 @@ pub enum SignedCallsError {
     /// Nothing says where.
     #[error("no AWS region is known; set aws: region in the configuration, or AWS_REGION")]
     NoRegion,
-    /// The SDK was told to use none.
+    /// The SDK is configured to use no credentials.
     #[error("no source of AWS credentials is configured")]
     NoCredentials,
     /// The endpoint from the configuration or the environment is not a URL.
     #[error("the endpoint {url:?} is not a URL: {problem}")]
     Endpoint {
-        /// What it says.
+        /// The endpoint, as written.
         url: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The file with the certificate authorities cannot be read.

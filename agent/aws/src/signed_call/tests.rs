@@ -34,8 +34,8 @@ fn example(token: Option<String>) -> Credentials {
     Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token, None, "test")
 }
 
-/// A case of AWS's Signature Version 4 test suite, less those whose path is encoded once (AWS's services other than S3
-/// expect it twice) and those with header forms that HTTP has given up.
+/// A case of AWS's Signature Version 4 test suite. Left out are cases whose path is encoded once (AWS's services other
+/// than S3 expect it twice) and cases with header forms that HTTP has given up.
 #[derive(Deserialize)]
 struct Vector {
     name: String,

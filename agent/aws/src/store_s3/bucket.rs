@@ -103,7 +103,7 @@ impl Bucket {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Found> {
-        // What is in it is whole at any time.
+        // The value is complete at any time.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

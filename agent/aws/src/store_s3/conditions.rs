@@ -4,11 +4,11 @@
 use hostler_core::ids::Sha256Digest;
 use hostler_core::store::{Condition, Key, PutOutcome, Store, StoreError, StoreErrorKind};
 
-/// Writes two conflicting creates and two stale swaps to a scratch key below `scratch/`, and deletes it again. `nonce` is
-/// fresh for each check.
+/// Writes two conflicting creates and two stale swaps to a scratch key below `scratch/`, and deletes it again. `nonce`
+/// is fresh for each check.
 ///
 /// # Errors
-/// [`StoreErrorKind::Fatal`] naming what the store let through, or whatever the store says.
+/// [`StoreErrorKind::Fatal`] naming the write that the store let through, or any error of the store.
 pub async fn check_conditions<S: Store>(store: &S, nonce: &Sha256Digest) -> Result<(), StoreError> {
     let name = nonce.hex();
     let key: Key = format!("scratch/{name}").parse().map_err(|e: hostler_core::ids::InvalidId| StoreError {

@@ -1,15 +1,17 @@
-//! Small requests end in a bounded time, whatever the other side does. Bundles are streams, and have a floor instead.
+//! Small requests end in a bounded time, whatever the other side does. Bundles are streams, and have a minimum speed
+//! instead.
 
 use std::time::Duration;
 
 use hostler_core::store::{StoreError, StoreErrorKind};
 use tokio::time::timeout;
 
-/// For one question about a small object, with all that it takes: credentials, tries, another region, the whole body. Longer
-/// than one silent try of the SDK, so that another one follows it. Prevents: a byte now and then that holds a poll for ever.
+/// For one question about a small object, with all that it takes: credentials, tries, another region, the whole body.
+/// Longer than one silent try of the SDK, so that another one follows it. Prevents: a byte now and then that holds a
+/// poll for ever.
 pub(super) const SMALL_REQUEST: Duration = Duration::from_secs(45);
 
-/// What a request brings, if it ends in time.
+/// The request's result, if it ends in time.
 pub(super) async fn in_time<T>(
     operation: &'static str,
     location: impl FnOnce() -> String,

@@ -1,8 +1,8 @@
 //! A big object into a file: several ranges at a time, each pinned to the same content by its ETag, every byte written
 //! where it belongs and hashed in order right behind, while it is still in memory (the page cache).
 //!
-//! A note beside the file says which parts are complete, so that an agent that was killed goes on where it was. What
-//! the note says is only believed until the digest of the whole is known.
+//! A note beside the file says which parts are complete, so that the next try goes on where a killed agent was. The
+//! note is only trusted until the digest of the whole is known.
 
 use std::fs::File;
 use std::io;
@@ -36,16 +36,16 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Where a download goes: the file, and the note of its complete parts. The caller deletes both.
 #[derive(Debug, Clone, Copy)]
 pub struct DownloadTarget<'a> {
-    /// The file; what it holds is kept only as far as the note says.
+    /// The file; its bytes are kept only as far as the note says.
     pub file: BorrowedFd<'a>,
     /// The note; without one every download begins at the beginning.
     pub note: Option<BorrowedFd<'a>>,
 }
 
-/// What was fetched.
+/// A fetched object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// What it is.
+    /// Its content.
     pub content: Content,
     /// Its version, where the bucket has versions.
     pub version_id: Option<String>,
@@ -59,7 +59,7 @@ impl S3Object {
     ///
     /// # Errors
     /// [`StoreErrorKind::Absent`], [`StoreErrorKind::Mismatch`] also when the object is replaced meanwhile,
-    /// [`StoreErrorKind::Full`] before anything is fetched, or whatever the store says.
+    /// [`StoreErrorKind::Full`] before anything is fetched, or any error of the store.
     pub async fn download(
         &self,
         target: DownloadTarget<'_>,
@@ -135,7 +135,7 @@ impl S3Object {
         }
     }
 
-    /// Fetches what the note lacks and hashes everything in order, close behind.
+    /// Fetches the missing parts and hashes everything in order, close behind.
     async fn fetch_parts(
         &self,
         file: &Arc<File>,

@@ -12,7 +12,7 @@ use super::S3Store;
 use super::deadline::SMALL_REQUEST;
 use crate::fault::Fault;
 
-/// What one list request showed.
+/// The result of one list request.
 #[derive(Debug)]
 pub struct Look {
     /// Whether the store's prefix may be listed.

@@ -1,4 +1,4 @@
-//! One object of a bucket, whatever its key: what it is, its first bytes, and ranges of it.
+//! One object of a bucket, whatever its key: its facts, its first bytes, and ranges of it.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub(super) const READ: &str = "s3:GetObject (and s3:ListBucket, without which S3
 const READ_VERSION: &str = "s3:GetObjectVersion";
 const LOOK_AT: &str = "look at";
 
-/// What an object is before it is read.
+/// The facts of an object before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Bytes.
     pub size: u64,
-    /// What its content is pinned by.
+    /// The tag that pins its content.
     pub etag: ETag,
     /// Its version, where the bucket has versions.
     pub version_id: Option<String>,
@@ -102,7 +102,7 @@ impl S3Object {
     /// The same, for an object that must be there.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Absent`] or whatever the store says.
+    /// [`StoreErrorKind::Absent`] or any error of the store.
     pub async fn must_exist(&self) -> Result<Facts, StoreError> {
         let problem = "there is no such object; push it again, or correct its name";
         self.facts().await?.ok_or_else(|| self.wrong("download", StoreErrorKind::Absent, problem.to_owned()))

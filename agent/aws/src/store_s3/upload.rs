@@ -45,7 +45,7 @@ impl S3Store {
         };
         if !matches!(outcome, Ok(PutOutcome::Stored(_))) {
             let abort = client.abort_multipart_upload().bucket(&self.bucket.name).key(self.key(key)).upload_id(&upload);
-            // What is left behind costs storage until the bucket's lifecycle rule takes it; the outcome is what counts.
+            // Parts left behind cost storage until the bucket's lifecycle rule removes them; only the outcome counts.
             if let Err(error) = abort.send().await {
                 let fault = Fault::of(error, "s3:AbortMultipartUpload");
                 log::debug!(key = key.as_str(); "an upload that was given up could not be removed: {fault}");
@@ -67,7 +67,7 @@ impl S3Store {
         };
         match self.bucket.call(put).await {
             Ok(answer) => Ok(PutOutcome::Stored(ETag::new(answer.e_tag.unwrap_or_default()))),
-            // Also after an answer that was lost: the key exists, whatever it holds.
+            // Also after a lost answer: the key exists, whatever it holds.
             Err(fault) if matches!(fault.kind, FaultKind::Condition | FaultKind::Conflict) => {
                 Ok(PutOutcome::PreconditionFailed)
             }
@@ -157,7 +157,7 @@ impl S3Store {
                 Ok(PutOutcome::PreconditionFailed)
             }
             Err(fault) => match (&fault.kind, self.object(key).facts().await) {
-                // The upload is gone because an answer was lost that said it is complete.
+                // The upload is gone because it was completed, and the answer was lost.
                 (FaultKind::Absent | FaultKind::Transient, Ok(Some(facts))) => Ok(PutOutcome::Stored(facts.etag)),
                 _ => Err(self.failed(OPERATION, key, fault)),
             },

@@ -47,7 +47,7 @@ impl Note {
     fn read(&mut self) -> io::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let mut text = String::new();
-        // What is not text was not written by us to its end.
+        // If it is not text, the agent did not write it to its end.
         if file.take(MOST_BYTES).read_to_string(&mut text).is_err() {
             return Ok(false);
         }

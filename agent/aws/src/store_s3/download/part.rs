@@ -18,7 +18,7 @@ use crate::store_s3::object::{Ranged, S3Object};
 /// Before a broken connection is replaced.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What all parts of a download share.
+/// The data that all parts of a download share.
 pub(super) struct Source {
     pub(super) object: S3Object,
     pub(super) client: Client,
@@ -47,7 +47,7 @@ pub(super) async fn fetch(source: Arc<Source>, range: Range<u64>) -> Result<(), 
     let mut fruitless = 0;
     while at < range.end {
         let before = at;
-        // What the SDK gives up after its own tries is not tried again here.
+        // A request that the SDK gives up after its own tries is not tried again here.
         let answer = source.object.range(&source.client, &source.etag, at, range.end).await;
         let answer = answer.map_err(|fault| PartError::Fault(Box::new(fault)))?;
         let mut piece = Piece { source: &source, at: &mut at, end: range.end, held: Vec::new(), bytes: 0 };
@@ -67,7 +67,7 @@ pub(super) async fn fetch(source: Arc<Source>, range: Range<u64>) -> Result<(), 
     Ok(())
 }
 
-/// What has come of one answer and is not written yet.
+/// The bytes of one answer that are not written yet.
 struct Piece<'a> {
     source: &'a Source,
     at: &'a mut u64,

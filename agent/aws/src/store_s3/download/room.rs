@@ -27,7 +27,7 @@ pub(crate) fn reserve(file: &File, size: u64) -> Result<(), Shortage> {
     Ok(file.set_len(size)?)
 }
 
-/// Takes the room on the disk for `size` bytes and leaves the file as long as it is.
+/// Reserves disk space for `size` bytes and leaves the file's length as it is.
 pub(crate) fn reserve_behind(file: &File, size: u64) -> Result<(), Shortage> {
     take(file, size, FallocateFlags::FALLOC_FL_KEEP_SIZE)
 }
@@ -68,7 +68,7 @@ fn free(file: &File) -> io::Result<u64> {
 }
 
 impl Shortage {
-    /// What a download says of it.
+    /// The shortage as a download's error.
     pub(crate) fn of_download(self, operation: &'static str, location: String) -> StoreError {
         match self {
             Self::Full { .. } => {
@@ -80,7 +80,7 @@ impl Shortage {
     }
 }
 
-/// What a download says when its file cannot be written.
+/// The download's error when its file cannot be written.
 pub(crate) fn not_written(operation: &'static str, location: String, error: io::Error) -> StoreError {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
