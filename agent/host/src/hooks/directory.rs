@@ -1,4 +1,4 @@
-//! The run directory: its files, and what they mean together (the format is specified in the parent module).
+//! The run directory: its files, and their meaning together (the format is specified in the parent module).
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -49,7 +49,7 @@ pub(super) struct Started {
     pub started_ms: u64,
 }
 
-/// `processes.json`: what must be ended if the supervisor dies.
+/// `processes.json`: the processes to end if the supervisor dies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Processes {
     pub boot_id: String,
@@ -62,7 +62,7 @@ pub(super) struct Processes {
     pub control_group: Option<PathBuf>,
 }
 
-/// What a run directory says.
+/// The state that a run directory shows.
 #[derive(Debug)]
 pub(super) enum State {
     /// There is a result.
@@ -96,8 +96,8 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// Makes the directory, readable only to the agent: the environment of a hook may hold secrets. Its name is on disk
-    /// when this returns: a directory that a power loss takes away would have its script run a second time.
+    /// Makes the directory, readable only to the agent: the environment of a hook may hold secrets. When this returns,
+    /// its name is on disk: if a power loss took the directory away, its script would run a second time.
     pub fn create(&self) -> io::Result<()> {
         let made = match DirBuilder::new().mode(0o700).create(&self.path) {
             Ok(()) => atomic::sync_parent(&self.path),
@@ -108,7 +108,7 @@ impl RunDirectory {
         made.map_err(|error| io::Error::new(error.source.kind(), format!("{error}: {}", error.source)))
     }
 
-    /// What the files say now.
+    /// Reads the state from the files.
     pub fn inspect(&self) -> io::Result<State> {
         if let Some(result) = self.result()? {
             return Ok(State::Finished(result));
@@ -163,7 +163,7 @@ impl RunDirectory {
         self.file(RUN).try_exists()
     }
 
-    /// Writes what the supervisor needs; `run.json` comes last and at once.
+    /// Writes the supervisor's input; `run.json` comes last and at once.
     pub fn write_run(&self, run: &HookRun, inherited: Option<&[u8]>) -> io::Result<()> {
         if let Some(environment) = inherited {
             self.replace(ENVIRONMENT, environment)?;

@@ -16,7 +16,7 @@ use super::SUPERVISOR_VERB;
 use super::directory::{RunDirectory, SUPERVISOR_LOG};
 use crate::clock;
 
-/// What a unit of a supervisor is called before the part that makes it unique.
+/// The first part of a supervisor unit's name, before the part that makes it unique.
 pub(super) const UNIT_PREFIX: &str = "hostler-hook-";
 
 /// The first systemd that appends output to a file.
@@ -41,7 +41,7 @@ pub enum Launcher {
     Plain,
 }
 
-/// Why a supervisor could not be launched. It may come up nevertheless, and is told then that it was cancelled.
+/// Why a supervisor could not be launched. If it comes up nevertheless, it finds that it was cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// A program could not be run.
@@ -49,14 +49,14 @@ pub enum LaunchError {
     Run {
         /// The program.
         program: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// systemd did not take the service.
     #[error("systemd did not start the hook's supervisor: {message}")]
     Refused {
-        /// What systemd-run said.
+        /// The output of systemd-run.
         message: String,
     },
 }
@@ -121,7 +121,7 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         "--collect",
         &format!("--unit={unit}"),
         &format!("--description=hostler: {} of deployment {}", printable(&run.event), run.deployment),
-        // What a finished hook left running is left running, also when the host's unit is stopped.
+        // Processes that a finished hook left running go on, also when the host's unit is stopped.
         "--property=KillMode=process",
         // The script gets a group below the supervisor's, so that killing it spares the supervisor, which reports it.
         "--property=Delegate=yes",

@@ -1,7 +1,7 @@
-//! Ends a hook's processes without its supervisor: what a dead one left, and what a stuck one does not end.
+//! Ends a hook's processes without its supervisor, if the supervisor is dead or stuck.
 //!
 //! A number is no proof. The numbers of `processes.json` count in the boot and the pid namespace in which they were
-//! written; the supervisor and the script are known by their start times. A session whose leader is gone is the
+//! written; the supervisor and the script are identified by their start times. A session without its leader is the
 //! script's only if a member has the script's own variables: while one lives, the kernel gives the number to no other
 //! session.
 
@@ -16,14 +16,14 @@ use super::directory::{ProcessId, Processes};
 use super::processes::{self, ControlGroup, Process, ProcessTree};
 use crate::clock::{read_boot_id, since_boot};
 
-/// Variables that tell one run of a script from others; scripts hand them on to what they start.
+/// Variables that tell one run of a script from others; scripts hand them on to their children.
 const MARKS: [&str; 4] = ["DEPLOYMENT_ID", "LIFECYCLE_EVENT", "HOSTLER_EVENT", "HOSTLER_INSTANCE_ID"];
 
-/// Ends what an interrupted hook left: its control group and the session of its script. A script that goes on by
-/// itself would work against whatever the agent does next.
+/// Ends the processes that an interrupted hook left: its control group and the session of its script. A script that
+/// goes on by itself would work against the agent's next steps.
 ///
-/// What it had moved to a session of its own outside of systemd cannot be told from a service that it started, and
-/// is left alone.
+/// Outside of systemd, a process that the hook moved to a session of its own cannot be told from a service that it
+/// started, and is left alone.
 pub(super) fn end_leftovers(processes: &Processes, run: Option<&HookRun>) {
     if read_boot_id().ok().as_ref() != Some(&processes.boot_id) {
         return;
@@ -60,7 +60,7 @@ pub(super) fn age(processes: &Processes) -> Option<Duration> {
     is_there.then(|| since_boot().saturating_sub(begun))
 }
 
-/// Kills everything of a hook whose supervisor does not, and the supervisor; says whom.
+/// Kills all processes of a hook whose supervisor does not, and the supervisor; returns which ones.
 pub(super) fn end_overdue(processes: &Processes) -> Vec<String> {
     let group = processes.control_group.as_deref().map(ControlGroup::at);
     let tree = ProcessTree::new(processes.supervisor.pid, processes.script.pid, group);
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// A process whose session has the number of a leader that is gone: of `setsid`, which forks.
+    /// A process in a session whose leader is gone: of `setsid`, which forks.
     fn session(mark: &str) -> (Sleeper, Process) {
         // The shell is the leader; its child stays when it is gone.
         let mut leader = Command::new("setsid")

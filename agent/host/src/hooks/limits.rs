@@ -1,5 +1,5 @@
-//! The limits that a script begins with: no fewer open files than the agent's service has, and for a user whom the appspec
-//! names those of the user's sessions.
+//! The limits that a script begins with: at least as many open files as the agent's service has. If the appspec names a
+//! user, the limits are those of the user's sessions.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use crate::users::{self, User};
 /// Bytes of a file of limits. Prevents: a wrong link that takes the memory.
 const MOST_BYTES: usize = 1 << 20;
 
-/// One limit as it is set.
+/// One limit, ready to be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Limit {
     resource: Resource,
@@ -23,7 +23,7 @@ struct Limit {
     hard: u64,
 }
 
-/// What a child sets before it becomes the script's user.
+/// The limits that a child sets before it becomes the script's user.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     limits: Vec<Limit>,
@@ -31,7 +31,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What this run begins with, and what of the host's files was not understood.
+    /// The limits of this run, and the lines of the host's files that were not understood.
     pub fn of(run: &HookRun, user: &User) -> (Self, Vec<String>) {
         let named = run.user.as_ref().and(run.security.as_ref());
         let wanted = named.map(|directory| of_user(directory, user)).unwrap_or_default();
@@ -68,13 +68,13 @@ impl Limits {
         }
     }
 
-    /// What a number that [`Self::set`] called back with means.
+    /// The name of the limit for a number that [`Self::set`] called back with.
     pub fn name(&self, number: usize) -> String {
         self.limits.get(number).map_or_else(|| "priority".to_owned(), |limit| format!("{:?}", limit.resource))
     }
 }
 
-/// The soft and the hard limit of open files of this process: those of the agent's service.
+/// The soft and the hard limit of open files of this process, which come from the agent's service.
 pub fn open_files() -> Option<(u64, u64)> {
     getrlimit(Resource::RLIMIT_NOFILE).ok()
 }
@@ -84,7 +84,7 @@ fn at_least(service: (u64, u64)) -> Option<Limit> {
     limit(Resource::RLIMIT_NOFILE, |(soft, hard)| (soft.max(service.0), hard.max(service.1)))
 }
 
-/// A limit that differs from what the child inherits.
+/// A limit, if it differs from the one that the child inherits.
 fn limit(resource: Resource, change: impl FnOnce((u64, u64)) -> (u64, u64)) -> Option<Limit> {
     let inherited = getrlimit(resource).ok()?;
     let (soft, hard) = change(inherited);

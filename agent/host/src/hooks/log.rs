@@ -60,10 +60,10 @@ impl Shared {
 }
 
 impl LogWriter {
-    /// Starts the thread; the files are opened by it.
+    /// Starts the thread, which opens the files.
     ///
-    /// Directories for them are made only while `run_directory` is there: what a finished hook left running must not
-    /// make those of its deployment again when that is deleted.
+    /// It makes directories for them only while `run_directory` is there: processes that a finished hook left running
+    /// must not make the directories of a deleted deployment again.
     pub fn start(
         scripts_log: &Path,
         deployments_log: Option<&Path>,
@@ -151,11 +151,11 @@ struct Files {
 }
 
 impl Files {
-    /// Writes entries to both logs; gives how many the first one did not take.
+    /// Writes entries to both logs; returns how many the first one did not take.
     fn write(&mut self, entries: &VecDeque<(DateTime, String)>) -> u64 {
         if let Some(deployments) = &mut self.deployments {
             let lines = entries.iter().map(|(at, entry)| deployments_log_line(*at, &self.deployment, entry));
-            // What it lacks is in the deployment's own log.
+            // The deployment's own log has the entries that this one lacks.
             let _ = deployments.append(&lines.collect::<String>());
         }
         let lines: String = entries.iter().map(|(at, entry)| scripts_log_line(*at, entry)).collect();
@@ -182,7 +182,7 @@ impl LogFile {
         Self { path: path.to_owned(), rotate_at, run_directory, file: None, broken_line: false }
     }
 
-    /// Appends text; gives how many bytes of it were written. What failed is tried again with the next text.
+    /// Appends text; returns how many bytes it wrote. The rest is tried again with the next text.
     fn append(&mut self, text: &str) -> usize {
         let mut written = 0;
         if let Err(error) = self.try_append(text.as_bytes(), &mut written) {
@@ -238,7 +238,7 @@ impl LogFile {
     }
 }
 
-/// For root and the service group: what scripts print may hold what not everyone on the host should read.
+/// For root and the service group: the output of scripts may be secret from other users of the host.
 const MODE: u32 = 0o640;
 
 fn open_or_make_log(path: &Path) -> io::Result<File> {

@@ -89,15 +89,15 @@ use crate::clock;
 /// The hidden verb that makes the program a supervisor: `hostler hook-supervisor RUN_DIR`.
 pub const SUPERVISOR_VERB: &str = "hook-supervisor";
 
-/// Runs a script, or finds out what became of it: for any number of calls on one run directory, by any agents, one
-/// after another or at once, the script is executed at most once and all get the same outcome.
+/// Runs a script, or finds out its outcome: for any number of calls on one run directory, by any agents, one after
+/// another or at once, the script is executed at most once and all get the same outcome.
 ///
 /// `program` is the `hostler` binary, absolute. `run_directory` is made if it does not exist; its parent must be
 /// durable. A result that says [`HookOutcome::Cancelled`] proves that the script did not run and will not: it may be
 /// run again in another directory. Dropping the future leaves the hook running.
 ///
-/// Never fails: what goes wrong before the script starts is [`HookOutcome::CouldNotStart`]; while it cannot be said
-/// whether it started (the directory cannot be read), it is asked again.
+/// Never fails: an error before the script starts is [`HookOutcome::CouldNotStart`]. While the agent cannot know
+/// whether the script started (the directory cannot be read), it asks again.
 pub async fn run(launcher: &Launcher, program: &Path, run_directory: &Path, run: &HookRun) -> HookResult {
     let began = clock::now_ms();
     let attempt = Attempt { launcher: *launcher, program, run, directory: RunDirectory::new(run_directory) };
@@ -123,7 +123,7 @@ struct Attempt<'a> {
     directory: RunDirectory,
 }
 
-/// What this agent did to a run.
+/// The steps that this agent took for a run.
 #[derive(Default)]
 struct Attempts {
     launched: Option<Launched>,
@@ -131,7 +131,7 @@ struct Attempts {
     overdue: Option<Overdue>,
 }
 
-/// A run that goes on beyond its deadline, on a clock that stands still while the host is suspended.
+/// A run that goes on beyond its deadline, on a clock that stops while the host is suspended.
 struct Late {
     since: Instant,
     said: bool,

@@ -18,7 +18,7 @@ use crate::secret_files;
 /// How long the result waits for the log to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the script writes, on its way to the logs.
+/// The script's output, on its way to the logs.
 pub(super) struct Output {
     log: LogWriter,
     redactor: Redactor,
@@ -33,7 +33,7 @@ impl Output {
     pub fn start(run: &HookRun, directory: &RunDirectory) -> io::Result<Self> {
         let values = secret_files::read(&run.redact_values_from, run.secret_file_bytes, &Opener::new(run.unsafe_paths))
             .map_err(io::Error::other)?;
-        // A pattern that is none was refused with the configuration; without it nothing may be written.
+        // An invalid pattern was refused with the configuration; without the pattern nothing may be written.
         let redactor = Redactor::new(&run.redact_patterns, &values).map_err(io::Error::other)?;
         Ok(Self {
             redactor,
@@ -82,7 +82,7 @@ impl Output {
         self.budget.lost(self.log.lost());
     }
 
-    /// What came of the script, with its output until now; the times are those of its start and its end.
+    /// The script's result, with its output until now; the times are its start and its end.
     pub fn result(&mut self, outcome: HookOutcome, (started_ms, finished_ms): (u64, u64)) -> HookResult {
         HookResult {
             version: HOOK_DOCUMENT_VERSION,

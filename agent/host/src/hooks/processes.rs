@@ -1,8 +1,8 @@
-//! The processes of a hook: how they are found and how they are ended.
+//! The processes of a hook: how the agent finds and ends them.
 //!
 //! A hook's processes are the descendants of its supervisor, which is their subreaper, so that a process that forked
-//! twice or made a session of its own is still a descendant; and, under systemd, whatever is in the hook's control
-//! group. Both are asked: `sudo` may move a process to another control group, and a program may adopt.
+//! twice or made a session of its own is still a descendant; and, under systemd, every process in the hook's control
+//! group. Both are asked: `sudo` may move a process to another control group, and a program may adopt other processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -62,12 +62,12 @@ pub(super) fn process_table() -> Vec<Process> {
     pids.filter_map(read_process).filter(|process| !process.dead).collect()
 }
 
-/// A process with its start time; `None` if there is none with this number.
+/// A process with its start time; `None` if no process has this number.
 pub(super) fn identify(pid: i32) -> Option<ProcessId> {
     read_process(pid).map(|process| ProcessId { pid, start_time: process.start_time })
 }
 
-/// The control group of a hook, below that of its supervisor's unit.
+/// The control group of a hook, below the group of its supervisor's unit.
 #[derive(Debug, Clone)]
 pub(super) struct ControlGroup {
     path: PathBuf,

@@ -108,7 +108,7 @@ fn program(path: &Path) -> Option<elf::Program> {
     elf::read(&head)
 }
 
-/// What follows `#!`, less arguments.
+/// The path after `#!`, without arguments.
 fn interpreter(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;

@@ -54,7 +54,7 @@ pub(super) fn environment(run: &HookRun, inherited: &[u8], user: &User) -> Vec<(
     variables
 }
 
-/// This process's environment as it is saved for a hook that inherits it, less what no hook may have.
+/// This process's environment, to be saved for a hook that inherits it, without the variables that no hook may have.
 pub(super) fn inheritable() -> Vec<u8> {
     let mut saved = Vec::new();
     for (name, value) in std::env::vars_os() {
@@ -77,7 +77,7 @@ const STEPS: [&str; 8] = [
     "execute it",
 ];
 
-/// What the child writes into the pipe of steps for each limit that it cannot set, more its number.
+/// With a limit's number added: the child's message in the pipe of steps that it cannot set this limit.
 const UNSET_LIMIT: u8 = 128;
 
 /// Everything that the child needs, made before the fork: the child must not allocate.
@@ -94,7 +94,7 @@ struct Child {
     step: OwnedFd,
 }
 
-/// Starts the script. The error says what failed, for the user's eyes.
+/// Starts the script. The error names the failed step, for the user's eyes.
 pub(super) fn spawn(
     path: &Path,
     run: &HookRun,
@@ -251,7 +251,7 @@ fn reset_signals() {
     // All zero is the default action, no flags and an empty mask; it is larger than the kernel's structure anywhere.
     let default = [0_u64; 8];
     let none = [0_u64; 1];
-    // SAFETY: system calls that read memory of the stack; what cannot be reset (SIGKILL, SIGSTOP) is refused.
+    // SAFETY: system calls that read memory of the stack; the kernel refuses to reset SIGKILL and SIGSTOP.
     unsafe {
         for signal in 1..=64 {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8_usize);
@@ -261,7 +261,7 @@ fn reset_signals() {
     }
 }
 
-/// Takes back what the agent may have been given for itself: a protected OOM score, a priority.
+/// Drops settings that the agent may have been given for itself: a protected OOM score, a priority.
 #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 pub(crate) fn reset_priorities() {
     // SAFETY: system calls on static strings and memory of the stack. A failure leaves the inherited value.

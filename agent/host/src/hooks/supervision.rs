@@ -30,15 +30,15 @@ const LOOK: Duration = Duration::from_millis(25);
 /// that waits for a device cannot be killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Milliseconds without an event after which the supervisor gives up the memory that it needs to deal with one.
+/// Milliseconds without an event after which the supervisor frees the memory that it needs to handle one.
 const QUIET: u16 = 500;
 
-/// How long the result waits for the end of the outputs once the script has ended. Bash does not wait for what it began
-/// by `exec > >(tee LOG)`, and the script's last line, which often says why it failed, is then still on its way. A
-/// child that stays with the outputs in its hands holds the event no longer than this.
+/// How long the result waits for the end of the outputs once the script has ended. Bash does not wait for a process
+/// that it started by `exec > >(tee LOG)`, and the script's last line, which often says why it failed, is then still on
+/// its way. A child that keeps the outputs open holds up the event no longer than this.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How often the request to cancel is looked for where inotify is not to be had.
+/// How often the supervisor looks for the request to cancel where inotify is not available.
 const CANCEL_POLL: u16 = 1000;
 
 /// Why the script's processes are being ended.
@@ -153,7 +153,7 @@ impl<'a> Supervision<'a> {
         self.read_on()
     }
 
-    /// What the script came to, once that is certain.
+    /// The script's outcome, once that is certain.
     fn outcome(&mut self) -> io::Result<Option<HookOutcome>> {
         let now = since_boot();
         match &mut self.phase {
@@ -211,7 +211,7 @@ impl<'a> Supervision<'a> {
         self.look(patience)
     }
 
-    /// What is there now, or comes within the time.
+    /// The events that are there now, or come within the time.
     fn look(&self, patience: PollTimeout) -> io::Result<Ready> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut waiting = vec![readable(self.signals.as_fd()), readable(self.timer.as_fd())];
@@ -319,7 +319,7 @@ impl<'a> Supervision<'a> {
         self.output.log(note_entry(&note));
     }
 
-    /// Logs for children of the finished script until they close its pipes. They are left alone whatever they do.
+    /// Logs for children of the finished script until they close its pipes. They are left alone, whatever they do.
     fn read_on(mut self) -> io::Result<()> {
         self.output.forget_tail();
         while self.has_open_pipe() && !self.stopped {
@@ -335,7 +335,7 @@ impl<'a> Supervision<'a> {
     }
 }
 
-/// What can be dealt with without waiting.
+/// The events that can be handled without waiting.
 #[derive(Debug)]
 struct Ready {
     signal: bool,

@@ -27,9 +27,9 @@ use crate::users::{self, User};
 /// How often a result that could not be written is tried again.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs the script of a run directory to its end; what `hostler hook-supervisor RUN_DIR` does.
+/// Runs the script of a run directory to its end, for `hostler hook-supervisor RUN_DIR`.
 ///
-/// The directory's format, and what makes it impossible that a script runs twice, is described in the module.
+/// The module describes the directory's format, and why a script cannot run twice.
 pub fn supervise(run_directory: &Path) -> ExitCode {
     match supervise_directory(&RunDirectory::new(run_directory)) {
         Ok(()) => ExitCode::SUCCESS,

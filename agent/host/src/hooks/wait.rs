@@ -30,7 +30,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch: whatever happens from now on ends the next [`Watch::wait`].
+    /// Begins to watch: any event from now on ends the next [`Watch::wait`].
     pub fn new(directory: &Path) -> Self {
         let events = watch(directory);
         if let Err(error) = &events {

@@ -29,7 +29,7 @@ pub(super) const NAME: &str = "backups";
 /// Which place is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Outside of the destinations, where there is such a place on the mount.
+    /// Outside of the destinations, if there is such a place on the mount.
     Outside,
     /// In the topmost directory of the application. Projects (of quotas) and encryption policies bound a tree: no link
     /// and no rename leads into another one.
@@ -44,7 +44,7 @@ pub(super) fn name(action: usize) -> String {
     action.to_string()
 }
 
-/// The name of a backup whose place is taken by something that must not be deleted. No run touches it again.
+/// The name of a backup whose place is taken by a file that must not be deleted. No run touches it again.
 pub(super) fn saved(action: usize) -> String {
     format!("{action}.saved")
 }
@@ -75,8 +75,8 @@ pub(super) struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
-    /// `worked_in` are directories of the plan in which names are replaced or removed; they and the destinations are
-    /// what the backups must not lie in.
+    /// `worked_in` are directories of the plan in which names are replaced or removed. The backups must not lie in them
+    /// or in the destinations.
     pub fn new<'p>(
         anchors: &'a Anchors,
         names: &'a TemporaryNames,
@@ -251,10 +251,10 @@ impl Backups {
         Ok(Self { open })
     }
 
-    /// Opens those of an earlier run again. Those that do not exist are left out.
+    /// Opens the backup directories of an earlier run again. Missing directories are left out.
     ///
     /// # Errors
-    /// Something else has the name of one: what it holds is not known to be a backup.
+    /// Another directory has the name of one: its contents may not be backups.
     pub fn reopen(record: &Record<'_>) -> Result<Self, InstallError> {
         let mut open = Vec::with_capacity(record.backups.len());
         for record in &record.backups {

@@ -33,7 +33,7 @@ pub(super) fn delete_staged<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallE
             delete_beside(work, &directories, number, action, &work.layout.names.name(number), ours)?;
         }
     }
-    // What took effect was taken back: these are further links to files that have their names.
+    // The effects were taken back: these are further links to files that have their names.
     delete_of_backups(work, |name| name.parse().ok())
 }
 
@@ -101,12 +101,12 @@ fn delete_backup_beside<S: Steps>(
 pub(super) fn close<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
     restore_times(work, records)?;
     delete_of_backups(work, backups::remade_number)?;
-    // One that stays holds what could not be put back, which was said.
+    // A directory that stays holds files that could not be put back, which was reported.
     work.backups.remove(work.steps)?;
     work.backups.restore_times()
 }
 
-/// What may be deleted of a directory that has a temporary name.
+/// The entries that may be deleted in a directory with a temporary name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ours {
     /// All: we made it.
@@ -138,7 +138,7 @@ fn delete_beside<S: Steps>(
     }
 }
 
-/// Deletes a staged tree below a directory whose owner may have given its temporary name to something else.
+/// Deletes a staged tree below a directory whose owner may have given its temporary name to another file.
 fn delete_tree<S: Steps>(
     work: &Work<'_, S>,
     number: usize,

@@ -52,7 +52,7 @@ impl Failure {
 }
 
 impl Copier {
-    /// Copies the whole content; `stat` is that of `from`, and `to` is empty.
+    /// Copies the whole content; `stat` describes `from`, and `to` is empty.
     pub fn copy(&mut self, from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> Result<(), Failure> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         if size == 0 {

@@ -19,9 +19,9 @@ pub enum InstallError {
     /// An operation on the host failed.
     #[error("cannot {what} {}", path.display())]
     Host {
-        /// What was tried: "write", "rename" …
+        /// The attempted operation: "write", "rename" …
         what: &'static str,
-        /// On what.
+        /// Its file or directory.
         path: PathBuf,
         /// The kernel's reason.
         #[source]
@@ -30,7 +30,7 @@ pub enum InstallError {
     /// A file system is full.
     #[error("no space left for {}: free space or inodes on its file system, then deploy again", path.display())]
     NoSpace {
-        /// What could not be written.
+        /// The file that could not be written.
         path: PathBuf,
         /// The kernel's reason.
         #[source]
@@ -54,17 +54,17 @@ pub enum InstallError {
     /// Something that the plan counts on is gone.
     #[error("{} is gone since the install was planned: deploy again", path.display())]
     Vanished {
-        /// What is gone.
+        /// The missing file or directory.
         path: PathBuf,
     },
-    /// Something else stands there than when the plan was made.
+    /// The path has another kind of file than when the plan was made.
     #[error("{} is a {found} now, and was a {planned} when the install was planned: it is left alone; look what changed it, then deploy again", path.display())]
     Changed {
         /// Where.
         path: PathBuf,
-        /// What the plan says it is.
+        /// Its kind in the plan.
         planned: &'static str,
-        /// What it is.
+        /// Its kind now.
         found: &'static str,
     },
     /// A directory below a destination is, or lies behind, a symbolic link.
@@ -76,7 +76,7 @@ pub enum InstallError {
     /// A user could lead the way elsewhere, or has done so since the plan was made.
     #[error("the way to {} is not safe: {step}: let root own the former (chown -h root), or give the latter to user {}, then deploy again", path.display(), step.from_owner)]
     UnsafePath {
-        /// What was to be entered.
+        /// The directory to enter.
         path: PathBuf,
         /// The step.
         step: UnsafeStep,
@@ -101,12 +101,12 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
-    /// The journal does not hold what hostler wrote, or was written by a later hostler.
+    /// The journal does not hold hostler's document, or a later hostler wrote it.
     #[error("the install journal {} {problem}: it was changed by hand or written by another version of hostler", path.display())]
     JournalContent {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The journal belongs to another deployment.
@@ -116,7 +116,7 @@ pub enum InstallError {
         path: PathBuf,
         /// Whose it is.
         found: DeploymentId,
-        /// For whom it was opened.
+        /// The deployment that it was opened for.
         wanted: DeploymentId,
     },
     /// The journal's state does not allow this.
@@ -124,7 +124,7 @@ pub enum InstallError {
     State {
         /// The journal's directory.
         path: PathBuf,
-        /// Which state, and what that means.
+        /// The state, and its meaning.
         problem: &'static str,
     },
     /// A directory in which the install worked is another one now.
@@ -145,10 +145,10 @@ pub enum InstallError {
         /// The mount point.
         path: PathBuf,
     },
-    /// What lies here cannot be linked to the directory for backups, although both are on one mount.
+    /// The file here cannot be linked to the directory for backups, although both are on one mount.
     #[error("{} cannot be linked to the directory for backups: a project or an encryption policy bounds its tree", path.display())]
     BackupElsewhere {
-        /// What was to be kept.
+        /// The file to keep.
         path: PathBuf,
     },
     /// The file system of a directory in which the Install worked is not mounted, or is hidden by another one: its
@@ -159,15 +159,15 @@ pub enum InstallError {
         path: PathBuf,
         /// The file system that it was on.
         was: String,
-        /// What is there now.
+        /// The file system there now.
         now: String,
     },
-    /// The install failed and was undone, but for what others changed meanwhile.
+    /// The Install failed and was undone, except for files that other programs changed meanwhile.
     #[error("{}; it was undone, but {}", causes(cause), left_text(left))]
     UndoneBut {
         /// Why the install failed.
         cause: Box<InstallError>,
-        /// What could not be put back.
+        /// The files that could not be put back.
         left: Vec<Left>,
     },
     /// The install failed, and so did undoing it: the journal stays open, and [`settle`](super::settle) tries again.
@@ -196,10 +196,10 @@ fn causes(error: &InstallError) -> String {
     text
 }
 
-/// So many of what could not be put back are named; the journal has all of them.
+/// How many of the files that could not be put back are named; the journal has all of them.
 const NAMED_LEFT: usize = 10;
 
-/// What could not be put back, in one line.
+/// The files that could not be put back, in one line.
 pub fn left_text(left: &[Left]) -> String {
     let named = left.iter().take(NAMED_LEFT).map(|left| format!("{}: {}", left.path.display(), left.why));
     let named = named.collect::<Vec<_>>().join("; ");
@@ -209,7 +209,7 @@ pub fn left_text(left: &[Left]) -> String {
     }
 }
 
-/// Names what failed; a full file system gets its own error, because its remedy differs.
+/// Names the failed operation; a full file system gets its own error, because its remedy differs.
 pub(super) fn host(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> InstallError {
     let path = path.to_owned();
     move |errno| match errno {

@@ -28,16 +28,16 @@ use super::ways::Guard;
 use crate::perms::Recorded;
 
 const VERSION: u32 = 2;
-/// As hostler wrote it until it kept backups apart: they lie beside what they were replaced by.
+/// The format of versions before backups were kept apart: backups lie beside the new files.
 const BESIDE: u32 = 1;
 const NEW: &str = "install.new.json";
 const STAGED: &str = "install.staged.json";
 const PLACES: &str = "install.places.json";
 
-/// How far an Install is. What holds in each phase is all that recovery knows; the rest it finds by looking.
+/// How far an Install is. Recovery knows only what holds in each phase; the rest it finds by looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing has taken effect; whatever has a temporary name is to be deleted.
+    /// Nothing has taken effect; all files with temporary names are to be deleted.
     Staging,
     /// Everything is staged. Once that is on disk, any of the actions may have taken effect.
     Swapping,
@@ -47,9 +47,9 @@ pub(super) enum Phase {
     Undoing,
     /// As before, but backups are being deleted: there is no way back.
     Committing,
-    /// The new state stands alone.
+    /// Only the new state is left.
     Committed,
-    /// The old state stands alone.
+    /// Only the old state is left.
     Undone,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Record<'a> {
     pub version: u32,
     pub deployment: DeploymentId,
     pub plan: Cow<'a, Plan>,
-    /// The root, and what the links lead to that are followed.
+    /// The root, and the targets of the followed links.
     pub anchors: Vec<AnchorRecord>,
     /// Existing directories as they were, ordered by path.
     pub directories: Vec<DirectoryRecord>,
@@ -102,7 +102,7 @@ impl<'a> Record<'a> {
         Self { version: VERSION, deployment, plan, anchors, directories, backups, file_systems }
     }
 
-    /// Whether the backups lie beside what they were replaced by.
+    /// Whether the backups lie beside the new files.
     pub fn backups_are_beside(&self) -> bool {
         self.version == BESIDE
     }
@@ -153,7 +153,7 @@ pub(super) struct BackupRecord {
     pub modified: Option<(i64, i64)>,
 }
 
-/// By what something staged is known again once it has the name that it is for.
+/// The marks by which a staged file is recognised once it has its final name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Staged {
     /// The number of its action.
@@ -203,7 +203,7 @@ impl Journal {
         Ok(record)
     }
 
-    /// What the group owns by this Install; the rest of the record is skipped, not kept.
+    /// The entries that the group owns by this Install; the rest of the record is skipped, not kept.
     pub fn read_installed(&self, phase: Phase) -> Result<Vec<InstalledEntry>, InstallError> {
         #[derive(Deserialize)]
         struct Document {
@@ -254,7 +254,7 @@ impl Journal {
         let written = write_json(path, record);
         let synced = written.and_then(|file| steps.sync(&file).map_err(|source| failed("write", path, source)));
         synced.inspect_err(|_| {
-            // What could not be written must not hold the space that the next try needs.
+            // A failed write must not hold the space that the next try needs.
             let _ = File::create(path);
         })
     }
@@ -265,7 +265,7 @@ impl Journal {
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|source| failed("create", &self.path, source))?,
         }
-        // A journal whose directory is not on disk is not there.
+        // If the journal's directory is not on disk, there is no journal.
         sync_directory(self.path.parent().unwrap_or(&self.path), steps)
     }
 
@@ -305,8 +305,8 @@ impl Journal {
         write_json(&self.path.join(STAGED), &staged).map(drop)
     }
 
-    /// Writes down in which directories the Install works. Nothing waits for it to be on disk where no sync of a file
-    /// system covers it: without it they are known by name, as those of earlier versions are.
+    /// Writes down in which directories the Install works. If no sync of a file system covers the note, the Install
+    /// does not wait for it: without the note the directories are known by name, as for earlier versions.
     pub fn write_places(&self, places: &[Place]) -> Result<(), InstallError> {
         write_json(&self.path.join(PLACES), &places).map(drop)
     }
@@ -369,7 +369,7 @@ impl Journal {
     }
 }
 
-/// A journal names every file of a bundle and every user and list that it gives: it is for the agent's own user.
+/// A journal names every file of a bundle and every user and list that it sets: only the agent's own user may read it.
 fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }

@@ -113,7 +113,7 @@ impl TemporaryNames {
         format!("{}{action}.old", self.prefix)
     }
 
-    /// In a journal of the first version: a backup whose place is taken by something that must not be deleted.
+    /// In a journal of the first version: a backup whose place is taken by a file that must not be deleted.
     pub fn saved(&self, action: usize) -> String {
         format!(".saved{}{action}", self.prefix)
     }

@@ -82,7 +82,7 @@ pub struct InstallRequest<'a> {
     pub deployment: &'a DeploymentId,
     /// The top of the unpacked bundle, which no other user may write to.
     pub archive: &'a Path,
-    /// What is put before the plan's paths; `/` on a host that runs.
+    /// The prefix of the plan's paths; `/` on a running host.
     pub root: &'a Path,
     /// The journal's directory, of this deployment only, as [`prepare`] made it; it is made if need be, its parent
     /// exists.
@@ -90,19 +90,19 @@ pub struct InstallRequest<'a> {
     /// The symbolic links to directories that the plan follows in the way to its paths. They are resolved once, at the
     /// start; every other link is refused.
     pub links: &'a [PathBuf],
-    /// The directories that the application consists of, as the plan names them. What is kept for the way back lies
-    /// outside of them, and of every directory in which the plan replaces or removes something.
+    /// The directories that the application consists of, as the plan names them. The backups lie outside of them, and
+    /// of every directory in which the plan replaces or removes a file.
     pub destinations: &'a [PathBuf],
-    /// What to do.
+    /// The plan.
     pub plan: &'a Plan,
 }
 
-/// An Install that stands.
+/// A successful Install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
-    /// What the deployment group owns now, ordered by path.
+    /// The entries that the deployment group owns now, ordered by path.
     pub entries: Vec<InstalledEntry>,
-    /// Whether the journal said so already, and nothing was done.
+    /// Whether the journal already said so, and nothing was done.
     pub already: bool,
 }
 
@@ -111,7 +111,7 @@ pub struct Installed {
 pub struct Left {
     /// Where.
     pub path: PathBuf,
-    /// What is there and why.
+    /// The file that is there, and the reason.
     pub why: String,
 }
 
@@ -124,7 +124,7 @@ impl Left {
 /// An Install that was undone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undone {
-    /// What could not be put back as it was; empty but for interference.
+    /// Files that could not be put back; empty unless another program interfered.
     pub left: Vec<Left>,
 }
 
@@ -140,28 +140,28 @@ pub struct Committed {
 pub enum Settled {
     /// There was no Install.
     None,
-    /// The old state stands.
+    /// The old state is in place.
     Undone(Undone),
-    /// The new state stands, and can be undone.
+    /// The new state is in place, and can be undone.
     Installed,
-    /// The new state stands.
+    /// The new state is in place.
     Committed(Committed),
 }
 
-/// What a journal says.
+/// The state of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalState {
     /// No Install began.
     None,
     /// An Install or an undo was interrupted: [`settle`] is needed.
     Open,
-    /// The new state stands; the backups are kept.
+    /// The new state is in place; the backups are kept.
     Installed,
-    /// The new state stands for good; not all backups are deleted yet.
+    /// The new state is in place for good; not all backups are deleted yet.
     Committing,
-    /// The new state stands for good.
+    /// The new state is in place for good.
     Committed,
-    /// The old state stands.
+    /// The old state is in place.
     Undone,
 }
 
@@ -178,7 +178,7 @@ struct Work<'a, S> {
 }
 
 impl<S> Work<'_, S> {
-    /// What is recorded of an existing directory.
+    /// The record of an existing directory.
     fn recorded(&self, path: &Path) -> Option<&DirectoryRecord> {
         let found = self.known.binary_search_by(|known| known.path.as_path().cmp(path));
         found.ok().and_then(|at| self.known.get(at))
@@ -212,15 +212,15 @@ pub fn prepare(journal: &Path) -> Result<(), InstallError> {
     Journal::at(journal).prepare()
 }
 
-/// Carries out the plan, or leaves the host as it was. The new state is on disk when this returns; that it stands is
-/// known after a power loss if the caller has persisted it by then, and [`confirm`]s it.
+/// Carries out the plan, or leaves the host as it was. When this returns, the new state is on disk. After a power loss
+/// the Install stands only if the caller has persisted that by then, and [`confirm`]s it.
 ///
-/// Where the journal says that this deployment is installed, nothing is done. An interrupted run is undone first.
+/// If the journal says that this deployment is installed, nothing is done. An interrupted run is undone first.
 ///
 /// # Errors
-/// The host differs from the plan, a file system is full, a permission is refused …; all of it undone, but for
-/// [`InstallError::NotUndone`], whose journal stays open for [`settle`], and for what [`InstallError::UndoneBut`]
-/// names.
+/// The host differs from the plan, a file system is full, a permission is refused …; all of it undone, except after
+/// [`InstallError::NotUndone`], whose journal stays open for [`settle`], and for the files that
+/// [`InstallError::UndoneBut`] names.
 pub fn run(request: &InstallRequest<'_>) -> Result<Installed, InstallError> {
     run_with(request, &RealSyscalls)
 }

@@ -26,7 +26,7 @@ pub(super) struct FileSystemRecord {
     pub mount: PathBuf,
     /// Its kind, as `/proc/mounts` writes it.
     pub kind: String,
-    /// What was mounted, as `/proc/mounts` writes it.
+    /// The mounted device, as `/proc/mounts` writes it.
     pub source: String,
     /// Its `f_fsid`.
     pub id: u64,
@@ -41,13 +41,13 @@ impl fmt::Display for FileSystemRecord {
 impl FileSystemRecord {
     /// Whether another file system is mounted in the same place now.
     fn is_another_than(&self, now: &Self) -> bool {
-        // Theirs is made of the UUID; that of others may change with each mount.
+        // Their number is made of the UUID; other file systems may get another number with each mount.
         let lasting = ["ext2", "ext3", "ext4", "btrfs"].contains(&self.kind.as_str());
         self.kind != now.kind || (lasting && self.id != now.id)
     }
 }
 
-/// What is mounted now; empty where `/proc` does not say.
+/// The current mounts; empty where `/proc` does not list them.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     by_id: HashMap<u64, FileSystemRecord>,
@@ -72,7 +72,7 @@ impl Mounts {
     }
 }
 
-/// The mount's number among those of `/proc/self/mountinfo`.
+/// The mount's number in `/proc/self/mountinfo`.
 fn mount_id(directory: BorrowedFd<'_>) -> Option<u64> {
     if let Ok(found) = rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
         && StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID)
@@ -153,7 +153,7 @@ impl Reach {
         Self { mounts, records, given_up }
     }
 
-    /// Whether a directory is the one in which the Install worked. `found` is what stands at the real path, if it has
+    /// Whether a directory is the one in which the Install worked. `found` is the directory at the real path, if it has
     /// the recorded inode.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ pub(super) fn lost(records: &[FileSystemRecord]) -> Vec<LostMount> {
     if records.is_empty() {
         return Vec::new();
     }
-    // An automount point mounts what it stands for when something in it is asked for.
+    // An automount point mounts its file system on access.
     records.iter().for_each(|record| drop(std::fs::read_dir(&record.mount)));
     let now = Mounts::read();
     if now.by_id.is_empty() {

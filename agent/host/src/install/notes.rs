@@ -1,4 +1,4 @@
-//! What is noted beside a journal's document: what could not be put back, and what people gave up.
+//! The notes beside a journal's document: files that could not be put back, and files that an operator gave up.
 
 use std::fs::File;
 
@@ -36,7 +36,7 @@ impl Journal {
         self.sync(steps)
     }
 
-    /// What no pass so far could put back; the last pass alone may not know of it any more.
+    /// The files that no pass so far could put back; the last pass alone may not know of them any more.
     pub fn read_left(&self) -> Result<Vec<Left>, InstallError> {
         let path = self.path().join(LEFT);
         match path.try_exists().map_err(|source| failed("read", &path, source))? {
@@ -45,7 +45,7 @@ impl Journal {
         }
     }
 
-    /// Adds to what could not be put back. On disk with the next mark.
+    /// Adds files that could not be put back. On disk with the next mark.
     pub fn add_left(&self, more: &[Left], steps: &impl Steps) -> Result<(), InstallError> {
         let mut left = self.read_left()?;
         let before = left.len();

@@ -1,4 +1,4 @@
-//! What becomes of an Install that has begun: it is undone, confirmed or committed, also after a crash.
+//! The end of an Install that has begun: it is undone, confirmed or committed, also after a crash.
 
 use std::path::{Path, PathBuf};
 
@@ -77,7 +77,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     let mut record = journal.read(phase)?;
     if phase == Phase::Installed {
         if !record.plan.actions.iter().any(leaves_backup) {
-            // Both say that the new state stands, and there is nothing to delete.
+            // Both say that the new state is in place, and there is nothing to delete.
             journal.mark_unsynced(phase, Phase::Committed, steps)?;
             return Ok(Committed::default());
         }
@@ -122,7 +122,7 @@ fn touched(record: &Record<'_>, anchors: &Anchors, backups: &Backups) -> Result<
     let directories = Directories::new(anchors, &record.directories);
     let mut file_systems = FileSystems::default();
     for directory in &record.directories {
-        // What cannot be reached any more is not written to either.
+        // A directory that cannot be reached any more is not written to either.
         if let Ok(Some(open)) = directories.find(&directory.path) {
             file_systems.add(&directory.path, &open)?;
         }
@@ -177,7 +177,7 @@ pub(super) fn commit_with<S: Steps>(journal: &Path, steps: &S) -> Result<Committ
     }
 }
 
-/// Brings an interrupted Install, undo or commit to its end. For the start of the agent and the host; idempotent, and
+/// Brings an interrupted Install, undo or commit to its end. For the start of the agent and the host. Idempotent, and
 /// may itself be interrupted any number of times.
 ///
 /// # Errors
@@ -238,7 +238,7 @@ pub fn give_up(journal: &Path) -> Result<(), InstallError> {
     }
 }
 
-/// The file systems on which an Install that stands worked, and which are not mounted any more.
+/// The file systems of a successful Install that are not mounted any more.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -250,7 +250,7 @@ pub fn lost_mounts(journal: &Path) -> Result<Vec<LostMount>, InstallError> {
     }
 }
 
-/// What the journal says, without touching anything.
+/// The journal's state, without touching anything.
 ///
 /// # Errors
 /// The journal's directory cannot be read.
@@ -265,8 +265,8 @@ pub fn state(journal: &Path) -> Result<JournalState, InstallError> {
     })
 }
 
-/// The directories in a journal's directory that hold old files which no journal needs any more: what an undo could not
-/// put back, and what a commit could not delete. For the end of the journal, which is not theirs.
+/// The directories in a journal's directory with old files that no journal needs any more: an undo could not put them
+/// back, or a commit could not delete them. They must survive the end of the journal.
 pub fn left_behind(journal: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(journal).into_iter().flatten().flatten();
     let ours = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(backups::NAME.as_bytes());
@@ -275,7 +275,7 @@ pub fn left_behind(journal: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What the deployment group owns by an Install that stands, ordered by path.
+/// The entries that the deployment group owns by a successful Install, ordered by path.
 ///
 /// # Errors
 /// The Install does not stand, or its journal cannot be read.
@@ -287,7 +287,7 @@ pub fn installed(journal: &Path) -> Result<Vec<InstalledEntry>, InstallError> {
     }
 }
 
-/// In which directories an Install worked that stands.
+/// The directories in which a successful Install worked.
 ///
 /// # Errors
 /// Its journal cannot be read.

@@ -34,8 +34,8 @@ pub(super) fn open_below(base: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Re
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(base, path, flags, Mode::empty(), resolve) {
-        // Kernels before 5.6, and system call filters that do not know it yet; and the last component is "not a
-        // directory" when it is a link, which has to be told apart.
+        // Kernels before 5.6 and some system call filters do not know the call; and if the last component is a link,
+        // the error is "not a directory", which has to be told apart.
         Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => walk(base, path, flags),
         opened => opened,
     }
@@ -68,7 +68,7 @@ pub(super) fn link_or(errno: Errno, parent: BorrowedFd<'_>, name: &Path) -> Errn
     }
 }
 
-/// What stands under a name of an open directory; `None` for nothing.
+/// The file with a name in an open directory; `None` if there is none.
 pub(super) fn look(directory: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<Option<Stat>, Errno> {
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
@@ -105,7 +105,7 @@ pub(super) struct Anchors {
 
 impl Anchors {
     /// Opens the root, and the directories that these links lead to within it, each link once. A link that is a
-    /// directory by now, or gone, needs nothing of its own. `entered` is what the plan enters by unsafe steps.
+    /// directory by now, or gone, needs no anchor. `entered` are the directories that the plan enters by unsafe steps.
     pub fn resolve(root: &Path, links: &[PathBuf], entered: &[Place], noted: &mut Noted) -> Result<Self, InstallError> {
         let real_root = std::fs::canonicalize(root).map_err(cannot_resolve(root))?;
         let mut anchors = Self::default();
@@ -209,7 +209,7 @@ impl Anchors {
         self.by_path.values().any(|anchor| anchor.there.by_user || !is_trusted(agent, anchor.there.owner))
     }
 
-    /// From now on every way is walked, and unsafe steps are taken only into what the guard knows.
+    /// From now on every way is walked, and unsafe steps are taken only into directories that the guard knows.
     pub fn guarded_by(&mut self, guard: Guard) {
         self.guard = Some(guard);
     }
@@ -242,13 +242,13 @@ pub(super) fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
-/// Open directories by the path that the plan gives them. Kept while there is room: opening the parent again for
-/// each file costs more than the file.
+/// Open directories by the path that the plan gives them. They are kept while there is room: opening the parent again
+/// for each file costs more than the file.
 pub(super) struct Directories<'a> {
     anchors: &'a Anchors,
     /// Those that must be the very directories they were when the run began; ordered by path.
     known: &'a [DirectoryRecord],
-    /// Those of them that were made anew since.
+    /// The directories that were made anew since.
     remade: RefCell<BTreeSet<PathBuf>>,
     levels: RefCell<Levels>,
     open: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
@@ -261,11 +261,11 @@ const ANOTHER: Errno = Errno::NOTUNIQ;
 /// No directory has it.
 const NO_INODE: u64 = 0;
 
-/// Sees to it that none of the recorded directories is taken for gone whose file system is not mounted. Those that are
-/// on another file system now, with the same inode number, are not known again.
+/// Checks that no recorded directory is taken for gone while its file system is not mounted. A directory that is on
+/// another file system now, with the same inode number, is not recognised.
 ///
 /// # Errors
-/// The file system of one is not mounted.
+/// The file system of a recorded directory is not mounted.
 pub(super) fn check_reach(
     records: &mut [DirectoryRecord],
     anchors: &Anchors,

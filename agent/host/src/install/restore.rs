@@ -116,7 +116,7 @@ struct One<'a, S> {
     path: &'a Path,
     directory: &'a OwnedFd,
     name: &'a OsStr,
-    /// What was staged for a name that was free.
+    /// The staged file for a name that was free.
     staged: Option<Staged>,
     /// Whether the journal is one of the first version.
     beside: bool,
@@ -167,7 +167,7 @@ impl<S: Steps> One<'_, S> {
         Ok(found.map(|stat| Backup { directory, name: self.temporary(), stat }))
     }
 
-    /// Puts a backup to its place, over whatever file stands there now.
+    /// Puts a backup back, over any file that is there now.
     fn put_back(&self, backup: &Backup<'_>) -> Result<Why, InstallError> {
         match rustix::fs::renameat(backup.directory, &*backup.name, self.directory, self.name) {
             Ok(()) => self.forget_link(backup),
@@ -261,7 +261,7 @@ impl<S: Steps> One<'_, S> {
         }
     }
 
-    /// What stands in the place of something new, if the new took effect.
+    /// The new file in its place, if it took effect.
     fn in_place(&self) -> Result<Option<Stat>, InstallError> {
         if self.stands(self.temporary())?.is_some() {
             return Ok(None);
@@ -270,7 +270,7 @@ impl<S: Steps> One<'_, S> {
         Ok(self.stands(self.name)?.filter(|stat| self.extent == Extent::Wholly || staged(stat)))
     }
 
-    /// What is new waits under its temporary name again.
+    /// Moves the new file back to its temporary name.
     fn take_away(&self) -> Result<(), InstallError> {
         let directory = self.directory.as_fd();
         rename_new(directory, self.name, directory, self.temporary()).map_err(host("take back", self.path))
@@ -322,7 +322,7 @@ impl<S: Steps> One<'_, S> {
                 removed => removed,
             };
             match removed {
-                // What became something else, or holds something else, stays.
+                // A directory that became another file, or holds other files, stays.
                 Ok(())
                 | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR | Errno::NOTDIR | Errno::BUSY) => {}
                 Err(errno) => return Err(host("take back", action.path())(errno)),
@@ -342,7 +342,7 @@ impl<S: Steps> One<'_, S> {
             let Action::MakeDirectory { path, .. } = action else { continue };
             let directory = match self.directories.find(path) {
                 Ok(Some(directory)) => directory,
-                // What stands in its place, or in that of a directory above it, has the name of something of ours.
+                // The file in its place, or in the place of a directory above it, has the name of a file of ours.
                 Err(InstallError::LinkInTheWay { .. } | InstallError::Changed { .. })
                     if self.extent == Extent::Wholly =>
                 {

@@ -14,7 +14,8 @@ use super::{InstallError, Left, Work};
 /// Why there is no place to go back to.
 pub(super) const GONE: &str = "its directory is gone";
 
-/// A backup that cannot go back, for want of its directory, is kept. What else was in there is not ours any more.
+/// Keeps a backup that cannot go back because its directory is gone. Other files of that directory are not ours any
+/// more.
 pub(super) fn without_directory<S: Steps>(
     work: &Work<'_, S>,
     number: usize,
@@ -30,7 +31,7 @@ pub(super) fn without_directory<S: Steps>(
         work.steps.before(Step::Restore(number))?;
         return Ok(Some(Left::new(path, &save(work, number, path, why)?)));
     }
-    // With a directory goes what it held, and nothing needs to be taken back.
+    // The directory's contents went with it, so nothing needs to be taken back.
     Ok((why != GONE).then(|| Left::new(path, why)))
 }
 

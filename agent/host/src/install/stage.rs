@@ -1,5 +1,5 @@
-//! Staging: everything new is made complete under temporary names, and what it replaces gets a further link as its
-//! backup, before anything takes effect.
+//! Staging: all new files are made complete under temporary names, and each file that they replace gets a further link
+//! as its backup, before anything takes effect.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,9 +26,9 @@ use crate::safe_path;
 const THREADED: usize = 16;
 const THREADS: usize = 2;
 
-/// Makes everything new under temporary names, and the backups. What is for a free name is returned, ordered by action:
-/// by it the way back tells its own things from what others made there meanwhile.
-/// With it come the new directories, by which the next deployment knows them again.
+/// Makes all new files under temporary names, and the backups. Returns the files for free names, ordered by action:
+/// with them the way back tells its own files from those that other programs made there meanwhile. Also returns the new
+/// directories, by which the next deployment recognises them.
 pub(super) fn stage<S: Steps>(
     work: &Work<'_, S>,
     archive: &OwnedFd,
@@ -48,7 +48,7 @@ pub(super) fn stage<S: Steps>(
         staged.extend(look_at_top(work, &directories, number)?);
     }
     staged.sort_by_key(|staged| staged.action);
-    // Last, so that as little time as can be lies between the link to an old file and its end.
+    // Last, to keep the time between the link to an old file and its end short.
     link_backups(work, &directories)?;
     Ok((staged, made))
 }
@@ -64,12 +64,12 @@ fn link_backups<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> 
         let (Some(directory), Some(kept)) = (directories.find(parent)?, work.backups_of(path)) else { continue };
         work.steps.before(Step::Link(number))?;
         match work.steps.link(directory.as_fd(), name, kept, &backups::name(number)) {
-            // What is gone is named when its turn comes.
+            // A missing file is reported when its turn comes.
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::XDEV) if work.place == Place::Outside => {
                 return Err(InstallError::BackupElsewhere { path: path.to_path_buf() });
             }
-            // There is no link to be had: it is moved there when its turn comes.
+            // The file cannot be linked: it is moved there when its turn comes.
             Err(
                 Errno::MLINK
                 | Errno::PERM

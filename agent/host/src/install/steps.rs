@@ -1,4 +1,4 @@
-//! The seam at which tests stop or fail a run: it is told each step before it is taken, and it is what synchronises, so
+//! The seam at which tests stop or fail a run: it hears of each step before the step is taken, and it synchronises, so
 //! that a test knows what a power loss could take.
 
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use super::journal::Phase;
 pub(super) enum Step {
     /// The journal is written.
     Record,
-    /// What is staged is written down.
+    /// The list of staged files is written down.
     Staged,
     /// The journal's phase changes.
     Mark(Phase),
@@ -49,7 +49,7 @@ pub(super) enum Step {
     Times,
 }
 
-/// What tests put between the steps.
+/// The test's hook between the steps.
 pub(super) trait Steps: Sync {
     /// Called before each step; an error is taken as the step's own failure.
     fn before(&self, step: Step) -> Result<(), InstallError>;

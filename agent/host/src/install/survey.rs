@@ -18,7 +18,7 @@ use super::ways::Ways;
 use super::{InstallError, InstallRequest, leaves_backup};
 use crate::perms;
 
-/// What is to be known of an existing directory.
+/// The facts about an existing directory.
 #[derive(Debug, Clone, Copy, Default)]
 struct Wanted {
     must_exist: bool,
@@ -28,7 +28,7 @@ struct Wanted {
     backups: bool,
 }
 
-/// What was found.
+/// The findings.
 pub(super) struct Found {
     /// The directories, ordered by path.
     pub directories: Vec<DirectoryRecord>,
@@ -123,7 +123,7 @@ fn refuse_taken_name(
     action: &Action,
 ) -> Result<(), InstallError> {
     let parent = place(action.path()).0;
-    // A directory that is not there is an error or none by the action's kind, which is looked at next.
+    // Whether a missing directory is an error depends on the action's kind, which is checked next.
     let Ok(Some(directory)) = directories.find(parent) else { return Ok(()) };
     let name = layout.names.name(number);
     match places::look(directory.as_fd(), &*name).map_err(host("look at", action.path()))? {

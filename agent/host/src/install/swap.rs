@@ -115,7 +115,7 @@ fn replace<S: Steps>(
     rename_new(directory.as_fd(), staged, directory.as_fd(), name).map_err(host("replace", path))
 }
 
-/// Whether the backup is a link to what stands there now.
+/// Whether the backup is a link to the file that is there now.
 fn is_linked<S: Steps>(work: &Work<'_, S>, number: usize, path: &Path, stands: &Stat) -> Result<bool, InstallError> {
     let Some(kept) = work.backups_of(path) else { return Ok(false) };
     let backup = look(kept, backups::name(number)).map_err(host("look at the backup of", path))?;
@@ -197,7 +197,7 @@ fn remove<S: Steps>(
     kind: InstalledKind,
 ) -> Result<(), InstallError> {
     let (parent, name) = place(path);
-    // What is gone already needs no removing.
+    // If it is gone already, there is nothing to remove.
     let Some(directory) = directories.find(parent)? else { return Ok(()) };
     let Some(stat) = look(directory.as_fd(), name).map_err(host("look at", path))? else { return Ok(()) };
     let as_planned = match kind {

@@ -1,6 +1,6 @@
-//! The ways to the directories in which an Install works, walked on descriptors: a step that the path rule refuses is
-//! taken only into the very directory that the plan entered by it. The owner of a directory above may have changed what
-//! its names lead to since the plan was made.
+//! The ways to the directories in which an Install works, walked on descriptors. A step that the path rule refuses is
+//! taken only into the very directory that the plan entered by it: the owner of a directory above may have changed its
+//! names since the plan was made.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -43,7 +43,7 @@ pub(super) struct Levels {
 }
 
 impl Levels {
-    /// Goes to a directory below its anchor; unsafe steps into what `accepts` says.
+    /// Goes to a directory below its anchor, by unsafe steps only into directories that `accepts` admits.
     pub fn go<'l>(
         &'l mut self,
         anchors: &'l Anchors,
@@ -88,7 +88,7 @@ impl Levels {
 /// Walks to the directories of a plan.
 pub(super) struct Ways<'a> {
     anchors: &'a Anchors,
-    /// What the plan enters by unsafe steps, ordered by path.
+    /// The directories that the plan enters by unsafe steps, ordered by path.
     entered: &'a [Place],
     levels: Levels,
 }
@@ -138,15 +138,15 @@ fn is_entered(entered: &[Place], path: &Path, there: &There) -> Result<bool, Err
 #[derive(Debug)]
 pub(super) struct Guard {
     places: Vec<Place>,
-    /// What this run made, by its temporary name.
+    /// The directories that this run made, by their temporary names.
     made: Mutex<HashMap<PathBuf, Identity>>,
-    /// What is older was not made by the Install.
+    /// The start of the Install: older directories are not its own.
     began: Option<(i64, u32)>,
 }
 
 impl Guard {
-    /// `places`: what the plan entered, and what the Install noted. `began`: when it began, in seconds and
-    /// nanoseconds since 1970.
+    /// `places`: the directories that the plan entered, and those that the Install noted. `began`: when it began, in
+    /// seconds and nanoseconds since 1970.
     pub fn new(mut places: Vec<Place>, began: Option<(i64, u32)>) -> Self {
         places.sort_by(|a, b| a.path.cmp(&b.path));
         Self { places, made: Mutex::default(), began }
@@ -183,7 +183,7 @@ impl Guard {
         let failed = || host("open", path);
         let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed())?;
         let stat = rustix::fs::fstat(&directory).map_err(failed())?;
-        // Where the file system decides owners, it belongs to whom the parent belongs to, and no step to it is unsafe.
+        // If the file system decides owners, the directory has its parent's owner, and no step to it is unsafe.
         let is_new = stat.st_uid == own_uid() && stat.st_mode & 0o777 == 0o700
             || is_given(&directory, parent, &stat).map_err(failed())?;
         if !is_new || !entries(&directory).map_err(failed())?.is_empty() {

@@ -1,4 +1,4 @@
-//! What is in a batch: due bytes of files and journals, or what it was made of before.
+//! Builds batches: from due bytes of files and journals, or again from the same bytes as before.
 
 use std::io::{self, Write as _};
 
@@ -15,15 +15,15 @@ use super::send::{Outgoing, Ticket};
 use super::tracked_file::{FileState, Held, Position, TrackedFile};
 use crate::safe_path::refusal;
 
-/// Milliseconds until a batch that cannot be built again yet is tried again.
+/// Milliseconds until the next try, if a batch cannot be built again yet.
 const AGAIN_MS: u64 = 500;
 
-/// What came of building a batch again.
+/// The outcome of building a batch again.
 enum Repeated {
     Built,
     /// A file cannot be read now.
     Later,
-    /// What it was made of is gone.
+    /// Its bytes are gone.
     Never,
 }
 
@@ -37,7 +37,7 @@ impl Tail {
                 Repeated::Built => intent,
                 Repeated::Later => {
                     let stream = self.streams.get_mut(key)?;
-                    // What is packed is reached a slice at a time.
+                    // A packed file is reached a slice at a time.
                     let wait_ms = if *self.inspections.slice() == 0 { 0 } else { AGAIN_MS };
                     (stream.again, stream.retry_ms) = (Some(intent), now_ms + wait_ms);
                     return None;
@@ -85,7 +85,7 @@ impl Tail {
         for id in files {
             let Some((position, full)) = self.fill_from(id, key, base_ms, None, now_ms) else {
                 if intent.files.is_empty() {
-                    // What it gave before it failed is in no position.
+                    // Drops the events before the failure, which no position covers.
                     self.begin(key);
                 }
                 continue;
@@ -109,7 +109,7 @@ impl Tail {
         }
     }
 
-    /// Fills the batch with what it was made of before.
+    /// Fills the batch with the same bytes as before.
     fn repeat(&mut self, key: &str, intent: &Intent) -> Repeated {
         self.begin(key);
         if let Some(wanted) = &intent.journal {

@@ -1,4 +1,4 @@
-//! Waiting for what the kernel tells about directories.
+//! Waits for the kernel's news of directories.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -13,7 +13,7 @@ const FREE_PERCENT: u64 = 5;
 /// Packed files that are unpacked at a time. Prevents: memory that grows with their number; each may take 34 MiB.
 const MOST_UNPACKED: usize = 4;
 
-/// Milliseconds after which a packed file that was not read gives its place to another one.
+/// Milliseconds after which a packed file that was not read gives up its place.
 const UNPACKED_QUIET_MS: u64 = 5000;
 
 impl Tail {
@@ -43,8 +43,8 @@ impl Tail {
         });
     }
 
-    /// Gives back what the unpacking of more than a few files takes. Files that wait for their turn for long go first,
-    /// else the last one, so that the others come to their end.
+    /// Frees the memory of unpacking more than a few files. Files that wait long for their turn go first, else the last
+    /// one, so that the others come to their end.
     pub(super) fn rest_packed(&mut self) {
         let now_ms = self.looked_ms;
         loop {

@@ -1,4 +1,4 @@
-//! What is wrong with single logs, for people.
+//! The problems of single logs, for people.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,10 +11,10 @@ use hostler_core::operator_events::OperatorEvent;
 use super::StreamName;
 use crate::safe_path::refusal;
 
-/// Complaints about paths that are said once. Prevents: a log about logs that fills the disk.
+/// How many paths get a complaint in the log, once each. Prevents: a log about logs that fills the disk.
 const MOST_SAID: usize = 1000;
 
-/// What went wrong last with streams, and which files are not followed.
+/// The last errors of streams, and the files that are not followed.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     pub of_streams: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ impl Errors {
         }
     }
 
-    /// A log is not read as long as it is as it is: said once, and shown as long.
+    /// A log is not read in its present state: logged once, and shown while that lasts.
     pub fn refuse(&mut self, name: &StreamName, path: &Path, reason: &str) {
         if self.refused.len() >= MOST_SAID || self.refused.contains_key(path) {
             return;
@@ -56,7 +56,7 @@ impl Errors {
         self.refused.insert(path.to_owned(), not_shipped(name, path, reason));
     }
 
-    /// A packed file, or the rest of one, is left out: said at once, and shown as long as it is there.
+    /// A packed file, or the rest of one, is left out: logged at once, and shown as long as the file is there.
     pub fn leave_out(&mut self, name: &StreamName, path: &Path, reason: &str) {
         log::error!(
             message_id = OperatorEvent::LogsLost.message_id(), hostler_event = OperatorEvent::LogsLost.name(),
@@ -69,7 +69,7 @@ impl Errors {
         }
     }
 
-    /// What is refused is found out anew.
+    /// Forgets the refusals, which the sweep finds anew.
     pub fn begin_sweep(&mut self) {
         self.refused_before = std::mem::take(&mut self.refused).into_keys().collect();
         self.left_out.retain(|path, (inode, _)| path.metadata().is_ok_and(|found| found.ino() == *inode));

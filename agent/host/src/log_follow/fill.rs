@@ -22,7 +22,7 @@ const MOST_BYTES: usize = EVENT_BYTES + (64 << 10);
 /// waiting.
 const TURN_BYTES: u64 = 16 << 20;
 
-/// What all files of a batch have in common.
+/// The data that all files of a batch share.
 pub(super) struct Filling<'f> {
     pub batch: &'f mut Batch,
     pub buffer: &'f mut Vec<u8>,
@@ -36,7 +36,7 @@ pub(super) struct Filling<'f> {
     pub ahead: u64,
 }
 
-/// What came of one file.
+/// The outcome for one file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Filled {
     /// So far it is in the batch.
@@ -45,7 +45,7 @@ pub(super) enum Filled {
         /// The batch takes no more, or this file's turn is over.
         full: bool,
     },
-    /// What was read is not in the file any more.
+    /// The file no longer holds the bytes that were read.
     Rewritten,
 }
 
@@ -87,7 +87,7 @@ impl Filling<'_> {
         }
     }
 
-    /// Gives the memory back that one long event needed.
+    /// Frees the memory that one long event needed.
     fn shrink(&mut self) {
         if self.buffer.len() > READ_BYTES {
             self.buffer.truncate(READ_BYTES);
@@ -95,8 +95,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Puts the events at the beginning of the buffer into the batch; gives how many bytes they are, and whether the
-    /// batch takes no more.
+    /// Puts the events at the beginning of the buffer into the batch; returns their length in bytes, and whether the
+    /// batch is full.
     fn take(&mut self, read: usize, ending: Ending, last_ms: &mut Option<i64>) -> (usize, bool) {
         let buffer = std::mem::take(self.buffer);
         let mut used = 0;
@@ -157,7 +157,7 @@ impl Filling<'_> {
         self.batch.add(time, if text.is_empty() { " " } else { &text })
     }
 
-    /// A hole in a sparse file is passed at once. Gives how many bytes it is.
+    /// Skips a hole in a sparse file at once; returns its length in bytes.
     fn skip_hole(&self, file: &TrackedFile, used: usize, read: usize, at: u64, window: &mut Window) -> io::Result<u64> {
         let LogReader::Plain(plain) = &file.reader else { return Ok(0) };
         if used == 0 || used < read || self.buffer[used - 1] != 0 {

@@ -42,7 +42,7 @@ impl Candidate {
     }
 }
 
-/// What an inspection came to.
+/// The result of an inspection.
 #[derive(Debug)]
 pub(super) struct Inspected {
     /// Files whose bytes it begins with.
@@ -50,7 +50,7 @@ pub(super) struct Inspected {
     /// It is one of those, or was followed for itself.
     is_known: bool,
     pub head: Vec<u8>,
-    /// Unpacked bytes, as far as they were looked at.
+    /// Unpacked bytes, as far as the inspection went.
     pub size: u64,
 }
 
@@ -84,7 +84,7 @@ enum Entry {
     Bad { said: bool, reason: String },
 }
 
-/// What is known of a file.
+/// The state of a file's inspection.
 pub(super) enum Looked<'i> {
     /// It is being inspected, or another file is.
     Later,
@@ -93,7 +93,7 @@ pub(super) enum Looked<'i> {
     Bad(Option<String>),
 }
 
-/// A file as it is: another one of the same number has other times.
+/// A file in its present state: another file with the same number has other times.
 type Key = (u64, u64, u64, u64);
 
 fn key(facts: &Facts) -> Key {
@@ -129,12 +129,12 @@ impl Inspections {
         self.work_on()
     }
 
-    /// What is left of the slice, also for other unpacking.
+    /// The rest of the slice, also for other unpacking.
     pub fn slice(&mut self) -> &mut u64 {
         &mut self.slice
     }
 
-    /// What is known of a packed file, compared with the files that it may be. What is not known yet is found out.
+    /// The state of a packed file's inspection, compared with its possible originals. It inspects the file if needed.
     pub fn look<'f>(
         &mut self,
         opener: &Opener,

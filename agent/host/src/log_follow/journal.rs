@@ -267,8 +267,8 @@ impl JournalTail {
         queue.is_full() || queue.entries.iter().any(|entry| entry.cursor == cursor)
     }
 
-    /// Puts records into the batch, up to the one with the cursor `end`; gives what they are. `None` when there are
-    /// none, or not up to `end`.
+    /// Puts records into the batch, up to the one with the cursor `end`; returns their description. `None` when there
+    /// are none, or not up to `end`.
     pub fn fill(
         &self,
         batch: &mut Batch,
@@ -314,9 +314,9 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads until the end; a fault in it is said, and it begins anew behind the last record.
+    /// Reads until the end. A panic is logged, and reading begins anew behind the last record.
     fn run_through_faults(&mut self, wake: &(impl Fn() + ?Sized)) {
-        // What is shared is behind locks that expect it.
+        // Shared data is behind locks that expect a panic.
         while catch_unwind(AssertUnwindSafe(|| self.run(wake))).is_err() {
             log::error!("a fault in hostler: the reader of the journal panicked and begins anew");
             self.shared.end_child();
@@ -351,7 +351,7 @@ impl Reader {
         }
     }
 
-    /// Reads until the child ends; gives how many records it gave.
+    /// Reads until the child ends; returns how many records came.
     fn read_child(&mut self, by_time: bool, wake: &(impl Fn() + ?Sized)) -> std::io::Result<usize> {
         let mut child = self.source.command(self.cursor.as_deref(), by_time).spawn()?;
         let output = child.stdout.take();
@@ -376,7 +376,7 @@ impl Reader {
         Ok(count)
     }
 
-    /// The last record that was read is given again, and by the time those before it, too.
+    /// The child repeats the last record that was read, and with a start by time also those before it.
     fn is_new(&self, entry: &Entry, by_time: bool) -> bool {
         let last = self.cursor.as_deref().and_then(realtime_of);
         let is_later = !by_time || last.is_none_or(|last| realtime_of(&entry.cursor).is_none_or(|at| at >= last));

@@ -1,5 +1,4 @@
-//! Where a file's bytes are read from: the file itself, or what a rotation tool packed it into. An offset is always one of
-//! the unpacked bytes.
+//! The source of a file's bytes: the file itself, or its packed form. An offset always counts unpacked bytes.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +11,7 @@ use hostler_core::logs::rotation::Found;
 use super::packed::Packed;
 use crate::safe_path::{Opener, Purpose};
 
-/// What the file system says about a file.
+/// The file system's facts about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Facts {
     pub device: u64,

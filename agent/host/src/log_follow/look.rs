@@ -20,7 +20,7 @@ use crate::safe_path::refusal;
 const SWEEP_MS: u64 = 10_000;
 const SWEEP_BLIND_MS: u64 = 2_000;
 
-/// Milliseconds between two looks however much is told.
+/// The least milliseconds between two looks, however many changes the kernel reports.
 const LOOK_MS: u64 = 100;
 
 impl Tail {
@@ -45,7 +45,7 @@ impl Tail {
         self.looked_ms = now_ms;
     }
 
-    /// When [`Tail::look`] has something to do, if nothing is told before.
+    /// When [`Tail::look`] has something to do, if the kernel reports nothing before.
     pub(super) fn look_due_ms(&self) -> u64 {
         if self.look_wanted || !self.written.is_empty() {
             return self.looked_ms + LOOK_MS;
@@ -116,7 +116,7 @@ impl Tail {
         self.files.values().find(is_at).map(|file| file.id)
     }
 
-    /// Files whose path is gone, but for those in directories that may not be looked into.
+    /// Files whose path is gone, except in directories that may not be looked into.
     fn leave_missing(&mut self, source: &str, there: &BTreeSet<&PathBuf>, refused: &[PathBuf], now_ms: u64) {
         let is_missing = |file: &&TrackedFile| {
             file.source == source
@@ -126,7 +126,7 @@ impl Tail {
         };
         let missing: Vec<u64> = self.files.values().filter(is_missing).map(|file| file.id).collect();
         self.follow_unseen(source, there, now_ms);
-        // One whose new name has the pattern too is found there.
+        // A file whose new name has the pattern too is found there.
         for id in missing {
             if !self.is_moved(id, there, now_ms) {
                 self.rotate(id, now_ms);
@@ -136,7 +136,7 @@ impl Tail {
         }
     }
 
-    /// Files that were created at a path that is empty again, and rotated away, between two looks.
+    /// Files that were created at a path that is empty again, and then rotated away, all between two looks.
     fn follow_unseen(&mut self, source: &str, there: &BTreeSet<&PathBuf>, now_ms: u64) {
         let mut latest: BTreeMap<PathBuf, u64> = BTreeMap::new();
         for file in self.files.values().filter(|file| file.source == source && !there.contains(&file.origin)) {
@@ -200,7 +200,7 @@ impl Tail {
         } else if let Some(before) = self.latest_of(&source.key, path)
             && !self.follow_between(before, now_ms)
         {
-            // What came before it is followed first.
+            // The earlier content is followed first.
             return;
         }
         let is_known = self.is_known_elsewhere(source, path, &facts, now_ms);
@@ -211,7 +211,7 @@ impl Tail {
         self.follow_new(source, path, &facts, at_end, now_ms);
     }
 
-    /// What a look at a current file's path shows; `None` when it cannot be read.
+    /// Compares a current file with the file at its path; `None` when that cannot be read.
     fn compare(&mut self, id: u64, path: &Path, facts: &Facts, now_ms: u64) -> Option<Sameness> {
         let file = self.files.get_mut(&id)?;
         if !file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
@@ -246,7 +246,7 @@ impl Tail {
         let sample = Sample::read(&mut file.reader, file.position.offset).ok()?;
         let sameness = compare(file.known(), sample.found(facts, facts.size));
         if sameness == Sameness::Same {
-            // What was written since may have been copied away, and the file be as short as before.
+            // New content may have been copied away, and the file may be as short as before.
             let may_be_emptied = file.identity.head.bytes == 0 || file.size == facts.size;
             let was_empty = file.identity.head.bytes == 0;
             if may_be_emptied && file.changed_ns != facts.changed_ns {
@@ -340,7 +340,7 @@ impl Tail {
         let position = Position { offset, trail: Fingerprint::of(&sample.before), last_ms: None };
         let found = NewFile { path: path.to_owned(), facts, reader, size: facts.size, sample };
         let mut file = TrackedFile::new(id, &source.key, &stream, found, position, now_ms);
-        // What was copied away since it was seen is looked for with the next change.
+        // Content that was copied away since is looked for with the next change.
         file.changed_ns = seen.changed_ns;
         self.positions.note(Record::File(file.record()));
         self.files.insert(id, file);

@@ -86,13 +86,13 @@ struct Stream {
     out: Option<Intent>,
     /// Events of the batch that is out.
     events: usize,
-    /// A batch that was sent and not acknowledged: it is sent again as it was.
+    /// An unacknowledged batch, to be sent again unchanged.
     again: Option<Intent>,
-    /// When a batch that could not be built again is tried again.
+    /// When the next try is, if a batch could not be built again.
     retry_ms: u64,
     /// Most events of a batch, after the service refused a longer one.
     most_events: usize,
-    /// That events of it are too old was said.
+    /// Whether too old events were already logged.
     old_said: bool,
 }
 
@@ -134,7 +134,7 @@ pub struct Tail {
     redaction: Redaction,
     opener: Opener,
     inspections: Inspections,
-    /// That secrets cannot be read was said.
+    /// Whether it was already logged that secrets cannot be read.
     unredacted_said: bool,
     turns: FairQueue<String>,
     batch: Batch,
@@ -201,7 +201,7 @@ impl Tail {
         self.opener = Opener::new(unsafe_paths);
     }
 
-    /// Gives batches as they are, for a service that takes no gzip.
+    /// Leaves batches uncompressed, for a service that takes no gzip.
     pub fn do_not_compress(&mut self) {
         self.compress = false;
     }
@@ -239,7 +239,7 @@ impl Tail {
         self.sweep(now_ms);
     }
 
-    /// Tells when there is something to look at; `None` where the kernel tells nothing.
+    /// Returns a waiter for changes; `None` where the kernel reports none.
     ///
     /// # Errors
     /// When there are no descriptors left.
@@ -262,7 +262,7 @@ impl Tail {
         self.positions.sync(now_ms, true);
     }
 
-    /// What was not sent as it was, since the start.
+    /// The bytes and events that were not sent as they were, since the start.
     pub fn losses(&self) -> Losses {
         Losses { lost_bytes: self.lost_bytes, ..self.losses }
     }

@@ -1,5 +1,5 @@
-//! What a rotation tool packed. It is unpacked as a stream, within the bounds of bundles, a slice at a time: a small
-//! file may unpack to more than a day's work.
+//! A log that a rotation tool packed. It is unpacked as a stream, within the bounds of bundles, a slice at a time: a
+//! small file may unpack to more than a day's work.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -21,7 +21,7 @@ const KEPT_BYTES: usize = 1280 << 10;
 /// Unpacked bytes of a step.
 const STEP_BYTES: usize = 64 << 10;
 
-/// 32 MiB: what `zstd -20` needs. Prevents: a log file that asks for 128 MiB of the agent's memory, and more.
+/// 32 MiB, enough for `zstd -20`. Prevents: a log file that asks for 128 MiB of the agent's memory, and more.
 const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Packed bytes that may unpack to nothing. Prevents: reading gigabytes of empty parts for one line.
@@ -30,7 +30,7 @@ const IDLE_BYTES: u64 = 16 << 20;
 /// Bytes that are unpacked between two looks at everything else.
 pub(super) const SLICE_BYTES: u64 = 8 << 20;
 
-/// What a packed file may unpack to, as a bundle.
+/// The bounds of a packed file's unpacked size, as for a bundle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Bytes to which the ratio does not count.
@@ -128,12 +128,12 @@ impl Packed {
         self.at
     }
 
-    /// Whether it holds what unpacking takes.
+    /// Whether it holds the memory for unpacking.
     pub fn is_active(&self) -> bool {
         self.decoder.is_some()
     }
 
-    /// Gives back what unpacking takes; it begins at the beginning again.
+    /// Frees the memory for unpacking, which then begins at the beginning again.
     pub fn rest(&mut self) {
         (self.decoder, self.kept, self.at) = (None, Vec::new(), 0);
     }
@@ -172,7 +172,7 @@ impl Packed {
         Ok(true)
     }
 
-    /// Unpacks a step of a slice; gives the bytes.
+    /// Unpacks a step of a slice; returns its length in bytes.
     ///
     /// # Errors
     /// As [`Packed::reach`].
@@ -235,7 +235,7 @@ impl Packed {
         Ok(count)
     }
 
-    /// What unpacks, from the beginning on.
+    /// The decoder, from the beginning on.
     fn decoder(&mut self) -> io::Result<&mut Box<dyn Read + Send>> {
         if self.decoder.is_none() {
             let mut file = self.file.try_clone()?;

@@ -1,9 +1,9 @@
 //! The acknowledged position of every file and journal, on disk.
 //!
-//! Two preallocated files in turn. One is current: a header, a snapshot, and a record for each thing that happened
-//! since, one line each with a CRC. When it is full the snapshot goes to the other one, which becomes current with its
-//! header. So a full disk does not stop it, and a write that is torn costs that record alone. The CRC is seeded with
-//! the generation: lines of an earlier use of the file are none.
+//! Two preallocated files in turn. One is current: a header, a snapshot, and a record for each later event, one line
+//! each with a CRC. When it is full the snapshot goes to the other file, which becomes current with its header. So a
+//! full disk does not stop it, and a torn write costs that record alone. The CRC is seeded with the generation, so
+//! lines of an earlier use of the file do not count.
 //!
 //! A record is written before a batch is sent (with the coming batch) and after it was acknowledged. That is enough
 //! against `kill -9`; against power loss the file is synced at most once a second, so events that were acknowledged in
@@ -45,7 +45,7 @@ pub(super) struct FileRecord {
     pub trail: Fingerprint,
     /// The time of the last event before the offset.
     pub last_ms: Option<i64>,
-    /// Nanoseconds of its last change, as it was last looked at.
+    /// The change time that the last look found, in nanoseconds.
     pub changed_ns: u64,
     /// The path at which it was first seen: files of one origin are sent one after the other.
     #[serde(with = "path_bytes")]
@@ -76,7 +76,7 @@ pub(super) struct JournalSegment {
     pub end: String,
 }
 
-/// What a batch is made of: enough to make the same one again.
+/// The origin of a batch: enough to make the same batch again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Intent {
     /// The time of events that have none, milliseconds since 1970.
@@ -85,7 +85,7 @@ pub(super) struct Intent {
     pub journal: Option<JournalSegment>,
 }
 
-/// What can happen.
+/// The recorded events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "r", rename_all = "snake_case")]
 pub(super) enum Record {
@@ -97,7 +97,7 @@ pub(super) enum Record {
     Intent { stream: String, intent: Intent },
     /// The stream's batch was acknowledged.
     Done { stream: String },
-    /// The stream's batch will not be sent as it is.
+    /// The stream's batch will not be sent unchanged.
     Dropped { stream: String },
     /// A source was seen for the first time.
     Source { key: String },
@@ -172,13 +172,13 @@ pub(super) struct Positions {
     capacity: u64,
     unsynced: bool,
     synced_ms: u64,
-    /// The disk did not take a record; it is said once.
+    /// Whether the disk failed to take a record, which is logged once.
     failing: bool,
 }
 
 impl Positions {
-    /// Opens the two files in a directory, or makes them. Files that are damaged are an empty book: a host whose
-    /// positions are lost begins its logs anew, and says so.
+    /// Opens the two files in a directory, or makes them. If both are damaged, the book is empty: the host begins its
+    /// logs anew, and logs that.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let open = |name: &str| {
             let path = directory.join(name);
@@ -221,7 +221,7 @@ impl Positions {
                 "the positions of the logs are damaged: every log is read from its configured beginning"
             );
         }
-        // What follows the last good record may be torn; the new snapshot has nothing behind it.
+        // Data after the last good record may be torn; the new snapshot has nothing behind it.
         if let Err(error) = positions.rewrite() {
             if newest.is_none() {
                 return Err(error);
@@ -236,7 +236,7 @@ impl Positions {
         Ok(positions)
     }
 
-    /// Goes on behind the last good record, without what may be torn there; takes no space.
+    /// Goes on behind the last good record, without the torn data there; takes no space.
     fn go_on(&mut self) -> io::Result<()> {
         let slot = &self.slots[self.current];
         self.capacity = slot.metadata()?.len();
@@ -245,8 +245,8 @@ impl Positions {
         atomic::sync(slot, File::sync_data)
     }
 
-    /// Applies a record and writes it. A disk that does not take it is said in the log and costs repeats after a crash,
-    /// never lines.
+    /// Applies a record and writes it. If the disk fails, the error is logged; it costs repeats after a crash, never
+    /// lines.
     pub fn note(&mut self, record: Record) {
         let line = line(&record, self.generation);
         self.book.apply(record);
@@ -323,7 +323,7 @@ fn header(generation: u64, snapshot: usize) -> String {
 }
 
 fn line(record: &Record, generation: u64) -> String {
-    // A record is made of what JSON can say.
+    // A record has only values that JSON can hold.
     let json = serde_json::to_string(record).unwrap_or_default();
     format!("{:08x} {json}\n", crc(json.as_bytes(), generation))
 }

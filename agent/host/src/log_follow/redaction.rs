@@ -1,4 +1,4 @@
-//! What is taken out of everything that leaves the host: patterns, and secrets whose files are read before each batch.
+//! The redaction of everything that leaves the host: patterns, and secrets whose files are read before each batch.
 
 use hostler_core::logs::redact::{BadPattern, Redactor};
 
@@ -17,7 +17,7 @@ pub struct Redaction {
     retry_ms: u64,
 }
 
-/// What cannot be taken out.
+/// Why a pattern or a secret cannot be redacted.
 #[derive(Debug, thiserror::Error)]
 pub enum BadRedaction {
     /// A pattern that is no regular expression.
@@ -38,7 +38,7 @@ impl Redaction {
     /// Patterns, and the lines of files.
     ///
     /// # Errors
-    /// What cannot be used of them as they are now.
+    /// A pattern or a file cannot be used now.
     pub fn new(patterns: &[String], secrets: SecretFiles) -> Result<Self, BadRedaction> {
         let redactor = Redactor::new(patterns, &[])?;
         let mut redaction = Self { patterns: patterns.to_vec(), secrets, redactor, retry_ms: 0 };
@@ -56,7 +56,7 @@ impl Redaction {
     /// Reads the secrets again, before a batch is made.
     ///
     /// # Errors
-    /// While they cannot be read nothing may be shipped: what they are now is not known.
+    /// The secrets cannot be read. Nothing may be shipped then, because they may have changed.
     pub(super) fn refresh(&mut self, now_ms: u64) -> Result<(), BadRedaction> {
         self.read().inspect_err(|_| self.retry_ms = now_ms + RETRY_MS)
     }

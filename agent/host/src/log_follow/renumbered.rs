@@ -9,10 +9,10 @@ use super::log_reader::Facts;
 use super::positions::FileRecord;
 use crate::safe_path::Opener;
 
-/// Gives the records the number that their file system has now. One file of it that is found by its inode and its time
-/// of birth, at its path or, rotated, beside it, stands for all: nothing else tells that they were on the same one.
-/// Where a file system notes no birth, or none of its files is found, its number stays. `most` bounds the entries of a
-/// directory.
+/// Sets the records to the number that their file system has now. One of its files that is found by its inode and its
+/// time of birth, at its path or, rotated, beside it, stands for all: nothing else shows that they were on the same
+/// file system. If the file system notes no birth, or none of its files is found, its number stays. `most` bounds the
+/// entries of a directory.
 pub(super) fn renumber(records: &mut [FileRecord], opener: &Opener, most: usize) {
     let mut listed = BTreeMap::new();
     let mut now: BTreeMap<u64, u64> = BTreeMap::new();
@@ -96,7 +96,7 @@ mod tests {
         }
         let Facts { device, born_ns, .. } = Facts::of_path(&kept).unwrap();
         if born_ns == 0 {
-            // Nothing is known again where the file system notes no birth.
+            // No file is recognised if the file system notes no birth.
             assert_eq!(renumbered(vec![record(1, &kept, device + 1, None)]), [device + 1]);
             return;
         }

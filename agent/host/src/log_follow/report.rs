@@ -14,7 +14,7 @@ impl Tail {
         let mut reports: Vec<SourceReport> = files.map(|file| self.of_file(file, now_ms)).collect();
         let mut refused: BTreeMap<&str, &SourceReport> =
             self.errors.refused().map(|report| (report.source.as_str(), report)).collect();
-        // One that was followed before has its own entry, with what went wrong now.
+        // A file that was followed before has its own entry, with the present error.
         for report in reports.iter_mut().filter(|report| !report.rotated) {
             if let Some(refused) = refused.remove(report.source.as_str()) {
                 report.last_error.clone_from(&refused.last_error);

@@ -1,4 +1,4 @@
-//! What became of a file that is not at its path any more: its rest is looked for, read to its end, or counted as lost.
+//! Files that are not at their path any more: the rest is looked for, read to its end, or counted as lost.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,8 @@ impl Tail {
         self.write_down(id);
     }
 
-    /// A file's content was replaced where it stands: the rest may be in a copy. Whether it is known what came between.
+    /// A file's content was replaced in place: the rest may be in a copy. Returns whether the content in between is
+    /// known.
     pub(super) fn rewritten(&mut self, id: u64, now_ms: u64) -> bool {
         let Some(file) = self.files.get_mut(&id) else { return true };
         file.reader = LogReader::Closed;
@@ -197,7 +198,7 @@ impl Tail {
     }
 }
 
-/// What an open file is now; `None` when it is not open, or was truncated before it was rotated away.
+/// The facts of an open file; `None` when it is not open, or was truncated before it was rotated away.
 pub(super) fn open_facts(file: &mut TrackedFile) -> Option<Facts> {
     let LogReader::Plain(open) = &file.reader else { return None };
     let facts = Facts::of_file(open).ok()?;

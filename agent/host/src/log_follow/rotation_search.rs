@@ -1,5 +1,5 @@
-//! The directory around a file that was rotated away: where its unread rest is, and what came between it and the file
-//! that is at its path now.
+//! The directory around a file that was rotated away: it may hold the unread rest, and the files between it and the
+//! file that is at its path now.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,9 +20,9 @@ pub(super) struct Around<'a> {
     pub inspections: &'a mut Inspections,
     /// All that are followed.
     pub files: &'a Files,
-    /// Entries of a directory that are looked at.
+    /// Most entries of a directory to look at.
     pub most: usize,
-    /// What cannot be used, with the reason.
+    /// Files that cannot be used, with the reason.
     pub bad: Vec<(PathBuf, String)>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Rest {
 /// Files around a path.
 type Listed = Vec<(PathBuf, Facts)>;
 
-/// What a look around came to.
+/// The result of a search.
 pub(super) enum Search<T> {
     Ended(T),
     /// A packed file is being inspected.
@@ -186,7 +186,7 @@ impl Around<'_> {
     /// The files around a path; `None` where the path rule does not let the agent look for them.
     fn neighbours(&self, path: &Path) -> Option<(Listed, Option<Vanished>)> {
         let mut directories: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
-        // A link's file is rotated where it lies.
+        // If the path is a link, its file is rotated in the target's directory.
         if let Some(real) = fs::canonicalize(path).ok().and_then(|real| real.parent().map(Path::to_owned))
             && !directories.contains(&real)
         {
@@ -213,7 +213,7 @@ impl Around<'_> {
     }
 }
 
-/// What a plain file has of another's rest, if it is that file, or a copy of it.
+/// The part of another file's rest in a plain file, if it is that file, or a copy of it.
 fn rest_in(file: &TrackedFile, path: &Path, opened: File, copy: bool) -> Option<Rest> {
     let facts = Facts::of_file(&opened).ok()?;
     let mut reader = LogReader::Plain(opened);
@@ -255,10 +255,10 @@ pub(super) fn is_prefix_copy(opener: &Opener, sample: &Sample, facts: &Facts, of
 /// Times that a directory is listed in which files vanish meanwhile.
 const LISTINGS: usize = 5;
 
-/// A file was listed and is gone: it was renamed or packed, and what it has become may not have been listed.
+/// A file was listed and is gone: it was renamed or packed, and its new form may not have been listed.
 struct Vanished;
 
-/// Looks until nothing vanishes meanwhile; a look at a directory that never rests counts as it is.
+/// Looks until no file vanishes meanwhile. After some tries the last look counts.
 fn settled<T>(mut look: impl FnMut() -> Option<(T, Option<Vanished>)>) -> Option<T> {
     let mut seen = look()?;
     for _ in 1..LISTINGS {

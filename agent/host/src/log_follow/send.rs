@@ -1,4 +1,4 @@
-//! Batches: which is next, and what became of it.
+//! Batches: the next one, and the outcome of each.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use super::positions::Record;
 use super::tracked_file::{FileState, Held, Position, TrackedFile};
 use super::{Stream, StreamName, Tail};
 
-/// Milliseconds for which the last line of a file may be without its end before it is sent as it is.
+/// Milliseconds for which the last line of a file may lack its end; then it is sent without.
 const PARTIAL_MS: u64 = 5000;
 
 /// The same where lines are put together: the next event may not come for hours.
@@ -26,7 +26,7 @@ pub struct Ticket(pub(super) String);
 /// A batch to be sent.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// For saying what became of it.
+    /// For reporting the outcome.
     pub ticket: Ticket,
     /// Where to.
     pub name: StreamName,
@@ -135,7 +135,7 @@ impl Tail {
         }
     }
 
-    /// When there is a batch to be sent of a stream that is not `held`; `None` while there is none.
+    /// When a batch of a stream that is not `held` is due; `None` while there is none.
     pub fn batch_due_ms(&self, held: impl Fn(&Ticket) -> bool) -> Option<u64> {
         let is_free = |key: &str| self.streams.get(key).is_some_and(Stream::is_free) && !held(&Ticket(key.to_owned()));
         let files = self.eligible().filter(|file| is_free(&file.stream)).map(|file| self.due_of(file));
@@ -189,7 +189,7 @@ impl Tail {
         self.positions.note(Record::Done { stream: ticket.0.clone() });
     }
 
-    /// It is not known whether the service has taken a batch: the same one is given again.
+    /// It is unknown whether the service has taken a batch: the same batch is returned again.
     pub fn release(&mut self, ticket: &Ticket, error: String) {
         if let Some(stream) = self.streams.get_mut(&ticket.0) {
             stream.again = stream.out.take();
@@ -197,7 +197,7 @@ impl Tail {
         self.errors.note(&ticket.0, error);
     }
 
-    /// The service does not take a batch as it is: half of it is tried, at last one event is left out.
+    /// The service refuses a batch: half of it is tried, and in the end one event is left out.
     pub fn refuse(&mut self, ticket: &Ticket, error: String, now_ms: u64) {
         let Some(stream) = self.streams.get_mut(&ticket.0) else { return };
         if stream.events > 1 {

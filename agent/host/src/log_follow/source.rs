@@ -46,9 +46,9 @@ pub enum BadSource {
     /// Its path, or an exclusion.
     #[error("{pattern:?} is no pattern of paths: {source}")]
     Pattern {
-        /// What was written.
+        /// The pattern, as written.
         pattern: String,
-        /// What is wrong with it.
+        /// The problem with it.
         source: BadPattern,
     },
 }
@@ -57,7 +57,7 @@ impl FileSource {
     /// Makes settings usable. `names` are the host's placeholders.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The problem with them.
     pub fn new(settings: &FileSettings, names: Names, local: &jiff::tz::TimeZone) -> Result<Self, BadSource> {
         let bad = |text: &str| {
             let pattern = text.to_owned();
@@ -79,8 +79,8 @@ impl FileSource {
         })
     }
 
-    /// The same under the name of another pattern in the positions: files whose directory was renamed go on where they
-    /// were.
+    /// The same under the name of another pattern in the positions: files whose directory was renamed go on from their
+    /// positions.
     #[must_use]
     pub fn known_as(mut self, pattern: &Path) -> Self {
         self.key = key(&pattern.display().to_string());
@@ -96,7 +96,7 @@ impl FileSource {
 
     /// The files that are there now, at most so many, without excluded or packed files.
     pub(super) fn find(&self, opener: &Opener, most: usize) -> Found {
-        // A path that is written out is meant as it is.
+        // A path without wildcards is taken literally.
         let is_plain = self.files.parts.is_empty();
         walk(opener, &self.files, most, |path| {
             is_plain || (packing(&name_of(path)) == Packing::Plain && !self.excludes(path))

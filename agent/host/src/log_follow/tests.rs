@@ -1,5 +1,5 @@
-//! Files that are written, rotated and truncated, an agent that dies at any moment, and a service that takes what it is
-//! sent.
+//! Files that are written, rotated and truncated, an agent that dies at any moment, and a service that takes
+//! everything.
 
 mod packed;
 mod property;
@@ -134,7 +134,8 @@ fn an_inode_that_is_used_again_is_another_file() {
     world.write_text("app.log", "one\ntwo\n");
     world.deliver();
     world.crash();
-    // The same inode with other content, as after deleting and creating: also without a time of birth it is told.
+    // The same inode with other content, as after deleting and creating: the agent notices it even without a time of
+    // birth.
     fs::write(world.log("app.log"), "three, longer than before\n").unwrap();
     world.start();
     world.deliver();

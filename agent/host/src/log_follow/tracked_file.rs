@@ -1,4 +1,4 @@
-//! One file that is followed, whatever its name is now.
+//! One followed file, whatever its name is now.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ pub(super) enum FileState {
     Current,
     /// Renamed, deleted or copied away; it is read to its end.
     Rotated,
-    /// What was in it and not read is nowhere any more.
+    /// Its unread content is nowhere any more.
     Gone,
     /// Read to its end, acknowledged, and quiet; kept to know its copies.
     Finished,
@@ -32,7 +32,7 @@ pub(super) enum Held {
     No,
     /// The path rule did not let it be opened at the last look.
     Refused,
-    /// It is not known yet which packed file has its rest. What came after it waits.
+    /// It is not known yet which packed file has its rest. Later files wait.
     Searched,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct TrackedFile {
     pub stream: String,
     pub path: PathBuf,
     pub identity: Identity,
-    /// What was acknowledged.
+    /// The acknowledged position.
     pub position: Position,
     /// Bytes, as last seen.
     pub size: u64,
@@ -106,7 +106,7 @@ impl TrackedFile {
         }
     }
 
-    /// Takes note of what the file system says now.
+    /// Takes note of the file system's present facts.
     pub fn seen(&mut self, facts: &Facts, now_ms: u64) {
         if facts.size != self.size {
             self.grown_ms = now_ms;

@@ -1,4 +1,4 @@
-//! Finds the files of a pattern. Names are bytes, and whatever a directory holds is an answer.
+//! Finds the files of a pattern. Names are bytes, and any content of a directory is an answer.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
@@ -12,10 +12,10 @@ use hostler_core::logs::pattern::{Part, PathPattern, is_hidden};
 
 use crate::safe_path::{Opener, refusal};
 
-/// What a walk came to.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The files, in the order of their paths. What is no directory counts as one.
+    /// The files, in the order of their paths. Anything but a directory counts as a file.
     pub files: BTreeSet<PathBuf>,
     /// The directories in which more of them may appear.
     pub directories: BTreeSet<PathBuf>,
@@ -34,7 +34,7 @@ pub(super) fn walk(opener: &Opener, pattern: &PathPattern, most: usize, wanted: 
         walk.file(pattern.base.clone());
         return walk.found;
     }
-    // What lies below is looked at where the way there is a link, and each file when it is opened.
+    // If the way is a link, its target is checked, and each file when it is opened.
     if let Err(error) = opener.look_into(&pattern.base)
         && refusal(&error).is_some()
     {
@@ -60,7 +60,7 @@ struct Walk<'a, W> {
     most: usize,
     wanted: W,
     found: Found,
-    /// Directories that were looked at, by part, device and inode: links make circles, and many ways to one directory.
+    /// The visited directories, by part, device and inode: links make circles, and many ways to one directory.
     passed: HashSet<(usize, u64, u64)>,
 }
 
@@ -68,7 +68,7 @@ struct Walk<'a, W> {
 type Open = (PathBuf, usize);
 
 impl<W: Fn(&Path) -> bool> Walk<'_, W> {
-    /// Looks at one directory for one part; gives where to go on.
+    /// Looks at one directory for one part; returns where to go on.
     fn step(&mut self, directory: PathBuf, at: usize) -> Vec<Open> {
         if !self.is_new(&directory, at) {
             return Vec::new();
@@ -139,7 +139,7 @@ impl<W: Fn(&Path) -> bool> Walk<'_, W> {
         !fs::metadata(directory).is_ok_and(|metadata| !is_new(metadata))
     }
 
-    /// The file of a path that is written out. One that cannot be looked at is there.
+    /// The file of a path without wildcards. A file that cannot be looked at counts as there.
     fn file(&mut self, path: PathBuf) {
         if !matches!(path.try_exists(), Ok(false)) && (self.wanted)(&path) {
             self.found_file(path);
@@ -169,7 +169,7 @@ struct Listed {
 /// The entries of a directory that are meant, in the order of their names; the first ones where there are too many.
 fn list(directory: &Path, most: usize, is_meant: impl Fn(&DirEntry) -> bool) -> Listed {
     let mut listed = Listed::default();
-    // What cannot be listed has nothing that could be followed.
+    // A directory that cannot be listed has no files to follow.
     for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(is_meant) {
         listed.paths.push(entry.path());
         if listed.paths.len() > most.saturating_mul(2) {

@@ -1,5 +1,5 @@
-//! Changes in the directories of logs, as the kernel tells them. A hint, never the truth: what it misses (overlay, network
-//! file systems, an overflow) is found by the next look.
+//! Changes in the directories of logs, from the kernel. They are a hint, never the truth: the next look finds changes
+//! that the kernel missed (overlay, network file systems, an overflow).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
-/// What the kernel told.
+/// The changes that the kernel reported.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     /// Files that were written to.
     pub written: Vec<PathBuf>,
-    /// Something was created, renamed or deleted, or events were lost: everything has to be looked at.
+    /// A file was created, renamed or deleted, or events were lost: everything has to be looked at.
     pub look: bool,
 }
 
@@ -51,7 +51,7 @@ impl DirectoryWatch {
         }
     }
 
-    /// What was told since the last call.
+    /// The changes since the last call.
     pub fn told(&mut self) -> Changed {
         let mut told = Changed::default();
         let Some(inotify) = &self.inotify else { return told };
@@ -79,7 +79,7 @@ impl DirectoryWatch {
         told
     }
 
-    /// The descriptor that is readable when something was told.
+    /// A descriptor that is readable when the kernel has reported a change.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
     }

@@ -22,7 +22,7 @@ const NOBODY: u32 = 65534;
 /// Rounds of the ordinary suite; `HOSTLER_ATTACK_ROUNDS` asks for others.
 const ROUNDS: usize = 40;
 
-/// A canary and its contents, inodes, owners, modes, access control lists and times, those of changes among them.
+/// A canary and its contents, inodes, owners, modes, access control lists and times, including change times.
 struct Canary {
     top: OwnedFd,
     before: Vec<String>,
@@ -90,7 +90,7 @@ impl Scene {
         for path in ["/srv/site", "/srv/site/mine", "/srv/site/mine/lib", "/srv/site/link"] {
             lchown(world.host(path), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        // What is older than a deployment is not the deployment's: the clock of the file system has to go on.
+        // A file that is older than a deployment is not the deployment's: the clock of the file system has to go on.
         let clock = world.dir.path().join("clock");
         let now = || {
             std::fs::write(&clock, "now").unwrap();
@@ -169,7 +169,7 @@ impl Scene {
     }
 }
 
-/// Swaps names until it is told to stop, each for a moment.
+/// Swaps names until `stop`, each for a moment.
 fn attack(world: &World, stop: &AtomicBool, swaps: &AtomicUsize, seed: u64) {
     let open = |path: &str| {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -191,7 +191,7 @@ fn attack(world: &World, stop: &AtomicBool, swaps: &AtomicUsize, seed: u64) {
             0 => (&www, &["d"], &["link", "other"]),
             _ => (&site, &["app"], &["link", "other", "mine"]),
         };
-        // What is staged has a name of its own.
+        // A staged file has a name of its own.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let listed = rustix::fs::openat(directory, ".", flags, Mode::empty()).unwrap();
         let names = crate::remove_tree::entries(&listed).unwrap().into_iter();
@@ -251,7 +251,7 @@ fn a_canary_is_untouched_while_a_user_swaps_every_step() {
                     Done::Stands(journal) => {
                         stood += 1;
                         canaries.iter().for_each(|canary| canary.is_untouched(&format!("{when}, installed")));
-                        // What it cannot reach it leaves.
+                        // It leaves the files that it cannot reach.
                         drop(undo(&journal));
                     }
                 }
@@ -284,7 +284,7 @@ impl Swaps {
         rustix::fs::renameat_with(&self.site, victim, &self.site, self.bait, RenameFlags::EXCHANGE).is_ok()
     }
 
-    /// What is staged, or else the destination.
+    /// A staged file, or else the destination.
     fn victim(&self) -> String {
         let listed = rustix::fs::openat(&self.site, ".", OFlags::RDONLY, Mode::empty()).unwrap();
         let names = crate::remove_tree::entries(&listed).unwrap().into_iter();

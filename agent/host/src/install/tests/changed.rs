@@ -1,4 +1,4 @@
-//! The host differs from what the plan was made for: nothing is clobbered, and everything is undone.
+//! The host differs from the host of the plan: nothing is clobbered, and everything is undone.
 
 use std::os::unix::fs::FileTypeExt;
 
@@ -131,7 +131,7 @@ fn undo_leaves_what_others_made_meanwhile() {
     assert_eq!(ours.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     assert_eq!(world.state(), JournalState::Undone);
     assert_eq!(left_behind(&world.journal()), [world.backups()]);
-    // What is kept is kept: the next run of the deployment takes another name.
+    // A kept file stays kept: the next run of the deployment takes another name.
     std::fs::remove_dir_all(world.host("/srv/app")).unwrap();
     let kept = tree(&world.backups());
     assert!(world.run(&Faulty::never()).is_err());
@@ -181,7 +181,7 @@ fn a_root_that_is_another_one_now_is_not_touched() {
     assert_eq!(world.state(), JournalState::Installed);
 }
 
-/// What a hook does with shared storage: the directory goes, and a link to elsewhere stands in its place.
+/// As a hook does with shared storage: the directory goes, and a link to another place replaces it.
 fn links_instead(world: &World, path: &str) {
     std::fs::remove_dir_all(world.host(path)).unwrap();
     symlink(world.dir.path().join("shared"), world.host(path)).unwrap();

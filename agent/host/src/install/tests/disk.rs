@@ -51,7 +51,7 @@ const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"]
 
 type State = BTreeMap<Cell, Value>;
 
-/// What an object is from its birth on, and the attributes it has while others are not on disk.
+/// An object's facts from its birth on, and its attributes while later ones are not on disk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Object {
     kind: Kind,
@@ -68,7 +68,7 @@ enum Kind {
     Link(PathBuf),
 }
 
-/// What is on disk together or not at all: a rename changes two names.
+/// Changes that are on disk together or not at all: a rename changes two names.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub items: Vec<(Cell, Value)>,
@@ -193,14 +193,14 @@ impl Disk {
         std::mem::take(&mut self.inner.lock().unwrap().points)
     }
 
-    /// What is there now, whether on disk or not.
+    /// The current content, whether on disk or not.
     pub fn image(&self) -> Image {
         let mut inner = self.inner.lock().unwrap();
         let now = inner.look(&self.tops);
         inner.image(&now)
     }
 
-    /// What a power loss at this moment leaves if these of its changes are on disk.
+    /// The content after a power loss at this moment, if these of its changes are on disk.
     pub fn after<'a>(&self, point: &Point, kept: impl Iterator<Item = &'a Change>) -> Image {
         let mut state = point.durable.clone();
         state.extend(kept.flat_map(|change| change.items.iter().cloned()));
@@ -244,7 +244,7 @@ impl Cell {
         }
     }
 
-    /// What of an object changes on disk together.
+    /// The part of an object that is written together.
     fn part(&self) -> u8 {
         match self {
             Self::Owner(_) => 1,
@@ -344,7 +344,7 @@ impl Inner {
         })
     }
 
-    /// What happened since the last look.
+    /// The changes since the last look.
     fn changes(&self, next: &State) -> Vec<Change> {
         let gone = self.now.keys().filter(|cell| matches!(cell, Cell::Entry(..)) && !next.contains_key(cell));
         let gone = gone.map(|cell| (cell.clone(), Value::Entry(None)));

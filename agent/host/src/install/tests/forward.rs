@@ -1,4 +1,4 @@
-//! What a successful run, commit and undo leave behind.
+//! The results of a successful run, commit and undo.
 
 use super::*;
 use crate::test_support::skip;

@@ -1,4 +1,4 @@
-//! What is kept for the way back, where and how.
+//! The files that are kept for the way back: where and how.
 
 use super::*;
 use crate::test_support::skip;

@@ -53,7 +53,7 @@ pub(super) struct Seen {
 
 pub(super) type Tree = BTreeMap<PathBuf, Seen>;
 
-/// In memory where there is such a place: thousands of syncfs on a disk would take minutes.
+/// In memory if possible: thousands of syncfs on a disk would take minutes.
 pub(super) fn temporary() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -182,7 +182,7 @@ impl World {
         std::fs::read_to_string(self.host(path)).unwrap()
     }
 
-    /// An update that has every kind of action, and everything that makes way for something.
+    /// An update that has every kind of action, and every kind of file that makes way for another.
     pub fn update() -> Self {
         let mut world = Self::empty();
         for (path, content) in [
@@ -279,7 +279,7 @@ pub(super) fn tree(top: &Path) -> Tree {
         .collect()
 }
 
-/// A tree without what differs between two installs of one thing: inodes and times.
+/// A tree without inodes and times, which differ between two installs of the same files.
 pub(super) fn contents(tree: &Tree) -> BTreeMap<PathBuf, String> {
     tree.iter().map(|(path, seen)| (path.clone(), format!("{:o} {}", seen.mode, seen.what))).collect()
 }
@@ -310,7 +310,7 @@ impl Links {
     }
 }
 
-/// What a test does at one step.
+/// The test's intervention at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Fail,

@@ -35,7 +35,7 @@ impl Drop for Mounted {
 
 const SIZE: usize = 1 << 20;
 
-/// An update of /data/app, whose directories are there, on whatever is mounted.
+/// An update of /data/app, whose directories exist, on the mounted file system.
 fn data() -> World {
     let mut world = World::empty();
     world.destinations = vec!["/data/app".into()];
@@ -53,7 +53,7 @@ fn fill(world: &mut World) {
     world.remove("/data/app/gone.d", InstalledKind::Directory);
 }
 
-/// What of ours is in the tree.
+/// Our files in the tree.
 fn ours(world: &World) -> Vec<String> {
     let all = paths(&world.root()).into_iter().map(|path| path.display().to_string());
     all.filter(|path| path.contains("hostler")).collect()
@@ -166,7 +166,7 @@ fn a_file_system_that_decides_owners_keeps_backups_as_every_other() {
     assert_eq!(ours(&world), Vec::<String>::new());
 }
 
-/// Some file systems give an inode number for as long as they remember the file.
+/// Some file systems keep an inode number only as long as they remember the file.
 fn without_inodes(tree: Tree) -> Tree {
     tree.into_iter().map(|(path, seen)| (path, Seen { inode: 0, ..seen })).collect()
 }

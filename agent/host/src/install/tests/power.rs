@@ -89,8 +89,8 @@ fn any_selection_of_swaps_may_be_lost() {
         let layout = Layout::new(&world.deployment, &world.plan);
         // Directories before their contents.
         for (number, action) in layout.actions().rev() {
-            // What makes way and what comes in its place are one directory entry's history: they are lost in order,
-            // which the exhaustive kills show.
+            // The old and the new file at a path are one directory entry's history: they are lost in order, which the
+            // exhaustive kills show.
             let single = world.plan.actions.iter().filter(|other| other.path() == action.path()).count() == 1;
             let inside = matches!(layout.standing(number), layout::Standing::Inside(_));
             let lost = (selection.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (number % 61)) & 1 == 1;

@@ -10,7 +10,7 @@ use super::disk::{Change, Disk, Image, Point, Tops};
 use super::*;
 use crate::test_support::skip;
 
-/// Random selections at each moment; the seed is in the message of what fails.
+/// Random selections at each moment; a failure's message has the seed.
 const SELECTIONS: u64 = 4;
 const SEED: u64 = 0x5eed_0021;
 /// With at most so many changes that are not on disk, each pair of them is lost and kept.
@@ -19,7 +19,7 @@ const PAIRS: usize = 6;
 const ALL_LOST: &str = "all is lost";
 const NOTHING_LOST: &str = "nothing is lost";
 
-/// What began when the power failed.
+/// The operation that was running when the power failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     Run,
@@ -33,7 +33,7 @@ enum Moment {
     OnTheWay,
     /// The last mark is made, and may or may not be on disk.
     Marked,
-    /// The caller was told that it is done.
+    /// The operation has returned to the caller.
     Done,
     /// The caller has persisted in its ledger that the Install stands.
     Persisted,
@@ -49,7 +49,7 @@ struct Trial {
     before: BTreeMap<PathBuf, String>,
     after: BTreeMap<PathBuf, String>,
     seen: BTreeSet<(Moment, Image)>,
-    /// What else was tried, to see that it was not nothing.
+    /// The settled states, to see that the test tried more than nothing.
     settled: BTreeMap<&'static str, usize>,
 }
 
@@ -295,7 +295,7 @@ fn without_backups(tree: BTreeMap<PathBuf, String>) -> BTreeMap<PathBuf, String>
     tree.into_iter().filter(|(path, _)| stays(path)).map(|(path, seen)| (path, time(seen))).collect()
 }
 
-/// What the power loss may leave.
+/// The possible contents of the disk after the power loss.
 fn states(disk: &Disk, point: &Point) -> BTreeMap<String, Image> {
     let pending = &point.pending;
     let count = pending.len();
@@ -330,7 +330,7 @@ fn states(disk: &Disk, point: &Point) -> BTreeMap<String, Image> {
     states
 }
 
-/// What is kept of a wish: nothing whose forerunner is lost.
+/// The part of a wish that is kept: no change whose forerunner is lost.
 fn kept(pending: &[Change], wish: impl Fn(usize) -> bool) -> Vec<bool> {
     let mut kept: Vec<bool> = Vec::with_capacity(pending.len());
     for (at, change) in pending.iter().enumerate() {
@@ -340,7 +340,7 @@ fn kept(pending: &[Change], wish: impl Fn(usize) -> bool) -> Vec<bool> {
     kept
 }
 
-/// These, and what must be on disk for them to be.
+/// These changes, and those that must be on disk before them.
 fn needed(pending: &[Change], wish: &[usize]) -> Vec<bool> {
     let mut needed: Vec<bool> = (0..pending.len()).map(|at| wish.contains(&at)).collect();
     for at in (0..pending.len()).rev() {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What stands at one path before and what comes there.
+/// The file at one path before, and the new one.
 #[derive(Debug, Clone)]
 enum Old {
     Nothing,
@@ -33,7 +33,7 @@ fn new() -> impl Strategy<Value = New> {
     ]
 }
 
-/// One world: for each of a few directories, its paths with what they were and will be.
+/// One world: for each of a few directories, its paths with the old and the new file.
 fn world(directories: &[Vec<(Old, New)>]) -> World {
     let mut world = World::empty();
     let (mut make_way, mut make, mut put, mut leftovers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

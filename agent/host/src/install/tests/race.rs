@@ -92,7 +92,7 @@ fn nothing_outside_is_touched_whichever_step_meets_the_links() {
             assert_eq!(tree(&world.host("/outside")), outside, "install, links at step {at}, back at {back}");
             if done.is_ok() {
                 let swaps = Swaps { world: &world, at: at / 2, back: back / 2, seen: Mutex::default() };
-                // What it could not reach it leaves; only that nothing outside changes is promised here.
+                // It leaves the files that it could not reach; the promise is only that nothing outside changes.
                 let _ = undo_with(&places[2], &swaps);
             }
             assert_eq!(tree(&world.host("/outside")), outside, "undo, links at step {at}, back at {back}");

@@ -54,7 +54,7 @@ fn a_small_file_that_unpacks_to_much_is_left_out_and_said() {
     }
 }
 
-/// What is unpacked takes a slice at each look, and the other logs' batches come between them.
+/// Unpacking takes a slice at each look, and the other logs' batches come between them.
 #[test]
 fn other_logs_go_on_while_a_packed_one_is_looked_at() {
     let mut world = World::new("*.log");

@@ -1,10 +1,10 @@
-//! Whatever happens in whatever order.
+//! Any events in any order.
 
 use proptest::prelude::*;
 
 use super::world::{ROTATIONS, World};
 
-/// What can happen, in any order.
+/// The possible events, in any order.
 #[derive(Debug, Clone)]
 enum Step {
     Write(usize),
@@ -35,8 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 2000 }))]
 
-    /// Whatever is written, rotated, lost and killed: every line arrives, in order, and only a batch whose answer was lost
-    /// or that was out at a crash comes again, as it was.
+    /// After any writes, rotations, losses and kills, every line arrives, in order. Only a batch whose answer was lost
+    /// or that was out at a crash comes again, unchanged.
     #[test]
     fn every_line_arrives_in_order_through_rotations_crashes_and_outages(
         steps in proptest::collection::vec(step(), 1..40),

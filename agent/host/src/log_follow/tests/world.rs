@@ -1,4 +1,4 @@
-//! A directory of logs, a rotation tool, an agent that dies at any moment, and a service that takes what it is sent.
+//! A directory of logs, a rotation tool, an agent that dies at any moment, and a service that takes everything.
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
@@ -20,8 +20,8 @@ pub struct World {
     pub limits: Limits,
     pub unsafe_paths: UnsafePaths,
     pub now: u64,
-    /// The time of the last change of a file. Two changes have two times, however fast the test is and however coarse the
-    /// file system's clock.
+    /// The time of the last change of a file. Two changes have two times, however fast the test is and however coarse
+    /// the file system's clock.
     changed: Cell<SystemTime>,
     /// Bodies that the service took.
     pub taken: Vec<String>,
@@ -62,14 +62,14 @@ impl World {
         self.tail = Some(tail);
     }
 
-    /// What is said of a log by the last look.
+    /// The last look's error for a log.
     pub fn error_of(&mut self, name: &str) -> Option<String> {
         let path = self.log(name).display().to_string();
         let report = self.tail().report(0).into_iter().find(|report| report.source == path)?;
         report.last_error
     }
 
-    /// As `kill -9`: nothing is said any more.
+    /// As `kill -9`: the agent writes nothing any more.
     pub fn crash(&mut self) {
         self.tail = None;
     }
@@ -177,7 +177,7 @@ pub fn messages(body: &str) -> Vec<String> {
     events.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What a rotation tool does with `app.log`.
+/// A rotation tool's ways to treat `app.log`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
     Rename,

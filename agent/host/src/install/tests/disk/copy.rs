@@ -1,4 +1,5 @@
-//! States of a disk on this machine's file systems: each object is made anew, and the journal is told of its inode.
+//! States of a disk on this machine's file systems: each object is made anew, and its inode is written into the
+//! journal.
 
 use rustix::fs::{CWD, XattrFlags};
 use serde_json::Value as Json;
@@ -9,7 +10,7 @@ pub(super) const UNKNOWN: u64 = 1 << 52;
 /// The tops, whichever host's.
 const TOPS: [&str; 2] = ["/the-root", "/the-state"];
 
-/// What the paths of these tops are for every host.
+/// The paths of these tops, each with a name that is the same for every host.
 pub(super) fn general(tops: &Tops) -> Vec<(String, String)> {
     tops.iter().zip(TOPS).map(|(top, general)| (top.to_str().unwrap().to_owned(), general.to_owned())).collect()
 }
@@ -56,7 +57,7 @@ pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, paths: &[(Str
 }
 
 impl Image {
-    /// The tree below the root alone, by path: what an install is about.
+    /// The tree below the root alone, by path: the subject of an Install.
     pub fn root(&self) -> BTreeMap<PathBuf, String> {
         let mut tree = BTreeMap::new();
         let mut open = vec![(PathBuf::from("/"), 0)];
