@@ -12,8 +12,8 @@
 //! https                                          a bundle behind an address
 //! ```
 //!
-//! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
-//! no circle arises; `tests/architecture` reads this map and the imports.
+//! The map begins with the lowest floor. A room imports only from floors below its own, and from its own floor if no
+//! circle arises; `tests/architecture` reads this map and the imports.
 
 pub mod asg;
 mod bounded;

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {}", path.display())]
 pub struct AtomicError {
-    /// What was attempted: "create", "write", "sync" …
+    /// The attempted step: "create", "write", "sync" …
     pub step: &'static str,
     /// The file or directory.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }
@@ -24,8 +24,8 @@ fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> A
 
 /// Replaces (or creates) a file: at any moment, also after power loss, it has the old content or the new one.
 ///
-/// One writer at a time: the temporary file beside it (`.NAME.new`) has a fixed name, so that what a crash leaves is
-/// overwritten by the next writer and never piles up.
+/// One writer at a time: the temporary file beside it (`.NAME.new`) has a fixed name, so that the next writer
+/// overwrites the leftovers of a crash and they never pile up.
 ///
 /// # Errors
 /// The step that failed; the file is as it was, unless the last step (syncing the directory) failed.
@@ -64,7 +64,7 @@ fn replace_through(
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<(), AtomicError> {
     write_new(temporary, mode, write).inspect_err(|_| {
-        // The error that is reported is the first one; what stays is overwritten next time.
+        // The caller gets the first error; a leftover file is overwritten next time.
         let _ = fs::remove_file(temporary);
     })?;
     put_in_place(temporary, path)
@@ -107,18 +107,18 @@ pub fn sync_parent(path: &Path) -> Result<(), AtomicError> {
     sync(&directory, File::sync_all).map_err(failed("sync the directory", parent))
 }
 
-/// Makes a file survive power loss in one of the two ways that there are. All that the state directory promises goes
-/// through here, so that tests see what they may take away.
+/// Makes a file survive power loss in one of the two possible ways. All promises of the state directory go through
+/// here, so that tests see what a power loss may take away.
 ///
 /// # Errors
-/// The disk's.
+/// The disk failed.
 pub(crate) fn sync(file: &File, how: fn(&File) -> io::Result<()>) -> io::Result<()> {
     #[cfg(test)]
     watch::tell(file);
     how(file)
 }
 
-/// Who is told of this thread's synchronisations.
+/// The test observer of this thread's synchronisations.
 #[cfg(test)]
 pub(crate) mod watch {
     use std::cell::RefCell;
@@ -254,7 +254,7 @@ mod tests {
             let synced = Rc::new(RefCell::new(Vec::new()));
             let seen = Rc::clone(&synced);
             watch::set(Box::new(move |file| {
-                // What is in it at this moment is what survives.
+                // The content at this moment is the content that survives.
                 let directory = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
                 let has = fs::read_dir(directory).unwrap().count();
                 seen.borrow_mut().push((file.metadata().unwrap().ino(), has));

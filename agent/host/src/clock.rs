@@ -99,7 +99,7 @@ pub fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// A random number for spreading load; the same one again and again where the kernel gives none.
+/// A random number for spreading load; if the kernel gives none, always the same number.
 pub fn random() -> u64 {
     random_bytes().map_or(0, u64::from_le_bytes)
 }

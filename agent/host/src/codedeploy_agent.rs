@@ -26,9 +26,9 @@ pub struct RunningAgent {
     pub pid: u32,
 }
 
-/// The CodeDeploy agent that runs, by its pid file and by the names of the processes that `users` started. A pid that
-/// by now belongs to another program is not taken for it. Every user can give a process the agent's name: those of
-/// other users do not count, or each of them could keep this host from being served.
+/// The running CodeDeploy agent, by its pid file and by the names of the processes that `users` started. A pid that now
+/// belongs to another program does not count. Every user can give a process the agent's name, so processes of other
+/// users do not count: otherwise each of them could keep this host from being served.
 pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     let written = small(pid_file).and_then(|text| text.trim().parse::<u32>().ok());
     let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -37,15 +37,15 @@ pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     written.into_iter().filter(|pid| is_the_agent(*pid)).chain(named).next().map(|pid| RunningAgent { pid })
 }
 
-/// Who started a process: its real user, which programs with the set-user-ID bit keep. The owner of its directory in
-/// /proc says less: a process can make that root (proc(5)).
+/// The user who started a process: its real user, which programs with the set-user-ID bit keep. The owner of its
+/// directory in /proc says less: a process can make that root (proc(5)).
 fn started_by(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The text of a file of one line; `None` where there is none, or something else.
+/// The text of a file of one line; `None` if there is no such file.
 fn small(path: &Path) -> Option<String> {
     let (bytes, _) = files::read(path, MOST_LINE_BYTES).ok()??;
     String::from_utf8(bytes).ok()
@@ -130,11 +130,11 @@ pub fn remove_tracking_file(directory: &Path, deployment: &str) -> io::Result<()
     gone(fs::remove_file(directory.join(deployment)))
 }
 
-/// Takes the tracking files away, once what they say is in the ledger, but for those of these deployments; the
-/// directory too, when nothing is left in it.
+/// Deletes the tracking files, once their contents are in the ledger, except those of the deployments in `but`; also
+/// deletes the directory, when it is empty.
 ///
 /// # Errors
-/// When one cannot be deleted.
+/// A file cannot be deleted.
 pub fn forget_interrupted_commands(directory: &Path, but: &[DeploymentId]) -> io::Result<()> {
     if but.is_empty() {
         return gone(remove_tree(directory));
@@ -153,7 +153,7 @@ pub fn forget_interrupted_commands(directory: &Path, but: &[DeploymentId]) -> io
     Ok(())
 }
 
-/// What is gone already was deleted.
+/// Treats a missing file as deleted.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

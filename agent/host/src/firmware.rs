@@ -1,4 +1,4 @@
-//! What the firmware says about this machine.
+//! The firmware's description of this machine.
 
 use std::path::Path;
 

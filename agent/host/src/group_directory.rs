@@ -1,6 +1,6 @@
-//! What the directory of a group is called. Paths in it stand in the command lines of hooks and their supervisors, where
-//! `pkill -f shop` and `ps aux | grep shop` in a script of the application `shop` would find them: so it holds none of the
-//! names, and `APPLICATION~GROUP` is a link to it for people.
+//! The name of a group's directory. Paths in it are part of the command lines of hooks and their supervisors, where
+//! `pkill -f shop` and `ps aux | grep shop` in a script of the application `shop` would find them. So the name contains
+//! neither application nor group, and `APPLICATION~GROUP` is a link to it for people.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 /// Digits of the name's digest: no two groups of a host have the same.
 const DIGITS: usize = 20;
 
-/// The directory of a group below `root`; an older agent's, called `APPLICATION~GROUP`, until [`take_over`] has renamed it.
+/// The directory of a group below `root`; an older agent's, called `APPLICATION~GROUP`, until [`take_over`] has renamed
+/// it.
 pub(crate) fn find(root: &Path, key: &GroupKey) -> PathBuf {
     let (own, named) = (own(root, key), root.join(key.id()));
     if !own.is_dir() && named.is_dir() { named } else { own }
@@ -31,7 +32,7 @@ fn digit(value: u8) -> char {
     char::from_digit(u32::from(value), 16).unwrap_or('0')
 }
 
-/// Makes the link by which people find the group's directory. What is there already stays as it is.
+/// Makes the link by which people find the group's directory. An existing link stays as it is.
 ///
 /// # Errors
 /// The link cannot be made.
@@ -44,11 +45,11 @@ pub fn link(root: &Path, key: &GroupKey) -> io::Result<()> {
     }
 }
 
-/// Renames the directory of an older agent, once, and leaves the link in its place, so that paths that were written down
-/// still lead to it. Nothing may be going on in the group.
+/// Renames the directory of an older agent, once, and leaves the link in its place, so that paths that were written
+/// down still lead to it. No work may be going on in the group.
 ///
 /// # Errors
-/// It cannot be renamed; then it is used as it is.
+/// It cannot be renamed; the agent then uses it as it is.
 pub fn take_over(root: &Path, key: &GroupKey) -> io::Result<()> {
     let (own, named) = (own(root, key), root.join(key.id()));
     if own.is_dir() {

@@ -19,18 +19,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// Conversations at a time; for one more, the oldest is ended. Prevents: idle connections that keep the load balancer's own
-/// check waiting.
+/// Conversations at a time; for one more, the oldest is ended. Prevents: idle connections that keep the load balancer's
+/// own check waiting.
 const MOST_CONVERSATIONS: usize = 1024;
 
-/// The part of the descriptors that they may take. Prevents: idle connections that leave none for deployments and logs; the
-/// usual soft limit is 1024.
+/// The part of the descriptors that they may take. Prevents: idle connections that leave none for deployments and logs;
+/// the usual soft limit is 1024.
 const PART_OF_DESCRIPTORS: u64 = 4;
 
 /// How long one conversation may take; a load balancer waits for 2 to 10 seconds by default. Prevents: the same.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is answered.
+/// The listener's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Whether traffic may be sent here.
@@ -47,8 +47,8 @@ pub async fn open(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers every request alike, whatever its path, until it is dropped. A connection that says nothing costs a descriptor and
-/// no buffer, and never keeps another one waiting.
+/// Answers every request alike, whatever its path, until it is dropped. A silent connection costs a descriptor and no
+/// buffer, and never keeps another one waiting.
 pub async fn serve(listener: Arc<TcpListener>, answer: watch::Receiver<Answer>) {
     serve_at_most(listener, answer, most_conversations(), PATIENCE).await;
 }
@@ -84,7 +84,7 @@ async fn serve_at_most(listener: Arc<TcpListener>, answer: watch::Receiver<Answe
             }
             Err(error) => {
                 log::warn!(error:%; "the health check's listener took no connection");
-                // Out of descriptors, as a rule: the older half gives its own back.
+                // Usually out of descriptors: the older half gives its own back.
                 going_on.drain(..going_on.len().div_ceil(2));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -112,7 +112,7 @@ async fn converse(stream: TcpStream, answer: watch::Receiver<Answer>) {
     });
     let conversation =
         http1::Builder::new().keep_alive(false).max_buf_size(16 << 10).serve_connection(TokioIo::new(stream), service);
-    // A load balancer that hangs up early has what it wants.
+    // A load balancer that hangs up early has its answer.
     let _ = conversation.await;
 }
 

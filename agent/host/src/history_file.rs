@@ -29,11 +29,11 @@ pub enum HistoryFileError {
     /// The system refused a step.
     #[error("cannot {step} {}", path.display())]
     Io {
-        /// What was attempted.
+        /// The attempted step.
         step: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -45,7 +45,7 @@ pub enum HistoryFileError {
     Record {
         /// The file.
         path: PathBuf,
-        /// What was wrong.
+        /// The reason.
         #[source]
         source: HistoryError,
     },
@@ -67,7 +67,7 @@ fn path_in(directory: &Path) -> PathBuf {
     directory.join("history.ndjson")
 }
 
-/// Compares the file with what the ledger says about it, and decides what to do. Changes nothing.
+/// Compares the file with the ledger, and decides what to do. Changes nothing.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -234,7 +234,7 @@ impl HistoryFile {
     pub fn append(&mut self, record: &Record) -> Result<(), HistoryFileError> {
         let line = format!("{}\n", record.line);
         if let Err(error) = self.file.write_all_at(line.as_bytes(), self.end) {
-            // What was written in part would be overwritten anyway; this keeps readers from seeing it.
+            // The next write would overwrite a partial line anyway; this keeps readers from seeing it.
             let _ = self.file.set_len(self.end);
             return Err(failed("append to", &self.path)(error));
         }

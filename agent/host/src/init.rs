@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// What is handed on to the program.
+/// The signals that are handed on to the program.
 const HANDED_ON: [Signal; 7] = [
     Signal::SIGTERM,
     Signal::SIGINT,
@@ -64,7 +64,7 @@ pub fn run() -> io::Result<u8> {
 
 fn hand_on(received: &siginfo, program: Pid) {
     let signal = i32::try_from(received.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
-    // What the terminal sends, it sends to the program too.
+    // The terminal sends its signals to the program too.
     let is_from_terminal = received.ssi_code == libc::SI_KERNEL;
     if let Some(signal) = signal.filter(|signal| HANDED_ON.contains(signal) && !is_from_terminal) {
         // One that has just ended is reaped next.

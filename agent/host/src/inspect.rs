@@ -1,4 +1,4 @@
-//! What `hostler doctor` looks at on this machine. Nothing is changed.
+//! Facts about this machine for `hostler doctor`. Nothing is changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 /// Free and all of something on a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// What is left for this user.
+    /// The part that is free for this user.
     pub free: u64,
-    /// What there is.
+    /// The whole.
     pub all: u64,
 }
 
@@ -35,7 +35,7 @@ pub fn may_write(directory: &Path) -> bool {
     access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
-/// Properties of a unit as `systemctl show` gives them; `None` where systemd does not manage this host or does not answer.
+/// Properties of a unit from `systemctl show`; `None` where systemd does not manage this host or does not answer.
 pub fn unit_properties(unit: &str) -> Option<BTreeMap<String, String>> {
     if !Path::new("/run/systemd/system").is_dir() {
         return None;
@@ -46,7 +46,8 @@ pub fn unit_properties(unit: &str) -> Option<BTreeMap<String, String>> {
     Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-/// Whether control groups of version 2 with `cgroup.kill` are there (Linux 5.14): all processes of a hook are ended at once.
+/// Whether control groups of version 2 with `cgroup.kill` are there (Linux 5.14): all processes of a hook are ended at
+/// once.
 pub fn ends_control_groups() -> bool {
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let below = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();

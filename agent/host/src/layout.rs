@@ -1,4 +1,4 @@
-//! Where everything lies: the CodeDeploy agent's on-disk layout (docs/protocols/codedeploy.md#files-on-disk) below the
+//! All paths of the agent: the CodeDeploy agent's on-disk layout (docs/protocols/codedeploy.md#files-on-disk) below the
 //! state directory.
 
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ impl Layout {
         root.join("var/lib/hostler/local")
     }
 
-    /// The state directory whose deployments lie beside this one's in the CodeDeploy agent's place: that of local
-    /// deployments, and for them the daemon's.
+    /// The other state directory whose deployments lie in the CodeDeploy agent's place: for the daemon the one of local
+    /// deployments, and for local deployments the daemon's.
     pub fn state_beside(&self) -> PathBuf {
         let local = Self::local_state(&self.root);
         if self.state == local { Self::new(&self.root, None).state } else { local }
@@ -79,7 +79,7 @@ impl Layout {
         &self.socket
     }
 
-    /// Everything that deployments leave, but for those of the CodeDeploy service.
+    /// The root of all files of deployments, except those of the CodeDeploy service.
     pub fn deployment_root(&self) -> PathBuf {
         self.state.join("deployment-root")
     }
@@ -132,8 +132,8 @@ impl Layout {
         self.root_of(key).join("deployment-instructions").join(format!("{}{ending}", key.id()))
     }
 
-    /// What lies below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries
-    /// out, and the other directories that belong to no group.
+    /// An entry below the CodeDeploy agent's `root_dir`: the directory with a file for each command that it carries
+    /// out, or another directory that belongs to no group.
     pub fn codedeploy(&self, name: &str) -> PathBuf {
         self.codedeploy_root.join(name)
     }
@@ -143,12 +143,12 @@ impl Layout {
         self.root.join("etc/hostler/hooks.d").join(event.name())
     }
 
-    /// What machine events leave on this instance.
+    /// The files of machine events on this instance.
     pub fn machine_events(&self) -> PathBuf {
         self.state.join("machine-events")
     }
 
-    /// What one run of a machine event leaves: its log, and the run directories of its scripts.
+    /// The files of one run of a machine event: its log, and the run directories of its scripts.
     pub fn machine_run(&self, event: MachineEvent, number: u64) -> PathBuf {
         self.machine_events().join(format!("{number}-{event}"))
     }

@@ -52,11 +52,11 @@ pub enum LedgerError {
     /// The system refused a step.
     #[error("cannot {step} {}", path.display())]
     Io {
-        /// What was attempted.
+        /// The attempted step.
         step: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -72,9 +72,9 @@ pub enum LedgerError {
     Damaged {
         /// The ledger.
         path: PathBuf,
-        /// What is wrong with the first slot.
+        /// The damage of the first slot.
         first: Damage,
-        /// What is wrong with the second slot.
+        /// The damage of the second slot.
         second: Damage,
     },
     /// Another version of the agent wrote it.
@@ -101,7 +101,7 @@ pub enum LedgerError {
     },
 }
 
-/// What is wrong with a slot.
+/// The kinds of damage of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
     /// It does not begin as a slot does.
@@ -184,8 +184,8 @@ impl Ledger {
     /// Persists a state: on `Ok` it survives power loss. One write and one `fdatasync`.
     ///
     /// # Errors
-    /// It does not fit, or the disk failed. The state before stays the current one; on disk it is that or, after a
-    /// failed sync, possibly the new one.
+    /// It does not fit, or the disk failed. The previous state stays the current one; the disk has that state or, after
+    /// a failed sync, possibly the new one.
     pub fn persist(&mut self, state: &[u8]) -> Result<(), LedgerError> {
         let room = self.room();
         if state.len() > room {
@@ -212,7 +212,7 @@ impl Ledger {
     }
 }
 
-/// Whether a process holds the state of this directory; `true` also where that cannot be told.
+/// Whether a process holds the state of this directory; `true` also if that cannot be found out.
 pub fn is_held(directory: &Path) -> bool {
     let lock = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(directory.join("lock"));
     match lock {
@@ -255,8 +255,8 @@ fn open_file(path: &Path, write: bool) -> Result<File, LedgerError> {
         .map_err(|source| LedgerError::Io { step: "open", path: path.to_owned(), source })
 }
 
-/// Makes the file as a whole, so that a file whose slots are both unreadable is always damage and never a beginning.
-/// Zeros are written and not just reserved: blocks that were never written need space again when they first are.
+/// Makes the file as a whole, so that a file with two unreadable slots always means damage and never a beginning. Zeros
+/// are written and not just reserved: blocks that were never written need space again on their first write.
 fn create(path: &Path, room: usize) -> Result<(), LedgerError> {
     let mut file = vec![0; 2 * slot_bytes(room)];
     for (slot, generation) in [(0, 0), (1, 1)] {
@@ -377,7 +377,7 @@ fn read_slot(file: &File, offset: u64) -> io::Result<Result<Slot, Damage>> {
     Ok(Ok(Slot { version, snapshot: Snapshot { generation, state, room } }))
 }
 
-/// The first `width` bytes (at most 8) as a little-endian number, and what follows.
+/// The first `width` bytes (at most 8) as a little-endian number, and the bytes after it.
 fn number(bytes: &[u8], width: usize) -> (u64, &[u8]) {
     let (digits, rest) = bytes.split_at(width);
     (digits.iter().rev().fold(0, |number, digit| (number << 8) | u64::from(*digit)), rest)

@@ -19,8 +19,8 @@
 //! probe                                                       one question to the application
 //! ```
 //!
-//! The way up leads from the lowest floor to the highest. A room imports only from floors below its own, and from its own where
-//! no circle arises; `tests/architecture` reads this map and the imports.
+//! The map begins with the lowest floor. A room imports only from floors below its own, and from its own floor if no
+//! circle arises; `tests/architecture` reads this map and the imports.
 
 pub use hostler_archive as archive;
 pub use hostler_archive::{digest, remove_tree};

@@ -1,4 +1,5 @@
-//! The host's locale, for what the agent runs: systemd gives it to services, and a script begins with an empty environment.
+//! The host's locale, for the agent's child processes: systemd gives it to services, but a script begins with an empty
+//! environment.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,13 +9,14 @@ use hostler_core::hook::parse_locale;
 
 use crate::regular;
 
-/// systemd's file; where there is none, Debian's.
+/// systemd's file; if there is none, Debian's.
 const FILES: [&str; 2] = ["etc/locale.conf", "etc/default/locale"];
 
 /// Bytes of such a file. Prevents: a wrong link that takes the memory.
 const MOST_BYTES: usize = 64 << 10;
 
-/// `LANG` and what else the host's file sets of its locale. What is wrong with the file is said once and left out.
+/// `LANG` and the other locale variables of the host's file. A problem with the file is logged once, and its line left
+/// out.
 pub fn of_host(root: &Path) -> Vec<(String, String)> {
     for path in FILES.map(|file| root.join(file)) {
         match regular::read_text(&path, MOST_BYTES) {

@@ -6,17 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What the shell makes for itself.
+/// The variables that the shell makes for itself.
 const OF_THE_SHELL: [&str; 7] = ["_", "PWD", "OLDPWD", "SHLVL", "BASHOPTS", "SHELLOPTS", "BASH_ENV"];
 
 /// The variables that these files set, read by bash in this order with every variable exported, as the CodeDeploy
-/// agent's unit does; files that are missing are left out. `path` is the search path to begin with. A file that does not
-/// end within ten seconds is an error, as is a shell that cannot be started.
+/// agent's unit does; files that are missing are left out. `path` is the search path to begin with. A file that does
+/// not end within ten seconds is an error, as is a shell that cannot be started.
 ///
 /// # Errors
 /// See above.
 pub fn login_environment(files: &[&Path], path: &str) -> io::Result<Vec<(String, String)>> {
-    // A file that ends in an error still has set what it set, as in a login.
+    // A file that ends in an error keeps the variables that it set, as in a login.
     const SCRIPT: &str = r#"while [ $# -gt 0 ]; do if [ -r "$1" ]; then set -a; . "$1"; set +a; fi; shift; done >/dev/null 2>&1; exec env -0"#;
     let mut shell = Command::new("timeout");
     shell.args(["--kill-after=1", "10", "/bin/bash", "-c", SCRIPT, "login"]).args(files);
@@ -30,7 +30,7 @@ pub fn login_environment(files: &[&Path], path: &str) -> io::Result<Vec<(String,
     }
     let variables = output.stdout.split(|byte| *byte == 0).filter_map(|variable| {
         let (name, value) = variable.split_at_checked(variable.iter().position(|byte| *byte == b'=')?)?;
-        // What is not UTF-8 has no place in a hook's document.
+        // A value that is not UTF-8 has no place in a hook's document.
         let (name, value) = (OsStr::from_bytes(name).to_str()?, OsStr::from_bytes(value.get(1..)?).to_str()?);
         Some((name.to_owned(), value.to_owned()))
     });

@@ -31,16 +31,16 @@ pub enum MachineScriptsError {
     Refused {
         /// The script or directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
 }
 
-/// The names of an event's scripts, in the order in which they run: executable files of `directory` that are owned by
-/// root or the agent's user. Files that are not executable are turned off; hidden files and what editors and package
-/// managers leave are no scripts. None, where there is no such directory.
+/// The names of an event's scripts, in the order in which they run: executable files of `directory` that root or the
+/// agent's user owns. Files that are not executable are turned off; hidden files and the leftovers of editors and
+/// package managers are no scripts. None if there is no such directory.
 ///
 /// # Errors
 /// When the directory or a script is a link, is another user's, or can be written by others.

@@ -1,4 +1,4 @@
-//! What a process that only waits keeps in memory: a hook's supervisor for hours, the daemon between two polls.
+//! The memory of a process that only waits: a hook's supervisor for hours, the daemon between two polls.
 
 use nix::libc;
 
@@ -50,7 +50,7 @@ unsafe extern "C" fn forget_segments(
     // SAFETY: asks for a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let Ok(page) = usize::try_from(page) else { return 1 };
-    // Never a segment that may be written to: what relocation or the program wrote there would be lost.
+    // Never a writable segment: data that relocation or the program wrote there would be lost.
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
         let start = (base + header.p_vaddr as usize).next_multiple_of(page);
         let end = (base + header.p_vaddr as usize + header.p_memsz as usize) / page * page;
@@ -113,7 +113,7 @@ mod tests {
         drop(vec![1_u8; 30 << 20]);
         let before = anonymous_kib();
         let small = || drop((0..16_384).map(|_| vec![1_u8; 1024]).collect::<Vec<_>>());
-        // A thread's pool is not the program's, whose end can be trimmed.
+        // Freed on a thread: its pool cannot be trimmed at the end as the main pool can.
         std::thread::spawn(small).join().unwrap();
         return_freed_memory();
         let after = anonymous_kib();

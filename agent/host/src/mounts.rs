@@ -1,4 +1,4 @@
-//! What is mounted where, as this process sees it.
+//! The mounted file systems, as this process sees them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

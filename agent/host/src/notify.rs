@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)); nothing where no systemd listens.
+//! Messages to systemd (sd_notify(3)); none are sent if no systemd listens.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn status(text: &str) {
 
 /// The daemon reads its configuration again; [`ready`] ends it.
 pub fn reloading() {
-    // One message: systemd takes the time as that of the reload.
+    // One message: systemd takes its time as the time of the reload.
     let now = NotifyState::monotonic_usec_now().ok();
     let states: Vec<NotifyState<'_>> = [Some(NotifyState::Reloading), now].into_iter().flatten().collect();
     if let Err(error) = sd_notify::notify(&states) {

@@ -37,7 +37,7 @@ use links::{Followed, follow};
 
 use crate::safe_path::{There, identity};
 
-/// Why the host could not be looked at, or a comparison not be made.
+/// Why the host could not be looked at, or a comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
     /// The root prefix cannot be opened.
@@ -71,7 +71,7 @@ pub enum PlanError {
     /// The host could not be looked at.
     #[error("the host could not be looked at")]
     Observe(#[from] ObserveError),
-    /// What the last Install put on the host is not known; the reason.
+    /// The files of the last Install are not known; the reason.
     #[error("{0}")]
     LastInstall(String),
 }
@@ -83,7 +83,7 @@ fn count(problems: usize) -> String {
 /// Works out the questions, looks at the host below `root`, and plans.
 ///
 /// # Errors
-/// All the problems of the bundle, or else all of the host; or that the host could not be looked at.
+/// All the problems of the bundle, or else all of the host; or the host could not be looked at.
 pub fn observe_and_plan(
     spec: &AppSpec,
     listing: &BundleListing,
@@ -100,7 +100,7 @@ pub fn observe_and_plan(
 /// Looks at everything that `wanted` names, below `root`. Users and groups are this host's whatever the root.
 ///
 /// # Errors
-/// When the root prefix cannot be opened or the user database not be asked. A path that cannot be looked at is a fact.
+/// The root prefix cannot be opened, or the user database cannot be asked. A path that cannot be looked at is a fact.
 pub fn observe(wanted: &Wanted, root: &Path) -> Result<HostFacts, ObserveError> {
     let real_root = std::fs::canonicalize(root).map_err(|e| ObserveError::Root(root.to_owned(), e))?;
     let top = There::begin(&real_root).map_err(|e| ObserveError::Root(root.to_owned(), e.into()))?;
@@ -129,7 +129,7 @@ struct Observer<'w> {
     facts: HostFacts,
 }
 
-/// A directory on the way to the path that is looked at.
+/// A directory on the way to the wanted path.
 struct Level<'a> {
     path: &'a Path,
     /// `None` where nothing can be below: absent, a file, a link that is not followed.
@@ -173,7 +173,7 @@ impl Observer<'_> {
     fn look(&mut self, above: &There, name: &OsStr, look: &LookAt, open: bool) -> Option<There> {
         let stat = match fstatat(&above.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            // Absent is what a path is that is not listed.
+            // A path without a fact counts as absent.
             Err(Errno::ENOENT) => return None,
             Err(error) => {
                 self.insert(look, PathFact::Unreadable { reason: error.desc().into() });
@@ -240,8 +240,8 @@ impl Observer<'_> {
         }
     }
 
-    /// Notes what a plan asks about a directory to which a user's way leads. What cannot be told is no directory of
-    /// ours.
+    /// Notes the facts that a plan needs about a directory to which a user's way leads. A directory that cannot be
+    /// looked at is not ours.
     fn note_way(&mut self, path: &Path, there: &There, step: Option<UnsafeStep>, apart: bool) {
         let is = identity(&there.directory).unwrap_or(Identity { kind: 0, inode: 0, born: None });
         if let Some(step) = step {
@@ -319,7 +319,7 @@ impl Observer<'_> {
             let mount = read_only_mount(&self.real_root, &below(&self.real_root, path));
             self.facts.read_only.insert(path.to_owned(), mount);
         }
-        // What is made in an append-only directory cannot be renamed or taken back.
+        // A file that is made in an append-only directory cannot be renamed or taken back.
         let writable = allowed && !guard.append_only;
         Ok(DirectoryFact { mode: stat.st_mode & 0o7777, writable, device })
     }
@@ -339,7 +339,7 @@ fn unreadable(error: Errno) -> PathFact {
     PathFact::Unreadable { reason: error.desc().into() }
 }
 
-/// The agent is not a setuid program, so that its real user, whom the kernel asks about here, is its effective one.
+/// The kernel asks here about the real user. The agent is not a setuid program, so that is its effective user too.
 fn may_write(above: &OwnedFd, name: &OsStr) -> bool {
     faccessat(above, name, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()).is_ok()
 }
@@ -385,9 +385,9 @@ fn ids(
     Ok(found)
 }
 
-/// Compares what a plan replaces with what it puts there: size first, then bytes; of links the target.
+/// Compares the files that a plan replaces with the new ones: size first, then bytes; for links the target.
 ///
-/// `archive` is the unpacked bundle. Files that are not what they were when the plan was made count as different.
+/// `archive` is the unpacked bundle. Files that have changed since the plan was made count as different.
 ///
 /// # Errors
 /// When a file exists and cannot be read.

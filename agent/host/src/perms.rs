@@ -72,7 +72,7 @@ pub enum PermissionError {
     /// Two entries for one holder.
     #[error("acls: {0} has two entries: leave one")]
     Twice(String),
-    /// An entry that stands for what `mode` says.
+    /// An entry without a name, which `mode` already covers.
     #[error("acls: an entry for {0} without a name is what `mode` is for: leave it out")]
     BaseEntry(&'static str),
 }
@@ -133,7 +133,7 @@ impl Names {
     }
 }
 
-/// What kind of thing gets permissions.
+/// The kind of object that gets permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
     /// A regular file.
@@ -142,10 +142,10 @@ pub enum Object {
     Directory,
 }
 
-/// Gives an open file or directory its permissions: owner first, then the mode, so that setuid survives, then the
+/// Sets the permissions of an open file or directory: owner first, then the mode, so that setuid survives, then the
 /// access control list, then the SELinux context (only where SELinux is on).
 ///
-/// `mode` is what the object gets when the attributes name none.
+/// `mode` is the object's mode if the attributes name none.
 ///
 /// # Errors
 /// The first setting that fails; those before it stay.
@@ -179,18 +179,18 @@ pub fn apply(
     }
 }
 
-/// The mode of a new directory for which the appspec names none: 0755, but where its parent has a default access
-/// control list, whose rights for users, groups and the mask are its owner's will (acl(5), "Object creation and default
-/// ACLs"). Others never get more than without it. The list is the new directory's own by now.
+/// The mode of a new directory for which the appspec names none: 0755. If its parent has a default access control list,
+/// the rights for users, groups and the mask come from that list, by its owner's will (acl(5), "Object creation and
+/// default ACLs"). Other users never get more than without it. The new directory already has the list.
 ///
 /// # Errors
-/// The kernel refuses to tell.
+/// The kernel does not give the list.
 pub fn inherited_directory_mode(directory: BorrowedFd<'_>) -> Result<u32, PermissionError> {
     let list = xattr(directory, DEFAULT).map_err(read("access control list"))?;
     Ok(list.map_or(NEW_DIRECTORY_MODE, |list| acl::mode_of_new(&list, NEW_DIRECTORY_MODE)))
 }
 
-/// Gives a symbolic link its owner; nothing else of a link can be set. `link` is open with `O_PATH`.
+/// Sets a symbolic link's owner; nothing else of a link can be set. `link` is open with `O_PATH`.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -211,7 +211,7 @@ fn label(file: BorrowedFd<'_>, context: &SelinuxContext) -> Result<(), Permissio
     rustix::fs::fsetxattr(file, SELINUX, &wanted, XattrFlags::empty()).map_err(set("SELinux context"))
 }
 
-/// The context as the kernel takes it: what the appspec leaves open comes from the current one.
+/// The context as the kernel takes it: parts that the appspec leaves open come from the current one.
 fn full_context(current: &str, context: &SelinuxContext) -> Vec<u8> {
     let mut parts = current.trim_end_matches('\0').splitn(4, ':');
     let mut part = |other: &str| match parts.next() {

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use hostler_core::elf::{Emulation, HostMachine, Machine, is_emulator};
 
-/// More than an entry of binfmt_misc holds: it is made from one line of at most 1,920 bytes (kernel, admin-guide/binfmt-misc).
+/// More than an entry of binfmt_misc holds: it is made from one line of at most 1,920 bytes (kernel,
+/// admin-guide/binfmt-misc).
 const ENTRY_BYTES: u64 = 8192;
 
-/// The machine whose programs this host runs, where it is known.
+/// The machine whose programs this host runs, if known.
 pub fn machine() -> Option<HostMachine> {
     let found = nix::sys::utsname::uname().ok()?;
     let machine = Machine::named(found.machine().to_str()?)?;

@@ -1,5 +1,5 @@
-//! Files whose names other users may choose or replace, or that an operator mistyped: opening one never waits, and devices
-//! are no files.
+//! Files whose names other users may choose or replace, or that an operator mistyped: opening a file never waits, and
+//! devices are refused.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -33,8 +33,8 @@ pub fn open_bundle(path: &Path) -> io::Result<File> {
     open_as(path, &[FileType::RegularFile, FileType::Directory])
 }
 
-/// The same for what a person names on a command line: `/dev/stdin`, and the pipes that a shell makes of `<(...)`, are meant
-/// as they are.
+/// The same for a path on a command line: `/dev/stdin`, and the pipes that a shell makes of `<(...)`, are taken as they
+/// are.
 ///
 /// # Errors
 /// As [`open`].
@@ -60,7 +60,7 @@ fn check_opened(found: &Metadata, types: &[FileType]) -> io::Result<()> {
     if is_null { Ok(()) } else { check(found.mode(), types) }
 }
 
-/// Opens a file to append to it, and makes it where there is none. Never waits for a pipe's reader.
+/// Opens a file to append to it, and makes it if there is none. Never waits for a pipe's reader.
 ///
 /// # Errors
 /// As [`open`]; a link is not followed.
@@ -72,7 +72,7 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// What is in a regular file, if that is not more than so many bytes.
+/// The content of a regular file, if it has at most so many bytes.
 ///
 /// # Errors
 /// As [`open`]; `FileTooLarge`.
@@ -80,7 +80,7 @@ pub fn read(path: &Path, most_bytes: usize) -> io::Result<Vec<u8>> {
     read_opened(open(path)?, most_bytes)
 }
 
-/// The same for what a person names on a command line: see [`open_argument`].
+/// The same for a path on a command line: see [`open_argument`].
 ///
 /// # Errors
 /// As [`read`].
@@ -116,7 +116,7 @@ fn check(mode: u32, types: &[FileType]) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
-/// What a type of file is called, with its article.
+/// The name of a type of file, with its article.
 pub(crate) fn file_type_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a regular file",

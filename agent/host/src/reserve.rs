@@ -1,5 +1,5 @@
-//! Room on the state directory's disk that a rollback gives up when it finds that disk full: what a rollback writes
-//! down is little, and without it a stopped application could not be started again.
+//! Reserved space on the state directory's disk, which a rollback frees when it finds that disk full. A rollback writes
+//! little, but without that space a stopped application could not be started again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -29,19 +29,19 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// That of a state directory.
+    /// The reserve of a state directory.
     pub fn of(state_directory: &Path) -> Self {
         Self { directory: state_directory.join("reserve") }
     }
 
-    /// Sets the room aside, unless it is already, and leaves as much for the deployment itself, which writes down the
-    /// same. What was set aside before stays where there is no room for both.
+    /// Reserves the space, unless it is reserved already, and leaves as much for the deployment itself, which writes
+    /// the same. If there is no space for both, an earlier reserve stays.
     ///
     /// # Errors
     /// The disk is full, or cannot be written.
     pub fn fill(&self) -> io::Result<()> {
         let is_whole = (0..FILES).all(|number| is_whole(&self.directory.join(number.to_string())));
-        // Looked at first: what another group's rollback has just got is not taken for a moment either.
+        // Checked first, so that it never takes space that another group's rollback has just got.
         if !has_times(self.state_directory(), if is_whole { 1 } else { 2 })? {
             return Err(Errno::ENOSPC.into());
         }
@@ -54,7 +54,7 @@ impl Reserve {
         }
         let filled = (0..FILES).try_for_each(|number| fill(&self.directory.join(number.to_string())));
         if filled.is_err() {
-            // The error that is reported is the first one; what stays is used by the next try.
+            // The caller gets the first error; the next try uses the leftovers.
             let _ = fs::remove_dir_all(&self.directory);
         }
         filled
@@ -64,7 +64,7 @@ impl Reserve {
         self.directory.parent().unwrap_or(&self.directory)
     }
 
-    /// Gives the room up where the disk has little more than that; whether it did.
+    /// Frees the space if the disk has little more than that; returns whether it did.
     ///
     /// # Errors
     /// The disk cannot be asked, or the room cannot be given back.

@@ -43,19 +43,19 @@ impl There {
         Self::at(rustix::fs::openat(CWD, real, LOOK | OFlags::DIRECTORY, Mode::empty())?, real)
     }
 
-    /// A directory that is open, from which a way begins.
+    /// An open directory, from which a way begins.
     ///
     /// # Errors
-    /// The kernel does not say what it is.
+    /// The kernel does not give its identity.
     pub fn at(directory: OwnedFd, real: &Path) -> Result<Self, Errno> {
         let stat = rustix::fs::fstat(&directory)?;
         Ok(Self { directory, real: real.to_owned(), owner: stat.st_uid, device: stat.st_dev, by_user: false })
     }
 
-    /// Goes on to what stands under a name, following links; by an unsafe step too, which is told.
+    /// Goes on to the directory with a name, following links; also by an unsafe step, which is then returned.
     ///
     /// # Errors
-    /// The kernel refuses; `ENOTDIR` where no directory is at the end.
+    /// The kernel refuses; `ENOTDIR` if no directory is at the end.
     pub fn follow(&self, name: &OsStr) -> Result<(Self, Option<UnsafeStep>), Errno> {
         let mut way = Way::of(crate::users::own_uid());
         let mut refused = None;
@@ -81,10 +81,10 @@ impl There {
     }
 }
 
-/// By what a directory is known again.
+/// The marks by which a directory is recognised.
 ///
 /// # Errors
-/// The kernel does not say.
+/// The kernel does not give them.
 pub fn identity(directory: impl AsFd) -> Result<Identity, Errno> {
     let directory = directory.as_fd();
     let kind = rustix::fs::fstatfs(directory)?.f_type as u64;
@@ -93,7 +93,7 @@ pub fn identity(directory: impl AsFd) -> Result<Identity, Errno> {
         // Before Linux 4.11, and system call filters.
         return Ok(Identity { kind, inode: rustix::fs::fstat(directory)?.st_ino, born: None });
     };
-    // In an overlay it is that of the layer, and becomes another one with the first change.
+    // In an overlay the time is the layer's, and changes with the first change.
     let has_born = kind != OVERLAY && StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
     let born = has_born.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
     Ok(Identity { kind, inode: found.stx_ino, born })

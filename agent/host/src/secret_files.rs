@@ -23,7 +23,7 @@ pub enum BadSecretFile {
     TooLong {
         /// Its path.
         path: PathBuf,
-        /// What is read of such a file at most.
+        /// Most bytes that are read of such a file.
         most_bytes: u64,
     },
 }
@@ -51,8 +51,8 @@ fn read_one(path: &Path, most_bytes: u64, opener: &Opener) -> Result<String, Bad
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Files that are read again and again. What was in a file before its last change stays known, also where it is emptied
-/// or removed: lines with it may still wait for being shipped.
+/// Files that are read again and again. Earlier contents of a file stay known, even when it is emptied or removed:
+/// lines with them may still wait for shipping.
 #[derive(Default)]
 pub struct SecretFiles {
     paths: Vec<PathBuf>,

@@ -1,4 +1,4 @@
-//! Keys that sign and the check of what they signed, by aws-lc. Which keys must sign is decided in `hostler-core`.
+//! Signing keys and the check of signatures, by aws-lc. `hostler-core` decides which keys must sign.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -54,7 +54,7 @@ pub enum KeyError {
     NotAKey {
         /// The file.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// The kind of file that it is, and the remedy.
         problem: &'static str,
     },
     /// The public key in the file cannot be used.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
 use tokio::net::{UnixListener, UnixStream};
 
-/// What can go wrong with the local socket.
+/// The errors of the local socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The socket cannot be made.

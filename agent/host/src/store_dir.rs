@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Any number of processes may use it. Reading takes no lock and writes nothing, so it works without write permission.
-//! A reader sees an object as it was before a write or as it is after it. What a killed writer leaves is in `tmp` and
-//! is removed by the next writer. An ETag is the quoted SHA-256 of the content: equal bytes, equal ETag, as in S3.
+//! A reader sees an object as it was before a write or as it is after it. The leftovers of a killed writer are in
+//! `tmp`, and the next writer removes them. An ETag is the quoted SHA-256 of the content: equal bytes, equal ETag, as
+//! in S3.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -69,7 +70,7 @@ impl DirectoryStore {
     /// end).
     pub fn name(&self) -> String {
         let leads_up = self.root.components().any(|component| component == Component::ParentDir);
-        // What `..` leads to only the file system knows.
+        // Only the file system knows the target of `..`.
         let real = leads_up.then(|| self.root.canonicalize().ok()).flatten();
         let spelled: PathBuf = real.as_ref().unwrap_or(&self.root).components().collect();
         spelled.display().to_string()
@@ -114,10 +115,10 @@ impl DirectoryStore {
         StoreError { operation, location: self.location(key), kind, problem, source: None }
     }
 
-    /// Opens an object for reading; `None` if there is none. A directory is no object, nor is what lies below a file.
+    /// Opens an object for reading; `None` if there is none. A directory is no object, nor is a path below a file.
     fn open_object(&self, operation: &'static str, key: &Key) -> Result<Option<(File, u64)>, StoreError> {
         let path = self.path(key);
-        // Whatever stands there, opening it must not block.
+        // Whatever file is there, opening it must not block.
         let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&path);
         let found = opened.and_then(|file| file.metadata().map(|metadata| (file, metadata)));
         match found {
@@ -189,7 +190,7 @@ impl DirectoryStore {
             let entry = entry.map_err(self.failed("list", directory))?;
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let name = entry.file_name().into_string().ok().filter(|name| is_file && name.starts_with(prefix));
-            // What is no key was not put here by a store.
+            // A name that is no key was not put here by a store.
             keys.extend(name.and_then(|name| format!("{directory}/{name}").parse::<Key>().ok()));
         }
         keys.sort();

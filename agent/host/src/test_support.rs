@@ -1,4 +1,4 @@
-//! What tests of this crate and of `hostler-archive` share.
+//! Code that tests of this crate and of `hostler-archive` share.
 
 #[path = "../../../tests/support/requirement.rs"]
 mod requirement;

@@ -38,7 +38,7 @@ pub enum UserError {
     Lookup {
         /// The name that was asked for.
         name: String,
-        /// What it said.
+        /// The database's error.
         #[source]
         source: nix::Error,
     },
@@ -87,7 +87,7 @@ pub fn is_member(uid: u32, group: &str) -> bool {
     by_id(uid).is_ok_and(|user| user.groups.contains(&group.gid.as_raw()))
 }
 
-/// The group whose members may ask the daemon for what root may, and read what hooks printed.
+/// The group whose members may ask the daemon for anything that root may, and read the output of hooks.
 pub const SERVICE_GROUP: &str = "hostler";
 
 /// The number of [`SERVICE_GROUP`]; `None` if the group does not exist.

@@ -32,7 +32,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Option<(Vec<u8>, Place)>> {
     Ok(Some((bytes, place)))
 }
 
-/// Opens a file of the agent's to append to it; makes it where there is none.
+/// Opens one of the agent's files to append to it; makes it if there is none.
 ///
 /// # Errors
 /// It is a link or no regular file, has further names, is another user's or may be written by others (`InvalidInput`),
@@ -43,8 +43,8 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes a small file anew. What stands in its place and is not the agent's own file is taken away, never written
-/// through. Nothing is synced.
+/// Writes a small file anew. Any other file in its place that is not the agent's own is removed, never written through.
+/// Nothing is synced.
 ///
 /// # Errors
 /// It cannot be written.

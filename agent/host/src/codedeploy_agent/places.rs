@@ -20,7 +20,8 @@ const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 /// The directories that the agent relies on.
 #[derive(Debug, Clone)]
 pub struct Directories {
-    /// What the CodeDeploy agent's package makes: these, and what lies in them on the way, are the agent's.
+    /// The directories that the CodeDeploy agent's package makes: these, and the entries in them on the way, are the
+    /// agent's.
     pub tops: Vec<PathBuf>,
     /// `root_dir`; the directories in it are the agent's too.
     pub deployments: PathBuf,
@@ -33,13 +34,13 @@ pub fn agent() -> Agent {
     Agent { uid: Uid::effective().as_raw(), gid: Gid::effective().as_raw() }
 }
 
-/// Each directory that another user may change, those above the agent's own among them; the higher ones first.
+/// Each directory that another user may change, including those above the agent's own; the higher ones first.
 ///
 /// # Errors
-/// One is there and cannot be looked at.
+/// A directory is there and cannot be looked at.
 pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Exposed>> {
     let mut survey = Survey { tops: directories.tops.clone(), agent, found: Vec::new() };
-    // Where a link leads on, what it leads to is the agent's.
+    // If it is a link, its target is the agent's too.
     let real = directories.tops.iter().filter_map(|top| walk(top, agent, &mut |_| ()).ok());
     survey.tops.extend(real.map(|walked| walked.real).collect::<Vec<_>>());
     for directory in &directories.others {
@@ -56,8 +57,8 @@ pub fn exposed(directories: &Directories, agent: Agent) -> io::Result<Vec<Expose
     Ok(survey.found)
 }
 
-/// What other users may change of a file that the agent relies on: the file, the directory that it lies in, and the way
-/// to that.
+/// The parts of a file's path that other users may change, for a file that the agent relies on: the file, its
+/// directory, and the way to that.
 pub fn exposed_file(file: &Path, agent: Agent) -> Vec<Exposed> {
     let mut on_the_way: Vec<(Place, bool)> = Vec::new();
     // The walk fails at its end, which is a file and no directory; the visits before that count.
@@ -168,7 +169,7 @@ fn sorted(walked: &Walked) -> io::Result<Vec<OsString>> {
 /// below the first.
 ///
 /// # Errors
-/// One is not there (`NotFound`), is no directory, or cannot be looked at.
+/// A directory is missing (`NotFound`), is no directory, or cannot be looked at.
 pub fn on_the_way_to_archive(top: &Path, below: &Path) -> io::Result<Vec<Place>> {
     let Walked { directory: mut at, real: mut path, stat, .. } = walk(top, agent(), &mut |_| ())?;
     let mut places = vec![place(&path, &stat)];
@@ -180,8 +181,8 @@ pub fn on_the_way_to_archive(top: &Path, below: &Path) -> io::Result<Vec<Place>>
     Ok(places)
 }
 
-/// Gives one of the agent's directories to root, and takes the right to write from all others. No link of another user
-/// is followed, and none is given to root: that would make that user's word the agent's.
+/// Gives one of the agent's directories to root, and takes the right to write from all other users. It follows no link
+/// of another user, and gives none to root: otherwise root would vouch for that user's link.
 ///
 /// # Errors
 /// It is a mount point below `deployments`, is no directory any more, or cannot be changed.
@@ -247,7 +248,7 @@ pub fn place_of(path: &Path, file: BorrowedFd<'_>) -> io::Result<Place> {
     Ok(place(path, &rustix::fs::fstat(file.as_fd())?))
 }
 
-/// The owner of what a path leads to without following a last link; `None` where nothing is.
+/// The owner of the file at a path, without following a last link; `None` if there is no file.
 pub fn owner_of(path: &Path) -> Option<u32> {
     rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| stat.st_uid)
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::LedgerError;
 
-/// How long a lock is waited for whose holder is dead: a child that it was just starting has the descriptor, and with
-/// it the lock, until it has executed its program.
+/// How long to wait for the lock of a dead process: a child that it was just starting has the descriptor, and with it
+/// the lock, until the child has executed its program.
 const AFTER_A_DEATH: Duration = Duration::from_secs(2);
 
 /// The exclusive lock of a state directory, held until it is dropped or the process ends, however it ends. The lock

@@ -246,7 +246,7 @@ fn the_lock_names_its_holder_and_readers_need_none() {
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     assert_eq!(peek(directory.path(), &limits()).unwrap().unwrap().state, b"state");
     drop(ledger);
-    // What the lock file says is never taken for the lock itself.
+    // The content of the lock file is never taken for the lock itself.
     fs::write(directory.path().join("lock"), b"1\n").unwrap();
     drop(open(directory.path()));
 }

@@ -8,10 +8,11 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::{DIRECTORY, names};
 
-/// So many directories below one are looked at. Prevents: a user's tree that holds a plan up.
+/// Most directories below one to look at. Prevents: a user's tree that holds a plan up.
 const MOST: u32 = 100;
 
-/// Whether there is nothing below a directory but directories of the same file system. What cannot be looked at is something.
+/// Whether a directory has nothing below it but directories of the same file system. An unreadable entry counts as
+/// content.
 pub(super) fn is_empty(directory: &OwnedFd) -> bool {
     holds_directories_only(directory, &mut { MOST }).unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! What the kernel says of a path beyond owner and mode.
+//! The kernel's facts about a path beyond owner and mode.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -9,12 +9,12 @@ use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 
 use crate::mounts::mount_point;
 
-/// What the kernel says of an entry beyond its mode. Kernels and file systems that do not say it leave it to the Install,
-/// which then fails and leaves the host as it was.
+/// The kernel's attributes of an entry beyond its mode. If the kernel or the file system does not give them, the
+/// Install finds out: it then fails and leaves the host as it was.
 pub(super) fn guard(above: &OwnedFd, name: &OsStr) -> Guard {
     let found = rustix::fs::statx(above, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
     let Ok(found) = found else { return Guard::default() };
-    // Only what the answer vouches for.
+    // Only the attributes that the answer vouches for.
     let has = |attribute| (found.stx_attributes & found.stx_attributes_mask).contains(attribute);
     Guard {
         immutable: has(StatxAttributes::IMMUTABLE),

@@ -14,7 +14,7 @@ pub(super) enum Followed {
     To(There, Option<UnsafeStep>),
     /// It was not.
     Not(Leads),
-    /// It could not be told.
+    /// The kernel gave another error.
     Unreadable(Errno),
 }
 

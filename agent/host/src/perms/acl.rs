@@ -95,8 +95,8 @@ fn decoded(bytes: &[u8]) -> Vec<(u16, u32, u16)> {
     entries.iter().map(entry).collect()
 }
 
-/// The list of a directory, or what its mode says without one, through which this user passes too. The mask admits that
-/// and no more than before.
+/// A directory's list, or the list of its mode if it has none, with the right to pass for this user. The mask admits
+/// that and no more than before.
 pub(super) fn admitting(list: Option<&[u8]>, mode: u32, uid: u32) -> Vec<u8> {
     const PASS: u16 = 1;
     let mut entries = list.map(decoded).unwrap_or_default();

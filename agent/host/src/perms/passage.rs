@@ -24,7 +24,7 @@ static CHANGES: Mutex<()> = Mutex::new(());
 /// How a user comes to pass through a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Passage {
-    /// By an entry for this user, by what the directory's owner may do anyway, or because everyone may.
+    /// By an entry for this user, by the rights of the directory's owner, or because every user may pass.
     Given,
     /// By no entry, so now everyone may pass: a script that cannot start, in a rollback too, is worse.
     ForEveryone {
@@ -43,15 +43,15 @@ pub fn make_closed(path: &Path) -> io::Result<()> {
     close(path)
 }
 
-/// From here on what this process makes gets the modes that are promised, as under its units (`UMask=0022`), whatever
-/// the shell that called it has: with `umask 077`, as hardened hosts have it, a script's user could not enter the
-/// directory of its own bundle. What is private says so itself.
+/// From here on new files of this process get the promised modes, as under its units (`UMask=0022`), whatever umask the
+/// calling shell has: with `umask 077`, as on hardened hosts, a script's user could not enter the directory of its own
+/// bundle. Private files set their own mode.
 pub fn forget_the_callers_umask() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
 }
 
-/// Makes a directory that everyone passes through, whatever this process's umask says, with its missing parents, each
-/// of them durable. What is there stays as it is.
+/// Makes a directory that every user may pass, whatever this process's umask is, with its missing parents, each of them
+/// durable. Existing directories stay as they are.
 ///
 /// # Errors
 /// One of them cannot be made.
@@ -86,8 +86,8 @@ pub fn share(path: &Path) -> io::Result<()> {
     give(&open(path)?, 0o751, EVERYONE_PASSES)
 }
 
-/// Gives a directory of the agent's own user to the service group with a mode, or another mode where it cannot be
-/// given.
+/// Gives a directory of the agent's own user to the service group with the mode `with_group`, or sets the mode `alone`
+/// if it cannot be given.
 fn give(directory: &File, with_group: u32, alone: u32) -> io::Result<()> {
     if directory.metadata()?.uid() != users::own_uid() {
         return Ok(());
@@ -100,8 +100,7 @@ fn give(directory: &File, with_group: u32, alone: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(directory, Mode::from_raw_mode(mode))?)
 }
 
-/// Gives a directory exactly this mode, where it is a directory of the agent's own user. A symbolic link is not
-/// followed.
+/// Sets exactly this mode on a directory of the agent's own user. A symbolic link is not followed.
 ///
 /// # Errors
 /// It is no directory, or the kernel refuses.

@@ -133,7 +133,7 @@ fn a_default_list_decides_the_groups_bits_of_a_new_directory() {
     };
     let base = |tag, permissions| AclEntry { default: true, tag, permissions };
     let named = entry(true, user("root"), 7);
-    // (what the list holds, the mode)
+    // (the list's entries, the mode)
     let cases = [
         // Without a mask of its own, the list's is its group's.
         (vec![named.clone(), base(AclTag::GroupOwner, 5)], 0o755),

@@ -15,7 +15,7 @@ use crate::hooks::{reset_priorities, script_of_bundle};
 use crate::locale;
 use crate::users::{self, User};
 
-/// Which script, as whom.
+/// The script, and its user.
 #[derive(Debug, Clone)]
 pub(super) struct CommandWay {
     location: String,
@@ -85,7 +85,7 @@ fn become_user(command: &mut Command, user: User) {
     // SAFETY: between fork and exec these are system calls on memory that was made before the fork.
     unsafe {
         command.pre_exec(move || {
-            // The agent's own descriptors close themselves; this is for what it inherited. Kernels before 5.11 cannot.
+            // The agent's own descriptors close themselves; this closes inherited ones. Kernels before 5.11 cannot.
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
             libc::umask(0o022);
             reset_priorities();

@@ -26,7 +26,7 @@ pub(super) struct HttpWay {
 
 impl HttpWay {
     /// # Errors
-    /// What in the check cannot be used.
+    /// The part of the check that cannot be used.
     pub(super) fn new(probe: &HttpProbe) -> Result<Self, String> {
         let mut url = Url::parse(&probe.url).map_err(|e| format!("not an address: {e}"))?;
         let mut client = Client::builder()

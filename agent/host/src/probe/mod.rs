@@ -29,13 +29,13 @@ enum Way {
     Command(command::CommandWay),
     Unit(String),
     Process(hostler_core::health::ProcessProbe),
-    /// What makes it impossible to ask is its answer.
+    /// The check cannot be asked; its answer says why.
     Impossible(String),
 }
 
 impl Prober {
-    /// Makes a check ready. `archive` is the unpacked bundle that its script lies in; without one, a script is a file of
-    /// this host. What is wrong with the check itself is the answer each time that it is asked.
+    /// Makes a check ready. `archive` is the unpacked bundle with its script; without a bundle, a script is a file of
+    /// this host. If the check itself is invalid, every question gets that as its answer.
     pub fn new(check: &Check, archive: Option<&Path>) -> Self {
         let way = match &check.probe {
             Probe::Http(probe) => match http::HttpWay::new(probe) {
@@ -55,7 +55,7 @@ impl Prober {
     /// Asks once.
     ///
     /// # Errors
-    /// What was wrong, in a few words: `503`, `connection refused`, `exit status 1`, `no answer in 5 s`.
+    /// The failure, in a few words: `503`, `connection refused`, `exit status 1`, `no answer in 5 s`.
     pub async fn ask(&self) -> Result<(), String> {
         let asked = async {
             match &self.way {

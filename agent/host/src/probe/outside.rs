@@ -1,6 +1,6 @@
-//! Scripts of health checks run where hooks do: in a service that systemd starts, and not as children of the agent,
-//! whose hardening would break what scripts may do (`sudo`, `ping`, a GPU's tool). One process serves all checks of an
-//! agent, and ends with it.
+//! Scripts of health checks run like hooks: in a service that systemd starts, and not as children of the agent, whose
+//! hardening would break legitimate scripts (`sudo`, `ping`, a GPU's tool). One process serves all checks of an agent,
+//! and ends with it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// More than a path twice.
 const REQUEST_BYTES: u64 = 64 << 10;
 
-/// What one connection asks for. It is answered with [`Answer`], and given up when the connection ends.
+/// The request of one connection. The answer is an [`Answer`]; the script is given up when the connection ends.
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     location: String,
@@ -63,10 +63,10 @@ pub(super) async fn is_possible() -> bool {
     matches!(detected, Ok(Launcher::Systemd { .. }))
 }
 
-/// Has a script run outside.
+/// Runs a script outside of the agent.
 ///
 /// # Errors
-/// What the script says, or why it could not be run.
+/// The script's failure, or why it could not be run.
 pub(super) async fn ask(location: &str, runas: Option<&str>, archive: Option<&Path>) -> Result<(), String> {
     let cannot = |error: io::Error| format!("cannot run {location}: the process that runs scripts of checks: {error}");
     let (location, runas) = (location.to_owned(), runas.map(str::to_owned));
@@ -85,7 +85,7 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> io::Result<Answ
     Ok(serde_json::from_slice(&answer)?)
 }
 
-/// A connection to the process, which is started where there is none.
+/// A connection to the process, which is started if there is none.
 async fn connect() -> io::Result<UnixStream> {
     let mut runner = RUNNER.lock().await;
     if let Some(found) = &*runner
@@ -133,7 +133,7 @@ fn launch(socket: &Path) -> io::Result<()> {
     let name = socket.parent().and_then(Path::file_name).unwrap_or_default();
     let output = Command::new("systemd-run")
         .args(["--quiet", "--no-block", "--collect", "--description=hostler: scripts of health checks"])
-        // What a script left running is left running.
+        // Processes that a script left running go on.
         .arg("--property=KillMode=process")
         .arg(format!("--unit={}.service", name.to_string_lossy()))
         .arg("--")
@@ -156,7 +156,7 @@ fn program() -> io::Result<PathBuf> {
     Ok(replaced.unwrap_or(path))
 }
 
-/// Runs scripts for the agent that connects first, until that connection ends; what `hostler check-runner SOCKET` does.
+/// Runs scripts for the agent that connects first, until that connection ends; for `hostler check-runner SOCKET`.
 ///
 /// # Errors
 /// It cannot listen at the socket, or no agent connects.

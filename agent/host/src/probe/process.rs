@@ -29,7 +29,7 @@ fn by_name(name: &str) -> Result<(), String> {
     found.next().map(drop).ok_or_else(|| format!("no process executes {name}"))
 }
 
-/// The file name of what it executes, by its own first word where the link may not be read.
+/// The file name of its program, or its own first word if the link may not be read.
 fn program(process: &Path) -> Option<String> {
     let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
     if let Ok(link) = fs::read_link(process.join("exe")) {

@@ -117,7 +117,7 @@ fn a_script_of_the_bundle_is_asked_by_its_exit_status() {
     }
 }
 
-/// A script that says what it finds of the agent in its own process.
+/// A script that reports traces of the agent in its own process.
 fn surroundings(body: &str) -> Result<(), String> {
     let bundle = tempfile::tempdir().unwrap();
     let path = bundle.path().join("look.sh");
@@ -132,7 +132,7 @@ fn a_script_gets_nothing_of_the_agents() {
     let leaked = nix::unistd::dup(std::fs::File::open("/etc/passwd").unwrap()).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&leaked);
     assert_eq!(surroundings(&format!("test ! -e /proc/$$/fd/{number}")), Ok(()));
-    // Nextest gives the tests variables of its own; a probe gets none but the user's, and the host's locale.
+    // Nextest sets variables for the tests; a probe gets only the user's, and the host's locale.
     let names =
         "env | cut -d= -f1 | grep -vxE 'PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|LANG|LANGUAGE|LC_[A-Z]+|_'";
     assert!(std::env::vars().count() > 5, "there is something to inherit");

@@ -23,7 +23,7 @@ pub enum Refused {
     /// It is a device, a pipe, a socket or a directory.
     #[error("it is {}, not a regular file", file_type_name(*.0))]
     NotRegular(FileType),
-    /// What is in it is not on a disk: it is the kernel's own.
+    /// The file is not on a disk: the kernel makes its content.
     #[error("it is in {0}, and not a file on a disk")]
     Kernels(&'static str),
 }
@@ -45,13 +45,12 @@ pub fn refusal(error: &io::Error) -> Option<&Refused> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-/// What a file is read for.
+/// The purpose of reading a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// What is in it leaves the host.
+    /// The content leaves the host.
     Shipping,
-    /// What is in it stays in memory. A file that lies in a user's directory by its own name is read whatever its mode
-    /// is.
+    /// The content stays in memory. A file in a user's directory by its own name is read, whatever its mode is.
     Secrets,
 }
 
@@ -104,7 +103,7 @@ fn walk(path: &Path, purpose: Purpose) -> io::Result<Walked> {
 static LINKS_ARE_PROTECTED: LazyLock<bool> =
     LazyLock::new(|| std::fs::read_to_string("/proc/sys/fs/protected_hardlinks").is_ok_and(|text| text.trim() == "1"));
 
-/// File systems whose files are the kernel's words, by the numbers of `linux/magic.h`.
+/// File systems with content from the kernel, by the numbers of `linux/magic.h`.
 const KERNELS: [(u64, &str); 15] = [
     (0x9fa0, "procfs"),
     (0x6265_6572, "sysfs"),
@@ -132,7 +131,7 @@ fn is_on_a_disk(file: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Paths whose unsafe ways are said once. Prevents: a log about logs that fills the disk.
+/// How many paths get an unsafe way logged, once each. Prevents: a log about logs that fills the disk.
 const MOST_SAID: usize = 1000;
 
 /// Opens files as `unsafe_paths` says. Cheap to clone.

@@ -19,7 +19,7 @@ pub(super) const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlag
 pub struct Seen<'s> {
     /// Its path; links before it are resolved.
     pub path: &'s Path,
-    /// What the kernel says of it.
+    /// The kernel's facts about it.
     pub stat: &'s Stat,
     /// How the way comes to it.
     pub coming: Coming,
@@ -31,7 +31,7 @@ impl Seen<'_> {
         self.kind() == Kind::Link
     }
 
-    /// As the path rule sees it. `groups`: whether what a group may read or pass counts as shared.
+    /// As the path rule sees it. `groups`: whether a group's right to read or pass counts as shared.
     pub fn place(&self, groups: bool) -> Place<'_> {
         let (kind, owner) = (self.kind(), self.stat.st_uid);
         Place { path: self.path, owner, kind, shared: is_shared(kind, self.stat.st_mode, self.stat.st_gid, groups) }
@@ -53,17 +53,17 @@ pub struct Walked {
     pub directory: OwnedFd,
     /// Its path without links.
     pub real: PathBuf,
-    /// What the kernel says of it.
+    /// The kernel's facts about it.
     pub stat: Stat,
-    /// What the way leads to in it that is no directory.
+    /// The file in it that the way leads to, if that is no directory.
     pub file: Option<(OsString, Stat)>,
 }
 
 impl Walked {
-    /// The end, where it has to be a directory.
+    /// The end, if it has to be a directory.
     ///
     /// # Errors
-    /// `ENOTDIR` where it is none.
+    /// `ENOTDIR` if it is no directory.
     pub fn into_directory(self) -> Result<Self, Errno> {
         if self.file.is_some() { Err(Errno::NOTDIR) } else { Ok(self) }
     }
@@ -77,11 +77,11 @@ impl Walked {
     }
 }
 
-/// Walks an absolute path from the top. `visit` is told of each place before the way goes on from it, and may end the
-/// walk.
+/// Walks an absolute path from the top. It calls `visit` at each place before the way goes on from it; an error of
+/// `visit` ends the walk.
 ///
 /// # Errors
-/// What `visit` says, or the kernel refuses.
+/// An error of `visit`, or the kernel refuses.
 pub fn walk<E: From<Errno>>(path: &Path, visit: &mut dyn FnMut(&Seen<'_>) -> Result<(), E>) -> Result<Walked, E> {
     walk_from(top()?, Path::new("/"), path.as_os_str(), visit)
 }

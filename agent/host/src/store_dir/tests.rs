@@ -237,7 +237,7 @@ fn spawn(directory: &Path, job: &str) -> Child {
         .unwrap()
 }
 
-/// The lines that a process said, until its end.
+/// The lines that a process printed, until its end.
 fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     BufReader::new(child.stdout.take().unwrap())
         .lines()
@@ -258,7 +258,7 @@ fn is_whole(bytes: &[u8]) -> bool {
     (0..26 * 7).any(|number| object(number) == bytes)
 }
 
-/// Not a test of its own: what the processes do that other tests start.
+/// Not a test of its own: the code of the processes that other tests start.
 #[test]
 fn a_process() {
     let Ok(job) = std::env::var(JOB) else { return };

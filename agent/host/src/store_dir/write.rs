@@ -155,7 +155,7 @@ impl DirectoryStore {
         }
     }
 
-    /// Takes the right to change the store and removes what killed writers left.
+    /// Takes the right to change the store and removes the leftovers of killed writers.
     fn write_lock(&self, operation: &'static str, key: &Key) -> Result<WriteLock, StoreError> {
         let failed = self.failed(operation, key);
         self.make_own_directories().map_err(&failed)?;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::*;
 
 const FILES: [&str; 2] = ["ledger", "history.ndjson"];
-/// What a disk writes at once.
+/// Bytes that a disk writes at once.
 const SECTOR: usize = 512;
 const ROOM: usize = 4 << 10;
 
@@ -25,10 +25,10 @@ struct Moment {
     anchors: Vec<Anchor>,
 }
 
-/// Looks at the files before each synchronisation and whenever it is told to.
+/// Looks at the files before each synchronisation and on request.
 struct Watch {
     directory: PathBuf,
-    /// What is on disk of each inode.
+    /// The contents on disk, by inode.
     contents: BTreeMap<u64, Vec<u8>>,
     /// Which inode each name leads to on disk.
     names: BTreeMap<&'static str, u64>,
@@ -108,7 +108,7 @@ struct Promised {
     anchors: Vec<Anchor>,
 }
 
-/// What a file may be that has one content on disk and another in memory.
+/// The possible contents of a file after a power loss, if it has one content on disk and another in memory.
 fn mixtures(durable: &[u8], current: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::from([durable.to_vec(), current.to_vec()]);
     // Its length is on disk, or its length and half of the new bytes.
@@ -181,7 +181,7 @@ fn write(directory: &Path, files: &Files) {
     }
 }
 
-/// Starts on what a power loss left and looks whether all promises were kept.
+/// Starts on the leftovers of a power loss and checks that all promises were kept.
 fn check(directory: &Path, moment: &Moment, files: &Files, watched: bool) -> Vec<Moment> {
     write(directory, files);
     let known = Promised { acknowledged: moment.acknowledged, begun: moment.begun, anchors: moment.anchors.clone() };

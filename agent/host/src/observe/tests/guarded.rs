@@ -52,7 +52,7 @@ impl Drop for Bind {
     }
 }
 
-/// A root prefix with what a last install of `a` and `sub/b` left, and its plan now.
+/// A root prefix with the files of a last install of `a` and `sub/b`, and the plan for it now.
 struct Place {
     root: tempfile::TempDir,
 }
@@ -92,7 +92,7 @@ fn attributes_of_files_and_directories_are_seen() {
         }
     }
     assert_eq!(place.problems(), Vec::<String>::new());
-    // The Install agrees: this is what it would have met.
+    // The Install agrees: it would have met this error.
     let _attribute = Attribute::set("i", &place.at("a"));
     let error = fs::rename(place.at("a"), place.at("c")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(nix::libc::EPERM));
