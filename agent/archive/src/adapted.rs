@@ -53,7 +53,7 @@ pub fn adapted(directory: &Path) -> Result<Vec<Adapted>, ArchiveError> {
     Ok(notes.into_list())
 }
 
-/// Where the kernel keeps the capabilities of a file (xattr(7)).
+/// The attribute with the capabilities of a file (xattr(7)).
 const CAPABILITY: &str = "security.capability";
 
 /// Whether the file has capabilities. A file system without extended attributes has none.

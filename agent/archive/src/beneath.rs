@@ -1,5 +1,5 @@
-//! Writing beneath one directory: every step is on a descriptor and follows no symbolic link, so that no name and no
-//! link that an archive brings can lead out.
+//! Writes beneath one directory: every step uses a descriptor and follows no symbolic link, so that no name and no link
+//! from an archive can lead out.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -95,7 +95,7 @@ impl<'a> Beneath<'a> {
         }
     }
 
-    /// Takes away an earlier entry of the same path and kind: the last one counts, as with tar.
+    /// Removes an earlier entry with the same path and kind: the last one counts, as with tar.
     fn make_way(&mut self, path: &BundlePath, second: &'static str) -> Result<(), ArchiveError> {
         let first = self.existing(path)?.map(|stat| stat_kind_name(&stat)).unwrap_or("nothing");
         if first != second {

@@ -15,7 +15,7 @@ pub enum DigestError {
     /// More bytes came than the cap allows; the cap in bytes.
     #[error("it is larger than {0} bytes, the most that is accepted")]
     TooLarge(u64),
-    /// The number of bytes is not the promised one.
+    /// The number of bytes differs from the promised one.
     #[error("it has {found} bytes, but {expected} were promised")]
     Size {
         /// Bytes promised.
@@ -23,7 +23,7 @@ pub enum DigestError {
         /// Bytes that came.
         found: u64,
     },
-    /// The bytes are not the promised ones.
+    /// The bytes have another digest than the promised one.
     #[error("its digest is {found}, but {expected} was promised")]
     Mismatch {
         /// The digest promised.
@@ -39,7 +39,7 @@ pub enum DigestError {
     Write(#[source] io::Error),
 }
 
-/// Counts and hashes, and knows when it has seen too much.
+/// Counts and hashes bytes, up to the cap.
 struct Tally {
     hasher: Sha256,
     bytes: u64,
@@ -156,7 +156,7 @@ pub fn copy_verified(
 ) -> Result<(u64, Sha256Digest), DigestError> {
     let result = copy_and_compare(from, to, expected, cap);
     if result.is_err() {
-        // The error that is already known is the one to report.
+        // The caller gets the first error.
         let _ = to.set_len(0);
     }
     result

@@ -1,4 +1,4 @@
-//! A bundle that is a directory on this host: a copy of the tree, under the policy that holds for archives.
+//! A bundle that is a directory on this host: a copy of the tree, under the policy for archives.
 
 use std::fs::File;
 use std::io;

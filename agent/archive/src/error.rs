@@ -11,7 +11,7 @@ use super::foreign::Foreign;
 /// Why a bundle was not unpacked, packed or listed. Nothing is left behind at the destination.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// One entry is something that is never accepted.
+    /// One entry is never acceptable.
     #[error("{entry:?} in the bundle {problem}")]
     Entry {
         /// The entry as the archive names it.
@@ -48,7 +48,7 @@ pub enum ArchiveError {
         /// The first bytes: a line of text as it is, else in hexadecimal; or that there are none.
         begins: String,
     },
-    /// The file is of a known kind, and no bundle.
+    /// The file is of a known kind, but no bundle.
     #[error("{0}")]
     Foreign(Foreign),
     /// The content of a compressed file is no tar archive.
@@ -60,13 +60,13 @@ pub enum ArchiveError {
         /// The content.
         holds: &'static str,
     },
-    /// A Zstandard frame wants more memory than is given.
+    /// A Zstandard frame needs more memory than allowed.
     #[error(
         "the bundle's Zstandard window{}, and {limit} MiB is the largest that is read; compress it without `--long`, or with \
          `--long={log}`", window(bytes), limit = MAX_WINDOW >> 20, log = MAX_WINDOW.ilog2()
     )]
     Window {
-        /// The window in bytes, where it is known.
+        /// The window in bytes, if it is known.
         bytes: Option<u64>,
     },
     /// Something other than zeros follows the end of the archive.
@@ -115,7 +115,7 @@ fn window(bytes: &Option<u64>) -> String {
 /// The problem with one entry; completes a sentence that begins with the entry's name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryProblem {
-    /// Two names are one without their leading slashes.
+    /// Two names are equal without their leading slashes.
     #[error("comes twice, once with and once without a slash before its name; pack it once, with a relative name")]
     SlashTwin,
     /// See the message.
@@ -154,7 +154,7 @@ pub enum EntryProblem {
         /// The path that is no directory.
         ancestor: String,
     },
-    /// Two entries of one name are different things.
+    /// Two entries with one name are of different kinds.
     #[error("comes twice, first as {first} and then as {second}")]
     KindChanges {
         /// Its first kind.
@@ -208,7 +208,7 @@ pub enum EntryProblem {
     /// See the message.
     #[error("overlaps the data of another entry")]
     Overlap,
-    /// The unpacked bytes are not as many as the header says.
+    /// The unpacked size differs from the one in the header.
     #[error("does not unpack to the {expected} bytes that its header promises")]
     Size {
         /// Bytes promised.
@@ -248,7 +248,7 @@ fn method_name(method: u16) -> &'static str {
     }
 }
 
-/// Where in an archive something was found.
+/// A place in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Before any entry.

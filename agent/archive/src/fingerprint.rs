@@ -1,4 +1,4 @@
-//! Whether an unpacked bundle is as it was unpacked: hooks work in it, and may have changed it.
+//! Shows whether an unpacked bundle is unchanged: hooks work in it, and may have changed it.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;

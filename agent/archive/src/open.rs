@@ -17,7 +17,7 @@ pub fn open_beneath(archive: &Path, relative: &Path) -> nix::Result<OwnedFd> {
     let top = open(archive, top, stat::Mode::empty())?;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     match openat2(top.as_fd(), relative, how) {
-        // Kernels before 5.6, and sandboxes that do not know the call.
+        // Kernels before 5.6, and sandboxes, do not know the call.
         Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
             let errno = |error: io::Error| nix::Error::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
             let top = archive.canonicalize().map_err(errno)?;

@@ -17,7 +17,7 @@ use super::error::{ArchiveError, EntryProblem};
 use super::walk::{Found, walk};
 use crate::digest::DigestWriter;
 
-/// 255 is "unknown": the bytes must not tell on which system they were made.
+/// 255 is "unknown": the bytes must not depend on the system that made them.
 const GZIP_SYSTEM_UNKNOWN: u8 = 255;
 const ZSTD_LEVEL: i32 = 3;
 const COPY_BYTES: usize = 128 << 10;
@@ -135,8 +135,8 @@ fn zip<W: Write>(directory: &Path, writer: W) -> Result<(W, Vec<BundleEntry>), A
     Ok((archive.finish().map_err(zip_failed)?, entries))
 }
 
-/// The name with its bytes as they are. `conformant` marks it as UTF-8, but takes backslashes and drive letters for
-/// Windows' and changes them.
+/// The name with unchanged bytes. `conformant` marks it as UTF-8, but takes backslashes and drive letters for Windows'
+/// and changes them.
 fn zip_name(name: &str) -> EntryPath<'static> {
     match name.is_ascii() || name.contains(['\\', ':']) {
         true => EntryPath::verbatim(name.as_bytes().to_vec()),
@@ -193,7 +193,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Reads exactly as many bytes as the header promised, and remembers whether the file was to blame for an error.
+/// Reads exactly as many bytes as the header promised, and remembers whether the file caused an error.
 struct Content {
     file: File,
     left: u64,

@@ -22,8 +22,8 @@ pub struct UnpackOptions {
     pub allow_setuid: bool,
 }
 
-/// The path of an entry as it may be used beneath the bundle's top; `None` is the top itself (`./`). Slashes at its
-/// beginning are left out, as tar and unzip do.
+/// The path of an entry for use beneath the bundle's top; `None` is the top itself (`./`). Leading slashes are left
+/// out, as tar and unzip do.
 ///
 /// Case twins and Unicode-normalisation twins are different names on Linux and stay so.
 pub(super) fn entry_path(raw: &[u8], limits: &Limits) -> Result<Option<BundlePath>, ArchiveError> {
@@ -108,12 +108,12 @@ pub(super) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// For a bundle of so many stored bytes; a directory passes `u64::MAX`, because it has no ratio.
+    /// For a bundle of so many stored bytes. A directory passes `u64::MAX`, because it has no ratio.
     pub(super) fn new(limits: &'a Limits, bundle_bytes: u64) -> Self {
         Self { limits, bundle_bytes, unpacked_bytes: 0, entries: 0, path_bytes: 0 }
     }
 
-    /// One more entry, be it named by the archive or a directory that another entry needs.
+    /// Counts an entry that the archive names, or a directory that another entry needs.
     pub(super) fn entry(&mut self, entry: &[u8]) -> Result<(), ArchiveError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
@@ -122,7 +122,7 @@ impl<'a> Meter<'a> {
         self.path(entry.len() as u64, entry)
     }
 
-    /// So many bytes of an entry's path, or of the target of a link.
+    /// Counts the bytes of an entry's path, or of a link's target.
     pub(super) fn path(&mut self, bytes: u64, entry: &[u8]) -> Result<(), ArchiveError> {
         self.path_bytes = self.path_bytes.saturating_add(bytes);
         if self.path_bytes > self.limits.all_path_bytes {
@@ -132,7 +132,7 @@ impl<'a> Meter<'a> {
         Ok(())
     }
 
-    /// A file of so many bytes. A hard link counts like a file, because installing it copies it.
+    /// Counts a file's bytes. A hard link counts like a file, because installing it copies it.
     pub(super) fn file(&mut self, bytes: u64, entry: &[u8]) -> Result<(), ArchiveError> {
         self.unpacked_bytes = self.unpacked_bytes.saturating_add(bytes);
         if self.unpacked_bytes > self.limits.unpacked_bytes {
@@ -142,7 +142,7 @@ impl<'a> Meter<'a> {
         self.expansion(self.unpacked_bytes, entry)
     }
 
-    /// The decompressor has given so many bytes in all, headers and padding included.
+    /// Checks the total of bytes from the decompressor, including headers and padding.
     pub(super) fn expansion(&self, bytes: u64, entry: &[u8]) -> Result<(), ArchiveError> {
         let limit = self.bundle_bytes.saturating_mul(self.limits.expansion_ratio);
         if bytes > self.limits.expansion_floor_bytes && bytes > limit {

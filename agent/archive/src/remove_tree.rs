@@ -21,7 +21,7 @@ pub enum Removed {
     Yes,
     /// Nothing had the name.
     WasNotThere,
-    /// It is a directory in which something stays.
+    /// It is a directory that is not empty.
     NotEmpty,
 }
 
@@ -31,7 +31,7 @@ pub struct Rules<'a, E> {
     pub before: &'a dyn Fn() -> Result<(), E>,
     /// Whether to remove an entry of a directory.
     pub takes: &'a dyn Fn(&OsStr) -> bool,
-    /// Whether a directory that its owner, the agent's user, may not change is made so: it goes as a whole.
+    /// Whether to make a directory writable that its owner, the agent's user, may not change. The whole directory goes.
     pub frees: bool,
 }
 
@@ -100,7 +100,7 @@ pub fn remove<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rule
     Ok(Removed::WasNotThere)
 }
 
-/// Most are files: whether it is one shows by trying. `None` for a directory.
+/// Most entries are files, so it tries to unlink first. `None` for a directory.
 fn unlink<E: From<Errno>>(parent: BorrowedFd<'_>, name: &OsStr, rules: &Rules<'_, E>) -> Result<Option<Removed>, E> {
     (rules.before)()?;
     let refused = match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {

@@ -23,7 +23,7 @@ fn top_access(mode: u32) -> u32 {
     mode & !0o022 | 0o755
 }
 
-/// A directory beside the destination. Dropped before [`Staging::publish`], it is removed.
+/// A directory beside the destination. If it is dropped before [`Staging::publish`], it is removed.
 pub(super) struct Staging {
     path: PathBuf,
     destination: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Makes `.NAME.partial` beside the destination `NAME`. One that a crash left there is removed first.
+    /// Makes `.NAME.partial` beside the destination `NAME`. The leftover of a crash is removed first.
     pub(super) fn create(destination: &Path) -> Result<Self, ArchiveError> {
         check_destination(destination)?;
         let path = staging_path(destination)?;

@@ -1,4 +1,4 @@
-//! The tree that a list of entries makes: one entry a path, a directory above each, one order.
+//! The tree of a list of entries: one entry for each path, a directory above each, in one order.
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ impl ModifiedTime {
 pub(super) struct Item {
     pub(super) entry: BundleEntry,
     pub(super) modified: ModifiedTime,
-    /// Whether its name began with a slash; `None` where no entry names it.
+    /// Whether its name began with a slash; `None` if no entry names it.
     slash: Option<bool>,
     /// For a zip: which record of the central directory it is.
     pub(super) record: u32,
@@ -66,7 +66,7 @@ pub(super) fn kind_name(kind: &EntryKind) -> &'static str {
     }
 }
 
-/// The order of [`BundleListing`], that is by components; on bytes, since `Path` is slow at it.
+/// The order of [`BundleListing`], by components; on bytes, because `Path` is slow at it.
 fn path_order(a: &Path, b: &Path) -> Ordering {
     let (a, b) = (a.as_os_str().as_bytes(), b.as_os_str().as_bytes());
     let rank = |byte: Option<&u8>| byte.map_or(0, |byte| if *byte == b'/' { 1 } else { u16::from(*byte) + 2 });
@@ -116,7 +116,7 @@ fn with_parents(items: Vec<Item>, limits: &Limits) -> Result<Vec<Item>, ArchiveE
     let mut before = Path::new("");
     for item in &items {
         meter.entry(item.path().as_os_str().as_bytes())?;
-        // In this order everything below a path follows it at once.
+        // In this order, a path is followed at once by everything below it.
         while above.last().is_some_and(|(path, _)| !item.path().starts_with(path.as_path())) {
             above.pop();
         }

@@ -15,7 +15,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use super::error::{ArchiveError, EntryProblem};
 use super::policy;
 
-/// One thing in the tree: a file, a directory or a symbolic link.
+/// One entry of the tree: a file, a directory or a symbolic link.
 pub(super) struct Found<'a> {
     pub(super) path: BundlePath,
     pub(super) stat: FileStat,

@@ -27,7 +27,7 @@ pub struct Member {
 pub struct GroupHook {
     /// Its name.
     pub name: String,
-    /// Whether it holds launches; otherwise terminations.
+    /// Whether it holds launches; if not, it holds terminations.
     pub launching: bool,
     /// Seconds that one heartbeat buys.
     pub heartbeat_seconds: u64,
@@ -40,7 +40,7 @@ pub struct GroupHook {
 pub enum Answer {
     /// It was taken.
     Taken,
-    /// The hook does not wait for this instance: not yet, or not any more, or it never did.
+    /// The hook does not wait for this instance: not yet, no longer, or it never did.
     NoActiveAction,
 }
 
@@ -49,12 +49,12 @@ pub enum Answer {
 pub struct AutoScaling(Client);
 
 impl AutoScaling {
-    /// With the SDK's credentials, region and endpoint.
+    /// Uses the SDK's credentials, region and endpoint.
     pub async fn of_clients(clients: &Clients) -> Self {
         Self(Client::new(clients.sdk().await))
     }
 
-    /// Where an instance is; `None` when it is in no group.
+    /// The group and state of an instance; `None` when it is in no group.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -103,7 +103,7 @@ impl AutoScaling {
         Ok(answer.lifecycle_hooks().iter().filter_map(hook).collect())
     }
 
-    /// Buys time for a hook.
+    /// Sends a heartbeat, which gives a hook more time.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -152,7 +152,7 @@ impl AutoScaling {
         sent.map(drop).map_err(|e| Fault::of(e, "autoscaling:ExitStandby"))
     }
 
-    /// Says that an instance is unhealthy; the group replaces it, once its grace period is over.
+    /// Reports an instance as unhealthy; the group replaces it once its grace period is over.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -180,7 +180,7 @@ fn facts(group: &AutoScalingGroup) -> GroupFacts {
         min: number(group.min_size()),
         max: number(group.max_size()),
         desired: number(group.desired_capacity()),
-        // A list since it may name several: `EC2,ELB`.
+        // A list, because the type may name several: `EC2,ELB`.
         elb_health_checks: group.health_check_type().is_some_and(|kinds| kinds.split(',').any(|kind| kind == "ELB")),
         launch_suspended: group.suspended_processes().iter().any(|found| found.process_name() == Some("Launch")),
         target_groups: group.target_group_arns().to_vec(),

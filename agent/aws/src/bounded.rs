@@ -13,9 +13,9 @@ use tokio::time::Sleep;
 /// Most bytes of an answer that is held in memory. The longest answer from AWS, except for [`WITH_INSTANCES`], is a
 /// list of a thousand keys. Prevents: a server whose answer has no end.
 const MOST_BYTES: u64 = 1 << 20;
-/// The question whose answer has no pages within a group: it names every instance, with some 700 bytes for each.
+/// The request whose answer has no pages within a group: the answer names every instance, with some 700 bytes for each.
 const WITH_INSTANCES: &[u8] = b"Action=DescribeAutoScalingGroups&";
-/// For that answer: ten thousand instances, as many as are kept.
+/// The bound for that answer: ten thousand instances, the most that the agent keeps.
 const MOST_BYTES_WITH_INSTANCES: u64 = 8 << 20;
 /// How long such an answer may take once it has begun. Prevents: a server that sends a byte now and then.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ pub(crate) enum Answers {
     Refusals,
 }
 
-/// A connector whose answers are bounded: a longer or slower one is a broken connection.
+/// A connector with bounded answers: it treats a longer or slower answer as a broken connection.
 pub(crate) fn bounded(connector: SharedHttpConnector, answers: Answers) -> SharedHttpConnector {
     SharedHttpConnector::new(Bounded { connector, answers, most: MOST_BYTES, patience: PATIENCE })
 }
@@ -59,7 +59,7 @@ fn bound(body: SdkBody, most: u64, patience: Duration) -> SdkBody {
     SdkBody::from_body_1_x(BoundedBody { body, left: most, most, deadline: Box::pin(tokio::time::sleep(patience)) })
 }
 
-/// An answer that has no end, or that takes too long to reach it.
+/// An answer that has no end, or takes too long.
 #[derive(Debug, thiserror::Error)]
 enum Unbounded {
     #[error("the answer has more than {0} bytes; is this an AWS endpoint?")]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-/// Bytes of it. Prevents: a wrong path that takes the memory.
+/// Most bytes of the file. Prevents: a wrong path that takes the memory.
 const MOST_BYTES: u64 = 8 << 20;
 
 /// Reads the bundle. Opening it never waits for a pipe's writer.

@@ -50,7 +50,7 @@ pub struct Signal {
 pub struct CloudFormation(SignedCalls);
 
 impl CloudFormation {
-    /// With the SDK's credentials and endpoint, in this region or else the SDK's.
+    /// Uses the SDK's credentials and endpoint, in this region or else the SDK's.
     ///
     /// # Errors
     /// See [`SignedCallsError`].
@@ -81,7 +81,7 @@ impl CloudFormation {
     }
 }
 
-/// The service says it in words alone, with or without a space.
+/// The service says this only in its message, with or without a space.
 fn nobody_waits(fault: &Fault) -> bool {
     let text = fault.message.to_ascii_lowercase();
     fault.code.as_deref() == Some("ValidationError")
@@ -96,7 +96,7 @@ pub struct WaitCondition {
 }
 
 impl WaitCondition {
-    /// By the handle's presigned URL, with the configured proxy and certificates.
+    /// Uses the handle's presigned URL, with the configured proxy and certificates.
     ///
     /// # Errors
     /// When the certificates or the proxy cannot be used.

@@ -33,19 +33,19 @@ use crate::kept_credentials::KeptCredentials;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until an answer begins.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Tries of one request, the first included; with the pauses between them some eight seconds.
+/// Tries of one request, including the first; with the pauses between them some eight seconds.
 const ATTEMPTS: u32 = 5;
-/// The first pause, at most; it doubles, and each is a random part of it.
+/// The longest first pause. The limit doubles for each later one, and each pause is a random part of its limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// Who is never behind a proxy: the instance metadata and the credentials of containers.
+/// Hosts that are never behind a proxy: the instance metadata and the credentials of containers.
 const LINK_LOCAL: &str = "169.254.169.254,169.254.170.2,169.254.170.23,fd00:ec2::254,fd00:ec2::23";
 
-/// Why AWS cannot be reached the way the configuration says.
+/// Why AWS cannot be reached as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// The certificates of one's own cannot be used.
+    /// The configured certificates cannot be used.
     #[error("cannot use the certificates in {path}: {problem}")]
     CaBundle {
         /// The file.
@@ -97,7 +97,7 @@ impl Clients {
         &self.settings
     }
 
-    /// The certificates in PEM that are trusted instead of the system's, as the configuration or `AWS_CA_BUNDLE` say.
+    /// The certificates in PEM that are trusted instead of the system's, from the configuration or `AWS_CA_BUNDLE`.
     pub fn ca_bundle(&self) -> Option<PathBuf> {
         ca_bundle(&self.settings)
     }
@@ -176,7 +176,7 @@ impl Clients {
         self.http_client(self.s3_proxy(), connections, Answers::Refusals)
     }
 
-    /// An HTTP client for S3, where the way there differs from the other services'.
+    /// An HTTP client for S3, if S3 has another proxy than the other services.
     pub fn for_s3(&self) -> Option<SharedHttpClient> {
         self.settings.s3.proxy.as_ref().map(|proxy| self.http_client(Some(proxy), 0, Answers::All))
     }
@@ -208,7 +208,7 @@ impl Clients {
     }
 }
 
-/// How long a connection and the beginning of an answer are waited for.
+/// How long to wait for a connection and for the beginning of an answer.
 type Timeouts = (Option<Duration>, Option<Duration>);
 
 fn ca_bundle(settings: &AwsSettings) -> Option<PathBuf> {
@@ -219,7 +219,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A variable of the environment by its name in capitals or in small letters, as proxies are named.
+/// An environment variable by its name in capitals or small letters, as for proxies.
 pub(crate) fn either_case(name: &str) -> Option<String> {
     variable(name).or_else(|| variable(&name.to_ascii_lowercase()))
 }
@@ -249,7 +249,7 @@ fn trust(bundle: Option<&Path>) -> Result<TlsContext, ClientsError> {
     })
 }
 
-/// The proxy that the configuration or else the environment names. Metadata addresses never go through one.
+/// The proxy from the configuration or else the environment. Metadata addresses never go through a proxy.
 fn proxy(way: Option<&Proxy>, direct: &[String]) -> Result<ProxyConfig, ClientsError> {
     let wrong = |e: aws_smithy_http_client::proxy::ProxyError| ClientsError::Proxy(e.to_string());
     let found = match way {

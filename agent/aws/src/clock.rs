@@ -1,4 +1,4 @@
-//! The only caller of the clock in this crate; `clippy.toml` holds it to that.
+//! The only caller of the clock in this crate; `clippy.toml` enforces that.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Where credentials come from, for `hostler doctor`. Requests get theirs from the same place.
+//! The source of credentials, for `hostler doctor`. Requests use the same source.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::clients::Clients;
 
-/// Credentials as they are shown: never the secret.
+/// Credentials for display: never the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The SDK's name of the provider, as in `Environment` or `Ec2InstanceMetadata`.
@@ -37,7 +37,7 @@ pub async fn find(clients: &Clients) -> Result<Found, String> {
     })?;
     let expires = found.expiry().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     let expires = expires.and_then(|since| Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok());
-    // The name of the provider is shown by the debug format alone, which leaves the secrets out.
+    // Only the debug format shows the provider's name, and it leaves the secrets out.
     let shown = format!("{found:?}");
     let provider = shown.split("provider_name: \"").nth(1).and_then(|rest| rest.split('"').next());
     let provider = provider.unwrap_or("the SDK's chain").to_owned();

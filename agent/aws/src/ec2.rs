@@ -25,7 +25,7 @@ const fn operation(action: &'static str) -> Operation {
 pub struct StatusChecks(SignedCalls);
 
 impl StatusChecks {
-    /// With the SDK's credentials, region and endpoint.
+    /// Uses the SDK's credentials, region and endpoint.
     ///
     /// # Errors
     /// See [`SignedCallsError`].
@@ -53,7 +53,7 @@ impl StatusChecks {
 
     async fn call(&self, operation: &Operation, name: &str, parameters: &[(&str, &str)]) -> Result<(), Fault> {
         let answer = self.0.query(operation, VERSION, name, parameters).await?;
-        // The answer to a good request still says for each instance whether it was done.
+        // The answer to a good request still reports the result for each instance.
         match element_text(&answer, "reason") {
             Some(reason) => Err(Fault::without_answer(FaultKind::Fatal, reason)),
             None => Ok(()),

@@ -31,7 +31,7 @@ const fn operation(action: &'static str, answer_bytes: usize) -> Operation {
 pub struct LoadBalancing(SignedCalls);
 
 impl LoadBalancing {
-    /// With the SDK's credentials, region and endpoint.
+    /// Uses the SDK's credentials, region and endpoint.
     ///
     /// # Errors
     /// See [`SignedCallsError`].
@@ -66,7 +66,7 @@ impl LoadBalancing {
         own.map(|description| description.health).ok_or_else(|| not_understood(&HEALTH))
     }
 
-    /// Seconds that a target of the group drains after it was deregistered.
+    /// How many seconds a target of the group drains after it was deregistered.
     ///
     /// # Errors
     /// A [`Fault`].

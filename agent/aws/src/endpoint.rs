@@ -1,4 +1,4 @@
-//! Where a service answers: AWS's rule for endpoints, for services without an SDK crate.
+//! The addresses of services: AWS's rule for endpoints, for services without an SDK crate.
 //!
 //! The rule is `prefix[-fips].region.suffix`, with the partition's suffix or its dual-stack suffix (partitions.json of
 //! AWS's SDKs; "AWS service endpoints" in the General Reference).
@@ -6,14 +6,14 @@
 use aws_config::Region;
 use reqwest::Url;
 
-/// Which of a service's endpoints are used.
+/// The kind of endpoint to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointChoice {
     /// Only endpoints whose cryptography is validated (`AWS_USE_FIPS_ENDPOINT`).
     pub fips: bool,
     /// Endpoints that answer on IPv6 as well (`AWS_USE_DUALSTACK_ENDPOINT`).
     pub dual_stack: bool,
-    /// One URL for every service (`AWS_ENDPOINT_URL`): an emulator, or a gateway of one's own.
+    /// One URL for every service (`AWS_ENDPOINT_URL`): an emulator, or a private gateway.
     pub url: Option<Url>,
 }
 
@@ -33,7 +33,7 @@ struct Partition {
     dual_stack_suffix: &'static str,
 }
 
-/// The last one takes every region that no other one names, as AWS's SDKs do.
+/// The last one takes every region that no other partition names, as AWS's SDKs do.
 const PARTITIONS: [Partition; 7] = [
     Partition { regions: "cn-", suffix: "amazonaws.com.cn", dual_stack_suffix: "api.amazonwebservices.com.cn" },
     Partition { regions: "eusc-", suffix: "amazonaws.eu", dual_stack_suffix: "api.amazonwebservices.eu" },
@@ -44,10 +44,11 @@ const PARTITIONS: [Partition; 7] = [
     Partition { regions: "", suffix: "amazonaws.com", dual_stack_suffix: "api.aws" },
 ];
 
-/// The URL of a service, by its endpoint prefix (`kms`, `codedeploy-commands`; mostly, but not always, its signing name).
+/// The URL of a service, by its endpoint prefix (`kms`, `codedeploy-commands`; mostly, but not always, its signing
+/// name).
 ///
 /// # Errors
-/// The region is not a host name's part.
+/// The region is not a valid part of a host name.
 pub fn endpoint(prefix: &str, region: &Region, choice: &EndpointChoice) -> Result<Url, InvalidEndpoint> {
     if let Some(url) = &choice.url {
         return Ok(url.clone());

@@ -12,7 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub enum FaultKind {
     /// The requested object does not exist.
     Absent,
-    /// The caller may not do it; the IAM action that it would need.
+    /// The caller is not allowed to do it; the IAM action that it would need.
     Denied(&'static str),
     /// Too many requests.
     Throttled,
@@ -39,7 +39,7 @@ pub enum FaultKind {
 pub struct Fault {
     /// Its kind.
     pub kind: FaultKind,
-    /// The status of the answer, where there was one.
+    /// The status of the answer, if there was an answer.
     pub status: Option<u16>,
     /// AWS's own name for it, for example `AccessDenied`.
     pub code: Option<String>,
@@ -47,7 +47,7 @@ pub struct Fault {
     pub message: String,
     /// The request id, which AWS's support asks for.
     pub request_id: Option<String>,
-    /// The other half of it, which S3 sends.
+    /// The second request id, which S3 sends.
     pub extended_request_id: Option<String>,
 }
 
@@ -90,7 +90,7 @@ impl Fault {
         Self::new(FaultKind::Transient, None, None, message.to_string())
     }
 
-    /// Whether the same request may succeed later without anyone changing anything.
+    /// Whether the same request may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, FaultKind::Throttled | FaultKind::Transient | FaultKind::Conflict | FaultKind::Expired)
     }
@@ -168,7 +168,7 @@ impl Answer {
     }
 }
 
-/// By AWS's name for it first, then by the status.
+/// By AWS's code first, then by the status.
 pub(crate) fn sort(
     status: Option<u16>,
     code: Option<&str>,
@@ -222,7 +222,7 @@ pub(crate) fn sort(
     }
     match status {
         Some(301 | 307 | 308) => FaultKind::Elsewhere(region()),
-        // HEAD answers have no body that could say more.
+        // HEAD answers have no body with more details.
         Some(400) if region().is_some() => FaultKind::Elsewhere(region()),
         Some(401 | 403) => FaultKind::Denied(action),
         Some(404 | 410) => FaultKind::Absent,
@@ -269,7 +269,7 @@ fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// The words of the error that has no cause: those above it say only where they were.
+/// The message of the innermost error: the errors above it only say where it happened.
 pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {

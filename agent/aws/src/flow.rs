@@ -1,4 +1,4 @@
-//! How fast a download comes: [`hostler_core::flow`] with a clock.
+//! The speed of a download: [`hostler_core::flow`] with a clock.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

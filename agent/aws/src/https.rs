@@ -30,7 +30,7 @@ use crate::store_s3::download::{hash, room};
 const OPERATION: &str = "download";
 /// Redirections that are followed.
 const REDIRECTIONS: usize = 5;
-/// Before a stream that broke is asked for again; it doubles with each that brought nothing.
+/// The pause before a broken stream is asked for again. It doubles with each try that brought nothing.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A bundle by its address.
@@ -42,7 +42,7 @@ pub struct HttpsObject {
 }
 
 impl HttpsObject {
-    /// The object at an address, by the same proxy and certificates as AWS. Nothing is asked yet.
+    /// The object at an address, through the same proxy and certificates as AWS. Nothing is asked yet.
     ///
     /// # Errors
     /// When the certificates or the proxy cannot be used.
@@ -114,7 +114,7 @@ impl HttpsObject {
                 Err(error) => error,
             };
             stream.write().await.map_err(|e| self.io(e))?;
-            // A server that knows no ranges may break off at the same byte for ever.
+            // A server without ranges may break off at the same byte for ever.
             fruitless = if stream.at > furthest { 1 } else { fruitless + 1 };
             furthest = furthest.max(stream.at);
             let passes = matches!(failed.kind, StoreErrorKind::Transient | StoreErrorKind::Throttled);
@@ -172,7 +172,7 @@ impl HttpsObject {
         }
     }
 
-    /// The answer with the bytes from `from` on, or all of them, wherever the server sends on to.
+    /// The answer with the bytes from `from` on, or with all bytes, after any redirects.
     async fn open(&self, from: u64, pinned: Option<&HeaderValue>) -> Result<Response, StoreError> {
         let fatal = |problem: String| self.wrong(StoreErrorKind::Fatal, problem);
         let mut url: Url = self.location.as_str().parse().map_err(|e| fatal(format!("it is no address: {e}")))?;
@@ -221,7 +221,7 @@ impl HttpsObject {
             };
         }
         if status == StatusCode::OK {
-            // The server does not know ranges, or the content is no longer the pinned one.
+            // The server has no ranges, or the content is no longer the pinned one.
             stream.restart();
             return Ok(response.content_length());
         }
@@ -273,7 +273,7 @@ impl HttpsObject {
     }
 }
 
-/// The bytes so far: written up to `at` and hashed as far, and a few that are neither yet.
+/// The bytes so far: written and hashed up to `at`, and a few held bytes that are neither yet.
 struct Stream {
     file: Arc<File>,
     at: u64,
@@ -331,12 +331,12 @@ impl Stream {
     }
 }
 
-/// An ETag that is another one for any other bytes.
+/// An ETag that changes with any change of the bytes.
 fn strong_etag(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")).cloned()
 }
 
-/// The first byte and the size of the whole, of `bytes 5-9/10` or `bytes 5-9/*`.
+/// The first byte and the size of the whole, from `bytes 5-9/10` or `bytes 5-9/*`.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (from, _) = range.split_once('-')?;
@@ -344,7 +344,7 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     Some((from.parse().ok()?, total))
 }
 
-/// The error without the address, which can hold a secret of the server that was sent on to.
+/// The error without the address: after a redirect it may hold a secret of the server.
 fn without_address(error: reqwest::Error) -> String {
     deepest(&error.without_url())
 }

@@ -28,7 +28,7 @@ const TOKEN_PATH: &str = "latest/api/token";
 const TOKEN_SECONDS: u64 = 21_600;
 /// A token with less than this left is replaced before it is used.
 const TOKEN_MARGIN: Duration = Duration::from_secs(120);
-/// Nothing in the service is longer; user data, which may be 16 KiB, is not read.
+/// Nothing that is read here is longer; user data, which may have 16 KiB, is not read.
 const MOST_BYTES: usize = 64 << 10;
 /// EC2 gives an instance at most 50.
 const MOST_TAGS: usize = 100;
@@ -49,7 +49,7 @@ struct Token {
     renew_at: Instant,
 }
 
-/// The instance identity document (`dynamic/instance-identity/document`), as far as it is used.
+/// The instance identity document (`dynamic/instance-identity/document`), in the parts that hostler uses.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityDocument {
@@ -65,7 +65,7 @@ pub struct IdentityDocument {
     pub instance_id: String,
     /// As in `t3.micro`.
     pub instance_type: String,
-    /// When it was started last; another one after each stop and start.
+    /// The time of the last start, which changes with each stop and start.
     pub pending_time: String,
     /// The Region.
     pub region: String,
@@ -75,7 +75,7 @@ impl Imds {
     /// The service at this address. Nothing is sent yet.
     ///
     /// # Errors
-    /// An address that no request can be made to.
+    /// No request can be made to the address.
     pub fn new(settings: ImdsSettings) -> Result<Self, ImdsFault> {
         let wrong = |problem: String| ImdsFault::Endpoint { endpoint: settings.endpoint.clone(), problem };
         let mut base = Url::parse(&settings.endpoint).map_err(|error| wrong(error.to_string()))?;
@@ -128,7 +128,7 @@ impl Imds {
     /// The instance's id.
     ///
     /// # Errors
-    /// As of [`Self::get`]; also when the answer is no instance id.
+    /// As [`Self::get`]; also when the answer is no instance id.
     pub async fn instance_id(&self) -> Result<String, ImdsFault> {
         let path = "meta-data/instance-id";
         let id = self.word(path).await?;
@@ -143,7 +143,7 @@ impl Imds {
     /// The Region, as in `eu-central-1`.
     ///
     /// # Errors
-    /// As of [`Self::get`].
+    /// As [`Self::get`].
     pub async fn region(&self) -> Result<String, ImdsFault> {
         self.word("meta-data/placement/region").await
     }
@@ -151,7 +151,7 @@ impl Imds {
     /// The availability zone, as in `eu-central-1a`.
     ///
     /// # Errors
-    /// As of [`Self::get`].
+    /// As [`Self::get`].
     pub async fn availability_zone(&self) -> Result<String, ImdsFault> {
         self.word("meta-data/placement/availability-zone").await
     }
@@ -159,7 +159,7 @@ impl Imds {
     /// The instance type, as in `t3.micro`.
     ///
     /// # Errors
-    /// As of [`Self::get`].
+    /// As [`Self::get`].
     pub async fn instance_type(&self) -> Result<String, ImdsFault> {
         self.word("meta-data/instance-type").await
     }
@@ -177,7 +177,7 @@ impl Imds {
     /// The instance's tags; `None` where the instance does not show them in its metadata.
     ///
     /// # Errors
-    /// As of [`Self::get`].
+    /// As [`Self::get`].
     pub async fn tags(&self) -> Result<Option<BTreeMap<String, String>>, ImdsFault> {
         let Some(names) = self.get("meta-data/tags/instance").await? else { return Ok(None) };
         let mut tags = BTreeMap::new();
@@ -190,10 +190,10 @@ impl Imds {
         Ok(Some(tags))
     }
 
-    /// The value of one tag; `None` where the instance has none of this name or does not show its tags.
+    /// The value of one tag; `None` if the instance has no tag with this name or does not show its tags.
     ///
     /// # Errors
-    /// As of [`Self::get`].
+    /// As [`Self::get`].
     pub async fn tag(&self, name: &str) -> Result<Option<String>, ImdsFault> {
         self.get(&format!("meta-data/tags/instance/{name}")).await
     }
@@ -201,7 +201,7 @@ impl Imds {
     /// The instance identity document.
     ///
     /// # Errors
-    /// As of [`Self::get`]; also when the answer is no such document.
+    /// As [`Self::get`]; also when the answer is no such document.
     pub async fn identity_document(&self) -> Result<IdentityDocument, ImdsFault> {
         let path = "dynamic/instance-identity/document";
         let text = self.get(path).await?.ok_or_else(|| ImdsFault::Missing { path: path.to_owned() })?;
@@ -220,7 +220,7 @@ impl Imds {
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.read(path, response).await;
         }
-        // Expired before its time: a host that was hibernated, or a service that was restarted.
+        // Expired before its time: the host was hibernated, or the service was restarted.
         let token = self.token(Some(&token)).await?;
         let response = self.ask(path, &token).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
@@ -329,7 +329,7 @@ fn innermost(error: &reqwest::Error) -> String {
     text
 }
 
-/// One word without spaces, as every single value of the service is.
+/// One word without spaces, which every single value of the service is.
 fn word(path: &str, text: &str) -> Result<String, ImdsFault> {
     let found = text.trim();
     if found.is_empty() || !found.bytes().all(|b| b.is_ascii_graphic()) {

@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 
 use crate::clock;
 
-/// New ones are asked for this long before the end: EC2 has the next ones ready five minutes before.
+/// Credentials are renewed this long before they expire: EC2 has the next ones ready five minutes before.
 const BEFORE_THE_END: Duration = Duration::from_secs(5 * 60);
-/// Credentials without an end are asked for again after this, because a file that holds them may have been rewritten.
+/// Credentials without an end are renewed after this time, because a file that holds them may have been rewritten.
 const WITHOUT_AN_END: Duration = Duration::from_secs(15 * 60);
 /// While the old credentials are good, a source that does not answer is not asked again for this long.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ struct Kept {
     ask_at: SystemTime,
 }
 
-/// The credentials that are used now. One caller asks, the others wait for its answer.
+/// The current credentials. One caller asks the source, and the others wait for its answer.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptCredentials {
     provider: SharedCredentialsProvider,
@@ -69,7 +69,7 @@ impl KeptCredentials {
         *self.kept.lock().await = None;
     }
 
-    /// AWS refused these as expired: the next question goes to the source.
+    /// AWS refused these as expired: the next call asks the source.
     pub(crate) async fn forget(&self, refused: &Credentials) {
         let mut kept = self.kept.lock().await;
         // Another caller may have renewed them meanwhile.

@@ -15,13 +15,13 @@ use crate::signed_call::{JsonVersion, Operation, Service, SignedCalls};
 
 const KMS: Service = Service { endpoint_prefix: "kms", signing_name: "kms" };
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// A public key or a signature in base64 with names around it.
+/// A public key or a signature in base64, with its field names.
 const ANSWER_BYTES: usize = 64 << 10;
 const GET_PUBLIC_KEY: Operation =
     Operation { service: KMS, action: "kms:GetPublicKey", timeout: TIMEOUT, answer_bytes: ANSWER_BYTES };
 const SIGN: Operation = Operation { service: KMS, action: "kms:Sign", timeout: TIMEOUT, answer_bytes: ANSWER_BYTES };
 
-/// Tries of one call: a signature is not lost to a moment's throttling.
+/// Tries of one call, so that short throttling does not lose a signature.
 const ATTEMPTS: u32 = 4;
 /// The first pause between them; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -112,7 +112,7 @@ struct SignOutput {
 }
 
 impl KmsKey {
-    /// Looks the key up: an id, an ARN or `alias/name`. An ARN is asked for in its own region.
+    /// Looks a key up by id, ARN or `alias/name`. A key with an ARN is looked up in the ARN's region.
     ///
     /// # Errors
     /// See [`KmsError`].

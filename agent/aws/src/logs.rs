@@ -18,7 +18,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::signed_call::{Call, JsonVersion, Operation, Service, SignedCalls};
 
 const LOGS: Service = Service { endpoint_prefix: "logs", signing_name: "logs" };
-/// A megabyte on a slow line, and an answer that takes its time.
+/// Time for a megabyte on a slow line, and for a slow answer.
 const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES: usize = 64 << 10;
@@ -33,13 +33,13 @@ const fn rare(action: &'static str) -> Operation {
 /// The outcome of a batch.
 #[derive(Debug)]
 pub enum Put {
-    /// The service has taken it, but for the events that are counted here.
+    /// The service has accepted it, except for the events counted here.
     Accepted(Rejected),
     /// Its group or its stream does not exist.
     Missing,
-    /// There is something in it that the service does not take.
+    /// The service refuses part of its content.
     Refused(Fault),
-    /// It may or may not have been taken; nothing is known to be wrong with it.
+    /// The service may or may not have accepted it; no problem with the batch is known.
     Failed(Fault),
 }
 
@@ -59,7 +59,7 @@ impl CloudWatchLogs {
         Self { calls }
     }
 
-    /// Puts a batch of so many events; `body` is the request's JSON, perhaps in gzip.
+    /// Puts a batch of so many events; `body` is the request's JSON, which may be in gzip.
     pub async fn put(&self, body: Bytes, is_gzip: bool, events: usize) -> Put {
         let url = match self.calls.endpoint(&PUT) {
             Ok(url) => url,
@@ -135,7 +135,7 @@ impl CloudWatchLogs {
 
 fn of_fault(fault: Fault) -> Put {
     match (fault.code.as_deref(), fault.status) {
-        // Never sent by today's service, still in its model: the batch is there.
+        // Today's service never sends this, but its model still has it: the batch is there.
         (Some("DataAlreadyAcceptedException"), _) => Put::Accepted(Rejected::default()),
         _ if is_missing(&fault) => Put::Missing,
         // Not a matter of the batch.

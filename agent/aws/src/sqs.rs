@@ -32,7 +32,7 @@ pub struct Queue {
     url: String,
 }
 
-/// A message that was received and is invisible to others for a while.
+/// A received message, which other readers do not see for a while.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Message {
@@ -74,7 +74,7 @@ struct DeleteEntry<'a> {
 }
 
 impl Queue {
-    /// A queue by its URL; asked for in the region that the URL names.
+    /// A queue by its URL; calls go to the region that the URL names.
     pub fn new(calls: &SignedCalls, url: &str) -> Self {
         let calls = match region_of(url) {
             Some(region) => calls.in_region(Region::new(region.to_owned())),
@@ -133,7 +133,7 @@ impl Queue {
     }
 }
 
-/// `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`; queues of emulators name none.
+/// `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`; the URLs of emulators name no region.
 fn region_of(url: &str) -> Option<&str> {
     let host = url.strip_prefix("https://sqs.")?.split('/').next()?;
     host.split('.').next().filter(|region| region.contains('-'))

@@ -1,7 +1,7 @@
 //! S3 as a store (docs/protocols/rollout.md#conditional-writes), and any object of S3 as a bundle.
 //!
-//! Retried here or by the SDK: connections that break, answers that do not come, 5xx, 503 SlowDown, and 409 of
-//! unconditional writes. A bucket in another region is found and reached there.
+//! The store or the SDK retries broken connections, missing answers, 5xx, 503 SlowDown, and 409 of unconditional
+//! writes. A bucket in another region is found and reached there.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -34,7 +34,7 @@ pub use object::{Facts, S3Object};
 
 const READ: &str = "read";
 
-/// Reads of a body that broke off, the first included.
+/// Tries to read a body that broke off, including the first.
 const READS: u32 = 4;
 
 /// A store in a bucket, below a prefix.
@@ -63,7 +63,7 @@ impl S3Store {
         S3Object { bucket, key: self.key(key), version_id: None, limits }
     }
 
-    /// The region that the bucket turned out to be in, where that is not the configured one.
+    /// The bucket's actual region, if it is not the configured one.
     pub fn region(&self) -> Option<String> {
         self.bucket.region()
     }
@@ -178,7 +178,7 @@ impl S3Store {
 
 /// Why a small object was not read.
 enum GetError {
-    /// The SDK has tried again as often as it makes sense.
+    /// The SDK has tried as often as makes sense.
     Said(Fault),
     /// The body broke off.
     Broke(Fault),

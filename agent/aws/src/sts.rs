@@ -20,7 +20,7 @@ const VERSION: &str = "2011-06-15";
 pub struct Sts(SignedCalls);
 
 impl Sts {
-    /// With the SDK's credentials, region and endpoint.
+    /// Uses the SDK's credentials, region and endpoint.
     ///
     /// # Errors
     /// See [`SignedCallsError`].

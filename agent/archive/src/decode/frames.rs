@@ -10,7 +10,7 @@ use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
 use crate::foreign::follower;
 
-/// The largest Zstandard window that is read, in bytes: 128 MiB, the largest that libzstd reads by itself (`--long`).
+/// The largest accepted Zstandard window, in bytes: 128 MiB, the largest that libzstd reads by itself (`--long`).
 /// Prevents: a frame that takes gigabytes of memory.
 pub(crate) const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
 const MAX_WINDOW_LOG: u32 = 27;
@@ -18,10 +18,10 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// libzstd's message for a window above its bound (`ZSTD_error_frameParameter_windowTooLarge` in zstd_errors.h).
 const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
-/// Why a stream is refused, which is not damaged.
+/// Why an undamaged stream is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A frame's window is too large; its bytes, where they are known.
+    /// A frame's window is too large; its bytes, if they are known.
     Window(Option<u64>),
     /// Something follows the compressed data.
     Trailing(&'static str),
@@ -114,7 +114,7 @@ pub(super) struct Zstd<R> {
     decoder: Decoder<'static>,
     is_first: bool,
     in_frame: bool,
-    /// The window of the frame, where its header says it.
+    /// The window of the frame, if its header gives it.
     window: Option<u64>,
 }
 
@@ -156,7 +156,7 @@ impl<R: BufRead> Read for Zstd<R> {
     }
 }
 
-/// The window of the frame that begins with these bytes (RFC 8878, section 3.1.1.1); `None` where they do not say it.
+/// The window of the frame that begins with these bytes (RFC 8878, section 3.1.1.1); `None` if they do not give it.
 fn window(head: &[u8]) -> Option<u64> {
     let descriptor = *head.get(4).filter(|_| head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]))?;
     let is_single_segment = descriptor & 1 << 5 != 0;

@@ -1,4 +1,4 @@
-//! Single fields of a tar header, and whether a block is one.
+//! Single fields of a tar header, and whether a block is a header.
 
 use tar::{EntryType, Header};
 
@@ -10,8 +10,8 @@ pub(crate) fn is_header(bytes: &[u8]) -> bool {
     Header::from_byte_slice(block).cksum().is_ok_and(|sum| sum == checksum(block))
 }
 
-/// The number in a field, which `read` reads. One of zero bytes is 0, as GNU tar has it: node-tar and `tar --label` write
-/// such fields. A digit behind a zero byte is read by some tools and not by others, and so is no number here.
+/// The number in a field, which `read` reads. A field of zero bytes is 0, as for GNU tar: node-tar and `tar --label`
+/// write such fields. Some tools read a digit behind a zero byte and others do not, so here that is no number.
 pub(super) fn number(field: &[u8], read: impl Fn() -> std::io::Result<u64>) -> std::io::Result<u64> {
     match field.iter().all(|byte| *byte == 0) {
         true => Ok(0),

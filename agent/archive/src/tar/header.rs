@@ -1,5 +1,5 @@
-//! From blocks to members: checks every header, joins the extension headers to the entry that they belong to, and
-//! insists on a proper end.
+//! From blocks to members: checks every header, joins the extension headers to their entry, and insists on a proper
+//! end.
 
 use std::io::BufRead;
 
@@ -17,14 +17,14 @@ use crate::policy::Meter;
 use crate::tree::ModifiedTime;
 
 pub(super) const BLOCK_BYTES: usize = 512;
-/// A GNU long name: more than any limit on paths, and small enough to keep in memory.
+/// Most bytes of a GNU long name: more than any limit on paths, and little enough to keep in memory.
 const LONG_NAME_BYTES: u64 = 64 << 10;
-/// The PAX records of one entry: names, times, and whatever extended attributes the packer had.
+/// Most bytes of one entry's PAX records: names, times, and any extended attributes.
 const PAX_BYTES: u64 = 1 << 20;
-/// Extension headers before one entry: GNU has two kinds, PAX has two; nothing repeats them.
+/// Most extension headers before one entry: GNU has two kinds, PAX has two; no tool repeats them.
 const EXTENSIONS: u32 = 16;
 
-/// One entry with everything that its extension headers said.
+/// One entry with the data of its extension headers.
 pub(super) struct Member {
     /// The path as the archive has it, not checked.
     pub(super) path: Vec<u8>,
@@ -51,7 +51,7 @@ pub(super) enum Content {
 }
 
 impl Member {
-    /// The length of the file when it is unpacked; zero for anything else.
+    /// The file's length when it is unpacked; zero for any other entry.
     pub(super) fn unpacked_bytes(&self) -> u64 {
         match &self.content {
             Content::File { sparse: Some(map), .. } => map.size,
@@ -76,7 +76,7 @@ pub(super) struct Stream<'a, R: BufRead + ?Sized> {
     pub(super) meter: Meter<'a>,
     /// The properties of entries that are not kept.
     pub(super) notes: Notes,
-    /// Of the first entry: user and group.
+    /// The user and group of the first entry.
     owner: Option<(u64, u64)>,
     position: u64,
     /// Bytes of the last member's content and padding that were not read yet.
@@ -85,7 +85,7 @@ pub(super) struct Stream<'a, R: BufRead + ?Sized> {
     position_kind: PositionKind,
 }
 
-/// Where the stream stands, for messages.
+/// The position in the stream, for messages.
 #[derive(Clone, Copy)]
 enum PositionKind {
     /// At or in the headers that follow the last member.

@@ -2,7 +2,7 @@
 
 use super::header::BLOCK_BYTES;
 
-/// More pieces than a file has in practice; bounds the memory that a map takes.
+/// More pieces than real files have; bounds the memory of a map.
 const EXTENTS: usize = 1 << 16;
 
 /// The pieces of a sparse file that are stored: ascending, apart, and within its size.
@@ -31,7 +31,7 @@ impl Map {
         Ok(())
     }
 
-    /// Whether the pieces are together as long as the content that is stored.
+    /// Whether the total length of the pieces is the length of the stored content.
     pub(super) fn check(&self, stored: u64) -> Result<(), &'static str> {
         match self.extents.iter().map(|(_, length)| length).sum::<u64>() == stored {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! The maps of sparse files, as headers bring them.
+//! The maps of sparse files in headers.
 
 use std::io::BufRead;
 
@@ -39,7 +39,7 @@ impl<R: BufRead + ?Sized> Stream<'_, R> {
         Ok(map)
     }
 
-    /// The map of a sparse file in PAX form 1.0, which is the beginning of its content, and how long that is.
+    /// The map of a sparse file in PAX form 1.0, which is at the beginning of its content, and the map's length.
     pub(super) fn pax_sparse(
         &mut self,
         pax: &Records,

@@ -1,4 +1,4 @@
-//! The end record of a zip archive: where it is, and that nothing but padding follows it.
+//! The end record of a zip archive: its offset, and the check that only padding follows it.
 
 use std::fs::File;
 use std::io;
@@ -49,16 +49,16 @@ pub(super) fn locate<'f>(
     locator.locate_in_reader(At(bundle), buffer, bundle_bytes).map_err(|(_, error)| damaged(error))
 }
 
-/// Whether something that is no zip archive ends as one: a program that unpacks itself, for example.
+/// Whether a file that does not begin as a zip archive ends as one: a self-extracting program, for example.
 pub(crate) fn has_end(bundle: &File) -> io::Result<bool> {
     let bytes = bundle.metadata()?.len();
     let mut buffer = vec![0; rawzip::MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
     let found = ZipLocator::new().max_search_space(END_SEARCH_BYTES).locate_in_reader(At(bundle), &mut buffer, bytes);
-    // Four bytes alone are no end record; its entries are there, too.
+    // Four bytes alone are no end record; its entries must be there, too.
     Ok(found.is_ok_and(|archive| archive.entries(&mut buffer).next_entry().is_ok_and(|entry| entry.is_some())))
 }
 
-/// The zeros at the end of the file, as far as they can be padding.
+/// The zeros at the end of the file, up to the most padding.
 fn padding(bundle: &File, bundle_bytes: u64) -> io::Result<u64> {
     let mut piece = [0; 4096];
     let mut zeros = 0;
@@ -116,7 +116,7 @@ pub(super) fn check<R: ReaderAt>(
             };
         }
     }
-    // Of two archives, one behind the other, the end of the second one may lead to the table of contents of the first.
+    // Of two archives in a row, the end of the second one may lead to the table of contents of the first.
     match end {
         [.., a, b, c, d, e, f, g, h, _, _]
             if u64::from(u32::from_le_bytes([a, b, c, d])) + u64::from(u32::from_le_bytes([e, f, g, h])) != eocd =>

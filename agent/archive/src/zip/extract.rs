@@ -21,7 +21,7 @@ use crate::tree::Item;
 /// files in the same one hold each other up, and few enough to share fairly.
 const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 1 << 20;
-/// Each thread has half a megabyte of buffers, and more of them gain little on the disks of small hosts.
+/// Each thread has half a megabyte of buffers, and more threads gain little on the disks of small hosts.
 const MOST_THREADS: usize = 4;
 
 pub(super) struct Archive<'a> {
@@ -60,7 +60,7 @@ pub(super) fn files(archive: &Archive<'_>, items: &[Item], staging: &Staging) ->
     }
 }
 
-/// The items in parts, one after the other; each is taken by one thread.
+/// The items in parts, one after the other; one thread takes each.
 fn batches(items: &[Item]) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -102,7 +102,7 @@ impl Work<'_> {
         let Some(record) = self.archive.records.get(item.record as usize) else { return Ok(()) };
         match item.entry.kind {
             EntryKind::File { .. } => self.file(item, record, beneath, decoder),
-            // It is there already, and its headers must agree like any other's.
+            // The directory exists already, but its headers must agree like those of any entry.
             EntryKind::Directory => {
                 decoder.decode(record, item.entry.path.as_path().as_os_str().as_encoded_bytes(), |_| Ok(()))
             }

@@ -15,7 +15,7 @@ pub(super) const DEFLATE: u16 = 8;
 pub(super) const ENCRYPTED: u16 = 1 << 0 | 1 << 6 | 1 << 13;
 /// Flag: sizes and CRC follow the data, and the local header may leave them out.
 const DESCRIPTOR: u16 = 1 << 3;
-/// Flags that both headers must have alike: those above, and the name's encoding.
+/// Flags that must be equal in both headers: those above, and the name's encoding.
 const COMPARED_FLAGS: u16 = ENCRYPTED | DESCRIPTOR | 1 << 11;
 
 pub(super) const LOCAL_HEADER_BYTES: usize = 30;
@@ -24,7 +24,7 @@ const ZIP64_EXTRA: u16 = 1;
 const INPUT_BYTES: usize = 192 << 10;
 const OUTPUT_BYTES: usize = 128 << 10;
 
-/// Reads and checks entries, one after the other, with buffers that are kept.
+/// Reads and checks entries, one after the other, with reused buffers.
 pub(super) struct Decoder<'a> {
     bundle: &'a File,
     hasher: &'a RandomState,

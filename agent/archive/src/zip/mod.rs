@@ -57,7 +57,7 @@ pub(super) fn unpack(
     }
     let archive = extract::Archive { bundle, records: &contents.records, hasher: &contents.hasher };
     extract::files(&archive, &items, &staging)?;
-    // Links last: while files are written there is none that a path could lead through.
+    // Links last: while files are written there is no link that a path could lead through.
     for item in &items {
         if let EntryKind::Symlink { target } = &item.entry.kind {
             beneath.create_symlink(&item.entry.path, target, item.modified, &mut made)?;

@@ -1,4 +1,4 @@
-//! Where the entries of a zip archive are, without unpacking it: for rebuilding one from another.
+//! The offsets of the entries of a zip archive, without unpacking it: for rebuilding one archive from another.
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
@@ -20,7 +20,7 @@ const EXTENDED_TIME: u16 = 0x5455;
 pub struct ZipSpans(RandomState);
 
 impl ZipSpans {
-    /// Where the table of contents begins. Only the end of the file needs to be there.
+    /// The offset of the table of contents. Only the end of the file needs to be there.
     ///
     /// # Errors
     /// It is no zip archive.
@@ -29,8 +29,8 @@ impl ZipSpans {
         Ok(locate(file, size, &mut buffer)?.directory_offset())
     }
 
-    /// All entries in the order of their places, at most `most`; with the lengths of their local headers where `whole`
-    /// says that they are there to be read.
+    /// All entries in the order of their offsets, at most `most`; with the lengths of their local headers where `whole`
+    /// says that these can be read.
     ///
     /// # Errors
     /// The table of contents cannot be read, or has more entries.
@@ -38,7 +38,7 @@ impl ZipSpans {
         let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
         let archive = locate(file, size, &mut buffer)?;
         let directory = archive.directory_offset();
-        // Equal to nothing that another archive has.
+        // Equal to nothing in another archive.
         let own = RandomState::new().hash_one(size);
         let mut entries = Vec::new();
         let mut records = archive.entries(&mut buffer);
@@ -68,7 +68,7 @@ impl ZipSpans {
         let mut extra = self.0.build_hasher();
         for (id, data) in header.extra_fields().filter(|(id, _)| id.as_u16() != ZIP64) {
             (id.as_u16(), data).hash(&mut extra);
-            // The local header also says when the file was read or made, which is not in the table of contents.
+            // The local header also has the times of reading or making the file, which the table of contents lacks.
             if id.as_u16() == EXTENDED_TIME && data.first().is_some_and(|flags| flags & 0b110 != 0) {
                 own.hash(&mut extra);
             }

@@ -26,13 +26,13 @@ const ANSWER_BYTES: usize = 256 << 10;
 /// For calls that the service answers at once.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whether the service will never take this request, so that sending it again is of no use.
+/// Whether the service will never accept this request, so that sending it again is useless.
 pub fn is_refused_for_good(fault: &Fault) -> bool {
     let refusals = ["ClientException", "SerializationException", "ValidationException", "UnknownOperationException"];
     fault.kind == FaultKind::Fatal && fault.code.as_deref().is_some_and(|code| refusals.contains(&code))
 }
 
-/// The command service as this host asks it. Each call is one attempt.
+/// The command service for this host. Each call is one attempt.
 #[derive(Debug, Clone)]
 pub struct CommandService {
     calls: SignedCalls,
@@ -44,10 +44,10 @@ pub struct CommandService {
 }
 
 impl CommandService {
-    /// The service at this endpoint, for this host. `poll_timeout` must be longer than the service holds a poll back.
+    /// The service at this endpoint, for this host. `poll_timeout` must be longer than the service holds a poll open.
     ///
     /// # Errors
-    /// When the endpoint is no URL or the version no header.
+    /// The endpoint is not a URL, or the version is not valid in a header.
     pub fn new(
         calls: &SignedCalls,
         endpoint: Endpoint,
@@ -74,7 +74,7 @@ impl CommandService {
         &self.url
     }
 
-    /// Asks for a command; the service holds the answer back while there is none.
+    /// Asks for a command; while there is none, the service holds the answer back.
     ///
     /// # Errors
     /// The call's fault.
@@ -96,7 +96,7 @@ impl CommandService {
         self.call(Name::GetDeploymentSpecification, &request).await
     }
 
-    /// Says that a command has come; the answer decides whether it is carried out.
+    /// Reports that a command has arrived; the answer decides whether to carry it out.
     ///
     /// # Errors
     /// The call's fault.
@@ -110,7 +110,7 @@ impl CommandService {
         Ok(answer.command_status.unwrap_or(CommandStatus::InProgress))
     }
 
-    /// Says how a command ended.
+    /// Reports the end of a command.
     ///
     /// # Errors
     /// The call's fault.

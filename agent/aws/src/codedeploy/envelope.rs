@@ -11,7 +11,7 @@ use hostler_core::codedeploy::wire::Envelope;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-/// Opens an envelope: every signature in it must be one over exactly the content that is in it.
+/// Opens an envelope: every signature in it must be valid for exactly the content in it.
 ///
 /// # Errors
 /// See [`EnvelopeError`].

@@ -15,7 +15,7 @@ use crate::clients::Clients;
 use crate::flow::Flow;
 use crate::signed_call::http_client_of;
 
-/// Redirects that are followed: GitHub's API answers with one to where the archive is.
+/// Most redirects to follow: GitHub's API answers with a redirect to the archive.
 const REDIRECTS: usize = 5;
 /// Waits before the tries after the first one.
 const WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
@@ -99,7 +99,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// The answer with the archive. The token goes to the API alone, never to where it sends on to.
+    /// The answer with the archive. The token goes to the API alone, never to the target of a redirect.
     async fn open(&self, http: &Client) -> Result<Response, GitHubError> {
         let first: Url = self.url().parse().map_err(|e| self.failed(format!("{e}"), false))?;
         let mut url = first.clone();

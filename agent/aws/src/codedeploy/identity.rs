@@ -1,4 +1,4 @@
-//! Who this host is for the command service (docs/protocols/codedeploy.md#identity).
+//! The identity of this host for the command service (docs/protocols/codedeploy.md#identity).
 
 use aws_config::imds;
 use hostler_core::codedeploy::agent_config::OnPremises;
@@ -7,11 +7,11 @@ use serde::Deserialize;
 /// This host as the command service knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// An ARN: of the instance, or of the user or session that a host outside EC2 is.
+    /// An ARN: of the instance, or of the user or session of a host outside EC2.
     pub host_identifier: String,
     /// Its region.
     pub region: String,
-    /// The partition's domain, where the metadata service says one.
+    /// The partition's domain, if the metadata service gives one.
     pub domain: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Why the instance metadata service gave no answer that can be used.
+/// Why the instance metadata service gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImdsFault {
     /// The environment says not to ask.
@@ -24,7 +24,7 @@ pub enum ImdsFault {
         /// The network's error.
         cause: String,
     },
-    /// Connected, and the request for a token was never answered: the answer has fewer hops to live than it needs.
+    /// Connected, but the token request was never answered: the answer's hop limit is too low.
     #[error(
         "the instance metadata service at {endpoint} took the connection and did not answer the request for a token within {within:?}"
     )]
@@ -49,7 +49,7 @@ pub enum ImdsFault {
         "the instance metadata service refuses to answer (403): it is switched off for this instance, or a proxy is in between"
     )]
     Forbidden,
-    /// 401 with a token that was just given out.
+    /// 401 with a fresh token.
     #[error("the instance metadata service does not take the token that it has just given out (401 for {path})")]
     TokenNotTaken {
         /// The requested path.
@@ -97,7 +97,7 @@ pub enum ImdsFault {
         /// The problem with it.
         problem: String,
     },
-    /// 404 for something that every instance has.
+    /// 404 for a path that every instance has.
     #[error("the instance metadata service has no {path}")]
     Missing {
         /// The requested path.

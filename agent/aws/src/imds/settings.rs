@@ -1,4 +1,4 @@
-//! Where the instance metadata service is, in the words of the SDKs.
+//! The address of the instance metadata service, in the words of the SDKs.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::ImdsFault;
 const IPV4: &str = "http://169.254.169.254";
 const IPV6: &str = "http://[fd00:ec2::254]";
 
-/// Where the service is, and how long it is waited for.
+/// The address of the service, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImdsSettings {
     /// The address without a path, as in `http://169.254.169.254`.
     pub endpoint: String,
     /// Longest wait for a connection, and again for an answer.
     pub patience: Duration,
-    /// How often a request is made before its failure counts.
+    /// How many attempts are made before the failure counts.
     pub attempts: u32,
 }
 

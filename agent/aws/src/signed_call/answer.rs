@@ -10,12 +10,12 @@ use serde::Deserialize;
 
 use crate::fault::{self, Fault, FaultKind};
 
-/// As much of a refusal as is read: a code and a sentence.
+/// Most bytes that are read of a refusal: a code and a sentence.
 const REFUSAL_BYTES: usize = 64 << 10;
 /// A signature is good for five minutes around AWS's time; beyond four the clock is the likelier cause.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(4 * 60);
 
-/// Codes that a wrong clock leads to, among other causes.
+/// Codes of refusals for which a wrong clock may be the cause.
 const PERHAPS_CLOCK_SKEW: [&str; 3] = ["AuthFailure", "InvalidSignatureException", "SignatureDoesNotMatch"];
 
 /// AWS's answer to a call that it carried out.
@@ -41,14 +41,14 @@ pub(super) async fn read_body(response: &mut Response, at_most: usize) -> Result
     Ok(Some(body.freeze()))
 }
 
-/// AWS's time, as the answer has it, in whole seconds.
+/// AWS's time from the answer, in whole seconds.
 pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
     let text = headers.get(DATE)?.to_str().ok()?;
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(date.into())
 }
 
-/// Turns a refusal into a fault. `signed_at` is the time that the request was signed with.
+/// Turns a refusal into a fault. `signed_at` is the time in the request's signature.
 pub(super) async fn refusal(mut response: Response, action: &'static str, signed_at: SystemTime) -> Fault {
     let status = response.status();
     let headers = response.headers().clone();
@@ -58,7 +58,7 @@ pub(super) async fn refusal(mut response: Response, action: &'static str, signed
     let clock_is_wrong = date(&headers).is_some_and(|theirs| apart(theirs, signed_at) > CLOCK_TOLERANCE);
     let kind = match said.code.as_deref() {
         Some(code) if clock_is_wrong && PERHAPS_CLOCK_SKEW.contains(&code) => FaultKind::ClockSkew,
-        // Redirects are for S3's buckets. Another service behind one is a proxy's page.
+        // Redirects are for S3's buckets. A redirect from another service is a proxy's page.
         _ if status.is_redirection() => FaultKind::Fatal,
         code => fault::sort(Some(status.as_u16()), code, action, None),
     };

@@ -12,12 +12,12 @@ use crate::clients::either_case;
 pub struct HttpSettings {
     /// For the connection, with TLS.
     pub connect_timeout: Duration,
-    /// Between two pieces of an answer, and for its first byte: longer than the longest poll that a service holds open
-    /// (CodeDeploy's command service: 60 seconds and more).
+    /// The longest wait for the first byte of an answer, and between two pieces: longer than the longest poll that a
+    /// service holds open (CodeDeploy's command service: 60 seconds and more).
     pub read_timeout: Duration,
     /// The proxy between this host and AWS.
     pub proxy: ProxyChoice,
-    /// Certificate authorities in PEM that are trusted *instead of* the system's, as `AWS_CA_BUNDLE` has it.
+    /// Certificate authorities in PEM that are trusted *instead of* the system's, as with `AWS_CA_BUNDLE`.
     pub ca_bundle: Option<Vec<u8>>,
 }
 
@@ -30,9 +30,9 @@ pub enum ProxyChoice {
         /// More hosts that are reached directly.
         no_proxy: String,
     },
-    /// None, whatever the environment says.
+    /// No proxy, whatever the environment says.
     Direct,
-    /// This one, except for the hosts in `no_proxy` (comma-separated, as in `NO_PROXY`).
+    /// This proxy, except for the hosts in `no_proxy` (comma-separated, as in `NO_PROXY`).
     Url {
         /// `http://user:password@host:port`.
         url: String,
@@ -104,8 +104,8 @@ pub fn http_client(settings: &HttpSettings) -> Result<Client, HttpClientError> {
     builder.build().map_err(HttpClientError::Tls)
 }
 
-/// The proxies of the environment. Read here, because reqwest's own reading takes no further hosts that are reached
-/// directly.
+/// The proxies from the environment. They are read here because reqwest's own reading takes no additional hosts for
+/// direct connections.
 fn environment(no_proxy: &str) -> Result<Vec<Proxy>, HttpClientError> {
     let direct = format!("{},{no_proxy}", either_case("NO_PROXY").unwrap_or_default());
     let direct = NoProxy::from_string(&direct);

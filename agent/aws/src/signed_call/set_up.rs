@@ -1,4 +1,4 @@
-//! Signed calls as the configuration says.
+//! Signed calls by the configuration.
 
 use std::path::PathBuf;
 
@@ -64,7 +64,7 @@ impl SignedCalls {
     }
 }
 
-/// An HTTP client by the configured proxy and certificates; for addresses that are signed already.
+/// An HTTP client with the configured proxy and certificates, for addresses that are signed already.
 ///
 /// # Errors
 /// When the certificates or the proxy cannot be used.

@@ -1,4 +1,4 @@
-//! A bucket, wherever it is: requests go to its own region once that is known.
+//! A bucket in any region: requests go to its own region once that is known.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,7 +97,7 @@ impl Bucket {
         }
     }
 
-    /// The region that the bucket turned out to be in.
+    /// The bucket's actual region, if an answer named one.
     pub(crate) fn region(&self) -> Option<String> {
         self.lock().region.clone()
     }
@@ -117,7 +117,7 @@ impl Bucket {
         client
     }
 
-    /// A client of its own with kept connections, for the requests of one download or upload.
+    /// A separate client with kept connections, for the requests of one download or upload.
     pub(crate) async fn client_for(&self, connections: usize) -> Client {
         self.connect(Some(self.clients.for_download(connections))).await
     }

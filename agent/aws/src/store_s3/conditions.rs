@@ -1,5 +1,5 @@
-//! Whether a store keeps conditions. Some that speak S3 answer 200 to every conditional write; a fleet that coordinates
-//! on one of those has several winners.
+//! Whether a store honours conditions. Some stores that speak S3 answer 200 to every conditional write; a fleet that
+//! coordinates through such a store has several winners.
 
 use hostler_core::ids::Sha256Digest;
 use hostler_core::store::{Condition, Key, PutOutcome, Store, StoreError, StoreErrorKind};
@@ -21,7 +21,7 @@ pub async fn check_conditions<S: Store>(store: &S, nonce: &Sha256Digest) -> Resu
     let checked = try_conditions(store, &key, &name).await;
     let deleted = store.delete(&key, None).await;
     checked?;
-    // Without the right to delete, an object of some bytes stays: no reason to refuse the store.
+    // Without the right to delete, a small object stays, which is no reason to refuse the store.
     if let Err(error) = deleted {
         log::debug!("the scratch object could not be deleted: {error}");
     }

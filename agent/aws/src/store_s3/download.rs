@@ -38,7 +38,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub struct DownloadTarget<'a> {
     /// The file; its bytes are kept only as far as the note says.
     pub file: BorrowedFd<'a>,
-    /// The note; without one every download begins at the beginning.
+    /// The note; without a note every download begins at the beginning.
     pub note: Option<BorrowedFd<'a>>,
 }
 
@@ -47,9 +47,9 @@ pub struct DownloadTarget<'a> {
 pub struct Fetched {
     /// Its content.
     pub content: Content,
-    /// Its version, where the bucket has versions.
+    /// Its version, if the bucket has versions.
     pub version_id: Option<String>,
-    /// Bytes that came over the network for it this time.
+    /// Bytes that came over the network this time.
     pub moved: u64,
 }
 
@@ -236,7 +236,7 @@ impl S3Object {
     }
 }
 
-/// The end of the hashing that goes on, if any does.
+/// Waits for the running hashing to end, if there is any.
 async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, tokio::task::JoinError>> {
     match task {
         Some(task) => Some(task.await),
@@ -244,7 +244,7 @@ async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, tokio::t
     }
 }
 
-/// The hasher, further by a range of the file.
+/// Feeds a range of the file to the hasher and returns it.
 pub(crate) fn hash(file: &File, range: Range<u64>, mut hasher: Sha256) -> io::Result<Sha256> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut at = range.start;

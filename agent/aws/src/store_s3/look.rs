@@ -17,9 +17,9 @@ use crate::fault::Fault;
 pub struct Look {
     /// Whether the store's prefix may be listed.
     pub listed: Result<(), Fault>,
-    /// The store's clock, in seconds, where it answered at all.
+    /// The store's clock, in seconds, if it answered at all.
     pub store_time: Option<Timestamp>,
-    /// The Region that the bucket turned out to be in, where that is not the configured one.
+    /// The bucket's actual Region, if it is not the configured one.
     pub region: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use super::store_error;
 use crate::clients::Clients;
 use crate::fault::{Fault, FaultKind};
 
-/// The IAM actions of reading. A missing object is called denied where the caller may not list the bucket.
+/// The IAM actions of reading. If the caller may not list the bucket, S3 reports a missing object as denied.
 pub(super) const READ: &str = "s3:GetObject (and s3:ListBucket, without which S3 calls a missing object denied)";
 const READ_VERSION: &str = "s3:GetObjectVersion";
 const LOOK_AT: &str = "look at";
@@ -25,11 +25,11 @@ pub struct Facts {
     pub size: u64,
     /// The tag that pins its content.
     pub etag: ETag,
-    /// Its version, where the bucket has versions.
+    /// Its version, if the bucket has versions.
     pub version_id: Option<String>,
 }
 
-/// An answer to a question for some bytes.
+/// The answer to a request for a range.
 pub(super) struct Ranged {
     body: ByteStream,
     wanted: u64,
@@ -75,7 +75,7 @@ impl S3Object {
     /// Its size, ETag and version; `None` if there is no such object.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// Any error of the store.
     pub async fn facts(&self) -> Result<Option<Facts>, StoreError> {
         in_time(LOOK_AT, || self.location(), self.facts_now()).await
     }
@@ -111,7 +111,7 @@ impl S3Object {
     /// Its first bytes, at most `count`, and its size; `None` if there is no such object.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// Any error of the store.
     pub async fn head(&self, count: usize) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
         in_time(LOOK_AT, || self.location(), self.head_now(count)).await
     }
@@ -133,7 +133,7 @@ impl S3Object {
         Ok(Some((read.await.map_err(|fault| self.failed(LOOK_AT, fault))?, facts.size)))
     }
 
-    /// The bytes from `from` up to `to`, of exactly the content that has this ETag.
+    /// The bytes from `from` up to `to`, of exactly the content with this ETag.
     pub(super) async fn range(&self, client: &Client, etag: &ETag, from: u64, to: u64) -> Result<Ranged, Fault> {
         let get = client.get_object().bucket(&self.bucket.name).key(&self.key);
         let get = get.set_version_id(self.version_id.clone()).if_match(etag.as_str());

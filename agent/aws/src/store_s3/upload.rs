@@ -1,4 +1,4 @@
-//! Big objects from a file: in parts, created once, with the digest that was promised.
+//! Big objects from a file: in parts, created once, with the promised digest.
 
 use std::fs::File;
 use std::io;

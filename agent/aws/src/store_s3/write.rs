@@ -1,5 +1,5 @@
-//! Writes of small objects. Each try is one request, so that it is known which answers were lost: after a lost one a
-//! condition that does not hold may be our own write's doing, and the object is read to find out.
+//! Writes of small objects. Each try is one request, so that the store knows which answers were lost: after a lost
+//! answer, our own write may be the reason why a condition does not hold, and the object is read to find out.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl S3Store {
                 Err(fault) => fault,
             };
             match (&fault.kind, condition) {
-                // The bucket is there and the object that should match is not.
+                // The bucket is there, but not the object that should match.
                 (FaultKind::Absent, Condition::IfMatch(_)) if fault.code.as_deref() != Some("NoSuchBucket") => {
                     return Ok(PutOutcome::PreconditionFailed);
                 }
@@ -50,7 +50,7 @@ impl S3Store {
                     pause *= 2;
                 }
                 (FaultKind::Transient, _) => {
-                    // The last word is the store's, if it can be had.
+                    // The stored object decides, if it can be read.
                     return match self.find_own(key, bytes).await {
                         Ok(PutOutcome::Stored(etag)) => Ok(PutOutcome::Stored(etag)),
                         _ => Err(self.failed("write", key, fault)),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store_s3::object::Facts;
 
-/// Bytes of a note that are read: far more than one of the largest bundle has.
+/// Most bytes of a note that are read: far more than the note of the largest bundle has.
 const MOST_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(super) struct Note {
     length: u64,
     header: Header,
     parts: Vec<bool>,
-    /// Parts at the beginning that are all complete.
+    /// How many parts at the beginning are all complete.
     first: usize,
 }
 
@@ -116,7 +116,7 @@ impl Note {
         from..self.header.size.min(from + self.header.part_bytes)
     }
 
-    /// Up to where everything is complete.
+    /// The offset up to which everything is complete.
     pub(super) fn complete_up_to(&self) -> u64 {
         self.header.size.min(self.first as u64 * self.header.part_bytes)
     }

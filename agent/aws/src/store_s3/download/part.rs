@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::flow::{Flow, SharedRateLimiter};
 use crate::store_s3::object::{Ranged, S3Object};
 
-/// Before a broken connection is replaced.
+/// The pause before a broken connection is replaced.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The data that all parts of a download share.
@@ -106,7 +106,7 @@ impl Piece<'_> {
     /// Writes the held bytes, on a thread that may wait for the disk.
     async fn write(&mut self) -> Result<(), PartError> {
         let held = std::mem::take(&mut self.held);
-        // More than was asked for is not ours.
+        // Bytes beyond the requested range are not ours.
         let room = self.end - *self.at;
         if self.bytes as u64 > room {
             return Err(PartError::broken("more bytes came than were asked for"));

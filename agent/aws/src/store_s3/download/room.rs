@@ -21,7 +21,7 @@ pub(crate) enum Shortage {
     Io(#[from] io::Error),
 }
 
-/// Makes the file `size` bytes long and takes the room for it on the disk.
+/// Makes the file `size` bytes long and reserves the disk space for it.
 pub(crate) fn reserve(file: &File, size: u64) -> Result<(), Shortage> {
     take(file, size, FallocateFlags::empty())?;
     Ok(file.set_len(size)?)
@@ -42,7 +42,7 @@ fn take(file: &File, size: u64, flags: FallocateFlags) -> Result<(), Shortage> {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => return Err(full(file, size)?),
-            // Some file systems cannot; then the space that is free has to do as an answer.
+            // Some file systems cannot reserve space; then the free space has to do as an answer.
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
                 let taken = file.metadata()?.len();
                 if free(file)? < size.saturating_sub(taken) {
