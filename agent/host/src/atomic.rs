@@ -1,4 +1,4 @@
-//! Files that are whole or not there: written beside, synced, renamed, and the directory synced.
+//! Files that are complete or absent: written beside, synced, renamed, and the directory synced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -33,7 +33,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> 
     replace_with(path, mode, |file| file.write_all(bytes))
 }
 
-/// Like [`replace`], with a content that is written in pieces; the writer need not buffer them.
+/// Like [`replace`], for content that is written in pieces; the writer need not buffer them.
 ///
 /// # Errors
 /// As [`replace`].
@@ -73,7 +73,7 @@ fn replace_through(
 /// Renames a synced file to its name and syncs the directory.
 ///
 /// # Errors
-/// The step that failed; the temporary file is gone then, unless it was renamed already.
+/// The step that failed; the temporary file is then gone, unless it was renamed already.
 pub fn put_in_place(temporary: &Path, path: &Path) -> Result<(), AtomicError> {
     fs::rename(temporary, path).map_err(failed("put in place", path)).inspect_err(|_| {
         let _ = fs::remove_file(temporary);

@@ -8,7 +8,7 @@ use hostler_core::ids::DeploymentId;
 use hostler_core::lifecycle::Clocks;
 use nix::time::{ClockId, clock_gettime};
 
-/// The time as the file system's times are.
+/// The time as file systems give it.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn system_time() -> SystemTime {
     SystemTime::now()
@@ -40,7 +40,7 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(100 * 366 * 24 * 3600))
 }
 
-/// The clocks by which a hibernated host and a clock that was set are noticed; `None` where the kernel lacks one.
+/// The clocks by which the agent notices a hibernation and a changed clock; `None` where the kernel lacks one of them.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn clocks() -> Option<Clocks> {
     let milliseconds = |clock| {
@@ -59,7 +59,7 @@ pub fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
-/// The local time, as clocks on the wall show it.
+/// The local time.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub(crate) fn local_now() -> jiff::civil::DateTime {
     jiff::Zoned::now().datetime()
@@ -104,7 +104,7 @@ pub fn random() -> u64 {
     random_bytes().map_or(0, u64::from_le_bytes)
 }
 
-/// A fresh deployment id as CodeDeploy writes them: `d-` and nine capital letters and digits.
+/// A fresh deployment id in CodeDeploy's form: `d-` and nine capital letters and digits.
 ///
 /// # Errors
 /// When there is no randomness.

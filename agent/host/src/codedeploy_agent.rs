@@ -1,4 +1,4 @@
-//! The CodeDeploy agent on this host: only one of the two may serve it.
+//! The CodeDeploy agent on this host: only one of the two agents may serve it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::remove_tree::remove_tree;
 pub mod files;
 pub mod places;
 
-/// Bytes of a pid file or a tracking file: a number, or a command's identifier.
+/// Most bytes of a pid file or a tracking file: a number, or a command's identifier.
 const MOST_LINE_BYTES: u64 = 16 << 10;
 
 /// The CodeDeploy agent, running.
@@ -54,7 +54,7 @@ fn small(path: &Path) -> Option<String> {
 /// The Ruby agent names its processes `codedeploy-agent: …`; the one in Rust is a program of that name, which hostler
 /// itself may be too (hostler-codedeploy-compat).
 fn is_the_agent(pid: u32) -> bool {
-    // Asked first: hardly any process passes it, and this is done for every one.
+    // Asked first: hardly any process passes it, and the check runs for every process.
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
     let named = line.starts_with(b"codedeploy-agent: ")
@@ -71,7 +71,7 @@ fn executable(process: &str) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
-/// Says in the CodeDeploy agent's pid file that this process serves the host.
+/// Writes into the CodeDeploy agent's pid file that this process serves the host.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -82,7 +82,7 @@ pub fn write_pid_file(path: &Path) -> Result<(), atomic::AtomicError> {
     atomic::replace(path, format!("{}\n", std::process::id()).as_bytes(), 0o644)
 }
 
-/// Takes the pid file away if it is still this process's.
+/// Removes the pid file if it is still this process's.
 pub fn remove_pid_file(path: &Path) {
     let ours = small(path).is_some_and(|text| text.trim() == std::process::id().to_string());
     if ours {
@@ -112,8 +112,8 @@ pub fn interrupted_commands(directory: &Path, age: Duration) -> io::Result<Vec<S
     Ok(commands)
 }
 
-/// Says that a deployment's command is carried out, as the CodeDeploy agent says it. Nothing rests on it after a power
-/// loss, so nothing is synced.
+/// Writes a tracking file: the deployment's command is being carried out, in the CodeDeploy agent's form. It is not
+/// needed after a power loss, so it is not synced.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -122,7 +122,7 @@ pub fn write_tracking_file(directory: &Path, deployment: &str, command: &str) ->
     files::write(&directory.join(deployment), command.as_bytes(), 0o644)
 }
 
-/// Says that none of a deployment's commands is carried out.
+/// Removes a tracking file: no command of the deployment is being carried out.
 ///
 /// # Errors
 /// When the file is there and cannot be deleted.

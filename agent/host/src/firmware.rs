@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hostler_core::identity::MachineFacts;
 
-/// Reads it below `root`, which is `/` for the machine that this is.
+/// Reads the firmware's facts below `root`, which is `/` for this machine.
 pub fn facts(root: &Path) -> MachineFacts {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).ok().map(|text| text.trim().to_owned());
     MachineFacts {

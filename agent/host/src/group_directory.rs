@@ -21,7 +21,7 @@ pub(crate) fn find(root: &Path, key: &GroupKey) -> PathBuf {
     if !own.is_dir() && named.is_dir() { named } else { own }
 }
 
-/// The same for every start and every host.
+/// The directory's name, equal for every start and every host.
 fn own(root: &Path, key: &GroupKey) -> PathBuf {
     let digest = Sha256::digest(key.id());
     let digits: String = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).take(DIGITS).collect();
@@ -63,12 +63,12 @@ pub fn take_over(root: &Path, key: &GroupKey) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Both at once: at no moment does the old path lead nowhere.
+    // Both at once: the old path always leads somewhere.
     symlink(own.file_name().unwrap_or_default(), &own)?;
     if renameat_with(CWD, &own, CWD, &named, RenameFlags::EXCHANGE).is_ok() {
         return Ok(());
     }
-    // A file system that exchanges nothing.
+    // The file system cannot exchange two names.
     fs::remove_file(&own)?;
     fs::rename(&named, &own)?;
     link(root, key)

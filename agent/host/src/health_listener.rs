@@ -27,7 +27,8 @@ const MOST_CONVERSATIONS: usize = 1024;
 /// the usual soft limit is 1024.
 const PART_OF_DESCRIPTORS: u64 = 4;
 
-/// How long one conversation may take; a load balancer waits for 2 to 10 seconds by default. Prevents: the same.
+/// How long one conversation may take; a load balancer waits for 2 to 10 seconds by default. Prevents: connections that
+/// are held open.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The listener's answer.
@@ -42,7 +43,7 @@ pub struct Answer {
 /// Opens the address.
 ///
 /// # Errors
-/// When it is taken or not this host's.
+/// The address is taken or does not belong to this host.
 pub async fn open(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
@@ -72,11 +73,11 @@ async fn serve_at_most(listener: Arc<TcpListener>, answer: watch::Receiver<Answe
                 if places.available_permits() == 0 {
                     going_on.pop_front();
                 }
-                // One that was ended has its descriptor until it is dropped.
+                // A conversation that was ended keeps its descriptor until it is dropped.
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                 let answer = answer.clone();
                 let conversation = async move {
-                    // One that breaks off or takes too long asks again by itself.
+                    // If a conversation breaks off or takes too long, the load balancer asks again.
                     let _ = timeout(patience, converse(stream, answer)).await;
                     drop(place);
                 };
@@ -92,7 +93,7 @@ async fn serve_at_most(listener: Arc<TcpListener>, answer: watch::Receiver<Answe
     }
 }
 
-/// A conversation that ends with its place.
+/// A conversation that ends when this is dropped.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {

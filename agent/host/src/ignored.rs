@@ -1,6 +1,6 @@
 //! Signals that the parent set this process to ignore: `nohup` does, and so does a shell for its background jobs.
 
-/// Whether a signal was ignored when the process was started, as long as nothing listens to it yet.
+/// Whether a signal was ignored when the process was started, if no code listens to it yet.
 pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

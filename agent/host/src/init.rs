@@ -42,7 +42,7 @@ pub fn run() -> io::Result<u8> {
     signals.thread_block()?;
     let received = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
     let mut arguments = std::env::args_os();
-    // By the name that this process was called by, which may say which program it is.
+    // By its first argument, which may say which program it is.
     let name = arguments.next().unwrap_or_else(|| "hostler".into());
     let mut command = Command::new("/proc/self/exe");
     command.arg0(name).args(arguments);
@@ -67,7 +67,7 @@ fn hand_on(received: &siginfo, program: Pid) {
     // The terminal sends its signals to the program too.
     let is_from_terminal = received.ssi_code == libc::SI_KERNEL;
     if let Some(signal) = signal.filter(|signal| HANDED_ON.contains(signal) && !is_from_terminal) {
-        // One that has just ended is reaped next.
+        // A program that has just ended is reaped next.
         let _ = kill(program, signal);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Free and all of something on a file system.
+/// The free and the total amount on a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// The part that is free for this user.
@@ -13,8 +13,8 @@ pub struct Room {
     pub all: u64,
 }
 
-/// Bytes and inodes of the file system that a path is on, or will be on; inodes are `None` where the file system has no
-/// fixed number of them.
+/// Bytes and inodes of the file system of a path that exists or will be made; inodes are `None` where the file system
+/// has no fixed number of them.
 ///
 /// # Errors
 /// When the system does not say.
@@ -51,7 +51,7 @@ pub fn unit_properties(unit: &str) -> Option<BTreeMap<String, String>> {
 pub fn ends_control_groups() -> bool {
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let below = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    // The root has none, so this process's own group, or any that systemd made.
+    // The root group has none, so this process's own group, or any that systemd made.
     let places = [PathBuf::from("/sys/fs/cgroup").join(below), PathBuf::from("/sys/fs/cgroup/init.scope")];
     places.iter().any(|place| place.join("cgroup.kill").exists())
 }

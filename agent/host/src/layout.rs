@@ -20,8 +20,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The default state directory and socket lie below the root; a state directory of its own brings its own socket,
-    /// so that the control socket always leads to the agent that holds that state.
+    /// The default state directory and socket lie below the root. Another state directory has its own socket, so that
+    /// the control socket always leads to the agent that holds that state.
     pub fn new(root: &Path, state_dir: Option<&Path>) -> Self {
         let (state, socket) = match state_dir {
             Some(dir) => (dir.to_owned(), dir.join("hostler.sock")),
@@ -64,12 +64,12 @@ impl Layout {
         &self.root
     }
 
-    /// The ledger, the lock and the history lie here.
+    /// The directory of the ledger, the lock and the history.
     pub fn state(&self) -> &Path {
         &self.state
     }
 
-    /// Whose lock an Install waits for: one at a time, whichever process makes it.
+    /// The lock that an Install waits for: one at a time, by any process.
     pub fn install_lock(&self) -> &Path {
         &self.install_lock
     }
@@ -102,7 +102,8 @@ impl Layout {
         }
     }
 
-    /// Where people look for a group's directory: a link to it, but for groups of the CodeDeploy service.
+    /// The path at which people look for a group's directory: a link to it, except for groups of the CodeDeploy
+    /// service.
     pub fn named_group(&self, key: &GroupKey) -> PathBuf {
         self.root_of(key).join(key.id())
     }
@@ -116,7 +117,7 @@ impl Layout {
         }
     }
 
-    /// Where a bundle of a group is brought and checked before its deployment is asked for.
+    /// The directory in which a bundle of a group is fetched and checked before its deployment is requested.
     pub fn staging(&self, key: &GroupKey) -> PathBuf {
         self.bundles(key).with_extension("staging")
     }
@@ -184,7 +185,7 @@ impl DeploymentPaths {
         &self.0
     }
 
-    /// The bundle as it was fetched; the name does not say its type.
+    /// The bundle as fetched; the name does not show its type.
     pub fn bundle(&self) -> PathBuf {
         self.0.join("bundle.tar")
     }
@@ -194,7 +195,7 @@ impl DeploymentPaths {
         self.0.join("deployment-archive")
     }
 
-    /// The unpacked bundle before DownloadBundle is asked for: hooks do not find it yet.
+    /// The unpacked bundle before DownloadBundle is requested: hooks do not find it yet.
     pub fn checked(&self) -> PathBuf {
         self.0.join("checked-archive")
     }
@@ -209,12 +210,12 @@ impl DeploymentPaths {
         self.logs().join("scripts.log")
     }
 
-    /// Why it failed, in full, where that is too long for the state.
+    /// The full reason of its failure, if that is too long for the state.
     pub fn failure(&self) -> PathBuf {
         self.0.join("failure.txt")
     }
 
-    /// Its warnings in full, where they are too long for the state.
+    /// Its full warnings, if they are too long for the state.
     pub fn warnings(&self) -> PathBuf {
         self.0.join("warnings.txt")
     }

@@ -1,4 +1,4 @@
-//! The environment that a login shell of this host would begin with.
+//! The environment of a fresh login shell on this host.
 
 use std::ffi::OsStr;
 use std::io;

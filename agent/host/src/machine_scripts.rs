@@ -1,4 +1,4 @@
-//! The scripts of machine events: which of the files in a directory are run, and which must not be.
+//! The scripts of machine events: the files in a directory that are run, and those that must not be.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::users::own_uid;
 
-/// Scripts of one event. Prevents: a ledger that is filled by a directory of something else.
+/// Most scripts of one event. Prevents: a directory of other files that fills the ledger.
 const MOST_SCRIPTS: usize = 100;
 
 /// Endings of files that editors and package managers leave beside others.

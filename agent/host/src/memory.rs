@@ -35,7 +35,7 @@ pub fn forget_program_pages() {
     unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
 }
 
-/// Called for each object that is mapped, the program first; not zero ends it there.
+/// Called for each mapped object, the program first; any result but zero ends the walk.
 #[allow(unsafe_code)]
 unsafe extern "C" fn forget_segments(
     info: *mut libc::dl_phdr_info,

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-/// The mount that a path is on, or will be on where it does not exist yet; `None` where the kernel does not say.
+/// The mount of a path, or of a path that will be made; `None` where the kernel does not say.
 pub fn mount_point(path: &Path) -> Option<PathBuf> {
     let real = existing(path)?;
     let table = std::fs::read("/proc/self/mountinfo").ok()?;
     deepest(&table, &real)
 }
 
-/// The mount that a path is or will be on, if nothing on it can be executed.
+/// The mount of a path that exists or will be made, if nothing on it can be executed.
 pub fn noexec_mount(path: &Path) -> Option<PathBuf> {
     let real = existing(path)?;
     let flags = statvfs(&real).ok()?.flags();
@@ -24,7 +24,7 @@ fn existing(path: &Path) -> Option<PathBuf> {
     path.ancestors().find_map(|path| std::fs::canonicalize(path).ok())
 }
 
-/// The mount point that leads furthest to a path; of several at one place the last one hides the others.
+/// The deepest mount point above a path; of several at one place the last one hides the others.
 fn deepest(table: &[u8], path: &Path) -> Option<PathBuf> {
     let points = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4)).map(unescaped);
     points.filter(|point| path.starts_with(point)).max_by_key(|point| point.as_os_str().len())

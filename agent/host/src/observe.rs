@@ -43,7 +43,7 @@ pub enum ObserveError {
     /// The root prefix cannot be opened.
     #[error("cannot open the root prefix {path}", path = .0.display())]
     Root(PathBuf, #[source] io::Error),
-    /// A user or group could not be looked up; that it does not exist is no error.
+    /// A user or group could not be looked up; a missing user or group is no error.
     #[error("cannot look up the {kind} {name:?}")]
     Name {
         /// "user" or "group".
@@ -54,10 +54,10 @@ pub enum ObserveError {
         #[source]
         source: io::Error,
     },
-    /// Whom the agent runs as is not known.
+    /// The agent's own user and groups are not known.
     #[error("cannot tell which groups the agent belongs to")]
     Agent(#[source] io::Error),
-    /// A file that was to be compared cannot be read.
+    /// A file to compare cannot be read.
     #[error("cannot read {path}", path = .0.display())]
     Compare(PathBuf, #[source] io::Error),
 }
@@ -65,7 +65,7 @@ pub enum ObserveError {
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The bundle or the host does not allow it; all the reasons.
+    /// The bundle or the host does not allow it; with all reasons.
     #[error("{} found that prevent the Install", count(.0.len()))]
     Problems(Problems),
     /// The host could not be looked at.
@@ -132,7 +132,7 @@ struct Observer<'w> {
 /// A directory on the way to the wanted path.
 struct Level<'a> {
     path: &'a Path,
-    /// `None` where nothing can be below: absent, a file, a link that is not followed.
+    /// `None` where nothing can be below: an absent path, a file, a link that is not followed.
     directory: Option<There>,
 }
 
@@ -169,7 +169,7 @@ impl Observer<'_> {
         }
     }
 
-    /// Looks at one entry of a directory; returns it opened, if it is a directory and that was asked for.
+    /// Looks at one entry of a directory; returns it opened, if it is a directory and `open` is set.
     fn look(&mut self, above: &There, name: &OsStr, look: &LookAt, open: bool) -> Option<There> {
         let stat = match fstatat(&above.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -293,7 +293,7 @@ impl Observer<'_> {
         self.fact(path, &stat, directory, OsStr::new("."), || Ok(directory))
     }
 
-    /// The fact of a directory, which is `name` in `above`; its file system is asked once for each device.
+    /// The facts of a directory, which is `name` in `above`; its file system is asked once for each device.
     fn fact<D: AsFd>(
         &mut self,
         path: &Path,
@@ -314,7 +314,7 @@ impl Observer<'_> {
         let guard = guard(above, name);
         self.note_guard(path, guard);
         let allowed = may_write(above, name);
-        // The same device may be mounted twice, once read-only, so that each directory is asked.
+        // The same device may be mounted twice, once read-only, so each directory is asked.
         if !allowed && fstatvfs(open()?)?.flags().contains(FsFlags::ST_RDONLY) {
             let mount = read_only_mount(&self.real_root, &below(&self.real_root, path));
             self.facts.read_only.insert(path.to_owned(), mount);
@@ -361,7 +361,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Whom this process runs as; the effective group comes last.
+/// The user and groups of this process; the effective group comes last.
 ///
 /// # Errors
 /// When the system does not say.

@@ -1,4 +1,4 @@
-//! Paths in JSON. One that is UTF-8 is a text; any other is the list of its bytes, because names are bytes.
+//! Paths in JSON. A path that is UTF-8 is a text; any other path is the list of its bytes, because names are bytes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -224,7 +224,7 @@ fn full_context(current: &str, context: &SelinuxContext) -> Vec<u8> {
     format!("{user}:{role}:{}:{range}\0", context.context_type).into_bytes()
 }
 
-/// The permissions of a directory as they were, to be put back.
+/// The former permissions of a directory, to be put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     mode: u32,
@@ -248,7 +248,7 @@ impl Recorded {
 /// Reads everything that [`apply`] can change.
 ///
 /// # Errors
-/// The kernel refuses to tell.
+/// The kernel does not give them.
 pub fn record(file: impl AsFd) -> Result<Recorded, PermissionError> {
     let file = file.as_fd();
     let stat = rustix::fs::fstat(file).map_err(read("owner and mode"))?;
@@ -292,7 +292,7 @@ fn replace(file: BorrowedFd<'_>, name: &str, now: &Option<Vec<u8>>, wanted: &Opt
     }
 }
 
-/// An extended attribute; `None` where it is not set or the file system has none.
+/// An extended attribute; `None` if it is not set or the file system has none.
 fn xattr(file: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Errno> {
     let mut room = vec![0_u8; 1024];
     loop {

@@ -19,7 +19,7 @@ pub fn machine() -> Option<HostMachine> {
     Some(HostMachine { machine, emulation })
 }
 
-/// Whether programs of other machines are run. A container need not see the file system that says so.
+/// Whether this host runs programs of other machines. A container may lack the file system that says so.
 fn emulates(proc: &Path) -> Option<bool> {
     let known = fs::read_to_string(proc.join("filesystems")).ok()?;
     if !known.split_whitespace().any(|name| name == "binfmt_misc") {

@@ -12,15 +12,15 @@ use rustix::fs::{FileType, major, minor};
 /// Major and minor number of `/dev/null` (the kernel's admin-guide/devices).
 const NULL_DEVICE: (u32, u32) = (1, 3);
 
-/// Bytes of a file of certificates. Prevents: a wrong path that takes the memory.
+/// Most bytes of a file of certificates. Prevents: a wrong path that takes the memory.
 pub const MOST_PEM_BYTES: usize = 8 << 20;
 
-/// Opens a regular file for reading; never waits for a pipe's writer, never makes a terminal the agent's own, opens no
-/// device but the null device: that is an empty file to all, and a link to it masks a file of a directory of drop-ins
-/// (systemd.unit(5)).
+/// Opens a regular file for reading. It never waits for a pipe's writer, never makes a terminal the agent's own, and
+/// opens no device but the null device: all programs treat that as an empty file, and a link to it masks a file in a
+/// directory of drop-ins (systemd.unit(5)).
 ///
 /// # Errors
-/// When it cannot be opened, or is a directory, another device, pipe or socket (`InvalidInput`, with its type).
+/// It cannot be opened, or is a directory, another device, pipe or socket (`InvalidInput`, with its type).
 pub fn open(path: &Path) -> io::Result<File> {
     open_as(path, &[FileType::RegularFile])
 }
@@ -101,7 +101,7 @@ fn read_opened(file: File, most_bytes: usize) -> io::Result<Vec<u8>> {
 /// The same, as text.
 ///
 /// # Errors
-/// As [`read`]; `InvalidData` where it is no UTF-8.
+/// As [`read`]; `InvalidData` if it is not UTF-8.
 pub fn read_text(path: &Path, most_bytes: usize) -> io::Result<String> {
     String::from_utf8(read(path, most_bytes)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))

@@ -12,8 +12,8 @@ use nix::sys::statvfs::statvfs;
 
 use crate::atomic;
 
-/// Inodes that are set aside, each with a part of the bytes: a rollback makes its directory, its journal, and a run
-/// directory of some files for each script.
+/// Reserved inodes, each with a part of the bytes: a rollback makes its directory, its journal, and a run directory
+/// with some files for each script.
 const FILES: u32 = 128;
 
 /// Bytes of one of the files.
@@ -77,7 +77,7 @@ impl Reserve {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             removed => removed?,
         }
-        // Some file systems hand freed blocks out again only once it is on disk that they are free.
+        // Some file systems reuse freed blocks only once the freeing is on disk.
         atomic::sync_file_system(state_directory).map_err(|error| error.source)?;
         Ok(true)
     }
@@ -91,16 +91,16 @@ pub fn has_room(below: &Path) -> io::Result<bool> {
     has_times(below, 2)
 }
 
-/// Whether a file system has so many times the room that is set aside.
+/// Whether a file system has so many times the reserved space.
 fn has_times(below: &Path, times: u64) -> io::Result<bool> {
     let found = statvfs(below)?;
     let free = found.blocks_available().saturating_mul(found.fragment_size());
-    // File systems that make inodes as they need them count none.
+    // File systems that make inodes on demand report none.
     let inodes = found.files() == 0 || found.files_available() >= u64::from(FILES) * times;
     Ok(free >= RESERVE_BYTES * times && inodes)
 }
 
-/// Whether an error says that there is no space, be it the disk's or the user's.
+/// Whether an error says that there is no space, on the disk or in the user's quota.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
@@ -117,7 +117,7 @@ fn fill(path: &Path) -> io::Result<()> {
     options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
     let mut file: File = options.open(path)?;
     match fallocate(&file, FallocateFlags::empty(), 0, i64::from(FILE_BYTES)) {
-        // Where nothing can be set aside without being written.
+        // If the file system cannot reserve space without writing.
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => file.write_all(&[0; FILE_BYTES as usize]),
         done => Ok(done?),
     }

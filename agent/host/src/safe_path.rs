@@ -22,7 +22,7 @@ const OVERLAY: u64 = 0x794c_7630;
 /// A directory to which a way led.
 #[derive(Debug)]
 pub struct There {
-    /// The directory, to look and to go on from (`O_PATH`).
+    /// The directory, for looking and for going on from it (`O_PATH`).
     pub directory: OwnedFd,
     /// Its path without links.
     pub real: PathBuf,
@@ -35,7 +35,7 @@ pub struct There {
 }
 
 impl There {
-    /// Where a way begins that is not asked about: a root prefix. `real` has no links.
+    /// The start of a way without a check: a root prefix. `real` has no links.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -90,7 +90,7 @@ pub fn identity(directory: impl AsFd) -> Result<Identity, Errno> {
     let kind = rustix::fs::fstatfs(directory)?.f_type as u64;
     let looked = rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME);
     let Ok(found) = looked else {
-        // Before Linux 4.11, and system call filters.
+        // Linux before 4.11, or a system call filter.
         return Ok(Identity { kind, inode: rustix::fs::fstat(directory)?.st_ino, born: None });
     };
     // In an overlay the time is the layer's, and changes with the first change.

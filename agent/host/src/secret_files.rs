@@ -7,7 +7,7 @@ use hostler_core::path_rule::UnsafePaths;
 
 use crate::safe_path::{Opener, Purpose};
 
-/// A file of secrets that is there and cannot be used.
+/// A file of secrets that exists but cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSecretFile {
     /// It cannot be read.
@@ -77,7 +77,7 @@ impl SecretFiles {
     pub fn refresh(&mut self) -> Result<Option<Vec<String>>, BadSecretFile> {
         let mut is_new = false;
         for (at, text) in read(&self.paths, self.most_bytes, &self.opener)?.into_iter().enumerate() {
-            // An empty one is about to be written, as a rule.
+            // An empty file is usually about to be written.
             if !text.is_empty() && text != self.now[at] {
                 self.before[at] = std::mem::replace(&mut self.now[at], text);
                 is_new = true;

@@ -15,13 +15,13 @@ use hostler_core::release::{Algorithm, InvalidKey, PublicKey, from_pem, to_pem};
 
 use crate::regular;
 
-/// A key file is a few hundred bytes. Prevents: reading a device or a disk image that was named by mistake.
+/// Most bytes of a key file, which has a few hundred. Prevents: reading a device or a disk image named by mistake.
 const KEY_FILE_BYTES: u64 = 16 << 10;
 
 /// Why a key cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file is there and stays as it is.
+    /// The file exists and stays as it is.
     #[error("{path} exists already and is not overwritten; a key that is lost cannot be made again")]
     Exists {
         /// The file.
@@ -136,7 +136,7 @@ impl PrivateKey {
             Pair::EcdsaP256(pair) => pair.to_pkcs8v1(),
         };
         let der = der.map_err(|_| KeyError::Library("encode the private key"))?;
-        // Before the private one, so that a pair is never left without its public half for want of a name.
+        // Before the private key is written, so that a pair never lacks its public half because the name is taken.
         if std::fs::symlink_metadata(public).is_ok() {
             return Err(KeyError::Exists { path: public.to_owned() });
         }
@@ -194,8 +194,9 @@ pub fn read_public(path: &Path) -> Result<PublicKey, KeyError> {
     text.parse().map_err(|source| KeyError::PublicKey { path: path.to_owned(), source })
 }
 
-/// Whether `signature` is this key's over `message`. Strict: an Ed25519 signature has 64 bytes with S below the group's
-/// order and R as the verifier itself encodes it, an ECDSA signature is the DER of both numbers and nothing else.
+/// Whether `signature` is this key's signature over `message`. Strict: an Ed25519 signature has 64 bytes with S below
+/// the group's order and R as the verifier itself encodes it; an ECDSA signature is the DER of both numbers and nothing
+/// else.
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     let verified = match key.algorithm() {
         Algorithm::Ed25519 => ED25519.verify_sig(key.raw(), message, signature),
@@ -208,7 +209,7 @@ fn io(operation: &'static str, path: &Path, source: std::io::Error) -> KeyError 
     KeyError::Io { operation, path: path.to_owned(), source }
 }
 
-/// The text and the permission bits, of one and the same file.
+/// The text and the permission bits, both from the same open file.
 fn read(path: &Path) -> Result<(String, u32), KeyError> {
     let failed = |e| io("read", path, e);
     let file = regular::open_argument(path).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The local socket: one request line in, answer lines out, all JSON. Who speaks is known from the kernel.
+//! The local socket: one request line in, answer lines out, all JSON. The kernel gives the peer's identity.
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -137,7 +137,7 @@ impl Connection {
         self.peer.uid()
     }
 
-    /// Whether the peer's process had this group when it connected, as its own or as a supplementary one.
+    /// Whether the peer's process had this group when it connected, as its primary or a supplementary group.
     pub fn peer_has_group(&self, gid: u32) -> bool {
         self.peer.gid() == gid || self.groups.contains(&gid)
     }

@@ -10,15 +10,15 @@ use nix::unistd::{Gid, Uid};
 /// A user as a process needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// The login name; the number as text where the user database has no entry.
+    /// The login name; the number as text if the user database has no entry.
     pub name: String,
     /// User id.
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
-    /// All group ids, the primary one among them.
+    /// All group ids, including the primary one.
     pub groups: Vec<u32>,
-    /// Home directory; `/` where the user database has no entry.
+    /// Home directory; `/` if the user database has no entry.
     pub home: PathBuf,
     /// Login shell, which may refuse logins; `/bin/sh` where the user database has no entry.
     pub shell: PathBuf,
@@ -76,12 +76,12 @@ pub fn own_uid() -> u32 {
     Uid::effective().as_raw()
 }
 
-/// A user in words, for logs and the history: the name, or the number where it has none.
+/// A user in words, for logs and the history: the name, or the number if the user has no name.
 pub fn describe(uid: u32) -> String {
     by_id(uid).map_or_else(|_| format!("user {uid}"), |user| format!("user {}", user.name))
 }
 
-/// Whether a user belongs to a group; false where one of the two does not exist.
+/// Whether a user belongs to a group; false if one of the two does not exist.
 pub fn is_member(uid: u32, group: &str) -> bool {
     let Ok(Some(group)) = nix::unistd::Group::from_name(group) else { return false };
     by_id(uid).is_ok_and(|user| user.groups.contains(&group.gid.as_raw()))
@@ -105,7 +105,7 @@ pub fn group_id(name: &str) -> Option<u32> {
     Some(nix::unistd::Group::from_name(name).ok()??.gid.as_raw())
 }
 
-/// Whether a program exists: a path as it is, a name in the search path that hooks have.
+/// Whether a program exists, by its path or by its name in the search path of hooks.
 pub fn program_exists(name: &str) -> bool {
     if name.contains('/') {
         return is_program(Path::new(name));
@@ -113,7 +113,7 @@ pub fn program_exists(name: &str) -> bool {
     DEFAULT_PATH.split(':').any(|directory| is_program(&Path::new(directory).join(name)))
 }
 
-/// Whether there is a file that can be executed.
+/// Whether a path has an executable file.
 pub fn is_program(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -115,7 +115,7 @@ impl Survey {
     }
 }
 
-/// Why a way was not walked to its end.
+/// Why the walk along a way stopped before its end.
 enum Stopped {
     /// By a link of another user, which could make the agent take any directory for its own.
     Link(PathBuf),
@@ -236,7 +236,7 @@ pub fn mend_files(directory: &Path, agent: Agent) -> io::Result<Vec<Exposed>> {
 
 fn take(file: &File, mode: u32) -> io::Result<()> {
     rustix::fs::fchown(file, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
-    // The kernel took setuid away with the owner: given back, it would make the former owner's program root's.
+    // The kernel removed setuid with the owner. Restored, it would run the former owner's program as root.
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o755))?)
 }
 

@@ -26,7 +26,7 @@ const PROCESSES: &str = "processes.json";
 const RESULT: &str = "result.json";
 const RESULT_NEW: &str = "result.json.new";
 
-/// Bytes set aside for the result before the script starts, so that a script that fills the disk cannot lose it.
+/// Bytes reserved for the result before the script starts, so that a script that fills the disk cannot lose it.
 const RESULT_RESERVE: i64 = 128 << 10;
 
 /// Most bytes of the result's tail, so that it fits into the reserved room.
@@ -35,7 +35,7 @@ const TAIL_BYTES: usize = 48 << 10;
 /// A lock that lasts as long as this value.
 pub(super) type Lock = Flock<File>;
 
-/// One process, named so that a later one with the same number is not taken for it.
+/// One process, recorded so that a later process with the same number is not taken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessId {
     pub pid: i32,
@@ -53,7 +53,7 @@ pub(super) struct Started {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Processes {
     pub boot_id: String,
-    /// The inode of the pid namespace in which the numbers are; older agents did not note it.
+    /// The inode of the pid namespace of the numbers; older agents did not note it.
     #[serde(default)]
     pub pid_namespace: Option<u64>,
     pub supervisor: ProcessId,
@@ -71,9 +71,9 @@ pub(super) enum State {
     Running,
     /// The script was started, no process holds the lock and there is no result: for ever.
     Interrupted(Option<Started>),
-    /// It was cancelled before it started: for ever.
+    /// The script was cancelled before it started: for ever.
     Cancelled(HookResult),
-    /// Nothing has begun; it cannot while this lock is held.
+    /// Nothing has begun, and nothing can begin while this lock is held.
     Idle(Lock),
 }
 
@@ -114,7 +114,7 @@ impl RunDirectory {
             return Ok(State::Finished(result));
         }
         let Some(lock) = self.try_lock(LOCK)? else { return Ok(State::Running) };
-        // With the lock the other files stand still; a result may have come before it was had.
+        // With the lock the other files do not change; a result may have come just before.
         if let Some(result) = self.result()? {
             return Ok(State::Finished(result));
         }
@@ -143,7 +143,7 @@ impl RunDirectory {
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
     }
 
-    /// The lock of the one agent that launches; `None` while another one has it.
+    /// The lock of the one agent that launches; `None` while another agent has it.
     pub fn try_launch_lock(&self) -> io::Result<Option<Lock>> {
         self.try_lock(LAUNCH)
     }
@@ -221,8 +221,8 @@ impl RunDirectory {
         read_if_present(&self.file(PROCESSES))?.map(|bytes| from_json(&bytes)).transpose()
     }
 
-    /// Sets room for the result aside, once: the agent before it launches, so that a full disk is its error and not the
-    /// supervisor's silence. A file system that cannot is no reason not to run the hook.
+    /// Reserves room for the result, once, before the agent launches: then the agent reports a full disk, and the
+    /// supervisor does not fail silently. A file system that cannot reserve room is no reason not to run the hook.
     pub fn reserve_result(&self) -> io::Result<File> {
         let file = OpenOptions::new()
             .write(true)
@@ -256,7 +256,7 @@ impl RunDirectory {
         Ok(Some(result))
     }
 
-    /// Replaces a small file at once. Not synced: after a power loss it counts for nothing.
+    /// Replaces a small file at once. It is not synced, because it does not count after a power loss.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.file(&format!("{name}.new"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;

@@ -19,12 +19,12 @@ pub struct LogFollower {
 }
 
 impl LogFollower {
-    /// Follows a log from a byte on; 0 is its beginning. The file need not exist yet.
+    /// Follows a log from a byte offset on; 0 is its beginning. The file need not exist yet.
     pub fn new(path: &Path, offset: u64) -> Self {
         Self { path: path.to_owned(), offset }
     }
 
-    /// The byte up to which whole lines were given.
+    /// The byte up to which whole lines were returned.
     pub fn offset(&self) -> u64 {
         self.offset
     }

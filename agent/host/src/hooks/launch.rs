@@ -1,4 +1,4 @@
-//! How a supervisor is brought up so that it outlives the agent.
+//! Starts a supervisor so that it outlives the agent.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
@@ -25,19 +25,19 @@ const APPEND_SINCE: u32 = 240;
 /// The first systemd that knows OOMPolicy.
 const OOM_POLICY_SINCE: u32 = 243;
 
-/// A systemd that takes RefuseManualStop for a transient service; the first one of a supported distribution.
+/// The first systemd of a supported distribution that takes RefuseManualStop for a transient service.
 const REFUSE_STOP_SINCE: u32 = 239;
 
-/// Who is asked to start a supervisor.
+/// The way to start a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Launcher {
-    /// systemd, as a transient service: a control group of its own, none of the agent's hardening, and no part of the
-    /// agent's unit that stops or restarts with it.
+    /// By systemd, as a transient service: with a control group of its own, without the agent's hardening, and not part
+    /// of the agent's unit, so that it does not stop or restart with that.
     Systemd {
         /// systemd's version, which decides which properties it knows.
         version: u32,
     },
-    /// This process: fork and a session of its own. Descendants are found by the process table.
+    /// By this process: fork and a session of its own. Descendants are found by the process table.
     Plain,
 }
 
@@ -104,8 +104,8 @@ fn parse_version(output: &[u8]) -> Option<u32> {
     number.parse().ok()
 }
 
-/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it. It is
-/// unique by the time, this process and the number of its launches.
+/// A unit name that no other run has: systemd keeps the old unit while children of a finished hook live in it. The
+/// time, this process and the number of its launches make it unique.
 fn unit_name(run: &HookRun, now_ms: u64, launches: u64) -> String {
     let event: String = run.event.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
     let process = std::process::id();
@@ -125,7 +125,7 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         "--property=KillMode=process",
         // The script gets a group below the supervisor's, so that killing it spares the supervisor, which reports it.
         "--property=Delegate=yes",
-        // At SIGTERM the supervisor ends the script, which may take the grace and more.
+        // At SIGTERM the supervisor ends the script, which may take the grace period and more.
         &format!("--property=TimeoutStopSec={}", clock::seconds(run.grace_seconds).as_secs() + 15),
     ]
     .map(OsString::from)
@@ -136,7 +136,7 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         arguments.push("--property=RefuseManualStop=yes".into());
     }
     if version >= OOM_POLICY_SINCE {
-        // One process that ran out of memory is the script's business; the default would stop the supervisor.
+        // If one process runs out of memory, the script has to deal with it; the default would stop the supervisor.
         arguments.push("--property=OOMPolicy=continue".into());
     }
     if version >= APPEND_SINCE {
@@ -191,7 +191,7 @@ fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<()> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(directory.file(SUPERVISOR_LOG))?;
     let mut command = Command::new(program);
     command.arg(SUPERVISOR_VERB).arg(directory.path()).env_clear();
-    // The log's local time is the agent's.
+    // The log's local time is in the agent's zone.
     command.envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)));
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // Two forks: the supervisor is no child of the agent, so neither this agent nor a later one has to reap it.

@@ -68,7 +68,7 @@ pub(super) fn end_overdue(processes: &Processes) -> Vec<String> {
     tree.kill();
     if processes::identify(processes.supervisor.pid) == Some(processes.supervisor) {
         let supervisor = nix::unistd::Pid::from_raw(processes.supervisor.pid);
-        // One that waits for a device ends when it does.
+        // A supervisor that waits for a device ends when the device answers.
         let _ = nix::sys::signal::kill(supervisor, Signal::SIGKILL);
         killed.push(format!("{supervisor} (its supervisor, which did not keep the deadline)"));
     }
@@ -79,7 +79,7 @@ fn is_same_boot(processes: &Processes) -> bool {
     read_boot_id().is_ok_and(|boot| boot == processes.boot_id)
 }
 
-/// Written by an agent that did not note its namespace, numbers are taken as they are, with their start times.
+/// If an agent did not note its namespace, its numbers are taken as they are, with their start times.
 fn is_this_namespace(processes: &Processes) -> bool {
     processes.pid_namespace.is_none_or(|noted| processes::pid_namespace() == Some(noted))
 }

@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::regular;
 use crate::users::{self, User};
 
-/// Bytes of a file of limits. Prevents: a wrong link that takes the memory.
+/// Most bytes of a file of limits. Prevents: a wrong link that takes the memory.
 const MOST_BYTES: usize = 1 << 20;
 
 /// One limit, ready to be set.
@@ -79,7 +79,7 @@ pub fn open_files() -> Option<(u64, u64)> {
     getrlimit(Resource::RLIMIT_NOFILE).ok()
 }
 
-/// The limit of open files, where the child would inherit a lower one than the service has.
+/// The limit of open files, if the child would inherit a lower limit than the service has.
 fn at_least(service: (u64, u64)) -> Option<Limit> {
     limit(Resource::RLIMIT_NOFILE, |(soft, hard)| (soft.max(service.0), hard.max(service.1)))
 }

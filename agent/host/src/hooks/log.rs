@@ -1,5 +1,5 @@
-//! The two logs of a hook, written by a thread of their own: a disk that is full, slow or hung costs lines, which are
-//! counted, and never the script's time beyond a moment.
+//! The two logs of a hook, written by a separate thread: a full, slow or hung disk costs lines, which are counted, and
+//! delays the script by a moment at most.
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -23,8 +23,7 @@ const QUEUE_BYTES: usize = 256 << 10;
 /// How long a script's output waits for a slow disk before lines are dropped.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Bytes of the deployments log at which it is rotated, and how many files there are then, as the CodeDeploy agent
-/// has it.
+/// Bytes of the deployments log at which it is rotated, and the number of files then, as for the CodeDeploy agent.
 const ROTATE_BYTES: u64 = 64 << 20;
 const ROTATE_FILES: u32 = 8;
 
@@ -32,7 +31,7 @@ const ROTATE_FILES: u32 = 8;
 #[derive(Debug)]
 pub(super) struct LogWriter {
     shared: Arc<Shared>,
-    /// Set while the disk does not keep up: then nothing waits for it.
+    /// Set while the disk does not keep up; then no caller waits for it.
     stalled: bool,
 }
 
@@ -48,13 +47,13 @@ struct Queue {
     bytes: usize,
     /// Taken by the writer and not on disk yet.
     in_hand: bool,
-    /// Lines that could not be written since they were last asked for.
+    /// Lines that could not be written since the last question.
     lost: u64,
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // A panic in between leaves a queue that is still a queue.
+        // After a panic in between, the queue is still a queue.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,7 +102,7 @@ impl LogWriter {
         true
     }
 
-    /// Waits until everything is written, at most so long; false if something is not.
+    /// Waits until everything is written, for at most this time; false if something is not written.
     pub fn flush(&self, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
         let mut queue = self.shared.queue();
@@ -164,7 +163,7 @@ impl Files {
     }
 }
 
-/// A file that is appended to by this and other processes.
+/// A file to which this and other processes append.
 #[derive(Debug)]
 struct LogFile {
     path: PathBuf,

@@ -137,13 +137,13 @@ struct Late {
     said: bool,
 }
 
-/// A run that was ended without its supervisor, which is waited for until then.
+/// A run that the agent ended without its supervisor; the agent waits for the supervisor until then.
 struct Overdue {
     result: HookResult,
     until: Instant,
 }
 
-/// How long a supervisor that was killed may take to disappear.
+/// How long a killed supervisor may take to disappear.
 const GONE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A launch that this agent made.
@@ -180,7 +180,7 @@ impl Attempt<'_> {
             State::Finished(result) | State::Cancelled(result) => return Ok(Some(result)),
             State::Running => {
                 attempts.overdue = attempts.overdue.take().or_else(|| self.keep_deadline(&mut attempts.late));
-                // One that waits for a device ends when that answers; nothing of it runs until then.
+                // A process that waits for a device ends when the device answers; it runs no code until then.
                 let given_up = attempts.overdue.as_ref().filter(|overdue| Instant::now() >= overdue.until);
                 return Ok(given_up.map(|overdue| overdue.result.clone()));
             }
@@ -215,8 +215,8 @@ impl Attempt<'_> {
         let (launcher, program) = (self.launcher, self.program.to_owned());
         let (directory, run) = (self.directory.clone(), self.run.clone());
         let (send, answer) = oneshot::channel();
-        // systemd may take its time, and the loop that called has other things to do. On a thread of its own, since
-        // everything else that blocks may hold the runtime's threads for longer than this may wait.
+        // systemd may take its time, and the calling loop has other work to do. This is a separate thread, because
+        // other blocking work may hold the runtime's threads for longer than this may wait.
         let thread = std::thread::Builder::new().name("hook-launch".into()).stack_size(256 << 10);
         let started = thread.spawn(move || send.send(launcher.launch(&program, &directory, &run)));
         let (failure, until) = match started {
@@ -255,7 +255,7 @@ impl Attempt<'_> {
         if age <= clock::seconds(run.timeout_seconds) + clock::seconds(run.grace_seconds) {
             return None;
         }
-        // Counted from here: a host that was suspended wakes up with deadlines that passed in its sleep.
+        // Counted from here: a suspended host wakes up with deadlines that passed in its sleep.
         let late = late.get_or_insert_with(|| Late { since: Instant::now(), said: false });
         let patience = clock::seconds(run.overdue_seconds);
         let (directory, supervisor) = (self.directory.path().display().to_string(), processes.supervisor.pid);

@@ -46,7 +46,7 @@ impl Output {
         })
     }
 
-    /// Writes an entry that is not the script's, outside of its budget.
+    /// Writes an entry of the agent's own, outside of the script's budget.
     pub fn log(&mut self, entry: String) {
         self.log.write(entry);
     }
@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// Says in the log how many lines are missing from it, and waits a moment until it is written.
+    /// Logs how many lines are missing, and waits a moment until that is written.
     pub fn settle(&mut self) {
         self.budget.lost(self.log.lost());
         let new = self.budget.newly_dropped();

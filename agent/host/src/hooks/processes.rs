@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use super::directory::ProcessId;
 use super::launch::UNIT_PREFIX;
 
-/// How long processes that fork faster than they are stopped are chased before they are killed as found.
+/// How long to chase processes that fork faster than they are stopped; then those found are killed.
 const CHASE: Duration = Duration::from_secs(2);
 
 /// One line of the process table.
@@ -50,7 +50,7 @@ fn parse_stat(stat: &str) -> Option<Process> {
 }
 
 fn read_process(pid: i32) -> Option<Process> {
-    // Lossily: a name may hold bytes that are not UTF-8.
+    // Lossily: a name may have bytes that are not UTF-8.
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&String::from_utf8_lossy(&stat))
 }
@@ -74,7 +74,7 @@ pub(super) struct ControlGroup {
 }
 
 impl ControlGroup {
-    /// Makes the hook's control group if this process is the main one of a supervisor's unit, else `None`.
+    /// Makes the hook's control group if this process is the main process of a supervisor's unit, else returns `None`.
     pub fn create() -> io::Result<Option<Self>> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let Some(unit) = own_unit(&own, Path::new("/sys/fs/cgroup")) else { return Ok(None) };
@@ -99,7 +99,7 @@ impl ControlGroup {
         self.path.join("cgroup.procs")
     }
 
-    /// Every process in it and in the groups that the hook made below.
+    /// Every process in it and in the groups that the hook made below it.
     fn members(&self) -> Vec<i32> {
         let mut pids = Vec::new();
         let mut groups = vec![self.path.clone()];
@@ -112,12 +112,12 @@ impl ControlGroup {
         pids
     }
 
-    /// Ends all members at once; false where the kernel (before 5.14, or cgroup v1) has no such thing.
+    /// Ends all members at once; false where the kernel (before 5.14, or cgroup v1) cannot.
     fn kill(&self) -> bool {
         fs::write(self.path.join("cgroup.kill"), "1").is_ok()
     }
 
-    /// Ends all members, one by one where they cannot be ended at once.
+    /// Ends all members, one by one if they cannot be ended at once.
     pub fn end(&self) {
         if !self.kill() {
             for pid in self.members() {
@@ -171,7 +171,7 @@ impl ProcessTree {
         self.members().iter().map(|process| format!("{} {}", process.pid, process.name)).collect()
     }
 
-    /// Asks every member to end: SIGTERM once, and SIGCONT, without which a stopped one would not hear it.
+    /// Asks every member to end: SIGTERM once, and SIGCONT, without which a stopped process would not receive it.
     pub fn terminate(&self) {
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             self.signal(signal, &self.members());
@@ -237,7 +237,7 @@ fn children(pid: i32) -> Option<Vec<i32>> {
     Some(children)
 }
 
-/// Everything that descends from a process, itself left out.
+/// All descendants of a process, without itself.
 fn descendants(table: &[Process], ancestor: i32) -> HashSet<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for process in table {
@@ -259,12 +259,12 @@ pub(super) fn send(process: &Process, signal: Signal) {
     }
 }
 
-/// The inode of this process's pid namespace: in another one the same number is another process.
+/// The inode of this process's pid namespace: in another namespace the same number is another process.
 pub(super) fn pid_namespace() -> Option<u64> {
     fs::metadata("/proc/self/ns/pid").ok().map(|metadata| metadata.ino())
 }
 
-/// Reaps every child that has ended, and says how.
+/// Reaps every ended child, and returns how each ended.
 pub(super) fn reap() -> Vec<(i32, Ended)> {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     let mut ended = Vec::new();

@@ -1,4 +1,4 @@
-//! From a location in an appspec to a file that may be executed, and nothing outside the bundle.
+//! From a location in an appspec to an executable file, and to nothing outside the bundle.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use hostler_core::elf::{self, Emulation, HostMachine};
 
 use crate::archive::open_beneath;
 
-/// Linkers put the segments' table and the loader's name at the beginning.
+/// Bytes at the beginning where linkers put the segments' table and the loader's name.
 const PROGRAM_HEAD_BYTES: u64 = 4096;
 
 /// Why a location is no script.
@@ -18,7 +18,7 @@ pub(crate) enum ScriptError {
     /// It is not in the bundle.
     #[error("script {location:?} is not in the bundle ({problem}); looked for {path}")]
     Missing { location: String, path: PathBuf, problem: String },
-    /// It is there and could not be made executable.
+    /// The script exists but could not be made executable.
     #[error("script {location:?} is not executable and could not be made so ({path}): {source}")]
     NotExecutable { location: String, path: PathBuf, source: io::Error },
 }
@@ -61,7 +61,7 @@ fn describe(error: nix::Error) -> String {
     }
 }
 
-/// Says why the kernel did not execute a script that is there.
+/// Explains why the kernel did not execute an existing script.
 pub(super) fn explain(path: &Path, user: &str, error: &io::Error) -> String {
     let path_shown = path.display();
     let loader = program(path).and_then(|program| program.loader);

@@ -1,4 +1,4 @@
-//! Executes a script as the user and in the surroundings that its run asks for.
+//! Executes a script as the user and in the environment that its run asks for.
 
 use std::ffi::{CString, OsString};
 use std::io::{self, PipeReader, Read};
@@ -19,7 +19,7 @@ use super::processes::ControlGroup;
 use super::script;
 use crate::users::User;
 
-/// A script that runs, and the ends of the pipes that it writes to.
+/// A running script, and the reading ends of its pipes.
 #[derive(Debug)]
 pub(super) struct Spawned {
     pub pid: i32,
@@ -88,7 +88,7 @@ struct Child {
     user: Option<(Vec<libc::gid_t>, libc::gid_t, libc::uid_t)>,
     umask: libc::mode_t,
     directory: CString,
-    /// Outside of systemd the agent's own limits and priorities would be inherited.
+    /// Without systemd the script would inherit the agent's own limits and priorities.
     reset_inherited: bool,
     limits: Arc<Limits>,
     step: OwnedFd,
@@ -131,7 +131,7 @@ pub(super) fn spawn(
     command.env_clear().envs(environment(run, inherited, user));
     command.stdin(Stdio::null()).stdout(stdout_of_child).stderr(stderr_of_child);
     let spawned = spawn_with(command, child);
-    // Its other end is closed by now: exec closes the child's.
+    // Its other end is closed by now, because exec closes the child's.
     let mut reached = Vec::new();
     let _ = steps.read_to_end(&mut reached);
     match spawned {
@@ -173,7 +173,7 @@ fn spawn_with(mut command: Command, child: Child) -> io::Result<i32> {
     // nor takes locks.
     unsafe { command.pre_exec(move || child.become_script()) };
     let spawned = command.spawn();
-    // The command holds the script's ends of the pipes and of the step pipe; they must close for ends to be seen.
+    // The command holds the script's ends of the pipes and of the step pipe; they must close, or no end is ever seen.
     drop(command);
     let pid = spawned?.id();
     i32::try_from(pid).map_err(io::Error::other)
@@ -194,7 +194,7 @@ impl Child {
                 reset_priorities();
             }
             self.limits.set(|number| self.at(u8::try_from(number).map_or(u8::MAX, |number| UNSET_LIMIT | number)));
-            // It is the script's also where its user could not enter it, as under su(1) and sudo(8).
+            // It is the script's directory even if its user may not enter it, as under su(1) and sudo(8).
             let entered = libc::chdir(self.directory.as_ptr()) == 0;
             if let Some((groups, gid, uid)) = &self.user {
                 self.at(2);
@@ -212,7 +212,7 @@ impl Child {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             self.at(6);
-            // Again, because on some network file systems only its user can.
+            // Again, because on some network file systems only the script's user may enter it.
             if libc::chdir(self.directory.as_ptr()) == -1 && !entered {
                 return Err(io::Error::last_os_error());
             }
@@ -244,7 +244,7 @@ fn check(answer: i32) -> io::Result<i32> {
     if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// Every signal as a fresh process has it: none ignored, none blocked.
+/// Resets every signal as in a fresh process: none ignored, none blocked.
 #[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
 fn reset_signals() {
     // Not by signal(3): the C library refuses the numbers that it keeps for threads, which may be inherited ignored.

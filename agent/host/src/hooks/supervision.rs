@@ -53,9 +53,9 @@ enum Reason {
 #[derive(Debug)]
 enum Phase {
     Running,
-    /// SIGTERM was sent; at this time since boot SIGKILL follows.
+    /// SIGTERM was sent; SIGKILL follows at this time since boot.
     Terminating(Reason, Duration),
-    /// SIGKILL was sent because of these; at this time since boot the rest is given up.
+    /// SIGKILL was sent for these reasons; the rest is given up at this time since boot.
     Killing(Reason, Vec<String>, Duration),
 }
 
@@ -88,7 +88,7 @@ impl<'a> Supervision<'a> {
         output: Output,
     ) -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        // Not earlier than a nanosecond: zero would turn the timer off.
+        // At least a nanosecond: zero would turn the timer off.
         let timeout = seconds(run.timeout_seconds).max(Duration::from_nanos(1));
         timer.set(Expiration::OneShot(TimeSpec::from_duration(timeout)), TimerSetTimeFlags::empty())?;
         Ok(Self {
@@ -111,7 +111,7 @@ impl<'a> Supervision<'a> {
     /// Waits for the script, writes the result, lets the lock go, and reads on for the processes that still hold the
     /// pipes.
     pub fn watch_to_the_end(mut self, lock: Lock, reserved: &File) -> io::Result<()> {
-        // A request may have come before it was watched for.
+        // A request may have come before the watch began.
         let mut look_for_request = true;
         let outcome = loop {
             if (look_for_request || self.requests.is_none()) && self.directory.cancel_requested() {
@@ -130,7 +130,7 @@ impl<'a> Supervision<'a> {
                 self.end(Reason::Stopped)?;
             }
             if ready.timer {
-                // Emptied, so that it is quiet until the next time.
+                // Read, so that it is quiet until the next time.
                 let _ = self.timer.wait();
                 self.end(Reason::Deadline)?;
             }
@@ -191,7 +191,7 @@ impl<'a> Supervision<'a> {
 
     /// Begins to end the script's processes, unless that has begun.
     fn end(&mut self, reason: Reason) -> io::Result<()> {
-        // One that has just ended by itself has its own outcome.
+        // A script that has just ended by itself has its own outcome.
         if !matches!(self.phase, Phase::Running) || self.ended.is_some() {
             return Ok(());
         }

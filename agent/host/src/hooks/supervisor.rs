@@ -1,4 +1,4 @@
-//! The supervisor of one script: a process of its own, single-threaded but for the writer of its logs.
+//! The supervisor of one script: a separate process, with a single thread besides the writer of its logs.
 
 use std::fs::{File, read_dir};
 use std::io::{self, Write};
@@ -43,7 +43,8 @@ pub fn supervise(run_directory: &Path) -> ExitCode {
 
 fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
     close_inherited();
-    // Whatever the agent's is, the logs are as readable as the CodeDeploy agent's; private files say so themselves.
+    // Whatever the agent's umask is, the logs are as readable as the CodeDeploy agent's; private files set their own
+    // mode.
     umask(Mode::from_bits_truncate(0o022));
     let signals = block_signals()?;
     let lock = directory.lock()?;
@@ -54,7 +55,7 @@ fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
     let reserved = match directory.reserve_result() {
         Ok(reserved) => reserved,
         Err(error) => {
-            // Its name ends the wait also where the disk has no room for its content.
+            // Its name ends the wait even if the disk has no room for its content.
             let message = format!("no room for its result in {}: {error}", directory.path().display());
             return directory.write_cancelled(&lock, &could_not(message));
         }
@@ -128,7 +129,7 @@ fn block_signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-/// Checks everything that can be checked, says `started`, and executes the script.
+/// Makes all possible checks, writes `started`, and executes the script.
 fn start(
     directory: &RunDirectory,
     lock: &Lock,
@@ -207,7 +208,7 @@ fn note_processes(directory: &RunDirectory, own: i32, script: i32, control_group
     let _ = directory.write_processes(&processes);
 }
 
-/// Tries until it is written: with the room set aside before the script started, a full disk is no obstacle.
+/// Tries until it is written: with the room reserved before the script started, a full disk is no obstacle.
 pub(super) fn write_result(directory: &RunDirectory, reserved: &File, result: &HookResult) {
     let mut said = false;
     while let Err(error) = directory.write_result(reserved, result) {

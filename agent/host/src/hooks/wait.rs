@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 /// The first look after an event: a supervisor's descriptors are closed a moment before its lock ends.
 const SOON: Duration = Duration::from_millis(5);
 
-/// The slowest that is looked without an event.
+/// The longest time between two looks without an event.
 const SLOWLY: Duration = Duration::from_secs(1);
 
 struct Descriptor(Inotify);
@@ -24,7 +24,7 @@ impl AsRawFd for Descriptor {
 
 /// A watch on one directory.
 pub(super) struct Watch {
-    /// `None` where the system has no inotify instance left: then looking has to do.
+    /// `None` if the system has no inotify instance left; then looking has to do.
     events: Option<AsyncFd<Descriptor>>,
     pause: Duration,
 }
@@ -39,7 +39,7 @@ impl Watch {
         Self { events: events.ok(), pause: SOON }
     }
 
-    /// Returns when something changed, or after a while: at first soon, then more and more slowly until an event.
+    /// Returns when something changed, or after a while: soon at first, then later and later until the next event.
     pub async fn wait(&mut self) {
         let pause = self.pause;
         self.pause = (pause * 2).min(SLOWLY);
@@ -57,7 +57,7 @@ impl Watch {
 #[allow(unsafe_code)]
 fn watch(directory: &Path) -> std::io::Result<AsyncFd<Descriptor>> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    // Not the closing of files that were only read: looking would wake itself.
+    // Closing a file that was only read does not count: looking would wake itself.
     let news = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
     inotify.add_watch(directory, news)?;
     // SAFETY: the inotify instance owns its descriptor, and nothing replaces or closes it while `AsyncFd` owns both.

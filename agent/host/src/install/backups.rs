@@ -32,11 +32,11 @@ pub(super) enum Place {
     /// Outside of the destinations, if there is such a place on the mount.
     Outside,
     /// In the topmost directory of the application. Projects (of quotas) and encryption policies bound a tree: no link
-    /// and no rename leads into another one.
+    /// and no rename crosses that border.
     Inside,
 }
 
-/// Who the administrator is on network file systems that trust no client's.
+/// The administrator's user id on network file systems that do not trust the client's root.
 const NOBODY: u32 = 65534;
 
 /// The name of an action's backup.
@@ -49,7 +49,7 @@ pub(super) fn saved(action: usize) -> String {
     format!("{action}.saved")
 }
 
-/// The name of the mark that a removed directory was made anew, which is therefore another one than it was.
+/// The name of the mark for a removed directory that was made anew, and so is not the same directory any more.
 pub(super) fn remade(action: usize) -> String {
     format!("{action}.remade")
 }
@@ -67,7 +67,7 @@ pub(super) struct Chooser<'a> {
     journal: PathBuf,
     /// The mount that it is on.
     mount: Mount,
-    /// The real paths of everything that the application consists of.
+    /// The real paths of all directories of the application.
     inside: Vec<PathBuf>,
     place: Place,
     chosen: HashMap<(Mount, PathBuf), usize>,
@@ -107,7 +107,7 @@ impl<'a> Chooser<'a> {
         Ok(Self { anchors, names, journal, mount, inside, place, chosen, records })
     }
 
-    /// The number of the directory that takes the backups of this one.
+    /// The number of the directory for the backups of this one.
     pub fn choose(&mut self, path: &Path, directory: &OwnedFd) -> Result<usize, InstallError> {
         let mount = mount_of(directory.as_fd()).map_err(host("read", path))?;
         let real = self.anchors.real(path);
@@ -190,7 +190,7 @@ fn is_writable(directory: &OwnedFd) -> bool {
     rustix::fs::accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
-/// Whether a directory for backups is as it was made.
+/// Whether a directory for backups is still in its original state.
 fn is_ours(stat: &Stat) -> bool {
     [nix::unistd::geteuid().as_raw(), NOBODY].contains(&stat.st_uid) && stat.st_mode & 0o077 == 0
 }
@@ -294,7 +294,7 @@ impl Backups {
         self.open.iter().flatten().map(|opened| (opened.path.as_path(), &opened.directory))
     }
 
-    /// Where those should be that are not there.
+    /// The paths of missing backup directories.
     pub fn missing<'a>(&'a self, record: &'a Record<'_>) -> impl Iterator<Item = PathBuf> {
         let pairs = record.backups.iter().zip(&self.open).filter(|(_, opened)| opened.is_none());
         pairs.map(|(record, _)| record.parent.join(&record.name))
@@ -314,7 +314,7 @@ impl Backups {
         Ok(stay)
     }
 
-    /// Puts back when their parents were last changed.
+    /// Restores the modification times of their parents.
     pub fn restore_times(&self) -> Result<(), InstallError> {
         for opened in self.open.iter().flatten() {
             if let Some(modified) = opened.record.modified {
@@ -325,7 +325,7 @@ impl Backups {
     }
 }
 
-/// Sets when a directory was last changed, if the agent may.
+/// Sets the modification time of a directory, if the agent may.
 pub(super) fn set_modified(directory: &OwnedFd, (tv_sec, tv_nsec): (i64, i64)) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(directory)?;
     let times = Timestamps {

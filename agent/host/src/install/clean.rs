@@ -59,7 +59,7 @@ pub(super) fn delete_backups<S: Steps>(work: &Work<'_, S>, beside: bool) -> Resu
     Ok(left)
 }
 
-/// Deletes those entries of the directories for backups for which there is a number of an action.
+/// Deletes those entries of the directories for backups that `number` assigns to an action.
 fn delete_of_backups<S: Steps>(work: &Work<'_, S>, number: impl Fn(&str) -> Option<usize>) -> Result<(), InstallError> {
     for (path, directory) in work.backups.all() {
         for name in entries(directory).map_err(host("list", path))? {
@@ -77,7 +77,7 @@ fn delete_backup<S: Steps>(work: &Work<'_, S>, number: usize, action: &Action) -
     delete(work, number, kept, action.path(), backups::name(number), Ours::Temporary)
 }
 
-/// Deletes a backup of a journal of the first version; its path if it has to stay.
+/// Deletes a backup of a journal of the first version; returns its path if it has to stay.
 fn delete_backup_beside<S: Steps>(
     work: &Work<'_, S>,
     directories: &Directories<'_>,
@@ -85,7 +85,7 @@ fn delete_backup_beside<S: Steps>(
     action: &Action,
 ) -> Result<Option<PathBuf>, InstallError> {
     let names = &work.layout.names;
-    // Where names were exchanged there is the first one, else the second.
+    // If names were exchanged the first one exists, else the second.
     for backup in [names.name(number), names.old(number)] {
         match delete_beside(work, directories, number, action, &backup, Ours::Temporary)? {
             Removed::Yes => break,
@@ -96,8 +96,8 @@ fn delete_backup_beside<S: Steps>(
     Ok(None)
 }
 
-/// Removes the directories for backups after an undo, and puts back when the directories that were worked in, and those
-/// above the backups, were last changed.
+/// Removes the directories for backups after an undo, and restores the modification times of the directories that the
+/// Install worked in, and of those above the backups.
 pub(super) fn close<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -> Result<(), InstallError> {
     restore_times(work, records)?;
     delete_of_backups(work, backups::remade_number)?;

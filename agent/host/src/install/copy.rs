@@ -13,10 +13,10 @@ use super::error::host;
 /// Up to this size one read and one write are cheaper than a copy in the kernel.
 const SMALL: usize = 64 << 10;
 
-/// Most bytes of one copy call, so that a signal or a stop is never far.
+/// Most bytes of one copy call, so that a signal or a stop has effect soon.
 const PIECE: usize = 64 << 20;
 
-/// Copies files, and remembers what the file systems at hand cannot do.
+/// Copies files, and remembers which calls these file systems cannot do.
 #[derive(Debug)]
 pub(super) struct Copier {
     buffer: Vec<u8>,
@@ -62,7 +62,7 @@ impl Copier {
             match rustix::fs::ioctl_ficlone(to, from) {
                 Ok(()) => return Ok(()),
                 Err(Errno::NOSPC | Errno::DQUOT) => return Err(Failure::Writing(Errno::NOSPC)),
-                // Not this pair of file systems: the next file of the bundle most likely goes the same way.
+                // This pair of file systems cannot; the next file of the bundle most likely has the same pair.
                 Err(_) => self.can_clone = false,
             }
         }

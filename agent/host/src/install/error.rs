@@ -45,13 +45,13 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
-    /// Something appeared where nothing was when the plan was made.
+    /// A path exists that did not when the plan was made.
     #[error("{} exists now, and did not when the install was planned: it is left alone; remove it or let file_exists_behavior decide, then deploy again", path.display())]
     Occupied {
         /// Where.
         path: PathBuf,
     },
-    /// Something that the plan counts on is gone.
+    /// A file or directory that the plan counts on is gone.
     #[error("{} is gone since the install was planned: deploy again", path.display())]
     Vanished {
         /// The missing file or directory.

@@ -90,7 +90,7 @@ pub(super) struct Record<'a> {
     /// The directories that hold the backups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<BackupRecord>,
-    /// The file systems that they and the anchors are on.
+    /// The file systems of these directories and the anchors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub file_systems: Vec<FileSystemRecord>,
 }
@@ -108,12 +108,12 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Where a directory from which things are reached really is.
+/// The real place of a directory from which others are reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AnchorRecord {
     /// As the plan names it.
     pub path: PathBuf,
-    /// Where it is on this host, all links resolved.
+    /// Its path on this host, all links resolved.
     pub real: PathBuf,
     /// Its inode, to know it again.
     pub inode: u64,
@@ -133,7 +133,7 @@ pub(super) struct DirectoryRecord {
     pub file_system: Option<usize>,
     /// Modification time: seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
-    /// Only where the plan changes them or removes the directory.
+    /// Only if the plan changes them or removes the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Recorded>,
     /// Which of the backup directories takes the files that are replaced or removed in this directory.
@@ -141,14 +141,14 @@ pub(super) struct DirectoryRecord {
     pub backups: Option<usize>,
 }
 
-/// A directory for backups, made with the staging and gone with the last backup.
+/// A directory for backups, made while staging and removed with the last backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BackupRecord {
-    /// Where it is made, all links resolved.
+    /// The directory that it is made in, all links resolved.
     pub parent: PathBuf,
     /// Its name there.
     pub name: String,
-    /// When its parent was last changed, seconds and nanoseconds since 1970; not where that is the journal's directory.
+    /// The modification time of its parent, seconds and nanoseconds since 1970; not for the journal's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<(i64, i64)>,
 }
@@ -275,7 +275,7 @@ impl Journal {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("write", &undone, source)),
             _ => {}
         }
-        // Its name is on disk with the record's; later its content is all that has to follow.
+        // Its name is on disk with the record's name; later only its content has to follow.
         for name in [STAGED, PLACES] {
             let path = self.path.join(name);
             File::create(&path).map_err(|source| failed("write", &path, source))?;
@@ -291,7 +291,7 @@ impl Journal {
         self.sync(steps)
     }
 
-    /// Marks a phase that means no more than the one before: after a power loss either may be found.
+    /// Marks a phase that means no more than the one before: after a power loss, recovery may find either.
     pub fn mark_unsynced(&self, from: Phase, to: Phase, steps: &impl Steps) -> Result<(), InstallError> {
         steps.before(Step::Mark(to))?;
         let (from, to) = (self.path.join(from.file()), self.path.join(to.file()));
@@ -330,7 +330,7 @@ impl Journal {
         Ok(Some(Guard::new(places, Some(began))))
     }
 
-    /// In which directories the Install worked, ordered by path; `None` where that was not written down.
+    /// The directories in which the Install worked, ordered by path; `None` if the list was not written.
     pub fn read_places(&self) -> Result<Option<Vec<Place>>, InstallError> {
         let path = self.path.join(PLACES);
         if !path.try_exists().map_err(|source| failed("read", &path, source))? {
@@ -339,7 +339,7 @@ impl Journal {
         read_json_if_whole(&path)
     }
 
-    /// Makes the list and the newest mark survive where no sync of a file system covers them.
+    /// Makes the list and the newest mark durable if no sync of a file system covers them.
     pub fn sync_staged(&self, steps: &impl Steps) -> Result<(), InstallError> {
         let path = self.path.join(STAGED);
         let synced = File::open(&path).and_then(|file| steps.sync(&file));

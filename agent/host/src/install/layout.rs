@@ -1,4 +1,4 @@
-//! Where each action of a plan happens: under which directory and name it is staged, and where it goes.
+//! The places of each action of a plan: its staging directory and name, and its target.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ pub(super) enum Standing {
     Alone,
     /// The top of a tree that is staged as a whole and takes effect by one rename.
     Top,
-    /// With the tree whose top is made by the action of this number.
+    /// Inside a tree; the number is the action that makes the tree's top.
     Inside(usize),
 }
 
@@ -60,7 +60,7 @@ impl<'a> Layout<'a> {
         self.actions().filter(move |(number, _)| *number == top || self.standing(*number) == Standing::Inside(top))
     }
 
-    /// The directory and name under which an action's result waits.
+    /// The directory and name of an action's staged result.
     pub fn staged(&self, number: usize, action: &Action) -> (PathBuf, OsString) {
         let (parent, name) = place(action.path());
         match self.standing(number) {
@@ -86,7 +86,7 @@ pub(super) fn place(path: &Path) -> (&Path, &OsStr) {
     (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or(OsStr::new(".")))
 }
 
-/// The names that one deployment takes in directories that are not the agent's own.
+/// The names that one deployment uses in directories that are not the agent's own.
 #[derive(Debug)]
 pub(super) struct TemporaryNames {
     prefix: String,
@@ -94,7 +94,7 @@ pub(super) struct TemporaryNames {
 
 impl TemporaryNames {
     pub fn of(deployment: &DeploymentId) -> Self {
-        // `~` is in no deployment id, so that no deployment's prefix is the beginning of another's.
+        // `~` is in no deployment id, so no deployment's prefix is the beginning of another's.
         Self { prefix: format!(".hostler-{deployment}~") }
     }
 
@@ -108,7 +108,7 @@ impl TemporaryNames {
         format!("{}backups", self.prefix)
     }
 
-    /// In a journal of the first version: the backup where names could not be exchanged.
+    /// In a journal of the first version: the backup if names could not be exchanged.
     pub fn old(&self, action: usize) -> String {
         format!("{}{action}.old", self.prefix)
     }

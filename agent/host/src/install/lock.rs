@@ -1,4 +1,4 @@
-//! One Install at a time on a host, whichever process makes it.
+//! One Install at a time on a host, by any process.
 
 use std::fs::{File, OpenOptions};
 use std::io;

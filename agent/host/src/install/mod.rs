@@ -84,8 +84,8 @@ pub struct InstallRequest<'a> {
     pub archive: &'a Path,
     /// The prefix of the plan's paths; `/` on a running host.
     pub root: &'a Path,
-    /// The journal's directory, of this deployment only, as [`prepare`] made it; it is made if need be, its parent
-    /// exists.
+    /// The journal's directory, used by this deployment only, as [`prepare`] made it. It is made if it is missing; its
+    /// parent exists.
     pub journal: &'a Path,
     /// The symbolic links to directories that the plan follows in the way to its paths. They are resolved once, at the
     /// start; every other link is refused.
@@ -106,7 +106,7 @@ pub struct Installed {
     pub already: bool,
 }
 
-/// Something that is not as an undo or commit would have it, because it is not ours to touch.
+/// A file that differs from the result of an undo or commit, because it is not ours to touch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// Where.
@@ -131,7 +131,7 @@ pub struct Undone {
 /// An Install whose backups are deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Backups that were not deleted; empty but for interference.
+    /// Backups that were not deleted; empty unless another program interfered.
     pub left: Vec<Left>,
 }
 
@@ -195,7 +195,7 @@ impl<S> Work<'_, S> {
     }
 }
 
-/// Whether something is kept once the action has taken effect.
+/// Whether an action leaves a backup when it has taken effect.
 fn leaves_backup(action: &Action) -> bool {
     matches!(
         action,
@@ -203,9 +203,8 @@ fn leaves_backup(action: &Action) -> bool {
     )
 }
 
-/// Makes the journal's directory (its parent exists) for an Install to come. It is on disk once the caller has
-/// synchronised its file system; until then [`run`] must not be called. Does nothing where an Install began.
-///
+/// Makes the journal's directory (its parent exists) for a coming Install. It is on disk once the caller has
+/// synchronised its file system; until then [`run`] must not be called. Does nothing if an Install began.
 /// # Errors
 /// The directory or the files in it cannot be made.
 pub fn prepare(journal: &Path) -> Result<(), InstallError> {

@@ -172,7 +172,7 @@ impl Reach {
         match now {
             None => Ok(found.is_some()),
             Some(now) if now.mount == was.mount => Ok(found.is_some() && !was.is_another_than(&now)),
-            // Seen through another mount it is the same: a directory that was mounted on itself, for example.
+            // A directory seen through another mount counts as the same: mounted on itself, for example.
             Some(now) if found.is_some() && now.id != 0 && (now.id, &now.kind) == (was.id, &was.kind) => Ok(true),
             Some(_) if self.given_up => Ok(false),
             Some(now) => {
@@ -199,7 +199,7 @@ impl Reach {
     }
 }
 
-/// A file system on which something is installed and which is not mounted any more.
+/// A file system with installed files that is not mounted any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostMount {
     /// Where it was mounted.
@@ -208,7 +208,7 @@ pub struct LostMount {
     pub was: String,
 }
 
-/// Which of the file systems is mounted nowhere where it was.
+/// The file systems that are no longer mounted in their old places.
 pub(super) fn lost(records: &[FileSystemRecord]) -> Vec<LostMount> {
     if records.is_empty() {
         return Vec::new();

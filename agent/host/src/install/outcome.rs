@@ -64,8 +64,7 @@ pub(super) fn undo_from<S: Steps>(journal: &Journal, mut phase: Phase, steps: &S
     Ok(Undone { left: journal.read_left()? })
 }
 
-/// Opens the anchors of an earlier run again, and sees to it that everything that it worked in can be reached, or is
-/// gone.
+/// Opens the anchors of an earlier run again, and checks that each of its directories can be reached, or is gone.
 fn reach(journal: &Journal, record: &mut Record<'_>) -> Result<Anchors, InstallError> {
     let reach = Reach::new(std::mem::take(&mut record.file_systems), journal.is_given_up()?);
     let anchors = Anchors::reopen(&record.anchors, &reach)?;
@@ -97,7 +96,7 @@ fn commit_from<S: Steps>(journal: &Journal, phase: Phase, steps: &S) -> Result<C
     let work = work(&record, layout, &anchors, &backups, steps);
     let file_systems = touched(&record, &anchors, &backups)?;
     left.extend(clean::delete_backups(&work, record.backups_are_beside())?);
-    // With the directory its backups are out of reach, which must not hold the next release.
+    // If the directory is gone, its backups are out of reach, which must not hold up the next release.
     let gone = record.anchors.iter().filter(|anchor| !anchors.has(anchor));
     left.extend(gone.map(|anchor| Left::new(&anchor.real, "it is another directory now, or gone: so are its backups")));
     steps.before(Step::Sync)?;
@@ -159,7 +158,7 @@ pub(super) fn undo_with<S: Steps>(journal: &Path, steps: &S) -> Result<Undone, I
 /// Deletes the backups: the deployment succeeded. Idempotent.
 ///
 /// # Errors
-/// The Install does not stand; or the host refuses, and another try goes on where this one stopped.
+/// The Install is not in place; or the host refuses, and another try goes on where this one stopped.
 pub fn commit(journal: &Path) -> Result<Committed, InstallError> {
     commit_with(journal, &RealSyscalls)
 }

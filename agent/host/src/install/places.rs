@@ -146,10 +146,10 @@ impl Anchors {
         Ok(())
     }
 
-    /// Opens the directories of an earlier run again. Those that are gone, or others now, are left out.
+    /// Opens the directories of an earlier run again. Missing or replaced directories are left out.
     ///
     /// # Errors
-    /// The file system of one is not mounted.
+    /// The file system of a directory is not mounted.
     pub fn reopen(records: &[AnchorRecord], reach: &Reach) -> Result<Self, InstallError> {
         let top = rustix::fs::open("/", DIRECTORY, Mode::empty()).map_err(host("open", Path::new("/")))?;
         let mut anchors = Self::default();
@@ -188,7 +188,7 @@ impl Anchors {
         records
     }
 
-    /// Where a path of the plan really is. There are no links below anchors.
+    /// The real path of a path of the plan. There are no links below anchors.
     pub fn real(&self, path: &Path) -> PathBuf {
         match self.above(path) {
             // Joining an empty path would add a slash.
@@ -203,7 +203,7 @@ impl Anchors {
         self.above(path).map(|anchor| anchor.record.path.as_path())
     }
 
-    /// Whether users other than root and the agent's own something on the ways to the anchors.
+    /// Whether users other than root and the agent's user own something on the ways to the anchors.
     pub fn are_by_users(&self) -> bool {
         let agent = own_uid();
         self.by_path.values().any(|anchor| anchor.there.by_user || !is_trusted(agent, anchor.there.owner))
@@ -246,7 +246,7 @@ pub(super) fn real_path(directory: &OwnedFd) -> io::Result<PathBuf> {
 /// for each file costs more than the file.
 pub(super) struct Directories<'a> {
     anchors: &'a Anchors,
-    /// Those that must be the very directories they were when the run began; ordered by path.
+    /// The directories that must be the same as when the run began; ordered by path.
     known: &'a [DirectoryRecord],
     /// The directories that were made anew since.
     remade: RefCell<BTreeSet<PathBuf>>,
@@ -294,7 +294,7 @@ pub(super) fn check_reach(
     Ok(())
 }
 
-/// Well below the common limit of 1024 open files, with several threads.
+/// Most directories to keep open, well below the common limit of 1024 open files, with several threads.
 const KEPT: usize = 128;
 
 impl<'a> Directories<'a> {
@@ -302,12 +302,12 @@ impl<'a> Directories<'a> {
         Self { anchors, known, remade: RefCell::default(), levels: RefCell::default(), open: RefCell::default() }
     }
 
-    /// From now on it need not be the very directory that it was.
+    /// From now on this path may be another directory than before.
     pub fn accept(&self, path: &Path) {
         self.remade.borrow_mut().insert(path.to_owned());
     }
 
-    /// Opens a directory below its anchor, without following links. [`ANOTHER`]: it is another one than it was.
+    /// Opens a directory below its anchor, without following links. [`ANOTHER`]: the directory was replaced.
     pub fn open(&self, path: &Path) -> Result<Rc<OwnedFd>, Errno> {
         if let Some(known) = self.open.borrow().get(path) {
             return Ok(Rc::clone(known));
@@ -348,7 +348,7 @@ impl<'a> Directories<'a> {
         })
     }
 
-    /// As [`expect`](Self::expect); `None` where it does not exist.
+    /// As [`expect`](Self::expect); `None` if it does not exist.
     pub fn find(&self, path: &Path) -> Result<Option<Rc<OwnedFd>>, InstallError> {
         match self.expect(path) {
             Ok(directory) => Ok(Some(directory)),
@@ -364,7 +364,7 @@ impl<'a> Directories<'a> {
     }
 }
 
-/// The file systems that are touched, each once.
+/// The file systems to synchronise, each once.
 #[derive(Debug, Default)]
 pub(super) struct FileSystems {
     by_device: HashMap<u64, (PathBuf, OwnedFd)>,

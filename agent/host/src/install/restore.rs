@@ -21,7 +21,7 @@ use super::{InstallError, Left, Work};
 use crate::perms;
 use crate::remove_tree::{entries, mount_of};
 
-/// Whether the run that is taken back came to its end.
+/// Whether the undone run came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// No: any of the actions may have taken effect, and staged files may be lost, if they were not on disk. Under a
@@ -42,7 +42,7 @@ pub(super) fn take_back<S: Steps>(
     let directories = Directories::new(work.anchors, work.known);
     accept_remade(work, &directories)?;
     let mut left = Vec::new();
-    // Attributes first, because they may shut the agent out; then the rest, from the last to the first.
+    // Attributes first, because they may lock the agent out; then the rest, from the last to the first.
     let keeps = |action: &Action| matches!(action, Action::KeepDirectory { .. });
     let attributes = work.layout.actions().filter(|(_, action)| keeps(action));
     let others = work.layout.actions().rev().filter(|(_, action)| !keeps(action));
@@ -92,7 +92,7 @@ pub(super) fn take_back<S: Steps>(
     Ok(left)
 }
 
-/// Directories that an earlier try has made anew are others than they were.
+/// Accepts directories that an earlier try has made anew.
 pub(super) fn accept_remade<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>) -> Result<(), InstallError> {
     for (number, action) in work.layout.actions() {
         let Action::Remove { path, kind: InstalledKind::Directory } = action else { continue };
@@ -104,7 +104,7 @@ pub(super) fn accept_remade<S: Steps>(work: &Work<'_, S>, directories: &Director
     Ok(())
 }
 
-/// Why something could not be put back as it was.
+/// Why a file could not be put back.
 type Why = Option<String>;
 type Reason = Option<&'static str>;
 
@@ -118,7 +118,7 @@ struct One<'a, S> {
     name: &'a OsStr,
     /// The staged file for a name that was free.
     staged: Option<Staged>,
-    /// Whether the journal is one of the first version.
+    /// Whether the journal has the first version's format.
     beside: bool,
     extent: Extent,
 }
@@ -143,7 +143,7 @@ impl<S: Steps> One<'_, S> {
         self.work.steps.before(Step::Restore(self.number))
     }
 
-    /// The backup, if the action has one still.
+    /// The backup, if the action still has one.
     fn backup(&self, replaced: bool) -> Result<Option<Backup<'_>>, InstallError> {
         if self.beside {
             return self.backup_beside(replaced);
@@ -154,8 +154,8 @@ impl<S: Steps> One<'_, S> {
         Ok(stat.map(|stat| Backup { directory, name, stat }))
     }
 
-    /// In a journal of the first version: names were exchanged, so that the old file has the staged one's name if it is
-    /// not the staged one, or else the old file was moved away first.
+    /// In a journal of the first version: either names were exchanged, and the old file has the staged file's name
+    /// unless it is the staged file; or the old file was moved away first.
     fn backup_beside(&self, replaced: bool) -> Result<Option<Backup<'_>>, InstallError> {
         let directory = self.directory.as_fd();
         let old = self.work.layout.names.old(self.number);
@@ -218,7 +218,7 @@ impl<S: Steps> One<'_, S> {
         }
     }
 
-    /// Makes a directory anew that could only be removed, and not be moved to the backups.
+    /// Makes a directory anew that could only be removed, not moved to the backups.
     fn remake(&self) -> Result<Why, InstallError> {
         let Some(record) = self.work.recorded(self.path) else { return Ok(None) };
         let (Some(attributes), Some(kept)) = (&record.attributes, self.work.backups_of(self.path)) else {
@@ -292,7 +292,7 @@ impl<S: Steps> One<'_, S> {
     fn withdraw_tree(&self) -> Result<Reason, InstallError> {
         match self.in_place()? {
             None => return Ok(None),
-            // A hook linked shared storage in its place, as files are replaced by hooks: it goes with the Install.
+            // A hook linked shared storage in its place. Like files that hooks replace, the link goes with the Install.
             Some(stat) if !is_directory(&stat) => return self.withdraw(),
             Some(_) => {}
         }
@@ -385,7 +385,7 @@ impl<S: Steps> One<'_, S> {
     }
 }
 
-/// Whether two names are of one file, also where the file system numbers each name by itself.
+/// Whether two names lead to one file, even on a file system that numbers each name by itself.
 fn is_same(a: &Stat, b: &Stat) -> bool {
     let looks =
         |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);

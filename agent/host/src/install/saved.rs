@@ -1,4 +1,4 @@
-//! Backups that cannot go back to their places are kept for good.
+//! Keeps backups for good that cannot go back to their places.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::steps::{Step, Steps};
 use super::swap::rename_new;
 use super::{InstallError, Left, Work};
 
-/// Why there is no place to go back to.
+/// Why a backup has no place to go back to.
 pub(super) const GONE: &str = "its directory is gone";
 
 /// Keeps a backup that cannot go back because its directory is gone. Other files of that directory are not ours any
@@ -35,7 +35,7 @@ pub(super) fn without_directory<S: Steps>(
     Ok((why != GONE).then(|| Left::new(path, why)))
 }
 
-/// Keeps a backup for good; says where.
+/// Keeps a backup for good; returns its place in words.
 pub(super) fn save<S: Steps>(
     work: &Work<'_, S>,
     number: usize,

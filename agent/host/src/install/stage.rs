@@ -22,7 +22,7 @@ use super::{InstallError, Work, leaves_backup};
 use crate::perms::{self, Object};
 use crate::safe_path;
 
-/// From this many files on a second thread pays, even where they are small.
+/// The number of files from which a second thread pays, even for small files.
 const THREADED: usize = 16;
 const THREADS: usize = 2;
 
@@ -105,7 +105,7 @@ fn make_directories<S: Steps>(work: &Work<'_, S>, directories: &Directories<'_>)
     Ok(tops)
 }
 
-/// Complete, it has the time that it keeps.
+/// The identity of a tree's complete top, whose times change no more.
 fn look_at_top<S: Steps>(
     work: &Work<'_, S>,
     directories: &Directories<'_>,
@@ -132,9 +132,9 @@ fn finish_directories<S: Steps>(
         let (parent, name) = work.layout.staged(number, action);
         let directory = directories.expect(&parent.join(&name))?;
         work.steps.before(Step::Finish(number))?;
-        // A directory inherits setgid from its parent, and so its files' group: that is the parent's owner's will.
+        // A directory inherits setgid from its parent, and so its files' group, by the will of the parent's owner.
         let inherited = rustix::fs::fstat(&*directory).map_err(host("read", path))?.st_mode & 0o2000;
-        // So is the access control list that a default one has given it.
+        // The same holds for the access control list from a default list.
         let mode = perms::inherited_directory_mode(directory.as_fd()).map_err(permissions(path))? | inherited;
         perms::apply(directory.as_fd(), Object::Directory, mode, attributes, &work.names).map_err(permissions(path))?;
         let is = safe_path::identity(&*directory).map_err(host("read", path))?;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::InstallError;
 use super::journal::Phase;
 
-/// One change to the host or to the journal that is about to be made. Numbers are those of the plan's actions.
+/// One change to the host or to the journal, before it is made. The numbers are the plan's action numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// The journal is written.
@@ -23,25 +23,25 @@ pub(super) enum Step {
     Mark(Phase),
     /// A directory for backups is made.
     MakeBackups,
-    /// A file or link that is going to be replaced or removed gets a further link, which is its backup.
+    /// A file or link to be replaced or removed gets a further link, which is its backup.
     Link(usize),
     /// A directory, file or link is made under its temporary name.
     Make(usize),
     /// A staged file gets its content.
     Write(usize),
-    /// Something staged gets its permissions and times.
+    /// A staged file gets its permissions and times.
     Finish(usize),
-    /// All file systems that were touched are synchronised.
+    /// The touched file systems are synchronised.
     Sync,
     /// An action takes effect.
     Swap(usize),
-    /// The second half of a swap whose first half moved the old file away, for want of a link to it.
+    /// The second half of a swap whose first half moved the old file away because it could not be linked.
     SwapRest(usize),
     /// An action is taken back.
     Restore(usize),
     /// The second half of taking an action back.
     RestoreRest(usize),
-    /// Something under a temporary name, or a backup, is deleted.
+    /// A file under a temporary name, or a backup, is deleted.
     Delete(usize),
     /// A directory for backups is removed.
     RemoveBackups,
@@ -59,12 +59,12 @@ pub(super) trait Steps: Sync {
         rustix::fs::linkat(from, name, to, new, AtFlags::empty())
     }
 
-    /// A file or directory is on disk when this returns. There is no other way to it in an install.
+    /// Puts a file or directory on disk. An Install has no other way to do so.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_all()
     }
 
-    /// The whole file system of this directory is on disk when this returns.
+    /// Puts the whole file system of this directory on disk.
     fn sync_file_system(&self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
         rustix::fs::syncfs(directory)
     }

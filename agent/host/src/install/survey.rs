@@ -38,8 +38,8 @@ pub(super) struct Found {
     pub by_users: bool,
 }
 
-/// Looks at every existing directory that the plan works in, before anything is touched, and decides where the backups
-/// are kept.
+/// Looks at every existing directory that the plan works in, before anything is touched, and chooses the directories
+/// for backups.
 pub(super) fn record_directories(
     request: &InstallRequest<'_>,
     backups: Place,

@@ -17,8 +17,8 @@ use super::{InstallError, Work};
 use crate::perms::{self, Object};
 use crate::remove_tree::entries;
 
-/// Lets every action take effect: in order, but that existing directories get their attributes last, children first.
-/// A mode that shuts an agent out that is not root must not do so before its work is done.
+/// Lets every action take effect in order, except that existing directories get their attributes last, children first.
+/// If a mode locks out an agent that is not root, the agent must be done before.
 pub(super) fn swap<S: Steps>(work: &Work<'_, S>) -> Result<(), InstallError> {
     let directories = Directories::new(work.anchors, work.known);
     for (number, action) in work.layout.actions() {
@@ -127,7 +127,7 @@ enum Moved {
     WasNotThere,
 }
 
-/// Makes a backup of the file itself: there is no link to it, or another file has its name since.
+/// Makes a backup of the file itself: it has no link, or another file has its name since.
 fn move_away<S: Steps>(
     work: &Work<'_, S>,
     number: usize,
@@ -180,7 +180,7 @@ pub(super) fn rename_new(
 ) -> Result<(), Errno> {
     let (name, new) = (name.as_ref(), new.as_ref());
     match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
-        // The file system does not know the flag: looking first is all that is left.
+        // The file system does not know the flag, so the agent can only look first.
         Err(Errno::INVAL | Errno::NOSYS) => match look(to, new)? {
             Some(_) => Err(Errno::EXIST),
             None => rustix::fs::renameat(from, name, to, new),
@@ -238,7 +238,7 @@ fn remove_directory<S: Steps>(
     work.steps.before(Step::Swap(number))?;
     directories.forget();
     match rename_new(parent, name, kept, &*backup) {
-        // A mount point stays, as it would at rmdir.
+        // A mount point stays, as it would with rmdir.
         Err(Errno::NOENT | Errno::BUSY) => return Ok(()),
         // A directory of an overlay's lower layer cannot be renamed, nor can a directory that its owner may not write
         // to. It is removed, and made anew as it is recorded if it has to come back.

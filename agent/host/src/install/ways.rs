@@ -25,10 +25,10 @@ use crate::users::own_uid;
 
 const LOOK: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// As many directories are kept open as hardly any way has.
+/// Most directories to keep open: hardly any way has more.
 const KEPT: usize = 64;
 
-/// Why a way was not walked to its end.
+/// Why the walk along a way stopped before its end.
 pub(super) enum Stopped {
     Unsafe { path: PathBuf, step: UnsafeStep },
     Kernel(Errno),
@@ -38,7 +38,7 @@ pub(super) enum Stopped {
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     way: Vec<(PathBuf, There)>,
-    /// Whether a user other than root and the agent's owns something that was walked to.
+    /// Whether a user other than root and the agent's user owns part of the walked way.
     users: bool,
 }
 
@@ -98,10 +98,10 @@ impl<'a> Ways<'a> {
         Self { anchors, entered, levels: Levels::default() }
     }
 
-    /// Goes to a directory; `None` where it does not exist.
+    /// Goes to a directory; `None` if it does not exist.
     ///
     /// # Errors
-    /// A step is not safe, or something else than a directory is on the way.
+    /// A step is not safe, or a file that is no directory is on the way.
     pub fn find(&mut self, path: &Path) -> Result<Option<&There>, InstallError> {
         let Self { anchors, entered, levels } = self;
         match levels.go(anchors, path, |path, there| is_entered(entered, path, there)) {
@@ -172,13 +172,13 @@ impl Guard {
         if self.made.lock().unwrap_or_else(PoisonError::into_inner).get(path).is_some_and(|made| made.is(is)) {
             return true;
         }
-        // One path may be there twice: as it was entered, and as it was noted.
+        // A path may be in the list twice: as the plan entered it, and as the Install noted it.
         let from = self.places.partition_point(|place| place.path.as_path() < path);
         let same = self.places.iter().skip(from).take_while(|place| place.path.as_path() == path);
         same.into_iter().any(|place| place.is.is(is))
     }
 
-    /// Knows a directory again that was just made: it is the agent's, closed and empty.
+    /// Records a directory that was just made: it is the agent's, closed and empty.
     pub fn note_made(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), InstallError> {
         let failed = || host("open", path);
         let directory = open_below(parent, name.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed())?;

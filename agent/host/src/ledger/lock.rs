@@ -53,7 +53,7 @@ impl StateLock {
                 Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
             }
         }
-        // On a full disk the note may fail, and the lock is held all the same.
+        // On a full disk the note may fail, but the lock is held.
         let _ = note_holder(&mut file);
         Ok(Self { file, directory: directory.to_owned() })
     }
@@ -72,7 +72,7 @@ impl Drop for StateLock {
     }
 }
 
-/// The process that noted itself, if the note can be read.
+/// The process that holds the lock by its own note, if the note can be read.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;

@@ -247,7 +247,7 @@ impl Tail {
         log::warn!(path, error:%; "a log cannot be read");
     }
 
-    /// Opens a file where it is; looks for it where it is not.
+    /// Opens a file at its path; if it is not there, looks for it.
     fn is_open(&mut self, id: u64) -> bool {
         let Some(file) = self.files.get_mut(&id) else { return false };
         match file.open_at_path(&self.opener) {
@@ -260,7 +260,7 @@ impl Tail {
                 false
             }
             _ => {
-                // The next look finds out what became of it.
+                // The next look finds out where it is.
                 file.tried = Some(file.size);
                 self.look_wanted = true;
                 false
@@ -273,7 +273,7 @@ fn segment(id: u64, start: u64, to: &Position) -> Segment {
     Segment { id, start, end: to.offset, trail: to.trail, last_ms: to.last_ms }
 }
 
-/// Level 1: five times fewer bytes for a third of the time of the next levels.
+/// Level 1: a fifth of the bytes for a third of the time of the next levels.
 fn compress(body: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     encoder.write_all(body)?;

@@ -7,17 +7,17 @@ use super::Tail;
 use super::log_reader::LogReader;
 use super::tracked_file::{FileState, TrackedFile};
 
-/// Parts of a hundred of a file system below which deleted files are not held open any more.
+/// Percentage of free space on a file system below which deleted files are not held open any more.
 const FREE_PERCENT: u64 = 5;
 
-/// Packed files that are unpacked at a time. Prevents: memory that grows with their number; each may take 34 MiB.
+/// Most files that are unpacked at the same time. Prevents: memory that grows with their number; each may take 34 MiB.
 const MOST_UNPACKED: usize = 4;
 
 /// Milliseconds after which a packed file that was not read gives up its place.
 const UNPACKED_QUIET_MS: u64 = 5000;
 
 impl Tail {
-    /// Forgets files and streams of which nothing is left.
+    /// Forgets files and streams that have nothing left.
     pub(super) fn forget_ended(&mut self) {
         self.files.retain(|_, file| {
             let is_nowhere =
@@ -79,7 +79,7 @@ impl Tail {
         }
     }
 
-    /// Lets deleted files go, the oldest first, when they take more than they may, or the last of their disk.
+    /// Closes deleted files, the oldest first, when they take more than they may, or the last space of their disk.
     pub(super) fn watch_disk(&mut self) {
         let is_deleted = |file: &&TrackedFile| file.place == FileState::Rotated && file.links == 0 && file.unread() > 0;
         let deleted: Vec<(u64, u64)> = self.files.values().filter(is_deleted).map(|f| (f.id, f.size)).collect();

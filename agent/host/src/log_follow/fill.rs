@@ -15,11 +15,11 @@ use super::tracked_file::{Position, TrackedFile, Window};
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// Bytes that the read buffer may grow to, for one long event.
+/// The largest read buffer in bytes, for one long event.
 const MOST_BYTES: usize = EVENT_BYTES + (64 << 10);
 
-/// Bytes of one file that are looked at for one batch. Prevents: a file of nothing but old lines that keeps all others
-/// waiting.
+/// Most bytes of one file that are looked at for one batch. Prevents: a file with nothing but old lines that keeps all
+/// others waiting.
 const TURN_BYTES: u64 = 16 << 20;
 
 /// The data that all files of a batch share.
@@ -42,7 +42,7 @@ pub(super) enum Filled {
     /// So far it is in the batch.
     To {
         position: Position,
-        /// The batch takes no more, or this file's turn is over.
+        /// The batch is full, or this file's turn is over.
         full: bool,
     },
     /// The file no longer holds the bytes that were read.

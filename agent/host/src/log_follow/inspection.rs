@@ -15,10 +15,10 @@ use super::packed::{Bounds, Packed, SLICE_BYTES};
 use super::tracked_file::TrackedFile;
 use crate::safe_path::Opener;
 
-/// Files whose inspection is remembered. Prevents: memory for a directory of a million packed files.
+/// Most files whose inspection is remembered. Prevents: memory for a directory of a million packed files.
 const MOST_REMEMBERED: usize = 1000;
 
-/// A file that is followed, as it was when an inspection began.
+/// A followed file at the beginning of an inspection.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     id: u64,
@@ -47,7 +47,7 @@ impl Candidate {
 pub(super) struct Inspected {
     /// Files whose bytes it begins with.
     copies_of: BTreeSet<u64>,
-    /// It is one of those, or was followed for itself.
+    /// Whether it is one of those files, or was followed for itself.
     is_known: bool,
     pub head: Vec<u8>,
     /// Unpacked bytes, as far as the inspection went.
@@ -73,7 +73,7 @@ struct Work {
     packed: Packed,
     facts: Facts,
     candidates: Vec<Candidate>,
-    /// The bytes before the candidates' positions, as soon as they were passed.
+    /// The bytes before the candidates' positions, once these were passed.
     before: BTreeMap<u64, Vec<u8>>,
     head: Vec<u8>,
 }
@@ -89,7 +89,7 @@ pub(super) enum Looked<'i> {
     /// It is being inspected, or another file is.
     Later,
     Done(&'i Inspected),
-    /// It cannot be used. The reason, the first time that it is asked for.
+    /// It cannot be used. The reason is returned only the first time.
     Bad(Option<String>),
 }
 
@@ -123,7 +123,7 @@ impl Inspections {
         self.work.is_some()
     }
 
-    /// Goes on for another slice; whether an inspection has ended.
+    /// Goes on for another slice; returns whether an inspection has ended.
     pub fn go_on(&mut self) -> bool {
         self.slice = SLICE_BYTES;
         self.work_on()
@@ -202,7 +202,7 @@ impl Work {
             let to = from + self.packed.step(slice)? as u64;
             if from == 0 {
                 self.head = self.packed.head().to_vec();
-                // Most are other files by their first bytes.
+                // Most candidates are ruled out by their first bytes.
                 self.candidates.retain(|candidate| candidate.identity.head.begins(&self.head));
             }
             for candidate in self.candidates.iter().filter(|candidate| (from..=to).contains(&candidate.offset)) {

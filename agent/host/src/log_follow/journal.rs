@@ -23,10 +23,10 @@ use super::positions::JournalSegment;
 use super::source::names_of;
 use super::{StreamName, Tail};
 
-/// Time before a child that ended is started again, the first and the longest.
+/// Pauses before an ended child is started again, the first and the longest.
 const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// A part of the journal, and where it is shipped to.
+/// A part of the journal, and its target.
 #[derive(Debug, Clone)]
 pub struct JournalSource {
     settings: JournalSettings,
@@ -59,7 +59,7 @@ impl JournalSource {
         command.args(["--output=json", "--follow", "--all", "--quiet", "--no-pager"]);
         command.arg("--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID");
         match (after, realtime_of(after.unwrap_or_default())) {
-            // The cursor is not taken any more; its time says nearly the same.
+            // The journal does not accept the cursor any more; its time says nearly the same.
             (Some(_), Some(micros)) if by_time => {
                 command.args([format!("--since=@{}", micros / 1_000_000), "--lines=all".to_owned()]);
             }
@@ -113,7 +113,7 @@ struct Raw {
     syslog_pid: Option<serde_json::Value>,
 }
 
-/// A line of `journalctl --output=json` as people know it: `identifier[pid]: message`.
+/// A line of `journalctl --output=json` in the usual form: `identifier[pid]: message`.
 fn entry(line: &[u8]) -> Option<Entry> {
     let raw: Raw = serde_json::from_slice(line).ok()?;
     let micros: i64 = raw.micros.parse().ok()?;
@@ -187,7 +187,7 @@ impl Shared {
     fn end_child(&self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut child) = child.take() {
-            // One that has ended by itself is as good.
+            // If it has ended by itself, that is as good.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -261,7 +261,7 @@ impl JournalTail {
         queue.oldest_ms.map(|oldest| if flushing || queue.is_full() { 0 } else { oldest + self.gather_ms })
     }
 
-    /// Whether a record with this cursor is there, or will not come any more as it seems.
+    /// Whether a record with this cursor is there, or seems never to come.
     pub fn has(&self, cursor: &str) -> bool {
         let queue = self.shared.queue();
         queue.is_full() || queue.entries.iter().any(|entry| entry.cursor == cursor)
@@ -333,7 +333,7 @@ impl Reader {
         while !self.shared.ended.load(Ordering::SeqCst) {
             match self.read_child(by_time, wake) {
                 Ok(0) => {
-                    // It does not know the cursor, perhaps; the next one goes by the time.
+                    // Perhaps it does not know the cursor; the next child goes by the time.
                     by_time = self.cursor.is_some();
                     pause = (pause * 2).min(longest);
                 }

@@ -127,7 +127,7 @@ fn read_full(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> io::Resu
     Ok(done)
 }
 
-/// The bytes of a file that say which one it is.
+/// The bytes of a file that identify it.
 #[derive(Debug, Default)]
 pub(super) struct Sample {
     pub head: Vec<u8>,
@@ -147,7 +147,7 @@ impl Sample {
         Ok(Self { head, before })
     }
 
-    /// With the file's facts, as the decision wants it. `before` counts only when it is whole.
+    /// With the file's facts, in the form that the comparison needs. `before` counts only if it is complete.
     pub fn found(&self, facts: &Facts, size: u64) -> Found<'_> {
         Found {
             device: facts.device,

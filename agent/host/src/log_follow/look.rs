@@ -1,4 +1,4 @@
-//! Looking at the patterns' files: new ones, rotated ones, truncated ones.
+//! Looks at the patterns' files: new ones, rotated ones, truncated ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::source::FileSource;
 use super::tracked_file::{FileState, Held, Position, TrackedFile};
 use crate::safe_path::refusal;
 
-/// Milliseconds between two looks at everything where the kernel tells of changes, and where it does not.
+/// Milliseconds between two looks at everything, with and without the kernel's news of changes.
 const SWEEP_MS: u64 = 10_000;
 const SWEEP_BLIND_MS: u64 = 2_000;
 
@@ -94,7 +94,7 @@ impl Tail {
         self.watch_disk();
     }
 
-    /// Files that were only written to need no look at their neighbours.
+    /// Looks at files that were only written to; they need no look at their neighbours.
     fn look_at_written(&mut self, now_ms: u64) {
         let written: BTreeSet<PathBuf> = std::mem::take(&mut self.written).into_iter().collect();
         let is_written = |file: &&TrackedFile| file.place == FileState::Current && written.contains(&file.path);
@@ -108,7 +108,7 @@ impl Tail {
         }
     }
 
-    /// The file at a path. Every file is asked for every path: the spelling is compared, which is always the same.
+    /// The file at a path. Every file is compared with every path, by the spelling, which is always the same.
     fn current(&self, source: &str, path: &Path) -> Option<u64> {
         let is_at = |file: &&TrackedFile| {
             file.place == FileState::Current && file.path.as_os_str() == path.as_os_str() && file.source == source
@@ -155,7 +155,7 @@ impl Tail {
         self.files.values().filter(is_of).map(|file| file.id).next_back()
     }
 
-    /// Whether a file is at another path of its source now, where it goes on.
+    /// Whether a file is now at another path of its source, where it goes on.
     fn is_moved(&mut self, id: u64, there: &BTreeSet<&PathBuf>, now_ms: u64) -> bool {
         let Some(file) = self.files.get_mut(&id) else { return false };
         for path in there {
@@ -176,7 +176,7 @@ impl Tail {
         false
     }
 
-    /// Looks at a path, at which the file `current` is as far as is known.
+    /// Looks at a path; `current` is the file there, as far as is known.
     fn look_at(&mut self, source: &FileSource, path: &Path, current: Option<u64>, first_time: bool, now_ms: u64) {
         let Ok(facts) = Facts::of_path(path) else { return };
         if !facts.is_file {
@@ -235,7 +235,7 @@ impl Tail {
                     return None;
                 }
             };
-            // Between the look and the opening it may have been rotated; the next look finds that.
+            // Between the look and the opening the file may have been rotated; the next look finds that.
             let opened_facts = Facts::of_file(&opened).ok()?;
             if !file.identity.same_inode(opened_facts.device, opened_facts.inode, opened_facts.born_ns) {
                 self.look_wanted = true;
@@ -285,7 +285,7 @@ impl Tail {
         if file.place == FileState::Current && file.path != path {
             let old = Facts::of_path(&file.path).ok();
             if old.is_some_and(|old| file.identity.same_inode(old.device, old.inode, old.born_ns)) {
-                // One file with two names is followed by the first.
+                // If one file has two names, it is followed by the first.
                 return true;
             }
         }
@@ -328,7 +328,7 @@ impl Tail {
         };
         let (facts, file) = opened;
         if (facts.device, facts.inode, facts.born_ns) != (seen.device, seen.inode, seen.born_ns) {
-            // It was rotated away behind the look at its neighbours; the next look finds it among them.
+            // It was rotated away after the look at its neighbours; the next look finds it among them.
             self.look_wanted = true;
             return;
         }

@@ -11,7 +11,7 @@ use super::tracked_file::FileState;
 pub struct Mark(BTreeMap<u64, u64>);
 
 impl Tail {
-    /// Notes everything that is there. From now on nothing is gathered, until [`Tail::gather_again`].
+    /// Notes all present content. From now on nothing is gathered, until [`Tail::gather_again`].
     pub fn mark(&mut self, now_ms: u64) -> Mark {
         self.flush(now_ms);
         let unread = self.files.values().filter(|file| file.unread() > 0);

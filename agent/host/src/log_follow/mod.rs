@@ -56,10 +56,10 @@ use watch::DirectoryWatch;
 
 use crate::safe_path::Opener;
 
-/// Milliseconds after which a file that was rotated away and read to its end is let go.
+/// Milliseconds after which a rotated file that was read to its end is closed.
 const ROTATED_QUIET_MS: u64 = 60_000;
 
-/// Finished files of one path that are remembered, to know their copies.
+/// How many finished files of one path are remembered, to recognise copies of them.
 const FINISHED_KEPT: usize = 8;
 
 /// A stream of a group.
@@ -103,9 +103,9 @@ pub struct Losses {
     pub lost_bytes: u64,
     /// Events older than 14 days, which the service would not keep.
     pub too_old_events: u64,
-    /// Events whose time was more than two hours ahead; they were sent with the time at which they were read.
+    /// Events whose time was more than two hours ahead; they were sent with the time of reading.
     pub events_ahead: u64,
-    /// Events that the service would refuse every batch for.
+    /// Events for which the service would refuse every batch.
     pub refused_events: u64,
 }
 
@@ -151,14 +151,14 @@ pub struct Tail {
     look_wanted: bool,
     looked_ms: u64,
     swept_ms: u64,
-    /// There is a directory of which the kernel does not tell.
+    /// Whether the kernel reports no changes for some directory.
     blind: bool,
     first_sweep: bool,
     next_id: u64,
 }
 
 impl Tail {
-    /// Opens the positions in a directory. `deleted_bytes` is how much of deleted files is kept for reading.
+    /// Opens the positions in a directory. `deleted_bytes` bounds the deleted files that are kept for reading.
     ///
     /// # Errors
     /// When the positions' files cannot be opened or made.
@@ -252,7 +252,7 @@ impl Tail {
         self.positions.sync(now_ms, false);
     }
 
-    /// Writes down how everything is, at the end.
+    /// Writes down the present state, at the end.
     pub fn close(mut self, now_ms: u64) {
         for file in self.files.values() {
             if self.positions.book.files.contains_key(&file.id) {

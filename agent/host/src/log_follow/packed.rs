@@ -24,7 +24,7 @@ const STEP_BYTES: usize = 64 << 10;
 /// 32 MiB, enough for `zstd -20`. Prevents: a log file that asks for 128 MiB of the agent's memory, and more.
 const ZSTD_WINDOW_LOG: u32 = 25;
 
-/// Packed bytes that may unpack to nothing. Prevents: reading gigabytes of empty parts for one line.
+/// Most packed bytes that unpack to nothing. Prevents: reading gigabytes of empty parts for one line.
 const IDLE_BYTES: u64 = 16 << 20;
 
 /// Bytes that are unpacked between two looks at everything else.
@@ -33,7 +33,7 @@ pub(super) const SLICE_BYTES: u64 = 8 << 20;
 /// The bounds of a packed file's unpacked size, as for a bundle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Bytes to which the ratio does not count.
+    /// Bytes below which the ratio does not count.
     pub floor: u64,
     ratio: u64,
     most: u64,
@@ -54,7 +54,7 @@ impl Bounds {
     }
 }
 
-/// How much went into a decoder and came out.
+/// The bytes that went into a decoder and came out.
 #[derive(Debug, Default)]
 struct Meter {
     taken: AtomicU64,
@@ -82,11 +82,11 @@ impl Read for Metered {
 
 /// A packed file, unpacked from its beginning on.
 pub(super) struct Packed {
-    /// Open: its name may be another file's by the next rotation.
+    /// Open, because its name may belong to another file after the next rotation.
     file: File,
     packing: Packing,
     bounds: Bounds,
-    /// Made when the first byte is wanted: it may take much memory.
+    /// Made when the first byte is needed: it may take much memory.
     decoder: Option<Box<dyn Read + Send>>,
     meter: Arc<Meter>,
     /// Where the decoder is.
@@ -104,7 +104,7 @@ impl std::fmt::Debug for Packed {
 }
 
 impl Packed {
-    /// Opens it; `None` for a packing that is not read here.
+    /// Opens it; `None` for a packing that is not supported.
     pub fn open(opener: &Opener, path: &Path, packing: Packing, bounds: Bounds) -> io::Result<Option<Self>> {
         if matches!(packing, Packing::Plain | Packing::Other) {
             return Ok(None);

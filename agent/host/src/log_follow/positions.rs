@@ -79,7 +79,7 @@ pub(super) struct JournalSegment {
 /// The origin of a batch: enough to make the same batch again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Intent {
-    /// The time of events that have none, milliseconds since 1970.
+    /// The time in milliseconds since 1970 for events that have no time of their own.
     pub base_ms: i64,
     pub files: Vec<Segment>,
     pub journal: Option<JournalSegment>,
@@ -229,7 +229,7 @@ impl Positions {
             log::warn!(error:%; "the positions of the logs go on in the file that they are in");
             positions.go_on()?;
         }
-        // The disk may be full when the other one is needed.
+        // The disk may be full by the time the other file is needed.
         if let Err(error) = reserve(&positions.slots[1 - positions.current], positions.capacity) {
             log::warn!(error:%; "the positions of the logs may not find the space that they will need");
         }
@@ -303,7 +303,7 @@ impl Positions {
         }
     }
 
-    /// Milliseconds at which [`Positions::sync`] has something to do.
+    /// When [`Positions::sync`] has something to do, in milliseconds.
     pub fn sync_due_ms(&self) -> Option<u64> {
         self.unsynced.then_some(self.synced_ms + SYNC_MS)
     }
@@ -335,7 +335,7 @@ fn crc(json: &[u8], generation: u64) -> u32 {
     hasher.finalize()
 }
 
-/// The generation, the book and where it ends; `None` for a file without a whole snapshot.
+/// The generation, the book and its end; `None` for a file without a complete snapshot.
 fn read_slot(slot: &File) -> io::Result<Option<(u64, Book, u64)>> {
     let length = usize::try_from(slot.metadata()?.len()).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length];

@@ -7,7 +7,7 @@ use crate::secret_files::{BadSecretFile, SecretFiles};
 /// Milliseconds until files of secrets that cannot be read are tried again.
 const RETRY_MS: u64 = 5000;
 
-/// Patterns and values that are taken out. The default takes out nothing.
+/// Patterns and values to take out. The default takes out nothing.
 #[derive(Default)]
 pub struct Redaction {
     patterns: Vec<String>,

@@ -8,7 +8,7 @@ use super::Tail;
 use super::tracked_file::{FileState, TrackedFile};
 
 impl Tail {
-    /// Every file and journal that is followed; finished ones are not.
+    /// Every followed file and journal, without finished ones.
     pub fn report(&self, now_ms: u64) -> Vec<SourceReport> {
         let files = self.files.values().filter(|file| file.place != FileState::Finished);
         let mut reports: Vec<SourceReport> = files.map(|file| self.of_file(file, now_ms)).collect();

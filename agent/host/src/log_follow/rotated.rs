@@ -13,7 +13,7 @@ use super::tracked_file::{FileState, Held, Position, TrackedFile};
 use super::{FINISHED_KEPT, ROTATED_QUIET_MS, Tail};
 
 impl Tail {
-    /// A file's path has another file, or none.
+    /// A file's path has another file, or no file.
     pub(super) fn rotate(&mut self, id: u64, now_ms: u64) {
         let Some(file) = self.files.get_mut(&id) else { return };
         file.grown_ms = now_ms;
@@ -36,7 +36,7 @@ impl Tail {
         file.tried = None;
         file.grown_ms = now_ms;
         if file.identity.head.bytes == 0 {
-            // It was empty when it was last seen: it has no rest of its own.
+            // It was empty at the last look: it has no rest of its own.
             file.place = FileState::Gone;
         } else {
             self.find(id, now_ms);
@@ -75,7 +75,7 @@ impl Tail {
             Search::Ended(Some(rest)) => {
                 (file.path, file.reader) = (rest.path, rest.reader);
                 file.seen(&Facts { size: rest.size, ..rest.facts }, now_ms);
-                // Where its rest is is the file from now on: its inode may be another file's by now.
+                // The file with the rest is now the followed file: the old inode may belong to another file by now.
                 let facts = rest.facts;
                 (file.identity.device, file.identity.inode) = (facts.device, facts.inode);
                 file.identity.born_ns = facts.born_ns;
@@ -126,7 +126,7 @@ impl Tail {
         self.files.insert(id, file);
     }
 
-    /// Files that were rotated away may still be written to, and end at last.
+    /// Rotated files may still be written to, and end at last.
     pub(super) fn look_at_rotated(&mut self, now_ms: u64) {
         let rotated: Vec<u64> = self
             .files

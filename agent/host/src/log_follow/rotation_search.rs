@@ -31,7 +31,7 @@ pub(super) struct Rest {
     pub path: PathBuf,
     pub reader: LogReader,
     pub facts: Facts,
-    /// Unpacked bytes in it, as far as that is known.
+    /// Unpacked bytes in it, as far as known.
     pub size: u64,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Search<T> {
     Ended(T),
     /// A packed file is being inspected.
     Later,
-    /// The path rule does not let the agent look into the directory, or read the file that is there.
+    /// The path rule does not allow the agent to look into the directory, or to read the file there.
     Refused,
 }
 
@@ -58,7 +58,7 @@ impl Around<'_> {
             if packing(&name) != Packing::Plain {
                 packed.push((path, facts));
             } else if file.identity.same_inode(facts.device, facts.inode, facts.born_ns) {
-                // Where it may not be read it waits there: it is not lost.
+                // If it may not be read, it waits there: it is not lost.
                 match self.plain(file, &path, false) {
                     Search::Ended(None) => {}
                     other => return other,
@@ -70,7 +70,7 @@ impl Around<'_> {
         copies.sort_by_key(|(_, facts)| std::cmp::Reverse(facts.changed_ns));
         let base = name_of(&file.origin);
         let is_rotated = |path: &Path| rotated_name(&base, &name_of(path)).is_some();
-        // Few bytes are a weak sign; then the name has to say it too.
+        // Few bytes are a weak sign; then the name has to agree too.
         let is_sure = file.position.offset >= HEAD_BYTES as u64;
         let copy = copies
             .iter()
@@ -149,7 +149,7 @@ impl Around<'_> {
         }
     }
 
-    /// A file that was rotated away from another's path by its name, unless it is known or has nothing in it.
+    /// A file that was rotated away from another file's path, by its name, unless it is known or empty.
     fn rotated_from(&mut self, of: &TrackedFile, rotated: &Path, facts: Facts) -> io::Result<Search<Option<NewFile>>> {
         let none = Ok(Search::Ended(None));
         let path = rotated.to_owned();
@@ -183,7 +183,7 @@ impl Around<'_> {
         Ok(Search::Ended(Some(NewFile { path, facts, reader: LogReader::Packed(packed), size, sample })))
     }
 
-    /// The files around a path; `None` where the path rule does not let the agent look for them.
+    /// The files around a path; `None` if the path rule does not allow the look.
     fn neighbours(&self, path: &Path) -> Option<(Listed, Option<Vanished>)> {
         let mut directories: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
         // If the path is a link, its file is rotated in the target's directory.
@@ -202,7 +202,7 @@ impl Around<'_> {
         for path in entries.take(self.most).map(|entry| entry.path()) {
             match Facts::of_path(&path) {
                 Ok(facts) if facts.is_file => files.push((path, facts)),
-                // A link that leads nowhere is no file that vanished.
+                // A link that leads nowhere is not a vanished file.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
                     vanished = Some(Vanished)
                 }
@@ -232,7 +232,7 @@ fn is_copy_in(known: &TrackedFile, reader: &mut LogReader, facts: &Facts) -> boo
             .is_ok_and(|sample| is_copy(known.known(), sample.found(facts, facts.size)))
 }
 
-/// A file that is not followed yet, as it was found.
+/// A newly found file that is not followed yet.
 pub(super) struct NewFile {
     pub path: PathBuf,
     pub facts: Facts,
@@ -252,7 +252,7 @@ pub(super) fn is_prefix_copy(opener: &Opener, sample: &Sample, facts: &Facts, of
     original.head.starts_with(&sample.head) && original.before == sample.before
 }
 
-/// Times that a directory is listed in which files vanish meanwhile.
+/// How often a directory is listed while files vanish from it.
 const LISTINGS: usize = 5;
 
 /// A file was listed and is gone: it was renamed or packed, and its new form may not have been listed.

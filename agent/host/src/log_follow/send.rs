@@ -13,7 +13,7 @@ use super::{Stream, StreamName, Tail};
 /// Milliseconds for which the last line of a file may lack its end; then it is sent without.
 const PARTIAL_MS: u64 = 5000;
 
-/// The same where lines are put together: the next event may not come for hours.
+/// The same where lines are joined into events: the next event may not come for hours.
 const PARTIAL_SEVERAL_MS: u64 = 2000;
 
 /// The same for a file that was rotated away, and when a caller waits for the end.
@@ -149,12 +149,12 @@ impl Tail {
         due.map(|due| due.max(self.redaction.retry_ms()))
     }
 
-    /// When [`Tail::look`] or [`Tail::sync`] has something to do, whatever is sent.
+    /// When [`Tail::look`] or [`Tail::sync`] has something to do, apart from sending.
     pub fn watch_due_ms(&self) -> u64 {
         self.positions.sync_due_ms().unwrap_or(u64::MAX).min(self.look_due_ms())
     }
 
-    /// Whether everything that is there was acknowledged.
+    /// Whether everything present was acknowledged.
     pub fn is_empty(&self) -> bool {
         let files = self
             .files
@@ -217,7 +217,7 @@ impl Tail {
 }
 
 impl Stream {
-    /// No batch of it is out or waits for being sent again.
+    /// Whether no batch of it is out or waits to be sent again.
     fn is_free(&self) -> bool {
         self.out.is_none() && self.again.is_none()
     }

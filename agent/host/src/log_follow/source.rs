@@ -1,4 +1,4 @@
-//! A pattern of files that are followed.
+//! A pattern of files to follow.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::rotation_search::name_of;
 use super::walk::{Found, walk};
 use crate::safe_path::Opener;
 
-/// Files of one pattern, and where they are shipped to.
+/// Files of one pattern, and their target.
 #[derive(Debug, Clone)]
 pub struct FileSource {
     /// Its name in the positions; the same after a restart with the same configuration.
@@ -24,7 +24,7 @@ pub struct FileSource {
     pub pattern: String,
     files: Arc<PathPattern>,
     exclude: Arc<[Pattern]>,
-    /// Where to, with the placeholders of single files left.
+    /// The target, with the placeholders of single files left in.
     pub target: Target,
     names: Names,
     /// How bytes are events.
@@ -108,7 +108,7 @@ impl FileSource {
         self.exclude.iter().any(|pattern| pattern.matches(path.as_os_str().as_bytes()) || pattern.matches(name))
     }
 
-    /// The stream of a file, and how its group is made.
+    /// The stream of a file, and the settings for its group.
     pub(super) fn stream_name(&self, path: &Path) -> StreamName {
         let mut names =
             self.names.clone().with("file_name", name_of(path)).with("file_path", path.display().to_string());
@@ -125,7 +125,7 @@ fn key(pattern: &str) -> String {
     format!("file:{pattern}")
 }
 
-/// A target's group and stream, as the service takes them.
+/// A target's group and stream, in the service's form.
 pub(super) fn names_of(target: &Target, names: &Names) -> (String, String) {
     let or_default = |name: Option<String>| name.unwrap_or_else(|| "default".to_owned());
     let group = or_default(service::group_name(&expand(&target.log_group_name, names)));

@@ -30,7 +30,7 @@ pub(super) enum FileState {
 pub(super) enum Held {
     /// It is read.
     No,
-    /// The path rule did not let it be opened at the last look.
+    /// The path rule did not allow to open it at the last look.
     Refused,
     /// It is not known yet which packed file has its rest. Later files wait.
     Searched,
@@ -41,7 +41,7 @@ pub(super) enum Held {
 pub(super) struct Position {
     pub offset: u64,
     pub trail: Fingerprint,
-    /// The time of the last event, for one without a time.
+    /// The time of the last event, for events without a time.
     pub last_ms: Option<i64>,
 }
 
@@ -63,11 +63,11 @@ pub(super) struct TrackedFile {
     pub changed_ns: u64,
     /// Links to the inode, as last seen; 0 for a deleted file.
     pub links: u64,
-    /// When it was last seen to have grown, or was rotated.
+    /// When growth was last seen, or the file was rotated.
     pub grown_ms: u64,
-    /// Since when there are bytes that are not acknowledged.
+    /// The time since which there are unacknowledged bytes.
     pub waiting_since: Option<u64>,
-    /// The size at which no whole event was left in it.
+    /// The size at which the file had no whole event left.
     pub tried: Option<u64>,
     pub reader: LogReader,
     pub place: FileState,
@@ -115,7 +115,7 @@ impl TrackedFile {
         self.wait_from(now_ms);
     }
 
-    /// Keeps the time since which something waits.
+    /// Keeps the time since which bytes wait.
     pub fn wait_from(&mut self, now_ms: u64) {
         if self.unread() == 0 {
             self.waiting_since = None;
@@ -124,7 +124,7 @@ impl TrackedFile {
         }
     }
 
-    /// One that was just found, at the path at which it will be known.
+    /// A file that was just found, with its path.
     pub fn new(id: u64, source: &str, stream: &str, found: NewFile, position: Position, now_ms: u64) -> Self {
         let mut file = Self {
             id,
@@ -149,7 +149,7 @@ impl TrackedFile {
         file
     }
 
-    /// As it was when it was last written down.
+    /// A file from its last record.
     pub fn from_record(record: FileRecord, stream: String, now_ms: u64) -> Self {
         let position = Position { offset: record.offset, trail: record.trail, last_ms: record.last_ms };
         Self {
@@ -187,7 +187,7 @@ impl TrackedFile {
         compare(self.known(), sample.found(facts, facts.size)) == Sameness::Same
     }
 
-    /// Opens the file at its path, if it still is the same one there.
+    /// Opens the file at its path, if the same file is still there.
     pub fn open_at_path(&mut self, opener: &Opener) -> io::Result<bool> {
         if !matches!(self.reader, LogReader::Closed) {
             return Ok(true);
@@ -204,7 +204,7 @@ impl TrackedFile {
         Ok(true)
     }
 
-    /// A file that was short when it was first seen is known better once it is longer.
+    /// Learns more first bytes of a file that was short when it was first seen.
     pub fn learn_head(&mut self, sample: &Sample) -> bool {
         if sample.head.len() <= self.identity.head.bytes {
             return false;
@@ -262,7 +262,7 @@ impl Window {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether these are the bytes that a trail, perhaps a shorter one, was taken of.
+    /// Whether a trail, perhaps a shorter one, was taken of these bytes.
     pub fn trail_ends_with(&self, trail: &Fingerprint) -> bool {
         trail.ends(&self.bytes)
     }

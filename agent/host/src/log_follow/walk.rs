@@ -17,11 +17,11 @@ use crate::safe_path::{Opener, refusal};
 pub(super) struct Found {
     /// The files, in the order of their paths. Anything but a directory counts as a file.
     pub files: BTreeSet<PathBuf>,
-    /// The directories in which more of them may appear.
+    /// The directories in which more such files may appear.
     pub directories: BTreeSet<PathBuf>,
-    /// There are more, of which nothing is known.
+    /// There are more files, which are not known.
     pub cut: bool,
-    /// Directories that the path rule does not let the agent look into.
+    /// Directories that the path rule does not allow the agent to look into.
     pub refused: Vec<(PathBuf, io::Error)>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn walk(opener: &Opener, pattern: &PathPattern, most: usize, wanted: 
             walk.found.cut = true;
             break;
         }
-        // The first name comes first, so that the same files are found each time where there are too many.
+        // In the order of names, so that a walk over too many files finds the same files each time.
         let below = walk.step(directory, part);
         open.extend(below.into_iter().rev());
     }
@@ -64,7 +64,7 @@ struct Walk<'a, W> {
     passed: HashSet<(usize, u64, u64)>,
 }
 
-/// A directory, and the part of the pattern that is looked for in it.
+/// A directory, and the part of the pattern to look for in it.
 type Open = (PathBuf, usize);
 
 impl<W: Fn(&Path) -> bool> Walk<'_, W> {
@@ -166,7 +166,8 @@ struct Listed {
     cut: bool,
 }
 
-/// The entries of a directory that are meant, in the order of their names; the first ones where there are too many.
+/// The entries of a directory that `is_meant` accepts, in the order of their names; if there are too many, the first
+/// ones.
 fn list(directory: &Path, most: usize, is_meant: impl Fn(&DirEntry) -> bool) -> Listed {
     let mut listed = Listed::default();
     // A directory that cannot be listed has no files to follow.

@@ -1,4 +1,4 @@
-//! Whether a directory holds anything that could be harmed.
+//! Whether a directory has content that could be harmed.
 
 use std::os::fd::OwnedFd;
 

@@ -23,7 +23,7 @@ pub(super) fn guard(above: &OwnedFd, name: &OsStr) -> Guard {
     }
 }
 
-/// The mount that makes a directory read-only, as a path below the root prefix where it is mounted below that.
+/// The mount that makes a directory read-only, as a path below the root prefix if it is mounted below that.
 pub(super) fn read_only_mount(real_root: &Path, directory: &Path) -> PathBuf {
     let mount = mount_point(directory).unwrap_or_else(|| directory.to_owned());
     match mount.strip_prefix(real_root) {

@@ -15,18 +15,18 @@ use super::{ACCESS, acl, xattr};
 use crate::atomic::{self, AtomicError};
 use crate::users::{self, User};
 
-/// Everyone may pass; the owner alone looks around.
+/// Every user may pass; only the owner may list the directory.
 pub const EVERYONE_PASSES: u32 = 0o711;
 
 /// One change of a list at a time in this process: a health check may begin beside a hook.
 static CHANGES: Mutex<()> = Mutex::new(());
 
-/// How a user comes to pass through a directory.
+/// The way in which a user may pass a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Passage {
     /// By an entry for this user, by the rights of the directory's owner, or because every user may pass.
     Given,
-    /// By no entry, so now everyone may pass: a script that cannot start, in a rollback too, is worse.
+    /// Not by an entry, so now every user may pass: a script that cannot start, even in a rollback, would be worse.
     ForEveryone {
         /// Why there is no entry: the file system has no access control lists, or is full.
         why: String,
@@ -78,7 +78,7 @@ pub fn close(path: &Path) -> io::Result<()> {
     give(&directory, 0o710, alone)
 }
 
-/// Lets everyone pass through a directory, and the service group look around, which has logs below it to find.
+/// Lets every user pass through a directory, and lets the service group list it, to find the logs below.
 ///
 /// # Errors
 /// It is no directory, or the kernel refuses.
@@ -113,7 +113,7 @@ pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode))?)
 }
 
-/// Lets everyone pass through a directory, as far as others could not yet.
+/// Lets every user pass through a directory, if some could not yet.
 ///
 /// # Errors
 /// It is no directory, or the kernel refuses.

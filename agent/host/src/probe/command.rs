@@ -1,4 +1,4 @@
-//! A script that says by its exit status whether all is well.
+//! A check by a script's exit status.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub(super) struct CommandWay {
     archive: Option<PathBuf>,
 }
 
-/// Ends everything that the script left in its process group, also when the probe is given up.
+/// Ends all processes that the script left in its process group, also when the probe is given up.
 struct ProcessGroup(Option<Pid>);
 
 impl Drop for ProcessGroup {
@@ -40,7 +40,7 @@ impl CommandWay {
         Self { location: location.to_owned(), runas: runas.map(str::to_owned), archive: archive.map(Path::to_owned) }
     }
 
-    /// Has the script run where hooks run.
+    /// Runs the script in the place where hooks run.
     pub(super) async fn ask(&self) -> Result<(), String> {
         if outside::is_possible().await {
             return outside::ask(&self.location, self.runas.as_deref(), self.archive.as_deref()).await;

@@ -1,4 +1,4 @@
-//! An HTTP GET on a connection of its own, as a load balancer asks.
+//! An HTTP GET on a connection of its own, as a load balancer does it.
 
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, Url};
 
 use crate::regular::{self, MOST_PEM_BYTES};
 
-/// Bytes of a body that are searched for the text that it must hold. Prevents: an endless answer taking the memory.
+/// Most bytes of a body to search for the expected text. Prevents: an endless answer taking the memory.
 const BODY_BYTES: usize = 64 << 10;
 
 /// A client that is ready.
@@ -91,7 +91,7 @@ fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// Leads every name to one host: the certificate's name is not where the application listens.
+/// Leads every name to one host: the application does not listen at the certificate's name.
 struct Instead(String);
 
 impl Resolve for Instead {

@@ -1,4 +1,4 @@
-//! Asks an application whether it is well: one probe, one answer, within its time.
+//! Asks an application whether it is healthy: one probe, one answer, within its time.
 
 mod command;
 mod http;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 pub use outside::{CHECK_RUNNER_VERB, run_checks};
 
-/// A check that is ready to be asked again and again.
+/// A check that is ready to be asked repeatedly.
 #[derive(Debug, Clone)]
 pub struct Prober {
     way: Way,

@@ -56,7 +56,7 @@ struct Runner {
 /// This agent's process; none before the first script.
 static RUNNER: Mutex<Option<Runner>> = Mutex::const_new(None);
 
-/// Whether scripts of checks are run outside: where systemd starts the hooks.
+/// Whether checks run their scripts outside: if systemd starts the hooks.
 pub(super) async fn is_possible() -> bool {
     static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
     let detected = tokio::task::spawn_blocking(|| *LAUNCHER.get_or_init(Launcher::detect)).await;
@@ -106,7 +106,7 @@ impl Runner {
         DirBuilder::new().mode(0o700).create(&directory)?;
         let started = Self::start_at(directory.join("socket")).await;
         if started.is_err() {
-            // It may come up later, and finds nothing to listen at.
+            // It may come up later, and finds no directory to listen in.
             let _ = fs::remove_dir(&directory);
         }
         started
@@ -149,7 +149,7 @@ fn launch(socket: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("systemd did not start it: {} ({})", said.trim(), output.status)))
 }
 
-/// This program's file; after an upgrade the new one at the same place.
+/// This program's file; after an upgrade, the new file at the same place.
 fn program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
@@ -163,7 +163,7 @@ fn program() -> io::Result<PathBuf> {
 pub fn run_checks(socket: &Path) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     let served = runtime.block_on(serve(socket));
-    // An agent that was killed cannot remove them.
+    // A killed agent cannot remove them.
     let _ = fs::remove_file(socket);
     let _ = socket.parent().map(fs::remove_dir);
     served
@@ -187,7 +187,7 @@ async fn serve(socket: &Path) -> io::Result<()> {
 }
 
 async fn answer(mut stream: UnixStream) {
-    // The agent gives a script up by its own deadline.
+    // The agent gives up a script by its own deadline.
     if let Err(error) = try_answer(&mut stream).await {
         log::debug!("a check was given up: {error}");
     }

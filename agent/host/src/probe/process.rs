@@ -1,4 +1,4 @@
-//! A process that runs, as /proc has it.
+//! A running process, from /proc.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn by_name(name: &str) -> Result<(), String> {
 fn program(process: &Path) -> Option<String> {
     let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
     if let Ok(link) = fs::read_link(process.join("exe")) {
-        // A program that was replaced since its start.
+        // A program that was replaced since the process started.
         return name(&link).map(|n| n.trim_end_matches(" (deleted)").to_owned());
     }
     let words = fs::read(process.join("cmdline")).ok()?;
@@ -41,7 +41,7 @@ fn program(process: &Path) -> Option<String> {
     name(Path::new(String::from_utf8_lossy(first).as_ref()))
 }
 
-/// Whether it has neither ended nor is waiting to be buried (proc_pid_stat(5), field 3).
+/// Whether it has not ended and is no zombie (proc_pid_stat(5), field 3).
 fn runs(process: &Path) -> bool {
     let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());

@@ -1,4 +1,4 @@
-//! A systemd unit that is active, as systemctl says it.
+//! An active systemd unit, by systemctl.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! Opens files that are only read, along ways that the path rule for reading allows.
+//! Opens files for reading only, along ways that the path rule for reading allows.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::Walked;
 use crate::regular::{self, file_type_name};
 
-/// Why a file is not read that is there.
+/// Why an existing file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The path rule refuses a step of the way to it.
@@ -76,10 +76,10 @@ pub fn open_file(path: &Path, purpose: Purpose) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the way to a directory that is looked into for files is safe.
+/// Whether the way to a directory that the agent searches for files is safe.
 ///
 /// # Errors
-/// As [`open_file`]; `NotADirectory` where none is at the end.
+/// As [`open_file`]; `NotADirectory` if no directory is at the end.
 pub fn look_into(path: &Path) -> io::Result<()> {
     match walk(path, Purpose::Shipping)?.file {
         None => Ok(()),
@@ -123,7 +123,7 @@ const KERNELS: [(u64, &str); 15] = [
 ];
 
 fn is_on_a_disk(file: impl AsFd) -> io::Result<()> {
-    // The type is signed or not, and longer or not, by architecture.
+    // The type's sign and length depend on the architecture.
     let number = (rustix::fs::fstatfs(file)?.f_type as u64) & 0xffff_ffff;
     match KERNELS.iter().find(|(magic, _)| *magic == number) {
         Some((_, name)) => Err(Refused::Kernels(name).into()),
@@ -142,7 +142,7 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Refuses unsafe ways, or takes them and warns once of each.
+    /// Refuses unsafe ways, or takes them and warns once for each.
     pub fn new(unsafe_paths: UnsafePaths) -> Self {
         Self { taken: (unsafe_paths == UnsafePaths::Warn).then(Arc::default) }
     }

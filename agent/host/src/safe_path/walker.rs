@@ -11,7 +11,7 @@ use hostler_core::path_rule::reading::{Coming, Kind, Place, is_shared};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// As many links as the kernel follows in one path.
+/// The kernel's limit of links in one path.
 const MOST_LINKS: usize = 40;
 pub(super) const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -49,7 +49,7 @@ impl Seen<'_> {
 /// The end of a way.
 #[derive(Debug)]
 pub struct Walked {
-    /// The last directory, to look and to go on from (`O_PATH`).
+    /// The last directory, for looking and for going on from it (`O_PATH`).
     pub directory: OwnedFd,
     /// Its path without links.
     pub real: PathBuf,
@@ -146,11 +146,11 @@ impl<E: From<Errno>> Walker<'_, E> {
                 _ => return Err(Errno::NOTDIR.into()),
             }
         }
-        // A link to its own directory: no name follows by which that would be visited.
+        // A link to its own directory: no later name would visit that.
         if self.coming == Coming::ByLink { self.visit_directory() } else { Ok(()) }
     }
 
-    /// Leaves a link for where its target begins.
+    /// Leaves a link for the start of its target.
     fn follow(&mut self, link: &OwnedFd) -> Result<(), E> {
         self.end.real.pop();
         self.coming = Coming::ByLink;

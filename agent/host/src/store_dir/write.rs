@@ -13,12 +13,12 @@ use hostler_core::store::{Condition, Content, DeleteOutcome, ETag, Key, PutOutco
 use super::{DirectoryStore, copy, digest_of, etag_of, parent_of};
 use crate::atomic;
 
-/// Between two tries to get the lock. A change takes a few milliseconds, most of them for syncing.
+/// The pause between two tries to get the lock. A change takes a few milliseconds, most of them for syncing.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
-/// Tries before giving up on a holder that makes no progress (stopped, or waiting for a dead file server).
+/// Tries before giving up on a holder without progress (stopped, or waiting for a dead file server).
 const LOCK_TRIES: u32 = 5_000;
 
-/// [`Condition`] that can move to another thread.
+/// A [`Condition`] that can move to another thread.
 pub(super) enum OwnedCondition {
     None,
     IfAbsent,
@@ -35,7 +35,7 @@ impl From<Condition<'_>> for OwnedCondition {
     }
 }
 
-/// The right to change the store; given back when dropped, or when the process ends however it ends.
+/// The right to change the store; released when dropped, or when the process ends in any way.
 struct WriteLock {
     _file: File,
 }
@@ -57,7 +57,7 @@ impl DirectoryStore {
             return Ok(PutOutcome::PreconditionFailed);
         }
         let path = self.path(key);
-        // A fixed name does: only the holder of the lock writes it.
+        // A fixed name is enough: only the holder of the lock writes it.
         let temporary = self.temporary("put");
         atomic::create_directories(parent_of(&path), 0o755)
             .and_then(|()| atomic::replace_by_way_of(&temporary, &path, bytes, 0o644))
