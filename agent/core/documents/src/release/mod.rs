@@ -7,9 +7,9 @@
 //! accept         may this host follow it: group, sequence, expiry                       accept.rs
 //! ```
 //!
-//! What is signed is the pre-authentication encoding of the exact payload bytes, at most [`Limits::release_bytes`], so
-//! that KMS can sign it raw. Reading is strict: an unknown domain, format, field or strategy, a key that comes twice
-//! and a release that wants a newer agent are refused by name. Signatures are judged before the manifest is read.
+//! The signature covers the pre-authentication encoding of the exact payload bytes, at most [`Limits::release_bytes`],
+//! so that KMS can sign it raw. Reading is strict: an error names an unknown domain, format, field or strategy, a
+//! duplicate key, and a release that requires a newer agent. Signatures are verified before the manifest is read.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ pub use rotation::{
 pub use signatures::{Check, Findings, MOST_KEYS, NotEnough, SigningPolicy, Trust, examine, verify};
 pub use version::{AgentVersion, InvalidVersion};
 
-/// What the manifest's `domain` must be: a signature over it can never be taken for one over another kind of document.
+/// The manifest's `domain`: no signature over it can pass for a signature over another kind of document.
 pub const DOMAIN: &str = "hostler/release";
 /// The version of the manifest that this agent reads and writes.
 pub const FORMAT: u32 = 1;
@@ -66,7 +66,7 @@ pub enum ReleaseError {
         /// The bound.
         at_most: usize,
     },
-    /// What would be signed is larger than what KMS signs.
+    /// The bytes to sign are more than KMS signs.
     #[error(
         "the release's manifest has {bytes} bytes to be signed and may have {at_most}; shorten its policy or location"
     )]
@@ -76,17 +76,17 @@ pub enum ReleaseError {
         /// The bound.
         at_most: usize,
     },
-    /// A part is not the JSON that it should be.
+    /// A part is not the expected JSON.
     #[error("{part}: {field}: {problem}")]
     Malformed {
         /// "release document" (the envelope) or "release manifest" (its payload).
         part: &'static str,
         /// The path of the field, as `policy.canary.count`.
         field: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A key comes twice in one object, and two readers could choose differently.
+    /// A key is there twice in one object, and two readers could choose differently.
     #[error("{part}: the key {key:?} comes twice in one object; publish it again with each key once")]
     DuplicateKey {
         /// "release document" or "release manifest".
@@ -94,42 +94,42 @@ pub enum ReleaseError {
         /// The key.
         key: String,
     },
-    /// The envelope carries something else.
+    /// The envelope has another payload type.
     #[error("release document: payloadType is {found:?} and must be {expected:?}; is this the right object?")]
     PayloadType {
-        /// What it is.
+        /// Its type.
         found: String,
-        /// What was asked for.
+        /// The expected type.
         expected: &'static str,
     },
     /// A document of another kind.
     #[error("release manifest: domain is {found:?} and must be {DOMAIN:?}; is this key really a release?")]
     Domain {
-        /// What it is.
+        /// Its domain.
         found: String,
     },
     /// A version of the document that this agent does not know.
     #[error("release manifest: format is {found}, and this agent reads format {FORMAT}; update the agent")]
     Format {
-        /// What it is.
+        /// Its version.
         found: u64,
     },
-    /// The publisher says that older agents must not follow it.
+    /// The publisher requires a newer agent.
     #[error(
         "release manifest: minimum_agent_version is {wanted}, and this agent is {agent}; update the agent, or publish without it"
     )]
     AgentTooOld {
-        /// What the release wants.
+        /// The required version.
         wanted: AgentVersion,
-        /// What runs.
+        /// The running version.
         agent: AgentVersion,
     },
 }
 
-/// Why a stored release is not one to follow.
+/// Why a host does not follow a stored release.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It cannot be read.
+    /// The host cannot read it.
     #[error(transparent)]
     Unreadable(#[from] ReleaseError),
     /// Not enough of the keys signed it.
@@ -137,7 +137,7 @@ pub enum OpenError {
     NotEnough(#[from] NotEnough),
 }
 
-/// What a release says. Serialised as it stands, it is the envelope's payload.
+/// The content of a release. Serialised as it is, it is the envelope's payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
@@ -151,36 +151,36 @@ pub struct Release {
     pub group: GroupName,
     /// Rises with each release of the group, from 1; going back to an old revision is a higher sequence too.
     pub sequence: u64,
-    /// The version of the key policy that it was made under: sequences of different ones are not compared. Left out where
-    /// it is the first, so that agents which do not know it read the release.
+    /// The version of the key policy for which it was made; sequences of different versions are not compared. The first
+    /// version is left out, so that agents that do not know the field can read the release.
     #[serde(default = "accept::first_key_policy", skip_serializing_if = "accept::is_first_key_policy")]
     pub key_policy: u64,
-    /// The only store that it may be followed from; `None` is any.
+    /// The only store from which hosts may follow it; `None` is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
     /// When it was published.
     pub created: Timestamp,
-    /// From when on nobody may accept it any more.
+    /// The time from which no host may accept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// What the group shall run.
+    /// The revision that the group shall run.
     pub revision: Revision,
-    /// What a rollback of this release goes back to, fleet-wide.
+    /// The revision to which a fleet-wide rollback of this release returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Revision>,
-    /// Agents below it refuse the release.
+    /// Older agents refuse the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_agent_version: Option<AgentVersion>,
-    /// How the fleet gets there.
+    /// The rollout of the release.
     #[serde(default)]
     pub policy: Policy,
-    /// What happens to files that are there already; the appspec's word wins.
+    /// What happens to existing files; the appspec takes precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_exists_behavior: Option<FileExistsBehavior>,
-    /// Whether a failed ApplicationStop of the old revision is passed over.
+    /// Whether to ignore a failed ApplicationStop of the old revision.
     #[serde(default)]
     pub ignore_application_stop_failures: bool,
-    /// Whether Install removes what the last one left and this one does not bring.
+    /// Whether Install removes paths that the last one installed and this one does not.
     #[serde(default = "yes")]
     pub cleanup: bool,
 }
@@ -190,7 +190,8 @@ fn yes() -> bool {
 }
 
 impl Release {
-    /// A release with the defaults, its time in whole seconds (so that its length does not depend on them): no expiry, nothing to go back to, one host at a time, clean-up on.
+    /// A release with the defaults: no expiry, no previous revision, one host at a time, clean-up on. Its time is in
+    /// whole seconds, so that its length does not depend on it.
     pub fn new(group: GroupKey, sequence: u64, created: Timestamp, revision: Revision) -> Self {
         Self {
             domain: DOMAIN.to_owned(),
@@ -217,10 +218,10 @@ impl Release {
         GroupKey::new(self.application.clone(), self.group.clone())
     }
 
-    /// Puts the release into an envelope without signatures, after the same checks that reading makes.
+    /// Puts the release into an envelope without signatures, after the same checks as reading.
     ///
     /// # Errors
-    /// A field contradicts another, or the manifest is too large to be signed.
+    /// A field contradicts another, or the manifest is too large to sign.
     pub fn seal(&self, limits: &Limits) -> Result<Envelope, ReleaseError> {
         self.check(limits)?;
         let payload = serde_json::to_vec(self).map_err(|e| malformed(MANIFEST, ".", &e))?;
@@ -262,18 +263,19 @@ impl Release {
     }
 }
 
-/// A release document: what was published, byte for byte, and what it means.
+/// A release document: the published bytes and their meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// The envelope with its signatures.
     pub envelope: Envelope,
-    /// What it says.
+    /// Its content.
     pub release: Release,
-    /// Digest of the exact payload: two releases with one sequence and different digests are not the same release.
+    /// Digest of the exact payload: two releases with one sequence and different digests are different releases.
     pub digest: Sha256Digest,
 }
 
-/// What is read before the rest, so that a document of a later format is refused for that and not for its new fields.
+/// The fields that are read first, so that a document in a later format is refused for the format and not for its new
+/// fields.
 #[derive(Deserialize)]
 struct Head {
     domain: String,
@@ -290,16 +292,16 @@ fn malformed(part: &'static str, field: &str, problem: &dyn fmt::Display) -> Rel
 }
 
 impl Document {
-    /// Reads a stored release document. It says nothing about signatures, group, sequence or expiry: see [`accept`].
+    /// Reads a stored release document. It does not check signatures, group, sequence or expiry: see [`accept`].
     ///
     /// # Errors
-    /// See [`ReleaseError`]: everything that this agent does not understand is refused by name.
+    /// See [`ReleaseError`]: the error names anything that this agent does not understand.
     pub fn parse(bytes: &[u8], limits: &Limits, agent: AgentVersion) -> Result<Self, ReleaseError> {
         Self::of(Envelope::parse(bytes, PAYLOAD_TYPE, limits)?, limits, agent)
     }
 
-    /// Reads a stored release document whose signatures satisfy the policy; the manifest of any other is not looked
-    /// at. It says nothing about group, sequence or expiry: see [`accept`].
+    /// Reads a stored release document whose signatures satisfy the policy; it does not look at the manifest of any
+    /// other. It does not check group, sequence or expiry: see [`accept`].
     ///
     /// # Errors
     /// [`OpenError::NotEnough`], and [`OpenError::Unreadable`] as for [`Document::parse`].
