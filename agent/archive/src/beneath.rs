@@ -21,7 +21,7 @@ use super::tree::{Item, ModifiedTime, kind_name};
 /// cost one lookup each.
 pub(super) struct Beneath<'a> {
     root: BorrowedFd<'a>,
-    /// For messages only.
+    /// The root's name in messages.
     shown: &'a Path,
     open: Vec<(OsString, OwnedFd)>,
 }

@@ -22,7 +22,7 @@ pub enum ArchiveError {
     /// The archive is cut short, corrupt or not of the kind that it claims.
     #[error("the bundle is damaged {place}: {problem}")]
     Damaged {
-        /// Where: in or after which entry.
+        /// The place: in or after which entry.
         place: Place,
         /// The finding there.
         problem: String,
@@ -85,7 +85,7 @@ pub enum ArchiveError {
     Destination {
         /// The destination.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         problem: &'static str,
     },
     /// This host failed, not the bundle: no space, no permission, a broken disk.
@@ -93,7 +93,7 @@ pub enum ArchiveError {
     Host {
         /// The attempted operation.
         action: &'static str,
-        /// With which path.
+        /// The path.
         path: PathBuf,
         /// The system's error.
         #[source]

@@ -1,4 +1,4 @@
-//! Revision bundles: what kind of archive a file is, unpacking it safely, and packing one reproducibly.
+//! Revision bundles: finds out a file's kind of archive, unpacks it safely, and packs one reproducibly.
 //!
 //! Promises, for every archive type:
 //! - The destination appears complete or not at all; after an error nothing is left of it. A crash leaves at most

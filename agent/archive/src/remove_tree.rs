@@ -58,10 +58,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 
 /// A directory on the way down.
 struct Level {
-    /// Its name in the one above.
+    /// Its name in the directory above.
     name: OsString,
     identity: (u64, u64),
-    /// Of the last ones.
+    /// The descriptor, for the last directories only.
     open: Option<OwnedFd>,
     /// The entries left to do in it, the next one last.
     rest: Vec<OsString>,

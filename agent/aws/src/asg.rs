@@ -38,7 +38,7 @@ pub struct GroupHook {
 /// The group's answer to a heartbeat or a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// It was taken.
+    /// The group accepted it.
     Taken,
     /// The hook does not wait for this instance: not yet, no longer, or it never did.
     NoActiveAction,

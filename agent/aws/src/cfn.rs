@@ -25,7 +25,7 @@ pub const UNIQUE_ID_BYTES: usize = 64;
 /// The outcome of a signal that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signalled {
-    /// It was taken.
+    /// CloudFormation accepted it.
     Taken,
     /// CloudFormation no longer waits for the signal, in its own words: the signal is late or repeated.
     NobodyWaits(String),
@@ -37,11 +37,11 @@ pub enum Signalled {
 pub struct Signal {
     /// `SUCCESS` or `FAILURE`.
     pub status: &'static str,
-    /// Who signals.
+    /// The sender's unique id.
     pub unique_id: String,
     /// The value that the template gets.
     pub data: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
 }
 

@@ -58,7 +58,7 @@ pub enum ClientsError {
     Proxy(String),
 }
 
-/// How every service is reached.
+/// The way to every service.
 #[derive(Debug)]
 pub struct Clients {
     settings: AwsSettings,

@@ -27,7 +27,7 @@ pub struct InvalidEndpoint {
 }
 
 struct Partition {
-    /// How its regions begin.
+    /// The beginning of its regions' names.
     regions: &'static str,
     suffix: &'static str,
     dual_stack_suffix: &'static str,

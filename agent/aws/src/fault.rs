@@ -28,9 +28,9 @@ pub enum FaultKind {
     Conflict,
     /// The bucket is in another region, which the answer may have named.
     Elsewhere(Option<String>),
-    /// It may work in a moment.
+    /// A later try may succeed.
     Transient,
-    /// It will not work by trying again.
+    /// Trying again does not help.
     Fatal,
 }
 

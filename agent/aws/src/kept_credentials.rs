@@ -1,6 +1,6 @@
-//! Credentials, asked for once and kept while they are good: the SDK's providers ask IMDS or STS at every question. The
-//! SDK and the signed calls share them, and what AWS refused as expired is asked for again, which the SDK's own cache
-//! cannot.
+//! Credentials, fetched once and kept while they are good: the SDK's providers ask IMDS or STS each time. The SDK and
+//! the signed calls share them. If AWS refuses them as expired they are fetched again, which the SDK's own cache cannot
+//! do.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

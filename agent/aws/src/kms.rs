@@ -57,7 +57,7 @@ pub enum KmsError {
     NotBase64 {
         /// The key, as it was named.
         key: String,
-        /// Which part.
+        /// The part of the answer.
         part: &'static str,
     },
     /// KMS gave a public key that cannot be used.

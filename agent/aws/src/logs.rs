@@ -1,5 +1,5 @@
-//! CloudWatch Logs: PutLogEvents, which is called all the time, and what makes a group and a stream, which is called
-//! once.
+//! CloudWatch Logs: PutLogEvents, which is called all the time, and the calls that make a group and a stream, which are
+//! made once.
 //!
 //! API model of service `logs`, 2014-03-28. Nothing is described first: a batch is put, and its group and stream are
 //! made when the service says that they do not exist.
@@ -54,7 +54,7 @@ pub struct CloudWatchLogs {
 struct Nothing {}
 
 impl CloudWatchLogs {
-    /// By way of signed calls.
+    /// Uses these signed calls.
     pub fn new(calls: SignedCalls) -> Self {
         Self { calls }
     }

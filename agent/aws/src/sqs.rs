@@ -12,7 +12,7 @@ use crate::signed_call::{JsonVersion, Operation, Service, SignedCalls};
 const SQS: Service = Service { endpoint_prefix: "sqs", signing_name: "sqs" };
 /// The longest that SQS holds a poll open.
 const WAIT_SECONDS: u32 = 20;
-/// As many as one answer may hold.
+/// Most messages of one answer.
 const MOST_MESSAGES: u32 = 10;
 /// SQS sends at most ten messages of 1 MiB together, with their escapes.
 const ANSWER_BYTES: usize = 4 << 20;

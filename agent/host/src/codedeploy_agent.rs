@@ -177,7 +177,7 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "it is not found");
             std::thread::yield_now();
         }
-        // By its name alone it counts where it is one of those users' own.
+        // Without a pid file, its name counts only for a process of one of those users.
         let own = nix::unistd::getuid().as_raw();
         let nowhere = directory.path().join("none");
         let found = running(&nowhere, &[own]);

@@ -58,7 +58,7 @@ pub fn take_over(root: &Path, key: &GroupKey) -> io::Result<()> {
     if !named.is_dir() {
         return Ok(());
     }
-    // Of a start that was killed here.
+    // A start that was killed here left it.
     match fs::remove_file(&own) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}

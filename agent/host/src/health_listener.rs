@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Answer {
     /// Whether traffic may be sent here.
     pub healthy: bool,
-    /// Why, a line of text.
+    /// The reason, a line of text.
     pub text: String,
 }
 

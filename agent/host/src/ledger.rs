@@ -331,7 +331,7 @@ fn newest(file: &File, path: &Path, limits: &Limits) -> Result<Found, LedgerErro
     offsets.dedup();
     for offset in offsets {
         let found = read(offset)?.and_then(|slot| {
-            // Whatever else looks like a slot is one only where its room puts it.
+            // A slot counts only at the offset that its own room gives.
             if slot_offset(1, slot.snapshot.room) == offset { Ok(slot) } else { Err(Damage::NotASlot) }
         });
         if second.is_err() && found.as_ref().err() != Some(&Damage::NotASlot) {

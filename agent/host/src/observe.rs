@@ -97,7 +97,7 @@ pub fn observe_and_plan(
     plan(&wanted, &facts, behavior, cleanup).map_err(PlanError::Problems)
 }
 
-/// Looks at everything that `wanted` names, below `root`. Users and groups are this host's whatever the root.
+/// Looks at everything that `wanted` names, below `root`. Users and groups are always this host's.
 ///
 /// # Errors
 /// The root prefix cannot be opened, or the user database cannot be asked. A path that cannot be looked at is a fact.

@@ -18,7 +18,7 @@ pub enum BadSecretFile {
         /// Why it cannot be read.
         source: io::Error,
     },
-    /// It is longer than secrets are.
+    /// It is too long for a file of secrets.
     #[error("{path} has more than {most_bytes} bytes: a file of secrets has one in each line and nothing else")]
     TooLong {
         /// Its path.

@@ -24,7 +24,7 @@ pub struct User {
     pub shell: PathBuf,
 }
 
-/// Why a user cannot be had.
+/// Why a user cannot be looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// No user has this name.

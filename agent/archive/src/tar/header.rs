@@ -192,7 +192,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
         Ok(Some(block))
     }
 
-    /// The next entry, after whatever is left of the last one. `None` after a proper end.
+    /// The next entry, after the rest of the last one. `None` after a proper end.
     ///
     /// The end mark (two blocks of zeros) must be there: without it a file that was cut between two entries would pass
     /// for a whole one. Only zeros may follow it.
@@ -328,7 +328,7 @@ impl<'a, R: BufRead + ?Sized> Stream<'a, R> {
                 return Err(ArchiveError::entry(&path, EntryProblem::Unsupported { what }));
             }
         };
-        // GNU tar, too, takes it that a hard link has no content, whatever its size says.
+        // A hard link has no content, whatever its size says, as for GNU tar.
         let data_bytes = match &content {
             Content::File { stored_bytes, .. } => *stored_bytes,
             Content::HardLink { .. } => 0,

@@ -28,9 +28,9 @@ struct Row {
 
 #[derive(Debug)]
 enum Expected {
-    /// With the names of the warnings.
+    /// Accepted, with these warnings by name.
     Taken(Vec<String>),
-    /// With words of the message.
+    /// Refused, with these words in the message.
     Refused(String),
 }
 

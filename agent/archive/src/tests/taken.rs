@@ -65,7 +65,7 @@ fn an_empty_number_field_is_zero_in_every_kind_of_entry() {
             }
         }
         for (field, what) in [(MODE, "mode"), (SIZE, "size"), (MTIME, "time")] {
-            // Of blanks alone, and with a digit behind a zero byte.
+            // A field of blanks alone, and a field with a digit behind a zero byte.
             for value in [&b"       "[..], b"\0 12"] {
                 let mut filled = value.to_vec();
                 if value[0] == b' ' {

@@ -26,7 +26,7 @@ use super::tree;
 /// The central directory's description of one entry's data.
 #[derive(Debug, Clone)]
 struct Record {
-    /// Where the local header begins.
+    /// The offset of the local header.
     offset: u64,
     /// Where the next entry's local header, or the central directory, begins.
     end: u64,

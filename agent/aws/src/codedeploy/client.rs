@@ -69,7 +69,7 @@ impl CommandService {
         &self.host_identifier
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn url(&self) -> &Url {
         &self.url
     }

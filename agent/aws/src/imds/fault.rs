@@ -31,7 +31,7 @@ pub enum ImdsFault {
     TokenUnanswered {
         /// The address.
         endpoint: String,
-        /// How long was waited.
+        /// How long the agent waited.
         within: Duration,
     },
     /// The endpoint knows no tokens.
@@ -78,7 +78,7 @@ pub enum ImdsFault {
     Slow {
         /// The requested path.
         path: String,
-        /// How long was waited.
+        /// How long the agent waited.
         within: Duration,
     },
     /// The connection ended in the middle, or the bytes were not HTTP.

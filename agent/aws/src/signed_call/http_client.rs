@@ -10,7 +10,7 @@ use crate::clients::either_case;
 /// How the client reaches AWS.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// For the connection, with TLS.
+    /// The limit for connecting, TLS included.
     pub connect_timeout: Duration,
     /// The longest wait for the first byte of an answer, and between two pieces: longer than the longest poll that a
     /// service holds open (CodeDeploy's command service: 60 seconds and more).
@@ -21,7 +21,7 @@ pub struct HttpSettings {
     pub ca_bundle: Option<Vec<u8>>,
 }
 
-/// Which proxy is used.
+/// The choice of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyChoice {
     /// The proxy from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, except for the hosts in `no_proxy` (as
@@ -36,7 +36,7 @@ pub enum ProxyChoice {
     Url {
         /// `http://user:password@host:port`.
         url: String,
-        /// Who is reached directly.
+        /// Hosts that are reached directly.
         no_proxy: Option<String>,
     },
 }

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const ROTATE_BYTES: u64 = 64 << 20;
 const ROTATE_FILES: u32 = 8;
 
-/// Where entries go.
+/// The sender's end: it hands entries to the thread.
 #[derive(Debug)]
 pub(super) struct LogWriter {
     shared: Arc<Shared>,

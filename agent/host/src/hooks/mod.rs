@@ -8,7 +8,7 @@
 //! | file | written by | how | means |
 //! |---|---|---|---|
 //! | `launch` | agents | flock only | the agent that holds it is launching the supervisor |
-//! | `environment` | agent | renamed | what the script inherits of the agent's environment, mode 0600 |
+//! | `environment` | agent | renamed | the agent's environment for the script to inherit, mode 0600 |
 //! | `run.json` | agent | renamed | a launch was attempted: [`HookRun`], mode 0600 |
 //! | `lock` | supervisor; agents to look | flock only | held: a supervisor lives. Liveness is this lock, never a pid |
 //! | `cancelled` | agent | created once, its name synced | the script never started and never will: a [`HookResult`] |

@@ -15,7 +15,7 @@ const PROGRAM_HEAD_BYTES: u64 = 4096;
 /// Why a location is no script.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScriptError {
-    /// It is not in the bundle.
+    /// The bundle has no such file.
     #[error("script {location:?} is not in the bundle ({problem}); looked for {path}")]
     Missing { location: String, path: PathBuf, problem: String },
     /// The script exists but could not be made executable.

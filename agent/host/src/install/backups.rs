@@ -23,10 +23,10 @@ use super::steps::{Step, Steps};
 use crate::remove_tree::{Mount, mount_of};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// In the journal's directory.
+/// The name of the directory for backups in the journal's directory.
 pub(super) const NAME: &str = "backups";
 
-/// Which place is tried.
+/// The kinds of places, in the order of the tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Outside of the destinations, if there is such a place on the mount.
@@ -63,7 +63,7 @@ pub(super) fn remade_number(name: &str) -> Option<usize> {
 pub(super) struct Chooser<'a> {
     anchors: &'a Anchors,
     names: &'a TemporaryNames,
-    /// Where the journal's directory is.
+    /// The journal's directory.
     journal: PathBuf,
     /// The mount that it is on.
     mount: Mount,
@@ -279,7 +279,7 @@ impl Backups {
         Ok(Self { open })
     }
 
-    /// One of them, if it is there.
+    /// The directory with this number, if it exists.
     pub fn get(&self, number: Option<usize>) -> Option<BorrowedFd<'_>> {
         self.open.get(number?)?.as_ref().map(|opened| opened.directory.as_fd())
     }
@@ -289,7 +289,7 @@ impl Backups {
         self.open.get(number?)?.as_ref().map(|opened| opened.path.as_path())
     }
 
-    /// All that are there.
+    /// All existing directories.
     pub fn all(&self) -> impl Iterator<Item = (&Path, &OwnedFd)> {
         self.open.iter().flatten().map(|opened| (opened.path.as_path(), &opened.directory))
     }

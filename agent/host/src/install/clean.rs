@@ -109,7 +109,7 @@ pub(super) fn close<S: Steps>(work: &Work<'_, S>, records: &[DirectoryRecord]) -
 /// The entries that may be deleted in a directory with a temporary name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ours {
-    /// All: we made it.
+    /// All entries: we made the directory.
     Everything,
     /// Only entries that have a temporary name too.
     Temporary,

@@ -48,7 +48,7 @@ pub enum InstallError {
     /// A path exists that did not when the plan was made.
     #[error("{} exists now, and did not when the install was planned: it is left alone; remove it or let file_exists_behavior decide, then deploy again", path.display())]
     Occupied {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
     /// A file or directory that the plan counts on is gone.
@@ -60,7 +60,7 @@ pub enum InstallError {
     /// The path has another kind of file than when the plan was made.
     #[error("{} is a {found} now, and was a {planned} when the install was planned: it is left alone; look what changed it, then deploy again", path.display())]
     Changed {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// Its kind in the plan.
         planned: &'static str,
@@ -84,9 +84,9 @@ pub enum InstallError {
     /// Owner, mode, access control list or SELinux context.
     #[error("cannot give {} its permissions", path.display())]
     Permissions {
-        /// Of what.
+        /// The file or directory.
         path: PathBuf,
-        /// Which and why.
+        /// The failed setting, with the reason.
         #[source]
         source: PermissionError,
     },
@@ -130,7 +130,7 @@ pub enum InstallError {
     /// A directory in which the install worked is another one now.
     #[error("{} is not the directory any more in which the install worked: move that one back, then start hostler again", path.display())]
     Moved {
-        /// Where it was.
+        /// The directory's old path.
         path: PathBuf,
     },
     /// An attribute of the file system forbids to replace or remove something.

@@ -111,11 +111,11 @@ impl<'a> Record<'a> {
 /// The real place of a directory from which others are reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AnchorRecord {
-    /// As the plan names it.
+    /// Its path in the plan.
     pub path: PathBuf,
     /// Its path on this host, all links resolved.
     pub real: PathBuf,
-    /// Its inode, to know it again.
+    /// Its inode, by which it is recognised.
     pub inode: u64,
     /// Its file system's number in the record; earlier agents did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ pub(super) struct AnchorRecord {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DirectoryRecord {
     pub path: PathBuf,
-    /// Its inode, to know it again.
+    /// Its inode, by which it is recognised.
     pub inode: u64,
     /// Its file system's number in the record; earlier agents did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

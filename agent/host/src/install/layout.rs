@@ -11,7 +11,7 @@ use hostler_core::plan::actions::{Action, Plan};
 /// How an action takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// By itself.
+    /// By a rename of its own.
     Alone,
     /// The top of a tree that is staged as a whole and takes effect by one rename.
     Top,

@@ -109,7 +109,7 @@ pub struct Installed {
 /// A file that differs from the result of an undo or commit, because it is not ours to touch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// Where.
+    /// The path.
     pub path: PathBuf,
     /// The file that is there, and the reason.
     pub why: String,
@@ -205,6 +205,7 @@ fn leaves_backup(action: &Action) -> bool {
 
 /// Makes the journal's directory (its parent exists) for a coming Install. It is on disk once the caller has
 /// synchronised its file system; until then [`run`] must not be called. Does nothing if an Install began.
+///
 /// # Errors
 /// The directory or the files in it cannot be made.
 pub fn prepare(journal: &Path) -> Result<(), InstallError> {

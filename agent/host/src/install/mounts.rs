@@ -22,7 +22,7 @@ use super::places::open_below;
 /// A mounted file system as it was when an Install began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileSystemRecord {
-    /// Where it was mounted.
+    /// Its mount point.
     pub mount: PathBuf,
     /// Its kind, as `/proc/mounts` writes it.
     pub kind: String,
@@ -202,7 +202,7 @@ impl Reach {
 /// A file system with installed files that is not mounted any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostMount {
-    /// Where it was mounted.
+    /// Its mount point.
     pub point: PathBuf,
     /// The file system, for people.
     pub was: String,

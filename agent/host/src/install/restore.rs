@@ -123,7 +123,7 @@ struct One<'a, S> {
     extent: Extent,
 }
 
-/// Where a backup is.
+/// The place of a backup.
 struct Backup<'a> {
     directory: BorrowedFd<'a>,
     name: String,

@@ -22,9 +22,9 @@ use crate::perms;
 #[derive(Debug, Clone, Copy, Default)]
 struct Wanted {
     must_exist: bool,
-    /// Its attributes change, or it goes.
+    /// Whether its attributes change, or it is removed.
     changes: bool,
-    /// Names in it are replaced or removed.
+    /// Whether names in it are replaced or removed.
     backups: bool,
 }
 
@@ -32,7 +32,7 @@ struct Wanted {
 pub(super) struct Found {
     /// The directories, ordered by path.
     pub directories: Vec<DirectoryRecord>,
-    /// Those that take the backups.
+    /// The directories for backups.
     pub backups: Vec<BackupRecord>,
     /// Whether users own something on the ways there.
     pub by_users: bool,

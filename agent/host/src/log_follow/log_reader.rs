@@ -25,7 +25,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Of a path, links followed.
+    /// The facts of the file at a path, following links.
     pub fn of_path(path: &Path) -> io::Result<Self> {
         use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
         let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
@@ -36,7 +36,7 @@ impl Facts {
         }
     }
 
-    /// Of an open file.
+    /// The facts of an open file.
     pub fn of_file(file: &File) -> io::Result<Self> {
         use rustix::fs::{AtFlags, StatxFlags, statx};
         let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
@@ -83,7 +83,7 @@ pub(super) fn open(opener: &Opener, path: &Path) -> io::Result<File> {
     opener.open(path, Purpose::Shipping)
 }
 
-/// Where bytes come from.
+/// The source of a file's bytes.
 pub(super) enum LogReader {
     /// Nothing is open; the path and the identity lead to it.
     Closed,

@@ -24,7 +24,7 @@ const SWEEP_BLIND_MS: u64 = 2_000;
 const LOOK_MS: u64 = 100;
 
 impl Tail {
-    /// Looks at what changed, if it is time to. Never waits for anything but the disk.
+    /// Looks at changed files, if it is time to. Waits for nothing but the disk.
     pub fn look(&mut self, now_ms: u64) {
         self.look_wanted |= self.inspections.go_on();
         let told = self.watch.told();

@@ -69,7 +69,7 @@ pub struct StreamName {
     pub group: String,
     /// The stream.
     pub stream: String,
-    /// How the group is made.
+    /// The settings for making the group.
     pub wish: GroupWish,
 }
 
@@ -82,9 +82,9 @@ impl StreamName {
 #[derive(Debug)]
 struct Stream {
     name: StreamName,
-    /// Its batch that is out.
+    /// Its batch that is being sent.
     out: Option<Intent>,
-    /// Events of the batch that is out.
+    /// Events of that batch.
     events: usize,
     /// An unacknowledged batch, to be sent again unchanged.
     again: Option<Intent>,

@@ -89,11 +89,11 @@ pub(super) struct Packed {
     /// Made when the first byte is needed: it may take much memory.
     decoder: Option<Box<dyn Read + Send>>,
     meter: Arc<Meter>,
-    /// Where the decoder is.
+    /// The decoder's position, in unpacked bytes.
     at: u64,
     /// The unpacked bytes right before that.
     kept: Vec<u8>,
-    /// Where there is no more.
+    /// The end, in unpacked bytes, once known.
     end: Option<u64>,
 }
 
@@ -123,7 +123,7 @@ impl Packed {
         self.end
     }
 
-    /// Where the unpacking is.
+    /// The position of the unpacking, in unpacked bytes.
     pub fn at(&self) -> u64 {
         self.at
     }

@@ -52,7 +52,7 @@ pub(super) struct FileRecord {
     pub origin: PathBuf,
     /// Bytes, as last seen.
     pub size: u64,
-    /// It was rotated away.
+    /// Whether it was rotated away.
     pub rotated: bool,
 }
 
@@ -105,7 +105,7 @@ pub(super) enum Record {
     Cursor { key: String, cursor: String },
 }
 
-/// All that the records come to.
+/// The sum of all records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Book {
     pub files: BTreeMap<u64, FileRecord>,

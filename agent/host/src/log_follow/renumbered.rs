@@ -31,7 +31,7 @@ pub(super) fn renumber(records: &mut [FileRecord], opener: &Opener, most: usize)
     }
 }
 
-/// On which device a file is now.
+/// The device that a file is on now.
 fn device_of(
     record: &FileRecord,
     opener: &Opener,

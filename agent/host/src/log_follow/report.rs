@@ -31,7 +31,7 @@ impl Tail {
         reports
     }
 
-    /// All of them in short.
+    /// A short summary of all files and journals.
     pub fn summary(&self, totals: Totals) -> LogsSummary {
         let not_shipped = self.errors.refused().count() as u64;
         let mut summary = LogsSummary { totals, not_shipped, ..LogsSummary::default() };

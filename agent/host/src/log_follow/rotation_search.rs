@@ -18,7 +18,7 @@ use crate::safe_path::{Opener, refusal};
 pub(super) struct Around<'a> {
     pub opener: &'a Opener,
     pub inspections: &'a mut Inspections,
-    /// All that are followed.
+    /// All followed files.
     pub files: &'a Files,
     /// Most entries of a directory to look at.
     pub most: usize,

@@ -28,15 +28,15 @@ pub struct Ticket(pub(super) String);
 pub struct Outgoing {
     /// For reporting the outcome.
     pub ticket: Ticket,
-    /// Where to.
+    /// The target stream.
     pub name: StreamName,
     /// The request's body.
     pub body: Vec<u8>,
-    /// It is compressed with gzip.
+    /// Whether it is compressed with gzip.
     pub is_gzip: bool,
-    /// Its events.
+    /// The number of its events.
     pub events: usize,
-    /// It was sent before, and the service may have taken it.
+    /// Whether it was sent before, so that the service may have it.
     pub is_again: bool,
 }
 

@@ -27,7 +27,7 @@ pub struct FileSource {
     /// The target, with the placeholders of single files left in.
     pub target: Target,
     names: Names,
-    /// How bytes are events.
+    /// The rules that make events of bytes.
     pub rules: Arc<Rules>,
     /// Where reading begins.
     pub initial_position: InitialPosition,

@@ -12,7 +12,7 @@ use super::positions::FileRecord;
 use super::rotation_search::{NewFile, identity_of};
 use crate::safe_path::Opener;
 
-/// Where a file is in its life.
+/// The state of a followed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileState {
     /// At its path.
@@ -28,7 +28,7 @@ pub(super) enum FileState {
 /// Why a file is not read now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
-    /// It is read.
+    /// It can be read.
     No,
     /// The path rule did not allow to open it at the last look.
     Refused,
@@ -36,7 +36,7 @@ pub(super) enum Held {
     Searched,
 }
 
-/// How far something is.
+/// A position in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Position {
     pub offset: u64,

@@ -8,11 +8,11 @@ use nix::errno::Errno;
 
 use crate::safe_path::There;
 
-/// Where a link was followed to.
+/// The result of following a link.
 pub(super) enum Followed {
     /// A directory; and the first step on the way that is not safe.
     To(There, Option<UnsafeStep>),
-    /// It was not.
+    /// It was not followed to a directory.
     Not(Leads),
     /// The kernel gave another error.
     Unreadable(Errno),

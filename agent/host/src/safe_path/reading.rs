@@ -164,7 +164,7 @@ impl Opener {
     /// As [`look_into`].
     ///
     /// # Errors
-    /// The same.
+    /// As [`look_into`].
     pub fn look_into(&self, path: &Path) -> io::Result<()> {
         look_into(path).or_else(|error| if self.takes(path, &error) { Ok(()) } else { Err(error) })
     }

@@ -21,7 +21,7 @@ pub struct Seen<'s> {
     pub path: &'s Path,
     /// The kernel's facts about it.
     pub stat: &'s Stat,
-    /// How the way comes to it.
+    /// The way's last step to it.
     pub coming: Coming,
 }
 

@@ -184,7 +184,7 @@ fn a_missing_store_is_not_an_empty_one() {
     fs::write(directory.path().join("file"), b"").unwrap();
     let file = DirectoryStore::open(directory.path().join("file")).unwrap_err();
     assert!(file.to_string().contains("not a directory"), "{file}");
-    // One that vanishes later (unmounted) does not look like one without releases.
+    // A store that vanishes later (unmounted) does not look like a store without releases.
     let place = directory.path().join("store");
     fs::create_dir(&place).unwrap();
     let store = DirectoryStore::open(&place).unwrap();

@@ -125,7 +125,7 @@ fn mixtures(durable: &[u8], current: &[u8]) -> BTreeSet<Vec<u8>> {
             found.insert(hole);
         }
     }
-    // Of the sectors, any that differs, up to it, or all but it.
+    // Each differing sector alone, all up to it, or all but it.
     let length = current.len().max(durable.len());
     let at = |from: &[u8], index: usize| from.get(index).copied();
     let differing: Vec<usize> = (0..length.div_ceil(SECTOR))

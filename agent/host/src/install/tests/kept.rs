@@ -205,7 +205,7 @@ impl Steps for Digs<'_> {
 #[test]
 fn a_deep_tree_in_a_staged_directory_does_not_keep_an_install_from_being_undone() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    // As many as a process has by default.
+    // As many open files as a process has by default.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).unwrap();
     let mut world = World::empty();
