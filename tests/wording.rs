@@ -38,9 +38,7 @@ fn texts(source: &str) -> Vec<(usize, String)> {
     while let Some(c) = rest.next() {
         match c {
             '\n' => line += 1,
-            '/' if rest.peek() == Some(&'/') => {
-                while rest.next_if(|c| *c != '\n').is_some() {}
-            }
+            '/' if rest.peek() == Some(&'/') => while rest.next_if(|c| *c != '\n').is_some() {},
             // A character, and no lifetime: a quotation mark in it begins no text.
             '\'' if rest.peek() == Some(&'"') => {
                 rest.next();

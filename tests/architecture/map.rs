@@ -16,12 +16,25 @@ pub fn problems(directory: &Path) -> Vec<String> {
     let modules = modules(directory);
     let lacking = modules.iter().filter(|module| !floors.contains_key(*module));
     let unknown = floors.keys().filter(|room| !modules.contains(*room));
-    let imports = imports(directory);
+    // They lie in a crate below, whose rooms are below all of this one.
+    let shown = shown(&root_text(directory));
+    let imports: Vec<Import> = imports(directory).into_iter().filter(|import| !shown.contains(&import.of)).collect();
     let mut problems: Vec<String> = lacking.map(|module| format!("`{module}` has no place on the map")).collect();
     problems.extend(unknown.map(|room| format!("`{room}` is on the map and is no module")));
     problems.extend(imports.iter().filter_map(|import| against(import, &floors)));
     problems.extend(circle(&imports));
     problems
+}
+
+/// The rooms of other crates of the project that a crate shows as its own: `pub use hostler_x as room` and
+/// `pub use hostler_x::{room, …}`.
+fn shown(page: &str) -> BTreeSet<String> {
+    let uses = page.split("pub use hostler_").skip(1).filter_map(|rest| rest.split(';').next());
+    let names = uses.flat_map(|tree| {
+        let names = tree.split_once(" as ").or_else(|| tree.split_once("::")).map_or("", |(_, names)| names);
+        names.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned)
+    });
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// The floors of the first `text` block of a crate's page. A line has names, and after two blanks their description; a
@@ -116,6 +129,15 @@ mod tests {
         assert_eq!(house(&[("high.rs", "use crate::{low, middle::X};\nuse super::tall;")]), none);
         assert_eq!(house(&[("low.rs", "#[cfg(test)]\nmod tests {\n    use crate::high;\n}")]), none);
         assert_eq!(house(&[("middle/tests.rs", "use crate::high;")]), none);
+    }
+
+    #[test]
+    fn rooms_of_another_crate_that_are_shown_as_own_are_below_all() {
+        let shown = "pub use hostler_below as under;\npub use hostler_below::{\n    deep,\n    deeper,\n};\n";
+        let low = ("low.rs", "use crate::{deeper, under::X};\nuse crate::deep;");
+        let none: [&str; 0] = [];
+        assert_eq!(house(&[("lib.rs", shown), low]), none);
+        assert_eq!(house(&[low]).len(), 3);
     }
 
     #[test]
