@@ -82,7 +82,7 @@ codes! {
     AutoScaling "auto-scaling" "Where the group has this instance, and whether its configured hooks exist and may be completed.",
     ServiceGroup "service-group" "The group hostler exists.",
     HookSupervision "hook-supervision" "How hooks are run, and whether all their processes can be ended at once.",
-    Unit "unit" "The service is installed, enabled and not failed.",
+    Unit "unit" "The service is installed, enabled and running.",
     UnitHardening "unit-hardening" "No drop-in takes from the service what an Install needs.",
     Traffic "traffic" "The configured way out of service can be gone in this host's Auto Scaling group and target groups.",
     OutOfService "out-of-service" "No deployment has left this host out of service.",

@@ -200,6 +200,9 @@ pub struct DeploymentStatus {
     pub outcome: Option<Outcome>,
     /// The current event.
     pub event: Option<LifecycleEvent>,
+    /// When the current event began, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_started_ms: Option<u64>,
     /// The current script.
     pub script: Option<String>,
     /// Why it failed.
@@ -400,6 +403,7 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
         finished_ms: deployment.finished_ms,
         outcome: deployment.outcome,
         event: current.map(|s| s.event),
+        event_started_ms: current.and_then(|s| s.started_ms),
         script,
         failure: deployment.failure.clone(),
         warnings: warnings(deployment),

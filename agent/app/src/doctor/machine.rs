@@ -196,13 +196,23 @@ fn unit(findings: &mut Vec<Finding>) {
         return;
     }
     let enabled = word("UnitFileState");
-    findings.push(if word("ActiveState") == "failed" {
-        Finding::error(Code::Unit, "hostler.service has failed", "journalctl -u hostler shows why")
+    findings.push(if word("ActiveState") == "failed" || word("SubState") == "auto-restart" {
+        let message = match word("SubState").as_str() {
+            "auto-restart" => "hostler.service fails again and again, and systemd restarts it",
+            _ => "hostler.service has failed",
+        };
+        Finding::error(Code::Unit, message, "journalctl -u hostler shows why")
     } else if word("NeedDaemonReload") == "yes" {
         Finding::warning(Code::Unit, "systemd has not read the unit's newest files", "systemctl daemon-reload")
     } else if !matches!(enabled.as_str(), "enabled" | "enabled-runtime" | "static" | "generated") {
         let message = format!("hostler.service is {enabled}: it does not start at boot");
         Finding::warning(Code::Unit, message, "systemctl enable hostler")
+    } else if word("ActiveState") == "inactive" {
+        let remedy = match word("ConditionResult").as_str() {
+            "no" => "write /etc/hostler/config.yaml, for which it waits; then systemctl start hostler",
+            _ => "systemctl start hostler; journalctl -u hostler shows why it ended",
+        };
+        Finding::warning(Code::Unit, format!("hostler.service is {enabled} and does not run"), remedy)
     } else {
         Finding::ok(Code::Unit, format!("hostler.service is {enabled} and {}", word("ActiveState")))
     });

@@ -243,12 +243,13 @@ fn warnings_text(text: &mut String, warnings: &[String]) {
 
 fn deployment_text(deployment: &DeploymentStatus) -> String {
     let mut text = format!("{} ({})", deployment.id, deployment.asked_by);
+    let since = clock::local_time(deployment.event_started_ms.unwrap_or(deployment.started_ms));
     match (deployment.event, &deployment.script, deployment.finished_ms) {
         (Some(event), Some(script), _) => {
-            let _ = write!(text, " is in {event}, {script}, since {}", clock::local_time(deployment.started_ms));
+            let _ = write!(text, " is in {event}, {script}, since {since}");
         }
         (Some(event), None, _) => {
-            let _ = write!(text, " is in {event}, since {}", clock::local_time(deployment.started_ms));
+            let _ = write!(text, " is in {event}, since {since}");
         }
         (None, _, Some(at)) => {
             let word = if deployment.failure.is_some() { "failed" } else { "succeeded" };

@@ -115,6 +115,18 @@ fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
 }
 
 #[test]
+fn a_deployment_shows_since_when_its_current_event_goes_on() {
+    let mut host = Host::new();
+    host.now_ms = 1000;
+    host.deploy("a", 1);
+    host.now_ms = 9000;
+    host.prepare();
+    let shown = status(&host.state, None, 10_000).groups.remove(0).active.unwrap();
+    assert_eq!((shown.event, shown.started_ms), (Some(LifecycleEvent::Install), 1001));
+    assert_eq!(shown.event_started_ms, Some(9001));
+}
+
+#[test]
 fn a_rollback_shows_the_failure_that_it_made_good() {
     let mut host = Host::new();
     host.deploy("a", 1);
