@@ -24,7 +24,7 @@ pub fn without_root<T: Send>(does: impl FnOnce() -> T + Send) -> T {
 
 const NOBODY: nix::libc::c_long = 65_534;
 
-/// A directory in a directory, so many times, with a file in the last one; and nothing else.
+/// Makes a chain of this many directories, with a file in the last one.
 pub fn build_deep(top: &std::path::Path, levels: usize) {
     use rustix::fs::{CWD, Mode, OFlags};
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

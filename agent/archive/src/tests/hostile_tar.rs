@@ -163,7 +163,7 @@ fn bombs_end_at_the_ratio_the_total_and_the_count() {
     let error = Room::new().unpack_with(&packed, &total).unwrap_err();
     assert!(error.to_string().contains("\"bomb\"") && error.to_string().contains("524288"), "{error}");
 
-    // A bomb in the padding behind the end mark.
+    // A bomb in the padding after the end mark.
     let mut padding = Tar::default().file("small", b"x").end();
     padding.resize(1 << 22, 0);
     assert!(matches!(Room::new().unpack_with(&gzip(&padding), &small_limits()), Err(ArchiveError::TooLarge { .. })));
@@ -229,7 +229,7 @@ fn corrupt_headers_and_what_follows_the_end_are_refused() {
         trailing(&[&good[..good.len() - 512], &[7; 512]].concat()),
         ("tar archive", "something that is no archive")
     );
-    // A second archive behind the first, as `tar -A` would not write it.
+    // A second archive behind the first, which `tar -A` would not write.
     assert_eq!(trailing(&[good.clone(), good.clone()].concat()), ("tar archive", "another archive"));
     assert_eq!(trailing(&[gzip(&good), gzip(&good)].concat()), ("tar archive", "another archive"));
     // Zeros up to a whole record are usual.

@@ -108,7 +108,7 @@ fn the_two_headers_must_agree() {
     signature[33] ^= 8;
     let problem = Room::new().refusal(&signature, "x");
     assert!(matches!(problem, EntryProblem::HeadersDisagree { .. }), "{problem:?}");
-    // A directory has no content, and is compared all the same.
+    // A directory has no content, but its headers are compared too.
     let directory = ZipEntry::stored("d/", 0o040755, b"");
     let problem = refused(&[ZipEntry { local_name: Some(b"e/".to_vec()), ..directory }], "d");
     assert!(matches!(problem, EntryProblem::HeadersDisagree { .. }), "{problem:?}");
@@ -131,7 +131,7 @@ fn encryption_other_methods_and_shared_data_are_refused() {
     }
     let shared = [file("x", b"12345"), ZipEntry { offset: Some(0), ..file("x", b"12345") }];
     assert_eq!(refused(&shared, "x"), EntryProblem::Overlap);
-    // A whole local file inside the content of another, as in the overlapping kind of bomb.
+    // A whole local file inside the content of another, as in an overlapping bomb.
     let inner = zip(&[file("inner", b"1")]);
     let nested = [file("outer", &inner), ZipEntry { offset: Some(35), ..file("inner", b"1") }];
     assert_eq!(refused(&nested, "outer"), EntryProblem::Overlap);

@@ -14,7 +14,7 @@ use crate::{ArchiveError, EntryProblem, UnpackOptions, detect, list, pack, unpac
 
 const FORMS: [BundleType; 4] = [BundleType::Tar, BundleType::Tgz, BundleType::TarZst, BundleType::Zip];
 
-/// A tree with everything that a bundle may hold.
+/// A tree with every kind of entry that a bundle may hold.
 fn fill(tree: &Path, reverse: bool) {
     let deep = format!("deep/{}/{}", "a".repeat(120), "b".repeat(120));
     let mut files = vec![

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{ArchiveError, EntryProblem, UnpackOptions, Unpacked, detect, unpack};
 
-/// A directory in which `destination` may appear, and nothing else may be left.
+/// A directory in which `destination` may appear, and no other file may be left.
 pub struct Room {
     directory: TempDir,
 }
@@ -130,7 +130,7 @@ impl Tar {
     }
 }
 
-/// One entry of a zip archive, with every field to lie in.
+/// One entry of a zip archive; every field may lie.
 #[derive(Clone)]
 pub struct ZipEntry {
     pub name: Vec<u8>,

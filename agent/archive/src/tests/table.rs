@@ -16,7 +16,7 @@ use crate::{ArchiveError, UnpackOptions, Unpacked, detect};
 /// Every program of the table that a host may lack.
 const TOOLS: &[&str] =
     &["tar", "bsdtar", "zip", "7zz", "zstd", "gzip", "pigz", "bzip2", "xz", "python3", "setcap", "unzip"];
-/// Fewer rows than these would mean that the table is not read as it is written.
+/// The least rows of the table. Fewer rows mean that the table was not read correctly.
 const LEAST_ROWS: usize = 60;
 /// Rows whose archives another program unpacked to the same files.
 const LEAST_COMPARED: usize = 30;
@@ -68,7 +68,7 @@ fn has(tool: &str) -> bool {
     shell(Path::new("/"), &format!("command -v {tool}")).status.success()
 }
 
-/// The tools of a command that are not here. Where everything must be checked, none may be missing.
+/// The tools of a command that are missing here. Where everything must be checked, none may be missing.
 fn missing(command: &str) -> Option<&'static str> {
     let words = || command.split(|c: char| !c.is_ascii_alphanumeric());
     TOOLS.iter().copied().find(|tool| words().any(|word| word == *tool) && !has(tool))

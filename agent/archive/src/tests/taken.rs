@@ -36,7 +36,7 @@ fn with_field(mut tar: Tar, field: std::ops::Range<usize>, value: &[u8]) -> Tar 
     tar
 }
 
-/// Where ustar has them (POSIX.1-2017, pax, "ustar Interchange Format").
+/// The field's place in ustar (POSIX.1-2017, pax, "ustar Interchange Format").
 const MODE: std::ops::Range<usize> = 100..108;
 const UID: std::ops::Range<usize> = 108..116;
 const GID: std::ops::Range<usize> = 116..124;
@@ -136,7 +136,7 @@ fn zeros_behind_the_end_are_padding_in_every_form() {
             for (follower, found) in [(&b"note\n"[..], "text"), (bytes.as_slice(), "another archive")] {
                 let error = unpacked(&Room::new(), &[padded.as_slice(), follower].concat()).unwrap_err();
                 let named = matches!(&error, ArchiveError::Trailing { found: is, .. } if *is == found);
-                // The end of a zip is looked for as far from the end of the file as its comment may be long.
+                // The end of a zip is looked for as far from the end of the file as the longest comment allows.
                 let is_lost = form == "zip" && found == "text" && zeros > 0xffff;
                 assert!(named || is_lost, "{form}, {zeros} zeros and {found}: {error}");
             }

@@ -40,7 +40,7 @@ impl Host {
     }
 
     fn start_with(directory: &Path, limits: &Limits) -> Self {
-        // A process that another test is just starting has this one's lock until it executes its program.
+        // Another test's process that is just starting has this one's lock until it executes its program.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
         let mut ledger = loop {
             match Ledger::open(directory, limits) {
@@ -152,7 +152,7 @@ fn a_line_longer_than_any_record_is_kept_found_and_needs_no_memory() {
     file.write_all(b"\n").unwrap();
     let found = verify(directory.path(), None, &limits()).unwrap();
     assert!(matches!(found[..], [Finding::NotARecord { line: 2, .. }]), "{found:?}");
-    // It was never synced by the agent, so a start cuts it and says so.
+    // The agent never synced it, so a start cuts it and logs that.
     let host = Host::start(directory.path());
     assert!(host.recovered);
     assert_eq!(host.findings(), []);

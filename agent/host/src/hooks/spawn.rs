@@ -29,8 +29,7 @@ pub(super) struct Spawned {
     pub unset: Vec<String>,
 }
 
-/// The environment of the script: the agent's saved one, then the run's variables, then the user's, each over the
-/// former.
+/// The environment of the script: the agent's saved one, then the run's variables, then the user's; later ones win.
 pub(super) fn environment(run: &HookRun, inherited: &[u8], user: &User) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<(OsString, OsString)> = Vec::new();
     let mut set = |name: OsString, value: OsString| {

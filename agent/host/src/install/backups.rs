@@ -26,7 +26,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// The name of the directory for backups in the journal's directory.
 pub(super) const NAME: &str = "backups";
 
-/// The kinds of places, in the order of the tries.
+/// The kind of place to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Outside of the destinations, if there is such a place on the mount.

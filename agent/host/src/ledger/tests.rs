@@ -216,7 +216,7 @@ fn a_ledger_of_another_room_goes_on_with_that_also_when_a_slot_is_damaged() {
             assert!(String::from_utf8_lossy(&seen.state).contains(expected), "{damaged:?}: {seen:?}");
             assert_eq!((ledger.room(), seen.room), (ROOM, ROOM));
             assert!(matches!(ledger.persist(&[b'x'; ROOM + 1]), Err(LedgerError::TooLarge { room: ROOM, .. })));
-            // The damaged slot is written anew where it was.
+            // The damaged slot is written again in its place.
             ledger.persist(&[b'x'; ROOM]).unwrap();
             drop(ledger);
             assert_eq!(open(directory.path()).current().state, [b'x'; ROOM]);

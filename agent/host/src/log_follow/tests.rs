@@ -307,7 +307,7 @@ fn what_was_deleted_holds_nobody_who_waits() {
     let now = world.now;
     let mark = world.tail().mark(now);
     fs::remove_file(world.log("app.log")).unwrap();
-    // Held open until it is read, or gone: both end the waiting.
+    // Held open until it is read, or gone: either ends the waiting.
     world.deliver();
     assert!(world.tail().is_shipped(&mark));
 }

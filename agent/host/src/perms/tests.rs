@@ -43,7 +43,7 @@ fn a_named_entry_is_cut_by_the_groups_bits_unless_a_mask_is_given() {
     let expected = vec![(1, 6, none), (2, 6, 0), (4, 4, none), (0x10, 7, none), (0x20, 0, none)];
     assert_eq!(decoded(&lists.access.unwrap()), expected);
 
-    // The mask of one object is not remembered for the next.
+    // The mask of one object is not reused for the next.
     let lists = acl::lists(&[entry(false, user("root"), 6)], 0o600, Object::File, &names).unwrap();
     assert!(decoded(&lists.access.unwrap()).contains(&(0x10, 0, none)));
 }
@@ -135,7 +135,7 @@ fn a_default_list_decides_the_groups_bits_of_a_new_directory() {
     let named = entry(true, user("root"), 7);
     // (the list's entries, the mode)
     let cases = [
-        // Without a mask of its own, the list's is its group's.
+        // Without a mask of its own, the list's mask is its group's bits.
         (vec![named.clone(), base(AclTag::GroupOwner, 5)], 0o755),
         (vec![named.clone(), base(AclTag::Mask, 7)], 0o775),
         (vec![named, base(AclTag::Mask, 7), base(AclTag::Other, 0)], 0o770),

@@ -131,8 +131,8 @@ fn a_signature_with_another_form_of_s_is_refused() {
     assert!(!verify(key.public(), b"message", &signature));
 }
 
-/// With R = the neutral point in its canonical and in its other encoding, S = 0 and a key of small order, a verifier
-/// that is not strict takes anything for signed. The key cannot even be made here; R is refused by the verifier.
+/// With R = the neutral point in its canonical and in its other encoding, S = 0 and a key of small order, a lax
+/// verifier accepts any message as signed. The key cannot even be made here; the verifier refuses R.
 #[test]
 fn points_that_are_not_canonical_sign_nothing() {
     let key = PrivateKey::generate(Algorithm::Ed25519).unwrap();
@@ -158,7 +158,7 @@ fn an_ecdsa_signature_is_exactly_its_der() {
     assert!(!verify(key.public(), b"message", &long));
 }
 
-/// Both numbers of P-256's key on a curve that it is not on.
+/// A P-256 key with a point that is not on the curve.
 #[test]
 fn a_point_that_is_not_on_the_curve_verifies_nothing() {
     let key = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
@@ -208,7 +208,7 @@ fn releases_are_judged_with_real_signatures() {
     let both = policy(2, &[&one, &two]);
     let good = signed(&manifest(), PAYLOAD_TYPE, &[&one, &two]);
     assert_eq!(open(&good, &both).unwrap(), Trust::Verified { key_ids: vec![one.public().id(), two.public().id()] });
-    // Wrong key; wrong domain; two signatures by one key; a manifest that was changed after it was signed.
+    // Wrong key; wrong domain; two signatures by one key; a manifest that was changed after signing.
     refused(&signed(&manifest(), PAYLOAD_TYPE, &[&two]), &policy(1, &[&one]));
     refused(&signed(&manifest(), "application/vnd.hostler.keys+json", &[&one]), &policy(1, &[&one]));
     refused(&signed(&manifest(), "", &[&one]), &policy(1, &[&one]));
@@ -231,7 +231,7 @@ fn releases_are_judged_with_real_signatures() {
     assert!(matches!(error, ReleaseError::ManifestTooLarge { .. }), "{error}");
 }
 
-/// OpenSSL as a second opinion on key files and signatures, where it is installed.
+/// OpenSSL as a second opinion on key files and signatures, if it is installed.
 #[test]
 fn openssl_reads_our_keys_and_agrees_about_signatures() {
     if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {

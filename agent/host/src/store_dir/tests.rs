@@ -116,7 +116,7 @@ fn prefixes_are_not_objects() {
     assert_eq!(get(&store, "a"), None);
     assert_eq!(get(&store, "a/b/c"), None);
     assert_eq!(wait(store.delete(&key("a"), None)).unwrap(), DeleteOutcome::NotFound);
-    // Where S3 would take both, a directory cannot; it says why, and nothing is harmed.
+    // S3 would take both, but a directory cannot; it says why, and nothing is harmed.
     let below = wait(store.put(&key("a/b/c"), b"y", Condition::None)).unwrap_err();
     assert_eq!(below.kind, StoreErrorKind::Fatal);
     assert!(below.problem.contains("a file stands"), "{below}");
@@ -365,7 +365,7 @@ fn killed_writers_leave_whole_objects_and_a_working_store() {
         child.wait().unwrap();
         let (bytes, etag) = get(&store, "object").unwrap();
         assert!(is_whole(&bytes), "torn after round {round}");
-        // The killed process holds nothing up, and its object can be swapped.
+        // The killed process holds up no other, and its object can be swapped.
         stored(put(&store, "object", &object(1), Condition::IfMatch(&etag)));
         assert_eq!(leftovers(directory.path()), Vec::<PathBuf>::new());
     }

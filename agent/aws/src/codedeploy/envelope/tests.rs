@@ -114,7 +114,7 @@ fn a_signature_by_somebody_else_is_refused() {
     let certificate = |signer: &Signer| CertificateDer::from_pem_file(signer.0.path().join("crt")).unwrap().to_vec();
     let one = Signer::new(&EC_KEY);
     let from = certificate(&one);
-    // Put in the place of the first's certificate, with which it shares the name but neither key nor serial number.
+    // It replaces the first certificate, with which it shares the name but neither key nor serial number.
     let to = std::iter::repeat_with(|| certificate(&Signer::new(&EC_KEY))).find(|to| to.len() == from.len()).unwrap();
     let mut forged = decode(&one.sign(CONTENT, &[]).payload);
     let at = forged.windows(from.len()).position(|w| w == from).unwrap();

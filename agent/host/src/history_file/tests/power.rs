@@ -19,7 +19,7 @@ type Files = BTreeMap<&'static str, Vec<u8>>;
 struct Moment {
     when: String,
     outcomes: Vec<Files>,
-    /// Events that were acknowledged, and one more that was being recorded.
+    /// How many events were acknowledged; one more was being recorded.
     acknowledged: usize,
     begun: usize,
     anchors: Vec<Anchor>,
@@ -30,7 +30,7 @@ struct Watch {
     directory: PathBuf,
     /// The contents on disk, by inode.
     contents: BTreeMap<u64, Vec<u8>>,
-    /// Which inode each name leads to on disk.
+    /// The inode of each name on disk.
     names: BTreeMap<&'static str, u64>,
     acknowledged: usize,
     begun: usize,
@@ -68,7 +68,7 @@ impl Watch {
         if meta.is_dir() {
             self.names = self.present().into_iter().map(|(name, inode, _)| (name, inode)).collect();
         } else {
-            // By its descriptor: it may have another name yet, and is open for writing only.
+            // By its descriptor, because it may still have another name, and it is open for writing only.
             let bytes = fs::read(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file))).unwrap();
             self.contents.insert(meta.ino(), bytes);
         }

@@ -19,14 +19,14 @@ use crate::observe::observe;
 use crate::test_support::skip;
 
 const NOBODY: u32 = 65534;
-/// Rounds of the ordinary suite; `HOSTLER_ATTACK_ROUNDS` asks for others.
+/// Rounds of the ordinary suite; `HOSTLER_ATTACK_ROUNDS` sets another number.
 const ROUNDS: usize = 40;
 
 /// A canary and its contents, inodes, owners, modes, access control lists and times, including change times.
 struct Canary {
     top: OwnedFd,
     before: Vec<String>,
-    /// Whether its own name is the attacker's to change.
+    /// Whether the attacker may change its name.
     renamed: bool,
 }
 
@@ -67,7 +67,7 @@ struct Scene {
 enum Done {
     /// There was no plan.
     Refused,
-    /// The Install failed; whether it could be undone.
+    /// The Install failed; says whether it could be undone.
     Failed {
         undone: bool,
     },

@@ -109,7 +109,7 @@ fn a_taken_temporary_name_is_named_and_stays() {
 fn undo_leaves_what_others_made_meanwhile() {
     let world = World::update();
     world.run(&Faulty::never()).unwrap();
-    // The application writes into a directory that was installed, rewrites a file, and takes a removed one's place.
+    // The application writes into an installed directory, rewrites a file, and takes a removed file's place.
     world.old_file("/srv/app/new/deep/log", "application's log");
     std::fs::write(world.host("/srv/app/rewritten"), "edited").unwrap();
     std::fs::rename(world.host("/srv/app/rewritten"), world.host("/srv/app/index.html")).unwrap();
@@ -189,8 +189,8 @@ fn links_instead(world: &World, path: &str) {
 
 #[test]
 fn undo_takes_back_the_links_that_hooks_put_in_the_place_of_directories() {
-    // A tree's top, a directory inside a tree, and one for which a link made way; each also where there are no
-    // hard links, and where others have put something beside it.
+    // A tree's top, a directory inside a tree, and a directory for which a link made way; each also without hard links,
+    // and with other programs' files beside it.
     for path in ["/srv/app/new", "/srv/app/new/deep", "/srv/app/now-below-a-link"] {
         for (links, beside) in [(Links::Yes, false), (Links::No, false), (Links::Yes, true)] {
             let when = format!("{path}, links {links:?}, something beside it {beside}");

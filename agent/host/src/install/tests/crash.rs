@@ -1,4 +1,4 @@
-//! Every step fails, and the process ends before every step, also in the middle of recovering.
+//! Every step fails, and the process ends before every step, also during recovery.
 
 use super::*;
 

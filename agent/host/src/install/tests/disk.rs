@@ -19,7 +19,7 @@ use copy::{UNKNOWN, general, translate};
 
 pub(super) type Id = usize;
 
-/// One thing that reaches the disk by itself.
+/// One part of an object that reaches the disk by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cell {
     Entry(Id, OsString),
@@ -75,7 +75,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Whether this one is not on disk without the other, earlier one: the history of one name, and of one object's
+    /// Whether this change is on disk only with the other, earlier one: the history of one name, and of one object's
     /// content or mode, is in order.
     pub fn follows(&self, earlier: &Self) -> bool {
         let ordered = |cell: &Cell| !matches!(cell, Cell::Modified(_));
@@ -104,7 +104,7 @@ pub(super) struct Point {
     pub pending: Vec<Change>,
 }
 
-/// All that can be reached from the tops, in a form that compares.
+/// Everything below the tops, in a form that compares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Image {
     nodes: BTreeMap<Id, Node>,
@@ -117,10 +117,10 @@ struct Node {
     entries: BTreeMap<OsString, Id>,
 }
 
-/// The directories that are looked at: the root of the install (object 0), and the journal's parent (object 1).
+/// The observed directories: the root of the Install (object 0), and the journal's parent (object 1).
 pub(super) type Tops = [PathBuf; 2];
 
-/// Takes the place of the file system's synchronisation, and takes notes.
+/// Replaces the file system's synchronisation, and takes notes.
 pub(super) struct Disk {
     tops: Tops,
     links: Links,
@@ -133,7 +133,7 @@ pub(super) struct Disk {
 struct Inner {
     ids: HashMap<(u64, u64), Id>,
     objects: Vec<Object>,
-    /// Open, so that no inode number is given to another object.
+    /// Open, so that the file system gives no inode number to another object.
     held: Vec<OwnedFd>,
     encoded: HashMap<Vec<u8>, Arc<[u8]>>,
     now: State,
@@ -256,7 +256,7 @@ impl Cell {
 fn access(path: &Path, meta: &std::fs::Metadata) -> Access {
     let list = |name: &str| {
         let mut bytes = vec![0; 1024];
-        // A link has none, nor has a file system without them.
+        // A link has no list, nor has a file system without them.
         let length = rustix::fs::lgetxattr(path, name, &mut bytes[..]).ok()?;
         bytes.truncate(length);
         Some(bytes)
@@ -359,7 +359,7 @@ impl Inner {
                 change.items.push((cell, value));
                 continue;
             };
-            // One rename: names that the same object left and got.
+            // One rename: the names that the same object lost and got.
             let one = |other: &Change| {
                 other.items.iter().any(|(known, new)| {
                     let before = [self.value(&self.now, known), Some(new.clone())];

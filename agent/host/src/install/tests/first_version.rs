@@ -1,9 +1,9 @@
-//! Journals as hostler wrote them until it kept backups apart: an agent that is updated meanwhile settles them.
+//! Journals of hostler versions before backups were kept apart: an updated agent settles them.
 
 use super::*;
 
-/// An Install of the first version as it stood on the host, in this phase: names were exchanged, so that old files have
-/// the temporary names, or (`moved`) old files were moved to names of their own first.
+/// An Install of the first version on the host, in this phase: names were exchanged, so that old files have the
+/// temporary names, or (`moved`) old files were first moved to names of their own.
 fn installed_before(phase: &str, moved: bool) -> (World, Tree) {
     let mut world = World::empty();
     world.old_file("/srv/app/index.html", "old index");

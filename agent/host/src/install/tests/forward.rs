@@ -179,7 +179,7 @@ fn a_link_that_the_plan_does_not_follow_is_refused() {
         assert!(matches!(error, InstallError::LinkInTheWay { .. }), "{error}");
         assert_same(&world.tree(), &before, "nothing was done");
     }
-    // Nor is one on the way to a link that is followed.
+    // Nor is a link on the way to a followed link.
     let mut world = World::empty();
     world.old_directory("/outside/real");
     world.old_link("/srv", "outside");

@@ -82,7 +82,7 @@ impl World {
         self.dir.path().join("journal")
     }
 
-    /// Where backups are kept: the journal is on the same mount as the root.
+    /// The directory for backups: the journal is on the same mount as the root.
     pub fn backups(&self) -> PathBuf {
         self.journal().join("backups")
     }
@@ -106,7 +106,7 @@ impl World {
         std::fs::create_dir_all(self.host(path)).unwrap();
     }
 
-    /// Ages everything, so that a time that is not put back is seen.
+    /// Ages all files, so that a time that is not put back is noticed.
     pub fn age(&self) {
         for path in paths(&self.root()) {
             let old = Timestamps {
@@ -294,11 +294,11 @@ pub(super) fn assert_same(found: &Tree, expected: &Tree, when: &str) {
     }
 }
 
-/// Whether the file system makes a further link to a file.
+/// Whether the file system makes further links to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Links {
     Yes,
-    /// It has none, or the file has as many as it may.
+    /// It has no links, or the file has the most links already.
     No,
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::test_support::skip;
 
-/// Something mounted, until it is dropped.
+/// A mount, until it is dropped.
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
@@ -59,7 +59,8 @@ fn ours(world: &World) -> Vec<String> {
     all.filter(|path| path.contains("hostler")).collect()
 }
 
-/// Runs it; the directory for backups must be this one, and nothing of ours be left after an undo and after a commit.
+/// Runs the Install in this world; the directory for backups must be this one, and no file of ours may be left after an
+/// undo and after a commit.
 fn kept_in(world: &World, expected: &str) {
     let before = world.tree();
     world.run(&Faulty::never()).unwrap();
@@ -102,7 +103,7 @@ fn backups_lie_in_a_destination_that_is_a_mount_point_itself() {
     let Some(_mounted) = Mounted::memory(&world.host("/data"), SIZE) else { return };
     fill(&mut world);
     kept_in(&world, "/data/.hostler-d-TEST1~backups");
-    // Also where the mount is somewhere below a destination.
+    // Also with a mount below a destination.
     let mut world = data();
     world.old_directory("/data/app/sub");
     let Some(_mounted) = Mounted::memory(&world.host("/data/app"), SIZE) else { return };
@@ -140,7 +141,7 @@ fn a_tree_that_no_link_leaves_keeps_its_backups_itself() {
     }
 }
 
-/// As EFS access points, squashed NFS exports and shares of Windows: all that is made there belongs to one user.
+/// As on EFS access points, squashed NFS exports and Windows shares: all new files belong to one user.
 #[test]
 fn a_file_system_that_decides_owners_keeps_backups_as_every_other() {
     let mut world = data();
@@ -240,7 +241,7 @@ fn what_an_image_brought_is_replaced_and_removed_in_an_overlay() {
             assert_eq!(ours(&world), Vec::<String>::new());
             continue;
         }
-        // Also in parts: every try is stopped one step later.
+        // Also in parts: every try stops one step later.
         for at in 0.. {
             match undo_with(&world.journal(), &Faulty::at(at, Fault::Kill)) {
                 Err(InstallError::Killed) => {}
@@ -250,14 +251,14 @@ fn what_an_image_brought_is_replaced_and_removed_in_an_overlay() {
                 }
             }
         }
-        // A directory that was removed is made anew: it has all of the old one but its inode.
+        // A removed directory is made anew: it is like the old one except for its inode.
         assert_same(&without_inodes(world.tree()), &without_inodes(before), "undone");
     }
 }
 
 #[test]
 fn what_a_hook_mounted_in_a_new_directory_outlives_an_undo() {
-    // With a name of ours in it, alone and beside others.
+    // With a name of ours in it, alone and beside other names.
     for more in [None, Some("other")] {
         let mut world = World::empty();
         world.destinations = vec!["/srv/app".into()];

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The step before which everything of these kinds must have been synchronised.
+/// Checks that all changes of these kinds were synchronised before a step.
 fn assert_synced_before(steps: &[Step], mark: Phase, changes: impl Fn(&Step) -> bool) {
     let marked = steps.iter().position(|step| *step == Step::Mark(mark)).unwrap();
     let last = steps[..marked].iter().rposition(changes).expect("there are changes before the mark");
@@ -64,7 +64,7 @@ fn staged_content_that_was_lost_does_no_harm() {
     }
 }
 
-/// Where a path is: its directory may be among the backups.
+/// The present place of a path: its directory may be among the backups.
 fn now(world: &World, layout: &Layout<'_>, path: &Path) -> PathBuf {
     let (parent, name) = place(path);
     let removed = layout.actions().find(|(_, other)| other.path().as_path() == parent);
@@ -76,7 +76,7 @@ fn now(world: &World, layout: &Layout<'_>, path: &Path) -> PathBuf {
     }
 }
 
-/// Some of the renames of the swaps reached the disk and others did not, whatever their order was.
+/// Some of the renames of the swaps reached the disk and others did not, in any order.
 #[test]
 fn any_selection_of_swaps_may_be_lost() {
     let all = Faulty::never();

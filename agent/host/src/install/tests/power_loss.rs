@@ -13,7 +13,7 @@ use crate::test_support::skip;
 /// Random selections at each moment; a failure's message has the seed.
 const SELECTIONS: u64 = 4;
 const SEED: u64 = 0x5eed_0021;
-/// With at most so many changes that are not on disk, each pair of them is lost and kept.
+/// Up to this many unwritten changes, each pair of them is lost and kept.
 const PAIRS: usize = 6;
 
 const ALL_LOST: &str = "all is lost";
@@ -39,12 +39,12 @@ enum Moment {
     Persisted,
 }
 
-/// One install with the three states that may stand after it.
+/// One Install with the three possible states after it.
 struct Trial {
     world: World,
     disk: Disk,
     tops: Tops,
-    /// The journal's file system, if it is another one.
+    /// The journal's file system, if it has its own.
     _elsewhere: Option<tempfile::TempDir>,
     before: BTreeMap<PathBuf, String>,
     after: BTreeMap<PathBuf, String>,
@@ -88,7 +88,7 @@ fn small() -> World {
     world
 }
 
-/// Everything gets an owner, if the test may give one, and a list, where the file system has them.
+/// Gives every file an owner, if the test may, and a list, if the file system has lists.
 fn give_permissions(world: &mut World) {
     let entry = |default| AclEntry { default, tag: AclTag::User("root".to_owned()), permissions: 7 };
     let mut lists = vec![entry(false), entry(true)];
@@ -245,7 +245,7 @@ impl Trial {
         assert_eq!(disk.image(), image, "{when}: settled again");
     }
 
-    /// An install that was found to stand can be undone and committed.
+    /// A confirmed Install can be undone and committed.
     fn check_both_ways(&self, disk: &Disk, image: &Image, when: &str) {
         let places = Places::new(self._elsewhere.is_some());
         let copy = disk.copy(image, &places.tops, false);

@@ -49,7 +49,7 @@ fn places(world: &World, journal: &str) -> [PathBuf; 3] {
     [world.archive(), world.root(), world.dir.path().join(journal)]
 }
 
-/// Every directory of the application becomes a link, and its link the directory.
+/// Makes every directory of the application a link, and its link the directory.
 fn swap_all(world: &World) {
     let app = std::fs::File::open(world.host("/srv/app")).unwrap();
     for n in 0..4 {
@@ -110,7 +110,7 @@ fn nothing_outside_is_touched_while_directories_are_swapped_for_links() {
         scope.spawn(|| {
             let app = std::fs::File::open(world.host("/srv/app")).unwrap();
             while !stop.load(Ordering::Relaxed) {
-                // Long enough between swaps that a run gets somewhere.
+                // Long enough between swaps that a run makes progress.
                 for _ in 0..400 {
                     app.metadata().unwrap();
                 }

@@ -12,7 +12,7 @@ fn a_full_disk_at_any_page_leaves_the_old_state() {
     let (mut full, mut succeeded) = (0, 0);
     for free in 0..40 {
         let world = World::update();
-        // The root and the journal on the small file system; the bundle elsewhere.
+        // The root and the journal are on the small file system, and the bundle is not.
         let top = small.path().join(format!("at-{free}"));
         std::fs::create_dir(&top).unwrap();
         let copied = Command::new("cp").arg("-a").arg(world.root()).arg(&top).status().unwrap();

@@ -1,4 +1,4 @@
-//! Against the tools that people would use; run by hand on a quiet machine:
+//! Compares the Install with usual tools; run by hand on a quiet machine:
 //! `cargo test --release -p hostler-host -- --ignored --nocapture speed`.
 
 use std::time::{Duration, Instant};

@@ -49,7 +49,7 @@ impl Volume {
         assert!(matches!(self.world.run(&Faulty::at(half, Fault::Kill)), Err(InstallError::Killed)));
     }
 
-    /// As an agent wrote the journal that did not record file systems.
+    /// Turns the journal into one of an agent that did not record file systems.
     fn forget_file_systems(&self) {
         for entry in std::fs::read_dir(self.world.journal()).unwrap() {
             let path = entry.unwrap().path();
@@ -202,7 +202,7 @@ fn behind_a_link() -> World {
     world.put("/srv/app/x", "new", true);
     world.run(&Faulty::never()).unwrap();
     std::fs::remove_dir_all(world.host("/data/app")).unwrap();
-    // The number of a deleted directory may be given away again, to this one.
+    // The file system may give the number of a deleted directory to this one.
     world.old_directory("/data/other");
     world.old_file("/data/app/theirs", "theirs");
     world

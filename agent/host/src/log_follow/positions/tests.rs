@@ -106,7 +106,7 @@ fn a_half_written_snapshot_leaves_the_other_one_current() {
     positions.note(file(1, 4));
     let other = directory.path().join(format!("log-positions.{}", 1 - positions.current));
     drop(positions);
-    // The header is written last; without it the file does not count, whatever is in it.
+    // The header is written last; without it the file does not count, whatever its content.
     let mut bytes = fs::read(&other).unwrap();
     bytes.resize(4096, 0);
     bytes[..HEADER_BYTES].fill(0);

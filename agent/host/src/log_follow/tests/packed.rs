@@ -1,4 +1,4 @@
-//! Packed files that take long, or that are no logs.
+//! Packed files that take long, or that are not logs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::super::packed::SLICE_BYTES;
 use super::world::World;
 
-/// A world in which `app.log` was read, and rotated away with a packed file before it while the agent was down.
+/// A world in which `app.log` was read; while the agent was down it was rotated, and a packed file came before it.
 fn with_packed(world: &mut World, name: &str, write: impl FnOnce(&mut dyn Write)) -> PathBuf {
     world.write(5);
     world.start();

@@ -45,7 +45,7 @@ proptest! {
         rotation in proptest::sample::select(&ROTATIONS[..]),
     ) {
         let mut world = World::new(if glob { "app.log*" } else { "app.log" });
-        // A log that was never seen at its path is not looked for elsewhere.
+        // A log that was never seen at its path is not searched for at other paths.
         world.write(1);
         world.start();
         world.pass(1);

@@ -3,7 +3,7 @@
 use super::super::Losses;
 use super::world::{ROTATIONS, Rotation, SECOND, World};
 
-/// Rotation while it runs, while a batch is out, while it is down, and both; each kind of rotation.
+/// Each kind of rotation while the agent runs, while a batch is being sent, while the agent is down, and both.
 #[test]
 fn the_rotation_matrix() {
     let mut wrong = Vec::new();

@@ -132,7 +132,7 @@ impl World {
         true
     }
 
-    /// Sends all there is, until nothing comes for longer than any patience.
+    /// Sends everything, until nothing comes for longer than any wait.
     pub fn deliver(&mut self) {
         for _ in 0..8 {
             self.pass(SECOND);
@@ -144,7 +144,7 @@ impl World {
         self.taken.iter().flat_map(|body| messages(body)).collect()
     }
 
-    /// Every line is there once and in order, but for whole batches that came again as they were.
+    /// Checks that every line is there once and in order, except for whole batches that came again unchanged.
     pub fn check(&self, most_repeats: usize) {
         self.checked(most_repeats).unwrap();
     }
@@ -246,7 +246,7 @@ impl World {
     }
 }
 
-/// As gzip does it: the time of the last change stays.
+/// Packs as gzip does: the time of the last change stays.
 pub fn pack(path: &Path) {
     let mut name = path.as_os_str().to_owned();
     name.push(".gz");

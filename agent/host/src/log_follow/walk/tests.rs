@@ -57,7 +57,7 @@ fn circles_of_links_end_and_links_to_directories_are_followed() {
     symlink(elsewhere.path(), root.path().join("data")).unwrap();
     let found = find(&format!("{}/**/*.log", root.path().display()), 100);
     assert_eq!(below(root.path(), &found), ["data/app.log"]);
-    // Each directory counts once for each part, and not once for each way to it.
+    // Each directory counts once for each part, not once for each way to it.
     let stars = "*/".repeat(12);
     let found = find(&format!("{}/{stars}*.log", root.path().display()), 100);
     assert!(!found.cut && found.directories.len() <= 2 * 13, "{:?}", found.directories);

@@ -1,11 +1,11 @@
-//! Attributes, bind mounts and read-only mounts, with the kernel's own.
+//! Attributes, bind mounts and read-only mounts, made by the kernel itself.
 
 use std::process::Command;
 
 use super::*;
 use crate::test_support::skip;
 
-/// Runs a tool; `false`, with a printed reason, where this user or this system may not do that.
+/// Runs a tool; `false`, with a printed reason, if this user or this system does not allow it.
 fn may(program: &str, arguments: &[&str], path: &Path) -> bool {
     let output = Command::new(program).args(arguments).arg(path).output();
     let reason = match output {
@@ -17,7 +17,7 @@ fn may(program: &str, arguments: &[&str], path: &Path) -> bool {
     false
 }
 
-/// An attribute of a file or directory, taken off when this is dropped, so that the directory can go.
+/// An attribute of a file or directory, removed when this is dropped, so that the directory can be deleted.
 struct Attribute(PathBuf, &'static str);
 
 impl Attribute {
@@ -32,7 +32,7 @@ impl Drop for Attribute {
     }
 }
 
-/// A bind mount of a path onto itself or another one, gone when this is dropped.
+/// A bind mount of a path onto itself or another one, unmounted when this is dropped.
 struct Bind(PathBuf);
 
 impl Bind {
@@ -85,7 +85,7 @@ fn attributes_of_files_and_directories_are_seen() {
     for (sign, code, shown) in
         [("i", "immutable", "immutable (chattr +i)"), ("a", "append_only", "append-only (chattr +a)")]
     {
-        // Replaced, removed, and directories in which something is.
+        // Replaced and removed files, and directories that are not empty.
         for (below, path) in [("a", "/srv/app/a"), ("old", "/srv/app/old"), ("sub", "/srv/app/sub"), ("", "/srv/app")] {
             let Some(_attribute) = Attribute::set(sign, &place.at(below)) else { return };
             assert_eq!(place.problems(), [format!("{code}: {path} is {shown}")]);

@@ -1,4 +1,4 @@
-//! Ways that users make to files that are only read.
+//! Ways that users make to files that the agent only reads.
 
 use std::fs;
 use std::io::Read as _;
@@ -9,7 +9,8 @@ use crate::test_support::skip;
 
 const USER: u32 = 33;
 
-/// A directory of a user with links and files, and a directory of root beside it; `None` where only root may give files away.
+/// A directory of a user with links and files, and a directory of root beside it; `None` where only root may give files
+/// away.
 fn tree() -> Option<tempfile::TempDir> {
     let top = tempfile::tempdir().unwrap();
     let at = |name: &str| top.path().join(name);

@@ -15,7 +15,7 @@ pub(super) fn general(tops: &Tops) -> Vec<(String, String)> {
     tops.iter().zip(TOPS).map(|(top, general)| (top.to_str().unwrap().to_owned(), general.to_owned())).collect()
 }
 
-/// Inodes and the tops' paths in a journal, from one host's to another's. Anything else stays as it is.
+/// Translates inodes and the tops' paths in a journal from one host to another. Anything else stays as it is.
 pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, paths: &[(String, String)]) -> Vec<u8> {
     let change = |inode: &mut Json| match inode.as_u64() {
         Some(known) if known > 0 => *inode = number(known).into(),
@@ -30,7 +30,7 @@ pub(super) fn translate(bytes: &[u8], number: impl Fn(u64) -> u64, paths: &[(Str
                     continue;
                 };
                 change(&mut is["inode"]);
-                // When an object was made is not part of a disk here.
+                // The birth time of an object is not part of a disk here.
                 is.as_object_mut().unwrap().remove("born");
             }
         }
@@ -73,7 +73,7 @@ impl Image {
         tree
     }
 
-    /// Makes the image on this machine's file systems; says which object is which inode.
+    /// Makes the image on this machine's file systems; returns the object of each inode.
     pub(super) fn write(&self, tops: &Tops) -> HashMap<(u64, u64), Id> {
         let mut made: BTreeMap<Id, PathBuf> = BTreeMap::new();
         for (id, top) in tops.iter().enumerate() {
@@ -92,7 +92,7 @@ impl Image {
                 std::fs::write(path, bytes).unwrap();
             }
         }
-        // Children after their parents in the order of paths: so the other way round.
+        // Paths in order have children after their parents, so in reverse.
         let mut paths: Vec<_> = made.iter().collect();
         paths.sort_by(|a, b| b.1.cmp(a.1));
         for (id, path) in paths {
