@@ -157,6 +157,10 @@ impl Publication {
                  --key FILE\n",
                 release.application, release.group
             ));
+        } else {
+            text.push_str(
+                "every host of the group follows it at its next poll; hostler does not roll out in steps yet\n",
+            );
         }
         output::text(&text)?;
         Ok(ExitCode::Ok)

@@ -171,8 +171,8 @@ pub struct Release {
     /// Older agents refuse the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_agent_version: Option<AgentVersion>,
-    /// The rollout of the release.
-    #[serde(default)]
+    /// The rollout of the release. No agent obeys it yet, so a release without a policy of its own names none.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
     pub policy: Policy,
     /// What happens to existing files; the appspec takes precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]

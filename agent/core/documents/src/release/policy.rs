@@ -40,6 +40,13 @@ pub struct Policy {
     pub notify_topic: Option<String>,
 }
 
+impl Policy {
+    /// Whether nothing was chosen.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 fn is_zero(seconds: &u64) -> bool {
     *seconds == 0
 }
