@@ -136,7 +136,8 @@ fn an_older_or_expired_release_is_refused_and_a_floor_guards_fresh_hosts() {
     }
     let config = signed.host.path("root/etc/hostler/config.yaml");
     let text = fs::read_to_string(&config).unwrap();
-    let floor = "groups: [{application: shop, group: web, channel: store, minimum_sequence: 2}]\n";
+    let store = signed.host.path("store").display().to_string();
+    let floor = format!("groups: [{{application: shop, group: web, channel: {store}, minimum_sequence: 2}}]\n");
     fs::write(&config, format!("{text}{floor}")).unwrap();
     let output = signed.host.run_once().ends(6);
     let floor = "the release has sequence 1, and minimum_sequence of this host's configuration is 2";
@@ -255,8 +256,9 @@ fn an_epoch_is_the_way_back_where_nothing_is_signed() {
     signed.write_document(&first);
     let refused = signed.host.run_once().ends(6).stderr;
     assert!(refused.contains("hostler release --sequence-above 900000"), "{refused}");
+    let store = signed.host.path("store").display().to_string();
     let configure = |more: &str| {
-        let group = format!("groups: [{{application: shop, group: web, channel: store{more}}}]\n");
+        let group = format!("groups: [{{application: shop, group: web, channel: {store}{more}}}]\n");
         signed.host.write("root/etc/hostler/config.yaml", group);
     };
     configure(", sequence_epoch: 1");

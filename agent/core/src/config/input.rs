@@ -183,7 +183,7 @@ impl Reader {
         for entry in known(entries, GROUP, "groups", findings) {
             let policy = &mut settings.policy;
             match entry.key.text.as_str() {
-                "channel" => set(&mut settings.channel, text(entry, findings).map(str::to_owned)),
+                "channel" => set(&mut settings.channel, channel(entry, findings)),
                 "poll" => settings.poll_seconds = seconds(entry, findings).unwrap_or(settings.poll_seconds),
                 "ignore_application_stop_failures" => {
                     flag(&mut policy.ignore_application_stop_failures, entry, findings);
@@ -395,6 +395,18 @@ fn rollback(entry: &Entry, findings: &mut Findings) -> Option<RollbackPolicy> {
         }
     }
     Some(RollbackPolicy::Events(events))
+}
+
+/// A store. A relative path would depend on the directory that the agent was started in, and is a forgotten `s3://` as a rule.
+fn channel(entry: &Entry, findings: &mut Findings) -> Option<String> {
+    let given = text(entry, findings)?;
+    if given.starts_with('/') || given.contains("://") {
+        return Some(given.to_owned());
+    }
+    let message =
+        format!("{} is a relative path; write s3://BUCKET/PREFIX, file:///DIR or an absolute path", quoted(given));
+    invalid(entry, message, findings);
+    None
 }
 
 fn behavior(entry: &Entry, findings: &mut Findings) -> Option<FileExistsBehavior> {

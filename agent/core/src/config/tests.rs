@@ -77,6 +77,7 @@ groups:
     chanel: /a
   - application: web/x
     group: prod
+    channel: my-bucket/deploy
     poll: soon
     cleanup: maybe
     max_revisions: 1
