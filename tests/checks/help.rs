@@ -18,6 +18,15 @@ fn help_is_as_it_was_reviewed() {
 
 #[test]
 fn the_version_is_the_packages() {
-    let version = Host::new().hostler(&["--version"]).ends(0).stdout;
-    assert_eq!(version, format!("hostler {}\n", env!("CARGO_PKG_VERSION")));
+    let host = Host::new();
+    for asked in ["--version", "version"] {
+        let version = host.hostler(&[asked]).ends(0).stdout;
+        assert_eq!(version, format!("hostler {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn help_of_a_verb_is_found_by_both_ways_of_asking() {
+    let host = Host::new();
+    assert_eq!(host.hostler(&["help", "push"]).ends(0).stdout, host.hostler(&["push", "--help"]).ends(0).stdout);
 }

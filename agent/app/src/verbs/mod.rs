@@ -66,6 +66,10 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Stop => stop::run(&shared),
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
+        Verb::Version => {
+            crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            Ok(ExitCode::Ok)
+        }
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
         Verb::Signal(arguments) => signal::run(&shared, arguments),
         Verb::Status(arguments) => status::run(&shared, &arguments),
