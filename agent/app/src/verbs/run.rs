@@ -69,6 +69,11 @@ fn beside(status: &Status) -> Failure {
 async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
     let mut code = finish_interrupted(setup, session).await?;
     code = worse(code, roll_back_again(setup, session).await);
+    if setup.settings.groups.iter().all(|group| group.channel.is_none()) {
+        output::notice(
+            "no deployment group has a channel, so there is nothing to follow; `hostler deploy DIR` deploys by hand",
+        );
+    }
     for group in &setup.settings.groups {
         let Some(channel) = &group.channel else { continue };
         if waits_to_be_undone(session, &group.key) {
