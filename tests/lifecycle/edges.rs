@@ -98,7 +98,7 @@ fn resumed_from_hibernation_the_host_takes_a_new_token_and_sees_where_it_goes() 
     member.release("v1");
     member.moves("Warmed:Hibernated", "Warmed:Hibernated");
     let daemon = member.daemon();
-    daemon.says("Pooled");
+    daemon.says("instance_state=WarmPool");
     let tokens = member.imds.tokens_given_out();
     // The host slept: the old token is invalid, and the group has decided meanwhile.
     member.imds.forget_tokens();
@@ -114,7 +114,7 @@ fn while_launch_is_suspended_a_host_in_standby_waits_without_an_end() {
     let daemon = member.serves();
     // ExitStandby fails: the target says InService, but the host stays in Standby.
     member.moves("Standby", "Standby");
-    daemon.says("Parked");
+    daemon.says("instance_state=Standby");
     member.release("v2");
     let asked = member.group.described();
     member.imds.change(|instance| instance.target_state = Some("InService".to_owned()));

@@ -217,7 +217,7 @@ fn a_termination_waits_until_the_application_was_stopped() {
     member.hook_ran("v1 AfterAllowTraffic");
     // The load balancer still drains: nothing is stopped yet.
     member.moves("Terminated", "Terminating");
-    daemon.says("Leaving");
+    daemon.says("instance_state=Terminating");
     assert!(!member.host.hook_lines().iter().any(|l| l == "v1 ApplicationStop"));
     member.moves("Terminated", "Terminating:Wait");
     member.hook_ran("v1 ApplicationStop");
@@ -401,7 +401,7 @@ fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
     member.release("v1");
     member.moves("Standby", "Standby");
     let daemon = member.daemon();
-    daemon.says("Parked");
+    daemon.says("instance_state=Standby");
     assert_eq!(member.host.hook_lines(), Vec::<String>::new());
     member.moves("InService", "InService");
     member.hook_ran("v1 AfterAllowTraffic");
