@@ -77,7 +77,6 @@ groups:
     chanel: /a
   - application: web/x
     group: prod
-    channel: my-bucket/deploy
     poll: soon
     cleanup: maybe
     max_revisions: 1
@@ -86,6 +85,18 @@ groups:
 hooks: [a]
 ";
     assert_golden("configuration", &read_one(text).unwrap_err().to_string());
+}
+
+#[test]
+fn a_channel_is_no_relative_path() {
+    let group = |channel: &str| format!("groups: [{{application: a, group: g, channel: '{channel}'}}]");
+    for relative in ["my-bucket/deploy", "store", "./store", "s3:/my-bucket/deploy"] {
+        let said = read_one(&group(relative)).unwrap_err();
+        assert!(said.contains("is a relative path; write s3://BUCKET/PREFIX"), "{relative}: {said}");
+    }
+    for good in ["s3://my-bucket/deploy", "file:///srv/channel", "/srv/channel"] {
+        assert_eq!(read_one(&group(good)).unwrap().groups[0].channel.as_deref(), Some(good));
+    }
 }
 
 #[test]
@@ -197,7 +208,7 @@ auto_scaling:
     assert_eq!(read_one("poll: 5s").unwrap().auto_scaling, None, "off where nothing is said");
     let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, rebalance: yes, hooks: []}");
     let said = said.unwrap_err();
-    let words = ["none of continue, wait, abandon", "none of note, hold, drain"];
+    let words = ["must be continue, wait or abandon, not `maybe`", "must be note, hold or drain, not `yes`"];
     for part in words.into_iter().chain(["not the name of a lifecycle hook", "no key `hooks`"]) {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -382,7 +393,8 @@ fn traffic_is_read_for_each_group_and_what_does_not_fit_together_is_refused() {
     assert_eq!(of("mode: target_groups, target_groups: auto").map(|found| found.target_groups), Ok(vec![]));
     assert_eq!(of(""), Ok(TrafficSettings::default()));
     for (text, words) in [
-        ("mode: drain", "none of none, standby, target_groups"),
+        ("mode: drain", "must be none, standby or target_groups, not `drain`"),
+        ("mode: stanby", "did you mean `standby`?"),
         ("surge: true", "surge is only for mode: standby"),
         ("mode: standby, despite_elb_health_checks: true", "only for mode: target_groups"),
         ("mode: target_groups, target_groups: [my-classic-elb]", "classic ones are not supported"),

@@ -1,6 +1,6 @@
 //! The keys below `auto_scaling`.
 
-use super::{Entry, Findings, Node, flag, invalid, known, mapping, quoted, seconds, text, wrong_type};
+use super::{Entry, Findings, Node, flag, invalid, known, mapping, not_one_of, quoted, seconds, text, wrong_type};
 use crate::config::settings::AutoScalingSettings;
 use crate::lifecycle::{Rebalance, WithoutRelease};
 

@@ -1,6 +1,8 @@
 //! The keys below `aws` and `downloads`.
 
-use super::{Entry, Findings, Mapping, Node, flag, invalid, known, mapping, parsed, quoted, set, text, wrong_type};
+use super::{
+    Entry, Findings, Mapping, Node, flag, invalid, known, mapping, not_one_of, parsed, quoted, set, text, wrong_type,
+};
 use crate::config::settings::{AddressingStyle, AwsSettings, DownloadSettings, Proxy, S3Settings};
 use crate::store::without_secrets;
 

@@ -3,7 +3,8 @@
 use jiff::tz::TimeZone;
 
 use super::{
-    Entry, Findings, Mapping, Node, flag, invalid, known, mapping, parsed, quoted, seconds, set, text, wrong_type,
+    Entry, Findings, Mapping, Node, flag, invalid, known, mapping, not_one_of, parsed, quoted, seconds, set, text,
+    wrong_type,
 };
 use crate::appspec::codes::Code;
 use crate::logs::placeholders::{OF_DEPLOYMENT, OF_FILE, OF_HOST, unknown};

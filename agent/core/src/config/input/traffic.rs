@@ -1,6 +1,6 @@
 //! The keys below `traffic` of a group.
 
-use super::{Entry, Findings, Node, flag, invalid, known, mapping, quoted, seconds, text, wrong_type};
+use super::{Entry, Findings, Node, flag, invalid, known, mapping, not_one_of, quoted, seconds, text, wrong_type};
 use crate::appspec::codes::Code;
 use crate::traffic::{TrafficMode, TrafficSettings};
 
