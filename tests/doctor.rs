@@ -152,7 +152,7 @@ fn one_fault_hides_no_other_and_a_daemon_is_no_obstacle() {
     fs::set_permissions(host.state(), fs::Permissions::from_mode(0o755)).unwrap();
     drop(daemon);
     fs::remove_file(host.at("etc/hostler/config.yaml")).unwrap();
-    found(&examine(doctor(&host)).1, Code::StateLock, Severity::Ok, "nobody");
+    found(&examine(doctor(&host)).1, Code::StateLock, Severity::Ok, "no process holds the state");
     let mut ledger = fs::read(host.state().join("ledger")).unwrap();
     ledger.truncate(100);
     fs::write(host.state().join("ledger"), ledger).unwrap();
@@ -258,7 +258,7 @@ fn what_s3_allows_is_tried() {
     let (host, front) = (s3_host(), Front::start());
     let look = |arguments: &[&str]| examine(on_s3(&host, &front, &[&["doctor", "--json"], arguments].concat())).1;
     let report = look(&[]);
-    found(&report, Code::Credentials, Severity::Ok, &format!("{ACCESS_KEY} by Environment"));
+    found(&report, Code::Credentials, Severity::Ok, &format!("access key {ACCESS_KEY} from Environment"));
     found(&report, Code::ClockSkew, Severity::Ok, "");
     found(&report, Code::StoreList, Severity::Ok, "may be listed");
     found(&report, Code::StoreRegion, Severity::Ok, "");
@@ -345,7 +345,7 @@ fn a_role_that_is_attached_late_is_noticed() {
     // Logged once, although every answer of AWS has its own request id.
     assert_eq!(daemon.err().matches("the channel is not followed").count(), 1, "{}", daemon.err());
     let (_, report) = examine(with_role(&["doctor", "--json"]));
-    found(&report, Code::Credentials, Severity::Ok, "until 20");
+    found(&report, Code::Credentials, Severity::Ok, "expire at 20");
 }
 
 #[test]
