@@ -12,7 +12,7 @@ const BANNED: &[(&str, &str)] = &[
     ("somebody", "a named subject: another user, an operator"),
     ("with blanks", "spaces"),
     ("a blank after", "a space after"),
-    ("line ends", "line endings"),
+    ("unix line ends", "Unix line endings"),
     ("see what the", "the next step"),
     ("without an end", "does not expire"),
     ("lifecycle event started", "the event's name, the deployment and its group"),
