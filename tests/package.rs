@@ -19,9 +19,13 @@ fn the_deb_installs_upgrades_and_removes() {
     assert_eq!(host.sh("systemctl is-enabled hostler hostler-recover"), "enabled\nenabled");
     assert_eq!(state(&host, "hostler"), "inactive", "it waits for its configuration");
     assert_eq!(host.sh("systemd-analyze verify hostler.service hostler-recover.service 2>&1"), "");
+    let said = host.sh("hostler doctor || true");
+    assert!(said.contains("hostler.service is enabled and does not run"), "{said}");
 
     host.sh("systemctl start hostler");
     let first = main_pid(&host);
+    let said = host.sh("hostler doctor || true");
+    assert!(said.contains("hostler.service is enabled and active"), "{said}");
     // A hook, as systemd sees it.
     host.sh("systemd-run --quiet --unit=hook --property=KillMode=process sleep infinity");
     host.sh(
