@@ -298,16 +298,12 @@ fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
     let elsewhere = is_named(|name, wanted| name == wanted).or_else(|| is_named(longer));
     let hint = elsewhere.map_or_else(String::new, |entry| {
         let path = entry.path.as_path();
-        match path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            None => format!(
-                "; {} was found: rename it to {}",
-                path.display(),
-                names.first().map_or("appspec.yml", String::as_str)
-            ),
-            Some(directory) => {
-                format!("; {} was found: pack the directory {} instead", path.display(), directory.display())
-            }
-        }
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let pack = directory.map(|directory| format!("pack the directory {} instead", directory.display()));
+        let is_right = names.iter().any(|name| path.file_name().is_some_and(|found| found == name.as_str()));
+        let rename = names.first().filter(|_| !is_right).map(|name| format!("rename it to {name}"));
+        let steps: Vec<String> = rename.into_iter().chain(pack).collect();
+        format!("; {} was found: {}", path.display(), steps.join(" and "))
     });
     let of_macos = match listing.get(Path::new("__MACOSX")) {
         Some(_) => {

@@ -320,13 +320,18 @@ fn text<'n>(entry: &'n Entry, findings: &mut Findings) -> Option<&'n str> {
 }
 
 fn invalid(entry: &Entry, message: String, findings: &mut Findings) {
+    refuse(entry, format!("{}: {message}", entry.key.text), findings);
+}
+
+fn refuse<'f>(entry: &Entry, message: String, findings: &'f mut Findings) -> &'f mut Diagnostic {
     // If an address holds a password or a signature, the message must not show its line.
     let is_secret = entry.value.as_scalar().is_some_and(|value| without_secrets(&value.text) != value.text);
     let at = if is_secret { entry.key_at } else { entry.value.at };
-    let finding = findings.add(Code::InvalidConfiguration, Some(at), format!("{}: {message}", entry.key.text));
+    let finding = findings.add(Code::InvalidConfiguration, Some(at), message);
     if is_secret {
         finding.conceal();
     }
+    finding
 }
 
 /// A value that is not among the words that a key knows, with the nearest of them.
@@ -336,7 +341,7 @@ fn not_one_of(entry: &Entry, given: &str, words: &[&str], findings: &mut Finding
         _ => words.join(", "),
     };
     let message = format!("{} must be {list}, not {}", quoted(&entry.key.text), quoted(given));
-    let finding = findings.add(Code::InvalidConfiguration, Some(entry.value.at), message);
+    let finding = refuse(entry, message, findings);
     if let Some(word) = nearest(given, words) {
         finding.help(format!("did you mean `{word}`?"));
     }
