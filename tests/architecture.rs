@@ -3,7 +3,7 @@
 
 mod map;
 mod rooms;
-mod source;
+pub mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};

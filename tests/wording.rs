@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::architecture::source::strings;
+
 /// A construction, and what stands in its place.
 const BANNED: &[(&str, &str)] = &[
     ("is none of", "`KEY` must be A, B or C, not `D`"),
@@ -30,40 +32,6 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The texts of a source before its tests, each with the line that it begins in.
-fn texts(source: &str) -> Vec<(usize, String)> {
-    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let (mut found, mut line) = (Vec::new(), 1);
-    let mut rest = source.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\n' => line += 1,
-            '/' if rest.peek() == Some(&'/') => while rest.next_if(|c| *c != '\n').is_some() {},
-            // A character, and no lifetime: a quotation mark in it begins no text.
-            '\'' if rest.peek() == Some(&'"') => {
-                rest.next();
-            }
-            '\\' => {
-                rest.next();
-            }
-            '"' => {
-                let (mut text, begins) = (String::new(), line);
-                while let Some(c) = rest.next() {
-                    match c {
-                        '"' => break,
-                        '\\' => text.extend(rest.next()),
-                        c => text.push(c),
-                    }
-                    line += usize::from(c == '\n');
-                }
-                found.push((begins, text));
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 #[test]
 fn no_message_has_a_construction_that_readers_stumble_over() {
     let mut paths = Vec::new();
@@ -71,7 +39,7 @@ fn no_message_has_a_construction_that_readers_stumble_over() {
     sources(&agent, &mut paths);
     let (mut faults, mut read) = (Vec::new(), 0);
     for path in paths {
-        for (line, text) in texts(&fs::read_to_string(&path).unwrap()) {
+        for (line, text) in strings(&fs::read_to_string(&path).unwrap()) {
             read += 1;
             let lower = text.to_lowercase();
             for (banned, better) in BANNED.iter().filter(|(banned, _)| lower.contains(banned)) {
@@ -86,5 +54,5 @@ fn no_message_has_a_construction_that_readers_stumble_over() {
 #[test]
 fn texts_are_found_and_comments_are_not() {
     let source = "// \"a\"\nlet b = \"c \\\" d\"; let e = '\"';\nlet f = \"g\";\n#[cfg(test)]\nlet h = \"i\";\n";
-    assert_eq!(texts(source), [(2, "c \" d".to_owned()), (3, "g".to_owned())]);
+    assert_eq!(strings(source), [(2, "\"c \\\" d\"".to_owned()), (3, "\"g\"".to_owned())]);
 }

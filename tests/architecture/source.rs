@@ -177,6 +177,23 @@ fn use_tree(tokens: &[Token], mut at: usize, before: &[String], found: &mut Vec<
     at
 }
 
+/// The strings of a source before its tests as they are written, each with the line in which it begins.
+pub fn strings(text: &str) -> Vec<(usize, String)> {
+    let signs: Vec<char> = text.split("#[cfg(test)]").next().unwrap_or_default().chars().collect();
+    let (mut found, mut at, mut line) = (Vec::new(), 0, 1);
+    while at < signs.len() {
+        let length = skipped(&signs, at);
+        let part: String = signs[at..at + length.max(1)].iter().collect();
+        let lines = part.matches('\n').count();
+        if length > 0 && part.starts_with(['"', 'r']) {
+            found.push((line, part));
+        }
+        line += lines;
+        at += length.max(1);
+    }
+    found
+}
+
 /// The text with blanks in place of comments, strings and characters; line numbers stay.
 fn blanked(text: &str) -> String {
     let signs: Vec<char> = text.chars().collect();

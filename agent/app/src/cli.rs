@@ -7,20 +7,7 @@ use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
 use hostler_core::release::AgentVersion;
 
 /// What the general help ends with.
-const AFTER_HELP: &str = "\
-Examples:
-  hostler validate DIR                      is this bundle right?
-  hostler plan DIR                          what would it do on this host?
-  hostler deploy DIR                        deploy it now
-  hostler push DIR s3://BUCKET/PREFIX       store it under its SHA-256
-  hostler rollback                          put the last good revision back
-
-Exit codes:
-  0 ok  1 failed  2 usage  3 refused in this state  4 another process holds the state  5 not found  6 verification failed
-
-Files:
-  /etc/hostler/config.yaml, /etc/hostler/config.d/*.yaml    configuration
-  /var/lib/hostler                                          state, history, and the revisions that are kept";
+const AFTER_HELP: &str = include_str!("cli/after_help.txt");
 
 /// Deploys revision bundles on this host.
 #[derive(Debug, Parser)]
