@@ -52,6 +52,7 @@ mod support;
 mod syncs;
 mod takeover;
 mod traffic;
+mod troubleshooting;
 mod wake_up;
 mod wording;
 
