@@ -31,6 +31,7 @@ mod iam;
 mod identity;
 mod imds;
 mod interrupted;
+mod json_output;
 mod lifecycle;
 mod logs;
 mod machine;
