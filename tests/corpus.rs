@@ -19,9 +19,9 @@ const NEW_EVENTS: [&str; 6] =
 /// The events whose scripts are the old revision's.
 const OLD_EVENTS: [&str; 3] = ["BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop"];
 
-/// Refused by the CodeDeploy agent and accepted here (SEMANTICS.md, D-A1 to D-A3 and D-A8).
+/// Refused by the CodeDeploy agent and accepted here (CONFORMANCE.md, D-A1 to D-A3 and D-A8).
 const TAKEN_HERE: [&str; 4] = ["0xradical-respriter-v4", "anchors", "bom-crlf", "mode-octal-600"];
-/// Accepted by the CodeDeploy agent and refused here (SEMANTICS.md, D-A5).
+/// Accepted by the CodeDeploy agent and refused here (CONFORMANCE.md, D-A5).
 const REFUSED_HERE: [&str; 2] = ["files-escape", "hook-location-parent"];
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::kept_by::{kept_rows, table_of_semantics};
+use crate::support::kept_by::{kept_rows, table_of};
 use crate::support::scratch::{Host, Output};
 
 const APPSPEC: &str = "version: 0.0\nos: linux\nfiles:\n  - source: site\n    destination: /srv/site\n";
@@ -83,7 +83,7 @@ impl Signed {
 
 #[test]
 fn every_attack_on_a_release_has_its_test() {
-    let rows = kept_rows(&table_of_semantics("| what is tried | kept by |"), 1);
+    let rows = kept_rows(&table_of("SEMANTICS.md", "| what is tried | kept by |"), 1);
     assert_eq!(rows.len(), 14, "{rows:?}");
 }
 

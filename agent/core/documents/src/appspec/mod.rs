@@ -6,8 +6,8 @@
 //! ```
 //!
 //! [`read`] needs only the text. [`lint::lint_bundle`] and [`lint::lint_host`] find problems that the text alone cannot
-//! show; they never change the meaning of a file. If the verdict differs from the CodeDeploy agent's, SEMANTICS.md has
-//! a row with the reason.
+//! show; they never change the meaning of a file. If the verdict differs from the CodeDeploy agent's, CONFORMANCE.md
+//! has a row with the reason.
 
 pub mod codes;
 pub mod diagnose;
