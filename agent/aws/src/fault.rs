@@ -6,6 +6,7 @@ use std::fmt;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use hostler_core::error_chain::{causes, innermost};
 
 /// The kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Fault {
             SdkError::DispatchFailure(failure) => dispatch(failure),
             _ => construction(&error),
         };
-        let message = message.unwrap_or_else(|| deepest(&error));
+        let message = message.unwrap_or_else(|| innermost(&error));
         Self::new(kind, answer, code, message)
     }
 
@@ -259,23 +260,7 @@ fn construction<E: Error + 'static>(error: &E) -> FaultKind {
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-/// The message of the innermost error: the errors above it only say where it happened.
-pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
+    causes(error).any(|error| error.is::<aws_credential_types::provider::error::CredentialsError>())
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl Runner {
                 let attempt = directory.join(format!("run-{}-{}", index + 1, script.attempts));
                 let result = match atomic::create_directories(&directory, 0o750) {
                     Ok(()) => self.run(&attempt, &hook_run).await,
-                    Err(error) => could_not_start(chain(&error)),
+                    Err(error) => could_not_start(HookOutcome::could_not_start_because(chain(&error), &error)),
                 };
                 Change::ScriptEnded(run.number, index, result.outcome)
             }
@@ -250,9 +250,9 @@ fn warn_of_unknown(setup: &Setup) {
     }
 }
 
-fn could_not_start(message: String) -> HookResult {
+fn could_not_start(outcome: HookOutcome) -> HookResult {
     let now = clock::now_ms();
-    HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
+    HookResult::without_output(outcome, now, now)
 }
 
 /// Removes directories of runs that ended long ago, and documents of members that are no longer needed. After a failure
