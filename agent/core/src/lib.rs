@@ -28,7 +28,7 @@
 
 pub use hostler_documents::{
     appspec, bundle, elf, flat_yaml, history, hook, ids, limits, path_rule, plan, release, shared_path, store, text,
-    yaml,
+    values, yaml,
 };
 
 pub mod cfn_signals;
