@@ -28,7 +28,7 @@
 
 pub use hostler_documents::{
     appspec, bundle, elf, error_chain, flat_yaml, history, hook, ids, limits, path_rule, plan, release, shared_path,
-    store, text, yaml,
+    store, text, values, yaml,
 };
 
 pub mod cfn_signals;

@@ -3,7 +3,6 @@
 use crate::appspec::codes::Code;
 use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
 use crate::appspec::extension;
-use crate::appspec::keys::nearest;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::config::duration;
 use crate::config::settings::{BundleAccess, DEFAULT_POLL_SECONDS, GroupSettings, HookSettings, Settings};
@@ -14,6 +13,7 @@ use crate::machine::state::{Policy, RollbackPolicy};
 use crate::path_rule::UnsafePaths;
 use crate::store::without_secrets;
 use crate::traffic::TrafficSettings;
+use crate::values::nearest;
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
