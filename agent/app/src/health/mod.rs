@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 pub use checkup::{Checkup, Start};
 pub use listener::listen;
-pub use monitor::monitor;
+pub use monitor::Monitor;
 pub use replacement::report_unhealthy;
 
 use crate::setup::Setup;
