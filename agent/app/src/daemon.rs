@@ -24,11 +24,10 @@ use crate::daemon::controllers::Beside;
 use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health;
-use crate::host_report::write_reports;
 use crate::identity::{self, IdentitySource};
 use crate::lifecycle::{self, LifecycleController};
 use crate::log_output::operator_event;
-use crate::machine_events::{self, watch_members};
+use crate::machine_events;
 use crate::session::Session;
 use crate::setup::{Setup, SetupWatch};
 use crate::shipping::{self, Shipping};
@@ -95,7 +94,6 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         following: following.clone(),
     };
     let mut watchers = beside.start();
-    watchers.extend(self::watchers(&setup_watch, &beside));
     if let Some(address) = setup.settings.health_listener {
         let (state, health_watch) = (session.handle.state(), session.health_watch.watch());
         watchers.push(health::listen(address, setup_watch.clone(), state, health_watch).await?);
@@ -135,30 +133,6 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         codedeploy_agent::remove_pid_file(&compat.pid_file(&setup.layout));
     }
     ended
-}
-
-/// The tasks beside the engine that are not controllers yet. A task that panics is started again.
-fn watchers(setup_watch: &SetupWatch, beside: &Beside) -> Vec<JoinHandle<()>> {
-    let Beside { handle, health_watch, instance, reports, .. } = beside.clone();
-    let setup_watch = setup_watch.clone();
-    let reported = {
-        let (setup_watch, handle, health_watch, instance) =
-            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
-        move || {
-            write_reports(setup_watch.clone(), handle.state(), health_watch.watch(), instance.clone(), reports.clone())
-        }
-    };
-    let replaced = {
-        let (setup_watch, handle, health_watch, instance) =
-            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
-        move || health::report_unhealthy(setup_watch.clone(), handle.state(), health_watch.watch(), instance.clone())
-    };
-    let counted = move || watch_members(setup_watch.clone(), handle.clone(), instance.clone());
-    vec![
-        tokio::spawn(kept("host reports", reported)),
-        tokio::spawn(kept("unhealthy report", replaced)),
-        tokio::spawn(kept("members", counted)),
-    ]
 }
 
 /// Asks which host this is until the answer is known; `None` when the daemon is asked to stop before.

@@ -8,8 +8,9 @@ use crate::backups::Backups;
 use crate::cfn_signals::Signaller;
 use crate::controller::{self, Controller, Sources};
 use crate::engine::Handle;
-use crate::health::{HealthWatch, Monitor};
-use crate::host_report::ReportStatuses;
+use crate::health::{HealthWatch, Monitor, UnhealthyReport};
+use crate::host_report::{HostReports, ReportStatuses};
+use crate::machine_events::Members;
 use crate::rollback_retry::RollbackRetry;
 use crate::shipping::Metrics;
 use crate::sources::codedeploy::Following;
@@ -31,7 +32,10 @@ impl Beside {
         vec![
             self.run(|own| StateLine::new(own.following.why_not())),
             self.run(|own| Monitor::new(own.health_watch.clone())),
+            self.run(|own| HostReports::new(own.instance.clone(), own.reports.clone())),
+            self.run(|own| UnhealthyReport::new(own.handle.state(), own.health_watch.watch(), own.instance.clone())),
             self.run(|own| Metrics::new(own.instance.clone())),
+            self.run(|own| Members::new(own.handle.clone(), own.instance.clone())),
             self.run(|own| RollbackRetry::new(own.handle.clone())),
             self.run(|_| Backups::new()),
             self.run(|own| Signaller::new(own.handle.clone(), own.instance.clone())),

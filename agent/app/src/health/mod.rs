@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub use checkup::{Checkup, Start};
 pub use listener::listen;
 pub use monitor::Monitor;
-pub use replacement::report_unhealthy;
+pub use replacement::UnhealthyReport;
 
 use crate::setup::Setup;
 
