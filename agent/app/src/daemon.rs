@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::{ReloadAnswer, ServerContext};
-use crate::controller::Sources;
+use crate::controller::{self, Controller as _, Sources};
 use crate::daemon::control_events::{ControlEvent, ControlEvents};
 use crate::daemon::controllers::Beside;
 use crate::exposure;
@@ -114,11 +114,13 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
             )
         }
     };
+    // The group is asked before any channel is followed: a host in the warm pool must not start anything.
     let mut controller = attend();
+    let mut sources = beside.sources.clone();
     // If the look takes longer, the host starts as the journal has it.
-    let first = caught(tokio::time::timeout(FIRST_LOOK, controller.first_turn())).await;
+    let first = caught(tokio::time::timeout(FIRST_LOOK, controller.reconcile(&sources.view()))).await;
     let mut controller = first.is_ok().then_some(controller);
-    watchers.push(tokio::spawn(kept("lifecycle", move || controller.take().unwrap_or_else(&attend).run())));
+    watchers.push(controller::start(&sources, move || controller.take().unwrap_or_else(&attend)));
     let service = setup.codedeploy_compat.clone().map(|compat| {
         let (setup, handle, following) = (Arc::clone(&setup), session.handle.clone(), following.clone());
         let follow =
