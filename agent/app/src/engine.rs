@@ -353,4 +353,4 @@ fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s G
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
