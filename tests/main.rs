@@ -18,6 +18,7 @@ mod daemon_operations;
 mod default_acls;
 mod deploy;
 mod doctor;
+mod documents;
 mod examples;
 mod fuzzing;
 mod glossary;
