@@ -5,6 +5,7 @@ use std::fmt;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// The kind of a fault.
@@ -98,7 +99,7 @@ impl Fault {
     /// Advice for the operator, if there is any.
     pub fn advice(&self) -> Option<String> {
         Some(match &self.kind {
-            FaultKind::Denied(action) => format!("allow {action} to the role of this host"),
+            FaultKind::Denied(action) => format!("allow {action} to the role or user of these credentials"),
             FaultKind::ClockSkew => "set the clock: timedatectl, or chronyc tracking".to_owned(),
             FaultKind::Expired => {
                 "the credentials are renewed by themselves where a role gives them; renew them elsewhere".to_owned()
@@ -275,7 +276,8 @@ pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    // The SDK prints this type as Rust values.
+    if deepest.is::<ErrorMetadata>() { "the answer names no reason".to_owned() } else { deepest.to_string() }
 }
 
 #[cfg(test)]
