@@ -37,6 +37,22 @@ fn an_appspec_alone() {
 }
 
 #[test]
+fn files_with_the_setuid_bit_are_found_before_they_are_pushed() {
+    use std::os::unix::fs::PermissionsExt;
+    for mode in [0o4755, 0o2755] {
+        let host = host_with_good();
+        let page = host.path("good/site/index.html");
+        fs::set_permissions(&page, fs::Permissions::from_mode(mode)).unwrap();
+        for arguments in [&["validate", "good"][..], &["push", "good", "store"], &["plan", "good"]] {
+            let output = host.hostler(arguments).ends(1);
+            let said = format!("{}{}", output.stdout, output.stderr);
+            assert!(said.contains("site/index.html") && said.contains("setuid or setgid bit"), "{arguments:?}: {said}");
+        }
+        assert_eq!(host.tree("store").len(), 1, "nothing is stored");
+    }
+}
+
+#[test]
 fn everything_wrong_is_said_at_once() {
     let host = Host::new();
     let appspec = "\

@@ -11,6 +11,7 @@ use hostler_aws::store_s3::DownloadTarget;
 use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::spec::EventHooks;
+use hostler_core::bundle::Adapted;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
@@ -163,6 +164,7 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
                 _ => what,
             })?;
             if path.is_dir() {
+                show_adapted(&archive::adapted(&path).with_context(failed)?);
                 return Ok(path);
             }
             regular::open_bundle(&path).with_context(failed)?
@@ -172,10 +174,14 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     let kind = archive::detect(&file).with_context(failed)?;
     let unpacked = archive::unpack(&file, kind, &target, &options).with_context(failed)?;
-    for line in adapted_lines(&unpacked.adapted) {
+    show_adapted(&unpacked.adapted);
+    Ok(target)
+}
+
+fn show_adapted(adapted: &[Adapted]) {
+    for line in adapted_lines(adapted) {
         output::notice(&format!("warning: {line}"));
     }
-    Ok(target)
 }
 
 /// Downloads a bundle from the network into a file without a name.
