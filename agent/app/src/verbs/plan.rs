@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary, judge_scripts};
 use hostler_core::store::{Location, without_secrets};
 use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::layout::Layout;
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
 use hostler_host::regular;
@@ -72,9 +74,12 @@ struct PlannedHook {
 }
 
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
-    let setup = Setup::new(shared)?;
+    let mut setup = Setup::new(shared)?;
     let (ground, policy) = group(&setup, shared, arguments)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
+    if let Some(layout) = empty_host(&setup.layout, scratch.path())? {
+        setup.layout = layout;
+    }
     let what = super::given::place(arguments.what.clone())?;
     let arguments = &PlanArgs { what, ..arguments.clone() };
     let directory = unpacked(&setup, &arguments.what, scratch.path())?;
@@ -85,6 +90,18 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
         output::text(&text(&document))?;
     }
     Ok(if document.deployable { ExitCode::Ok } else { ExitCode::Failed })
+}
+
+/// A host without files in place of a root prefix that does not exist: `deploy` makes the directory, and a plan must
+/// not. `None` when the root prefix exists.
+fn empty_host(layout: &Layout, scratch: &Path) -> Result<Option<Layout>, Failure> {
+    let absent = std::fs::symlink_metadata(layout.root()).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    if !absent {
+        return Ok(None);
+    }
+    let root = scratch.join("root");
+    std::fs::create_dir(&root).context("cannot make a temporary directory for an empty host")?;
+    Ok(Some(Layout::new(&root, Some(layout.state()))))
 }
 
 fn examine(
