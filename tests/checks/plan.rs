@@ -43,6 +43,14 @@ fn a_first_deployment() {
 }
 
 #[test]
+fn a_root_that_does_not_exist_is_an_empty_host() {
+    let host = host_with_good();
+    fs::remove_dir(host.path("root")).unwrap();
+    assert_eq!(planned(&host, "first", &["good"]), 0);
+    assert!(!host.path("root").exists());
+}
+
+#[test]
 fn every_change_of_a_second_deployment() {
     let host = Host::new();
     let appspec = "\

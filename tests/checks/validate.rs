@@ -37,6 +37,46 @@ fn an_appspec_alone() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_configuration_is_one_also_without_keys() {
+    let host = Host::new();
+    host.write("root/etc/hostler/more.yaml", "# Settings are one key a line.\n");
+    for empty in ["root/etc/hostler/config.yaml", "etc/config.yaml", "etc/config.d/10-more.yml"] {
+        host.write(empty, "# Settings are one key a line.\n#poll: 60s\n");
+    }
+    host.write("config-empty.yaml", "");
+    let places = ["root/etc/hostler/config.yaml", "root/etc/hostler/more.yaml", "etc/config.yaml"];
+    for place in places.into_iter().chain(["etc/config.d/10-more.yml", "config-empty.yaml"]) {
+        let output = host.hostler(&["validate", place]).ends(0);
+        assert_eq!(output.stdout, format!("configuration {place}: is good (0 errors, 0 warnings)\n"));
+    }
+    // A wrong key is a configuration's there, and an appspec stays one wherever it lies.
+    host.write("config.yaml", "pol: 60s\n");
+    let output = host.hostler(&["validate", "config.yaml"]).ends(1);
+    assert!(output.stdout.contains("\nconfiguration config.yaml: must not be used"), "{}", output.stdout);
+    host.write("config-app.yml", GOOD);
+    let output = host.hostler(&["validate", "config-app.yml"]).ends(0);
+    assert!(output.stdout.starts_with("appspec config-app.yml"), "{}", output.stdout);
+    host.write("appspec.yml", "# nothing yet\n");
+    assert!(host.hostler(&["validate", "appspec.yml"]).ends(1).stdout.contains("appspec appspec.yml"));
+}
+
+#[test]
+fn files_with_the_setuid_bit_are_found_before_they_are_pushed() {
+    use std::os::unix::fs::PermissionsExt;
+    for mode in [0o4755, 0o2755] {
+        let host = host_with_good();
+        let page = host.path("good/site/index.html");
+        fs::set_permissions(&page, fs::Permissions::from_mode(mode)).unwrap();
+        for arguments in [&["validate", "good"][..], &["push", "good", "store"], &["plan", "good"]] {
+            let output = host.hostler(arguments).ends(1);
+            let said = format!("{}{}", output.stdout, output.stderr);
+            assert!(said.contains("site/index.html") && said.contains("setuid or setgid bit"), "{arguments:?}: {said}");
+        }
+        assert_eq!(host.tree("store").len(), 1, "nothing is stored");
+    }
+}
+
+#[test]
 fn everything_wrong_is_said_at_once() {
     let host = Host::new();
     let appspec = "\

@@ -101,6 +101,15 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
 }
 
+/// Whether a text in a configuration's place is one: it has no key that only appspecs have. The packaged file has
+/// comments only, and sets nothing.
+pub fn may_be_configuration(text: &str, limits: &Limits) -> bool {
+    let Ok(document) = yaml::parse(text, limits) else { return true };
+    let top = document.root.as_deref().and_then(Node::as_mapping);
+    let has = |key: &&str| top.is_some_and(|top| top.get(key).is_some());
+    !["version", "os", "files", "permissions", "hostler"].iter().any(has)
+}
+
 #[derive(Default)]
 struct Reader {
     settings: Settings,
