@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::examples::{Example, Kind};
+use crate::support::host::HOSTLER;
 use crate::support::machine::SYSTEM_PATH;
-use crate::support::scratch::PROGRAM;
 
 /// How long the blocks of one page may take.
 const SECONDS: &str = "90";
@@ -87,7 +87,7 @@ pub fn run(script: &str) -> Result<(), (usize, String)> {
             .env_clear()
             .env("PATH", format!("{}:{SYSTEM_PATH}", path("bin").display()))
             .env("HOME", path("home"))
-            .envs([("LANG", "C.UTF-8"), ("HOSTLER_PROGRAM", PROGRAM), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs([("LANG", "C.UTF-8"), ("HOSTLER_PROGRAM", HOSTLER), ("AWS_EC2_METADATA_DISABLED", "true")])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log),
