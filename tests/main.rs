@@ -37,6 +37,7 @@ mod logs;
 mod machine;
 mod machine_events;
 mod made_later;
+mod manual;
 mod memory;
 mod neighbours;
 mod old_kernel;
