@@ -44,6 +44,7 @@ mod old_kernel;
 mod package;
 mod pipes;
 mod quickstart;
+mod repository;
 mod review;
 mod s3;
 mod shared_storage;
