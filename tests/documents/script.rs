@@ -29,7 +29,10 @@ for argument; do
 	--root | --root=* | --help | -h | --version | -V) exec "$HOSTLER_PROGRAM" "$@" ;;
 	esac
 done
-case ${1-} in
+for argument; do
+	case $argument in -*) ;; *) verb=$argument; break ;; esac
+done
+case ${verb-} in
 validate | push | release | sign | keygen | rotate-keys | completions | version | help) exec "$HOSTLER_PROGRAM" "$@" ;;
 esac
 echo "hostler $*: without --root it would act on the machine that runs the tests" >&2
