@@ -6,6 +6,7 @@
 //!      ^
 //! config_files codedeploy_compat             flags and files -> the setup in force
 //! stores setup
+//! controller                                 how the tasks beside the engine are called
 //!      ^
 //! ports engine state_store                   the one writer of state, what it needs, where it keeps it
 //! state_file exposure access                 the state held or read; who else may change or reach what is on the disk
@@ -35,6 +36,7 @@ mod cli;
 mod codedeploy_compat;
 mod config_files;
 mod control;
+mod controller;
 mod daemon;
 mod doctor;
 mod engine;
@@ -64,6 +66,8 @@ mod state_file;
 mod state_store;
 mod stores;
 mod tasks;
+#[cfg(test)]
+mod test_support;
 mod threads;
 mod verbs;
 mod work;

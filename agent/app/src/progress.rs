@@ -6,7 +6,8 @@ use std::io::IsTerminal;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Progress;
-use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
+use hostler_core::machine::event::FailureKind;
+use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome};
 
 use crate::failure::Failure;
 use crate::output;
@@ -68,7 +69,7 @@ fn line(progress: &Progress) -> String {
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            format!("  {:<20} {:<9} {:>8}\n", event.name(), status_word(*status), seconds(*milliseconds))
+            format!("  {:<20} {:<9} {:>8}\n", event.name(), status.word(), seconds(*milliseconds))
         }
         Progress::NotUndone { deployment, message } => {
             format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
@@ -89,9 +90,11 @@ fn line(progress: &Progress) -> String {
 fn exit_code(outcome: Outcome, failure: Option<&DeploymentFailure>) -> ExitCode {
     match (outcome, failure) {
         (Outcome::Succeeded, _) => ExitCode::Ok,
-        (Outcome::Failed, Some(failure)) if failure.verification => ExitCode::VerificationFailed,
-        (Outcome::Failed, Some(failure)) if failure.absent => ExitCode::NotFound,
-        (Outcome::Failed, _) => ExitCode::Failed,
+        (Outcome::Failed, failure) => match failure.map(|failure| failure.kind) {
+            Some(FailureKind::Verification) => ExitCode::VerificationFailed,
+            Some(FailureKind::Absent) => ExitCode::NotFound,
+            Some(FailureKind::NoSpace | FailureKind::Other) | None => ExitCode::Failed,
+        },
     }
 }
 
@@ -102,18 +105,6 @@ pub fn failure_text(failure: &DeploymentFailure) -> String {
         let _ = writeln!(text, "    | {line}");
     }
     text
-}
-
-/// How an event ended, in one word.
-pub fn status_word(status: StepStatus) -> &'static str {
-    match status {
-        StepStatus::Pending => "pending",
-        StepStatus::Running => "running",
-        StepStatus::Succeeded => "ok",
-        StepStatus::Failed => "FAILED",
-        StepStatus::Ignored => "ignored",
-        StepStatus::Skipped => "-",
-    }
 }
 
 /// Milliseconds as seconds, with a readable number of digits.

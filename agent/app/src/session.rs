@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::access;
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::ServerContext;
+use crate::controller::{self, Sources};
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::exposure;
 use crate::failure::{Failure, Outcome};
@@ -26,7 +27,6 @@ use crate::seal;
 use crate::setup::{Setup, SetupWatch};
 use crate::state_file::LockedState;
 use crate::state_store::LedgerAndHistory;
-use crate::tasks::kept;
 use crate::work::{HostWorker, unsettled};
 
 /// A running engine in this process. It holds the state's lock until it is closed.
@@ -95,9 +95,10 @@ impl Session {
         let (launcher, program) = worker.means();
         let (engine, handle) = Engine::new(state, store, Arc::new(worker), identity);
         control.attach_engine(handle.clone());
-        let runner = Runner::new(setup_watch.clone(), handle.clone(), instance, launcher, program);
+        let runner = Runner::new(handle.clone(), instance, launcher, program);
+        let sources = Sources::new(setup_watch.clone(), handle.state(), health_watch.watch());
         // Ends with the engine, whose state it follows.
-        tokio::spawn(kept("machine events", move || runner.clone().attend()));
+        controller::start(&sources, move || runner.clone());
         Ok(Self { handle, health_watch, engine: Some(tokio::spawn(engine.run())), control })
     }
 

@@ -5,7 +5,9 @@ use std::fmt;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use hostler_core::error_chain::{causes, innermost};
 
 /// The kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Fault {
             SdkError::DispatchFailure(failure) => dispatch(failure),
             _ => construction(&error),
         };
-        let message = message.unwrap_or_else(|| deepest(&error));
+        let message = message.unwrap_or_else(|| reason(&error));
         Self::new(kind, answer, code, message)
     }
 
@@ -98,7 +100,7 @@ impl Fault {
     /// Advice for the operator, if there is any.
     pub fn advice(&self) -> Option<String> {
         Some(match &self.kind {
-            FaultKind::Denied(action) => format!("allow {action} to the role of this host"),
+            FaultKind::Denied(action) => format!("allow {action} to the role or user of these credentials"),
             FaultKind::ClockSkew => "set the clock: timedatectl, or chronyc tracking".to_owned(),
             FaultKind::Expired => {
                 "the credentials are renewed by themselves where a role gives them; renew them elsewhere".to_owned()
@@ -113,11 +115,20 @@ impl Fault {
             _ => return None,
         })
     }
-}
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
+    /// Its text without the request ids, which differ each time: by this, problems are the same or not.
+    pub fn without_request_ids(&self) -> String {
+        self.text(&[])
+    }
+
+    /// The ids of the request, as the text shows them.
+    pub fn request_ids(&self) -> Vec<String> {
+        let named = [("request id", &self.request_id), ("extended request id", &self.extended_request_id)];
+        named.into_iter().filter_map(|(name, id)| Some(format!("{name} {}", id.as_ref()?))).collect()
+    }
+
+    fn text(&self, request_ids: &[String]) -> String {
+        let kind = match self.kind {
             FaultKind::Absent => "it does not exist",
             FaultKind::Denied(_) => "access denied",
             FaultKind::Throttled => "too many requests",
@@ -129,20 +140,19 @@ impl fmt::Display for Fault {
             FaultKind::Elsewhere(_) => "it is in another region",
             FaultKind::Transient => "temporary failure",
             FaultKind::Fatal => "refused",
-        })?;
-        write!(f, ": {}", self.message)?;
-        let mut facts = Vec::new();
-        facts.extend(self.code.clone());
-        facts.extend(self.status.map(|status| format!("HTTP {status}")));
-        facts.extend(self.request_id.as_ref().map(|id| format!("request id {id}")));
-        facts.extend(self.extended_request_id.as_ref().map(|id| format!("extended request id {id}")));
-        if !facts.is_empty() {
-            write!(f, " ({})", facts.join(", "))?;
-        }
-        match self.advice() {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
+        };
+        let status = self.status.map(|status| format!("HTTP {status}"));
+        let facts: Vec<String> =
+            self.code.clone().into_iter().chain(status).chain(request_ids.iter().cloned()).collect();
+        let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+        let advice = self.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+        format!("{kind}: {}{facts}{advice}", self.message)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&self.request_ids()))
     }
 }
 
@@ -259,23 +269,13 @@ fn construction<E: Error + 'static>(error: &E) -> FaultKind {
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(|error| error.is::<aws_credential_types::provider::error::CredentialsError>())
 }
 
-/// The message of the innermost error: the errors above it only say where it happened.
-pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
+/// The innermost error's message. The SDK's type for an answer without a reason prints Rust values.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    let is_empty = causes(error).last().is_some_and(|error| error.is::<ErrorMetadata>());
+    if is_empty { "the answer names no reason".to_owned() } else { innermost(error) }
 }
 
 #[cfg(test)]

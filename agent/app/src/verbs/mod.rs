@@ -3,12 +3,14 @@
 mod bundle_check;
 pub mod codedeploy_agent;
 pub mod codedeploy_local;
+mod completions;
 mod deploy;
 mod doctor;
 mod given;
 mod history;
 mod keygen;
 mod logs;
+mod man_pages;
 mod migrate;
 mod plan;
 mod push;
@@ -70,6 +72,8 @@ pub fn run(cli: Cli) -> Outcome {
             crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
             Ok(ExitCode::Ok)
         }
+        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::ManPages(arguments) => man_pages::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
         Verb::Signal(arguments) => signal::run(&shared, arguments),
         Verb::Status(arguments) => status::run(&shared, &arguments),

@@ -12,7 +12,7 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::WorkResult;
-use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::store::{S3Location, StoreError};
 use hostler_host::archive::{self, Unpacked};
@@ -22,7 +22,7 @@ use hostler_host::remove_tree::remove_tree;
 
 use crate::access;
 use crate::exposure::{Use, check_archive};
-use crate::failure::{chain, fail};
+use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::stores::AnyObject;
@@ -73,7 +73,8 @@ pub async fn fetch(
             let api = &setup.settings.codedeploy.github_api;
             let commit = Commit { api, account, repository, commit, bundle_type: *bundle_type, token: token.as_ref() };
             let partial = paths.bundle().with_extension("partial");
-            let cannot = |e: std::io::Error| fail(format!("cannot write {}: {e}", partial.display()));
+            let cannot =
+                |e: std::io::Error| WorkFailure::because(format!("cannot write {}: {e}", partial.display()), &e);
             let clients = setup.stores.clients().map_err(|f| fail(f.one_line()))?;
             let file = create_private(&partial).map_err(cannot)?;
             commit.download(&clients, &file, &setup.limits).await.map_err(fail)?;
@@ -91,7 +92,9 @@ pub async fn fetch(
 
 /// Links the bundle's name to the file, as the CodeDeploy agent does.
 fn link(file: &Path, at: &Path) -> Result<(), WorkFailure> {
-    let cannot = |e: std::io::Error| fail(format!("cannot link {} to {}: {e}", at.display(), file.display()));
+    let cannot = |e: std::io::Error| {
+        WorkFailure::because(format!("cannot link {} to {}: {e}", at.display(), file.display()), &e)
+    };
     match fs::remove_file(at) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
         _ => {}
@@ -107,7 +110,7 @@ async fn check_etag(object: &S3Object, etag: Option<&str>) -> Result<(), WorkFai
         return Ok(());
     }
     let message = format!("{} has the ETag {found} and the deployment is of {wanted}", object.location());
-    Err(WorkFailure { message, verification: true, absent: false })
+    Err(WorkFailure::verification(message))
 }
 
 /// The unpacked bundle of the deployment to be reused, if it still exists.
@@ -139,8 +142,8 @@ pub fn unpack_into(
     let checked = paths.checked();
     if checked.is_dir() && checked != into {
         remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
-        atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
-        let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
+        atomic::put_in_place(&checked, into).map_err(|e| WorkFailure::from(&e))?;
+        let listing = archive::list(into).map_err(|e| WorkFailure::from(&e))?;
         // The earlier check either used the packed bundle, which is still here, or a directory. Changes to its entries
         // were reported when it was unpacked.
         let is_packed = fs::symlink_metadata(paths.bundle()).is_ok();
@@ -174,7 +177,7 @@ pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
     let revision = match fetched {
         Ok(revision) => revision,
         // It is not the requested bundle, and will not become it.
-        Err(failure) if failure.verification => {
+        Err(failure) if failure.kind == FailureKind::Verification => {
             return WorkResult::Checked { fault: Some(failure), warnings: Vec::new() };
         }
         Err(failure) => {

@@ -18,7 +18,6 @@ use hostler_host::{atomic, users};
 use nix::libc::ELOOP;
 
 use crate::exposure::text as text_of;
-use crate::failure::{chain, fail};
 use crate::setup::Setup;
 
 const LAST_SUCCESSFUL: &str = "_last_successful_install";
@@ -119,9 +118,9 @@ fn write_with(
 ) -> Result<(), WorkFailure> {
     let path = setup.layout.instructions(key, ending);
     if let Some(directory) = path.parent() {
-        atomic::create_directories(directory, 0o755).map_err(|e| fail(chain(&e)))?;
+        atomic::create_directories(directory, 0o755).map_err(|e| WorkFailure::from(&e))?;
     }
-    atomic::replace_with(&path, 0o644, content).map_err(|e| fail(chain(&e)))
+    atomic::replace_with(&path, 0o644, content).map_err(|e| WorkFailure::from(&e))
 }
 
 /// Records the plan of an Install before it begins.

@@ -8,7 +8,8 @@ use hostler_core::hook::{
     BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_defaults,
     with_own,
 };
-use hostler_core::machine::state::{Script, Source};
+use hostler_core::machine::event::{FailureKind, WorkFailure};
+use hostler_core::machine::state::{Purpose, Script, Source};
 use hostler_host::codedeploy_agent::places::owner_of;
 use hostler_host::hooks;
 use hostler_host::users::own_uid;
@@ -18,7 +19,7 @@ use crate::access;
 use crate::access::Way;
 use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure::{Use, check_archive};
-use crate::failure::chain;
+use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::tasks::{Restarts, caught};
@@ -51,14 +52,15 @@ pub async fn run_or_end(
             if let Err(error) = hooks::cancel(&directory) {
                 log::warn!(error:%; "a hook that cannot be followed cannot be ended either");
             }
-            could_not_start(panicked.to_string())
+            could_not_start(fail(panicked))
         }
     }
 }
 
-fn could_not_start(message: String) -> HookResult {
+fn could_not_start(failure: WorkFailure) -> HookResult {
     let now = clock::now_ms();
-    HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
+    let no_space = failure.kind == FailureKind::NoSpace;
+    HookResult::without_output(HookOutcome::CouldNotStart { message: failure.message, no_space }, now, now)
 }
 
 /// Starts the script, or attaches to a run that was started before.
@@ -71,33 +73,33 @@ async fn run(
     attempt: u32,
 ) -> HookResult {
     let Some(script) = job.deployment.step(event).and_then(|s| s.scripts.get(index)) else {
-        return could_not_start(format!("a fault in hostler: {event} has no script number {}", index + 1));
+        return could_not_start(fail(format!("a fault in hostler: {event} has no script number {}", index + 1)));
     };
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // The service may request an event before DownloadBundle, which otherwise makes a deployment's directory.
     if let Err(failure) = access::make_lasting_directory(setup, &job.group.key, &job.deployment.id) {
-        return could_not_start(failure.message);
+        return could_not_start(failure);
     }
     let runs = paths.hook_runs();
     let made = if runs.is_dir() { Ok(()) } else { atomic::create_directories(&runs, 0o700) };
     if let Err(error) = made {
-        return could_not_start(chain(&error));
+        return could_not_start(WorkFailure::from(&error));
     }
     let run_directory = paths.run(event, index, attempt);
     // A script that already runs is followed, whatever happened to its bundle.
     if owner_of(&run_directory) != Some(own_uid())
         && let Err(problem) = check_archive(setup, &job.group.key, &script.archive, Use::Run(script))
     {
-        return could_not_start(problem);
+        return could_not_start(fail(problem));
     }
     let mut run = hook_run(worker, setup, job, event, index, script);
-    if let (Some(compat), true) = (&setup.codedeploy_compat, job.deployment.commanded.is_some()) {
+    if let (Some(compat), true) = (&setup.codedeploy_compat, job.deployment.request.purpose == Purpose::Commanded) {
         in_the_agents_place(&mut run, setup, compat).await;
     }
     run.environment = with_defaults(run.environment, locale_of_scripts(setup));
     let way = Way::to(setup, &job.group.key, &script.archive);
     if let Err(failure) = way.admit(run.user.as_deref()).await {
-        return could_not_start(failure.message);
+        return could_not_start(failure);
     }
     hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }
@@ -206,7 +208,7 @@ fn hook_run(
 
 /// The script's own timeout, or the time until the host has to be gone, in seconds.
 fn timeout_seconds(job: &Job, script: &Script) -> u64 {
-    let deadline_ms = job.deployment.request.stops.and_then(|stop| stop.deadline_ms);
+    let deadline_ms = job.deployment.request.purpose.stop().and_then(|stop| stop.deadline_ms);
     let left = deadline_ms.map(|at| (at.saturating_sub(clock::now_ms()) / 1000).max(1));
     left.map_or(script.timeout_seconds, |left| left.min(script.timeout_seconds))
 }

@@ -13,9 +13,9 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
-use hostler_core::machine::event::{Prepared, WorkFailure};
+use hostler_core::machine::event::{FailureKind, Prepared, WorkFailure};
 use hostler_core::machine::retention::kept;
-use hostler_core::machine::state::{Revision, Source};
+use hostler_core::machine::state::{Purpose, Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
 use hostler_host::archive::{self, Unpacked};
@@ -32,7 +32,7 @@ use crate::setup::Setup;
 use crate::signatures;
 use crate::threads::{blocking, in_turn};
 use crate::work::bundle::{
-    ReadAppspec, adapted_lines, may_change, plan_error_text, plan_install, problems_text, read_appspec,
+    ReadAppspec, adapted_lines, may_change, plan_error_text, plan_failure, plan_install, problems_text, read_appspec,
     read_kept_appspec, refuses_link, untold, without_made_later,
 };
 use crate::work::download::is_remote;
@@ -49,21 +49,17 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     make_directories(&paths)?;
     let stayed = make_room_for_revision(&setup, &job).await?;
     let request = &job.deployment.request;
-    signatures::admit(&setup.settings, request.creator, &request.trust).map_err(|message| WorkFailure {
-        message,
-        verification: true,
-        absent: false,
-    })?;
+    signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(WorkFailure::verification)?;
     let fetched = fetch(&setup, &job, &paths).await?;
     // A deployment without unpacking waits for no other group: a stop, or a restart of the application.
     let request = &job.deployment.request;
-    let unpacks = !request.removes && request.stops.is_none() && !matches!(request.source, Source::Kept { .. });
+    let unpacks = request.purpose.brings_new_revision();
     let work = move || {
         let mut prepared = unpack_and_check(&setup, &job, fetched, &paths)?;
         prepared.warnings.extend(stayed);
         // One sync for all files: hooks and Install then read the checked bytes, also after a power loss, and the
         // directories for their records and the journal exist.
-        atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
+        atomic::sync_file_system(paths.directory()).map_err(|e| WorkFailure::from(&e))?;
         Ok(prepared)
     };
     if unpacks { in_turn(work).await } else { blocking(work).await }
@@ -82,8 +78,8 @@ async fn make_room_for_revision(setup: &Arc<Setup>, job: &Job) -> Result<Vec<Str
 fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
     let runs = paths.hook_runs();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&runs);
-    made.map_err(|e| fail(format!("cannot create the directory {}: {e}", runs.display())))?;
-    install::prepare(&paths.journal()).map_err(|e| fail(chain(&e)))
+    made.map_err(|e| WorkFailure::because(format!("cannot create the directory {}: {e}", runs.display()), &e))?;
+    install::prepare(&paths.journal()).map_err(|e| WorkFailure::from(&e))
 }
 
 fn unpack_and_check(
@@ -92,8 +88,9 @@ fn unpack_and_check(
     fetched: FetchedBundle,
     paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
-    if job.deployment.request.removes || job.deployment.request.stops.is_some() {
-        let mut warnings = if job.deployment.request.removes { check_removal(setup, job)? } else { Vec::new() };
+    let purpose = &job.deployment.request.purpose;
+    if matches!(purpose, Purpose::Remove | Purpose::Stop(_)) {
+        let mut warnings = if *purpose == Purpose::Remove { check_removal(setup, job)? } else { Vec::new() };
         let (old_hooks, warning) = old_hooks_for(setup, job)?;
         warnings.extend(warning);
         let health = PreparedHealth::default();
@@ -119,7 +116,8 @@ fn unpacked(
 ) -> Result<(Revision, Unpacked), WorkFailure> {
     let revision = fetched.revision;
     if let Some(tree) = fetched.tree {
-        let file = regular::open_bundle(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
+        let file = regular::open_bundle(&tree)
+            .map_err(|e| WorkFailure::because(format!("cannot open {}: {e}", tree.display()), &e))?;
         let unpacked = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
         note_fingerprint(paths);
         return Ok((revision, unpacked));
@@ -127,8 +125,9 @@ fn unpacked(
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
-            let listing = archive::list(&archive)
-                .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
+            let listing = archive::list(&archive).map_err(|e| {
+                WorkFailure::because(format!("the bundle of {deployment} is not kept any more: {}", chain(&e)), &e)
+            })?;
             Ok((revision, Unpacked { listing, adapted: Vec::new() }))
         }
         source @ (Source::Store { .. } | Source::Location { .. }) => {
@@ -165,9 +164,10 @@ fn note_fingerprint(paths: &DeploymentPaths) {
 
 /// Copies a release's bundle to a place that no other user can write, and only then verifies it.
 fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
-    let failed = |e: std::io::Error| WorkFailure {
-        absent: e.kind() == std::io::ErrorKind::NotFound && !from.exists(),
-        ..fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+    let failed = |e: std::io::Error| {
+        let is_absent = e.kind() == std::io::ErrorKind::NotFound && !from.exists();
+        let kind = if is_absent { FailureKind::Absent } else { FailureKind::of(&e) };
+        WorkFailure { message: format!("cannot copy {} to {}: {e}", from.display(), to.display()), kind }
     };
     let mut source = regular::open(from).map_err(failed)?.take(content.size.saturating_add(1));
     let options = &mut File::options();
@@ -177,7 +177,7 @@ fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFail
     let (size, sha256) = digest_file(&copy).map_err(failed)?;
     if (size, sha256) != (content.size, content.sha256) {
         let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
-        return Err(WorkFailure { message, verification: true, absent: false });
+        return Err(WorkFailure::verification(message));
     }
     Ok(())
 }
@@ -198,14 +198,14 @@ fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Re
     warnings.extend(script_warnings.iter().map(ToString::to_string));
     // A rollback that only restarts the old application installs nothing; the events of a CodeDeploy service's
     // deployment are not known yet.
-    if job.deployment.commanded.is_some() || job.deployment.step(LifecycleEvent::Install).is_some() {
+    if job.deployment.request.purpose == Purpose::Commanded || job.deployment.step(LifecycleEvent::Install).is_some() {
         let checked = check_install(setup, job, &read, listing);
         warnings.extend(checked.map_err(|failure| after(&script_errors, failure))?);
     }
     if !script_errors.is_empty() {
         return Err(fail(problems_text(&script_errors)));
     }
-    if job.deployment.commanded.is_some() {
+    if job.deployment.request.purpose == Purpose::Commanded {
         // Each command says which scripts run, and of which revision.
         let health = PreparedHealth::default();
         return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, takes_out: false, warnings });
@@ -240,7 +240,8 @@ fn check_install(
     read: &ReadAppspec,
     listing: BundleListing,
 ) -> Result<Vec<String>, WorkFailure> {
-    let later = job.deployment.commanded.is_some() || read.spec.extension.recheck_after_before_install;
+    let later =
+        job.deployment.request.purpose == Purpose::Commanded || read.spec.extension.recheck_after_before_install;
     let spec = without_made_later(&read.spec, &read.diagnostics);
     if let Err(missing) = mounts::check_destinations(setup, &job.group, &spec, &listing) {
         // BeforeInstall may mount it; the Install checks again.
@@ -250,17 +251,19 @@ fn check_install(
     match planned {
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
         // The rollback first undoes the failed Install, which removes the obstacles and frees its space.
-        Err(error) if may_change(&error) && job.deployment.request.rolls_back.is_some() => Ok(Vec::new()),
+        Err(error) if may_change(&error) && job.deployment.request.purpose.rolls_back().is_some() => Ok(Vec::new()),
         // The CodeDeploy service continues in any state of the host: BeforeInstall may repair it. A link that another
         // user could redirect is refused now.
-        Err(error) if may_change(&error) && job.deployment.commanded.is_some() && !refuses_link(&error) => {
+        Err(error)
+            if may_change(&error) && job.deployment.request.purpose == Purpose::Commanded && !refuses_link(&error) =>
+        {
             Ok(vec![plan_error_text(&error)])
         }
         Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
             let text = plan_error_text(&error);
             Ok(vec![format!("(checked again after BeforeInstall, as the appspec says)\n{text}")])
         }
-        Err(error) => Err(fail(plan_error_text(&error))),
+        Err(error) => Err(plan_failure(&error)),
     }
 }
 
@@ -269,14 +272,16 @@ fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
     mounts::check_removal(setup, job).map_err(fail)?;
     let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
     let planned = plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy)
-        .map_err(|error| fail(plan_error_text(&error)))?;
+        .map_err(|error| plan_failure(&error))?;
     Ok(planned.warnings.iter().map(ToString::to_string).collect())
 }
 
 /// The old revision's hooks. A rollback continues without hooks that cannot be read now: the host is waiting for it.
 fn old_hooks_for(setup: &Setup, job: &Job) -> Result<(Vec<EventHooks>, Option<String>), WorkFailure> {
     match old_hooks(setup, &job.group) {
-        Err(failure) if job.deployment.request.rolls_back.is_some() => Ok((Vec::new(), Some(failure.message))),
+        Err(failure) if job.deployment.request.purpose.rolls_back().is_some() => {
+            Ok((Vec::new(), Some(failure.message)))
+        }
         found => found,
     }
 }

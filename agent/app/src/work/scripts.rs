@@ -7,13 +7,13 @@ use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
 use hostler_core::hook::DEFAULT_PATH;
 use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::Purpose;
 use hostler_core::plan::{
     Problem, Problems, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, SearchPath, judge_scripts,
 };
 use hostler_host::users::UserError;
 use hostler_host::{mounts, observe, programs, users};
 
-use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::script_heads;
@@ -46,9 +46,9 @@ pub fn check(
     spec: &AppSpec,
     listing: &BundleListing,
 ) -> Result<(Problems, Vec<Problem>), WorkFailure> {
-    let commanded = job.deployment.commanded.is_some();
+    let commanded = job.deployment.request.purpose == Purpose::Commanded;
     let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded });
-    if job.deployment.request.rolls_back.is_some() {
+    if job.deployment.request.purpose.rolls_back().is_some() {
         // The new application is gone either way: the scripts of the old one that can start are started.
         let found = found.unwrap_or_else(|failure| {
             log::warn!(deployment = job.deployment.id.as_str(); "scripts are not checked before a rollback: {}", failure.message);
@@ -85,7 +85,7 @@ fn answers(questions: ScriptQuestions, runs_in: &Path) -> Result<ScriptFacts, Wo
         match users::lookup(&name) {
             Ok(user) => drop(known.insert(name, ScriptUser { uid: user.uid, gids: user.groups })),
             Err(UserError::Unknown { .. }) => {}
-            Err(error) => return Err(fail(chain(&error))),
+            Err(error) => return Err(WorkFailure::from(&error)),
         }
     }
     Ok(ScriptFacts {
@@ -93,6 +93,6 @@ fn answers(questions: ScriptQuestions, runs_in: &Path) -> Result<ScriptFacts, Wo
         programs: questions.programs.into_iter().filter(|path| users::is_program(path)).collect(),
         noexec: mounts::noexec_mount(runs_in),
         machine: programs::machine(),
-        agent: observe::agent().map_err(|e| fail(chain(&e)))?,
+        agent: observe::agent().map_err(|e| WorkFailure::from(&e))?,
     })
 }

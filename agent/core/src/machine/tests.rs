@@ -9,6 +9,7 @@ mod commands;
 mod host;
 mod keys;
 mod not_undone;
+mod properties;
 mod room;
 mod traffic;
 mod want_of_space;
@@ -20,10 +21,10 @@ use crate::event_order::LifecycleEvent;
 use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::checks::{PreparedHealth, ProbePhase};
-use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
+use crate::machine::event::{FailureKind, InstallReport, Prepared, StillOpen, WorkFailure};
 use crate::machine::release_decision::{Follow, follow, follow_accepted};
 use crate::machine::state::{
-    BootTime, Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus,
+    BootTime, Outcome, Policy, Purpose, Request, Revision, RollbackPolicy, Source, StepStatus,
 };
 use crate::release::{Acceptance, Highest};
 
@@ -49,7 +50,7 @@ fn durations_are_the_boots_clocks_and_times_for_people_the_walls() {
     let at = |now_ms, since_boot_ms| Context { since_boot_ms, ..context(now_ms) };
     let deploy = Event::Deploy { id: id(1), request: Box::new(request("prod", None)) };
     let mut stepped = step(State::default(), deploy, &at(1_000_000, 500));
-    let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+    let failure = WorkFailure::other("no");
     let mut result = WorkResult::Prepared(Err(failure));
     let mut durations = Vec::new();
     // The clock is set a day ahead, and then back by more than it was ever ahead.
@@ -155,20 +156,20 @@ fn a_host_is_out_of_service_from_the_first_event_that_touches_it_until_traffic_i
             let group = &host.state.groups[&key("prod").id()];
             let active = group.active.as_ref().unwrap();
             let event = active.current().map(|s| s.event);
-            shown.push((number, active.request.creator, event, in_service(group)));
+            shown.push((number, active.request.purpose.is_rollback(), event, in_service(group)));
             let result = host.perform(&effect);
             effects = host.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap();
         }
     }
     assert!(in_service(&host.state.groups[&key("prod").id()]));
-    for (number, creator, event, serves) in shown {
+    for (number, rollback, event, serves) in shown {
         let expected = match event {
             // The old revision serves while the next one is fetched, but not while a failed one is rolled back.
-            Some(LifecycleEvent::DownloadBundle) => number == 2 && creator != Creator::Rollback,
+            Some(LifecycleEvent::DownloadBundle) => number == 2 && !rollback,
             Some(event) => event > LifecycleEvent::AllowTraffic,
-            None => number == 1 || creator == Creator::Rollback,
+            None => number == 1 || rollback,
         };
-        assert_eq!(serves, expected, "{number} {creator:?} {event:?}");
+        assert_eq!(serves, expected, "{number} {rollback} {event:?}");
     }
 }
 
@@ -182,7 +183,7 @@ fn a_failure_before_install_only_starts_the_old_application_again() {
     host.run(effects, never);
     let group = &host.state.groups[&key("prod").id()];
     let rollback = group.finished.last().unwrap();
-    assert_eq!(rollback.request.creator, Creator::Rollback);
+    assert!(rollback.request.purpose.is_rollback());
     assert!(rollback.step(LifecycleEvent::Install).is_none(), "the old files were never replaced");
     assert_eq!(rollback.step(LifecycleEvent::ApplicationStart).unwrap().status, StepStatus::Succeeded);
     assert_eq!(rollback.outcome, Some(Outcome::Succeeded));
@@ -332,7 +333,7 @@ fn a_rollback_follows_only_the_events_that_the_policy_names() {
         let effects = host.deploy(2, wish).unwrap();
         host.run(effects, never);
         let group = &host.state.groups[&key("prod").id()];
-        assert_eq!(group.finished.last().unwrap().request.creator == Creator::Rollback, follows, "{named}");
+        assert_eq!(group.finished.last().unwrap().request.purpose.is_rollback(), follows, "{named}");
     }
 }
 
@@ -364,56 +365,4 @@ fn a_script_that_was_cancelled_before_it_started_is_run_again() {
 
 fn any_failure() -> impl Strategy<Value = Option<LifecycleEvent>> {
     prop::option::of(prop::sample::select(LifecycleEvent::ORDER.to_vec()))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 32))]
-
-    /// Crashes after each persisted point lead to the same end as a run without crashes, and run no script twice.
-    #[test]
-    fn crashes_do_not_change_the_end(
-        failures in prop::collection::vec(any_failure(), 1..4),
-        crashes in prop::collection::vec(any::<bool>(), 400),
-    ) {
-        let play = |crashes: &mut dyn FnMut() -> bool| {
-            let mut host = Host::default();
-            for (number, fail_at) in failures.iter().enumerate() {
-                host.fail_at = *fail_at;
-                let number = u64::try_from(number).unwrap() + 1;
-                let mut r = request("prod", Some(number));
-                r.policy.ignore_application_stop_failures = number % 2 == 0;
-                let effects = host.deploy(number, r).unwrap();
-                host.run(effects, &mut *crashes);
-            }
-            host
-        };
-        let plain = play(&mut never);
-        let mut plan = crashes.into_iter();
-        let crashed = play(&mut || plan.next().unwrap_or(false));
-        prop_assert_eq!(&plain.ran, &crashed.ran);
-        prop_assert_eq!(plain.outcomes("prod"), crashed.outcomes("prod"));
-        prop_assert_eq!(&plain.state.groups, &crashed.state.groups);
-    }
-
-    /// Deployments of several groups interleave in any order; each group has one at a time and Installs never overlap
-    /// (checked after every step).
-    #[test]
-    fn groups_go_on_side_by_side(order in prop::collection::vec(0..3_usize, 1..40)) {
-        let mut host = Host::default();
-        host.deploy_side_by_side(1, &order);
-        prop_assert_eq!(host.state.all_active().count(), 0);
-    }
-
-    /// A repeated result, or one for an effect that no deployment waits for, changes nothing.
-    #[test]
-    fn late_results_change_nothing(effect in any::<u64>()) {
-        let mut host = Host::default();
-        let effects = host.deploy(1, request("prod", None)).unwrap();
-        prop_assume!(effect != effects[0].number);
-        let before = host.state.clone();
-        let result = Box::new(WorkResult::Finished { warnings: vec![] });
-        let begun = host.step(Event::Finished { effect, result }).unwrap();
-        prop_assert!(begun.is_empty());
-        prop_assert_eq!(before, host.state);
-    }
 }

@@ -1,7 +1,7 @@
 //! The appspec file: text in, [`spec::AppSpec`] or diagnostics out.
 //!
 //! ```text
-//! source, yaml (nodes as written) -> interpret, hooks, permissions, extension -> spec
+//! source, yaml (nodes as written) -> interpret, hooks, permissions, extension (values) -> spec
 //!                                            \-> diagnose (findings) <- lint (spec + bundle + host)
 //! ```
 //!
@@ -20,6 +20,7 @@ mod permissions;
 pub mod scalar;
 mod source;
 pub mod spec;
+pub mod values;
 
 #[cfg(test)]
 mod tests;

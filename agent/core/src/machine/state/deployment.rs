@@ -11,6 +11,7 @@ use crate::ids::DeploymentId;
 use crate::machine::checks::ProbePhase;
 use crate::machine::command::Commanded;
 use crate::machine::event::Effect;
+use crate::machine::failure::Failure;
 
 /// One attempt to put one revision on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +57,8 @@ pub struct Deployment {
     pub failure: Option<Failure>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// The command that a deployment of the CodeDeploy service carries out.
+    /// The command that a deployment of the CodeDeploy service carries out. Every commanded deployment has it, and no
+    /// other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commanded: Option<Commanded>,
 }
@@ -217,6 +219,18 @@ impl StepStatus {
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
+
+    /// The word for users: the one that JSON has, too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Ignored => "ignored",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 /// One script of an event in this deployment.
@@ -277,34 +291,6 @@ impl Script {
     /// The user to run as; `None` is the agent's user.
     pub fn user(&self) -> Option<&str> {
         script_user(self.runas.as_deref(), self.sudo)
-    }
-}
-
-/// Why a deployment failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The event that failed.
-    pub event: LifecycleEvent,
-    /// The script, as the appspec writes it.
-    pub script: Option<String>,
-    /// What went wrong and, if known, what to do.
-    pub message: String,
-    /// The last lines of output.
-    pub tail: Vec<String>,
-    /// Whether a digest or size did not match.
-    pub verification: bool,
-    /// Whether the revision to deploy does not exist.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub absent: bool,
-}
-
-impl Failure {
-    /// Whether the agent itself ran out of space, as opposed to a script that failed.
-    pub fn is_for_want_of_space(&self) -> bool {
-        const WORDS: [&str; 4] = ["No space left on device", "Disk quota exceeded", "(no_space)", "(no_inodes)"];
-        // The texts of ENOSPC and EDQUOT and of a plan's findings: errors arrive here as text, some from the
-        // supervisors' files. The message does not contain the output of scripts.
-        WORDS.iter().any(|word| self.message.contains(word))
     }
 }
 

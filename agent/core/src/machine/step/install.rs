@@ -7,7 +7,7 @@ use crate::machine::command::CommandStage;
 use crate::machine::event::{Effect, InstallReport, Progress, StillOpen, Work, WorkFailure};
 use crate::machine::room::MESSAGE_BYTES;
 use crate::machine::sequence::next_work;
-use crate::machine::state::{Deployment, Group, NotUndone, StepStatus};
+use crate::machine::state::{Deployment, Group, NotUndone, Purpose, StepStatus};
 use crate::text::bounded;
 
 use super::Turn;
@@ -23,7 +23,8 @@ impl Turn<'_> {
         match result {
             Ok(report) => {
                 deployment.installed = true;
-                let installed = (!deployment.request.removes).then(|| deployment.to_installed(self.context.now_ms));
+                let installed = (deployment.request.purpose != Purpose::Remove)
+                    .then(|| deployment.to_installed(self.context.now_ms));
                 if let Some(group) = self.state.groups.get_mut(&group.key.id()) {
                     group.installed_before = std::mem::replace(&mut group.installed, installed);
                 }
@@ -47,7 +48,7 @@ impl Turn<'_> {
         let before = deployment.not_undone.take();
         let StillOpen { journal, why, cause } = open;
         let short = |text: String| bounded(&text, MESSAGE_BYTES / 2, "");
-        let (why, cause) = (short(why), cause.map(short));
+        let (why, cause) = (short(why), cause.map(|cause| WorkFailure { message: short(cause.message), ..cause }));
         let mut not_undone = NotUndone {
             journal,
             why,
@@ -58,11 +59,11 @@ impl Turn<'_> {
             waits: true,
             tried_for: before.and_then(|before| before.tried_for),
         };
-        let cause = not_undone.cause.as_ref().map_or_else(String::new, |cause| format!("{cause}; "));
+        let cause = not_undone.cause.as_ref().map_or_else(String::new, |cause| format!("{}; ", cause.message));
         let message = format!("{cause}{not_undone}; {}", not_undone.remedy());
         if self.report_to_service(deployment, &message) && not_undone.cause.is_none() {
             // The service counts the event as failed: the agent does not complete it later.
-            not_undone.cause = Some(not_undone.why.clone());
+            not_undone.cause = Some(WorkFailure::other(&not_undone.why));
         }
         self.progress.push(Progress::NotUndone { deployment: deployment.id.clone(), message });
         deployment.in_flight = Some(effect);

@@ -9,7 +9,7 @@ use crate::machine::event::{Effect, Prepared, Progress, Work, WorkFailure, WorkR
 use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::sequence::new_deployment;
-use crate::machine::state::{Deployment, Failure, Group, Outcome, Script, StepStatus};
+use crate::machine::state::{Deployment, Failure, Group, Outcome, Purpose, Script, StepStatus};
 use crate::machine_events::About;
 use crate::text::bounded;
 
@@ -80,7 +80,7 @@ impl Turn<'_> {
         let old_archive = group.installed.as_ref().map(|i| i.archive.clone());
         // A host that serves nothing any more stays out.
         let leaves = prepared.takes_out && deployment.step(LifecycleEvent::BlockTraffic).is_some();
-        let returns = (leaves || self.is_withdrawn(deployment)) && !deployment.request.removes;
+        let returns = (leaves || self.is_withdrawn(deployment)) && deployment.request.purpose != Purpose::Remove;
         for step in &mut deployment.steps {
             let (hooks, archive) = if step.event.runs_old_revision() {
                 (&prepared.old_hooks, old_archive.as_ref())
@@ -142,17 +142,12 @@ impl Turn<'_> {
             // failure.
             deployment.rebooting = true;
         } else if !again {
-            let message = format!("{location}: {}", result.outcome);
+            let failure = WorkFailure::of_script(&location, &result.outcome);
             if event.failure_may_be_ignored() && deployment.request.policy.ignore_application_stop_failures {
-                self.warn(deployment, vec![format!("{event} failed and the failure is ignored: {message}")]);
-                self.end_step(deployment, StepStatus::Ignored, Some(message));
+                self.warn(deployment, vec![format!("{event} failed and the failure is ignored: {}", failure.message)]);
+                self.end_step(deployment, StepStatus::Ignored, Some(failure.message));
             } else {
-                self.fail(
-                    deployment,
-                    Some(location),
-                    WorkFailure { message, verification: false, absent: false },
-                    result.tail,
-                );
+                self.fail(deployment, Some(location), failure, result.tail);
             }
         }
     }
@@ -210,9 +205,9 @@ impl Turn<'_> {
         tail: Vec<String>,
     ) {
         let Some(event) = deployment.current().map(|s| s.event) else { return };
-        let WorkFailure { message, verification, absent } = room::failure(why);
+        let WorkFailure { message, kind } = room::failure(why);
         let tail = room::tail(tail);
-        deployment.failure = Some(Failure { event, script, message: message.clone(), tail, verification, absent });
+        deployment.failure = Some(Failure { event, script, message: message.clone(), tail, kind });
         self.end_step(deployment, StepStatus::Failed, Some(message));
         for step in deployment.steps.iter_mut().filter(|s| !s.status.is_final()) {
             step.status = StepStatus::Skipped;
@@ -237,9 +232,9 @@ impl Turn<'_> {
             message: deployment.failure.as_ref().map(|f| room::note(&format!("{}: {}", f.event, f.message))),
         });
         let succeeded = outcome == Outcome::Succeeded;
-        let removed = succeeded && deployment.request.removes;
+        let removed = succeeded && deployment.request.purpose == Purpose::Remove;
         // A stopping deployment puts nothing on the host and takes nothing off it.
-        if succeeded && deployment.request.stops.is_none() {
+        if succeeded && deployment.request.purpose.stop().is_none() {
             self.state.machine_events.deployed(about(&deployment), removed, now);
         }
         if removed {
