@@ -222,7 +222,9 @@ fn a_root_script_that_changes_users_reaches_the_bundle_where_the_configuration_s
         assert!(!reads(OTHER, &open.join(path)), "{path}");
     }
     host.configure("hooks: {bundle_access: anybody}\n");
-    host.deploy(&bundle, &[]).with_code(2).saying(&["config.yaml:1", "`anybody` is neither scripts nor everyone"]);
+    host.deploy(&bundle, &[])
+        .with_code(2)
+        .saying(&["config.yaml:1", "`bundle_access` must be scripts or everyone, not `anybody`"]);
     // When the configuration asks for it again, the next start closes it.
     host.configure("hooks: {bundle_access: scripts}\n");
     host.deploy(&with_a_secret(&host, "v2", &[]), &[]).with_code(0);

@@ -10,6 +10,7 @@ mod capabilities;
 mod checks;
 mod citations;
 mod codedeploy;
+mod configuration;
 mod container;
 mod corpus;
 mod crash;

@@ -214,9 +214,9 @@ fn a_configuration_that_names_nobody_is_refused() {
     let host = Host::new();
     for (signals, said) in [
         ("cloudformation: {stack: web}", "names no stack and resource"),
-        ("cloudformation: tags", "neither from_tags"),
-        ("wait_condition: handle", "not the URL"),
-        ("stack: web", "no key `stack`"),
+        ("cloudformation: tags", "must be from_tags or a stack and a resource"),
+        ("wait_condition: handle", "must be the address of a wait condition"),
+        ("stack: web", "`stack` is no key of `signals`"),
     ] {
         host.configure(&format!("signals: {{{signals}}}\n"));
         host.run(&["run", "--once"]).with_code(2).saying(&[said]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
 use hostler_core::release::AgentVersion;
+use hostler_core::values::{YEAR_SECONDS, duration};
 
 /// What the general help ends with.
 pub const AFTER_HELP: &str = include_str!("cli/after_help.txt");
@@ -463,7 +464,7 @@ pub struct ManPagesArgs {
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
-    hostler_core::config::duration::seconds(text).map_err(|e| e.to_string())
+    duration(text, &(1..=YEAR_SECONDS)).map_err(|unfit| unfit.to_string())
 }
 
 /// Deploys on this host without the CodeDeploy service.

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
-use hostler_core::config::settings::{DEFAULT_POLL_SECONDS, GroupSettings, Settings};
+use hostler_core::config::settings::{GroupSettings, Settings};
 use hostler_core::ids::GroupKey;
 use hostler_core::limits::Limits;
-use hostler_core::machine::state::Policy;
-use hostler_core::traffic::TrafficSettings;
 use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
@@ -186,22 +184,7 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
         return Err(Failure::say(ExitCode::Usage, "--channel needs --application and --group beside it"));
     };
     let key = GroupKey::new(application.clone(), group.clone());
-    match settings.groups.iter_mut().find(|g| g.key == key) {
-        Some(configured) => configured.channel = Some(channel.clone()),
-        None => settings.groups.push(GroupSettings {
-            key,
-            channel: Some(channel.clone()),
-            poll_seconds: DEFAULT_POLL_SECONDS,
-            wake_up_queue: None,
-            minimum_sequence: None,
-            sequence_epoch: 0,
-            require_store: false,
-            policy: Policy::default(),
-            health: Vec::new(),
-            report: true,
-            traffic: TrafficSettings::default(),
-        }),
-    }
+    settings.group_mut(key).channel = Some(channel.clone());
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! A reader gets the text of a value, quoted or not, and returns the value or what was expected ([`Unfit`]); the caller
 //! knows the key and the place. Spaces around a value do not count.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -41,6 +42,13 @@ impl Unfit {
     /// Without a remedy: what is expected says it all.
     pub fn bare(expected: impl Into<String>) -> Self {
         Self { expected: expected.into(), help: None }
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "must be {}", self.expected)?;
+        self.help.iter().try_for_each(|help| write!(f, "; {help}"))
     }
 }
 

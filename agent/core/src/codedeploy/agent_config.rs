@@ -3,9 +3,11 @@
 
 use std::path::PathBuf;
 
+use crate::appspec::diagnose::quoted;
 use crate::appspec::scalar::{Resolved, resolve};
 use crate::flat_yaml::{self, FlatEntry, FlatYamlError};
 use crate::limits::Limits;
+use crate::values::{Unfit, absolute, must_be};
 use crate::yaml::{Scalar, Style};
 
 use super::specification::Secret;
@@ -162,7 +164,13 @@ struct Value<'a> {
 
 impl Value<'_> {
     fn wrong<T>(&self, wanted: &str) -> Result<T, InvalidAgentConfig> {
-        invalid(format!("line {}: {} is {:?} and must be {wanted}", self.line, self.key, self.scalar.text))
+        self.refuse(&Unfit::bare(wanted))
+    }
+
+    fn refuse<T>(&self, unfit: &Unfit) -> Result<T, InvalidAgentConfig> {
+        let help = unfit.help.iter().map(|help| format!("; {help}")).collect::<String>();
+        let message = must_be(self.key, &unfit.expected, &quoted(&self.scalar.text));
+        invalid(format!("line {}: {message}{help}", self.line))
     }
 
     /// Whether a key asks only for what hostler does anyway: the CodeDeploy agent's defaults, or to leave out things
@@ -190,14 +198,11 @@ impl Value<'_> {
     /// A relative path is relative to the CodeDeploy agent's working directory, which is unknown once that agent is
     /// gone.
     fn path(&self) -> Result<PathBuf, InvalidAgentConfig> {
-        let path = PathBuf::from(self.plain());
-        if path.is_absolute() {
-            return Ok(path);
-        }
-        self.wrong(
-            "an absolute path; the CodeDeploy agent took it from its working directory, which is / under its systemd \
-             unit and /opt/codedeploy-agent under its init script: write the path that holds its files",
-        )
+        absolute(self.plain()).or_else(|unfit| {
+            let help = "the CodeDeploy agent took it from its working directory, which is / under its systemd unit and \
+                        /opt/codedeploy-agent under its init script: write the path that holds its files";
+            self.refuse(&Unfit::new(unfit.expected, help))
+        })
     }
 
     /// A name that becomes part of a path.

@@ -1,7 +1,8 @@
-//! The agent's configuration in two steps: the content of the files, merged (`input`), and its meaning (`settings`).
+//! The agent's configuration in two steps: the content of the files, merged (`input`), by a table of all keys (`keys`),
+//! and its meaning (`settings`).
 
-pub mod duration;
 mod input;
+pub mod keys;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,9 @@ pub const DEFAULT_POLL_SECONDS: u64 = 60;
 pub struct Settings {
     /// Name of this host; `None` is its host name.
     pub instance_id: Option<InstanceId>,
+    /// Seconds between two polls of a channel, for groups without an interval of their own; `None` is
+    /// [`DEFAULT_POLL_SECONDS`].
+    pub poll_seconds: Option<u64>,
     /// The deployment groups that this host follows.
     pub groups: Vec<GroupSettings>,
     /// How hooks are run.
@@ -48,6 +51,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Seconds between two polls of a channel, for a group without an interval of its own.
+    pub fn poll_seconds(&self) -> u64 {
+        self.poll_seconds.unwrap_or(DEFAULT_POLL_SECONDS)
+    }
+
+    /// The settings of a group; a group that is not configured yet is added with the defaults of this host.
+    pub fn group_mut(&mut self, key: GroupKey) -> &mut GroupSettings {
+        let at = self.groups.iter().position(|group| group.key == key).unwrap_or_else(|| {
+            self.groups.push(GroupSettings { poll_seconds: self.poll_seconds(), ..GroupSettings::new(key) });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
+    }
+
     /// The settings of a group; the defaults for a group that is not configured.
     pub fn policy(&self, key: &GroupKey) -> Policy {
         self.groups.iter().find(|g| &g.key == key).map_or_else(Policy::default, |g| g.policy.clone())
@@ -146,6 +163,25 @@ pub struct GroupSettings {
     pub report: bool,
     /// How deployments take this host out of service.
     pub traffic: TrafficSettings,
+}
+
+impl GroupSettings {
+    /// A group without a channel, with the default of every other setting.
+    pub fn new(key: GroupKey) -> Self {
+        Self {
+            key,
+            channel: None,
+            poll_seconds: DEFAULT_POLL_SECONDS,
+            wake_up_queue: None,
+            minimum_sequence: None,
+            sequence_epoch: 0,
+            require_store: false,
+            policy: Policy::default(),
+            health: Vec::new(),
+            report: true,
+            traffic: TrafficSettings::default(),
+        }
+    }
 }
 
 /// Which keys must sign each source of deployments. With `None` nothing from that source is verified, and `status` says

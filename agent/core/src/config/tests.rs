@@ -3,6 +3,7 @@ use crate::appspec::diagnose::render;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::event_order::LifecycleEvent;
 use crate::golden::assert_golden;
+use crate::ids::GroupKey;
 use crate::limits::Limits;
 use crate::machine::state::RollbackPolicy;
 use crate::path_rule::UnsafePaths;
@@ -58,6 +59,50 @@ hooks: {inherit_environment: true, working_directory: /opt/codedeploy-agent, bun
 }
 
 #[test]
+fn values_are_written_as_in_an_appspec() {
+    let text = "\
+groups:
+  - application: web
+    group: prod
+    max_revision_bytes: 2G
+    bake_time: 1h30m
+    cleanup: no
+    report: \"false\"
+    health: [{tcp: 'localhost:80', interval: 1d, timeout: 090s}]
+downloads: {max_bytes_per_second: 50M}
+logs: {deleted_bytes: 2GiB, compress: No, agent: off, deployments: \"true\"}
+";
+    let settings = read_one(text).unwrap();
+    let group = &settings.groups[0];
+    assert_eq!((group.policy.max_revision_bytes, group.policy.bake_seconds), (Some(2 << 30), 5400));
+    assert!(!group.policy.cleanup && !group.report);
+    assert_eq!((group.health[0].interval_seconds, group.health[0].timeout_seconds), (86_400, 90));
+    assert_eq!(settings.downloads.max_bytes_per_second, Some(50 << 20));
+    let logs = settings.logs.unwrap();
+    assert_eq!((logs.deleted_bytes, logs.compress, logs.agent), (2 << 30, false, None));
+    assert!(logs.deployments.is_some());
+}
+
+#[test]
+fn a_target_that_is_on_again_has_the_usual_names() {
+    let files = ["logs: {agent: false}", "logs: {agent: true, metrics: {retention_in_days: 7}}"];
+    let files = files.map(|text| (text.to_owned(), text.to_owned()));
+    let logs = read(&files, &Limits::default()).unwrap().logs.unwrap();
+    assert_eq!(logs.agent.unwrap().log_group_name, "/hostler/agent");
+    assert_eq!(logs.metrics.unwrap().log_group_name, "/hostler/metrics");
+}
+
+#[test]
+fn a_group_without_an_interval_has_the_one_at_the_top() {
+    let group = |name: &str| GroupKey::new("web".parse().unwrap(), name.parse().unwrap());
+    let mut settings = read_one("groups: [{application: web, group: own, poll: 10s}]\npoll: 5m\n").unwrap();
+    assert_eq!(settings.group_mut(group("own")).poll_seconds, 10);
+    assert_eq!(settings.group_mut(group("other")).poll_seconds, 300);
+    assert_eq!(settings.groups.len(), 2, "a group that was not configured is added");
+    assert_eq!(settings::GroupSettings::new(group("new")).poll_seconds, settings::DEFAULT_POLL_SECONDS);
+}
+
+#[test]
 fn a_later_file_wins_value_by_value() {
     let first = "groups: [{application: web, group: prod, channel: /a, max_revisions: 3}]";
     let second = "groups: [{application: web, group: prod, channel: /b}]";
@@ -92,7 +137,7 @@ fn a_channel_is_no_relative_path() {
     let group = |channel: &str| format!("groups: [{{application: a, group: g, channel: '{channel}'}}]");
     for relative in ["my-bucket/deploy", "store", "./store", "s3:/my-bucket/deploy"] {
         let said = read_one(&group(relative)).unwrap_err();
-        assert!(said.contains("is a relative path; write s3://BUCKET/PREFIX"), "{relative}: {said}");
+        assert!(said.contains("must be s3://BUCKET/PREFIX, file:///DIR or an absolute path"), "{relative}: {said}");
     }
     for good in ["s3://my-bucket/deploy", "file:///srv/channel", "/srv/channel"] {
         assert_eq!(read_one(&group(good)).unwrap().groups[0].channel.as_deref(), Some(good));
@@ -129,7 +174,9 @@ groups:
     assert_eq!(process.probe.target(), "nginx");
     let wrong = "groups: [{application: a, group: b, health: [{command: {location: check.sh}}, {tcp: x}, {http: {url: 'http://x', tls_name: y}}]}]\nhealth_listener: 8080\n";
     let said = read_one(wrong).unwrap_err();
-    for part in ["not an absolute path", "not host:port", "only an address with https:// uses", "health_listener"] {
+    for part in
+        ["must be an absolute path", "must be host:port", "only for an address with https://", "health_listener"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
@@ -209,7 +256,8 @@ auto_scaling:
     let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, rebalance: yes, hooks: []}");
     let said = said.unwrap_err();
     let words = ["must be continue, wait or abandon, not `maybe`", "must be note, hold or drain, not `yes`"];
-    for part in words.into_iter().chain(["not the name of a lifecycle hook", "no key `hooks`"]) {
+    for part in words.into_iter().chain(["must be the name of a lifecycle hook", "`hooks` is no key of `auto_scaling`"])
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
@@ -258,7 +306,7 @@ fn what_is_done_about_unsafe_paths_is_read() {
     assert_eq!(read(&files, &Limits::default()).unwrap().unsafe_paths, UnsafePaths::Refuse, "the later file wins");
     for (text, words) in [
         ("unsafe_paths: ignore", "config.yaml:1:15"),
-        ("unsafe_paths: ignore", "`ignore` is neither refuse nor warn"),
+        ("unsafe_paths: ignore", "must be refuse or warn, not `ignore`"),
         ("unsafe_path: warn", "did you mean `unsafe_paths`"),
     ] {
         let error = read_one(text).unwrap_err();
@@ -291,10 +339,10 @@ codedeploy:
     );
     assert!(!read_one("poll: 5s").unwrap().codedeploy.enabled);
     for (text, words) in [
-        ("codedeploy: {running_agent: kill}", "neither wait nor refuse"),
-        ("codedeploy: {changed_signer: ask}", "neither report nor refuse"),
-        ("codedeploy: {agent_config: x.yml}", "not an absolute path"),
-        ("codedeploy: {github_api: \"http://github.example.com\"}", "does not begin with https://"),
+        ("codedeploy: {running_agent: kill}", "must be wait or refuse, not `kill`"),
+        ("codedeploy: {changed_signer: ask}", "must be report or refuse, not `ask`"),
+        ("codedeploy: {agent_config: x.yml}", "must be an absolute path, not `x.yml`"),
+        ("codedeploy: {github_api: \"http://github.example.com\"}", "must be an address that begins with https://"),
         ("codedeploy: {enable: true}", "did you mean `enabled`"),
     ] {
         let error = read_one(text).unwrap_err();
@@ -398,10 +446,10 @@ fn traffic_is_read_for_each_group_and_what_does_not_fit_together_is_refused() {
         ("surge: true", "surge is only for mode: standby"),
         ("mode: standby, despite_elb_health_checks: true", "only for mode: target_groups"),
         ("mode: target_groups, target_groups: [my-classic-elb]", "classic ones are not supported"),
-        ("mode: target_groups, target_groups: ['arn:aws:s3:::bucket']", "not the ARN of a target group"),
+        ("mode: target_groups, target_groups: ['arn:aws:s3:::bucket']", "must be the ARN of a target group"),
         ("mode: target_groups, target_groups: yes-please", "auto or a list of ARNs"),
         ("mod: standby", "did you mean `mode`?"),
-        ("timeout: soon", "not a duration"),
+        ("timeout: soon", "must be a duration"),
     ] {
         let problem = of(text).unwrap_err();
         assert!(problem.contains(words), "{text}: {problem}");
@@ -412,6 +460,7 @@ fn traffic_is_read_for_each_group_and_what_does_not_fit_together_is_refused() {
 fn no_message_shows_the_password_or_the_signature_of_an_address() {
     for text in [
         "aws: {proxy: 'socks://me:secret@proxy:1'}",
+        "aws: {proxy: 'me:secret@proxy:1'}",
         "aws: {endpoint_url: 'ftp://me:secret@host/'}",
         "codedeploy: {github_api: 'http://me:secret@host/'}",
         "signals: {wait_condition: 'ftp://host/handle?Signature=secret'}",

@@ -44,11 +44,15 @@ impl Values {
         let (good, bad): (Vec<&Entry>, Vec<&Entry>) =
             mapping.entries().iter().partition(|entry| keys.contains(&entry.key.text.as_str()));
         for entry in bad {
-            let key = entry.key.text.as_str();
-            let message = format!("{} is no key of {of}", quoted(key));
-            findings.add(self.unknown, Some(entry.key_at), message).help(values::known_keys_help(key, keys));
+            self.unknown(entry, of, values::known_keys_help(&entry.key.text, keys), findings);
         }
         good
+    }
+
+    /// Refuses a key that `of` does not have.
+    pub fn unknown(self, entry: &Entry, of: &str, help: String, findings: &mut Findings) {
+        let message = format!("{} is no key of {of}", quoted(&entry.key.text));
+        findings.add(self.unknown, Some(entry.key_at), message).help(help);
     }
 
     /// The keys and values of an entry.
@@ -153,6 +157,24 @@ impl Values {
         }
     }
 
+    /// As [`Self::read`], for a value that may be a secret: no message and no excerpt shows it.
+    pub fn read_secret<T>(
+        self,
+        entry: &Entry,
+        findings: &mut Findings,
+        grammar: impl FnOnce(&str) -> Result<T, Unfit>,
+    ) -> Option<T> {
+        let text = entry.value.as_scalar().filter(|scalar| !scalar.is_null()).map(|scalar| scalar.text.as_str());
+        let unfit = match grammar(text.unwrap_or_default()) {
+            Ok(value) => return Some(value),
+            Err(unfit) => unfit,
+        };
+        let shown = if text.is_some() { "this value".to_owned() } else { entry.value.kind().to_owned() };
+        let message = must_be(&quoted(&entry.key.text), &unfit.expected, &shown);
+        finding(self.invalid, entry.key_at, message, &unfit, true, findings);
+        None
+    }
+
     /// Refuses the value of an entry. The message shows no password and no signature of an address, and then its
     /// excerpt does not show the line.
     pub fn refuse<'f>(self, entry: &Entry, unfit: &Unfit, findings: &'f mut Findings) -> &'f mut Diagnostic {
@@ -167,18 +189,20 @@ impl Values {
         finding(code, at, message, unfit, given.is_secret, findings)
     }
 
-    /// Refuses an item of a list; `unfit` says what each item must be.
+    /// Refuses one of the texts of an entry, at its place; `unfit` says what each of them must be.
     pub fn refuse_item<'f>(
         self,
         entry: &Entry,
-        item: &Node,
+        text: &str,
+        at: Position,
         unfit: &Unfit,
         findings: &'f mut Findings,
     ) -> &'f mut Diagnostic {
-        let given = Given::of(item);
-        let name = format!("each of {}", quoted(&entry.key.text));
-        let at = if given.is_secret { entry.key_at } else { item.at };
-        finding(self.invalid, at, must_be(&name, &unfit.expected, &given.shown), unfit, given.is_secret, findings)
+        let given = Given::of_text(text);
+        let name = if entry.value.as_sequence().is_some() { "each of " } else { "" };
+        let message = must_be(&format!("{name}{}", quoted(&entry.key.text)), &unfit.expected, &given.shown);
+        let at = if given.is_secret { entry.key_at } else { at };
+        finding(self.invalid, at, message, unfit, given.is_secret, findings)
     }
 
     /// A finding about the value of an entry, in words of its own.
@@ -195,11 +219,15 @@ struct Given {
 
 impl Given {
     fn of(node: &Node) -> Self {
-        let Some(scalar) = node.as_scalar().filter(|scalar| !scalar.is_null()) else {
-            return Self { shown: node.kind().to_owned(), is_secret: false };
-        };
-        let text = without_secrets(&scalar.text);
-        Self { shown: quoted(&text), is_secret: text != scalar.text }
+        match node.as_scalar().filter(|scalar| !scalar.is_null()) {
+            Some(scalar) => Self::of_text(&scalar.text),
+            None => Self { shown: node.kind().to_owned(), is_secret: false },
+        }
+    }
+
+    fn of_text(text: &str) -> Self {
+        let shown = without_secrets(text);
+        Self { is_secret: shown != text, shown: quoted(&shown) }
     }
 }
 

@@ -45,6 +45,9 @@ pub fn milliseconds(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, Unf
 
 /// Numbers with units, each unit shorter than the one before.
 fn with_units(mut text: &str) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
     let mut units = TIMES.iter();
     let mut total: u64 = 0;
     while !text.is_empty() {

@@ -27,6 +27,12 @@ fn durations_are_seconds_or_numbers_with_units() {
 }
 
 #[test]
+fn nothing_is_no_duration_even_where_none_at_all_is_one() {
+    assert!(duration("", &ANY).is_err() && milliseconds("", &ANY).is_err());
+    assert_eq!(duration("0", &ANY), Ok(0));
+}
+
+#[test]
 fn plain_numbers_of_the_awslogs_agents_keys_are_milliseconds() {
     for (text, expected) in [("5000", 5000), ("5s", 5000), ("1m", 60_000)] {
         assert_eq!(milliseconds(text, &(100..=60_000)), Ok(expected), "{text}");

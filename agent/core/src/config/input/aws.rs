@@ -1,95 +1,54 @@
 //! The keys below `aws` and `downloads`.
 
-use super::{
-    Entry, Findings, Mapping, Node, flag, invalid, known, mapping, not_one_of, parsed, quoted, set, text, wrong_type,
-};
+use super::field::{Field, put, set};
+use crate::appspec::diagnose::Findings;
 use crate::config::settings::{AddressingStyle, AwsSettings, DownloadSettings, Proxy, S3Settings};
-use crate::store::without_secrets;
+use crate::values::Unfit;
 
-/// Keys below `aws`.
-const AWS: &[&str] =
-    &["region", "endpoint_url", "use_fips_endpoint", "use_dualstack_endpoint", "ca_bundle", "proxy", "no_proxy", "s3"];
-/// Keys below `aws: s3`.
-const S3: &[&str] = &["endpoint_url", "addressing_style", "proxy"];
-/// Keys below `downloads`.
-const DOWNLOADS: &[&str] = &["max_bytes_per_second"];
+const ADDRESSING_STYLES: &[(&str, AddressingStyle)] =
+    &[("auto", AddressingStyle::Auto), ("path", AddressingStyle::Path), ("virtual", AddressingStyle::Virtual)];
 
-pub(super) fn read(settings: &mut AwsSettings, node: &Node, findings: &mut Findings) {
-    let Some(entries) = mapping(node, "aws", findings) else { return };
-    for entry in known(entries, AWS, "aws", findings) {
-        match entry.key.text.as_str() {
-            "region" => set(&mut settings.region, region(entry, findings)),
-            "endpoint_url" => set(&mut settings.endpoint_url, url(entry, findings)),
-            "use_fips_endpoint" => choice(&mut settings.use_fips_endpoint, entry, findings),
-            "use_dualstack_endpoint" => choice(&mut settings.use_dualstack_endpoint, entry, findings),
-            "ca_bundle" => match text(entry, findings) {
-                Some(path) if path.starts_with('/') => settings.ca_bundle = Some(path.into()),
-                Some(path) => invalid(entry, format!("{} is not an absolute path", quoted(path)), findings),
-                None => {}
-            },
-            "proxy" => set(&mut settings.proxy, proxy(entry, findings)),
-            "no_proxy" => set_list(&mut settings.no_proxy, entry, findings),
-            _ => {
-                if let Some(entries) = mapping(&entry.value, "aws: s3", findings) {
-                    s3(&mut settings.s3, entries, findings);
-                }
-            }
+pub(super) fn read(settings: &mut AwsSettings, section: &Field<'_>, findings: &mut Findings) {
+    for field in section.fields(findings) {
+        match field.name() {
+            "region" => set(&mut settings.region, field.read(findings, region)),
+            "endpoint_url" => set(&mut settings.endpoint_url, field.read(findings, address)),
+            "use_fips_endpoint" => set(&mut settings.use_fips_endpoint, field.boolean(findings)),
+            "use_dualstack_endpoint" => set(&mut settings.use_dualstack_endpoint, field.boolean(findings)),
+            "ca_bundle" => set(&mut settings.ca_bundle, field.path(findings)),
+            "proxy" => set(&mut settings.proxy, field.read(findings, proxy)),
+            "no_proxy" => put(&mut settings.no_proxy, field.texts(findings)),
+            "s3" => s3(&mut settings.s3, &field, findings),
+            _ => {}
         }
     }
 }
 
-fn s3(settings: &mut S3Settings, entries: &Mapping, findings: &mut Findings) {
-    for entry in known(entries, S3, "aws: s3", findings) {
-        match entry.key.text.as_str() {
-            "endpoint_url" => set(&mut settings.endpoint_url, url(entry, findings)),
-            "proxy" => set(&mut settings.proxy, proxy(entry, findings)),
-            _ => match text(entry, findings) {
-                Some("auto") => settings.addressing_style = AddressingStyle::Auto,
-                Some("path") => settings.addressing_style = AddressingStyle::Path,
-                Some("virtual") => settings.addressing_style = AddressingStyle::Virtual,
-                Some(other) => not_one_of(entry, other, &["auto", "path", "virtual"], findings),
-                None => {}
-            },
+fn s3(settings: &mut S3Settings, section: &Field<'_>, findings: &mut Findings) {
+    for field in section.fields(findings) {
+        match field.name() {
+            "endpoint_url" => set(&mut settings.endpoint_url, field.read(findings, address)),
+            "proxy" => set(&mut settings.proxy, field.read(findings, proxy)),
+            "addressing_style" => put(&mut settings.addressing_style, field.word(ADDRESSING_STYLES, findings)),
+            _ => {}
         }
     }
 }
 
-pub(super) fn downloads(settings: &mut DownloadSettings, node: &Node, findings: &mut Findings) {
-    let Some(entries) = mapping(node, "downloads", findings) else { return };
-    for entry in known(entries, DOWNLOADS, "downloads", findings) {
-        match parsed::<u64>(entry, findings) {
-            Some(0) => invalid(entry, "0 would never end; leave the key out for no limit".to_owned(), findings),
-            other => set(&mut settings.max_bytes_per_second, other),
-        }
+pub(super) fn downloads(settings: &mut DownloadSettings, section: &Field<'_>, findings: &mut Findings) {
+    for field in section.fields(findings) {
+        set(&mut settings.max_bytes_per_second, field.size(findings));
     }
 }
 
-fn choice(target: &mut Option<bool>, entry: &Entry, findings: &mut Findings) {
-    let mut value = target.unwrap_or_default();
-    flag(&mut value, entry, findings);
-    *target = Some(value);
+fn region(text: &str) -> Result<String, Unfit> {
+    let good = !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if good { Ok(text.to_owned()) } else { Err(Unfit::new("the code of a region", "for example eu-west-1")) }
 }
 
-fn region(entry: &Entry, findings: &mut Findings) -> Option<String> {
-    let name = text(entry, findings)?;
-    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !good {
-        invalid(entry, format!("{} is not a region; write its code, for example eu-west-1", quoted(name)), findings);
-    }
-    good.then(|| name.to_owned())
-}
-
-fn url(entry: &Entry, findings: &mut Findings) -> Option<String> {
-    let url = text(entry, findings)?;
-    if !is_http(url) {
-        invalid(
-            entry,
-            format!("{} must begin with https:// or http:// and name a host", quoted(&without_secrets(url))),
-            findings,
-        );
-        return None;
-    }
-    Some(url.to_owned())
+fn address(text: &str) -> Result<String, Unfit> {
+    let expected = "an address that begins with https:// or http:// and names a host";
+    if is_http(text) { Ok(text.to_owned()) } else { Err(Unfit::bare(expected)) }
 }
 
 fn is_http(url: &str) -> bool {
@@ -98,26 +57,10 @@ fn is_http(url: &str) -> bool {
         && !url.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-fn proxy(entry: &Entry, findings: &mut Findings) -> Option<Proxy> {
-    match text(entry, findings)? {
-        "direct" => Some(Proxy::Direct),
-        url if is_http(url) => Some(Proxy::Url(url.to_owned())),
-        _ => {
-            invalid(entry, "must be http://HOST:PORT, or direct for no proxy at all".to_owned(), findings);
-            None
-        }
-    }
-}
-
-fn set_list(target: &mut Vec<String>, entry: &Entry, findings: &mut Findings) {
-    let Some(list) = entry.value.as_sequence() else {
-        wrong_type(&entry.value, "no_proxy", "a list", findings);
-        return;
-    };
-    let words: Option<Vec<String>> =
-        list.iter().map(|node| node.as_scalar().map(|scalar| scalar.text.clone())).collect();
-    match words {
-        Some(words) => *target = words,
-        None => wrong_type(&entry.value, "an entry of no_proxy", "one value", findings),
+fn proxy(text: &str) -> Result<Proxy, Unfit> {
+    match text {
+        "direct" => Ok(Proxy::Direct),
+        url if is_http(url) => Ok(Proxy::Url(url.to_owned())),
+        _ => Err(Unfit::new("http://HOST:PORT or direct", "direct is no proxy at all")),
     }
 }

@@ -1,54 +1,32 @@
 //! The keys below `codedeploy`.
 
-use super::{Entry, Findings, Node, flag, invalid, known, mapping, quoted, text};
+use super::field::{Field, put, set};
+use crate::appspec::diagnose::Findings;
 use crate::config::settings::{ChangedSigner, CodeDeploySettings, RunningAgent};
-use crate::store::without_secrets;
+use crate::values::Unfit;
 
-const KEYS: &[&str] =
-    &["enabled", "agent_config", "running_agent", "changed_signer", "signer_authorities", "github_api"];
+const RUNNING_AGENT: &[(&str, RunningAgent)] = &[("wait", RunningAgent::Wait), ("refuse", RunningAgent::Refuse)];
+const CHANGED_SIGNER: &[(&str, ChangedSigner)] =
+    &[("report", ChangedSigner::Report), ("refuse", ChangedSigner::Refuse)];
 
-pub(super) fn read(settings: &mut CodeDeploySettings, node: &Node, findings: &mut Findings) {
-    let Some(entries) = mapping(node, "codedeploy", findings) else { return };
-    for entry in known(entries, KEYS, "codedeploy", findings) {
-        match entry.key.text.as_str() {
-            "enabled" => flag(&mut settings.enabled, entry, findings),
-            "agent_config" => {
-                settings.agent_config = absolute(entry, findings).unwrap_or(settings.agent_config.clone());
-            }
-            "signer_authorities" => settings.signer_authorities = absolute(entry, findings),
-            "running_agent" => match text(entry, findings) {
-                Some("wait") => settings.running_agent = RunningAgent::Wait,
-                Some("refuse") => settings.running_agent = RunningAgent::Refuse,
-                Some(other) => invalid(entry, format!("{} is neither wait nor refuse", quoted(other)), findings),
-                None => {}
-            },
-            "changed_signer" => match text(entry, findings) {
-                Some("report") => settings.changed_signer = ChangedSigner::Report,
-                Some("refuse") => settings.changed_signer = ChangedSigner::Refuse,
-                Some(other) => invalid(entry, format!("{} is neither report nor refuse", quoted(other)), findings),
-                None => {}
-            },
-            _ => match text(entry, findings) {
-                // Plain http is allowed on this host only: the token goes there.
-                Some(url) if url.starts_with("https://") || url.starts_with("http://127.0.0.1:") => {
-                    settings.github_api = url.trim_end_matches('/').to_owned();
-                }
-                Some(url) => {
-                    invalid(entry, format!("{} does not begin with https://", quoted(&without_secrets(url))), findings)
-                }
-                None => {}
-            },
+pub(super) fn read(settings: &mut CodeDeploySettings, section: &Field<'_>, findings: &mut Findings) {
+    for field in section.fields(findings) {
+        match field.name() {
+            "enabled" => put(&mut settings.enabled, field.boolean(findings)),
+            "agent_config" => put(&mut settings.agent_config, field.path(findings)),
+            "signer_authorities" => set(&mut settings.signer_authorities, field.path(findings)),
+            "running_agent" => put(&mut settings.running_agent, field.word(RUNNING_AGENT, findings)),
+            "changed_signer" => put(&mut settings.changed_signer, field.word(CHANGED_SIGNER, findings)),
+            "github_api" => put(&mut settings.github_api, field.read(findings, github)),
+            _ => {}
         }
     }
 }
 
-fn absolute(entry: &Entry, findings: &mut Findings) -> Option<std::path::PathBuf> {
-    match text(entry, findings) {
-        Some(path) if path.starts_with('/') => Some(path.into()),
-        Some(path) => {
-            invalid(entry, format!("{} is not an absolute path", quoted(path)), findings);
-            None
-        }
-        None => None,
+/// Plain http is allowed on this host only: the token goes there.
+fn github(text: &str) -> Result<String, Unfit> {
+    if text.starts_with("https://") || text.starts_with("http://127.0.0.1:") {
+        return Ok(text.trim_end_matches('/').to_owned());
     }
+    Err(Unfit::bare("an address that begins with https://"))
 }

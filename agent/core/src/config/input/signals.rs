@@ -1,56 +1,48 @@
 //! The keys below `signals`.
 
-use super::{Code, Entry, Findings, Node, flag, invalid, known, mapping, quoted, text};
+use super::field::{Field, VALUES, put, set};
+use crate::appspec::diagnose::Findings;
 use crate::config::settings::{SignalSettings, StackResource};
+use crate::values::Unfit;
 
-/// Keys below `signals`.
-const KEYS: &[&str] = &["cloudformation", "wait_condition", "failure"];
-/// Keys below `cloudformation`.
-const RESOURCE: &[&str] = &["stack", "resource", "region"];
-
-pub(super) fn read(settings: &mut Option<SignalSettings>, node: &Node, findings: &mut Findings) {
+pub(super) fn read(settings: &mut Option<SignalSettings>, section: &Field<'_>, findings: &mut Findings) {
     let settings = settings.get_or_insert_default();
-    let Some(entries) = mapping(node, "signals", findings) else { return };
-    for entry in known(entries, KEYS, "signals", findings) {
-        match entry.key.text.as_str() {
-            "cloudformation" => settings.resource = resource(entry, findings).or(settings.resource.take()),
-            "wait_condition" => match text(entry, findings) {
-                Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
-                    settings.wait_condition = Some(url.to_owned());
-                }
-                // The message does not repeat the value: a reader of it could signal.
-                Some(_) => invalid(entry, "this is not the URL of a wait condition".to_owned(), findings),
-                None => {}
-            },
-            _ => flag(&mut settings.failure, entry, findings),
+    for field in section.fields(findings) {
+        match field.name() {
+            "cloudformation" => set(&mut settings.resource, resource(&field, findings)),
+            "wait_condition" => set(&mut settings.wait_condition, field.read(findings, handle)),
+            "failure" => put(&mut settings.failure, field.boolean(findings)),
+            _ => {}
         }
     }
 }
 
+fn handle(text: &str) -> Result<String, Unfit> {
+    let is_address = text.starts_with("https://") || text.starts_with("http://");
+    let expected = "the address of a wait condition, which begins with https://";
+    if is_address { Ok(text.to_owned()) } else { Err(Unfit::bare(expected)) }
+}
+
 /// `from_tags`, or a stack and a logical id.
-fn resource(entry: &Entry, findings: &mut Findings) -> Option<StackResource> {
-    if let Some(word) = entry.value.as_scalar() {
-        if word.text == "from_tags" {
-            return Some(StackResource::OfTags);
-        }
-        let message = format!("{} is neither from_tags nor keys with values", quoted(&word.text));
-        invalid(entry, message, findings);
-        return None;
+fn resource(field: &Field<'_>, findings: &mut Findings) -> Option<StackResource> {
+    const HELP: &str = "name both, or write `cloudformation: from_tags`";
+    if field.entry.value.as_mapping().is_none() {
+        return field.read(findings, |text| match text {
+            "from_tags" => Ok(StackResource::OfTags),
+            _ => Err(Unfit::new("from_tags or a stack and a resource", HELP)),
+        });
     }
-    let entries = mapping(&entry.value, "cloudformation", findings)?;
     let (mut stack, mut resource, mut region) = (None, None, None);
-    for entry in known(entries, RESOURCE, "cloudformation", findings) {
-        let value = text(entry, findings).filter(|value| !value.is_empty()).map(str::to_owned);
-        match entry.key.text.as_str() {
+    for field in field.fields(findings) {
+        let value = field.owned(findings).filter(|value| !value.is_empty());
+        match field.name() {
             "stack" => stack = value,
             "resource" => resource = value,
             _ => region = value,
         }
     }
     let (Some(stack), Some(resource)) = (stack, resource) else {
-        findings
-            .add(Code::InvalidConfiguration, Some(entry.value.at), "cloudformation: names no stack and resource")
-            .help("name both, or write `cloudformation: from_tags`");
+        VALUES.say(field.entry, "`cloudformation` names no stack and resource".to_owned(), findings).help(HELP);
         return None;
     };
     Some(StackResource::Named { stack, resource, region })

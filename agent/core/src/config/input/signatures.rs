@@ -1,15 +1,15 @@
 //! The keys below `signatures`: which keys must sign each source of deployments.
 
-use super::{Diagnostic, Entry, Findings, Limits, Node, invalid, known, mapping, parsed, quoted, set, wrong_type};
+use super::field::{Field, VALUES, set};
 use crate::appspec::codes::Code;
+use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
 use crate::config::settings::SignatureSettings;
+use crate::limits::Limits;
 use crate::release::{PublicKey, SigningPolicy};
 use crate::yaml::Position;
 
-/// Keys below `signatures`: the sources of deployments.
+/// The sources of deployments.
 const SOURCES: &[&str] = &["channel", "cli"];
-/// Keys of a source.
-const POLICY: &[&str] = &["version", "threshold", "keys"];
 
 /// What the files have set so far for one source.
 #[derive(Default)]
@@ -27,19 +27,19 @@ pub(super) struct Sources([Written; SOURCES.len()]);
 
 impl Sources {
     /// Reads one file's section.
-    pub(super) fn read(&mut self, node: &Node, file: &str, findings: &mut Findings) {
-        let Some(entries) = mapping(node, "signatures", findings) else { return };
-        for entry in known(entries, SOURCES, "signatures", findings) {
-            let name = entry.key.text.as_str();
-            let at = SOURCES.iter().position(|source| *source == name);
+    pub(super) fn read(&mut self, section: &Field<'_>, file: &str, findings: &mut Findings) {
+        for field in section.fields(findings) {
+            let at = SOURCES.iter().position(|source| *source == field.name());
             let Some(source) = at.and_then(|at| self.0.get_mut(at)) else { continue };
-            let Some(parts) = mapping(&entry.value, name, findings) else { continue };
-            source.named = Some((file.to_owned(), entry.key_at));
-            for part in known(parts, POLICY, &format!("signatures: {name}"), findings) {
-                match part.key.text.as_str() {
-                    "version" => set(&mut source.version, parsed(part, findings)),
-                    "threshold" => set(&mut source.threshold, parsed(part, findings)),
-                    _ => set(&mut source.keys, keys(part, findings)),
+            if field.entry.value.as_mapping().is_some() {
+                source.named = Some((file.to_owned(), field.entry.key_at));
+            }
+            for part in field.fields(findings) {
+                match part.name() {
+                    "version" => set(&mut source.version, part.whole(findings)),
+                    "threshold" => set(&mut source.threshold, part.whole(findings)),
+                    "keys" => set(&mut source.keys, keys(&part, findings)),
+                    _ => {}
                 }
             }
         }
@@ -77,21 +77,17 @@ impl Written {
     }
 }
 
-fn keys(entry: &Entry, findings: &mut Findings) -> Option<Vec<PublicKey>> {
-    let Some(list) = entry.value.as_sequence() else {
-        wrong_type(&entry.value, "keys", "a list of public keys", findings);
-        return None;
-    };
+fn keys(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<PublicKey>> {
     let mut keys = Vec::new();
     let mut all_good = true;
-    for node in list {
-        let text = node.as_scalar().map_or("", |scalar| scalar.text.as_str());
-        match text.parse() {
+    for (text, at) in VALUES.texts(field.entry, findings)? {
+        match text.parse::<PublicKey>() {
             Ok(key) => keys.push(key),
             Err(error) => {
                 let start: String = text.chars().take(20).collect();
+                let message = format!("`keys`: {}: {error}", quoted(&start));
+                findings.add(Code::InvalidConfiguration, Some(at), message);
                 all_good = false;
-                invalid(entry, format!("{}: {error}", quoted(&start)), findings);
             }
         }
     }

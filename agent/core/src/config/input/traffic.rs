@@ -1,29 +1,23 @@
 //! The keys below `traffic` of a group.
 
-use super::{Entry, Findings, Node, flag, invalid, known, mapping, not_one_of, quoted, seconds, text, wrong_type};
-use crate::appspec::codes::Code;
+use super::field::{Field, VALUES, put};
+use crate::appspec::diagnose::Findings;
 use crate::traffic::{TrafficMode, TrafficSettings};
+use crate::values::Unfit;
 
-/// Keys below `traffic`.
-const KEYS: &[&str] =
-    &["mode", "surge", "target_groups", "despite_elb_health_checks", "suppress_status_checks", "timeout"];
+const MODES: &[(&str, TrafficMode)] =
+    &[("none", TrafficMode::None), ("standby", TrafficMode::Standby), ("target_groups", TrafficMode::TargetGroups)];
 
-pub(super) fn read(settings: &mut TrafficSettings, node: &Node, findings: &mut Findings) {
-    let Some(entries) = mapping(node, "traffic", findings) else { return };
-    for entry in known(entries, KEYS, "traffic", findings) {
-        match entry.key.text.as_str() {
-            "mode" => match text(entry, findings) {
-                Some("none") => settings.mode = TrafficMode::None,
-                Some("standby") => settings.mode = TrafficMode::Standby,
-                Some("target_groups") => settings.mode = TrafficMode::TargetGroups,
-                Some(other) => not_one_of(entry, other, &["none", "standby", "target_groups"], findings),
-                None => {}
-            },
-            "surge" => flag(&mut settings.surge, entry, findings),
-            "target_groups" => target_groups(&mut settings.target_groups, entry, findings),
-            "despite_elb_health_checks" => flag(&mut settings.despite_elb_health_checks, entry, findings),
-            "suppress_status_checks" => flag(&mut settings.suppress_status_checks, entry, findings),
-            _ => settings.timeout_seconds = seconds(entry, findings).unwrap_or(settings.timeout_seconds),
+pub(super) fn read(settings: &mut TrafficSettings, section: &Field<'_>, findings: &mut Findings) {
+    for field in section.fields(findings) {
+        match field.name() {
+            "mode" => put(&mut settings.mode, field.word(MODES, findings)),
+            "surge" => put(&mut settings.surge, field.boolean(findings)),
+            "target_groups" => put(&mut settings.target_groups, target_groups(&field, findings)),
+            "despite_elb_health_checks" => put(&mut settings.despite_elb_health_checks, field.boolean(findings)),
+            "suppress_status_checks" => put(&mut settings.suppress_status_checks, field.boolean(findings)),
+            "timeout" => put(&mut settings.timeout_seconds, field.duration(findings)),
+            _ => {}
         }
     }
     let wrong = |needed: bool, given: bool| given && !needed;
@@ -35,36 +29,33 @@ pub(super) fn read(settings: &mut TrafficSettings, node: &Node, findings: &mut F
     ] {
         if is_wrong {
             let message = format!("traffic: {key} is only for mode: {mode}");
-            findings
-                .add(Code::InvalidConfiguration, Some(node.at), message)
-                .help(format!("add mode: {mode}, or leave it out"));
+            VALUES.say(section.entry, message, findings).help(format!("add mode: {mode}, or leave it out"));
         }
     }
 }
 
 /// ARNs of target groups; `auto` are those of the Auto Scaling group.
-fn target_groups(target: &mut Vec<String>, entry: &Entry, findings: &mut Findings) {
-    if entry.value.as_scalar().is_some_and(|scalar| scalar.text == "auto") {
-        return target.clear();
+fn target_groups(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    if field.entry.value.as_sequence().is_some() {
+        return field.each(findings, arn);
     }
-    let Some(items) = entry.value.as_sequence() else {
-        return wrong_type(&entry.value, &entry.key.text, "auto or a list of ARNs", findings);
-    };
-    let mut arns = Vec::new();
-    for item in items {
-        let arn = item.as_scalar().map_or("", |scalar| scalar.text.as_str());
-        if arn.contains(":loadbalancer/") || !arn.contains(':') {
-            let message = format!(
-                "{} is not the ARN of a target group; load balancers are not named here, and classic ones are not supported \
-                 (traffic: mode: standby goes with them)",
-                quoted(arn)
-            );
-            return invalid(entry, message, findings);
-        }
-        if !(arn.starts_with("arn:") && arn.contains(":elasticloadbalancing:") && arn.contains(":targetgroup/")) {
-            return invalid(entry, format!("{} is not the ARN of a target group", quoted(arn)), findings);
-        }
-        arns.push(arn.to_owned());
+    field.read(findings, |text| match text {
+        "auto" => Ok(Vec::new()),
+        text if text.starts_with("arn:") => arn(text).map(|arn| vec![arn]),
+        _ => Err(Unfit::bare("auto or a list of ARNs")),
+    })
+}
+
+fn arn(text: &str) -> Result<String, Unfit> {
+    const EXPECTED: &str = "the ARN of a target group";
+    let is_arn = text.starts_with("arn:") && text.contains(":elasticloadbalancing:") && text.contains(":targetgroup/");
+    if is_arn && !text.contains(":loadbalancer/") {
+        return Ok(text.to_owned());
     }
-    *target = arns;
+    if text.contains(":loadbalancer/") || !text.contains(':') {
+        let help = "load balancers are not named here, and classic ones are not supported; traffic with mode: standby \
+                    goes with them";
+        return Err(Unfit::new(EXPECTED, help));
+    }
+    Err(Unfit::bare(EXPECTED))
 }

@@ -8,7 +8,7 @@ use super::super::keys;
 use super::read::{count, open_section, seconds, section, text};
 use super::{HealthCheck, VALUES};
 use crate::health_check::{Check, HttpProbe, Probe, ProcessProbe};
-use crate::values::{Unfit, absolute};
+use crate::values::{Unfit, absolute, must_be};
 use crate::yaml::{Entry, Mapping, Node};
 
 /// The place of the scripts of command checks.
@@ -37,7 +37,9 @@ pub fn health(parent: &Mapping, scripts: Scripts, findings: &mut Findings) -> Ve
 fn health_check(node: &Node, scripts: Scripts, findings: &mut Findings) -> Option<HealthCheck> {
     const HELP: &str = "a check has exactly one of `http`, `tcp`, `command`, `unit` and `process`";
     let Some(check) = node.as_mapping() else {
-        findings.add(Code::InvalidExtension, Some(node.at), format!("a health check is {}", node.kind())).help(HELP);
+        findings
+            .add(Code::InvalidExtension, Some(node.at), must_be("a health check", "keys with values", node.kind()))
+            .help(HELP);
         return None;
     };
     VALUES.known(check, keys::HEALTH, "`health`", findings);

@@ -1,0 +1,129 @@
+//! The keys of `groups`.
+
+use super::field::{Field, VALUES, fields, put, set};
+use super::{Reader, traffic};
+use crate::appspec::codes::Code;
+use crate::appspec::diagnose::Findings;
+use crate::appspec::extension;
+use crate::appspec::spec::FileExistsBehavior;
+use crate::config::settings::GroupSettings;
+use crate::event_order::LifecycleEvent;
+use crate::ids::GroupKey;
+use crate::machine::state::{Policy, RollbackPolicy};
+use crate::values::{Unfit, boolean, nearest};
+use crate::yaml::{Mapping, Node};
+
+const BEHAVIORS: &[(&str, FileExistsBehavior)] = &[
+    ("DISALLOW", FileExistsBehavior::Disallow),
+    ("OVERWRITE", FileExistsBehavior::Overwrite),
+    ("RETAIN", FileExistsBehavior::Retain),
+];
+
+impl Reader {
+    pub(super) fn groups(&mut self, field: &Field<'_>, findings: &mut Findings) {
+        for item in field.items("deployment groups", findings) {
+            if let Some(entries) = VALUES.mapping_of(item, "a group", item.at, findings) {
+                self.group(item, entries, findings);
+            }
+        }
+    }
+
+    fn group(&mut self, item: &Node, entries: &Mapping, findings: &mut Findings) {
+        let fields = fields(entries, "groups[]", findings);
+        let find = |name: &str, findings: &mut Findings| {
+            let found = fields.iter().find(|field| field.name() == name);
+            if found.is_none() {
+                let message = format!("`{name}:` is missing in this entry of `groups`");
+                findings
+                    .add(Code::InvalidConfiguration, Some(item.at), message)
+                    .help("name application and group as the channel does");
+            }
+            found
+        };
+        let application = find("application", findings).and_then(|field| field.parsed(findings));
+        let group = find("group", findings).and_then(|field| field.parsed(findings));
+        let (Some(application), Some(group)) = (application, group) else { return };
+        let key = GroupKey::new(application, group);
+        for field in &fields {
+            if field.name() == "poll" && !self.own_polls.contains(&key) {
+                self.own_polls.push(key.clone());
+            }
+        }
+        let settings = self.settings.group_mut(key);
+        for field in &fields {
+            of_group(settings, field, findings);
+        }
+        if entries.get("health").is_some() {
+            let checks = extension::health(entries, extension::Scripts::OfHost, findings);
+            settings.health = checks.into_iter().map(|check| check.check).collect();
+        }
+    }
+}
+
+fn of_group(settings: &mut GroupSettings, field: &Field<'_>, findings: &mut Findings) {
+    match field.name() {
+        "channel" => set(&mut settings.channel, field.read(findings, channel)),
+        "poll" => put(&mut settings.poll_seconds, field.duration(findings)),
+        "wake_up_queue" => set(&mut settings.wake_up_queue, field.read(findings, queue)),
+        "minimum_sequence" => set(&mut settings.minimum_sequence, field.whole(findings)),
+        "sequence_epoch" => put(&mut settings.sequence_epoch, field.whole(findings)),
+        "require_store" => put(&mut settings.require_store, field.boolean(findings)),
+        "traffic" => traffic::read(&mut settings.traffic, field, findings),
+        "report" => put(&mut settings.report, field.boolean(findings)),
+        _ => of_policy(&mut settings.policy, field, findings),
+    }
+}
+
+fn of_policy(policy: &mut Policy, field: &Field<'_>, findings: &mut Findings) {
+    match field.name() {
+        "ignore_application_stop_failures" => {
+            put(&mut policy.ignore_application_stop_failures, field.boolean(findings));
+        }
+        "cleanup" => put(&mut policy.cleanup, field.boolean(findings)),
+        "rollback" => put(&mut policy.rollback, rollback(field, findings)),
+        "file_exists_behavior" => put(&mut policy.file_exists_behavior, field.word(BEHAVIORS, findings)),
+        "max_revisions" => put(&mut policy.max_revisions, field.whole(findings)),
+        "max_revision_bytes" => set(&mut policy.max_revision_bytes, field.size(findings)),
+        "keep_bundle" => put(&mut policy.keep_bundle, field.boolean(findings)),
+        "bake_time" => put(&mut policy.bake_seconds, field.duration(findings)),
+        _ => {}
+    }
+}
+
+/// `true`, `false`, or the events whose failure is followed by a rollback.
+fn rollback(field: &Field<'_>, findings: &mut Findings) -> Option<RollbackPolicy> {
+    if field.entry.value.as_sequence().is_some() {
+        return field.each(findings, event).map(RollbackPolicy::Events);
+    }
+    let expected = |_| Unfit::new("true, false or a list of lifecycle events", "write `rollback: [ValidateService]`");
+    let is_on = field.read(findings, |text| boolean(text).map_err(expected))?;
+    Some(if is_on { RollbackPolicy::Always } else { RollbackPolicy::Never })
+}
+
+fn event(text: &str) -> Result<LifecycleEvent, Unfit> {
+    let names = LifecycleEvent::ORDER.each_ref().map(LifecycleEvent::name);
+    let found = LifecycleEvent::ORDER.into_iter().find(|event| event.name() == text);
+    found.ok_or_else(|| {
+        let help = match nearest(text, &names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the events are {}", names.join(", ")),
+        };
+        Unfit::new("a lifecycle event", help)
+    })
+}
+
+/// A store. A relative path would depend on the directory that the agent was started in, and is a forgotten `s3://` as
+/// a rule.
+fn channel(text: &str) -> Result<String, Unfit> {
+    if text.starts_with('/') || text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    let help =
+        "a relative path depends on the directory in which the agent starts; a bucket needs s3:// before its name";
+    Err(Unfit::new("s3://BUCKET/PREFIX, file:///DIR or an absolute path", help))
+}
+
+fn queue(text: &str) -> Result<String, Unfit> {
+    let is_address = text.starts_with("https://") || text.starts_with("http://");
+    if is_address { Ok(text.to_owned()) } else { Err(Unfit::bare("the address of an SQS queue")) }
+}
