@@ -11,10 +11,10 @@ use hostler_host::clock;
 use tokio::task::JoinHandle;
 
 use crate::access;
+use crate::codedeploy::exposure;
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::ServerContext;
 use crate::engine::{AskError, Engine, Handle, Identity};
-use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health::HealthWatch;
 use crate::identity::{self, IdentitySource};

@@ -21,7 +21,7 @@ use hostler_host::layout::DeploymentPaths;
 use hostler_host::remove_tree::remove_tree;
 
 use crate::access;
-use crate::exposure::{Use, check_archive};
+use crate::codedeploy::exposure::{Use, check_archive};
 use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;

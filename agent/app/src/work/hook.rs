@@ -16,8 +16,8 @@ use hostler_host::{atomic, clock, locale};
 
 use crate::access;
 use crate::access::Way;
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure::{Use, check_archive};
+use crate::codedeploy::compat::CodeDeployCompat;
+use crate::codedeploy::exposure::{Use, check_archive};
 use crate::failure::chain;
 use crate::ports::Job;
 use crate::setup::Setup;

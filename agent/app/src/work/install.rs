@@ -17,12 +17,13 @@ use hostler_host::clock;
 use hostler_host::digest::DigestWriter;
 use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, JournalState, Settled, Undone};
 
-use crate::exposure::{Use, check_archive};
+use crate::codedeploy::exposure::{Use, check_archive};
+use crate::codedeploy::records;
 use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, plan_error_text};
-use crate::work::{codedeploy_records, finish, mounts, unsettled};
+use crate::work::{finish, mounts, unsettled};
 
 /// Why an Install did not succeed.
 enum Stopped {
@@ -106,7 +107,7 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
         plan: &plan,
     };
     if job.group.key.codedeploy_group_id.is_some() {
-        codedeploy_records::write_plan(setup, &job.group.key, &plan, &archive)?;
+        records::write_plan(setup, &job.group.key, &plan, &archive)?;
     }
     let entries = install::run(&request).map_err(|e| stopped(&journal, &job.deployment.id, e))?.entries;
     say_installed(setup, job, &entries)?;
@@ -144,7 +145,7 @@ pub fn not_put_back(deployment: &DeploymentId, undone: &Undone) -> Option<String
 /// Records the installed entries for a CodeDeploy agent that may follow.
 fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result<(), WorkFailure> {
     match job.group.key.codedeploy_group_id {
-        Some(_) => codedeploy_records::write_installed(setup, &job.group.key, &job.deployment.id, entries),
+        Some(_) => records::write_installed(setup, &job.group.key, &job.deployment.id, entries),
         None => Ok(()),
     }
 }

@@ -10,10 +10,10 @@ use hostler_core::plan::actions::InstalledEntry;
 use hostler_core::plan::{HostFacts, LastPlaces, Problem, ProblemCode, Wanted};
 use hostler_host::install::{self, InstallError, JournalState};
 
+use crate::codedeploy::records;
 use crate::failure::chain;
 use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::work::codedeploy_records;
 
 /// A journal's name carries its phase, and may change between two reads while another group's deployment runs.
 const LOOKS: usize = 3;
@@ -87,7 +87,7 @@ fn find(setup: &Setup, installs: &Installs) -> Result<Option<Found>, Unknown> {
         return Ok(ours);
     }
     let (entries, journal) = ours.map_or((None, None), |found| (Some(found.entries), found.journal));
-    let last = codedeploy_records::last_install(setup, &installs.key, entries).map_err(Unknown::Unreadable)?;
+    let last = records::last_install(setup, &installs.key, entries).map_err(Unknown::Unreadable)?;
     Ok(last.map(|last| Found { entries: last.entries, journal: journal.filter(|_| last.ours) }))
 }
 

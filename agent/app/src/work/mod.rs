@@ -3,7 +3,6 @@
 pub mod bundle;
 mod bundle_cache;
 mod codedeploy_bundle;
-pub mod codedeploy_records;
 pub mod codedeploy_revisions;
 mod delta;
 mod download;

@@ -8,10 +8,10 @@ use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Group;
 use hostler_host::archive::{self, ArchiveError};
 
+use crate::codedeploy::records::is_gone;
 use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::work::bundle::{diagnose_kept_bundle, usable_before};
-use crate::work::codedeploy_records::is_gone;
 
 /// The hooks, or why they are left out. A missing or broken bundle of the old revision must not block every later
 /// release: its scripts cannot run, and the agent warns.

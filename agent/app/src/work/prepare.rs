@@ -26,6 +26,7 @@ use hostler_host::layout::DeploymentPaths;
 use hostler_host::regular;
 
 use crate::access;
+use crate::codedeploy::records;
 use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -39,7 +40,7 @@ use crate::work::download::is_remote;
 use crate::work::fetch::{FetchedBundle, fetch};
 use crate::work::old_hooks::old_hooks;
 use crate::work::unpack::{unpack, unpack_as};
-use crate::work::{codedeploy_bundle, codedeploy_records, codedeploy_revisions, mounts, room, scripts};
+use crate::work::{codedeploy_bundle, codedeploy_revisions, mounts, room, scripts};
 
 /// Prepares a deployment, or returns all of its problems.
 pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
@@ -147,7 +148,7 @@ fn unpacked(
         },
         Source::CodeDeploy { .. } => {
             let unpacked = codedeploy_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
-            codedeploy_records::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
+            records::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
             Ok(unpacked)
         }
     }

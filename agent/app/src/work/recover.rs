@@ -7,7 +7,7 @@ use hostler_core::machine::{State, Work, WorkResult};
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
 
-use crate::exposure;
+use crate::codedeploy::exposure;
 use crate::failure::Failure;
 use crate::failure::chain;
 use crate::output;

@@ -17,7 +17,7 @@ use hostler_host::codedeploy_agent::places::{self, owner_of};
 use hostler_host::{atomic, users};
 use nix::libc::ELOOP;
 
-use crate::exposure::text as text_of;
+use crate::codedeploy::exposure::text as text_of;
 use crate::failure::{chain, fail};
 use crate::setup::Setup;
 
