@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::State;
-use hostler_core::machine::state::Group;
+use hostler_core::machine::state::{Group, Purpose};
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use hostler_host::install::{self, InstallLock, JournalState};
@@ -45,7 +45,8 @@ fn left(setup: &Setup, state: &State) -> Vec<(DeploymentId, PathBuf)> {
     let all = groups.flat_map(|group| {
         let installs = [&group.installed, &group.installed_before].into_iter().flatten();
         // Files that a removal replaced belong to no installation.
-        let ended = group.finished.iter().filter(|ended| ended.request.removes).map(|ended| &ended.id);
+        let ended =
+            group.finished.iter().filter(|ended| ended.request.purpose == Purpose::Remove).map(|ended| &ended.id);
         installs.map(|installed| &installed.deployment).chain(ended).map(move |id| (group, id))
     });
     let paths = all.map(|(group, id)| (group, id, setup.layout.deployment(&group.key, id).journal()));

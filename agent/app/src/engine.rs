@@ -349,7 +349,7 @@ fn ended(status: StepStatus) -> &'static str {
 fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s GroupKey, &'s DeploymentId)> {
     let finished = state.groups.values().flat_map(|group| group.finished.iter().map(move |d| (&group.key, d)));
     let (key, found) = finished.into_iter().find(|(_, d)| &d.id == deployment)?;
-    found.request.rolls_back.as_ref().map(|rolls_back| (key, &rolls_back.deployment))
+    found.request.purpose.rolls_back().map(|rolls_back| (key, &rolls_back.deployment))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::GroupKey;
-use hostler_core::machine::state::{Creator, Policy, Request, RollbackPolicy, Source};
+use hostler_core::machine::state::{Policy, Purpose, Request, RollbackPolicy, Source};
 use hostler_core::store::Location;
 use serde::{Deserialize, Serialize};
 
@@ -68,19 +68,7 @@ pub fn deploy_request(
         let message = "a directory has no digest that a release could name";
         return Err(Failure::say(ExitCode::Usage, message).hint("give the bundle file that was released"));
     }
-    Ok(Request {
-        revision,
-        key: wish.key,
-        creator: Creator::Cli,
-        asked_by,
-        source: wish.source,
-        release: None,
-        trust,
-        rolls_back: None,
-        removes: false,
-        stops: None,
-        policy,
-    })
+    Ok(Request { revision, key: wish.key, purpose: Purpose::ByHand, asked_by, source: wish.source, trust, policy })
 }
 
 /// The policy for a group's removal: the group's own, and the command's choice about a failing ApplicationStop.

@@ -4,7 +4,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::GroupKey;
 use hostler_core::limits::Limits;
-use hostler_core::machine::state::{Creator, Revision, State};
+use hostler_core::machine::state::{Purpose, Revision, State};
 use hostler_core::release::{
     self, AcceptedKeys, AgentVersion, Document, MOST_STEPS, OpenError, SigningPolicy, Terms, Trust,
 };
@@ -152,16 +152,18 @@ pub fn by_hand(
 }
 
 /// Checks that a deployment may go on under the current configuration. This is the second check, for every source.
-/// Rollbacks return to an admitted revision, a stop installs nothing, and the CodeDeploy service's specifications are
+/// Rollbacks return to an admitted revision, a removal and a stop install nothing, and the CodeDeploy service's specifications are
 /// verified where they are opened.
 ///
 /// # Errors
 /// The missing signatures.
-pub fn admit(settings: &Settings, creator: Creator, trust: &Trust) -> Result<(), String> {
-    let (source, policy) = match creator {
-        Creator::Channel => ("channel", &settings.signatures.channel),
-        Creator::Cli => ("cli", &settings.signatures.cli),
-        Creator::CodeDeploy | Creator::Rollback | Creator::Lifecycle => return Ok(()),
+pub fn admit(settings: &Settings, purpose: &Purpose, trust: &Trust) -> Result<(), String> {
+    let (source, policy) = match purpose {
+        Purpose::Release(_) => ("channel", &settings.signatures.channel),
+        Purpose::ByHand => ("cli", &settings.signatures.cli),
+        Purpose::Commanded | Purpose::RollBack(_) | Purpose::RollBackByHand | Purpose::Remove | Purpose::Stop(_) => {
+            return Ok(());
+        }
     };
     match (policy, trust) {
         (None, _) | (_, Trust::Verified { .. }) => Ok(()),

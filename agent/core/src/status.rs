@@ -11,7 +11,7 @@ use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::{InstanceState, Lifecycle, Notice};
 use crate::machine::event::Work;
 use crate::machine::state::{
-    Creator, Deployment, Failure, Group, Installed, NotUndone, Outcome, Revision, State, StepStatus,
+    Creator, Deployment, Failure, Group, Installed, NotUndone, Outcome, Purpose, Revision, State, StepStatus,
 };
 use crate::machine::{again_at_ms, instance_state};
 use crate::machine_events::MachineEvents;
@@ -364,7 +364,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
 }
 
 fn made_good(group: &Group) -> Option<&Deployment> {
-    let rolls_back = group.finished.last()?.request.rolls_back.as_ref()?;
+    let rolls_back = group.finished.last()?.request.purpose.rolls_back()?;
     group.finished.iter().find(|d| d.id == rolls_back.deployment)
 }
 
@@ -374,12 +374,14 @@ pub(crate) fn condition(group: &Group) -> Condition {
         return if active.not_undone.is_some() { Condition::NotUndone } else { Condition::Deploying };
     }
     let Some(last) = group.finished.last() else { return Condition::Empty };
-    match (last.outcome, last.request.creator) {
-        (Some(Outcome::Failed), _) => Condition::Failed,
-        _ if last.request.removes => Condition::Empty,
-        (_, Creator::Lifecycle) => Condition::Stopped,
-        (_, Creator::Rollback) => Condition::RolledBack,
-        _ => Condition::Good,
+    if last.outcome == Some(Outcome::Failed) {
+        return Condition::Failed;
+    }
+    match &last.request.purpose {
+        Purpose::Remove => Condition::Empty,
+        Purpose::Stop(_) => Condition::Stopped,
+        Purpose::RollBack(_) | Purpose::RollBackByHand => Condition::RolledBack,
+        Purpose::Release(_) | Purpose::ByHand | Purpose::Commanded => Condition::Good,
     }
 }
 
@@ -393,7 +395,7 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
     };
     DeploymentStatus {
         id: deployment.id.clone(),
-        creator: request.creator,
+        creator: request.purpose.creator(),
         asked_by: request.asked_by.clone(),
         location: request.revision.location.clone(),
         revision: request.revision.digest,

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use hostler_core::machine::state::{Creator, Outcome, Policy, Request, Revision, Source};
+use hostler_core::machine::state::{Outcome, Policy, Purpose, Request, Revision, Source};
 use hostler_core::traffic::Withdrawal;
 
 use super::*;
@@ -40,15 +40,11 @@ impl StateStore for Memory {
 fn deploy(id: &str) -> Event {
     let request = Request {
         key: GroupKey::new("web".parse().unwrap(), "blue".parse().unwrap()),
-        creator: Creator::Cli,
+        purpose: Purpose::ByHand,
         asked_by: "test".to_owned(),
         source: Source::Path { path: "/bundle".into() },
         revision: Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None },
-        release: None,
         trust: Default::default(),
-        rolls_back: None,
-        removes: false,
-        stops: None,
         policy: Policy::default(),
     };
     Event::Deploy { id: id.parse().unwrap(), request: Box::new(request) }

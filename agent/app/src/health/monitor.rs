@@ -69,7 +69,8 @@ pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc
 /// The checks to run: none while a deployment has touched the host, since its own effects run them.
 fn subject(setup: &Setup, group: &Group) -> Option<Subject> {
     let installed = group.installed.as_ref()?;
-    let busy = group.active.as_ref().is_some_and(|d| d.has_touched_the_host() || d.request.rolls_back.is_some());
+    let busy =
+        group.active.as_ref().is_some_and(|d| d.has_touched_the_host() || d.request.purpose.rolls_back().is_some());
     let of_host = setup.settings.health(&group.key).to_vec();
     let any = !installed.health.is_empty() || !of_host.is_empty();
     (any && !busy).then(|| Subject {

@@ -6,7 +6,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::release_decision::{Follow, follow_accepted};
-use hostler_core::machine::state::{Creator, Policy, Request, Revision, Source};
+use hostler_core::machine::state::{Creator, Policy, Purpose, Request, Revision, Source};
 use hostler_core::machine::{Event, admit};
 use hostler_core::operator_events::OperatorEvent;
 use hostler_core::release::{self, Acceptance, Document, Highest, RevisionSource, SigningPolicy, Terms, Trust};
@@ -169,7 +169,7 @@ fn request(
     };
     Request {
         key: key.clone(),
-        creator: Creator::Channel,
+        purpose: Purpose::Release(is),
         asked_by: format!("release {} in {channel}", release.sequence),
         revision: Revision {
             location,
@@ -178,11 +178,7 @@ fn request(
             bundle_type: Some(release.revision.bundle_type),
         },
         source,
-        release: Some(is),
         trust,
-        rolls_back: None,
-        removes: false,
-        stops: None,
         policy: Policy {
             ignore_application_stop_failures: policy.ignore_application_stop_failures
                 || release.ignore_application_stop_failures,
@@ -339,7 +335,7 @@ async fn stand_for_active(handle: &Handle, request: Request) {
     let state = handle.state().borrow().clone();
     let active = state.groups.get(&request.key.id()).and_then(|group| group.active.as_ref());
     let is_outdated = active.is_some_and(|active| active.outdated_keys);
-    if let (true, Some(release)) = (is_outdated, request.release.and_then(|is| is.digest)) {
+    if let (true, Some(release)) = (is_outdated, request.purpose.release().and_then(|is| is.digest)) {
         let event = Event::SignedAgain { key: request.key, release, trust: request.trust };
         if let Err(error) = handle.ask(event).await {
             log::warn!("the new signatures of the release that is being deployed are not noted: {error}");

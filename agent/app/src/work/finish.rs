@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::retention::Kept;
+use hostler_core::machine::state::Purpose;
 use hostler_host::install::{self, Committed, JournalState};
 
 use crate::failure::chain;
@@ -42,7 +43,7 @@ fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
     let request = &job.deployment.request;
     let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
     let bundles = Bundles::of(&setup.layout, &job.group.key);
-    if !request.policy.keep_bundle || request.removes {
+    if !request.policy.keep_bundle || request.purpose == Purpose::Remove {
         bundles.drop_cached();
     }
     let done = match digest.filter(|_| request.policy.keep_bundle && has_room(&packed)) {

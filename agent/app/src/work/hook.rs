@@ -8,7 +8,7 @@ use hostler_core::hook::{
     BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_defaults,
     with_own,
 };
-use hostler_core::machine::state::{Script, Source};
+use hostler_core::machine::state::{Purpose, Script, Source};
 use hostler_host::codedeploy_agent::places::owner_of;
 use hostler_host::hooks;
 use hostler_host::users::own_uid;
@@ -91,7 +91,7 @@ async fn run(
         return could_not_start(problem);
     }
     let mut run = hook_run(worker, setup, job, event, index, script);
-    if let (Some(compat), true) = (&setup.codedeploy_compat, job.deployment.commanded.is_some()) {
+    if let (Some(compat), true) = (&setup.codedeploy_compat, job.deployment.request.purpose == Purpose::Commanded) {
         in_the_agents_place(&mut run, setup, compat).await;
     }
     run.environment = with_defaults(run.environment, locale_of_scripts(setup));
@@ -206,7 +206,7 @@ fn hook_run(
 
 /// The script's own timeout, or the time until the host has to be gone, in seconds.
 fn timeout_seconds(job: &Job, script: &Script) -> u64 {
-    let deadline_ms = job.deployment.request.stops.and_then(|stop| stop.deadline_ms);
+    let deadline_ms = job.deployment.request.purpose.stop().and_then(|stop| stop.deadline_ms);
     let left = deadline_ms.map(|at| (at.saturating_sub(clock::now_ms()) / 1000).max(1));
     left.map_or(script.timeout_seconds, |left| left.min(script.timeout_seconds))
 }

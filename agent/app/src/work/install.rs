@@ -8,7 +8,7 @@ use hostler_core::bundle::BundleListing;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::WorkResult;
 use hostler_core::machine::event::{InstallReport, StillOpen, WorkFailure};
-use hostler_core::machine::state::{Creator, Source};
+use hostler_core::machine::state::{Purpose, Source};
 use hostler_core::plan::ProblemCode;
 use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_core::plan::destinations;
@@ -93,7 +93,7 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job, warnings)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    if !job.deployment.request.removes {
+    if job.deployment.request.purpose != Purpose::Remove {
         check_archive(setup, &job.group.key, job.deployment.archive(), Use::Install).map_err(fail)?;
     }
     let (plan, destinations) = plan(setup, job, &archive, warnings)?;
@@ -159,7 +159,7 @@ fn plan(
 ) -> Result<(Plan, Vec<PathBuf>), WorkFailure> {
     let policy = &job.deployment.request.policy;
     mounts::check_removal(setup, job).map_err(fail)?;
-    let (spec, listing) = if job.deployment.request.removes {
+    let (spec, listing) = if job.deployment.request.purpose == Purpose::Remove {
         (AppSpec::default(), BundleListing::default())
     } else {
         bundle_as_it_is(setup, job, archive)?
@@ -198,7 +198,7 @@ fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec,
 /// Refuses an Install after a reboot: the boot has started the old application again, which ApplicationStop had
 /// stopped, and new files must not go below a running application. A rollback continues, since nothing follows it.
 fn refuse_after_a_reboot(job: &Job) -> Result<(), WorkFailure> {
-    if job.effect.boot_id == clock::boot_id() || job.deployment.request.creator == Creator::Rollback {
+    if job.effect.boot_id == clock::boot_id() || job.deployment.request.purpose.is_rollback() {
         return Ok(());
     }
     Err(fail("interrupted: the host went down before the new files were in place; the old ones are"))
@@ -221,7 +221,7 @@ fn settle_the_last_install(setup: &Setup, job: &Job, warnings: &mut Vec<String>)
     match install::state(&journal).map_err(|e| fail(chain(&e)))? {
         JournalState::Open | JournalState::Undone => settle(setup, job, last, warnings).map(drop),
         JournalState::Installed
-            if job.deployment.request.creator == Creator::Rollback && knows_what_was_before(setup, job)? =>
+            if job.deployment.request.purpose.is_rollback() && knows_what_was_before(setup, job)? =>
         {
             // An undo that has not begun counts too: the rollback exists for it and waits.
             let open = |e| StillOpen { journal: last.clone(), why: chain(&e), cause: None };

@@ -32,7 +32,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use hostler_core::ids::InstanceId;
 use hostler_core::machine::event::{Prepared, WorkFailure};
-use hostler_core::machine::state::Creator;
 use hostler_core::machine::{Work, WorkResult};
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::hooks::Launcher;
@@ -94,7 +93,7 @@ impl Worker for HostWorker {
 impl HostWorker {
     /// Performs an effect; returns its uncut result.
     async fn work(&self, setup: Arc<Setup>, job: Job) -> WorkResult {
-        if job.deployment.request.creator == Creator::Rollback {
+        if job.deployment.request.purpose.is_rollback() {
             let setup = Arc::clone(&setup);
             // Work that fails for lack of space reports it itself.
             let _ = tokio::task::spawn_blocking(move || room::give_up_if_needed(&setup)).await;

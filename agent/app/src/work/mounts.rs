@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
-use hostler_core::machine::state::Group;
+use hostler_core::machine::state::{Group, Purpose};
 use hostler_core::plan::wanted;
 use hostler_host::install;
 
@@ -28,7 +28,7 @@ pub fn check_destinations(setup: &Setup, group: &Group, spec: &AppSpec, listing:
 /// # Errors
 /// A file system is missing, or the journal that names it cannot be read.
 pub fn check_removal(setup: &Setup, job: &Job) -> Result<(), String> {
-    if !job.deployment.request.removes {
+    if job.deployment.request.purpose != Purpose::Remove {
         return Ok(());
     }
     let last = last_install(setup, &job.group)?;

@@ -15,7 +15,7 @@ use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{Prepared, WorkFailure};
 use hostler_core::machine::retention::kept;
-use hostler_core::machine::state::{Revision, Source};
+use hostler_core::machine::state::{Purpose, Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
 use hostler_host::archive::{self, Unpacked};
@@ -50,7 +50,7 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     make_directories(&paths)?;
     let stayed = make_room_for_revision(&setup, &job).await?;
     let request = &job.deployment.request;
-    signatures::admit(&setup.settings, request.creator, &request.trust).map_err(|message| WorkFailure {
+    signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(|message| WorkFailure {
         message,
         verification: true,
         absent: false,
@@ -58,7 +58,7 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     let fetched = fetch(&setup, &job, &paths).await?;
     // A deployment without unpacking waits for no other group: a stop, or a restart of the application.
     let request = &job.deployment.request;
-    let unpacks = !request.removes && request.stops.is_none() && !matches!(request.source, Source::Kept { .. });
+    let unpacks = request.purpose.brings_new_revision();
     let work = move || {
         let mut prepared = unpack_and_check(&setup, &job, fetched, &paths)?;
         prepared.warnings.extend(stayed);
@@ -93,8 +93,9 @@ fn unpack_and_check(
     fetched: FetchedBundle,
     paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
-    if job.deployment.request.removes || job.deployment.request.stops.is_some() {
-        let mut warnings = if job.deployment.request.removes { check_removal(setup, job)? } else { Vec::new() };
+    let purpose = &job.deployment.request.purpose;
+    if matches!(purpose, Purpose::Remove | Purpose::Stop(_)) {
+        let mut warnings = if *purpose == Purpose::Remove { check_removal(setup, job)? } else { Vec::new() };
         let (old_hooks, warning) = old_hooks_for(setup, job)?;
         warnings.extend(warning);
         let health = PreparedHealth::default();
@@ -199,14 +200,14 @@ fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Re
     warnings.extend(script_warnings.iter().map(ToString::to_string));
     // A rollback that only restarts the old application installs nothing; the events of a CodeDeploy service's
     // deployment are not known yet.
-    if job.deployment.commanded.is_some() || job.deployment.step(LifecycleEvent::Install).is_some() {
+    if job.deployment.request.purpose == Purpose::Commanded || job.deployment.step(LifecycleEvent::Install).is_some() {
         let checked = check_install(setup, job, &read, listing);
         warnings.extend(checked.map_err(|failure| after(&script_errors, failure))?);
     }
     if !script_errors.is_empty() {
         return Err(fail(problems_text(&script_errors)));
     }
-    if job.deployment.commanded.is_some() {
+    if job.deployment.request.purpose == Purpose::Commanded {
         // Each command says which scripts run, and of which revision.
         let health = PreparedHealth::default();
         return Ok(Prepared { revision, hooks: Vec::new(), old_hooks: Vec::new(), health, takes_out: false, warnings });
@@ -241,7 +242,8 @@ fn check_install(
     read: &ReadAppspec,
     listing: BundleListing,
 ) -> Result<Vec<String>, WorkFailure> {
-    let later = job.deployment.commanded.is_some() || read.spec.extension.recheck_after_before_install;
+    let later =
+        job.deployment.request.purpose == Purpose::Commanded || read.spec.extension.recheck_after_before_install;
     let spec = without_made_later(&read.spec, &read.diagnostics);
     if let Err(missing) = mounts::check_destinations(setup, &job.group, &spec, &listing) {
         // BeforeInstall may mount it; the Install checks again.
@@ -251,10 +253,12 @@ fn check_install(
     match planned {
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
         // The rollback first undoes the failed Install, which removes the obstacles and frees its space.
-        Err(error) if may_change(&error) && job.deployment.request.rolls_back.is_some() => Ok(Vec::new()),
+        Err(error) if may_change(&error) && job.deployment.request.purpose.rolls_back().is_some() => Ok(Vec::new()),
         // The CodeDeploy service continues in any state of the host: BeforeInstall may repair it. A link that another
         // user could redirect is refused now.
-        Err(error) if may_change(&error) && job.deployment.commanded.is_some() && !refuses_link(&error) => {
+        Err(error)
+            if may_change(&error) && job.deployment.request.purpose == Purpose::Commanded && !refuses_link(&error) =>
+        {
             Ok(vec![plan_error_text(&error)])
         }
         Err(error) if may_change(&error) && read.spec.extension.recheck_after_before_install => {
@@ -277,7 +281,9 @@ fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
 /// The old revision's hooks. A rollback continues without hooks that cannot be read now: the host is waiting for it.
 fn old_hooks_for(setup: &Setup, job: &Job) -> Result<(Vec<EventHooks>, Option<String>), WorkFailure> {
     match old_hooks(setup, &job.group) {
-        Err(failure) if job.deployment.request.rolls_back.is_some() => Ok((Vec::new(), Some(failure.message))),
+        Err(failure) if job.deployment.request.purpose.rolls_back().is_some() => {
+            Ok((Vec::new(), Some(failure.message)))
+        }
         found => found,
     }
 }

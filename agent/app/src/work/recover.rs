@@ -2,7 +2,7 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
-use hostler_core::machine::state::{Creator, Deployment, Group};
+use hostler_core::machine::state::{Deployment, Group};
 use hostler_core::machine::{State, Work, WorkResult};
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
@@ -67,7 +67,7 @@ fn say(group: &Group, deployment: &DeploymentId, word: &str) -> Result<(), Failu
 fn word(setup: &Setup, state: &State, group: &Group, deployment: &Deployment, settled: &Settled) -> String {
     let failed = deployment.not_undone.as_ref().is_some_and(|not_undone| not_undone.cause.is_some());
     let complete = matches!(settled, Settled::Installed | Settled::Committed(_));
-    if !complete && !failed && deployment.request.creator == Creator::Rollback {
+    if !complete && !failed && deployment.request.purpose.is_rollback() {
         return go_on(setup, state, group, deployment);
     }
     settled_word(&deployment.id, settled)

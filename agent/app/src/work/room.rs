@@ -2,7 +2,7 @@
 //! finds the disk full.
 
 use hostler_core::machine::event::WorkFailure;
-use hostler_core::machine::state::{Creator, RollbackPolicy};
+use hostler_core::machine::state::RollbackPolicy;
 use hostler_host::reserve::{RESERVE_BYTES, Reserve, is_full};
 
 use crate::failure::fail;
@@ -15,7 +15,7 @@ use crate::setup::Setup;
 /// Without the room the deployment could not be rolled back.
 pub fn set_aside(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
     let request = &job.deployment.request;
-    if request.creator == Creator::Rollback || request.removes || request.stops.is_some() {
+    if !request.purpose.brings_new_revision() {
         return Ok(());
     }
     let Err(error) = Reserve::of(setup.layout.state()).fill() else { return Ok(()) };

@@ -7,6 +7,7 @@ use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
 use hostler_core::hook::DEFAULT_PATH;
 use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::state::Purpose;
 use hostler_core::plan::{
     Problem, Problems, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, SearchPath, judge_scripts,
 };
@@ -46,9 +47,9 @@ pub fn check(
     spec: &AppSpec,
     listing: &BundleListing,
 ) -> Result<(Problems, Vec<Problem>), WorkFailure> {
-    let commanded = job.deployment.commanded.is_some();
+    let commanded = job.deployment.request.purpose == Purpose::Commanded;
     let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded });
-    if job.deployment.request.rolls_back.is_some() {
+    if job.deployment.request.purpose.rolls_back().is_some() {
         // The new application is gone either way: the scripts of the old one that can start are started.
         let found = found.unwrap_or_else(|failure| {
             log::warn!(deployment = job.deployment.id.as_str(); "scripts are not checked before a rollback: {}", failure.message);

@@ -45,7 +45,7 @@ pub type Ground = (Group, Vec<Installs>);
 pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Result<(), NotStaged> {
     let group = &ground.0;
     let wrong = |message: String| NotStaged::Wrong(message);
-    signatures::admit(&setup.settings, request.creator, &request.trust).map_err(wrong)?;
+    signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(wrong)?;
     let (Some(sha256), Some(size)) = (request.revision.digest, request.revision.size) else {
         return Err(wrong("the release does not say what the bundle must be".to_owned()));
     };

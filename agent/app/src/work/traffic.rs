@@ -15,7 +15,7 @@ use hostler_aws::elb::LoadBalancing;
 use hostler_core::ids::InstanceId;
 use hostler_core::lifecycle::LifecycleState;
 use hostler_core::machine::event::{TrafficFound, WorkFailure};
-use hostler_core::machine::state::Creator;
+use hostler_core::machine::state::Purpose;
 use hostler_core::traffic::{
     GroupFacts, Place, SUPPRESSION_SECONDS, TrafficMode, TrafficSettings, Way, Withdrawal, choose,
 };
@@ -98,7 +98,7 @@ impl Services {
 pub async fn check(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<bool, WorkFailure> {
     let settings = setup.settings.traffic(&job.group.key);
     let request = &job.deployment.request;
-    if !settings.acts() || request.stops.is_some() || job.deployment.commanded.is_some() {
+    if !settings.acts() || matches!(request.purpose, Purpose::Stop(_) | Purpose::Commanded) {
         return Ok(false);
     }
     if !may_go_on_without(job) && job.withdrawal.is_none() {
@@ -114,7 +114,8 @@ fn taken_out(failure: &WorkFailure) -> WorkFailure {
 
 /// Restoring the last good revision, or removing one, matters more than doing it without failed requests.
 fn may_go_on_without(job: &Job) -> bool {
-    job.deployment.request.creator == Creator::Rollback || job.deployment.request.removes
+    let purpose = &job.deployment.request.purpose;
+    purpose.is_rollback() || *purpose == Purpose::Remove
 }
 
 /// Finds the services to take the host out of.

@@ -4,7 +4,7 @@
 use crate::event_order::LifecycleEvent;
 use crate::lifecycle::{Change, InstanceState, Lifecycle, ends_deployments};
 use crate::machine::event::Refusal;
-use crate::machine::state::{Creator, Deployment, Group, Policy, Request, State, Stop};
+use crate::machine::state::{Creator, Deployment, Group, Policy, Purpose, Request, State, Stop};
 use crate::machine::stopping::stopped;
 use crate::traffic::Withdrawal;
 
@@ -50,8 +50,12 @@ pub fn take(state: &mut State, change: Change, now_ms: u64) {
     let Some(action) = &state.lifecycle.action else { return };
     let active = state.groups.values_mut().filter_map(|group| group.active.as_mut());
     // The remaining scripts have the time that the action has now.
-    for stop in active.filter_map(|deployment| deployment.request.stops.as_mut()) {
-        stop.deadline_ms = if stop.entry == action.entry { action.deadline_ms } else { stop.deadline_ms };
+    for deployment in active {
+        if let Purpose::Stop(stop) = &mut deployment.request.purpose
+            && stop.entry == action.entry
+        {
+            stop.deadline_ms = action.deadline_ms;
+        }
     }
 }
 
@@ -62,15 +66,11 @@ pub fn stop(lifecycle: &Lifecycle, group: &Group, policy: Policy) -> Option<Requ
     let installed = group.installed.as_ref()?;
     Some(Request {
         key: group.key.clone(),
-        creator: Creator::Lifecycle,
+        purpose: Purpose::Stop(Stop { entry: action.entry, deadline_ms: action.deadline_ms }),
         asked_by: action.kind.words().to_owned(),
         source: crate::machine::state::Source::Kept { deployment: installed.archive.clone() },
         revision: installed.revision.clone(),
-        release: None,
         trust: installed.trust.clone(),
-        rolls_back: None,
-        removes: false,
-        stops: Some(Stop { entry: action.entry, deadline_ms: action.deadline_ms }),
         policy,
     })
 }
@@ -82,5 +82,5 @@ pub fn of_stop(event: LifecycleEvent) -> bool {
 
 /// Whether a deployment must end where it is: the host is leaving, and this deployment does not do the stopping itself.
 pub fn shall_end(lifecycle: &Lifecycle, deployment: &Deployment) -> bool {
-    ends_deployments(lifecycle) && deployment.request.stops.is_none() && deployment.current().is_some()
+    ends_deployments(lifecycle) && deployment.request.purpose.stop().is_none() && deployment.current().is_some()
 }

@@ -56,6 +56,7 @@ pub fn in_service(group: &Group) -> bool {
     // AllowTraffic itself waits for the load balancer, which probes this host.
     let of_traffic = |step: &&Step| step.event < LifecycleEvent::AllowTraffic;
     let back = active.failure.is_none() && active.steps.iter().filter(of_traffic).all(|step| step.status.is_final());
-    let untouched = group.installed.is_some() && active.request.rolls_back.is_none() && !active.has_touched_the_host();
+    let untouched =
+        group.installed.is_some() && active.request.purpose.rolls_back().is_none() && !active.has_touched_the_host();
     back || untouched
 }

@@ -4,7 +4,7 @@
 use crate::cfn_signals::Verdict;
 use crate::health::HealthReport;
 use crate::ids::GroupKey;
-use crate::machine::state::{Group, Outcome, Totals};
+use crate::machine::state::{Group, Outcome, Purpose, Totals};
 
 /// A group's verdict about this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +24,10 @@ pub fn proof(group: Option<&Group>, checks: usize, health: Option<&HealthReport>
         return Proof::Waiting;
     };
     let Some(last) = group.finished.last() else { return Proof::Waiting };
-    if last.request.stops.is_some() || last.request.removes {
-        return Proof::Waiting;
-    }
-    if let Some(rolls_back) = &last.request.rolls_back {
-        return Proof::Bad(format!("{} failed", rolls_back.deployment));
+    match &last.request.purpose {
+        Purpose::Stop(_) | Purpose::Remove => return Proof::Waiting,
+        Purpose::RollBack(rolls_back) => return Proof::Bad(format!("{} failed", rolls_back.deployment)),
+        Purpose::Release(_) | Purpose::ByHand | Purpose::Commanded | Purpose::RollBackByHand => {}
     }
     match (&last.failure, last.outcome) {
         (Some(failure), _) => Proof::Bad(format!("{} failed in {}: {}", last.id, failure.event, failure.message)),

@@ -5,7 +5,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::Refusal;
 use crate::machine::state::{
-    Creator, Deployment, Failure, Group, Installed, Outcome, Policy, Request, RollbackExtent, RollsBack, Source,
+    Deployment, Failure, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source,
     StepStatus,
 };
 
@@ -14,18 +14,14 @@ use crate::machine::state::{
 pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
     let event = failed.failure.as_ref()?.event;
     let by_itself = failed.request.policy.rollback.covers(event);
-    if !by_itself
-        || failed.request.removes
-        || failed.request.stops.is_some()
-        || failed.request.creator == Creator::Rollback
-    {
+    if !by_itself || !failed.request.purpose.brings_new_revision() {
         return None;
     }
     let good = group.last_good.as_ref()?;
     let extent = extent(group, failed, good)?;
     let policy = Policy { ignore_application_stop_failures: true, ..failed.request.policy.clone() };
-    let rolls_back = Some(RollsBack { deployment: failed.id.clone(), extent });
-    Some(Request { rolls_back, ..request(group, good, format!("failure of {}", failed.id), policy) })
+    let purpose = Purpose::RollBack(RollsBack { deployment: failed.id.clone(), extent });
+    Some(request(group, good, purpose, format!("failure of {}", failed.id), policy))
 }
 
 fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<RollbackExtent> {
@@ -45,17 +41,17 @@ const AGAIN_MS: std::ops::RangeInclusive<u64> = 15_000..=600_000;
 /// host, whatever was refused since. It was automatic and failed for want of space. A rollback that failed for another
 /// reason holds still, and the caller of a rollback by hand has its answer.
 pub(super) fn waiting(group: &Group) -> Option<usize> {
-    let touches = |d: &Deployment| d.request.rolls_back.is_some() || d.has_touched_the_host();
+    let touches = |d: &Deployment| d.request.purpose.rolls_back().is_some() || d.has_touched_the_host();
     let at = group.finished.iter().rposition(touches).filter(|_| group.active.is_none())?;
     let last = group.finished.get(at)?;
-    let waits = last.request.rolls_back.is_some() && last.request.creator == Creator::Rollback;
+    let waits = last.request.purpose.rolls_back().is_some();
     (waits && last.failure.as_ref().is_some_and(Failure::is_for_want_of_space)).then_some(at)
 }
 
 /// When that rollback is tried again, milliseconds since 1970; `None` when none waits.
 pub fn again_at_ms(group: &Group) -> Option<u64> {
     let last = group.finished.get(waiting(group)?)?;
-    let rolls_back = last.request.rolls_back.as_ref()?;
+    let rolls_back = last.request.purpose.rolls_back()?;
     let ended = last.finished_ms?;
     let failed = group.finished.iter().find(|d| d.id == rolls_back.deployment).and_then(|d| d.finished_ms);
     let tried_for = ended.saturating_sub(failed.unwrap_or(last.started_ms));
@@ -65,7 +61,7 @@ pub fn again_at_ms(group: &Group) -> Option<u64> {
 /// The same rollback once more, for the part that is not done.
 pub(super) fn again(group: &Group) -> Option<Request> {
     let last = group.finished.get(waiting(group)?)?;
-    let rolls_back = last.request.rolls_back.clone()?;
+    let rolls_back = last.request.purpose.rolls_back()?.clone();
     let is_in_place = group.installed.as_ref().is_some_and(|i| i.archive == *last.archive());
     let stopped = last.step(LifecycleEvent::ApplicationStop).is_some_and(|s| s.status != StepStatus::Failed)
         && last.failure.as_ref().is_some_and(|failure| failure.event > LifecycleEvent::ApplicationStop);
@@ -74,7 +70,7 @@ pub(super) fn again(group: &Group) -> Option<Request> {
         RollbackExtent::StopAndReinstall if stopped => RollbackExtent::Reinstall,
         extent => extent,
     };
-    Some(Request { rolls_back: Some(RollsBack { extent, ..rolls_back }), ..last.request.clone() })
+    Some(Request { purpose: Purpose::RollBack(RollsBack { extent, ..rolls_back }), ..last.request.clone() })
 }
 
 /// A rollback that a user asks for: to the revision that the named deployment installed, or to the newest good revision
@@ -88,7 +84,8 @@ pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: 
         }
         None => newest_good(group).ok_or_else(|| Refusal::NoGoodRevision { key: key() })?,
     };
-    Ok(request(group, &target.to_installed(target.started_ms), asked_by.to_owned(), policy))
+    let target = target.to_installed(target.started_ms);
+    Ok(request(group, &target, Purpose::RollBackByHand, asked_by.to_owned(), policy))
 }
 
 /// The newest successful deployment whose revision does not run now. After a failure that touched the host, no revision
@@ -107,21 +104,17 @@ fn newest_good(group: &Group) -> Option<&Deployment> {
 /// The deployment that takes a group's files off the host.
 pub fn removal(group: &Group, asked_by: String, policy: Policy) -> Result<Request, Refusal> {
     let installed = group.installed.as_ref().ok_or_else(|| Refusal::NotInstalled { key: group.key.clone() })?;
-    Ok(Request { creator: Creator::Cli, removes: true, ..request(group, installed, asked_by, policy) })
+    Ok(request(group, installed, Purpose::Remove, asked_by, policy))
 }
 
-fn request(group: &Group, target: &Installed, asked_by: String, policy: Policy) -> Request {
+fn request(group: &Group, target: &Installed, purpose: Purpose, asked_by: String, policy: Policy) -> Request {
     Request {
         key: group.key.clone(),
-        creator: Creator::Rollback,
+        purpose,
         asked_by,
         source: Source::Kept { deployment: target.archive.clone() },
         revision: target.revision.clone(),
-        release: None,
         trust: target.trust.clone(),
-        rolls_back: None,
-        removes: false,
-        stops: None,
         policy: Policy {
             appspec_name: group.appspec_name_of(&target.archive).map(str::to_owned),
             appspec_only: false,

@@ -1,7 +1,7 @@
 //! What an image keeps of its original host: the files, and nothing that the host did or wanted.
 
 use crate::ids::{DeploymentId, GroupKey};
-use crate::machine::state::{Following, Group, State};
+use crate::machine::state::{Following, Group, Purpose, State};
 
 /// A state without a host.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub fn seal(state: State, complete: &[DeploymentId], now_ms: u64) -> Sealed {
     for (id, mut group) in state.groups {
         if let Some(active) = group.active.take() {
             if complete.contains(&active.id) && !active.installed {
-                let installed = (!active.request.removes).then(|| active.to_installed(now_ms));
+                let installed = (active.request.purpose != Purpose::Remove).then(|| active.to_installed(now_ms));
                 group.installed_before = std::mem::replace(&mut group.installed, installed);
             }
             sealed.given_up.push((group.key.clone(), active.id));

@@ -6,27 +6,33 @@ use crate::machine::admission;
 use crate::machine::command::Commanded;
 use crate::machine::event::Work;
 use crate::machine::retention::kept;
-use crate::machine::state::{Creator, Deployment, Group, Request, RollbackExtent, Step};
+use crate::machine::state::{Deployment, Group, Purpose, Request, RollbackExtent, RollsBack, Step};
 use crate::traffic::TrafficPhase;
 
-/// A deployment that has not begun, with the events that its purpose needs.
+/// The lifecycle events that a purpose needs.
+fn events(purpose: &Purpose) -> impl Iterator<Item = LifecycleEvent> {
+    LifecycleEvent::ORDER.into_iter().filter(|event| match purpose {
+        // The service names the next event, one at a time.
+        Purpose::Commanded => false,
+        Purpose::Release(_) | Purpose::ByHand | Purpose::RollBackByHand => true,
+        Purpose::RollBack(RollsBack { extent, .. }) => match extent {
+            RollbackExtent::StopAndReinstall => true,
+            RollbackExtent::Reinstall => !event.runs_old_revision(),
+            RollbackExtent::Restart => {
+                *event == LifecycleEvent::DownloadBundle || *event >= LifecycleEvent::ApplicationStart
+            }
+        },
+        Purpose::Remove => event.runs_old_revision() || !event.has_scripts(),
+        Purpose::Stop(_) => admission::of_stop(*event),
+    })
+}
+
+/// A deployment that has not begun.
 pub fn new_deployment(id: DeploymentId, request: Request, now_ms: u64) -> Deployment {
-    let wanted = |event: &LifecycleEvent| match request.rolls_back.as_ref().map(|r| r.extent) {
-        None | Some(RollbackExtent::StopAndReinstall) => true,
-        Some(RollbackExtent::Reinstall) => !event.runs_old_revision(),
-        Some(RollbackExtent::Restart) => {
-            *event == LifecycleEvent::DownloadBundle || *event >= LifecycleEvent::ApplicationStart
-        }
-    };
-    let of_removal = |event: &LifecycleEvent| event.runs_old_revision() || !event.has_scripts();
-    let commanded = request.creator == Creator::CodeDeploy;
-    let steps = LifecycleEvent::ORDER.into_iter().filter(wanted).filter(|e| !request.removes || of_removal(e));
-    let steps = steps.filter(|event| request.stops.is_none() || admission::of_stop(*event)).map(Step::new);
     Deployment {
         id,
-        // The service names the next event, one at a time.
-        steps: if commanded { Vec::new() } else { steps.collect() },
-        commanded: commanded.then(Commanded::default),
+        steps: events(&request.purpose).map(Step::new).collect(),
+        commanded: (request.purpose == Purpose::Commanded).then(Commanded::default),
         request,
         started_ms: now_ms,
         finished_ms: None,

@@ -17,11 +17,13 @@ use crate::traffic::Withdrawal;
 
 mod deployment;
 mod not_undone;
+mod purpose;
 mod request;
 
 pub use deployment::{BootTime, Deployment, Failure, Outcome, Script, Step, StepStatus};
 pub use not_undone::NotUndone;
-pub use request::{Creator, Policy, Request, Revision, RollbackExtent, RollbackPolicy, RollsBack, Source, Stop};
+pub use purpose::{Creator, Purpose, RollbackExtent, RollsBack, Stop};
+pub use request::{Policy, Request, Revision, RollbackPolicy, Source};
 
 /// The current version of [`State`].
 pub const STATE_VERSION: u32 = 1;
@@ -146,7 +148,7 @@ pub struct Totals {
 
 impl Totals {
     fn count(&mut self, deployment: &Deployment) {
-        let rollback = deployment.request.creator == Creator::Rollback;
+        let rollback = deployment.request.purpose.is_rollback();
         let counter = match (deployment.outcome, rollback) {
             (Some(Outcome::Succeeded), false) => &mut self.succeeded,
             (Some(Outcome::Succeeded), true) => &mut self.rolled_back,

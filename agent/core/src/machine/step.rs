@@ -88,11 +88,11 @@ impl Turn<'_> {
     fn take(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
             Event::Deploy { id, request } => {
-                admission::admit(&self.state, request.creator)?;
+                admission::admit(&self.state, request.purpose.creator())?;
                 room::admit_request(&request)?;
                 let group = self.group(&request.key);
                 refuse_while_active(group)?;
-                if let Some(release) = request.release {
+                if let Some(release) = request.purpose.release().copied() {
                     group.following.highest = Some(release);
                     group.following.tried_sequence = release.sequence;
                     group.following.held = None;
@@ -219,10 +219,9 @@ impl Turn<'_> {
         deployment.begun = Some(self.context.boot_time());
         let request = &deployment.request;
         let requested = requester(request);
-        if let (Source::Kept { deployment: to }, false) = (&request.source, request.removes || request.stops.is_some())
-        {
+        if let (Source::Kept { deployment: to }, true) = (&request.source, request.purpose.is_rollback()) {
             self.record(Kind::Rollback {
-                failed: request.rolls_back.as_ref().map(|r| r.deployment.clone()),
+                failed: request.purpose.rolls_back().map(|r| r.deployment.clone()),
                 group: request.key.clone(),
                 to: to.clone(),
                 revision: request.revision.digest,
@@ -235,7 +234,7 @@ impl Turn<'_> {
             revision: request.revision.digest,
             location: request.revision.location.clone(),
             sequence: request.sequence(),
-            release_digest: request.release.and_then(|release| release.digest),
+            release_digest: request.purpose.release().and_then(|release| release.digest),
             signature: request.trust.clone(),
             requested,
         });
@@ -244,7 +243,7 @@ impl Turn<'_> {
             group: request.key.clone(),
             revision: request.revision.clone(),
             asked_by: request.asked_by.clone(),
-            rolls_back: request.rolls_back.as_ref().map(|r| r.deployment.clone()),
+            rolls_back: request.purpose.rolls_back().map(|r| r.deployment.clone()),
         });
         let id = request.key.id();
         if let Some(group) = self.state.groups.get_mut(&id) {
@@ -328,7 +327,7 @@ impl Turn<'_> {
 }
 
 fn requester(request: &Request) -> Requester {
-    let by = match request.creator {
+    let by = match request.purpose.creator() {
         Creator::Channel => RequesterKind::Channel,
         Creator::Cli => RequesterKind::Cli,
         Creator::CodeDeploy => RequesterKind::Service,

@@ -53,7 +53,7 @@ pub fn stopping(action: &Action, state: &State, abandon_failed: bool) -> Stoppin
 /// How the group's application was stopped, if that was the group's last deployment. A script whose failure did not
 /// keep the others from running still counts as failed.
 pub fn stopped(group: &Group) -> Option<Outcome> {
-    let last = group.finished.last().filter(|deployment| deployment.request.stops.is_some())?;
+    let last = group.finished.last().filter(|deployment| deployment.request.purpose.stop().is_some())?;
     let ignored = last.steps.iter().any(|step| step.status == StepStatus::Ignored);
     if ignored { Some(Outcome::Failed) } else { last.outcome }
 }

@@ -23,7 +23,7 @@ use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
 use crate::machine::release_decision::{Follow, follow, follow_accepted};
 use crate::machine::state::{
-    BootTime, Creator, Outcome, Policy, Request, Revision, RollbackPolicy, Source, StepStatus,
+    BootTime, Outcome, Policy, Purpose, Request, Revision, RollbackPolicy, Source, StepStatus,
 };
 use crate::release::{Acceptance, Highest};
 
@@ -155,20 +155,20 @@ fn a_host_is_out_of_service_from_the_first_event_that_touches_it_until_traffic_i
             let group = &host.state.groups[&key("prod").id()];
             let active = group.active.as_ref().unwrap();
             let event = active.current().map(|s| s.event);
-            shown.push((number, active.request.creator, event, in_service(group)));
+            shown.push((number, active.request.purpose.is_rollback(), event, in_service(group)));
             let result = host.perform(&effect);
             effects = host.step(Event::Finished { effect: effect.number, result: Box::new(result) }).unwrap();
         }
     }
     assert!(in_service(&host.state.groups[&key("prod").id()]));
-    for (number, creator, event, serves) in shown {
+    for (number, rollback, event, serves) in shown {
         let expected = match event {
             // The old revision serves while the next one is fetched, but not while a failed one is rolled back.
-            Some(LifecycleEvent::DownloadBundle) => number == 2 && creator != Creator::Rollback,
+            Some(LifecycleEvent::DownloadBundle) => number == 2 && !rollback,
             Some(event) => event > LifecycleEvent::AllowTraffic,
-            None => number == 1 || creator == Creator::Rollback,
+            None => number == 1 || rollback,
         };
-        assert_eq!(serves, expected, "{number} {creator:?} {event:?}");
+        assert_eq!(serves, expected, "{number} {rollback} {event:?}");
     }
 }
 
@@ -182,7 +182,7 @@ fn a_failure_before_install_only_starts_the_old_application_again() {
     host.run(effects, never);
     let group = &host.state.groups[&key("prod").id()];
     let rollback = group.finished.last().unwrap();
-    assert_eq!(rollback.request.creator, Creator::Rollback);
+    assert!(rollback.request.purpose.is_rollback());
     assert!(rollback.step(LifecycleEvent::Install).is_none(), "the old files were never replaced");
     assert_eq!(rollback.step(LifecycleEvent::ApplicationStart).unwrap().status, StepStatus::Succeeded);
     assert_eq!(rollback.outcome, Some(Outcome::Succeeded));
@@ -332,7 +332,7 @@ fn a_rollback_follows_only_the_events_that_the_policy_names() {
         let effects = host.deploy(2, wish).unwrap();
         host.run(effects, never);
         let group = &host.state.groups[&key("prod").id()];
-        assert_eq!(group.finished.last().unwrap().request.creator == Creator::Rollback, follows, "{named}");
+        assert_eq!(group.finished.last().unwrap().request.purpose.is_rollback(), follows, "{named}");
     }
 }
 

@@ -38,7 +38,8 @@ impl Host {
 
     /// The answer to a release in the channel, without any change.
     pub(crate) fn asked_by_channel(&self, group: &str, number: u64) -> Result<(), Refusal> {
-        let request = Request { creator: Creator::Channel, ..request(group, number) };
+        let request =
+            Request { purpose: Purpose::Release(crate::release::Highest::new(number, None)), ..request(group, number) };
         let event = Event::Deploy { id: "d-CHANNEL".parse().unwrap(), request: Box::new(request) };
         step(self.state.clone(), event, &self.context()).reply
     }
@@ -80,15 +81,11 @@ fn request(group: &str, number: u64) -> Request {
     let content = Sha256Digest::of(&number.to_le_bytes());
     Request {
         key: GroupKey::new("web".parse().unwrap(), group.parse().unwrap()),
-        creator: Creator::Cli,
+        purpose: Purpose::ByHand,
         asked_by: "test".to_owned(),
         source: Source::Path { path: "/bundle".into() },
         revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
-        release: None,
         trust: Default::default(),
-        rolls_back: None,
-        removes: false,
-        stops: None,
         policy: Policy::default(),
     }
 }

@@ -12,7 +12,7 @@ use hostler_core::ids::DeploymentId;
 use hostler_core::limits::Limits;
 use hostler_core::machine::State;
 use hostler_core::machine::command::Order;
-use hostler_core::machine::state::{Creator, Policy, Request, Revision, RollbackPolicy, Script, Source};
+use hostler_core::machine::state::{Policy, Purpose, Request, Revision, RollbackPolicy, Script, Source};
 use hostler_core::release::Trust;
 use hostler_host::archive;
 
@@ -52,7 +52,7 @@ pub fn order(
 fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specification) -> Request {
     let location = specification.revision;
     Request {
-        creator: Creator::CodeDeploy,
+        purpose: Purpose::Commanded,
         asked_by: "the CodeDeploy service".to_owned(),
         revision: Revision { location: location.to_string(), digest: None, size: None, bundle_type: None },
         source: Source::CodeDeploy {
@@ -62,11 +62,7 @@ fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specificatio
                 .reuse_archive_from
                 .filter(|other| compat.agent.enable_archive_reuse && *other != specification.deployment),
         },
-        release: None,
         trust: Trust::Unsigned,
-        rolls_back: None,
-        removes: false,
-        stops: None,
         policy: Policy {
             file_exists_behavior: specification.file_exists_behavior,
             appspec_name: specification.appspec_name,

@@ -70,7 +70,7 @@ fn a_shutdown_stops_each_group_once_and_continues() {
     run(&mut host);
     let group = host.state.groups.values().next().unwrap();
     let last = group.finished.last().unwrap();
-    assert_eq!((last.outcome, last.request.stops.unwrap().deadline_ms), (Some(Outcome::Succeeded), Some(9)));
+    assert_eq!((last.outcome, last.request.purpose.stop().unwrap().deadline_ms), (Some(Outcome::Succeeded), Some(9)));
     assert!(last.steps.iter().all(|step| !step.event.name().contains("Install")), "{:?}", last.steps);
     let Stopping::Ended(decided) = stopping(&action, &host.state, false) else { panic!("it has not ended") };
     assert_eq!(decided.result, HookOutcome::Continue);
@@ -87,7 +87,7 @@ fn the_scripts_of_a_stop_that_goes_on_have_the_nearer_deadline() {
     run(&mut host);
     begin(&mut host, ActionKind::Shutdown);
     host.take(stop());
-    let deadline = |host: &Host| host.state.all_active().next().unwrap().1.request.stops.unwrap().deadline_ms;
+    let deadline = |host: &Host| host.state.all_active().next().unwrap().1.request.purpose.stop().unwrap().deadline_ms;
     assert_eq!(deadline(&host), Some(9));
     change(&mut host, Change::Hurry(5));
     assert_eq!(deadline(&host), Some(5));
@@ -107,7 +107,7 @@ fn a_deployment_that_goes_on_ends_at_its_next_step_without_a_rollback() {
     let group = host.state.groups.values().next().unwrap();
     let ended = group.finished.last().unwrap();
     assert!(ended.failure.as_ref().unwrap().message.contains("on its way out"), "{ended:?}");
-    assert!(ended.request.rolls_back.is_none() && group.finished.len() == 2, "no rollback follows");
+    assert!(ended.request.purpose.rolls_back().is_none() && group.finished.len() == 2, "no rollback follows");
     assert_eq!(stopping(&action, &host.state, false), Stopping::Begin(vec![key()]));
 }
 

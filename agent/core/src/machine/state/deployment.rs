@@ -56,7 +56,8 @@ pub struct Deployment {
     pub failure: Option<Failure>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// The command that a deployment of the CodeDeploy service carries out.
+    /// The command that a deployment of the CodeDeploy service carries out. Every commanded deployment has it, and no
+    /// other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commanded: Option<Commanded>,
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Purpose;
 use crate::appspec::AppspecName;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::bundle::BundleType;
 use crate::codedeploy::specification::RevisionLocation;
 use crate::event_order::LifecycleEvent;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
-use crate::release::{Highest, Trust};
+use crate::release::Trust;
 
 /// A revision: its content, or its place while the content is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,22 +24,6 @@ pub struct Revision {
     pub size: Option<u64>,
     /// Its format; `None` until the agent has read it.
     pub bundle_type: Option<BundleType>,
-}
-
-/// The source of a deployment request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Creator {
-    /// A release in the group's channel.
-    Channel,
-    /// `hostler deploy`.
-    Cli,
-    /// The CodeDeploy service.
-    CodeDeploy,
-    /// A rollback, by hand or automatic.
-    Rollback,
-    /// The Auto Scaling group or EC2.
-    Lifecycle,
 }
 
 /// The source of a bundle.
@@ -81,27 +66,18 @@ pub enum Source {
 pub struct Request {
     /// The group.
     pub key: GroupKey,
-    /// The source of the request.
-    pub creator: Creator,
+    /// What the deployment is for.
+    #[serde(flatten)]
+    pub purpose: Purpose,
     /// The caller in words: a user, a release.
     pub asked_by: String,
     /// Where the bundle is.
     pub source: Source,
     /// The revision as far as known.
     pub revision: Revision,
-    /// The release that requests it, as accepted.
-    pub release: Option<Highest>,
     /// Which keys signed it, if any; a rollback keeps those of the revision that it returns to.
     #[serde(default)]
     pub trust: Trust,
-    /// The failed deployment that an automatic rollback rolls back.
-    pub rolls_back: Option<RollsBack>,
-    /// Whether the group's files are removed from the host without a replacement.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub removes: bool,
-    /// Whether the application is only stopped, for the lifecycle action with this number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stops: Option<Stop>,
     /// The policy.
     pub policy: Policy,
 }
@@ -109,38 +85,8 @@ pub struct Request {
 impl Request {
     /// The sequence of the release that requests it.
     pub fn sequence(&self) -> Option<u64> {
-        self.release.map(|release| release.sequence)
+        self.purpose.release().map(|release| release.sequence)
     }
-}
-
-/// Why and by when an application is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stop {
-    /// Number of the lifecycle action.
-    pub entry: u64,
-    /// When its scripts must have ended, milliseconds since 1970.
-    pub deadline_ms: Option<u64>,
-}
-
-/// The failed deployment that an automatic rollback follows, and how much of it to undo.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RollsBack {
-    /// The deployment that failed.
-    pub deployment: DeploymentId,
-    /// How much of the failed deployment to undo.
-    pub extent: RollbackExtent,
-}
-
-/// How much of a failed deployment to undo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RollbackExtent {
-    /// The old files are in place: only start the old application again.
-    Restart,
-    /// The new files are in place and the new application was not started.
-    Reinstall,
-    /// The new application was started, so its ApplicationStop runs first.
-    StopAndReinstall,
 }
 
 /// How to deploy: the group's settings, overridden by the deployment's own.

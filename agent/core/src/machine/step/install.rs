@@ -7,7 +7,7 @@ use crate::machine::command::CommandStage;
 use crate::machine::event::{Effect, InstallReport, Progress, StillOpen, Work, WorkFailure};
 use crate::machine::room::MESSAGE_BYTES;
 use crate::machine::sequence::next_work;
-use crate::machine::state::{Deployment, Group, NotUndone, StepStatus};
+use crate::machine::state::{Deployment, Group, NotUndone, Purpose, StepStatus};
 use crate::text::bounded;
 
 use super::Turn;
@@ -23,7 +23,8 @@ impl Turn<'_> {
         match result {
             Ok(report) => {
                 deployment.installed = true;
-                let installed = (!deployment.request.removes).then(|| deployment.to_installed(self.context.now_ms));
+                let installed = (deployment.request.purpose != Purpose::Remove)
+                    .then(|| deployment.to_installed(self.context.now_ms));
                 if let Some(group) = self.state.groups.get_mut(&group.key.id()) {
                     group.installed_before = std::mem::replace(&mut group.installed, installed);
                 }

@@ -7,7 +7,7 @@
 use crate::history::Kind;
 use crate::ids::{GroupKey, Sha256Digest};
 use crate::machine::event::WorkFailure;
-use crate::machine::state::{Creator, Deployment};
+use crate::machine::state::Deployment;
 use crate::release::{AcceptedKeys, PublicKey, SigningPolicy, Trust};
 
 use super::Turn;
@@ -28,7 +28,7 @@ impl Turn<'_> {
     /// The release is in the channel, and the current keys have signed it.
     pub(super) fn signed_again(&mut self, key: &GroupKey, release: Sha256Digest, trust: Trust) {
         let Some(active) = self.state.groups.get_mut(&key.id()).and_then(|group| group.active.as_mut()) else { return };
-        if active.request.release.is_some_and(|is| is.digest == Some(release)) {
+        if active.request.purpose.release().is_some_and(|is| is.digest == Some(release)) {
             active.request.trust = trust;
             active.outdated_keys = false;
         }
@@ -49,5 +49,5 @@ impl Turn<'_> {
 
 fn is_outdated(active: &Deployment, policy: &SigningPolicy) -> bool {
     let Trust::Verified { key_ids } = &active.request.trust else { return false };
-    active.request.creator == Creator::Channel && !policy.is_satisfied_by(key_ids)
+    active.request.purpose.release().is_some() && !policy.is_satisfied_by(key_ids)
 }

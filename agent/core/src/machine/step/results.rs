@@ -9,7 +9,7 @@ use crate::machine::event::{Effect, Prepared, Progress, Work, WorkFailure, WorkR
 use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::sequence::new_deployment;
-use crate::machine::state::{Deployment, Failure, Group, Outcome, Script, StepStatus};
+use crate::machine::state::{Deployment, Failure, Group, Outcome, Purpose, Script, StepStatus};
 use crate::machine_events::About;
 use crate::text::bounded;
 
@@ -80,7 +80,7 @@ impl Turn<'_> {
         let old_archive = group.installed.as_ref().map(|i| i.archive.clone());
         // A host that serves nothing any more stays out.
         let leaves = prepared.takes_out && deployment.step(LifecycleEvent::BlockTraffic).is_some();
-        let returns = (leaves || self.is_withdrawn(deployment)) && !deployment.request.removes;
+        let returns = (leaves || self.is_withdrawn(deployment)) && deployment.request.purpose != Purpose::Remove;
         for step in &mut deployment.steps {
             let (hooks, archive) = if step.event.runs_old_revision() {
                 (&prepared.old_hooks, old_archive.as_ref())
@@ -237,9 +237,9 @@ impl Turn<'_> {
             message: deployment.failure.as_ref().map(|f| room::note(&format!("{}: {}", f.event, f.message))),
         });
         let succeeded = outcome == Outcome::Succeeded;
-        let removed = succeeded && deployment.request.removes;
+        let removed = succeeded && deployment.request.purpose == Purpose::Remove;
         // A stopping deployment puts nothing on the host and takes nothing off it.
-        if succeeded && deployment.request.stops.is_none() {
+        if succeeded && deployment.request.purpose.stop().is_none() {
             self.state.machine_events.deployed(about(&deployment), removed, now);
         }
         if removed {

@@ -43,7 +43,7 @@ fn what_returns_to_a_revision_reads_the_appspec_under_that_revisions_name() {
         }
         let found = group(&host);
         let rollback = found.finished.last().unwrap();
-        assert_eq!(rollback.request.creator, Creator::Rollback, "by hand: {by_hand}");
+        assert!(rollback.request.purpose.is_rollback(), "by hand: {by_hand}");
         assert_eq!(rollback.request.policy.appspec_name.as_deref(), Some("third.yml"), "by hand: {by_hand}");
         assert_eq!(found.installed.unwrap().appspec_name.as_deref(), Some("third.yml"), "by hand: {by_hand}");
     }

@@ -30,7 +30,7 @@ fn order(group: &str, deployment: u64, name: &str, scripts: usize) -> Order {
         checks_bundle_first: true,
         request: Request {
             key,
-            creator: Creator::CodeDeploy,
+            purpose: Purpose::Commanded,
             source: Source::CodeDeploy { location, reuse: None },
             policy: Policy { rollback: RollbackPolicy::Never, ..Policy::default() },
             ..request(group, None)

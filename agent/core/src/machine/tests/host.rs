@@ -32,15 +32,11 @@ pub(super) fn revision() -> Revision {
 pub(super) fn request(group: &str, sequence: Option<u64>) -> Request {
     Request {
         key: key(group),
-        creator: if sequence.is_some() { Creator::Channel } else { Creator::Cli },
+        purpose: sequence.map_or(Purpose::ByHand, |sequence| Purpose::Release(Highest::new(sequence, None))),
         asked_by: "test".to_owned(),
         source: Source::Path { path: "/bundle".into() },
         revision: revision(),
-        release: sequence.map(|sequence| Highest::new(sequence, None)),
         trust: Default::default(),
-        rolls_back: None,
-        removes: false,
-        stops: None,
         policy: Policy::default(),
     }
 }
@@ -157,7 +153,7 @@ impl Host {
             .all_active()
             .find(|(_, d)| d.in_flight.as_ref().map(|e| e.number) == Some(effect.number))
             .expect("an effect belongs to an active deployment");
-        let rollback = deployment.request.creator == Creator::Rollback;
+        let rollback = deployment.request.purpose.is_rollback();
         let fails = |event| !rollback && self.fail_at == Some(event);
         let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false, absent: false };
         let result = match &effect.work {

@@ -28,9 +28,9 @@ fn release() -> Highest {
 }
 
 /// A host that deploys a release signed by the keys 1 and 2.
-fn bringing(creator: Creator) -> (Host, Vec<Effect>) {
+fn bringing(purpose: Purpose) -> (Host, Vec<Effect>) {
     let mut host = Host::default();
-    let request = Request { creator, release: Some(release()), trust: trust(&[1, 2]), ..request("prod", Some(1)) };
+    let request = Request { purpose, trust: trust(&[1, 2]), ..request("prod", None) };
     let effects = host.deploy(1, request).unwrap();
     assert_eq!(effects.iter().map(|effect| &effect.work).collect::<Vec<_>>(), [&Work::Prepare]);
     (host, effects)
@@ -43,7 +43,7 @@ fn signed_again(digest: Sha256Digest) -> Event {
 #[test]
 fn a_release_whose_keys_are_taken_away_while_it_is_brought_here_runs_nothing_and_is_decided_anew() {
     for mut crashes in [0, 3] {
-        let (mut host, effects) = bringing(Creator::Channel);
+        let (mut host, effects) = bringing(Purpose::Release(release()));
         host.step(accepted(1, &[3])).unwrap();
         let mut crash = || {
             let crashes_now = crashes > 0;
@@ -62,7 +62,7 @@ fn a_release_whose_keys_are_taken_away_while_it_is_brought_here_runs_nothing_and
 
 #[test]
 fn a_release_that_the_new_keys_sign_meanwhile_goes_on() {
-    let (mut host, effects) = bringing(Creator::Channel);
+    let (mut host, effects) = bringing(Purpose::Release(release()));
     host.step(accepted(1, &[3])).unwrap();
     host.step(signed_again(Sha256Digest::of(b"another one"))).unwrap();
     assert!(host.state.all_active().all(|(_, active)| active.outdated_keys), "it was another release");
@@ -76,18 +76,18 @@ fn a_release_that_the_new_keys_sign_meanwhile_goes_on() {
 fn what_enough_keys_still_stand_for_or_has_begun_or_was_not_signed_for_the_channel_goes_on() {
     // One of its two keys is left, and one is enough; then two are required, and one of those is another key.
     for (threshold, keys, goes_on) in [(1, &[2, 3][..], true), (2, &[2, 3], false), (2, &[1, 2], true)] {
-        let (mut host, effects) = bringing(Creator::Channel);
+        let (mut host, effects) = bringing(Purpose::Release(release()));
         host.step(accepted(threshold, keys)).unwrap();
         host.run(effects, never);
         let outcome = if goes_on { Outcome::Succeeded } else { Outcome::Failed };
         assert_eq!(host.outcomes("prod"), [(id(1), Some(outcome))], "{threshold} of {keys:?}");
     }
-    let (mut host, effects) = bringing(Creator::Cli);
+    let (mut host, effects) = bringing(Purpose::ByHand);
     host.step(accepted(1, &[3])).unwrap();
     host.run(effects, never);
     assert_eq!(host.outcomes("prod"), [(id(1), Some(Outcome::Succeeded))]);
     // The scripts of the new revision already run.
-    let (mut host, mut effects) = bringing(Creator::Channel);
+    let (mut host, mut effects) = bringing(Purpose::Release(release()));
     while host.ran.is_empty() {
         let effect = effects.pop().unwrap();
         let result = Box::new(host.perform(&effect));

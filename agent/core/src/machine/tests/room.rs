@@ -94,7 +94,7 @@ impl Hostile {
 
     fn command(&mut self, group: usize, words: &str, scripts: usize) {
         let mut request = request(&format!("g{group}"), None);
-        request.creator = Creator::CodeDeploy;
+        request.purpose = Purpose::Commanded;
         request.revision.location = text(2, 100);
         let deployment = id(1_000_000_000 + self.now);
         let hooks = hooks(&[LifecycleEvent::AfterInstall], false);

@@ -38,7 +38,7 @@ impl Host {
     pub(super) fn move_traffic(&mut self, number: u64, phase: TrafficPhase) -> WorkResult {
         let deployment =
             self.state.all_active().find(|(_, d)| d.in_flight.as_ref().is_some_and(|e| e.number == number));
-        let rollback = deployment.is_some_and(|(_, d)| d.request.creator == Creator::Rollback);
+        let rollback = deployment.is_some_and(|(_, d)| d.request.purpose.is_rollback());
         let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false, absent: false };
         let counted = |left: &mut u32| {
             let fails = *left > 0;

@@ -22,7 +22,7 @@ fn rolls_back(fails_at: LifecycleEvent) -> (Host, Vec<Effect>) {
     host.run(effects, never);
     host.fail_at = Some(fails_at);
     let mut effects = host.deploy(2, request("prod", None)).unwrap();
-    while group(&host).active.as_ref().unwrap().request.creator != Creator::Rollback {
+    while group(&host).active.as_ref().unwrap().request.purpose.rolls_back().is_none() {
         let result = Box::new(host.perform(&effects[0]));
         effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
     }
@@ -73,7 +73,7 @@ fn what_is_done_is_not_done_again_and_the_old_application_is_started_in_the_end(
         assert!(again_at_ms(group(&host)).is_some(), "case {number}");
         host.ran.clear();
         let effects = again(&mut host, 7).unwrap();
-        let began = group(&host).active.as_ref().unwrap().request.rolls_back.clone().unwrap();
+        let began = group(&host).active.as_ref().unwrap().request.purpose.rolls_back().cloned().unwrap();
         assert_eq!((began.deployment, began.extent), (id(2), extent), "case {number}");
         host.run(effects, never);
         assert_eq!(condition(group(&host)), Condition::RolledBack, "case {number}");
