@@ -8,13 +8,17 @@
 //! stores setup
 //!      ^
 //! ports engine state_store                   the one writer of state, what it needs, where it keeps it
-//! state_file access codedeploy/exposure      the state held or read; who else may change or reach what is on the disk
-//! codedeploy/records                         what the CodeDeploy agent and hostler write down for each other
+//! state_file access                          the state held or read; who reaches what is on the disk
 //! identity interrupted                       which host this is; what a process leaves in the middle
 //! signatures signing requests publication    whose signatures are needed; deployments by hand; a release on its way
 //!      ^
 //! health work shipping cfn_signals           what effects do, and the tasks beside the engine
 //! host_report machine_events backups rollback_retry
+//!      ^
+//! codedeploy/exposure codedeploy/records     what of an effect is CodeDeploy's own: who else may change what is on the
+//! codedeploy/revisions codedeploy/bundle     disk, the files for that agent, which revisions are kept, bundles, what
+//! codedeploy/environment codedeploy/place    scripts see; its ports
+//! wings                                      which ports a deployment has
 //!      ^
 //! sources codedeploy/source lifecycle        wishes, from channels to the Auto Scaling group
 //! seal control                               a state that came with an image; the local socket
@@ -68,6 +72,7 @@ mod stores;
 mod tasks;
 mod threads;
 mod verbs;
+mod wings;
 mod work;
 
 use std::process::ExitCode;

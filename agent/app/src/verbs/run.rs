@@ -19,6 +19,7 @@ use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::channel::{LookForKeys, PollError, PollResult, look};
 use crate::verbs::{EngineAccess, Patience};
+use crate::wings;
 use crate::work::recover::settle_all;
 
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
@@ -174,13 +175,15 @@ fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
 /// Settles every open install journal, before application units start.
 fn recover(setup: &Setup, given_up: Option<&DeploymentId>) -> Outcome {
     let local = given_up.filter(|deployment| local::is_local(deployment));
-    let here = settle_all(setup, given_up.filter(|_| local.is_none())).map_err(|failure| match failure.code {
-        ExitCode::LockHeld => {
-            Failure::say(ExitCode::LockHeld, "the agent is at work and brings interrupted Installs to an end itself")
-                .hint("`hostler status` shows what it does")
-        }
-        _ => failure,
-    });
+    let here =
+        settle_all(setup, wings::ALL, given_up.filter(|_| local.is_none())).map_err(|failure| match failure.code {
+            ExitCode::LockHeld => Failure::say(
+                ExitCode::LockHeld,
+                "the agent is at work and brings interrupted Installs to an end itself",
+            )
+            .hint("`hostler status` shows what it does"),
+            _ => failure,
+        });
     // If one state cannot be settled, the other still is.
     local::recover(setup, local)?;
     here.map(|()| ExitCode::Ok)

@@ -19,9 +19,8 @@ use hostler_host::archive;
 use crate::codedeploy::compat::CodeDeployCompat;
 use crate::codedeploy::exposure::{Use, check_archive};
 use crate::codedeploy::records;
-use crate::codedeploy::records::is_gone;
 use crate::setup::Setup;
-use crate::work::old_hooks::unreadable;
+use crate::work::old_hooks::{is_gone, unreadable};
 
 /// Makes an order from a command's name, the event that it means, and its deployment's specification.
 ///

@@ -31,6 +31,7 @@ use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
 use crate::threads::block_on;
+use crate::wings;
 use crate::work::recover::settle_all;
 
 /// The name of this program, of its log, and of the requester of its deployments.
@@ -94,7 +95,7 @@ pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), F
     if !Layout::local_state(root).is_dir() || !configuration.is_file() {
         return Ok(());
     }
-    match settle_all(&setup(root, &configuration, None)?, given_up) {
+    match settle_all(&setup(root, &configuration, None)?, wings::ALL, given_up) {
         Err(failure) if failure.code == ExitCode::LockHeld => Ok(()),
         settled => settled,
     }
