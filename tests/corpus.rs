@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bundles::{Case, cases, outside};
 
-use crate::support::scratch::Host;
+use crate::support::host::{Host, tree_with_times};
 use crate::support::skip;
 
 /// The order of a deployment's events, without those of the old revision.
@@ -19,9 +19,9 @@ const NEW_EVENTS: [&str; 6] =
 /// The events whose scripts are the old revision's.
 const OLD_EVENTS: [&str; 3] = ["BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop"];
 
-/// Refused by the CodeDeploy agent and accepted here (SEMANTICS.md, D-A1 to D-A3 and D-A8).
+/// Refused by the CodeDeploy agent and accepted here (CONFORMANCE.md, D-A1 to D-A3 and D-A8).
 const TAKEN_HERE: [&str; 4] = ["0xradical-respriter-v4", "anchors", "bom-crlf", "mode-octal-600"];
-/// Accepted by the CodeDeploy agent and refused here (SEMANTICS.md, D-A5).
+/// Accepted by the CodeDeploy agent and refused here (CONFORMANCE.md, D-A5).
 const REFUSED_HERE: [&str; 2] = ["files-escape", "hook-location-parent"];
 
 #[test]
@@ -71,19 +71,25 @@ fn pushed_and_planned(case: &Case) -> Verdict {
     let missing = if accepted { case.complete(&host.path("bundle"), "#!/bin/sh\n", true) } else { Vec::new() };
     if !accepted || !missing.is_empty() {
         let output = host.hostler(&["push", "bundle", "store"]);
-        assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{}: {output:?}", case.id);
-        assert!(output.stderr.contains("error["), "{}: {}", case.id, output.stderr);
-        assert_eq!(host.tree("store").len(), 1, "{}: {:?}", case.id, host.tree("store"));
+        assert_eq!((output.code, output.out.as_str()), (Some(1), ""), "{}: {output:?}", case.id);
+        assert!(output.err.contains("error["), "{}: {}", case.id, output.err);
+        assert_eq!(
+            tree_with_times(&host.path("store")).len(),
+            1,
+            "{}: {:?}",
+            case.id,
+            tree_with_times(&host.path("store"))
+        );
         if !accepted {
             return Verdict::Refused;
         }
         for path in &missing {
-            assert!(output.stderr.contains(path.as_str()), "{}: no word of {path}: {}", case.id, output.stderr);
+            assert!(output.err.contains(path.as_str()), "{}: no word of {path}: {}", case.id, output.err);
         }
         case.complete(&host.path("bundle"), "#!/bin/sh\n", false);
     }
     let output = host.hostler(&["push", "bundle", "store"]);
-    assert_eq!(output.code, 0, "{}: {}", case.id, output.stderr);
+    assert_eq!(output.code, Some(0), "{}: {}", case.id, output.err);
     let plan = host.hostler(&["plan", "bundle", "--json"]).json();
     let problems = plan["problems"].as_array().unwrap();
     // Users and groups of other hosts are unknown here; there must be no other problem.
@@ -175,15 +181,15 @@ fn deployed(cases: &[Case], first: &str, second: Option<&str>) {
         case.write(&bundle, &script);
         case.complete(&bundle, &script, false);
         let revision = host.push(&case.id);
-        host.release(&revision);
+        host.release_revision(&revision);
         let output = host.run_once();
-        assert_eq!(output.code, 0, "{}: {}{}", case.id, output.stdout, output.stderr);
+        assert_eq!(output.code, Some(0), "{}: {}{}", case.id, output.out, output.err);
         check_files(&host, case);
         check_leftovers(&host, case, before);
         check_hooks(&host, case, before, &revision);
         before = Some(case);
     }
-    host.hostler(&["history", "--verify"]).ends(0);
+    host.hostler(&["history", "--verify"]).with_code(0);
 }
 
 /// Makes a script that writes one line for each run: the arguments, the user and the directory.
@@ -213,7 +219,7 @@ fn check_files(host: &Host, case: &Case) {
     let mut copies = 0;
     for instruction in plan["instructions"].as_array().unwrap() {
         let text = |key: &str| instruction[key].as_str().unwrap_or_default();
-        let at = |key: &str| host.on_host(text(key));
+        let at = |key: &str| host.at(text(key));
         let metadata = |key: &str| {
             fs::symlink_metadata(at(key)).unwrap_or_else(|e| panic!("{}: {}: {e}", case.id, at(key).display()))
         };
@@ -249,11 +255,11 @@ fn check_files(host: &Host, case: &Case) {
 fn check_leftovers(host: &Host, case: &Case, before: Option<&Case>) {
     let wanted = case.copied();
     for path in before.map(Case::copied).unwrap_or_default().difference(&wanted) {
-        assert!(!host.on_host(path).exists(), "{}: {} is still there", case.id, path.display());
+        assert!(!host.at(path).exists(), "{}: {} is still there", case.id, path.display());
     }
-    let allowed: Vec<_> = case.destinations().iter().map(|d| host.on_host(d)).collect();
+    let allowed: Vec<_> = case.destinations().iter().map(|d| host.at(d)).collect();
     let state = [host.path("root/var/lib/hostler"), host.path("root/run/hostler")];
-    for path in host.tree("root").into_keys().map(|path| host.path("root").join(path)) {
+    for path in tree_with_times(&host.root()).into_keys().map(|path| host.path("root").join(path)) {
         let known = |place: &std::path::PathBuf| path.starts_with(place) || place.starts_with(&path);
         assert!(allowed.iter().chain(&state).any(known), "{}: {} was made", case.id, path.display());
     }
@@ -285,7 +291,7 @@ fn check_hooks(host: &Host, case: &Case, before: Option<&Case>, revision: &str) 
     }
     let status = host.hostler(&["status", "--json"]).json();
     let id = status["groups"][0]["last"]["id"].as_str().unwrap_or_else(|| panic!("{status:#}")).to_owned();
-    let log = host.hostler(&["logs", &id]).ends(0).stdout;
+    let log = host.hostler(&["logs", &id]).with_code(0).out;
     let mut expected_log = Vec::new();
     for (index, (event, location, _)) in expected.iter().enumerate() {
         if index == 0 || expected[index - 1].0 != *event {

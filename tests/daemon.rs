@@ -11,21 +11,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::eventually;
-use crate::support::host::{Bundle, Host, PATIENCE, Running, hook_lines_of, root_or_skip};
-
-fn version(host: &Host) -> String {
-    fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
-}
+use crate::support::host::{Bundle, Gate, Host, PATIENCE, Running, hook_lines_of, root_or_skip};
 
 /// A script that waits until the gate is open, and the gate.
-fn gate(host: &Host, name: &str) -> (String, PathBuf) {
-    let gate = host.path(format!("gate-{name}"));
-    let body = format!("until [ -e {} ]; do sleep 0.02; done; echo through the gate", gate.display());
+fn gate(host: &Host, name: &str) -> (String, Gate) {
+    let gate = Gate::new(host, name);
+    let body = format!("{}; echo through the gate", gate.wait());
     (body, gate)
-}
-
-fn open(gate: &PathBuf) {
-    fs::write(gate, "").unwrap();
 }
 
 /// Waits until a hook has written this line.
@@ -46,7 +38,7 @@ fn the_daemon_follows_its_channel() {
     let daemon = host.daemon(&[]);
     host.release(&Bundle::new(&host, "v1").app().all_hooks().write(), &[]);
     host.status_when("release 1 is deployed", |s| s["condition"] == "good" && s["highest_sequence"] == 1);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     host.clear_hook_lines();
     let revision = host.release(&Bundle::new(&host, "v2").app().all_hooks().write(), &[]);
     let status = host.status_when("release 2 is deployed", |s| s["condition"] == "good" && s["highest_sequence"] == 2);
@@ -72,7 +64,7 @@ fn commands_go_through_the_door_and_their_progress_is_streamed() {
     assert!(!deploy.out().contains("AfterInstall "), "{}", deploy.said());
     let status = host.status_when("the hook is shown", |s| s["active"]["script"] == "hooks/AfterInstall-1.sh");
     assert_eq!((&status["condition"], &status["active"]["event"]), (&"deploying".into(), &"AfterInstall".into()));
-    open(&the_gate);
+    the_gate.open();
     deploy.end().with_code(0).saying(&["ApplicationStart", "succeeded"]);
 
     let second = Bundle::new(&host, "v2").app().all_hooks().write();
@@ -88,7 +80,7 @@ fn commands_go_through_the_door_and_their_progress_is_streamed() {
         "succeeded",
     ]);
     host.ok(&["rollback"]).saying(&["succeeded"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert_eq!(host.status()["condition"], "rolled_back");
     assert_eq!(host.status()["held"], serde_json::Value::Null, "this group follows no channel");
     host.run(&["resume"]).with_code(3).saying(&["follows its channel already"]);
@@ -106,7 +98,7 @@ fn a_client_that_is_interrupted_only_detaches() {
     wait_for_line(&host, "v1 ApplicationStart");
     deploy.signal(Signal::SIGINT);
     deploy.end().with_code(1).saying(&["is not watched any more and goes on", "`hostler status`"]);
-    open(&the_gate);
+    the_gate.open();
     host.status_when("the deployment goes on to its end", |s| s["condition"] == "good");
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
     daemon.signal(Signal::SIGINT);
@@ -130,13 +122,13 @@ fn a_daemon_that_is_terminated_leaves_the_hook_running_and_the_next_one_takes_it
         let status = host.status();
         assert_eq!((&status["condition"], &status["active"]["event"]), (&"deploying".into(), &"BeforeInstall".into()));
         if ends_meanwhile {
-            open(&the_gate);
+            the_gate.open();
             eventually("the hook ends without a daemon", PATIENCE, || {
                 if done.exists() { Ok(()) } else { Err("it goes on".to_owned()) }
             });
         }
         let again = host.daemon(&[]);
-        open(&the_gate);
+        the_gate.open();
         let status = host.status_when("the deployment ends", |s| s["active"].is_null());
         assert_eq!(status["condition"], "good", "{status}");
         assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
@@ -171,7 +163,7 @@ fn one_deployment_of_a_group_at_a_time_and_groups_beside_each_other() {
     let other = Bundle::new(&host, "other").content("x", "y").files("x", "/srv/other").all_hooks().write();
     host.deploy(&other, &["--application", "shop", "--group", "other"]).with_code(0);
     assert!(host.at("srv/other/x").exists() && !host.at("srv/app").exists());
-    open(&the_gate);
+    the_gate.open();
     first.end().with_code(0);
     drop(daemon);
 }
@@ -193,7 +185,7 @@ fn only_one_group_installs_at_a_time() {
     for (name, _) in &gates {
         wait_for_line(&host, &format!("{name} BeforeInstall"));
     }
-    open(&gates[0].1.1);
+    gates[0].1.1.open();
     for client in clients {
         client.end().with_code(0);
     }
@@ -228,9 +220,9 @@ fn without_a_daemon_a_deployment_goes_through_the_door_of_the_one_that_goes_on()
     let second = host.start(&other);
     wait_for_line(&host, "other AfterInstall");
     // The first one stays until the guest's deployment has ended too.
-    open(&the_gate);
+    the_gate.open();
     first.says("succeeded");
-    open(&other_gate);
+    other_gate.open();
     second.end().with_code(0).saying(&["succeeded"]);
     first.end().with_code(0);
 }
@@ -429,7 +421,7 @@ fn a_channel_may_go_away_and_come_back() {
     assert_eq!(lines_with(&daemon, "the channel is not followed").len(), 1, "{}", daemon.err());
     host.release(&Bundle::new(&host, "v3").app().write(), &[]);
     host.status_when("release 2 is deployed", |s| s["condition"] == "good" && s["highest_sequence"] == 2);
-    assert_eq!(version(&host), "v3\n");
+    assert_eq!(host.version(), "v3");
 }
 
 #[test]
@@ -466,12 +458,12 @@ fn a_bad_release_is_reported_once_and_stops_nothing() {
         assert_eq!(seen.len(), before + 1, "{what}: {seen:#?}");
         assert!(seen.last().unwrap().contains("shop/web"), "{seen:?}");
     }
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     fs::write(&document, &good).unwrap();
     daemon.says("the channel can be read again");
     host.release(&Bundle::new(&host, "v2").app().write(), &[]);
     host.status_when("release 2 is deployed", |s| s["condition"] == "good" && s["highest_sequence"] == 2);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }
 
 /// Releases a bundle to the group `other` and waits until it is deployed.

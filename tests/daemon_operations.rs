@@ -12,10 +12,6 @@ use nix::sys::signal::Signal;
 use crate::support::eventually;
 use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, hook_lines_of, root_or_skip};
 
-fn version(host: &Host) -> String {
-    fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
-}
-
 fn socket(host: &Host) -> PathBuf {
     host.at("run/hostler/hostler.sock")
 }
@@ -133,7 +129,7 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
     host.configure(&format!("groups:\n{added}"));
     host.ok(&["reload"]);
     assert_eq!(channels(), [format!("other {}", other_store.display())]);
-    assert_eq!(version(&host), "v2\n", "what is installed stays");
+    assert_eq!(host.version(), "v2", "what is installed stays");
     host.ok(&["stop"]);
     daemon.end().with_code(0);
     host.run(&["reload"]).with_code(3).saying(&["no daemon runs"]);
@@ -281,5 +277,5 @@ fn a_state_that_cannot_be_kept_ends_the_daemon_and_says_so() {
     let lines: Vec<&str> = ended.err.lines().filter(|line| line.contains("state-write-failed")).collect();
     assert_eq!(lines.len(), 1, "{ended:?}");
     assert!(lines[0].starts_with("error the state cannot be kept: "), "{}", lines[0]);
-    assert_eq!(version(&host), "", "nothing that is not in the ledger was begun");
+    assert_eq!(host.version(), "", "nothing that is not in the ledger was begun");
 }

@@ -340,30 +340,29 @@ fn a_rollback_by_hand_holds_the_channel_until_resume() {
         host.release(&Bundle::new(&host, version).app().all_hooks().write(), &[]);
         host.ok(&once);
     }
-    let version = || fs::read_to_string(host.at("srv/app/version")).unwrap();
     let second = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
     host.clear_hook_lines();
     host.ok(&["rollback"]);
-    assert_eq!(version(), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v2"), "v1"));
     assert_eq!(
         (&host.status()["condition"], &host.status()["held"]),
         (&"rolled_back".into(), &"user root rolled back".into())
     );
     host.run(&once).with_code(3).saying(&["held", "hostler resume"]);
-    assert_eq!(version(), "v1\n");
+    assert_eq!(host.version(), "v1");
     host.ok(&["resume"]);
     host.ok(&once);
-    assert_eq!(version(), "v2\n");
+    assert_eq!(host.version(), "v2");
 
     host.ok(&["rollback"]);
     host.ok(&["rollback", "--to", &second]);
-    assert_eq!(version(), "v2\n");
+    assert_eq!(host.version(), "v2");
     host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&["d-NOBODY"]);
     // A higher release ends the hold automatically.
     host.release(&Bundle::new(&host, "v3").app().all_hooks().write(), &[]);
     host.ok(&once);
-    assert_eq!((version().as_str(), &host.status()["condition"]), ("v3\n", &"good".into()));
+    assert_eq!((host.version().as_str(), &host.status()["condition"]), ("v3", &"good".into()));
     host.ok(&["history", "--verify"]);
 }
 

@@ -17,11 +17,12 @@ use crate::support::http_server::{Reply, Request, Server};
 use crate::support::imds::{Fault, Imds};
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
 
-const SEMANTICS: &str = include_str!("../SEMANTICS.md");
+const PAGE: &str = include_str!("../docs/usage/monitoring.md");
 
-/// The rows of the table in SEMANTICS.md whose header begins with `head`: the cells, without the marks of code.
+/// The rows of the table in docs/usage/monitoring.md whose header begins with `head`: the cells, without the marks of
+/// code.
 fn table(head: &str) -> Vec<Vec<String>> {
-    let lines = SEMANTICS.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    let lines = PAGE.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     let rows = lines.take_while(|line| line.starts_with('|'));
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
 }
@@ -54,7 +55,7 @@ fn examine(command: Command) -> (Ended, Report) {
     for finding in &report.findings {
         let severity = finding.severity.word().to_lowercase();
         let documented = allowed[finding.code.name()].split(", ").any(|word| word == severity);
-        assert!(documented, "{finding:?} has a severity that SEMANTICS.md does not name");
+        assert!(documented, "{finding:?} has a severity that docs/usage/monitoring.md does not name");
         assert_eq!(finding.remedy.is_some(), finding.severity >= Severity::Warning, "{finding:?}");
     }
     (ended, report)

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::codedeploy::envelope;
-use crate::support::scratch::{GROUP, Host};
+use crate::support::host::{GROUP, Host};
 
 fn examples() -> Vec<PathBuf> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hooks-examples");
@@ -29,7 +29,7 @@ fn documents(kind: &str) -> Vec<Vec<u8>> {
 fn packed(form: &str) -> Vec<Vec<u8>> {
     let host = Host::new();
     let pushed = examples().into_iter().map(|example| {
-        let output = host.hostler(&["push", example.to_str().unwrap(), "store", "--type", form, "--json"]).ends(0);
+        let output = host.hostler(&["push", example.to_str().unwrap(), "store", "--type", form, "--json"]).with_code(0);
         fs::read(output.json()["location"].as_str().unwrap().trim_start_matches("file://")).unwrap()
     });
     pushed.collect()
@@ -97,7 +97,7 @@ fn damaged_zips() {
 fn damaged_releases() {
     let host = Host::new();
     let revision = host.push(examples()[0].to_str().unwrap());
-    let released = host.hostler(&[&["release", "store", &revision, "--json"], &GROUP[..]].concat()).ends(0).json();
+    let released = host.hostler(&[&["release", "store", &revision, "--json"], &GROUP[..]].concat()).with_code(0).json();
     let document = fs::read(released["location"].as_str().unwrap().trim_start_matches("file://")).unwrap();
     let agent = hostler_core::release::AgentVersion::current().unwrap();
     let parsed = hostler_core::release::Document::parse(&document, &Default::default(), agent).unwrap();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::support::eventually;
-use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
+use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE, Running};
 use crate::support::http_server::{Reply, Server};
 
 /// An application that answers with a status set by the test.
@@ -53,10 +53,6 @@ fn bundle(host: &Host, version: &str, extension: &str) -> PathBuf {
     Bundle::new(host, version).app().all_hooks().extension(extension).write()
 }
 
-fn version(host: &Host) -> String {
-    fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
-}
-
 #[test]
 fn a_deployment_waits_until_its_application_is_healthy() {
     let (host, application) = (Host::new(), Application::new());
@@ -81,7 +77,7 @@ fn an_application_that_does_not_become_healthy_is_rolled_back_and_the_cause_is_t
     let failed = host.deploy(&bundle(&host, "v2", &application.check("      grace: 1s\n")), &[]).with_code(1);
     let cause = format!("checks of {} failed: 503", application.url());
     failed.saying(&["ValidateService failed", &cause, "returning to"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     let status = host.status();
     assert_eq!(status["condition"], "rolled_back", "{status}");
     assert_eq!(status["failed"]["failure"]["event"], "ValidateService", "{status}");
@@ -99,7 +95,7 @@ fn in_the_bake_time_an_unhealthy_application_is_still_rolled_back() {
     });
     application.answers(500);
     deployment.end().with_code(1).saying(&["AfterAllowTraffic failed", "unhealthy in the bake time", "500"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -169,13 +165,13 @@ fn a_load_balancer_is_answered_503_while_the_host_is_deployed_to() {
     balancer_sees(port, "nothing is installed", "503", "nothing is installed");
     host.deploy(&bundle(&host, "v1", &application.check("")), &[]).with_code(0);
     balancer_sees(port, "it is healthy", "200", "healthy");
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     let v2 = Bundle::new(&host, "v2").app().hook("AfterInstall", &wait).all_hooks();
     let v2 = v2.extension(&application.check("")).write();
     let deployment = host.start(&["deploy", v2.to_str().unwrap()]);
     balancer_sees(port, "a deployment takes it out", "503", "shop/web is being deployed");
-    fs::write(&gate, "").unwrap();
+    gate.open();
     deployment.end().with_code(0);
     balancer_sees(port, "it is back", "200", "healthy");
     application.answers(503);

@@ -21,10 +21,6 @@ fn installed() -> Host {
     host
 }
 
-fn version(host: &Host) -> String {
-    fs::read_to_string(host.at("srv/app/version")).unwrap()
-}
-
 /// Makes the scripts of an event run as this user.
 fn run_as(bundle: &Path, event: &str, user: &str) {
     let path = bundle.join("appspec.yml");
@@ -39,7 +35,7 @@ fn run_as(bundle: &Path, event: &str, user: &str) {
 fn refused(host: &Host, ended: Ended, texts: &[&str]) {
     let ended = ended.with_code(1).saying(texts);
     assert_eq!(host.hook_lines(), Vec::<String>::new(), "{ended:?}");
-    assert_eq!(version(host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 /// Polls the channel once and deploys its release.
@@ -117,7 +113,7 @@ fn a_user_whom_a_script_runs_as_and_who_does_not_exist_stops_nothing() {
     ended.saying(&["there is no user \"nosuchuser\" on this host", "ApplicationStart"]);
     let lines = host.hook_lines();
     assert_eq!(lines[..4], ["v1 BeforeBlockTraffic", "v1 AfterBlockTraffic", "v1 ApplicationStop", "v2 BeforeInstall"]);
-    assert_eq!(version(&host), "v1\n", "it was rolled back");
+    assert_eq!(host.version(), "v1", "it was rolled back");
 }
 
 #[test]
@@ -146,7 +142,7 @@ fn in_the_codedeploy_agents_place_such_a_user_is_an_error_of_download_bundle() {
     let report = service.report_of("d-NOUSER001", "DownloadBundle");
     assert_eq!(report.status, "Failed", "{report:?}");
     assert!(report.diagnostics["message"].as_str().unwrap().contains("(unknown_user)"), "{report:?}");
-    assert_eq!((host.hook_lines(), version(&host).as_str()), (Vec::new(), "v1\n"), "it serves on");
+    assert_eq!((host.hook_lines(), host.version().as_str()), (Vec::new(), "v1"), "it serves on");
     // The CodeDeploy agent deploys if a script of BeforeInstall makes the user.
     let bundle = Bundle::new(&host, "v2").app().hook("BeforeInstall", "").hook("ApplicationStart", "");
     deploy(bundle, "d-NOUSER002", &[&STOP_TO_INSTALL[..], &["ApplicationStart"]].concat());
@@ -250,7 +246,7 @@ fn a_revision_with_such_a_script_that_was_let_in_before_is_returned_to() {
     let bundle = Bundle::new(&host, "v2").app().hook("AfterInstall", "exit 1").write();
     host.deploy(&bundle, &["--ignore-application-stop-failures"]).with_code(1);
     assert!(host.hook_lines().contains(&"v1 ApplicationStop".to_owned()), "{:?}", host.hook_lines());
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert_eq!(host.status()["condition"], "rolled_back", "{}", host.status());
 }
 
@@ -270,14 +266,14 @@ fn a_revision_with_a_tag_that_was_let_in_before_is_stopped_and_returned_to() {
     let lines = host.hook_lines();
     assert!(lines.contains(&"v1 ApplicationStop".to_owned()), "{lines:?}");
     assert!(lines.contains(&"v1 ApplicationStart".to_owned()), "{lines:?}");
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert_eq!(host.status()["condition"], "rolled_back", "{}", host.status());
     // A new bundle with it is refused.
     let bundle = Bundle::new(&host, "v3").app().all_hooks().write();
     let own = bundle.join("appspec.yml");
     write(&own, fs::read_to_string(&own).unwrap().replace("\nhooks:", "\nhooks: !ruby/hash:Hash"));
     host.deploy(&bundle, &[]).with_code(1).saying(&["DownloadBundle", "unknown-tag"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -298,7 +294,7 @@ fn an_immutable_file_stops_nothing_until_a_hook_may_free_it() {
     let free = format!("chattr -i {}", same.display());
     let bundle = Bundle::new(&host, "v3").app().hook("BeforeInstall", &free).all_hooks();
     host.deploy(&bundle.extension("  install: {recheck_after: BeforeInstall}\n").write(), &[]).with_code(0);
-    assert_eq!(version(&host), "v3\n");
+    assert_eq!(host.version(), "v3");
     drop(attribute);
 }
 
@@ -313,7 +309,7 @@ fn in_the_codedeploy_agents_place_an_immutable_file_is_told_by_the_install() {
     let Some(_attribute) = immutable(&host.at("srv/app/lib/same")) else { return };
     let ended = local(&host, &["-l", v2.to_str().unwrap()]).with_code(1);
     ended.saying(&["Install failed", "/srv/app/lib/same is immutable (chattr +i)"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]

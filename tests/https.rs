@@ -120,10 +120,6 @@ fn packed(host: &Host, version: &str, bytes: usize) -> Vec<u8> {
     std::fs::read(store.join("revisions").join(pushed.out.trim().strip_prefix("sha256:").unwrap())).unwrap()
 }
 
-fn version(host: &Host) -> String {
-    std::fs::read_to_string(host.at("srv/app/version")).unwrap_or_default().trim().to_owned()
-}
-
 fn release(host: &Host, what: &str, more: &[&str]) -> Ended {
     let store = host.store();
     host.run(&[&["release", store.to_str().unwrap(), what], more].concat())
@@ -150,9 +146,9 @@ fn an_address_is_deployed_and_planned() {
     site.put("app.tgz", packed(&host, "v1", 100));
     let address = site.url("app.tgz?token=secret");
     host.ok(&["plan", &address]);
-    assert_eq!(version(&host), "", "nothing is changed by a plan");
+    assert_eq!(host.version(), "", "nothing is changed by a plan");
     let said = host.ok(&["deploy", &address]);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     let history = host.ok(&["history", "--json"]).out;
     let shown = format!("{}{}{}{history}", said.out, said.err, host.ok(&["status", "--json"]).out);
     assert!(shown.contains("/app.tgz?…") && !shown.contains("secret"), "{shown}");
@@ -167,7 +163,7 @@ fn an_address_on_standard_input_is_in_no_argument_and_no_error_repeats_a_secret(
     let address = site.url("app.tgz?token=secret");
     with_input("plan", &address).with_code(0);
     let said = with_input("deploy", &format!(" {address}\r\n")).with_code(0);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     assert!(!format!("{said:?}").contains("secret"), "{said:?}");
     for (input, problem) in [("", "is empty"), ("https://a/b\nhttps://c/d\n", "more than one line")] {
         with_input("deploy", input).with_code(2).saying(&[problem, "the bundle's address"]);
@@ -193,7 +189,7 @@ fn a_release_of_an_address_names_its_digest_and_nothing_else_is_deployed() {
     site.put("app.tgz", bundle.clone());
     release(&host, &site.url("app.tgz"), &[]).with_code(0);
     once(&host).with_code(0);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     // The same digest is already here.
     site.ranges();
     release(&host, &site.url("app.tgz"), &[]).with_code(0);
@@ -215,7 +211,7 @@ fn a_release_of_an_address_names_its_digest_and_nothing_else_is_deployed() {
     site.files.lock().unwrap().files.clear();
     host.ok(&["resume"]);
     once(&host).with_code(5).saying(&["there is no such object", "404"]);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     host.run(&["deploy", &site.url("gone")]).with_code(5);
     release(&host, &site.url("gone"), &[]).with_code(5);
 }
@@ -236,7 +232,7 @@ fn a_stream_that_breaks_goes_on_where_it_broke() {
     site.instead(1, Reply::new(500, "<html>oh no</html>"));
     site.then(1, |reply| reply.lost());
     once(&host).with_code(0);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     assert_eq!(std::fs::read(host.at("srv/app/big")).unwrap(), noise(4 * MIB, 7));
     let ranges = site.ranges();
     assert_eq!(ranges[..2], ["", ""], "{ranges:?}");
@@ -283,7 +279,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     site.ranges();
     let before = site.server.body_bytes_sent();
     once(&host).with_code(0).saying(&["taken up again"]);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     let ranges = site.ranges();
     assert_eq!(ranges.len(), 1);
     let from: u64 = ranges[0].strip_prefix("bytes=").unwrap().trim_end_matches('-').parse().unwrap();
@@ -302,7 +298,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     host.ok(&["resume"]);
     site.ranges();
     once(&host).with_code(0);
-    assert_eq!(version(&host), "v2");
+    assert_eq!(host.version(), "v2");
     assert_eq!(site.ranges(), [format!("bytes={}-", 2 * MIB), String::new()]);
 }
 
@@ -314,12 +310,12 @@ fn redirections_are_followed_within_tls_and_not_for_ever() {
     std::fs::write(host.path("site.pem"), both).unwrap();
     other.put("app.tgz", packed(&host, "v1", 100));
     host.ok(&["deploy", &site.url(&format!("latest?to={}", other.url("app.tgz")))]);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     other.put("app.tgz", packed(&host, "v2", 100));
     // A redirect to a path, and a chain of two.
     let chain = site.url(&format!("a?to=/b?to={}", other.url("app.tgz")));
     host.ok(&["deploy", &chain]);
-    assert_eq!(version(&host), "v2");
+    assert_eq!(host.version(), "v2");
 
     let plain = Server::start(|_| async { Reply::new(200, "anything") });
     let refused = host.run(&["deploy", &site.url(&format!("c?to={}/app.tgz", plain.url())), "--no-rollback"]);
@@ -329,7 +325,7 @@ fn redirections_are_followed_within_tls_and_not_for_ever() {
     host.run(&["deploy", &site.url("d?to=?to=?to=?to=?to=?to=?to=?to=/x"), "--no-rollback"]).with_code(1);
     let asked = site.server.requests().len() - before;
     assert!(asked <= 6, "{asked} requests");
-    assert_eq!(version(&host), "v2");
+    assert_eq!(host.version(), "v2");
 }
 
 #[test]
@@ -372,7 +368,7 @@ fn a_file_that_every_host_has_can_be_released() {
     release(&host, file.to_str().unwrap(), &[]).with_code(2).saying(&["file:///PATH"]);
     release(&host, &place, &[]).with_code(0);
     once(&host).with_code(0);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
     host.ok(&["deploy", &place]);
     // Another file on this host is not the released one.
     release(&host, &place, &[]).with_code(0);
@@ -381,7 +377,7 @@ fn a_file_that_every_host_has_can_be_released() {
     std::fs::remove_file(&file).unwrap();
     host.ok(&["resume"]);
     once(&host).with_code(5).saying(&["baked.tgz"]);
-    assert_eq!(version(&host), "v1");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]

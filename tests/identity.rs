@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::support::eventually;
-use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
+use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE, Running};
 use crate::support::imds::{Fault, Imds};
 
 const FIRST: &str = "i-0aaaaaaaaaaaaaaa1";
@@ -193,8 +193,8 @@ fn an_image_of_a_running_host_becomes_another_host() {
 #[test]
 fn a_deployment_that_went_on_in_the_image_is_given_up() {
     let host = Host::new();
-    let gate = host.path("gate");
-    let body = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let body = gate.wait();
     deploys(&host, FIRST, &Bundle::new(&host, "v1").app().all_hooks().write());
     let second = Bundle::new(&host, "v2").app().hook("AfterInstall", &body).all_hooks().write();
     let mut command = host.command(&["deploy", second.to_str().unwrap()]);
@@ -205,7 +205,7 @@ fn a_deployment_that_went_on_in_the_image_is_given_up() {
         if lines.iter().any(|line| line == "v2 AfterInstall") { Ok(()) } else { Err(deploy.said()) }
     });
     deploy.kill();
-    fs::write(&gate, "").unwrap();
+    gate.open();
     host.clear_hook_lines();
     let mut once = host.command(&["run", "--once"]);
     once.env("HOSTLER_INSTANCE_ID", SECOND);
@@ -280,14 +280,14 @@ fn seal_refuses_while_something_goes_on() {
     host.run(&["seal"]).with_code(0).saying(&["nothing to forget"]);
     let daemon = host.daemon(&[]);
     host.run(&["seal"]).with_code(3).saying(&["the agent runs", "systemctl stop hostler"]);
-    let gate = host.path("gate");
-    let body = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let body = gate.wait();
     let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", &body).write();
     let deploy = host.start(&["deploy", bundle.to_str().unwrap()]);
     eventually("the hook runs", PATIENCE, || if host.hook_lines().is_empty() { Err(deploy.said()) } else { Ok(()) });
     daemon.kill();
     host.run(&["seal"]).with_code(3).saying(&["has not ended", "hostler run --once"]);
-    fs::write(&gate, "").unwrap();
+    gate.open();
     host.ok(&["run", "--once"]);
     host.ok(&["seal"]);
     // A name in the configuration would apply to every host.

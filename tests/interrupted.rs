@@ -7,12 +7,12 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::support::eventually;
-use crate::support::host::{Bundle, HOSTLER, Host, PATIENCE, hook_lines_of};
+use crate::support::host::{Bundle, Gate, HOSTLER, Host, PATIENCE, hook_lines_of};
 
 /// A bundle with a script that waits until the gate is open, and the gate.
-fn gated(host: &Host, version: &str, event: &str) -> (PathBuf, PathBuf) {
-    let gate = host.path(format!("gate-{version}"));
-    let body = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+fn gated(host: &Host, version: &str, event: &str) -> (PathBuf, Gate) {
+    let gate = Gate::new(host, version);
+    let body = gate.wait();
     (Bundle::new(host, version).app().hook(event, &body).all_hooks().write(), gate)
 }
 
@@ -42,7 +42,7 @@ fn a_command_that_is_told_to_end_leaves_with_a_word_and_the_next_one_goes_on() {
         assert_eq!(host.ok(&["status", "--json"]).json()["interrupted"], true, "{signal}");
         host.ok(&["status"]).saying(&["shop/web: interrupted", &id, "no process works on it"]);
 
-        fs::write(gate, "").unwrap();
+        gate.open();
         let next = Bundle::new(&host, "v2").app().all_hooks().write();
         let first = format!("{id} of shop/web was interrupted; it is brought to its end first");
         let became = format!("{id} of shop/web was interrupted; taken up again, it succeeded");
@@ -64,7 +64,7 @@ fn a_command_that_was_started_by_nohup_outlives_its_terminal() {
     let running = host.start_command(command);
     wait_for_line(&host, "v1 ApplicationStart");
     running.signal(Signal::SIGHUP);
-    fs::write(gate, "").unwrap();
+    gate.open();
     running.end().with_code(0).saying(&["succeeded after"]);
 }
 
@@ -79,7 +79,7 @@ fn a_pass_that_is_told_to_end_leaves_with_a_word_too() {
     wait_for_line(&host, "v1 BeforeInstall");
     running.signal(Signal::SIGTERM);
     running.end().with_code(1).saying(&["of shop/web is interrupted in BeforeInstall"]);
-    fs::write(gate, "").unwrap();
+    gate.open();
     host.ok(&once).saying(&["taken up again, it succeeded", "runs release 1"]);
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
 }
@@ -115,7 +115,7 @@ fn a_deployment_does_not_wait_for_what_was_interrupted_in_another_group() {
     running.says("of shop/other goes on, and this command ends with it");
     assert!(running.out().contains("succeeded after"), "{}", running.said());
     assert_eq!(fs::read_to_string(host.at("srv/own/file")).unwrap(), "own");
-    fs::write(gate, "").unwrap();
+    gate.open();
     running.end().with_code(0).saying(&["of shop/other was interrupted; taken up again, it succeeded"]);
 }
 
@@ -178,15 +178,14 @@ fn a_revision_whose_appspec_has_another_name_is_returned_to() {
         bundle
     };
     let host = Host::new();
-    let version = || fs::read_to_string(host.at("srv/app/version")).unwrap();
     host.deploy(&renamed(&host, "v1", "third.yml"), &["-A", "third.yml"]).with_code(0);
     let bad = Bundle::new(&host, "v2").app().hook("ValidateService", "exit 1").all_hooks().write();
     host.deploy(&bad, &[]).with_code(1);
-    assert_eq!((version().as_str(), &host.status()["condition"]), ("v1\n", &"rolled_back".into()));
+    assert_eq!((host.version().as_str(), &host.status()["condition"]), ("v1", &"rolled_back".into()));
     host.deploy(&renamed(&host, "v3", "other.yml"), &["-A", "other.yml"]).with_code(0);
     host.clear_hook_lines();
     host.ok(&["rollback"]);
-    assert_eq!(version(), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v3"), "v1"), "the scripts of both are found");
     host.clear_hook_lines();
     host.ok(&["remove"]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
 use crate::support::eventually;
-use crate::support::host::{Bundle, Host, PATIENCE, Running, write};
+use crate::support::host::{Bundle, Gate, Host, PATIENCE, Running, write};
 use crate::support::imds::Imds;
 
 /// A script of an event: it writes the event and its own name among the hooks' lines, and then runs `body`.
@@ -50,9 +50,9 @@ fn succeeded(last: &Value) -> bool {
     last["failures"].as_array().is_some_and(Vec::is_empty)
 }
 
-fn gate(host: &Host, name: &str) -> (String, PathBuf) {
-    let gate = host.path(format!("gate-{name}"));
-    (format!("until [ -e {} ]; do sleep 0.02; done", gate.display()), gate)
+fn gate(host: &Host, name: &str) -> (String, Gate) {
+    let gate = Gate::new(host, name);
+    (gate.wait(), gate)
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_new_instance_is_set_up_once_before_its_first_deployment() {
         if looks >= 2 { Ok(()) } else { Err(status.to_string()) }
     });
     assert_eq!(host.hook_lines(), ["Setup 10-first"]);
-    fs::write(gate, "").unwrap();
+    gate.open();
     runs(&host, "v1 AfterAllowTraffic", &daemon);
     assert_eq!(host.hook_lines()[..3], ["Setup 10-first", "Setup 20-second", "v1 BeforeInstall"]);
     let environment = fs::read_to_string(seen).unwrap();
@@ -107,7 +107,7 @@ fn a_kill_in_a_script_leads_to_one_run_of_it() {
     daemon.kill();
     let again = host.daemon(&[]);
     again.says("hostler runs");
-    fs::write(gate, "").unwrap();
+    gate.open();
     ended(&host, "Setup", succeeded);
     assert_eq!(host.hook_lines(), ["Setup 10-first", "Setup 20-second"]);
 }
@@ -335,7 +335,7 @@ fn shutdown_runs_after_the_applications_stopped_and_before_the_instance_goes() {
     assert_eq!(member.group.state(), "Terminating:Wait");
     let again = member.daemon();
     again.says("hostler runs");
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.ends_with("CONTINUE", &again);
     assert_eq!(ran(&member.host, "Shutdown 10-save"), 1);
 }

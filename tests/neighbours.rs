@@ -49,6 +49,26 @@ fn a_clean_up_leaves_what_another_group_installed_too() {
 }
 
 #[test]
+fn an_application_that_moved_to_another_group_can_be_removed_there() {
+    let host = Host::new();
+    let remove = |group: &str| host.run(&["remove", "--application", "shop", "--group", group]).with_code(0);
+    deploy(&host, "a", "1", &["file"], &[]).with_code(0);
+    remove("a");
+    assert_eq!(read(&host, "file"), None);
+    let moved = deploy(&host, "b", "1", &["file"], &[]).with_code(0);
+    assert!(!moved.out.contains("shared_path"), "the group owns nothing any more: {}", moved.out);
+    let removed = remove("b");
+    assert_eq!(read(&host, "file"), None, "{}", removed.out);
+    // A file that came since is not the group's either.
+    write(&host.at("srv/x/file"), "by hand");
+    let bundle = host.path("bundle-a-1");
+    let who = ["--application", "shop", "--group", "a"];
+    host.run(&[&["plan", bundle.to_str().unwrap()][..], &who].concat()).with_code(1).saying(&["file_exists"]);
+    host.run(&[&["deploy", bundle.to_str().unwrap()][..], &who].concat()).with_code(1).saying(&["file_exists"]);
+    assert_eq!(read(&host, "file").as_deref(), Some("by hand"));
+}
+
+#[test]
 fn what_a_groups_own_hook_has_changed_is_still_cleaned_up() {
     let host = Host::new();
     let file = host.at("srv/x/conf");

@@ -1,4 +1,4 @@
-//! The page of the review: every finding is covered by existing tests, or answered.
+//! The page of the review: every finding is covered by existing tests, or answered. The promises: each has its tests.
 
 use std::fs;
 use std::path::Path;
@@ -17,6 +17,14 @@ fn every_finding_is_kept_by_a_test_or_answered() {
     for name in reviews.into_iter().chain(reports).flatten().chain(logs) {
         assert!(findings.iter().any(|finding| names(finding, &name)), "{name} has no row");
     }
+}
+
+#[test]
+fn every_promise_has_its_test() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SEMANTICS.md");
+    let text = fs::read_to_string(page).unwrap();
+    assert!(kept_rows(&text, 1).len() > 120);
+    assert!(text.lines().count() <= 250, "SEMANTICS.md keeps the promises; rules and tasks have pages of their own");
 }
 
 /// Whether the cell names this finding, alone or among others.

@@ -2,12 +2,12 @@
 //! each call.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
 use crate::support::eventually;
-use crate::support::host::{Bundle, Ended, Host, PATIENCE, Running};
+use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE, Running};
 use crate::support::imds::Imds;
 use crate::support::load_balancing::{Fault, LoadBalancing, arn};
 use crate::support::moto::Moto;
@@ -67,9 +67,9 @@ impl Member {
     }
 
     /// Deploys a bundle with all hooks that waits in BeforeInstall for the gate.
-    fn held(&self, version: &str) -> (Running, PathBuf) {
-        let gate = self.host.path(format!("gate-{version}"));
-        let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    fn held(&self, version: &str) -> (Running, Gate) {
+        let gate = Gate::new(&self.host, version);
+        let wait = gate.wait();
         let bundle = self.bundle(version).hook("BeforeInstall", &wait).all_hooks().write();
         let running = self.begin(&["deploy", bundle.to_str().unwrap()]);
         let line = format!("{version} BeforeInstall");
@@ -118,7 +118,7 @@ fn a_deployment_goes_through_standby_and_back() {
     let shown = member.out_of_service();
     assert_eq!((&shown["place"]["by"], &shown["place"]["auto_scaling_group"]), (&"standby".into(), &"web-asg".into()));
     member.host.ok(&["status"]).saying(&["out of service since", "in Standby of web-asg"]);
-    fs::write(gate, "").unwrap();
+    gate.open();
     running.end().with_code(0).saying(&["BlockTraffic", "AllowTraffic"]);
     assert_eq!((member.group.state().as_str(), desired()), ("InService", 2));
     assert_eq!(member.standby_moves(), ["EnterStandby", "ExitStandby"]);
@@ -141,7 +141,7 @@ fn a_surge_leaves_the_desired_capacity_alone_on_the_way_out() {
     member.group.change(|group| group.service.min = 2);
     let (running, gate) = member.held("v1");
     assert_eq!(member.group.change(|group| group.service.desired), 2);
-    fs::write(gate, "").unwrap();
+    gate.open();
     running.end().with_code(0);
     assert_eq!(member.group.state(), "InService");
 }
@@ -156,7 +156,7 @@ fn every_port_of_every_target_group_is_left_and_entered_again() {
     assert_eq!(member.balancing.healthy(INSTANCE), []);
     assert_eq!(member.balancing.healthy("i-other"), [("web".to_owned(), 80)]);
     member.host.ok(&["status"]).saying(&["out of the target groups", "web:8443", "admin:9000"]);
-    fs::write(gate, "").unwrap();
+    gate.open();
     running.end().with_code(0);
     assert_eq!(member.balancing.healthy(INSTANCE), all_ports());
     assert!(member.out_of_service().is_null());
@@ -284,7 +284,7 @@ fn status_checks_are_suppressed_for_a_bounded_time_also_where_the_host_stays() {
     let (running, gate) = member.held("v1");
     assert_eq!(member.balancing.change(|services| services.suppressed), Some(3600));
     assert_eq!(member.standby_moves(), [""; 0]);
-    fs::write(gate, "").unwrap();
+    gate.open();
     running.end().with_code(0);
     assert_eq!(member.balancing.change(|services| services.suppressed), None);
     member.nothing_was_wrong();
@@ -416,8 +416,8 @@ fn moto_agrees_about_both_ways() {
         host.configure(&format!(
             "instance_id: {instance}\ngroups: [{{application: shop, group: web, traffic: {{mode: {mode}}}}}]\n"
         ));
-        let gate = host.path("gate");
-        let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+        let gate = Gate::new(&host, "hook");
+        let wait = gate.wait();
         let bundle = Bundle::new(&host, "v1").app().hook("BeforeInstall", &wait).all_hooks().write();
         let mut command = host.command(&["deploy", bundle.to_str().unwrap()]);
         command.env("AWS_ENDPOINT_URL", moto.url()).env("AWS_REGION", "us-east-1");
@@ -434,7 +434,7 @@ fn moto_agrees_about_both_ways() {
         };
         let standby = || instances().contains("<LifecycleState>Standby<");
         assert_eq!((standby(), health()), (mode == "standby", mode == "standby"), "{mode}");
-        fs::write(gate, "").unwrap();
+        gate.open();
         running.end().with_code(0);
         assert!(!standby(), "{mode}: {}", instances());
         assert!(health(), "{mode}");

@@ -2,19 +2,20 @@
 
 use std::process::Command;
 
-use crate::support::scratch::{Host, golden};
+use crate::support::golden;
+use crate::support::host::Host;
 
 #[test]
 fn help_is_as_it_was_reviewed() {
     let host = Host::new();
-    let whole = host.hostler(&["--help"]).ends(0).stdout;
+    let whole = host.hostler(&["--help"]).with_code(0).out;
     golden("help/hostler.txt", &whole);
     let verbs = whole.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(verbs.len() >= 12, "{verbs:?}");
     // `help` itself takes no flags.
     for verb in verbs.into_iter().filter(|verb| *verb != "help") {
-        let help = host.hostler(&[verb, "--help"]).ends(0).stdout;
+        let help = host.hostler(&[verb, "--help"]).with_code(0).out;
         golden(&format!("help/{verb}.txt"), &help);
     }
 }
@@ -23,7 +24,7 @@ fn help_is_as_it_was_reviewed() {
 fn the_version_is_the_packages() {
     let host = Host::new();
     for asked in ["--version", "version"] {
-        let version = host.hostler(&[asked]).ends(0).stdout;
+        let version = host.hostler(&[asked]).with_code(0).out;
         assert_eq!(version, format!("hostler {}\n", env!("CARGO_PKG_VERSION")));
     }
 }

@@ -5,7 +5,7 @@ mod plan;
 mod refusals;
 mod validate;
 
-use crate::support::scratch::Host;
+use crate::support::host::Host;
 
 /// An appspec without problems.
 const GOOD: &str = "\

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::{SCRIPT, good_for_anybody};
-use crate::support::scratch::{GROUP, Host, Output, golden};
+use crate::support::golden;
+use crate::support::host::{Ended, GROUP, Host, tree_with_times};
 use crate::support::skip;
 
 /// A host with a bundle that any user can deploy.
@@ -18,20 +19,21 @@ fn host() -> Host {
     host
 }
 
-fn refused(host: &Host, name: &str, code: i32, output: Output) {
-    let output = output.ends(code);
-    golden(&format!("refusals/{name}.txt"), &host.plain(&format!("{}{}", output.stdout, output.stderr)));
+fn refused(host: &Host, name: &str, code: i32, output: Ended) {
+    let output = output.with_code(code);
+    golden(&format!("refusals/{name}.txt"), &host.plain(&format!("{}{}", output.out, output.err)));
 }
 
 /// Only the agent's own state is on the host.
 fn untouched(host: &Host) {
-    let made = host.tree("root").into_keys().filter(|path| !path.starts_with("var") && !path.starts_with("run"));
+    let made =
+        tree_with_times(&host.root()).into_keys().filter(|path| !path.starts_with("var") && !path.starts_with("run"));
     assert_eq!(made.filter(|path| path.as_os_str() != "").collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }
 
 fn release_document(host: &Host) -> PathBuf {
     let revision = host.push("good");
-    let released = host.hostler_for_group(&["release", "store", &revision, "--json"]).ends(0).json();
+    let released = host.hostler_for_group(&["release", "store", &revision, "--json"]).with_code(0).json();
     released["location"].as_str().unwrap().trim_start_matches("file://").into()
 }
 
@@ -45,7 +47,7 @@ fn a_bundle_that_cannot_be_pushed() {
     refused(&host, "push-store-missing", 5, host.hostler(&["push", "good", "nowhere"]));
     refused(&host, "push-store-is-file", 1, host.hostler(&["push", "good", "good/appspec.yml"]));
     refused(&host, "push-store-unknown-kind", 2, host.hostler(&["push", "good", "s4://bucket/prefix"]));
-    assert_eq!(host.tree("store").len(), 1, "{:?}", host.tree("store"));
+    assert_eq!(tree_with_times(&host.path("store")).len(), 1, "{:?}", tree_with_times(&host.path("store")));
 }
 
 #[test]
@@ -56,40 +58,40 @@ fn a_store_that_cannot_be_written() {
     }
     let host = host();
     refused(&host, "push-store-not-writable", 1, host.hostler_as_nobody(&["push", "good", "store"]));
-    assert_eq!(host.tree("store").len(), 1, "{:?}", host.tree("store"));
+    assert_eq!(tree_with_times(&host.path("store")).len(), 1, "{:?}", tree_with_times(&host.path("store")));
     let revision = host.push("good");
     let again = host.hostler_as_nobody(&["push", "good", "store"]);
     // A bundle that is already there needs no writing; if it is refused, then for the permission.
-    assert!(again.code == 0 && again.stdout.trim() == revision || again.stderr.contains("ermission"), "{again:?}");
+    assert!(again.code == Some(0) && again.out.trim() == revision || again.err.contains("ermission"), "{again:?}");
 }
 
 #[test]
 fn a_revision_whose_bytes_are_others() {
     let host = host();
     let revision = host.push("good");
-    host.release(&revision);
+    host.release_revision(&revision);
     let stored = host.path("store/revisions").join(revision.trim_start_matches("sha256:"));
     let mut bytes = fs::read(&stored).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::set_permissions(&stored, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&stored, &bytes).unwrap();
-    let output = host.run_once().ends(6);
+    let output = host.run_once().with_code(6);
     let found = hostler_core::ids::Sha256Digest::of(&bytes);
     for digest in [revision.as_str(), &found.to_string()] {
-        assert!(output.stdout.contains(digest), "no word of {digest}: {}", output.stdout);
+        assert!(output.out.contains(digest), "no word of {digest}: {}", output.out);
     }
     untouched(&host);
     // Cut short: the size is wrong before the digest is known.
     fs::write(&stored, &bytes[..middle]).unwrap();
-    host.hostler_for_group(&["resume"]).ends(0);
-    host.run_once().ends(6);
+    host.hostler_for_group(&["resume"]).with_code(0);
+    host.run_once().with_code(6);
     untouched(&host);
     // Deleted.
     fs::remove_file(&stored).unwrap();
-    host.hostler_for_group(&["resume"]).ends(0);
-    let output = host.run_once().ends(5);
-    assert!(output.stdout.contains(revision.trim_start_matches("sha256:")), "{}", output.stdout);
+    host.hostler_for_group(&["resume"]).with_code(0);
+    let output = host.run_once().with_code(5);
+    assert!(output.out.contains(revision.trim_start_matches("sha256:")), "{}", output.out);
     untouched(&host);
 }
 
@@ -102,7 +104,7 @@ fn a_configuration_with_an_unknown_key() {
     );
     refused(&host, "configuration-unknown-key", 2, host.hostler(&["run", "--once"]));
     // Verbs that only read still work.
-    host.hostler(&["status"]).ends(0);
+    host.hostler(&["status"]).with_code(0);
     refused(&host, "configuration-absent", 2, host.hostler(&["run", "--once", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
     refused(&host, "configuration-syntax", 2, host.hostler(&["run", "--once"]));
@@ -127,8 +129,8 @@ fn a_release_of_a_revision_that_is_not_there() {
     let mut first: Vec<char> = names.map(|name| name.chars().next().unwrap()).collect();
     first.sort();
     let twice = first.windows(2).find(|pair| pair[0] == pair[1]).unwrap()[0];
-    let output = host.hostler_for_group(&["release", "store", &twice.to_string()]).ends(2);
-    assert!(output.stderr.contains(&format!("several revisions begin with {twice}")), "{}", output.stderr);
+    let output = host.hostler_for_group(&["release", "store", &twice.to_string()]).with_code(2);
+    assert!(output.err.contains(&format!("several revisions begin with {twice}")), "{}", output.err);
     // A file that is not a bundle.
     let digest = "1".repeat(64);
     host.write(PathBuf::from("store/revisions").join(&digest), "no bundle");
@@ -146,11 +148,11 @@ fn a_release_document_that_is_wrong() {
         refused(&host, &format!("document-{name}"), 1, host.run_once());
         // The publisher must not overwrite it silently either.
         let revision = host.push("good");
-        host.hostler_for_group(&["release", "store", &revision]).ends(1);
+        host.hostler_for_group(&["release", "store", &revision]).with_code(1);
     }
     untouched(&host);
     fs::write(&path, &good).unwrap();
-    host.run_once().ends(0);
+    host.run_once().with_code(0);
 }
 
 #[test]
@@ -173,17 +175,17 @@ fn a_channel_that_goes_back() {
     let first = fs::read(&path).unwrap();
     host.write("good/site/index.html", "2\n");
     release_document(&host);
-    host.run_once().ends(0);
-    let before = host.tree("root/srv");
+    host.run_once().with_code(0);
+    let before = tree_with_times(&host.path("root/srv"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&path, &first).unwrap();
     refused(&host, "document-older", 6, host.run_once());
     // The same number with other content.
     let revision = host.push("good");
-    host.hostler_for_group(&["release", "store", &revision, "-b", "retain"]).ends(0);
-    let output = host.run_once().ends(6);
-    assert!(output.stderr.contains("sequence 2 like the one accepted before, and other content"), "{}", output.stderr);
-    assert_eq!(host.tree("root/srv"), before);
+    host.hostler_for_group(&["release", "store", &revision, "-b", "retain"]).with_code(0);
+    let output = host.run_once().with_code(6);
+    assert!(output.err.contains("sequence 2 like the one accepted before, and other content"), "{}", output.err);
+    assert_eq!(tree_with_times(&host.path("root/srv")), before);
 }
 
 #[test]
@@ -192,36 +194,36 @@ fn every_exit_code() {
     let revision = host.push("good");
     // 5: nothing is released yet.
     refused(&host, "channel-empty", 5, host.run_once());
-    host.release(&revision);
-    host.run_once().ends(0);
+    host.release_revision(&revision);
+    host.run_once().with_code(0);
     // 1: a hook fails, and the deployment is rolled back.
     host.write("good/hooks/after.sh", "#!/bin/sh\necho no luck\nexit 3\n");
-    host.release(&host.push("good"));
-    let output = host.run_once().ends(1);
-    assert!(output.stdout.contains("no luck"), "{}", output.stdout);
+    host.release_revision(&host.push("good"));
+    let output = host.run_once().with_code(1);
+    assert!(output.out.contains("no luck"), "{}", output.out);
     // 1: the agent does not retry by itself.
-    host.run_once().ends(1);
+    host.run_once().with_code(1);
     // 3: by hand, and the channel is held.
     host.write("good/hooks/after.sh", SCRIPT);
-    host.release(&host.push("good"));
-    host.run_once().ends(0);
-    host.hostler_for_group(&["rollback"]).ends(0);
-    host.run_once().ends(3);
+    host.release_revision(&host.push("good"));
+    host.run_once().with_code(0);
+    host.hostler_for_group(&["rollback"]).with_code(0);
+    host.run_once().with_code(3);
     // 4: another process has the state.
     let lock = fs::File::options().write(true).open(host.path("root/var/lib/hostler/lock")).unwrap();
     lock.lock().unwrap();
-    let output = host.run_once().ends(4);
-    assert!(output.stderr.contains("lock"), "{}", output.stderr);
+    let output = host.run_once().with_code(4);
+    assert!(output.err.contains("lock"), "{}", output.err);
     drop(lock);
     // 2: the command line.
     for wrong in
         [&["deploi"][..], &["run", "--pol", "5m"], &["run", "--poll", "often"], &["status", "--group", "a b"], &[]]
     {
-        host.hostler(wrong).ends(2);
+        host.hostler(wrong).with_code(2);
     }
-    host.hostler(&["run", "--once", "--channel", "store"]).ends(2);
+    host.hostler(&["run", "--once", "--channel", "store"]).with_code(2);
     // 5: no such deployment.
-    host.hostler(&["logs", "d-AAAAAAAAA"]).ends(5);
-    host.hostler(&[&["rollback", "--to", "d-AAAAAAAAA"], &GROUP[..]].concat()).ends(5);
+    host.hostler(&["logs", "d-AAAAAAAAA"]).with_code(5);
+    host.hostler(&[&["rollback", "--to", "d-AAAAAAAAA"], &GROUP[..]].concat()).with_code(5);
     // 6 and the rest: the other tests here.
 }

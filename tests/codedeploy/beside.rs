@@ -41,8 +41,8 @@ fn an_agent_that_starts_later_stops_the_polling_until_it_ends() {
     let (host, service) = served();
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     put(&service, "slow.tgz", &Bundle::new(&host, "v2").app().hook("BeforeInstall", &wait).write());
     let events = ["DownloadBundle", "BeforeInstall", "Install"];
     service.deploy(&specification("d-SECOND002", "web", s3("slow.tgz", "tgz")), &events);
@@ -51,7 +51,7 @@ fn an_agent_that_starts_later_stops_the_polling_until_it_ends() {
     let agent = Agent::start(&host);
     let pid = agent.0.id();
     // The work in flight ends and is reported; the next command is not hostler's.
-    std::fs::write(gate, "").unwrap();
+    gate.open();
     assert_eq!(service.report_of("d-SECOND002", "BeforeInstall").status, "Succeeded");
     running.says("its service is followed when that has ended");
     let polls = || service.calls().iter().filter(|call| *call == "PollHostCommand").count();
@@ -66,7 +66,7 @@ fn an_agent_that_starts_later_stops_the_polling_until_it_ends() {
 
     drop(agent);
     assert_eq!(service.report_of("d-SECOND002", "Install").status, "Succeeded");
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
     running.says("the CodeDeploy agent has ended");
     host.ok(&["status", "--health"]);
     let pid_file = host.at("opt/codedeploy-agent/state/.pid/codedeploy-agent.pid");
@@ -77,8 +77,8 @@ fn an_agent_that_starts_later_stops_the_polling_until_it_ends() {
 fn what_the_agent_left_unfinished_beside_hostler_is_reported_and_what_is_ours_is_not() {
     let (host, service) = served();
     let running = daemon(&host);
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     put(&service, "slow.tgz", &Bundle::new(&host, "v1").app().hook("BeforeInstall", &wait).write());
     let agent = {
         let tracking = deployment_root(&host, "ongoing-deployment");
@@ -103,7 +103,7 @@ fn what_the_agent_left_unfinished_beside_hostler_is_reported_and_what_is_ours_is
         let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
         if names == ["d-OURS00001"] { Ok(()) } else { Err(format!("{names:?}")) }
     });
-    std::fs::write(gate, "").unwrap();
+    gate.open();
     assert_eq!(service.report_of("d-OURS00001", "BeforeInstall").status, "Succeeded");
     assert!(service.reports().iter().all(|r| r.command != "d-OURS00001/BeforeInstall" || r.status == "Succeeded"));
 }
@@ -125,7 +125,7 @@ fn a_command_that_the_open_poll_brings_at_a_stop_is_carried_out_after_the_next_s
     let second = daemon(&host);
     assert_eq!(service.report_of("d-LASTPOLL1", "DownloadBundle").status, "Succeeded", "{}", second.said());
     assert_eq!(service.report_of("d-LASTPOLL1", "Install").status, "Succeeded");
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]

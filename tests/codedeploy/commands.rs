@@ -96,7 +96,7 @@ fn the_version_of_an_object_that_the_specification_names_is_deployed() {
         {"Bucket": "bundles", "Key": "app.tgz", "BundleType": "tgz", "Version": "3HL4"}});
     let events = ["DownloadBundle", "Install", "AfterInstall"];
     service.deploy_to_the_end(&specification("d-VERSION01", "web", revision), &events);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     let log = std::fs::read_to_string(deployment_root(&host, "0000-web/d-VERSION01/logs/scripts.log")).unwrap();
     assert!(log.contains("[stdout]BUNDLE_VERSION=3HL4\n"), "{log}");
 }

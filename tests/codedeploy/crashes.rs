@@ -42,7 +42,7 @@ fn killed_at(operation: &'static str, nth: usize, moment: Moment) {
     }
     let lines = host.hook_lines();
     assert_eq!(lines, ["v1 ApplicationStop", "v2 BeforeInstall", "v2 AfterInstall"], "{operation} {nth} {moment:?}");
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
     let told: Vec<_> = service.reports().into_iter().filter(|r| r.command.starts_with("d-SECOND002")).collect();
     assert!(told.iter().all(|report| report.status == "Succeeded"), "{operation} {nth} {moment:?}: {told:?}");
 }
@@ -91,8 +91,8 @@ fn killed_while_a_command_is_reported_and_the_answer_is_on_its_way() {
 fn a_hook_that_runs_when_the_agent_is_killed_is_found_again_and_reported() {
     let (host, service) = served();
     let first = daemon(&host);
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     put(&service, "v1.tgz", &Bundle::new(&host, "v1").hook("BeforeInstall", &wait).write());
     service.deploy(&specification("d-OUTLIVES1", "web", s3("v1.tgz", "tgz")), &["DownloadBundle", "BeforeInstall"]);
     eventually("the hook runs", PATIENCE, || {
@@ -101,7 +101,7 @@ fn a_hook_that_runs_when_the_agent_is_killed_is_found_again_and_reported() {
     });
     first.kill();
     let _second = daemon(&host);
-    std::fs::write(gate, "").unwrap();
+    gate.open();
     assert_eq!(service.report_of("d-OUTLIVES1", "BeforeInstall").status, "Succeeded");
     assert_eq!(host.hook_lines(), ["v1 BeforeInstall"]);
 }

@@ -32,7 +32,7 @@ fn a_changed_signer_is_reported_or_refused_as_the_configuration_says() {
     let report = service.report_of("d-THIRD0003", "BeforeBlockTraffic");
     assert_eq!(report.status, "Failed");
     assert!(report.diagnostics["message"].as_str().unwrap().contains("as before on this host"), "{report:?}");
-    assert_eq!(version(&host), "v2\n", "{}", running.said());
+    assert_eq!(host.version(), "v2", "{}", running.said());
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_specification_that_was_signed_for_another_deployment_is_refused() {
     assert_eq!(report.status, "Failed");
     let message = report.diagnostics["message"].as_str().unwrap();
     assert!(message.contains("d-FIRST0001") && message.contains("d-THIRD0003"), "{message}");
-    assert_eq!((version(&host).as_str(), host.hook_lines().len()), ("v2\n", 0));
+    assert_eq!((host.version().as_str(), host.hook_lines().len()), ("v2", 0));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_signer_that_has_left_sha_1_does_not_go_back() {
     let report = service.report_of("d-THIRD0003", "BeforeBlockTraffic");
     assert_eq!(report.status, "Failed");
     assert!(report.diagnostics["message"].as_str().unwrap().contains("SHA-1"), "{report:?}");
-    assert_eq!(version(&host), "v2\n", "{}", running.said());
+    assert_eq!(host.version(), "v2", "{}", running.said());
 }
 
 #[test]
@@ -119,5 +119,5 @@ fn the_appspecs_name_does_not_lead_out_of_the_bundle() {
     specification["AppSpecFilename"] = "deploy.yml".into();
     service.deploy_to_the_end(&specification, &IN_PLACE);
     assert!(service.reports().iter().all(|report| !report.diagnostics.to_string().contains("of root")));
-    assert_eq!(version(&host), "v2\n", "the bundle's appspec.yml counts");
+    assert_eq!(host.version(), "v2", "the bundle's appspec.yml counts");
 }

@@ -105,7 +105,7 @@ fn directories_of_another_user_are_refused_named_and_mended() {
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("old"), "v1"), "{}", running.said());
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert!(!host.at("srv/app/only-old").exists() && kept.exists(), "{}", running.said());
     running.says("count that are that user's own");
     assert_eq!(owner(&cleanup), 0, "from now on it is root's");
@@ -266,12 +266,12 @@ fn journals_in_directories_of_another_user_are_not_obeyed() {
     forge();
     give_away_top(&group);
     host.run(&["run", "--recover"]).with_code(0);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     let by_hand = Bundle::new(&host, "v3").app().write();
     for verb in [&["run", "--once"][..], &["deploy", by_hand.to_str().unwrap()]] {
         host.run(verb).with_code(3).saying(&["0000-web belongs to user nobody"]);
     }
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     // It would have been obeyed: a journal in a directory of root's is root's word.
     lchown(&group, Some(0), Some(0)).unwrap();
     host.run(&["run", "--recover"]).with_code(0).saying(&["d-FAILED002"]);
@@ -320,7 +320,7 @@ fn a_cleanup_file_that_others_may_write_to_is_not_believed() {
     service.deploy_to_the_end(&overwrite, &IN_PLACE);
     running.says("0000-web-cleanup is not believed");
     assert!(kept.exists() && host.at("srv/app/only-old").exists());
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     // The file that hostler has written is believed.
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
     assert!(!host.at("srv/app/only-v1").exists());
@@ -372,7 +372,7 @@ fn a_bundle_that_another_user_put_in_its_place_is_neither_installed_nor_run() {
     service.deploy_to_the_end(&whole(&host, &service, "v3", "d-GOOD00003"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v3"), "{}", running.said());
     running.says("the old revision's scripts are left out");
-    assert_eq!(version(&host), "v3\n");
+    assert_eq!(host.version(), "v3");
 }
 
 #[test]

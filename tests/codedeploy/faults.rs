@@ -42,7 +42,7 @@ fn a_report_that_the_service_refuses_is_not_sent_for_ever() {
     running.says("the service refuses a command's report");
     // The group is free for the next deployment.
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &["DownloadBundle", "Install"]);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn throttled_and_broken_polls_only_delay() {
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-DELAY0001"), &["DownloadBundle", "Install"]);
     running.says("the CodeDeploy service answers again");
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -137,5 +137,5 @@ fn thousands_of_conflicts_are_one_bounded_report_and_the_next_deployment_goes_on
     let (_, file) = message.rsplit_once("; all of it is in ").unwrap();
     assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 2000);
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &["DownloadBundle", "Install"]);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }

@@ -23,7 +23,7 @@ fn an_instance_is_named_by_the_metadata_service_and_signs_with_its_role() {
     let running = host.start_command(command);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-EC2HOST01"), &EVENTS);
     running.says(arn);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_host_with_an_iam_session_signs_with_the_keys_that_something_else_renews() {
     session("ASIASECOND");
     let _daemon = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SESSION02"), &EVENTS);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }
 
 #[test]

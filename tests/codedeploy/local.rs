@@ -3,7 +3,7 @@
 use super::links::{by_name, command_by_name};
 use super::*;
 use crate::crash::{kill_before, strace_or_skip};
-use crate::support::host::{Ended, tree, write};
+use crate::support::host::{Ended, Gate, tree, write};
 
 /// Runs `codedeploy-local` with these arguments.
 pub fn local(host: &Host, arguments: &[&str]) -> Ended {
@@ -41,7 +41,7 @@ fn a_directory_is_deployed_and_its_successor_stops_it_first() {
     // A relative path begins at the working directory.
     local(&host, &["--bundle-location", "bundles/v2", "--type", "directory"]).with_code(0);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
     assert!(v2.is_dir(), "the bundle itself stays");
 }
 
@@ -59,7 +59,7 @@ fn archives_events_and_an_appspec_of_another_name() {
         .saying(&["BeforeInstall cannot come before DownloadBundle"]);
     local(&host, &[&arguments[..], &["-A", "other.yml", "-e", "AfterInstall,ApplicationStart"]].concat()).with_code(0);
     assert_eq!(host.hook_lines(), ["v1 AfterInstall", "v1 ApplicationStart"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn a_file_that_exists_is_refused_overwritten_or_retained() {
     write(&host.at("srv/app/version"), "foreign\n");
     let arguments = ["-l", v1.to_str().unwrap()];
     local(&host, &arguments).with_code(1).saying(&["Install failed", "/srv/app/version"]);
-    assert_eq!(version(&host), "foreign\n");
+    assert_eq!(host.version(), "foreign");
     local(&host, &[&arguments[..], &["-b", "RETAIN"]].concat()).with_code(0);
-    assert_eq!(version(&host), "foreign\n");
+    assert_eq!(host.version(), "foreign");
     local(&host, &[&arguments[..], &["--file-exists-behavior", "OVERWRITE"]].concat()).with_code(0);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn events_of_the_users_own_run_in_the_order_in_which_they_are_named() {
     std::fs::write(at.join("app/version"), "v2\n").unwrap();
     let said = local(&host, &[&arguments[..], &["ApplicationStart,Typo"]].concat()).with_code(1);
     said.saying(&["the appspec has no hooks for Typo"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     local(&host, &[&arguments[..], &["../up"]].concat()).with_code(1).saying(&["cannot be the name"]);
     local(&host, &[&arguments[..], &["WarmUp,DownloadBundle"]].concat()).with_code(1).saying(&["cannot come before"]);
     // Faults of an event outside the standard ones count once it is called: before files are put in place.
@@ -122,7 +122,7 @@ fn events_of_the_users_own_run_in_the_order_in_which_they_are_named() {
         let (before, _) = appspec.split_once("  WarmUp:").unwrap();
         write(&at.join("appspec.yml"), format!("{before}  WarmUp:\n    {faulty}\n"));
         local(&host, &[&arguments[..], &["ApplicationStart,WarmUp"]].concat()).with_code(1).saying(&[words]);
-        assert_eq!(version(&host), "v1\n");
+        assert_eq!(host.version(), "v1");
         local(&host, &["-l", at.to_str().unwrap(), "-e", "ApplicationStart"]).with_code(0);
         std::fs::write(at.join("app/version"), "v1\n").unwrap();
         local(&host, &["-l", at.to_str().unwrap(), "-e", "ApplicationStart"]).with_code(0);
@@ -147,7 +147,7 @@ fn an_appspec_that_is_named_and_absent_is_refused_though_another_is_there() {
     std::fs::create_dir(&empty).unwrap();
     local(&host, &["-l", empty.to_str().unwrap()]).with_code(1).saying(&["has no appspec.yml and no appspec.yaml"]);
     assert!(host.hook_lines().is_empty());
-    assert_eq!(version(&host), "");
+    assert_eq!(host.version(), "");
 }
 
 #[test]
@@ -218,10 +218,10 @@ fn its_install_and_the_daemons_wait_for_each_other() {
     lock.lock().unwrap();
     let running = host.start_command(local_command(&host, &["-l", v1.to_str().unwrap()]));
     somebody_waits_for(&path);
-    assert_eq!(version(&host), "", "nothing is put in place meanwhile");
+    assert_eq!(host.version(), "", "nothing is put in place meanwhile");
     lock.unlock().unwrap();
     running.end().with_code(0);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 
     let daemon = daemon(&host);
     lock.lock().unwrap();
@@ -236,8 +236,8 @@ fn its_install_and_the_daemons_wait_for_each_other() {
 #[test]
 fn a_second_local_deployment_waits_for_the_first() {
     let host = Host::new();
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     let at = host.at("bundles/slow");
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::rename(Bundle::new(&host, "slow").hook("BeforeInstall", &wait).write(), &at).unwrap();
@@ -248,10 +248,10 @@ fn a_second_local_deployment_waits_for_the_first() {
     let v1 = bundle(&host, "v1");
     let second = host.start_command(local_command(&host, &["-l", v1.to_str().unwrap()]));
     second.says("another local deployment is going on");
-    std::fs::write(gate, "").unwrap();
+    gate.open();
     first.end().with_code(0);
     second.end().with_code(0);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 /// As after a power loss: the boot settles the Install before applications start, and the files are whole.
@@ -279,7 +279,7 @@ fn an_install_that_was_cut_is_settled_at_boot() {
         }
         // The next local deployment continues from there.
         local(&host, &["-l", v2.to_str().unwrap()]).with_code(0);
-        assert_eq!(version(&host), "v2\n");
+        assert_eq!(host.version(), "v2");
     }
     // strace counts per thread, so the number of matched renames varies.
     assert!(settled > 0, "no kill in an Install");

@@ -35,7 +35,7 @@ fn every_type_of_bundle_is_deployed() {
         let at = if kind == "directory" { v1.clone() } else { packed(&v1, &format!("packed.{kind}"), tool, what) };
         local(&host, &["-l", at.to_str().unwrap(), "-t", kind, "-g", "own-group"]).with_code(0);
         assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"), "{kind} {what}");
-        assert_eq!(version(&host), "v1\n", "{kind} {what}");
+        assert_eq!(host.version(), "v1", "{kind} {what}");
         let deployments: Vec<_> = std::fs::read_dir(deployment_root(&host, "own-group")).unwrap().flatten().collect();
         let [deployment] = deployments.as_slice() else { panic!("{deployments:?}") };
         assert!(deployment.path().join("deployment-archive/hooks/AfterInstall-1.sh").is_file(), "{kind} {what}");
@@ -54,7 +54,7 @@ fn an_object_in_s3_and_a_version_of_it_are_deployed() {
     local(&host, &["-l", "s3://bundles/app.tgz?versionId=7", "-t", "tgz"]).with_code(0);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
     local(&host, &["-l", "s3://bundles/app.tgz?etag=other", "-t", "tgz"]).with_code(1).saying(&["ETag"]);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }
 
 #[test]
@@ -73,6 +73,6 @@ fn the_appspec_says_what_becomes_of_files_that_exist_and_wins_over_the_command_l
         );
         write(&host.at("srv/app/version"), "foreign\n");
         local(&host, &["-l", v1.to_str().unwrap(), "-b", option]).with_code(code);
-        assert_eq!(version(&host), expected, "{word}");
+        assert_eq!(host.version(), expected, "{word}");
     }
 }

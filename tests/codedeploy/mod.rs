@@ -26,7 +26,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::codedeploy::{CommandService, s3, specification};
-use crate::support::host::{Bundle, Host, Running, hook_lines_of};
+use crate::support::host::{Bundle, Gate, Host, Running, hook_lines_of};
 pub use hostler_core::codedeploy::local::DEFAULT_EVENTS as IN_PLACE;
 
 /// A host that the service knows, and the service.
@@ -67,16 +67,12 @@ pub fn deployment_root(host: &Host, below: &str) -> PathBuf {
     host.at("opt/codedeploy-agent/deployment-root").join(below)
 }
 
-pub fn version(host: &Host) -> String {
-    std::fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
-}
-
 #[test]
 fn deployments_behind_a_load_balancer_run_event_by_event() {
     let (host, service) = served();
     let daemon = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
-    assert_eq!(version(&host), "v1\n", "{}", daemon.said());
+    assert_eq!(host.version(), "v1", "{}", daemon.said());
     assert_eq!(host.hook_lines(), hook_lines_of(None, "v1"));
     let noops: Vec<_> = service.acknowledgements().into_iter().filter(|(_, noop)| *noop).map(|(c, _)| c).collect();
     let of_the_old = ["BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop"];
@@ -84,7 +80,7 @@ fn deployments_behind_a_load_balancer_run_event_by_event() {
 
     host.clear_hook_lines();
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v2"));
     assert!(!host.at("srv/app/only-v1").exists() && host.at("srv/app/only-v2").exists());
     let success = serde_json::json!({"error_code": 0, "script_name": "", "message": "Succeeded: ", "log": ""});
@@ -154,7 +150,7 @@ fn a_failed_script_is_reported_once_with_its_code_name_and_output() {
     // The next deployment succeeds, and the failure was logged once.
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-GOOD00002"), &IN_PLACE);
     assert_eq!(service.reports().iter().filter(|r| r.command.starts_with("d-FAIL00001/AfterInstall")).count(), 1);
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }
 
 #[test]
@@ -175,22 +171,22 @@ fn the_old_instances_of_a_blue_green_deployment_only_leave_the_load_balancer() {
     rollback["DeploymentCreator"] = "codeDeployRollback".into();
     service.deploy_to_the_end(&rollback, &["BeforeAllowTraffic", "AfterAllowTraffic"]);
     assert_eq!(host.hook_lines(), ["v1 BeforeAllowTraffic", "v1 AfterAllowTraffic"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
 fn two_groups_are_served_at_the_same_time() {
     let (host, service) = served();
     let _daemon = daemon(&host);
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     put(&service, "slow.tgz", &Bundle::new(&host, "slow").hook("BeforeInstall", &wait).write());
     let events = ["DownloadBundle", "BeforeInstall", "Install"];
     service.deploy(&specification("d-SLOW00001", "slow", s3("slow.tgz", "tgz")), &events);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-QUICK0001"), &IN_PLACE);
     let slow = |command: &str| service.reports().iter().any(|r| r.command == command);
     assert!(slow("d-SLOW00001/DownloadBundle") && !slow("d-SLOW00001/BeforeInstall"));
-    std::fs::write(gate, "").unwrap();
+    gate.open();
     assert_eq!(service.report_of("d-SLOW00001", "Install").status, "Succeeded");
 }
 

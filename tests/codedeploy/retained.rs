@@ -71,7 +71,7 @@ fn local_deployments_to_the_daemons_group_leave_its_revisions_and_it_leaves_thei
     let locals = all.iter().filter(|name| name.ends_with("-local")).count();
     assert!(all.len() == 5 && locals >= 2, "{all:?}");
     assert!(all.contains(&"d-DAEMON0003".to_owned()), "the daemon's ledger has it in use: {all:?}");
-    assert_eq!(version(&host), "v4\n");
+    assert_eq!(host.version(), "v4");
 }
 
 #[test]
@@ -96,5 +96,5 @@ fn what_the_other_ledger_still_has_to_settle_is_not_deleted() {
     // Its own next deployment settles it.
     let good = bundle(&host, "good");
     local(&host, &["-l", good.to_str().unwrap(), "-g", "0000-web", "-b", "OVERWRITE"]).with_code(0);
-    assert_eq!(version(&host), "good\n");
+    assert_eq!(host.version(), "good");
 }

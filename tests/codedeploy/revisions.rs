@@ -36,7 +36,7 @@ fn an_object_with_its_etag_is_deployed_and_another_one_is_not() {
     let report = service.report_of("d-ETAG00002", "DownloadBundle");
     assert_eq!((report.status.as_str(), &report.diagnostics["error_code"]), ("Failed", &5.into()));
     assert!(report.diagnostics["message"].as_str().unwrap().contains("ETag"), "{report:?}");
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn github_is_reached_by_the_configured_certificates() {
     let revision = json!({"RevisionType": "GitHub", "GitHubRevision":
         {"Account": "public", "Repository": "r", "CommitId": "c0ffee", "Anonymous": true}});
     service.deploy_to_the_end(&specification("d-GITHUB001", "web", revision), &["DownloadBundle", "Install"]);
-    assert_eq!((version(&host).as_str(), service.github().len()), ("v1\n", 2), "{}", running.said());
+    assert_eq!((host.version().as_str(), service.github().len()), ("v1", 2), "{}", running.said());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_file_and_a_directory_of_the_host_are_deployed() {
         &specification("d-LOCAL0001", "web", local("Local Directory", "directory", "directory")),
         &EVENTS,
     );
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     service.deploy_to_the_end(&specification("d-LOCAL0002", "web", local("Local File", "file.tar", "tar")), &EVENTS);
     assert!(packed.is_file(), "the file itself stays");
 }
@@ -184,7 +184,7 @@ fn an_earlier_deployments_bundle_is_used_again() {
         asked["ReuseArchiveFromDeploymentId"] = other.into();
         service.deploy_to_the_end(&asked, &EVENTS);
     }
-    assert_eq!(version(&host), "v4\n");
+    assert_eq!(host.version(), "v4");
     assert_eq!(message("d-SECOND002"), "Succeeded: the bundle was downloaded");
     assert_eq!(message("d-ITSELF003"), "Succeeded: ");
 }
@@ -201,7 +201,7 @@ fn a_restart_runs_the_events_of_any_other_deployment() {
     restart["ReuseArchiveFromDeploymentId"] = "d-FIRST0001".into();
     service.deploy_to_the_end(&restart, &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v1"));
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     let report = service.report_of("d-RESTART01", "DownloadBundle");
     assert_eq!(report.diagnostics["message"], "Succeeded: the bundle of d-FIRST0001 is used again");
     running.says("the bundle of an earlier deployment is used again");
@@ -242,7 +242,7 @@ fn faults_of_events_that_nobody_calls_keep_no_deployment_from_working() {
     let by_hand = Host::new();
     by_hand.run(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&warnings);
     by_hand.deploy(&bundle, &[]).with_code(0).saying(&["`Deploy` is not a lifecycle event", "hooks/Deploy-1.sh"]);
-    assert_eq!(version(&by_hand), "v1\n");
+    assert_eq!(by_hand.version(), "v1");
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn a_bundle_that_cannot_be_deployed_does_not_stop_the_application() {
     let stop = service.report_of("d-BAD000002", "ApplicationStop");
     assert!(stop.diagnostics["message"].as_str().unwrap().contains("left out"), "{stop:?}");
     assert!(host.hook_lines().is_empty(), "{}", running.said());
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_refused_conflict_leaves_the_old_release_where_it_is() {
     service.deploy(&conflict, &["DownloadBundle", "Install"]);
     let report = service.report_of("d-CONFLICT2", "Install");
     assert_eq!((report.status.as_str(), &report.diagnostics["error_code"]), ("Failed", &5.into()));
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert!(host.at("srv/app/only-v1").exists());
     let foreign = || std::fs::read_to_string(host.at("srv/app/foreign")).unwrap();
     for (id, word, expected) in
@@ -286,7 +286,7 @@ fn a_refused_conflict_leaves_the_old_release_where_it_is() {
         service.deploy_to_the_end(&conflict, &["DownloadBundle", "Install"]);
         assert_eq!(foreign(), expected, "{word}");
     }
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn every_type_of_bundle_comes_from_the_service() {
         service.put_object(name, std::fs::read(packed).unwrap());
         let id = format!("d-TYPE{number:05}");
         service.deploy_to_the_end(&specification(&id, "web", s3(name, bundle_type)), &EVENTS);
-        assert_eq!(version(&host), format!("{name}\n"));
+        assert_eq!(host.version(), format!("{name}"));
     }
 }
 

@@ -43,7 +43,7 @@ fn only_one_of_the_two_agents_serves_a_host() {
     agent.kill().unwrap();
     agent.wait().unwrap();
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-WAITED001"), &["DownloadBundle", "Install"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]

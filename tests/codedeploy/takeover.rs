@@ -32,7 +32,7 @@ fn the_first_deployment_stops_and_cleans_up_what_the_agent_deployed() {
     let running = daemon(&host);
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("old"), "v1"), "{}", running.said());
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
     assert!(!host.at("srv/app/only-old").exists(), "it belonged to the old revision");
     assert!(host.at("srv/app/only-v1").exists() && host.at("srv/app/lib/same").exists());
 }
@@ -45,7 +45,7 @@ fn a_failed_first_deployment_leaves_the_agents_revision_for_the_next_one() {
     put(&service, "bad.tgz", &Bundle::new(&host, "bad").app().hook("BeforeInstall", "exit 1").write());
     service.deploy(&specification("d-BAD000001", "web", s3("bad.tgz", "tgz")), &IN_PLACE);
     assert_eq!(service.report_of("d-BAD000001", "BeforeInstall").status, "Failed");
-    assert_eq!(version(&host), "old\n");
+    assert_eq!(host.version(), "old");
     host.clear_hook_lines();
     service.deploy_to_the_end(&whole(&host, &service, "v1", "d-SECOND002"), &IN_PLACE);
     assert_eq!(host.hook_lines(), hook_lines_of(Some("old"), "v1"));

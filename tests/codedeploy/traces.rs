@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::support::eventually;
-use crate::support::host::{PATIENCE, write};
+use crate::support::host::{Gate, PATIENCE, write};
 
 /// Adds lines to codedeployagent.yml.
 fn add_to_agent_config(host: &Host, lines: &str) {
@@ -24,8 +24,8 @@ fn tracked(host: &Host) -> Vec<(String, String)> {
 fn a_tracking_file_is_there_while_a_command_is_carried_out_and_outlives_the_agent_as_its_hook_does() {
     let (host, service) = served();
     let first = daemon(&host);
-    let gate = host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&host, "hook");
+    let wait = gate.wait();
     put(&service, "v1.tgz", &Bundle::new(&host, "v1").hook("BeforeInstall", &wait).write());
     service.deploy(&specification("d-TRACKED01", "web", s3("v1.tgz", "tgz")), &["DownloadBundle", "BeforeInstall"]);
     let expected = [("d-TRACKED01".to_owned(), "d-TRACKED01/BeforeInstall".to_owned())];
@@ -39,7 +39,7 @@ fn a_tracking_file_is_there_while_a_command_is_carried_out_and_outlives_the_agen
     first.kill();
     shows(&expected);
     let _second = daemon(&host);
-    std::fs::write(gate, "").unwrap();
+    gate.open();
     // The next start recognises its own command: the CodeDeploy agent did not leave it unfinished.
     assert_eq!(service.report_of("d-TRACKED01", "BeforeInstall").status, "Succeeded");
     shows(&[]);

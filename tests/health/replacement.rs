@@ -231,8 +231,8 @@ fn a_deployment_that_goes_on_is_waited_for() {
     let fleet = Fleet::new();
     let first = fleet.serves(&fleet.first, ON);
     let second = fleet.serves(&fleet.second, ON);
-    let gate = fleet.first.host.path("gate");
-    let wait = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    let gate = Gate::new(&fleet.first.host, "hook");
+    let wait = gate.wait();
     let v2 = Bundle::new(&fleet.first.host, "v2").app().hook("AfterInstall", &wait).all_hooks().write();
     let deployment = fleet.first.host.start(&["deploy", v2.to_str().unwrap()]);
     fleet.first.host.status_when("it deploys", |s| s["condition"] == "deploying");
@@ -245,7 +245,7 @@ fn a_deployment_that_goes_on_is_waited_for() {
     fleet.asked_on(4);
     assert_eq!((fleet.reported().len(), fleet.holder().as_deref()), (1, Some(SECOND)));
     fleet.first.application.answers(200);
-    fs::write(gate, "").unwrap();
+    gate.open();
     deployment.end().with_code(0);
     fleet.first.application.answers(503);
     fleet.reported_becomes(&[SECOND, FIRST], &[&first, &second]);

@@ -156,7 +156,7 @@ fn a_launch_without_a_supervisor_is_cancelled_and_a_late_one_obeys() {
     bench.run.start_seconds = 0;
     bench.program = "/bin/true".into();
     let result = bench.result();
-    let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.contains("did not come up in 0 seconds"), "{message}");
     let late = std::process::Command::new(super::PROGRAM).arg("hook-supervisor").arg(bench.run_directory()).status();
     assert!(late.unwrap().success());
@@ -171,7 +171,7 @@ fn a_program_that_cannot_be_run_is_named() {
     let mut bench = Bench::new(COUNT);
     bench.program = bench.path("none");
     let result = bench.result();
-    let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.contains("/none") && message.contains("No such file"), "{message}");
 }
 
@@ -182,7 +182,7 @@ fn what_a_supervisor_says_before_it_dies_is_passed_on() {
     bench.program = bench.path("failing");
     write_script(&bench.program, "#!/bin/sh\necho out of luck >&2\nexit 1\n");
     let result = bench.result();
-    let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.ends_with("; it said: out of luck"), "{message}");
 }
 
@@ -236,7 +236,7 @@ fn a_document_of_another_version_is_refused() {
     let mut bench = Bench::new(COUNT);
     bench.run.version = 99;
     let result = bench.result();
-    let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.contains("version 99 is not known"), "{message}");
     assert_eq!(executions(&bench), 0);
 }
@@ -246,7 +246,7 @@ fn a_directory_that_cannot_be_made_is_named() {
     let bench = Bench::new(COUNT);
     fs::write(bench.run_directory(), "a file").unwrap();
     let result = bench.result();
-    let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.contains("/run"), "{message}");
 }
 
@@ -278,7 +278,7 @@ fn where_there_is_no_room_for_a_result_the_run_fails_at_once_and_says_why() {
     let before = std::time::Instant::now();
     let result = std::panic::catch_unwind(|| bench.result());
     mount(&["umount", "-l"]);
-    let HookOutcome::CouldNotStart { message } = result.unwrap().outcome else { panic!("it started") };
+    let HookOutcome::CouldNotStart { message, .. } = result.unwrap().outcome else { panic!("it started") };
     assert!(message.contains("No space left on device"), "{message}");
     assert!(before.elapsed() < Duration::from_secs(15), "{message}");
     assert!(!bench.scripts_log().contains("never"));
@@ -290,7 +290,7 @@ fn a_supervisor_that_cannot_begin_says_why_and_the_wait_ends_at_once() {
     bench.run.redact_values_from = vec![bench.path("")];
     bench.run.secret_file_bytes = 100;
     let before = std::time::Instant::now();
-    let HookOutcome::CouldNotStart { message } = bench.result().outcome else { panic!("it started") };
+    let HookOutcome::CouldNotStart { message, .. } = bench.result().outcome else { panic!("it started") };
     assert!(message.contains("its output cannot be logged"), "{message}");
     assert!(before.elapsed() < Duration::from_secs(15), "{message}");
 }

@@ -80,7 +80,7 @@ fn a_missing_working_directory_is_named() {
     let mut bench = Bench::new("true");
     bench.run.working_directory = bench.path("none");
     let outcome = bench.result().outcome;
-    let HookOutcome::CouldNotStart { message } = &outcome else { panic!("{outcome:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &outcome else { panic!("{outcome:?}") };
     assert!(message.contains("working directory") && message.contains("/none"), "{message}");
 }
 
@@ -152,7 +152,7 @@ fn a_bad_interpreter_is_explained() {
     for (script, said) in [("#!/bin/sh\r\ntrue\r\n", "carriage return"), ("#!/no/such\n", "does not exist")] {
         let bench = Bench::raw(script);
         let result = bench.result();
-        let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+        let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
         assert!(message.contains(said), "{message}");
         assert!(bench.scripts_log().contains(said), "{}", bench.scripts_log());
     }
@@ -204,7 +204,7 @@ fn an_unknown_user_is_named() {
     let mut bench = Bench::new("true");
     bench.run.user = Some("no-such-user".into());
     let result = bench.result();
-    let HookOutcome::CouldNotStart { message } = &result.outcome else { panic!("{result:?}") };
+    let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.contains("\"no-such-user\""), "{message}");
     assert!(!bench.run_directory().join("started").exists());
 }
@@ -236,7 +236,7 @@ fn only_root_changes_the_user() {
             ));
             match &result.outcome {
                 HookOutcome::Exited { code: 0 } => assert!(allowed, "{user}"),
-                HookOutcome::CouldNotStart { message } => {
+                HookOutcome::CouldNotStart { message, .. } => {
                     assert!(!allowed && message.contains("only root can change"), "{user}: {message}");
                 }
                 other => panic!("{user}: {other:?}"),
@@ -247,5 +247,5 @@ fn only_root_changes_the_user() {
     let mut bench = Bench::new("true");
     bench.run.user = Some("root".into());
     let result = bench.result();
-    assert!(matches!(&result.outcome, HookOutcome::CouldNotStart { message } if message.contains("only root")));
+    assert!(matches!(&result.outcome, HookOutcome::CouldNotStart { message, .. } if message.contains("only root")));
 }

@@ -39,12 +39,18 @@ fn what_is_denied_is_named_with_the_action_that_it_needs() {
     });
     let found = findings(&member, 1).join("\n");
     for action in ["CompleteLifecycleAction", "RecordLifecycleActionHeartbeat", "DescribeLifecycleHooks"] {
-        assert!(found.contains(&format!("(allow autoscaling:{action} to the role of this host)")), "{action}: {found}");
+        assert!(
+            found.contains(&format!("(allow autoscaling:{action} to the role or user of these credentials)")),
+            "{action}: {found}"
+        );
     }
     assert_eq!(found.matches("error: ").count(), 2, "hooks can be completed without being looked up: {found}");
     member.group.change(|group| group.denied = vec!["DescribeAutoScalingInstances"]);
     let found = findings(&member, 1).join("\n");
-    assert!(found.contains("(allow autoscaling:DescribeAutoScalingInstances to the role of this host)"), "{found}");
+    assert!(
+        found.contains("(allow autoscaling:DescribeAutoScalingInstances to the role or user of these credentials)"),
+        "{found}"
+    );
 }
 
 #[test]

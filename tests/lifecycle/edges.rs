@@ -61,7 +61,7 @@ fn a_termination_while_a_launch_waits_ends_the_launch_and_completes_the_terminat
     let (daemon, gate) = member.launches();
     member.moves("Terminated", "Terminating:Wait");
     daemon.says("action=shutdown");
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.comes_to("Terminated", &daemon);
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
     assert_eq!(member.ran("v1 ApplicationStart"), 0, "{:?}", member.host.hook_lines());
@@ -75,7 +75,7 @@ fn a_host_that_is_detached_while_it_launches_goes_on_as_any_host() {
     daemon.says("the host's lifecycle: ended");
     member.imds.change(|instance| instance.target_state = None);
     member.group.change(|group| group.state = String::new());
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.hook_ran("v1 AfterAllowTraffic");
     assert_eq!(member.completed(), []);
 }
@@ -87,7 +87,7 @@ fn a_hook_that_is_deleted_while_it_is_waited_for_holds_nobody() {
     // Deleting a hook ends its waits with CONTINUE.
     member.group.change(|group| group.state = "InService".to_owned());
     daemon.says("ended: in service");
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.hook_ran("v1 AfterAllowTraffic");
     assert_eq!(member.completed(), []);
 }

@@ -144,22 +144,22 @@ fn kill_at_each_step_of_a_launch_leads_to_one_continue() {
             "in a script" => member.hook_ran("v1 AfterInstall"),
             "before the completion" => {
                 member.group.change(|group| group.too_early = true);
-                fs::write(&gate, "").unwrap();
+                gate.open();
                 daemon.says("decided: ");
             }
             "answer lost" => {
                 member.group.change(|group| group.lost_answers = 1);
-                fs::write(&gate, "").unwrap();
+                gate.open();
                 member.comes_to("InService", &daemon);
             }
             _ => {
-                fs::write(&gate, "").unwrap();
+                gate.open();
                 member.comes_to("InService", &daemon);
             }
         }
         daemon.kill();
         member.group.change(|group| group.too_early = false);
-        fs::write(&gate, "").unwrap();
+        gate.open();
         let again = member.daemon();
         member.comes_to("InService", &again);
         again.says("hostler runs");
@@ -184,18 +184,18 @@ fn kill_at_each_step_of_a_termination_leads_to_one_stop_and_one_continue() {
             "in the script" => member.hook_ran("v1 ApplicationStop"),
             "before the completion" => {
                 member.group.change(|group| group.too_early = true);
-                fs::write(&gate, "").unwrap();
+                gate.open();
                 daemon.says("decided: ");
             }
             _ => {
                 member.group.change(|group| group.lost_answers = 1);
-                fs::write(&gate, "").unwrap();
+                gate.open();
                 member.comes_to("Terminated", &daemon);
             }
         }
         daemon.kill();
         member.group.change(|group| group.too_early = false);
-        fs::write(&gate, "").unwrap();
+        gate.open();
         let again = member.daemon();
         member.comes_to("Terminated", &again);
         again.says("hostler runs");

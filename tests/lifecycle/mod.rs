@@ -31,12 +31,11 @@ mod pool;
 mod reload;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::auto_scaling::{AutoScaling, SECRET};
 use crate::support::eventually;
-use crate::support::host::{Bundle, Host, PATIENCE, Running};
+use crate::support::host::{Bundle, Gate, Host, PATIENCE, Running};
 use crate::support::imds::Imds;
 use crate::support::kept_by::kept_rows;
 use crate::support::s3_front::ACCESS_KEY;
@@ -142,7 +141,7 @@ impl Member {
     }
 
     /// A daemon in the middle of a launch: AfterInstall of `v1` waits for the returned file.
-    fn launches(&self) -> (Running, PathBuf) {
+    fn launches(&self) -> (Running, Gate) {
         let (wait, gate) = self.gate("launch");
         self.host.release(&self.bundle("v1").hook("AfterInstall", &wait).all_hooks().write(), &[]);
         self.moves("InService", "Pending:Wait");
@@ -151,9 +150,9 @@ impl Member {
         (daemon, gate)
     }
 
-    fn gate(&self, name: &str) -> (String, PathBuf) {
-        let gate = self.host.path(format!("gate-{name}"));
-        (format!("until [ -e {} ]; do sleep 0.02; done", gate.display()), gate)
+    fn gate(&self, name: &str) -> (String, Gate) {
+        let gate = Gate::new(&self.host, name);
+        (gate.wait(), gate)
     }
 }
 
@@ -175,7 +174,7 @@ fn a_launch_is_continued_once_the_desired_revision_is_on_the_host() {
         if beats.is_some() { Ok(()) } else { Err(daemon.said()) }
     });
     assert_eq!(member.completed(), []);
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.comes_to("InService", &daemon);
     assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
     daemon.says("ended: in service");
@@ -223,7 +222,7 @@ fn a_termination_waits_until_the_application_was_stopped() {
     member.hook_ran("v1 ApplicationStop");
     assert_eq!(member.completed(), []);
     member.host.run(&["deploy", member.bundle("v2").write().to_str().unwrap()]).with_code(3);
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.comes_to("Terminated", &daemon);
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
     let lines = member.host.hook_lines();
@@ -365,7 +364,7 @@ fn a_scale_in_ends_a_deployment_at_its_next_step() {
     member.hook_ran("v2 BeforeInstall");
     member.moves("Terminated", "Terminating:Wait");
     daemon.says("action=shutdown");
-    fs::write(gate, "").unwrap();
+    gate.open();
     member.comes_to("Terminated", &daemon);
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
     let lines = member.host.hook_lines();
@@ -382,7 +381,7 @@ fn a_hook_whose_time_was_over_while_the_daemon_was_down_is_left_alone() {
     let again = member.daemon();
     again.says("the host's lifecycle: ended: the group");
     assert_eq!(member.completed(), []);
-    fs::write(gate, "").unwrap();
+    gate.open();
 }
 
 #[test]
@@ -392,7 +391,7 @@ fn a_daemon_that_is_told_to_stop_completes_nothing() {
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     daemon.end().with_code(0);
     assert_eq!((member.completed(), member.group.state().as_str()), (vec![], "Pending:Wait"));
-    fs::write(gate, "").unwrap();
+    gate.open();
 }
 
 #[test]

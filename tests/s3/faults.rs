@@ -87,6 +87,40 @@ fn what_does_not_pass_is_named_with_what_to_do() {
     nobody.once().with_code(1).saying(&["no valid credentials", "instance profile"]);
 }
 
+/// `push` begins with a HEAD, whose answer has no body: S3 gives the reason only in the answer to a GET.
+#[test]
+fn a_publishers_refusal_is_named_by_its_reason() {
+    let front = Front::start();
+    let host = S3Host::of(&front);
+    let bundle = host.bundle("v1").write();
+    let push = || host.run(&["push", bundle.to_str().unwrap(), &store()]).with_code(1);
+    for (reply, said) in [
+        (error(403, "InvalidAccessKeyId", "The key does not exist."), &["no valid credentials", "InvalidAccessKeyId"]),
+        (error(400, "ExpiredToken", "The provided token has expired."), &["credentials have expired", "ExpiredToken"]),
+        (error(403, "RequestTimeTooSkewed", "The difference is too large."), &["clock", "timedatectl"]),
+        (error(403, "AccessDenied", "Access Denied"), &["access denied", "the role or user of these credentials"]),
+    ] {
+        front.instead(usize::MAX, |_| true, reply);
+        let said_by_push = push().saying(said);
+        assert!(!said_by_push.err.contains("Error {"), "{said_by_push:?}");
+        front.forget_faults();
+    }
+    // A server whose refusal has no reason at all.
+    front.instead(usize::MAX, |_| true, Reply::new(403, ""));
+    push().saying(&["access denied", "names no reason", "HTTP 403"]);
+    front.forget_faults();
+    push_with_a_wrong_secret(&front, &bundle);
+    assert!(front.objects().keys().is_empty());
+}
+
+fn push_with_a_wrong_secret(front: &Front, bundle: &std::path::Path) {
+    let mut host = S3Host::of(front);
+    host.environment.retain(|(name, _)| *name != "AWS_SECRET_ACCESS_KEY");
+    host.environment.push(("AWS_SECRET_ACCESS_KEY", "another".to_owned()));
+    let said = host.run(&["push", bundle.to_str().unwrap(), &store()]).with_code(1);
+    said.saying(&["no valid credentials", "SignatureDoesNotMatch"]);
+}
+
 /// Errors of a server are shown to people, in the output and in the log.
 #[test]
 fn what_a_server_says_does_not_act_on_the_terminal() {

@@ -7,34 +7,34 @@ fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
     let host = &signed.host;
     let revision = host.push("v1");
     let bundle = format!("store/revisions/{}", revision.trim_start_matches("sha256:"));
-    signed.release(&revision, &["--key", "ci"]).ends(0);
+    signed.release(&revision, &["--key", "ci"]).with_code(0);
     signed.require("cli", 1, &["ci"]);
     let deploy = |arguments: &[&str]| host.hostler_for_group(&[&["deploy"][..], arguments].concat());
     for what in ["v1", bundle.as_str()] {
-        let output = deploy(&[what]).ends(6);
-        assert!(output.stderr.contains("must be signed on this host"), "{}", output.stderr);
-        assert!(output.stderr.contains("hint: give the bundle's release document with --release FILE"));
+        let output = deploy(&[what]).with_code(6);
+        assert!(output.err.contains("must be signed on this host"), "{}", output.err);
+        assert!(output.err.contains("hint: give the bundle's release document with --release FILE"));
         assert_eq!(signed.serves(), None);
     }
-    let directory = deploy(&["v1", "--release", "store/shop/web/release.json"]).ends(2);
-    assert!(directory.stderr.contains("a directory has no digest"), "{}", directory.stderr);
+    let directory = deploy(&["v1", "--release", "store/shop/web/release.json"]).with_code(2);
+    assert!(directory.err.contains("a directory has no digest"), "{}", directory.err);
     // Another bundle of the same size with the good release.
     let mut other = fs::read(host.path(&bundle)).unwrap();
     *other.last_mut().unwrap() ^= 1;
     host.write("other.tgz", other);
-    let swapped = deploy(&["other.tgz", "--release", "store/shop/web/release.json"]).ends(6);
-    assert!(swapped.stdout.contains("is not what the release says"), "{}{}", swapped.stdout, swapped.stderr);
+    let swapped = deploy(&["other.tgz", "--release", "store/shop/web/release.json"]).with_code(6);
+    assert!(swapped.out.contains("is not what the release says"), "{}{}", swapped.out, swapped.err);
     assert_eq!(signed.serves(), None);
-    deploy(&[&bundle, "--release", "store/shop/web/release.json"]).ends(0);
+    deploy(&[&bundle, "--release", "store/shop/web/release.json"]).with_code(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
     assert!(signed.status()["signature"]["verified"]["key_ids"][0].is_string());
     // Another group's release, and a release signed by another key.
     let elsewhere =
         ["deploy", &bundle, "--release", "store/shop/web/release.json", "--application", "shop", "--group", "db"];
-    let output = host.hostler(&elsewhere).ends(6);
-    assert!(output.stderr.contains("is for shop/web"), "{}", output.stderr);
+    let output = host.hostler(&elsewhere).with_code(6);
+    assert!(output.err.contains("is for shop/web"), "{}", output.err);
     signed.require("cli", 1, &["other"]);
-    deploy(&[&bundle, "--release", "store/shop/web/release.json"]).ends(6);
+    deploy(&[&bundle, "--release", "store/shop/web/release.json"]).with_code(6);
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn configure(signed: &Signed, endpoint: &str, keys: &[&str]) {
     signed.host.write("root/etc/hostler/config.yaml", aws + &policy);
 }
 
-fn with_kms(signed: &Signed, arguments: &[&str]) -> Output {
+fn with_kms(signed: &Signed, arguments: &[&str]) -> Ended {
     let group = ["--application", "shop", "--group", "web"];
     signed.host.hostler_with(&ENVIRONMENT, &[arguments, &group].concat())
 }
@@ -123,20 +123,20 @@ fn keys_in_kms_sign_releases_and_hosts_need_only_their_public_halves() {
     let (kms, server) = start();
     let signed = Signed::new(&[]);
     configure(&signed, &server.url(), &[]);
-    with_kms(&signed, &["keygen", "one.pub", "--kms-key", ARN]).ends(0);
-    let said = with_kms(&signed, &["keygen", "two.pub", "--kms-key", "alias/p256"]).ends(0).stdout;
+    with_kms(&signed, &["keygen", "one.pub", "--kms-key", ARN]).with_code(0);
+    let said = with_kms(&signed, &["keygen", "two.pub", "--kms-key", "alias/p256"]).with_code(0).out;
     assert!(said.contains(&format!("keys: [{}]", signed.line("two"))) && !said.contains("private"), "{said}");
     configure(&signed, &server.url(), &["one", "two"]);
     let revision = signed.host.push("v1");
     *kms.throttled.lock().unwrap() = 2;
-    with_kms(&signed, &["release", "store", &revision, "--kms-key", ARN, "--kms-key", "alias/p256"]).ends(0);
+    with_kms(&signed, &["release", "store", &revision, "--kms-key", ARN, "--kms-key", "alias/p256"]).with_code(0);
     // The request goes to the ARN's region, not to the configured one.
     let asked = kms.asked.lock().unwrap().clone();
     assert!(asked.contains(&("eu-west-1".to_owned(), "Sign".to_owned())), "{asked:?}");
     assert!(asked.contains(&("us-east-1".to_owned(), "Sign".to_owned())), "{asked:?}");
     // A host has no client for AWS and needs none.
     drop(server);
-    signed.host.run_once().ends(0);
+    signed.host.run_once().with_code(0);
     assert_eq!(signed.status()["signature"]["verified"]["key_ids"].as_array().unwrap().len(), 2);
 }
 
@@ -151,9 +151,9 @@ fn what_kms_refuses_is_said_with_what_to_do_and_nothing_is_published() {
         ("alias/none", &["alias/none", "does not exist", "Alias is not found"]),
         ("alias/rsa", &["is RSA_2048 for SIGN_VERIFY", "ECC_NIST_EDWARDS25519"]),
     ] {
-        let output = with_kms(&signed, &["release", "store", &revision, "--kms-key", key]).ends(1);
+        let output = with_kms(&signed, &["release", "store", &revision, "--kms-key", key]).with_code(1);
         for word in words {
-            assert!(output.stderr.contains(word), "{word}: {}", output.stderr);
+            assert!(output.err.contains(word), "{word}: {}", output.err);
         }
     }
     assert!(!signed.document().exists());
@@ -172,11 +172,11 @@ fn moto_signs_with_what_it_has() {
             continue;
         };
         let public = format!("{spec}.pub");
-        with_kms(&signed, &["keygen", &public, "--kms-key", &key]).ends(0);
+        with_kms(&signed, &["keygen", &public, "--kms-key", &key]).with_code(0);
         configure(&signed, &moto.url(), &[spec]);
         let revision = signed.host.push("v1");
-        with_kms(&signed, &["release", "store", &revision, "--kms-key", &key]).ends(0);
-        signed.host.run_once().ends(0);
+        with_kms(&signed, &["release", "store", &revision, "--kms-key", &key]).with_code(0);
+        signed.host.run_once().with_code(0);
         configure(&signed, &moto.url(), &[]);
     }
 }

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::kept_by::{kept_rows, table_of_semantics};
-use crate::support::scratch::{Host, Output};
+use crate::support::host::{Ended, Host};
+use crate::support::kept_by::{kept_rows, table_of};
 
 const APPSPEC: &str = "version: 0.0\nos: linux\nfiles:\n  - source: site\n    destination: /srv/site\n";
 
@@ -27,7 +27,7 @@ impl Signed {
         let signed = Self { host: Host::new() };
         signed.write_bundle("v1");
         for name in keys {
-            signed.host.hostler(&["keygen", name]).ends(0);
+            signed.host.hostler(&["keygen", name]).with_code(0);
         }
         signed
     }
@@ -55,13 +55,13 @@ impl Signed {
     }
 
     /// Publishes a revision.
-    pub fn release(&self, revision: &str, arguments: &[&str]) -> Output {
+    pub fn release(&self, revision: &str, arguments: &[&str]) -> Ended {
         self.host.hostler_for_group(&[&["release", "store", revision][..], arguments].concat())
     }
 
     /// The installed version.
     pub fn serves(&self) -> Option<String> {
-        fs::read_to_string(self.host.on_host("/srv/site/index.html")).ok()
+        fs::read_to_string(self.host.at("srv/site/index.html")).ok()
     }
 
     pub fn document(&self) -> PathBuf {
@@ -77,13 +77,13 @@ impl Signed {
     }
 
     pub fn status(&self) -> Value {
-        self.host.hostler(&["status", "--json"]).ends(0).json()["groups"][0].clone()
+        self.host.hostler(&["status", "--json"]).with_code(0).json()["groups"][0].clone()
     }
 }
 
 #[test]
 fn every_attack_on_a_release_has_its_test() {
-    let rows = kept_rows(&table_of_semantics("| what is tried | kept by |"), 1);
+    let rows = kept_rows(&table_of("SEMANTICS.md", "| what is tried | kept by |"), 1);
     assert_eq!(rows.len(), 14, "{rows:?}");
 }
 

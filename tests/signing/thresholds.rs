@@ -11,46 +11,46 @@ fn proposed() -> (Signed, String) {
 fn two_of_three_sign_before_any_host_sees_the_release() {
     let (signed, revision) = proposed();
     let host = &signed.host;
-    let alone = signed.release(&revision, &["--key", "one"]).ends(6);
-    assert!(alone.stderr.contains("1 of the 2 signatures that it needs from 3 keys"), "{}", alone.stderr);
-    let said = signed.release(&revision, &["--key", "one", "--propose"]).ends(0).stdout;
+    let alone = signed.release(&revision, &["--key", "one"]).with_code(6);
+    assert!(alone.err.contains("1 of the 2 signatures that it needs from 3 keys"), "{}", alone.err);
+    let said = signed.release(&revision, &["--key", "one", "--propose"]).with_code(0).out;
     assert!(said.contains("no host follows it yet"), "{said}");
-    host.run_once().ends(5);
+    host.run_once().with_code(5);
     // The same key again still counts once; another revision is not the one that the second signer named.
-    let again = host.hostler_for_group(&["sign", "store", &revision, "--key", "one"]).ends(0).stdout;
+    let again = host.hostler_for_group(&["sign", "store", &revision, "--key", "one"]).with_code(0).out;
     assert!(again.contains("proposed release 1"), "{again}");
-    host.hostler_for_group(&["sign", "store", "sha256:00", "--key", "two"]).ends(6);
+    host.hostler_for_group(&["sign", "store", "sha256:00", "--key", "two"]).with_code(6);
     assert!(!signed.document().exists());
-    let second = host.hostler_for_group(&["sign", "store", &revision, "--key", "three"]).ends(0).stdout;
+    let second = host.hostler_for_group(&["sign", "store", &revision, "--key", "three"]).with_code(0).out;
     assert!(second.starts_with("release 1 of shop/web"), "{second}");
     assert!(!host.path("store/shop/web/proposed.json").exists());
-    host.run_once().ends(0);
+    host.run_once().with_code(0);
     assert_eq!(signed.status()["signature"]["verified"]["key_ids"].as_array().unwrap().len(), 2);
-    host.hostler_for_group(&["sign", "store", &revision, "--key", "two"]).ends(5);
+    host.hostler_for_group(&["sign", "store", &revision, "--key", "two"]).with_code(5);
 }
 
 #[test]
 fn one_command_may_hold_both_keys() {
     let (signed, revision) = proposed();
-    signed.release(&revision, &["--key", "one", "--key", "one"]).ends(6);
-    signed.release(&revision, &["--key", "one", "--key", "two"]).ends(0);
-    signed.host.run_once().ends(0);
+    signed.release(&revision, &["--key", "one", "--key", "one"]).with_code(6);
+    signed.release(&revision, &["--key", "one", "--key", "two"]).with_code(0);
+    signed.host.run_once().with_code(0);
 }
 
 #[test]
 fn a_proposal_that_was_overtaken_is_not_published() {
     let (signed, revision) = proposed();
-    signed.release(&revision, &["--key", "one", "--propose"]).ends(0);
-    signed.release(&revision, &["--key", "one", "--key", "two"]).ends(0);
-    let late = signed.host.hostler_for_group(&["sign", "store", &revision, "--key", "two"]).ends(3);
-    assert!(late.stderr.contains("release 1 is published already"), "{}", late.stderr);
+    signed.release(&revision, &["--key", "one", "--propose"]).with_code(0);
+    signed.release(&revision, &["--key", "one", "--key", "two"]).with_code(0);
+    let late = signed.host.hostler_for_group(&["sign", "store", &revision, "--key", "two"]).with_code(3);
+    assert!(late.err.contains("release 1 is published already"), "{}", late.err);
 }
 
 /// Two signatures by one key under two spellings of its name still count once.
 #[test]
 fn two_signatures_by_one_key_are_one() {
     let (signed, revision) = proposed();
-    signed.release(&revision, &["--key", "one", "--key", "two"]).ends(0);
+    signed.release(&revision, &["--key", "one", "--key", "two"]).with_code(0);
     let mut document = signed.read_document();
     let mut same = document["signatures"][0].clone();
     let upper = same["keyid"].as_str().unwrap().trim_start_matches("sha256:").to_uppercase();
@@ -59,6 +59,6 @@ fn two_signatures_by_one_key_are_one() {
     same.as_object_mut().unwrap().remove("keyid");
     document["signatures"].as_array_mut().unwrap().push(same);
     signed.write_document(&document);
-    let output = signed.host.run_once().ends(6);
-    assert!(output.stderr.contains("1 of the 2 signatures"), "{}", output.stderr);
+    let output = signed.host.run_once().with_code(6);
+    assert!(output.err.contains("1 of the 2 signatures"), "{}", output.err);
 }

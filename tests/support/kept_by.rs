@@ -27,13 +27,13 @@ fn names<'r>(row: &'r str, known: &BTreeSet<String>) -> impl Iterator<Item = &'r
     })
 }
 
-/// The table of SEMANTICS.md with this header.
+/// The table with this header of a page at the top of the project.
 ///
 /// # Panics
 /// When it does not exist.
-pub fn table_of_semantics(head: &str) -> String {
-    let semantics = std::fs::read_to_string(project().join("SEMANTICS.md")).unwrap();
-    let table = semantics.split(head).nth(1).unwrap_or_else(|| panic!("SEMANTICS.md has no table {head}"));
+pub fn table_of(page: &str, head: &str) -> String {
+    let text = std::fs::read_to_string(project().join(page)).unwrap();
+    let table = text.split(head).nth(1).unwrap_or_else(|| panic!("{page} has no table {head}"));
     table.split("\n\n").next().unwrap().to_owned()
 }
 

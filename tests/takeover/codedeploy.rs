@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::disk::{Boot, kept};
-use super::{history_goes_on, version};
+use super::history_goes_on;
 use crate::codedeploy::{daemon, deployment_root, stop, whole};
 use crate::support::codedeploy::{CommandService, Moment, s3, specification};
 use crate::support::host::Host;
@@ -51,13 +51,13 @@ fn goes_on(name: &str) {
         let report = service.report_of("d-SECOND002", event);
         assert_eq!(report.status, "Succeeded", "{event}: {report:?}\n{}", running.said());
     }
-    assert_eq!(version(&host), "v2\n");
+    assert_eq!(host.version(), "v2");
     assert_eq!(host.hook_lines(), ["v1 ApplicationStop", "v2 BeforeInstall", "v2 AfterInstall"], "nothing runs twice");
     // The next deployment has the known certificate, and stops the application taken over.
     host.clear_hook_lines();
     service.deploy_to_the_end(&whole(&host, &service, "v3", "d-THIRD0003"), &EVENTS);
     assert_eq!(host.hook_lines(), ["v2 ApplicationStop", "v3 BeforeInstall", "v3 AfterInstall"]);
-    assert!(version(&host) == "v3\n" && !host.at("srv/app/only-v2").exists());
+    assert!(host.version() == "v3" && !host.at("srv/app/only-v2").exists());
     assert!(deployment_root(&host, "0000-web/d-FIRST0001/deployment-archive").is_dir(), "the old revision is kept");
     let told = service.reports().into_iter().filter(|report| report.command == "d-SECOND002/Install").count();
     assert_eq!(told, 1, "it is reported once");

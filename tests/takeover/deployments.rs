@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::age;
 use super::disk::{Boot, kept};
-use super::{SEEN, history_goes_on, once, status_of, version};
+use super::{SEEN, history_goes_on, once, status_of};
 use crate::support::host::{Bundle, Host, hook_lines_of};
 
 /// The host follows releases signed by its key.
@@ -54,20 +54,20 @@ fn what_was_deployed_is_known_as_it_was() {
 #[test]
 fn the_next_revision_replaces_what_was_installed_and_is_returned_from() {
     let Some(host) = kept("deployments", Boot::Another) else { return };
-    assert_eq!(version(&host), "v1\n", "v3 was rolled back from");
+    assert_eq!(host.version(), "v1", "v3 was rolled back from");
     host.clear_hook_lines();
     // Nothing is deployed again, and a held release stays held.
     host.run(&once(&host)).with_code(3).saying(&["held"]);
     assert_eq!(host.hook_lines(), [""; 0]);
     release(&host, "v4");
     host.ok(&once(&host));
-    assert_eq!(version(&host), "v4\n");
+    assert_eq!(host.version(), "v4");
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v1"), "v4"), "the old revision's own scripts stop it");
     assert!(!host.at("srv/app/only-v1").exists(), "what v1 installed is known");
     assert_eq!(fs::read_to_string(host.at("srv/app/made-by-the-application")).unwrap(), "data\n");
     host.clear_hook_lines();
     host.ok(&["rollback"]);
-    assert_eq!((version(&host).as_str(), host.hook_lines()), ("v1\n", hook_lines_of(Some("v4"), "v1")));
+    assert_eq!((host.version().as_str(), host.hook_lines()), ("v1", hook_lines_of(Some("v4"), "v1")));
     assert!(host.at("srv/app/only-v1").exists() && !host.at("srv/app/only-v4").exists());
     history_goes_on(&host);
     // The groups' directories have new names, and the old paths still work.
@@ -82,7 +82,7 @@ fn a_release_that_was_followed_before_the_takeover_cannot_be_replayed_after_it()
     fs::copy(host.path("release-1.json"), host.store().join("shop/web/release.json")).unwrap();
     host.ok(&["resume"]);
     host.run(&once(&host)).with_code(6).saying(&["3"]);
-    assert_eq!(version(&host), "v1\n");
+    assert_eq!(host.version(), "v1");
 }
 
 #[test]
@@ -98,6 +98,6 @@ fn a_revision_that_failed_by_hand_is_replaced_and_its_predecessor_returned_to() 
     assert_eq!(job(), "j3");
     host.ok(&[&["remove"][..], &jobs].concat());
     assert!(!host.at("srv/job").exists());
-    assert_eq!(version(&host), "v1\n", "the other group's files stay");
+    assert_eq!(host.version(), "v1", "the other group's files stay");
     history_goes_on(&host);
 }

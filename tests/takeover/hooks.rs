@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::disk::{Boot, kept};
-use super::{history_goes_on, status_of, version};
+use super::{history_goes_on, status_of};
 use crate::support::eventually;
 use crate::support::host::{Bundle, Host, PATIENCE, Running};
 
@@ -65,7 +65,7 @@ fn the_result_of_a_script_that_ended_while_no_agent_ran_is_taken() {
             let id = group["installed"]["deployment"].as_str().unwrap();
             host.ok(&["logs", id, "--application", "shop", "--group", name]).saying(&["worked", "ended"]);
         }
-        assert_eq!((version(&host).as_str(), job(&host).as_str()), ("v2\n", "j2"));
+        assert_eq!((host.version().as_str(), job(&host).as_str()), ("v2", "j2"));
         let mut lines = host.hook_lines();
         lines.sort();
         let wanted = ["j2 AfterInstall", "j2 ApplicationStart", "v2 AfterInstall", "v2 ApplicationStart"];
@@ -82,7 +82,7 @@ fn a_script_that_ended_with_the_host_is_interrupted_and_repeated_only_where_it_i
         let (daemon, [web, jobs]) = settled(&host);
         assert_eq!(web["condition"], "rolled_back", "{boot:?}: {web}\n{}", daemon.said());
         assert_eq!(jobs["condition"], "good", "{boot:?}: {jobs}\n{}", daemon.said());
-        assert_eq!((version(&host).as_str(), job(&host).as_str()), ("v1\n", "j2"));
+        assert_eq!((host.version().as_str(), job(&host).as_str()), ("v1", "j2"));
         let ran = |line: &str| host.hook_lines().iter().filter(|l| *l == line).count();
         assert_eq!((ran("v2 AfterInstall"), ran("j2 AfterInstall")), (1, 2), "{boot:?}");
         let failed = host.history().into_iter().find(|record| record["outcome"]["kind"] == "interrupted").unwrap();

@@ -10,7 +10,7 @@ use crate::support::host::{Host, hook_lines_of, tree};
 
 /// The revisions with files on the host.
 pub fn versions(host: &Host) -> BTreeSet<String> {
-    let files = (0..8).map(|number| fs::read_to_string(host.at(&format!("srv/app/{number}"))));
+    let files = (0..8).map(|number| fs::read_to_string(host.at(format!("srv/app/{number}"))));
     files.map(|file| file.unwrap_or_else(|_| "none".to_owned())).collect()
 }
 
@@ -31,9 +31,7 @@ pub fn open_phase(host: &Host) -> Option<String> {
 fn is_whole(host: &Host, version: &str) {
     assert_eq!(versions(host), BTreeSet::from([version.to_owned()]));
     let other = if version == "v1" { "v2" } else { "v1" };
-    assert!(
-        host.at(&format!("srv/app/only-{version}")).exists() && !host.at(&format!("srv/app/only-{other}")).exists()
-    );
+    assert!(host.at(format!("srv/app/only-{version}")).exists() && !host.at(format!("srv/app/only-{other}")).exists());
     let left: Vec<_> =
         tree(&host.at("srv")).into_keys().filter(|path| path.to_string_lossy().contains(".hostler")).collect();
     assert_eq!(left, [""; 0].map(PathBuf::from));

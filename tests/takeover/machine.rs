@@ -1,7 +1,5 @@
 //! The host's obligations to others: the completion of a lifecycle hook, a signal, an operator's scripts.
 
-use std::fs;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,7 +10,7 @@ use crate::lifecycle::{Member, pair};
 use crate::machine_events::script;
 use crate::signals::{Instance, STACK, said};
 use crate::support::eventually;
-use crate::support::host::{Host, PATIENCE};
+use crate::support::host::{Gate, Host, PATIENCE};
 
 /// The application is stopped for a termination, but the group was not notified.
 pub fn leave_a_termination(host: Host) -> Host {
@@ -43,8 +41,8 @@ fn a_termination_whose_work_was_done_is_completed_and_nothing_is_stopped_twice()
 
 /// A decided signal that CloudFormation has not accepted, and the first of two scripts in the middle.
 pub fn leave_a_signal_and_an_event(host: Host) -> Host {
-    let gate = host.path("gate");
-    script(&host, "Deploy", "10-waits", &format!("until [ -e {} ]; do sleep 0.02; done", gate.display()));
+    let gate = Gate::at(host.path("gate"));
+    script(&host, "Deploy", "10-waits", &gate.wait());
     script(&host, "Deploy", "20-next", "");
     let instance = Instance::on(host, STACK);
     instance.change(|stack| stack.denied = u32::MAX);
@@ -73,7 +71,10 @@ pub fn leave_a_signal_and_an_event(host: Host) -> Host {
 fn a_signal_that_was_not_taken_is_sent_once_and_an_events_scripts_go_on() {
     let Some(host) = kept("signals-and-events", Boot::Another) else { return };
     let before = host.hook_lines();
-    assert!(fs::metadata(host.path("gate")).is_err() && before.contains(&"Deploy 10-waits".to_owned()), "{before:?}");
+    assert!(
+        !Gate::at(host.path("gate")).path().exists() && before.contains(&"Deploy 10-waits".to_owned()),
+        "{before:?}"
+    );
     let instance = Instance::on(host, STACK);
     let daemon = instance.daemon();
     let found = instance.ended("web/Fleet", "taken", &daemon);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{SEEN, SEEN_HISTORY, codedeploy, disk, hooks, install, logs, machine, once, status_of};
 use crate::support::eventually;
-use crate::support::host::{Bundle, Host, PATIENCE};
+use crate::support::host::{Bundle, Gate, Host, PATIENCE};
 
 /// The program that makes the disks.
 const OLD_PROGRAM: &str = "HOSTLER_OLD_PROGRAM";
@@ -125,8 +125,8 @@ fn hook_in_flight(host: &Host, ends_by_itself: bool) -> bool {
     }
     host.clear_hook_lines();
     let daemon = host.daemon(&[]);
-    let gate = host.path("gate");
-    let body = format!("echo worked; until [ -e {} ]; do sleep 0.02; done; echo ended", gate.display());
+    let gate = Gate::at(host.path("gate"));
+    let body = format!("echo worked; {}; echo ended", gate.wait());
     let asking = groups.map(|(group, _, second)| {
         let bundle = hooks::bundle(host, second, &body);
         host.start(&["deploy", bundle.to_str().unwrap(), "--application", "shop", "--group", group])
@@ -144,7 +144,7 @@ fn hook_in_flight(host: &Host, ends_by_itself: bool) -> bool {
     daemon.kill();
     drop(asking);
     if ends_by_itself {
-        fs::write(gate, "").unwrap();
+        gate.open();
         eventually("both results are there", PATIENCE, || {
             let still = hooks::running(host).len();
             if still == 0 { Ok(()) } else { Err(still.to_string()) }

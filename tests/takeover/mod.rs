@@ -20,11 +20,6 @@ const SEEN: &str = "seen-status.json";
 /// The old program's last history.
 const SEEN_HISTORY: &str = "seen-history.ndjson";
 
-/// A revision's `app/version` on the host.
-fn version(host: &Host) -> String {
-    fs::read_to_string(host.at("srv/app/version")).unwrap_or_default()
-}
-
 /// One pass of the agent over the channels.
 fn once(host: &Host) -> [String; 4] {
     ["run".to_owned(), "--once".to_owned(), "--channel".to_owned(), host.store().display().to_string()]

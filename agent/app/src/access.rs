@@ -14,7 +14,6 @@ use hostler_host::layout::Layout;
 use hostler_host::perms::passage::{self, EVERYONE_PASSES, Passage};
 use hostler_host::{atomic, group_directory, users};
 
-use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::threads::blocking;
 
@@ -64,7 +63,7 @@ fn make(path: &Path, give_mode: impl FnOnce(&Path) -> io::Result<()>) -> Result<
 }
 
 fn cannot<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> WorkFailure + 'a {
-    move |error| fail(format!("cannot {what} the directory {}: {error}", path.display()))
+    move |error| WorkFailure::because(format!("cannot {what} the directory {}: {error}", path.display()), &error)
 }
 
 /// Makes the directory of a deployment, closed as configured.
@@ -98,7 +97,7 @@ pub fn make_lasting_directory(setup: &Setup, key: &GroupKey, id: &DeploymentId) 
         return Ok(());
     }
     make_deployment_directory(setup, key, id)?;
-    atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))
+    atomic::sync_file_system(paths.directory()).map_err(|e| WorkFailure::from(&e))
 }
 
 /// Makes the directory of packed bundles, or a directory beside it, for root alone.

@@ -496,3 +496,6 @@ pub enum AgentVerb {
     /// Show whether it runs
     Status,
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 //! wait for the end, drain.
 
 mod control_events;
+mod controllers;
+mod state_line;
 mod watchdog;
 
 use std::sync::Arc;
@@ -9,31 +11,27 @@ use std::time::{Duration, Instant};
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::InstanceId;
-use hostler_core::machine::State;
 use hostler_core::operator_events::OperatorEvent;
-use hostler_core::status::{Health, one_line};
 use hostler_host::{codedeploy_agent, notify};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::backups;
-use crate::cfn_signals::Signaller;
 use crate::codedeploy::exposure;
 use crate::codedeploy::source::{self, Following};
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::{ReloadAnswer, ServerContext};
+use crate::controller::{self, Controller as _, Sources};
 use crate::daemon::control_events::{ControlEvent, ControlEvents};
+use crate::daemon::controllers::Beside;
 use crate::failure::{Failure, Outcome};
 use crate::health;
-use crate::host_report::{ReportStatuses, write_reports};
 use crate::identity::{self, IdentitySource};
 use crate::lifecycle::{self, LifecycleController};
 use crate::log_output::operator_event;
-use crate::machine_events::{self, watch_members};
-use crate::rollback_retry;
+use crate::machine_events;
 use crate::session::Session;
 use crate::setup::{Setup, SetupWatch};
-use crate::shipping::{self, Shipping, write_metrics};
+use crate::shipping::{self, Shipping};
 use crate::sources::channel_status::Channels;
 use crate::sources::followers::Followers;
 use crate::state_file::LockedState;
@@ -87,7 +85,15 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         "hostler runs"
     );
     let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
-    let mut watchers = watchers(&setup_watch, &session, &instance, reports, &following);
+    let beside = Beside {
+        sources: Sources::new(setup_watch.clone(), session.handle.state(), session.health_watch.watch()),
+        handle: session.handle.clone(),
+        health_watch: session.health_watch.clone(),
+        instance: instance.clone(),
+        reports,
+        following: following.clone(),
+    };
+    let mut watchers = beside.start();
     if let Some(address) = setup.settings.health_listener {
         let (state, health_watch) = (session.handle.state(), session.health_watch.watch());
         watchers.push(health::listen(address, setup_watch.clone(), state, health_watch).await?);
@@ -108,11 +114,13 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
             )
         }
     };
+    // The group is asked before any channel is followed: a host in the warm pool must not start anything.
     let mut controller = attend();
+    let mut sources = beside.sources.clone();
     // If the look takes longer, the host starts as the journal has it.
-    let first = caught(tokio::time::timeout(FIRST_LOOK, controller.first_turn())).await;
+    let first = caught(tokio::time::timeout(FIRST_LOOK, controller.reconcile(&sources.view()))).await;
     let mut controller = first.is_ok().then_some(controller);
-    watchers.push(tokio::spawn(kept("lifecycle", move || controller.take().unwrap_or_else(&attend).run())));
+    watchers.push(controller::start(&sources, move || controller.take().unwrap_or_else(&attend)));
     let service = setup.codedeploy_compat.clone().map(|compat| {
         let (setup, handle, following) = (Arc::clone(&setup), session.handle.clone(), following.clone());
         let follow = move || source::follow(Arc::clone(&setup), Arc::clone(&compat), handle.clone(), following.clone());
@@ -126,69 +134,6 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         codedeploy_agent::remove_pid_file(&compat.pid_file(&setup.layout));
     }
     ended
-}
-
-/// The tasks that run beside the engine. A task that panics is started again.
-fn watchers(
-    setup_watch: &SetupWatch,
-    session: &Session,
-    instance: &InstanceId,
-    reports: ReportStatuses,
-    following: &Following,
-) -> Vec<JoinHandle<()>> {
-    let (setup_watch, handle, health_watch) =
-        (setup_watch.clone(), session.handle.clone(), session.health_watch.clone());
-    let instance = instance.clone();
-    let shown = {
-        let (handle, health_watch, following) = (handle.clone(), health_watch.clone(), following.clone());
-        move || show_state(handle.state(), health_watch.watch(), following.why_not())
-    };
-    let monitored = {
-        let (setup_watch, handle, health_watch) = (setup_watch.clone(), handle.clone(), health_watch.clone());
-        move || health::monitor(setup_watch.clone(), handle.state(), health_watch.clone())
-    };
-    let reported = {
-        let (setup_watch, handle, health_watch, instance) =
-            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
-        move || {
-            write_reports(setup_watch.clone(), handle.state(), health_watch.watch(), instance.clone(), reports.clone())
-        }
-    };
-    let replaced = {
-        let (setup_watch, handle, health_watch, instance) =
-            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
-        move || health::report_unhealthy(setup_watch.clone(), handle.state(), health_watch.watch(), instance.clone())
-    };
-    let measured = {
-        let (setup_watch, handle, health_watch, instance) =
-            (setup_watch.clone(), handle.clone(), health_watch.clone(), instance.clone());
-        move || write_metrics(setup_watch.clone(), instance.clone(), handle.clone(), health_watch.watch())
-    };
-    let counted = {
-        let (setup_watch, handle, instance) = (setup_watch.clone(), handle.clone(), instance.clone());
-        move || watch_members(setup_watch.clone(), handle.clone(), instance.clone())
-    };
-    let retried = {
-        let (setup_watch, handle) = (setup_watch.clone(), handle.clone());
-        move || rollback_retry::retry(setup_watch.clone(), handle.clone())
-    };
-    let deleted = {
-        let (setup_watch, handle) = (setup_watch.clone(), handle.clone());
-        move || backups::delete_left(setup_watch.clone(), handle.state())
-    };
-    let signalled =
-        move || Signaller::new(setup_watch.clone(), handle.clone(), instance.clone()).attend(health_watch.watch());
-    vec![
-        tokio::spawn(kept("state line", shown)),
-        tokio::spawn(kept("health", monitored)),
-        tokio::spawn(kept("host reports", reported)),
-        tokio::spawn(kept("unhealthy report", replaced)),
-        tokio::spawn(kept("metrics", measured)),
-        tokio::spawn(kept("members", counted)),
-        tokio::spawn(kept("rollbacks that wait", retried)),
-        tokio::spawn(kept("backups that stayed", deleted)),
-        tokio::spawn(kept("signals", signalled)),
-    ]
 }
 
 /// Asks which host this is until the answer is known; `None` when the daemon is asked to stop before.
@@ -349,32 +294,6 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
         let setup = Arc::new(setup);
         self.setups.send_replace(Arc::clone(&setup));
         Ok(setup)
-    }
-}
-
-/// Keeps the status line that `systemctl status` shows up to date.
-async fn show_state(
-    mut state: watch::Receiver<Arc<State>>,
-    mut health: watch::Receiver<Health>,
-    mut not_followed: watch::Receiver<Option<String>>,
-) {
-    let mut shown = String::new();
-    loop {
-        let not_followed_now = not_followed.borrow_and_update().clone();
-        let line = one_line(&state.borrow_and_update(), &health.borrow_and_update());
-        let line = not_followed_now.into_iter().chain([line]).collect::<Vec<_>>().join("; ");
-        if line != shown {
-            notify::status(&line);
-            shown = line;
-        }
-        let changed = tokio::select! {
-            changed = state.changed() => changed,
-            changed = health.changed() => changed,
-            changed = not_followed.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
     }
 }
 

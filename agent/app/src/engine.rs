@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{HookOutcome, HookResult};
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
-use hostler_core::machine::event::{StillOpen, WorkFailure};
+use hostler_core::machine::event::{FailureKind, StillOpen, WorkFailure};
 use hostler_core::machine::state::{Deployment, StepStatus};
 use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
 use hostler_core::operator_events::OperatorEvent;
@@ -256,11 +256,11 @@ fn failed(deployment: DeploymentId, work: &Work, panicked: &Panicked) -> WorkRes
         Work::Prepare => WorkResult::Prepared(Err(failure)),
         Work::CheckBundle => WorkResult::Checked { fault: Some(failure), warnings: Vec::new() },
         Work::RunHook { .. } => {
-            let (outcome, now) = (HookOutcome::CouldNotStart { message: failure.message }, clock::now_ms());
+            let (outcome, now) = (HookOutcome::could_not_start(failure.message), clock::now_ms());
             WorkResult::Hook(HookResult::without_output(outcome, now, now))
         }
         Work::Install => {
-            let (why, cause) = (failure.message.clone(), Some(failure.message));
+            let (why, cause) = (failure.message.clone(), Some(failure));
             WorkResult::NotUndone(StillOpen { journal: deployment, why, cause })
         }
         Work::Probe { .. } => WorkResult::Probed(Err(failure)),
@@ -272,7 +272,7 @@ fn failed(deployment: DeploymentId, work: &Work, panicked: &Panicked) -> WorkRes
 }
 
 fn fault(panicked: &Panicked) -> WorkFailure {
-    WorkFailure { message: panicked.to_string(), verification: false, absent: false }
+    WorkFailure::other(panicked)
 }
 
 /// Waits until the next time at which the state machine must act without an effect's end; forever where there is none.
@@ -317,7 +317,7 @@ fn log_progress(progress: &Progress, state: &State) {
             operator_event!(Error, OperatorEvent::DeploymentFailed, deployment = deployment, event = failure.event;
                 "deployment failed: {}", failure.message);
             // A failure before any change leaves the old revision in service.
-            let waits = rolled_back(state, progress.deployment()).is_some() && failure.is_for_want_of_space();
+            let waits = rolled_back(state, progress.deployment()).is_some() && failure.kind == FailureKind::NoSpace;
             if waits {
                 log::warn!(hostler_event = "rollback-waits", deployment; "the rollback has no space and is tried again");
             } else if rollback.is_none() && failure.event != LifecycleEvent::DownloadBundle {
@@ -353,4 +353,4 @@ fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s G
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

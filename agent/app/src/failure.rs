@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use hostler_core::codes::ExitCode;
+pub use hostler_core::error_chain::chain;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::text::printable;
 
@@ -37,7 +38,7 @@ impl Failure {
 
     /// The whole chain in one line, for places with room for one.
     pub fn one_line(&self) -> String {
-        self.error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        chain(&*self.error)
     }
 
     /// Prints it on standard error.
@@ -60,18 +61,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
-/// An effect's failure that does not concern digests.
+/// An effect's failure on which no decision depends.
 pub fn fail(message: impl std::fmt::Display) -> WorkFailure {
-    WorkFailure { message: message.to_string(), verification: false, absent: false }
+    WorkFailure::other(message)
 }

@@ -6,6 +6,7 @@
 //!      ^
 //! config_files codedeploy/compat             flags and files -> the setup in force
 //! stores setup
+//! controller                                 how the tasks beside the engine are called
 //!      ^
 //! ports engine state_store                   the one writer of state, what it needs, where it keeps it
 //! state_file access                          the state held or read; who reaches what is on the disk
@@ -42,6 +43,7 @@ mod cli;
 mod codedeploy;
 mod config_files;
 mod control;
+mod controller;
 mod daemon;
 mod doctor;
 mod engine;
@@ -70,6 +72,8 @@ mod state_file;
 mod state_store;
 mod stores;
 mod tasks;
+#[cfg(test)]
+mod test_support;
 mod threads;
 mod verbs;
 mod wings;

@@ -45,11 +45,17 @@ pub struct Installs {
 }
 
 impl Installs {
-    /// The Installs of one group. After an undone Install, the files of the one before it are on the host.
+    /// The Installs of one group. After an undone Install, the files of the one before it are on the host. After a
+    /// removal the group owns only what the removal left: the revision before it is no longer the group's, and another
+    /// group may have installed the same paths since.
     pub fn last_of(group: &Group) -> Self {
-        let installed = [&group.installed, &group.installed_before].into_iter().flatten();
-        let deployments = installed.map(|installed| installed.deployment.clone()).collect();
-        Self { key: group.key.clone(), deployments }
+        let installed = match &group.installed {
+            Some(installed) => {
+                vec![Some(&installed.deployment), group.installed_before.as_ref().map(|i| &i.deployment)]
+            }
+            None => vec![group.finished.iter().rev().find(|ended| ended.installed).map(|removal| &removal.id)],
+        };
+        Self { key: group.key.clone(), deployments: installed.into_iter().flatten().cloned().collect() }
     }
 
     /// The Installs of every other group, also those of deployments in progress. A group without any may still have

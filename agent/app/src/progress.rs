@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Progress;
+use hostler_core::machine::event::FailureKind;
 use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
 
 use crate::failure::Failure;
@@ -89,9 +90,11 @@ fn line(progress: &Progress) -> String {
 fn exit_code(outcome: Outcome, failure: Option<&DeploymentFailure>) -> ExitCode {
     match (outcome, failure) {
         (Outcome::Succeeded, _) => ExitCode::Ok,
-        (Outcome::Failed, Some(failure)) if failure.verification => ExitCode::VerificationFailed,
-        (Outcome::Failed, Some(failure)) if failure.absent => ExitCode::NotFound,
-        (Outcome::Failed, _) => ExitCode::Failed,
+        (Outcome::Failed, failure) => match failure.map(|failure| failure.kind) {
+            Some(FailureKind::Verification) => ExitCode::VerificationFailed,
+            Some(FailureKind::Absent) => ExitCode::NotFound,
+            Some(FailureKind::NoSpace | FailureKind::Other) | None => ExitCode::Failed,
+        },
     }
 }
 

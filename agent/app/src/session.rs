@@ -14,6 +14,7 @@ use crate::access;
 use crate::codedeploy::exposure;
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::ServerContext;
+use crate::controller::{self, Sources};
 use crate::engine::{AskError, Engine, Handle, Identity};
 use crate::failure::{Failure, Outcome};
 use crate::health::HealthWatch;
@@ -26,7 +27,6 @@ use crate::seal;
 use crate::setup::{Setup, SetupWatch};
 use crate::state_file::LockedState;
 use crate::state_store::LedgerAndHistory;
-use crate::tasks::kept;
 use crate::wings;
 use crate::work::{HostWorker, unsettled};
 
@@ -96,9 +96,10 @@ impl Session {
         let (launcher, program) = worker.means();
         let (engine, handle) = Engine::new(state, store, Arc::new(worker), identity);
         control.attach_engine(handle.clone());
-        let runner = Runner::new(setup_watch.clone(), handle.clone(), instance, launcher, program);
+        let runner = Runner::new(handle.clone(), instance, launcher, program);
+        let sources = Sources::new(setup_watch.clone(), handle.state(), health_watch.watch());
         // Ends with the engine, whose state it follows.
-        tokio::spawn(kept("machine events", move || runner.clone().attend()));
+        controller::start(&sources, move || runner.clone());
         Ok(Self { handle, health_watch, engine: Some(tokio::spawn(engine.run())), control })
     }
 

@@ -59,6 +59,11 @@ impl SetupWatch {
         Arc::clone(&self.0.borrow())
     }
 
+    /// The setup as it is now; [`Self::changed`] waits for a later one.
+    pub fn update(&mut self) -> Arc<Setup> {
+        Arc::clone(&self.0.borrow_and_update())
+    }
+
     /// Waits until it is replaced; forever if it never is.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {

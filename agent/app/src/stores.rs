@@ -13,7 +13,7 @@ use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
 use hostler_core::limits::Limits;
-use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::Source;
 use hostler_core::store::{
     Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Location, PutOutcome, S3Location, Store, StoreError,
@@ -169,11 +169,13 @@ pub fn failure(error: StoreError) -> Failure {
 
 /// A store's error as the failure of an effect.
 pub fn store_failure(error: &StoreError) -> WorkFailure {
-    WorkFailure {
-        verification: error.kind == StoreErrorKind::Mismatch,
-        absent: error.kind == StoreErrorKind::Absent,
-        message: chain(error),
-    }
+    let kind = match error.kind {
+        StoreErrorKind::Mismatch => FailureKind::Verification,
+        StoreErrorKind::Absent => FailureKind::Absent,
+        StoreErrorKind::Full => FailureKind::NoSpace,
+        _ => FailureKind::of(error),
+    };
+    WorkFailure { message: chain(error), kind }
 }
 
 /// A bundle on the network.

@@ -9,6 +9,7 @@ use hostler_core::bundle::{Adaptation, Adapted, BundleListing};
 use nix::sys::stat::SFlag;
 
 use super::error::ArchiveError;
+use super::policy::{self, UnpackOptions};
 use super::walk::{file_type, walk};
 
 /// A bundle that was unpacked.
@@ -40,13 +41,18 @@ impl Notes {
 /// The properties of files that a bundle made of this directory will not keep.
 ///
 /// # Errors
-/// A file in it has a kind that a bundle may not hold, or it could not be read.
+/// A file in it has a kind or a mode that a bundle may not hold, or it could not be read.
 pub fn adapted(directory: &Path) -> Result<Vec<Adapted>, ArchiveError> {
     let root = File::open(directory).map_err(|e| ArchiveError::host("open the directory", directory, e))?;
-    let mut notes = Notes::default();
+    let (mut notes, options) = (Notes::default(), UnpackOptions::default());
     walk(&root, directory, &mut |found| {
-        if file_type(&found.stat) == SFlag::S_IFREG && has_capabilities(found.open()?.as_fd()) {
-            notes.add(Adaptation::Capabilities, found.path.as_path().as_os_str().as_encoded_bytes());
+        if file_type(&found.stat) != SFlag::S_IFREG {
+            return Ok(());
+        }
+        let name = found.path.as_path().as_os_str().as_encoded_bytes();
+        policy::file_mode(name, found.mode(), &options)?;
+        if has_capabilities(found.open()?.as_fd()) {
+            notes.add(Adaptation::Capabilities, name);
         }
         Ok(())
     })?;

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use aws_credential_types::provider::ProvideCredentials as _;
+use hostler_core::error_chain::chain;
 use jiff::Timestamp;
 
 use crate::clients::Clients;
@@ -26,15 +27,7 @@ pub async fn find(clients: &Clients) -> Result<Found, String> {
     let Some(provider) = clients.sdk().await.credentials_provider() else {
         return Err("no provider of credentials is configured".to_owned());
     };
-    let found = provider.provide_credentials().await.map_err(|error| {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    })?;
+    let found = provider.provide_credentials().await.map_err(|error| chain(&error))?;
     let expires = found.expiry().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     let expires = expires.and_then(|since| Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok());
     // Only the debug format shows the provider's name, and it leaves the secrets out.

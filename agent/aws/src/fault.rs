@@ -5,7 +5,9 @@ use std::fmt;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use hostler_core::error_chain::{causes, innermost};
 
 /// The kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Fault {
             SdkError::DispatchFailure(failure) => dispatch(failure),
             _ => construction(&error),
         };
-        let message = message.unwrap_or_else(|| deepest(&error));
+        let message = message.unwrap_or_else(|| reason(&error));
         Self::new(kind, answer, code, message)
     }
 
@@ -98,7 +100,7 @@ impl Fault {
     /// Advice for the operator, if there is any.
     pub fn advice(&self) -> Option<String> {
         Some(match &self.kind {
-            FaultKind::Denied(action) => format!("allow {action} to the role of this host"),
+            FaultKind::Denied(action) => format!("allow {action} to the role or user of these credentials"),
             FaultKind::ClockSkew => "set the clock: timedatectl, or chronyc tracking".to_owned(),
             FaultKind::Expired => {
                 "the credentials are renewed by themselves where a role gives them; renew them elsewhere".to_owned()
@@ -259,23 +261,13 @@ fn construction<E: Error + 'static>(error: &E) -> FaultKind {
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(|error| error.is::<aws_credential_types::provider::error::CredentialsError>())
 }
 
-/// The message of the innermost error: the errors above it only say where it happened.
-pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
+/// The innermost error's message. The SDK's type for an answer without a reason prints Rust values.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    let is_empty = causes(error).last().is_some_and(|error| error.is::<ErrorMetadata>());
+    if is_empty { "the answer names no reason".to_owned() } else { innermost(error) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hostler_core::config::settings::DownloadSettings;
+use hostler_core::error_chain::innermost;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::limits::Limits;
 use hostler_core::store::{Content, HttpsLocation, StoreError, StoreErrorKind, rewritten};
@@ -21,7 +22,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
 use crate::clients::Clients;
-use crate::fault::deepest;
 use crate::flow::{Flow, SharedRateLimiter};
 use crate::signed_call::{SignedCallsError, http_client_of};
 use crate::store_s3::Fetched;
@@ -346,7 +346,7 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
 
 /// The error without the address: after a redirect it may hold a secret of the server.
 fn without_address(error: reqwest::Error) -> String {
-    deepest(&error.without_url())
+    innermost(&error.without_url())
 }
 
 #[cfg(test)]

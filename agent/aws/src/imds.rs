@@ -10,10 +10,10 @@ mod fault;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
+use hostler_core::error_chain::innermost;
 use hostler_core::retry::Backoff;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -316,17 +316,6 @@ impl Imds {
         }
         ImdsFault::Broken { path, cause: innermost(error) }
     }
-}
-
-/// The innermost error: the layers above say the same in general words.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    let mut text = error.to_string();
-    while let Some(next) = cause {
-        text = next.to_string();
-        cause = next.source();
-    }
-    text
 }
 
 /// One word without spaces, which every single value of the service is.

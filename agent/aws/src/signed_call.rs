@@ -13,6 +13,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
+use hostler_core::error_chain::innermost;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Url};
 use serde::Serialize;
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock;
 use crate::endpoint::{EndpointChoice, endpoint};
-use crate::fault::{Fault, FaultKind, deepest};
+use crate::fault::{Fault, FaultKind};
 use crate::kept_credentials::KeptCredentials;
 
 mod answer;
@@ -212,7 +213,7 @@ impl SignedCalls {
 
     async fn good_credentials(&self) -> Result<Credentials, Fault> {
         let found = self.credentials.get((self.now)()).await;
-        found.map_err(|e| Fault::without_answer(FaultKind::NoCredentials, deepest(&e)))
+        found.map_err(|e| Fault::without_answer(FaultKind::NoCredentials, innermost(&e)))
     }
 
     /// The outer error ends the call; the inner one is AWS's refusal.
@@ -326,11 +327,11 @@ fn transport(url: &Url, error: reqwest::Error) -> Fault {
     let (kind, problem) = if error.is_timeout() {
         (FaultKind::Transient, format!("{host} did not answer in time"))
     } else if error.is_connect() {
-        (FaultKind::Transient, format!("cannot connect to {host}: {}", deepest(&error)))
+        (FaultKind::Transient, format!("cannot connect to {host}: {}", innermost(&error)))
     } else if error.is_builder() {
-        (FaultKind::Fatal, format!("cannot ask {host}: {}", deepest(&error)))
+        (FaultKind::Fatal, format!("cannot ask {host}: {}", innermost(&error)))
     } else {
-        (FaultKind::Transient, format!("the connection to {host} broke: {}", deepest(&error)))
+        (FaultKind::Transient, format!("the connection to {host} broke: {}", innermost(&error)))
     };
     Fault::without_answer(kind, problem)
 }

@@ -92,3 +92,30 @@ impl Drop for Mount {
         }
     }
 }
+
+/// As [`tree`], with the top itself, owner's group, time and every content by its digest: for what must not be touched.
+pub fn tree_with_times(top: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    collect(top, top, &mut found);
+    found
+}
+
+fn collect(top: &Path, path: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return };
+    let content = if metadata.is_symlink() {
+        format!("-> {}", fs::read_link(path).unwrap().display())
+    } else if metadata.is_file() {
+        hostler_core::ids::Sha256Digest::of(&fs::read(path).unwrap()).to_string()
+    } else {
+        String::new()
+    };
+    let (mode, user, group) = (metadata.mode(), metadata.uid(), metadata.gid());
+    let time = format!("{}.{}", metadata.mtime(), metadata.mtime_nsec());
+    let name = path.strip_prefix(top).unwrap().to_owned();
+    found.insert(name, format!("{mode:o} {user}:{group} {time} {content}"));
+    if metadata.is_dir() {
+        let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        entries.iter().for_each(|entry| collect(top, entry, found));
+    }
+}

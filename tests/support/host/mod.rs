@@ -2,20 +2,23 @@
 
 mod bundle;
 mod files;
+mod gate;
+mod program;
+mod relative;
+mod users;
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 pub use self::bundle::{Bundle, EVENTS_WITH_HOOKS, hook_lines_of};
-pub use self::files::{Mount, tree, write};
+pub use self::files::{Mount, tree, tree_with_times, write};
+pub use self::gate::Gate;
+pub use self::program::{Ended, Running, ended_with_input};
 use super::eventually;
 use super::skip;
 
@@ -24,6 +27,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub const HOSTLER: &str = env!("CARGO_BIN_EXE_hostler");
+
+/// The group that tests deploy to.
+pub const GROUP: [&str; 4] = ["--application", "shop", "--group", "web"];
 
 /// Whether the test has the rights of root; if not, prints why it is skipped.
 pub fn root_or_skip(what: &str) -> bool {
@@ -39,6 +45,8 @@ pub struct Host {
     directory: tempfile::TempDir,
     /// The user that the program runs as, if it is another one.
     user: Option<u32>,
+    /// Whether the program runs in its own mount namespace, with the files `passwd` and `group` of the directory.
+    own_users: bool,
 }
 
 impl Host {
@@ -58,9 +66,11 @@ impl Host {
     pub fn in_directory(directory: tempfile::TempDir) -> Self {
         // In some tests other users read it.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("opening the directory");
-        let host = Self { directory, user: None };
+        let host = Self { directory, user: None, own_users: false };
         fs::create_dir_all(host.root()).expect("the root");
         fs::create_dir_all(host.store()).expect("the store");
+        fs::create_dir_all(host.path("tmp")).expect("the directory of temporary files");
+        fs::set_permissions(host.path("tmp"), Permissions::from_mode(0o1777)).expect("opening it to all users");
         host
     }
 
@@ -78,9 +88,10 @@ impl Host {
         self.path("root")
     }
 
-    /// A path of the host as the appspec names it, without the leading slash.
-    pub fn at(&self, below: &str) -> PathBuf {
-        self.root().join(below)
+    /// A path of the host as an appspec names it, with or without the leading slash.
+    pub fn at(&self, below: impl AsRef<Path>) -> PathBuf {
+        let below = below.as_ref();
+        self.root().join(below.strip_prefix("/").unwrap_or(below))
     }
 
     pub fn state(&self) -> PathBuf {
@@ -89,6 +100,11 @@ impl Host {
 
     pub fn store(&self) -> PathBuf {
         self.path("store")
+    }
+
+    /// The version of [`Bundle::app`] that is installed; empty without one.
+    pub fn version(&self) -> String {
+        fs::read_to_string(self.at("srv/app/version")).unwrap_or_default().trim().to_owned()
     }
 
     /// The file to which every hook of [`Bundle`] writes its line: `VERSION EVENT DEPLOYMENT`.
@@ -117,13 +133,19 @@ impl Host {
         let mut command = Command::new(HOSTLER);
         command.args(arguments).arg("--root").arg(self.root());
         if !arguments.iter().any(|a| a.as_ref() == "--group") {
-            command.args(["--application", "shop", "--group", "web"]);
+            command.args(GROUP);
         }
-        command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").stdin(Stdio::null()).current_dir("/");
+        self.surround(&mut command);
+        command.current_dir("/");
+        command
+    }
+
+    /// Gives a command the user, the environment and the input of every program on this host.
+    fn surround(&self, command: &mut Command) {
+        command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").stdin(Stdio::null());
         if let Some(uid) = self.user {
             command.uid(uid).gid(uid);
         }
-        command
     }
 
     /// Runs the program to its end.
@@ -215,127 +237,5 @@ impl Host {
     pub fn history(&self) -> Vec<serde_json::Value> {
         let printed = self.ok(&["history", "--json"]);
         printed.out.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
-    }
-}
-
-/// A program that has ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
-}
-
-impl Ended {
-    pub fn of(mut command: Command) -> Self {
-        let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
-    /// Itself, if it ended with this code.
-    #[track_caller]
-    pub fn with_code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
-        self
-    }
-
-    /// Itself, if its output contains all of these texts.
-    #[track_caller]
-    pub fn saying(self, texts: &[&str]) -> Self {
-        let said = format!("{}{}", self.out, self.err);
-        for text in texts {
-            assert!(said.contains(text), "{text:?} is not in\nstdout:\n{}\nstderr:\n{}", self.out, self.err);
-        }
-        self
-    }
-
-    /// Its output as one document.
-    #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
-
-/// Runs a command to its end with this standard input.
-pub fn ended_with_input(mut command: Command, input: &str) -> Ended {
-    let mut file = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut file, input.as_bytes()).unwrap();
-    std::io::Seek::rewind(&mut file).unwrap();
-    command.stdin(Stdio::from(file));
-    Ended::of(command)
-}
-
-/// A running program. It is killed at the latest when this is dropped.
-pub struct Running {
-    child: Child,
-    out: PathBuf,
-    err: PathBuf,
-}
-
-impl Running {
-    fn start(mut command: Command, directory: &Path) -> Self {
-        let new = |name: &str| tempfile::Builder::new().prefix(name).tempfile_in(directory).unwrap().keep().unwrap();
-        let ((out_file, out), (err_file, err)) = (new("out-"), new("err-"));
-        command.stdout(Stdio::from(out_file)).stderr(Stdio::from(err_file));
-        let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        Self { child, out, err }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn out(&self) -> String {
-        fs::read_to_string(&self.out).unwrap_or_default()
-    }
-
-    pub fn err(&self) -> String {
-        fs::read_to_string(&self.err).unwrap_or_default()
-    }
-
-    /// All of its output, for a message.
-    pub fn said(&self) -> String {
-        format!("stdout:\n{}\nstderr:\n{}", self.out(), self.err())
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("sending a signal");
-    }
-
-    /// Its exit status if it has ended.
-    pub fn try_end(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("waiting for a child")
-    }
-
-    /// Waits for its end.
-    #[track_caller]
-    pub fn end(mut self) -> Ended {
-        let status = eventually("the program ends", PATIENCE, || {
-            self.child.try_wait().expect("waiting for a child").ok_or_else(|| self.said())
-        });
-        Ended { code: status.code(), out: self.out(), err: self.err() }
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub fn kill(mut self) {
-        self.child.kill().expect("killing");
-        self.child.wait().expect("waiting for a child");
-    }
-
-    /// Waits until its output contains this text.
-    pub fn says(&self, text: &str) {
-        eventually(&format!("it says {text:?}"), PATIENCE, || {
-            let said = self.said();
-            if said.contains(text) { Ok(()) } else { Err(said) }
-        });
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Usually it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

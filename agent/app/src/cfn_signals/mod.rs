@@ -1,11 +1,11 @@
-//! Signals CloudFormation once this host is proven healthy, in one task. The engine's journal records each signal
+//! Signals CloudFormation once this host is proven healthy, in one controller. The engine's journal records each signal
 //! before it is sent; the agent resends it until CloudFormation accepts it, also after a restart.
 
+mod cloud;
 pub mod send;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hostler_aws::cfn::{self, Signal, UNIQUE_ID_BYTES};
 use hostler_core::cfn_signals::{Change, End, Signalled};
@@ -17,24 +17,21 @@ use hostler_core::machine::{Event, State};
 use hostler_core::retry::Backoff;
 use hostler_core::status::Health;
 use hostler_host::clock;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
+use crate::controller::{Controller, LogOnce, Retries, View, Wake};
 use crate::engine::Handle;
 use crate::failure::Failure;
 use crate::health::check_count;
-use crate::identity;
-use crate::setup::{Setup, SetupWatch};
-use send::{Sender, Target};
+use crate::setup::Setup;
+use cloud::{Aws, Cloud};
+use send::Target;
 
 /// Short at first, because a stack waits. A role that gets its policy late is noticed within minutes.
 const AFTER_FAILURES: Backoff = Backoff { first_ms: 1000, most_ms: 300_000 };
 
-const TAGS: (&str, &str) = ("aws:cloudformation:stack-name", "aws:cloudformation:logical-id");
-
-/// The task that signals. Everything that must survive is in the engine's journal.
-pub struct Signaller {
-    setup_watch: SetupWatch,
+/// The controller that signals. Everything that must survive is in the engine's journal.
+pub struct Signaller<C = Aws> {
+    cloud: C,
     handle: Handle,
     instance: InstanceId,
     /// The target that `from_tags` stands for, once it is known.
@@ -44,51 +41,43 @@ pub struct Signaller {
 
 /// The wait after failed tries.
 struct Wait {
-    failures: u32,
-    until: Instant,
+    retries: Retries,
+    log: LogOnce,
 }
 
 impl Signaller {
     /// Nothing is signalled yet.
-    pub fn new(setup_watch: SetupWatch, handle: Handle, instance: InstanceId) -> Self {
-        Self { setup_watch, handle, instance, of_tags: None, waits: BTreeMap::new() }
+    pub fn new(handle: Handle, instance: InstanceId) -> Self {
+        Self::to(Aws, handle, instance)
+    }
+}
+
+impl<C: Cloud> Controller for Signaller<C> {
+    const NAME: &'static str = "signals";
+
+    async fn reconcile(&mut self, view: &View) -> Wake {
+        let Some(settings) = &view.setup.settings.signals else {
+            self.waits.clear();
+            return Wake::on_reload();
+        };
+        self.signal_all(&view.setup, settings, &view.health).await;
+        Wake::on_change().at(self.waits.values().filter_map(|wait| wait.retries.next()).min())
+    }
+}
+
+impl<C: Cloud> Signaller<C> {
+    fn to(cloud: C, handle: Handle, instance: InstanceId) -> Self {
+        Self { cloud, handle, instance, of_tags: None, waits: BTreeMap::new() }
     }
 
-    /// Sends the signals that are due, until it is dropped.
-    pub async fn attend(mut self, mut health: watch::Receiver<Health>) {
-        let mut state = self.handle.state();
-        let mut setup_watch = self.setup_watch.clone();
-        loop {
-            let setup = self.setup_watch.now();
-            if setup.settings.signals.is_none() {
-                self.waits.clear();
-            }
-            if let Some(settings) = &setup.settings.signals {
-                let checks = health.borrow_and_update().clone();
-                state.mark_unchanged();
-                self.turn(&setup, settings, &checks).await;
-            }
-            let next = self.waits.values().map(|wait| wait.until).min();
-            let changed = tokio::select! {
-                changed = state.changed() => changed,
-                changed = health.changed() => changed,
-                () = setup_watch.changed() => Ok(()),
-                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => Ok(()),
-            };
-            if changed.is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn turn(&mut self, setup: &Setup, settings: &SignalSettings, health: &Health) {
+    async fn signal_all(&mut self, setup: &Setup, settings: &SignalSettings, health: &Health) {
         let named = settings.resource.iter().map(Wanted::Resource);
         let wanted: Vec<Wanted> = named.chain(settings.wait_condition.iter().map(Wanted::WaitCondition)).collect();
         // A target that is no longer wanted must not wake up this task.
         self.waits.retain(|key, _| wanted.iter().any(|wanted| wanted.key() == *key));
         for wanted in wanted {
             let key = wanted.key();
-            if self.waits.get(&key).is_some_and(|wait| Instant::now() < wait.until) {
+            if self.waits.get(&key).is_some_and(|wait| !wait.retries.is_due()) {
                 continue;
             }
             match self.signal(setup, settings, health, wanted).await {
@@ -101,13 +90,12 @@ impl Signaller {
     }
 
     fn wait(&mut self, key: String, failure: &Failure) {
-        let failures = self.waits.get(&key).map_or(0, |wait| wait.failures).saturating_add(1);
-        // Logged once: a stack that refuses for a day must not fill the log.
-        if failures == 1 {
+        let new = || Wait { retries: Retries::new(AFTER_FAILURES), log: LogOnce::default() };
+        let wait = self.waits.entry(key).or_insert_with(new);
+        wait.retries.failed();
+        if wait.log.begins() {
             log::warn!(hostler_event = "signal-not-taken"; "CloudFormation is not signalled yet, it is tried again: {}", failure.one_line());
         }
-        let pause = Duration::from_millis(AFTER_FAILURES.wait_ms(failures, clock::random()));
-        self.waits.insert(key, Wait { failures, until: Instant::now() + pause });
     }
 
     /// Advances one target as far as possible now.
@@ -142,8 +130,7 @@ impl Signaller {
             data: String::new(),
             reason: signalled.verdict.reason.clone(),
         };
-        let sender = Sender::new(&setup.stores, target).await?;
-        let end = match sender.send(&signal).await {
+        let end = match self.cloud.send(setup, target, &signal).await? {
             Ok(cfn::Signalled::Taken) => End::Taken,
             Ok(cfn::Signalled::NobodyWaits(message)) => End::NobodyWaits { message },
             Err(fault) if signalled.is_over(clock::now_ms()) => End::GivenUp { message: fault.to_string() },
@@ -174,7 +161,7 @@ impl Signaller {
             }
             Wanted::Resource(StackResource::OfTags) => {
                 if self.of_tags.is_none() {
-                    self.of_tags = Some(of_tags(setup).await?);
+                    self.of_tags = Some(self.cloud.target_of_tags(setup).await?);
                 }
                 self.of_tags.clone().ok_or_else(|| Failure::say(ExitCode::Failed, "the tags are not known"))
             }
@@ -225,18 +212,5 @@ fn proofs(setup: &Setup, state: &State, health: &Health) -> Vec<(GroupKey, Proof
     proofs.collect()
 }
 
-/// The tags that CloudFormation puts on the instances of its stacks, an Auto Scaling group's too.
-async fn of_tags(setup: &Setup) -> Result<Target, Failure> {
-    let Some(imds) = identity::metadata(setup)? else {
-        return Err(Failure::say(ExitCode::Failed, "signals: from_tags needs the instance metadata service"));
-    };
-    let (Some(stack), Some(resource)) = (imds.tag(TAGS.0).await?, imds.tag(TAGS.1).await?) else {
-        let message = format!(
-            "the instance metadata shows no tags {} and {}; turn on InstanceMetadataTags in the launch template, or name \
-             stack and resource in signals: cloudformation",
-            TAGS.0, TAGS.1
-        );
-        return Err(Failure::say(ExitCode::Failed, message));
-    };
-    Ok(Target::Resource { stack, resource, region: None })
-}
+#[cfg(test)]
+mod tests;

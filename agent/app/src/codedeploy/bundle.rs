@@ -19,7 +19,7 @@ use hostler_host::layout::DeploymentPaths;
 use hostler_host::remove_tree::remove_tree;
 
 use crate::codedeploy::exposure::{Use, check_archive};
-use crate::failure::{chain, fail};
+use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::stores::AnyObject;
@@ -115,7 +115,8 @@ async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Revi
             let api = &setup.settings.codedeploy.github_api;
             let commit = Commit { api, account, repository, commit, bundle_type: *bundle_type, token: token.as_ref() };
             let partial = paths.bundle().with_extension("partial");
-            let cannot = |e: std::io::Error| fail(format!("cannot write {}: {e}", partial.display()));
+            let cannot =
+                |e: std::io::Error| WorkFailure::because(format!("cannot write {}: {e}", partial.display()), &e);
             let clients = setup.stores.clients().map_err(|f| fail(f.one_line()))?;
             let file = create_private(&partial).map_err(cannot)?;
             commit.download(&clients, &file, &setup.limits).await.map_err(fail)?;
@@ -133,7 +134,9 @@ async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Revi
 
 /// Links the bundle's name to the file, as the CodeDeploy agent does.
 fn link(file: &Path, at: &Path) -> Result<(), WorkFailure> {
-    let cannot = |e: std::io::Error| fail(format!("cannot link {} to {}: {e}", at.display(), file.display()));
+    let cannot = |e: std::io::Error| {
+        WorkFailure::because(format!("cannot link {} to {}: {e}", at.display(), file.display()), &e)
+    };
     match fs::remove_file(at) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
         _ => {}
@@ -149,7 +152,7 @@ async fn check_etag(object: &S3Object, etag: Option<&str>) -> Result<(), WorkFai
         return Ok(());
     }
     let message = format!("{} has the ETag {found} and the deployment is of {wanted}", object.location());
-    Err(WorkFailure { message, verification: true, absent: false })
+    Err(WorkFailure::verification(message))
 }
 
 /// The unpacked bundle of the deployment to be reused, if it still exists.
@@ -179,8 +182,8 @@ fn unpack_into(
     let checked = paths.checked();
     if checked.is_dir() && checked != into {
         remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
-        atomic::put_in_place(&checked, into).map_err(|e| fail(chain(&e)))?;
-        let listing = archive::list(into).map_err(|e| fail(chain(&e)))?;
+        atomic::put_in_place(&checked, into).map_err(|e| WorkFailure::from(&e))?;
+        let listing = archive::list(into).map_err(|e| WorkFailure::from(&e))?;
         // The earlier check either used the packed bundle, which is still here, or a directory. Changes to its entries
         // were reported when it was unpacked.
         let is_packed = fs::symlink_metadata(paths.bundle()).is_ok();

@@ -73,7 +73,7 @@ impl CodeDeployCompat {
     pub fn warn_of_differences(&self) {
         if !self.agent.without_effect.is_empty() {
             let keys = self.agent.without_effect.join(", ");
-            log::warn!("codedeployagent.yml: {keys}: without effect (SEMANTICS.md, In the CodeDeploy agent's place)");
+            log::warn!("codedeployagent.yml: {keys}: without effect (docs/usage/codedeploy-service.md)");
         }
         if let Some(user) = &self.agent.user {
             log::warn!(

@@ -17,7 +17,6 @@ use hostler_host::codedeploy_agent::places::{self, owner_of};
 use hostler_host::{atomic, users};
 
 use crate::codedeploy::exposure::text as text_of;
-use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::work::old_hooks::is_gone;
 use crate::work::ports::LastEntries;
@@ -120,9 +119,9 @@ fn write_with(
 ) -> Result<(), WorkFailure> {
     let path = setup.layout.instructions(key, ending);
     if let Some(directory) = path.parent() {
-        atomic::create_directories(directory, 0o755).map_err(|e| fail(chain(&e)))?;
+        atomic::create_directories(directory, 0o755).map_err(|e| WorkFailure::from(&e))?;
     }
-    atomic::replace_with(&path, 0o644, content).map_err(|e| fail(chain(&e)))
+    atomic::replace_with(&path, 0o644, content).map_err(|e| WorkFailure::from(&e))
 }
 
 /// Records the plan of an Install before it begins.

@@ -37,7 +37,8 @@ impl StateStore for Memory {
     }
 }
 
-fn deploy(id: &str) -> Event {
+/// A deployment that fails in its first effect.
+pub fn deploy(id: &str) -> Event {
     let request = Request {
         key: GroupKey::new("web".parse().unwrap(), "blue".parse().unwrap()),
         purpose: Purpose::ByHand,
@@ -48,6 +49,15 @@ fn deploy(id: &str) -> Event {
         policy: Policy::default(),
     };
     Event::Deploy { id: id.parse().unwrap(), request: Box::new(request) }
+}
+
+/// For tests of what asks an engine: one on the runtime's own thread that begins with this state.
+pub fn start(state: State) -> Handle {
+    let (mut engine, handle) = engine(Arc::default());
+    engine.state = state.clone();
+    engine.watchers.send_replace(Arc::new(state));
+    tokio::spawn(engine.run());
+    handle
 }
 
 fn engine(panics: Arc<Mutex<bool>>) -> (Engine<Memory, Panicking>, Handle) {

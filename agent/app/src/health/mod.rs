@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 pub use checkup::{Checkup, Start};
 pub use listener::listen;
-pub use monitor::monitor;
-pub use replacement::report_unhealthy;
+pub use monitor::Monitor;
+pub use replacement::UnhealthyReport;
 
 use crate::setup::Setup;
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use hostler_core::health::{Check, Colour};
 use hostler_core::ids::{DeploymentId, GroupKey};
-use hostler_core::machine::State;
 use hostler_core::machine::state::{Group, Outcome};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::controller::{Controller, View, Wake};
 use crate::health::{Checkup, HealthWatch, Start};
-use crate::setup::{Setup, SetupWatch};
+use crate::setup::Setup;
 use crate::tasks::kept;
 
 /// The checks of one group; when they change, the checkup starts anew.
@@ -24,45 +23,51 @@ struct Subject {
     of_host: Vec<Check>,
 }
 
-/// Runs until it is dropped.
-pub async fn monitor(mut setup_watch: SetupWatch, mut state: watch::Receiver<Arc<State>>, health_watch: HealthWatch) {
-    let mut asked: BTreeMap<String, (Subject, JoinSet<()>)> = BTreeMap::new();
-    let mut just_started = true;
-    loop {
-        let (setup, now) = (setup_watch.now(), Arc::clone(&state.borrow_and_update()));
+/// Keeps one checkup a group going, each in tasks of its own: an application that answers late must not hold up the
+/// checks of another one, so this controller begins and ends checkups and waits for none.
+pub struct Monitor {
+    health_watch: HealthWatch,
+    asked: BTreeMap<String, (Subject, JoinSet<()>)>,
+    just_started: bool,
+}
+
+impl Monitor {
+    /// Nothing is checked yet.
+    pub fn new(health_watch: HealthWatch) -> Self {
+        Self { health_watch, asked: BTreeMap::new(), just_started: true }
+    }
+}
+
+impl Controller for Monitor {
+    const NAME: &'static str = "health";
+
+    async fn reconcile(&mut self, View { setup, state, .. }: &View) -> Wake {
         let subjects: BTreeMap<String, Subject> =
-            now.groups.values().filter_map(|group| Some((group.key.id(), subject(&setup, group)?))).collect();
+            state.groups.values().filter_map(|group| Some((group.key.id(), subject(setup, group)?))).collect();
         // A checkup that ends here is aborted and its report removed, unless a deployment's own checks have set theirs.
-        asked.retain(|id, (subject, _)| {
+        self.asked.retain(|id, (subject, _)| {
             let stays = subjects.get(id) == Some(subject);
             if !stays {
-                health_watch.put(&subject.key, None);
+                self.health_watch.put(&subject.key, None);
             }
             stays
         });
         for (id, subject) in subjects {
-            let last = now.groups.get(&id).and_then(|group| group.finished.last());
+            let last = state.groups.get(&id).and_then(|group| group.finished.last());
             // A deployment that succeeded while this agent ran was found healthy by these same checks.
-            let proven = !just_started && last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
-            asked.entry(id).or_insert_with(|| {
+            let proven = !self.just_started && last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
+            self.asked.entry(id).or_insert_with(|| {
                 let start = if proven { Start::Healthy } else { Start::Unknown };
                 let mut task = JoinSet::new();
-                let (setup, of_task, health_watch) = (Arc::clone(&setup), subject.clone(), health_watch.clone());
+                let (setup, of_task, health_watch) = (Arc::clone(setup), subject.clone(), self.health_watch.clone());
                 task.spawn(kept("health of a group", move || {
                     ask(Arc::clone(&setup), of_task.clone(), start, health_watch.clone())
                 }));
                 (subject, task)
             });
         }
-        just_started = false;
-        let changed = tokio::select! {
-            changed = state.changed() => changed,
-            // The configured checks may have changed.
-            () = setup_watch.changed() => Ok(()),
-        };
-        if changed.is_err() {
-            return;
-        }
+        self.just_started = false;
+        Wake::on_state()
     }
 }
 
@@ -99,3 +104,6 @@ async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, health_watch: He
         checkup.next(Duration::from_secs(60)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Reports this host to its Auto Scaling group once its application has been unhealthy for long, one host of a
-//! deployment group at a time: one task, on which nothing waits.
+//! deployment group at a time: one controller, on which nothing waits.
 
 mod claim;
+mod group;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,38 +18,66 @@ use hostler_core::status::Health;
 use hostler_host::clock;
 use tokio::sync::watch;
 
-use crate::setup::{Setup, SetupWatch};
+use crate::controller::{Controller, View, Wake};
+use crate::setup::Setup;
 use claim::ClaimOfGroup;
+use group::{Aws, Group};
 
 /// Polls of the metadata service per turn.
 const POLLS: u64 = 4;
 
-/// Runs until it is dropped. If it is not configured, it asks nothing and only a reload wakes it.
-pub async fn report_unhealthy(
-    mut setup_watch: SetupWatch,
+/// The reporting. It looks at fixed intervals and not when health changes: what counts is how long it stays bad, and each
+/// look asks the store. If it is not configured, it asks nothing and only a reload wakes it.
+pub struct UnhealthyReport<G = Aws> {
+    group: G,
+    instance: InstanceId,
+    claims: BTreeMap<(String, String), ClaimOfGroup>,
+    now: Now,
+}
+
+/// The newest state and health. A deployment may begin while one of the steps is taken, which the view does not show.
+struct Now {
     state: watch::Receiver<Arc<State>>,
     health: watch::Receiver<Health>,
-    instance: InstanceId,
-) {
-    let mut claims: BTreeMap<(String, String), ClaimOfGroup> = BTreeMap::new();
-    loop {
-        let setup = setup_watch.now();
-        for (key, channel) in followed(&setup) {
-            let new = || ClaimOfGroup::new(key.clone(), channel, instance.clone());
-            claims.entry((key.id(), channel.to_owned())).or_insert_with(new);
+}
+
+impl UnhealthyReport {
+    /// Nothing is known of any claim yet.
+    pub fn new(state: watch::Receiver<Arc<State>>, health: watch::Receiver<Health>, instance: InstanceId) -> Self {
+        Self::to(Aws, state, health, instance)
+    }
+}
+
+impl<G: Group> UnhealthyReport<G> {
+    fn to(group: G, state: watch::Receiver<Arc<State>>, health: watch::Receiver<Health>, instance: InstanceId) -> Self {
+        Self { group, instance, claims: BTreeMap::new(), now: Now { state, health } }
+    }
+}
+
+impl<G: Group> Controller for UnhealthyReport<G> {
+    const NAME: &'static str = "unhealthy report";
+
+    async fn reconcile(&mut self, View { setup, .. }: &View) -> Wake {
+        for (key, channel) in followed(setup) {
+            let new = || ClaimOfGroup::new(key.clone(), channel, self.instance.clone());
+            self.claims.entry((key.id(), channel.to_owned())).or_insert_with(new);
         }
         // A claim that is no longer configured is released before it is forgotten.
-        claims.retain(|_, claim| claim.may_be_own() || after_seconds(&setup, claim).is_some());
-        let pause = pause(&setup);
-        for claim in claims.values_mut() {
-            let (key, after) = (claim.key.clone(), after_seconds(&setup, claim));
-            let wish = || wish_now(&state, &health, &key, after);
-            claim.turn(&setup, wish, pause).await;
+        self.claims.retain(|_, claim| claim.may_be_own() || after_seconds(setup, claim).is_some());
+        let pause = pause(setup);
+        for claim in self.claims.values_mut() {
+            let (key, after) = (claim.key.clone(), after_seconds(setup, claim));
+            let wish = || self.now.wish(&key, after);
+            claim.turn(&self.group, setup, wish, pause).await;
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause), if !claims.is_empty() => {}
-            () = setup_watch.changed() => {}
-        }
+        if self.claims.is_empty() { Wake::on_reload() } else { Wake::on_reload().after(pause) }
+    }
+}
+
+impl Now {
+    fn wish(&self, key: &GroupKey, after_seconds: Option<u64>) -> Wish {
+        let (state, health) = (self.state.borrow(), self.health.borrow());
+        wish(&state, key, health.get(&key.id()), after_seconds, clock::now_ms())
     }
 }
 
@@ -74,11 +103,5 @@ fn pause(setup: &Setup) -> Duration {
     Duration::from_millis(jittered_ms(poll_seconds.saturating_mul(1000 * POLLS), clock::random()))
 }
 
-fn wish_now(
-    state: &watch::Receiver<Arc<State>>,
-    health: &watch::Receiver<Health>,
-    key: &GroupKey,
-    after_seconds: Option<u64>,
-) -> Wish {
-    wish(&state.borrow(), key, health.borrow().get(&key.id()), after_seconds, clock::now_ms())
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! One document: its last written content, and the time of the next try.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use hostler_core::host_report::{HOST_REPORT_BYTES, HostReport, ReportContent, Reporter};
 use hostler_core::ids::GroupKey;
@@ -12,6 +10,7 @@ use hostler_host::clock;
 use tokio::time::Instant;
 
 use super::{BETWEEN_WRITES, Identification, at};
+use crate::controller::{LogOnce, Retries};
 use crate::failure::Failure;
 use crate::setup::Setup;
 use crate::stores::{self, AnyStore};
@@ -31,8 +30,8 @@ pub struct Document {
     place: Option<String>,
     /// The document in the store, as far as this process knows.
     stored: Option<Stored>,
-    not_before: Instant,
-    failures: u32,
+    retries: Retries,
+    log: LogOnce,
     problem: Option<String>,
 }
 
@@ -65,8 +64,8 @@ impl Document {
             channel: channel.to_owned(),
             place: None,
             stored: None,
-            not_before: Instant::now(),
-            failures: 0,
+            retries: Retries::new(AFTER_FAILURES),
+            log: LogOnce::default(),
             problem: None,
         }
     }
@@ -96,34 +95,32 @@ impl Document {
         identification: &mut Identification,
         content: impl FnOnce(Reporter) -> ReportContent,
     ) -> Instant {
-        if Instant::now() < self.not_before {
-            return self.not_before;
+        if let Some(next) = self.retries.next().filter(|_| !self.retries.is_due()) {
+            return next;
         }
         match self.write_if_due(setup, identification, content).await {
             Ok(next) => {
-                if self.problem.take().is_some() {
+                self.problem = None;
+                if self.log.ends() {
                     log::info!(hostler_event = "report-written-again", group:% = self.key; "the host's report is written again");
                 }
-                self.failures = 0;
                 next
             }
             Err(unwritten) => {
-                self.failures = self.failures.saturating_add(1);
-                let pauses = if unwritten.refused { AFTER_REFUSALS } else { AFTER_FAILURES };
-                let wait = pauses.wait_ms(self.failures, clock::random());
-                self.not_before = Instant::now() + Duration::from_millis(wait);
+                let waits = if unwritten.refused { AFTER_REFUSALS } else { AFTER_FAILURES };
+                let next = self.retries.failed_with(waits);
                 identification.forget_user();
                 // The stored document must be read again: a write whose answer was lost may have happened.
                 self.stored = None;
                 self.tell(unwritten.failure.one_line());
-                self.not_before
+                next
             }
         }
     }
 
     /// Logs the problem once until a write succeeds.
     fn tell(&mut self, problem: String) {
-        if self.problem.is_none() {
+        if self.log.begins() {
             log::warn!(
                 hostler_event = "report-not-written", group:% = self.key, channel = self.channel.as_str();
                 "this host's report is not written, deployments go on (report: false turns it off): {problem}"
@@ -151,15 +148,17 @@ impl Document {
         let now_ms = clock::now_ms();
         if due_ms > now_ms {
             self.stored = Some(before);
+            self.retries.succeeded();
             return Ok(at(due_ms));
         }
         let counter = before.report.as_ref().map_or(0, |report| report.counter);
         let report = HostReport::after(counter, content, now_ms);
         let etag = put(&store, &key, &report, before.etag.as_ref()).await?;
         self.stored = Some(Stored { user: report.content.user.clone(), report: Some(report), etag: Some(etag) });
-        self.not_before = Instant::now() + BETWEEN_WRITES;
         // The next look draws the time of the daily write.
-        Ok(self.not_before)
+        let next = Instant::now() + BETWEEN_WRITES;
+        self.retries.rest_until(next);
+        Ok(next)
     }
 }
 

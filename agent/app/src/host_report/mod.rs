@@ -1,4 +1,4 @@
-//! This host's report in the store of each group that it follows: one task, on which nothing waits. If a store takes no
+//! This host's report in the store of each group that it follows: one controller, on which nothing waits. If a store takes no
 //! reports, the agent logs it once and shows it in the status; deployments go on.
 
 mod document;
@@ -11,13 +11,12 @@ use std::time::Duration;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::host_report::ReportContent;
 use hostler_core::ids::{GroupKey, InstanceId};
-use hostler_core::machine::State;
-use hostler_core::status::{Health, ReportStatus};
+use hostler_core::status::ReportStatus;
 use hostler_host::clock;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::setup::{Setup, SetupWatch};
+use crate::controller::{Controller, View, Wake};
+use crate::setup::Setup;
 use document::Document;
 use reporter_id::Identification;
 
@@ -50,39 +49,37 @@ impl ReportStatuses {
     }
 }
 
-/// Writes the reports of all groups until it is dropped.
-pub async fn write_reports(
-    mut setup_watch: SetupWatch,
-    mut state: watch::Receiver<Arc<State>>,
-    mut health: watch::Receiver<Health>,
-    instance: InstanceId,
-    health_watch: ReportStatuses,
-) {
-    let mut identification = Identification::new(instance);
-    let mut documents: BTreeMap<String, Document> = BTreeMap::new();
-    loop {
-        let setup = setup_watch.now();
-        let wanted = |key: &GroupKey| followed(&setup).any(|(group, _)| &group.key == key);
-        documents.retain(|_, document| wanted(&document.key));
-        health_watch.retain(wanted);
-        let mut next = Instant::now() + LONGEST_SLEEP;
-        for (group, channel) in followed(&setup) {
-            let document = documents.entry(group.key.id()).or_insert_with(|| Document::new(group.key.clone(), channel));
+/// Writes the reports of all groups.
+pub struct HostReports {
+    identification: Identification,
+    documents: BTreeMap<String, Document>,
+    statuses: ReportStatuses,
+}
+
+impl HostReports {
+    /// Nothing is known of any document yet.
+    pub fn new(instance: InstanceId, statuses: ReportStatuses) -> Self {
+        Self { identification: Identification::new(instance), documents: BTreeMap::new(), statuses }
+    }
+}
+
+impl Controller for HostReports {
+    const NAME: &'static str = "host reports";
+
+    async fn reconcile(&mut self, View { state, health, setup, .. }: &View) -> Wake {
+        let wanted = |key: &GroupKey| followed(setup).any(|(group, _)| &group.key == key);
+        self.documents.retain(|_, document| wanted(&document.key));
+        self.statuses.retain(wanted);
+        let mut wake = Wake::on_change().after(LONGEST_SLEEP);
+        for (group, channel) in followed(setup) {
+            let new = || Document::new(group.key.clone(), channel);
+            let document = self.documents.entry(group.key.id()).or_insert_with(new);
             document.is_in(channel);
-            let (now, checks) = (Arc::clone(&state.borrow_and_update()), health.borrow_and_update().clone());
-            let content = |who| ReportContent::of(&now, &group.key, checks.get(&group.key.id()), who);
-            next = next.min(document.keep_true(&setup, &mut identification, content).await);
-            health_watch.put(document.status());
+            let content = |who| ReportContent::of(state, &group.key, health.get(&group.key.id()), who);
+            wake = wake.at(document.keep_true(setup, &mut self.identification, content).await);
+            self.statuses.put(document.status());
         }
-        let changed = tokio::select! {
-            changed = state.changed() => changed,
-            changed = health.changed() => changed,
-            () = setup_watch.changed() => Ok(()),
-            () = tokio::time::sleep_until(next) => Ok(()),
-        };
-        if changed.is_err() {
-            return;
-        }
+        wake
     }
 }
 
@@ -97,3 +94,6 @@ fn at(due_ms: u64) -> Instant {
     let wait = Duration::from_millis(due_ms.saturating_sub(clock::now_ms()));
     Instant::now() + wait.min(LONGEST_SLEEP)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,21 @@
 //! The lifecycle hooks that wait: opened, kept alive, completed.
 
-use std::time::Duration;
-
 use hostler_aws::asg::Answer;
 use hostler_aws::fault::FaultKind;
 use hostler_core::config::settings::AutoScalingSettings;
 use hostler_core::lifecycle::{Action, ActionKind, Change, Hook, Opening, heartbeat_is_due};
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
-use tokio::time::Instant;
 
 use super::LifecycleController;
+use super::cloud::Cloud;
 
 /// Between two tries of a completion (docs/protocols/auto-scaling.md#completion).
-const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
+pub(super) const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
 /// For hooks that the agent may not look up: the shortest timeout of a hook, and the longest possible wait, in seconds.
 const UNKNOWN_TIMES: (u64, u64) = (30, 172_800);
 
-impl LifecycleController {
+impl<C: Cloud> LifecycleController<C> {
     /// The hooks to open: the group's hooks that the configuration names.
     pub(super) async fn opening(
         &mut self,
@@ -27,7 +25,7 @@ impl LifecycleController {
     ) -> Option<Opening> {
         let launching = kind.launches();
         let named = if launching { &settings.launch_hooks } else { &settings.terminate_hooks };
-        let (group, cloud) = (group?.to_owned(), self.cloud.clone()?);
+        let group = group?.to_owned();
         let hook = |name: &String, heartbeat_seconds, global_seconds| Hook {
             name: name.clone(),
             heartbeat_seconds,
@@ -35,7 +33,7 @@ impl LifecycleController {
             completed: false,
             unknown_answers: 0,
         };
-        let hooks: Vec<Hook> = match cloud.group.hooks(&group).await {
+        let hooks: Vec<Hook> = match self.cloud.hooks(&group).await {
             Ok(found) => {
                 let found = found.iter().filter(|h| h.launching == launching && named.contains(&h.name));
                 found.map(|h| hook(&h.name, h.heartbeat_seconds, h.global_seconds)).collect()
@@ -53,14 +51,14 @@ impl LifecycleController {
     }
 
     pub(super) async fn keep_alive(&mut self, action: &Action) {
-        let (Some(group), Some(cloud)) = (&action.group, self.cloud.clone()) else { return };
+        let Some(group) = &action.group else { return };
         let now_ms = clock::now_ms();
         for hook in &action.hooks {
             let last_ms = self.beaten_ms.get(&hook.name).copied();
             if !heartbeat_is_due(action, hook, last_ms, now_ms, clock::random()) {
                 continue;
             }
-            match cloud.group.heartbeat(group, &hook.name, self.instance.as_str()).await {
+            match self.cloud.heartbeat(group, &hook.name, self.instance.as_str()).await {
                 // The action has not begun or is over: the next look shows which.
                 Ok(Answer::Taken | Answer::NoActiveAction) => {
                     self.beaten_ms.insert(hook.name.clone(), now_ms);
@@ -76,13 +74,12 @@ impl LifecycleController {
     /// Completes the open hooks. The journal has the result already, so that a restart sends the same one.
     pub(super) async fn complete(&mut self, action: &Action) {
         let (Some(decided), Some(group)) = (&action.decided, &action.group) else { return };
-        let Some(cloud) = self.cloud.clone() else { return };
-        if self.complete_after.is_some_and(|at| Instant::now() < at) {
+        if !self.completions.is_due() {
             return;
         }
         for hook in action.hooks.iter().filter(|hook| hook.is_open()) {
             let (name, word) = (hook.name.as_str(), decided.result.word());
-            let change = match cloud.group.complete(group, name, self.instance.as_str(), word).await {
+            let change = match self.cloud.complete(group, name, self.instance.as_str(), word).await {
                 Ok(Answer::Taken) => {
                     log::info!(hook = name, result = word; "completed a hook: {}", decided.why);
                     Change::Completed(action.entry, name.to_owned())
@@ -90,19 +87,15 @@ impl LifecycleController {
                 Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),
                 Err(fault) => {
                     self.tell(&format!("the hook {name} was not completed: {fault}"));
-                    return self.complete_later();
+                    self.completions.failed();
+                    return;
                 }
             };
             if !self.change(change).await {
                 return;
             }
         }
-        self.complete_later();
-    }
-
-    fn complete_later(&mut self) {
-        self.completions += 1;
-        let wait = BETWEEN_COMPLETIONS.wait_ms(self.completions, clock::random());
-        self.complete_after = Some(Instant::now() + Duration::from_millis(wait));
+        // The next look shows whether the group has taken it.
+        self.completions.failed();
     }
 }

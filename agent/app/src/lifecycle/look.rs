@@ -1,19 +1,18 @@
 //! The view of the host: the metadata service at each look, the group only while an action is in progress.
 
-use std::time::Duration;
-
 use hostler_core::config::settings::AutoScalingSettings;
 use hostler_core::lifecycle::{LifecycleState, Look, Notice, TargetLifecycleState, needs_description};
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 use tokio::time::Instant;
 
+use super::cloud::Cloud;
 use super::{BETWEEN_QUESTIONS, LifecycleController};
 
 /// Between requests to a metadata service that does not answer.
-const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
+pub(super) const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
 
-impl LifecycleController {
+impl<C: Cloud> LifecycleController<C> {
     pub(super) async fn look(&mut self, settings: &AutoScalingSettings) -> Look {
         let target = self.target().await;
         let notices = self.notices().await;
@@ -35,20 +34,24 @@ impl LifecycleController {
     }
 
     async fn target(&mut self) -> Option<TargetLifecycleState> {
-        let cloud = self.cloud.clone().filter(|_| self.imds_rests_until.is_none_or(|at| Instant::now() >= at))?;
-        match cloud.imds.as_ref()?.target_lifecycle_state().await {
+        if !self.imds_retries.is_due() || !self.cloud.has_metadata() {
+            return None;
+        }
+        match self.cloud.target_lifecycle_state().await {
             Ok(word) => {
-                (self.imds_failures, self.imds_rests_until) = (0, None);
-                self.imds_problem.forget();
+                self.imds_retries.succeeded();
+                if self.imds_problem.ends() {
+                    log::info!("the instance metadata service says again what the group wants");
+                }
                 word.map(|word| TargetLifecycleState::read(&word))
             }
             Err(fault) => {
                 // Switched off, or out of reach in a container: the agent slows down.
-                self.imds_failures = self.imds_failures.saturating_add(1);
-                let wait = AFTER_FAILURES.wait_ms(self.imds_failures, clock::random());
-                self.imds_rests_until = Some(Instant::now() + Duration::from_millis(wait));
+                self.imds_retries.failed();
                 let text = format!("the instance metadata service does not say what the group wants: {fault}");
-                self.imds_problem.tell(&text);
+                if self.imds_problem.differs(&text) {
+                    log::warn!("{text}");
+                }
                 None
             }
         }
@@ -56,14 +59,15 @@ impl LifecycleController {
 
     async fn notices(&mut self) -> Option<Vec<Notice>> {
         // The previous request has reported a service that does not answer.
-        let cloud = self.cloud.clone().filter(|_| self.imds_rests_until.is_none())?;
-        self.announced.ask(cloud.imds.as_ref()?).await
+        if self.imds_retries.next().is_some() || !self.cloud.has_metadata() {
+            return None;
+        }
+        self.announced.ask(&self.cloud).await
     }
 
     async fn describe(&mut self, look: &mut Look) {
-        let Some(cloud) = self.cloud.clone() else { return };
         self.asked = Some(Instant::now());
-        let current = match cloud.group.describe(self.instance.as_str()).await {
+        let current = match self.cloud.describe(self.instance.as_str()).await {
             Ok(Some(member)) => {
                 look.group = Some(member.group);
                 LifecycleState::read(&member.state)
@@ -78,7 +82,7 @@ impl LifecycleController {
             let text = format!("the group says {word:?}, which this version does not know; nothing is done about it");
             self.tell(&text);
         } else {
-            self.problem_log.forget();
+            self.problem_log.ends();
         }
         self.last = Some((look.target.clone(), current.clone()));
         look.current = Some(current);

@@ -1,4 +1,4 @@
-//! Follows the Auto Scaling group and EC2: one task that looks, keeps hooks alive and completes them. Core makes the
+//! Follows the Auto Scaling group and EC2: one controller that looks, keeps hooks alive and completes them. Core makes the
 //! decisions, and the engine does the work.
 
 mod cloud;
@@ -25,11 +25,12 @@ use tokio::time::Instant;
 
 pub use cloud::check;
 
+use crate::controller::{Controller, LogOnce, Retries, View, Wake};
 use crate::engine::{AskError, Handle};
 use crate::health::HealthWatch;
 use crate::setup::SetupWatch;
 use crate::shipping::ShippingHandle;
-use cloud::Cloud;
+use cloud::{Aws, Cloud};
 use notices::Announced;
 use prefetch::Prefetch;
 
@@ -38,32 +39,17 @@ const MOST_CHANGES: usize = 16;
 /// The time between two questions about a group of which nothing is known.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(15);
 
-/// The last logged problem: a repeated problem is logged once.
-#[derive(Debug, Default)]
-struct LogOnce(Option<String>);
-
-impl LogOnce {
-    fn tell(&mut self, problem: &str) {
-        if self.0.as_deref() != Some(problem) {
-            log::warn!("{problem}");
-        }
-        self.0 = Some(problem.to_owned());
-    }
-
-    /// The problem is over.
-    fn forget(&mut self) {
-        self.0 = None;
-    }
-}
-
-/// The task that follows the group. Everything that must survive is in the engine's journal.
-pub struct LifecycleController {
+/// The controller that follows the group. Everything that must survive is in the engine's journal. It looks at intervals
+/// alone: what it does in between is the engine's work, of which the next look sees how far it came.
+pub struct LifecycleController<C = Aws> {
     setup_watch: SetupWatch,
     handle: Handle,
     health_watch: HealthWatch,
     instance: InstanceId,
     shipping: Option<ShippingHandle>,
-    cloud: Option<Arc<Cloud>>,
+    cloud: C,
+    /// Whether there are ways to the cloud, be they of the configuration before.
+    is_reached: bool,
     /// The group's last answer, and the target state for which it was asked.
     last: Option<(Option<TargetLifecycleState>, LifecycleState)>,
     asked: Option<Instant>,
@@ -72,17 +58,42 @@ pub struct LifecycleController {
     prefetch: Option<Prefetch>,
     /// The last heartbeat of each hook.
     beaten_ms: BTreeMap<String, u64>,
-    completions: u32,
-    complete_after: Option<Instant>,
+    completions: Retries,
     problem_log: LogOnce,
     imds_problem: LogOnce,
-    imds_failures: u32,
-    imds_rests_until: Option<Instant>,
+    imds_retries: Retries,
 }
 
 impl LifecycleController {
-    /// A controller that has asked nothing yet. `shipping`: the logs that are shipped before a hook is completed.
+    /// A controller of the real group that has asked nothing yet. `shipping`: the logs that are shipped before a hook is completed.
     pub fn new(
+        setup_watch: SetupWatch,
+        handle: Handle,
+        health_watch: HealthWatch,
+        instance: InstanceId,
+        shipping: Option<ShippingHandle>,
+    ) -> Self {
+        Self::of(Aws::default(), setup_watch, handle, health_watch, instance, shipping)
+    }
+}
+
+impl<C: Cloud> Controller for LifecycleController<C> {
+    const NAME: &'static str = "lifecycle";
+
+    async fn reconcile(&mut self, View { setup, .. }: &View) -> Wake {
+        let Some(settings) = &setup.settings.auto_scaling else {
+            self.forget().await;
+            return Wake::on_reload();
+        };
+        self.turn(settings).await;
+        let pause = jittered_ms(settings.poll_seconds.saturating_mul(1000), clock::random());
+        Wake::on_reload().after(Duration::from_millis(pause))
+    }
+}
+
+impl<C: Cloud> LifecycleController<C> {
+    fn of(
+        cloud: C,
         setup_watch: SetupWatch,
         handle: Handle,
         health_watch: HealthWatch,
@@ -95,55 +106,26 @@ impl LifecycleController {
             health_watch,
             instance,
             shipping,
-            cloud: None,
+            cloud,
+            is_reached: false,
             last: None,
             asked: None,
             announced: Announced::default(),
             clocks: None,
             prefetch: None,
             beaten_ms: BTreeMap::new(),
-            completions: 0,
-            complete_after: None,
+            completions: Retries::new(hooks::BETWEEN_COMPLETIONS),
             problem_log: LogOnce::default(),
             imds_problem: LogOnce::default(),
-            imds_failures: 0,
-            imds_rests_until: None,
-        }
-    }
-
-    /// Follows the group until it is dropped, while the configuration asks for it.
-    pub async fn run(mut self) {
-        loop {
-            match self.setup_watch.now().settings.auto_scaling.clone() {
-                Some(settings) => {
-                    self.turn(&settings).await;
-                    let pause = jittered_ms(settings.poll_seconds.saturating_mul(1000), clock::random());
-                    tokio::select! {
-                        () = tokio::time::sleep(Duration::from_millis(pause)) => {}
-                        () = self.setup_watch.changed() => {}
-                    }
-                }
-                None => {
-                    self.forget().await;
-                    self.setup_watch.changed().await;
-                }
-            }
-        }
-    }
-
-    /// Takes one look and acts on it. The first look comes before any deployment: a host in the warm pool must not
-    /// start anything.
-    pub async fn first_turn(&mut self) {
-        match self.setup_watch.now().settings.auto_scaling.clone() {
-            Some(settings) => self.turn(&settings).await,
-            None => self.forget().await,
+            imds_retries: Retries::new(look::AFTER_FAILURES),
         }
     }
 
     /// Clears the lifecycle journal: when the group is no longer followed, its old wishes must not hold back
     /// deployments.
     async fn forget(&mut self) {
-        (self.cloud, self.last, self.prefetch) = (None, None, None);
+        self.cloud.leave();
+        (self.is_reached, self.last, self.prefetch) = (false, None, None);
         let journal = self.journal();
         let close = journal.action.map(|action| Change::Close(action.entry, "auto_scaling was turned off".to_owned()));
         let free = (journal.instance_state != InstanceState::InService)
@@ -204,7 +186,7 @@ impl LifecycleController {
         match &change {
             Change::Open(opening) => {
                 self.beaten_ms.clear();
-                (self.completions, self.complete_after) = (0, None);
+                self.completions.succeeded();
                 let hooks: Vec<&str> = opening.hooks.iter().map(|hook| hook.name.as_str()).collect();
                 log::info!(action = opening.kind.words(), hooks = hooks.join(",").as_str(); "the host's lifecycle: begun");
             }
@@ -223,14 +205,13 @@ impl LifecycleController {
     /// Makes the clients if the configuration has changed. Returns false when there are none.
     async fn reach(&mut self) -> bool {
         let setup = self.setup_watch.now();
-        if self.cloud.as_ref().is_some_and(|cloud| cloud.is_of(&setup)) {
-            return true;
+        if !self.cloud.is_of(&setup) {
+            match self.cloud.reach(&setup).await {
+                Ok(cloud) => (self.cloud, self.is_reached) = (cloud, true),
+                Err(failure) => self.tell(&format!("the Auto Scaling group is not obeyed: {}", failure.one_line())),
+            }
         }
-        match Cloud::reach(&setup).await {
-            Ok(cloud) => self.cloud = Some(Arc::new(cloud)),
-            Err(failure) => self.tell(&format!("the Auto Scaling group is not obeyed: {}", failure.one_line())),
-        }
-        self.cloud.is_some()
+        self.is_reached
     }
 
     /// After hibernation the host asks again where it is; after a clock was set, times in the journal move with it.
@@ -242,7 +223,9 @@ impl LifecycleController {
             log::info!(milliseconds = passage.slept_ms; "the host slept; the group and the metadata service are asked anew");
         }
         if passage != Passage::default() {
-            (self.last, self.asked, self.imds_rests_until, self.complete_after) = (None, None, None, None);
+            (self.last, self.asked) = (None, None);
+            self.imds_retries.hurry();
+            self.completions.hurry();
             self.announced = Announced::default();
             self.beaten_ms.clear();
         }
@@ -260,7 +243,9 @@ impl LifecycleController {
     }
 
     fn tell(&mut self, problem: &str) {
-        self.problem_log.tell(problem);
+        if self.problem_log.differs(problem) {
+            log::warn!("{problem}");
+        }
     }
 
     async fn ask(&self, event: Event) -> Result<(), AskError> {
@@ -270,3 +255,6 @@ impl LifecycleController {
 
 /// The setup as the work needs it.
 type Setup = Arc<crate::setup::Setup>;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! EC2's notices: the spot notice at each look; the others rarely, because they come long before.
 
-use hostler_aws::imds::Imds;
 use hostler_core::lifecycle::{Notice, notices};
 use hostler_host::clock;
+
+use super::cloud::Cloud;
+use crate::controller::LogOnce;
 
 /// Looks between two requests for recommendations and scheduled events.
 const RARELY: u32 = 12;
@@ -17,16 +19,16 @@ pub(super) struct Announced {
     /// The rarely requested notices; `None` until the service answered.
     rare: Option<Vec<Notice>>,
     looks: u32,
-    problem_log: bool,
+    problem_log: LogOnce,
 }
 
 impl Announced {
     /// The current notices; `None` when the service did not answer.
-    pub async fn ask(&mut self, imds: &Imds) -> Option<Vec<Notice>> {
-        let spot = imds.get(SPOT).await.ok()?;
+    pub async fn ask(&mut self, cloud: &impl Cloud) -> Option<Vec<Notice>> {
+        let spot = cloud.metadata(SPOT).await.ok()?;
         let spot = self.read(SPOT, spot.as_deref().map(notices::interruption).transpose());
         if self.looks == 0 {
-            self.rare = self.ask_rare(imds).await.or_else(|| self.rare.take());
+            self.rare = self.ask_rare(cloud).await.or_else(|| self.rare.take());
         }
         // After a failed request the next look asks again.
         self.looks = if self.rare.is_some() { (self.looks + 1) % RARELY } else { 0 };
@@ -36,8 +38,8 @@ impl Announced {
         }
     }
 
-    async fn ask_rare(&mut self, imds: &Imds) -> Option<Vec<Notice>> {
-        let (rebalance, scheduled) = (imds.get(REBALANCE).await.ok()?, imds.get(SCHEDULED).await.ok()?);
+    async fn ask_rare(&mut self, cloud: &impl Cloud) -> Option<Vec<Notice>> {
+        let (rebalance, scheduled) = (cloud.metadata(REBALANCE).await.ok()?, cloud.metadata(SCHEDULED).await.ok()?);
         let rebalance = self.read(REBALANCE, rebalance.as_deref().map(notices::recommendation).transpose());
         let scheduled = self.read(SCHEDULED, scheduled.as_deref().map(notices::scheduled).transpose());
         Some(rebalance.into_iter().chain(scheduled.into_iter().flatten()).collect())
@@ -46,7 +48,7 @@ impl Announced {
     /// Reads an answer. An invalid answer announces nothing; it is logged once.
     fn read<T>(&mut self, path: &str, answer: Result<Option<T>, String>) -> Option<T> {
         answer.unwrap_or_else(|problem| {
-            if !std::mem::replace(&mut self.problem_log, true) {
+            if self.problem_log.begins() {
                 log::warn!("the instance metadata service's {path} cannot be read: {problem}");
             }
             None

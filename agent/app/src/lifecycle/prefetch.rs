@@ -13,6 +13,7 @@ use hostler_host::clock;
 use tokio::task::JoinHandle;
 
 use super::LifecycleController;
+use super::cloud::Cloud;
 use crate::engine::Handle;
 use crate::ports::Installs;
 use crate::setup::Setup;
@@ -35,7 +36,7 @@ impl Drop for Prefetch {
     }
 }
 
-impl LifecycleController {
+impl<C: Cloud> LifecycleController<C> {
     /// Advances the fetch; returns a text with the result once it has ended or its time is over.
     pub(super) async fn prefetched(&mut self, action: &Action) -> Option<String> {
         let known = self.prefetch.take().filter(|prefetch| prefetch.entry == action.entry);

@@ -11,11 +11,12 @@ use hostler_core::machine::stopping::{Stopping, stopping};
 use hostler_core::machine_events;
 use hostler_host::clock;
 
+use super::cloud::Cloud;
 use super::{LifecycleController, Setup};
 use crate::health::check_count;
 use crate::sources::channel::{self, LookForKeys, PollResult};
 
-impl LifecycleController {
+impl<C: Cloud> LifecycleController<C> {
     /// Advances the work; returns the result once there is one.
     pub(super) async fn work(&mut self, action: &Action, settings: &AutoScalingSettings) -> Option<Decided> {
         match action.kind {

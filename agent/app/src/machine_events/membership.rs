@@ -14,9 +14,10 @@ use hostler_core::store::{ETag, GetOutcome, Key, Store as _, hosts_key};
 use hostler_host::{atomic, clock};
 use tokio::time::Instant;
 
+use crate::controller::{Controller, LogOnce, Retries, View, Wake};
 use crate::engine::Handle;
 use crate::failure::Failure;
-use crate::setup::{Setup, SetupWatch};
+use crate::setup::Setup;
 use crate::stores::{self, AnyStore};
 
 /// The most documents of one group that are read. Prevents: a store full of other things in this host's memory.
@@ -33,54 +34,78 @@ struct Read {
     at: Instant,
 }
 
-/// Tells the engine about the members, while there are scripts of Configure, until it is dropped.
-pub async fn watch_members(mut setup_watch: SetupWatch, handle: Handle, instance: InstanceId) {
-    let mut state = handle.state();
-    let mut documents = BTreeMap::new();
-    let mut failures = 0;
-    loop {
-        if state.wait_for(|state| state.machine_events.present.contains(&MachineEvent::Configure)).await.is_err() {
-            return;
+/// Tells the engine about the members, while there are scripts of Configure.
+pub struct Members<P = Aws> {
+    places: P,
+    handle: Handle,
+    instance: InstanceId,
+    retries: Retries,
+    log: LogOnce,
+}
+
+/// Where the members are known.
+pub trait Places: Send {
+    /// The members as they are now.
+    ///
+    /// # Errors
+    /// When they are not known now.
+    fn look(
+        &mut self,
+        setup: &Setup,
+        instance: &InstanceId,
+    ) -> impl Future<Output = Result<Membership, Failure>> + Send;
+}
+
+impl Members {
+    /// Nothing is known of the members yet.
+    pub fn new(handle: Handle, instance: InstanceId) -> Self {
+        Self::of(Aws::default(), handle, instance)
+    }
+}
+
+impl<P: Places> Controller for Members<P> {
+    const NAME: &'static str = "members";
+
+    async fn reconcile(&mut self, View { state, setup, .. }: &View) -> Wake {
+        if !state.machine_events.present.contains(&MachineEvent::Configure) {
+            return Wake::on_state();
         }
-        let setup = setup_watch.now();
-        let wait_ms = match look_and_tell(&setup, &handle, &instance, &mut documents).await {
+        // What the state says does not make others members: the time alone counts.
+        let again = |members| Duration::from_millis(look_again_ms(members, clock::random()));
+        match self.look_and_tell(setup).await {
             Ok(Some(members)) => {
-                failures = 0;
-                look_again_ms(members, clock::random())
+                self.retries.succeeded();
+                if self.log.ends() {
+                    log::info!("the group's members are known again");
+                }
+                Wake::on_reload().after(again(members))
             }
-            Ok(None) => {
-                failures += 1;
-                AFTER_FAILURES.wait_ms(failures, clock::random()).min(look_again_ms(0, clock::random()))
-            }
+            Ok(None) => Wake::on_reload().at(self.retries.failed()).after(again(0)),
             Err(failure) => {
-                failures += 1;
-                if failures == 1 {
+                if self.log.begins() {
                     log::warn!(hostler_event = "members-unknown"; "Configure waits, the group's members are not known: {}", failure.one_line());
                 }
-                AFTER_FAILURES.wait_ms(failures, clock::random())
+                Wake::on_reload().at(self.retries.failed())
             }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
-            () = setup_watch.changed() => {}
         }
     }
 }
 
-/// The number of members; `None` while this host is not a member: before it is in service, or before its own document
-/// is written.
-async fn look_and_tell(
-    setup: &Setup,
-    handle: &Handle,
-    instance: &InstanceId,
-    documents: &mut BTreeMap<(String, Key), Read>,
-) -> Result<Option<usize>, Failure> {
-    let members = look(setup, instance, documents).await?;
-    if !members.has(instance) {
-        return Ok(None);
+impl<P: Places> Members<P> {
+    fn of(places: P, handle: Handle, instance: InstanceId) -> Self {
+        Self { places, handle, instance, retries: Retries::new(AFTER_FAILURES), log: LogOnce::default() }
     }
-    tell(setup, handle, &members).await?;
-    Ok(Some(members.members.len()))
+
+    /// The number of members; `None` while this host is not a member: before it is in service, or before its own
+    /// document is written.
+    async fn look_and_tell(&mut self, setup: &Setup) -> Result<Option<usize>, Failure> {
+        let members = self.places.look(setup, &self.instance).await?;
+        if !members.has(&self.instance) {
+            return Ok(None);
+        }
+        tell(setup, &self.handle, &members).await?;
+        Ok(Some(members.members.len()))
+    }
 }
 
 /// Writes the document before the journal names it.
@@ -97,33 +122,38 @@ async fn tell(setup: &Setup, handle: &Handle, members: &Membership) -> Result<()
     Ok(())
 }
 
-async fn look(
-    setup: &Setup,
-    instance: &InstanceId,
-    documents: &mut BTreeMap<(String, Key), Read>,
-) -> Result<Membership, Failure> {
-    if setup.settings.auto_scaling.is_some() {
-        return of_auto_scaling(setup, instance).await;
-    }
-    let mut members = Vec::new();
-    for group in &setup.settings.groups {
-        let Some(channel) = &group.channel else { continue };
-        let store = setup.stores.open(channel)?;
-        let keys = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(stores::failure)?;
-        documents.retain(|(of, key), _| {
-            of != channel || keys.contains(key) || !key.as_str().starts_with(hosts_key(&group.key).as_str())
-        });
-        let read_again = Duration::from_millis(read_again_ms(keys.len()));
-        for key in keys {
-            let place = (channel.clone(), key);
-            let known = documents.remove(&place);
-            if let Some(read) = read(&store, &group.key, &place.1, known, read_again).await? {
-                members.extend(read.report.as_ref().and_then(member));
-                documents.insert(place, read);
+/// The real places: the Auto Scaling group, or the documents in the stores.
+#[derive(Default)]
+pub struct Aws {
+    documents: BTreeMap<(String, Key), Read>,
+}
+
+impl Places for Aws {
+    async fn look(&mut self, setup: &Setup, instance: &InstanceId) -> Result<Membership, Failure> {
+        if setup.settings.auto_scaling.is_some() {
+            return of_auto_scaling(setup, instance).await;
+        }
+        let documents = &mut self.documents;
+        let mut members = Vec::new();
+        for group in &setup.settings.groups {
+            let Some(channel) = &group.channel else { continue };
+            let store = setup.stores.open(channel)?;
+            let keys = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(stores::failure)?;
+            documents.retain(|(of, key), _| {
+                of != channel || keys.contains(key) || !key.as_str().starts_with(hosts_key(&group.key).as_str())
+            });
+            let read_again = Duration::from_millis(read_again_ms(keys.len()));
+            for key in keys {
+                let place = (channel.clone(), key);
+                let known = documents.remove(&place);
+                if let Some(read) = read(&store, &group.key, &place.1, known, read_again).await? {
+                    members.extend(read.report.as_ref().and_then(member));
+                    documents.insert(place, read);
+                }
             }
         }
+        Ok(Membership::new(members))
     }
-    Ok(Membership::new(members))
 }
 
 fn member(report: &HostReport) -> Option<Member> {
@@ -172,3 +202,6 @@ async fn of_auto_scaling(setup: &Setup, instance: &InstanceId) -> Result<Members
     };
     Ok(Membership::new(found.into_iter().filter_map(member).collect()))
 }
+
+#[cfg(test)]
+mod tests;

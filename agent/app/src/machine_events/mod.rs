@@ -18,13 +18,14 @@ use hostler_host::hooks::{self, Launcher};
 use hostler_host::remove_tree::remove_tree;
 use hostler_host::{atomic, clock, machine_scripts};
 
+use crate::controller::{Controller, View, Wake};
 use crate::engine::Handle;
 use crate::failure::chain;
 use crate::log_output::operator_event;
-use crate::setup::{Setup, SetupWatch};
+use crate::setup::Setup;
 use crate::work::hook::locale_of_scripts;
 
-pub use membership::watch_members;
+pub use membership::Members;
 
 /// The number of ended runs whose directories are kept, so that a user can read the scripts' output.
 const KEPT_RUNS: u64 = 20;
@@ -32,12 +33,15 @@ const KEPT_RUNS: u64 = 20;
 /// Runs the scripts.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    setup_watch: SetupWatch,
     handle: Handle,
     instance: InstanceId,
     launcher: Launcher,
     /// This program, which also runs as each script's supervisor.
     program: PathBuf,
+    /// The setup of the last call.
+    setup: Option<Arc<Setup>>,
+    /// The deployments that were active then.
+    deploying: BTreeSet<DeploymentId>,
 }
 
 /// The events that have scripts now.
@@ -59,63 +63,48 @@ pub async fn set_up(setup: &Setup, handle: &Handle) {
     }
 }
 
-impl Runner {
-    /// A runner that starts scripts by the same means as hooks.
-    pub fn new(
-        setup_watch: SetupWatch,
-        handle: Handle,
-        instance: InstanceId,
-        launcher: Launcher,
-        program: PathBuf,
-    ) -> Self {
-        Self { setup_watch, handle, instance, launcher, program }
-    }
+/// It waits for each script, so that a reload and the next run wait for it too: scripts run one at a time. What ends a
+/// script early is watched beside it.
+impl Controller for Runner {
+    const NAME: &'static str = "machine events";
 
-    /// Runs the scripts that are due, until it is dropped. Running scripts then go on.
-    pub async fn attend(mut self) {
-        let mut state = self.handle.state();
-        let mut deploying = BTreeSet::new();
-        loop {
-            let now = Arc::clone(&state.borrow_and_update());
-            let active: BTreeSet<DeploymentId> = now.all_active().map(|(_, d)| d.id.clone()).collect();
-            if !active.is_subset(&deploying) {
-                // Checked before the run can end: scripts may have come with an image, a package, or an administrator.
-                self.note_present(&now).await;
-            }
-            deploying = active;
-            if let Some(run) = now.machine_events.queue.first() {
-                if !self.push_on(run).await {
-                    return;
-                }
-                continue;
-            }
-            let changed = tokio::select! {
-                changed = state.changed() => changed,
-                () = self.setup_watch.changed() => {
-                    let now = Arc::clone(&state.borrow());
-                    self.note_present(&now).await;
-                    set_up(&self.setup_watch.now(), &self.handle).await;
-                    Ok(())
-                }
-            };
-            if changed.is_err() {
-                return;
-            }
+    async fn reconcile(&mut self, View { state, setup, now, .. }: &View) -> Wake {
+        let is_reload = self.setup.replace(Arc::clone(setup)).is_some_and(|before| !Arc::ptr_eq(&before, setup));
+        let active: BTreeSet<DeploymentId> = state.all_active().map(|(_, d)| d.id.clone()).collect();
+        if is_reload || !active.is_subset(&self.deploying) {
+            // Checked before the run can end: scripts may have come with an image, a package, or an administrator.
+            self.note_present(setup, state).await;
+        }
+        if is_reload {
+            set_up(setup, &self.handle).await;
+        }
+        self.deploying = active;
+        match state.machine_events.queue.first() {
+            None => Wake::on_state(),
+            Some(run) if self.push_on(setup, run).await => Wake::on_state().at(*now),
+            // The next agent takes the run up.
+            Some(_) => Wake::on_reload(),
         }
     }
+}
 
-    async fn note_present(&self, state: &State) {
-        let found = present(&self.setup_watch.now());
+impl Runner {
+    /// A runner that starts scripts by the same means as hooks.
+    pub fn new(handle: Handle, instance: InstanceId, launcher: Launcher, program: PathBuf) -> Self {
+        Self { handle, instance, launcher, program, setup: None, deploying: BTreeSet::new() }
+    }
+
+    async fn note_present(&self, setup: &Setup, state: &State) {
+        let found = present(setup);
         if found != state.machine_events.present {
             self.change(Change::Present(found)).await;
         }
     }
 
     /// Advances a run by one step. Returns false when the agent is stopping.
-    async fn push_on(&self, run: &Run) -> bool {
-        let setup = self.setup_watch.now();
+    async fn push_on(&self, setup: &Setup, run: &Run) -> bool {
         let change = match run.script() {
-            None => match begin(&setup, run) {
+            None => match begin(setup, run) {
                 Ok(names) => {
                     log::info!(hostler_event = "machine-event-started", event:% = run.event, scripts = names.len(); "{} begins", run.event);
                     Change::Begin(run.number, names)
@@ -123,18 +112,18 @@ impl Runner {
                 Err(error) => Change::Refused(run.number, format!("{error:#}")),
             },
             Some((index, script)) => {
-                let hook_run = self.hook_run(&setup, run, &script.name);
+                let hook_run = self.hook_run(setup, run, &script.name);
                 let directory = setup.layout.machine_run(run.event, run.number);
                 let attempt = directory.join(format!("run-{}-{}", index + 1, script.attempts));
                 let result = match atomic::create_directories(&directory, 0o750) {
                     Ok(()) => self.run(&attempt, &hook_run).await,
-                    Err(error) => could_not_start(chain(&error)),
+                    Err(error) => could_not_start(HookOutcome::could_not_start_because(chain(&error), &error)),
                 };
                 Change::ScriptEnded(run.number, index, result.outcome)
             }
         };
         let going_on = self.change(change).await;
-        self.tell_end(&setup, run);
+        self.tell_end(setup, run);
         going_on
     }
 
@@ -250,9 +239,9 @@ fn warn_of_unknown(setup: &Setup) {
     }
 }
 
-fn could_not_start(message: String) -> HookResult {
+fn could_not_start(outcome: HookOutcome) -> HookResult {
     let now = clock::now_ms();
-    HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
+    HookResult::without_output(outcome, now, now)
 }
 
 /// Removes directories of runs that ended long ago, and documents of members that are no longer needed. After a failure
@@ -276,3 +265,6 @@ fn forget_old(setup: &Setup, state: &State) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ mod flush;
 mod metrics;
 mod sources;
 
-pub use metrics::write_metrics;
+pub use metrics::Metrics;
 pub use sources::ip_address;
 
 use std::collections::BTreeMap;

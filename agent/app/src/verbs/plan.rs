@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ use hostler_aws::store_s3::DownloadTarget;
 use hostler_core::appspec::AppspecName;
 use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
 use hostler_core::appspec::spec::EventHooks;
+use hostler_core::bundle::Adapted;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary, judge_scripts};
 use hostler_core::store::{Location, without_secrets};
 use hostler_host::archive::{self, UnpackOptions};
+use hostler_host::layout::Layout;
 use hostler_host::ledger;
 use hostler_host::observe::{PlanError, compare_contents};
 use hostler_host::regular;
@@ -73,9 +76,12 @@ struct PlannedHook {
 }
 
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
-    let setup = Setup::new(shared)?;
+    let mut setup = Setup::new(shared)?;
     let (ground, policy) = group(&setup, shared, arguments)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
+    if let Some(layout) = empty_host(&setup.layout, scratch.path())? {
+        setup.layout = layout;
+    }
     let what = super::given::place(arguments.what.clone())?;
     let arguments = &PlanArgs { what, ..arguments.clone() };
     let directory = unpacked(&setup, &arguments.what, scratch.path())?;
@@ -86,6 +92,18 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
         output::text(&text(&document))?;
     }
     Ok(if document.deployable { ExitCode::Ok } else { ExitCode::Failed })
+}
+
+/// A host without files in place of a root prefix that does not exist: `deploy` makes the directory, and a plan must
+/// not. `None` when the root prefix exists.
+fn empty_host(layout: &Layout, scratch: &Path) -> Result<Option<Layout>, Failure> {
+    let absent = std::fs::symlink_metadata(layout.root()).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    if !absent {
+        return Ok(None);
+    }
+    let root = scratch.join("root");
+    std::fs::create_dir(&root).context("cannot make a temporary directory for an empty host")?;
+    Ok(Some(Layout::new(&root, Some(layout.state()))))
 }
 
 fn examine(
@@ -167,6 +185,7 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
                 _ => what,
             })?;
             if path.is_dir() {
+                show_adapted(&archive::adapted(&path).with_context(failed)?);
                 return Ok(path);
             }
             regular::open_bundle(&path).with_context(failed)?
@@ -176,10 +195,14 @@ fn unpacked(setup: &Setup, what: &Path, scratch: &Path) -> Result<PathBuf, Failu
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     let kind = archive::detect(&file).with_context(failed)?;
     let unpacked = archive::unpack(&file, kind, &target, &options).with_context(failed)?;
-    for line in adapted_lines(&unpacked.adapted) {
+    show_adapted(&unpacked.adapted);
+    Ok(target)
+}
+
+fn show_adapted(adapted: &[Adapted]) {
+    for line in adapted_lines(adapted) {
         output::notice(&format!("warning: {line}"));
     }
-    Ok(target)
 }
 
 /// Downloads a bundle from the network into a file without a name.

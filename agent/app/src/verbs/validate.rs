@@ -153,11 +153,23 @@ fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Repor
     }
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    if config::looks_like_configuration(&text, &setup.limits) {
+    if config::looks_like_configuration(&text, &setup.limits)
+        || (is_configurations_place(setup, path) && config::may_be_configuration(&text, &setup.limits))
+    {
         return Ok(configuration(setup, name, text, bytes.len()));
     }
     let diagnostics = appspec::read(&name, &bytes, &setup.limits).diagnostics;
     Ok(Report { kind: "appspec", diagnostics, name, text, ..Report::default() })
+}
+
+/// Whether a file lies where the agent's configuration does: a file without keys shows nothing else of its purpose.
+fn is_configurations_place(setup: &Setup, path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let in_drop_ins = path.parent().and_then(Path::file_name).is_some_and(|parent| parent == "config.d");
+    let etc = setup.layout.beneath_root(Path::new("/etc/hostler"));
+    let in_etc = std::fs::canonicalize(etc).is_ok_and(|etc| path.starts_with(etc));
+    is_yaml && (name.starts_with("config") || in_drop_ins || in_etc)
 }
 
 /// An appspec may be JSON too, but has no such keys.

@@ -14,7 +14,7 @@ use hostler_core::appspec::spec::{AppSpec, FileMapping};
 use hostler_core::appspec::{self, AppspecName, Reading};
 use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
-use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::actions::Plan;
 use hostler_core::plan::{LastPlaces, Problem, ProblemCode, Problems, plan, wanted, warnings};
@@ -419,6 +419,17 @@ pub fn plan_error_text(error: &PlanError) -> String {
         PlanError::Problems(problems) => problems_text(problems),
         PlanError::Observe(_) | PlanError::LastInstall(_) => chain(error),
     }
+}
+
+/// That there is no plan, as the failure of an effect.
+pub fn plan_failure(error: &PlanError) -> WorkFailure {
+    let is_full = |problems: &Problems| problems.has(ProblemCode::NoSpace) || problems.has(ProblemCode::NoInodes);
+    let kind = match error {
+        PlanError::Problems(problems) if is_full(problems) => FailureKind::NoSpace,
+        PlanError::Problems(_) => FailureKind::Other,
+        PlanError::Observe(_) | PlanError::LastInstall(_) => FailureKind::of(error),
+    };
+    WorkFailure { message: plan_error_text(error), kind }
 }
 
 /// Problems for people, one a line; the first line has their number if the list is shortened.

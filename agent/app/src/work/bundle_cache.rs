@@ -15,7 +15,6 @@ use hostler_host::digest::digest_file;
 use hostler_host::layout::{DeploymentPaths, Layout};
 
 use crate::access;
-use crate::failure::fail;
 use crate::setup::Setup;
 use crate::threads::blocking;
 
@@ -26,7 +25,7 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 
 /// The failure to write a packed bundle.
 pub fn cannot_write(path: &Path, error: &io::Error) -> WorkFailure {
-    fail(format!("cannot write {}: {error}", path.display()))
+    WorkFailure::because(format!("cannot write {}: {error}", path.display()), error)
 }
 
 /// A group's packed bundles: the kept one, named by its digest, and the one being fetched.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hostler_core::bundle::BundleListing;
 use hostler_core::machine::WorkResult;
-use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_host::archive::Unpacked;
 use hostler_host::layout::DeploymentPaths;
 
@@ -32,7 +32,7 @@ pub async fn check(setup: Arc<Setup>, ports: &'static dyn Ports, job: Job) -> Wo
     let fetched = match fetched {
         Ok(fetched) => fetched,
         // It is not the requested bundle, and will not become it.
-        Err(failure) if failure.verification => {
+        Err(failure) if failure.kind == FailureKind::Verification => {
             return WorkResult::Checked { fault: Some(failure), warnings: Vec::new() };
         }
         Err(failure) => {

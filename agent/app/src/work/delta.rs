@@ -75,15 +75,18 @@ impl Rebuild<'_> {
         let ranges: Vec<Range<u64>> = segments.iter().filter_map(to_fetch).collect();
         let (new, old) = (Arc::clone(&self.new), Arc::clone(&self.old));
         blocking(move || {
-            copy(&segments, &old, &new).map_err(|e| fail(format!("cannot copy from the kept bundle: {e}")))
+            copy(&segments, &old, &new)
+                .map_err(|e| WorkFailure::because(format!("cannot copy from the kept bundle: {e}"), &e))
         })
         .await?;
         if !self.fetch(&ranges).await? {
             return Ok(false);
         }
         let new = Arc::clone(&self.new);
-        let found =
-            blocking(move || digest_file(&new).map_err(|e| fail(format!("cannot read the bundle: {e}")))).await?;
+        let found = blocking(move || {
+            digest_file(&new).map_err(|e| WorkFailure::because(format!("cannot read the bundle: {e}"), &e))
+        })
+        .await?;
         let same = found == (expected.size, expected.sha256);
         let moved = fetched + size - have;
         match same {

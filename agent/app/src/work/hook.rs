@@ -6,13 +6,14 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{
     HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_defaults, with_own,
 };
+use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::Script;
 use hostler_host::hooks;
 use hostler_host::{atomic, clock, locale};
 
 use crate::access;
 use crate::access::Way;
-use crate::failure::chain;
+use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::tasks::{Restarts, caught};
@@ -45,14 +46,15 @@ pub async fn run_or_end(
             if let Err(error) = hooks::cancel(&directory) {
                 log::warn!(error:%; "a hook that cannot be followed cannot be ended either");
             }
-            could_not_start(panicked.to_string())
+            could_not_start(fail(panicked))
         }
     }
 }
 
-fn could_not_start(message: String) -> HookResult {
+fn could_not_start(failure: WorkFailure) -> HookResult {
     let now = clock::now_ms();
-    HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now)
+    let no_space = failure.kind == FailureKind::NoSpace;
+    HookResult::without_output(HookOutcome::CouldNotStart { message: failure.message, no_space }, now, now)
 }
 
 /// Starts the script, or attaches to a run that was started before.
@@ -65,27 +67,27 @@ async fn run(
     attempt: u32,
 ) -> HookResult {
     let Some(script) = job.deployment.step(event).and_then(|s| s.scripts.get(index)) else {
-        return could_not_start(format!("a fault in hostler: {event} has no script number {}", index + 1));
+        return could_not_start(fail(format!("a fault in hostler: {event} has no script number {}", index + 1)));
     };
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     // The service may request an event before DownloadBundle, which otherwise makes a deployment's directory.
     if let Err(failure) = access::make_lasting_directory(setup, &job.group.key, &job.deployment.id) {
-        return could_not_start(failure.message);
+        return could_not_start(failure);
     }
     let runs = paths.hook_runs();
     let made = if runs.is_dir() { Ok(()) } else { atomic::create_directories(&runs, 0o700) };
     if let Err(error) = made {
-        return could_not_start(chain(&error));
+        return could_not_start(WorkFailure::from(&error));
     }
     let run_directory = paths.run(event, index, attempt);
     let compatibility = worker.ports.compatibility(&job.group.key);
     if let Err(problem) = compatibility.check_script(setup, &job.group.key, script, &run_directory) {
-        return could_not_start(problem);
+        return could_not_start(fail(problem));
     }
     let run = surrounded(worker, setup, job, event, index, script).await;
     let way = Way::to(setup, &job.group.key, &script.archive);
     if let Err(failure) = way.admit(run.user.as_deref()).await {
-        return could_not_start(failure.message);
+        return could_not_start(failure);
     }
     hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }

@@ -99,7 +99,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let paths = paths(scratch.path());
         let message: String = (0..5000).map(|n| format!("/srv/app/file-{n} is there already\n")).collect();
-        let failure = || WorkFailure { message: message.clone(), verification: false, absent: false };
+        let failure = || WorkFailure::other(&message);
         let bounded_message = |result| match result {
             WorkResult::Installed(Err(failure)) => failure.message,
             other => panic!("{other:?}"),

@@ -20,7 +20,7 @@ use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, Jou
 use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
-use crate::work::bundle::{self, plan_error_text};
+use crate::work::bundle::{self, plan_failure};
 use crate::work::ports::Ports;
 use crate::work::{finish, mounts, unsettled};
 
@@ -57,7 +57,7 @@ fn failed(setup: &Setup, job: &Job, failure: WorkFailure, warnings: Vec<String>)
             WorkResult::Installed(Err(WorkFailure { message, ..failure }))
         }
         Ok(JournalState::Open | JournalState::Installed) | Err(_) => {
-            let (why, cause) = (failure.message.clone(), Some(failure.message));
+            let (why, cause) = (failure.message.clone(), Some(failure));
             WorkResult::NotUndone(StillOpen { journal: job.deployment.id.clone(), why, cause })
         }
     }
@@ -68,7 +68,8 @@ fn attempt(setup: &Setup, ports: &dyn Ports, job: &Job, warnings: &mut Vec<Strin
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     let journal = paths.journal();
     let lock = setup.layout.install_lock();
-    let _alone = InstallLock::wait(lock).map_err(|e| fail(format!("cannot lock {}: {e}", lock.display())))?;
+    let _alone = InstallLock::wait(lock)
+        .map_err(|e| WorkFailure::because(format!("cannot lock {}: {e}", lock.display()), &e))?;
     let cause = job.deployment.not_undone.as_ref().and_then(|not_undone| not_undone.cause.clone());
     // An interrupted Install is settled first. An Install that stands is not repeated; an Install that failed although
     // its files are in place is undone.
@@ -78,7 +79,7 @@ fn attempt(setup: &Setup, ports: &dyn Ports, job: &Job, warnings: &mut Vec<Strin
             warnings.extend(not_put_back(&job.deployment.id, &undone));
         }
         (Settled::Installed | Settled::Committed(_), _) => {
-            let entries = install::installed(&journal).map_err(|e| fail(chain(&e)))?;
+            let entries = install::installed(&journal).map_err(|e| WorkFailure::from(&e))?;
             compatibility.installed(setup, job, &entries)?;
             return Ok(report(&entries)?);
         }
@@ -88,7 +89,7 @@ fn attempt(setup: &Setup, ports: &dyn Ports, job: &Job, warnings: &mut Vec<Strin
         settle(setup, job, &earlier, warnings)?;
     }
     if let Some(cause) = cause {
-        return Err(fail(cause).into());
+        return Err(cause.into());
     }
     refuse_after_a_reboot(job)?;
     settle_the_last_install(setup, job, warnings)?;
@@ -126,11 +127,20 @@ fn settle(setup: &Setup, job: &Job, deployment: &DeploymentId, warnings: &mut Ve
 fn stopped(journal: &Path, deployment: &DeploymentId, error: InstallError) -> Stopped {
     let closed = install::state(journal).is_ok_and(|state| state != JournalState::Open);
     match error {
-        error if closed => Stopped::Failed(fail(chain(&error))),
+        error if closed => Stopped::Failed(failure_of(&error)),
         InstallError::NotUndone { cause, source } => {
-            Stopped::Open(StillOpen { journal: deployment.clone(), why: chain(&source), cause: Some(chain(&cause)) })
+            let cause = Some(failure_of(&cause));
+            Stopped::Open(StillOpen { journal: deployment.clone(), why: chain(&source), cause })
         }
         error => Stopped::Open(StillOpen { journal: deployment.clone(), why: chain(&error), cause: None }),
+    }
+}
+
+/// An Install that was undone but for some files tells its cause in its own words, and has its kind.
+fn failure_of(error: &InstallError) -> WorkFailure {
+    match error {
+        InstallError::UndoneBut { cause, .. } => WorkFailure::because(chain(error), cause),
+        error => WorkFailure::from(error),
     }
 }
 
@@ -157,7 +167,7 @@ fn plan(
     };
     mounts::check_destinations(setup, &job.group, &spec, &listing).map_err(fail)?;
     let planned = bundle::plan_install(setup, ports, &spec, listing, (Some(&job.group), &job.others), policy);
-    let planned = planned.map_err(|error| fail(plan_error_text(&error)))?;
+    let planned = planned.map_err(|error| plan_failure(&error))?;
     // The other warnings were reported when the deployment was prepared.
     for warning in &planned.warnings {
         let of_ways = matches!(warning.code, ProblemCode::UnsafePath | ProblemCode::PlaceChanged);
@@ -175,7 +185,7 @@ fn plan(
 
 fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec, BundleListing), WorkFailure> {
     // Hooks may have changed the bundle (a build, a download), so it is listed again.
-    let listing = archive::list(archive).map_err(|e| fail(chain(&e)))?;
+    let listing = archive::list(archive).map_err(|e| WorkFailure::from(&e))?;
     let appspec_name = job.deployment.request.policy.appspec();
     let reader = match job.deployment.request.source {
         Source::Kept { .. } => bundle::read_kept_appspec,
@@ -209,7 +219,7 @@ fn settle_the_last_install(setup: &Setup, job: &Job, warnings: &mut Vec<String>)
     let Some(installed) = &job.group.installed else { return Ok(()) };
     let last = &installed.deployment;
     let journal = setup.layout.deployment(&job.group.key, last).journal();
-    match install::state(&journal).map_err(|e| fail(chain(&e)))? {
+    match install::state(&journal).map_err(|e| WorkFailure::from(&e))? {
         JournalState::Open | JournalState::Undone => settle(setup, job, last, warnings).map(drop),
         JournalState::Installed
             if job.deployment.request.purpose.is_rollback() && knows_what_was_before(setup, job)? =>
@@ -233,7 +243,7 @@ fn accept(journal: &Path, last: &DeploymentId, warnings: &mut Vec<String>) -> Re
         Err(error) if install::state(journal).is_ok_and(|state| state == JournalState::Committing) => {
             warnings.push(format!("files that {last} replaced are not deleted yet: {}", chain(&error)));
         }
-        Err(error) => return Err(fail(chain(&error))),
+        Err(error) => return Err(WorkFailure::from(&error)),
     }
     Ok(())
 }
@@ -243,6 +253,6 @@ fn accept(journal: &Path, last: &DeploymentId, warnings: &mut Vec<String>) -> Re
 fn knows_what_was_before(setup: &Setup, job: &Job) -> Result<bool, WorkFailure> {
     let Some(before) = &job.group.installed_before else { return Ok(true) };
     let journal = setup.layout.deployment(&job.group.key, &before.deployment).journal();
-    let state = install::state(&journal).map_err(|e| fail(chain(&e)))?;
+    let state = install::state(&journal).map_err(|e| WorkFailure::from(&e))?;
     Ok(matches!(state, JournalState::Installed | JournalState::Committing | JournalState::Committed))
 }

@@ -13,7 +13,7 @@ use hostler_core::bundle::{BundleListing, BundleType};
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
-use hostler_core::machine::event::{Prepared, WorkFailure};
+use hostler_core::machine::event::{FailureKind, Prepared, WorkFailure};
 use hostler_core::machine::state::{Purpose, Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
@@ -31,7 +31,7 @@ use crate::setup::Setup;
 use crate::signatures;
 use crate::threads::{blocking, in_turn};
 use crate::work::bundle::{
-    ReadAppspec, adapted_lines, may_change, plan_error_text, plan_install, problems_text, read_appspec,
+    ReadAppspec, adapted_lines, may_change, plan_error_text, plan_failure, plan_install, problems_text, read_appspec,
     read_kept_appspec, refuses_link, untold, without_made_later,
 };
 use crate::work::download::is_remote;
@@ -49,11 +49,7 @@ pub async fn prepare(setup: Arc<Setup>, ports: &'static dyn Ports, job: Job) -> 
     make_directories(&paths)?;
     let stayed = make_room_for_revision(&setup, ports, &job).await?;
     let request = &job.deployment.request;
-    signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(|message| WorkFailure {
-        message,
-        verification: true,
-        absent: false,
-    })?;
+    signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(WorkFailure::verification)?;
     let fetched = ports.bundles(&request.source).fetch(&setup, &job, &paths).await?;
     // A deployment without unpacking waits for no other group: a stop, or a restart of the application.
     let request = &job.deployment.request;
@@ -63,7 +59,7 @@ pub async fn prepare(setup: Arc<Setup>, ports: &'static dyn Ports, job: Job) -> 
         prepared.warnings.extend(stayed);
         // One sync for all files: hooks and Install then read the checked bytes, also after a power loss, and the
         // directories for their records and the journal exist.
-        atomic::sync_file_system(paths.directory()).map_err(|e| fail(chain(&e)))?;
+        atomic::sync_file_system(paths.directory()).map_err(|e| WorkFailure::from(&e))?;
         Ok(prepared)
     };
     if unpacks { in_turn(work).await } else { blocking(work).await }
@@ -82,8 +78,8 @@ async fn make_room_for_revision(
 fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
     let runs = paths.hook_runs();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&runs);
-    made.map_err(|e| fail(format!("cannot create the directory {}: {e}", runs.display())))?;
-    install::prepare(&paths.journal()).map_err(|e| fail(chain(&e)))
+    made.map_err(|e| WorkFailure::because(format!("cannot create the directory {}: {e}", runs.display()), &e))?;
+    install::prepare(&paths.journal()).map_err(|e| WorkFailure::from(&e))
 }
 
 fn unpack_and_check(
@@ -127,7 +123,8 @@ pub fn unpacked(
     let paths = &setup.layout.deployment(&job.group.key, &job.deployment.id);
     let revision = fetched.revision;
     if let Some(tree) = fetched.tree {
-        let file = regular::open_bundle(&tree).map_err(|e| fail(format!("cannot open {}: {e}", tree.display())))?;
+        let file = regular::open_bundle(&tree)
+            .map_err(|e| WorkFailure::because(format!("cannot open {}: {e}", tree.display()), &e))?;
         let unpacked = unpack_as(setup, &file, BundleType::Directory, &tree, into)?;
         note_fingerprint(paths);
         return Ok((revision, unpacked));
@@ -135,8 +132,9 @@ pub fn unpacked(
     match &job.deployment.request.source {
         Source::Kept { deployment } => {
             let archive = setup.layout.deployment(&job.group.key, deployment).archive();
-            let listing = archive::list(&archive)
-                .map_err(|e| fail(format!("the bundle of {deployment} is not kept any more: {}", chain(&e))))?;
+            let listing = archive::list(&archive).map_err(|e| {
+                WorkFailure::because(format!("the bundle of {deployment} is not kept any more: {}", chain(&e)), &e)
+            })?;
             Ok((revision, Unpacked { listing, adapted: Vec::new() }))
         }
         source @ (Source::Store { .. } | Source::Location { .. }) => {
@@ -169,9 +167,10 @@ fn note_fingerprint(paths: &DeploymentPaths) {
 
 /// Copies a release's bundle to a place that no other user can write, and only then verifies it.
 fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFailure> {
-    let failed = |e: std::io::Error| WorkFailure {
-        absent: e.kind() == std::io::ErrorKind::NotFound && !from.exists(),
-        ..fail(format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+    let failed = |e: std::io::Error| {
+        let is_absent = e.kind() == std::io::ErrorKind::NotFound && !from.exists();
+        let kind = if is_absent { FailureKind::Absent } else { FailureKind::of(&e) };
+        WorkFailure { message: format!("cannot copy {} to {}: {e}", from.display(), to.display()), kind }
     };
     let mut source = regular::open(from).map_err(failed)?.take(content.size.saturating_add(1));
     let options = &mut File::options();
@@ -181,7 +180,7 @@ fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFail
     let (size, sha256) = digest_file(&copy).map_err(failed)?;
     if (size, sha256) != (content.size, content.sha256) {
         let message = format!("{} is not what the release says: it must be {}", from.display(), content.sha256);
-        return Err(WorkFailure { message, verification: true, absent: false });
+        return Err(WorkFailure::verification(message));
     }
     Ok(())
 }
@@ -275,7 +274,7 @@ fn check_install(
             let text = plan_error_text(&error);
             Ok(vec![format!("(checked again after BeforeInstall, as the appspec says)\n{text}")])
         }
-        Err(error) => Err(fail(plan_error_text(&error))),
+        Err(error) => Err(plan_failure(&error)),
     }
 }
 
@@ -284,7 +283,7 @@ fn check_removal(setup: &Setup, ports: &dyn Ports, job: &Job) -> Result<Vec<Stri
     mounts::check_removal(setup, ports, job).map_err(fail)?;
     let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
     let planned = plan_install(setup, ports, &spec, listing, (Some(&job.group), &job.others), policy)
-        .map_err(|error| fail(plan_error_text(&error)))?;
+        .map_err(|error| plan_failure(&error))?;
     Ok(planned.warnings.iter().map(ToString::to_string).collect())
 }
 

@@ -23,8 +23,11 @@ pub async fn reboot(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
         // A scratch root is a trial on a machine that serves other purposes.
         return Err(fail("a script asked for a reboot (exit status 194), which is not done under --root"));
     }
-    blocking(|| power::reboot().map_err(|e| fail(format!("the reboot that a script asked for failed: {}", chain(&e)))))
-        .await?;
+    blocking(|| {
+        power::reboot()
+            .map_err(|e| WorkFailure::because(format!("the reboot that a script asked for failed: {}", chain(&e)), &e))
+    })
+    .await?;
     tokio::time::sleep(PATIENCE).await;
     Err(fail("the reboot that a script asked for has not happened within 15 minutes"))
 }

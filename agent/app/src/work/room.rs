@@ -5,7 +5,6 @@ use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::RollbackPolicy;
 use hostler_host::reserve::{RESERVE_BYTES, Reserve, is_full};
 
-use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 
@@ -25,7 +24,7 @@ pub fn set_aside(setup: &Setup, job: &Job) -> Result<(), WorkFailure> {
         let message = format!(
             "{directory} has no {kib} KiB for a deployment and its rollback to write down what they do: {error}; free space there"
         );
-        return Err(fail(message));
+        return Err(WorkFailure::because(message, &error));
     }
     log::debug!("no room is set aside for a rollback: {error}");
     Ok(())

@@ -13,7 +13,6 @@ use hostler_core::plan::{
 use hostler_host::users::UserError;
 use hostler_host::{mounts, observe, programs, users};
 
-use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::script_heads;
@@ -86,7 +85,7 @@ fn answers(questions: ScriptQuestions, runs_in: &Path) -> Result<ScriptFacts, Wo
         match users::lookup(&name) {
             Ok(user) => drop(known.insert(name, ScriptUser { uid: user.uid, gids: user.groups })),
             Err(UserError::Unknown { .. }) => {}
-            Err(error) => return Err(fail(chain(&error))),
+            Err(error) => return Err(WorkFailure::from(&error)),
         }
     }
     Ok(ScriptFacts {
@@ -94,6 +93,6 @@ fn answers(questions: ScriptQuestions, runs_in: &Path) -> Result<ScriptFacts, Wo
         programs: questions.programs.into_iter().filter(|path| users::is_program(path)).collect(),
         noexec: mounts::noexec_mount(runs_in),
         machine: programs::machine(),
-        agent: observe::agent().map_err(|e| fail(chain(&e)))?,
+        agent: observe::agent().map_err(|e| WorkFailure::from(&e))?,
     })
 }

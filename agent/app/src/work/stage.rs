@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hostler_core::ids::GroupKey;
-use hostler_core::machine::event::WorkFailure;
+use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::{Group, Request};
 use hostler_core::plan::judge_scripts;
 use hostler_core::store::Content;
@@ -14,12 +14,12 @@ use hostler_host::archive::Unpacked;
 use hostler_host::remove_tree::remove_tree;
 
 use crate::access;
-use crate::failure::{chain, fail};
+use crate::failure::fail;
 use crate::ports::Installs;
 use crate::setup::Setup;
 use crate::signatures;
 use crate::threads::in_turn;
-use crate::work::bundle::{may_change, plan_error_text, plan_install, problems_text, read_appspec, without_made_later};
+use crate::work::bundle::{may_change, plan_failure, plan_install, problems_text, read_appspec, without_made_later};
 use crate::work::bundle_cache::has_room;
 use crate::work::bundle_cache::{Bundles, unpacked_before};
 use crate::work::download::{Origin, copy, from_network, is_remote, origin};
@@ -65,16 +65,16 @@ pub async fn stage(
     }
     let staging = Staging::begin(setup, &group.key).map_err(later)?;
     fetch_bundle(setup, &bundles, &request, expected, &staging.bundle()).await.map_err(|failure| {
-        match failure.verification {
-            true => NotStaged::Wrong(failure.message),
-            false => NotStaged::Later(failure.message),
+        match failure.kind {
+            FailureKind::Verification => NotStaged::Wrong(failure.message),
+            FailureKind::Absent | FailureKind::NoSpace | FailureKind::Other => NotStaged::Later(failure.message),
         }
     })?;
     let setup = Arc::clone(setup);
     let checked = in_turn(move || {
         check(&setup, ports, &ground, &request, &staging)?;
         if is_remote(&request.source) && has_room(&staging.bundle()) {
-            bundles.keep(&staging.bundle(), &expected.sha256).map_err(|e| fail(chain(&e)))?;
+            bundles.keep(&staging.bundle(), &expected.sha256).map_err(|e| WorkFailure::from(&e))?;
         }
         Ok(())
     });
@@ -127,7 +127,7 @@ fn check(
     match plan_install(setup, ports, &spec, listing, (Some(&ground.0), &ground.1), &request.policy) {
         Ok(_) => Ok(()),
         Err(error) if may_change(&error) && recheck => Ok(()),
-        Err(error) => Err(fail(plan_error_text(&error))),
+        Err(error) => Err(plan_failure(&error)),
     }
 }
 
@@ -137,7 +137,8 @@ struct Staging(PathBuf);
 impl Staging {
     fn begin(setup: &Setup, key: &GroupKey) -> Result<Self, WorkFailure> {
         let directory = setup.layout.staging(key);
-        clear(&directory).map_err(|e| fail(format!("cannot clear {}: {e}", directory.display())))?;
+        clear(&directory)
+            .map_err(|e| WorkFailure::because(format!("cannot clear {}: {e}", directory.display()), &e))?;
         access::make_private(&setup.layout, key, &directory)?;
         Ok(Self(directory))
     }

@@ -20,7 +20,7 @@ use hostler_core::traffic::{
     GroupFacts, Place, SUPPRESSION_SECONDS, TrafficMode, TrafficSettings, Way, Withdrawal, choose,
 };
 
-use crate::failure::{chain, fail};
+use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use patience::Patience;
@@ -52,11 +52,11 @@ impl Services {
     }
 
     async fn load_balancing(&self) -> Result<LoadBalancing, WorkFailure> {
-        LoadBalancing::of_clients(&self.clients).await.map_err(|e| fail(chain(&e)))
+        LoadBalancing::of_clients(&self.clients).await.map_err(|e| WorkFailure::from(&e))
     }
 
     async fn status_checks(&self) -> Result<StatusChecks, WorkFailure> {
-        StatusChecks::of_clients(&self.clients).await.map_err(|e| fail(chain(&e)))
+        StatusChecks::of_clients(&self.clients).await.map_err(|e| WorkFailure::from(&e))
     }
 
     async fn suppress_status_checks(&self) -> Result<(), WorkFailure> {

@@ -11,7 +11,7 @@ use hostler_host::digest::digest_file;
 use hostler_host::regular;
 use hostler_host::remove_tree::remove_tree;
 
-use crate::failure::{chain, fail};
+use crate::failure::chain;
 use crate::setup::Setup;
 
 /// Unpacks a bundle and detects its type from its content; `archive` appears as a whole.
@@ -24,12 +24,13 @@ pub fn unpack(
     revision: Revision,
     archive: &Path,
 ) -> Result<(Revision, Unpacked), WorkFailure> {
-    let open = |e| fail(format!("cannot open the bundle {}: {e}", bundle.display()));
+    let open = |e| WorkFailure::because(format!("cannot open the bundle {}: {e}", bundle.display()), &e);
     let file = regular::open_bundle(bundle).map_err(open)?;
-    let found = archive::detect(&file).map_err(|e| fail(format!("{}: {}", bundle.display(), chain(&e))))?;
+    let found =
+        archive::detect(&file).map_err(|e| WorkFailure::because(format!("{}: {}", bundle.display(), chain(&e)), &e))?;
     if let Some(promised) = revision.bundle_type.filter(|promised| *promised != found) {
         let message = format!("the release says {} and the bundle is {}", promised.name(), found.name());
-        return Err(WorkFailure { message, verification: true, absent: false });
+        return Err(WorkFailure::verification(message));
     }
     let revision = match (found, revision.digest) {
         (BundleType::Directory, _) | (_, Some(_)) => revision,
@@ -56,11 +57,15 @@ pub fn unpack_as(
     // An earlier try's directory is complete (it appears as a whole) but may come from other bytes.
     match remove_tree(archive) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(fail(format!("cannot clear {}: {e}", archive.display())));
+            return Err(WorkFailure::because(format!("cannot clear {}: {e}", archive.display()), &e));
         }
         _ => {}
     }
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
-    archive::unpack(file, kind, archive, &options)
-        .map_err(|e| fail(format!("cannot unpack {} into {}: {}", bundle.display(), archive.display(), chain(&e))))
+    archive::unpack(file, kind, archive, &options).map_err(|e| {
+        WorkFailure::because(
+            format!("cannot unpack {} into {}: {}", bundle.display(), archive.display(), chain(&e)),
+            &e,
+        )
+    })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hostler_core::bundle::BundleType;
 use hostler_core::codedeploy::specification::Secret;
+use hostler_core::error_chain::{chain, innermost};
 use hostler_core::limits::Limits;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -147,20 +148,7 @@ impl Commit<'_> {
     }
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 /// The error without the address, in which GitHub puts a token of its own.
 fn plain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        text = next.to_string();
-        cause = next.source();
-    }
-    text
+    innermost(&error.without_url())
 }

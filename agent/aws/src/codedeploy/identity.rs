@@ -2,6 +2,7 @@
 
 use aws_config::imds;
 use hostler_core::codedeploy::agent_config::OnPremises;
+use hostler_core::error_chain::innermost;
 use serde::Deserialize;
 
 /// This host as the command service knows it.
@@ -61,12 +62,4 @@ pub async fn identity(on_premises: Option<&OnPremises>, region: Option<&str>) ->
     let host_identifier =
         format!("arn:{partition}:ec2:{}:{}:instance/{}", document.region, document.account_id, document.instance_id);
     Ok(Identity { host_identifier, region: region.map_or(document.region, str::to_owned), domain: Some(domain) })
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

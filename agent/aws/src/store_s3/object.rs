@@ -83,7 +83,10 @@ impl S3Object {
     async fn facts_now(&self) -> Result<Option<Facts>, StoreError> {
         let asked = self.bucket.call(async |client| {
             let head = client.head_object().bucket(&self.bucket.name).key(&self.key);
-            head.set_version_id(self.version_id.clone()).send().await.map_err(|e| Fault::of(e, self.action()))
+            match head.set_version_id(self.version_id.clone()).send().await {
+                Ok(head) => Ok(head),
+                Err(error) => Err(self.explained(&client, Fault::of(error, self.action())).await),
+            }
         });
         let head = match asked.await {
             Ok(head) => head,
@@ -96,6 +99,23 @@ impl S3Object {
                 Ok(Some(Facts { size, etag: ETag::new(etag), version_id: head.version_id.filter(|v| v != "null") }))
             }
             _ => Err(self.wrong(LOOK_AT, StoreErrorKind::Fatal, "the answer has no length or no ETag".to_owned())),
+        }
+    }
+
+    /// The fault with S3's reason. The answer to a HEAD has no body, so a wrong key, an expired token and a wrong clock
+    /// look like a missing permission there; the answer to a GET of one byte tells them apart.
+    async fn explained(&self, client: &Client, fault: Fault) -> Fault {
+        let without_reason = matches!(fault.kind, FaultKind::Denied(_) | FaultKind::Fatal) && fault.code.is_none();
+        if !without_reason || fault.status.is_none() {
+            return fault;
+        }
+        let get = client.get_object().bucket(&self.bucket.name).key(&self.key).range("bytes=0-0");
+        match get.set_version_id(self.version_id.clone()).send().await {
+            Ok(_) => fault,
+            Err(error) => {
+                let explained = Fault::of(error, self.action());
+                if explained.status == fault.status && explained.code.is_some() { explained } else { fault }
+            }
         }
     }
 

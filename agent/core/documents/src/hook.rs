@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_chain::is_for_want_of_space;
 use crate::ids::{DeploymentId, Sha256Digest};
 use crate::limits::Limits;
 use crate::path_rule::UnsafePaths;
@@ -168,6 +169,9 @@ pub enum HookOutcome {
     CouldNotStart {
         /// The failure and its reason.
         message: String,
+        /// Whether the agent or the supervisor had no space for what they write down of the run.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_space: bool,
     },
     /// The operator aborted the running script, and the supervisor ended everything in its process group or control
     /// group.
@@ -198,6 +202,16 @@ impl HookResult {
 }
 
 impl HookOutcome {
+    /// A script that could not be started, for a reason other than want of space.
+    pub fn could_not_start(message: String) -> Self {
+        Self::CouldNotStart { message, no_space: false }
+    }
+
+    /// A script that could not be started because of this error.
+    pub fn could_not_start_because(message: String, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::CouldNotStart { message, no_space: is_for_want_of_space(error) }
+    }
+
     /// Whether the event may continue.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Exited { code: 0 })
@@ -219,7 +233,7 @@ impl HookOutcome {
             Self::Aborted { killed: names } => Self::Aborted { killed: killed(names) },
             Self::ScriptMissing { message: text } => Self::ScriptMissing { message: message(text) },
             Self::NotExecutable { message: text } => Self::NotExecutable { message: message(text) },
-            Self::CouldNotStart { message: text } => Self::CouldNotStart { message: message(text) },
+            Self::CouldNotStart { message: text, no_space } => Self::CouldNotStart { message: message(text), no_space },
             short @ (Self::Exited { .. } | Self::Signaled { .. } | Self::Interrupted | Self::Cancelled) => short,
         }
     }
@@ -234,7 +248,7 @@ impl std::fmt::Display for HookOutcome {
             Self::TimedOut { killed } => write!(f, "timed out; had to be killed: {}", killed.join(", ")),
             Self::Aborted { killed } if killed.is_empty() => write!(f, "aborted on request"),
             Self::Aborted { killed } => write!(f, "aborted on request; had to be killed: {}", killed.join(", ")),
-            Self::ScriptMissing { message } | Self::NotExecutable { message } | Self::CouldNotStart { message } => {
+            Self::ScriptMissing { message } | Self::NotExecutable { message } | Self::CouldNotStart { message, .. } => {
                 f.write_str(message)
             }
             Self::Interrupted => write!(

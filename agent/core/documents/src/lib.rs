@@ -2,8 +2,8 @@
 //! re-exports it. Pure, like that crate.
 //!
 //! ```text
-//! ids limits text shared_path       the words
-//! path_rule elf health_check
+//! ids limits text shared_path       the words; errors in words, and how values are written
+//! path_rule elf health_check error_chain values
 //!        ^
 //! bundle hook store yaml            what is made of them: listings, runs of hooks, places, nodes with positions
 //!        ^
@@ -23,6 +23,7 @@
 pub mod appspec;
 pub mod bundle;
 pub mod elf;
+pub mod error_chain;
 pub mod flat_yaml;
 pub mod health_check;
 pub mod history;
@@ -35,6 +36,7 @@ pub mod release;
 pub mod shared_path;
 pub mod store;
 pub mod text;
+pub mod values;
 pub mod yaml;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! hostler matches every verdict of the CodeDeploy agent in the corpus of appspec files, or SEMANTICS.md gives the
-//! reason.
+//! hostler matches every verdict of the CodeDeploy agent in the corpus of appspec files, or CONFORMANCE.md
+//! gives the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! The plans of the corpus: the work of the CodeDeploy agent's installer for appspec files, compared with hostler's
-//! plan. Every difference is a row of SEMANTICS.md, and every row is needed.
+//! plan. Every difference is a row of CONFORMANCE.md, and every row is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -330,11 +330,11 @@ fn plans_are_the_incumbents_but_for_the_deviations_listed() {
     for (id, cases) in &found {
         let listed = table.get(id).cloned().unwrap_or_default();
         let missing: Vec<_> = cases.difference(&listed).map(String::as_str).collect();
-        assert!(missing.is_empty(), "{id}: not in SEMANTICS.md: {}", missing.join(", "));
+        assert!(missing.is_empty(), "{id}: not in CONFORMANCE.md: {}", missing.join(", "));
     }
     for (id, cases) in &table {
         let found = found.get(id).cloned().unwrap_or_default();
         let idle: Vec<_> = cases.difference(&found).map(String::as_str).collect();
-        assert!(idle.is_empty(), "{id}: in SEMANTICS.md, and no deviation: {}", idle.join(", "));
+        assert!(idle.is_empty(), "{id}: in CONFORMANCE.md, and no deviation: {}", idle.join(", "));
     }
 }

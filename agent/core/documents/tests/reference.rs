@@ -1,5 +1,5 @@
 //! The references of the tests: the corpus of appspec files (tests/corpus/README.md), and the tables of differences in
-//! SEMANTICS.md.
+//! CONFORMANCE.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -108,10 +108,10 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// The rows of SEMANTICS.md with this beginning: the id of a row, and the cases that need it. For cases outside the
+/// The rows of CONFORMANCE.md with this beginning: the id of a row, and the cases that need it. For cases outside the
 /// project, `tests/corpus/outside.tsv` names the rows that they need.
 pub fn table(beginning: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../SEMANTICS.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../CONFORMANCE.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let mut rows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in document.lines().filter(|line| line.starts_with(beginning)) {
@@ -125,7 +125,7 @@ pub fn table(beginning: &str) -> BTreeMap<String, BTreeSet<String>> {
         let further = std::fs::read_to_string(corpus().join("outside.tsv")).unwrap();
         for (row, case) in further.lines().filter_map(|line| line.split_once('\t')) {
             if row.starts_with(beginning.trim_start_matches("| ")) {
-                let cases = rows.get_mut(row).unwrap_or_else(|| panic!("SEMANTICS.md has no row {row}"));
+                let cases = rows.get_mut(row).unwrap_or_else(|| panic!("CONFORMANCE.md has no row {row}"));
                 cases.insert(case.to_owned());
             }
         }

@@ -114,7 +114,7 @@ impl FailedScript<'_> {
                 let script = format!("Unable to set script at specified location: {location} as executable");
                 (ErrorCode::NotExecutable, format!("{script}: {message}"))
             }
-            HookOutcome::CouldNotStart { message } => {
+            HookOutcome::CouldNotStart { message, .. } => {
                 (ErrorCode::ScriptFailed, format!("{script} could not be started: {message}"))
             }
             HookOutcome::Interrupted => (
@@ -191,7 +191,7 @@ mod tests {
             (HookOutcome::TimedOut { killed: vec![] }, 3, "failed to complete in 5 seconds"),
             (HookOutcome::Exited { code: 9 }, 4, "Script at specified location: s.sh failed with exit code 9"),
             (HookOutcome::Signaled { signal: 9 }, 4, "failed with exit code 137"),
-            (HookOutcome::CouldNotStart { message: message() }, 4, "could not be started: why"),
+            (HookOutcome::could_not_start(message()), 4, "could not be started: why"),
             (HookOutcome::Interrupted, 7, "Failed: "),
         ];
         for (outcome, code, words) in cases {
@@ -237,7 +237,7 @@ mod tests {
             message in "\\PC{0,3000}|[\u{0}-\u{1f}\"\\\\ä€𝄞]{0,3000}",
             tail in prop::collection::vec("[\u{0}-\u{ff}\"\\\\ä€𝄞]{0,400}", 0..60),
         ) {
-            let outcome = HookOutcome::CouldNotStart { message };
+            let outcome = HookOutcome::could_not_start(message);
             let report = Report::script_failed(LifecycleEvent::AfterInstall, &failed(&outcome, &tail));
             prop_assert!(report.payload.len() <= MOST_PAYLOAD_BYTES, "{} bytes", report.payload.len());
             let (code, _, _, log) = read(&report);

@@ -1,8 +1,8 @@
 //! The envelope of a deployment specification: PKCS#7 SignedData (RFC 5652 §5) with the specification inside.
 //!
 //! The signature over the content is verified for real: an envelope whose content was altered after signing is refused.
-//! The caller passes in the cryptographic checks ([`Checks`]). SEMANTICS.md says what a signature proves, and what
-//! takes the pinned signer or a configured chain.
+//! The caller passes in the cryptographic checks ([`Checks`]). docs/usage/codedeploy-service.md says what a signature
+//! proves, and what takes the pinned signer or a configured chain.
 
 use der::asn1::ObjectIdentifier;
 use der::{Reader as _, SliceReader};

@@ -3,7 +3,6 @@
 use crate::appspec::codes::Code;
 use crate::appspec::diagnose::{Diagnostic, Findings, quoted};
 use crate::appspec::extension;
-use crate::appspec::keys::nearest;
 use crate::appspec::spec::FileExistsBehavior;
 use crate::config::duration;
 use crate::config::settings::{BundleAccess, DEFAULT_POLL_SECONDS, GroupSettings, HookSettings, Settings};
@@ -14,6 +13,7 @@ use crate::machine::state::{Policy, RollbackPolicy};
 use crate::path_rule::UnsafePaths;
 use crate::store::without_secrets;
 use crate::traffic::TrafficSettings;
+use crate::values::nearest;
 use crate::yaml::{self, Entry, Mapping, Node, Scalar, YamlProblem};
 
 mod auto_scaling;
@@ -99,6 +99,15 @@ pub fn looks_like_configuration(text: &str, limits: &Limits) -> bool {
         ["instance_id", "poll", "groups", "health_listener", "auto_scaling", "aws", "downloads", "signatures", "logs"];
     keys.iter().chain(&["codedeploy", "signals", "machine_events", "unsafe_paths"]).any(has)
         || (has(&"hooks") && !has(&"version") && !has(&"os"))
+}
+
+/// Whether a text in a configuration's place is one: it has no key that only appspecs have. The packaged file has
+/// comments only, and sets nothing.
+pub fn may_be_configuration(text: &str, limits: &Limits) -> bool {
+    let Ok(document) = yaml::parse(text, limits) else { return true };
+    let top = document.root.as_deref().and_then(Node::as_mapping);
+    let has = |key: &&str| top.is_some_and(|top| top.get(key).is_some());
+    !["version", "os", "files", "permissions", "hostler"].iter().any(has)
 }
 
 #[derive(Default)]

@@ -6,4 +6,4 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use input::{looks_like_configuration, read};
+pub use input::{looks_like_configuration, may_be_configuration, read};

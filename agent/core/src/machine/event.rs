@@ -12,6 +12,7 @@ use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::lifecycle::Change;
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::command::Order;
+pub use crate::machine::failure::{FailureKind, WorkFailure};
 use crate::machine::retention::Kept;
 use crate::machine::state::{NotUndone, Outcome, Request, Revision, StepStatus};
 use crate::release::{AcceptedKeys, Trust};
@@ -310,19 +311,7 @@ pub struct StillOpen {
     /// The obstacle.
     pub why: String,
     /// Why the Install failed before that; `None` when it did not fail.
-    pub cause: Option<String>,
-}
-
-/// Why an effect failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkFailure {
-    /// What failed, where, and what to do; several lines for several problems.
-    pub message: String,
-    /// Whether a digest, size or signature did not match.
-    pub verification: bool,
-    /// Whether the revision to deploy does not exist.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub absent: bool,
+    pub cause: Option<WorkFailure>,
 }
 
 /// A request that is not allowed in this state.

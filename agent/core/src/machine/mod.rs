@@ -17,6 +17,7 @@ mod admission;
 pub mod checks;
 pub mod command;
 pub mod event;
+mod failure;
 pub mod proof;
 pub mod release_decision;
 pub mod replacement;

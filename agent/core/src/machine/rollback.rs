@@ -3,10 +3,9 @@
 
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
-use crate::machine::event::Refusal;
+use crate::machine::event::{FailureKind, Refusal};
 use crate::machine::state::{
-    Deployment, Failure, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source,
-    StepStatus,
+    Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source, StepStatus,
 };
 
 /// The automatic rollback after a failed deployment. `None` when the deployment touched nothing, when there is no
@@ -45,7 +44,7 @@ pub(super) fn waiting(group: &Group) -> Option<usize> {
     let at = group.finished.iter().rposition(touches).filter(|_| group.active.is_none())?;
     let last = group.finished.get(at)?;
     let waits = last.request.purpose.rolls_back().is_some();
-    (waits && last.failure.as_ref().is_some_and(Failure::is_for_want_of_space)).then_some(at)
+    (waits && last.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::NoSpace)).then_some(at)
 }
 
 /// When that rollback is tried again, milliseconds since 1970; `None` when none waits.

@@ -73,7 +73,7 @@ pub(super) fn admit_order(order: &Order) -> Result<(), WorkFailure> {
         "the command with its scripts and their environments takes {bytes} bytes of the agent's state, and may take {most}: \
          shorten them, or have a script read its settings from a file of the bundle"
     );
-    Err(WorkFailure { message, verification: false, absent: false })
+    Err(WorkFailure::other(message))
 }
 
 /// Refuses a bundle whose hooks and health checks do not fit; `state` is the state without the deployment.
@@ -90,7 +90,7 @@ pub(super) fn admit_revision(state: &State, deployment: &Deployment, room: usize
     } else {
         return Ok(());
     };
-    Err(WorkFailure { message, verification: false, absent: false })
+    Err(WorkFailure::other(message))
 }
 
 /// Refuses a new deployment when the state has no room for it and for the ends of all running ones.

@@ -20,7 +20,8 @@ mod not_undone;
 mod purpose;
 mod request;
 
-pub use deployment::{BootTime, Deployment, Failure, Outcome, Script, Step, StepStatus};
+pub use crate::machine::failure::Failure;
+pub use deployment::{BootTime, Deployment, Outcome, Script, Step, StepStatus};
 pub use not_undone::NotUndone;
 pub use purpose::{Creator, Purpose, RollbackExtent, RollsBack, Stop};
 pub use request::{Policy, Request, Revision, RollbackPolicy, Source};

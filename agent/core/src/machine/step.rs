@@ -268,13 +268,8 @@ impl Turn<'_> {
             if deployment.in_flight.is_none() {
                 // A deployment that the CodeDeploy service commands ends at the service's command.
                 if deployment.commanded.is_none() && admission::shall_end(&self.state.lifecycle, &deployment) {
-                    let message = "the host is on its way out of service".to_owned();
-                    self.fail(
-                        &mut deployment,
-                        None,
-                        WorkFailure { message, verification: false, absent: false },
-                        Vec::new(),
-                    );
+                    let failure = WorkFailure::other("the host is on its way out of service");
+                    self.fail(&mut deployment, None, failure, Vec::new());
                 }
                 self.end_if_keys_are_outdated(&mut deployment);
                 if let Some(work) = next_work(&group, &deployment, self.is_withdrawn(&deployment))

@@ -20,7 +20,7 @@ use crate::event_order::LifecycleEvent;
 use crate::hook::{HOOK_DOCUMENT_VERSION, HookOutcome, HookResult};
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
 use crate::machine::checks::{PreparedHealth, ProbePhase};
-use crate::machine::event::{InstallReport, Prepared, StillOpen, WorkFailure};
+use crate::machine::event::{FailureKind, InstallReport, Prepared, StillOpen, WorkFailure};
 use crate::machine::release_decision::{Follow, follow, follow_accepted};
 use crate::machine::state::{
     BootTime, Outcome, Policy, Purpose, Request, Revision, RollbackPolicy, Source, StepStatus,
@@ -49,7 +49,7 @@ fn durations_are_the_boots_clocks_and_times_for_people_the_walls() {
     let at = |now_ms, since_boot_ms| Context { since_boot_ms, ..context(now_ms) };
     let deploy = Event::Deploy { id: id(1), request: Box::new(request("prod", None)) };
     let mut stepped = step(State::default(), deploy, &at(1_000_000, 500));
-    let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+    let failure = WorkFailure::other("no");
     let mut result = WorkResult::Prepared(Err(failure));
     let mut durations = Vec::new();
     // The clock is set a day ahead, and then back by more than it was ever ahead.

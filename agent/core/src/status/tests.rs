@@ -71,7 +71,7 @@ impl Host {
     pub(crate) fn install(&mut self, fails: bool) {
         self.prepare();
         let report = InstallReport { entries: 0, entries_digest: Sha256Digest::of(b""), warnings: vec![] };
-        let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+        let failure = WorkFailure::other("no");
         self.finish(WorkResult::Installed(if fails { Err(failure) } else { Ok(report) }));
         self.finish(WorkResult::Finished { warnings: vec![] });
     }

@@ -71,6 +71,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hostler_core::error_chain::{chain, is_for_want_of_space};
 use hostler_core::hook::{HookOutcome, HookResult, HookRun};
 
 use tokio::sync::oneshot;
@@ -103,7 +104,8 @@ pub async fn run(launcher: &Launcher, program: &Path, run_directory: &Path, run:
     let attempt = Attempt { launcher: *launcher, program, run, directory: RunDirectory::new(run_directory) };
     attempt.run().await.unwrap_or_else(|error| {
         let message = format!("cannot prepare the hook's run directory {}: {}", run_directory.display(), chain(&error));
-        HookResult::without_output(HookOutcome::CouldNotStart { message }, began, clock::now_ms())
+        let outcome = HookOutcome::could_not_start_because(message, &error);
+        HookResult::without_output(outcome, began, clock::now_ms())
     })
 }
 
@@ -129,6 +131,8 @@ struct Attempts {
     launched: Option<Launched>,
     late: Option<Late>,
     overdue: Option<Overdue>,
+    /// Whether the agent found no space for its own files of the run.
+    had_no_space: bool,
 }
 
 /// A run that goes on beyond its deadline, on a clock that stops while the host is suspended.
@@ -166,10 +170,13 @@ impl Attempt<'_> {
                 Err(error) if attempts.launched.is_none() && self.directory.has_run().is_ok_and(|has| !has) => {
                     return Err(error);
                 }
-                Err(error) => ::log::warn!(
-                    directory = self.directory.path().display().to_string(), error = error.to_string();
-                    "the state of a hook cannot be read, asking again"
-                ),
+                Err(error) => {
+                    attempts.had_no_space |= is_for_want_of_space(&error);
+                    ::log::warn!(
+                        directory = self.directory.path().display().to_string(), error = error.to_string();
+                        "the state of a hook cannot be read, asking again"
+                    );
+                }
             }
             watch.wait().await;
         }
@@ -191,7 +198,7 @@ impl Attempt<'_> {
             State::Idle(lock) => lock,
         };
         if let Some(launched) = &attempts.launched {
-            return self.give_up_if_late(&idle, launched);
+            return self.give_up_if_late(&idle, launched, attempts.had_no_space);
         }
         let Some(launch) = self.directory.try_launch_lock()? else { return Ok(None) };
         if self.directory.has_run()? {
@@ -230,7 +237,7 @@ impl Attempt<'_> {
         Launched { _lock: lock, until, failure }
     }
 
-    fn give_up_if_late(&self, idle: &Lock, launched: &Launched) -> io::Result<Option<HookResult>> {
+    fn give_up_if_late(&self, idle: &Lock, launched: &Launched, had_no_space: bool) -> io::Result<Option<HookResult>> {
         if Instant::now() < launched.until {
             return Ok(None);
         }
@@ -242,7 +249,9 @@ impl Attempt<'_> {
         let said = said.trim().lines().last().map(|line| format!("; it said: {line}")).unwrap_or_default();
         let message = format!("cannot start {:?}: {why}{said}", self.run.location);
         let now = clock::now_ms();
-        let result = HookResult::without_output(HookOutcome::CouldNotStart { message }, now, now);
+        // A supervisor without space for its files has none to write why; the agent then saw the same.
+        let no_space = had_no_space || launched.failure.as_ref().is_some_and(|e| is_for_want_of_space(e));
+        let result = HookResult::without_output(HookOutcome::CouldNotStart { message, no_space }, now, now);
         self.directory.write_cancelled(idle, &result)?;
         Ok(Some(result))
     }
@@ -298,12 +307,5 @@ impl Attempt<'_> {
         }
         let now = clock::now_ms();
         HookResult::without_output(HookOutcome::Interrupted, started.map_or(now, |started| started.started_ms), now)
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
     }
 }

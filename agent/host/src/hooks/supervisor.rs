@@ -51,20 +51,20 @@ fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
     if directory.is_settled()? {
         return Ok(());
     }
-    let could_not = |message: String| never_started(HookOutcome::CouldNotStart { message });
+    let could_not = |message, error: &io::Error| never_started(HookOutcome::could_not_start_because(message, error));
     let reserved = match directory.reserve_result() {
         Ok(reserved) => reserved,
         Err(error) => {
             // Its name ends the wait even if the disk has no room for its content.
             let message = format!("no room for its result in {}: {error}", directory.path().display());
-            return directory.write_cancelled(&lock, &could_not(message));
+            return directory.write_cancelled(&lock, &could_not(message, &error));
         }
     };
     let run = match directory.read_run() {
         Ok(run) => run,
         Err(error) => {
             let message = format!("cannot read {}: {error}", directory.file("run.json").display());
-            return directory.write_result(&reserved, &could_not(message));
+            return directory.write_result(&reserved, &could_not(message, &error));
         }
     };
     if directory.cancel_requested() {
@@ -74,7 +74,7 @@ fn supervise_directory(directory: &RunDirectory) -> io::Result<()> {
         Ok(output) => output,
         Err(error) => {
             let message = format!("cannot start {:?}: its output cannot be logged: {error}", run.location);
-            return directory.write_result(&reserved, &could_not(message));
+            return directory.write_result(&reserved, &could_not(message, &error));
         }
     };
     if run.first_of_event {
@@ -136,29 +136,31 @@ fn start(
     run: &HookRun,
     output: &mut Output,
 ) -> Result<(Spawned, ProcessTree, Started), HookOutcome> {
-    let could_not = |message: String| HookOutcome::CouldNotStart { message };
     let path = script::prepare(&run.archive, &run.location).map_err(|error| match error {
         ScriptError::Missing { .. } => HookOutcome::ScriptMissing { message: error.to_string() },
         ScriptError::NotExecutable { .. } => HookOutcome::NotExecutable { message: error.to_string() },
     })?;
-    let user = user_of(run).map_err(could_not)?;
+    let user = user_of(run).map_err(HookOutcome::could_not_start)?;
     let inherited = if run.inherit_environment {
-        directory
-            .read_environment()
-            .map_err(|error| could_not(format!("cannot read the saved environment: {error}")))?
+        let could_not = |error| HookOutcome::could_not_start(format!("cannot read the saved environment: {error}"));
+        directory.read_environment().map_err(could_not)?
     } else {
         Vec::new()
     };
     // A process that loses its parent becomes this process's child: then the process table shows the whole family.
-    nix::sys::prctl::set_child_subreaper(true)
-        .map_err(|error| could_not(format!("cannot become the subreaper of the script's processes: {error}")))?;
-    let control_group = ControlGroup::create()
-        .map_err(|error| could_not(format!("cannot make a control group for the script: {error}")))?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
+        HookOutcome::could_not_start(format!("cannot become the subreaper of the script's processes: {error}"))
+    })?;
+    let control_group = ControlGroup::create().map_err(|error| {
+        let message = format!("cannot make a control group for the script: {error}");
+        HookOutcome::could_not_start_because(message, &error)
+    })?;
     output.log(script_entry(&run.location));
     let started = Started { started_ms: now_ms() };
-    directory
-        .write_started(lock, &started)
-        .map_err(|error| could_not(format!("cannot write {}: {error}", directory.file("started").display())))?;
+    directory.write_started(lock, &started).map_err(|error| {
+        let message = format!("cannot write {}: {error}", directory.file("started").display());
+        HookOutcome::could_not_start_because(message, &error)
+    })?;
     let (limits, faults) = Limits::of(run, &user);
     if let Some(first) = faults.first() {
         let more = if faults.len() > 1 { format!(" (and {} more)", faults.len() - 1) } else { String::new() };
@@ -168,7 +170,8 @@ fn start(
     // Before the script exists, because it may stop its supervisor in its first moment: the supervisor is recorded by
     // then.
     note_processes(directory, own, own, control_group.as_ref());
-    let spawned = spawn::spawn(&path, run, &inherited, &user, limits, control_group.as_ref()).map_err(could_not)?;
+    let spawned = spawn::spawn(&path, run, &inherited, &user, limits, control_group.as_ref())
+        .map_err(HookOutcome::could_not_start)?;
     if !spawned.unset.is_empty() {
         let unset = spawned.unset.join(", ");
         output.log(note_entry(&format!("limits that this host does not let the agent set for {}: {unset}", user.name)));

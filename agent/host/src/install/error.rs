@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hostler_core::error_chain::chain;
 use hostler_core::ids::DeploymentId;
 use hostler_core::path_rule::UnsafeStep;
 use hostler_core::plan::actions::InstalledKind;
@@ -163,7 +164,7 @@ pub enum InstallError {
         now: String,
     },
     /// The Install failed and was undone, except for files that other programs changed meanwhile.
-    #[error("{}; it was undone, but {}", causes(cause), left_text(left))]
+    #[error("{}; it was undone, but {}", chain(cause), left_text(left))]
     UndoneBut {
         /// Why the install failed.
         cause: Box<InstallError>,
@@ -171,7 +172,7 @@ pub enum InstallError {
         left: Vec<Left>,
     },
     /// The install failed, and so did undoing it: the journal stays open, and [`settle`](super::settle) tries again.
-    #[error("{}; and it could not be undone yet", causes(cause))]
+    #[error("{}; and it could not be undone yet", chain(cause))]
     NotUndone {
         /// Why the install failed.
         cause: Box<InstallError>,
@@ -183,17 +184,6 @@ pub enum InstallError {
     #[cfg(test)]
     #[error("killed by a test")]
     Killed,
-}
-
-/// An error with its causes, in one line.
-fn causes(error: &InstallError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// How many of the files that could not be put back are named; the journal has all of them.

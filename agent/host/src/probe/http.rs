@@ -1,10 +1,10 @@
 //! An HTTP GET on a connection of its own, as a load balancer does it.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use hostler_core::error_chain::{causes, innermost};
 use hostler_core::health::HttpProbe;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -106,17 +106,8 @@ impl Resolve for Instead {
 
 /// The innermost cause says most: `connection refused`, `invalid peer certificate: Expired`.
 fn describe(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = error_below(cause) {
-        cause = next;
-    }
-    match cause.downcast_ref::<std::io::Error>() {
+    match causes(error).last().and_then(|cause| cause.downcast_ref::<std::io::Error>()) {
         Some(error) => super::describe(error),
-        None if error.source().is_none() => error.to_string(),
-        None => cause.to_string(),
+        None => innermost(error),
     }
-}
-
-fn error_below<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e (dyn std::error::Error + 'static)> {
-    error.source()
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hostler_aws::asg::AutoScaling;
 use hostler_core::codes::ExitCode;
 use hostler_core::health::replacement::{
     CLAIM_BYTES, CLAIM_VERSION, Claim, Holder, Look, Next, Standing, Wish, decide,
@@ -15,6 +14,8 @@ use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store as
 use hostler_host::clock;
 use tokio::time::Instant;
 
+use super::group::Group;
+use crate::controller::{LogOnce, Retries};
 use crate::failure::Failure;
 use crate::log_output::operator_event;
 use crate::setup::Setup;
@@ -36,9 +37,9 @@ pub struct ClaimOfGroup {
     instance: InstanceId,
     /// True after a start, and after a write whose answer was lost.
     may_be_own: bool,
-    told_reported: bool,
-    not_before: Instant,
-    failures: u32,
+    told_reported: LogOnce,
+    retries: Retries,
+    log: LogOnce,
 }
 
 /// A claim that was read.
@@ -50,9 +51,9 @@ struct Stored {
 impl ClaimOfGroup {
     /// A claim about which nothing is known.
     pub fn new(key: GroupKey, channel: &str, instance: InstanceId) -> Self {
-        let (not_before, failures) = (Instant::now(), 0);
-        let channel = channel.to_owned();
-        Self { key, channel, instance, may_be_own: true, told_reported: false, not_before, failures }
+        let (channel, retries) = (channel.to_owned(), Retries::new(AFTER_FAILURES));
+        let (told_reported, log) = (LogOnce::default(), LogOnce::default());
+        Self { key, channel, instance, may_be_own: true, told_reported, retries, log }
     }
 
     /// Whether this host may have to release it.
@@ -66,39 +67,52 @@ impl ClaimOfGroup {
     }
 
     /// Takes the steps that are due. `wish` is evaluated before each step, since a deployment may have begun meanwhile.
-    pub async fn turn(&mut self, setup: &Setup, wish: impl Fn() -> Wish, pause: Duration) {
-        if Instant::now() < self.not_before {
+    pub async fn turn<G: Group>(&mut self, group: &G, setup: &Setup, wish: impl Fn() -> Wish + Send, pause: Duration) {
+        if !self.retries.is_due() {
             return;
         }
-        match self.take_steps(setup, wish, pause).await {
-            Ok(()) => self.failures = 0,
+        match self.take_steps(group, setup, wish).await {
+            Ok(reported) => {
+                self.retries.succeeded();
+                if reported {
+                    self.retries.rest_until(Instant::now() + pause * TURNS_AFTER_A_REPORT);
+                }
+                self.log.ends();
+            }
             Err(failure) => {
-                if self.failures == 0 {
+                self.retries.failed();
+                if self.log.begins() {
                     log::warn!(
                         hostler_event = "unhealthy-not-reported", group:% = self.key, channel = self.channel.as_str();
                         "reporting an unhealthy host to the Auto Scaling group is tried again: {}", failure.one_line()
                     );
                 }
-                self.failures = self.failures.saturating_add(1);
-                let wait = AFTER_FAILURES.wait_ms(self.failures, clock::random());
-                self.not_before = Instant::now() + Duration::from_millis(wait);
             }
         }
     }
 
-    async fn take_steps(&mut self, setup: &Setup, wish: impl Fn() -> Wish, pause: Duration) -> Result<(), Failure> {
+    /// Returns whether the host was reported in these steps.
+    async fn take_steps<G: Group>(
+        &mut self,
+        group: &G,
+        setup: &Setup,
+        wish: impl Fn() -> Wish + Send,
+    ) -> Result<bool, Failure> {
+        let mut reported = false;
         let mut look = Look { wish: wish(), may_be_own: self.may_be_own, holder: None, own: None, other: None };
         let mut stored: Option<Stored> = None;
         for _ in 0..MOST_STEPS {
             (look.wish, look.may_be_own) = (wish(), self.may_be_own);
             match (decide(&look), &stored) {
                 (Next::Rest, _) => break,
-                (Next::AskForOwn, _) => look.own = Some(standing(setup, &self.instance).await?),
-                (Next::AskForOther, Some(other)) => look.other = Some(standing(setup, &other.claim.instance).await?),
+                (Next::AskForOwn, _) => look.own = Some(group.standing(setup, &self.instance).await?),
+                (Next::AskForOther, Some(other)) => {
+                    look.other = Some(group.standing(setup, &other.claim.instance).await?)
+                }
                 (Next::Report, _) => {
-                    group(setup).await?.set_unhealthy(self.instance.as_str()).await?;
+                    group.set_unhealthy(setup, &self.instance).await?;
                     look.own = Some(Standing::Unhealthy);
-                    self.not_before = Instant::now() + pause * TURNS_AFTER_A_REPORT;
+                    reported = true;
                 }
                 (Next::Claim, _) => {
                     self.put(setup, None).await?;
@@ -126,19 +140,18 @@ impl ClaimOfGroup {
             }
         }
         self.tell_reported(&look);
-        Ok(())
+        Ok(reported)
     }
 
     /// Logged once for each claim.
     fn tell_reported(&mut self, look: &Look) {
         let reported = (look.holder, look.own) == (Some(Holder::Own), Some(Standing::Unhealthy));
-        if reported && !self.told_reported {
+        if reported && self.told_reported.begins() {
             operator_event!(
                 Warn, OperatorEvent::ReportedUnhealthy, group = self.key;
                 "the Auto Scaling group was told that this host is unhealthy, and replaces it"
             );
         }
-        self.told_reported |= reported;
     }
 
     fn place(&self, setup: &Setup) -> Result<(AnyStore, Key), Failure> {
@@ -168,7 +181,7 @@ impl ClaimOfGroup {
         let bytes = serde_json::to_vec(&claim).context("the claim cannot be written as JSON")?;
         let condition = before.map_or(Condition::IfAbsent, |stored| Condition::IfMatch(&stored.etag));
         self.may_be_own = true;
-        self.told_reported = false;
+        self.told_reported = LogOnce::default();
         if store.put(&key, &bytes, condition).await.map_err(stores::failure)? == PutOutcome::PreconditionFailed {
             return Ok(());
         }
@@ -188,13 +201,4 @@ impl ClaimOfGroup {
         log::info!(hostler_event = "unhealthy-claim-released", group:% = self.key; "this host need not be replaced any more");
         Ok(())
     }
-}
-
-async fn group(setup: &Setup) -> Result<AutoScaling, Failure> {
-    Ok(AutoScaling::of_clients(&*setup.stores.clients()?).await)
-}
-
-async fn standing(setup: &Setup, instance: &InstanceId) -> Result<Standing, Failure> {
-    let member = group(setup).await?.describe(instance.as_str()).await?;
-    Ok(Standing::read(member.as_ref().map(|member| (member.state.as_str(), member.healthy))))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use bytes::Bytes;
+use hostler_core::error_chain::innermost;
 use hostler_core::store::ETag;
 
 use crate::fault::Fault;
@@ -87,7 +88,7 @@ impl Piece<'_> {
             let chunk = match flow.next(body.try_next(), bytes).await.map_err(PartError::broken)? {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) => return Err(PartError::broken(crate::fault::deepest(&error))),
+                Err(error) => return Err(PartError::broken(innermost(&error))),
             };
             self.source.limiter.pass(chunk.len()).await;
             self.bytes += chunk.len();

@@ -3,17 +3,27 @@
 //! Reading is strict, unlike the rest of the file: an unknown key or an unusable value is an error, because no program
 //! older than hostler has read it. `packaging/schema/appspec.schema.json` tells editors the same.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::health_check::Check;
 use crate::yaml::Position;
 
+use super::values::Values;
+
 mod health;
 mod read;
-mod values;
 
 pub use health::{Scripts, health};
 pub(super) use read::read;
+
+/// The readers of this block.
+const VALUES: Values = Values::EXTENSION;
+/// Bounds of a duration in seconds: more than thirty days is more likely a mistake.
+const DURATION: RangeInclusive<u64> = 1..=30 * 86_400;
+/// Bounds of a count.
+const COUNT: RangeInclusive<u64> = 1..=u64::MAX;
 
 /// hostler's own part of an appspec.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::interpret::{place, required_text, text, unknown_key};
 use super::keys;
 use super::scalar::{Resolved, leading_integer, resolve};
 use super::spec::{AppSpec, EventHooks, HookOptions, HookScript};
+use crate::values::nearest;
 use crate::yaml::{Entry, Mapping, Node, Value};
 
 /// The default `timeout` of a script in seconds, and CodeDeploy's documented limit for the sum of one event.
@@ -83,7 +84,7 @@ fn event_name(entry: &Entry, findings: &mut Findings) {
         quoted(event)
     );
     let found = findings.add(Code::UnknownEvent, Some(entry.key_at), message);
-    match keys::nearest(event, keys::EVENTS) {
+    match nearest(event, keys::EVENTS) {
         Some(near) => found.help(format!("did you mean `{near}`?")),
         None => found.help(format!("the events are {}", keys::EVENTS.join(", "))),
     };

@@ -9,6 +9,7 @@ use super::source::{decode, glued, notes, syntax};
 use super::spec::{AppSpec, FileExistsBehavior, FileMapping};
 use super::{Reading, Use, extension, hooks, keys, lint, permissions};
 use crate::limits::Limits;
+use crate::values::known_keys_help;
 use crate::yaml::{self, Entry, Mapping, Node, Position, Scalar, Value};
 
 pub(super) fn read(name: &str, bytes: &[u8], limits: &Limits, use_of: Use) -> Reading {
@@ -183,10 +184,7 @@ pub(super) fn unknown_key(entry: &Entry, known: &[&str], of: &str, findings: &mu
     lookalike(key, entry.key_at, findings);
     let message = format!("{} is no key of {of}; it is ignored", quoted(key));
     let found = findings.add(Code::UnknownKey, Some(entry.key_at), message);
-    match keys::nearest(key, known) {
-        Some(near) => found.help(format!("did you mean `{near}`?")),
-        None => found.help(format!("known keys: {}", known.join(", "))),
-    };
+    found.help(known_keys_help(key, known));
 }
 
 /// The items of a list at the top; empty if it is absent, null or false, as for the incumbent.

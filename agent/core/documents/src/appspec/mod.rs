@@ -1,13 +1,13 @@
 //! The appspec file: text in, [`spec::AppSpec`] or diagnostics out.
 //!
 //! ```text
-//! source, yaml (nodes as written) -> interpret, hooks, permissions, extension -> spec
+//! source, yaml (nodes as written) -> interpret, hooks, permissions, extension (values) -> spec
 //!                                            \-> diagnose (findings) <- lint (spec + bundle + host)
 //! ```
 //!
 //! [`read`] needs only the text. [`lint::lint_bundle`] and [`lint::lint_host`] find problems that the text alone cannot
-//! show; they never change the meaning of a file. If the verdict differs from the CodeDeploy agent's, SEMANTICS.md has
-//! a row with the reason.
+//! show; they never change the meaning of a file. If the verdict differs from the CodeDeploy agent's, CONFORMANCE.md
+//! has a row with the reason.
 
 pub mod codes;
 pub mod diagnose;
@@ -20,6 +20,7 @@ mod permissions;
 pub mod scalar;
 mod source;
 pub mod spec;
+pub mod values;
 
 #[cfg(test)]
 mod tests;

@@ -235,7 +235,7 @@ fn a_bad_extension_is_refused() {
         "secrets: {A: plain}",
         "secrets: {A: 'ssm:'}",
         "install: {recheck_after: AfterInstall}",
-        "hooks: {BeforeInstall: {a: {repeatable: 'yes'}}}",
+        "hooks: {BeforeInstall: {a: {repeatable: maybe}}}",
         "hooks: {BeforeInstall: {a: {limits: {tasks_max: 0}}}}",
         "hooks: {BeforeInstall: {a: {limits: {memory_max: 1.5G}}}}",
         "hooks: {BeforeInstall: {a: {secrets: [UNDECLARED]}}}",
@@ -244,7 +244,7 @@ fn a_bad_extension_is_refused() {
         "health: [{tcp: a}]",
         "health: [{http: {url: 'ftp://x'}}]",
         "health: [{http: {url: 'http://x', status: 99}}]",
-        "health: [{unit: a, interval: 1d}]",
+        "health: [{unit: a, interval: 31d}]",
         "traffic: {method: dns}",
         "traffic: {target_groups: [web]}",
         "traffic: {drain_timeout: 99999999999999999999}",
@@ -258,6 +258,58 @@ fn a_bad_extension_is_refused() {
     }
     assert_eq!(reading("hostler: text").spec, None);
     assert_eq!(spec("hostler:\n").extension, Default::default());
+}
+
+#[test]
+fn values_of_the_extension_are_written_as_in_the_configuration() {
+    let spec = spec(
+        "hooks:
+  BeforeInstall:
+    - location: a
+    - location: b
+hostler:
+  bake_time: 1h30m
+  hooks:
+    BeforeInstall:
+      a: {repeatable: \"true\", limits: {memory_max: 2GiB, tasks_max: 064}}
+      b: {repeatable: yes, secrets: S}
+  secrets: {S: 'ssm:/s'}
+  health:
+    - {unit: a, interval: 1d, timeout: 090s}
+",
+    );
+    let [a, b] = spec.scripts("BeforeInstall") else { panic!("{spec:?}") };
+    assert_eq!((a.options.repeatable, a.options.memory_max, a.options.tasks_max), (true, Some(2 << 30), Some(64)));
+    assert_eq!((b.options.repeatable, b.options.secrets.as_slice()), (true, &["S".to_owned()][..]));
+    let [health] = spec.extension.health.as_slice() else { panic!("{spec:?}") };
+    assert_eq!((health.check.interval_seconds, health.check.timeout_seconds), (86_400, 90));
+    assert_eq!(spec.extension.bake_seconds, Some(5400));
+}
+
+#[test]
+fn a_wrong_value_is_shown_with_what_is_expected_and_a_remedy() {
+    for (text, message, help) in [
+        ("bake_time: soon", "`bake_time` must be a duration from 1s to 30d, not `soon`", "`1h30m`"),
+        ("health: [{unit: a, interval: [1s]}]", "`interval` must be a duration from 1s to 30d, not a list", "`5m`"),
+        (
+            "hooks: {BeforeInstall: {a: {limits: {memory_max: 2g}}}}",
+            "`memory_max` must be a size from 1 byte, not `2g`",
+            "`2G`",
+        ),
+        (
+            "traffic: {method: stanby}",
+            "must be standby, target-groups or none, not `stanby`",
+            "did you mean `standby`?",
+        ),
+        ("environment: [A]", "`environment` must be keys with values, not a list", "indented"),
+        ("health: {unit: a}", "`health` must be a list of checks, not a mapping", "- http:"),
+    ] {
+        let reading = reading(&format!("hooks:\n  BeforeInstall:\n    - location: a\nhostler:\n  {text}\n"));
+        let wrong = reading.diagnostics.iter().find(|found| found.code == Code::InvalidExtension);
+        let wrong = wrong.unwrap_or_else(|| panic!("{text}: {reading:?}"));
+        assert!(wrong.message.contains(message), "{text}: {wrong:?}");
+        assert!(wrong.help.as_deref().unwrap().contains(help), "{text}: {wrong:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! last install. Below a destination it follows no symbolic link, except in the CodeDeploy agent's place, by steps that
 //! the path rule allows. It removes only objects in places where the group put something: a link or file that replaced
 //! an installed object makes room for the object that comes there now. It never removes paths that another group of the
-//! host installed, and removes a directory only if the group made it and it is otherwise empty. SEMANTICS.md lists the
+//! host installed, and removes a directory only if the group made it and it is otherwise empty. CONFORMANCE.md lists the
 //! differences from the CodeDeploy agent in a table that a test reads.
 
 pub mod actions;

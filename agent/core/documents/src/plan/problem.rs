@@ -27,6 +27,9 @@ macro_rules! problem_codes {
         }
 
         impl ProblemCode {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// The stable text.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }

@@ -30,7 +30,7 @@ fn stop() -> Event {
 /// Ends the running effect.
 fn end(host: &mut Host, fails: bool) {
     let effect = resume(&host.state).remove(0);
-    let failure = || WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+    let failure = || WorkFailure::other("no");
     let result = match effect.work {
         Work::Prepare if fails => WorkResult::Prepared(Err(failure())),
         Work::Prepare => WorkResult::Prepared(Ok(Prepared {

@@ -11,6 +11,7 @@ use crate::ids::DeploymentId;
 use crate::machine::checks::ProbePhase;
 use crate::machine::command::Commanded;
 use crate::machine::event::Effect;
+use crate::machine::failure::Failure;
 
 /// One attempt to put one revision on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -278,34 +279,6 @@ impl Script {
     /// The user to run as; `None` is the agent's user.
     pub fn user(&self) -> Option<&str> {
         script_user(self.runas.as_deref(), self.sudo)
-    }
-}
-
-/// Why a deployment failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The event that failed.
-    pub event: LifecycleEvent,
-    /// The script, as the appspec writes it.
-    pub script: Option<String>,
-    /// What went wrong and, if known, what to do.
-    pub message: String,
-    /// The last lines of output.
-    pub tail: Vec<String>,
-    /// Whether a digest or size did not match.
-    pub verification: bool,
-    /// Whether the revision to deploy does not exist.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub absent: bool,
-}
-
-impl Failure {
-    /// Whether the agent itself ran out of space, as opposed to a script that failed.
-    pub fn is_for_want_of_space(&self) -> bool {
-        const WORDS: [&str; 4] = ["No space left on device", "Disk quota exceeded", "(no_space)", "(no_inodes)"];
-        // The texts of ENOSPC and EDQUOT and of a plan's findings: errors arrive here as text, some from the
-        // supervisors' files. The message does not contain the output of scripts.
-        WORDS.iter().any(|word| self.message.contains(word))
     }
 }
 

@@ -48,7 +48,7 @@ impl Turn<'_> {
         let before = deployment.not_undone.take();
         let StillOpen { journal, why, cause } = open;
         let short = |text: String| bounded(&text, MESSAGE_BYTES / 2, "");
-        let (why, cause) = (short(why), cause.map(short));
+        let (why, cause) = (short(why), cause.map(|cause| WorkFailure { message: short(cause.message), ..cause }));
         let mut not_undone = NotUndone {
             journal,
             why,
@@ -59,11 +59,11 @@ impl Turn<'_> {
             waits: true,
             tried_for: before.and_then(|before| before.tried_for),
         };
-        let cause = not_undone.cause.as_ref().map_or_else(String::new, |cause| format!("{cause}; "));
+        let cause = not_undone.cause.as_ref().map_or_else(String::new, |cause| format!("{}; ", cause.message));
         let message = format!("{cause}{not_undone}; {}", not_undone.remedy());
         if self.report_to_service(deployment, &message) && not_undone.cause.is_none() {
             // The service counts the event as failed: the agent does not complete it later.
-            not_undone.cause = Some(not_undone.why.clone());
+            not_undone.cause = Some(WorkFailure::other(&not_undone.why));
         }
         self.progress.push(Progress::NotUndone { deployment: deployment.id.clone(), message });
         deployment.in_flight = Some(effect);

@@ -40,7 +40,7 @@ impl Turn<'_> {
         }
         let message = "keys that signed the release were taken away before anything of it was used; if it is what this host \
                        shall run, sign it with the keys of now (hostler rotate-keys)";
-        let failure = WorkFailure { message: message.to_owned(), verification: true, absent: false };
+        let failure = WorkFailure::verification(message);
         self.fail(deployment, None, failure, Vec::new());
         // The agent decides again whether to follow it, by its signatures at that time.
         self.group(&deployment.request.key).following.tried_sequence = 0;

@@ -142,17 +142,12 @@ impl Turn<'_> {
             // failure.
             deployment.rebooting = true;
         } else if !again {
-            let message = format!("{location}: {}", result.outcome);
+            let failure = WorkFailure::of_script(&location, &result.outcome);
             if event.failure_may_be_ignored() && deployment.request.policy.ignore_application_stop_failures {
-                self.warn(deployment, vec![format!("{event} failed and the failure is ignored: {message}")]);
-                self.end_step(deployment, StepStatus::Ignored, Some(message));
+                self.warn(deployment, vec![format!("{event} failed and the failure is ignored: {}", failure.message)]);
+                self.end_step(deployment, StepStatus::Ignored, Some(failure.message));
             } else {
-                self.fail(
-                    deployment,
-                    Some(location),
-                    WorkFailure { message, verification: false, absent: false },
-                    result.tail,
-                );
+                self.fail(deployment, Some(location), failure, result.tail);
             }
         }
     }
@@ -210,9 +205,9 @@ impl Turn<'_> {
         tail: Vec<String>,
     ) {
         let Some(event) = deployment.current().map(|s| s.event) else { return };
-        let WorkFailure { message, verification, absent } = room::failure(why);
+        let WorkFailure { message, kind } = room::failure(why);
         let tail = room::tail(tail);
-        deployment.failure = Some(Failure { event, script, message: message.clone(), tail, verification, absent });
+        deployment.failure = Some(Failure { event, script, message: message.clone(), tail, kind });
         self.end_step(deployment, StepStatus::Failed, Some(message));
         for step in deployment.steps.iter_mut().filter(|s| !s.status.is_final()) {
             step.status = StepStatus::Skipped;

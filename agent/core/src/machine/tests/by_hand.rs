@@ -125,7 +125,7 @@ fn a_failed_rollback_by_hand_is_shown_as_failed() {
             policy: Box::default(),
         })
         .unwrap();
-    let failure = WorkFailure { message: "no".to_owned(), verification: false, absent: false };
+    let failure = WorkFailure::other("no");
     let result = Box::new(WorkResult::Prepared(Err(failure)));
     effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
     host.run(effects, never);

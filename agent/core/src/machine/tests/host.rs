@@ -155,7 +155,7 @@ impl Host {
             .expect("an effect belongs to an active deployment");
         let rollback = deployment.request.purpose.is_rollback();
         let fails = |event| !rollback && self.fail_at == Some(event);
-        let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false, absent: false };
+        let failure = || WorkFailure::other("told to fail");
         let result = match &effect.work {
             Work::Prepare if fails(LifecycleEvent::DownloadBundle) => WorkResult::Prepared(Err(failure())),
             Work::Prepare => WorkResult::Prepared(Ok(Prepared {
@@ -177,7 +177,11 @@ impl Host {
             }
             Work::Install if self.stuck.as_ref() == Some(&deployment.request.key) => {
                 let (journal, why) = (deployment.id.clone(), "/srv is not mounted".to_owned());
-                return WorkResult::NotUndone(StillOpen { journal, why, cause: Some("cannot write".to_owned()) });
+                return WorkResult::NotUndone(StillOpen {
+                    journal,
+                    why,
+                    cause: Some(WorkFailure::other("cannot write")),
+                });
             }
             Work::Install if fails(LifecycleEvent::Install) => WorkResult::Installed(Err(failure())),
             Work::Install => WorkResult::Installed(Ok(InstallReport {

@@ -53,7 +53,10 @@ fn a_release_whose_keys_are_taken_away_while_it_is_brought_here_runs_nothing_and
         host.run(effects, &mut crash);
         let group = &host.state.groups[&key("prod").id()];
         let failure = group.finished[0].failure.clone().expect("it failed");
-        assert!(failure.verification && failure.message.contains("were taken away"), "{failure:?}");
+        assert!(
+            failure.kind == FailureKind::Verification && failure.message.contains("were taken away"),
+            "{failure:?}"
+        );
         assert_eq!((host.ran.as_slice(), &group.installed), (&[][..], &None));
         // The next poll verifies it with the current keys, or refuses it.
         assert_eq!(follow_accepted(Some(group), Acceptance::Known, 1), Follow::Deploy);

@@ -120,7 +120,7 @@ impl Hostile {
             return;
         }
         let effect = self.effects.remove(pick % self.effects.len());
-        let failure = || WorkFailure { message: words.to_owned(), verification: false, absent: false };
+        let failure = || WorkFailure::other(words);
         let warnings = || texts(words, many);
         let result = match effect.work {
             Work::Prepare if fails => WorkResult::Prepared(Err(failure())),
@@ -150,7 +150,7 @@ impl Hostile {
                     (false, _) => HookOutcome::Exited { code: 0 },
                     (true, 0) => HookOutcome::Exited { code: 1 },
                     (true, 1) => HookOutcome::TimedOut { killed: texts(words, many) },
-                    (true, _) => HookOutcome::CouldNotStart { message: words.to_owned() },
+                    (true, _) => HookOutcome::could_not_start(words.to_owned()),
                 };
                 WorkResult::Hook(HookResult { tail: warnings(), ..hook_result(outcome) })
             }
@@ -176,7 +176,7 @@ impl Hostile {
         for _ in 0..20 {
             let first = self.state.machine_events.queue.first().filter(|first| first.number == run);
             let Some(script) = first.and_then(|run| run.script()).map(|(script, _)| script) else { return };
-            let outcome = HookOutcome::CouldNotStart { message: words.to_owned() };
+            let outcome = HookOutcome::could_not_start(words.to_owned());
             let _ = self.step(Event::Machine(Change::ScriptEnded(run, script, outcome)));
         }
     }

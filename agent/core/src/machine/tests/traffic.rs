@@ -39,7 +39,7 @@ impl Host {
         let deployment =
             self.state.all_active().find(|(_, d)| d.in_flight.as_ref().is_some_and(|e| e.number == number));
         let rollback = deployment.is_some_and(|(_, d)| d.request.purpose.is_rollback());
-        let failure = || WorkFailure { message: "told to fail".to_owned(), verification: false, absent: false };
+        let failure = || WorkFailure::other("told to fail");
         let counted = |left: &mut u32| {
             let fails = *left > 0;
             *left = left.saturating_sub(1);

@@ -11,8 +11,9 @@ fn group(host: &Host) -> &Group {
     &host.state.groups[&key("prod").id()]
 }
 
-fn failure(message: &str) -> WorkFailure {
-    WorkFailure { message: message.to_owned(), verification: false, absent: false }
+/// The message is the same for every kind: words decide nothing.
+fn failure(kind: FailureKind) -> WorkFailure {
+    WorkFailure { message: FULL.to_owned(), kind }
 }
 
 /// A second deployment that fails at an event, up to the rollback that follows it.
@@ -30,15 +31,18 @@ fn rolls_back(fails_at: LifecycleEvent) -> (Host, Vec<Effect>) {
 }
 
 /// Lets the rollback fail in this work.
-fn fails(host: &mut Host, mut effects: Vec<Effect>, in_work: fn(&Work) -> bool, message: &str) {
+fn fails(host: &mut Host, mut effects: Vec<Effect>, in_work: fn(&Work) -> bool, kind: FailureKind) {
     while !in_work(&effects[0].work) {
         let result = Box::new(host.perform(&effects[0]));
         effects = host.step(Event::Finished { effect: effects[0].number, result }).unwrap();
     }
     let result = match effects[0].work {
-        Work::Prepare => WorkResult::Prepared(Err(failure(message))),
-        Work::Install => WorkResult::Installed(Err(failure(message))),
-        _ => WorkResult::Hook(hook_result(HookOutcome::CouldNotStart { message: message.to_owned() })),
+        Work::Prepare => WorkResult::Prepared(Err(failure(kind))),
+        Work::Install => WorkResult::Installed(Err(failure(kind))),
+        _ => WorkResult::Hook(hook_result(HookOutcome::CouldNotStart {
+            message: FULL.to_owned(),
+            no_space: kind == FailureKind::NoSpace,
+        })),
     };
     effects = host.step(Event::Finished { effect: effects[0].number, result: Box::new(result) }).unwrap();
     host.run(effects, never);
@@ -69,7 +73,7 @@ fn what_is_done_is_not_done_again_and_the_old_application_is_started_in_the_end(
     ];
     for (number, (event, in_work, extent)) in cases.into_iter().enumerate() {
         let (mut host, effects) = rolls_back(event);
-        fails(&mut host, effects, in_work, FULL);
+        fails(&mut host, effects, in_work, FailureKind::NoSpace);
         assert!(again_at_ms(group(&host)).is_some(), "case {number}");
         host.ran.clear();
         let effects = again(&mut host, 7).unwrap();
@@ -88,7 +92,7 @@ fn what_is_done_is_not_done_again_and_the_old_application_is_started_in_the_end(
 #[test]
 fn a_rollback_that_fails_for_another_reason_holds_still() {
     let (mut host, effects) = rolls_back(LifecycleEvent::AfterInstall);
-    fails(&mut host, effects, starts_the_application, "no such interpreter");
+    fails(&mut host, effects, starts_the_application, FailureKind::Other);
     assert_eq!(again_at_ms(group(&host)), None);
     assert!(matches!(again(&mut host, 7), Err(Refusal::NothingWaits { .. })));
 }
@@ -111,7 +115,7 @@ fn a_script_that_fails_is_no_want_of_space_whatever_it_prints() {
 #[test]
 fn it_is_tried_soon_at_first_and_never_more_rarely_than_every_ten_minutes() {
     let (mut host, effects) = rolls_back(LifecycleEvent::BeforeInstall);
-    fails(&mut host, effects, |work| *work == Work::Prepare, FULL);
+    fails(&mut host, effects, |work| *work == Work::Prepare, FailureKind::NoSpace);
     let mut waits = Vec::new();
     for number in 10..30 {
         let ended = group(&host).finished.last().unwrap().finished_ms.unwrap();
@@ -119,7 +123,7 @@ fn it_is_tried_soon_at_first_and_never_more_rarely_than_every_ten_minutes() {
         waits.push(at - ended);
         host.now = at;
         let effects = again(&mut host, number).unwrap();
-        fails(&mut host, effects, |work| *work == Work::Prepare, FULL);
+        fails(&mut host, effects, |work| *work == Work::Prepare, FailureKind::NoSpace);
     }
     assert_eq!(waits[0], 15_000);
     assert!(waits.is_sorted() && waits[19] == 600_000, "{waits:?}");
@@ -128,7 +132,7 @@ fn it_is_tried_soon_at_first_and_never_more_rarely_than_every_ten_minutes() {
 #[test]
 fn who_looks_is_told_that_it_is_tried_again() {
     let (mut host, effects) = rolls_back(LifecycleEvent::BeforeInstall);
-    fails(&mut host, effects, |work| *work == Work::Prepare, FULL);
+    fails(&mut host, effects, |work| *work == Work::Prepare, FailureKind::NoSpace);
     let shown = status(&host.state, None, host.now);
     assert_eq!(shown.groups[0].rollback_again_ms, again_at_ms(group(&host)));
     let line = one_line(&host.state, &crate::status::Health::new());
@@ -151,7 +155,7 @@ fn who_looks_is_told_that_it_is_tried_again() {
 #[test]
 fn what_is_refused_meanwhile_does_not_make_it_forgotten() {
     let (mut host, effects) = rolls_back(LifecycleEvent::AfterInstall);
-    fails(&mut host, effects, |work| *work == Work::Install, FULL);
+    fails(&mut host, effects, |work| *work == Work::Install, FailureKind::NoSpace);
     // The next deployment finds the same disk full, before it touches anything.
     host.fail_at = Some(LifecycleEvent::DownloadBundle);
     let effects = host.deploy(5, request("prod", None)).unwrap();

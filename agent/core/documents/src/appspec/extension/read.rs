@@ -6,14 +6,15 @@ use super::super::codes::Code;
 use super::super::diagnose::{Findings, quoted};
 use super::super::keys;
 use super::health::Scripts;
-use super::values::{any_mapping, boolean, bytes, invalid, mapping, number, scalar_text, seconds, texts};
-use super::{Extension, HookEntry, HookOptions, Secret, SecretReference, Traffic, TrafficMethod};
-use crate::yaml::{Entry, Mapping};
+use super::{
+    COUNT, DURATION, Extension, HookEntry, HookOptions, Secret, SecretReference, Traffic, TrafficMethod, VALUES,
+};
+use crate::yaml::{Entry, Mapping, Position};
 
 pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extension {
     let mut extension = Extension::default();
-    let Some(mapping) = mapping(entry, keys::EXTENSION, findings) else { return extension };
-    if let Some(install) = mapping.get("install").and_then(|entry| self::mapping(entry, keys::INSTALL, findings)) {
+    let Some(mapping) = section(entry, keys::EXTENSION, findings) else { return extension };
+    if let Some(install) = mapping.get("install").and_then(|entry| section(entry, keys::INSTALL, findings)) {
         extension.recheck_after_before_install = recheck_after(install, findings);
     }
     extension.environment = environment(mapping, findings);
@@ -22,11 +23,45 @@ pub(in super::super) fn read(entry: &Entry, findings: &mut Findings) -> Extensio
     without_effect(mapping, "traffic", "set `traffic` of the group in the host's configuration", findings);
     extension.hooks = hooks(mapping, &extension.secrets, findings);
     extension.health = super::health(mapping, Scripts::OfBundle, findings);
-    extension.bake_seconds = mapping.get("bake_time").map(|_| seconds(mapping, "bake_time", 0, findings));
-    if let Some(traffic) = mapping.get("traffic").and_then(|entry| self::mapping(entry, keys::TRAFFIC, findings)) {
+    extension.bake_seconds = seconds(mapping, "bake_time", findings);
+    if let Some(traffic) = mapping.get("traffic").and_then(|entry| section(entry, keys::TRAFFIC, findings)) {
         extension.traffic = self::traffic(traffic, findings);
     }
     extension
+}
+
+/// The keys and values of an entry; `None` without a finding if nothing is written there.
+pub(super) fn open_section<'e>(entry: &'e Entry, findings: &mut Findings) -> Option<&'e Mapping> {
+    if entry.value.is_null() { None } else { VALUES.mapping(entry, findings) }
+}
+
+/// As [`open_section`], with the keys checked.
+pub(super) fn section<'e>(entry: &'e Entry, keys: &[&str], findings: &mut Findings) -> Option<&'e Mapping> {
+    let mapping = open_section(entry, findings)?;
+    VALUES.known(mapping, keys, &quoted(&entry.key.text), findings);
+    Some(mapping)
+}
+
+/// The text of a key.
+pub(super) fn text(parent: &Mapping, key: &str, findings: &mut Findings) -> Option<String> {
+    VALUES.text(parent.get(key)?, findings).map(str::to_owned)
+}
+
+/// The duration of a key, in seconds.
+pub(super) fn seconds(parent: &Mapping, key: &str, findings: &mut Findings) -> Option<u64> {
+    VALUES.duration(parent.get(key)?, &DURATION, findings)
+}
+
+/// The number of a key, above 0.
+pub(super) fn count(parent: &Mapping, key: &str, findings: &mut Findings) -> Option<u64> {
+    VALUES.whole(parent.get(key)?, &COUNT, findings)
+}
+
+/// The texts of a key; none if nothing is written there.
+fn texts(parent: &Mapping, key: &str, findings: &mut Findings) -> Vec<(String, Position)> {
+    let Some(entry) = parent.get(key).filter(|entry| !entry.value.is_null()) else { return Vec::new() };
+    let found = VALUES.texts(entry, findings).unwrap_or_default();
+    found.into_iter().map(|(text, at)| (text.to_owned(), at)).collect()
 }
 
 /// Warns of a key that has a meaning but no effect yet.
@@ -39,13 +74,9 @@ fn without_effect(parent: &Mapping, key: &str, instead: &'static str, findings: 
 }
 
 fn recheck_after(install: &Mapping, findings: &mut Findings) -> bool {
-    let Some(entry) = install.get("recheck_after") else { return false };
-    let is_event = entry.value.as_scalar().is_some_and(|scalar| scalar.text == "BeforeInstall");
-    if !is_event {
-        invalid(entry, "which is no event after which the host can be checked", findings)
-            .help("write `recheck_after: BeforeInstall`, or remove it");
-    }
-    is_event
+    // The only event after which the host can be checked again.
+    let words = &[("BeforeInstall", true)];
+    install.get("recheck_after").and_then(|entry| VALUES.word(entry, words, findings)).unwrap_or_default()
 }
 
 /// Names that a shell can use.
@@ -65,13 +96,13 @@ fn variable(entry: &Entry, findings: &mut Findings) {
 }
 
 fn environment(parent: &Mapping, findings: &mut Findings) -> Vec<(String, String)> {
-    let Some(mapping) = parent.get("environment").and_then(|entry| any_mapping(entry, findings)) else {
+    let Some(mapping) = parent.get("environment").and_then(|entry| open_section(entry, findings)) else {
         return Vec::new();
     };
     let mut variables = Vec::new();
     for entry in mapping.entries() {
         variable(entry, findings);
-        let Some(value) = scalar_text(entry, findings) else { continue };
+        let Some(value) = VALUES.text(entry, findings) else { continue };
         if value.contains('\0') {
             let message = format!("the value of {} holds a zero byte", quoted(&entry.key.text));
             findings
@@ -79,8 +110,8 @@ fn environment(parent: &Mapping, findings: &mut Findings) -> Vec<(String, String
                 .help("no environment variable can hold one")
                 .conceal();
         }
-        plain_secret(entry, &value, findings);
-        variables.push((entry.key.text.clone(), value));
+        plain_secret(entry, value, findings);
+        variables.push((entry.key.text.clone(), value.to_owned()));
     }
     variables
 }
@@ -117,14 +148,14 @@ fn plain_secret(entry: &Entry, value: &str, findings: &mut Findings) {
 }
 
 fn secrets(parent: &Mapping, findings: &mut Findings) -> Vec<Secret> {
-    let Some(mapping) = parent.get("secrets").and_then(|entry| any_mapping(entry, findings)) else {
+    let Some(mapping) = parent.get("secrets").and_then(|entry| open_section(entry, findings)) else {
         return Vec::new();
     };
     let mut secrets = Vec::new();
     for entry in mapping.entries() {
         variable(entry, findings);
-        let Some(text) = scalar_text(entry, findings) else { continue };
-        match secret_reference(&text) {
+        let Some(text) = VALUES.text(entry, findings) else { continue };
+        match secret_reference(text) {
             Some(reference) => secrets.push(Secret { name: entry.key.text.clone(), reference, at: entry.value.at }),
             None => {
                 // The text may be the secret itself, so the message does not repeat it.
@@ -162,13 +193,13 @@ fn secret_reference(text: &str) -> Option<SecretReference> {
 }
 
 fn hooks(parent: &Mapping, secrets: &[Secret], findings: &mut Findings) -> Vec<HookEntry> {
-    let Some(events) = parent.get("hooks").and_then(|entry| any_mapping(entry, findings)) else { return Vec::new() };
+    let Some(events) = parent.get("hooks").and_then(|entry| open_section(entry, findings)) else { return Vec::new() };
     let known: HashSet<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
     let mut entries = Vec::new();
     for event in events.entries() {
-        let Some(scripts) = any_mapping(event, findings) else { continue };
+        let Some(scripts) = open_section(event, findings) else { continue };
         for script in scripts.entries() {
-            let Some(options) = mapping(script, keys::HOOK_OPTIONS, findings) else { continue };
+            let Some(options) = section(script, keys::HOOK_OPTIONS, findings) else { continue };
             let options = hook_options(options, &known, findings);
             let (event, location) = (event.key.text.clone(), script.key.text.clone());
             entries.push(HookEntry { event, location, options, at: script.key_at });
@@ -178,8 +209,11 @@ fn hooks(parent: &Mapping, secrets: &[Secret], findings: &mut Findings) -> Vec<H
 }
 
 fn hook_options(options: &Mapping, known: &HashSet<&str>, findings: &mut Findings) -> HookOptions {
-    let limits = options.get("limits").and_then(|entry| mapping(entry, keys::HOOK_LIMITS, findings));
+    let limits = options.get("limits").and_then(|entry| section(entry, keys::HOOK_LIMITS, findings));
     without_effect(options, "leader_only", "the script runs on every host", findings);
+    let flag = |key: &str, findings: &mut Findings| {
+        options.get(key).and_then(|entry| VALUES.boolean(entry, findings)).unwrap_or_default()
+    };
     let mut secrets = Vec::new();
     for (name, at) in texts(options, "secrets", findings) {
         if !known.contains(name.as_str()) {
@@ -189,28 +223,24 @@ fn hook_options(options: &Mapping, known: &HashSet<&str>, findings: &mut Finding
         secrets.push(name);
     }
     HookOptions {
-        repeatable: boolean(options, "repeatable", findings),
-        leader_only: boolean(options, "leader_only", findings),
-        tasks_max: limits.and_then(|limits| number(limits, "tasks_max", findings)),
-        memory_max: limits.and_then(|limits| bytes(limits, "memory_max", findings)),
+        repeatable: flag("repeatable", findings),
+        leader_only: flag("leader_only", findings),
+        tasks_max: limits.and_then(|limits| count(limits, "tasks_max", findings)),
+        memory_max: limits.and_then(|limits| VALUES.size(limits.get("memory_max")?, &COUNT, findings)),
         environment: environment(options, findings),
         secrets,
     }
 }
 
+/// Values of `traffic.method`.
+const METHODS: &[(&str, TrafficMethod)] = &[
+    ("standby", TrafficMethod::Standby),
+    ("target-groups", TrafficMethod::TargetGroups),
+    ("none", TrafficMethod::None),
+];
+
 fn traffic(mapping: &Mapping, findings: &mut Findings) -> Traffic {
-    let method = mapping.get("method").and_then(|entry| {
-        let method = match entry.value.as_scalar().map(|scalar| scalar.text.as_str()) {
-            Some("none") => Some(TrafficMethod::None),
-            Some("standby") => Some(TrafficMethod::Standby),
-            Some("target-groups") => Some(TrafficMethod::TargetGroups),
-            _ => None,
-        };
-        if method.is_none() {
-            invalid(entry, "no way out of service", findings).help("write `standby`, `target-groups` or `none`");
-        }
-        method
-    });
+    let method = mapping.get("method").and_then(|entry| VALUES.word(entry, METHODS, findings));
     let otherwise = Traffic::default();
     let target_groups = texts(mapping, "target_groups", findings);
     for (arn, at) in target_groups.iter().filter(|(arn, _)| !arn.starts_with("arn:")) {
@@ -220,7 +250,8 @@ fn traffic(mapping: &Mapping, findings: &mut Findings) -> Traffic {
     Traffic {
         method,
         target_groups: target_groups.into_iter().map(|(arn, _)| arn).collect(),
-        drain_timeout_seconds: seconds(mapping, "drain_timeout", otherwise.drain_timeout_seconds, findings),
-        healthy_timeout_seconds: seconds(mapping, "healthy_timeout", otherwise.healthy_timeout_seconds, findings),
+        drain_timeout_seconds: seconds(mapping, "drain_timeout", findings).unwrap_or(otherwise.drain_timeout_seconds),
+        healthy_timeout_seconds: seconds(mapping, "healthy_timeout", findings)
+            .unwrap_or(otherwise.healthy_timeout_seconds),
     }
 }
