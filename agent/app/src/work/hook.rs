@@ -179,3 +179,6 @@ fn timeout_seconds(job: &Job, script: &Script) -> u64 {
     let left = deadline_ms.map(|at| (at.saturating_sub(clock::now_ms()) / 1000).max(1));
     left.map_or(script.timeout_seconds, |left| left.min(script.timeout_seconds))
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,11 @@ mod traffic;
 pub mod unpack;
 pub mod unsettled;
 
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
